@@ -208,3 +208,16 @@ def assert_legible(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], None]:
 def golden_counts() -> dict[str, Any]:
     """Parameters and multiply-adds of the published implementations: `classification` and `detection`, by name."""
     return json.loads((Path(__file__).parent / "models" / "golden_counts.json").read_text())
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files and directories that were synchronized with the disk, in order."""
+    names, fsync = list[str](), os.fsync
+
+    def noted(descriptor: int) -> None:
+        names.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return names

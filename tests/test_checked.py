@@ -1,14 +1,11 @@
-"""Damage of JSON files and lines is noticed; a journal survives a kill and drops rows of changed models or images."""
+"""Damage of JSON files and lines is noticed."""
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from tfeff import checked
-from tfeff.checked import Journal, state_of
 from tfeff.errors import UserError
 
 
@@ -80,63 +77,3 @@ def test_damaged_lines_are_dropped_with_a_warning(tmp_path: Path, caplog: pytest
     assert checked.read_lines(path, "they are lost") == [rows[0], *rows[2:]]
     assert caplog.messages == [f"{path}: lines 2, 3 are damaged; they are lost"]
     assert checked.read_lines(tmp_path / "none", "they are lost") == []
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / f"{number}.jpg" for number in range(3)]
-    for path in paths:
-        path.write_bytes(b"image")
-    return paths
-
-
-def row(number: int) -> dict[str, Any]:
-    return {"label": f"ü{number}", "boxes_yxyx": np.random.default_rng(number).random((number, 4)).tolist()}
-
-
-def test_a_truncated_line_is_dropped_and_written_again(tmp_path: Path, files: list[Path]) -> None:
-    path = tmp_path / "journal"
-    journal = Journal(path, "model")
-    for number, file in enumerate(files):
-        journal.add(file.name, file, row(number))
-    whole = path.read_bytes()
-    for length in range(len(whole) - 40, len(whole)):
-        path.write_bytes(whole[:length])
-        again = Journal(path, "model")
-        assert again.get("0.jpg", files[0]) == row(0)
-        assert again.get("1.jpg", files[1]) == row(1)
-        assert again.get("2.jpg", files[2]) is None
-        again.add("2.jpg", files[2], row(2))
-        assert path.read_bytes() == whole
-        assert Journal(path, "model").get("2.jpg", files[2]) == row(2)
-
-
-@pytest.mark.parametrize("damage", [b"\0" * 20, b"{}", b"[]", b'{"image": "1.jpg", "file"', b"\xff"])
-def test_a_damaged_line_is_dropped_alone(tmp_path: Path, files: list[Path], damage: bytes) -> None:
-    path = tmp_path / "journal"
-    journal = Journal(path, "model")
-    for number, file in enumerate(files):
-        journal.add(file.name, file, row(number))
-    lines = path.read_bytes().splitlines()
-    path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]) + b"\n")
-    again = Journal(path, "model")
-    assert [again.get(file.name, file) for file in files] == [row(0), None, row(2)]
-    assert path.read_bytes().splitlines() == [*lines[:2], lines[3]]
-
-
-def test_changed_models_and_files_are_detected_again(tmp_path: Path, files: list[Path]) -> None:
-    path = tmp_path / "journal"
-    Journal(path, "model").add("0.jpg", files[0], row(2))
-    assert Journal(path, "other").get("0.jpg", files[0]) is None
-    Journal(path, "model").add("0.jpg", files[0], row(2))
-    files[0].write_bytes(b"another image")
-    assert Journal(path, "model").get("0.jpg", files[0]) is None
-
-
-def test_the_state_of_a_directory_covers_all_files(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "one").write_bytes(b"1")
-    before = state_of(tmp_path)
-    assert state_of(tmp_path) == before
-    (tmp_path / "deep" / "one").write_bytes(b"12")
-    assert state_of(tmp_path) != before

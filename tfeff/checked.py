@@ -1,4 +1,4 @@
-"""JSON files and lines with a checksum, so that damage is never read as another value; journals of rows.
+"""JSON files and lines with a checksum, so that damage is never read as another value.
 
 The key `crc32` holds the CRC-32 of all other keys and values, as JSON with sorted keys: formatting does not matter. It
 is the first key of a file, on a line of its own, which users delete if they edit the file; it is the last key of a line
@@ -8,7 +8,6 @@ in a file of lines.
 import functools
 import json
 import logging
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -148,42 +147,3 @@ def _from_line(line: bytes) -> dict[str, Any] | None:
         return record if record.pop(KEY) == checksum(record) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-
-
-class Journal:
-    """A file with one line per image, appended as soon as its row is known; damaged lines are dropped.
-
-    Args:
-        path: the file. It starts empty if it was written with another key.
-        key: everything that the rows depend on besides the image.
-    """
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path, self._rows = path, dict[str, tuple[list[int], dict[str, Any]]]()
-        first = {"rows_of": key}
-        lines = read_lines(path, "the rows are computed again")
-        kept = [line for line in lines if line.keys() == {"image", "file", "row"}] if first in lines else []
-        for line in kept:
-            self._rows[line["image"]] = line["file"], line["row"]
-        write_lines(path, [first, *kept])
-
-    def get(self, name: str, file: Path) -> dict[str, Any] | None:
-        """The row of an image; None if it is not known or the file has changed."""
-        state, row = self._rows.get(name, (None, None))
-        return row if state == _state(file) else None
-
-    def add(self, name: str, file: Path, row: dict[str, Any]) -> None:
-        """Saves the row of an image, JSON-serializable."""
-        with self._path.open("a") as lines:
-            lines.write(to_line({"image": name, "file": _state(file), "row": row}))
-
-
-def state_of(directory: Path) -> str:
-    """Sizes and modification times of all files in a directory, to detect changed contents."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return json.dumps([[path.relative_to(directory).as_posix(), *_state(path)] for path in files])
-
-
-def _state(file: Path) -> list[int]:
-    status = os.stat(file)
-    return [status.st_size, status.st_mtime_ns]

@@ -71,8 +71,8 @@ def main(argv: list[str]) -> None:
     checked_overlap(tile, given.tile_overlap)
     load_tensorflow()
     from tfeff import runs
-    from tfeff.checked import state_of
     from tfeff.reporting.progress import Bar
+    from tfeff.runs.journal import state_of
     from tfeff.runs.prediction import Predictions, find_images
     from tfeff.runs.video import Video, VideoPredictions
 

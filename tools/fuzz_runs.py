@@ -32,6 +32,7 @@ from tfeff.errors import UserError
 from tfeff.proposals.proposals import ProposedBoxes
 from tfeff.proposals.store import ProposalStore, Writer
 from tfeff.rcnn.feature_store import stored_features
+from tfeff.runs.journal import Journal
 from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord, read_record
 from tfeff.training import checkpoint
 from tfeff.trials.results import Job
@@ -276,13 +277,13 @@ def _records(folder: Path) -> Iterator[tuple[str, Kind]]:
 
 def _journal(folder: Path) -> Iterator[tuple[str, Kind]]:
     folder.mkdir()
-    journal, names = checked.Journal(folder / "rows.jsonl", "model"), [f"{number}.jpg" for number in range(8)]
+    journal, names = Journal(folder / "rows.jsonl", "model"), [f"{number}.jpg" for number in range(8)]
     for number, name in enumerate(names):
         (folder / name).write_bytes(b"image")
         journal.add(name, folder / name, {"label": f"ü{number}", "probability": number / 7})
 
     def read() -> Any:
-        again = checked.Journal(folder / "rows.jsonl", "model")
+        again = Journal(folder / "rows.jsonl", "model")
         rows = {name: again.get(name, folder / name) for name in names}
         return {name: row for name, row in rows.items() if row is not None}
 

@@ -1,11 +1,14 @@
 """Features on disk are computed once, also if the process is killed."""
 
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tfeff.durable import locked
+from tfeff.rcnn import feature_store
 from tfeff.rcnn.feature_store import stored_features
 
 SIZE = 5
@@ -96,3 +99,20 @@ def test_only_damaged_features_are_computed_again(tmp_path: Path, name: str, pla
     check(tmp_path, repaired)
     check(tmp_path, third)
     assert (repaired.computed, third.computed) == (again, [])
+
+
+def test_stored_features_are_read_once_if_others_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(tmp_path, Compute())
+    features, read = np.fromfile(tmp_path / "features.bin", np.float16).reshape(-1, SIZE), list[bytes]()
+
+    def crc32(data: bytes) -> int:
+        read.append(bytes(data))
+        return zlib.crc32(data)
+
+    monkeypatch.setattr(feature_store, "zlib", SimpleNamespace(crc32=crc32))
+    again = Compute()
+    check(tmp_path, again, digests(changed=2))
+    assert again.computed == [2]
+    ends = np.cumsum(COUNTS)
+    stored = [features[end - count : end].tobytes() for end, count in zip(ends, COUNTS, strict=True)]
+    assert read == [*stored, stored[2]]  # the last one when it was added

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.figure import GREEN, VERMILION
-from tfeff.reporting.gallery import detection_gallery_figure, gallery_figure
+from tfeff.reporting.gallery import detection_gallery_figure, gallery_figure, save_image
 
 LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note", "WWWWWWWWWWWWWWWWWWWWWWWWWW"]
 
@@ -58,3 +59,24 @@ def test_images_are_in_order_with_their_captions():
     figure = detection_gallery_figure(images, "abcd", columns=3)
     shown = [(axes.get_title(), axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes if axes.images]
     assert shown == [("a", 10), ("b", 20), ("c", 30), ("d", 40)]
+
+
+@pytest.mark.parametrize(("name", "format"), [("deep/a.png", "PNG"), ("a.jpg", "JPEG")])
+def test_images_are_complete_or_absent(tmp_path, synced, monkeypatch, name, format):
+    pixels, path = np.full((20, 30, 3), 128, np.uint8), tmp_path / name
+    save_image(pixels, path)
+    assert synced == [f".{path.name}.partial", path.parent.name]
+    with Image.open(path) as saved:
+        assert saved.format == format
+        np.testing.assert_allclose(np.asarray(saved), pixels, atol=2)
+
+    def half(image, file, *_, **__):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    before = path.read_bytes()
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        save_image(pixels, path)
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir() if each.is_file()] == [path.name]

@@ -388,3 +388,11 @@ def test_images_are_found_as_sources_find_them(photos: Path, tmp_path: Path) -> 
     assert list(done.damaged) == ["linked/scan.heic"]
     assert len(done.rows) == COUNT + 2
     assert len(list((tmp_path / "out").rglob("*.png"))) == COUNT + 2
+
+
+def test_pictures_are_on_the_disk_before_their_images_count_as_done(
+    photos: Path, tmp_path: Path, synced: list[str]
+) -> None:
+    paths = find_images(photos)
+    runs.write_predictions(SquaresPredictor(), paths, tmp_path / "out", key="")
+    assert {f".{path.name}.png.partial" for path in paths.values()} <= {*synced}

@@ -31,7 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_every_frame_has_a_row_with_its_time(root: Path, tmp_path: Path) -> None:
+def test_every_frame_has_a_row_with_its_time(root: Path, tmp_path: Path, synced: list[str]) -> None:
     predictor = SquaresPredictor()
     done = write_video_predictions(predictor, Video(root / "video.mp4"), tmp_path, key="", every=2)
     assert [row["frame"] for row in done.rows] == [0, 2, 4, 6, 8, 10]
@@ -41,6 +41,7 @@ def test_every_frame_has_a_row_with_its_time(root: Path, tmp_path: Path) -> None
     lines = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert len(lines) == sum(len(row["classes"]) for row in done.rows) > 20
     assert (lines[-1]["frame"], lines[-1]["time"]) == ("10", "0.800")
+    assert synced[-2:] == [".partial-predictions.mp4", tmp_path.name]
     annotated = Video(tmp_path / "predictions.mp4")
     assert (annotated.announced, annotated.rate) == (6, RATE / 2)
     (_, _, first), *_ = annotated.frames()

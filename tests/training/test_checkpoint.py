@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -29,7 +31,51 @@ def test_error_of_a_truncated_file(tmp_path, cut):
     checkpoint.save(path, {"a": np.arange(100)}, {})
     data = path.read_bytes()
     path.write_bytes(data[:cut])
-    with pytest.raises(UserError, match=r"c\.npz"):
+    with pytest.raises(checkpoint.DamagedError, match=r"c\.npz"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_checkpoint_that_cannot_be_read_is_not_skipped(tmp_path, monkeypatch, error):
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": np.array(1)}, {})
+    checkpoints.save(2, {"a": np.array(2)}, {})
+
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", failing)
+    skipped = []
+    with pytest.raises(UserError, match=rf"step_000000002\.npz: cannot be read \({error.strerror}"):
+        checkpoints.load_latest(skipped.append)
+    assert skipped == []
+    error = MemoryError()
+    with pytest.raises(MemoryError):
+        checkpoints.load_latest(skipped.append)
+
+
+def test_no_more_than_one_array_is_held_twice(tmp_path):
+    path = tmp_path / "c.npz"
+    checkpoint.save(path, {f"a{number}": np.zeros(1 << 20, np.uint8) for number in range(20)}, {})
+    tracemalloc.start()
+    try:
+        checkpoint.load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 20 << 20 < peak < 24 << 20
+
+
+@pytest.mark.parametrize(("offset", "value"), [(10, 8), (8, 1), (24, 2**31), (42, 2**32 - 2)])
+def test_a_damaged_directory_of_the_archive_is_damage(tmp_path, offset, value):
+    """The method of compression, a bit for encryption, the size of an array, and its place."""
+    path = tmp_path / "c.npz"
+    checkpoint.save(path, {"a": np.arange(100)}, {})
+    content = bytearray(path.read_bytes())
+    place = content.index(b"PK\x01\x02") + offset
+    content[place : place + 4] = (int.from_bytes(content[place : place + 4], "little") ^ value).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(checkpoint.DamagedError, match=r"c\.npz: damaged checkpoint"):
         checkpoint.load(path)
 
 

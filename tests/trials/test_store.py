@@ -7,6 +7,8 @@ import pytest
 
 from tfeff import checked, config
 from tfeff.errors import UserError
+from tfeff.selection import Fingerprint
+from tfeff.trials.database import Database
 from tfeff.trials.results import Job
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
@@ -203,10 +205,16 @@ def damage(path, statement, *values):
     file.close()
 
 
+def claim(store):
+    store.claim_images(Fingerprint({}), "embedded:digits", None)
+    store.claim_version()
+
+
 def test_damaged_trials_and_facts_are_dropped_and_said(tmp_path, caplog):
     checked.warn.cache_clear()
     path, other = tmp_path / "s", Job("b4-p100-r16", 1, 0, 3)
     with open_store(path) as store:
+        claim(store)
         for job in (JOB, other):
             store.start(job)
             store.finish(job, ROWS, seconds=2.5, peak_bytes=None)
@@ -229,18 +237,92 @@ def test_damaged_trials_and_facts_are_dropped_and_said(tmp_path, caplog):
     ]
 
 
+@pytest.mark.parametrize("byte", [b"X", b"\xff", b"\0"], ids=["ASCII", "not UTF-8", "zero"])
+@pytest.mark.parametrize("text", [b"b4-p100-r17", b"done", b"0.375", b"killed by SIGKILL"])
+def test_a_damaged_byte_costs_its_trial_alone(tmp_path, text, byte):
+    """Also in the name of the candidate, which is in an index, and in the state."""
+    path, lost, other = tmp_path / "s", Job("b4-p100-r17", 0, 0, 3), Job("b4-p100-r18", 1, 0, 3)
+    with open_store(path) as store:
+        claim(store)
+        store.start(JOB)
+        store.start(other)
+        store.start(lost)
+        if text == b"killed by SIGKILL":
+            store.fail(lost, text.decode())
+        else:
+            store.finish(lost, [{"epoch": 3, "validation_accuracy": 0.375}], seconds=2.5, peak_bytes=None)
+    content = path.read_bytes()
+    place = content.index(text)
+    path.write_bytes(content[:place] + byte + content[place + 1 :])
+    with open_store(path, None) as store:
+        assert [record.job for record in store.records()] == [JOB, other]
+    with open_store(path) as store:
+        assert [record.job for record in store.records()] == [JOB, other]
+        assert store.count_death(other) == 1
+        store.start(lost)
+        assert [(record.job, record.deaths) for record in store.records()] == [(JOB, 0), (other, 1), (lost, 0)]
+
+
+def test_an_index_that_is_damaged_is_made_again(tmp_path):
+    path = tmp_path / "s"
+    with open_store(path) as store:
+        claim(store)
+        store.write_fact("latency of b4", "0.25")
+    content = path.read_bytes()
+    places = [content.index(b"latency of b4"), content.rindex(b"latency of b4")]
+    page = next(place for place in places if content[place + 13 : place + 17] != b"0.25")
+    path.write_bytes(content[:page] + b"X" + content[page + 1 :])
+    for settings in (None, SEARCH):
+        with open_store(path, settings) as store:
+            assert store.fact("latency of b4") == "0.25"
+
+
+@pytest.mark.parametrize("statement", ["insert", "delete"])
+def test_a_kill_between_statements_changes_nothing(tmp_path, monkeypatch, statement):
+    """Facts that belong together are stored in one transaction: all or none."""
+    path, run, seen = tmp_path / "s", Database.run, []
+
+    def killed(self, text, *values):
+        if text.startswith(statement) and statement in seen:
+            raise KeyboardInterrupt
+        seen.append(text.partition(" ")[0])
+        return run(self, text, *values)
+
+    other = config.override(SEARCH, ["folds.count=7"])
+    with open_store(path) as store:
+        store.add_candidates([Candidate("x", "X", config.Experiment(), 7, {"depth": 2.0})])
+        monkeypatch.setattr(Database, "run", killed)
+        if statement == "insert":
+            with pytest.raises(KeyboardInterrupt):
+                claim(store)
+    if statement == "delete":
+        seen[:] = []
+        monkeypatch.setattr(Database, "repair", lambda self: None)
+        with pytest.raises(KeyboardInterrupt):
+            open_store(path, other)
+    monkeypatch.undo()
+    with open_store(path, None) as store:
+        assert store.fact("config") == config.to_json(SEARCH)
+        assert store.candidates() == {"x": {"depth": 2.0}}
+        assert store.fact("images") is None
+    with open_store(path) as store:
+        claim(store)
+        claim(store)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "update facts set value = replace(value, '10', '11') where name = 'config'",
         "update facts set name = 'cnfig' where name = 'config'",
+        "update facts set name = 'imagez' where name = 'images'",
         "update facts set value = 'x' where name = 'images'",
         "alter table trials rename column epochs to epocs",
     ],
 )
 def test_a_file_that_lost_the_config_of_its_trials_is_an_error(tmp_path, statement):
     with open_store(tmp_path / "s") as store:
-        store.write_fact("images", "y")
+        claim(store)
         store.start(JOB)
     damage(tmp_path / "s", statement)
     with pytest.raises(UserError, match=r"damaged.*delete it and rerun the command"):
@@ -261,9 +343,9 @@ def test_damaged_pages_are_an_error(tmp_path):
 
 def test_a_read_only_file_is_an_error(tmp_path):
     store = open_store(tmp_path / "s")
-    store._run("pragma query_only = on")
+    store._file.run("pragma query_only = on")
     with pytest.raises(UserError, match=r"readonly database; see whether .* the file can be written"):
         store.start(JOB)
-    store._run("pragma query_only = off")
+    store._file.run("pragma query_only = off")
     store.start(JOB)
     assert len(store.records()) == 1

@@ -11,8 +11,9 @@ line, are dropped; so are damaged lines and features, which are computed again.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +80,8 @@ def stored_features(
     known = _read(index_path, features_path, size)
     if not known.keys() >= set(digests):
         with locked(directory, "task.features.directory", wait=True):
-            known = _completed(index_path, features_path, digests, size, compute, progress)
+            known = _read(index_path, features_path, size, checked_before=known)
+            _add(index_path, features_path, known, digests, size, compute, progress)
     end = max((place.end for place in known.values()), default=0)
     found = np.array([known[digest][:2] for digest in digests], np.int64).reshape(-1, 2)
     rows = [np.arange(start, start + count) for start, count in found]
@@ -87,16 +89,16 @@ def stored_features(
     return StoredFeatures(file, np.concatenate([*rows, np.zeros(0, np.int64)])), found[:, 1]
 
 
-def _completed(
+def _add(
     index_path: Path,
     features_path: Path,
+    known: dict[str, _Place],
     digests: Sequence[str],
     size: int,
     compute: Compute,
     progress: Callable[[int, int], None],
-) -> dict[str, _Place]:
-    """Adds what is missing to a locked store; returns what `_read` returns."""
-    known = _read(index_path, features_path, size)
+) -> None:
+    """Adds what is missing to a locked store, and to `known`, what `_read` has just returned."""
     end = max((place.end for place in known.values()), default=0)
     checked.write_lines(index_path, (place.to_dict(digest) for digest, place in known.items()))
     with features_path.open("ab") as features, index_path.open("a") as index:
@@ -113,11 +115,15 @@ def _completed(
             index.flush()
             end += len(computed)
     progress(len(digests), len(digests))
-    return known
 
 
-def _read(path: Path, features_path: Path, size: int) -> dict[str, _Place]:
-    """The places of the features of each image, by digest. All features are read once, to find damaged ones."""
+def _read(
+    path: Path, features_path: Path, size: int, checked_before: Mapping[str, _Place] = MappingProxyType({})
+) -> dict[str, _Place]:
+    """The places of the features of each image, by digest.
+
+    Features are read to find damaged ones, except those that an earlier call has checked.
+    """
     places, damaged = dict[str, _Place](), 0
     lines = checked.read_lines(path, "the features of its image are computed again")
     rows = features_path.stat().st_size // (2 * size) if features_path.exists() else 0
@@ -126,7 +132,8 @@ def _read(path: Path, features_path: Path, size: int) -> dict[str, _Place]:
         place = _Place(line["start"], line["regions"], line["features_crc32"])
         if place.end > rows:  # of a killed process
             continue
-        if zlib.crc32(features[place.start : place.end].tobytes()) == place.checksum:
+        known = checked_before.get(line["of"]) == place
+        if known or zlib.crc32(features[place.start : place.end].tobytes()) == place.checksum:
             places[line["of"]] = place
         else:
             damaged += 1

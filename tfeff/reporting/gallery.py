@@ -1,6 +1,7 @@
 """Galleries: images with their predictions or detections, and contact sheets."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from tfeff.durable import replacing
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.figure import GRAY, GREEN, VERMILION, caption, literal, new, shrink
 
@@ -138,3 +140,13 @@ def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     filtering = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BILINEAR
     return np.asarray(image.resize(size, filtering))
+
+
+def save_image(pixels: np.ndarray, path: Path) -> None:
+    """Writes an image, uint8 [height, width] or [height, width, 3], as JPEG (`.jpg`) or PNG, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        if path.suffix == ".jpg":
+            Image.fromarray(pixels).save(file, "JPEG", quality=90)
+        else:  # Level 1 compresses photographs almost as well as the default, level 6, in a fraction of the time.
+            Image.fromarray(pixels).save(file, "PNG", compress_level=1)

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 
-from tfeff.checked import Journal
 from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.names import is_text, shown
@@ -21,9 +19,10 @@ from tfeff.data.sources import catalog, files
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
-from tfeff.reporting.gallery import contact_sheet, thumbnail
+from tfeff.reporting.gallery import contact_sheet, save_image, thumbnail
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.reporting.tables import percent
+from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import BOX_COLUMNS, Predictor, detections_csv
 from tfeff.runs.results import TOP, Prediction, Row
 
@@ -32,8 +31,8 @@ Files = list[tuple[str, bytes]]
 """Names and contents of image files."""
 SHEET = 48
 """Images on the contact sheet of a classifier."""
-NAME_BYTES = 255
-"""Length of a file's name that all usual file systems allow."""
+NAME_BYTES = 255 - len("..partial")
+"""Length of a file's name that all usual file systems allow, also while the file is written."""
 
 
 @dataclass
@@ -119,7 +118,7 @@ def write_predictions(
                     result.damaged[name] = str(predicted)
                     continue
                 if draws_each:
-                    _save(_drawing(out, name), predicted.draw())
+                    save_image(predicted.draw(), _drawing(out, name))
                 journal.add(name, paths[name], predicted.row)
                 found[name] = predicted.row
             done = len(found) + len(result.damaged)
@@ -134,7 +133,7 @@ def write_predictions(
         _write(result, out, predictor.class_ids, image_ids or {})
         if draw and not predictor.draws_boxes:
             sheet = out / "contact_sheet.jpg"
-            _save(sheet, _sheet(result.rows, paths))
+            save_image(_sheet(result.rows, paths), sheet)
             result.files.append(sheet)
     return result
 
@@ -280,13 +279,3 @@ def _drawing(out: Path, name: str) -> Path:
         return path
     digest = hashlib.blake2b(encoded, digest_size=6).hexdigest()
     return path.with_name(f"{encoded[: NAME_BYTES - 20].decode(errors='ignore')}-{digest}.png")
-
-
-def _save(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(".drawing.partial")
-    if path.suffix == ".jpg":
-        Image.fromarray(pixels).save(partial, "JPEG", quality=90)
-    else:  # Level 1 compresses photographs almost as well as the default, level 6, in a fraction of the time.
-        Image.fromarray(pixels).save(partial, "PNG", compress_level=1)
-    partial.replace(path)

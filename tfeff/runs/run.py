@@ -132,7 +132,8 @@ class Run:
                 `saved_model`.
             int8: LiteRT: 8-bit integers, calibrated on training images.
             freeze: SavedModels: weights as constants, faster on CPUs; False: as variables.
-            overwrite: replace an earlier export.
+            overwrite: replace an earlier export. If the process is killed meanwhile, a folder is the old or the new
+                one; of files, the model is missing until all others are new.
 
         Returns:
             `path`.
@@ -166,6 +167,9 @@ class Run:
                     serving.export_portable(self._files, made / "model", format, int8=int8)
                 except UserError as error:
                     raise UserError(str(error).replace(str(made / "model"), str(path))) from error
+                # After a kill, no model remains rather than one with the metadata or the weights of another.
+                path.unlink(missing_ok=True)
+                sync(path.parent)
                 for file in sorted((made / "model").iterdir(), key=lambda file: file.suffix == path.suffix):
                     file.replace(path.with_suffix(".json" if file.name == METADATA else file.suffix))
                 sync(path.parent)

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfeff.checked import Journal
 from tfeff.data.images import decoding
-from tfeff.durable import locked, write
+from tfeff.durable import locked, sync, write
 from tfeff.errors import UserError
 from tfeff.reporting.box_drawing import draw_detections
+from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import DetectorPredictor, Predictor, detections_csv
 from tfeff.runs.results import Row
 
@@ -180,7 +180,9 @@ class _Writer:
         if written != self._frames:
             self._partial.unlink(missing_ok=True)
             raise self._error()
+        sync(self._partial)
         self._partial.replace(self._path)
+        sync(self._path.parent)
 
     def _error(self) -> UserError:
         return UserError(f"{self._path}: the annotated video cannot be written; check the disk, or use --nodraw")

@@ -4,9 +4,11 @@ A checkpoint is an uncompressed `.npz` file of named arrays and a JSON record. I
 flushed to disk and renamed: if the process is killed at any moment, either the old or the new state is on disk.
 """
 
+import errno
 import io
 import json
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +20,8 @@ from tfeff import durable
 from tfeff.errors import UserError
 
 RECORD = "record"
+_DAMAGE = (zipfile.BadZipFile, struct.error, EOFError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
+"""Errors of damaged archives; `zipfile` raises RuntimeErrors for bits that mean encryption or unknown versions."""
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -30,22 +34,33 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
         np.savez(file, **{RECORD: np.array(json.dumps(record)), **arrays})  # type: ignore[arg-type]
 
 
+class DamagedError(UserError):
+    """A checkpoint that was read, but is damaged."""
+
+
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Loads the arrays and the record of a checkpoint.
 
     Raises:
-        UserError: if the file is missing or damaged.
+        DamagedError: the file is damaged.
+        UserError: it is missing or cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as file:
-            # Each array is checked before NumPy reads it: of a damaged one, it would allocate what the header states.
-            content = {info.filename.removesuffix(".npy"): io.BytesIO(file.read(info)) for info in file.infolist()}
-        arrays = {name: np.load(each, allow_pickle=False) for name, each in content.items()}
+            size, arrays = path.stat().st_size, dict[str, np.ndarray]()
+            for info in file.infolist():
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
+                    raise ValueError(info)  # else what a damaged directory states would be allocated
+                # Each array is checked before NumPy reads it, which would allocate what a damaged header states.
+                content = io.BytesIO(file.read(info))
+                arrays[info.filename.removesuffix(".npy")] = np.load(content, allow_pickle=False)
         return arrays, dict(json.loads(str(arrays.pop(RECORD))))
-    except FileNotFoundError as error:
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # an impossible position, from a damaged directory of the archive
+            raise DamagedError(f"{path}: damaged checkpoint") from None
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception:  # a damaged archive raises errors of several modules
-        raise UserError(f"{path}: damaged checkpoint") from None
+    except _DAMAGE:
+        raise DamagedError(f"{path}: damaged checkpoint") from None
 
 
 class Saved(NamedTuple):
@@ -81,13 +96,13 @@ class Checkpoints:
             report: called with a message for each damaged checkpoint that is skipped.
 
         Raises:
-            UserError: if all checkpoints are damaged.
+            UserError: if all checkpoints are damaged, or the latest undamaged one cannot be read.
         """
         paths = self._by_step()
         for path in reversed(paths):
             try:
                 return Saved(path, *load(path))
-            except UserError as error:
+            except DamagedError as error:
                 report(f"{error}; skipped")
         if paths:
             raise UserError(f"{self.directory}: all checkpoints are damaged; delete this directory to start over")

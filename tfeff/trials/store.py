@@ -1,25 +1,18 @@
-"""The results of an experiment: one SQLite file that can be read while it is written.
-
-A single process writes. Each change is its own transaction in a write-ahead log, which is on the disk before the next
-one, so a kill or a power cut at any moment leaves only complete rows. Each row has a checksum.
-"""
+"""The results of an experiment: one SQLite file that can be read while it is written."""
 
 import dataclasses
 import json
-import sqlite3
-import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tfeff import config
-from tfeff.checked import warn
 from tfeff.config.section import Section
-from tfeff.errors import UserError, changes, is_disk_full
+from tfeff.errors import UserError, changes
 from tfeff.selection import Fingerprint
+from tfeff.trials.database import Database, Table
 from tfeff.trials.results import Block, Job, mean_over_seeds
 from tfeff.trials.trial import Candidate, result_row
 
@@ -27,26 +20,11 @@ VERSION = "2"
 """Changes if trials with the same config are trained differently: with other seeds, schedules or learning rates."""
 LEARNING_RATE = "learning_rate"
 """First word of the facts that hold the learning rates found for a candidate."""
-_FACTS = "create table if not exists facts (name text primary key, value text not null, crc integer)"
-_CANDIDATES = (
-    "create table if not exists candidates "
-    "(name text primary key, label text not null, settings text not null, crc integer)"
-)
-_TRIALS = """
-create table if not exists trials (
-    candidate text not null, fold integer not null, seed integer not null, epochs integer not null,
-    state text not null check (state in ('running', 'done', 'failed')),
-    deaths integer not null default 0, error text, seconds real, peak_bytes integer, rows text, crc integer,
-    primary key (candidate, fold, seed, epochs)
-)"""
-_JOB = "candidate = ? and fold = ? and seed = ? and epochs = ?"
-_CHECKSUMS = {
-    "facts": "crc(name, value)",
-    "candidates": "crc(name, label, settings)",
-    "trials": "crc(candidate, fold, seed, epochs, state, deaths, error, seconds, peak_bytes, rows)",
-}
-"""The checksum of a row of each table, in SQL."""
-_ESSENTIAL = ("config", "images", "fold_examples", "version")
+_FACTS = Table("facts", ("name", "value"))
+_CANDIDATES = Table("candidates", ("name", "label", "settings"))
+_JOB = ("candidate", "fold", "seed", "epochs")
+_TRIALS = Table("trials", (*_JOB, "state", "deaths", "error", "seconds", "peak_bytes", "rows"), key=len(_JOB))
+_ESSENTIAL = {"config", "images", "fold_examples", "version"}
 """Facts that cannot be computed again: trials must fit them."""
 
 
@@ -87,54 +65,43 @@ class TrialStore:
         self.path = path
         if settings is None and not path.is_file():
             raise UserError(f"--workdir={path.parent}: no {path.name} in it; expected the workdir of a search")
-        if path.is_file() and not path.stat().st_size:
-            warn(f"{path}: empty, so no trial is known; all are trained again")
-        self._file = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._file.row_factory = sqlite3.Row
-        self._file.text_factory = lambda text: text.decode(errors="replace")
-        self._file.create_function("crc", -1, _crc, deterministic=True)
+        self._file = Database(path, (_FACTS, _CANDIDATES, _TRIALS), writable=settings is not None)
         try:
-            self._open(settings, free)
+            self._require_essential()
+            if settings is not None:
+                self._file.repair()
+                self._claim_config(settings, free)
         except BaseException:
-            self._file.close()  # else it would remain locked
+            self.close()  # else it would remain locked
             raise
 
-    def _open(self, settings: Section | None, free: tuple[str, ...]) -> None:
-        """Checks the file and the config; see the class."""
-        self._run("pragma journal_mode = wal")
-        self._run("pragma synchronous = full")
-        if (found := self._run("pragma integrity_check(1)")[0][0]) != "ok":
-            raise self._damaged(found)
-        for table in (_FACTS, _CANDIDATES, _TRIALS):
-            self._run(table)
-        self._check()
+    def _claim_config(self, settings: Section, free: tuple[str, ...]) -> None:
+        """Stores the config; see the class."""
         stored = self.fact("config")
-        if settings is None:
-            return
-        for table, checksum in _CHECKSUMS.items():
-            self._run(f"delete from {table} where crc is not {checksum}")
-        if stored is not None:
-            previous = config.from_json(stored, type(settings), where=str(self.path))
-            changed = [change for change in config.differences(previous, settings) if not change[0].startswith(free)]
-            if changed and not self._has_trainings():
-                # Only a list of candidates and a forecast so far: nothing to keep.
-                self._run("delete from facts")
-                self._run("delete from candidates")
-            elif changed:
-                raise UserError(
-                    f"{self.path} holds the results of another config:\n{changes(changed)}\n"
-                    "choose another --workdir, or restore these values to resume"
-                )
-        self.write_fact("config", config.to_json(settings))
+        with self._file.transaction():
+            if stored is not None:
+                previous = config.from_json(stored, type(settings), where=str(self.path))
+                different = config.differences(previous, settings)
+                changed = [change for change in different if not change[0].startswith(free)]
+                if changed and not self._has_trainings():
+                    # Only a list of candidates and a forecast so far: nothing to keep.
+                    self._file.run("delete from facts")
+                    self._file.run("delete from candidates")
+                elif changed:
+                    raise UserError(
+                        f"{self.path} holds the results of another config:\n{changes(changed)}\n"
+                        "choose another --workdir, or restore these values to resume"
+                    )
+            self.write_fact("config", config.to_json(settings))
 
     def fact(self, name: str) -> str | None:
         """The text stored under a name."""
-        rows = self._intact("facts", "where name = ?", name)
+        rows = self._file.rows("facts", "name = ?", name)
         return str(rows[0]["value"]) if rows else None
 
     def write_fact(self, name: str, value: str) -> None:
         """Stores a text under a name."""
-        self._run("insert or replace into facts values (?1, ?2, crc(?1, ?2))", name, value)
+        self._file.put("facts", name, value, instead=True)
 
     def cached(self, name: str, compute: Callable[[], Any]) -> Any:
         """The JSON-ready value of `compute`, which is called only if nothing is stored under the name."""
@@ -164,8 +131,9 @@ class TrialStore:
                     f"images each, not {size}; restore the setting, or choose another --workdir"
                 )
             return
-        self.write_fact("images", images.to_text())
-        self.write_fact("fold_examples", size)
+        with self._file.transaction():
+            self.write_fact("images", images.to_text())
+            self.write_fact("fold_examples", size)
 
     def claim_version(self) -> None:
         """Stores how trials are trained, as a version.
@@ -182,52 +150,38 @@ class TrialStore:
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
         """Stores the label and the settings of each candidate that is not stored yet."""
-        with self._transaction():
+        with self._file.transaction():
             for each in candidates:
-                row = each.name, each.label, json.dumps(each.settings)
-                self._run("insert or ignore into candidates values (?1, ?2, ?3, crc(?1, ?2, ?3))", *row)
+                self._file.put("candidates", each.name, each.label, json.dumps(each.settings))
 
     def candidates(self) -> dict[str, Mapping[str, Any]]:
         """Settings of all stored candidates by name, in the order in which they were added."""
-        return {row["name"]: json.loads(row["settings"]) for row in self._intact("candidates")}
+        return {row["name"]: json.loads(row["settings"]) for row in self._file.rows("candidates")}
 
     def start(self, job: Job) -> None:
         """Marks a job as running."""
-        self._change(
-            job,
-            "insert into trials (candidate, fold, seed, epochs, state) values (?, ?, ?, ?, 'running')"
-            " on conflict do update set state = 'running'",
-            *astuple(job),
-        )
+        self._change(job, state="running")
 
     def count_death(self, job: Job) -> int:
         """Counts a lost attempt; returns the number of lost attempts so far."""
-        self._change(job, f"update trials set deaths = deaths + 1 where {_JOB}", *astuple(job))
-        return int(self._run(f"select deaths from trials where {_JOB}", *astuple(job))[0]["deaths"])
+        deaths = int(self._file.run(f"select deaths from trials where {_TRIALS.condition}", *astuple(job))[0][0]) + 1
+        self._change(job, deaths=deaths)
+        return deaths
 
     def finish(self, job: Job, rows: Sequence[dict[str, Any]], seconds: float, peak_bytes: int | None) -> None:
         """Stores the result of a job."""
-        self._change(
-            job,
-            f"update trials set state = 'done', error = null, seconds = ?, peak_bytes = ?, rows = ? where {_JOB}",
-            *(seconds, peak_bytes, json.dumps(rows), *astuple(job)),
-        )
+        self._change(job, state="done", error=None, seconds=seconds, peak_bytes=peak_bytes, rows=json.dumps(rows))
 
     def fail(self, job: Job, error: str) -> None:
         """Stores that a job failed for good, even if it was never started."""
-        self._change(
-            job,
-            "insert into trials (candidate, fold, seed, epochs, state, error) values (?, ?, ?, ?, 'failed', ?)"
-            " on conflict do update set state = 'failed', error = excluded.error",
-            *(*astuple(job), error),
-        )
+        self._change(job, state="failed", error=error)
 
     def records(self) -> list[Record]:
         """All trials, in the order of their first start."""
         kept = ("state", "deaths", "error", "seconds", "peak_bytes")
         return [
             Record(Job(*row[:4]), rows=json.loads(row["rows"] or "[]"), **{name: row[name] for name in kept})
-            for row in self._intact("trials")
+            for row in self._file.rows("trials")
         ]
 
     def close(self) -> None:
@@ -242,74 +196,30 @@ class TrialStore:
 
     def _has_trainings(self) -> bool:
         """Whether trials have started, or trainings that find learning rates."""
-        rates = self._intact("facts", "where name glob ?", f"{LEARNING_RATE} *")
+        rates = self._file.rows("facts", "name glob ?", f"{LEARNING_RATE} *")
         return bool(rates or self.records() or any(self.path.parent.glob("trials/*/rate*")))
 
-    def _run(self, statement: str, *values: Any) -> list[sqlite3.Row]:
-        """Runs a statement and returns its rows.
+    def _change(self, job: Job, **values: Any) -> None:
+        """Sets values of a job; adds it if it is new."""
+        with self._file.transaction():
+            self._file.put("trials", *astuple(job), "running", 0, *[None] * 4)
+            columns = ", ".join(f"{name} = ?" for name in values)
+            self._file.run(f"update trials set {columns} where {_TRIALS.condition}", *values.values(), *astuple(job))
+            self._file.seal("trials", *astuple(job))
+
+    def _require_essential(self) -> None:
+        """Checks that facts which cannot be computed again are not damaged.
 
         Raises:
-            UserError: the file is damaged, or cannot be read or written.
+            UserError: they are.
         """
-        try:
-            return self._file.execute(statement, values).fetchall()
-        except sqlite3.OperationalError as error:
-            if is_disk_full(error):
-                raise
-            if any(words in str(error) for words in ("locked", "readonly", "unable to open", "disk I/O")):
-                advice = "see whether the disk is full and the file can be written, or choose another --workdir"
-                raise UserError(f"{self.path}: {error}; {advice}") from None
-            raise self._damaged(str(error)) from None
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Makes one change of several statements."""
-        self._run("begin immediate")
-        try:
-            yield
-            self._run("commit")
-        except BaseException:
-            if self._file.in_transaction:
-                self._file.rollback()
-            raise
-
-    def _change(self, job: Job, statement: str, *values: Any) -> None:
-        """Changes the row of a job, and its checksum."""
-        with self._transaction():
-            self._run(statement, *values)
-            self._run(f"update trials set crc = {_CHECKSUMS['trials']} where {_JOB}", *astuple(job))
-
-    def _intact(self, table: str, where: str = "", *values: Any) -> list[sqlite3.Row]:
-        """Rows that fit their checksum, in the order in which they were added."""
-        condition = f"{where} and" if where else "where"
-        return self._run(f"select * from {table} {condition} crc is {_CHECKSUMS[table]} order by rowid", *values)
-
-    def _check(self) -> None:
-        """Reports damaged rows.
-
-        Raises:
-            UserError: among them are facts that cannot be computed again.
-        """
-        for table, checksum in _CHECKSUMS.items():
-            damaged = self._run(f"select count(*) from {table} where crc is not {checksum}")[0][0]
-            if damaged:
-                warn(f"{self.path}: {damaged} of its {table} are damaged; what they held is computed again")
-        facts = {row[0]: bool(row[1]) for row in self._run("select name, crc is crc(name, value) from facts")}
-        lost = any(not facts.get(name, True) for name in _ESSENTIAL)
-        if lost or ("config" not in facts and self._run("select 1 from trials limit 1")):
-            raise self._damaged("the config or the images of its trials")
-
-    def _damaged(self, what: str) -> UserError:
-        return UserError(
-            f"{self.path}: damaged ({what}); delete it and rerun the command, which trains again, or choose another "
-            "--workdir"
-        )
-
-
-def _crc(*values: str | float | bytes | None) -> int:
-    return zlib.crc32(repr(values).encode(errors="surrogatepass"))
+        names = self._file.run(f"select name, crc is {_FACTS.checksum} from facts")
+        intact, damaged = ({name for name, fits in names if bool(fits) == wanted} for wanted in (True, False))
+        lost = bool(damaged & _ESSENTIAL)
+        if not lost and self._file.run("select 1 from trials limit 1"):  # damaged names may be those of lost facts
+            lost = not intact >= (_ESSENTIAL if damaged else {"config"})
+        if lost:
+            raise self._file.damaged("the config or the images of its trials")
 
 
 class Records:

@@ -168,12 +168,13 @@ def test_the_verb_reports_an_empty_split(verbs, image_folder, tmp_path):
     done.fails_with(str(folder / "test"))
 
 
-def test_tensorboard_finds_the_files(tmp_path):
+def test_tensorboard_finds_the_files(tmp_path, synced):
     rng = np.random.default_rng(0)
     embeddings = {"runs/a b": rng.normal(size=(5, 3)), "runs/a_b": rng.normal(size=(5, 7))}
     metadata = {"label": ["ant", "bee\tor\nwasp", "<b>", "", "ü"], "id": list("vwxyz")}
     images = rng.integers(0, 256, (5, 32, 32, 1), np.uint8)
     report.write_projector(tmp_path, embeddings, metadata, images)
+    assert ".sprite.png.partial" in synced
     config = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), tensorboard.ProjectorConfig())
     assert [each.tensor_name for each in config.embeddings] == list(embeddings)
     for each in config.embeddings:

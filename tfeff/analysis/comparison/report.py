@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tensorboard.plugins import projector
 
 from tfeff import config, durable, training
@@ -36,6 +35,7 @@ from tfeff.analysis.comparison.run import (
 from tfeff.data.images import header
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting import figure, tables
+from tfeff.reporting.gallery import save_image
 from tfeff.training.tensorboard import Board
 
 MAPPED = 2000
@@ -133,7 +133,7 @@ def _write(
         saved[name] = (png if name.startswith(("embedding", "class_activation")) else svg), caption
     images = {name: np.asarray(header.opened(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
     for name, sheet in figures.galleries(insight, thumbnails).items():
-        Image.fromarray(sheet).save(directory / "figures" / f"gallery_{name}.png")
+        save_image(sheet, directory / "figures" / f"gallery_{name}.png")
         images[f"gallery/{name}"] = sheet
     durable.write(directory / "report.json", json.dumps(insight.to_json(), indent=1) + "\n")
     _write_tensorboard(directory / "tensorboard" / "comparison", insight, images)
@@ -209,7 +209,7 @@ def write_projector(
     """
     folder = directory / "projector"
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sprite(images)).save(folder / "sprite.png")
+    save_image(sprite(images), folder / "sprite.png")
     rows = ["\t".join(map(_plain, row)) for row in zip(*metadata.values(), strict=True)]
     header = ["\t".join(map(_plain, metadata))] if len(metadata) > 1 else []  # a single column must have none
     durable.write(folder / "metadata.tsv", "\n".join([*header, *rows]) + "\n")

@@ -190,10 +190,10 @@ def predict(run: ClassifierRun, images: ImageCache, path: Path) -> SplitPredicti
     if path.is_file():
         try:
             arrays, record = checkpoint.load(path)
-            if record["key"] == key:
+            if record.get("key") == key:
                 return SplitPredictions(arrays["probabilities"], arrays["features"])
-        except (UserError, KeyError) as error:
-            checked.warn(f"{path}: damaged, computed again ({error})")
+        except checkpoint.DamagedError as error:
+            checked.warn(f"predictions are computed again: {error}")
     predicted = _predict(run, images)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"probabilities": predicted.probabilities, "features": predicted.features}

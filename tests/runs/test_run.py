@@ -1,0 +1,45 @@
+"""Exports as files: after a kill, no model has the metadata or the weights of another."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfeff import runs
+from tfeff.runs import run
+
+FILES = {".xml": "model.xml", ".bin": "model.bin", ".json": "metadata.json"}
+
+
+def export(out: Path, content: str, monkeypatch: pytest.MonkeyPatch, killed_at: int | None = None) -> None:
+    """Replaces an export by one whose files all have the same content; killed at the n-th renaming."""
+    replace, renamed = Path.replace, list[Path]()
+
+    def write(_: Any, directory: Path, format: str, **options: Any) -> None:
+        directory.mkdir()
+        for name in FILES.values():
+            (directory / name).write_text(content)
+
+    def renaming(self: Path, target: Path) -> Path:
+        if len(renamed) == killed_at:
+            raise KeyboardInterrupt
+        renamed.append(target)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.serving, "export_portable", write)
+        patch.setattr(Path, "replace", renaming)
+        runs.Run("run").export(out, overwrite=True)
+
+
+@pytest.mark.parametrize("killed_at", range(len(FILES)))
+def test_a_model_never_has_the_metadata_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    out = tmp_path / "mine.xml"
+    export(out, "old", monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        export(out, "new", monkeypatch, killed_at)
+    assert not out.exists()
+    export(out, "new", monkeypatch)
+    assert {path.suffix: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(FILES, "new")

@@ -1,0 +1,47 @@
+"""Rows of images that a resumed call need not compute again, as long as the model and the image files are unchanged."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tfeff.checked import read_lines, to_line, write_lines
+
+
+class Journal:
+    """A file with one line per image, appended as soon as its row is known; damaged lines are dropped.
+
+    Args:
+        path: the file. It starts empty if it was written with another key.
+        key: everything that the rows depend on besides the image.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path, self._rows = path, dict[str, tuple[list[int], dict[str, Any]]]()
+        first = {"rows_of": key}
+        lines = read_lines(path, "the rows are computed again")
+        kept = [line for line in lines if line.keys() == {"image", "file", "row"}] if first in lines else []
+        for line in kept:
+            self._rows[line["image"]] = line["file"], line["row"]
+        write_lines(path, [first, *kept])
+
+    def get(self, name: str, file: Path) -> dict[str, Any] | None:
+        """The row of an image; None if it is not known or the file has changed."""
+        state, row = self._rows.get(name, (None, None))
+        return row if state == _state(file) else None
+
+    def add(self, name: str, file: Path, row: dict[str, Any]) -> None:
+        """Saves the row of an image, JSON-serializable."""
+        with self._path.open("a") as lines:
+            lines.write(to_line({"image": name, "file": _state(file), "row": row}))
+
+
+def state_of(directory: Path) -> str:
+    """Sizes and modification times of all files in a directory, to detect changed contents."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return json.dumps([[path.relative_to(directory).as_posix(), *_state(path)] for path in files])
+
+
+def _state(file: Path) -> list[int]:
+    status = os.stat(file)
+    return [status.st_size, status.st_mtime_ns]
