@@ -184,6 +184,18 @@ def test_a_failed_start_does_not_claim_the_workdir(tmp_path):
         config.claimed(tmp_path, wrong).__enter__()
 
 
+def test_a_run_may_go_on_without_corrupt_images(tmp_path):
+    strict = config.Experiment()
+    lenient = config.override(strict, ["data.corrupt_images=skip"])
+    with config.claimed(tmp_path, strict):
+        (tmp_path / "metrics.jsonl").touch()
+    with config.claimed(tmp_path, lenient):
+        pass
+    assert config.saved(tmp_path, config.Experiment) == lenient
+    with pytest.raises(UserError, match="belongs to another config"), config.claimed(tmp_path, strict):
+        pass
+
+
 RECIPE = """
 from tfeff.config import *
 

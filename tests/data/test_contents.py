@@ -35,6 +35,7 @@ def test_everything_lost_is_counted():
         "images": 3,
         "objects": 8,
         "ignored_objects": 2,
+        "classes": {"cat": 12},
         "lost_images": 2,
         "lost_objects": 7,
         "defects": {
@@ -58,7 +59,7 @@ def test_labels_have_no_objects():
     )
     found = Contents.of(labels)
     assert (found.images, found.objects) == (2, None)
-    assert text({"train": found}) == "train  2 images from folder:pets/train"
+    assert text({"train": found}) == "train  2 images from folder:pets/train\n2 classes: a 1, b 1"
     require_enough({"train": found}, 0.0)
 
 
@@ -73,6 +74,7 @@ def test_the_table_shows_each_split_and_each_kind():
     assert text(found).splitlines() == [
         "train       2 images, 4 objects from voc:pets/train; 5 objects lost",
         "validation  1 image, 1 object from voc:pets/val",
+        "1 class: cat 2",
         "train: 2 objects are marked difficult or crowds; they are not used",
         "train: 5 x box without area (object lost)",
         "    a.xml, object 0",
@@ -106,3 +108,26 @@ def test_a_training_split_needs_an_object(counts, difficult):
     with pytest.raises(UserError, match="voc:pets/train: the 2 images to train on have no objects"):
         require_enough({"train": empty}, 0.1)
     require_enough({"test": empty}, 0.1)
+
+
+def named(*names, labels):
+    images = EncodedImages([b""] * len(labels), "1")
+    return Contents.of(Dataset("folder:x", names, list(map(str, labels)), images, labels=np.array(labels)))
+
+
+def test_classes_that_do_not_occur_or_look_alike_are_said():
+    assert text({"train": named("B\xe4r", "ants", "Ba\u0308r", "ANTS ", "owl", labels=[0, 0, 1, 2, 3])}).splitlines()[
+        1:
+    ] == [
+        "5 classes: B\xe4r 2, ants 1, Ba\u0308r 1, ANTS  1",
+        "    without any example: owl",
+        r"    2 classes have nearly the same name: 'B\xe4r', 'Ba\u0308r'; rename them if they are one class",
+        "    2 classes have nearly the same name: 'ants', 'ANTS '; rename them if they are one class",
+    ]
+
+
+def test_many_classes_take_one_line():
+    found = named(*(f"c{number}" for number in range(500)), labels=list(range(400)))
+    first, second = text({"train": found}).splitlines()[1:]
+    assert first.endswith("c11 1 and 388 more")
+    assert second.endswith("c411 and 88 more")

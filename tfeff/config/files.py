@@ -7,7 +7,7 @@ import dataclasses
 import re
 import runpy
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +210,12 @@ def from_json(
     return config
 
 
+def _may_change(key: str, saved: Any, now: Any, raised: Collection[str]) -> bool:
+    """Whether a run may go on with another value of a key."""
+    skips = key.endswith("data.corrupt_images") and (saved, now) == ("error", "skip")
+    return skips or (key in raised and now > saved)
+
+
 @contextmanager
 def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Iterator[None]:
     """Creates a workdir for this config, saves the config there, and locks the workdir while the context is active.
@@ -220,7 +226,8 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
     Args:
         directory: the workdir.
         config: of the run.
-        raised: keys of numbers that may be higher than in the saved config, which is then replaced.
+        raised: keys of numbers that may be higher than in the saved config, which is then replaced. Corrupt images that
+            were an error may also be skipped: so far, there were none.
 
     Raises:
         UserError: if the workdir belongs to another config (the message lists the keys that differ).
@@ -233,7 +240,7 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
         if not fresh:
             text = path.read_text(errors="replace")
             changed = differences(from_json(text, type(config), where=str(path), advice=_ADVICE), config)
-        if not all(key in raised and now > saved for key, saved, now in changed):
+        if not all(_may_change(*each, raised) for each in changed):
             raise UserError(
                 f"{directory} belongs to another config:\n{changes(changed)}\n"
                 "use another --workdir, or the saved values to resume that run"

@@ -1,5 +1,6 @@
 """What was found in the splits of a run, and what of it is lost to defects: said in one form by every verb."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +9,13 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects, Lost
+from tfeff.data.names import listed, shown
 from tfeff.errors import UserError
 
 EXAMPLE_LENGTH = 160
+NAMED = 12
+"""Classes that are named in one line."""
+_SINGULAR = {"classes": "class"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Contents:
         images: images that can be used.
         objects: objects that can be used; None if images have a label each.
         ignored: number of difficult objects and crowds: neither trained on nor counted by metrics.
+        classes: name -> number of its images, or of its objects that are not ignored.
         defects: what was wrong, including corrupt images that were skipped and objects beyond the task's limit.
     """
 
@@ -29,6 +35,7 @@ class Contents:
     images: int
     objects: int | None
     ignored: int
+    classes: Mapping[str, int]
     defects: Defects
 
     @classmethod
@@ -46,6 +53,7 @@ class Contents:
         for reason in absent.values():
             further.add("corrupt image", reason, lost="images")
         kept = [index for index, id_ in enumerate(dataset.ids) if id_ not in absent] if absent else range(len(dataset))
+        labels = dataset.labels[list(kept)] if dataset.has_labels else np.zeros(0, np.int64)
         objects = [dataset.objects[index] for index in kept] if dataset.has_objects else []
         counts = np.array([len(each) for each in objects], np.int64)
         surplus = np.maximum(counts - max_objects, 0) if max_objects is not None else np.zeros_like(counts)
@@ -56,11 +64,15 @@ class Contents:
                 lost="objects",
                 count=int(surplus[index]),
             )
+        if dataset.has_objects:
+            labels = np.concatenate([np.zeros(0, np.int64), *(each.labels[~each.ignored] for each in objects)])
+        number = np.bincount(labels, minlength=dataset.num_classes).tolist()
         return cls(
             name=dataset.name,
             images=len(kept),
             objects=int((counts - surplus).sum()) if dataset.has_objects else None,
             ignored=int(sum(each.ignored.sum() for each in objects)),
+            classes=dict(zip(dataset.class_names, number, strict=True)),
             defects=dataset.defects.joined([further]),
         )
 
@@ -78,6 +90,7 @@ class Contents:
             "images": self.images,
             "objects": self.objects,
             "ignored_objects": self.ignored,
+            "classes": dict(self.classes),
             "lost_images": defects.lost("images"),
             "lost_objects": defects.lost("objects"),
             "defects": {
@@ -91,7 +104,30 @@ def text(found: Mapping[str, Contents]) -> str:
     """What the splits of each role hold, one line each, and below it what is wrong in each."""
     width = max(map(len, found), default=0)
     summary = [f"{role:{width}}  {_summary(each)}" for role, each in found.items()]
-    return "\n".join([*summary, *(line for role, each in found.items() for line in _lines(role, each))])
+    classes = _classes(next(iter(found.values()))) if found else []
+    return "\n".join([*summary, *classes, *(line for role, each in found.items() for line in _lines(role, each))])
+
+
+def _classes(contents: Contents) -> list[str]:
+    """The classes of the first split, the most frequent first, and what is odd about their names."""
+    order = sorted(contents.classes, key=lambda name: -contents.classes[name])
+    used = [name for name in order if contents.classes[name]]
+    counted = ", ".join(f"{shown(name)} {contents.classes[name]:,}" for name in used[:NAMED])
+    rest = f" and {len(used) - NAMED:,} more" if len(used) > NAMED else ""
+    lines = [f"{_count(len(order), 'classes')}: {counted or 'none of them occurs'}{rest}"]
+    unused = [name for name in order if not contents.classes[name]]
+    if unused and used:
+        lines.append(f"    without any example: {listed(unused, NAMED)}")
+    alike = dict[str, list[str]]()
+    for name in order:
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+    lines += [
+        f"    {len(names)} classes have nearly the same name: {', '.join(map(ascii, names))}; rename them if they are "
+        "one class"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+    return lines
 
 
 _LOST: tuple[Lost, ...] = ("images", "objects")
@@ -104,8 +140,8 @@ def _summary(contents: Contents) -> str:
     return f"{_count(contents.images, 'images')}{objects} from {contents.name}" + (f"; {lost} lost" if lost else "")
 
 
-def _count(count: int, what: Lost) -> str:
-    return f"{count:,} {what if count != 1 else what.removesuffix('s')}"
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what if count != 1 else _SINGULAR.get(what, what.removesuffix('s'))}"
 
 
 def _lines(role: str, contents: Contents) -> list[str]:

@@ -94,6 +94,10 @@ class Preparation:
             self.reporter.say(text(found))
             caches = selection.read(wanted, self._reading, source=opened, checked=found)
         images = selection.choose(wanted, caches)
+        if caches.validation is None and images.validation is not None:
+            held, data = len(images.validation), wanted.data
+            why = f"data.fold={data.fold}" if data.folds else f"data.validation_fraction={data.validation_fraction:g}"
+            self.reporter.say(f"{held:,} images of train are held out to validate on ({why})")
         for note in images.notes:
             self.reporter.say(note)
         return images

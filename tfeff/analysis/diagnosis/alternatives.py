@@ -133,7 +133,7 @@ def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
         Alternative(
             f"the boxes are written as {other}, but they are read as {reading}",
             _converted(annotations, reading, other),
-            f"write the boxes as {reading}, for example with tools/convert_annotations.py",
+            f"write the boxes as {reading}: export them again with the right option, or convert the numbers",
             same_unit=other.unit == reading.unit,
         )
         for other in others(reading)
