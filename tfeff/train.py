@@ -35,7 +35,8 @@ def main(argv: list[str]) -> None:
     from tfeff import training
 
     if given.evaluate and training.is_chief():
-        say(run.evaluation or "not evaluated: there is neither a test split nor a validation set")
+        if run.evaluation is not None:  # otherwise, it was said why
+            say(run.evaluation)
         for path in filter(Path.exists, map(run.workdir.joinpath, FILES)):
             say(f"wrote {path}")
         say(f"view the training: tensorboard --logdir={run.workdir}")

@@ -196,13 +196,14 @@ def finish_run(
     final = selection.final_split(plan.images, workdir.dataset(), opened)
     if model is None:
         model = trained_model(workdir, plan=plan)
-    evaluation, not_evaluated = None, {}
+    evaluation, reason = None, "there is neither a test split nor a validation set"
     if final is not None:
         try:
             evaluation = evaluate_run(workdir, None, reporter, model, plan=plan, source=opened)
         except selection.NoObjectsError as error:
-            reporter.say(f"not evaluated: {error}")
-            not_evaluated = {"not_evaluated": str(error)}
+            reason = str(error)
+    if evaluation is None:
+        reporter.say(f"not evaluated: {reason}")
     costs = {"params": model.count_params()}
     try:
         counted = complexity.count(model, regions=model.regions)
@@ -219,7 +220,7 @@ def finish_run(
         "training_seconds": sum(row["seconds"] for row in rows),
         "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
-        **not_evaluated,
+        **({"not_evaluated": reason} if evaluation is None else {}),
     }
     if lost := sorted(set(range(1, rows[-1]["epoch"])) - {each["epoch"] for each in rows}):
         result["epochs_without_metrics"] = lost  # their seconds are missing in the sum
