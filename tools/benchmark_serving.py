@@ -28,7 +28,7 @@ from tfeff.tasks import ClassificationTask
 RESOLUTION, CLASSES = 224, 1000
 BATCHES = (16, 1)
 TOLERANCE = 1e-4
-"""Of a probability in float32."""
+"""Tolerance of a probability in float32."""
 OURS, THEIRS = "tfeff", "keras.applications"
 Predict = Callable[[np.ndarray], np.ndarray]
 

@@ -26,7 +26,7 @@ from tfeff.errors import UserError
 
 PHOTOGRAPHS = 3
 WIDTH = 96
-"""Of the images, in pixels."""
+"""Width of the images, in pixels."""
 _EXIF = Image.Exif()
 _EXIF[header.ORIENTATION] = 6
 _CHECKED = ("png",)

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import damaged_annotations
+import damaged_tables
 import damaged_voc
 import fuzz_annotations
 import fuzzing
@@ -49,6 +50,22 @@ def test_readers_that_lose_objects_fail_the_check(data: Path, tmp_path: Path, mo
         monkeypatch.setattr(voc.VOC, "load", reader)
         assert case.check()[1].startswith(failure)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("make_case", [damaged_tables.boxes_case, damaged_tables.labels_case])
+def test_tables_may_be_refused_only_if_damage_reaches_all_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_case: fuzzing.Make
+) -> None:
+    def refusing(*_: Any) -> Any:
+        raise UserError("not today")
+
+    for name in ("CSVBoxes", "CSVFile"):
+        monkeypatch.setattr(damaged_tables, name, refusing)
+    cases = [make_case(np.random.default_rng(number), tmp_path) for number in range(200)]
+    allowed = {case.damage for case in cases if not case.check()[1]}
+    one_row = {"unusual number", "unusual name", "cell missing", "cell added", "row missing"}
+    harmless = {"rows shuffled", "semicolons", "carriage returns", "byte order mark"}
+    assert {case.damage for case in cases} - allowed == one_row | harmless
 
 
 def test_a_loss_with_a_word_is_allowed_where_damage_reaches_everything(data: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ else:
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo", ".avif", ".heic", ".heif",
 )  # fmt: skip
-"""Of files that count as images; what they are is decided by their content."""
+"""Endings of files that count as images; what they are is decided by their content."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", *(["HEIF"] if HEIF else []))
 """What Pillow may open. Others start programs (EPS) or are hardly tested."""
 MAX_PIXELS = 120_000_000

@@ -8,6 +8,7 @@ Images are searched relative to the file. Those that are not there are searched 
 the file; each one found is counted as a defect. A file that another row names is not used.
 """
 
+import functools
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -54,7 +55,10 @@ class BoxTable(Source):
         every = (row.values for found in self._rows.values() for row in found)
         names = {values["label"] for values in every} - {""}
         self._labels = {name: number for number, name in enumerate(sorted(names))}
-        self._named_splits = {name: list(dict.fromkeys(map(_split, rows))) for name, rows in self._rows.items()}
+        self._named_splits = {
+            name: list(dict.fromkeys(_split(row.values.get("split", "")) for row in rows))
+            for name, rows in self._rows.items()
+        }
         self._splits = tuple(dict.fromkeys(split for found in self._named_splits.values() for split in found if split))
         if self.drawn:
             checked_fractions(options.fractions)
@@ -173,9 +177,10 @@ class CSVBoxes(BoxTable):
         super().__init__(name, rows, path if path.is_dir() else path.parent, options, search=True)
 
 
-def _split(row: Row) -> str:
-    """The split that a row names; "" if it is none of its own."""
-    split = canonical_name(row.values.get("split", ""))
+@functools.cache
+def _split(name: str) -> str:
+    """The split that a row names; "" if it names none, or all of them."""
+    split = canonical_name(name)
     return "" if split == ALL else split
 
 

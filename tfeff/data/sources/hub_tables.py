@@ -22,7 +22,7 @@ from tfeff.errors import UserError
 
 _GROUPS_KEPT = 4
 _END = b"\xff\xff\xff\xff\0\0\0\0"
-"""Of an Arrow stream: the mark that begins each of its messages, and a length of 0."""
+"""End of an Arrow stream: the mark that begins each of its messages, and a length of 0."""
 
 
 class Tables:
