@@ -29,7 +29,7 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.proposals.store import ProposalStore
 
-MEASURED = re.compile(r"^crc(32)?$|^deaths$|second|latency|input_wait|time|speed|duration|memory|began|finished|/s\b")
+MEASURED = re.compile(r"^crc(32)?$|^deaths$|^peak_bytes$|second|latency|input_wait|time|speed|duration|memory|began|finished|/s\b")
 """Names of values that differ from run to run."""
 NAMES_ALONE = {"tensorboard", "saved_model", "trace"}
 """Folders that are not compared: their files' names and contents contain times."""
