@@ -4,11 +4,22 @@
 
 `{out}` in the command stands for the directory of its results. The command is run once without interruption in
 OUT/unbroken, and once in OUT/killed: there it is killed (SIGKILL, with all its children) that often, each time after a
-random share of the unbroken run's time, and finally runs to its end. Files must then be equal, except for measured
-times and speeds, logs, TensorBoard's events and SavedModels. Exit code 1: a difference, or a run that failed.
+random share of the unbroken run's time, and finally runs to its end. The files of both must then be equal. Compared are
+
+- JSON, lines of JSON, arrays (`.npz`), SQLite and CSV: all values, except those whose names say that they are measured
+  times, speeds or memory (`MEASURED`)
+- PNG: the pixels, and SVG: the text, except figures that draw measured values (`TIMED_FIGURES`)
+- Markdown, text and HTML: the text, except numbers with a unit of time or speed; in HTML, except pictures and cells of
+  tables whose column has such a name or unit
+- proposals: the boxes of each image, since writers share them differently
+- all others: the bytes.
+
+Names of the two directories do not count. Not compared: logs, locks, TensorBoard's events, profiles and SavedModels.
+Exit code 1: a difference, or a run that failed.
 """
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -25,12 +36,17 @@ from typing import Any
 
 import command_line
 import numpy as np
+from PIL import Image
 
 from tfeff.errors import UserError
 from tfeff.proposals.store import ProposalStore
 
-MEASURED = re.compile(r"^crc(32)?$|^deaths$|^peak_bytes$|second|latency|input_wait|time|speed|duration|memory|began|finished|/s\b")
-"""Names of values that differ from run to run."""
+MEASURED = re.compile(r"second|latency|input_wait|time|speed|duration|memory|began|finished|/s\b|^peak_bytes$|^crc|^deaths$")
+"""Names of values that differ from run to run, and of checksums that include such values."""
+QUANTITY = re.compile(r"\d[\d,.:]*([eE][-+]?\d+)?[  ]?(ms|µs|s|min|h|seconds|minutes|hours|process-hours|[a-z]+/s)\b")
+"""Numbers in texts that differ from run to run."""
+TIMED_FIGURES: set[str] = set()
+"""Figures that draw measured values, by their file's name without its ending."""
 NAMES_ALONE = {"tensorboard", "saved_model", "trace"}
 """Folders that are not compared: their files' names and contents contain times."""
 SKIPPED = re.compile(r"\.lock$|\.log$|-wal$|-shm$|\.crc")
@@ -142,9 +158,20 @@ def contents(path: Path, root: Path) -> Any:
         with sqlite3.connect(path) as database:
             tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
             return {name: rows(database, name, root) for name in sorted(tables)}
-    if path.suffix in (".html", ".md", ".csv", ".txt", ".svg"):
-        return re.sub(r"\d+(\.\d+)?", "#", path.read_text(errors="replace").replace(str(root), ""))
-    return path.read_bytes() if path.suffix != ".png" else len(path.name)
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            lines = list(csv.reader(file))
+        compared = [place for place, name in enumerate(lines[0]) if not MEASURED.search(name)] if lines else []
+        return [[line[place].replace(str(root), "") for place in compared] for line in lines]
+    if path.suffix in (".png", ".svg") and path.stem in TIMED_FIGURES:
+        return None
+    if path.suffix == ".png":
+        with Image.open(path) as image:
+            return image.mode, image.size, image.tobytes()
+    if path.suffix in (".html", ".md", ".txt", ".svg"):
+        text = path.read_text().replace(str(root), "")
+        return text if path.suffix == ".svg" else QUANTITY.sub("#", text)
+    return path.read_bytes()
 
 
 def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
@@ -155,7 +182,9 @@ def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
     for row in cursor:
         values = {name: value for name, value in zip(names, row, strict=True) if not MEASURED.search(name)}
         for name, value in values.items():
-            if isinstance(value, str) and value[:1] in "[{":
+            if name == "value" and MEASURED.search(str(values.get("name"))):  # a fact, such as a latency
+                values[name] = None
+            elif isinstance(value, str) and value[:1] in ("[", "{"):
                 values[name] = without_measured(json.loads(value), root)
         found.append(json.dumps(values, sort_keys=True, default=repr))
     return sorted(found)
