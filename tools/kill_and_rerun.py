@@ -41,7 +41,9 @@ from PIL import Image
 from tfeff.errors import UserError
 from tfeff.proposals.store import ProposalStore
 
-MEASURED = re.compile(r"second|latency|input_wait|time|speed|duration|memory|began|finished|/s\b|^peak_bytes$|^crc|^deaths$")
+MEASURED = re.compile(
+    r"second|latency|input_wait|time|speed|duration|memory|began|finished|/s\b|^peak_bytes$|^crc|^deaths$"
+)
 """Names of values that differ from run to run, and of checksums that include such values."""
 QUANTITY = re.compile(r"\d[\d,.:]*([eE][-+]?\d+)?[  ]?(ms|µs|s|min|h|seconds|minutes|hours|process-hours|[a-z]+/s)\b")
 """Numbers in texts that differ from run to run."""
