@@ -47,7 +47,7 @@ MEASURED = re.compile(
 """Names of values that differ from run to run, and of checksums that include such values."""
 QUANTITY = re.compile(r"\d[\d,.:]*([eE][-+]?\d+)?[  ]?(ms|µs|s|min|h|seconds|minutes|hours|process-hours|[a-z]+/s)\b")
 """Numbers in texts that differ from run to run."""
-TIMED_FIGURES: set[str] = set()
+TIMED_FIGURES = {"training"}
 """Figures that draw measured values, by their file's name without its ending."""
 NAMES_ALONE = {"tensorboard", "saved_model", "trace"}
 """Folders that are not compared: their files' names and contents contain times."""
