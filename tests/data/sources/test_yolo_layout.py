@@ -157,7 +157,7 @@ def test_two_folders_of_one_split_are_refused(make):
 
 def test_images_outside_of_splits_are_said(make):
     root = make("images/train/a", "images/b")
-    assert "1 images are in no folder of a split and not used, first: b.png" in notes(root)[1]
+    assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
 
 
 def test_what_is_there_is_listed_if_nothing_fits(make, tmp_path):
