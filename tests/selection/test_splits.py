@@ -86,3 +86,48 @@ def test_lists_that_overlap_the_training_split_do_not_validate(dataset):
     assert selection.assign(selection.request(joined), source).validation is None
     with pytest.raises(UserError, match="shares images with"):
         selection.assign(selection.request(config.override(joined, ["data.validation_split=val"])), source)
+
+
+def listed_images(root, train, validation, test=""):
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
+    for name in sorted({*train, *validation, *test}):
+        Image.new("RGB", (32, 32), (ord(name), 0, 0)).save(root / "images" / f"{name}.png")
+        (root / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    for split, names in (("train", train), ("val", validation), ("test", test)):
+        if names:
+            (root / f"{split}.txt").write_text("".join(f"images/{name}.png\n" for name in names))
+    settings = config.Experiment(task=config.YoloSettings(), data=config.Data(source=f"yolo:{root}", image_size=32))
+    return selection.request(settings)
+
+
+def test_images_that_train_and_validation_share_are_left_out_of_validation(tmp_path):
+    wanted = listed_images(tmp_path, "abcd", "dcefghijklmnopqrstuvwxyz")
+    source = selection.open_source(wanted)
+    found = selection.check(wanted, source)
+    assert selection.assign(wanted, source).validation == "validation"
+    assert list(source.load("val").ids) == [f"{name}.png" for name in "efghijklmnopqrstuvwxyz"]
+    assert (found["train"].images, found["validation"].images) == (4, 22)
+    assert found["validation"].defects.counts == {'image that is also in "train" and left out': 2}
+    assert found["validation"].defects.lost("images") == 2
+
+
+def test_many_shared_images_are_too_many_lost_ones(tmp_path):
+    wanted = listed_images(tmp_path, "abcd", "defg")
+    with pytest.raises(UserError, match=r"1 of 4 images are lost \(25 %\)"):
+        selection.check(wanted, selection.open_source(wanted))
+
+
+def test_a_validation_split_within_the_training_split_is_not_used_and_that_is_said(tmp_path):
+    wanted = listed_images(tmp_path, "abcd", "bc")
+    source = selection.open_source(wanted)
+    chosen = selection.assign(wanted, source)
+    assert chosen.validation is None
+    note = f'yolo:{tmp_path}: all 2 images of the split "validation" are also in "train"; it is not validated on'
+    assert chosen.notes == (note,)
+
+
+def test_images_that_train_and_test_share_are_named(tmp_path):
+    wanted = listed_images(tmp_path, "abcde", "f", "xedcb")
+    with pytest.raises(UserError, match=r'"test" shares images with .*: e.png, d.png, c.png and 1 more; choose'):
+        selection.assign(wanted, selection.open_source(wanted))

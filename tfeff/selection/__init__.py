@@ -9,7 +9,18 @@ from tfeff.selection.choice import TrainingData, choose, fold
 from tfeff.selection.evaluation import evaluation_images, final_split
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.reading import Progress, SplitCaches, cache, image_size, read, skipped_note
-from tfeff.selection.splits import NoObjectsError, Request, Splits, assign, check, contents, load, open_source, request
+from tfeff.selection.splits import (
+    NoObjectsError,
+    Request,
+    Splits,
+    apart,
+    assign,
+    check,
+    contents,
+    load,
+    open_source,
+    request,
+)
 
 __all__ = [
     "Fingerprint",
@@ -19,6 +30,7 @@ __all__ = [
     "SplitCaches",
     "Splits",
     "TrainingData",
+    "apart",
     "assign",
     "cache",
     "check",

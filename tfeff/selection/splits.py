@@ -10,6 +10,7 @@ from tfeff import config, tasks
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.names import listed
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError, nearest
@@ -122,7 +123,7 @@ def assign(wanted: Request, source: Source) -> Splits:
     """Chooses the splits for training, validation and test.
 
     The validation split is the one the config names; else, without folds, the source's own one, unless it is the test
-    split or shares images with the training split.
+    split or all its images are also in the training split. If only some are, the source leaves these out of it.
 
     Raises:
         UserError: a split that the config names does not exist, or is the training split.
@@ -132,19 +133,21 @@ def assign(wanted: Request, source: Source) -> Splits:
     test = source.find(data.test_split) if data.test_split is not None else None
     if test is None and data.test_split not in (None, config.Data.test_split):
         test = _named(source, "data.test_split", data.test_split)
-    validation = None
+    validation, notes = None, list[str]()
     if data.validation_split is not None:
         validation = _named(source, "data.validation_split", data.validation_split)
     elif data.folds is None:
         validation = source.find("validation")
-        if validation is not None and (validation == test or source.overlap(train, validation)):
+        if validation == test:
             validation = None
+        if validation is not None:
+            validation, notes = apart(source, train, validation)
     for key, split in (("test_split", test), ("validation_split", validation)):
-        if split is not None and source.overlap(train, split):
+        if split is not None and (shared := source.shared(train, split)):
             raise UserError(
-                f'config: data.{key}: "{split}" shares images with data.train_split = "{train}"; choose another split'
+                f'config: data.{key}: "{split}" shares images with data.train_split = "{train}": {listed(shared)}; '
+                "choose another split, or list each image in one of them"
             )
-    notes = []
     if test is not None and test == validation:
         notes.append(f'{source.name}: the validation split "{test}" is also the test split')
     if (
@@ -156,6 +159,24 @@ def assign(wanted: Request, source: Source) -> Splits:
             f'{source.name}: data.validation_fraction is not used, since the source has a split "{validation}"'
         )
     return Splits(train, validation, test, tuple(notes))
+
+
+def apart(source: Source, train: str, validation: str) -> tuple[str | None, list[str]]:
+    """Leaves the images of the training split out of the source's validation split.
+
+    Returns:
+        The validation split, or None if nothing is left of it; and what the user should know, one line each.
+
+    Raises:
+        UserError: some are left out, and defects stop.
+    """
+    shared = source.shared(train, validation)
+    if shared and len(shared) == len(source.annotated(validation)):
+        note = f'all {len(shared):,} images of the split "{validation}" are also in "{train}"; it is not validated on'
+        return None, [f"{source.name}: {note}"]
+    if shared:
+        source.leave_out(validation, shared, f'image that is also in "{train}" and left out')
+    return validation, []
 
 
 def check(wanted: Request, source: Source) -> dict[str, Contents]:

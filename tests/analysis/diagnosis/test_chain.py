@@ -302,7 +302,6 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
         "boxes",
         ("upside down",),
     ),
-    "relative coordinates in VOC": (in_voc(relative), "boxes", ("relative to the image (0 to 1)",)),
     "thousandths in VOC": (
         in_voc(lambda each: relative(each).boxes(lambda box: tuple(box * 1000))),
         "boxes",
@@ -398,7 +397,7 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
 ALWAYS = (
     "x, y, width, height in VOC",
     "x and y swapped in square images",
-    "relative coordinates in VOC",
+    "thousandths in VOC",
     "corners in YOLO",
     "images resized after annotation",
     "boxes without area",

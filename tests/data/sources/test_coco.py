@@ -338,3 +338,27 @@ def test_the_current_folder(root, monkeypatch):
         assert source.image_ids == {root / "tiny/a.png": 7, root / "tiny/b.png": 3}
     monkeypatch.chdir("annotations")
     assert COCO("instances_tiny.json", Options()).load("all").ids == ["a.png", "b.png"]
+
+
+def test_boxes_of_which_none_reaches_beyond_1_are_relative(root):
+    boxes = [[0, 0, 1, 1], [0.25, 0.5, 0.5, 0.25], [0.5, 0.5, 0.50005, 0.5]]
+    rows = [{"image_id": 7, "bbox": box, "category_id": 2} for box in boxes]
+    save(root, {**CONTENT, "annotations": rows})
+    dataset = COCO(root, Options()).load("tiny")
+    assert dataset.objects[0].boxes_yxyx.tolist() == [[0, 0, 80, 100], [40, 25, 60, 75], [40, 50, 80, 100]]
+    assert f"{root}/annotations/instances_tiny.json: boxes are relative to width and height" in dataset.notes
+    save(root, {**CONTENT, "annotations": [*rows, {"image_id": 3, "bbox": [2, 1, 9, 8], "category_id": 2}]})
+    dataset = COCO(root, Options()).load("tiny")
+    assert dataset.objects[0].boxes_yxyx[0].tolist() == [0, 0, 1, 1]
+    assert not any("relative" in note for note in dataset.notes)
+
+
+def test_relative_boxes_on_an_image_stored_sideways(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 80)).save(root / "tiny/a.png", exif=exif)
+    row = {"image_id": 7, "bbox": [0, 0, 0.5, 0.25], "category_id": 2}
+    for size, box in (((80, 100), [0, 60, 50, 80]), ((100, 80), [0, 0, 25, 40])):
+        images = [{"id": 7, "file_name": "a.png", "height": size[0], "width": size[1]}]
+        save(root, {**CONTENT, "images": images, "annotations": [row]})
+        assert COCO(root, Options()).load("tiny").objects[0].boxes_yxyx.tolist() == [box]

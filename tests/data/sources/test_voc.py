@@ -365,3 +365,13 @@ def test_lists_name_images_in_many_ways(tmp_path):
         "image listed twice": 1,
     }
     assert validation.defects.lost("images") == 2
+
+
+def test_corners_of_which_none_is_above_1_are_relative(root):
+    root[1]("a", OBJECT.format("dog", 0.5, 0.25, 1.0, 0.75), OBJECT.format("cat", 0, 0, 1, 1))
+    dataset = load(root[0])
+    assert dataset.objects[0].boxes_yxyx.tolist() == [[10, 30, 30, 60], [0, 0, 40, 60]]
+    assert f"voc:{root[0]}: corners are relative to width and height" in dataset.notes
+    assert not dataset.defects.counts
+    root[1]("b", OBJECT.format("dog", 1, 1, 60, 40))
+    assert not any("relative" in note for note in load(root[0]).notes)

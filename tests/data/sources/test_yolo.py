@@ -208,3 +208,14 @@ def test_images_of_a_format_that_cannot_be_read(root):
     assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
     assert source.defects.counts == {"image of a format that cannot be read (.raf)": 1}
     assert source.defects.lost("images") == 1
+
+
+@pytest.mark.parametrize(("shape", "count"), [("[2, 2]", 4), ("[1, 3]", 3)])
+def test_keypoints_are_not_used_and_that_is_said(root, shape, count):
+    (root / "data.yaml").write_text(f"names: [a]\nkpt_shape: {shape}\n")
+    (root / "labels/train/a.txt").write_text(f"0 0.5 0.5 0.5 0.2{' 0.9' * count}\n")
+    dataset = load(root)
+    assert dataset.objects[0].boxes_yxyx.tolist() == [[40, 50, 60, 150]]
+    assert "1 lines have keypoints, which are not used" in " ".join(dataset.notes)
+    (root / "data.yaml").write_text("names: [a]\nkpt_shape: 17\n")
+    assert "kpt_shape is 17, not two numbers, and is ignored" in " ".join(load(root).notes)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tfeff.data.sources.listing import Tree
-from tfeff.data.sources.yolo_labels import CONFIDENCE, POLYGON, LabelFile, Labels
+from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, LabelFile, Labels
 
 BOX = (0.5, 0.5, 0.25, 0.5)
 POLYGON_OF_BOX = "0.375 0.5 0.5 0.25 0.625 0.5 0.5 0.75"
@@ -100,3 +100,23 @@ def test_the_exact_name_is_preferred(tmp_path):
         (tmp_path / name).write_text("")
     found = Labels(tmp_path, Tree.of(tmp_path)).of([tmp_path / "images/a.jpg", tmp_path / "images/A.jpg"])
     assert found == [tmp_path / "labels/a.txt", tmp_path / "labels/A.txt"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "rest", "kinds"),
+    [
+        (4, "0.1 0.2 0.3 0.4", {KEYPOINTS: 1}),
+        (10, " ".join(["0.1"] * 10), {KEYPOINTS: 1}),
+        (12, "0.1 0.2 2 " * 4, {KEYPOINTS: 1}),
+        (51, "0 0 0 " * 17, {KEYPOINTS: 1}),
+        (4, "0.1 0.2 0.3 0.4 0.9", {KEYPOINTS: 1, CONFIDENCE: 1}),
+        (4, "", {}),
+        (4, "0.9", {CONFIDENCE: 1}),
+    ],
+)
+def test_boxes_with_keypoints(tmp_path, numbers, rest, kinds):
+    (tmp_path / "a.txt").write_text(f"3 0.5 0.5 0.25 0.5 {rest}\n3 0.5 0.5 0.25 0.5 0.1 0.2\n")
+    found = LabelFile.read(tmp_path / "a.txt", numbers)
+    assert found.rows == [(1, 3, BOX)]
+    assert found.kinds == kinds
+    assert [number for number, _ in found.invalid] == [2]

@@ -127,8 +127,8 @@ def test_lists_without_a_file_that_names_them(make):
 def test_listed_images_without_a_file_and_unlisted_ones(make):
     root = make("images/a", "images/b", "images/c", "train.txt:images/a.png\nimages/gone.png", "val.txt:images/c.png")
     source = YOLO(root, Options()).load("train")
-    assert source.defects.counts == {"image without a file": 1, "label without an image of its name": 1}
-    assert (source.defects.lost("images"), source.defects.lost("objects")) == (1, 1)
+    assert source.defects.counts == {"image without a file": 1}
+    assert (source.defects.lost("images"), source.defects.lost("objects")) == (1, 0)
     assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
 
 
@@ -157,7 +157,7 @@ def test_two_folders_of_one_split_are_refused(make):
 
 def test_images_outside_of_splits_are_said(make):
     root = make("images/train/a", "images/b")
-    assert "1 images are in no folder of a split and not used, first: b.png" in notes(root)[1]
+    assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
 
 
 def test_what_is_there_is_listed_if_nothing_fits(make, tmp_path):
@@ -179,3 +179,28 @@ def test_the_current_folder(make, monkeypatch):
     assert found("data.yaml") == found(".")
     monkeypatch.chdir("images")
     assert found("..") == {"train": ["train/a.png"], "validation": ["val/b.png"]}
+
+
+def test_labels_of_images_that_no_list_names_are_said_and_not_lost(make):
+    root = make("images/a", "images/b", "images/c", "labels/orphan.txt:0 0.5 0.5 0.5 0.5", "train.txt:images/a.png")
+    dataset = YOLO(root, Options()).load("train")
+    assert dataset.ids == ["a.png"]
+    assert dataset.defects.counts == {"label without an image of its name": 1}
+    assert notes(root)[1:] == [
+        f"2 images belong to no split and are not used, first: {root}/images/b.png",
+        f"2 label files of images that belong to no split are not used, first: {root}/labels/b.txt",
+    ]
+
+
+def test_an_image_in_the_folder_of_a_split_and_in_another_split_is_used(make):
+    root = make("images/a", "images/val/b", f"data.yaml:train: images\nval: images/val\n{YAML}")
+    assert list(YOLO(root, Options()).load("train").ids) == ["a.png", "val/b.png"]
+    assert len(notes(root)) == 1
+
+
+def test_labels_beside_some_of_the_images(make):
+    root = make("images/train/a", "images/train/b")
+    (root / "labels/train/b.txt").rename(root / "images/train/b.txt")
+    assert found(root) == {"train": ["train/a.png", "train/b.png"]}
+    text = f"label files are beside their images, not in a folder for labels, first: {root}/images/train/b.txt"
+    assert f"1 {text}" in notes(root)[-1]

@@ -13,7 +13,6 @@ from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.defects import Defects
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 from tfeff.tasks.task import ImageTask
 from tfeff.training import Plan, Workdir
@@ -157,8 +156,8 @@ def _chosen(
 
 
 def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset], dict[str, Defects]]:
-    """Images by role, and the defects of splits without any image left. Splits that share images are kept: that is a
-    finding, not an error."""
+    """Images by role, and the defects of splits without any image left. A test split that shares images with the
+    training split is kept: that is a finding, not an error."""
     data = asked.data
     train = source.find(data.train_split)
     if train is None:
@@ -167,9 +166,14 @@ def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset
     wanted = {VALIDATION: data.validation_split or VALIDATION, TEST: data.test_split}
     for role, split in wanted.items():
         name = None if split is None else source.find(split)
-        if name is None or name == train or (role == VALIDATION and canonical_name(train) == "trainval"):
+        if name is None or name == train:
             continue
         try:
+            if role == VALIDATION and data.validation_split is None:
+                left, notes = selection.apart(source, train, name)
+                if left is None:
+                    found[TRAIN] = replace(found[TRAIN], notes=(*found[TRAIN].notes, *notes))
+                    continue
             found[role] = selection.load(asked, source, name)
         except NoImagesError as error:
             if error.defects.counts:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,10 @@ from tfeff.errors import UserError
 
 Box = tuple[float, float, float, float]
 """(top, left, bottom, right)."""
+RELATIVE_LIMIT = 1 + 1e-4
+"""The largest coordinate of a relative box, with what rounding may add."""
+_FEW = 3
+"""Fewer boxes without a fraction could be single pixels in the corner of their images."""
 
 
 class ObjectCollector:
@@ -164,6 +168,29 @@ class ObjectCollector:
             difficult=np.array(difficult, bool),
             crowd=np.array(crowd, bool),
         )
+
+
+def are_relative(boxes: Iterable[Box | None]) -> bool:
+    """Whether boxes are relative to the height and width of their images, not in pixels: none reaches beyond 1 or -1.
+
+    Args:
+        boxes: all boxes of a file, as they are written; None: an incomplete one.
+    """
+    count, fractions = 0, False
+    for box in boxes:
+        if box is None or not all(map(math.isfinite, box)):
+            continue
+        if max(box) > RELATIVE_LIMIT or min(box) < -RELATIVE_LIMIT:
+            return False
+        count += 1
+        fractions = fractions or any(side % 1 for side in box)
+    return fractions or count >= _FEW
+
+
+def scaled(box: Box, size: tuple[int, int]) -> Box:
+    """A relative box, in pixels of an image of a size, (height, width)."""
+    height, width = size
+    return box[0] * height, box[1] * width, box[2] * height, box[3] * width
 
 
 def _is_empty(box: tuple[float, float, float, float]) -> bool:

@@ -114,20 +114,20 @@ class COCO(Source):
             if header is None:
                 continue
             keys = listed.files[name]
-            collector = ObjectCollector(
-                f"{path}, {name}",
-                header.size,
-                found.defects,
-                orientation=header.orientation,
-                written=next((file.sizes[key] for key in keys if key in file.sizes), None),
-            )
-            masks += collect(collector, [file.annotations[key] for key in keys], labels, str(path), found.defects)
+            written = next((file.sizes[key] for key in keys if key in file.sizes), None)
+            where, turns = f"{path}, {name}", header.orientation
+            scale = (header.stored if written == header.stored else header.size) if file.relative else None
+            collector = ObjectCollector(where, header.size, found.defects, orientation=turns, written=written)
+            rows = [file.annotations[key] for key in keys]
+            masks += collect(collector, rows, labels, str(path), found.defects, scale)
             found.add(name, header.size, collector)
         class_names = distinct([each.name for each in categories.values()], str(path), found.defects)
         found.notes += [f"{self.name if self.drawn else found.name}: {note}" for note in listed.notes]
         if len(categories) < len(file.categories):
             groups = ", ".join(each.name for key, each in file.categories.items() if key not in categories)
             found.notes.append(f"{found.name}: without the category {groups}, which only groups others")
+        if file.relative:
+            found.notes.append(f"{path}: boxes are relative to width and height")
         if masks:
             found.notes.append(f"{found.name}: {masks} boxes without bbox are those of their polygons or masks")
         if not self.drawn:

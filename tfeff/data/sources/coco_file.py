@@ -6,12 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tfeff.data.dataset import Id
 from tfeff.data.defects import Defects, Lost
-from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.annotations import RELATIVE_LIMIT, Box, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.coco_masks import segmentation_box
 from tfeff.data.sources.listing import Finder, folded, path_parts
 from tfeff.errors import UserError
@@ -58,6 +59,11 @@ class COCOFile:
     annotations: defaultdict[Key, list[Row]]
     problems: list[Problem]
     parents: frozenset[Key]
+
+    @cached_property
+    def relative(self) -> bool:
+        """Whether its boxes are relative to width and height, and not in pixels as COCO's are."""
+        return are_relative(_box(item.get("bbox")) for rows in self.annotations.values() for _, item in rows)
 
     @classmethod
     def read(cls, path: Path) -> "COCOFile":
@@ -153,6 +159,7 @@ def collect(
     labels: Mapping[Key, int],
     where: str,
     defects: Defects,
+    scale: tuple[int, int] | None = None,
 ) -> int:
     """Adds the objects of one image.
 
@@ -162,6 +169,7 @@ def collect(
         labels: label of each category.
         where: the annotation file.
         defects: where defects are counted.
+        scale: (height, width) to which boxes are relative; None: they are in pixels.
 
     Returns:
         Number of boxes that come from polygons or masks.
@@ -174,6 +182,8 @@ def collect(
             if box is None and category is not None:
                 box = segmentation_box(item.get("segmentation"))
                 masks += box is not None
+            if box is not None and scale is not None and max(box) <= RELATIVE_LIMIT:  # masks are in pixels
+                box = scaled(box, scale)
             if box is None or category is None:
                 defects.add("object without a box or a class", f"{where}, annotation {number}", lost="objects")
                 continue
@@ -210,7 +220,7 @@ def key_of(value: Any) -> Key | None:
     return int(value) if value == int(value) else None
 
 
-def _box(bbox: Any) -> tuple[float, float, float, float] | None:
+def _box(bbox: Any) -> Box | None:
     """(top, left, bottom, right) of (left, top, width, height)."""
     try:
         left, top, width, height = (float(value) for value in bbox)

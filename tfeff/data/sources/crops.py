@@ -83,9 +83,14 @@ class Crops(Source):
         """The images that the crops are cut from."""
         return self._source.load(split)
 
-    def overlap(self, one: str, other: str) -> bool:
-        """Whether splits of the source share images."""
-        return self._source.overlap(one, other)
+    def shared(self, one: str, other: str) -> list[str]:
+        """The images of the source that two splits share."""
+        return self._source.shared(one, other)
+
+    def leave_out(self, split: str, ids: Sequence[str], kind: str) -> None:
+        """Leaves out images of the source, and so their crops."""
+        self._source.leave_out(split, ids, kind)
+        self._loaded.clear()
 
     def _load(self, split: str) -> Dataset:
         dataset = self._source.load(split)

@@ -22,7 +22,7 @@ from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import csv_table, files
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name, checked_fractions
@@ -135,15 +135,12 @@ class BoxTable(Source):
     @cached_property
     def _relative(self) -> bool:
         """Whether all corners are within 0 and 1."""
-        boxes = (_box(row.values) for rows in self._rows.values() for row in rows)
-        sides = [side for box in boxes if box is not None for side in box]
-        return bool(sides) and max(sides) <= 1
+        return are_relative(_box(row.values) for rows in self._rows.values() for row in rows)
 
     def _collected(self, rows: list[Row], header: Header, defects: Defects) -> ObjectCollector:
         """The objects of an image."""
         turned = 1 if self._relative else header.orientation  # relative boxes never leave the image
         collector = ObjectCollector(rows[0].where, header.size, defects, orientation=turned)
-        scale = (*header.size, *header.size) if self._relative else (1, 1, 1, 1)
         for number, row in enumerate(rows, 1):
             label, box = row.values["label"], _box(row.values)
             if row.surplus:
@@ -155,8 +152,7 @@ class BoxTable(Source):
             elif box is None:
                 defects.add("object without a complete box", row.where, lost="objects")
             else:
-                top, left, bottom, right = (side * factor for side, factor in zip(box, scale, strict=True))
-                collector.add(number, (top, left, bottom, right), self._labels[label])
+                collector.add(number, scaled(box, header.size) if self._relative else box, self._labels[label])
         return collector
 
 

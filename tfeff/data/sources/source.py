@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfeff.data.dataset import Dataset, Id
-from tfeff.data.defects import OnDefect
-from tfeff.data.images.storage import ImageStorage
+from tfeff.data.defects import Defects, OnDefect
 from tfeff.data.names import groups
 from tfeff.data.splits import ALL, FRACTIONS, drawn_note, find_split, require_split, stratified_split
 from tfeff.errors import UserError
@@ -147,26 +146,41 @@ class Source(ABC):
         return self.load(split)
 
     def overlap(self, one: str, other: str) -> bool:
-        """Whether two splits share images: files with the same name and content."""
+        """Whether two splits share images."""
+        return self.find(one) == self.find(other) or bool(self.shared(one, other))
+
+    def shared(self, one: str, other: str) -> list[str]:
+        """The ids of the images that two splits share: files with the same name and content."""
         if self.find(one) == self.find(other):
-            return True
+            return list(self.annotated(one).ids)
         if self.disjoint:
-            return False
+            return []
         first, second = self.load(one), self.load(other)
-        places = {name: index for index, name in enumerate(second.ids)}
-        return any(
-            name in places and _same_content(first.images, index, second.images, places[name])
-            for index, name in enumerate(first.ids)
-        )
+        places = {name: index for index, name in enumerate(first.ids)}
+        return [
+            name
+            for index, name in enumerate(second.ids)
+            if name in places and first.images.same_content(places[name], second.images, index)
+        ]
+
+    def leave_out(self, split: str, ids: Sequence[str], kind: str) -> None:
+        """From now on, `load` returns a split without some of its images, which are lost to a defect.
+
+        Args:
+            split: a split.
+            ids: of some of its images, not all.
+            kind: of the defect.
+
+        Raises:
+            UserError: with `on_defect="stop"`.
+        """
+        dataset, further = self.load(split), Defects(self.options.on_defect)
+        for name in ids:
+            further.add(kind, f"{dataset.name}: {name}", lost="images")
+        kept = np.flatnonzero(~np.isin(dataset.ids, list(ids)))
+        known = require_split(self.name, split, (*self.splits, ALL))
+        self._loaded[known] = dataclasses.replace(dataset.take(kept), defects=dataset.defects.joined([further]))
 
     @abstractmethod
     def _load(self, split: str) -> Dataset:
         """The images of a split, one of `splits` or `all`."""
-
-
-def _same_content(first: ImageStorage, index: int, second: ImageStorage, other: int) -> bool:
-    """Whether two files have the same bytes; assumed if one cannot be read."""
-    try:
-        return first.digest(index) == second.digest(other)
-    except OSError:
-        return True

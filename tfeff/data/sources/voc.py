@@ -23,7 +23,7 @@ from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import voc_xml
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.split_lists import Names, SplitLists
 from tfeff.data.sources.voc_layout import Layout
@@ -72,6 +72,8 @@ class VOC(Source):
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
         notes = [*self._layout.notes, *(self._lists.notes if self._lists else ())]
+        if self._relative:
+            notes.append(f"{self.name}: corners are relative to width and height")
         used = {found.image for found in self._matches.values()}
         spare = sorted(set(self._layout.images.values()) - used)
         if spare:
@@ -104,7 +106,7 @@ class VOC(Source):
             header = found.header(self._headers, matched.image)
             if header is None:
                 continue
-            found.add(name, header.size, _collected(annotation, path, header, self._labels, defects))
+            found.add(name, header.size, _collected(annotation, path, header, self._labels, defects, self._relative))
         images = [image for name in found.ids if (image := self._matches[name].image)]
         return found.dataset(tuple(self._labels), ImageFiles(images))
 
@@ -187,6 +189,12 @@ class VOC(Source):
         return {split: found[split] for split in FRACTIONS if split in found}
 
     @cached_property
+    def _relative(self) -> bool:
+        """Whether all corners are relative to width and height."""
+        readable = (each for each in self._parsed.values() if not isinstance(each, str))
+        return are_relative(item.box_yxyx for each in readable for item in each.objects)
+
+    @cached_property
     def _labels(self) -> dict[str, int]:
         """The classes of all splits, so that labels mean the same in each: name -> number, in the order of names."""
         readable = (each for each in self._parsed.values() if not isinstance(each, str))
@@ -195,7 +203,12 @@ class VOC(Source):
 
 
 def _collected(
-    annotation: Annotation, path: Path, header: Header, labels: Mapping[str, int], defects: Defects
+    annotation: Annotation,
+    path: Path,
+    header: Header,
+    labels: Mapping[str, int],
+    defects: Defects,
+    relative: bool,
 ) -> ObjectCollector:
     """The objects of one file."""
     collector = ObjectCollector(
@@ -210,5 +223,8 @@ def _collected(
         else:
             for remark in each.remarks:
                 defects.add(remark, where)
-            collector.add(number, each.box_yxyx, labels[each.name], difficult=each.difficult, origin=each.origin)
+            box, origin = each.box_yxyx, each.origin
+            if relative:
+                box, origin = scaled(box, header.stored if annotation.image_size == header.stored else header.size), 0
+            collector.add(number, box, labels[each.name], difficult=each.difficult, origin=origin)
     return collector

@@ -1,7 +1,8 @@
 """YOLO text: one file per image with lines `class cx cy w h`, relative to the image's width and height.
 
 A line with more numbers is a polygon, `class x1 y1 x2 y2 ...` (also the four corners of a rotated box), and becomes its
-bounding box; one more number at the end is a confidence, which is ignored. `yolo_layout` says which layouts are read,
+bounding box; one more number at the end is a confidence, which is ignored. If the YAML file has a `kpt_shape`, further
+numbers are keypoints, which are not used. `yolo_layout` says which layouts are read,
 `yolo_names` where class names come from; without these, classes are called by their numbers. The files state no sizes;
 boxes belong to the upright image (EXIF orientation applied), which labeling tools show.
 """
@@ -18,7 +19,7 @@ from tfeff.data.names import shown
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
 from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.sources.yolo_labels import CONFIDENCE, POLYGON, LabelFile, Labels
+from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, LabelFile, Labels
 from tfeff.data.sources.yolo_layout import Part, find_layout
 from tfeff.data.sources.yolo_names import names_in_lists
 from tfeff.data.splits import ALL, canonical_name, checked_fractions
@@ -61,7 +62,11 @@ class YOLO(Source):
         parts = ", ".join(f"{split or 'all images'} in {part.origin}" for split, part in self._layout.parts.items())
         where = self._class_names[0]
         named = "no class names, numbers instead" if where == str(self._layout.root) else f"class names in {where}"
-        return (f"{self.name}: {parts}; {named}", *self._layout.notes)
+        notes, apart = [f"{self.name}: {parts}; {named}", *self._layout.notes], self._unused[1]
+        if apart:
+            text = f"{len(apart):,} label files of images that belong to no split are not used, first: {apart[0]}"
+            notes.append(f"{self.name}: {text}")
+        return tuple(notes)
 
     @cached_property
     def disjoint(self) -> bool:
@@ -80,7 +85,7 @@ class YOLO(Source):
         part, kinds = self._part(split), Counter[str]()
         for name in part.missing:
             found.defects.add("image without a file", f"{part.origin}: {name}", lost="images")
-        used, files, unlabeled = Counter[Path](), list[Path](), list[Path]()
+        used, files, unlabeled, beside = Counter[Path](), list[Path](), list[Path](), list[Path]()
         for path in part.images:
             labels = self._label_files[path]
             header = found.header(self._headers, path)
@@ -95,13 +100,20 @@ class YOLO(Source):
                 unlabeled.append(path)
             else:
                 used[labels] += 1
+                if labels.parent == path.parent:
+                    beside.append(labels)
         for labels, count in used.items():
             if count > 1:
                 found.defects.add("label file of several images", str(labels))
         self._count_unused(split, found.defects)
         for count, what in (
             (kinds[POLYGON], "lines are polygons or rotated boxes; their bounding boxes are used"),
+            (kinds[KEYPOINTS], "lines have keypoints, which are not used"),
             (kinds[CONFIDENCE], "lines end with a confidence, which is ignored"),
+            (
+                len(beside) if len(beside) < len(used) else 0,
+                f"label files are beside their images, not in a folder for labels, first: {[*beside, ''][0]}",
+            ),
             (
                 len(unlabeled),
                 f"of {len(files)} images have no label file and so no objects, first: {[*unlabeled, ''][0]}",
@@ -135,9 +147,12 @@ class YOLO(Source):
         inner = {self._layout.root / name for name in names}
         return inner.pop() if len(inner) == 1 and next(iter(inner)).name.lower() in IMAGES else self._layout.root
 
+    def _file(self, path: Path) -> LabelFile:
+        return LabelFile.read(path, self._layout.declared.keypoints)
+
     def _lines(self, path: Path, defects: Defects) -> LabelFile:
         """The lines of a label file; its defects are counted."""
-        lines = self._read.get(path) or LabelFile.read(path)
+        lines = self._read.get(path) or self._file(path)
         if lines.error:
             defects.add("unreadable label file", f"{path}: {lines.error}")
         for number, text in lines.invalid:
@@ -151,9 +166,9 @@ class YOLO(Source):
             path = self._layout.root / name
             if path.parent in folders and split in (ALL, self._split_of(path)):
                 defects.add(problem, shown(str(path)), lost="images")
-        for path in self._unused:
+        for path in self._unused[0]:
             if split in (ALL, self._split_of(path)):
-                count = len(LabelFile.read(path).rows)
+                count = len(self._file(path).rows)
                 if count:
                     defects.add("label without an image of its name", str(path), lost="objects", count=count)
 
@@ -163,10 +178,13 @@ class YOLO(Source):
         return named[-1] if named and not self.drawn else self.splits[0]
 
     @cached_property
-    def _unused(self) -> list[Path]:
-        """Label files that belong to no image."""
+    def _unused(self) -> tuple[list[Path], list[Path]]:
+        """Label files that belong to no image, and those of images that belong to no split."""
         used = set(self._label_files.values())
-        return [path for path in self._labels.all() if path not in used]
+        rest = [path for path in self._labels.all() if path not in used]
+        images = (self._layout.root / name for name in self._layout.tree.images()) if rest else ()
+        apart = set(self._labels.of([path for path in images if path not in self._label_files]))
+        return [path for path in rest if path not in apart], [path for path in rest if path in apart]
 
     @cached_property
     def _label_files(self) -> dict[Path, Path | None]:
@@ -186,7 +204,7 @@ class YOLO(Source):
         last = 0
         for path in dict.fromkeys(self._label_files.values()):
             if path is not None:
-                self._read[path] = LabelFile.read(path)
+                self._read[path] = self._file(path)
                 last = max(last, *(label for _, label, _ in self._read[path].rows), 0)
         return str(self._layout.root), tuple(map(str, range(1 + last)))
 

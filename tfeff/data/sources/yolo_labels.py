@@ -14,7 +14,7 @@ from tfeff.data.splits import FRACTIONS, canonical_name
 
 _LABELS = ("labels", "label", "annotations", "txt")
 _SUFFIX = ".txt"
-CONFIDENCE, POLYGON = "confidence", "polygon"
+CONFIDENCE, POLYGON, KEYPOINTS = "confidence", "polygon", "keypoints"
 """Kinds of lines with more numbers than a class and a box."""
 
 
@@ -25,7 +25,7 @@ class LabelFile:
     Attributes:
         rows: (line number, class, (center x, center y, width, height)), relative to the image, of the valid lines.
         invalid: (line number, text) of the others.
-        kinds: number of lines with a confidence, and of polygons.
+        kinds: number of lines with a confidence, of polygons, and of boxes with keypoints.
         error: why the file cannot be read; "" if it can.
     """
 
@@ -35,8 +35,8 @@ class LabelFile:
     error: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "LabelFile":
-        """Reads a file."""
+    def read(cls, path: Path, keypoints: int = 0) -> "LabelFile":
+        """Reads a file, in which each box may be followed by that many numbers of its keypoints."""
         found = cls()
         try:
             # An invalid byte invalidates its line, not the file.
@@ -48,7 +48,7 @@ class LabelFile:
             if not line.strip():
                 continue
             try:
-                label, box, kinds = _parsed(line)
+                label, box, kinds = _parsed(line, keypoints)
             except (ValueError, OverflowError):
                 found.invalid.append((number, line.strip()))
                 continue
@@ -57,8 +57,9 @@ class LabelFile:
         return found
 
 
-def _parsed(line: str) -> tuple[int, tuple[float, float, float, float], tuple[str, ...]]:
-    """Class, box and kinds of a line: class, then a box or the corners of a polygon, then perhaps a confidence.
+def _parsed(line: str, keypoints: int) -> tuple[int, tuple[float, float, float, float], tuple[str, ...]]:
+    """Class, box and kinds of a line: class, then a box, perhaps with keypoints, or, in datasets without these, the
+    corners of a polygon, then perhaps a confidence.
 
     Raises:
         ValueError: it is none of these.
@@ -66,11 +67,15 @@ def _parsed(line: str) -> tuple[int, tuple[float, float, float, float], tuple[st
     """
     label, *values = _numbers(line)
     kinds = tuple[str, ...]()
+    if keypoints and len(values) > 5:
+        if len(values) - keypoints not in (4, 5):
+            raise ValueError("neither a box nor a box with its keypoints")
+        values, kinds = values[:4] + values[4 + keypoints :], (KEYPOINTS,)
     if len(values) % 2 and len(values) > 4:
         *values, confidence = values
         if not 0 <= confidence <= 1:
             raise ValueError("neither a box nor a polygon, with or without a confidence")
-        kinds = (CONFIDENCE,)
+        kinds = (*kinds, CONFIDENCE)
     if len(values) > 4:
         xs, ys = values[::2], values[1::2]
         left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
@@ -133,6 +138,8 @@ class Labels:
         for path in images:
             place = places[path.parent]
             name = None if place is None else self._name(place, path)
+            if name is None:  # some labels may be beside their images, though there is a folder for labels
+                place, name = path.parent, self._name(path.parent, path)
             found.append(None if place is None or name is None else place / name)
         return found
 

@@ -98,10 +98,12 @@ def find_layout(given: Path) -> YOLOLayout:
     notes = [f"{declared.file}: {note}" for note in declared.notes]
     parts = _declared_parts(root, tree, declared, notes)
     used = {path for part in parts.values() for path in part.images}
-    for split, part in _folder_parts(root, tree, notes).items():
+    for split, part in _folder_parts(root, tree).items():
         if not parts or (split and split not in parts and used.isdisjoint(part.images)):
             parts[split] = part
-    beside = {path for folder in {path.parent for path in used} for path in _images_of(root, tree, folder)}
+    folders = {path.parent for part in parts.values() for path in part.images}
+    folders |= {root / folder for folder in tree.folders if folded(folder) in IMAGES}
+    beside = {path for folder in folders for path in _images_of(root, tree, folder)}
     if unused := sorted(beside.difference(*(part.images for part in parts.values()))):
         notes.append(f"{root}: {len(unused)} images belong to no split and are not used, first: {unused[0]}")
     order = sorted(parts, key=lambda split: [*FRACTIONS, split].index(split))
@@ -210,7 +212,7 @@ class _Places:
         return Part(name, [*dict.fromkeys(images)], missing)
 
 
-def _folder_parts(root: Path, tree: Tree, notes: list[str]) -> dict[str, Part]:
+def _folder_parts(root: Path, tree: Tree) -> dict[str, Part]:
     """The splits of the usual folders, or all images as ""; empty if there are none."""
     top = {folder for folder in tree.folders if folder and "/" not in folder}
     base = next((each for name in IMAGES for each in sorted(top) if folded(each) == name and tree.images(each)), None)
@@ -219,11 +221,6 @@ def _folder_parts(root: Path, tree: Tree, notes: list[str]) -> dict[str, Part]:
         splits = _named(root, inner)
         if not any(split in FRACTIONS for split in splits):
             return {"": _part(root, tree, base)}
-        loose = [name for name in tree.folders[base] if is_image(name)]
-        if loose:
-            notes.append(
-                f"{root / base}: {len(loose)} images are in no folder of a split and not used, first: {loose[0]}"
-            )
         return {split: _part(root, tree, folder) for split, folder in splits.items()}
     splits = _named(root, {each for each in top if _split(each) in FRACTIONS and tree.images(each)})
     if splits:

@@ -28,6 +28,7 @@ class Declaration:
         names: class names; None if it has none.
         splits: split -> folders or lists of images, as they are written.
         path: `path`, the folder of the dataset as it is written.
+        keypoints: how many numbers the keypoints of an object have, according to `kpt_shape`; 0: there are none.
         notes: what the user should know, one line each.
     """
 
@@ -35,6 +36,7 @@ class Declaration:
     names: tuple[str, ...] | None = None
     splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     path: str = ""
+    keypoints: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -120,8 +122,15 @@ def _yaml(file: Path, content: Any) -> Declaration:
         if isinstance(key, str) and canonical_name(key) in FRACTIONS and entries:
             splits.setdefault(canonical_name(key), []).extend(entries)
     path, count = content.get("path"), content.get("nc")
-    notes = (f"nc is {count}, but there are {len(given)} names",) if count not in (None, "", str(len(given))) else ()
-    return Declaration(file, given, splits, path if isinstance(path, str) else "", notes)
+    notes = [f"nc is {count}, but there are {len(given)} names"] if count not in (None, "", str(len(given))) else []
+    keypoints, shape = 0, content.get("kpt_shape")
+    if shape not in (None, "", "null", "~"):
+        try:
+            points, values = map(int, shape if isinstance(shape, list) else ())
+            keypoints = points * values
+        except (TypeError, ValueError):
+            notes.append(f"kpt_shape is {shape}, not two numbers, and is ignored")
+    return Declaration(file, given, splits, path if isinstance(path, str) else "", keypoints, tuple(notes))
 
 
 def _darknet(file: Path) -> Declaration:
