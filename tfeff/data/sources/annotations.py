@@ -19,6 +19,8 @@ from tfeff.errors import UserError
 
 Box = tuple[float, float, float, float]
 """(top, left, bottom, right)."""
+REPEATED = "repeated object"
+"""The defect of an object with the box and the class of another one in its image; it is used once."""
 
 
 class ObjectCollector:
@@ -53,6 +55,7 @@ class ObjectCollector:
         self._origin, self._orientation, self._written = origin, orientation, written
         self._pending: list[tuple[int, Box, int, bool, bool, Literal[0, 1]]] = []
         self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
+        self._known = set[tuple[Box, int]]()
         self._raw: list[tuple[Box, int]] = []
         self._unnamed: list[tuple[Box, int]] = []
         self._finished = False
@@ -142,6 +145,10 @@ class ObjectCollector:
             if not outside or bottom <= top or right <= left:
                 self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
+        if (clipped, label) in self._known:
+            self._defects.add(REPEATED, f"{self._where}, object {number}: {yxyx}")
+            return
+        self._known.add((clipped, label))
         self._rows.append((clipped, label, difficult, crowd))
 
     def add_unnamed(self, yxyx: tuple[float, float, float, float], label: int) -> None:
