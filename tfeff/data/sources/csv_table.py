@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tfeff.data.defects import Defects
 from tfeff.data.names import listed, shown
-from tfeff.data.sources import files
+from tfeff.data.sources import files, foreign
 from tfeff.data.sources.listing import folded
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
@@ -67,7 +67,7 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
         where = name if file == path else f"{name}, {file.relative_to(path)}"
         try:
             with file.open(encoding="utf-8-sig", newline="") as content:
-                for line, values, surplus in _parsed(where, content.readline(), content, needed):
+                for line, values, surplus in _parsed(where, file, content.readline(), content, needed):
                     if split:
                         values["split"] = split
                     yield Row(f"{where}, line {line}", file.parent, values, surplus)
@@ -75,8 +75,10 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
             raise UserError(f"{where}: {file} does not exist") from None
         except OSError as error:
             raise UserError(f"{where}: {file} cannot be read: {error.strerror}") from None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{where}: not a CSV file in UTF-8 ({error})") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: not a CSV file in UTF-8: {files.not_utf8(error)}") from None
+        except csv.Error as error:
+            raise UserError(f"{where}: not a CSV file ({error})") from None
 
 
 def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
@@ -110,7 +112,7 @@ def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _parsed(
-    where: str, first: str, rest: Iterator[str], needed: Sequence[str]
+    where: str, file: Path, first: str, rest: Iterator[str], needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str], bool]]:
     """Line number and values of each row that is not empty, and whether it has more values than columns."""
     delimiter = max(",;\t", key=first.count)
@@ -124,6 +126,8 @@ def _parsed(
     missing = [meaning for meaning in needed if meaning not in places]
     if missing:
         example = "image,xmin,ymin,xmax,ymax,label" if "xmin" in needed else "image,label or image,label,split"
+        if hint := foreign.hint(file):
+            raise UserError(f"{where}: {hint}")
         raise UserError(
             f"{where}: no column {' or '.join(missing)} among {listed(header, 20) or 'none'}; the first line must name "
             f"the columns, separated by commas: {example}"
