@@ -85,6 +85,7 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
         channels=data.channels,
         seed=wanted.seed,
         groups=data.groups,
+        used_splits=tuple(filter(None, (data.train_split, data.validation_split, data.test_split))),
         data_dir=data.directory,
         download=data.download,
         on_defect=data.on_defect,

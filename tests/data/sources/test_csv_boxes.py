@@ -1,5 +1,6 @@
 """Objects in CSV files: columns and layouts of other programs, and what is counted as a defect."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,37 @@ def test_an_image_is_found_by_its_name_alone_if_that_is_unique(images: Path) -> 
         ],
     }
     assert dataset.defects.lost("images") == 3
+
+
+def test_an_image_in_a_split_of_an_unknown_name_is_lost(images: Path) -> None:
+    rows = "train,images/a.png,1,2,3,4,x\nval,images/b.png,1,2,3,4,x\nholdout,images/c.png,1,2,3,4,x\n"
+    source, kind = split_source(images, rows), "image in a split of an unknown name"
+    for split, name in (("train", "a"), ("val", "b")):
+        dataset = source.load(split)
+        assert dataset.ids == [f"images/{name}.png"]
+        assert dataset.defects.counts == {kind: 1}
+        assert dataset.defects.lost("images") == 1
+        where = f'csv:{images}/boxes.csv, line 4: "holdout"; known: train, validation, test, or name it'
+        assert dataset.defects.first(kind).startswith(where)
+    assert source.load("holdout").ids == ["images/c.png"]
+    assert not source.load("holdout").defects.counts
+    used = catalog.open_objects(source.name, Options(used_splits=("train", "Holdout")))
+    assert not used.load("train").defects.counts
+
+
+def test_a_repeated_object_is_used_once(images: Path) -> None:
+    rows = ["images/a.png,1,2,30,20,dog"] * 2 + ["images/a.png,1,2,30,20,cat", "images/b.png,1,2,30,20,dog"]
+    dataset = load(images, "\n".join(rows))
+    assert [each.labels.tolist() for each in dataset.objects] == [[1, 0], [1]]
+    assert dataset.defects.counts == {"repeated object": 1}
+    assert dataset.defects.first("repeated object").startswith(f"csv:{images}/boxes.csv, line 1, object 2: ")
+    assert dataset.defects.lost("objects") == 0
+
+
+def test_names_in_another_case_or_with_other_accents_are_found(images: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Wäsche Über.png") for form in ("NFC", "NFD"))
+    (images / "images/a.png").rename(images / "images" / decomposed)
+    dataset = load(images, f"images/{composed},1,2,3,4,x\nimages/B.PNG,1,2,3,4,x\n")
+    assert [len(each) for each in dataset.objects] == [1, 1]
+    assert not dataset.defects.counts
+    assert dataset.read(0).shape == (40, 60, 3)

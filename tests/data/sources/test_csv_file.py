@@ -1,6 +1,7 @@
 """CSV files against image folders with the same images; what is refused."""
 
 import csv
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -214,3 +215,30 @@ def test_a_list_without_a_usable_image_says_why(two_images):
         UserError, match=rf"no images, because of defects:\n1 x image without a file.*{two_images}/gone"
     ):
         catalog.open_labels(name).load("train")
+
+
+def test_images_in_splits_of_unknown_names_are_lost(image_folder, tmp_path):
+    image_folder({"a": 3, "b": 1})
+    rows = [(A, "a", "Training"), (B, "b", "Training"), ("images/a/001.png", "a", "PublicTest")]
+    name = write(tmp_path / "list.csv", [*rows, ("images/a/002.png", "a", "Testing")], ("image", "label", "split"))
+    for split, count in (("train", 2), ("test", 1)):
+        dataset = catalog.open_labels(name).load(split)
+        assert len(dataset) == count
+        assert dataset.defects.counts == {"image in a split of an unknown name": 1}
+        assert '"PublicTest"; known: train, validation, test' in dataset.defects.text()
+        assert dataset.defects.lost("images") == 1
+    used = catalog.open_labels(name, Options(used_splits=("PublicTest",)))
+    assert not used.load("train").defects.counts
+
+
+def test_names_in_another_case_or_with_other_accents_or_separators_are_found(image_folder, tmp_path):
+    root = image_folder({"a": 2, "b": 2})
+    composed, decomposed = (unicodedata.normalize(form, "Wäsche Über.png") for form in ("NFC", "NFD"))
+    (root / "a/000.png").rename(root / f"a/{decomposed}")
+    rows = [(f"images/a/{composed}", "a"), ("images\\a\\001.png", "a"), ("images/B/000.PNG", "b")]
+    name = write(tmp_path / "list.csv", [*rows, ("images/b/001.png", "b"), ("images/b/001.PNG", "b")])
+    dataset = catalog.open_labels(name).load("all")
+    assert [str(Path(path).relative_to(root)) for path in dataset.ids] == [
+        *(f"a/{decomposed}", "a/001.png", "b/000.png", "b/001.png"),
+    ]
+    assert dataset.defects.counts == {"image without a file": 1}  # a file that another row names

@@ -11,7 +11,7 @@ from tfeff.errors import UserError
 
 X = np.random.default_rng(0).integers(0, 256, (6, 5, 7, 3), np.uint8)
 Y = np.array([0, 2, 1, 1, 0, 2])
-BOXES = [{"boxes_yxyx": [[0, 1, 4, 6]] * (i % 3), "labels": [0] * (i % 3)} for i in range(6)]
+BOXES = [{"boxes_yxyx": [[0, 1, 4, 6], [0, 1, 4, 5]][: i % 3], "labels": [0] * (i % 3)} for i in range(6)]
 
 
 def pixels(dataset):

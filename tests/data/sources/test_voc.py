@@ -1,4 +1,5 @@
 import collections
+import unicodedata
 
 import numpy as np
 import pytest
@@ -375,3 +376,17 @@ def test_corners_of_which_none_is_above_1_are_relative(root):
     assert not dataset.defects.counts
     root[1]("b", OBJECT.format("dog", 1, 1, 60, 40))
     assert not any("relative" in note for note in load(root[0]).notes)
+
+
+def test_names_in_another_case_or_with_other_accents_are_found(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Wäsche Über") for form in ("NFC", "NFD"))
+    add(tmp_path, f"Annotations/{composed}.xml", f"JPEGImages/{decomposed}.png", filename=f"{composed}.png")
+    add(tmp_path, "Annotations/A.xml", "JPEGImages/a.png", filename="A.png")
+    add(tmp_path, "Annotations/B.xml", "JPEGImages/b.png", filename="B.png", name="cat")
+    add(tmp_path, "Annotations/b.xml", "", filename="b.png")
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/train.txt").write_text(f"{decomposed}\nA\n")
+    assert load(tmp_path, "train").ids == [composed, "A"]
+    dataset = load(tmp_path)
+    assert dataset.ids == ["A", composed, "b"]
+    assert dataset.defects.counts == {"annotation of an image that has another one": 1}

@@ -88,7 +88,9 @@ def test_folders_without_a_yolo_layout_are_refused(tmp_path):
 
 def test_an_invalid_byte_drops_only_its_line(root):
     good = b"1 0.5 0.5 0.1 0.1"
-    (root / "labels/train/b.txt").write_bytes(b"\n".join([b"\xef\xbb\xbf" + good, b"\xff\xfe 0.5", good]))
+    (root / "labels/train/b.txt").write_bytes(
+        b"\n".join([b"\xef\xbb\xbf" + good, b"\xff\xfe 0.5", b"1 0.3 0.5 0.1 0.1"])
+    )
     source = load(root)
     assert source.objects[1].labels.tolist() == [1, 1]
     assert source.defects.counts == {"invalid line": 1}

@@ -22,6 +22,7 @@ from tfeff.analysis.diagnosis.image_evidence import Preference, prefer
 from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.boxes import relative_from_yxyx, yxyx_from_relative
 from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.data.sources.annotations import REPEATED
 from tfeff.reporting.tables import percent
 
 Place = tuple[int, int]
@@ -383,19 +384,16 @@ def _placeholders(annotations: Annotations) -> Iterator[Finding]:
 
 def _listed_twice(annotations: Annotations) -> Iterator[Finding]:
     """Objects that are listed twice in their image."""
-    double, names = 0, list[str]()
-    for index, objects in enumerate(annotations.images.objects):
-        rows = np.column_stack([objects.boxes_yxyx, objects.labels])
-        extra = len(rows) - len(np.unique(rows, axis=0)) if len(rows) else 0
-        double += extra
-        names += [annotations.images.ids[index]] if extra else []
+    defects = annotations.images.defects
+    double = defects.counts[REPEATED]
     if not double:
         return
     yield Finding(
-        what=f"{share(double, annotations.count, 'objects')} are listed twice: same image, class and box.",
+        what=f"{share(double, annotations.count, 'objects')} are listed twice: same image, class and box; each is "
+        "used once.",
         broken=double > limit("duplicate_objects") * annotations.count,
         measured={"objects": double, "of": annotations.count},
-        evidence=[listed(names)],
+        evidence=defects.examples[REPEATED],
         fix="delete the repetitions",
     )
 

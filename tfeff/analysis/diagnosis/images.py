@@ -7,6 +7,7 @@ from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.analysis.quality import Quality, Survey
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
+from tfeff.data.sources.annotations import REPEATED
 
 NEARLY_CONSTANT = 3
 """Gray levels; the noise of a compressed blank image."""
@@ -31,7 +32,7 @@ FILES = (
 SEEN_ELSEWHERE = (
     *("unreadable image", "class without a name", "invalid line", "object without a complete box"),
     *("object without a box or a class", "box that is not finite", "swapped corners", "box outside the image"),
-    *("box partly outside", "box without area", "wrong image size"),
+    *("box partly outside", "box without area", "wrong image size", REPEATED),
 )
 """Defects that this link counts with damaged images, or that the links of boxes and classes explain."""
 ORPHAN = "label without an image of its name"

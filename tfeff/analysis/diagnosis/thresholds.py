@@ -36,7 +36,7 @@ THRESHOLDS = {
     "whole_image": 0.5,  # boxes around the whole image are placeholders, not annotations
     "repeated_boxes": 0.3,  # the same numbers in many images are placeholders
     "repeated_images": 20,  # in fewer images, one box may be repeated because the camera did not move
-    "duplicate_objects": 0.05,  # a repeated annotation counts twice in the loss, and one copy counts as a missed object
+    "duplicate_objects": 0.05,  # so many repetitions are a fault of the export
     "padded_images": 0.3,  # single pictures have uniform borders of their own
     "box_on_padding": 0.03,  # of a box's area; boxes drawn by hand reach over the picture's edge by a pixel
     "boxes_on_padding": 0.2,  # of the boxes of padded images; correct boxes never lie on bars

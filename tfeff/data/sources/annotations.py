@@ -23,6 +23,8 @@ RELATIVE_LIMIT = 1 + 1e-4
 """The largest coordinate of a relative box, with what rounding may add."""
 _FEW = 3
 """Fewer boxes without a fraction could be single pixels in the corner of their images."""
+REPEATED = "repeated object"
+"""The defect of an object with the box and the class of another one in its image; it is used once."""
 
 
 class ObjectCollector:
@@ -57,6 +59,7 @@ class ObjectCollector:
         self._origin, self._orientation, self._written = origin, orientation, written
         self._pending: list[tuple[int, Box, int, bool, bool, Literal[0, 1]]] = []
         self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
+        self._known = set[tuple[Box, int]]()
         self._raw: list[tuple[Box, int]] = []
         self._unnamed: list[tuple[Box, int]] = []
         self._finished = False
@@ -146,6 +149,10 @@ class ObjectCollector:
             if not outside or bottom <= top or right <= left:
                 self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
+        if (clipped, label) in self._known:
+            self._defects.add(REPEATED, f"{self._where}, object {number}: {yxyx}")
+            return
+        self._known.add((clipped, label))
         self._rows.append((clipped, label, difficult, crowd))
 
     def add_unnamed(self, yxyx: tuple[float, float, float, float], label: int) -> None:

@@ -10,6 +10,7 @@ from tfeff.data.sources import (
     csv_boxes,
     csv_file,
     embedded,
+    files,
     folder,
     given,
     hub,
@@ -121,4 +122,6 @@ def _open(name: str, options: Options | None, kind: str) -> Source:
     if scheme not in openers:
         wanted = "a label per image" if kind == "labels" else "objects with boxes"
         raise UserError(f'dataset "{name}" does not have {wanted}; write one of {usages}')
+    if kind_of_archive := files.archive(rest):
+        raise UserError(f"{rest} is {kind_of_archive}; unpack it, and name the folder: {scheme}:FOLDER")
     return openers[scheme](rest, options or Options())

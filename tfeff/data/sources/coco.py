@@ -7,6 +7,7 @@ from pathlib import Path
 from tfeff.data.dataset import Dataset, Id
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
+from tfeff.data.sources import foreign
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
 from tfeff.data.sources.coco_file import COCOFile, Key, Listed, collect
 from tfeff.data.sources.coco_layout import COCOLayout
@@ -35,9 +36,12 @@ class COCO(Source):
         super().__init__(f"coco:{root}", options)
         self._layout, self._headers = COCOLayout(Path(root)), Headers()
         self._read, self._found = dict[Path, COCOFile](), dict[str, tuple[Path, Listed]]()
-        files = [path for path in self._layout.files if self._layout.usual or self._is_coco(path)]
+        problems = {} if self._layout.usual else {path: self._problem(path) for path in self._layout.files}
+        files = [path for path in self._layout.files if not problems.get(path)]
         if not files:
-            raise self._layout.error("has no COCO annotation file among its JSON files")
+            path, problem = next(iter(problems.items()))
+            first = "" if foreign.hint(path) else f" ({problem})"  # the error has the hint
+            raise self._layout.error(f"has no COCO annotation file among its JSON files{first}")
         self._files = self._layout.splits(files)
         self._whole = next(iter(self._files)) if len(self._files) == 1 else None
         if self.drawn:
@@ -140,13 +144,13 @@ class COCO(Source):
         """Categories that only group others, in all files."""
         return frozenset.intersection(*(self._file(split).parents for split in self._files))
 
-    def _is_coco(self, path: Path) -> bool:
-        """Whether a JSON file that could be anything has annotations."""
+    def _problem(self, path: Path) -> str:
+        """Why a JSON file that could be anything has no annotations; "" if it has some."""
         try:
             self._read[path] = COCOFile.read(path)
-        except UserError:
-            return False
-        return True
+        except UserError as error:
+            return str(error)
+        return ""
 
     def _file(self, split: str) -> COCOFile:
         """An annotation file; read once, until its split is loaded."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from tfeff.data.dataset import Id
 from tfeff.data.defects import Defects, Lost
+from tfeff.data.sources import files, foreign
 from tfeff.data.sources.annotations import RELATIVE_LIMIT, Box, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.coco_masks import segmentation_box
 from tfeff.data.sources.listing import Finder, folded, path_parts
@@ -72,27 +73,37 @@ class COCOFile:
         Raises:
             UserError: it is not a COCO annotation file.
         """
+        content: Any = None
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
-            categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
-            if not all(isinstance(part, list) for part in (categories, images, annotations)):
-                raise TypeError("categories, images and annotations must be lists")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            what = f"{type(error).__name__}: {str(error)[:200]}"
-            raise UserError(f"{path}: not a COCO annotation file ({what})") from None
+        except UnicodeDecodeError as error:
+            problem = files.not_utf8(error)
+        except OSError as error:
+            problem = f"it cannot be read: {error.strerror}"
+        except (ValueError, RecursionError) as error:
+            problem = f"it is not JSON: {str(error)[:200]}"
+        else:
+            parts = content if isinstance(content, dict) else {}
+            missing = [
+                part for part in ("categories", "images", "annotations") if not isinstance(parts.get(part), list)
+            ]
+            problem = f"it has no list {' or '.join(missing)}" if missing else ""
+        if problem:
+            raise UserError(f"{path}: not a COCO annotation file: {foreign.hint(path) or problem}")
+        categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
         problems, by_image = list[Problem](), defaultdict[Key, list[Row]](list)
         named = _by_id(categories, "name", "category", problems, None)
-        files = _by_id(images, "file_name", "image", problems, "images")
+        named_images = _by_id(images, "file_name", "image", problems, "images")
         for number, item in enumerate(annotations, 1):
             owner = key_of(item.get("image_id")) if isinstance(item, dict) else None
-            if owner is None or owner not in files:
+            if owner is None or owner not in named_images:
                 problems.append(Problem("object without an image", f", annotation {number}", "objects"))
             else:
                 by_image[owner].append((number, item))
         order = sorted(named, key=lambda key: (isinstance(key, str), key))
         parents = _parents(categories).intersection(named)
         parents -= {key_of(row.get("category_id")) for row in annotations if parents and isinstance(row, dict)}
-        return cls({key: named[key] for key in order}, files, _sizes(images), by_image, problems, parents)
+        return cls({key: named[key] for key in order}, named_images, _sizes(images), by_image, problems, parents)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from tfeff.data.images.decoding import Headers
 from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
-from tfeff.data.sources import csv_table, files
+from tfeff.data.sources import csv_table
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.csv_table import Row
+from tfeff.data.sources.listing import folded
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name, checked_fractions
 
@@ -83,7 +84,7 @@ class BoxTable(Source):
         paths = list[Path]()
         if not self.drawn and split != ALL:
             images = ((self._rows[name][0].where, splits) for name, splits in self._named_splits.items())
-            csv_table.report_splits(images, split, found.defects)
+            csv_table.report_splits(images, split, self.options.used_splits, found.defects)
         for name in self._members(split):
             rows, path = self._rows[name], self._folder / name
             if not rows[0].values["image"]:
@@ -96,7 +97,8 @@ class BoxTable(Source):
                     found.defects.add("image without a file", text, lost="images")
                     continue
                 path = self._folder / others[0]
-                found.defects.add("image found in another folder", f"{where}; reading {shown(others[0])}")
+                if folded(others[0]) != folded(name):
+                    found.defects.add("image found in another folder", f"{where}; reading {shown(others[0])}")
             header = found.header(self._headers, path)
             if header is not None:
                 paths.append(path)
@@ -113,24 +115,12 @@ class BoxTable(Source):
 
     def _id(self, row: Row) -> str:
         """The path of an image, relative to the folder of the source if it is inside; "" without one."""
-        written = row.values["image"].replace("\\", "/")
-        return os.path.relpath(row.folder / written, self._folder) if written else ""
+        return os.path.relpath(row.folder / row.image, self._folder) if row.image else ""
 
     @cached_property
     def _elsewhere(self) -> dict[str, list[str]]:
-        """Image without a file -> image files of its name that no row names, if no other missing image has its name."""
-        if not self._search:
-            return {}
-        missing = dict[str, list[str]]()
-        for name in self._rows:
-            if not os.path.isfile(self._folder / name):
-                missing.setdefault(os.path.basename(name), []).append(name)
-        found = dict[str, list[str]]()
-        for path in files.find(self._folder).paths:
-            names = missing.get(os.path.basename(path), [])
-            if len(names) == 1 and path not in self._rows:
-                found.setdefault(names[0], []).append(path)
-        return found
+        """Image without a file -> the files that it can be."""
+        return csv_table.elsewhere(self._folder, self._rows) if self._search else {}
 
     @cached_property
     def _relative(self) -> bool:

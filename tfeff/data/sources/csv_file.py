@@ -1,7 +1,7 @@
 """CSV files of labeled images: columns `image` and `label`, and optionally `split`; see `csv_table` for their names."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import shown
 from tfeff.data.sources import csv_table
 from tfeff.data.sources.csv_table import Row
+from tfeff.data.sources.listing import folded
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name, checked_fractions, find_split
 from tfeff.errors import UserError
 
 COLUMNS = ("image", "label")
 _SPLIT = "split"
+_MISSING = "image without a file"
 
 
 @dataclass(slots=True)
@@ -56,14 +58,17 @@ class LabelTable(Source):
         name: source name.
         rows: with `image` and `label`.
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
+        folder: where images are searched whose names differ only in case or in composed accents; None: nowhere.
 
     Raises:
         UserError: no rows; several names of one split; a class without training images.
     """
 
-    def __init__(self, name: str, rows: Iterable[Row], options: Options) -> None:
+    def __init__(self, name: str, rows: Iterable[Row], options: Options, folder: Path | None = None) -> None:
         super().__init__(name, options)
         self._images = _listed(rows)
+        if folder is not None:
+            _find(self._images, folder)
         if not self._images:
             raise NoImagesError(self.name)
         self._class_names = tuple(sorted({image.label for image in self._images if not image.problem}))
@@ -96,7 +101,8 @@ class LabelTable(Source):
             positions = self._draw([image.path for image in self._images], split, self._labels)
         else:
             positions = np.flatnonzero([image.split == split for image in self._images])
-            csv_table.report_splits(((image.where, image.splits) for image in self._images), split, defects)
+            images = ((image.where, image.splits) for image in self._images)
+            csv_table.report_splits(images, split, self.options.used_splits, defects)
         kept = list[int]()
         for position in positions.tolist():
             image = self._images[position]
@@ -139,8 +145,8 @@ def _listed(rows: Iterable[Row]) -> list[_Image]:
     """The images that rows list, each once."""
     found = dict[str, _Image]()
     for row in rows:
-        written, label, split = (row.values.get(key, "") for key in ("image", "label", _SPLIT))
-        path = os.path.normpath(row.folder / written) if written else ""
+        label, split = (row.values.get(key, "") for key in ("label", _SPLIT))
+        path = os.path.normpath(row.folder / row.image) if row.image else ""
         known = found.get(path or row.where)
         if known is None:
             found[path or row.where] = _Image(path, row.where, label, [split], _problem(row, path))
@@ -153,6 +159,16 @@ def _listed(rows: Iterable[Row]) -> list[_Image]:
         else:
             known.splits.append(split)
     return list(found.values())
+
+
+def _find(images: Sequence[_Image], folder: Path) -> None:
+    """Finds missing images whose names are written in another case or with other composed accents."""
+    if not any(image.problem == _MISSING for image in images):
+        return
+    names = {os.path.relpath(image.path, folder): image for image in images if image.path}
+    for name, others in csv_table.elsewhere(folder, names).items():
+        if names[name].problem == _MISSING and len(others) == 1 and folded(others[0]) == folded(name):
+            names[name].path, names[name].problem = os.path.normpath(folder / others[0]), ""
 
 
 def _place(image: _Image) -> str:
@@ -168,7 +184,7 @@ def _problem(row: Row, path: str) -> str:
         return "row with more values than columns"
     if not row.values["label"]:
         return "image without a label"
-    return "" if os.path.isfile(path) else "image without a file"
+    return "" if os.path.isfile(path) else _MISSING
 
 
 class CSVFile(LabelTable):
@@ -183,5 +199,6 @@ class CSVFile(LabelTable):
     """
 
     def __init__(self, path: str | Path, options: Options) -> None:
-        name = f"csv:{path}"
-        super().__init__(name, csv_table.rows(name, Path(path), COLUMNS), options)
+        name, path = f"csv:{path}", Path(path)
+        folder = path if path.is_dir() else path.parent
+        super().__init__(name, csv_table.rows(name, path, COLUMNS), options, folder)

@@ -2,13 +2,14 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tfeff.data.defects import Defects
-from tfeff.data.names import listed
-from tfeff.data.sources import files
+from tfeff.data.names import listed, shown
+from tfeff.data.sources import files, foreign
+from tfeff.data.sources.listing import folded
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
 
@@ -41,6 +42,11 @@ class Row(NamedTuple):
     values: Mapping[str, str]
     surplus: bool = False
 
+    @property
+    def image(self) -> str:
+        """The written path of the image, with `/`; "" without one."""
+        return self.values.get("image", "").replace("\\", "/")
+
 
 def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
     """The rows of a CSV file, or of those of a folder.
@@ -61,7 +67,7 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
         where = name if file == path else f"{name}, {file.relative_to(path)}"
         try:
             with file.open(encoding="utf-8-sig", newline="") as content:
-                for line, values, surplus in _parsed(where, content.readline(), content, needed):
+                for line, values, surplus in _parsed(where, file, content.readline(), content, needed):
                     if split:
                         values["split"] = split
                     yield Row(f"{where}, line {line}", file.parent, values, surplus)
@@ -69,12 +75,44 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
             raise UserError(f"{where}: {file} does not exist") from None
         except OSError as error:
             raise UserError(f"{where}: {file} cannot be read: {error.strerror}") from None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{where}: not a CSV file in UTF-8 ({error})") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: not a CSV file in UTF-8: {files.not_utf8(error)}") from None
+        except csv.Error as error:
+            raise UserError(f"{where}: not a CSV file ({error})") from None
+
+
+def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Finds images that are not where rows say.
+
+    An image whose path differs only in case or in composed accents is the one meant; otherwise it is one of the same
+    name, if no other missing image has that name. Images that other rows name are not used.
+
+    Args:
+        folder: where to search.
+        names: paths of all images relative to the folder.
+
+    Returns:
+        Image without a file -> the files that it can be.
+    """
+    named = set(names)
+    paths, by_name = dict[str, list[str]](), dict[str, list[str]]()
+    for name in named:
+        if not os.path.isfile(folder / name):
+            paths.setdefault(folded(name), []).append(name)
+            by_name.setdefault(folded(os.path.basename(name)), []).append(name)
+    found, same = dict[str, list[str]](), dict[str, list[str]]()
+    for path in files.find(folder).paths if paths else ():
+        if path in named:
+            continue
+        for known, key, result in ((paths, path, same), (by_name, os.path.basename(path), found)):
+            missing = known.get(folded(key), [])
+            if len(missing) == 1:
+                result.setdefault(missing[0], []).append(path)
+    return found | same
 
 
 def _parsed(
-    where: str, first: str, rest: Iterator[str], needed: Sequence[str]
+    where: str, file: Path, first: str, rest: Iterator[str], needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str], bool]]:
     """Line number and values of each row that is not empty, and whether it has more values than columns."""
     delimiter = max(",;\t", key=first.count)
@@ -88,6 +126,8 @@ def _parsed(
     missing = [meaning for meaning in needed if meaning not in places]
     if missing:
         example = "image,xmin,ymin,xmax,ymax,label" if "xmin" in needed else "image,label or image,label,split"
+        if hint := foreign.hint(file):
+            raise UserError(f"{where}: {hint}")
         raise UserError(
             f"{where}: no column {' or '.join(missing)} among {listed(header, 20) or 'none'}; the first line must name "
             f"the columns, separated by commas: {example}"
@@ -120,20 +160,28 @@ def columns(header: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def report_splits(images: Iterable[tuple[str, Sequence[str]]], split: str, defects: Defects) -> None:
-    """Counts, for one split, images without a split, and images that are in another split, too.
+def report_splits(
+    images: Iterable[tuple[str, Sequence[str]]], split: str, used_splits: Collection[str], defects: Defects
+) -> None:
+    """Counts, for one split, images without a split or in one of an unknown name, and images of several splits.
 
     Args:
         images: where each image is listed, and the splits that its rows name; "" for none. The first one that is not
             empty is that of the image.
-        split: the split that is loaded.
+        split: the split that is loaded. If its own name is unknown, whoever loads it knows how to name the others.
+        used_splits: further names that are known; see `Options`.
         defects: where they are counted.
     """
+    known = {*FRACTIONS, *map(canonical_name, used_splits)}
+    strict = canonical_name(split) in FRACTIONS
     for where, names in images:
-        if not any(names):
+        used = next(filter(None, names), "")
+        if not used:
             defects.add("image without a split", where, lost="images")
+        elif strict and canonical_name(used) not in known:
+            text = f'{where}: "{shown(used)}"; known: {", ".join(FRACTIONS)}, or name it as the split of the run'
+            defects.add("image in a split of an unknown name", text, lost="images")
         elif len(names) > 1 and split in names:
-            used = next(filter(None, names))
             text = f"{where}: {', '.join(name or 'none' for name in names)}; used in {used}"
             defects.add("image whose rows name different splits", text)
 

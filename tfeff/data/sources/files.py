@@ -5,6 +5,7 @@ Ignored is what computers leave behind: hidden files and folders (`.ipynb_checkp
 as in a cycle of links, is listed once.
 """
 
+import codecs
 import os
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 from tfeff.data.defects import Defects
 from tfeff.data.images import decoding
 from tfeff.data.names import is_text, listed, shown
+from tfeff.data.sources import foreign
 from tfeff.errors import UserError
 
 _IMAGE = re.compile(
@@ -22,6 +24,14 @@ _IMAGE = re.compile(
 )
 """Endings of files that people mean as images, whether they can be read or not."""
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+
+_ANNOTATIONS = (".json", ".xml", ".csv")
+_ARCHIVES = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": "a 7z archive",
+}
 
 
 @dataclass
@@ -141,13 +151,39 @@ def subfolders(folder: str | Path) -> tuple[str, ...]:
 
 
 def contents(folder: str | Path) -> str:
-    """What is in a folder, for messages: its subfolders, and the number of its files by ending."""
+    """What is in a folder, for messages: its subfolders, the number of its files by ending, and files of formats that
+    are not read."""
     folders, endings = subfolders(folder), Counter[str]()
     for entry in os.scandir(folder):
         if not is_clutter(entry.name) and not _is_folder(entry):
             endings[os.path.splitext(entry.name.lower())[1] or "no ending"] += 1
     parts = [f"{name}/" for name in folders] + [f"{n:,} x {ending}" for ending, n in sorted(endings.items())]
-    return f"it has {listed(parts, 8)}" if parts else "it is empty"
+    hints = (f"; {shown(path)}: {text}" for path in _samples(folder) if (text := foreign.hint(Path(folder, path))))
+    return f"it has {listed(parts, 8)}{next(hints, '')}" if parts else "it is empty"
+
+
+def _samples(folder: str | Path) -> list[str]:
+    """A few annotation files in a folder or in folders in it, from each of them."""
+    chosen = dict[tuple[str, str], str]()
+    for path in find(folder, _ANNOTATIONS).paths:
+        chosen.setdefault((os.path.dirname(path), os.path.splitext(path)[1]), path)
+    return list(chosen.values())[:10]
+
+
+def archive(path: str | Path) -> str:
+    """The kind of archive that a file is; "" if it is none."""
+    if not os.path.isfile(path):
+        return ""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    return next((kind for mark, kind in _ARCHIVES.items() if start.startswith(mark)), "")
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Why a text cannot be read, and what to do."""
+    wide = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    found = "it is UTF-16" if wide else f"the byte 0x{error.object[error.start]:02x} is not UTF-8"
+    return f"{found}; save it as UTF-8"
 
 
 def is_clutter(name: str) -> bool:

@@ -25,6 +25,7 @@ class Options:
         seed: seed of that draw, and of the boxes that `crops:` draws.
         groups: regular expression; images whose ids it matches with equal groups stay in one split. None: each image is
             on its own.
+        used_splits: names of splits that are used besides `FRACTIONS`; images in others are lost.
         on_defect: what to do with defects of its files.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
         download: whether TensorFlow Datasets may download and prepare missing data.
@@ -37,6 +38,7 @@ class Options:
     fractions: Mapping[str, float] = field(default_factory=lambda: FRACTIONS)
     seed: int = 0
     groups: str | None = None
+    used_splits: tuple[str, ...] = ()
     on_defect: OnDefect = "report"
     data_dir: str | Path | None = None
     download: bool = False

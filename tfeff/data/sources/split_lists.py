@@ -14,6 +14,7 @@ from pathlib import Path
 from tfeff.data.images import decoding
 from tfeff.data.names import listed
 from tfeff.data.sources import files
+from tfeff.data.sources.listing import folded
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 
@@ -69,7 +70,7 @@ class Names:
         self._ids = set(ids)
         self._by_key = defaultdict[str, list[str]](list)
         for each in self._ids:
-            for key in {each.lower(), each.rpartition("/")[2].lower()}:
+            for key in {folded(each), folded(each.rpartition("/")[2])}:
                 self._by_key[key].append(each)
 
     def find(self, entry: str) -> list[str]:
@@ -78,7 +79,7 @@ class Names:
             for candidate in (name, _without_ending(name)):
                 if candidate in self._ids:
                     return [candidate]
-            parts = _without_ending(name).lower().split("/")
+            parts = folded(_without_ending(name)).split("/")
             for start in range(len(parts)):
                 if fitting := self._by_key.get("/".join(parts[start:])):
                     return sorted(fitting)

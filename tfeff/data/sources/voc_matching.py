@@ -8,6 +8,7 @@ from pathlib import Path
 from tfeff.data.images import decoding
 from tfeff.data.images.decoding import Headers
 from tfeff.data.names import listed, shown
+from tfeff.data.sources.listing import folded
 from tfeff.data.sources.voc_layout import Layout
 from tfeff.data.sources.voc_xml import Annotation
 from tfeff.errors import UserError
@@ -43,8 +44,8 @@ def matches(layout: Layout, parsed: Mapping[str, Annotation | str], headers: Hea
     """
     index = _Images(layout)
     found, owners = dict[str, Match](), dict[Path, str]()
-    # Annotations that have an image's name have the better claim.
-    for name in sorted(parsed, key=lambda name: not index.same(name)):
+    # Annotations that have an image's name have the better claim, most of all if it is written alike.
+    for name in sorted(parsed, key=lambda name: (not index.exact(name), not index.same(name))):
         path, annotation, same = layout.annotations[name], parsed[name], index.same(name)
         if same:
             found[name] = _among(name, path, annotation, same, index, headers)
@@ -77,6 +78,10 @@ class _Images:
             self._by_stem[self._key(name.rpartition(".")[0])].append(name)
             self._by_name[self._key(name)].append(path)
 
+    def exact(self, id_: str) -> bool:
+        """Whether an image has the name of an annotation, letter by letter."""
+        return id_ in self._exact
+
     def same(self, id_: str) -> list[Path]:
         """The images that have the name of an annotation, in the same folder if both are in folders."""
         if id_ in self._exact:
@@ -92,9 +97,9 @@ class _Images:
         return next((self._by_name[key] for key in keys if key in self._by_name), [])
 
     def _key(self, path: str) -> str:
-        """The split folder, if there are such, and the last part."""
+        """The split folder, if there are such, and the last part, folded."""
         split = path.partition("/")[0] + "/" if self._depth else ""
-        return split + path.rpartition("/")[2]
+        return split + folded(path.rpartition("/")[2])
 
 
 def _among(
@@ -104,13 +109,13 @@ def _among(
     written = "" if isinstance(annotation, str) else annotation.file_name
     where = f"{shown(str(path))}: <filename> is {shown(written) or 'missing'}"
     if len(same) == 1:
-        if not written or _stem(written).lower() == same[0].stem.lower() or written.lower() == same[0].stem.lower():
+        if not written or folded(same[0].stem) in (folded(_stem(written)), folded(written)):
             return Match(same[0])
         exists = "which exists as well" if index.named(id_, written) else "which does not exist"
         where += f", {exists}; {shown(same[0].name)} is used"
         return Match(same[0], remark="annotation that names another image than its own", where=where)
     named = [path for path in same if path.name == written] or [
-        path for path in same if path.name.lower() == written.lower()
+        path for path in same if folded(path.name) == folded(written)
     ]
     if len(named) == 1:
         return Match(named[0])

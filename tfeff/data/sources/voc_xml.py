@@ -17,6 +17,8 @@ from xml.etree.ElementTree import Element
 import defusedxml
 import defusedxml.ElementTree
 
+from tfeff.data.sources import foreign
+
 _DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)[\"']")
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949"}
@@ -75,7 +77,7 @@ def parse(path: Path) -> Annotation | str:
         if not tag.islower() or tag[0] == "{":
             element.tag = tag.rpartition("}")[2].lower()
     if root.tag != "annotation" and root.find(".//object") is None:
-        return f"its root is <{root.tag}>, not <annotation>"
+        return foreign.hint(path) or f"its root is <{root.tag}>, not <annotation>"
     file_name = (root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
     objects = [_annotated(item) for item in root.iter("object") if (item.findtext("deleted") or "").strip() != "1"]
     return Annotation(file_name, _image_size(root.find("size")), objects)

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from tfeff.data.sources.files import find
+from tfeff.data.names import shown
+from tfeff.data.sources.files import find, not_utf8
 from tfeff.data.sources.listing import Tree, folded, joined
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
@@ -17,6 +18,7 @@ MAX_CLASSES = 100_000
 NAME_LISTS = (".names", "classes.txt")
 """Endings of files with one class name per line, the most reliable one first."""
 _YAML = (".yaml", ".yml")
+_EXAMPLE = "write names: [cat, dog], or a line such as 0: cat for each class"
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,26 @@ def _loaded(file: Path) -> Any:
     try:
         # Everything stays text: `no`, `off` and `null` are names of classes, not values.
         return yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: {not_utf8(error)}") from None
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{file}: has no valid list of names ({_first_line(error)})") from None
 
 
 def _yaml(file: Path, content: Any) -> Declaration:
+    names = content.get("names") if isinstance(content, dict) else None
+    numbered = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(numbered, dict) or not numbered:
+        raise UserError(f"{file}: has no valid list of names; {_EXAMPLE}")
     try:
-        names = content["names"]
-        numbered = names if isinstance(names, dict) else dict(enumerate(names if isinstance(names, list) else ()))
-        given = _numbered({int(number): name for number, name in numbered.items()})
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{file}: has no valid list of names ({_first_line(error)})") from None
+        numbers = {int(number): name for number, name in numbered.items()}
+    except (TypeError, ValueError):
+        key = shown(str(next(iter(numbered))))
+        raise UserError(f'{file}: has no valid list of names: "{key}" is not a number; {_EXAMPLE}') from None
+    try:
+        given = _numbered(numbers)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{file}: has no valid list of names ({_first_line(error)}); {_EXAMPLE}") from None
     splits = dict[str, list[str]]()
     for key, value in content.items():
         entries = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str) and each]
@@ -155,8 +166,10 @@ def _lines(path: Path) -> tuple[str, ...]:
     """The lines of a text file; an empty one is its number."""
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {not_utf8(error)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     return tuple(line.strip() or str(number) for number, line in enumerate(lines))
 
 
