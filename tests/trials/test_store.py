@@ -2,12 +2,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tfeff import checked, config
 from tfeff.errors import UserError
 from tfeff.selection import Fingerprint
+from tfeff.trials import store as stores
 from tfeff.trials.database import Database
 from tfeff.trials.results import Job
 from tfeff.trials.store import TrialStore
@@ -349,3 +351,14 @@ def test_a_read_only_file_is_an_error(tmp_path):
     store._file.run("pragma query_only = off")
     store.start(JOB)
     assert len(store.records()) == 1
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "docs" / "results").glob("*.sqlite")), ids=str)
+def test_published_trials_are_undamaged(path: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """docs/scaling.md: a search continues from them."""
+    copy = tmp_path / path.name
+    copy.write_bytes(path.read_bytes())
+    database = Database(copy, stores.TABLES, writable=True)
+    assert all(database.rows(table.name) for table in stores.TABLES)
+    database.close()
+    assert not recwarn.list

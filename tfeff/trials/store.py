@@ -24,6 +24,7 @@ _FACTS = Table("facts", ("name", "value"))
 _CANDIDATES = Table("candidates", ("name", "label", "settings"))
 _JOB = ("candidate", "fold", "seed", "epochs")
 _TRIALS = Table("trials", (*_JOB, "state", "deaths", "error", "seconds", "peak_bytes", "rows"), key=len(_JOB))
+TABLES = (_FACTS, _CANDIDATES, _TRIALS)
 _ESSENTIAL = {"config", "images", "fold_examples", "version"}
 """Facts that cannot be computed again: trials must fit them."""
 
@@ -65,7 +66,7 @@ class TrialStore:
         self.path = path
         if settings is None and not path.is_file():
             raise UserError(f"--workdir={path.parent}: no {path.name} in it; expected the workdir of a search")
-        self._file = Database(path, (_FACTS, _CANDIDATES, _TRIALS), writable=settings is not None)
+        self._file = Database(path, TABLES, writable=settings is not None)
         try:
             self._require_essential()
             if settings is not None:
