@@ -192,7 +192,7 @@ def report_splits(
         used = next(filter(None, names), "")
         if not used:
             defects.add("image without a split", where, lost="images")
-        elif strict and canonical_name(used) not in known:
+        elif strict and used not in known and canonical_name(used) not in known:
             text = f'{where}: "{shown(used)}"; known: {", ".join(FRACTIONS)}, or name it as the split of the run'
             defects.add("image in a split of an unknown name", text, lost="images")
         elif len(names) > 1 and split in names:
