@@ -79,11 +79,14 @@ class NoImagesError(UserError):
     Args:
         name: name of the split.
         defects: because of which all its images were dropped; none if it was empty.
+        reason: why it is empty, if that is known.
     """
 
-    def __init__(self, name: str, defects: Defects | None = None) -> None:
+    def __init__(self, name: str, defects: Defects | None = None, reason: str = "") -> None:
         self.defects = defects or Defects()
-        dropped = f", because of defects:\n{self.defects.text()}" if self.defects.counts else ""
+        dropped = (
+            f", because of defects:\n{self.defects.text()}" if self.defects.counts else f": {reason}" * bool(reason)
+        )
         super().__init__(f"{name}: no images{dropped}")
 
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 import tensorflow_datasets
 from PIL import Image
 
+from tfeff.data.dataset import NoImagesError
+from tfeff.data.sources import catalog
 from tfeff.data.sources.folder import Folder
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
@@ -175,3 +177,35 @@ def test_a_file_is_not_a_folder(tmp_path):
 def test_invalid_fractions_are_refused(image_folder, fractions):
     with pytest.raises(UserError, match="fractions"):
         Folder(image_folder({"a": 5}), Options(fractions=fractions)).load("train")
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "advice"),
+    [
+        ("metadata.csv", "file_name,label\n000.png,a\n", "{0}/train/metadata.csv lists the images: use csv:{0}"),
+        (
+            "metadata.jsonl",
+            "{}",
+            "write {0}/train/metadata.jsonl as a CSV file with the columns file_name and label, and",
+        ),
+        ("_classes.csv", "filename, a, b\n", "{0}/train/_classes.csv has no column label: write the columns image and"),
+    ],
+)
+def test_tables_of_labels_beside_images_are_named(image_folder, table, content, advice):
+    root = image_folder({"train": 2, "test": 2})
+    for split in ("train", "test"):
+        (root / split / table).write_text(content)
+    with pytest.raises(UserError) as error:
+        Folder(root, Options())
+    assert f"{root}/test has no class folders" in str(error.value)
+    assert advice.format(root).replace("/train/", "/test/") in str(error.value)
+    with pytest.raises(UserError, match=f"has no class folders.*{table}.*use csv:{root}/train/{Path(table).stem}.csv$"):
+        Folder(root / "train", Options())
+    if table == "metadata.csv":
+        assert len(catalog.open_labels(f"csv:{root}").load("train")) == 1
+
+
+def test_classes_of_one_image_cannot_be_drawn_into_splits(image_folder):
+    root = image_folder({"a": 1, "b": 1, "c": 1})
+    with pytest.raises(NoImagesError, match="/validation: no images: each of its 3 classes has one image, too few"):
+        Folder(root, Options()).load("validation")

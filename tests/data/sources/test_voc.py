@@ -64,11 +64,12 @@ def test_swapped_corners_in_one_column_count_as_two_defects(root):
 def test_lists_are_splits(root):
     folder, add = root
     add("c", OBJECT.format("dog", 2, 2, 9, 9))
-    (folder / "ImageSets/Main/val.txt").write_text("c 1\na -1\n\n")
+    (folder / "ImageSets/Main/val.txt").write_text("# of May\nc 1\na -1\n\n")
     (folder / "ImageSets/Main/dog_val.txt").write_text("a\n")
     assert VOC(folder, Options()).splits == ("validation",)
     dataset = load(folder, "validation")
     assert dataset.ids == ["c", "a"]
+    assert not dataset.defects.counts
     assert dataset.class_names == ("cat", "dog")
     with pytest.raises(UserError, match="did you mean"):
         load(folder, "validatoin")

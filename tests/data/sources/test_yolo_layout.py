@@ -125,7 +125,9 @@ def test_lists_without_a_file_that_names_them(make):
 
 
 def test_listed_images_without_a_file_and_unlisted_ones(make):
-    root = make("images/a", "images/b", "images/c", "train.txt:images/a.png\nimages/gone.png", "val.txt:images/c.png")
+    root = make(
+        "images/a", "images/b", "images/c", "train.txt:# of May\nimages/a.png\nimages/gone.png", "val.txt:images/c.png"
+    )
     source = YOLO(root, Options()).load("train")
     assert source.defects.counts == {"image without a file": 1}
     assert (source.defects.lost("images"), source.defects.lost("objects")) == (1, 0)

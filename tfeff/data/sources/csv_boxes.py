@@ -5,7 +5,7 @@ reads them without a header (`path,x1,y1,x2,y2,class`). Corners are edges in pix
 relative to width and height. A row without corners and class lists an image without objects.
 
 Images are searched relative to the file. Those that are not there are searched by their names in the folders next to
-the file; each one found is counted as a defect. A file that another row names is not used.
+the file; each one found in another folder is counted as a defect. A file that another row names is not used.
 """
 
 import functools

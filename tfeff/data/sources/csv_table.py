@@ -81,6 +81,21 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
             raise UserError(f"{where}: not a CSV file ({error})") from None
 
 
+def lacking(path: Path, needed: Sequence[str]) -> list[str]:
+    """The meanings of columns that the header of a file lacks; all of them if it cannot be read."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            first = file.readline(65_536)
+    except OSError:
+        return list(needed)
+    header = [cell.strip(' "\n') for cell in first.split(_delimiter(first))]
+    return [meaning for meaning in needed if meaning not in columns(header)]
+
+
+def _delimiter(first: str) -> str:
+    return max(",;\t", key=first.count)
+
+
 def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
     """Finds images that are not where rows say.
 
@@ -115,9 +130,8 @@ def _parsed(
     where: str, file: Path, first: str, rest: Iterator[str], needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str], bool]]:
     """Line number and values of each row that is not empty, and whether it has more values than columns."""
-    delimiter = max(",;\t", key=first.count)
     # A quoted value of the first line may contain a line break; reading goes on in the rest.
-    table = csv.reader(_chained(first, rest), delimiter=delimiter, skipinitialspace=True, strict=True)
+    table = csv.reader(_chained(first, rest), delimiter=_delimiter(first), skipinitialspace=True, strict=True)
     header = [cell.strip() for cell in next(table, [])]
     places = columns(header)
     if "xmin" in needed and _is_box(header):
@@ -178,7 +192,7 @@ def report_splits(
         used = next(filter(None, names), "")
         if not used:
             defects.add("image without a split", where, lost="images")
-        elif strict and canonical_name(used) not in known:
+        elif strict and used not in known and canonical_name(used) not in known:
             text = f'{where}: "{shown(used)}"; known: {", ".join(FRACTIONS)}, or name it as the split of the run'
             defects.add("image in a split of an unknown name", text, lost="images")
         elif len(names) > 1 and split in names:

@@ -15,7 +15,7 @@ from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.defects import Defects
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
-from tfeff.data.sources import files
+from tfeff.data.sources import csv_file, csv_table, files
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions
 from tfeff.errors import UserError, nearest
@@ -60,9 +60,16 @@ class Folder(Source):
         if not files.subfolders(self._root):
             raise UserError(
                 f"image folder {root} has no class folders: {files.contents(root)}; "
-                f"expected {root}/<class>/ with images"
+                f"expected {root}/<class>/ with images{_advice(root, root)}"
             )
         self._split_folders = _split_folders(self._root)
+        names = files.subfolders(self._root)
+        if not self._split_folders and all(canonical_name(name) in FRACTIONS for name in names):
+            folder = self._root / names[0]
+            raise UserError(
+                f"image folder {folder} has no class folders: {files.contents(folder)}; "
+                f"expected {folder}/<class>/ with images{_advice(self._root, folder)}"
+            )
         if not self._split_folders:
             checked_fractions(options.fractions)
 
@@ -178,6 +185,23 @@ class Folder(Source):
         paths = [f"{folder}/{path}" for path in inside]
         problems = {f"{folder}/{path}": problem for path, problem in found.unusable.items()}
         return _Listing(paths, labels, problems, notes)
+
+
+def _advice(root: Path, folder: Path) -> str:
+    """What to do about a folder with images and a table of their labels, as of Hugging Face and Roboflow."""
+    tables = files.find(folder, (".csv", ".jsonl"), deep=False).paths
+    if not tables:
+        return ""
+    lacking = {name: csv_table.lacking(folder / name, csv_file.COLUMNS) for name in tables}
+    name = next((name for name in tables if not lacking[name]), tables[0])
+    source = f"csv:{folder / name}" if root == folder else f"csv:{root}"
+    if not lacking[name]:
+        return f"; {folder / name} lists the images: use {source}"
+    if name.endswith(".jsonl"):
+        source = source.removesuffix("jsonl") + "csv" * (root == folder)
+        return f"; write {folder / name} as a CSV file with the columns file_name and label, and use {source}"
+    missing = " and ".join(lacking[name])
+    return f"; {folder / name} has no column {missing}: write the columns image and label, and use {source}"
 
 
 def _unwrapped(root: Path) -> Path:

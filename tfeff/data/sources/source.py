@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Id
+from tfeff.data.dataset import Dataset, Id, NoImagesError
 from tfeff.data.defects import Defects, OnDefect
 from tfeff.data.names import groups
 from tfeff.data.splits import ALL, FRACTIONS, drawn_note, find_split, require_split, stratified_split
@@ -121,7 +121,18 @@ class Source(ABC):
         """The images of a drawn split: int64 [m], places in `ids`, those of all images; classes keep their shares."""
         together = None if self.options.groups is None else groups(ids, self.options.groups)[0]
         classes = np.zeros(len(ids), np.int64) if labels is None else labels
-        return stratified_split(classes, split, self.options.fractions, self.options.seed, together)
+        drawn = stratified_split(classes, split, self.options.fractions, self.options.seed, together)
+        if not len(drawn) and len(ids):
+            counts = np.unique(classes, return_counts=True)[1]
+            each = "one image" if counts.max() == 1 else f"at most {counts.max()} images"
+            reason = f"its {len(ids):,} images are too few to be drawn into splits"
+            if len(counts) > 1:
+                reason = (
+                    f"each of its {len(counts):,} classes has {each}, too few to be drawn into splits; "
+                    "are the labels classes, and not numbers to predict?"
+                )
+            raise NoImagesError(f"{self.name}/{split}", reason=reason)
+        return drawn
 
     def _drawn_names(self, ids: Sequence[str], split: str) -> list[str]:
         """The ids of a split that is drawn from all images."""

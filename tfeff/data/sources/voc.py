@@ -141,6 +141,8 @@ class VOC(Source):
             fitting = self._names.find(line)
             if len(fitting) == 1:
                 rows.append((fitting[0], ""))
+            elif line.startswith("#") and not fitting:
+                continue  # a comment
             elif fitting:
                 rows.append((line, "listed name that fits several images"))
             else:

@@ -198,6 +198,8 @@ class _Places:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         images, missing = list[Path](), list[str]()
         for line in filter(None, map(str.strip, lines)):
+            if line.startswith("#") and self._images.find(line) is None:
+                continue  # a comment
             beside = joined(folder, line.removeprefix("./"))
             found = beside if beside in self._images.files else self._images.find(line)
             if Path(line).is_absolute() and is_image(line) and os.path.isfile(line):
