@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfeff import config, selection
 from tfeff.analysis import diagnosis
@@ -53,3 +54,20 @@ def test_images_of_a_run(data: dict, folder: Path, tmp_path: Path) -> None:
     expected = set(map(str, chosen.validation.dataset.ids))
     assert validated >= expected if "validation_examples" in data else validated == expected
     assert not trained & validated
+
+
+@pytest.mark.parametrize(("validation", "left"), [("dcef", 2), ("bc", None)])
+def test_shared_images_are_left_out_as_in_training(validation: str, left: int | None, tmp_path: Path) -> None:
+    for split, names in (("train", "abcd"), ("val", validation)):
+        (tmp_path / f"{split}.txt").write_text("".join(f"images/{name}.png\n" for name in names))
+        for name in names:
+            for folder in ("images", "labels"):
+                (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new("RGB", (32, 32), (ord(name), 0, 0)).save(tmp_path / "images" / f"{name}.png")
+            (tmp_path / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    splits = diagnosis.open_dataset(f"yolo:{tmp_path}", []).splits
+    assert {role: len(images) for role, images in splits.items()} == {"train": 4} | (
+        {} if left is None else {"validation": left}
+    )
+    said = [note for note in splits["train"].notes if "it is not validated on" in note]
+    assert len(said) == (left is None)

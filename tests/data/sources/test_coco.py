@@ -362,3 +362,34 @@ def test_relative_boxes_on_an_image_stored_sideways(root):
         images = [{"id": 7, "file_name": "a.png", "height": size[0], "width": size[1]}]
         save(root, {**CONTENT, "images": images, "annotations": [row]})
         assert COCO(root, Options()).load("tiny").objects[0].boxes_yxyx.tolist() == [box]
+
+
+@pytest.mark.parametrize(
+    ("written", "box", "turned", "unsure"),
+    [
+        ((80, 100), [10, 60, 60, 80], 2, 0),  # as stored: the other image's boxes are turned, too
+        ((100, 80), [20, 20, 70, 40], 0, 0),  # upright
+        ((100, 100), [20, 20, 70, 40], 0, 2),  # neither
+        (None, [20, 20, 70, 40], 0, 2),
+    ],
+)
+def test_what_some_images_show_of_the_orientation_is_true_of_all(root, written, box, turned, unsure):
+    for name, orientation in (("a", 6), ("b", 3)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.new("RGB", (100, 80)).save(root / f"tiny/{name}.png", exif=exif)
+    images = [{"id": 7, "file_name": "a.png"}, {"id": 3, "file_name": "b.png"}]
+    if written is not None:
+        images[0] |= {"height": written[0], "width": written[1]}
+    rows = [
+        {"image_id": 7, "bbox": [20, 20, 20, 50], "category_id": 2},
+        {"image_id": 3, "bbox": [20, 20, 20, 50], "category_id": 2},
+    ]
+    save(root, {**CONTENT, "images": images, "annotations": rows})
+    dataset = COCO(root, Options(keep_raw_annotations=True)).load("tiny")
+    assert dataset.objects[1].boxes_yxyx.tolist() == [box]
+    assert dataset.raw_annotations[1].boxes_yxyx.tolist() == [box]
+    assert dataset.objects[0].boxes_yxyx.tolist() == ([[20, 10, 40, 60]] if turned else [[20, 20, 70, 40]])
+    assert dataset.defects.counts["boxes drawn on the image before its EXIF orientation was applied"] == turned
+    said = [note for note in dataset.notes if f"coco:{root}/all: {unsure} images have an EXIF orientation" in note]
+    assert len(said) == (unsure > 0)

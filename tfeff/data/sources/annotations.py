@@ -39,10 +39,12 @@ class ObjectCollector:
             box has no area.
         orientation: of the image as stored, if boxes may have been drawn on that (`Header.orientation`).
         written: the size that the annotation states; None if it does not say.
+        relative: whether the boxes were relative, so that none leaves its image, however that is turned.
 
     Labeling tools show images upright, so boxes are taken to belong to the upright image. They belong to the pixels as
     stored if the annotation states their size, or if it states none and boxes leave the upright image but not the
-    stored one. Such boxes are turned with the image, which is a defect that costs nothing.
+    stored one. Such boxes are turned with the image, which is a defect that costs nothing. `AnnotatedSplit` decides for
+    images that show neither.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class ObjectCollector:
         origin: Literal[0, 1] = 0,
         orientation: int = 1,
         written: tuple[int, int] | None = None,
+        relative: bool = False,
     ) -> None:
         self._where, (self._height, self._width), self._defects = where, size, defects
         self._origin, self._orientation, self._written = origin, orientation, written
+        self._relative, self._assumed_stored = relative, False
         self._pending: list[tuple[int, Box, int, bool, bool, Literal[0, 1]]] = []
         self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
         self._known = set[tuple[Box, int]]()
@@ -92,11 +96,13 @@ class ObjectCollector:
             return
         self._finished = True
         size = self._height, self._width
-        stored = self._drawn_as_stored([box for _, box, *_ in self._pending])
+        stored = self._assumed_stored or self.drawn_on() == "stored"
         if stored:
+            sizes = f"(height, width) {size[::-1]} as stored, {size} upright"
+            why = sizes if self._orientation >= 5 else f"orientation {self._orientation}, as in others"
             self._defects.add(
                 "boxes drawn on the image before its EXIF orientation was applied",
-                f"{self._where}: (height, width) {size[::-1]} as stored, {size} upright; the boxes are turned with it",
+                f"{self._where}: {why}; the boxes are turned with it",
             )
             self._written = size if self._written else None
         elif self._written is not None and self._written != size:
@@ -106,17 +112,33 @@ class ObjectCollector:
             self._check(number, self._turned(box, start) if stored else box, label, difficult, crowd, start)
         self._raw += [(self._turned(box, self._origin) if stored else box, label) for box, label in self._unnamed]
 
-    def _drawn_as_stored(self, boxes: Sequence[Box]) -> bool:
-        if self._orientation < 5 or self._height == self._width:
-            return False
+    @property
+    def turned(self) -> bool:
+        """Whether the image as stored differs from the upright one, and has objects."""
+        return self._orientation > 1 and bool(self._pending)
+
+    def drawn_on(self) -> Literal["stored", "upright", ""]:
+        """The image that the boxes belong to, according to the annotation; "" if it does not show that."""
+        upright, stored = (self._height, self._width), (self._width, self._height)
+        if self._orientation < 5 or upright == stored:
+            return ""
         if self._written is not None:
-            return self._written == (self._width, self._height)
-        reach = np.array(boxes, float).reshape(-1, 4)[:, 2:]
-        if not len(reach) or not np.isfinite(reach).all():
-            return False
-        slack = 1 + 0.01 * max(self._height, self._width)
-        fits_upright = (reach <= np.array([self._height, self._width]) + slack).all()
-        return not fits_upright and bool((reach <= np.array([self._width, self._height]) + slack).all())
+            return "stored" if self._written == stored else "upright" if self._written == upright else ""
+        reach = np.array([box for _, box, *_ in self._pending], float).reshape(-1, 4)[:, 2:]
+        if self._relative or not len(reach) or not np.isfinite(reach).all():
+            return ""
+        slack = 1 + 0.01 * max(upright)
+        fits_upright, fits_stored = (bool((reach <= np.array(each) + slack).all()) for each in (upright, stored))
+        return "" if fits_upright == fits_stored else "upright" if fits_upright else "stored"
+
+    def assume_stored(self) -> bool:
+        """Takes the boxes to belong to the pixels as stored, as those of other images do.
+
+        Returns:
+            Whether that is possible: not for relative boxes, nor if the annotation states another size.
+        """
+        self._assumed_stored = not self._relative and self._written in (None, (self._height, self._width))
+        return self._assumed_stored
 
     def _turned(self, box: Box, start: int) -> Box:
         edges = box[0] - start, box[1] - start, box[2], box[3]
@@ -226,14 +248,35 @@ class AnnotatedSplit:
         self.name, self._options = name, options
         self.ids, self.defects, self.notes = list[str](), Defects(options.on_defect), list[str]()
         self._sizes, self._objects, self._raw = list[tuple[int, int]](), list[Objects](), list[RawAnnotations]()
+        self._turned = dict[int, ObjectCollector]()
 
     def add(self, id_: str, size: tuple[int, int], found: ObjectCollector) -> None:
         """Adds an image of a size, (height, width)."""
+        if found.turned:
+            self._turned[len(self.ids)] = found
+            found = ObjectCollector("", size, self.defects)  # in its place until all images are known
         self.ids.append(id_)
         self._sizes.append(size)
         self._objects.append(found.objects())
         if self._options.keep_raw_annotations:
             self._raw.append(found.raw_annotations())
+
+    def _add_turned(self) -> None:
+        """Adds the objects of images with an EXIF orientation: what some of them show is true of the others."""
+        drawn = {place: found.drawn_on() for place, found in self._turned.items()}
+        shown, unsure = set(drawn.values()) - {""}, 0
+        for place, found in self._turned.items():
+            if not drawn[place]:
+                unsure += not (shown == {"upright"} or (shown == {"stored"} and found.assume_stored()))
+            self._objects[place] = found.objects()
+            if self._options.keep_raw_annotations:
+                self._raw[place] = found.raw_annotations()
+        if unsure:
+            self.notes.append(
+                f"{self.name}: {unsure:,} images have an EXIF orientation, and their annotations do not show whether "
+                "boxes were drawn on the upright image; they are taken to be"
+            )
+        self._turned.clear()
 
     def header(self, headers: Headers, path: Path) -> Header | None:
         """The header of an image file. If it cannot be read, that is a defect, and the result is None."""
@@ -249,6 +292,7 @@ class AnnotatedSplit:
         Raises:
             NoImagesError: no images.
         """
+        self._add_turned()
         return Dataset(
             name=self.name,
             class_names=class_names,

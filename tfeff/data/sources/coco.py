@@ -119,9 +119,15 @@ class COCO(Source):
                 continue
             keys = listed.files[name]
             written = next((file.sizes[key] for key in keys if key in file.sizes), None)
-            where, turns = f"{path}, {name}", header.orientation
             scale = (header.stored if written == header.stored else header.size) if file.relative else None
-            collector = ObjectCollector(where, header.size, found.defects, orientation=turns, written=written)
+            collector = ObjectCollector(
+                f"{path}, {name}",
+                header.size,
+                found.defects,
+                orientation=header.orientation,
+                written=written,
+                relative=file.relative,
+            )
             rows = [file.annotations[key] for key in keys]
             masks += collect(collector, rows, labels, str(path), found.defects, scale)
             found.add(name, header.size, collector)

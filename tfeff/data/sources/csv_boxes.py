@@ -129,8 +129,9 @@ class BoxTable(Source):
 
     def _collected(self, rows: list[Row], header: Header, defects: Defects) -> ObjectCollector:
         """The objects of an image."""
-        turned = 1 if self._relative else header.orientation  # relative boxes never leave the image
-        collector = ObjectCollector(rows[0].where, header.size, defects, orientation=turned)
+        collector = ObjectCollector(
+            rows[0].where, header.size, defects, orientation=header.orientation, relative=self._relative
+        )
         for number, row in enumerate(rows, 1):
             label, box = row.values["label"], _box(row.values)
             if row.surplus:

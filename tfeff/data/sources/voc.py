@@ -214,7 +214,13 @@ def _collected(
 ) -> ObjectCollector:
     """The objects of one file."""
     collector = ObjectCollector(
-        str(path), header.size, defects, origin=1, orientation=header.orientation, written=annotation.image_size
+        str(path),
+        header.size,
+        defects,
+        origin=1,
+        orientation=header.orientation,
+        written=annotation.image_size,
+        relative=relative,
     )
     for number, each in enumerate(annotation.objects, 1):
         where = f"{path}, object {number}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
+from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import shown
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
@@ -93,7 +94,7 @@ class YOLO(Source):
                 continue
             size = header.size
             lines = LabelFile() if labels is None else self._lines(labels, found.defects)
-            found.add(self._id(path), size, _collected(lines, str(labels), size, len(class_names), found.defects))
+            found.add(self._id(path), size, _collected(lines, str(labels), header, len(class_names), found.defects))
             files.append(path)
             kinds.update(lines.kinds)
             if labels is None:
@@ -214,9 +215,10 @@ def _prefix(folder: Path) -> str:
     return str(folder / "_")[:-1]
 
 
-def _collected(lines: LabelFile, where: str, size: tuple[int, int], classes: int, defects: Defects) -> ObjectCollector:
+def _collected(lines: LabelFile, where: str, header: Header, classes: int, defects: Defects) -> ObjectCollector:
     """The objects of one file."""
-    collector = ObjectCollector(where, size, defects)
+    size = header.size
+    collector = ObjectCollector(where, size, defects, orientation=header.orientation, relative=True)
     limits = (0.0, 0.0, float(size[0]), float(size[1]))
     slack = 1e-5 * max(size)  # coordinates usually have six digits: rounding must not push a box outside
     for number, label, (cx, cy, w, h) in lines.rows:
