@@ -16,10 +16,11 @@ def test_a_dataset_before_training(verbs: Verbs, tmp_path: Path) -> None:
     done = verbs("analyze", f"--dataset={name}", f"--out={tmp_path / 'out'}", *small).succeeds()
     assert "First broken link: boxes" in done.out
     assert "ymin, xmin, ymax, xmax" in done.out
+    assert "First broken link: boxes" in (tmp_path / "out" / "analysis.html").read_text()
     report = json.loads((tmp_path / "out" / "analysis.json").read_text())
     assert report["first_broken"] == "boxes"
     assert [link["name"] for link in report["links"]][-1] == "assignment"
-    for figure in ("objects", "boxes"):
+    for figure in ("class_counts", "boxes"):
         assert Image.open(tmp_path / "out" / f"{figure}.png").width > 500
         assert f"{figure}.png" in done.out
 

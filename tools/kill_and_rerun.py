@@ -6,11 +6,11 @@
 OUT/unbroken, and once in OUT/killed: there it is killed (SIGKILL, with all its children) that often, each time after a
 random share of the unbroken run's time, and finally runs to its end. The files of both must then be equal. Compared are
 
-- JSON, lines of JSON, arrays (`.npz`), SQLite and CSV: all values, except those whose names say that they are measured
-  times, speeds or memory (`MEASURED`)
+- JSON, lines of JSON, arrays (`.npz`), SQLite, CSV and tables in Markdown: all values, except those whose names or
+  columns say that they are measured times, speeds or memory (`MEASURED`)
 - PNG: the pixels, and SVG: the text, except figures that draw measured values (`TIMED_FIGURES`)
-- Markdown, text and HTML: the text, except numbers with a unit of time or speed; in HTML, except pictures and cells of
-  tables whose column has such a name or unit
+- Markdown and text: all lines, except numbers with a unit of time or speed (`QUANTITY`)
+- HTML: only whether there is a page; its numbers and figures are in other files
 - proposals: the boxes of each image, since writers share them differently
 - all others: the bytes.
 
@@ -20,6 +20,7 @@ Exit code 1: a difference, or a run that failed.
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import random
@@ -47,8 +48,8 @@ MEASURED = re.compile(
 """Names of values that differ from run to run, and of checksums that include such values."""
 QUANTITY = re.compile(r"\d[\d,.:]*([eE][-+]?\d+)?[  ]?(ms|µs|s|min|h|seconds|minutes|hours|process-hours|[a-z]+/s)\b")
 """Numbers in texts that differ from run to run."""
-TIMED_FIGURES = {"training"}
-"""Figures that draw measured values, by their file's name without its ending."""
+TIMED_FIGURES = {"training", "latency", "accuracy_latency"}
+"""Figures that draw measured values, by their file's name without its ending: images per second, and latencies."""
 NAMES_ALONE = {"tensorboard", "saved_model", "trace"}
 """Folders that are not compared: their files' names and contents contain times."""
 SKIPPED = re.compile(r"\.lock$|\.log$|-wal$|-shm$|\.crc")
@@ -162,18 +163,34 @@ def contents(path: Path, root: Path) -> Any:
             return {name: rows(database, name, root) for name in sorted(tables)}
     if path.suffix == ".csv":
         with path.open(newline="") as file:
-            lines = list(csv.reader(file))
-        compared = [place for place, name in enumerate(lines[0]) if not MEASURED.search(name)] if lines else []
-        return [[line[place].replace(str(root), "") for place in compared] for line in lines]
-    if path.suffix in (".png", ".svg") and path.stem in TIMED_FIGURES:
+            return without_measured(without_columns(list(csv.reader(file))), root)
+    if (path.suffix in (".png", ".svg") and path.stem in TIMED_FIGURES) or path.suffix == ".html":
         return None
     if path.suffix == ".png":
         with Image.open(path) as image:
             return image.mode, image.size, image.tobytes()
-    if path.suffix in (".html", ".md", ".txt", ".svg"):
+    if path.suffix in (".md", ".txt", ".svg"):
         text = path.read_text().replace(str(root), "")
-        return text if path.suffix == ".svg" else QUANTITY.sub("#", text)
+        return text if path.suffix == ".svg" else without_quantities(text)
     return path.read_bytes()
+
+
+def without_columns(table: list[list[str]]) -> list[list[str]]:
+    """A table, titles first, without its measured columns."""
+    kept = [place for place, name in enumerate(table[0]) if not MEASURED.search(name)] if table else []
+    return [[line[place] for place in kept] for line in table]
+
+
+def without_quantities(text: str) -> list[Any]:
+    """The lines of a text without numbers that have a unit of time or speed, and without measured columns of tables."""
+    found = list[Any]()
+    for in_table, group in itertools.groupby(text.splitlines(), lambda line: line.startswith("|")):
+        lines = list(group)
+        if in_table:
+            found += without_columns([line.split("|") for line in lines])
+        else:
+            found += [QUANTITY.sub("#", line) for line in lines]
+    return found
 
 
 def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
