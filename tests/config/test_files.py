@@ -294,3 +294,14 @@ def test_a_wrong_value_in_a_file_is_reported_with_the_file(tmp_path):
     path.write_text('{"training": {"batch_size": 8, "accumulation_steps": 3}}')
     with pytest.raises(UserError, match=r"mine\.json: config: .*accumulation_steps"):
         config.load(path, config.Experiment)
+
+
+def test_a_description_made_from_lists_equals_the_saved_one(tmp_path):
+    """Statistics of a search's images come from its store, where they are lists."""
+    model = dataclasses.replace(config.architecture("resnet"), mean=[60.5], std=[43.25])
+    trial = config.Experiment(model=model)
+    with config.claimed(tmp_path, trial):
+        (tmp_path / "metrics.jsonl").touch()
+    assert config.saved(tmp_path, config.Experiment) == trial
+    with config.claimed(tmp_path, trial):
+        pass

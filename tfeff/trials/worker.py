@@ -72,10 +72,10 @@ def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[s
     }
 
 
-def training_statistics(trial: Trial) -> tuple[list[float], list[float]]:
+def training_statistics(trial: Trial) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per-channel mean and standard deviation of all training images."""
     mean, std = channel_statistics(split_caches(trial).train)
-    return list(map(float, mean)), list(map(float, std))
+    return tuple(map(float, mean)), tuple(map(float, std))
 
 
 def range_test(trial: Trial) -> float:

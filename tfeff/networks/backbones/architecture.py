@@ -91,6 +91,9 @@ class Architecture(ABC):
     synchronized: bool = False
 
     def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            if isinstance(value := getattr(self, each.name), list):  # equal to what a saved config has
+                object.__setattr__(self, each.name, tuple(value))
         check_integer("resolution", self.resolution, minimum=MINIMUM_RESOLUTION)
         for name in ("width_coefficient", "depth_coefficient"):
             if not getattr(self, name) > 0:
