@@ -160,8 +160,9 @@ def test_unreadable_images_are_listed_and_skipped(store):
     assert counts(result) == (2, 0, 0, 4)
     assert brightness(store) == {"a": 1, "z": 2}
     assert result.failed["gone"] == "cannot be read (No such file or directory)"
-    for name in ("text", "cut", "again"):
+    for name in ("text", "again"):
         assert result.failed[name].startswith("not an image")
+    assert result.failed["cut"].startswith("a corrupt image")
     # A corrupt image is not retried.
     assert max(executor.calls.values()) == 1
 

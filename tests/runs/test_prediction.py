@@ -213,7 +213,7 @@ def test_a_localizer_also_returns_boxes_and_draws_each_image(
 def test_names_in_tables_are_no_formulas() -> None:
     row = {"classes": ["=1+1", "cat"], "scores": [0.5, 0.25], "boxes_yxyx": [[0, 1, 2, 3], [-1, 0, 2, 2]]}
     lines = runs.predictors.detections_csv(["image"], [(["-1.jpg"], row)]).splitlines()
-    assert lines[1:] == ["'-1.jpg,'=1+1,0.5,0.00,1.00,2.00,3.00", "'-1.jpg,cat,0.25,-1.00,0.00,2.00,2.00"]
+    assert lines[1:] == ['"\'-1.jpg","\'=1+1",0.5,0.00,1.00,2.00,3.00', '"\'-1.jpg","cat",0.25,-1.00,0.00,2.00,2.00']
 
 
 def test_damaged_images_are_listed_and_the_others_predicted(

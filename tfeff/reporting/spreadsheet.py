@@ -1,7 +1,5 @@
 """CSV files for people, who open them in spreadsheets."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
 from tfeff.errors import printable
@@ -13,30 +11,29 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """The text of a CSV file. Texts that a spreadsheet would run as formulas get a leading apostrophe.
 
     Names of files and classes may come from anyone; the remedy is that of OWASP ("CSV Injection"). Control characters
-    are escaped. All texts are in quotation marks, so that no other separator, such as the semicolon of some countries,
-    ends them. Numbers stay as they are, also as texts.
+    are escaped. Texts are in quotation marks, so that no other separator, such as the semicolon of some countries, ends
+    them. Numbers stay as they are, also those that are given as texts.
 
     Args:
         rows: the cells of each line.
 
-    >>> print(csv_text([["image", "score"], ["=1+1", -0.5], ["-0.5", "a,b"]]), end="")
+    >>> print(csv_text([["image", "score"], ["=1+1", -0.5], ["-0.50", "a,b"]]), end="")
     "image","score"
     "'=1+1",-0.5
-    "-0.5","a,b"
+    -0.50,"a,b"
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(
-        [_safe(cell) for cell in row] for row in rows
-    )
-    return text.getvalue()
+    return "".join(",".join(map(_cell, row)) + "\n" for row in rows)
 
 
-def _safe(cell: object) -> object:
-    if not isinstance(cell, str):
-        return cell
-    text = printable(cell)
+def _cell(value: object) -> str:
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    text = printable(value)
+    if _is_number(text):
+        return text
     runs = text.startswith(("\t", "\n")) or text.lstrip().startswith(_FORMULAS)  # spaces may be ignored
-    return f"'{text}" if runs and not _is_number(text) else text
+    quoted = text.replace('"', '""')
+    return f'"\'{quoted}"' if runs else f'"{quoted}"'
 
 
 def _is_number(text: str) -> bool:
