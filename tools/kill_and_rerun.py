@@ -125,7 +125,12 @@ def differences(one: Path, other: Path) -> Iterator[str]:
         {path.relative_to(root) for path in root.rglob("*") if path.is_file() and not SKIPPED.search(path.name)}
         for root in (one, other)
     ]
-    files = [{path for path in each if not (NAMES_ALONE & {*path.parts})} for each in files]
+    models = [{path.parent for path in each if path.name == "saved_model.pb"} for each in files]
+    yield from (f"only in one: SavedModel {folder}" for folder in sorted(models[0] ^ models[1]))
+    files = [
+        {path for path in each if not (NAMES_ALONE & {*path.parts} or own & {*path.parents})}
+        for each, own in zip(files, models, strict=True)
+    ]
     shards = [{path.parent for path in each if path.name.startswith("shard-")} for each in files]
     files = [{path for path in each if not path.name.startswith("shard-")} for each in files]
     for folder in sorted(shards[0] | shards[1]):
