@@ -1,10 +1,11 @@
 """Mean and standard deviation of the images of a dataset, in color and in gray, for `model.mean` and `model.std`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from tfeff.data.images import decoding
 from tfeff.data.input.statistics import Histogram
 from tfeff.errors import UserError
 
+T = TypeVar("T")
 CHUNK = min(32, 2 * (os.cpu_count() or 1))
 """Images that are decoded at a time; each can take tens of megabytes."""
 
@@ -58,19 +60,24 @@ def measure(dataset: Dataset, report: Callable[[int, int], None] = lambda done, 
         UserError: no image can be read.
     """
     color, gray, unreadable = Histogram(3), Histogram(1), list[str]()
-    with ThreadPoolExecutor() as threads:
-        for start in range(0, len(dataset), CHUNK):
-            indices = range(start, min(start + CHUNK, len(dataset)))
-            for index, pixels in zip(indices, threads.map(partial(pixels_of, dataset), indices), strict=True):
-                if pixels is None:
-                    unreadable.append(dataset.ids[index])
-                    continue
-                color.add(pixels)
-                gray.add(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., np.newaxis])
-            report(indices[-1] + 1, len(dataset))
+    for index, pixels in enumerate(in_chunks(partial(pixels_of, dataset), range(len(dataset)), report)):
+        if pixels is None:
+            unreadable.append(dataset.ids[index])
+            continue
+        color.add(pixels)
+        gray.add(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., np.newaxis])
     if len(unreadable) == len(dataset):
         raise UserError(f"{dataset.name}: none of its {len(dataset)} images can be read, such as {unreadable[0]}")
     return PixelStatistics(_relative(color), _relative(gray), len(dataset) - len(unreadable), tuple(unreadable))
+
+
+def in_chunks(function: Callable[[int], T], indices: Sequence[int], report: Callable[[int, int], None]) -> Iterator[T]:
+    """The results of a function for each index, in order, computed in threads, CHUNK at a time; `report` as above."""
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(indices), CHUNK):
+            part = indices[start : start + CHUNK]
+            yield from threads.map(function, part)
+            report(start + len(part), len(indices))
 
 
 def pixels_of(dataset: Dataset, index: int) -> npt.NDArray[np.uint8] | None:

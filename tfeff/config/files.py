@@ -211,7 +211,7 @@ def from_json(
 
 
 def _may_change(key: str, saved: Any, now: Any, raised: Collection[str]) -> bool:
-    """Whether a run may go on with another value of a key."""
+    """Whether a run may resume with another value of a key."""
     skips = key.endswith("data.corrupt_images") and (saved, now) == ("error", "skip")
     return skips or (key in raised and now > saved)
 

@@ -11,7 +11,7 @@ from tfeff.analysis.diagnosis.classes import counts
 from tfeff.analysis.diagnosis.finding import Diagnosis, Finding
 from tfeff.analysis.diagnosis.suspects import SECTIONS, Suspects
 from tfeff.analysis.diagnosis.thumbnails import ANNOTATED, DETECTED, relative_boxes, thumbnail
-from tfeff.analysis.quality import Quality
+from tfeff.analysis.quality import Place, Quality
 from tfeff.analysis.quality.near_duplicates import BITS
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.names import shown
@@ -195,9 +195,7 @@ def _boxes(splits: Mapping[str, Dataset], figures: Mapping[str, Path]) -> list[h
     train = next(iter(splits.values()))
     if not train.has_objects or "box_sizes" not in figures:
         return []
-    parts = [
-        html.columns([html.figure(figures[name], text) for name, text in BOX_FIGURES.items()]),
-    ]
+    parts = [html.columns([html.figure(figures[name], text) for name, text in BOX_FIGURES.items()])]
     areas = [
         (float(area), index, box)
         for index in range(len(train))
@@ -238,7 +236,7 @@ def _copies(quality: Quality) -> Iterator[html.Part]:
     yield from _group_galleries(quality, {f"copies {n}": each for n, each in enumerate(copies.groups, 1)})
 
 
-def _group_galleries(quality: Quality, groups: Mapping[str, Sequence[tuple[str, int]]]) -> Iterator[html.Part]:
+def _group_galleries(quality: Quality, groups: Mapping[str, Sequence[Place]]) -> Iterator[html.Part]:
     for name, group in list(groups.items())[:GROUPS]:
         roles = ", ".join(dict.fromkeys(role for role, _ in group))
         pictures = _pictures(quality, list(group)[:SAMPLES])
@@ -247,7 +245,7 @@ def _group_galleries(quality: Quality, groups: Mapping[str, Sequence[tuple[str, 
         yield html.paragraph(f"The first {GROUPS} of {len(groups):,} groups; analysis.json lists all.")
 
 
-def _pictures(quality: Quality, places: Sequence[tuple[str, int]]) -> list[html.Part]:
+def _pictures(quality: Quality, places: Sequence[Place]) -> list[html.Part]:
     found = list[html.Part]()
     for role, index in places:
         survey = quality.surveys[role]

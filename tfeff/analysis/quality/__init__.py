@@ -7,9 +7,9 @@ from tfeff.analysis.quality import appearance, groups, near_duplicates
 from tfeff.analysis.quality.appearance import Oddities
 from tfeff.analysis.quality.groups import Grouping
 from tfeff.analysis.quality.near_duplicates import Copies
-from tfeff.analysis.quality.survey import Survey, survey
+from tfeff.analysis.quality.survey import Place, Survey, survey
 
-__all__ = ["Copies", "Grouping", "Oddities", "Quality", "Survey", "examine", "survey"]
+__all__ = ["Copies", "Grouping", "Oddities", "Place", "Quality", "Survey", "examine", "survey"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Quality:
     copies: Copies
     groupings: list[Grouping]
 
-    def id_of(self, place: tuple[str, int]) -> str:
+    def id_of(self, place: Place) -> str:
         """The id of an image."""
         return self.surveys[place[0]].ids[place[1]]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfeff.analysis.quality.survey import Measurements, Survey
+from tfeff.analysis.quality.survey import Measurements, Place, Survey, places_in
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Oddities:
     """
 
     what: str
-    places: list[tuple[str, int]]
+    places: list[Place]
     usual: bool
 
 
 def find(surveys: Mapping[str, Survey]) -> dict[str, Oddities]:
     """The odd images by kind; kinds without images are left out."""
-    places = [(role, index) for role, each in surveys.items() for index in range(len(each))]
+    places = places_in(surveys)
     found = dict[str, Oddities]()
     if not places:
         return found

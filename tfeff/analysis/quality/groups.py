@@ -15,11 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.analysis.quality.near_duplicates import correlation, joined
-from tfeff.analysis.quality.survey import Survey
+from tfeff.analysis.quality.survey import Place, Survey, places_in
 from tfeff.data.images.header import EXTENSIONS
 
-Place = tuple[str, int]
-"""An image: (split, position in the survey)."""
 BURST = 10.0
 """Seconds between photographs of one burst, at most."""
 LARGEST = 0.5
@@ -139,11 +137,20 @@ def stem(name: str) -> str:
 
 def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
     """The groupings that names and times show; each is examined on its own, and images can be in several."""
-    places = [(role, index) for role, each in surveys.items() for index in range(len(each))]
+    places = places_in(surveys)
+    if not places:
+        return []
     names = [surveys[role].ids[index] for role, index in places]
     classes = {name for each in surveys.values() for name in each.images.class_names}
     prefixed = any(PurePath(name).parent.name in classes for name in names)
+    labels = _labels(places, surveys)
+    thumbnails = np.stack([surveys[role].measured[index].thumbnail for role, index in places])
     rng, found = np.random.default_rng(0), list[Grouping]()
+
+    def add(what: str, groups: Mapping[str, Sequence[int]], likeness: float | None, setting: str = "") -> None:
+        named = {key: [places[number] for number in each] for key, each in groups.items()}
+        found.append(Grouping(what, named, likeness, setting))
+
     for rule in RULES:
         groups, marked = dict[str, list[int]](), set[str]()
         for number, name in enumerate(names):
@@ -156,22 +163,18 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
             if key[1]:
                 marked.add(group)
         groups = {key: each for key, each in groups.items() if len(each) > 1 and key in marked}
-        groups = _without_classes(groups, places, surveys)
+        groups = _without_classes(groups, places, surveys, labels)
         if not groups or max(map(len, groups.values())) > LARGEST * len(places):
             continue
-        likeness = None if rule.certain else _likeness(list(groups.values()), places, surveys, rng)
+        likeness = None if rule.certain else _likeness(list(groups.values()), thumbnails, labels, rng)
         if not rule.certain and likeness is None:
             continue
         setting = rf"([^/]+)/{rule.setting}" if prefixed and rule.key is not _folder else rule.setting
-        named = {key: [places[number] for number in each] for key, each in groups.items()}
-        found.append(Grouping(rule.what, named, likeness, setting))
-    bursts = _without_classes(_bursts(places, surveys), places, surveys)
-    likeness = _likeness(list(bursts.values()), places, surveys, rng) if bursts else None
+        add(rule.what, groups, likeness, setting)
+    bursts = _without_classes(_bursts(places, surveys), places, surveys, labels)
+    likeness = _likeness(list(bursts.values()), thumbnails, labels, rng) if bursts else None
     if likeness is not None:
-        named = {key: [places[number] for number in each] for key, each in bursts.items()}
-        found.append(
-            Grouping(f"photographs of one camera, each within {BURST:.0f} seconds of the next", named, likeness)
-        )
+        add(f"photographs of one camera, each within {BURST:.0f} seconds of the next", bursts, likeness)
     return found
 
 
@@ -186,10 +189,13 @@ def _labels(places: Sequence[Place], surveys: Mapping[str, Survey]) -> npt.NDArr
 
 
 def _without_classes(
-    groups: dict[str, list[int]], places: Sequence[Place], surveys: Mapping[str, Survey]
+    groups: dict[str, list[int]],
+    places: Sequence[Place],
+    surveys: Mapping[str, Survey],
+    labels: npt.NDArray[np.int64],
 ) -> dict[str, list[int]]:
     """The groups that neither have most images of a class, whose name it is then, nor most of a split."""
-    labels, roles = _labels(places, surveys), [role for role, _ in places]
+    roles = [role for role, _ in places]
     labeled = any(each.images.has_labels for each in surveys.values())
     of_class, of_split = np.bincount(labels), Counter(roles)
 
@@ -203,14 +209,16 @@ def _without_classes(
 
 
 def _likeness(
-    groups: Sequence[Sequence[int]], places: Sequence[Place], surveys: Mapping[str, Survey], rng: np.random.Generator
+    groups: Sequence[Sequence[int]],
+    thumbnails: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> float | None:
     """Probability that a pair within a group correlates more than a pair of one class and two groups.
 
     None if it is not above chance (LIKENESS, and Z standard deviations of Mann and Whitney's statistic), or with fewer
     than MIN_PAIRS pairs.
     """
-    thumbnails, labels = np.stack([surveys[role].measured[i].thumbnail for role, i in places]), _labels(places, surveys)
     # Neighbors in a group count: the ends of a video differ.
     inside = np.array([pair for group in groups for pair in pairwise(group)])
     if len(inside) < MIN_PAIRS:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from tfeff.analysis.quality.survey import MIN_CONTRAST, Measurements, Survey
+from tfeff.analysis.quality.survey import MIN_CONTRAST, Measurements, Place, Survey, places_in
 
 BITS = 10
 """Bits in which the hashes of near duplicates differ, at most."""
@@ -50,19 +50,19 @@ class Copies:
         bits: bits in which the hashes of copies differ, at most; below BITS if there were too many pairs to compare.
     """
 
-    groups: list[list[tuple[str, int]]]
+    groups: list[list[Place]]
     alike: int = 0
     bits: int = BITS
 
     @property
-    def across(self) -> list[list[tuple[str, int]]]:
+    def across(self) -> list[list[Place]]:
         """The groups with images of several splits."""
         return [group for group in self.groups if len({role for role, _ in group}) > 1]
 
 
 def find(surveys: Mapping[str, Survey]) -> Copies:
     """Finds copies within and across splits; images without contrast are copies only if their files are equal."""
-    places = [(role, index) for role, each in surveys.items() for index in range(len(each))]
+    places = places_in(surveys)
     if len(places) < 2:
         return Copies([])
     images = [surveys[role].measured[index] for role, index in places]
@@ -78,7 +78,7 @@ def find(surveys: Mapping[str, Survey]) -> Copies:
         thumbnails = np.stack([images[number].thumbnail for number in usable])
         found, bits = pairs(hashes, thumbnails)
         near = np.array(usable)[found]
-    groups, alike = list[list[tuple[str, int]]](), 0
+    groups, alike = list[list[Place]](), 0
     for group in joined(len(places), np.concatenate([equal, near])):
         if len(group) > max(FEW, LARGEST * len(places)) and not _is_one_image(group, images, len(places)):
             alike += len(group)

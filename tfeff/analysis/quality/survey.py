@@ -1,8 +1,6 @@
 """One pass over the images of a split: all that the checks measure on pixels, from one decoding of each image."""
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -12,13 +10,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tfeff.analysis.pixel_statistics import in_chunks
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.images import decoding, header
 from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
 
-CHUNK = min(32, 2 * (os.cpu_count() or 1))
-"""Images that are decoded at a time; each can take tens of megabytes."""
+Place = tuple[str, int]
+"""An image: (split, position in the survey of the split)."""
 VIEW = 512
 """Side of the images on which sharpness is measured, at most: what networks see, not what the sensor resolved."""
 THUMBNAIL = 16
@@ -94,6 +93,11 @@ class Survey:
         return found
 
 
+def places_in(surveys: Mapping[str, Survey]) -> list[Place]:
+    """All images that could be decoded."""
+    return [(role, index) for role, each in surveys.items() for index in range(len(each))]
+
+
 def survey(images: Dataset, most: int, report: Callable[[int, int], None] = lambda done, total: None) -> Survey:
     """Decodes and measures images of a split.
 
@@ -122,11 +126,7 @@ def _measured(images: Dataset, chosen: list[int], report: Callable[[int, int], N
         except (UserError, OSError) as error:
             return str(error)
 
-    with ThreadPoolExecutor() as threads:
-        for start in range(0, len(chosen), CHUNK):
-            part = chosen[start : start + CHUNK]
-            yield from threads.map(of, part)
-            report(start + len(part), len(chosen))
+    yield from in_chunks(of, chosen, report)
 
 
 def measure(encoded: bytes, pixels: npt.NDArray[np.uint8]) -> Measurements:
