@@ -6,17 +6,22 @@ from tfeff.models.cost.complexity import Complexity
 from tfeff.models.cost.tracer import estimate
 from tfeff.models.derived import averaged, localizer, pyramid
 from tfeff.models.given import Backbone
+from tfeff.models.inheritance.inherit import IMAGES as INHERITANCE_IMAGES
+from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.network import Network, standardization
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.imagenet import imagenet_origin, imagenet_top1, load_imagenet
 from tfeff.models.weights.loading import LoadReport, is_weights_file, load_weights
 from tfeff.networks import Architecture, Detector, architecture, detector, detector_names, names
+from tfeff.networks.catalog import published
 
 __all__ = [
+    "INHERITANCE_IMAGES",
     "Architecture",
     "Backbone",
     "Complexity",
     "Detector",
+    "Inheritance",
     "LoadReport",
     "Network",
     "architecture",
@@ -30,12 +35,14 @@ __all__ = [
     "from_applications",
     "imagenet_origin",
     "imagenet_top1",
+    "inherit",
     "initialize",
     "is_weights_file",
     "load_imagenet",
     "load_weights",
     "localizer",
     "names",
+    "published",
     "pyramid",
     "standardization",
 ]

@@ -1,16 +1,25 @@
 """Builds networks by name, or from their descriptions."""
 
+import dataclasses
 import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
+
 from tfeff.errors import UserError, printable
+from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.layers.kinds import KerasLayers
-from tfeff.models.network import Network, allow_deep_graphs
+from tfeff.models.network import Network, allow_deep_graphs, standardization
 from tfeff.models.weights.imagenet import load_imagenet
-from tfeff.models.weights.loading import LoadReport, load_weights
+from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, classes_of, load_weights
 from tfeff.networks.backbones.architecture import Architecture
-from tfeff.networks.catalog import ALL_BACKBONES, architecture, detector
+from tfeff.networks.catalog import ALL_BACKBONES, architecture, detector, published
 from tfeff.networks.detectors.detector import Detector
+from tfeff.networks.heads import CLASSIFIER
 
 
 def build(
@@ -19,6 +28,7 @@ def build(
     num_classes: int = 1000,
     channels: int = 3,
     include_top: bool = True,
+    images: np.ndarray | None = None,
     **options: Any,
 ) -> Network:
     """Build a network. Its input is raw pixels; preprocessing is part of the network.
@@ -28,6 +38,9 @@ def build(
         num_classes: outputs of the classifier.
         channels: 3 (RGB) or 1 (gray).
         include_top: False omits pooling and classifier; the output is the last feature map.
+        images: (n, resolution, resolution, channels) in [0, 255], about 100, without labels. A network that inherits
+            `weights` from one with more channels or blocks is fitted to what that one computes on them. None: drawn
+            ones, with which more is lost.
         **options: fields of the description (see `tfeff.models.Architecture`), such as `resolution`, `dropout`,
             `weights`, and `width` or `stage_blocks` of "resnet"; only with a name. None keeps the default. Coefficients
             replace the defaults, they do not multiply them: "efficientnet-b3" with `width_coefficient=1.0` has the
@@ -51,32 +64,99 @@ def build(
     names = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
     network.levels = {level: name for level, name in names.items() if name in known}
     if described.weights == "imagenet":
-        published = ALL_BACKBONES[described.name]
-        if (described.mean, described.std) != (published.mean, published.std):
+        own = ALL_BACKBONES[described.name]
+        if (described.mean, described.std) != (own.mean, own.std):
             raise UserError('weights "imagenet" have their own preprocessing; omit mean and std')
-    report = initialize(network, described)
+    report = initialize(network, described, images)
     # Without a classifier, additional variables of the source are expected.
-    if report is not None and any(include_top or skipped.shape_here is not None for skipped in report.skipped):
+    if isinstance(report, LoadReport) and any(include_top or each.shape_here is not None for each in report.skipped):
         warnings.warn(printable(f"{described.weights}: {report}"), stacklevel=2)
     return network
 
 
-def initialize(network: Network, described: Architecture) -> LoadReport | None:
+# Inheritances of this process: a training whose layers are chosen by a probe needs the same one twice, and the trials
+# of a sweep on one fold share one.
+_RECENT: dict[Any, tuple[Inheritance, dict[str, np.ndarray], tuple[tuple[float, ...], tuple[float, ...]]]] = {}
+_KEPT = 4
+
+
+def initialize(
+    network: Network,
+    described: Architecture,
+    images: np.ndarray | Callable[[], np.ndarray | None] | None = None,
+    *,
+    trained: Architecture | None = None,
+    progress: Callable[[int, int], None] = lambda _, __: None,
+) -> LoadReport | Inheritance | None:
     """Load the initial weights of a description, if it has any.
+
+    If the network has another depth or width than the one that the weights were trained in, it inherits them
+    (`inheritance.inherit`).
 
     Args:
         network: a network that consists of or contains the described one.
-        described: with `weights`: "imagenet" (published weights: EfficientNet-Lite0 to Lite2 from installed packages,
-            the others downloaded by keras.applications), or the path of a `.weights.h5`, `.keras` or `.npz` file.
+        described: with `weights`: "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from
+            installed packages, the others downloaded by keras.applications), or the path of a `.weights.h5`, `.keras`
+            or `.npz` file.
+        images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
+        trained: description of the network that the file was trained in, if it is known.
+        progress: of an inheritance: called with the number of parts done, and of all.
 
     Raises:
         UserError: weights that cannot be read or of which none match.
     """
     if described.weights is None:
         return None
-    if described.weights == "imagenet":
-        return load_imagenet(network, described.name)
+    origin = published(described)
+    source = origin or trained
+    if source is not None and (source.blocks, source.widths) != (described.blocks, described.widths):
+        weights = "imagenet" if origin else described.weights
+        source = dataclasses.replace(source, resolution=described.resolution, weights=weights, dropout=0.0)
+        return _inherited(network, described, source, images() if callable(images) else images, progress)
+    if origin is not None:
+        return load_imagenet(network, origin.name)
     return load_weights(network, described.weights)
+
+
+def _inherited(
+    network: Network,
+    described: Architecture,
+    source: Architecture,
+    images: np.ndarray | None,
+    progress: Callable[[int, int], None],
+) -> Inheritance:
+    """Let a network, which can have other parts, too, inherit the weights of another one of its family."""
+    channels = network.inputs[0].shape[-1]
+    classes = next((layer.units for layer in network.layers if layer.name == CLASSIFIER), 1)
+    key = (source, described, channels, classes, None if images is None else zlib.crc32(images.tobytes()))
+    if key not in _RECENT:
+        policy = keras.mixed_precision.dtype_policy()
+        keras.mixed_precision.set_dtype_policy("float32")
+        try:
+            theirs = build(source, num_classes=_classes(source), channels=channels)
+            statistics = standardization(theirs)
+            assert statistics is not None
+            target = dataclasses.replace(described, weights=None, mean=statistics[0], std=statistics[1])
+            heir = build(target, num_classes=classes, channels=channels)
+            report = inherit(theirs, heir, images, progress=progress)
+        finally:
+            keras.mixed_precision.set_dtype_policy(policy)
+        while len(_RECENT) >= _KEPT:
+            del _RECENT[next(iter(_RECENT))]
+        arrays = {w.path: keras.ops.convert_to_numpy(w) for w in heir.weights if w.path not in report.new}
+        _RECENT[key] = report, arrays, statistics
+    report, arrays, statistics = _RECENT[key]
+    arrays = dict(arrays)
+    adopt_preprocessing(network, arrays, *statistics)
+    assign(network, arrays, source.name)
+    return report
+
+
+def _classes(source: Architecture) -> int:
+    """Outputs of the classifier that a source was trained with; 1 if it is no classifier."""
+    if source.weights == "imagenet":
+        return 1000
+    return classes_of(Path(str(source.weights))) or 1
 
 
 def build_detector(

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -42,3 +43,29 @@ def walk(graph: Any, inputs: Sequence[Any], call: Callable[..., Any], training: 
     outputs = graph._run_through_graph(list(inputs), operation_fn=visited)
     leaves = keras.tree.flatten(outputs)
     return leaves[0] if len(leaves) == 1 else outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An operation of a functional model that is applied once.
+
+    Attributes:
+        layer: the operation.
+        inputs: names of the operations whose outputs it reads.
+    """
+
+    layer: keras.Operation
+    inputs: tuple[str, ...]
+
+
+def nodes_of(model: keras.Model) -> dict[str, Node]:
+    """The operations of a functional model by name, in the order of execution.
+
+    Each has one output and is applied once, as in all backbones that this package describes.
+    """
+    nodes = dict[str, Node]()
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            inputs = tuple([tensor._keras_history.operation.name for tensor in node.input_tensors])
+            nodes[node.operation.name] = Node(node.operation, () if node.is_input else inputs)
+    return nodes

@@ -61,6 +61,12 @@ def architecture(name: str, **options: Any) -> Architecture:
         raise UserError(f"{name}: {error}") from None
 
 
+def published(described: Architecture) -> Architecture | None:
+    """The network whose published weights a network starts from: the one of its own name, or another one that its
+    `weights` name. None if it starts from a file, or from random weights."""
+    return ALL_BACKBONES.get(described.name if described.weights == "imagenet" else str(described.weights))
+
+
 def detector_names(family: str | None = None) -> tuple[str, ...]:
     """List the names of detectors.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfeff import config, models, reports, selection
@@ -152,7 +153,7 @@ class Plan:
 
     def _check_weights(self) -> None:
         source = self.settings.model.weights
-        if source not in (None, "imagenet"):
+        if source is not None and models.published(self.settings.model) is None:
             _ = weights_file(source)
         if self.settings.task.CUTS_REGIONS and not self.settings.model.starts_trained:
             raise UserError(
@@ -177,16 +178,40 @@ class Plan:
         channels = self.settings.data.channels
         return self.task.network(self.network, num_classes=self.num_classes, channels=channels)
 
-    def load_weights(self, network: keras.Model) -> models.LoadReport | None:
+    def load_weights(
+        self, network: keras.Model, images: ImageCache | None = None, progress: Progress = lambda _, __, ___: None
+    ) -> models.LoadReport | models.Inheritance | None:
         """Loads the initial weights, if any; reports what was loaded and what did not fit.
+
+        Args:
+            images: the training images, which an inheritance is fitted on; None: drawn ones.
+            progress: of an inheritance.
 
         Raises:
             UserError: for a missing file, a file in which nothing fits, or a failed download.
         """
-        model = self.settings.model
-        if model.weights not in (None, "imagenet"):
+        model, trained = self.settings.model, None
+        if model.weights is not None and models.published(model) is None:
+            run = Workdir(model.weights)
+            trained = run.config().model if run.final.is_file() else None
             model = dataclasses.replace(model, weights=str(weights_file(model.weights)))
-        return models.initialize(network, model)
+        return models.initialize(
+            network,
+            model,
+            lambda: self._sample(images, network),
+            trained=trained,
+            progress=lambda done, total: progress("inherited weights", done, total),
+        )
+
+    def _sample(self, images: ImageCache | None, network: models.Network) -> np.ndarray | None:
+        """Some of the images, as the network takes them in evaluation; None if it takes parts of them."""
+        if images is None or self.task.stored is not None:
+            return None
+        count = min(len(images), models.INHERITANCE_IMAGES)
+        some = images.take(np.random.default_rng(0).permutation(len(images))[:count])
+        batches = self.evaluation_pipeline(some, network.size).evaluation_batches()
+        found: np.ndarray = np.concatenate([np.asarray(batch["image"], np.float32) for batch in batches])[:count]
+        return found
 
     def build_optimizer(self, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
         """Freezes parts of the network, if the config says so, and creates the optimizer of the rest, under the current
@@ -303,7 +328,7 @@ def weights_file(source: str) -> Path:
 
 def statistics_of(source: str | None) -> dict[str, Any]:
     """`mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
-    if source in (None, "imagenet") or not Workdir(source).final.is_file():
+    if source is None or not Workdir(source).final.is_file():
         return {}
     record = Workdir(source).dataset()
     return {key: record[key] for key in ("mean", "std")}

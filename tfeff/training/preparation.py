@@ -131,7 +131,7 @@ class Preparation:
         assembly = self._assemble(plan.in_phase(start))
         model, average = assembly.model, assembly.average
         with self.strategy.scope():
-            loaded = plan.load_weights(model)
+            loaded = plan.load_weights(model, images.train, self._reading)
         if loaded is not None:
             if average is not None:
                 average.restart()

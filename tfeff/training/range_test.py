@@ -154,7 +154,7 @@ def _losses(
         record |= transfer.choose(plan, dataset, features, Reporter(quiet=True), Interruption())
     plan = plan.learned(record)
     network = plan.build_network()
-    plan.load_weights(network)
+    plan.load_weights(network, dataset.train)
     step = plan.build_step(network, plan.build_optimizer(network, 1))
     pipeline = plan.training_pipeline(dataset.train, network.size)
     batches = pipeline.training_batches(-(-STEPS // pipeline.steps_per_epoch)).take(STEPS)

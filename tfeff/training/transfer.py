@@ -62,7 +62,12 @@ def choose(
     keras.mixed_precision.set_dtype_policy("float32")
     try:
         network = plan.learned(images.record()).build_network()
-        plan.load_weights(network)
+
+        def reading(name: str, done: int, total: int) -> None:
+            interruption.check("training had not started")
+            reporter.reading(name, done, total)
+
+        plan.load_weights(network, images.train, reading)
         starts: Sequence[transfer.Start] = ()
         count, width = len(images.train), network.get_layer(CLASSIFIER).input.shape[-1]
         few = transfer.few(count, width)

@@ -16,6 +16,7 @@ from tfeff.models.network import Network, standardization
 from tfeff.models.weights import automl, hdf5, torchvision
 from tfeff.models.weights.safetensors_file import read_tensors
 from tfeff.models.weights.torch_file import read_state_dict
+from tfeff.networks.heads import CLASSIFIER
 from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
 
 PREPROCESSING_MEAN, PREPROCESSING_STD = "preprocessing/mean", "preprocessing/std"
@@ -75,6 +76,16 @@ class LoadReport:
 def is_weights_file(path: str | Path) -> bool:
     """Whether there is a file or a TensorFlow checkpoint to load weights from."""
     return Path(path).is_file() or automl.find_checkpoint(Path(path)) is not None
+
+
+def classes_of(path: Path) -> int | None:
+    """Outputs of the classifier in a `.npz` file; None if there is none, or in files of other kinds."""
+    if path.suffix != ".npz":
+        return None
+    with np.load(path) as archive:
+        names = (name for name in archive.files if name.removeprefix(CHECKPOINT_PREFIX) == f"{CLASSIFIER}/kernel")
+        name = next(names, None)
+        return None if name is None else archive[name].shape[-1]
 
 
 def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[str, np.ndarray]) -> LoadReport:

@@ -1,0 +1,184 @@
+"""Wider and deeper networks compute what their source computes; narrower and shallower ones come close to it."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.inheritance.plan import Side, make_plan
+from tfeff.models.inheritance.statistics import measure
+from tfeff.models.inheritance.transfer import copy_weights
+
+CLASSES = 5
+
+
+def trained_like(name: str, **options) -> models.Network:
+    """A network whose statistics and scales are not those of an initialization."""
+    network = models.build(name, num_classes=CLASSES, **options)
+    rng = np.random.default_rng(3)
+    for weight in network.weights:
+        if weight.path.endswith(("gamma", "moving_variance")):
+            weight.assign(rng.uniform(0.7, 1.3, weight.shape))
+        elif weight.path.endswith(("beta", "moving_mean", "bias")):
+            weight.assign(rng.normal(0, 0.2, weight.shape))
+    return network
+
+
+def images_for(network: models.Network, number: int, seed: int = 0) -> np.ndarray:
+    """Smooth random images."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = network.inputs[0].shape[1:]
+    coarse = rng.uniform(0, 255, (number, height // 8, width // 8, channels))
+    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+
+
+def distance(one: keras.Model, other: keras.Model, images: np.ndarray) -> float:
+    """Largest difference of outputs, in units of their standard deviation."""
+    here, there = np.asarray(one(images)), np.asarray(other(images))
+    return float(np.abs(here - there).max() / here.std())
+
+
+FAMILIES = {
+    "resnet": {"resolution": 32, "width": 6},
+    "resnet50": {"resolution": 32, "width": 4},
+    "resnet50-v1.5": {"resolution": 32, "width": 4},
+    "efficientnet-b0": {"resolution": 32},
+    "efficientnet-lite0": {"resolution": 32},
+    "mobilenet-v1": {"resolution": 32, "width_coefficient": 0.25},
+    "mobilenet-v2": {"resolution": 32, "width_coefficient": 0.35},
+}
+LARGER = ({"width": 1.5}, {"depth": 1.6}, {"width": 2.0, "depth": 1.3})
+
+
+def larger(options: dict, *, width: float = 1.0, depth: float = 1.0) -> dict:
+    return {**options, "width_coefficient": width * options.get("width_coefficient", 1.0), "depth_coefficient": depth}
+
+
+@pytest.mark.parametrize("scale", LARGER, ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_larger_networks_compute_the_same(name, scale):
+    if name == "efficientnet-lite0" and scale.get("width") == 2.0:
+        pytest.skip("the stem keeps its width, so a shortcut appears that the source does not have")
+    source = trained_like(name, **FAMILIES[name])
+    target = models.build(name, num_classes=CLASSES, **larger(FAMILIES[name], **scale))
+    report = models.inherit(source, target)
+    assert distance(source, target, images_for(source, 3)) < 1e-4
+    assert report.images == report.reconstructed == 0
+    assert not report.errors
+
+
+@pytest.mark.parametrize("width, depth", [(2.0, 1.0), (3.0, 1.5), (1.0, 1.5)])
+def test_multiples_of_a_convnext_compute_the_same(width, depth):
+    options = {"resolution": 32, "width": 6, "stage_blocks": (1, 1, 2, 1)}
+    source = trained_like("convnext-tiny", **options)
+    target = models.build("convnext-tiny", num_classes=CLASSES, **larger(options, width=width, depth=depth))
+    models.inherit(source, target)
+    assert distance(source, target, images_for(source, 3)) < 1e-4
+
+
+def test_repeated_channels_do_not_learn_the_same():
+    source = trained_like("resnet", resolution=16, width=4)
+    target = models.build("resnet", num_classes=CLASSES, resolution=16, width=8)
+    models.inherit(source, target)
+    kernel = np.asarray(target.get_layer("head_classifier").kernel)  # of channels and their copies
+    assert len(np.unique(kernel.round(6), axis=0)) == len(kernel)
+
+
+def test_another_resolution_keeps_all_weights():
+    source = models.build("resnet", num_classes=CLASSES, resolution=32)
+    target = models.build("resnet", num_classes=CLASSES, resolution=32)
+    report = models.inherit(source, target)
+    for ours, theirs in zip(target.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (report.new, report.dropped) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "name, options, smaller",
+    [
+        ("resnet", {"resolution": 32, "width": 8}, {"width": 6}),
+        ("resnet", {"resolution": 32, "width": 8, "stage_blocks": (2, 3, 2)}, {"stage_blocks": (2, 2, 2)}),
+        ("efficientnet-b0", {"resolution": 32, "width_coefficient": 0.5}, {"width_coefficient": 0.35}),
+        ("efficientnet-b0", {"resolution": 32, "width_coefficient": 0.5}, {"depth_coefficient": 0.5}),
+        ("mobilenet-v1", {"resolution": 32, "width_coefficient": 0.25}, {"width_coefficient": 0.2}),
+        ("mobilenet-v1", {"resolution": 32, "width_coefficient": 0.25}, {"depth_coefficient": 0.5}),
+        ("convnext-tiny", {"resolution": 32, "width": 8, "stage_blocks": (1, 1, 3, 1)}, {"width": 6}),
+        ("resnet", {"resolution": 32, "batch_norm": False}, {"width": 8, "depth_coefficient": 1.5}),
+    ],
+    ids=str,
+)
+def test_smaller_networks_are_closer_than_unfitted_ones(name, options, smaller):
+    source = trained_like(name, **options)
+    images, unseen = images_for(source, 48), images_for(source, 16, seed=9)
+    target = models.build(name, num_classes=CLASSES, **{**options, **smaller})
+    unfitted = models.build(name, num_classes=CLASSES, **{**options, **smaller})
+    report = models.inherit(source, target, images)
+    random, statistics = np.random.default_rng(0), measure(Side(source).segments, images, np.random.default_rng(0))
+    copy_weights(make_plan(Side(source), Side(unfitted), statistics, random), random)
+    expected = np.asarray(source(unseen))
+    error, before = (np.square(np.asarray(each(unseen)) - expected).mean() for each in (target, unfitted))
+    assert error < 0.3 * before
+    assert report.images == 48
+    assert not report.synthetic
+    assert set(report.errors) == {f"stage{stage + 1}" for stage in range(len(report.errors))}
+    assert report.errors and all(each < 1 for each in report.errors.values())
+
+
+def test_batch_normalization_computes_in_training_what_it_computes_at_inference():
+    source = trained_like("efficientnet-lite0", resolution=32)
+    images = images_for(source, 64)
+    target = models.build("efficientnet-lite0", resolution=32, num_classes=CLASSES, width_coefficient=0.6)
+    models.inherit(source, target, images)
+    norm = target.get_layer("stage4_block2_expand_conv_bn")
+    before = keras.Model(target.inputs, norm.input)(images).numpy()
+    rows = before.reshape(-1, before.shape[-1])
+    np.testing.assert_allclose(rows.mean(axis=0), norm.moving_mean, atol=0.1 * rows.std(axis=0).mean())
+    np.testing.assert_allclose(rows.var(axis=0), norm.moving_variance, rtol=0.3)
+
+
+def test_inheritance_is_deterministic_and_ignores_how_the_target_was_initialized():
+    source = trained_like("mobilenet-v2", resolution=32, width_coefficient=0.5)
+    images = images_for(source, 20)
+    heirs = []
+    for seed in (1, 2):
+        keras.utils.set_random_seed(seed)
+        target = models.build("mobilenet-v2", resolution=32, num_classes=CLASSES, width_coefficient=0.35)
+        models.inherit(source, target, images)
+        heirs.append([np.asarray(weight) for weight in target.weights])
+    for one, other in zip(*heirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_block_with_the_least_effect_is_dropped():
+    source = trained_like("resnet", resolution=32, width=6, stage_blocks=(1, 4, 1))
+    source.get_layer("stage2_block3_conv2_bn").gamma.assign(np.full(12, 0.01))
+    source.get_layer("stage2_block3_conv2_bn").beta.assign(np.zeros(12))
+    images = images_for(source, 16)
+    target = models.build("resnet", resolution=32, width=6, stage_blocks=(1, 3, 1), num_classes=CLASSES)
+    report = models.inherit(source, target, images)
+    assert report.dropped == ("stage2_block3",)
+    assert distance(source, target, images) < 0.1
+
+
+def test_a_classifier_of_other_classes_is_new():
+    source = trained_like("resnet", resolution=16)
+    target = models.build("resnet", resolution=16, num_classes=CLASSES + 1, width_coefficient=2.0)
+    report = models.inherit(source, target)
+    assert report.new == ("head_classifier/kernel", "head_classifier/bias")
+
+
+def test_families_are_not_mixed():
+    source = models.build("resnet", resolution=16, stage_blocks=(1, 1))
+    with pytest.raises(UserError, match="2 stages"):
+        models.inherit(source, models.build("resnet", resolution=16, stage_blocks=(1, 1, 1)))
+    with pytest.raises(UserError, match=r"images of \(8, 8, 3\)"):
+        models.inherit(source, source, np.zeros((1, 8, 8, 3)))
+
+
+def test_without_images_drawn_ones_are_used():
+    source = trained_like("resnet", resolution=16)
+    target = models.build("resnet", resolution=16, num_classes=CLASSES, width=8)
+    report = models.inherit(source, target)
+    assert report.synthetic
+    assert "drawn images, because none were given" in str(report)

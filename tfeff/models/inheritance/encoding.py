@@ -1,0 +1,143 @@
+"""How the channels of a narrower or wider network represent those of the network it inherits from. NumPy alone.
+
+Three ways to have c channels instead of C. Repeated channels (Chen et al., "Net2Net", arXiv:1511.05641, section 3.1)
+lose nothing. Chosen channels are those that remain when one after the other is removed, each time the one whose loss
+costs least after all others have been refitted (Hassibi and Stork, "Second order derivatives for network pruning:
+Optimal Brain Surgeon", 1993). Where no layer acts on single channels, any basis will do: the principal directions,
+weighted by what the layers that read the channels make of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import blas, cho_factor, cho_solve
+
+RIDGE = 0.1
+"""Strength of all ridge regressions, in units of the mean variance of the inputs."""
+_CONDITIONING = 1e-3  # added to covariances that are inverted to choose channels, in the same unit
+_COMPACT = 64  # channels to remove before the matrices are made smaller
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """c channels that stand for C.
+
+    Attributes:
+        encode: float64 (C, c): values of the new channels = values of the old ones @ encode.
+        decode: float64 (c, C): the best linear reconstruction of the old values, up to a constant.
+        index: int (c,): the old channel that each new one equals; None in another basis.
+    """
+
+    encode: np.ndarray
+    decode: np.ndarray
+    index: np.ndarray | None
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the old values can be computed from the new ones."""
+        return self.index is not None and len(np.unique(self.index)) == len(self.encode)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the channels are the same."""
+        return self.index is not None and np.array_equal(self.index, np.arange(len(self.encode)))
+
+
+def identity(channels: int) -> Encoding:
+    """The same channels."""
+    return Encoding(np.eye(channels), np.eye(channels), np.arange(channels))
+
+
+def repeated(channels: int, wanted: int, rng: np.random.Generator) -> Encoding:
+    """All channels, and copies of random ones, of which none is copied twice before all are copied once."""
+    copies = [rng.permutation(channels) for _ in range(-(-wanted // channels) - 1)]
+    index = np.concatenate([np.arange(channels), *copies])[:wanted]
+    encode = (index == np.arange(channels)[:, None]).astype(np.float64)
+    return Encoding(encode, (encode / encode.sum(axis=1, keepdims=True)).T, index)
+
+
+def chosen(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding:
+    """The channels without which the layers that read them lose most.
+
+    Args:
+        covariance: float64 (C, C) of the channels.
+        readers: float64 (C, any): kernels of the layers that read them.
+        wanted: number of channels to keep.
+    """
+    index = backward_elimination(covariance, readers, wanted)
+    return Encoding(np.eye(len(covariance))[:, index], _regression(covariance, index), index)
+
+
+def principal(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding:
+    """The directions without which the layers that read the channels lose most.
+
+    They minimize the expected square of (x - x encode decode) @ readers.
+
+    Args:
+        covariance: float64 (C, C) of the channels.
+        readers: float64 (C, any): kernels of the layers that read them.
+        wanted: number of directions.
+    """
+    metric = readers @ readers.T
+    values, vectors = np.linalg.eigh(metric + _CONDITIONING * np.trace(metric) / len(metric) * np.eye(len(metric)))
+    root, inverse = (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+    directions = np.linalg.eigh(root @ covariance @ root)[1][:, ::-1][:, :wanted]
+    encode, decode = root @ directions, directions.T @ inverse
+    lengths = np.linalg.norm(encode, axis=0)
+    return Encoding(encode / lengths, decode * lengths[:, None], None)
+
+
+def backward_elimination(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> np.ndarray:
+    """Remove channel after channel; returns the indices of those that remain, in ascending order.
+
+    The loss is the variance of x @ readers that the remaining channels cannot explain. Removing channel q costs
+    |w_q|^2 / M_qq, where M is the inverse covariance of the remaining channels and w the refitted kernels. Time: cubic
+    in the number of channels.
+    """
+    left = np.arange(len(covariance))
+    if readers.shape[1] > len(left):  # only readers @ readers.T matters
+        values, vectors = np.linalg.eigh(readers @ readers.T)
+        readers = vectors * np.sqrt(np.maximum(values, 0))
+    conditioned = covariance + _CONDITIONING * _mean_variance(covariance) * np.eye(len(covariance))
+    inverse = np.asfortranarray(np.linalg.inv(conditioned))
+    kernels = np.asfortranarray(readers, dtype=np.float64)
+    alive = np.ones(len(left), dtype=bool)
+    for _ in range(len(left) - wanted):
+        pivots = np.diag(inverse)
+        costs = np.einsum("co,co->c", kernels, kernels) / np.where(pivots > 0, pivots, np.inf)
+        removed = int(np.argmin(np.where(alive, costs, np.inf)))
+        column = inverse[:, removed].copy()
+        kernels = blas.dger(-1 / column[removed], column, kernels[removed].copy(), a=kernels, overwrite_a=True)
+        inverse = blas.dger(-1 / column[removed], column, column, a=inverse, overwrite_a=True)
+        alive[removed] = False
+        if np.count_nonzero(~alive) >= _COMPACT:
+            left = left[alive]
+            kernels, inverse = np.asfortranarray(kernels[alive]), np.asfortranarray(inverse[alive][:, alive])
+            alive = np.ones(len(left), dtype=bool)
+    return left[alive]
+
+
+def ridge(gram: np.ndarray, cross: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """The kernel that minimizes |y - x kernel|^2 + strength |kernel - prior|^2.
+
+    Args:
+        gram: float64 (n, n), covariance of the inputs x.
+        cross: float64 (n, m), covariance of inputs and values y.
+        prior: float64 (n, m).
+    """
+    strength = RIDGE * _mean_variance(gram)
+    factor = cho_factor(gram + strength * np.eye(len(gram)), overwrite_a=True, check_finite=False)
+    return prior + cho_solve(factor, cross - gram @ prior, check_finite=False)
+
+
+def _regression(covariance: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The linear prediction of all channels from those of the index: (c, C)."""
+    inside = covariance[np.ix_(index, index)]
+    inside = inside + _CONDITIONING * _mean_variance(covariance) * np.eye(len(index))
+    predicted = np.linalg.solve(inside, covariance[index])
+    predicted[:, index] = np.eye(len(index))
+    return predicted
+
+
+def _mean_variance(covariance: np.ndarray) -> float:
+    return max(float(np.trace(covariance)) / len(covariance), 1e-12)

@@ -1,0 +1,133 @@
+"""Inputs and outputs of layers at sampled positions, for statistics and regressions."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfeff.models.graph import Node
+
+ROWS = 16384
+"""Positions per layer, over all images."""
+CHUNK = 16
+"""Images per step."""
+
+
+def chunks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Parts of `CHUNK` images."""
+    for start in range(0, len(arrays[0]), CHUNK):
+        yield tuple([array[start : start + CHUNK] for array in arrays])
+
+
+def run(nodes: Mapping[str, Node], known: dict[str, Any], until: str | None = None) -> dict[str, Any]:
+    """Apply operations at inference.
+
+    Args:
+        nodes: in the order of execution.
+        known: outputs by name, to which those of the nodes are added.
+        until: stops before this operation.
+    """
+    for name, node in nodes.items():
+        if name == until:
+            break
+        if name in known:
+            continue
+        inputs = [known[each] for each in node.inputs]
+        known[name] = node.layer(inputs if len(inputs) > 1 else inputs[0], training=False)
+    return known
+
+
+def positions(size: Sequence[int], images: int, of: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of a map: int (images, n, 2), each at most once per image.
+
+    Args:
+        size: height and width of the map.
+        images: number of images in this part.
+        of: number of all images.
+    """
+    height, width = size
+    wanted = min(height * width, max(1, ROWS // of))
+    flat = np.stack([rng.permutation(height * width)[:wanted] for _ in range(images)])
+    return np.stack(np.divmod(flat, width), axis=-1)
+
+
+def inputs_at(x: Any, layer: keras.Layer, places: np.ndarray) -> np.ndarray:
+    """What a linear layer reads for some positions of its output.
+
+    Args:
+        x: its input, (images, height, width, channels) or (images, channels).
+        places: int (images, n, 2), see `positions`.
+
+    Returns:
+        float32 (images * n, kernel height * kernel width * channels), in the order of its kernel's elements.
+    """
+    if isinstance(layer, keras.layers.Dense):
+        return values_at(x, places)
+    array = ops.convert_to_numpy(x)
+    kernel, strides = layer.kernel_size, layer.strides
+    margins = [(0, 0)] * 4
+    if layer.padding == "same":
+        for axis in (0, 1):
+            side = array.shape[1 + axis]
+            total = max((math.ceil(side / strides[axis]) - 1) * strides[axis] + kernel[axis] - side, 0)
+            margins[1 + axis] = (total // 2, total - total // 2)
+        array = np.pad(array, margins)
+    window = np.stack(np.meshgrid(np.arange(kernel[0]), np.arange(kernel[1]), indexing="ij"), axis=-1)
+    places = places[:, :, None, None] * np.asarray(strides) + window
+    image = np.arange(len(array))[:, None, None, None]
+    return array[image, places[..., 0], places[..., 1]].reshape(places.shape[0] * places.shape[1], -1)
+
+
+def values_at(x: Any, places: np.ndarray) -> np.ndarray:
+    """A map at some positions: float32 (images * n, channels)."""
+    array = ops.convert_to_numpy(x)
+    if array.ndim == 2:
+        return array
+    image = np.arange(len(array))[:, None]
+    return array[image, places[..., 0], places[..., 1]].reshape(-1, array.shape[-1])
+
+
+def output_size(layer: keras.Layer) -> tuple[int, int]:
+    """Height and width of a layer's output; (1, 1) of vectors."""
+    shape = layer.output.shape
+    return (shape[1], shape[2]) if len(shape) == 4 else (1, 1)
+
+
+class Moments:
+    """Means and covariances of rows that come in parts, accumulated in float64 around the mean of the first part."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._center: np.ndarray | None = None
+
+    def add(self, rows: np.ndarray) -> None:
+        """Rows, (n, variables)."""
+        if self._center is None:
+            self._center = rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)
+            self._sum = np.zeros(rows.shape[1])
+            self._products = np.zeros((rows.shape[1],) * 2)
+        centered = rows - self._center
+        self._count += len(rows)
+        self._sum += centered.sum(axis=0, dtype=np.float64)
+        self._products += centered.T @ centered
+
+    @property
+    def mean(self) -> np.ndarray:
+        """float64 (variables,)."""
+        assert self._center is not None
+        return self._center + self._sum / self._count
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """float64 (variables, variables)."""
+        offset = self._sum / self._count
+        return self._products / self._count - np.outer(offset, offset)
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """Their mean."""
+    collected = list(values)
+    return sum(collected) / len(collected)

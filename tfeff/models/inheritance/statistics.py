@@ -1,0 +1,58 @@
+"""What a network does with images: covariances of what its layers read, and how much each block changes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from tfeff.models.graph import Node
+from tfeff.models.inheritance import sampling
+from tfeff.models.inheritance.blocks import Segment
+from tfeff.models.inheritance.sampling import Moments
+from tfeff.models.inheritance.spaces import LINEAR
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of a network on images.
+
+    Attributes:
+        covariances: of the input channels of each linear layer, float64 (channels, channels), by name.
+        effects: of each block after the first of its stage, by (stage, block): |output - input|^2 / |output|^2.
+    """
+
+    covariances: dict[str, np.ndarray]
+    effects: dict[tuple[int, int], float]
+
+
+def measure(segments: list[Segment], images: np.ndarray, rng: np.random.Generator) -> Statistics:
+    """Run a network on images.
+
+    Args:
+        segments: of the network.
+        images: float32 (n, height, width, channels), raw pixels.
+        rng: chooses positions.
+    """
+    moments, changes = dict[str, Moments](), dict[tuple[int, int], list[float]]()
+    for (part,) in sampling.chunks(images):
+        value = ops.convert_to_tensor(part)
+        for segment in segments:
+            known = {_input_of(segment.nodes): value} if segment.input is None else {segment.input: value}
+            known = sampling.run(segment.nodes, known)
+            for name, node in segment.nodes.items():
+                if isinstance(node.layer, LINEAR):
+                    x = known[node.inputs[0]]
+                    size = (x.shape[1], x.shape[2]) if len(x.shape) == 4 else (1, 1)
+                    places = sampling.positions(size, len(part), len(images), rng)
+                    moments.setdefault(name, Moments()).add(sampling.values_at(x, places))
+            value, previous = known[segment.output], value
+            if segment.block > 1:
+                change = float(ops.sum(ops.square(value - previous)) / ops.sum(ops.square(value)))
+                changes.setdefault((segment.stage, segment.block), []).append(change)
+    covariances = {name: each.covariance for name, each in moments.items()}
+    return Statistics(covariances, {place: sampling.mean_of(values) for place, values in changes.items()})
+
+
+def _input_of(nodes: dict[str, Node]) -> str:
+    """The operation that the images come from."""
+    return next(name for name, node in nodes.items() if not node.inputs)
