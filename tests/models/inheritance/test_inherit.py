@@ -68,7 +68,7 @@ def test_larger_networks_compute_the_same(name, scale):
     assert not report.errors
 
 
-@pytest.mark.parametrize("width, depth", [(2.0, 1.0), (3.0, 1.5), (1.0, 1.5)])
+@pytest.mark.parametrize(("width", "depth"), [(2.0, 1.0), (3.0, 1.5), (1.0, 1.5)])
 def test_multiples_of_a_convnext_compute_the_same(width, depth):
     options = {"resolution": 32, "width": 6, "stage_blocks": (1, 1, 2, 1)}
     source = trained_like("convnext-tiny", **options)
@@ -95,7 +95,7 @@ def test_another_resolution_keeps_all_weights():
 
 
 @pytest.mark.parametrize(
-    "name, options, smaller",
+    ("name", "options", "smaller"),
     [
         ("resnet", {"resolution": 32, "width": 8}, {"width": 6}),
         ("resnet", {"resolution": 32, "width": 8, "stage_blocks": (2, 3, 2)}, {"stage_blocks": (2, 2, 2)}),
@@ -122,7 +122,8 @@ def test_smaller_networks_are_closer_than_unfitted_ones(name, options, smaller):
     assert report.images == 48
     assert not report.synthetic
     assert set(report.errors) == {f"stage{stage + 1}" for stage in range(len(report.errors))}
-    assert report.errors and all(each < 1 for each in report.errors.values())
+    assert report.errors
+    assert all(each < 1 for each in report.errors.values())
 
 
 def test_batch_normalization_computes_in_training_what_it_computes_at_inference():

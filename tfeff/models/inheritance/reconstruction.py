@@ -4,7 +4,8 @@ Every layer is a ridge regression from what it reads in the new network, errors 
 errors do not accumulate. The last layer of a block is fitted to the block's output, minus its shortcut.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from tfeff.models.inheritance.transfer import affine, array, normalization_after
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
 L = keras.layers
+_KEPT_BYTES = 512 * 2**20  # of feature maps of one segment
 _VARIANCE = 1e-6  # least variance of an output that batch normalization is set to
 
 
@@ -56,31 +58,66 @@ def reconstruct(
         Relative squared error of the output of each block, by name: |target - source|^2 divided by the variance of the
         source, both in the channels of the target.
     """
-    before_source = before_target = images
+    chunks = sampling.chunks(images)
+    source = target = [ops.convert_to_tensor(images[chunk]) for chunk in chunks]
     errors = dict[str, float]()
     for done, segment in enumerate(plan.target.segments):
         progress(done, len(plan.target.segments))
         origin = plan.origin(segment)
-        theirs = (
-            []
-            if origin.new
-            else [plan.source.block(segment.stage, block) for block in range(origin.first, origin.last + 1)]
-        )
-        if not origin.new:
-            linear = _linear(segment)
-            for name in linear:
-                ends = name == linear[-1] and segment.stage in plan.target.blocks
-                if name in plan.encodings and (name not in plan.exact or (ends and segment.output not in plan.exact)):
-                    ending = _ending(segment, name) if ends else None
-                    _fit(plan, segment, theirs, name, ending, before_source, before_target, rng)
+        blocks = range(origin.first, origin.last + 1)
+        theirs = [] if origin.new else [plan.source.block(segment.stage, block) for block in blocks]
+        linear = [] if origin.new else _linear(segment)
+        parts = _Parts(theirs, segment, source, target)
+        for name in linear:
+            ends = name == linear[-1] and segment.stage in plan.target.blocks
+            if name in plan.encodings and (name not in plan.exact or (ends and segment.output not in plan.exact)):
+                _fit(plan, segment, theirs, name, _ending(segment, name) if ends else None, parts, len(images), rng)
         if segment is plan.target.segments[-1]:
             break
-        before_source = _outputs(theirs, before_source) if theirs else before_source
-        before_target = _outputs([segment], before_target)
+        source, target = parts.outputs()
         if segment.stage in plan.target.blocks:
-            encode = plan.encodings[segment.output].encode
-            errors[segment.name] = _relative_error(before_source, before_target, encode)
+            errors[segment.name] = _relative_error(source, target, plan.encodings[segment.output].encode)
     return errors
+
+
+class _Parts:
+    """Feature maps of a segment and of those of the source that it answers for, part by part of the images.
+
+    They are kept if they fit into memory, and otherwise computed each time.
+
+    Args:
+        theirs: consecutive segments of the source; none for an additional block.
+        segment: of the target.
+        source, target: inputs, by part.
+    """
+
+    def __init__(self, theirs: list[Segment], segment: Segment, source: list[Any], target: list[Any]) -> None:
+        self._theirs, self._segment, self._inputs = theirs, segment, list(zip(source, target, strict=True))
+        nodes = [node for each in (*theirs, segment) for node in each.nodes.values()]
+        images = sum(len(part) for part in target)
+        size = sum(4 * images * math.prod(node.layer.output.shape[1:]) for node in nodes)
+        self._kept: dict[int, tuple[dict[str, Any], dict[str, Any]]] | None = {} if size <= _KEPT_BYTES else None
+
+    def until(self, name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """The source's maps, and the target's before the operation of this name, by name; part by part."""
+        for number, (source, target) in enumerate(self._inputs):
+            known = None if self._kept is None else self._kept.get(number)
+            if known is None:
+                known = ({} if not self._theirs else _start(self._theirs[0], source)), _start(self._segment, target)
+                for segment in self._theirs:
+                    sampling.run(segment.nodes, known[0])
+                if self._kept is not None:
+                    self._kept[number] = known
+            sampling.run(self._segment.nodes, known[1], until=name)
+            yield known
+
+    def outputs(self) -> tuple[list[Any], list[Any]]:
+        """The last maps of source and target, by part."""
+        source, target = list[Any](), list[Any]()
+        for (before, _), (theirs, ours) in zip(self._inputs, self.until(""), strict=True):
+            source.append(theirs[self._theirs[-1].output] if self._theirs else before)
+            target.append(ours[self._segment.output])
+        return source, target
 
 
 def _linear(segment: Segment) -> list[str]:
@@ -117,8 +154,8 @@ def _fit(
     theirs: list[Segment],
     name: str,
     ending: _Ending | None,
-    before_source: np.ndarray,
-    before_target: np.ndarray,
+    parts: _Parts,
+    images: int,
     rng: np.random.Generator,
 ) -> None:
     node, source_name = segment.nodes[name], plan.theirs(segment, name)
@@ -134,11 +171,9 @@ def _fit(
     scale = None
     if ending is not None and ending.scale is not None:
         scale = array(segment.nodes[ending.scale].layer.gamma)
-    inputs = 0
-    for part_source, part_target in sampling.chunks(before_source, before_target):
-        known = _run_all(theirs, part_source)
-        ours = sampling.run(segment.nodes, _start(segment, part_target), until=name)
-        places = sampling.positions(sampling.output_size(node.layer), len(part_target), len(before_target), rng)
+    for known, ours in parts.until(name):
+        count = len(ours[node.inputs[0]])
+        places = sampling.positions(sampling.output_size(node.layer), count, images, rng)
         x = sampling.inputs_at(ours[node.inputs[0]], node.layer, places)
         if ending is None:
             y = sampling.inputs_at(known[source_layer.inputs[0]], source_layer.layer, places) @ kernel + bias
@@ -149,13 +184,12 @@ def _fit(
                 y = y - _others(segment, ending, name, ours, places)
             if scale is not None:
                 y = y / scale
-        inputs = x.shape[1]
-        moments.add(np.concatenate([x, y.astype(np.float32)], axis=1))
-    mean, covariance = moments.mean, moments.covariance
-    fitted = ridge(covariance[:inputs, :inputs], covariance[:inputs, inputs:], prior)
-    offset = mean[inputs:] - mean[:inputs] @ fitted
-    variance = np.einsum("io,ij,jo->o", fitted, covariance[:inputs, :inputs], fitted, optimize=True)
-    _assign(segment.nodes, name, fitted, offset, mean[:inputs], variance)
+        moments.add(x, y.astype(np.float32))
+    gram, mean = moments.covariance(), moments.mean()
+    fitted = ridge(gram, moments.covariance(1), prior)
+    offset = moments.mean(1) - mean @ fitted
+    variance = np.einsum("io,io->o", fitted, gram @ fitted)
+    _assign(segment.nodes, name, fitted, offset, mean, variance)
 
 
 def _assign(
@@ -224,29 +258,15 @@ def _ancestors(segment: Segment, name: str) -> list[str]:
 
 
 def _start(segment: Segment, values: Any) -> dict[str, Any]:
+    """The input of a segment, by name."""
     first = segment.input or next(name for name, node in segment.nodes.items() if not node.inputs)
     return {first: ops.convert_to_tensor(values)}
 
 
-def _run_all(segments: list[Segment], values: Any) -> dict[str, Any]:
-    known = _start(segments[0], values)
-    for segment in segments:
-        sampling.run(segment.nodes, known)
-    return known
-
-
-def _outputs(segments: list[Segment], values: np.ndarray) -> np.ndarray:
-    """The output of the last of consecutive segments, for all images."""
-    last = segments[-1].output
-    return np.concatenate([ops.convert_to_numpy(_run_all(segments, part)[last]) for (part,) in sampling.chunks(values)])
-
-
-def _relative_error(source: np.ndarray, target: np.ndarray, encode: np.ndarray) -> float:
-    difference = variance = 0.0
-    flat, mean = source.reshape(-1, source.shape[-1]), source.reshape(-1, source.shape[-1]).mean(axis=0)
-    for start in range(0, len(flat), 65536):
-        part = flat[start : start + 65536]
-        ours = target.reshape(-1, target.shape[-1])[start : start + 65536]
-        difference += float(np.square(part @ encode - ours).sum())
-        variance += float(np.square((part - mean) @ encode).sum())
-    return difference / max(variance, 1e-12)
+def _relative_error(source: list[Any], target: list[Any], encode: np.ndarray) -> float:
+    difference, moments = 0.0, Moments()
+    for theirs, ours in zip(source, target, strict=True):
+        wanted = ops.convert_to_numpy(theirs).reshape(-1, theirs.shape[-1]) @ encode.astype(np.float32)
+        difference += float(np.square(wanted - ops.convert_to_numpy(ours).reshape(-1, ours.shape[-1])).mean())
+        moments.add(wanted)
+    return difference / len(source) / max(float(np.diag(moments.covariance()).mean()), 1e-12)

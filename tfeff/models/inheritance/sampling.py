@@ -1,7 +1,7 @@
 """Inputs and outputs of layers at sampled positions, for statistics and regressions."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,16 +10,15 @@ from keras import ops
 
 from tfeff.models.graph import Node
 
-ROWS = 16384
+ROWS = 12288
 """Positions per layer, over all images."""
-CHUNK = 16
-"""Images per step."""
+_PIXELS = 16 * 224**2
 
 
-def chunks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Parts of `CHUNK` images."""
-    for start in range(0, len(arrays[0]), CHUNK):
-        yield tuple([array[start : start + CHUNK] for array in arrays])
+def chunks(images: np.ndarray) -> list[slice]:
+    """Parts of the images that are computed at once."""
+    size = max(1, _PIXELS // (images.shape[1] * images.shape[2]))
+    return [slice(start, start + size) for start in range(0, len(images), size)]
 
 
 def run(nodes: Mapping[str, Node], known: dict[str, Any], until: str | None = None) -> dict[str, Any]:
@@ -101,30 +100,31 @@ class Moments:
 
     def __init__(self) -> None:
         self._count = 0
-        self._center: np.ndarray | None = None
+        self._centers: list[np.ndarray] = []
 
-    def add(self, rows: np.ndarray) -> None:
-        """Rows, (n, variables)."""
-        if self._center is None:
-            self._center = rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)
-            self._sum = np.zeros(rows.shape[1])
-            self._products = np.zeros((rows.shape[1],) * 2)
-        centered = rows - self._center
+    def add(self, rows: np.ndarray, others: np.ndarray | None = None) -> None:
+        """Rows, (n, variables), and, for `cross`, rows of other variables."""
+        every = [rows] if others is None else [rows, others]
+        if not self._centers:
+            self._centers = [each.mean(axis=0, dtype=np.float64).astype(np.float32) for each in every]
+            self._sums = [np.zeros(each.shape[1]) for each in every]
+            self._products = [np.zeros((rows.shape[1], each.shape[1])) for each in every]
+        every = [each - center for each, center in zip(every, self._centers, strict=True)]
         self._count += len(rows)
-        self._sum += centered.sum(axis=0, dtype=np.float64)
-        self._products += centered.T @ centered
+        for part, total, product in zip(every, self._sums, self._products, strict=True):
+            total += part.sum(axis=0, dtype=np.float64)
+            product += every[0].T @ part
 
-    @property
-    def mean(self) -> np.ndarray:
-        """float64 (variables,)."""
-        assert self._center is not None
-        return self._center + self._sum / self._count
+    def mean(self, which: int = 0) -> np.ndarray:
+        """float64 (variables,), of the rows or, 1, of the others."""
+        found: np.ndarray = self._centers[which] + self._sums[which] / self._count
+        return found
 
-    @property
-    def covariance(self) -> np.ndarray:
-        """float64 (variables, variables)."""
-        offset = self._sum / self._count
-        return self._products / self._count - np.outer(offset, offset)
+    def covariance(self, which: int = 0) -> np.ndarray:
+        """float64 (variables, variables) of the rows, with themselves or, 1, with the others."""
+        offset = np.outer(self._sums[0], self._sums[which]) / self._count**2
+        found: np.ndarray = self._products[which] / self._count - offset
+        return found
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -34,8 +34,8 @@ def measure(segments: list[Segment], images: np.ndarray, rng: np.random.Generato
         rng: chooses positions.
     """
     moments, changes = dict[str, Moments](), dict[tuple[int, int], list[float]]()
-    for (part,) in sampling.chunks(images):
-        value = ops.convert_to_tensor(part)
+    for part in sampling.chunks(images):
+        value = ops.convert_to_tensor(images[part])
         for segment in segments:
             known = {_input_of(segment.nodes): value} if segment.input is None else {segment.input: value}
             known = sampling.run(segment.nodes, known)
@@ -43,13 +43,13 @@ def measure(segments: list[Segment], images: np.ndarray, rng: np.random.Generato
                 if isinstance(node.layer, LINEAR):
                     x = known[node.inputs[0]]
                     size = (x.shape[1], x.shape[2]) if len(x.shape) == 4 else (1, 1)
-                    places = sampling.positions(size, len(part), len(images), rng)
+                    places = sampling.positions(size, len(value), len(images), rng)
                     moments.setdefault(name, Moments()).add(sampling.values_at(x, places))
             value, previous = known[segment.output], value
             if segment.block > 1:
                 change = float(ops.sum(ops.square(value - previous)) / ops.sum(ops.square(value)))
                 changes.setdefault((segment.stage, segment.block), []).append(change)
-    covariances = {name: each.covariance for name, each in moments.items()}
+    covariances = {name: each.covariance() for name, each in moments.items()}
     return Statistics(covariances, {place: sampling.mean_of(values) for place, values in changes.items()})
 
 
