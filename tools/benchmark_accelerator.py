@@ -381,12 +381,14 @@ def main() -> None:
         raise UserError(f"--modes: {', '.join(sorted(unknown))}: must be among {', '.join(MODES)}")
     cases = [parse(text, arguments.resolution) for text in arguments.cases.split(",")]
     rows: list[dict[str, Any]] = []
-    with lines(arguments.out, rows) as write:
-        Benchmark(arguments, write).run(cases)
-    print(tables.markdown(summary(rows)))
-    for row in rows:
-        if row["kind"] in ("error", "stopped"):
-            print(json.dumps(row))
+    try:
+        with lines(arguments.out, rows) as write:
+            Benchmark(arguments, write).run(cases)
+    finally:
+        print(tables.markdown(summary(rows)))
+        for row in rows:
+            if row["kind"] in ("side", "error", "stopped"):
+                print(json.dumps(row))
 
 
 if __name__ == "__main__":
