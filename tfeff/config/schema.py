@@ -63,6 +63,11 @@ class Data(Section):
     resolution; `original` keeps images as they are stored."""
     train_split: str = "train"
     """Split to train on."""
+    unlabeled: str | None = None
+    """Further images to train on, with a teacher (`task.teacher`): `folder:<directory>`, or any other source, whose
+    labels and objects are not used. All its splits but `test` and `validation` take part."""
+    unlabeled_per_label: Positive[float] = 1.0
+    """Unlabeled images in each batch, divided by those with labels. An epoch is one pass over the labeled images."""
     validation_split: str | None = None
     """Split to validate on. None: the dataset's own `validation` split if it has one; otherwise `validation_fraction`
     of the training split is held out."""

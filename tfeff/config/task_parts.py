@@ -171,3 +171,26 @@ class Classic(Section):
     """Box regression trains on regions whose IoU with their object is above this."""
     ridge: Positive[float] = 1000.0
     """Regularization λ of the ridge regression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher(Section):
+    """Trained networks whose outputs the network learns to imitate (Hinton et al., arXiv:1503.02531).
+
+    Teacher and network see the same augmented image (Beyer et al., arXiv:2106.05237).
+    """
+
+    KEY = "task.teacher"
+
+    runs: tuple[str, ...] = ()
+    """Workdirs of finished runs of the same task on the same classes, whose outputs are averaged. For classification, a
+    published network, such as `efficientnet-lite2`, can be a teacher of `features`."""
+    weight: Fraction = 0.7
+    """Share of the imitation in the loss; the rest is that of the labels, which images of `data.unlabeled` lack. At
+    1, labels are not used."""
+    temperature: Positive[float] = 2.0
+    """Of classification: the logits of both are divided by it, so that small probabilities count more."""
+    features: NotNegative[float] = 0.0
+    """Of classification: weight of the squared difference of the features before the classifier, relative to the
+    variance of the teacher's. Teachers with another number of features are imitated in the similarities that the
+    features of the images of a batch have (Tung and Mori, arXiv:1907.09682)."""

@@ -16,6 +16,7 @@ from tfeff.config.task_parts import (
     RegionProposals,
     SharedProposals,
     Suppression,
+    Teacher,
     Windows,
 )
 from tfeff.data.augment.policy import Augmentation, BoxAugmentation
@@ -84,6 +85,12 @@ class TaskSettings(Section):
         return type(self)(**{key: getattr(self, key) for key in ("name", *self.READING)})
 
     @property
+    def teachers(self) -> tuple[str, ...]:
+        """The runs and networks that are imitated."""
+        teacher: Teacher | None = getattr(self, "teacher", None)
+        return () if teacher is None else teacher.runs
+
+    @property
     def fitted(self) -> bool:
         """Whether the network is fitted before the first epoch, not trained by gradients."""
         return False
@@ -120,6 +127,7 @@ class ClassificationSettings(TaskSettings):
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random variation of training images."""
     tta: TTA = field(default_factory=TTA)
+    teacher: Teacher = field(default_factory=Teacher)
     temperature_scaling: bool = False
     """Divide the trained network's logits by a temperature that minimizes the cross-entropy on the validation images,
     so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change. Each
@@ -202,6 +210,7 @@ class ObjectDetectionSettings(TaskSettings):
     """Stretch images to the network's input instead of padding them."""
     augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
     """Random variation of training images and their boxes."""
+    teacher: Teacher = field(default_factory=Teacher)
 
     @property
     def published(self) -> Any:

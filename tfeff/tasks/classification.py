@@ -1,6 +1,6 @@
 """Classification: one class per image, trained with cross-entropy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -8,12 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, evaluation, models
+from tfeff.config.task_parts import Teacher
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError
+from tfeff.networks.heads import CLASSIFIER
+from tfeff.tasks.imitation import feature_difference, softened_cross_entropy
 from tfeff.tasks.task import CLASSIFICATION, IMAGES, Batch, ImageReading, ImageTask, Predictions, to_float32
 
 TEMPERATURE = "temperature"
@@ -30,6 +33,7 @@ class ClassificationTask(ImageTask):
 
     def __init__(self, section: config.ClassificationSettings | None = None) -> None:
         super().__init__(section or config.ClassificationSettings())
+        self._with_features: dict[int, keras.Model] = {}
         self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
     @property
@@ -86,6 +90,31 @@ class ClassificationTask(ImageTask):
             "accuracy": tf.reduce_sum(correct(batch["label"], outputs) * weight),
             IMAGES: tf.reduce_sum(weight),
         }
+
+    def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """Logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated."""
+        if not self.section.teacher.features:
+            return self.forward(network, batch, training=training), None
+        if id(network) not in self._with_features:
+            features = network.get_layer(CLASSIFIER).input
+            self._with_features[id(network)] = keras.Model(network.inputs, [network.output, features])
+        return tuple(self._with_features[id(network)](batch["image"], training=training))
+
+    def without_features(self, outputs: Any) -> Any:
+        """The logits."""
+        return outputs[0]
+
+    def imitated(self, outputs: Any, teachers: Sequence[Any], section: Teacher) -> tf.Tensor:
+        """Divergence of the probabilities, and squared difference of the features."""
+        logits, features = outputs
+        difference = tf.zeros_like(to_float32(logits)[:, 0])
+        if section.weight:
+            theirs = [each for each, _ in teachers]
+            difference += section.weight * softened_cross_entropy(logits, theirs, section.temperature)
+        if section.features:
+            apart = [feature_difference(features, each) for _, each in teachers]
+            difference += section.features / len(apart) * tf.add_n(apart)
+        return difference
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
         """The temperature that calibrates the network, if it is used."""

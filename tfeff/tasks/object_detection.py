@@ -9,16 +9,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, models
+from tfeff.config.task_parts import Teacher
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
+from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.detection_errors import best_f1_threshold
 from tfeff.evaluation.matching import match
 from tfeff.tasks.coverage import Coverage
+from tfeff.tasks.imitation import dense_difference
 from tfeff.tasks.suppression import suppress
 from tfeff.tasks.task import DETECTION, Batch, ImageReading, ImageTask, Predictions
 
@@ -141,6 +144,21 @@ class DenseDetectionTask(ObjectDetectionTask):
         """See the class."""
         outputs = super().forward(network, batch, training=training)
         return outputs | self.geometry(network.description, network.size)
+
+    def imitated(self, outputs: Any, teachers: Sequence[Any], section: Teacher) -> tf.Tensor:
+        """Difference of scores and boxes at all positions."""
+        ours = self.candidates(outputs)
+        apart = [dense_difference(*ours, *self.candidates(each)) for each in teachers]
+        return section.weight / len(apart) * tf.add_n(apart)
+
+    def check_teacher(self, teacher: keras.Model, network: keras.Model, where: str) -> None:
+        """Both must predict at the same positions of images of the same size."""
+        shapes = [{name: tuple(each.shape[1:]) for name, each in model.output.items()} for model in (teacher, network)]
+        if teacher.size != network.size or shapes[0] != shapes[1]:
+            raise UserError(
+                f"{where} predicts at other positions ({shapes[0]} of images of {teacher.size}, not {shapes[1]} of "
+                f"{network.size}): give a run with the same model.resolution and task.network.levels"
+            )
 
 
 def detection_threshold(validated: Mapping[str, float]) -> float:

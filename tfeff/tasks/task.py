@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfeff import models
 from tfeff.config import tasks as sections
-from tfeff.config.task_parts import StoredProposals
+from tfeff.config.task_parts import StoredProposals, Teacher
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
@@ -264,6 +264,30 @@ class ImageTask(Task):
         Args:
             network: with its final weights.
             validated: the metrics of `scores` on the run's validation images, if it has any.
+        """
+
+    def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """What `imitated` compares: the outputs, and features of the network if the task imitates these."""
+        return self.forward(network, batch, training=training)
+
+    def without_features(self, outputs: Any) -> Any:
+        """The outputs alone."""
+        return outputs
+
+    def imitated(self, outputs: Any, teachers: Sequence[Any], section: Teacher) -> tf.Tensor:
+        """How far the outputs are from those of teachers, weighted as the section says; at least float32 [b].
+
+        Args:
+            outputs: of `forward_with_features`.
+            teachers: the same of each teacher.
+        """
+        raise NotImplementedError
+
+    def check_teacher(self, teacher: keras.Model, network: keras.Model, where: str) -> None:
+        """Checks that the outputs of two networks can be compared.
+
+        Raises:
+            UserError: they cannot; its message begins with `where`.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from tfeff.training.averaging import Average
 from tfeff.training.features import split
 from tfeff.training.plan import Plan
 from tfeff.training.step import Step
+from tfeff.training.teachers import taught
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,8 @@ def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
         features, rest = None, None if plan.task.stored is None else plan.task.stored.part(model)
         if plan.training.feature_variants is not None:
             features, rest = split(model) or (None, None)
-    step = plan.build_step(model, optimizer, strategy, average, rest)
+        task = taught(plan, model)
+    step = plan.build_step(model, optimizer, strategy, average, rest, task)
     return Assembly(model, optimizer, average, step, features)
 
 
@@ -101,7 +103,7 @@ def _graph_key(plan: Plan) -> str:
         "model": to_dict(settings.model),
         "network": repr(plan.network),  # with what it takes from the training images
         "channels": settings.data.channels,
-        "classes": plan.num_classes,
+        "classes": plan.class_names if settings.task.teachers else plan.num_classes,
         "optimizer": to_dict(dataclasses.replace(settings.optimizer, learning_rate=1.0)),
         "training": training,
         "policy": keras.mixed_precision.dtype_policy().name,

@@ -25,7 +25,7 @@ from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.proposals import ProposalStore
 from tfeff.proposals.store import lookup
-from tfeff.tasks.task import ImageTask, Progress, Role
+from tfeff.tasks.task import ImageTask, Progress, Role, Task
 from tfeff.training import checkpoint, distribution, optimizers
 from tfeff.training.averaging import Average
 from tfeff.training.features import split
@@ -42,14 +42,14 @@ class Plan:
         settings: the experiment, with all values that were chosen for its images.
         images: which images it uses; with its task.
         network: the description of its network.
-        num_classes: of its images; 1 as long as they are not known.
+        class_names: of its images; none as long as they are not known.
         precision: the dtype policy; `auto` as long as none was chosen.
     """
 
     settings: config.Experiment
     images: selection.Request
     network: Architecture | Detector | RCNN
-    num_classes: int = 1
+    class_names: tuple[str, ...] = ()
     precision: str = "auto"
 
     @classmethod
@@ -76,7 +76,7 @@ class Plan:
         measured = record.get("measured", {}).items()
         fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in measured}
         network = dataclasses.replace(settings.task.describe(backbone), **fields)
-        return dataclasses.replace(self, settings=settings, network=network, num_classes=len(record["class_names"]))
+        return dataclasses.replace(self, settings=settings, network=network, class_names=tuple(record["class_names"]))
 
     def in_phase(self, epoch: int) -> "Plan":
         """The plan as it is after `epoch` epochs: what is unfrozen by then is unfrozen from the beginning."""
@@ -87,6 +87,11 @@ class Plan:
     def task(self) -> ImageTask:
         """What the network is trained for."""
         return self.images.task
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 1 as long as they are not known."""
+        return max(1, len(self.class_names))
 
     @property
     def update(self) -> config.Optimizer:
@@ -132,6 +137,15 @@ class Plan:
             raise UserError("config: training.xla supports only a single device; set it to false")
         if update.unfreeze and distribution.worker_count() > 1:
             raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
+        if settings.task.teachers and (training.feature_variants is not None or training.rematerialize):
+            raise UserError(
+                "config: task.teacher sees the images of each batch: remove training.feature_variants and "
+                "training.rematerialize"
+            )
+        if settings.data.unlabeled is not None and not settings.task.teachers:
+            raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
+        if settings.data.unlabeled is not None and replicas > 1:
+            raise UserError("config: data.unlabeled: several devices are not supported; use one")
         if update.transfer is not None and update.frozen:
             raise UserError(
                 "config: optimizer.transfer=auto chooses optimizer.frozen, which is set; remove one of them"
@@ -243,14 +257,20 @@ class Plan:
         strategy: tf.distribute.Strategy | None = None,
         average: Average | None = None,
         rest: keras.Model | None = None,
+        task: Task | None = None,
     ) -> Step:
-        """Creates the compiled training and evaluation steps; with `rest`, on features of the frozen part."""
+        """Creates the compiled training and evaluation steps.
+
+        Args:
+            rest: the part of the network that runs on features of its frozen part; None: all of it.
+            task: the run's task with its teachers (`teachers.taught`); None: without.
+        """
         training = self.training
         return (FittedStep if self.settings.task.fitted else Step)(
             network,
             optimizer,
             strategy or tf.distribute.get_strategy(),
-            task=self.task,
+            task=task or self.task,
             batch_size=training.batch_size,
             accumulation_steps=training.accumulation_steps,
             rematerialize=training.rematerialize,
@@ -283,14 +303,20 @@ class Plan:
         pipeline = self.training_pipeline if role == "training" else self.evaluation_pipeline
         return pipeline(images, network.size, worker)
 
-    def training_pipeline(self, images: ImageCache, size: tuple[int, int], worker: tuple[int, int] = (0, 1)) -> Batches:
+    def training_pipeline(
+        self,
+        images: ImageCache,
+        size: tuple[int, int],
+        worker: tuple[int, int] = (0, 1),
+        batch_size: int | None = None,
+    ) -> Batches:
         """Shuffled, augmented batches at the network's `size`; `worker` is (index, count)."""
         data, seed = self.settings.data, self.settings.seed
         varied = self.transform(images, size)
         varied.given = None if data.augment is None else given.find(data.augment)
         return Batches(
             varied,
-            self.training.batch_size,
+            batch_size or self.training.batch_size,
             order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
             shard=worker,
         )

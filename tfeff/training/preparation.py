@@ -13,6 +13,7 @@ from tfeff import selection
 from tfeff.data.contents import text
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
 from tfeff.models import standardization
 from tfeff.tasks.task import BatchPredictor
@@ -29,6 +30,7 @@ from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
 from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
+from tfeff.training.unlabeled import WithUnlabeled
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
 
@@ -102,6 +104,26 @@ class Preparation:
             self.reporter.say(note)
         return images
 
+    @cached_property
+    def unlabeled(self) -> ImageCache | None:
+        """The images without labels to train on, if the run has any; says what they are."""
+        wanted, data = self.plan.images, self.plan.settings.data
+        if data.unlabeled is None:
+            return None
+        dataset = unlabeled.load(
+            data.unlabeled.removeprefix("folder:"),
+            self.images.class_names,
+            data.channels,
+            objects=self.images.train.dataset.has_objects,
+            on_defect=data.on_defect,
+        )
+        self.reporter.say(f"{len(dataset):,} images without labels from {data.unlabeled}")
+        if dataset.defects.counts:
+            self.reporter.say(dataset.defects.text())
+        for note in dataset.notes:
+            self.reporter.say(note)
+        return selection.cache(wanted, dataset, self.images.train.image_size, self._reading)
+
     def prepare(self) -> Prepared | None:
         """Prepares the next phase; None if nothing is left to train.
 
@@ -137,7 +159,7 @@ class Preparation:
                 average.restart()
             self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
         if distribution.is_chief():
-            self.workdir.write_fingerprint(images.fingerprint)
+            self.workdir.write_fingerprint(self._fingerprint)
             self.workdir.write_dataset(record | _preprocessing(model))
         prepared = self._prepared(plan, images, assembly, until)
         if plan.task.stored is not None:
@@ -149,7 +171,7 @@ class Preparation:
     def _resume(self, plan: Plan, images: selection.TrainingData, saved: Saved) -> Prepared:
         """A run that has begun, with the same images, in the state of its last checkpoint."""
         remedy = "Restore them, or use another --workdir"
-        self.workdir.fingerprint().require_unchanged(images.fingerprint, plan.settings.data.source, remedy)
+        self.workdir.fingerprint().require_unchanged(self._fingerprint, plan.settings.data.source, remedy)
         plan = plan.learned(self.workdir.dataset())
         plan = dataclasses.replace(plan, precision=saved.record["precision"])
         steps_per_epoch, step = len(images.train) // plan.training.batch_size, saved.record["step"]
@@ -169,9 +191,21 @@ class Preparation:
         for note in notes:
             self.reporter.say(note)
         record |= statistics_of(plan.settings.model.weights)
+        if self.unlabeled is not None:
+            record["unlabeled_examples"] = len(self.unlabeled)
         if plan.update.transfer is not None:
             record |= transfer.choose(plan, images, self.features, self.reporter, self.interruption)
         return record
+
+    @property
+    def _fingerprint(self) -> selection.Fingerprint:
+        """Of all images to train and validate on."""
+        found = self.images.fingerprint
+        if self.unlabeled is None:
+            return found
+        return selection.Fingerprint(
+            {**found.splits, **selection.Fingerprint.of({"unlabeled": self.unlabeled.dataset}).splits}
+        )
 
     def _phase(self, plan: Plan, done: int) -> tuple[int, int]:
         return freezing.phase(plan.update, plan.training.epochs, done, self.until_epoch)
@@ -182,9 +216,12 @@ class Preparation:
 
     def _prepared(self, plan: Plan, images: selection.TrainingData, assembly: Assembly, until: int) -> Prepared:
         """Batches and state, as at the start of training."""
-        model, task, training = assembly.model, plan.task, plan.training
+        model, training = assembly.model, plan.training
         worker = distribution.worker_index(), distribution.worker_count()
         pipeline = plan.batches(images.train, model, "training", self._reading, worker)
+        if self.unlabeled is not None:
+            count = max(1, round(training.batch_size * plan.settings.data.unlabeled_per_label))
+            pipeline = WithUnlabeled(pipeline, plan.training_pipeline(self.unlabeled, model.size, batch_size=count))
         validation, scoring = None, None
         if images.validation is not None:
             validation = plan.batches(images.validation, model, "validation", self._reading, worker)
@@ -202,7 +239,7 @@ class Preparation:
             ),
             stopping=EarlyStopping(training.early_stopping_epochs, training.minimum_change),
             precision=plan.precision,
-            sums=task.zero_sums(),
+            sums=assembly.step.task.zero_sums(),
         )
         return Prepared(plan, state, assembly.step, pipeline, validation, scoring, until)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfeff.tasks.task import Batch, ImageTask, Task
 from tfeff.training.averaging import Average
+from tfeff.training.distillation import Distilled
 from tfeff.training.rematerialization import Rematerialized
 
 REGULARIZATION = "regularization"
@@ -202,7 +203,7 @@ class Step:
         return self._stacked(self._totals(batch, training=False))
 
     def _sums_and_predictions(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        assert isinstance(self.task, ImageTask)
+        assert isinstance(self.task, ImageTask | Distilled)
         outputs = self.task.forward(self.network, batch, training=False)
         return self._stacked(self.task.totals(batch, outputs, training=False)), self.task.decode(outputs)
 

@@ -218,7 +218,7 @@ def _variants(plan: Plan, shape: Sequence[int], count: int) -> int | None:
     """How many augmented variants of each image to store features of; None if they cannot be stored."""
     task = plan.settings.task
     assert isinstance(task, config.ClassificationSettings)
-    if task.augmentation.mixes or task.plain_epochs:
+    if task.augmentation.mixes or task.plain_epochs or task.teachers:
         return None
     variants = min(VARIANTS, plan.training.epochs) if task.augmentation.any else 1
     size = math.prod(shape) * count * variants * np.dtype(np.float32).itemsize

@@ -1,0 +1,130 @@
+"""Training by imitation of finished runs, with and without unlabeled images."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.training.test_loop import assert_same_arrays, experiment, final, measures
+from tfeff import config, training
+from tfeff.config.task_parts import Teacher
+from tfeff.errors import UserError
+from tfeff.tasks.classification import ClassificationTask
+from tfeff.training.distillation import LABELED, Distilled
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return training.train(experiment("training.epochs=6"), tmp_path_factory.mktemp("teacher"))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "unlabeled/more").mkdir(parents=True)
+    for number in range(40):
+        pixels = rng.integers(0, 255, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "unlabeled" / ("more" * (number % 2)) / f"{number}.png")
+    return tmp_path / "unlabeled"
+
+
+def test_a_teacher_is_imitated_alone(tmp_path, teacher, capsys):
+    settings = experiment(f"task.teacher.runs={teacher.path}", "task.teacher.weight=1", "training.epochs=6")
+    rows = training.train(settings, tmp_path / "student").rows()
+    assert rows[-1]["train_teacher_loss"] < 0.7 * rows[0]["train_teacher_loss"]
+    assert rows[-1]["train_loss"] == pytest.approx(rows[-1]["train_teacher_loss"], rel=1e-5)
+    assert rows[-1]["validation_loss"] > 0.1  # of the labels
+    assert "validation_teacher_loss" not in rows[-1]
+    assert "teacher loss" in capsys.readouterr().out
+
+
+def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(teacher):
+    network = training.trained_model(teacher)
+    section = Teacher(runs=("x",), features=1.0, weight=0.25)
+    task = Distilled(ClassificationTask(config.ClassificationSettings(teacher=section)), section, [network])
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, (6, 8, 8, 1)), tf.float32)
+    labels = tf.one_hot([0, 1, 2, 3, 4, 5], 10)
+    batch = {"image": images, "label": labels, "weight": tf.ones(6)}
+    outputs = task.forward(network, batch, training=True)
+    # The network itself normalizes by the batch, its teacher does not.
+    (logits, features), _ = outputs
+    outputs = (logits, features), [(logits, features)]
+    totals = task.totals(batch, outputs, training=True)
+    assert float(totals["teacher_loss"]) == pytest.approx(0, abs=1e-4)
+    plain = ClassificationTask().totals(batch, logits, training=True)
+    assert float(totals["label_loss"]) == pytest.approx(0.75 * float(plain["loss"]), rel=1e-6)
+
+    half = batch | {LABELED: tf.constant([True] * 3 + [False] * 3)}
+    totals = task.totals(half, outputs, training=True)
+    first = ClassificationTask().totals({key: value[:3] for key, value in batch.items()}, logits[:3], training=True)
+    assert float(totals["label_loss"]) == pytest.approx(0.75 * float(first["loss"]), rel=1e-6)
+    assert (float(totals["images"]), float(totals["taught_images"])) == (3, 6)
+
+
+def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys):
+    changes = f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "training.deterministic=true"
+    whole = training.train(experiment(*changes), tmp_path / "whole")
+    assert "40 images without labels" in capsys.readouterr().out
+    assert whole.dataset()["unlabeled_examples"] == 40
+    without = training.train(experiment(changes[0], changes[2]), tmp_path / "without")
+    assert measures(whole) != measures(without)
+    training.train(experiment(*changes), tmp_path / "parts", until_epoch=1)
+    parts = training.train(experiment(*changes), tmp_path / "parts")
+    assert_same_arrays(final(whole), final(parts))
+    assert measures(whole) == measures(parts)
+    (photographs / "0.png").unlink()
+    training.train(experiment(*changes), tmp_path / "changed", until_epoch=1)
+    (photographs / "2.png").unlink()
+    with pytest.raises(UserError, match="unlabeled"):
+        training.train(experiment(*changes), tmp_path / "changed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("task.teacher.runs=nowhere",), 'task.teacher.runs: "nowhere": no finished run'),
+        (("task.teacher.runs=resnet50",), "published network, which knows other classes"),
+        (("task.teacher.runs={teacher}", "data.channels=3"), "takes images of 1 channels, not 3"),
+        (("task.teacher.runs={teacher}", "training.rematerialize=true"), "remove training.feature_variants"),
+        (("data.unlabeled={teacher}",), "need a teacher"),
+        (("task.teacher.runs={teacher}", "data.unlabeled=nowhere"), "no folder"),
+        (("task.teacher.runs={teacher}", "data.unlabeled={teacher}/checkpoints"), "no images in"),
+        (
+            ("task.teacher.runs={teacher}", "data.unlabeled={photographs}", "data.unlabeled_per_label=2"),
+            "use at most 1.25",
+        ),
+    ],
+    ids=str,
+)
+def test_errors(tmp_path, teacher, photographs, changes, message):
+    changes = [each.format(teacher=teacher.path, photographs=photographs) for each in changes]
+    with pytest.raises(UserError, match=message):
+        training.train(experiment(*changes), tmp_path / "student")
+
+
+def test_teachers_of_other_classes_are_refused(tmp_path, teacher, photographs):
+    for name in ("ants", "bees"):
+        (photographs / "more").rename(photographs / name) if name == "ants" else (photographs / name).mkdir()
+    for path in sorted(photographs.glob("*.png")):
+        path.rename(photographs / "bees" / path.name)
+    settings = experiment(
+        f"task.teacher.runs={teacher.path}", "training.batch_size=8", source=f"folder:{photographs}", train_examples=20
+    )
+    with pytest.raises(UserError, match=r"knows the classes 0, 1, .*; the training images have ants, bees"):
+        training.train(settings, tmp_path / "student")
+
+
+def test_a_detector_imitates_another_one(tmp_path):
+    task = config.YoloSettings(network=config.detector("yolo", neck="fpn", levels=("P3", "P4"), neck_channels=8))
+    settings = config.Experiment(
+        task=task,
+        model=config.architecture("resnet", width=4, stage_blocks=(1, 1, 1), stem="7x7", resolution=64),
+        data=config.Data(source="embedded:placed_digits", train_examples=32, channels=1, validation_examples=16),
+        training=config.Training(epochs=1, batch_size=8, precision="float32"),
+    )
+    first = training.train(settings, tmp_path / "teacher")
+    changes = [f"task.teacher.runs={first.path}", "task.teacher.weight=1", "model.width=6", "training.epochs=3"]
+    rows = training.train(config.override(settings, changes), tmp_path / "student").rows()
+    assert rows[-1]["train_teacher_loss"] < rows[0]["train_teacher_loss"]
+    with pytest.raises(UserError, match="predicts at other positions"):
+        training.train(config.override(settings, [*changes, "model.resolution=96"]), tmp_path / "other")

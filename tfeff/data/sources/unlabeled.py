@@ -1,0 +1,53 @@
+"""Images of a folder without labels or objects, to imitate a teacher on."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.defects import Defects
+from tfeff.data.images.storage import ImageFiles
+from tfeff.data.sources import files
+from tfeff.errors import UserError
+
+
+def load(
+    directory: str, class_names: Sequence[str], channels: int, *, objects: bool, on_defect: Literal["report", "stop"]
+) -> Dataset:
+    """All images below a folder. Their labels, all 0, or their objects, none, mean nothing.
+
+    Args:
+        directory: the folder.
+        class_names: of the images that have labels.
+        channels: see `Dataset`.
+        objects: whether images have objects instead of labels.
+        on_defect: see `config.Data`.
+
+    Raises:
+        UserError: no such folder, or no images.
+    """
+    root = os.path.expanduser(directory)
+    if not os.path.isdir(root):
+        raise UserError(f"config: data.unlabeled: no folder {root}")
+    found, defects = files.find(root), Defects(on_defect)
+    found.report(defects, root)
+    if not found.paths:
+        raise UserError(f"config: data.unlabeled: no images in {root}: {files.contents(root)}")
+    images = ImageFiles([Path(root, path) for path in found.paths])
+    none = Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, bool))
+    count = len(found.paths)
+    return Dataset(
+        name=f"unlabeled:{root}",
+        class_names=tuple(class_names),
+        ids=[f"{root}/{path}" for path in found.paths],
+        images=images,
+        channels=channels,
+        labels=np.zeros(0 if objects else count, np.int32),
+        objects=[none] * count if objects else (),
+        sizes=np.array([images.size(i) for i in range(count)], np.int32) if objects else np.zeros((0, 2), np.int32),
+        defects=defects,
+        notes=found.note(root),
+    )

@@ -1,0 +1,82 @@
+"""Training by imitation: the network learns from labels and from the outputs of teachers on the same images."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfeff.config.task_parts import Teacher
+from tfeff.tasks.task import Batch, ImageTask, Task
+
+LABEL_LOSS, TEACHER_LOSS, TAUGHT = "label_loss", "teacher_loss", "taught_images"
+LABELED = "labeled"
+"""Of batches with unlabeled images: bool [b]."""
+
+
+class Distilled(Task):
+    """A task whose network also imitates teachers. Without training, it is the task itself.
+
+    Args:
+        task: of the labels.
+        section: what is imitated.
+        teachers: networks as the task builds them, and what they predict of a batch.
+    """
+
+    def __init__(self, task: ImageTask, section: Teacher, teachers: Sequence[keras.Model]) -> None:
+        self._task, self._section, self._teachers = task, section, teachers
+        # Those of the class, for all other tasks.
+        self._names = {name: LABEL_LOSS if name == "loss" else name for name in task.losses}
+        labels = {self._names[name]: count for name, count in task.losses.items()}
+        self.losses = {**labels, TEACHER_LOSS: TAUGHT}  # type: ignore[misc]
+        self.metrics, self.added = task.metrics, task.added  # type: ignore[misc]
+        self.scores, self.tuned = task.scores, task.tuned
+
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """The network's outputs; in training, with what `ImageTask.imitated` compares."""
+        if not training:
+            return self._task.forward(network, batch, training=False)
+        return self._task.forward_with_features(network, batch, training=True), [
+            self._task.forward_with_features(teacher, _seen_by(teacher, batch), training=False)
+            for teacher in self._teachers
+        ]
+
+    def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """Those of the task for the images with labels, and in training the difference from the teachers for all."""
+        if not training:
+            totals = self._renamed(self._task.totals(batch, outputs, training=False))
+            zero = tf.zeros_like(next(iter(totals.values())))
+            return totals | {TEACHER_LOSS: zero, TAUGHT: zero}
+        own, theirs = outputs
+        weight = batch["weight"]
+        labeled = dict(batch)
+        if LABELED in batch:
+            labeled["weight"] = weight * tf.cast(batch[LABELED], weight.dtype)
+        totals = self._renamed(self._task.totals(labeled, self._task.without_features(own), training=True))
+        for name in self._names.values():
+            totals[name] *= 1.0 - self._section.weight
+        difference = self._task.imitated(own, theirs, self._section)
+        weight = tf.cast(weight, difference.dtype)
+        return totals | {TEACHER_LOSS: tf.reduce_sum(difference * weight), TAUGHT: tf.reduce_sum(weight)}
+
+    def _renamed(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {self._names.get(name, name): value for name, value in totals.items()}
+
+    def means(self, sums: Any) -> dict[str, float]:
+        """Without that of the teachers in validation, which does not ask them."""
+        means = super().means(sums)
+        if not sums[self.names.index(TAUGHT)]:
+            del means[TEACHER_LOSS]
+        return means
+
+    def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """See `ImageTask`."""
+        return self._task.decode(outputs)
+
+
+def _seen_by(teacher: keras.Model, batch: Batch) -> Mapping[str, tf.Tensor]:
+    """The batch with images of the teacher's size."""
+    size = tuple(teacher.inputs[0].shape[1:3])
+    if tuple(batch["image"].shape[1:3]) == size:
+        return batch
+    return {**batch, "image": tf.image.resize(batch["image"], size, antialias=True)}

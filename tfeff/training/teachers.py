@@ -1,0 +1,65 @@
+"""The networks that a run imitates."""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfeff import models
+from tfeff.config.task_parts import Teacher
+from tfeff.errors import UserError
+from tfeff.tasks.task import ImageTask, Task
+from tfeff.training.distillation import Distilled
+from tfeff.training.plan import Plan, trained_model
+from tfeff.training.workdir import Workdir
+
+
+def taught(plan: Plan, network: models.Network) -> Task:
+    """The task of a run, with its teachers if it has any.
+
+    Args:
+        plan: with what it takes from the training images.
+        network: the one that imitates.
+
+    Raises:
+        UserError: a run that is not finished, or of another task, other classes, positions or channels.
+    """
+    task = plan.task
+    section: Teacher | None = getattr(task.section, "teacher", None)
+    if section is None or not section.runs:
+        return task
+    return Distilled(task, section, [_teacher(name, section, task, plan.class_names, network) for name in section.runs])
+
+
+def _teacher(
+    name: str, section: Teacher, task: ImageTask, classes: Sequence[str], network: models.Network
+) -> keras.Model:
+    channels = network.inputs[0].shape[-1]
+    where = f'config: task.teacher.runs: "{name}"'
+    if name in models.names():
+        if not task.section.IS_CLASSIFIER or section.weight or not section.features:
+            raise UserError(
+                f"{where} is a published network, which knows other classes: set task.teacher.weight=0 and "
+                "task.teacher.features=1 to imitate its features, or fine-tune it first, and give its workdir"
+            )
+        model = models.build(name, resolution=network.resolution, channels=channels, weights="imagenet")
+    else:
+        workdir = Workdir(name)
+        if not workdir.final.is_file():
+            raise UserError(f"{where}: no finished run; give the workdir of a tfeff.train run")
+        plan, policy = Plan.opened(workdir), keras.mixed_precision.dtype_policy()
+        if plan.settings.task.name != task.section.name:
+            raise UserError(f"{where} is a run of task.name={plan.settings.task.name}, not {task.section.name}")
+        known = workdir.dataset()["class_names"]
+        if list(known) != list(classes):
+            raise UserError(
+                f"{where} knows the classes {', '.join(known)}; the training images have {', '.join(classes)}"
+            )
+        try:
+            model = trained_model(workdir, plan=plan)
+        finally:
+            keras.mixed_precision.set_dtype_policy(policy)
+    if model.inputs[0].shape[-1] != channels:
+        raise UserError(f"{where} takes images of {model.inputs[0].shape[-1]} channels, not {channels}")
+    task.check_teacher(model, network, where)
+    model.trainable = False
+    return model
