@@ -93,7 +93,7 @@ A, B = "images/a/000.png", "images/b/000.png"
         (f"image,label,split\n{A},a,train\n{B},b,test\n", 'no image of the split train has the label "b"'),
         (f"image,label,split\n{A},a,val\n{B},b,valid\n", "both val and valid"),
         (f"image,label,split\n{A},a,all\n{B},b,test\n", 'a split "all"'),
-        ("image,label\n\x00,\xff\n", "not a CSV file in UTF-8"),
+        ("image,label\n\x00,\xff\n", "line 2: not a CSV file: it has zero bytes"),
     ],
 )
 def test_what_is_refused(two_images, content, message):

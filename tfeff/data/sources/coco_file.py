@@ -12,7 +12,7 @@ from typing import Any
 
 from tfeff.data.dataset import Id
 from tfeff.data.defects import Defects, Lost
-from tfeff.data.sources import files, foreign
+from tfeff.data.sources import foreign, text
 from tfeff.data.sources.annotations import RELATIVE_LIMIT, Box, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.coco_masks import segmentation_box
 from tfeff.data.sources.listing import Finder, folded, path_parts
@@ -75,9 +75,9 @@ class COCOFile:
         """
         content: Any = None
         try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            content = json.loads(text.read(path))
         except UnicodeDecodeError as error:
-            problem = files.not_utf8(error)
+            problem = text.not_utf8(error)
         except OSError as error:
             problem = f"it cannot be read: {error.strerror}"
         except (ValueError, RecursionError) as error:

@@ -160,8 +160,14 @@ class CSVBoxes(BoxTable):
 
     def __init__(self, path: str | Path, options: Options) -> None:
         name, path = f"csv:{path}", Path(path)
-        rows = csv_table.rows(name, path, csv_table.HEADERLESS)
+        self._guessed = list[str]()
+        rows = csv_table.rows(name, path, csv_table.HEADERLESS, self._guessed)
         super().__init__(name, rows, path if path.is_dir() else path.parent, options, search=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return (*super().notes, *csv_table.guessed_note(self.name, self._guessed))
 
 
 @functools.cache

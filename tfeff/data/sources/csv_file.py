@@ -188,7 +188,7 @@ def _problem(row: Row, path: str) -> str:
 
 
 class CSVFile(LabelTable):
-    """A CSV file that lists images, in UTF-8, with a header. Other columns are ignored.
+    """A CSV file that lists images, with a header. Other columns are ignored.
 
     Args:
         path: the file. The paths of its images are relative to its folder.
@@ -201,4 +201,10 @@ class CSVFile(LabelTable):
     def __init__(self, path: str | Path, options: Options) -> None:
         name, path = f"csv:{path}", Path(path)
         folder = path if path.is_dir() else path.parent
-        super().__init__(name, csv_table.rows(name, path, COLUMNS), options, folder)
+        self._guessed = list[str]()
+        super().__init__(name, csv_table.rows(name, path, COLUMNS, self._guessed), options, folder)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return csv_table.guessed_note(self.name, self._guessed)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tfeff.data.defects import Defects
 from tfeff.data.names import listed, shown
-from tfeff.data.sources import files, foreign
+from tfeff.data.sources import files, foreign, text
 from tfeff.data.sources.listing import folded
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
@@ -48,7 +48,7 @@ class Row(NamedTuple):
         return self.values.get("image", "").replace("\\", "/")
 
 
-def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
+def rows(name: str, path: Path, needed: Sequence[str], guessed: list[str]) -> Iterator[Row]:
     """The rows of a CSV file, or of those of a folder.
 
     Values are separated by commas, semicolons or tabs. A folder has a file for each split: `train/*.csv`,
@@ -59,6 +59,7 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
         path: the file or folder.
         needed: meanings of the columns that must exist. Files without a header are accepted if these are in
             `HEADERLESS` and include corners.
+        guessed: gets the places of rows with bytes that are not UTF-8; these are read as Windows-1252.
 
     Raises:
         UserError: a file is missing, not text, or lacks a column.
@@ -66,8 +67,13 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
     for file, split in _files(name, path).items():
         where = name if file == path else f"{name}, {file.relative_to(path)}"
         try:
-            with file.open(encoding="utf-8-sig", newline="") as content:
-                for line, values, surplus in _parsed(where, file, content.readline(), content, needed):
+            with file.open(encoding=text.encoding(file), errors="surrogateescape", newline="") as content:
+                for line, raw, surplus in _parsed(where, file, content.readline(), content, needed):
+                    if any("\0" in value for value in raw.values()):
+                        raise UserError(f"{where}, line {line}: not a CSV file: it has zero bytes")
+                    values = {meaning: text.windows(value) for meaning, value in raw.items()}
+                    if values != raw:
+                        guessed.append(f"{where}, line {line}")
                     if split:
                         values["split"] = split
                     yield Row(f"{where}, line {line}", file.parent, values, surplus)
@@ -76,15 +82,22 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
         except OSError as error:
             raise UserError(f"{where}: {file} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:
-            raise UserError(f"{where}: not a CSV file in UTF-8: {files.not_utf8(error)}") from None
+            raise UserError(f"{where}: not a CSV file: {text.not_utf8(error)}") from None
         except csv.Error as error:
             raise UserError(f"{where}: not a CSV file ({error})") from None
+
+
+def guessed_note(name: str, guessed: Sequence[str]) -> tuple[str, ...]:
+    """A line about rows whose encoding was guessed; none without any."""
+    if not guessed:
+        return ()
+    return (f"{name}: {len(guessed):,} rows are not UTF-8 and are read as Windows-1252, first: {guessed[0]}",)
 
 
 def lacking(path: Path, needed: Sequence[str]) -> list[str]:
     """The meanings of columns that the header of a file lacks; all of them if it cannot be read."""
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
+        with path.open(encoding=text.encoding(path), errors="replace") as file:
             first = file.readline(65_536)
     except OSError:
         return list(needed)
