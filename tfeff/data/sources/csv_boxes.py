@@ -134,8 +134,8 @@ class BoxTable(Source):
         )
         for number, row in enumerate(rows, 1):
             label, box = row.values["label"], _box(row.values)
-            if row.surplus:
-                defects.add("row with more values than columns", row.where, lost="objects")
+            if row.problem:
+                defects.add(row.problem, row.where, lost="objects")
             elif not label and not any(row.values[side] for side in _CORNERS):
                 continue
             elif not label:

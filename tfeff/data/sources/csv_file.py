@@ -1,4 +1,4 @@
-"""CSV files of labeled images: columns `image` and `label`, and optionally `split`; see `csv_table` for their names."""
+"""Tables of labeled images: columns `image` and `label`, and optionally `split`, in the forms of `csv_table`."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -178,10 +178,10 @@ def _place(image: _Image) -> str:
 
 def _problem(row: Row, path: str) -> str:
     """Why an image cannot be used; "" if it can."""
+    if row.problem:
+        return row.problem
     if not row.values["image"]:
         return "row without an image"
-    if row.surplus:
-        return "row with more values than columns"
     if not row.values["label"]:
         return "image without a label"
     return "" if os.path.isfile(path) else _MISSING
