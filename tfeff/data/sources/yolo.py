@@ -18,7 +18,7 @@ from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import shown
 from tfeff.data.sources import yolo_keypoints
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct, scaled
 from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, LabelFile, Labels
@@ -233,15 +233,8 @@ def _collected(lines: LabelFile, where: str, header: Header, classes: int, defec
     """The objects of one file."""
     size = header.size
     collector = ObjectCollector(where, size, defects, orientation=header.orientation, relative=True)
-    limits = (0.0, 0.0, float(size[0]), float(size[1]))
-    slack = 1e-5 * max(size)  # coordinates usually have six digits: rounding must not push a box outside
     for number, label, (cx, cy, w, h) in lines.rows:
-        top, left = (cy - h / 2) * size[0], (cx - w / 2) * size[1]
-        yxyx = [top, left, (cy + h / 2) * size[0], (cx + w / 2) * size[1]]
-        for side, limit in enumerate(limits):
-            if abs(yxyx[side] - limit) < slack:
-                yxyx[side] = limit
-        box = yxyx[0], yxyx[1], yxyx[2], yxyx[3]
+        box = scaled((cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2), size)
         if 0 <= label < classes:
             collector.add(number, box, label)
         else:
