@@ -86,15 +86,15 @@ def read(
     size = image_size(wanted, train)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None
-    found = dict(checked or {}) | {
-        role: contents(wanted, dataset, cached, trained=role == "train")
-        for role, dataset, cached in zip(("train", "validation"), annotated, caches, strict=True)
-        if dataset is not None
-    }
+    found = dict(checked or {})
+    for role, dataset, cached in zip(("train", "validation"), annotated, caches, strict=True):
+        if dataset is not None and cached is not None and (role not in found or cached.skipped):
+            found[role] = contents(wanted, dataset, cached, trained=role == "train")
     tested = None
     if test is not None and source is not None:
         tested = _decoded(wanted, load(wanted, source, test), size, progress, keep=False)
-        found["test"] = contents(wanted, source.annotated(test), tested)
+        if tested.skipped:
+            found["test"] = contents(wanted, source.annotated(test), tested)
         notes = *notes, *(f"test: {each}" for each in skipped_note([each.id for each in tested.skipped]))
     require_enough(found, wanted.data.max_lost)
     fingerprint = Fingerprint.of({"train": train, "validation": held_out})

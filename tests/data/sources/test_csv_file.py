@@ -94,7 +94,6 @@ A, B = "images/a/000.png", "images/b/000.png"
         (f"image,label,split\n{A},a,train\n{B},b,test\n", 'no image of the split train has the label "b"'),
         (f"image,label,split\n{A},a,val\n{B},b,valid\n", "both val and valid"),
         (f"image,label,split\n{A},a,all\n{B},b,test\n", 'a split "all"'),
-        ("image,label\n\x00,\xff\n", "line 2: not a CSV file: it has zero bytes"),
     ],
 )
 def test_what_is_refused(two_images, content, message):
@@ -102,6 +101,13 @@ def test_what_is_refused(two_images, content, message):
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=message):
         catalog.open_labels(f"csv:{path}")
+
+
+def test_a_row_with_zero_bytes_is_lost_alone(two_images):
+    (two_images / "list.csv").write_bytes(f"image,label\n{A},a\n\0,\xff\n{B},b\n".encode("latin-1"))
+    images = catalog.open_labels(f"csv:{two_images}/list.csv").load("all")
+    assert len(images) == 2
+    assert images.defects.counts == {"row with zero bytes": 1}
 
 
 def test_a_missing_file_is_refused(tmp_path):

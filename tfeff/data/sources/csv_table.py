@@ -77,7 +77,7 @@ def rows(name: str, path: Path, needed: Sequence[str], guessed: list[str]) -> It
             with file.open(encoding=text.encoding(file), errors="surrogateescape", newline="") as content:
                 for line, raw, problem in _parsed(where, file, content, needed):
                     if any("\0" in value for value in raw.values()):
-                        raise UserError(f"{where}, line {line}: not a CSV file: it has zero bytes")
+                        problem = "row with zero bytes"
                     values = {meaning: text.windows(value) for meaning, value in raw.items()}
                     if values != raw:
                         guessed.append(f"{where}, line {line}")
