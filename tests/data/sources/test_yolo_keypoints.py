@@ -27,12 +27,12 @@ def poses(count, points, width, seed=0):
     return lines
 
 
-def polygons(count, corners, seed=0):
-    """Regular polygons that are turned."""
+def polygons(count, corners, seed=0, spread=0.2, radii=(0.05, 0.3)):
+    """Regular polygons that are turned, around the middle of the image."""
     rng = np.random.default_rng(seed)
     lines = []
     for _ in range(count):
-        (x, y), radius = rng.uniform(0.3, 0.7, 2), rng.uniform(0.05, 0.3)
+        (x, y), radius = rng.uniform(0.5 - spread, 0.5 + spread, 2), rng.uniform(*radii)
         angles = rng.uniform(0, 7) + np.arange(corners) * 2 * np.pi / corners
         lines.append(np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1).ravel().tolist())
     return lines
@@ -46,9 +46,21 @@ def test_poses_are_found(points, width):
 
 @pytest.mark.parametrize("corners", [3, 4, 5, 6, 7, 8, 10, 38])
 @pytest.mark.parametrize("confidence", [(), (1.0,)])
-def test_polygons_are_not_poses(corners, confidence):
+@pytest.mark.parametrize(
+    ("spread", "radii"), [(0.2, (0.05, 0.3)), (0.05, (0.01, 0.05)), (0.1, (0.1, 0.2)), (0, (0.3, 0.5))]
+)
+def test_polygons_are_not_poses(corners, confidence, spread, radii):
     for seed in range(20):
-        assert guessed([[*line, *confidence] for line in polygons(10, corners, seed)]) == 0
+        lines = polygons(10 + seed, corners, seed, spread, radii)
+        assert guessed([[*line, *confidence] for line in lines]) == 0
+
+
+def test_corners_of_upright_boxes_are_not_poses():
+    rng = np.random.default_rng(0)
+    for side in (0.02, 0.1, 0.3):
+        left, top = rng.uniform(0.3, 0.4, (2, 50))
+        right, bottom = left + rng.uniform(side / 2, side, 50), top + rng.uniform(side / 2, side, 50)
+        assert guessed(np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).tolist()) == 0
 
 
 def test_a_few_poses_could_be_polygons():

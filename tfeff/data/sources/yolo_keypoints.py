@@ -2,8 +2,8 @@
 
 Such a line could also be a polygon, so keypoints are assumed only if nearly all lines have the same number of values,
 and their first four are a box inside the image. With flags, every third further value is 0, 1 or 2 (not labeled,
-hidden, visible), as in COCO; without them, nearly all points are inside their boxes, which is rare for the "boxes" that
-the first two corners of polygons make.
+hidden, visible), as in COCO. Without them, nearly all points are inside their boxes, and in many lines, the sides of
+the box, taken as a point, are far from the other points, unlike the second corner of a polygon.
 """
 
 import math
@@ -24,6 +24,8 @@ _SLACK = 0.1
 _EPSILON = 1e-3
 _NEARLY = 0.95
 """Share of the lines that must be as expected; some may be damaged."""
+_CORNERS = 0.8
+"""Share of the lines in which the sides could be a corner: nearly 1 for polygons, and for poses that fill the image."""
 
 
 def guessed(lines: Iterable[Sequence[float]]) -> int:
@@ -56,7 +58,18 @@ def _fits(table: np.ndarray, width: int) -> bool:
     if valid.mean() < _NEARLY or (labeled.sum() if width == 3 else len(table)) < _ENOUGH or not labeled.any():
         return False
     inside = (np.abs(points[..., :2] - centers) <= sides * (0.5 + _SLACK)).all(axis=-1)
-    return bool(inside[labeled].mean() >= _INSIDE[width])
+    if inside[labeled].mean() < _INSIDE[width]:
+        return False
+    decisive = width == 3 and points.shape[1] > 1  # flags of several points are no coincidence
+    return decisive or _sides_near(table, np.where(labeled[..., None], points[..., :2], centers)) < _CORNERS
+
+
+def _sides_near(table: np.ndarray, points: np.ndarray) -> float:
+    """Share of the lines in which the sides of the box, taken as a point, are not far from the other points."""
+    others = np.concatenate([table[:, None, :2], points], axis=1)
+    low, high = others.min(axis=1), others.max(axis=1)
+    reach = (high - low).max(axis=1, keepdims=True)
+    return float(((table[:, 2:4] >= low - reach) & (table[:, 2:4] <= high + reach)).all(axis=1).mean())
 
 
 def values(path: Path) -> list[list[float]]:
