@@ -13,11 +13,11 @@ from pathlib import Path
 import command_line
 import fuzzing
 import numpy as np
-from damaged_coco import coco_case
-from damaged_hub import hub_case
-from damaged_tables import boxes_case, labels_case, lists_case
-from damaged_voc import voc_case
-from damaged_yolo import yolo_case
+from damaged.coco import coco_case
+from damaged.hub import hub_case
+from damaged.tables import boxes_case, labels_case, lists_case
+from damaged.voc import voc_case
+from damaged.yolo import yolo_case
 
 
 def prepare(data: Path) -> fuzzing.Make:

@@ -29,7 +29,7 @@ def test_everything_lost_is_counted():
     defects.add("box without area", "a.xml, object 2", lost="objects")
     defects.add("swapped corners", "a.xml, object 3")
     defects.add("unreadable image", "b.jpg", lost="images")
-    found = Contents.of(split([5, 0, 2, 9], defects=defects, difficult=1), 4, {"2": "2: truncated"})
+    found = Contents.of(split([5, 0, 2, 9], defects=defects, difficult=1), 4, {"2": "truncated"})
     assert found.to_dict() == {
         "name": "voc:pets/train",
         "images": 3,

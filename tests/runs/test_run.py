@@ -1,14 +1,20 @@
 """Exports as files: after a kill, no model has the metadata or the weights of another."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tfeff import runs
+from tfeff.errors import UserError
 from tfeff.runs import run
 
 FILES = {".xml": "model.xml", ".bin": "model.bin", ".json": "metadata.json"}
+
+
+def contents(version: str) -> str:
+    return json.dumps({"input": version, "fit": "crop", "interpolation": "bilinear", "class_names": []})
 
 
 def export(out: Path, content: str, monkeypatch: pytest.MonkeyPatch, killed_at: int | None = None) -> None:
@@ -18,7 +24,7 @@ def export(out: Path, content: str, monkeypatch: pytest.MonkeyPatch, killed_at: 
     def write(_: Any, directory: Path, format: str, **options: Any) -> None:
         directory.mkdir()
         for name in FILES.values():
-            (directory / name).write_text(content)
+            (directory / name).write_text(contents(content))
 
     def renaming(self: Path, target: Path) -> Path:
         if len(renamed) == killed_at:
@@ -42,4 +48,17 @@ def test_a_model_never_has_the_metadata_of_another(
         export(out, "new", monkeypatch, killed_at)
     assert not out.exists()
     export(out, "new", monkeypatch)
-    assert {path.suffix: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(FILES, "new")
+    assert {path.suffix: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(FILES, contents("new"))
+
+
+@pytest.mark.parametrize("ending", [".json", ".bin"])
+@pytest.mark.parametrize("content", ["notes", '{"input": 1}', "[]"])
+def test_files_of_others_are_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, content: str
+) -> None:
+    other = tmp_path / f"mine{ending}"
+    other.write_text(content)
+    with pytest.raises(UserError, match=rf"mine\{ending} exists and does not belong to an export"):
+        export(tmp_path / "mine.xml", "new", monkeypatch)
+    assert other.read_text() == content
+    assert list(tmp_path.iterdir()) == [other]

@@ -1,7 +1,11 @@
 import dataclasses
 
+import pytest
+from PIL import Image
+
 from tfeff import config
-from tfeff.trials.trial import Trial, result_row
+from tfeff.errors import UserError
+from tfeff.trials.trial import Trial, open_images, result_row
 
 EXPERIMENT = config.Experiment(seed=5, training=config.Training(batch_size=220))
 FOLDS = config.Folds(count=4, examples=100, validation_fraction=0.25, seeds=2)
@@ -50,3 +54,20 @@ def test_the_best_epoch_is_that_of_the_monitored_metric():
     best = config.Training(epochs=4, keep="best", monitor="accuracy")
     assert result_row(best, rows)["epoch"] == 3
     assert result_row(dataclasses.replace(best, minimum_change=0.001), rows)["epoch"] == 2
+
+
+def test_a_validation_split_that_shares_images_with_the_training_split_is_refused(tmp_path):
+    names = "abcdefghijkl"
+    for name in names:
+        Image.new("RGB", (32, 32), (ord(name), 0, 0)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    for split, listed in (("train", names[:8]), ("val", names[7:]), ("test", names[8:])):
+        (tmp_path / f"{split}.txt").write_text("".join(f"{name}.png\n" for name in listed))
+    data = config.Data(source=f"yolo:{tmp_path}", image_size=32, folds=None)
+    experiment = config.Experiment(task=config.YoloSettings(), data=data)
+    folds = config.Folds(count=2, examples=3, validation_split="test")
+    assert open_images(experiment, folds, [(0, 0)]).examples == (3, 4)
+    with pytest.raises(UserError, match=r'folds.validation_split: "validation" shares images .*"train": .*h\.png'):
+        open_images(experiment, dataclasses.replace(folds, validation_split="val"), [(0, 0)])
+    with pytest.raises(UserError, match=r'folds.validation_split: .* has no split "held"'):
+        open_images(experiment, dataclasses.replace(folds, validation_split="held"), [(0, 0)])

@@ -50,8 +50,8 @@ class Contents:
             corrupt: id -> reason, its images that could not be decoded and were skipped.
         """
         further, absent = Defects(), corrupt or {}
-        for reason in absent.values():
-            further.add("corrupt image", reason, lost="images")
+        for name, reason in absent.items():
+            further.add("corrupt image", f"{name}: {reason}", lost="images")
         kept = [index for index, id_ in enumerate(dataset.ids) if id_ not in absent] if absent else range(len(dataset))
         labels = dataset.labels[list(kept)] if dataset.has_labels else np.zeros(0, np.int64)
         objects = [dataset.objects[index] for index in kept] if dataset.has_objects else []

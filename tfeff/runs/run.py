@@ -18,7 +18,7 @@ from tfeff.runs.prediction import find_images
 from tfeff.runs.predictors import Predictor, batched, load_predictor
 from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.serving import run as serving
-from tfeff.serving.interface import METADATA
+from tfeff.serving.interface import METADATA, is_metadata
 
 Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
 """A file, a folder or a pattern such as `new/*.jpg`; or images, uint8 [height, width, 3] or [n, height, width, 3]; or
@@ -127,7 +127,8 @@ class Run:
 
         Args:
             path: a folder; or, except for SavedModels, a file with the ending of the format, such as `mine.onnx`. How
-                to fit images to the model's input is written to `metadata.json` in the folder, or to `mine.json`.
+                to fit images to the model's input is written to `metadata.json` in the folder, or to `mine.json`; one
+                that does not belong to an export is not replaced.
             format: `saved_model`, `litert`, `onnx` or `openvino`. None: by the ending of `path`; of a folder,
                 `saved_model`.
             int8: LiteRT: 8-bit integers, calibrated on training images.
@@ -162,6 +163,12 @@ class Run:
         else:
             if path.exists() and not overwrite:
                 raise UserError(f"{path} exists; choose another name, or allow overwriting (--overwrite)")
+            about = path.with_suffix(".json")
+            for beside in (about, path.with_suffix(".bin")) if format == "openvino" else (about,):
+                if beside.exists() and not is_metadata(about):
+                    raise UserError(
+                        f"--out={path}: {beside} exists and does not belong to an export; choose another name"
+                    )
             with staging(path.with_suffix("")) as made:
                 try:
                     serving.export_portable(self._files, made / "model", format, int8=int8)
@@ -170,7 +177,10 @@ class Run:
                 # After a kill, no model remains rather than one with the metadata or the weights of another.
                 path.unlink(missing_ok=True)
                 sync(path.parent)
-                for file in sorted((made / "model").iterdir(), key=lambda file: file.suffix == path.suffix):
+                order = sorted(
+                    (made / "model").iterdir(), key=lambda file: (file.suffix == path.suffix, file.suffix != ".json")
+                )
+                for file in order:
                     file.replace(path.with_suffix(".json" if file.name == METADATA else file.suffix))
                 sync(path.parent)
         return path

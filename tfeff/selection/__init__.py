@@ -2,12 +2,13 @@
 
 `request` says what a run asks of its images. `splits` opens its source and assigns splits to training, validation and
 test; `reading` decodes them; `choice` takes the run's subset, fold or hold-out; `evaluation` finds the images of a
-finished run again; `fingerprint` says what has changed since a run began.
+finished run again; `fingerprint` says what has changed since a run began; `oddities` finds known and black images.
 """
 
 from tfeff.selection.choice import TrainingData, choose, fold
 from tfeff.selection.evaluation import evaluation_images, final_split
 from tfeff.selection.fingerprint import Fingerprint
+from tfeff.selection.oddities import notes
 from tfeff.selection.reading import Progress, SplitCaches, cache, image_size, read, skipped_note
 from tfeff.selection.splits import (
     NoObjectsError,
@@ -41,6 +42,7 @@ __all__ = [
     "fold",
     "image_size",
     "load",
+    "notes",
     "open_source",
     "read",
     "request",

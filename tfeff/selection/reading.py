@@ -31,6 +31,7 @@ class SplitCaches:
         given: whether the caller passed other datasets than those of the experiment's source.
         notes: on the choice of splits.
         found: what the splits hold, by role.
+        test: the images of the test split that can be decoded, if that was checked.
     """
 
     train: ImageCache
@@ -40,6 +41,7 @@ class SplitCaches:
     given: bool = False
     notes: tuple[str, ...] = ()
     found: Mapping[str, Contents] = field(default_factory=dict)
+    test: Dataset | None = None
 
 
 def read(
@@ -49,14 +51,15 @@ def read(
     source: Source | None = None,
     checked: Mapping[str, Contents] | None = None,
 ) -> SplitCaches:
-    """Decodes all images that the experiment trains and validates on.
+    """Decodes all images that the experiment trains and validates on, and checks those that it is tested on.
 
     Args:
         wanted: what the run asks of its images.
         progress: called while reading.
         given: training and validation dataset in place of the source's.
         source: `open_source(wanted)`, if it is open already.
-        checked: what `check` found.
+        checked: what `check` found. If it counted the test split, the images of this are decoded once, too, without
+            being kept: a corrupt one is found now and not when the finished run is evaluated.
 
     Raises:
         UserError: the source is missing, has corrupt images, or has lost too much to defects.
@@ -65,6 +68,7 @@ def read(
     validation: str | None
     held_out: Dataset | None
     annotated: tuple[Dataset, Dataset | None]
+    test: str | None = None
     if given:
         train, held_out = given
         annotated = given
@@ -73,6 +77,7 @@ def read(
         source = source or open_source(wanted)
         chosen = assign(wanted, source)
         validation, notes, seeded = chosen.validation, chosen.notes, source.seeded
+        test = chosen.test if checked and "test" in checked and chosen.test != validation else None
         train = load(wanted, source, chosen.train)
         held_out = load(wanted, source, validation) if validation is not None else None
         annotated = source.annotated(chosen.train), source.annotated(validation) if validation is not None else None
@@ -81,15 +86,29 @@ def read(
     size = image_size(wanted, train)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None
-    found = dict(checked or {}) | {
-        role: contents(wanted, dataset, cached, trained=role == "train")
-        for role, dataset, cached in zip(("train", "validation"), annotated, caches, strict=True)
-        if dataset is not None
-    }
+    found = dict(checked or {})
+    for role, dataset, cached in zip(("train", "validation"), annotated, caches, strict=True):
+        if dataset is not None and cached is not None and (role not in found or cached.skipped):
+            found[role] = contents(wanted, dataset, cached, trained=role == "train")
+    tested = None
+    if test is not None and source is not None:
+        tested = _decoded(wanted, load(wanted, source, test), size, progress, keep=False)
+        if tested.skipped:
+            found["test"] = contents(wanted, source.annotated(test), tested)
+        notes = *notes, *(f"test: {each}" for each in skipped_note([each.id for each in tested.skipped]))
     require_enough(found, wanted.data.max_lost)
     fingerprint = Fingerprint.of({"train": train, "validation": held_out})
     reading = reading_settings(wanted, train, validation, seeded=seeded)
-    return SplitCaches(caches[0], caches[1], reading, fingerprint, given is not None, notes, found)
+    return SplitCaches(
+        caches[0],
+        caches[1],
+        reading,
+        fingerprint,
+        given is not None,
+        notes,
+        found,
+        None if tested is None else tested.dataset,
+    )
 
 
 def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
@@ -107,17 +126,7 @@ def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
 
 def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress) -> ImageCache:
     """The decoded images of a dataset; stores their missing proposals if the task needs them."""
-    task = wanted.task
-    images = ImageCache.open(
-        dataset,
-        size,
-        fit=task.reading.fit,
-        interpolation=task.reading.interpolation,
-        cache="none" if task.section.CUTS_REGIONS else wanted.data.cache,
-        directory=wanted.data.cache_directory,
-        corrupt_images=wanted.data.corrupt_images,
-        progress=lambda done, total: progress(dataset.name, done, total),
-    )
+    task, images = wanted.task, _decoded(wanted, dataset, size, progress)
     if task.proposals is not None:
         name, total = f"{dataset.name} (proposals)", len(images)
         complete(
@@ -129,6 +138,23 @@ def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progr
             wait=True,
         )
     return images
+
+
+def _decoded(
+    wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress, *, keep: bool = True
+) -> ImageCache:
+    """The decoded images of a dataset. Without `keep`, memory holds none of them; the disk does, if it is the cache."""
+    task, kind = wanted.task, wanted.data.cache
+    return ImageCache.open(
+        dataset,
+        size,
+        fit=task.reading.fit,
+        interpolation=task.reading.interpolation,
+        cache="none" if task.section.CUTS_REGIONS or (kind == "memory" and not keep) else kind,
+        directory=wanted.data.cache_directory,
+        corrupt_images=wanted.data.corrupt_images,
+        progress=lambda done, total: progress(dataset.name, done, total),
+    )
 
 
 def skipped_note(ids: Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ Region proposals are further inputs of some detectors: `proposals` and `counts`.
 most `max_proposals` of an image, the best.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -57,6 +59,15 @@ def metadata(
         **({} if task.proposals is None else {"proposals": proposal_record(task)}),
     }
     return checked.to_json(record)
+
+
+def is_metadata(path: Path) -> bool:
+    """Whether a file has what `metadata` writes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"input", "fit", "interpolation", "class_names"} <= content.keys()
 
 
 def inputs(task: ImageTask, *, batch_size: int | None = None, padded: bool = False) -> list[tf.TensorSpec]:

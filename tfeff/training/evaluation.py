@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import reports, selection
-from tfeff.data.contents import Contents, text
+from tfeff.data.contents import Contents
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.durable import write
@@ -126,11 +126,11 @@ def evaluate_run(
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     if read.found is not None:
         report["found"] = read.found.to_dict()
-        reporter.say(text({split: read.found}))
+        reporter.found({split: read.found})
     if notes:
         report["notes"] = list(notes)
     for line in notes:
-        reporter.say(line)
+        reporter.note(line)
     path = workdir.path / f"evaluation_{split}.json"
     write(path, json.dumps(report, indent=2) + "\n")
 

@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 
 from tfeff import selection
-from tfeff.data.contents import text
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import unlabeled
@@ -93,15 +92,19 @@ class Preparation:
         if caches is None:
             opened = self.source() if self.source else selection.open_source(wanted)
             found = selection.check(wanted, opened)
-            self.reporter.say(text(found))
+            self.reporter.found(found)
             caches = selection.read(wanted, self._reading, source=opened, checked=found)
         images = selection.choose(wanted, caches)
+        if self.caches is None:  # else many trainings share the images, and were told once
+            others = {"validation": images.validation and images.validation.dataset, "test": caches.test}
+            odd = selection.notes(images.train.dataset, {role: each for role, each in others.items() if each})
+            images = dataclasses.replace(images, plan_notes=(*images.plan_notes, *odd))
         if caches.validation is None and images.validation is not None:
             held, data = len(images.validation), wanted.data
             why = f"data.fold={data.fold}" if data.folds else f"data.validation_fraction={data.validation_fraction:g}"
             self.reporter.say(f"{held:,} images of train are held out to validate on ({why})")
         for note in images.notes:
-            self.reporter.say(note)
+            self.reporter.note(note)
         return images
 
     @cached_property

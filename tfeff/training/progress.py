@@ -1,7 +1,7 @@
 """Progress of a run: live bars on a terminal; otherwise one line per epoch."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from tfeff.data import contents
+from tfeff.data.contents import Contents
 from tfeff.errors import printable
 from tfeff.reporting.tables import in_words, percent
 from tfeff.reporting.terminal import column, say_on
@@ -31,6 +33,7 @@ class Reporter:
         self._bar: Bars | None = None
         self._reading: dict[str, Any] = {}
         self._last_line = time.monotonic()
+        self._notes, self._found = set[str](), list[Contents]()
 
     @contextmanager
     def bars(self) -> Iterator[None]:
@@ -54,6 +57,19 @@ class Reporter:
     def say(self, text: str) -> None:
         """Writes a line, above the bars."""
         say_on(self.console, text)
+
+    def note(self, text: str) -> None:
+        """Writes a line on the images, unless it has been written."""
+        if text not in self._notes:
+            self._notes.add(text)
+            self.say(text)
+
+    def found(self, found: Mapping[str, Contents]) -> None:
+        """Writes what splits hold, by role, and what is wrong in them, unless that has been written."""
+        unsaid = {role: each for role, each in found.items() if each not in self._found}
+        self._found += unsaid.values()
+        if unsaid:
+            self.say(contents.text(unsaid))
 
     def reading(self, name: str, done: int, total: int) -> None:
         """Updates the bar for reading images."""

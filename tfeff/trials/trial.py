@@ -117,14 +117,19 @@ def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[t
     """The images of all trials.
 
     Raises:
-        UserError: the data is missing, has lost too much to defects or is too small for the folds, or images of
-            different sizes have no common size.
+        UserError: the data is missing, has lost too much to defects or is too small for the folds, images of different
+            sizes have no common size, or the validation split is missing or shares images with the training split.
     """
     wanted = selection.request(base)
     source = selection.open_source(wanted)
     dataset = selection.load(wanted, source, base.data.train_split)
     found = {"train": selection.contents(wanted, source.annotated(base.data.train_split), trained=True)}
     if folds.validation_split is not None:
+        named = dataclasses.replace(base.data, validation_split=folds.validation_split, test_split=None)
+        try:
+            selection.assign(dataclasses.replace(wanted, data=named), source)
+        except UserError as error:
+            raise UserError(str(error).replace("data.validation_split", "folds.validation_split")) from None
         found["validation"] = selection.contents(wanted, source.annotated(folds.validation_split))
     require_enough(found, base.data.max_lost)
     whole = wanted.task.reading.center_crop is not None

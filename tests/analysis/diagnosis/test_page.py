@@ -15,6 +15,7 @@ from tests.analysis.quality.test_near_duplicates import scene
 from tests.reporting.test_html import Document
 from tfeff import training
 from tfeff.analysis import diagnosis
+from tfeff.analysis.diagnosis import page as pages
 from tfeff.analysis.diagnosis import suspects
 from tfeff.analysis.diagnosis.predicted_labels import ClassifierPredictions
 from tfeff.analysis.diagnosis.predicted_objects import DetectorPredictions
@@ -156,3 +157,10 @@ def test_boxes_of_suspects_are_drawn_where_they_are(tmp_path: Path) -> None:
     np.testing.assert_allclose(wrong.annotated * [height, width, height, width], present.boxes_yxyx[0], atol=1e-3)
     assert missing.annotated is None
     assert wrong.text.startswith(f"annotated {images.class_names[present.labels[0]]}; detected")
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 7, 100])
+def test_the_lowest_values_are_those_of_a_sort(count: int) -> None:
+    values = np.random.default_rng(count).integers(0, 1000, count).astype(float)
+    assert sorted(values)[:6] == values[pages._lowest(values, 6)].tolist()
+    assert pages._lowest(np.ones(count), 6).shape == (min(count, 6),)

@@ -393,3 +393,29 @@ def test_what_some_images_show_of_the_orientation_is_true_of_all(root, written, 
     assert dataset.defects.counts["boxes drawn on the image before its EXIF orientation was applied"] == turned
     said = [note for note in dataset.notes if f"coco:{root}/all: {unsure} images have an EXIF orientation" in note]
     assert len(said) == (unsure > 0)
+
+
+def test_boxes_of_panoptic_segments_are_read(root):
+    segments = [
+        {"id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 9, "iscrowd": 1},
+        {"id": 2, "category_id": 200, "bbox": [0, 0, 100, 80], "area": 9, "iscrowd": 0},
+        {"id": 3, "category_id": 90, "bbox": [1, 2, 3, 4], "area": 9, "iscrowd": 0},
+        "broken",
+    ]
+    things = [each | {"isthing": 1} for each in CONTENT["categories"]]
+    annotations = [
+        {"image_id": 3, "file_name": "b.png", "segments_info": segments},
+        {"image_id": 7, "file_name": "a.png", "segments_info": segments[1:2]},
+    ]
+    stuff = {"id": 200, "name": "sky", "isthing": 0}
+    save(root, CONTENT | {"categories": [*things, stuff], "annotations": annotations})
+    dataset = COCO(root, Options()).load("tiny")
+    assert dataset.class_names == ("cat", "owl")
+    assert [objects.boxes_yxyx.tolist() for objects in dataset.objects] == [[], [[20, 10, 60, 40], [2, 1, 6, 4]]]
+    assert dataset.objects[1].labels.tolist() == [0, 1]
+    assert dataset.objects[1].crowd.tolist() == [True, False]
+    assert (
+        f"{root}/annotations/instances_tiny.json: panoptic segmentation: the boxes of 2 segments are used; 2 segments "
+        "of 1 categories of stuff (isthing 0) are not objects"
+    ) in dataset.notes
+    assert dataset.defects.counts == {"object without an image": 1}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfeff import selection
 from tfeff.data.sources import catalog
@@ -93,7 +94,6 @@ A, B = "images/a/000.png", "images/b/000.png"
         (f"image,label,split\n{A},a,train\n{B},b,test\n", 'no image of the split train has the label "b"'),
         (f"image,label,split\n{A},a,val\n{B},b,valid\n", "both val and valid"),
         (f"image,label,split\n{A},a,all\n{B},b,test\n", 'a split "all"'),
-        ("image,label\n\x00,\xff\n", "not a CSV file in UTF-8"),
     ],
 )
 def test_what_is_refused(two_images, content, message):
@@ -101,6 +101,13 @@ def test_what_is_refused(two_images, content, message):
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=message):
         catalog.open_labels(f"csv:{path}")
+
+
+def test_a_row_with_zero_bytes_is_lost_alone(two_images):
+    (two_images / "list.csv").write_bytes(f"image,label\n{A},a\n\0,\xff\n{B},b\n".encode("latin-1"))
+    images = catalog.open_labels(f"csv:{two_images}/list.csv").load("all")
+    assert len(images) == 2
+    assert images.defects.counts == {"row with zero bytes": 1}
 
 
 def test_a_missing_file_is_refused(tmp_path):
@@ -242,3 +249,63 @@ def test_names_in_another_case_or_with_other_accents_or_separators_are_found(ima
         *(f"a/{decomposed}", "a/001.png", "b/000.png", "b/001.png"),
     ]
     assert dataset.defects.counts == {"image without a file": 1}  # a file that another row names
+
+
+def splits_of_tables(folder, name, lines):
+    """A folder with the splits `train` and `valid`, with the same table in each."""
+    for split in ("train", "valid"):
+        (folder / split).mkdir()
+        for number in range(5):
+            Image.new("RGB", (8, 8)).save(folder / split / f"{number}.png")
+        (folder / split / name).write_text("\n".join(lines) + "\n")
+    return catalog.open_labels(f"csv:{folder}")
+
+
+def test_a_column_for_each_class_is_read(tmp_path):
+    lines = (
+        "filename, dog, cat, none",
+        "0.png, 0, 1, 0",
+        "1.png, 1, 0, 0",
+        "2.png, 1, 1, 0",
+        "3.png, 0, 0, 0",
+        "4.png, 1",
+    )
+    images = splits_of_tables(tmp_path, "_classes.csv", lines).load("train")
+    assert images.ids == [f"{tmp_path}/train/{number}.png" for number in (0, 1, 4)]
+    assert [images.class_names[label] for label in images.labels] == ["cat", "dog", "dog"]
+    assert images.defects.counts == {"image with several labels": 1, "image without a label": 1}
+    assert images.defects.lost("images") == 2
+    assert "train/_classes.csv, line 4" in images.defects.first("image with several labels")
+
+
+def test_lines_of_json_are_read(tmp_path):
+    lines = (
+        '{"file_name": "0.png", "label": "cat", "text": "a, b"}',
+        '{"label": ["dog"], "file_name": "1.png"}',
+        "",
+        '{"file_name": "2.png", "label": ["dog", "cat"]}',
+        '{"file_name": "3.png", "label": null}',
+        '{"file_name": "4.png", ',
+        '{"file_name": "4.png", "label": 7}',
+        "[1]",
+    )
+    images = splits_of_tables(tmp_path, "metadata.jsonl", lines).load("validation")
+    assert [(path[-5:], images.class_names[label]) for path, label in zip(images.ids, images.labels, strict=True)] == [
+        ("0.png", "cat"),
+        ("1.png", "dog"),
+        ("4.png", "7"),
+    ]
+    assert images.defects.counts == {
+        "image with several labels": 1,
+        "image without a label": 1,
+        "line that is not an object of JSON": 2,
+    }
+    assert images.defects.lost("images") == 4
+
+
+def test_lines_of_json_without_labels_are_refused(tmp_path):
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a"}\n')
+    with pytest.raises(UserError, match="no column label among file_name, text; labels are read from lines such as"):
+        catalog.open_labels(f"csv:{tmp_path}/metadata.jsonl")
+    with pytest.raises(UserError, match="no column xmin or ymin or xmax or ymax or label among"):
+        catalog.open_objects(f"csv:{tmp_path}/metadata.jsonl")

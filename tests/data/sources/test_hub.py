@@ -318,10 +318,19 @@ def test_boxes_that_fit_only_as_the_other_form_are_counted(tmp_path, corners):
     )
 
 
-def test_relative_boxes_are_refused(tmp_path):
-    content = mapping_of_lists([[[0.1, 0.1, 0.5, 0.5]]], [[0]])
-    with pytest.raises(UserError, match="boxes are relative to the size of their image"):
-        objects_of(write(tmp_path / "train.parquet", content))
+@pytest.mark.parametrize(
+    ("box", "form"),
+    [
+        ([1 / 7, 2 / 6, 3 / 7, 4 / 6], "[x, y, width, height]"),
+        ([1 / 7, 2 / 6, 4 / 7, 1.0], "corners [xmin, ymin, xmax, ymax]"),
+    ],
+)
+def test_relative_boxes_become_pixels(tmp_path, box, form):
+    path = write(tmp_path / "train.parquet", mapping_of_lists([[box]], [[0]]))
+    dataset = objects_of(path)
+    np.testing.assert_allclose(dataset.objects[0].boxes_yxyx, [[2, 1, 6, 4]], rtol=1e-6)
+    assert dataset.notes[-1] == f"hf:{path}: boxes are read as {form}, relative to width and height"
+    assert not dataset.defects.counts
 
 
 def _lfs(root: Path) -> None:

@@ -7,6 +7,7 @@ from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.analysis.quality import Quality, Survey
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
+from tfeff.data.images import decoding
 from tfeff.data.sources.annotations import REPEATED
 
 NEARLY_CONSTANT = 3
@@ -114,14 +115,13 @@ def check_images(
             )
         )
     brightest = max((one.highest for each in surveys.values() for one in each.measured), default=255)
-    if NEARLY_CONSTANT < brightest < limit("dark_value"):
+    if NEARLY_CONSTANT < brightest < decoding.DARK:
         findings.append(
             Finding(
                 what=f"all images are nearly black: the brightest of their pixels is {brightest} of 255.",
                 broken=True,
                 measured={"brightest": brightest, "images": examined},
-                fix="16-bit images lose their lower byte, so samples of 12 bits (0 to 4095), as thermal and X-ray "
-                "cameras write them, leave 15: multiply them by 16, or scale them to 8 bits",
+                fix=decoding.DARK_ADVICE,
             )
         )
     return Link(

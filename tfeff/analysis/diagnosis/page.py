@@ -13,6 +13,7 @@ from tfeff.analysis.diagnosis.suspects import SECTIONS, Suspects
 from tfeff.analysis.diagnosis.thumbnails import ANNOTATED, DETECTED, relative_boxes, thumbnail
 from tfeff.analysis.quality import Place, Quality
 from tfeff.analysis.quality.near_duplicates import BITS
+from tfeff.boxes import area
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.names import shown
 from tfeff.reporting import html
@@ -196,21 +197,23 @@ def _boxes(splits: Mapping[str, Dataset], figures: Mapping[str, Path]) -> list[h
     if not train.has_objects or "box_sizes" not in figures:
         return []
     parts = [html.columns([html.figure(figures[name], text) for name, text in BOX_FIGURES.items()])]
-    areas = [
-        (float(area), index, box)
-        for index in range(len(train))
-        for box in relative_boxes(train, index)
-        for area in [max(box[2] - box[0], 0) * max(box[3] - box[1], 0)]
-    ]
-    areas.sort(key=lambda each: each[0])
-    for title, part in (("The smallest objects", areas[:SAMPLES]), ("The largest objects", areas[::-1][:SAMPLES])):
+    owners = np.repeat(np.arange(len(train)), [len(each) for each in train.objects])
+    boxes = np.concatenate([relative_boxes(train, index) for index in range(len(train))])
+    areas = area(boxes)
+    for title, sign in (("The smallest objects", 1), ("The largest objects", -1)):
         pictures = [
-            html.picture(pixels, [f"{100 * area:.2g} % of the image", name])
-            for area, index, box in part
-            for pixels, name in thumbnail(train, index, crop=box)
+            html.picture(pixels, [f"{100 * areas[place]:.2g} % of the image", name])
+            for place in _lowest(sign * areas, SAMPLES)
+            for pixels, name in thumbnail(train, owners[place], crop=boxes[place])
         ]
         parts.append(html.gallery(title, pictures))
     return parts
+
+
+def _lowest(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.int64]:
+    """The places of the lowest values, in their order, in linear time."""
+    places = np.argpartition(values, most - 1)[:most] if len(values) > most else np.arange(len(values))
+    return places[np.lexsort((places, values[places]))]
 
 
 def _copies(quality: Quality) -> Iterator[html.Part]:

@@ -9,7 +9,6 @@ THRESHOLDS = {
     # images
     "unreadable_images": 0.01,  # a stray damaged file is common; more means a broken copy
     "orphan_annotations": 0.01,  # a few images get lost; more means that names do not match
-    "dark_value": 64,  # of 255; of many images, some pixel is brighter, unless their samples have other units
     "blank_images": 0.05,  # single blank frames occur in recordings
     # boxes
     "damaged_boxes": 0.01,  # published datasets have a few bad boxes (BCCD: 0.04 %), readers drop them

@@ -18,6 +18,12 @@ from tfeff.errors import UserError
 __all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "luma", "size"]
 _LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
 """ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
+DARK = 64
+"""Of 255. Of many images some pixel is brighter, unless their samples have other units."""
+DARK_ADVICE = (
+    "16-bit images lose their lower byte, so samples of 12 bits (0 to 4095), as thermal and X-ray cameras write them, "
+    "leave 15: multiply them by 16, or scale them to 8 bits"
+)
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 

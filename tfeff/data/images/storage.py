@@ -91,6 +91,15 @@ class ImageStorage(ABC):
             self._digests[index] = content_digest(self.encoded(index))
         return self._digests[index]
 
+    def outline(self, index: int) -> bytes | None:
+        """A few bytes that equal image files share and others rarely do, such as length and end; None if finding them
+        costs as much as reading the image.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return None
+
     def same_content(self, index: int, other: "ImageStorage", place: int) -> bool:
         """Whether an image has the bytes of that at a place of another storage; assumed if one cannot be read."""
         try:
@@ -110,6 +119,14 @@ def host_constant(values: Any) -> "tf.Tensor":
 def content_digest(encoded: bytes) -> bytes:
     """What two files share if their contents are equal: BLAKE2b, 16 bytes."""
     return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
+_ENDING = 64
+"""Bytes at the end of a file by which copies are searched: compressed pixels, or their checksum."""
+
+
+def _outline(length: int, ending: bytes) -> bytes:
+    return length.to_bytes(8, "little") + ending
 
 
 def _stamp(*parts: object) -> bytes:
@@ -142,6 +159,12 @@ class ImageFiles(ImageStorage):
 
     def _content(self, index: int) -> bytes:
         return Path(self._paths[index]).read_bytes()
+
+    def outline(self, index: int) -> bytes:
+        """See `ImageStorage`."""
+        with open(self._paths[index], "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            return _outline(length, os.pread(file.fileno(), _ENDING, max(0, length - _ENDING)))
 
     def same_content(self, index: int, other: ImageStorage, place: int) -> bool:
         """See `ImageStorage`; reads nothing if both are the same file."""
@@ -181,6 +204,10 @@ class EncodedImages(ImageStorage):
         """See `ImageStorage`."""
         return self._contents[index]
 
+    def outline(self, index: int) -> bytes:
+        """See `ImageStorage`."""
+        return _outline(len(self._contents[index]), self._contents[index][-_ENDING:])
+
     def fingerprint(self, channels: int) -> str:
         """The version and the total size."""
         return f"{self._version}/{len(self._contents)}/{sum(map(len, self._contents))}"
@@ -205,6 +232,15 @@ class Segments(ImageStorage):
     def encoded(self, index: int) -> bytes:
         """See `ImageStorage`."""
         file, start, length = self._segments[index].tolist()
+        return self._part(file, start, length)
+
+    def outline(self, index: int) -> bytes:
+        """See `ImageStorage`."""
+        file, start, length = self._segments[index].tolist()
+        skipped = max(0, length - _ENDING)
+        return _outline(length, self._part(file, start + skipped, length - skipped))
+
+    def _part(self, file: int, start: int, length: int) -> bytes:
         # Not kept open: a dataset may have more files than a process may open.
         with open(self._paths[file], "rb") as opened:
             content = os.pread(opened.fileno(), length, start)
@@ -263,6 +299,10 @@ class PixelArray(ImageStorage):
         """From the pixels."""
         return content_digest(self._pixels[index].tobytes())[:8]
 
+    def outline(self, index: int) -> bytes:
+        """See `ImageStorage`; from the pixels."""
+        return self.stamp(index)
+
 
 class DrawnImages(ImageStorage):
     """Images that a function encodes on demand.
@@ -308,6 +348,9 @@ class _Subset(ImageStorage):
 
     def digest(self, index: int) -> bytes:
         return self._whole.digest(int(self._indices[index]))
+
+    def outline(self, index: int) -> bytes | None:
+        return self._whole.outline(int(self._indices[index]))
 
     def size(self, index: int) -> tuple[int, int]:
         return self._whole.size(int(self._indices[index]))

@@ -217,9 +217,19 @@ def are_relative(boxes: Iterable[Box | None]) -> bool:
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:
-    """A relative box, in pixels of an image of a size, (height, width)."""
+    """A relative box, yxyx, in pixels of an image of a size, (height, width).
+
+    Coordinates usually have six digits: a side that rounding moves past the border of the image is on the border.
+    """
     height, width = size
-    return box[0] * height, box[1] * width, box[2] * height, box[3] * width
+    slack = 1e-5 * max(size)
+    top, left, bottom, right = box[0] * height, box[1] * width, box[2] * height, box[3] * width
+    return (
+        0.0 if abs(top) < slack else top,
+        0.0 if abs(left) < slack else left,
+        float(height) if abs(bottom - height) < slack else bottom,
+        float(width) if abs(right - width) < slack else right,
+    )
 
 
 def _is_empty(box: tuple[float, float, float, float]) -> bool:

@@ -136,6 +136,7 @@ class COCO(Source):
         if len(categories) < len(file.categories):
             groups = ", ".join(each.name for key, each in file.categories.items() if key not in categories)
             found.notes.append(f"{found.name}: without the category {groups}, which only groups others")
+        found.notes += [f"{path}: {note}" for note in file.notes]
         if file.relative:
             found.notes.append(f"{path}: boxes are relative to width and height")
         if masks:

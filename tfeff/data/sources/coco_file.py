@@ -12,7 +12,7 @@ from typing import Any
 
 from tfeff.data.dataset import Id
 from tfeff.data.defects import Defects, Lost
-from tfeff.data.sources import files, foreign
+from tfeff.data.sources import foreign, text
 from tfeff.data.sources.annotations import RELATIVE_LIMIT, Box, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.coco_masks import segmentation_box
 from tfeff.data.sources.listing import Finder, folded, path_parts
@@ -52,6 +52,7 @@ class COCOFile:
         annotations: by the key of their image.
         problems: what is wrong.
         parents: categories without annotations that only group others, as exporters add them.
+        notes: what the user should know.
     """
 
     categories: dict[Key, Named]
@@ -60,6 +61,7 @@ class COCOFile:
     annotations: defaultdict[Key, list[Row]]
     problems: list[Problem]
     parents: frozenset[Key]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def relative(self) -> bool:
@@ -75,9 +77,9 @@ class COCOFile:
         """
         content: Any = None
         try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            content = json.loads(text.read(path))
         except UnicodeDecodeError as error:
-            problem = files.not_utf8(error)
+            problem = text.not_utf8(error)
         except OSError as error:
             problem = f"it cannot be read: {error.strerror}"
         except (ValueError, RecursionError) as error:
@@ -91,6 +93,7 @@ class COCOFile:
         if problem:
             raise UserError(f"{path}: not a COCO annotation file: {foreign.hint(path) or problem}")
         categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
+        categories, annotations, notes = _without_stuff(categories, annotations)
         problems, by_image = list[Problem](), defaultdict[Key, list[Row]](list)
         named = _by_id(categories, "name", "category", problems, None)
         named_images = _by_id(images, "file_name", "image", problems, "images")
@@ -103,7 +106,37 @@ class COCOFile:
         order = sorted(named, key=lambda key: (isinstance(key, str), key))
         parents = _parents(categories).intersection(named)
         parents -= {key_of(row.get("category_id")) for row in annotations if parents and isinstance(row, dict)}
-        return cls({key: named[key] for key in order}, named_images, _sizes(images), by_image, problems, parents)
+        return cls({key: named[key] for key in order}, named_images, _sizes(images), by_image, problems, parents, notes)
+
+
+def _without_stuff(categories: list[Any], annotations: list[Any]) -> tuple[list[Any], list[Any], tuple[str, ...]]:
+    """Categories and annotations of a file for panoptic segmentation as those of one with boxes, and what to say.
+
+    Such a file has an annotation for each image, whose `segments_info` has a box for each object, and others for what
+    has no objects, such as sky: stuff, categories with `isthing` 0.
+    """
+    panoptic = [each for each in annotations if isinstance(each, dict) and isinstance(each.get("segments_info"), list)]
+    if not panoptic:
+        return categories, annotations, ()
+    stuff = {key_of(each.get("id")) for each in categories if isinstance(each, dict) and each.get("isthing") == 0}
+    rows = [each for each in annotations if not isinstance(each, dict) or "segments_info" not in each]
+    used = amorphous = 0
+    for image in panoptic:
+        for segment in image["segments_info"]:
+            category = key_of(segment.get("category_id")) if isinstance(segment, dict) else None
+            if category is not None and category in stuff:
+                amorphous += 1
+            elif isinstance(segment, dict):
+                rows.append({**segment, "image_id": image.get("image_id")})
+                used += 1
+            else:
+                rows.append(segment)
+    kept = [each for each in categories if not isinstance(each, dict) or key_of(each.get("id")) not in stuff]
+    note = (
+        f"panoptic segmentation: the boxes of {used:,} segments are used; {amorphous:,} segments of "
+        f"{len(categories) - len(kept):,} categories of stuff (isthing 0) are not objects"
+    )
+    return kept, rows, (note,)
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ class BoxTable(Source):
         )
         for number, row in enumerate(rows, 1):
             label, box = row.values["label"], _box(row.values)
-            if row.surplus:
-                defects.add("row with more values than columns", row.where, lost="objects")
+            if row.problem:
+                defects.add(row.problem, row.where, lost="objects")
             elif not label and not any(row.values[side] for side in _CORNERS):
                 continue
             elif not label:
@@ -160,8 +160,14 @@ class CSVBoxes(BoxTable):
 
     def __init__(self, path: str | Path, options: Options) -> None:
         name, path = f"csv:{path}", Path(path)
-        rows = csv_table.rows(name, path, csv_table.HEADERLESS)
+        self._guessed = list[str]()
+        rows = csv_table.rows(name, path, csv_table.HEADERLESS, self._guessed)
         super().__init__(name, rows, path if path.is_dir() else path.parent, options, search=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return (*super().notes, *csv_table.guessed_note(self.name, self._guessed))
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""CSV files of labeled images: columns `image` and `label`, and optionally `split`; see `csv_table` for their names."""
+"""Tables of labeled images: columns `image` and `label`, and optionally `split`, in the forms of `csv_table`."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -178,17 +178,17 @@ def _place(image: _Image) -> str:
 
 def _problem(row: Row, path: str) -> str:
     """Why an image cannot be used; "" if it can."""
+    if row.problem:
+        return row.problem
     if not row.values["image"]:
         return "row without an image"
-    if row.surplus:
-        return "row with more values than columns"
     if not row.values["label"]:
         return "image without a label"
     return "" if os.path.isfile(path) else _MISSING
 
 
 class CSVFile(LabelTable):
-    """A CSV file that lists images, in UTF-8, with a header. Other columns are ignored.
+    """A CSV file that lists images, with a header. Other columns are ignored.
 
     Args:
         path: the file. The paths of its images are relative to its folder.
@@ -201,4 +201,10 @@ class CSVFile(LabelTable):
     def __init__(self, path: str | Path, options: Options) -> None:
         name, path = f"csv:{path}", Path(path)
         folder = path if path.is_dir() else path.parent
-        super().__init__(name, csv_table.rows(name, path, COLUMNS), options, folder)
+        self._guessed = list[str]()
+        super().__init__(name, csv_table.rows(name, path, COLUMNS, self._guessed), options, folder)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return csv_table.guessed_note(self.name, self._guessed)

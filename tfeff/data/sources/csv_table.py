@@ -1,14 +1,19 @@
-"""Rows of CSV files by the meaning of their columns, whatever the columns are called."""
+"""Rows of tables by the meaning of their columns, whatever the columns are called.
+
+Tables are CSV files, Roboflow's `_classes.csv` (a column for each class, with 1 for that of the image) and the
+`metadata.jsonl` of Hugging Face's image folders (an object of JSON in each line).
+"""
 
 import csv
+import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from tfeff.data.defects import Defects
 from tfeff.data.names import listed, shown
-from tfeff.data.sources import files, foreign
+from tfeff.data.sources import files, foreign, text
 from tfeff.data.sources.listing import folded
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
@@ -25,6 +30,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """What a column means -> how it may be called, in any case; the first name that occurs counts."""
 HEADERLESS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
 """Columns of files without a header, as RetinaNet reads them."""
+_ONE_HOT, _JSON_LINES = "_classes.csv", ".jsonl"
+_SURPLUS, _SEVERAL = "row with more values than columns", "image with several labels"
 
 
 class Row(NamedTuple):
@@ -34,13 +41,13 @@ class Row(NamedTuple):
         where: file and line, for messages.
         folder: to which paths of images are relative: that of the file.
         values: by meaning of the column.
-        surplus: whether there are more values than columns, so that a value may be in the place of another.
+        problem: why it cannot be used, as a kind of defect; "" if it can.
     """
 
     where: str
     folder: Path
     values: Mapping[str, str]
-    surplus: bool = False
+    problem: str = ""
 
     @property
     def image(self) -> str:
@@ -48,17 +55,18 @@ class Row(NamedTuple):
         return self.values.get("image", "").replace("\\", "/")
 
 
-def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
-    """The rows of a CSV file, or of those of a folder.
+def rows(name: str, path: Path, needed: Sequence[str], guessed: list[str]) -> Iterator[Row]:
+    """The rows of a table, or of those of a folder.
 
     Values are separated by commas, semicolons or tabs. A folder has a file for each split: `train/*.csv`,
-    `train.csv` or `train_labels.csv`.
+    `train.csv` or `train_labels.csv`; else `train/metadata.jsonl`.
 
     Args:
         name: source name, for messages.
         path: the file or folder.
         needed: meanings of the columns that must exist. Files without a header are accepted if these are in
             `HEADERLESS` and include corners.
+        guessed: gets the places of rows with bytes that are not UTF-8; these are read as Windows-1252.
 
     Raises:
         UserError: a file is missing, not text, or lacks a column.
@@ -66,30 +74,46 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
     for file, split in _files(name, path).items():
         where = name if file == path else f"{name}, {file.relative_to(path)}"
         try:
-            with file.open(encoding="utf-8-sig", newline="") as content:
-                for line, values, surplus in _parsed(where, file, content.readline(), content, needed):
+            with file.open(encoding=text.encoding(file), errors="surrogateescape", newline="") as content:
+                for line, raw, problem in _parsed(where, file, content, needed):
+                    if any("\0" in value for value in raw.values()):
+                        problem = "row with zero bytes"
+                    values = {meaning: text.windows(value) for meaning, value in raw.items()}
+                    if values != raw:
+                        guessed.append(f"{where}, line {line}")
                     if split:
                         values["split"] = split
-                    yield Row(f"{where}, line {line}", file.parent, values, surplus)
+                    yield Row(f"{where}, line {line}", file.parent, values, problem)
         except FileNotFoundError:
             raise UserError(f"{where}: {file} does not exist") from None
         except OSError as error:
             raise UserError(f"{where}: {file} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:
-            raise UserError(f"{where}: not a CSV file in UTF-8: {files.not_utf8(error)}") from None
+            raise UserError(f"{where}: not a CSV file: {text.not_utf8(error)}") from None
         except csv.Error as error:
             raise UserError(f"{where}: not a CSV file ({error})") from None
+
+
+def guessed_note(name: str, guessed: Sequence[str]) -> tuple[str, ...]:
+    """A line about rows whose encoding was guessed; none without any."""
+    if not guessed:
+        return ()
+    return (f"{name}: {len(guessed):,} rows are not UTF-8 and are read as Windows-1252, first: {guessed[0]}",)
 
 
 def lacking(path: Path, needed: Sequence[str]) -> list[str]:
     """The meanings of columns that the header of a file lacks; all of them if it cannot be read."""
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
+        with path.open(encoding=text.encoding(path), errors="replace") as file:
             first = file.readline(65_536)
     except OSError:
         return list(needed)
-    header = [cell.strip(' "\n') for cell in first.split(_delimiter(first))]
-    return [meaning for meaning in needed if meaning not in columns(header)]
+    if path.name.endswith(_JSON_LINES):
+        header = list(_object(first) or ())
+    else:
+        header = [cell.strip(' "\n') for cell in first.split(_delimiter(first))]
+    known = {*columns(header), *(("label",) if path.name == _ONE_HOT else ())}
+    return [meaning for meaning in needed if meaning not in known]
 
 
 def _delimiter(first: str) -> str:
@@ -127,25 +151,24 @@ def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _parsed(
-    where: str, file: Path, first: str, rest: Iterator[str], needed: Sequence[str]
-) -> Iterator[tuple[int, dict[str, str], bool]]:
-    """Line number and values of each row that is not empty, and whether it has more values than columns."""
+    where: str, file: Path, content: TextIO, needed: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str], str]]:
+    """Line number, values and problem of each row that is not empty."""
+    if file.name.endswith(_JSON_LINES):
+        yield from _json_rows(where, file, content, needed)
+        return
+    first, rest = content.readline(), content
     # A quoted value of the first line may contain a line break; reading goes on in the rest.
     table = csv.reader(_chained(first, rest), delimiter=_delimiter(first), skipinitialspace=True, strict=True)
     header = [cell.strip() for cell in next(table, [])]
     places = columns(header)
     if "xmin" in needed and _is_box(header):
         places = {meaning: place for place, meaning in enumerate(HEADERLESS)}
-        yield 1, {meaning: header[place] for meaning, place in places.items()}, False
-    missing = [meaning for meaning in needed if meaning not in places]
-    if missing:
-        example = "image,xmin,ymin,xmax,ymax,label" if "xmin" in needed else "image,label or image,label,split"
-        if hint := foreign.hint(file):
-            raise UserError(f"{where}: {hint}")
-        raise UserError(
-            f"{where}: no column {' or '.join(missing)} among {listed(header, 20) or 'none'}; the first line must name "
-            f"the columns, separated by commas: {example}"
-        )
+        yield 1, {meaning: header[place] for meaning, place in places.items()}, ""
+    classes = dict[str, int]()
+    if file.name == _ONE_HOT and "label" not in places:
+        classes = {name: place for place, name in enumerate(header) if place not in places.values()}
+    _require(where, file, header, needed, {*places, *(("label",) if classes else ())})
     last = table.line_num
     for cells in table:
         if table.line_num > last + 1:
@@ -155,7 +178,58 @@ def _parsed(
         last = table.line_num
         if any(cell.strip() for cell in cells):
             values = {meaning: cells[place].strip() if place < len(cells) else "" for meaning, place in places.items()}
-            yield last, values, any(cell.strip() for cell in cells[len(header) :])
+            problem = _SURPLUS if any(cell.strip() for cell in cells[len(header) :]) else ""
+            if classes:
+                chosen = [name for name, place in classes.items() if place < len(cells) and cells[place].strip() == "1"]
+                values["label"] = chosen[0] if chosen else ""
+                problem = problem or (_SEVERAL if len(chosen) > 1 else "")
+            yield last, values, problem
+
+
+def _json_rows(
+    where: str, file: Path, content: TextIO, needed: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str], str]]:
+    checked = False
+    for number, line in enumerate(content, 1):
+        if not line.strip():
+            continue
+        found = _object(line)
+        if found is None:
+            yield number, {"image": ""}, "line that is not an object of JSON"
+            continue
+        places = columns(list(found))
+        if not checked:
+            _require(where, file, list(found), needed, places)
+            checked = True
+        items, values, problem = list(found.values()), dict[str, str](), ""
+        for meaning, place in places.items():
+            value = items[place]
+            if isinstance(value, list) and len(value) > 1:
+                value, problem = None, _SEVERAL
+            value = value[0] if isinstance(value, list) and value else value
+            values[meaning] = str(value).strip() if isinstance(value, str | int | float) else ""
+        yield number, {"image": "", "label": ""} | values, problem
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _require(where: str, file: Path, header: Sequence[str], needed: Sequence[str], known: Collection[str]) -> None:
+    missing = [meaning for meaning in needed if meaning not in known]
+    if not missing:
+        return
+    if hint := foreign.hint(file):
+        raise UserError(f"{where}: {hint}")
+    example = "image,xmin,ymin,xmax,ymax,label" if "xmin" in needed else "image,label or image,label,split"
+    must = f"the first line must name the columns, separated by commas: {example}"
+    if file.name.endswith(_JSON_LINES):
+        must = "labels are read from lines such as " + '{"file_name": "a.png", "label": "cat"}'
+    raise UserError(f"{where}: no column {' or '.join(missing)} among {listed(header, 20) or 'none'}; {must}")
 
 
 def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -212,17 +286,18 @@ def _files(name: str, path: Path) -> dict[Path, str]:
     """The file, or the files of a folder with their splits."""
     if not path.is_dir():
         return {path: ""}
-    found = dict[Path, str]()
-    for each in files.find(path, (".csv",)).paths:
-        if each.count("/") > 1:
-            continue
-        folder, stem = os.path.split(os.path.splitext(each)[0])
-        split = next((s for part in (folder, *stem.split("_")) if (s := canonical_name(part)) in FRACTIONS), None)
-        if split is not None:
-            found[path / each] = split
-    if not found:
-        raise UserError(
-            f"{name}: the folder has no CSV file of a split, such as train/labels.csv or train_labels.csv: "
-            f"{files.contents(path)}; name one file: csv:{path}/FILE"
-        )
-    return found
+    for ending in (".csv", "metadata.jsonl"):
+        found = dict[Path, str]()
+        for each in files.find(path, (ending,)).paths:
+            if each.count("/") > 1:
+                continue
+            folder, stem = os.path.split(os.path.splitext(each)[0])
+            split = next((s for part in (folder, *stem.split("_")) if (s := canonical_name(part)) in FRACTIONS), None)
+            if split is not None:
+                found[path / each] = split
+        if found:
+            return found
+    raise UserError(
+        f"{name}: the folder has no CSV file of a split, such as train/labels.csv or train_labels.csv: "
+        f"{files.contents(path)}; name one file: csv:{path}/FILE"
+    )

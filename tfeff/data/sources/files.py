@@ -5,7 +5,6 @@ Ignored is what computers leave behind: hidden files and folders (`.ipynb_checkp
 as in a cycle of links, is listed once.
 """
 
-import codecs
 import os
 import re
 from collections import Counter
@@ -177,13 +176,6 @@ def archive(path: str | Path) -> str:
     with open(path, "rb") as file:
         start = file.read(8)
     return next((kind for mark, kind in _ARCHIVES.items() if start.startswith(mark)), "")
-
-
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Why a text cannot be read, and what to do."""
-    wide = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    found = "it is UTF-16" if wide else f"the byte 0x{error.object[error.start]:02x} is not UTF-8"
-    return f"{found}; save it as UTF-8"
 
 
 def is_clutter(name: str) -> bool:

@@ -197,9 +197,6 @@ def _advice(root: Path, folder: Path) -> str:
     source = f"csv:{folder / name}" if root == folder else f"csv:{root}"
     if not lacking[name]:
         return f"; {folder / name} lists the images: use {source}"
-    if name.endswith(".jsonl"):
-        source = source.removesuffix("jsonl") + "csv" * (root == folder)
-        return f"; write {folder / name} as a CSV file with the columns file_name and label, and use {source}"
     missing = " and ".join(lacking[name])
     return f"; {folder / name} has no column {missing}: write the columns image and label, and use {source}"
 

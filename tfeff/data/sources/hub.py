@@ -17,7 +17,7 @@ from tfeff.data.images import header
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import hub_features as features
 from tfeff.data.sources import hub_layout
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.hub_tables import Tables
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, checked_fractions, find_split
@@ -181,9 +181,9 @@ class HubLabeledImages(HubDataset):
 class HubAnnotatedImages(HubDataset):
     """Images with objects, in the order of their rows.
 
-    A column has the objects of an image: boxes in pixels, and their classes, as in `objects: {bbox, category}`. Boxes
-    are [x, y, width, height] as in COCO, or corners [xmin, ymin, xmax, ymax] if more of them fit the images as these.
-    Boxes that fit as the other form alone are counted as a defect.
+    A column has the objects of an image: boxes, in pixels or relative to width and height, and their classes, as in
+    `objects: {bbox, category}`. Boxes are [x, y, width, height] as in COCO, or corners [xmin, ymin, xmax, ymax] if more
+    of them fit the images as these. Boxes that fit as the other form alone are counted as a defect.
 
     Args:
         root: as for `HubDataset`.
@@ -221,32 +221,43 @@ class HubAnnotatedImages(HubDataset):
     @property
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
-        return (*super().notes, f"{self.name}: boxes are read as {_FORMS[self._corners]}")
+        form = ", relative to width and height" if self._relative else ""
+        return (*super().notes, f"{self.name}: boxes are read as {_FORMS[self._corners]}{form}")
+
+    @cached_property
+    def _relative(self) -> bool:
+        """Whether boxes are relative to width and height."""
+        rows = (row for part in self._tables for row in self._column(part, self._keys.objects))
+        boxes = (box for row in rows for box in features.values_of(row, self._keys.box))
+        return are_relative(tuple(box) if features.is_box(box) else None for box in boxes)
+
+    def _fits(self, box: Sequence[float], size: tuple[int, int]) -> tuple[bool, bool]:
+        """Whether a box fits an image of a size, (height, width), in each of `_FORMS`. A little may be outside."""
+        height, width = size
+        a, b, c, d = (x * side for x, side in zip(box, (width, height) * 2, strict=True)) if self._relative else box
+        slack = 1 + 0.01 * max(height, width)
+        return (
+            c >= 0 <= d and a + c <= width + slack and b + d <= height + slack,
+            c > a and d > b and c <= width + slack and d <= height + slack,
+        )
 
     @cached_property
     def _corners(self) -> bool:
-        """Whether boxes are corners: more of them fit the images of the first split as these.
-
-        Raises:
-            UserError: boxes are relative to the size of the image.
-        """
+        """Whether boxes are corners: more of them fit the images of the first split as these."""
         part = next(iter(self._tables))
         annotations = self._column(part, self._keys.objects)
         images, rows = self._tables[part].images(self._image, len(annotations))
         place = {row: index for index, row in enumerate(rows.tolist())}
-        fitting, largest = np.zeros(2, np.int64), 0.0
+        fitting = np.zeros(2, np.int64)
         for row, objects in enumerate(annotations):
             boxes = [box for box in features.values_of(objects, self._keys.box) if features.is_box(box)]
             if not boxes or row not in place:
                 continue
-            largest = max(largest, *(max(box) for box in boxes))
             try:
                 size = images.size(place[row])
             except (UserError, OSError):
                 continue
-            fitting += np.sum([_fits(box, size) for box in boxes], axis=0)
-        if 0 < largest <= 1:
-            raise UserError(f"{self.name}: boxes are relative to the size of their image; write them in pixels")
+            fitting += np.sum([self._fits(box, size) for box in boxes], axis=0)
         return bool(fitting[1] > fitting[0])
 
     def _load(self, split: str) -> Dataset:
@@ -272,7 +283,9 @@ class HubAnnotatedImages(HubDataset):
             except (UserError, OSError) as error:
                 found.defects.add("unreadable image", str(error), lost="images")
                 continue
-            collector = ObjectCollector(where, head.size, found.defects, orientation=head.orientation)
+            collector = ObjectCollector(
+                where, head.size, found.defects, orientation=head.orientation, relative=self._relative
+            )
             self._collect(collector, where, objects, head.size, found.defects)
             found.add(name, head.size, collector)
             kept.append(place[row])
@@ -296,26 +309,17 @@ class HubAnnotatedImages(HubDataset):
             if not features.is_box(box):
                 defects.add("object without a complete box", f"{where}, object {number}: {box}", lost="objects")
                 continue
-            fits = _fits(box, size)
+            fits = self._fits(box, size)
             if fits[not self._corners] and not fits[self._corners]:
                 defects.add(f"box that fits only as {_FORMS[not self._corners]}", f"{where}, object {number}: {box}")
             left, top, right, bottom = box if self._corners else (box[0], box[1], box[0] + box[2], box[1] + box[3])
+            yxyx = top, left, bottom, right
+            if self._relative:
+                yxyx = scaled(yxyx, size)
             known = self._classes.number(label)
             if known < 0:
                 place = f"{where}, object {number}: {shown(str(label))}"
                 defects.add("class without a name", place, lost="objects")
-                collector.add_unnamed((top, left, bottom, right), -1)
+                collector.add_unnamed(yxyx, -1)
                 continue
-            collector.add(
-                number, (top, left, bottom, right), known, difficult=difficult[number - 1], crowd=crowd[number - 1]
-            )
-
-
-def _fits(box: Sequence[float], size: tuple[int, int]) -> tuple[bool, bool]:
-    """Whether a box fits an image of a size, (height, width), in each of `_FORMS`. A little may be outside."""
-    (a, b, c, d), (height, width) = box, size
-    slack = 1 + 0.01 * max(height, width)
-    return (
-        c >= 0 <= d and a + c <= width + slack and b + d <= height + slack,
-        c > a and d > b and c <= width + slack and d <= height + slack,
-    )
+            collector.add(number, yxyx, known, difficult=difficult[number - 1], crowd=crowd[number - 1])

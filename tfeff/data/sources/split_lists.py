@@ -5,7 +5,6 @@ They are found in the folder `ImageSets` (in any case) and its subfolders, `Main
 VOC's lists of single classes add 1, 0 or -1, others add the annotation file.
 """
 
-import codecs
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tfeff.data.images import decoding
 from tfeff.data.names import listed
-from tfeff.data.sources import files
+from tfeff.data.sources import files, text
 from tfeff.data.sources.listing import folded
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
@@ -163,10 +162,7 @@ def _notes(root: Path, used: Mapping[str, list[Path]], others: list[str]) -> Ite
 
 def _lines(path: Path) -> list[str]:
     try:
-        content = path.read_bytes()
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        # Names of files can have any bytes.
-        text = content.decode("utf-16") if wide else content.decode("utf-8-sig", "surrogateescape")
+        content = text.read(path, "surrogateescape")  # names of files can have any bytes
     except (OSError, UnicodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+    return [line.strip() for line in re.split(r"[\r\n]+", content) if line.strip()]

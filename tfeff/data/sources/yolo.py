@@ -2,28 +2,32 @@
 
 A line with more numbers is a polygon, `class x1 y1 x2 y2 ...` (also the four corners of a rotated box), and becomes its
 bounding box; one more number at the end is a confidence, which is ignored. If the YAML file has a `kpt_shape`, further
-numbers are keypoints, which are not used. `yolo_layout` says which layouts are read,
-`yolo_names` where class names come from; without these, classes are called by their numbers. The files state no sizes;
-boxes belong to the upright image (EXIF orientation applied), which labeling tools show.
+numbers are keypoints, which are not used; without it, `yolo_keypoints` finds them. `yolo_layout` says which layouts are
+read, `yolo_names` where class names come from; without these, classes are called by their numbers. The files state no
+sizes; boxes belong to the upright image (EXIF orientation applied), which labeling tools show.
 """
 
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import shown
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
+from tfeff.data.sources import yolo_keypoints
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct, scaled
 from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, LabelFile, Labels
 from tfeff.data.sources.yolo_layout import Part, find_layout
 from tfeff.data.sources.yolo_names import names_in_lists
 from tfeff.data.splits import ALL, canonical_name, checked_fractions
+
+_SAMPLED = 200
+"""Label files that are read to see whether boxes have keypoints."""
 
 
 class YOLO(Source):
@@ -64,6 +68,9 @@ class YOLO(Source):
         where = self._class_names[0]
         named = "no class names, numbers instead" if where == str(self._layout.root) else f"class names in {where}"
         notes, apart = [f"{self.name}: {parts}; {named}", *self._layout.notes], self._unused[1]
+        if not self._layout.declared.keypoints and (count := self._guessed_keypoints):
+            text = f"{count} numbers after each box look like keypoints, though no YAML file has a kpt_shape"
+            notes.append(f"{self.name}: {text}; they are read as that, not as polygons")
         if apart:
             text = f"{len(apart):,} label files of images that belong to no split are not used, first: {apart[0]}"
             notes.append(f"{self.name}: {text}")
@@ -149,7 +156,14 @@ class YOLO(Source):
         return inner.pop() if len(inner) == 1 and next(iter(inner)).name.lower() in IMAGES else self._layout.root
 
     def _file(self, path: Path) -> LabelFile:
-        return LabelFile.read(path, self._layout.declared.keypoints)
+        return LabelFile.read(path, self._layout.declared.keypoints or self._guessed_keypoints)
+
+    @cached_property
+    def _guessed_keypoints(self) -> int:
+        """How many numbers of keypoints follow each box, as some evenly spaced label files show it; 0: none."""
+        files = [path for path in dict.fromkeys(self._label_files.values()) if path is not None]
+        sample = (files[place] for place in evenly_spaced(len(files), _SAMPLED))
+        return yolo_keypoints.guessed(values for path in sample for values in yolo_keypoints.values(path))
 
     def _lines(self, path: Path, defects: Defects) -> LabelFile:
         """The lines of a label file; its defects are counted."""
@@ -219,15 +233,8 @@ def _collected(lines: LabelFile, where: str, header: Header, classes: int, defec
     """The objects of one file."""
     size = header.size
     collector = ObjectCollector(where, size, defects, orientation=header.orientation, relative=True)
-    limits = (0.0, 0.0, float(size[0]), float(size[1]))
-    slack = 1e-5 * max(size)  # coordinates usually have six digits: rounding must not push a box outside
     for number, label, (cx, cy, w, h) in lines.rows:
-        top, left = (cy - h / 2) * size[0], (cx - w / 2) * size[1]
-        yxyx = [top, left, (cy + h / 2) * size[0], (cx + w / 2) * size[1]]
-        for side, limit in enumerate(limits):
-            if abs(yxyx[side] - limit) < slack:
-                yxyx[side] = limit
-        box = yxyx[0], yxyx[1], yxyx[2], yxyx[3]
+        box = scaled((cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2), size)
         if 0 <= label < classes:
             collector.add(number, box, label)
         else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from tfeff.data.sources import text
 from tfeff.data.sources.files import find, subfolders
 from tfeff.data.sources.listing import IMAGES, Tree, folded, joined
 from tfeff.data.sources.yolo_names import MAX_CLASSES, NAME_LISTS, is_list
@@ -39,12 +40,11 @@ class LabelFile:
         """Reads a file, in which each box may be followed by that many numbers of its keypoints."""
         found = cls()
         try:
-            # An invalid byte invalidates its line, not the file.
-            text = path.read_text(encoding="utf-8-sig", errors="replace")
+            content = text.read(path, "replace")  # an invalid byte invalidates its line, not the file
         except OSError as error:
             found.error = str(error)
             return found
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(content.splitlines(), 1):
             if not line.strip():
                 continue
             try:

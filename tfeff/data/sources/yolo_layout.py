@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tfeff.data.sources import text
 from tfeff.data.sources.files import contents
 from tfeff.data.sources.listing import (
     IMAGES,
@@ -193,7 +194,7 @@ class _Places:
     def _list(self, path: Path, folder: str) -> Part:
         """The images that a text file lists, relative to the dataset or to a folder in it, where the file is."""
         try:
-            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            lines = text.read(path, "replace").splitlines()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         images, missing = list[Path](), list[str]()

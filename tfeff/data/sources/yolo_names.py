@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from tfeff.data.names import shown
-from tfeff.data.sources.files import find, not_utf8
+from tfeff.data.sources import text
+from tfeff.data.sources.files import find
 from tfeff.data.sources.listing import Tree, folded, joined
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
@@ -91,7 +92,7 @@ def names_in_lists(root: Path, tree: Tree) -> tuple[Path, tuple[str, ...]] | Non
     for name in tree.folders[""]:
         if folded(name) == "notes.json":
             try:
-                rows = json.loads((root / name).read_text(encoding="utf-8-sig"))["categories"]
+                rows = json.loads(text.read(root / name))["categories"]
                 return root / name, _numbered({int(row["id"]): row["name"] for row in rows})
             except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 return None
@@ -106,9 +107,9 @@ def is_list(name: str, ending: str) -> bool:
 def _loaded(file: Path) -> Any:
     try:
         # Everything stays text: `no`, `off` and `null` are names of classes, not values.
-        return yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
+        return yaml.load(text.read(file), yaml.BaseLoader)
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: {not_utf8(error)}") from None
+        raise UserError(f"{file}: {text.not_utf8(error)}") from None
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{file}: has no valid list of names ({_first_line(error)})") from None
 
@@ -165,9 +166,9 @@ def _numbered(names: Mapping[int, Any]) -> tuple[str, ...]:
 def _lines(path: Path) -> tuple[str, ...]:
     """The lines of a text file; an empty one is its number."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = text.read(path).rstrip().splitlines()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: {not_utf8(error)}") from None
+        raise UserError(f"{path}: {text.not_utf8(error)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     return tuple(line.strip() or str(number) for number, line in enumerate(lines))

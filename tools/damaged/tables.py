@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import fuzzing
 import numpy as np
-from damaged_annotations import UNUSUAL_NAMES, UNUSUAL_NUMBERS, Annotations, image, write
 from fuzzing import flipped, pick
 
+from damaged.annotations import UNUSUAL_NAMES, UNUSUAL_NUMBERS, Annotations, image, write
 from tfeff.data.sources.csv_boxes import CSVBoxes
 from tfeff.data.sources.csv_file import CSVFile
 from tfeff.data.sources.source import Options
@@ -19,7 +19,7 @@ from tfeff.errors import UserError
 SIZE = (120, 160)
 IMAGES = 6
 CLASSES = ("cat", "dog", "hen")
-_TO_ALL_ROWS = frozenset({"flipped bytes", "truncated", "quotation mark", "UTF-16", "header", "random", "no bytes"})
+_TO_ALL_ROWS = frozenset({"flipped bytes", "truncated", "quotation mark", "header", "random", "no bytes"})
 """Kinds of damage for which a table may be refused: to its text encoding, its header, or the ends of its rows."""
 _TO_NAMES = frozenset({"flipped bytes", "header"})
 """Kinds of damage by which rows may name other images or splits, so that undamaged rows may be lost, too."""

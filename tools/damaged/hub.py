@@ -11,10 +11,10 @@ from typing import Any
 import fuzzing
 import pyarrow as pa
 import pyarrow.parquet as pq
-from damaged_annotations import image, invalid_output, write
 from fuzzing import pick
 from PIL import UnidentifiedImageError
 
+from damaged.annotations import image, invalid_output, write
 from tfeff.data.dataset import Dataset
 from tfeff.data.sources import hub
 from tfeff.data.sources.source import Options

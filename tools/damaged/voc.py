@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import fuzzing
 import numpy as np
-from damaged_annotations import UNUSUAL_NAMES, UNUSUAL_NUMBERS, Annotations, Document, documents, image, write
 from fuzzing import flipped, inserted, pick
 
+from damaged.annotations import UNUSUAL_NAMES, UNUSUAL_NUMBERS, Annotations, Document, documents, image, write
 from tfeff.data.sources import voc
 from tfeff.data.sources.source import Options
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import fuzzing
 import numpy as np
-from damaged_annotations import UNUSUAL_NAMES, UNUSUAL_NUMBERS, Annotations, documents, image, write
 from fuzzing import flipped, pick
 
+from damaged.annotations import UNUSUAL_NAMES, UNUSUAL_NUMBERS, Annotations, documents, image, write
 from tfeff.data.sources import yolo
 from tfeff.data.sources.source import Options
 

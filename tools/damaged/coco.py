@@ -9,9 +9,9 @@ from typing import Any
 
 import fuzzing
 import numpy as np
-from damaged_annotations import Annotations, image, write
 from fuzzing import flipped, inserted, pick
 
+from damaged.annotations import Annotations, image, write
 from tfeff.data.images import decoding
 from tfeff.data.sources import coco, yolo
 from tfeff.data.sources.source import Options

@@ -1,0 +1,91 @@
+"""Keypoints without `kpt_shape` are told from polygons."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfeff.data.sources.source import Options
+from tfeff.data.sources.yolo import YOLO
+from tfeff.data.sources.yolo_keypoints import guessed
+
+
+def poses(count, points, width, seed=0):
+    """Boxes with points inside them, and flags; the first point of each box is not labeled."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for _ in range(count):
+        w, h = rng.uniform(0.1, 0.4, 2)
+        x, y = rng.uniform(w / 2, 1 - w / 2), rng.uniform(h / 2, 1 - h / 2)
+        inside = np.stack(
+            [rng.uniform(x - w / 2, x + w / 2, points), rng.uniform(y - h / 2, y + h / 2, points)], axis=1
+        )
+        inside[0] = 0
+        if width == 3:
+            inside = np.concatenate([inside, rng.integers(1, 3, (points, 1))], axis=1)
+            inside[0, 2] = 0
+        lines.append([x, y, w, h, *inside.ravel()])
+    return lines
+
+
+def polygons(count, corners, seed=0, spread=0.2, radii=(0.05, 0.3)):
+    """Regular polygons that are turned, around the middle of the image."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for _ in range(count):
+        (x, y), radius = rng.uniform(0.5 - spread, 0.5 + spread, 2), rng.uniform(*radii)
+        angles = rng.uniform(0, 7) + np.arange(corners) * 2 * np.pi / corners
+        lines.append(np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1).ravel().tolist())
+    return lines
+
+
+@pytest.mark.parametrize(("points", "width"), [(17, 3), (17, 2), (5, 3), (5, 2), (4, 3), (2, 2)])
+def test_poses_are_found(points, width):
+    assert guessed(poses(20, points, width)) == points * width
+    assert guessed([*poses(20, points, width), [0.5, 0.5, 0.2, 0.2]]) == points * width  # an object without keypoints
+
+
+@pytest.mark.parametrize("corners", [3, 4, 5, 6, 7, 8, 10, 38])
+@pytest.mark.parametrize("confidence", [(), (1.0,)])
+@pytest.mark.parametrize(
+    ("spread", "radii"), [(0.2, (0.05, 0.3)), (0.05, (0.01, 0.05)), (0.1, (0.1, 0.2)), (0, (0.3, 0.5))]
+)
+def test_polygons_are_not_poses(corners, confidence, spread, radii):
+    for seed in range(20):
+        lines = polygons(10 + seed, corners, seed, spread, radii)
+        assert guessed([[*line, *confidence] for line in lines]) == 0
+
+
+def test_corners_of_upright_boxes_are_not_poses():
+    rng = np.random.default_rng(0)
+    for side in (0.02, 0.1, 0.3):
+        left, top = rng.uniform(0.3, 0.4, (2, 50))
+        right, bottom = left + rng.uniform(side / 2, side, 50), top + rng.uniform(side / 2, side, 50)
+        assert guessed(np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).tolist()) == 0
+
+
+def test_a_few_poses_could_be_polygons():
+    assert guessed(poses(9, 17, 2)) == 0
+    assert guessed(poses(1, 10, 3)) == 0  # nine labeled points
+    assert guessed(poses(1, 11, 3)) == 33
+    assert guessed(poses(10, 17, 2) + poses(10, 5, 2)) == 0
+    assert guessed([]) == 0
+    assert guessed([[0.5, 0.5, 0.2, 0.2]]) == 0
+
+
+def test_their_boxes_are_read_and_that_is_said(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for number, line in enumerate(poses(40, 5, 3)):
+        Image.new("RGB", (100, 100)).save(tmp_path / f"images/{number:02}.png")
+        (tmp_path / f"labels/{number:02}.txt").write_text(f"0 {' '.join(map(str, line))}\n")
+    (tmp_path / "labels/03.txt").write_text("0 0.5 0.5 0.5 0.5 0.1 0.2 0.3\n")
+    images = YOLO(tmp_path, Options()).load("all")
+    x, y, w, h = poses(1, 5, 3)[0][:4]
+    np.testing.assert_allclose(
+        images.objects[0].boxes_yxyx, 100 * np.array([[y - h / 2, x - w / 2, y + h / 2, x + w / 2]]), rtol=1e-5
+    )
+    assert "15 numbers after each box look like keypoints, though no YAML file has a kpt_shape" in " ".join(
+        images.notes
+    )
+    assert "39 lines have keypoints, which are not used" in " ".join(images.notes)
+    assert images.defects.counts == {"invalid line": 1}

@@ -1,0 +1,87 @@
+"""Keypoints in YOLO labels of which no `kpt_shape` tells: `class cx cy w h x1 y1 ...`, or `x1 y1 v1 ...` with a flag.
+
+Such a line could also be a polygon, so keypoints are assumed only if nearly all lines have the same number of values,
+and their first four are a box inside the image. With flags, every third further value is 0, 1 or 2 (not labeled,
+hidden, visible), as in COCO. Without them, nearly all points are inside their boxes, and in many lines, the sides of
+the box, taken as a point, are far from the other points, unlike the second corner of a polygon.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfeff.data.sources import text
+
+_ENOUGH = 10
+"""Labeled points, if they have flags; else lines."""
+_INSIDE = {3: 0.8, 2: 0.95}
+"""Values of a point -> share of the labeled points that must be inside their boxes: faces are often cut by a box."""
+_SLACK = 0.1
+"""By which share of its side a point may be outside its box: boxes are often drawn around what keypoints mark."""
+_EPSILON = 1e-3
+_NEARLY = 0.95
+"""Share of the lines that must be as expected; some may be damaged."""
+_CORNERS = 0.8
+"""Share of the lines in which the sides could be a corner: nearly 1 for polygons, and for poses that fill the image."""
+
+
+def guessed(lines: Iterable[Sequence[float]]) -> int:
+    """How many numbers of keypoints follow each box, as far as lines show it; 0: they have none.
+
+    Args:
+        lines: the values of each line after its class.
+    """
+    long = [values for values in lines if len(values) > 5 and all(map(math.isfinite, values))]
+    if not long:
+        return 0
+    count, usual = Counter(map(len, long)).most_common(1)[0]
+    if usual < _NEARLY * len(long):
+        return 0
+    table = np.array([values for values in long if len(values) == count], np.float64)
+    return next((count - 4 for width in (3, 2) if (count - 4) % width == 0 and _fits(table, width)), 0)
+
+
+def _fits(table: np.ndarray, width: int) -> bool:
+    """Whether the lines, float64 [n, values], are boxes with keypoints of 2 or 3 numbers each."""
+    centers, sides = table[:, None, :2], table[:, None, 2:4]
+    points = table[:, 4:].reshape(len(table), -1, width)
+    edges = np.concatenate([centers - sides / 2, 1 - centers - sides / 2], axis=-1)
+    valid = (edges >= -_EPSILON).all(axis=(1, 2)) & (sides > 0).all(axis=(1, 2))
+    if width == 3:
+        valid &= np.isin(points[..., 2], (0, 1, 2)).all(axis=1)
+        labeled = points[..., 2] > 0
+    else:
+        labeled = (points != 0).any(axis=-1)
+    if valid.mean() < _NEARLY or (labeled.sum() if width == 3 else len(table)) < _ENOUGH or not labeled.any():
+        return False
+    inside = (np.abs(points[..., :2] - centers) <= sides * (0.5 + _SLACK)).all(axis=-1)
+    if inside[labeled].mean() < _INSIDE[width]:
+        return False
+    decisive = width == 3 and points.shape[1] > 1  # flags of several points are no coincidence
+    return decisive or _sides_near(table, np.where(labeled[..., None], points[..., :2], centers)) < _CORNERS
+
+
+def _sides_near(table: np.ndarray, points: np.ndarray) -> float:
+    """Share of the lines in which the sides of the box, taken as a point, are not far from the other points."""
+    others = np.concatenate([table[:, None, :2], points], axis=1)
+    low, high = others.min(axis=1), others.max(axis=1)
+    reach = (high - low).max(axis=1, keepdims=True)
+    return float(((table[:, 2:4] >= low - reach) & (table[:, 2:4] <= high + reach)).all(axis=1).mean())
+
+
+def values(path: Path) -> list[list[float]]:
+    """The values of each line of a label file after its class; none of lines that are not numbers."""
+    found = list[list[float]]()
+    try:
+        content = text.read(path, "replace")
+    except OSError:
+        return found
+    for line in content.splitlines():
+        try:
+            found.append([float(word) for word in line.replace(",", ".").split()[1:]])
+        except ValueError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Damaged files of each annotation format, for `fuzz_annotations.py`."""
