@@ -269,3 +269,15 @@ def test_a_workdir_is_locked(tmp_path):
     ):
         training.train(settings, tmp_path)
     training.train(settings, tmp_path)
+
+
+def test_statistics_of_initial_weights_are_those_of_the_training_images(tmp_path):
+    source = training.train(experiment("data.normalization=dataset"), tmp_path / "source")
+    dark = experiment(f"model.weights={source.path}", "training.recompute_statistics=true", "optimizer.frozen=stem*")
+    kept = experiment(f"model.weights={source.path}", "optimizer.frozen=stem*")
+    statistics = [
+        final(training.train(settings, tmp_path / name))["model/stem_conv_bn/moving_mean"]
+        for name, settings in (("recomputed", dark), ("kept", kept))
+    ]
+    np.testing.assert_array_equal(statistics[1], final(source)["model/stem_conv_bn/moving_mean"])
+    assert np.abs(statistics[0] - statistics[1]).max() > 1e-4

@@ -266,6 +266,9 @@ class Training(Section):
     train the rest of the network on them (classification and localization). Requires `optimizer.frozen` for the first
     layers, such as `stem*,stage*`. The frozen part runs in inference mode, without its dropout and stochastic depth.
     None: compute them at each step."""
+    recompute_statistics: bool = False
+    """Before the first step, replace the moving statistics of batch normalization, which initial weights bring from
+    other images, by those of training images."""
     rematerialize: bool = False
     """Keep few feature maps for the backward pass and compute the others again (arXiv:1604.06174): less memory, for the
     time of a second forward pass."""

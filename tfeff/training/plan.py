@@ -33,6 +33,9 @@ from tfeff.training.freezing import freeze, unfrozen_at
 from tfeff.training.step import FittedStep, Step
 from tfeff.training.workdir import CHOSEN, Workdir
 
+_STATISTICS = 512  # training images for the statistics of batch normalization
+_TOGETHER = 64  # of them, normalized together
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -137,6 +140,10 @@ class Plan:
             raise UserError("config: training.xla supports only a single device; set it to false")
         if update.unfreeze and distribution.worker_count() > 1:
             raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
+        if training.recompute_statistics and task.stored is not None:
+            raise UserError(
+                "config: training.recompute_statistics: the task trains on stored features; set it to false"
+            )
         if settings.task.teachers and (training.feature_variants is not None or training.rematerialize):
             raise UserError(
                 "config: task.teacher sees the images of each batch: remove training.feature_variants and "
@@ -209,19 +216,26 @@ class Plan:
             run = Workdir(model.weights)
             trained = run.config().model if run.final.is_file() else None
             model = dataclasses.replace(model, weights=str(weights_file(model.weights)))
-        return models.initialize(
+        loaded = models.initialize(
             network,
             model,
             lambda: self._sample(images, network),
             trained=trained,
             progress=lambda done, total: progress("inherited weights", done, total),
         )
+        if self.training.recompute_statistics and images is not None:
+            some = self._sample(images, network, count=_STATISTICS)
+            assert some is not None  # `check` requires a task that reads whole images
+            models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
+        return loaded
 
-    def _sample(self, images: ImageCache | None, network: models.Network) -> np.ndarray | None:
+    def _sample(
+        self, images: ImageCache | None, network: models.Network, count: int = models.INHERITANCE_IMAGES
+    ) -> np.ndarray | None:
         """Some of the images, as the network takes them in evaluation; None if it takes parts of them."""
         if images is None or self.task.stored is not None:
             return None
-        count = min(len(images), models.INHERITANCE_IMAGES)
+        count = min(len(images), count)
         some = images.take(np.random.default_rng(0).permutation(len(images))[:count])
         batches = self.evaluation_pipeline(some, network.size).evaluation_batches()
         found: np.ndarray = np.concatenate([np.asarray(batch["image"], np.float32) for batch in batches])[:count]

@@ -1,0 +1,32 @@
+import keras
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.errors import UserError
+
+
+def test_statistics_are_those_of_training_with_one_large_batch():
+    network = models.build("efficientnet-b0", resolution=32, num_classes=3, width_coefficient=0.35, dropout=0.0)
+    images = np.random.default_rng(0).uniform(0, 255, (24, 32, 32, 3)).astype(np.float32)
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert models.recompute_statistics(network, [images]) == len(norms)
+    # In inference mode, each normalized map has mean 0 and variance 1 now.
+    outputs = keras.Model(network.inputs, [norm.output for norm in norms])([images])
+    for norm, found in zip(norms, outputs, strict=True):
+        rows = np.asarray(found).reshape(-1, found.shape[-1])
+        np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-3, err_msg=norm.name)
+        expected = norm.moving_variance / (norm.moving_variance + norm.epsilon)
+        np.testing.assert_allclose(rows.var(axis=0), expected, atol=2e-3, err_msg=norm.name)
+
+
+def test_statistics_of_batches_are_those_of_all_images_in_the_first_layer():
+    network = models.build("resnet", resolution=16, num_classes=3)
+    images = np.random.default_rng(0).uniform(0, 255, (24, 16, 16, 3)).astype(np.float32)
+    models.recompute_statistics(network, np.split(images, [5, 13]))
+    norm = network.get_layer("stem_conv_bn")
+    rows = np.asarray(keras.Model(network.inputs, norm.input)(images)).reshape(-1, norm.moving_mean.shape[0])
+    np.testing.assert_allclose(norm.moving_mean, rows.mean(axis=0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, rows.var(axis=0), rtol=1e-3)
+    with pytest.raises(UserError, match="no images"):
+        models.recompute_statistics(network, [])

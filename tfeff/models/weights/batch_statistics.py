@@ -1,0 +1,57 @@
+"""Statistics of batch normalization for other images than those that a network was trained on."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfeff.errors import UserError
+from tfeff.models.graph import graph_of, walk
+
+
+def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> int:
+    """Replace the moving statistics of all batch normalization by those of images, without augmentation or labels.
+
+    Each batch is normalized by its own statistics, as in training; the statistics of the batches are averaged (Wu and
+    Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.1).
+
+    Args:
+        network: functional, with one input.
+        batches: (n, height, width, channels) in [0, 255] each; the larger, the better.
+
+    Returns:
+        Number of layers whose statistics were replaced.
+
+    Raises:
+        UserError: no images.
+    """
+    graph = graph_of(network)
+    sums = dict[int, tuple[keras.layers.BatchNormalization, np.ndarray, np.ndarray]]()
+    total = 0
+
+    def call(layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer(*args, **kwargs)
+        (x,) = args
+        mean, variance = ops.moments(ops.cast(x, "float32"), axes=list(range(len(x.shape) - 1)))
+        rows = len(batch)
+        here = (
+            np.asarray(ops.convert_to_numpy(mean), np.float64),
+            np.asarray(ops.convert_to_numpy(variance), np.float64),
+        )
+        _, means, squares = sums.get(id(layer), (layer, np.zeros(1), np.zeros(1)))
+        sums[id(layer)] = layer, means + rows * here[0], squares + rows * (here[1] + here[0] ** 2)
+        return ops.cast((x - mean) * ops.rsqrt(variance + layer.epsilon) * layer.gamma + layer.beta, x.dtype)
+
+    for batch in batches:
+        walk(graph, [ops.convert_to_tensor(batch)], call, training=False)
+        total += len(batch)
+    if not total:
+        raise UserError("no images to compute statistics of")
+    for layer, means, squares in sums.values():
+        mean = means / total
+        layer.moving_mean.assign(mean.astype(np.float32))
+        layer.moving_variance.assign(np.maximum(squares / total - mean**2, 0).astype(np.float32))
+    return len(sums)
