@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="Stop after this time.")
     parser.add_argument("--workers", type=int, default=1, help="Processes that train.")
     parser.add_argument("--preparers", type=int, default=1, help="Processes that inherit, on the CPU.")
+    parser.add_argument(
+        "--preparers_backend", help="Keras backend of these; torch starts soonest, JAX compiles every operation."
+    )
     parser.add_argument("--cache", type=Path, default=Path("/tmp/tfeff-inheritance"), help="Initial weights.")
     parser.add_argument("--schedules", default="", help="For example pretrained=0.001:10,random=0.003:80; no tuning.")
     parser.add_argument("--seeds", type=int, help="Trainings of each network, instead of 3 and 5.")
@@ -107,7 +110,9 @@ def run(arguments: argparse.Namespace, accelerator: Mapping[str, str | None]) ->
         if not files[job.weights].exists():
             unprepared.setdefault(job.weights, job)
     settings = (arguments.data, arguments.limit, arguments.seeds, arguments.resolution)
-    preparers = [Worker({"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}) for _ in range(arguments.preparers)]
+    backend = arguments.preparers_backend or os.environ["KERAS_BACKEND"]
+    environment = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": backend}
+    preparers = [Worker(environment) for _ in range(arguments.preparers)]
     trainers = [Worker(accelerator) for _ in range(arguments.workers)]
     began = time.monotonic()
 
@@ -222,17 +227,22 @@ def _serve(connection: Connection) -> None:
 def _prepare(
     job: Any, file: Path, data: Path, limit: int | None, seeds: int | None, resolution: int | None
 ) -> dict[str, Any]:
+    import keras
     import numpy as np
     from inheritance_data import initial_weights
     from inheritance_jobs import DATA
 
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_grad_enabled(False)
     began = time.monotonic()
     found = initial_weights(job, _images(job.data, data, limit), seeds or DATA[job.data].seeds, resolution)
     partial = file.with_suffix(".partial")
     with open(partial, "wb") as stream:
         np.savez(stream, *found["arrays"], report=found["report"])
     partial.rename(file)
-    return {"prepared": time.monotonic() - began}
+    return {"prepared": round(time.monotonic() - began, 1)}
 
 
 def _train(

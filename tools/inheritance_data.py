@@ -75,7 +75,7 @@ def views(images: Any, boxes: Any, resolution: int) -> Any:
     Returns:
         float32 (n, resolution, resolution, 3).
     """
-    side = images.shape[1]
+    side, boxes = images.shape[1], ops.convert_to_tensor(boxes)
 
     def weights(offset: Any, mirrored: Any) -> Any:
         scale = boxes[:, 2] * (side / resolution)
