@@ -22,13 +22,15 @@ SMALL = {  # small variants of each architecture
     "efficientnet-lite0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
     "mobilenet-v1": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
     "mobilenet-v2": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
+    "efficientnet-v2-b0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
+    "mobilenet-v3-small": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
+    "regnet-y-400mf": {"width_coefficient": 0.25, "depth_coefficient": 0.5, "squeeze_ratio": 1.0},
     # Larger factors than usual: with 1e-6, gradients of the first blocks vanish in half precision.
     "convnext-tiny": {"width_coefficient": 0.1, "depth_coefficient": 0.3, "layer_scale": 0.1},
 }
 
-NETWORKS = [
-    name if name in ("resnet", "efficientnet-b0", "mobilenet-v2", "convnext-tiny") else thorough(name) for name in SMALL
-]
+QUICK = ("resnet", "efficientnet-b0", "mobilenet-v2", "mobilenet-v3-small", "regnet-y-400mf", "convnext-tiny")
+NETWORKS = [name if name in QUICK else thorough(name) for name in SMALL]
 
 
 def images(resolution: int, channels: int = 3, batch: int = 2) -> np.ndarray:
@@ -139,7 +141,10 @@ def test_wrong_options_raise_errors(name: str, options: dict, message: str) -> N
 def test_names_of_families() -> None:
     with pytest.raises(UserError, match='did you mean "mobilenet"'):
         models.names("mobilnet")
-    families = ("resnet", "efficientnet", "efficientnet-lite", "mobilenet", "convnext")
+    families = (
+        *("resnet", "efficientnet", "efficientnet-lite", "efficientnet-v2"),
+        *("mobilenet", "mobilenet-v3", "regnet", "convnext"),
+    )
     assert set(models.names()) == {name for family in families for name in models.names(family)}
 
 

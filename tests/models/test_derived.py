@@ -103,7 +103,9 @@ def test_extending_a_pyramid_equals_building_it_at_once() -> None:
         np.testing.assert_allclose(once(images())[level], feature_map, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mobilenet-v2", "efficientnet-b0", "resnet50", "convnext-tiny"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet-v2", "efficientnet-b0", "resnet50", "convnext-tiny", "mobilenet-v3-small", "regnet-y-400mf"]
+)
 def test_other_families_get_p6_and_p7(name: str) -> None:
     options = {"width": 8} if name == "resnet50" else {"width_coefficient": 0.25}
     network = models.build(name, resolution=64, depth_coefficient=0.3, include_top=False, **options)

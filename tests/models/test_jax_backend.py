@@ -35,6 +35,8 @@ if THOROUGH:
     NETWORKS |= {
         "mobilenet-v1": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
         "mobilenet-v2": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
+        "mobilenet-v3-small": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
+        "regnet-y-400mf": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
     }
 PROGRAM = """
 import json, sys

@@ -75,11 +75,18 @@ def test_detectors_return_the_same_detections(format: str, name: str, image: np.
     assert_same_detections(*image_of, box_atol=1e-3)
 
 
+SMALL = {  # gelu and layer normalization; h-swish; convolutions in groups
+    "convnext-tiny": {"width_coefficient": 0.1, "depth_coefficient": 0.3, "layer_scale": 0.5},
+    "mobilenet-v3-small": {"width_coefficient": 0.35},
+    "regnet-y-400mf": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("format", FORMATS)
-def test_gelu_and_layer_normalization_are_exported(format: str, image: np.ndarray, tmp_path: Path) -> None:
+def test_layers_of_each_family_are_exported(format: str, name: str, image: np.ndarray, tmp_path: Path) -> None:
     skip_without_converter(format)
-    sizes = {"width_coefficient": 0.1, "depth_coefficient": 0.3, "layer_scale": 0.5}
-    described = config.architecture("convnext-tiny", resolution=64, **sizes)
+    described = config.architecture(name, resolution=64, **SMALL[name])
     task = tasks.create(config.ClassificationSettings())
     network = task.network(described, num_classes=3, channels=3)
     for file, contents in FORMATS[format].convert(network, task).items():

@@ -89,7 +89,7 @@ def localizer(
         A network from images to {"logits": (batch, num_classes), "box": (batch, 4)}, float32 under any precision
         policy. Boxes are yxyx relative to the image size, in [0, 1]; those of an untrained network may have bottom <
         top. The classifier has the layers of `build`, so a classifier's weights can be loaded; ConvNeXt's normalization
-        of the pooled features is left out.
+        of the pooled features and MobileNetV3's hidden layer are left out.
     """
     features = backbone.outputs[0]
     logits = classifier(KerasLayers(), features, num_classes, dropout)

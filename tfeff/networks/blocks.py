@@ -1,14 +1,16 @@
 """Blocks of layers that several networks share.
 
 The convolution unit of all backbones: convolution, batch normalization, activation. Inverted residuals with linear
-bottlenecks (MBConv), the blocks of MobileNetV2 and EfficientNet, with squeeze-and-excitation. The 3x3 convolutions of
-necks and heads.
+bottlenecks (MBConv), the blocks of MobileNetV2, MobileNetV3 and EfficientNet, plain or fused (EfficientNetV2), with
+squeeze-and-excitation. The 3x3 convolutions of necks and heads.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.scaling import round_filters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class ConvolutionUnit:
         strides: int = 1,
         activate: bool = True,
         padding: str = "same",
+        groups: int = 1,
         zero: bool = False,
     ) -> FeatureMap:
         """Convolution unit: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
@@ -58,6 +61,7 @@ class ConvolutionUnit:
             strides: 1 or 2.
             activate: False omits the activation.
             padding: "same", or "valid" if the caller has padded `x`.
+            groups: each group of filters reads only its own group of channels; divides both numbers.
             zero: the scale of the batch normalization starts at 0, and with it the result.
         """
         x = self.layers.convolution(
@@ -66,6 +70,7 @@ class ConvolutionUnit:
             kernel_size=kernel_size,
             strides=strides,
             padding=padding,
+            groups=groups,
             use_bias=self.bias or not self.batch_norm,
             kernel_initializer=self.initializer,
             name=name,
@@ -116,14 +121,31 @@ class Stage:
         filters: output channels, before width scaling.
         strides: stride of the first block, 1 or 2.
         kernel_size: size of the depthwise kernels.
-        expand_ratio: channels inside a block divided by its input channels; 1 omits the expansion.
+        expand_ratio: channels inside a block divided by its input channels; 1 omits the expansion. With a tuple, the
+            first blocks have one each, and all others the last.
+        squeeze: whether the blocks have squeeze-and-excitation, if the network has.
+        fused: one convolution of `kernel_size` instead of expansion and depthwise convolution ("Fused-MBConv").
+        activation: Keras activation; None: that of the convolution unit.
     """
 
     repeats: int
     filters: int
     strides: int
     kernel_size: int = 3
-    expand_ratio: int = 6
+    expand_ratio: float | tuple[float, ...] = 6
+    squeeze: bool = True
+    fused: bool = False
+    activation: str | None = None
+
+    def runs(self, blocks: int) -> Iterator[tuple[float, int, int]]:
+        """Runs of blocks with the same expansion: (ratio, index of the first block, number of blocks)."""
+        ratios = self.expand_ratio if isinstance(self.expand_ratio, tuple) else (self.expand_ratio,)
+        for index, ratio in enumerate(ratios[:blocks]):
+            yield ratio, index, blocks - index if index == len(ratios) - 1 else 1
+
+
+Squeeze: TypeAlias = Callable[[FeatureMap, int, str], FeatureMap]
+"""Squeeze-and-excitation of a network's blocks: of a map, the input channels of the block, and a prefix of names."""
 
 
 def inverted_residual(
@@ -132,43 +154,44 @@ def inverted_residual(
     filters: int,
     *,
     stage: Stage,
+    expand_ratio: float,
     strides: int,
     name: str,
-    squeeze_ratio: float = 0.0,
+    squeeze: Squeeze | None = None,
     survival_probability: float = 1.0,
 ) -> FeatureMap:
     """Expand (1x1), filter (depthwise), squeeze-and-excite, project (1x1). Equal shapes get an identity shortcut.
 
-    Sandler et al., "MobileNetV2" (2018), section 3.4; with squeeze-and-excitation, Tan et al., "MnasNet" (2019).
+    Sandler et al., "MobileNetV2" (2018), section 3.4; with squeeze-and-excitation, Tan et al., "MnasNet" (2019); fused,
+    Tan and Le, "EfficientNetV2" (arXiv:2104.00298), figure 2.
 
     Args:
-        unit: the convolution unit. The projection has no activation.
+        unit: the convolution unit. The projection has no activation, unless it is the only convolution.
         x: (batch, h, w, c).
         filters: output channels.
-        stage: kernel size and expansion ratio.
+        stage: kernel size, and whether the block is fused.
+        expand_ratio: channels inside the block divided by c, rounded to a multiple of 8; 1 omits the expansion.
         strides: stride of this block.
         name: prefix of the layer names.
-        squeeze_ratio: channels inside squeeze-and-excitation divided by the block's input channels; 0 omits it.
+        squeeze: squeeze-and-excitation after the depthwise convolution; None omits it.
         survival_probability: stochastic depth of the residual branch. Blocks without a shortcut are never dropped.
 
     Returns:
         (batch, ceil(h / strides), ceil(w / strides), filters).
     """
     inputs, channels = x, x.shape[-1]
-    if stage.expand_ratio != 1:
-        x = unit(x, channels * stage.expand_ratio, 1, name=f"{name}_expand_conv")
-    x = unit.depthwise(x, stage.kernel_size, strides=strides, name=f"{name}_depthwise_conv")
-    if squeeze_ratio > 0:
-        reduced = max(1, int(channels * squeeze_ratio))
-        x = squeeze_excite(
-            unit.layers,
-            x,
-            reduced,
-            activation=unit.activation,
-            initializer=unit.initializer,
-            name=f"{name}_squeeze_excite",
-        )
-    x = unit(x, filters, 1, activate=False, name=f"{name}_project_conv")
+    expands = expand_ratio != 1
+    if expands:
+        kernel_size, step = (stage.kernel_size, strides) if stage.fused else (1, 1)
+        expanded = round_filters(channels * expand_ratio)
+        x = unit(x, expanded, kernel_size, strides=step, name=f"{name}_expand_conv")
+    if not stage.fused:
+        x = unit.depthwise(x, stage.kernel_size, strides=strides, name=f"{name}_depthwise_conv")
+    if squeeze is not None and stage.squeeze:
+        x = squeeze(x, channels, f"{name}_squeeze_excite")
+    only = stage.fused and not expands
+    kernel_size, step = (stage.kernel_size, strides) if only else (1, 1)
+    x = unit(x, filters, kernel_size, strides=step, activate=only, name=f"{name}_project_conv")
     if strides != 1 or channels != filters:
         return x
     if survival_probability < 1:
@@ -183,7 +206,7 @@ def inverted_residual_stages(
     blocks: Sequence[int],
     widths: Sequence[int],
     *,
-    squeeze_ratio: float = 0.0,
+    squeeze: Squeeze | None = None,
     last_survival: float = 1.0,
 ) -> dict[str, FeatureMap]:
     """Stages of inverted residuals, after a stem of stride 2.
@@ -197,25 +220,28 @@ def inverted_residual_stages(
         stages: the rows of the network's table.
         blocks: number of blocks of each stage, after scaling.
         widths: output channels of each stage, after scaling.
-        squeeze_ratio: as for `inverted_residual`.
+        squeeze: as for `inverted_residual`.
         last_survival: p_L.
 
     Returns:
         The last map of each stride, by level; the last one is that of the last stage.
     """
-    level, levels, before = 1, dict[str, FeatureMap](), 0
+    level, levels, before = 1, {"P1": x}, 0
     for number, (stage, count, width) in enumerate(zip(stages, blocks, widths, strict=True), start=1):
-        for index in unit.layers.blocks(count):
-            x = inverted_residual(
-                unit,
-                x,
-                width,
-                stage=stage,
-                strides=stage.strides if index == 0 else 1,
-                squeeze_ratio=squeeze_ratio,
-                survival_probability=1 - (before + index + 1) / sum(blocks) * (1 - last_survival),
-                name=f"stage{number}_block{index + 1}",
-            )
+        own = replace(unit, activation=stage.activation or unit.activation)
+        for ratio, first, repeats in stage.runs(count):
+            for index in unit.layers.blocks(repeats):
+                x = inverted_residual(
+                    own,
+                    x,
+                    width,
+                    stage=stage,
+                    expand_ratio=ratio,
+                    strides=stage.strides if first + index == 0 else 1,
+                    squeeze=squeeze,
+                    survival_probability=1 - (before + first + index + 1) / sum(blocks) * (1 - last_survival),
+                    name=f"stage{number}_block{first + index + 1}",
+                )
         before += count
         level += stage.strides - 1
         levels[f"P{level}"] = x
@@ -223,7 +249,14 @@ def inverted_residual_stages(
 
 
 def squeeze_excite(
-    layers: Layers, x: FeatureMap, reduced: int, *, activation: str, initializer: str | dict, name: str
+    layers: Layers,
+    x: FeatureMap,
+    reduced: int,
+    *,
+    activation: str,
+    initializer: str | dict,
+    name: str,
+    gate_activation: str = "sigmoid",
 ) -> FeatureMap:
     """Multiply each channel by a gate in (0, 1), computed from the means of all channels.
 
@@ -235,12 +268,13 @@ def squeeze_excite(
         activation: activation between the two layers.
         initializer: initializer of the kernels.
         name: prefix of the layer names.
+        gate_activation: activation after the two layers.
 
     Returns:
         (batch, height, width, channels).
     """
     gate = layers.global_average_pooling(x, keepdims=True, name=f"{name}_pool")
-    for filters, function, step in ((reduced, activation, "reduce"), (x.shape[-1], "sigmoid", "expand")):
+    for filters, function, step in ((reduced, activation, "reduce"), (x.shape[-1], gate_activation, "expand")):
         gate = layers.convolution(
             gate,
             filters=filters,
@@ -250,6 +284,25 @@ def squeeze_excite(
             name=f"{name}_{step}",
         )
     return layers.multiply(x, gate, name=f"{name}_scale")
+
+
+def squeeze_inputs(unit: ConvolutionUnit, ratio: float) -> Squeeze | None:
+    """Squeeze-and-excitation to `ratio` times the input channels of a block, rounded down, at least 1.
+
+    Args:
+        unit: activation between the two layers, and initializer.
+        ratio: 0 omits it; the result is None.
+    """
+    if ratio == 0:
+        return None
+
+    def squeeze(x: FeatureMap, channels: int, name: str) -> FeatureMap:
+        reduced = max(1, int(channels * ratio))
+        return squeeze_excite(
+            unit.layers, x, reduced, activation=unit.activation, initializer=unit.initializer, name=name
+        )
+
+    return squeeze
 
 
 def convolution_3x3(

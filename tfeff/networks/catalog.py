@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfeff.errors import UserError, nearest
-from tfeff.networks.backbones import convnext, efficientnet, given, mobilenet, resnet
+from tfeff.networks.backbones import (
+    convnext,
+    efficientnet,
+    efficientnet_v2,
+    given,
+    mobilenet,
+    mobilenet_v3,
+    regnet,
+    resnet,
+)
 from tfeff.networks.backbones.architecture import Architecture
 from tfeff.networks.detectors import efficientdet, rcnn, yolo
 from tfeff.networks.detectors.detector import Detector
@@ -14,7 +23,10 @@ BACKBONES: dict[str, dict[str, Architecture]] = {
     "resnet": {**resnet.TABLE},
     "efficientnet": {**efficientnet.B_TABLE},
     "efficientnet-lite": {**efficientnet.LITE_TABLE},
+    "efficientnet-v2": {**efficientnet_v2.TABLE},
     "mobilenet": {**mobilenet.TABLE},
+    "mobilenet-v3": {**mobilenet_v3.TABLE},
+    "regnet": {**regnet.TABLE},
     "convnext": {**convnext.TABLE},
 }
 DETECTORS: dict[str, dict[str, Detector]] = {

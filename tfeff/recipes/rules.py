@@ -71,8 +71,12 @@ UPDATES_PER_EPOCH = 15
 """Small sets get small batches, so that an epoch has about this many updates."""
 FEW, MANY = 2_000, 20_000
 """With few images, only the classifier of a pretrained network is trained; with many, all layers."""
-HEAD_CONVOLUTION = ("efficientnet", "mobilenet-v2")
-"""Families with a convolution between the last stage and the classifier."""
+HEADS = {
+    "efficientnet": ("head_conv*",),
+    "mobilenet-v2": ("head_conv*",),
+    "mobilenet-v3": ("head_conv*", "head_hidden*"),
+}
+"""Layers between the last stage and the classifier, by the beginning of the network's name."""
 MEMORY_BYTES = 2e9
 """Decoded images are kept in memory up to this size."""
 IMBALANCE = 3.0
@@ -172,9 +176,9 @@ def frozen(count: int, start: WarmStart) -> Choice:
         return Choice((), f"{count:,} training examples are enough to train all layers")
     if count >= FEW:
         return Choice(("stem*", "stage[12]*"), f"{count:,} training examples are enough to train the upper layers")
-    has_head = start.network is not None and start.network.startswith(HEAD_CONVOLUTION)
-    patterns = ("stem*", "stage*", *(("head_conv*",) if has_head else ()))
-    return Choice(patterns, f"{count:,} training examples suffice for the classifier")
+    network = start.network or ""
+    head = next((layers for name, layers in HEADS.items() if network.startswith(name)), ())
+    return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
 def optimizer(start: WarmStart) -> Choices:

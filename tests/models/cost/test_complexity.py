@@ -42,11 +42,15 @@ def test_all_published_members_exist(golden_counts: dict[str, Any]) -> None:
         thorough("resnet152", "ResNet152"),
         ("mobilenet-v1", "MobileNet"),
         ("mobilenet-v2", "MobileNetV2"),
+        ("mobilenet-v3-small", "MobileNetV3Small"),
+        ("mobilenet-v3-large", "MobileNetV3Large"),
+        thorough("efficientnet-v2-b0", "EfficientNetV2B0"),
+        thorough("efficientnet-v2-s", "EfficientNetV2S"),
     ],
 )
 def test_equals_keras_applications(name: str, application: str) -> None:
     ours = models.estimate(models.architecture(name))
-    theirs = count(getattr(keras.applications, application)(weights=None))
+    theirs = count(getattr(keras.applications, application)(weights=None), models.architecture(name).resolution)
     assert (ours.params, ours.trainable_params, ours.macs) == (theirs.params, theirs.trainable_params, theirs.macs)
 
 
@@ -67,6 +71,8 @@ def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
         thorough("efficientnet-lite0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
         thorough("mobilenet-v2", {"depth_coefficient": 0.5}),
         ("convnext-tiny", {"depth_coefficient": 0.3, "survival_probability": 1.0}),
+        ("mobilenet-v3-large", {"depth_coefficient": 0.5}),
+        ("regnet-y-400mf", {"depth_coefficient": 0.5}),
     ],
 )
 def test_activation_bytes_equal_what_tensorflow_keeps(name: str, options: dict[str, Any]) -> None:

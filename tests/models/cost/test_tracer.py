@@ -37,6 +37,10 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
         options |= {"depth_coefficient": rng.uniform(0.2, 1.2), "batch_norm": rng.random() < 0.5}
     elif name.startswith("convnext"):
         options |= {"survival_probability": rng.choice((0.8, 1.0)), "width": rng.randint(1, 96)}
+    elif name.startswith("mobilenet-v3"):
+        options |= {"minimalistic": rng.random() < 0.3}
+    elif name.startswith("regnet"):
+        options |= {"squeeze_ratio": rng.choice((0.0, 0.25)), "group_width": rng.choice((4, 8))}
     elif name.startswith("efficientnet"):
         options |= {"survival_probability": rng.choice((0.8, 1.0)), "squeeze_ratio": rng.choice((0.0, 0.1, 0.25))}
     return options
@@ -46,8 +50,8 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("resnet", "efficientnet-b0", "convnext-tiny"),
-        *map(thorough, ("mobilenet-v1", "mobilenet-v2", "efficientnet-lite0", "resnet50")),
+        *("resnet", "efficientnet-b0", "convnext-tiny", "mobilenet-v3-large", "regnet-y-400mf", "efficientnet-v2-b0"),
+        *map(thorough, ("mobilenet-v1", "mobilenet-v2", "mobilenet-v3-small", "efficientnet-lite0", "resnet50")),
     ],
 )
 def test_estimate_equals_the_count_of_the_built_network(name: str) -> None:

@@ -20,6 +20,7 @@ CASES: dict[str, list[tuple[list[tuple[int, ...]], dict[str, Any]]]] = {
         ([MAP], {"filters": 5, "kernel_size": 3, "strides": 2, "padding": "same", "use_bias": False}),
         ([MAP], {"filters": 6, "kernel_size": 4, "strides": 4, "padding": "same"}),
         ([MAP], {"filters": 6, "kernel_size": 3, "strides": 2}),
+        ([MAP], {"filters": 6, "kernel_size": 3, "padding": "same", "groups": 2}),
     ],
     "depthwise_convolution": [
         ([MAP], {"kernel_size": 7, "padding": "same"}),

@@ -1,17 +1,112 @@
+"""Published weights: where they come from, and that downloaded files are read."""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras.src.applications import convnext, efficientnet_v2, mobilenet_v3
+
+from tests.networks.backbones.test_regnet import random_state
+from tests.thoroughness import thorough
 from tfeff import models
+from tfeff.errors import UserError
 from tfeff.models.weights import imagenet, lite
+from tfeff.networks.catalog import BACKBONES
 
 
-def test_all_published_weights_have_a_published_accuracy():
-    assert set(imagenet.TOP1) == {*imagenet.PUBLISHED, *lite.PACKAGES}
+def test_all_published_weights_have_a_published_accuracy() -> None:
+    assert set(imagenet.TOP1) == {*imagenet.PUBLISHED, *imagenet.TORCHVISION, *lite.PACKAGES}
     assert models.imagenet_top1("resnet") is None
 
 
-def test_larger_members_of_a_family_are_more_accurate():
-    for family in ("efficientnet-b", "efficientnet-lite", "resnet", "mobilenet-v"):
-        members = sorted(
-            (name for name in imagenet.TOP1 if name.startswith(family)), key=lambda name: (len(name), name)
-        )
-        accuracies = [imagenet.TOP1[name] for name in members]
-        assert accuracies == sorted(accuracies)
-        assert len(set(accuracies)) == len(accuracies) > 1
+def test_every_network_but_a_few_has_published_weights() -> None:
+    without = set(models.names()) - set(imagenet.TOP1)
+    assert without == {"resnet", "efficientnet-lite3", "efficientnet-lite4", "regnet-y-128gf"}
+    for name, application in imagenet.PUBLISHED.items():
+        assert application in dir(keras.applications), name
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        ("resnet50", "resnet101", "resnet152"),
+        BACKBONES["efficientnet"],
+        ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"),
+        BACKBONES["efficientnet-v2"],
+        BACKBONES["mobilenet"],
+        ("mobilenet-v3-small-minimalistic", "mobilenet-v3-small-0.75", "mobilenet-v3-small", "mobilenet-v3-large"),
+        BACKBONES["convnext"],
+        [name for name in BACKBONES["regnet"] if "-x-" in name],
+        [name for name in BACKBONES["regnet"] if "-y-" in name and "128" not in name],
+    ],
+)
+def test_larger_members_of_a_family_are_more_accurate(members: list[str]) -> None:
+    accuracies = [imagenet.TOP1[name] for name in members]
+    assert accuracies == sorted(accuracies)
+    assert len(set(accuracies)) == len(accuracies) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("mobilenet-v3-small-0.75", mobilenet_v3),
+        thorough("mobilenet-v3-large-minimalistic", mobilenet_v3),
+        thorough("efficientnet-v2-b0", efficientnet_v2),
+        thorough("convnext-tiny", convnext),
+    ],
+)
+def test_a_file_of_keras_applications_is_loaded(
+    name: str, module: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as it is downloaded: an HDF5 file in the format of Keras 2."""
+    options = imagenet._OPTIONS.get(name, {})
+    theirs = getattr(keras.applications, imagenet.PUBLISHED[name])(weights=None, **options)
+    for weight in theirs.weights:
+        if weight.path.endswith(("/beta", "/bias")):
+            weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    theirs.save(tmp_path / "published.h5")
+    monkeypatch.setattr(module.file_utils, "get_file", lambda *_, **__: str(tmp_path / "published.h5"))  # type: ignore[attr-defined]
+    ours = models.build(name, weights="imagenet", resolution=64)
+    expected = models.build(name, resolution=64)
+    assert not models.from_applications(expected, theirs).skipped
+    for weight, other in zip(ours.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_a_file_of_torchvision_is_loaded_unless_it_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = random_state(np.random.default_rng(0))
+    digest = hashlib.sha256(b"contents").hexdigest()[:8]
+    intact, damaged = tmp_path / f"regnet-{digest}.pth", tmp_path / "regnet-00000000.pth"
+    for file in (intact, damaged):
+        file.write_bytes(b"contents")
+    asked = list[str]()
+
+    def get_file(name: str, *, origin: str, cache_subdir: str) -> str:
+        asked.append(f"{cache_subdir}: {origin}")
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    monkeypatch.setattr(imagenet, "read_state_dict", lambda path: state)
+    monkeypatch.setitem(imagenet.TORCHVISION, "regnet-y-400mf", intact.name)
+    network = models.build("regnet-y-400mf", weights="imagenet", resolution=32, num_classes=10)
+    kernel = state["fc.weight"].T
+    np.testing.assert_array_equal(network.get_layer("head_classifier").kernel, kernel)
+    assert asked == [f"models: https://download.pytorch.org/models/{intact.name}"]
+    monkeypatch.setitem(imagenet.TORCHVISION, "regnet-y-400mf", damaged.name)
+    with pytest.raises(UserError, match="are damaged; delete the file and run again"):
+        models.build("regnet-y-400mf", weights="imagenet", resolution=32, num_classes=10)
+
+
+def test_files_in_the_cache_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    names = ("efficientnet-v2-s", "convnext-tiny", "mobilenet-v3-small", "resnet50-v1.5", "regnet-y-400mf")
+    assert not any(map(imagenet._is_cached, names))
+    for file in (
+        *("efficientnetv2-s.h5", "convnext_tiny.h5", "weights_mobilenet_v3_small_224_1.0_float.h5"),
+        *("resnet50-11ad3fa6.pth", "regnet_y_400mf-e6988f5f.pth"),
+    ):
+        (tmp_path / "models" / file).touch()
+    assert all(map(imagenet._is_cached, names))

@@ -73,9 +73,26 @@ def test_all_variables_are_set_in_our_layout() -> None:
     np.testing.assert_allclose(value["stem_conv_bn/moving_variance"] + 1e-5, variance, rtol=1e-6)
 
 
+def test_the_names_of_resnet_50() -> None:
+    """Those of the detector's body, and a classifier."""
+    body = {name: shape for name, shape in state_dict(nested=True).items() if name.startswith("backbone.body.")}
+    shapes = {name.removeprefix("backbone.body."): shape for name, shape in body.items()} | convolution("fc", 10, 2048)
+    rng = np.random.default_rng(0)
+    state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in shapes.items()}
+    network = models.build("resnet50-v1.5", resolution=64, num_classes=10)
+    report = models.load_weights(network, torchvision.rename(network, state))
+    assert not report.skipped
+    assert len(report.loaded) == len(network.weights) == len(state)
+    # Batch normalization has the epsilon of the network, also in old files, without counters of batches.
+    variance = {weight.path: np.asarray(weight) for weight in network.weights}["stem_conv_bn/moving_variance"]
+    np.testing.assert_array_equal(variance, state["bn1.running_var"])
+    with pytest.raises(UserError, match=r"only resnet50-v1\.5 can load"):
+        torchvision.rename(models.build("resnet50", resolution=64), state)
+
+
 def test_other_networks_are_refused() -> None:
     network = models.build_detector(
         "faster-rcnn", num_classes=2, backbone="resnet", stem="7x7", resolution=32, neck_channels=4, hidden=[4]
     )
-    with pytest.raises(UserError, match="only torchvision's fasterrcnn_resnet50_fpn can be read"):
+    with pytest.raises(UserError, match="only its RegNets, ResNet-50 and fasterrcnn_resnet50_fpn can be read"):
         torchvision.rename(network, {"fc.weight": np.zeros((2, 2))})

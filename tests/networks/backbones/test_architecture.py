@@ -19,7 +19,11 @@ def test_published_tables() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet", "mobilenet-v1", "mobilenet-v2", "efficientnet-b0", "efficientnet-lite0", "convnext-tiny"]
+    "name",
+    [
+        *("resnet", "mobilenet-v1", "mobilenet-v2", "efficientnet-b0", "efficientnet-lite0", "convnext-tiny"),
+        *("efficientnet-v2-b0", "mobilenet-v3-large", "regnet-y-400mf"),
+    ],
 )
 def test_built_network_has_the_described_blocks_and_widths(name: str) -> None:
     options = {"width_coefficient": 0.3, "depth_coefficient": 1.3, "resolution": 16}

@@ -91,10 +91,11 @@ def cam(network: keras.Model, images: npt.ArrayLike, classes: npt.ArrayLike) -> 
     """CAM: the last feature maps weighted by the classifier's weights. Negative values are evidence against the class.
 
     Its spatial mean plus the classifier's bias is the class's logit. If the network normalizes the pooled features
-    (ConvNeXt), the features of each cell are normalized in the same way, and the logit is only close to that.
+    (ConvNeXt) or has a hidden layer (MobileNetV3), the features of each cell are treated in the same way, and the logit
+    is only close to that.
 
     Args:
-        network: ends with global average pooling and one dense layer, with or without a normalization between them.
+        network: ends with global average pooling and one dense layer, with or without layers between them.
         images: float [n, height, width, channels], as the network takes them.
         classes: int [n], the class to explain for each image.
 
@@ -106,6 +107,6 @@ def cam(network: keras.Model, images: npt.ArrayLike, classes: npt.ArrayLike) -> 
     pooled, classifier = network.get_layer(POOL).output, network.get_layer(CLASSIFIER)
     if classifier.input is not pooled:
         cells = keras.Model(pooled, classifier.input)(maps.reshape(-1, maps.shape[-1]), training=False)
-        maps = keras.ops.convert_to_numpy(cells).reshape(maps.shape)
+        maps = keras.ops.convert_to_numpy(cells).reshape(*maps.shape[:3], -1)
     kernel = keras.ops.convert_to_numpy(classifier.kernel)
     return np.einsum("nhwk,kn->nhw", maps, kernel[:, np.asarray(classes)]).astype(np.float32)

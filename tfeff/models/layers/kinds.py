@@ -14,6 +14,7 @@ import keras
 
 from tfeff.errors import UserError, nearest
 from tfeff.models import given
+from tfeff.models.layers.convolution import GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
 from tfeff.models.layers.normalization import BatchNormalization, Standardize
 from tfeff.models.layers.regions import RoIAlign, RoIMaxPool
@@ -41,7 +42,10 @@ class Reads(NamedTuple):
 NOTHING, INPUT, OUTPUT, BOTH = Reads(False, False), Reads(True, False), Reads(False, True), Reads(True, True)
 # Activations whose gradient is a function of their output. The gradients of all others read their input.
 _ACTIVATIONS_READING_OUTPUT = {"relu", "relu6", "sigmoid", "softmax", "tanh"}
-_INSIDE_ACTIVATIONS = {"gelu": 4}  # x / 2, -x, -x / sqrt(2), erfc(-x / sqrt(2))
+_INSIDE_ACTIVATIONS = {
+    "gelu": 4,  # x / 2, -x, -x / sqrt(2), erfc(-x / sqrt(2))
+    "hard_silu": 2,  # relu6(x + 3), relu6(x + 3) / 6
+}
 
 
 Shape: TypeAlias = tuple[int, ...]
@@ -131,6 +135,10 @@ def _regions(shapes: Sequence[Shape], s: Settings) -> Shape:
     return shapes[-1][0], s["size"], s["size"], shapes[0][-1]
 
 
+def _convolution(groups: int = 1, **settings: Any) -> keras.Layer:
+    return L.Conv2D(**settings) if groups == 1 else GroupedConvolution(groups=groups, **settings)
+
+
 def _batch_normalization(synchronized: bool = False, **settings: Any) -> keras.Layer:
     """Raises UserError: `synchronized` without TensorFlow."""
     if synchronized and keras.backend.backend() != "tensorflow":
@@ -145,7 +153,12 @@ KINDS: dict[str, Kind] = {
         INPUT,
         "output",
         lambda x, s: (*_windowed(x, s["kernel_size"], s), s["filters"]),
-        lambda x, s: (s["kernel_size"] ** 2 * x[2] * s["filters"], s["filters"] if s.get("use_bias", True) else 0, 0),
+        lambda x, s: (
+            s["kernel_size"] ** 2 * x[2] // s.get("groups", 1) * s["filters"],
+            s["filters"] if s.get("use_bias", True) else 0,
+            0,
+        ),
+        _convolution,
     ),
     "depthwise_convolution": Kind(
         L.DepthwiseConv2D,

@@ -1,13 +1,17 @@
 """Transfers the weights of keras.applications' networks, whose layers have other names."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import keras
 import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.network import Network
 from tfeff.models.weights.loading import LoadReport, Naming, adopt_preprocessing, assign
-from tfeff.networks.backbones import mobilenet, resnet
+from tfeff.networks.backbones import mobilenet, mobilenet_v3, resnet
 from tfeff.networks.blocks import Stage
+from tfeff.networks.heads import CLASSIFIER
 
 
 def _number(stages: tuple[Stage, ...], stage: int, block: int) -> int | None:
@@ -25,6 +29,14 @@ def _v1_block(stage: int, block: int) -> str | None:
 def _v2_block(stage: int, block: int) -> str | None:
     number = _number(mobilenet.V2_STAGES, stage, block)
     return {None: None, 0: "expanded_conv"}.get(number, f"block_{number}")
+
+
+def _v3_block(stages: tuple[Stage, ...]) -> Callable[[int, int], str | None]:
+    def block(stage: int, block: int) -> str | None:
+        number = _number(stages, stage, block)
+        return {None: None, 0: "expanded_conv"}.get(number, f"expanded_conv_{number}")
+
+    return block
 
 
 _RESNET = Naming(
@@ -64,6 +76,7 @@ _EFFICIENTNET = Naming(
     },
     statistics=None,
 )
+_EFFICIENTNET_V2 = replace(_EFFICIENTNET, units={**_EFFICIENTNET.units, "depthwise_conv": "{block}_dwconv2"})
 _MOBILENET_V1 = Naming(
     ends={"stem_conv": "conv1", "stem_conv_bn": "conv1_bn", "head_classifier": "conv_preds"},
     block=_v1_block,
@@ -94,19 +107,65 @@ _MOBILENET_V2 = Naming(
     },
     statistics=((127.5,) * 3, (127.5,) * 3),
 )
-# Layers that identify the family.
+_MOBILENET_V3_SMALL = Naming(
+    ends={
+        "stem_conv": "conv",
+        "stem_conv_bn": "conv_bn",
+        "head_conv": "conv_1",
+        "head_conv_bn": "conv_1_bn",
+        "head_hidden": "conv_2",
+        "head_classifier": "logits",
+    },
+    block=_v3_block(mobilenet_v3.STAGES["small"]),
+    units={
+        "expand_conv": "{block}_expand",
+        "expand_conv_bn": "{block}_expand_bn",
+        "depthwise_conv": "{block}_depthwise",
+        "depthwise_conv_bn": "{block}_depthwise_bn",
+        "squeeze_excite_reduce": "{block}_squeeze_excite_conv",
+        "squeeze_excite_expand": "{block}_squeeze_excite_conv_1",
+        "project_conv": "{block}_project",
+        "project_conv_bn": "{block}_project_bn",
+    },
+    statistics=None,
+)
+_MOBILENET_V3_LARGE = replace(_MOBILENET_V3_SMALL, block=_v3_block(mobilenet_v3.STAGES["large"]))
+_CONVNEXT = Naming(
+    ends={
+        "stem_conv": "stem_conv",
+        "stem_norm": "stem_layernorm",
+        "head_norm": "head_layernorm",
+        "head_classifier": "head_dense",
+    },
+    block=lambda stage, block: f"stage_{stage - 1}_block_{block - 1}",
+    units={
+        "downsample_norm": "downsampling_layernorm_{previous}",
+        "downsample_conv": "downsampling_conv_{previous}",
+        "depthwise_conv": "{block}_depthwise_conv",
+        "norm": "{block}_layernorm",
+        "expand": "{block}_pointwise_conv_1",
+        "project": "{block}_pointwise_conv_2",
+        "layer_scale": "{block}_layer_scale",
+    },
+    statistics=None,
+)
+# Layers that identify the family. Large is the only MobileNetV3 with that many blocks.
 _MARKERS = {
     "conv5_block1_3_conv": _RESNET,
     "block1a_dwconv": _EFFICIENTNET,
     "conv_pw_1": _MOBILENET_V1,
-    "expanded_conv_depthwise": _MOBILENET_V2,
+    "block_1_expand": _MOBILENET_V2,
+    "block1a_project_conv": _EFFICIENTNET_V2,
+    "expanded_conv_14_expand": _MOBILENET_V3_LARGE,
+    "expanded_conv_10_expand": _MOBILENET_V3_SMALL,
+    "stage_0_block_0_layer_scale": _CONVNEXT,
 }
 
 
-def _find_naming(application: keras.Model) -> Naming | None:
-    """Naming of the application's family, or None if the family is unknown."""
-    layers = {layer.name for layer in application.layers}
-    return next((naming for marker, naming in _MARKERS.items() if marker in layers), None)
+def _own_layers(application: keras.Model) -> dict[str, keras.Layer]:
+    """The layers with weights by name, also those inside nested models, without the name of the application."""
+    layers = (layer for layer in application._flatten_layers() if not isinstance(layer, keras.Model))
+    return {layer.name.removeprefix(f"{application.name}_"): layer for layer in layers if layer.weights}
 
 
 def from_applications(model: Network, application: keras.Model) -> LoadReport:
@@ -114,11 +173,13 @@ def from_applications(model: Network, application: keras.Model) -> LoadReport:
 
     The input of the network remains raw RGB pixels. The preprocessing of the application (its layers, or its module's
     `preprocess_input`) is transferred; for BGR, the stem's kernel is flipped. MobileNet of keras.applications maps an
-    odd side r to floor(r / 2), the networks of this package to ceil(r / 2), so their outputs agree for even sides only.
+    odd side r to floor(r / 2), the networks of this package to ceil(r / 2), so their outputs agree for even sides only,
+    and those of ConvNeXt for multiples of 32.
 
     Args:
         model: a network of `tfeff.models.build`.
-        application: EfficientNetB0-B7, ResNet50/101/152, MobileNet or MobileNetV2, with or without top.
+        application: EfficientNetB0-B7, EfficientNetV2, ResNet50/101/152, MobileNet, MobileNetV2, MobileNetV3 or
+            ConvNeXt, with or without top.
 
     Returns:
         The loaded and the skipped variables, such as a classifier with another number of classes.
@@ -126,26 +187,38 @@ def from_applications(model: Network, application: keras.Model) -> LoadReport:
     Raises:
         UserError: the family of the application is unknown, or no variable matches.
     """
-    naming = _find_naming(application)
+    layers = _own_layers(application)
+    naming = next((naming for marker, naming in _MARKERS.items() if marker in layers), None)
     if naming is None:
         raise UserError(f"{application.name}: not a supported network of keras.applications")
     remaining = {
-        weight.path: keras.ops.convert_to_numpy(weight)
-        for layer in application.layers
+        # The only variables without a name are those of ConvNeXt's LayerScale.
+        f"{name}/{'gamma' if weight.name.startswith('variable') else weight.name}": keras.ops.convert_to_numpy(weight)
+        for name, layer in layers.items()
         if not isinstance(layer, keras.layers.Normalization)
         for weight in layer.weights
+        if not weight.path.endswith("/seed_generator_state")
     }
     arrays = {}
     for weight in model.weights:
         layer, variable = weight.path.rsplit("/", 1)
         theirs = f"{naming(layer)}/{variable}"
         if theirs in remaining:
-            array = remaining.pop(theirs)
-            arrays[weight.path] = array[0, 0] if theirs == "conv_preds/kernel" else array
+            arrays[weight.path] = _in_our_layout(remaining.pop(theirs), layer)
     if naming.flipped and "stem_conv/kernel" in arrays:
         arrays["stem_conv/kernel"] = arrays["stem_conv/kernel"][:, :, ::-1]
     adopt_preprocessing(model, arrays, *(naming.statistics or _own_statistics(application)))
     return assign(model, {**remaining, **arrays}, application.name)
+
+
+def _in_our_layout(array: np.ndarray, layer: str) -> np.ndarray:
+    """Kernels of dense layers that are 1x1 convolutions there, and of depthwise layers that are convolutions in
+    groups."""
+    if array.ndim == 4 and layer in (CLASSIFIER, "head_hidden"):
+        return array[0, 0]
+    if array.ndim == 4 and layer.endswith("depthwise_conv") and array.shape[2] == 1:
+        return array.transpose(0, 1, 3, 2)
+    return array
 
 
 def _own_statistics(application: keras.Model) -> tuple[tuple[float, ...], tuple[float, ...]]:

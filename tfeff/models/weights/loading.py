@@ -105,8 +105,9 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
         source: a network; arrays by variable path; or a file: `.npz` (arrays by variable path, or a training
             checkpoint, whose paths start with "model/"), `.weights.h5` or `.keras`; or a TensorFlow checkpoint of
             google/automl's EfficientDet, for an EfficientDet with the preprocessing of its table; or `.pth`, a state
-            dict of torchvision's `fasterrcnn_resnet50_fpn`, for the detector "faster-rcnn"; or `.safetensors`, with
-            either the names of that state dict or the paths of the variables.
+            dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", or of `fasterrcnn_resnet50_fpn` for
+            the detector "faster-rcnn"; or `.safetensors`, with either the names of such a state dict or the paths of
+            the variables.
 
     Raises:
         UserError: the file does not exist or cannot be read, no variable matches, or a value is not finite.
@@ -288,7 +289,8 @@ class Naming:
     Attributes:
         ends: maps layers of stem and head to their names there.
         block: maps (stage, block), both counted from 1, to the name of the block, or to None if it does not exist.
-        units: maps the layers of a block (without the block's name) to their names, where "{block}" is the block.
+        units: maps the layers of a block (without the block's name) to their names, where "{block}" is the block and
+            "{previous}" the number of the stage before, counted from 0.
         statistics: RGB (mean, std) of the module's `preprocess_input`, or None if preprocessing is part of the network.
         flipped: whether the stem expects BGR.
     """
@@ -304,5 +306,6 @@ class Naming:
         parts = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
         if parts is None:
             return self.ends.get(layer)
-        block, unit = self.block(int(parts[1]), int(parts[2])), self.units.get(parts[3])
-        return None if block is None or unit is None else unit.format(block=block)
+        stage = int(parts[1])
+        block, unit = self.block(stage, int(parts[2])), self.units.get(parts[3])
+        return None if block is None or unit is None else unit.format(block=block, previous=stage - 2)

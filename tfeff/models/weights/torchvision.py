@@ -1,4 +1,5 @@
-"""Weights of torchvision's Faster R-CNN with a ResNet-50 and a pyramid (`fasterrcnn_resnet50_fpn`)."""
+"""Weights of torchvision: its RegNets, its ResNet-50, and its Faster R-CNN with a ResNet-50 and a pyramid
+(`fasterrcnn_resnet50_fpn`)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,6 +8,7 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.network import Network
+from tfeff.networks.heads import CLASSIFIER
 
 _UNITS = {"conv": "", "bn": "_bn"}
 _VARIABLES = {
@@ -16,13 +18,27 @@ _VARIABLES = {
     "running_var": "moving_variance",
 }
 _PATTERNS: tuple[tuple[str, Callable[[re.Match], str]], ...] = (
-    (r"backbone\.body\.(conv|bn)1", lambda m: f"stem_conv{_UNITS[m[1]]}"),
+    (r"(?:backbone\.body\.)?(conv|bn)1", lambda m: f"stem_conv{_UNITS[m[1]]}"),
     (
-        r"backbone\.body\.layer(\d)\.(\d+)\.(conv|bn)(\d)",
+        r"(?:backbone\.body\.)?layer(\d)\.(\d+)\.(conv|bn)(\d)",
         lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_conv{m[4]}{_UNITS[m[3]]}",
     ),
     (
-        r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.([01])",
+        r"(?:backbone\.body\.)?layer(\d)\.(\d+)\.downsample\.([01])",
+        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_shortcut_conv{('', '_bn')[int(m[3])]}",
+    ),
+    (r"fc", lambda _: CLASSIFIER),
+    (r"stem\.([01])", lambda m: f"stem_conv{('', '_bn')[int(m[1])]}"),
+    (
+        r"trunk_output\.block(\d)\.block\d-(\d+)\.f\.([abc])\.([01])",
+        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_conv{'abc'.index(m[3]) + 1}{('', '_bn')[int(m[4])]}",
+    ),
+    (
+        r"trunk_output\.block(\d)\.block\d-(\d+)\.f\.se\.fc([12])",
+        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_squeeze_excite_{('reduce', 'expand')[int(m[3]) - 1]}",
+    ),
+    (
+        r"trunk_output\.block(\d)\.block\d-(\d+)\.proj\.([01])",
         lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_shortcut_conv{('', '_bn')[int(m[3])]}",
     ),
     (
@@ -41,27 +57,44 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match], str]], ...] = (
 
 def is_known(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether these are the names of such a state dict."""
+    return _is_detector(arrays) or _is_resnet(arrays) or any(name.startswith("trunk_output.") for name in arrays)
+
+
+def _is_detector(arrays: Mapping[str, np.ndarray]) -> bool:
     return any(name.startswith("rpn.head.") for name in arrays)
+
+
+def _is_resnet(arrays: Mapping[str, np.ndarray]) -> bool:
+    return any(name.startswith("layer1.0.") for name in arrays)
 
 
 def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays of a state dict, by the paths and in the layouts of our variables.
 
-    Kernels are transposed; the first dense layer reads channels last; codes are (dy, dx, log dh, log dw); background
-    is the last class and has no codes. Frozen batch normalization has an epsilon of 0; that of the model is subtracted
-    from its variances.
+    Kernels are transposed. Of the detector, the first dense layer reads channels last; codes are (dy, dx, log dh, log
+    dw); background is the last class and has no codes. Its batch normalization, if frozen, has an epsilon of 0; that of
+    the model is subtracted from its variances.
 
     Args:
-        model: the Faster R-CNN that the weights are for, with any number of classes.
+        model: the network that the weights are for, with any number of classes.
         arrays: the state dict. Arrays that belong to no layer keep their names.
 
     Raises:
         UserError: it is not the state dict of such a network.
     """
     if not is_known(arrays):
-        raise UserError("the file has no rpn.head: only torchvision's fasterrcnn_resnet50_fpn can be read")
-    frozen = not any(name.endswith("num_batches_tracked") for name in arrays)
-    size = model.description.pooling_size
+        raise UserError(
+            "the file has other names than torchvision's networks: only its RegNets, ResNet-50 and "
+            "fasterrcnn_resnet50_fpn can be read"
+        )
+    detector = _is_detector(arrays)
+    if not detector and _is_resnet(arrays) and all(layer.name != "stage2_block1_pad" for layer in model.layers):
+        raise UserError(
+            "torchvision's ResNets have the stride of a block in its 3x3 convolution; only resnet50-v1.5 can load "
+            "their weights"
+        )
+    frozen = detector and not any(name.endswith("num_batches_tracked") for name in arrays)
+    size = model.description.pooling_size if detector else 0
     renamed = {}
     for name, array in arrays.items():
         if name.endswith("num_batches_tracked"):

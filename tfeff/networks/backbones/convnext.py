@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, Graph, by_name, check_integer
-from tfeff.networks.backbones.scaling import doubled_widths, scale_total_blocks
 from tfeff.networks.heads import CLASSIFIER, POOL
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.scaling import doubled_widths, scale_total_blocks
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name
-from tfeff.networks.backbones.scaling import round_filters, round_repeats
-from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages
+from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.scaling import round_filters, round_repeats
 
 STEM_FILTERS = 32
 HEAD_FILTERS = 1280
@@ -81,7 +81,7 @@ class EfficientNet(Architecture):
             STAGES,
             self.blocks,
             self.widths,
-            squeeze_ratio=self.squeeze_ratio,
+            squeeze=squeeze_inputs(unit, self.squeeze_ratio),
             last_survival=self.survival_probability,
         )
         last = list(levels.values())[-1]

@@ -8,9 +8,9 @@ as in EfficientNet.
 from dataclasses import dataclass
 
 from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name
-from tfeff.networks.backbones.scaling import round_filters, round_repeats
 from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.scaling import round_filters, round_repeats
 
 STEM_FILTERS = 32
 V2_HEAD_FILTERS = 1280

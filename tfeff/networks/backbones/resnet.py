@@ -9,9 +9,9 @@ from functools import partial
 
 from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name, check_choice, check_integer
-from tfeff.networks.backbones.scaling import doubled_widths, scale_total_blocks
 from tfeff.networks.blocks import ConvolutionUnit
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.scaling import doubled_widths, scale_total_blocks
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB; the published ResNet weights were trained with this mean
 IMAGENET_STD = (58.395, 57.12, 57.375)

@@ -21,12 +21,12 @@ from tfeff.networks.backbones.architecture import (
     check_integer,
     level_numbers,
 )
-from tfeff.networks.backbones.scaling import round_filters
 from tfeff.networks.blocks import ConvolutionUnit
 from tfeff.networks.heads import dense_head
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.necks.neck import Neck
 from tfeff.networks.preprocessing import standardized
+from tfeff.networks.scaling import round_filters
 
 MAXIMUM_ASPECT = 8
 

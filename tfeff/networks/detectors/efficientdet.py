@@ -14,10 +14,10 @@ from tfeff.boxes.anchors import OCTAVE, Anchors
 from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import Architecture, by_name, level_number
 from tfeff.networks.backbones.efficientnet import B_TABLE, LITE_TABLE
-from tfeff.networks.backbones.scaling import round_filters
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, PRIOR_BIAS
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.scaling import round_filters
 
 LOGITS, CODES = "logits", "codes"
 """Names of the outputs."""

@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 
 
-def round_filters(filters: float, width_coefficient: float = 1.0) -> int:
+def round_filters(filters: float, width_coefficient: float = 1.0, *, largest_loss: float = 0.1) -> int:
     """Scale a number of filters and round it to the nearest multiple of 8.
 
-    Halves round up. The result is at least 8. If rounding down would remove more than 10 %, it rounds up.
+    Halves round up. The result is at least 8. If rounding down would remove more than `largest_loss` of the filters, it
+    rounds up.
 
     >>> round_filters(32, 1.1)  # 35.2: 32 is less than 10 % lower
     32
@@ -20,10 +21,12 @@ def round_filters(filters: float, width_coefficient: float = 1.0) -> int:
     40
     >>> round_filters(3), round_filters(11)  # at least 8; 8 would be 27 % below 11
     (8, 16)
+    >>> round_filters(16, 1.2), round_filters(16, 1.2, largest_loss=1.0)  # 19.2: 16 is 17 % lower
+    (24, 16)
     """
     scaled = filters * width_coefficient
     rounded = max(8, int(scaled + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * scaled else rounded
+    return rounded + 8 if rounded < (1 - largest_loss) * scaled else rounded
 
 
 def round_repeats(repeats: int, depth_coefficient: float = 1.0) -> int:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from tfeff.networks.backbones import scaling
+from tfeff.networks import scaling
 
 
 @pytest.mark.parametrize("width_coefficient", [0.25, 0.5, 1.0, 1.1, 1.4, 2.0])
