@@ -46,6 +46,8 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "tf2onnx>=1.17"],
     # `tfeff.export --format=openvino`, and the runtime for such models.
     "openvino": ["openvino>=2026.0"],
+    # Backbones by the names of KerasHub's presets, `model.name=keras_hub:PRESET`.
+    "hub": ["keras-hub>=0.32"],
     # HEIC photographs, as telephones write them.
     "heif": ["pillow-heif>=1"],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.

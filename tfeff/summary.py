@@ -33,12 +33,14 @@ LATENCY_ROUNDS = 10
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("model", None, "Name of a network or detector, such as efficientnet-b3 or efficientdet-d0.")
+    flags.DEFINE_string(
+        "model", None, "Name of a network, detector or preset, such as efficientnet-b3 or efficientdet-d0."
+    )
     flags.DEFINE_string(
         "family",
         None,
-        "Name of a family: resnet, efficientnet, efficientnet-lite or mobilenet; of detectors: rcnn, efficientdet, "
-        "efficientdet-lite or yolo.",
+        "Name of a family: resnet, efficientnet, efficientnet-lite, efficientnet-v2, mobilenet, mobilenet-v3, regnet "
+        "or convnext; of detectors: rcnn, efficientdet, efficientdet-lite or yolo.",
     )
     flags.DEFINE_integer("resolution", None, "Side of the square input in pixels. Default: that of the network.")
     flags.DEFINE_integer("num_classes", None, "Number of classes. Default: 1000; 90 for detectors.")
@@ -55,6 +57,7 @@ def main(argv: list[str]) -> None:
         raise UserError("give either --model=NAME or --family=NAME")
     if FLAGS.latency or os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         load_tensorflow()
+    from tfeff.networks.backbones.preset import is_name as is_preset
     from tfeff.networks.catalog import BACKBONES, DETECTORS
 
     families: dict[str, Any] = {**BACKBONES, **DETECTORS}
@@ -62,7 +65,7 @@ def main(argv: list[str]) -> None:
     if FLAGS.family and FLAGS.family not in families:
         raise UserError(f'no family "{FLAGS.family}"; {nearest(FLAGS.family, families)}')
     for name in filter(None, (FLAGS.model, FLAGS.relative_to)):
-        if name not in known:
+        if name not in known and not is_preset(name):
             raise UserError(f'no network "{name}"; {nearest(name, known)}')
     summaries = [summary(name) for name in (families[FLAGS.family] if FLAGS.family else (FLAGS.model,))]
     if FLAGS.json:

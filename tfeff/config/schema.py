@@ -15,6 +15,7 @@ from tfeff.config.task_parts import Proposals
 from tfeff.config.tasks import TASKS, TaskSettings
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, Detector
+from tfeff.networks.backbones.preset import Preset
 from tfeff.networks.catalog import SECTIONS
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.preprocessing import per_channel
@@ -327,7 +328,8 @@ class Experiment(Section):
     """Seed for initial weights, the order of images, augmentation and dropout."""
     task: TaskSettings = choice(TASKS, "classification")
     model: Architecture = choice(SECTIONS, "resnet")
-    """The network; of a detector, its backbone. `python -m tfeff.summary --family=NAME` lists the names."""
+    """The network; of a detector, its backbone. `python -m tfeff.summary --family=NAME` lists the names; also a preset
+    of KerasHub or KerasCV, such as `keras_hub:resnet_50_imagenet`."""
     member: Member = field(default_factory=Member)
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -379,8 +381,9 @@ class Experiment(Section):
             self.task.wrong("plain_epochs", "0 with training.feature_variants")
         if self.task.plain_epochs > self.training.epochs:
             self.task.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
-        if self.model.weights is not None and self.data.normalization == "dataset":
-            self.data.wrong("normalization", '"family": model.weights come with their own normalization')
+        own = self.model.weights is not None or isinstance(self.model, Preset)
+        if own and self.data.normalization == "dataset":
+            self.data.wrong("normalization", '"family": weights and presets come with their own normalization')
 
     def _check_transfer(self) -> None:
         if not self.model.starts_trained:

@@ -1,6 +1,7 @@
 """Builds networks by name, or from their descriptions."""
 
 import dataclasses
+import re
 import warnings
 import zlib
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def build(
     elif options:
         raise UserError(f"a description takes no options; given {', '.join(options)}")
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels, include_top=include_top)
-    network = Network(graph.images, graph.output, name=described.name.replace("-", "_"))
+    network = Network(graph.images, graph.output, name=_name(described))
     known = {layer.name for layer in network.layers}  # some maps of a given backbone may lead to no output
     names = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
     network.levels = {level: name for level, name in names.items() if name in known}
@@ -72,6 +73,11 @@ def build(
     if isinstance(report, LoadReport) and any(include_top or each.shape_here is not None for each in report.skipped):
         warnings.warn(printable(f"{described.weights}: {report}"), stacklevel=2)
     return network
+
+
+def _name(described: Architecture | Detector) -> str:
+    """Name of the Keras model; those of presets may contain any characters."""
+    return re.sub(r"[^\w.]", "_", described.name)
 
 
 # Inheritances of this process: a training whose layers are chosen by a probe needs the same one twice, and the trials
@@ -193,7 +199,7 @@ def build_detector(
     allow_deep_graphs()
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels)
     inputs = graph.images if graph.boxes is None else [graph.images, graph.boxes]
-    network = Network(inputs, graph.output, name=described.name.replace("-", "_"))
+    network = Network(inputs, graph.output, name=_name(described))
     network.description = described
     network.levels = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
     initialize(network, described.backbone)

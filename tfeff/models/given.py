@@ -92,7 +92,8 @@ class Backbone:
                 "one feature map [batch, height, width, channels], without pooling and classifier (include_top=False)"
             )
         if levels is None:
-            own = next((each for key in _OWN if (each := getattr(model, key, None))), graph.output)
+            models = (model, *(layer for layer in graph.layers if isinstance(layer, keras.Model)))
+            own = next((each for of in models for key in _OWN if (each := getattr(of, key, None))), graph.output)
             levels = _levels(own, names, maps, probed, outputs[-1])
         for layer in levels.values():
             if layer not in maps:
@@ -115,12 +116,14 @@ class Backbone:
 
         Args:
             images: standardized.
-            levels: the layer of each level. If it is called several times, the first call counts.
+            levels: the layer of each level; none: those of the description. If a layer is called several times, the
+                first call counts.
 
         Raises:
             UserError: the layers cannot be copied or do not take such images, or a level does not have its stride.
         """
         size = images.shape[1:3]
+        levels = levels or dict(each.split("=", 1) for each in self.description.levels)
         if images.shape[-1] != self._channels:
             raise UserError(
                 f"config: data.channels is {images.shape[-1]}; the backbone {self._label} takes {self._channels}"

@@ -12,6 +12,7 @@ from tfeff.networks.backbones import (
     given,
     mobilenet,
     mobilenet_v3,
+    preset,
     regnet,
     resnet,
 )
@@ -41,7 +42,19 @@ ALL_BACKBONES: dict[str, Architecture] = {
 ALL_DETECTORS: dict[str, Detector] = {name: member for family in DETECTORS.values() for name, member in family.items()}
 
 
-SECTIONS: dict[str, Architecture] = {**ALL_BACKBONES, given.NAME: given.Given()}
+class _Sections(dict[str, Architecture]):
+    """Descriptions by name; also a description for each name of a preset, which no list contains."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or preset.is_name(name)
+
+    def __missing__(self, name: str) -> Architecture:
+        if preset.is_name(name):
+            return preset.Preset(name=name)
+        raise KeyError(name)
+
+
+SECTIONS = _Sections({**ALL_BACKBONES, given.NAME: given.Given()})
 """What the section `model` of a config can be."""
 
 

@@ -38,12 +38,12 @@ class Layers(ABC):
     def given(
         self, images: FeatureMap, *, source: str, levels: Mapping[str, str]
     ) -> tuple[FeatureMap, dict[str, FeatureMap]]:
-        """The layers of a backbone that was given in Python: its output, and its maps by level.
+        """The layers of a backbone that was given in Python, or of a preset: its output, and its maps by level.
 
         Args:
             images: standardized.
             source: name of the backbone.
-            levels: the layer of each level.
+            levels: the layer of each level; none: those of the backbone.
         """
 
     @abstractmethod

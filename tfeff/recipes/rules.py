@@ -11,6 +11,7 @@ from typing import Literal
 from tfeff.config import Choice, Choices
 from tfeff.networks import Architecture, architecture
 from tfeff.networks.backbones.given import Given
+from tfeff.networks.backbones.preset import Preset
 from tfeff.recipes.transfer import FACTORS
 
 
@@ -42,7 +43,8 @@ def warm_start(model: Architecture) -> WarmStart:
     """
     if isinstance(model, Given):
         if model.starts_trained:
-            return WarmStart("file", model.name, model.weights, "your backbone, with its weights")
+            whose = "the preset" if isinstance(model, Preset) else "your backbone"
+            return WarmStart("file", model.name, model.weights, f"{whose}, with its weights")
         return WarmStart("scratch", model.name, None, "your backbone, with random weights")
     if model.weights is None:
         return WarmStart("scratch", None, None, "random weights, as you set")
@@ -114,13 +116,14 @@ def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> 
     """
     if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
-    if start.kind == "imagenet":
+    pretrained = start.kind == "imagenet" or (isinstance(model, Preset) and start.kind == "file")
+    if pretrained:
         trained = architecture(start.network or model.name).resolution
         wanted, why = round(trained * 8 / 7 / 32) * 32, f"a seventh above that of these weights, {trained}"
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.
-    limit = max(32, (2 if start.kind == "imagenet" else 1) * side // 16 * 16)
+    limit = max(32, (2 if pretrained else 1) * side // 16 * 16)
     return Choice(wanted, why) if wanted <= limit else Choice(limit, f"the images have only {side} pixels")
 
 

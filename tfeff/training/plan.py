@@ -18,7 +18,7 @@ from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError, nearest
-from tfeff.models import given as backbones
+from tfeff.models import presets
 from tfeff.networks.backbones.architecture import Architecture
 from tfeff.networks.backbones.given import Given
 from tfeff.networks.detectors.detector import Detector
@@ -126,7 +126,7 @@ class Plan:
         if settings.data.augment is not None:
             given.find(settings.data.augment)
         if isinstance(settings.model, Given):
-            backbones.find(settings.model.graph)
+            presets.find(settings.model.source)
         parts = replicas * training.accumulation_steps
         if training.batch_size % parts:
             raise UserError(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 
 from tfeff.errors import UserError, nearest
-from tfeff.models import given
+from tfeff.models import presets
 from tfeff.models.layers.convolution import GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
 from tfeff.models.layers.normalization import BatchNormalization, Standardize
@@ -288,7 +288,7 @@ class KerasLayers(Layers):
         self, images: FeatureMap, *, source: str, levels: Mapping[str, str]
     ) -> tuple[FeatureMap, dict[str, FeatureMap]]:
         """Copies of the layers."""
-        return given.find(source).define(images, levels)
+        return presets.find(source).define(images, levels)
 
     def blocks(self, number: int) -> Iterable[int]:
         """All indices."""

@@ -8,7 +8,7 @@ from tfeff.networks.backbones.architecture import Architecture, FeatureMaps
 from tfeff.networks.layers import FeatureMap, Layers
 
 NAME = "given"
-_ITS_OWN = {"hidden": True}
+ITS_OWN = {"hidden": True}
 """Metadata of fields that are no keys of configs: an own backbone decides them itself."""
 
 
@@ -35,10 +35,10 @@ class Given(Architecture):
     initial: str = ""
     levels: tuple[str, ...] = ()
     pretrained: bool = True
-    bn_momentum: float = field(default=0.99, metadata=_ITS_OWN)
-    bn_epsilon: float = field(default=1e-3, metadata=_ITS_OWN)
-    width_coefficient: float = field(default=1.0, metadata=_ITS_OWN)
-    depth_coefficient: float = field(default=1.0, metadata=_ITS_OWN)
+    bn_momentum: float = field(default=0.99, metadata=ITS_OWN)
+    bn_epsilon: float = field(default=1e-3, metadata=ITS_OWN)
+    width_coefficient: float = field(default=1.0, metadata=ITS_OWN)
+    depth_coefficient: float = field(default=1.0, metadata=ITS_OWN)
 
     def __post_init__(self) -> None:
         """Validate field values; raises UserError."""
@@ -47,11 +47,19 @@ class Given(Architecture):
                 'weights "imagenet": only networks of the package have published weights; give the backbone with its '
                 "weights, and omit model.weights"
             )
+        for key in ("width_coefficient", "depth_coefficient"):
+            if getattr(self, key) != 1:
+                raise UserError(f"{key} {getattr(self, key)}: only networks of the package can be scaled; omit it")
         if self.resolution:
             super().__post_init__()
         for each in self.levels:
             if not all(each.partition("=")):
                 raise UserError(f"levels {each!r}: must be like P3=LAYER")
+
+    @property
+    def source(self) -> str:
+        """The name by which `Layers.given` finds the layers."""
+        return self.graph
 
     @property
     def starts_trained(self) -> bool:
@@ -75,8 +83,8 @@ class Given(Architecture):
             UserError: always.
         """
         raise UserError(
-            "a backbone that is given in Python has one depth and one width, so tfeff.search cannot scale it; choose a "
-            "network of the package (model.name)"
+            "a backbone that is given in Python, or a preset, has one depth and one width, so tfeff.search cannot "
+            "scale it; choose a network of the package (model.name)"
         )
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
@@ -87,4 +95,4 @@ class Given(Architecture):
                 its stride.
         """
         levels = dict(each.split("=", 1) for each in self.levels)
-        return FeatureMaps(*layers.given(images, source=self.graph, levels=levels))
+        return FeatureMaps(*layers.given(images, source=self.source, levels=levels))
