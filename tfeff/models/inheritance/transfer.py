@@ -129,7 +129,7 @@ def _make_identity(segment: Segment) -> None:
             _set_identity(node.layer)
         return
     name = next(each for each in add.inputs if each != segment.input)
-    while isinstance(segment.nodes[name].layer, StochasticDepth):
+    while isinstance(segment.nodes[name].layer, (StochasticDepth, L.Activation)):  # activations that keep 0
         (name,) = segment.nodes[name].inputs
     layer = segment.nodes[name].layer
     last = (
