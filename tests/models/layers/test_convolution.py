@@ -34,3 +34,14 @@ def test_outputs_and_gradients_are_those_of_separate_convolutions(settings: dict
     np.testing.assert_allclose(gradients[0][0], gradients[1][0], rtol=1e-5, atol=1e-5)
     for one, other in zip(gradients[0][1], gradients[1][1], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_half_and_double_precision() -> None:
+    for dtype in ("mixed_bfloat16", "float64"):
+        layer = GroupedConvolution(filters=6, kernel_size=3, groups=3, dtype=dtype)
+        images = tf.ones((2, 9, 7, 12))
+        with tf.GradientTape() as tape:
+            output = layer(images)
+            loss = tf.reduce_sum(output)
+        assert output.dtype == layer.compute_dtype
+        assert all(gradient is not None for gradient in tape.gradient(loss, layer.trainable_weights))
