@@ -87,9 +87,10 @@ def architecture(name: str, **options: Any) -> Architecture:
 
 
 def published(described: Architecture) -> Architecture | None:
-    """The network whose published weights a network starts from: the one of its own name, or another one that its
-    `weights` name. None if it starts from a file, or from random weights."""
-    return ALL_BACKBONES.get(described.name if described.weights == "imagenet" else str(described.weights))
+    """The network whose published weights a network starts from: the one of its own name, or another one of its family
+    that its `weights` name. None if it starts from a file, or from random weights."""
+    found = ALL_BACKBONES.get(described.name if described.weights == "imagenet" else str(described.weights))
+    return found if isinstance(described, type(found)) else None
 
 
 def detector_names(family: str | None = None) -> tuple[str, ...]:

@@ -72,6 +72,18 @@ def test_larger_networks_compute_the_same(name, scale):
     assert not report.errors
 
 
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("efficientnet-lite0", {"width": 2.0}), ("mobilenet-v3-small", {"width": 1.5})],
+)
+def test_shortcuts_that_only_one_network_has_are_reconstructed(name, scale):
+    source = trained_like(name, **FAMILIES[name])
+    target = models.build(name, num_classes=CLASSES, **larger(FAMILIES[name], **scale))
+    report = models.inherit(source, target, images_for(source, 32))
+    assert report.reconstructed > 0
+    assert distance(source, target, images_for(source, 3)) < 0.5
+
+
 @pytest.mark.parametrize(("width", "depth"), [(2.0, 1.0), (3.0, 1.5), (1.0, 1.5)])
 def test_multiples_of_a_convnext_compute_the_same(width, depth):
     options = {"resolution": 32, "width": 6, "stage_blocks": (1, 1, 2, 1)}

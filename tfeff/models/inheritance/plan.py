@@ -13,6 +13,7 @@ from tfeff.models.inheritance.encoding import Encoding, chosen, identity, princi
 from tfeff.models.inheritance.spaces import LINEAR, Space, readers_kernel, spaces_of
 from tfeff.models.inheritance.statistics import Statistics
 from tfeff.models.network import Network
+from tfeff.networks.heads import CLASSIFIER
 
 L = keras.layers
 
@@ -125,9 +126,8 @@ def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
     """Whether an operation has a counterpart. A classifier of other classes has none."""
     if theirs not in source.nodes:
         return False
-    classes = isinstance(target.nodes[name].layer, L.Dense) and len(target.nodes[name].layer.output.shape) == 2
-    ours = target.nodes[name].layer.output.shape
-    return not classes or source.nodes[theirs].layer.output.shape[-1] == ours[-1]
+    classes = [side.nodes[each].layer.output.shape[-1] for side, each in ((source, theirs), (target, name))]
+    return name != CLASSIFIER or classes[0] == classes[1]
 
 
 def _encoding(
@@ -166,8 +166,10 @@ def _exact(plan: Plan) -> set[str]:
             if isinstance(node.layer, L.LayerNormalization) and not _is_even(mine):
                 continue
             theirs = plan.source.nodes.get(plan.theirs(segment, name))
-            if name == segment.output and (origin.first != origin.last):
-                continue
+            if name == segment.output and segment.stage in plan.target.blocks:
+                block = plan.source.block(segment.stage, origin.last)
+                if plan.theirs(segment, name) != block.output:  # of a later block, or with a shortcut more
+                    continue
             if (1 if theirs is None else len(theirs.inputs)) == len(node.inputs):
                 exact.add(name)
     return exact

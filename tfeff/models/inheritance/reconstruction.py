@@ -111,6 +111,16 @@ class _Parts:
             sampling.run(self._segment.nodes, known[1], until=name)
             yield known
 
+    def changed(self, name: str) -> None:
+        """Forgets what a layer of the target has computed, and all that depends on it: its weights have changed."""
+        stale = {name}
+        for each, node in self._segment.nodes.items():
+            if not stale.isdisjoint(node.inputs):
+                stale.add(each)
+        for _, ours in (self._kept or {}).values():
+            for each in stale:
+                ours.pop(each, None)
+
     def outputs(self) -> tuple[list[Any], list[Any]]:
         """The last maps of source and target, by part."""
         source, target = list[Any](), list[Any]()
@@ -190,6 +200,7 @@ def _fit(
     offset = moments.mean(1) - mean @ fitted
     variance = np.einsum("io,io->o", fitted, gram @ fitted)
     _assign(segment.nodes, name, fitted, offset, mean, variance)
+    parts.changed(name)
 
 
 def _assign(
