@@ -1,9 +1,12 @@
 """Wider and deeper networks compute what their source computes; narrower and shallower ones come close to it."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.inheritance.plan import Side, make_plan
@@ -91,6 +94,29 @@ def test_multiples_of_a_convnext_compute_the_same(width, depth):
     target = models.build("convnext-tiny", num_classes=CLASSES, **larger(options, width=width, depth=depth))
     models.inherit(source, target)
     assert distance(source, target, images_for(source, 3)) < 1e-4
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "convnext-tiny"])
+def test_random_larger_networks_compute_the_same(name):
+    options = FAMILIES.get(name, {"resolution": 32, "width": 4, "stage_blocks": (1, 1, 2, 1)})
+    rng, source, compared = np.random.default_rng(11), trained_like(name, **options), 0
+    while compared < max(1, THOROUGH):
+        width, depth = rng.uniform(1.0, 3.0), rng.uniform(1.0, 3.0)
+        if name == "convnext-tiny":
+            width = float(round(width))
+        scale = {"width": width * (rng.integers(3) > 0) or 1.0, "depth": depth * (rng.integers(3) > 0) or 1.0}
+        target = models.build(name, num_classes=CLASSES, **larger(options, **scale))
+        if additions(source) != additions(target):
+            continue  # a shortcut that only one of them has
+        models.inherit(source, target)
+        assert distance(source, target, images_for(source, 2)) < 1e-4, scale
+        compared += 1
+        keras.backend.clear_session()
+
+
+def additions(network: models.Network) -> set[str]:
+    """The shortcuts of the blocks that all members have."""
+    return {layer.name for layer in network.layers if re.fullmatch(r"stage\d_block1_add", layer.name)}
 
 
 def test_repeated_channels_do_not_learn_the_same():
