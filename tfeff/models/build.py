@@ -1,6 +1,7 @@
 """Builds networks by name, or from their descriptions."""
 
 import dataclasses
+import random
 import re
 import warnings
 import zlib
@@ -136,8 +137,9 @@ def _inherited(
     classes = next((layer.units for layer in network.layers if layer.name == CLASSIFIER), 1)
     key = (source, described, channels, classes, None if images is None else zlib.crc32(images.tobytes()))
     if key not in _RECENT:
-        policy = keras.mixed_precision.dtype_policy()
+        policy, state = keras.mixed_precision.dtype_policy(), random.getstate()
         keras.mixed_precision.set_dtype_policy("float32")
+        random.seed(0)  # Keras' initializers draw their seeds from it
         try:
             theirs = build(source, num_classes=_classes(source), channels=channels)
             statistics = standardization(theirs)
@@ -147,9 +149,15 @@ def _inherited(
             report = inherit(theirs, heir, images, progress=progress)
         finally:
             keras.mixed_precision.set_dtype_policy(policy)
+            random.setstate(state)
         while len(_RECENT) >= _KEPT:
             del _RECENT[next(iter(_RECENT))]
-        arrays = {w.path: keras.ops.convert_to_numpy(w) for w in heir.weights if w.path not in report.new}
+        classifier = f"{CLASSIFIER}/"  # a new one stays as it is; new blocks are the identity
+        arrays = {
+            weight.path: keras.ops.convert_to_numpy(weight)
+            for weight in heir.weights
+            if not (weight.path in report.new and weight.path.startswith(classifier))
+        }
         _RECENT[key] = report, arrays, statistics
     report, arrays, statistics = _RECENT[key]
     arrays = dict(arrays)

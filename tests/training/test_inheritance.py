@@ -1,0 +1,82 @@
+"""Runs whose networks inherit the weights of another run, of another width or depth."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from tests.training.test_loop import assert_same_arrays, experiment, final
+from tfeff import models, training
+
+build = importlib.import_module("tfeff.models.build")  # the function has the same name
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return training.train(experiment("model.width=4", "training.epochs=8"), tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_inheritance(monkeypatch):
+    monkeypatch.setattr(build, "_RECENT", {})
+
+
+def test_a_narrower_network_begins_close_to_its_source(tmp_path, source, capsys):
+    changes = f"model.weights={source.path}", "model.width=3", "training.epochs=1", "optimizer.learning_rate=1e-6"
+    inherited = training.train(experiment(*changes), tmp_path / "inherited").rows()[0]
+    output = capsys.readouterr().out
+    assert "inherited from resnet" in output
+    assert "reconstructed on 130 images" in output or "reconstructed on 128 images" in output
+    random = training.train(experiment(*changes[1:]), tmp_path / "random").rows()[0]
+    before = source.rows()[-1]
+    assert random["validation_loss"] - inherited["validation_loss"] > 0.5 * (
+        random["validation_loss"] - before["validation_loss"]
+    )
+
+
+def test_a_wider_and_deeper_network_begins_as_its_source(tmp_path, source):
+    changes = f"model.weights={source.path}", "model.width=7", "model.stage_blocks=2,1", "optimizer.learning_rate=1e-9"
+    settings = experiment(*changes, "training.epochs=1", "optimizer.frozen=stem*,stage*")  # with their statistics
+    workdir = training.train(settings, tmp_path / "wide")
+    network, theirs = (training.trained_model(each) for each in (workdir, source))
+    images = np.random.default_rng(0).uniform(0, 255, (9, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(network(images), theirs(images), atol=1e-4)
+
+
+def test_held_out_images_take_no_part(tmp_path, source, monkeypatch):
+    seen = []
+    real = build.inherit
+
+    def watched(theirs, heir, images, **options):
+        seen.append(images)
+        return real(theirs, heir, images, **options)
+
+    monkeypatch.setattr(build, "inherit", watched)
+    settings = experiment(f"model.weights={source.path}", "model.width=3", folds=3, fold=1, validation_fraction=0.0)
+    data = training.train(settings, tmp_path / "fold", until_epoch=1)
+    assert data.dataset()["train_examples"] == 96
+    assert len(seen) == 1
+    assert len(np.unique(seen[0].reshape(len(seen[0]), -1), axis=0)) <= 96
+    assert len(seen[0]) == 96
+
+
+def test_kill_and_resume_give_the_same_weights(tmp_path, source):
+    settings = experiment(f"model.weights={source.path}", "model.width=3", "training.deterministic=true")
+    whole = training.train(settings, tmp_path / "whole")
+    build._RECENT.clear()
+    training.train(settings, tmp_path / "parts", until_epoch=1)
+    assert_same_arrays(final(whole), final(training.train(settings, tmp_path / "parts")))
+
+
+def test_one_inheritance_serves_equal_trials(source, monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        build, "inherit", lambda *args, **options: counted.append(1) or models.inherit(*args, **options)
+    )
+    images = np.zeros((4, 16, 16, 3), np.float32)
+    trained = models.architecture("resnet", resolution=16, width=4, stage_blocks=(1, 1))
+    target = models.architecture("resnet", resolution=16, width=6, stage_blocks=(1, 1), weights=str(source.final))
+    for _ in range(2):
+        network = models.build("resnet", resolution=16, width=6, stage_blocks=(1, 1), num_classes=10, channels=1)
+        models.initialize(network, target, images[..., :1], trained=trained)
+    assert len(counted) == 1
