@@ -1,4 +1,4 @@
-"""Runs whose networks inherit the weights of another run, of another width or depth."""
+"""What a run begins with: weights inherited from another run, of another width or depth."""
 
 import importlib
 
