@@ -390,6 +390,37 @@ def test_images_are_found_as_sources_find_them(photos: Path, tmp_path: Path) -> 
     assert len(list((tmp_path / "out").rglob("*.png"))) == COUNT + 2
 
 
+def test_dangling_links_and_images_that_vanish_are_damaged(
+    exported: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    (photos / "gone.png").symlink_to(photos / "nowhere.png")
+    (photos / "circle.png").symlink_to(photos / "circle.png")
+    paths, out = find_images(photos, tmp_path / "out"), tmp_path / "out"
+    predictor = runs.load_predictor(exported["classifier"], batch_size=4)
+    for _ in range(2):
+        done = runs.write_predictions(predictor, paths, out, key="")
+        assert done.damaged == {name: f"{photos / name}: link to a missing file" for name in ("circle.png", "gone.png")}
+        assert len(done.rows) == COUNT
+    (photos / "ü01.png").unlink()
+    done = runs.write_predictions(predictor, paths, out, key="")
+    assert done.damaged["ü01.png"].endswith("ü01.png: cannot be read (No such file or directory)")
+    assert (done.known, len(done.damaged)) == (COUNT - 1, 3)
+
+
+def test_images_that_vanish_once_read_have_rows(exported: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    class Removing(Counting):
+        def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
+            for name, _ in files:
+                (photos / name).unlink()
+            return super().predict(files)
+
+    paths, out = find_images(photos, tmp_path / "out"), tmp_path / "out"
+    predictor = Removing(runs.load_predictor(exported["classifier"], batch_size=COUNT))
+    assert len(runs.write_predictions(predictor, paths, out, key="").rows) == COUNT
+    with pytest.raises(UserError, match="no image could be read"):
+        runs.write_predictions(predictor, paths, out, key="")
+
+
 def test_pictures_are_on_the_disk_before_their_images_count_as_done(
     photos: Path, tmp_path: Path, synced: list[str]
 ) -> None:

@@ -166,9 +166,15 @@ def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> I
             try:
                 files.append((name, paths[name].read_bytes()))
             except OSError as error:
-                damaged[name] = f"{paths[name]}: cannot be read ({error.strerror})"
+                damaged[name] = f"{paths[name]}: {unreadable(paths[name], error)}"
         if files:
             yield files
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Why a file cannot be read."""
+    dangling = os.path.islink(path) and not os.path.exists(path)
+    return "link to a missing file" if dangling else f"cannot be read ({error.strerror})"
 
 
 def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
@@ -267,8 +273,15 @@ def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
     shown = [names[index] for index in evenly_spaced(len(names), SHEET)]
     captions = [f"{rows[name]['label']} {percent(rows[name]['probability'])}\n{Path(name).name}" for name in shown]
     with ThreadPoolExecutor() as threads:
-        small = threads.map(lambda name: thumbnail(decoding.decode(paths[name].read_bytes(), name)), shown)
-        return contact_sheet(list(small), captions)
+        return contact_sheet(list(threads.map(lambda name: _small(paths[name], name), shown)), captions)
+
+
+def _small(path: Path, name: str) -> np.ndarray:
+    """A small image; a white one if the file is gone since it was predicted for."""
+    try:
+        return thumbnail(decoding.decode(path.read_bytes(), name))
+    except OSError:
+        return np.full((1, 1, 3), 255, np.uint8)
 
 
 def _drawing(out: Path, name: str) -> Path:
