@@ -206,3 +206,8 @@ def test_labels_beside_some_of_the_images(make):
     assert found(root) == {"train": ["train/a.png", "train/b.png"]}
     text = f"label files are beside their images, not in a folder for labels, first: {root}/images/train/b.txt"
     assert f"1 {text}" in notes(root)[-1]
+
+
+def test_folders_of_a_hundred_thousand_parts_cost_no_square_of_that(make):
+    root = make("images/one/a", "images/two/b", f"data.yaml:train: {'a/' * 100_000}images/one\nval: images/two\n{YAML}")
+    assert found(root) == {"train": ["one/a.png"], "validation": ["two/b.png"]}

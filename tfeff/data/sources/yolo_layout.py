@@ -21,11 +21,13 @@ from tfeff.data.sources.listing import (
     IMAGES,
     Finder,
     Tree,
+    depth,
     entered,
     folded,
     is_image,
     joined,
     path_parts,
+    tails,
 )
 from tfeff.data.sources.yolo_names import Declaration, declaration
 from tfeff.data.splits import FRACTIONS, canonical_name
@@ -158,6 +160,7 @@ class _Places:
             for folder in tree.folders
             for name in tree.folders[folder]
         }
+        self._depth = depth([*self._folders, *self._files])
         self._images = Finder(tree.images())
         self._known = dict[str, Part | None]()
 
@@ -169,7 +172,7 @@ class _Places:
 
     def _part(self, entry: str) -> Part | None:
         parts = path_parts(entry)
-        whole, tails = "/".join(parts), ["/".join(parts[start:]) for start in range(1, len(parts))]
+        whole, ends = "/".join(parts), tails(parts[1:], self._depth)
         absolute = Path(entry).is_absolute()
         if not absolute and (part := self._inside(whole)):
             return part
@@ -180,7 +183,7 @@ class _Places:
                 return Part(str(path), [path / name for name in tree.images()])
             if os.path.isfile(path):  # unlike `is_file`, also without an error for a name that is too long
                 return self._list(path, "")
-        return next((part for tail in ([whole, *tails] if absolute else tails) if (part := self._inside(tail))), None)
+        return next((part for tail in ([whole, *ends] if absolute else ends) if (part := self._inside(tail))), None)
 
     def _inside(self, path: str) -> Part | None:
         """A folder or a list in the dataset."""
