@@ -134,6 +134,31 @@ def test_listed_images_without_a_file_and_unlisted_ones(make):
     assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
 
 
+@pytest.mark.parametrize("file", ["val.txt", "data.yaml"])
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [("b.png", "listed name that fits several images"), ("gone.png", "image without a file"), ("7", "image without a")],
+)
+def test_a_split_none_of_whose_lines_is_found_is_not_lost(make, file, lines, problem):
+    texts = ["train.txt:images/1/a.png", f"val.txt:{lines}"]
+    if file == "data.yaml":
+        texts.append(f"data.yaml:train: train.txt\nval: val.txt\n{YAML}")
+    root = make("images/1/a", "images/1/b", "images/2/b", *texts)
+    source = YOLO(root, Options())
+    assert source.splits == ("train", "validation")
+    assert f": validation: none of the 1 lines of val.txt is found, first: {lines} ({problem}" in " ".join(source.notes)
+    with pytest.raises(UserError, match=rf"no images, because of defects:\n1 x {problem}.*val\.txt.*: {lines}"):
+        source.load("val")
+    (root / "train.txt").write_text("lost.png")
+    with pytest.raises(UserError, match="has lists of images, but none of their 2 lines is found"):
+        YOLO(root, Options())
+
+
+def test_labels_of_an_image_called_like_a_split_are_no_list(make):
+    root = make("images/a", "images/test", "test.txt:0 0.5 0.5 0.25 1e-1\n1 .5 .5 .25 .25 0.9\n")
+    assert YOLO(root, Options()).drawn
+
+
 def test_what_a_yaml_file_says_and_is_not_there(make):
     root = make("images/train/a", "images/test/b", f"data.yaml:train: images/train\nval: images/val\nnc: 2\n{YAML}")
     assert found(root) == {"train": ["train/a.png"], "test": ["test/b.png"]}

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,6 +112,18 @@ class Finder:
             if parts and (found := self._by_name.get(folded(parts[-1]))):
                 return found
         return None
+
+    def problem(self, name: str) -> str:
+        """Why a name that is not found means no file: the kind of defect."""
+        parts = path_parts(unquote(name))
+        several = bool(parts) and folded(parts[-1]) in self._shared
+        return "listed name that fits several images" if several else "image without a file"
+
+    @cached_property
+    def _shared(self) -> set[str]:
+        """Names that several files have."""
+        counts = Counter(folded(path.rpartition("/")[2]) for path in self.files)
+        return {name for name, count in counts.items() if count > 1}
 
     @cached_property
     def _folded(self) -> dict[str, str]:

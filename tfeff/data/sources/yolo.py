@@ -23,7 +23,7 @@ from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, dist
 from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, TRACK, LabelFile, Labels
-from tfeff.data.sources.yolo_layout import Part, find_layout
+from tfeff.data.sources.yolo_layout import Part, find_layout, joined_missing
 from tfeff.data.sources.yolo_names import names_in_lists
 from tfeff.data.splits import ALL, canonical_name, checked_fractions
 
@@ -95,8 +95,8 @@ class YOLO(Source):
         found, (where, class_names) = AnnotatedSplit(f"{self.name}/{split}", self.options), self._class_names
         class_names = distinct(class_names, where, found.defects)
         part, kinds = self._part(split), Counter[str]()
-        for name in part.missing:
-            found.defects.add("image without a file", f"{part.origin}: {name}", lost="images")
+        for name, problem in part.missing.items():
+            found.defects.add(problem, f"{part.origin}: {name}", lost="images")
         used, files, unlabeled, beside = Counter[Path](), list[Path](), list[Path](), list[Path]()
         for path in part.images:
             labels = self._label_files[path]
@@ -144,7 +144,7 @@ class YOLO(Source):
         names = list(paths)
         if split != ALL:
             names = self._drawn_names(names, split)
-        missing = [name for part in parts.values() for name in part.missing] if split in (ALL, self.splits[0]) else []
+        missing = joined_missing(parts.values()) if split in (ALL, self.splits[0]) else {}
         return Part(", ".join(part.origin for part in parts.values()), [paths[name] for name in names], missing)
 
     def _id(self, path: Path) -> str:

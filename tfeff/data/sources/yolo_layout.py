@@ -46,12 +46,12 @@ class Part:
     Attributes:
         origin: folder or list where they were found, for messages.
         images: their files.
-        missing: what a list names without a file.
+        missing: lines of a list that mean no image -> what is wrong with them.
     """
 
     origin: str
     images: list[Path]
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -111,6 +111,11 @@ def find_layout(given: Path) -> YOLOLayout:
         notes.append(f"{root}: {len(unused)} images belong to no split and are not used, first: {unused[0]}")
     order = sorted(parts, key=lambda split: [*FRACTIONS, split].index(split))
     layout = YOLOLayout(root, tree, declared, {split: parts[split] for split in order}, notes)
+    if not layout.count and (missing := joined_missing(parts.values())):
+        line, problem = next(iter(missing.items()))
+        raise layout.error(
+            f"has lists of images, but none of their {len(missing):,} lines is found ({problem}: {line})"
+        )
     if not layout.count:
         raise layout.error("has no folders images and labels, or they have no images")
     return layout
@@ -126,25 +131,38 @@ def _declared_parts(root: Path, tree: Tree, declared: Declaration, notes: list[s
     places = _Places(root, tree, declared)
     parts = dict[str, Part]()
     for split, entries in splits.items():
-        found = [part for entry in entries if (part := places.part(entry)) is not None and part.images]
-        for entry in entries if declared.splits else ():
-            if (part := places.part(entry)) is None or not part.images:
+        found = list[Part]()
+        for entry in entries:
+            part = places.part(entry)
+            if part is not None and part.missing and not part.images:
+                line, problem = next(iter(part.missing.items()))
+                lines = f"{len(part.missing):,} lines of {entry}"
+                notes.append(f"{origin}: {split}: none of the {lines} is found, first: {line} ({problem})")
+            elif part is None or not part.images:
                 notes.append(f"{origin}: {split}: {entry} {'does not exist' if part is None else 'has no images'}")
+            if part is not None and (part.images or (part.missing if declared.splits else _are_names(part.missing))):
+                found.append(part)
         if not found:
             continue
         images = dict.fromkeys(path for part in found for path in part.images)
         where = f" ({declared.file.name})" if declared.file else ""
-        part = Part(
-            ", ".join(part.origin for part in found) + where,
-            [*images],
-            [each for part in found for each in part.missing],
-        )
-        same = next((other for other, its in parts.items() if set(its.images) == set(images)), None)
+        part = Part(", ".join(part.origin for part in found) + where, [*images], joined_missing(found))
+        same = next((other for other, its in parts.items() if images and set(its.images) == set(images)), None)
         if same is not None:
             notes.append(f"{origin}: {split} has the images of {same}; it is ignored")
         else:
             parts[split] = part
     return parts
+
+
+def joined_missing(parts: Iterable[Part]) -> dict[str, str]:
+    """What is missing in any of some parts."""
+    return {line: problem for part in parts for line, problem in part.missing.items()}
+
+
+def _are_names(lines: Iterable[str]) -> bool:
+    """Whether some of the lines of a file called like a split can be names, unlike those of the labels of an image."""
+    return any(not re.fullmatch(r"\S+(\s+[-+.\de]+){4,}", line) for line in lines)
 
 
 class _Places:
@@ -200,7 +218,7 @@ class _Places:
             lines = text.read(path, "replace").splitlines()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        images, missing = list[Path](), list[str]()
+        images, missing = list[Path](), dict[str, str]()
         for line in filter(None, map(str.strip, lines)):
             if line.startswith("#") and self._images.find(line) is None:
                 continue  # a comment
@@ -213,7 +231,7 @@ class _Places:
             elif is_image(line) and os.path.isfile(path.parent / line):
                 images.append(path.parent / line)
             else:
-                missing.append(line)
+                missing[line] = self._images.problem(line)
         name = joined(folder, path.name) if path.is_relative_to(self._root) else str(path)
         return Part(name, [*dict.fromkeys(images)], missing)
 
