@@ -124,6 +124,32 @@ def test_lists_without_a_file_that_names_them(make):
     assert found(root) == {"train": ["a.png", "b.png"], "validation": ["c.png"]}
 
 
+def test_lists_of_ultralytics(make):
+    lists = "autosplit_train.txt:./images/a.png\n./images/b.png\n", "autosplit_val.txt:./images/c.png\n"
+    root = make("images/a", "images/b", "images/c", *lists)
+    assert found(root) == {"train": ["a.png", "b.png"], "validation": ["c.png"]}
+    assert len(notes(root)) == 1
+    make("train.txt:images/a.png")
+    with pytest.raises(UserError, match=r"both autosplit_train\.txt and train\.txt would be the train split; keep one"):
+        YOLO(root, Options())
+
+
+def test_lists_of_images_that_are_not_used_are_said(make):
+    others = (
+        "classes.txt:cat\n",
+        "notes.txt:a.png is blurred",
+        "labels/orphan.txt:0 0.5 0.5 0.5 0.5",
+        "trains/a.txt:b.png",
+    )
+    root = make("images/a", "images/b", "trainlist.txt:\nimages/a.png\n", "lists/fold1.txt:b.png", *others)
+    note = next(note for note in notes(root, "all") if "lists of images" in note)
+    assert note.startswith(
+        "lists of images that are not used: trainlist.txt, lists/fold1.txt; lists of splits are called"
+    )
+    make(f"data.yaml:train: trainlist.txt\nval: lists/fold1.txt\n{YAML}")
+    assert not any("lists of images" in note for note in notes(root))
+
+
 def test_listed_images_without_a_file_and_unlisted_ones(make):
     root = make(
         "images/a", "images/b", "images/c", "train.txt:# of May\nimages/a.png\nimages/gone.png", "val.txt:images/c.png"

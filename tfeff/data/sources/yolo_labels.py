@@ -11,6 +11,7 @@ from tfeff.data.sources import text
 from tfeff.data.sources.files import find, subfolders
 from tfeff.data.sources.listing import IMAGES, Tree, folded, joined
 from tfeff.data.sources.yolo_keypoints import is_track
+from tfeff.data.sources.yolo_layout import named_split
 from tfeff.data.sources.yolo_names import MAX_CLASSES, NAME_LISTS, is_list
 from tfeff.data.splits import FRACTIONS, canonical_name
 
@@ -223,4 +224,4 @@ def _may_label(name: str) -> bool:
 
 
 def _names_split(name: str) -> bool:
-    return canonical_name(Path(name).stem) in FRACTIONS
+    return named_split(name) in FRACTIONS

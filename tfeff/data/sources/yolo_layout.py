@@ -5,6 +5,7 @@ Folders, in any case, with `labels` where `images` stands, or with the label fil
 - `images/<split>/`, or `<split>/images/` (Roboflow), or `<split>/`; CVAT's `obj_<split>_data/`;
 - without splits: `images/`, or the folder itself.
 
+Lists such as `train.txt` or Ultralytics' `autosplit_train.txt` in the folder of the dataset give each split its images.
 A file that names the splits (`train`, `val`, `test`) gives each a folder, a text file that lists images, or a list of
 them. These are looked for inside the dataset if they are not where the file says, since published files rarely fit.
 """
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tfeff.data.names import listed
 from tfeff.data.sources import text
 from tfeff.data.sources.files import contents
 from tfeff.data.sources.listing import (
@@ -29,7 +31,7 @@ from tfeff.data.sources.listing import (
     path_parts,
     tails,
 )
-from tfeff.data.sources.yolo_names import Declaration, declaration
+from tfeff.data.sources.yolo_names import NAME_LISTS, Declaration, declaration, is_list
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
 
@@ -99,7 +101,8 @@ def find_layout(given: Path) -> YOLOLayout:
         root = root / declared.path
     tree = Tree.of(root)
     notes = [f"{declared.file}: {note}" for note in declared.notes]
-    parts = _declared_parts(root, tree, declared, notes)
+    places = _Places(root, tree, declared)
+    parts = _declared_parts(root, tree, declared, places, notes)
     used = {path for part in parts.values() for path in part.images}
     for split, part in _folder_parts(root, tree).items():
         if not parts or (split and split not in parts and used.isdisjoint(part.images)):
@@ -109,6 +112,9 @@ def find_layout(given: Path) -> YOLOLayout:
     beside = {path for folder in folders for path in _images_of(root, tree, folder)}
     if unused := sorted(beside.difference(*(part.images for part in parts.values()))):
         notes.append(f"{root}: {len(unused)} images belong to no split and are not used, first: {unused[0]}")
+    if lists := places.unused_lists():
+        names = "train.txt, val.txt or test.txt in the folder of the dataset, or are named in a YAML file"
+        notes.append(f"{root}: lists of images that are not used: {listed(lists)}; lists of splits are called {names}")
     order = sorted(parts, key=lambda split: [*FRACTIONS, split].index(split))
     layout = YOLOLayout(root, tree, declared, {split: parts[split] for split in order}, notes)
     if not layout.count and (missing := joined_missing(parts.values())):
@@ -121,14 +127,15 @@ def find_layout(given: Path) -> YOLOLayout:
     return layout
 
 
-def _declared_parts(root: Path, tree: Tree, declared: Declaration, notes: list[str]) -> dict[str, Part]:
+def _declared_parts(
+    root: Path, tree: Tree, declared: Declaration, places: "_Places", notes: list[str]
+) -> dict[str, Part]:
     """The splits that a file declares, as far as they are found."""
     splits: Mapping[str, Sequence[str]] = declared.splits
     origin = str(declared.file)
     if not splits:
-        lists = [name for name in tree.folders[""] if folded(name).endswith(".txt") and _split(name[:-4]) in FRACTIONS]
-        splits, origin = {_split(name[:-4]): [name] for name in lists}, str(root)
-    places = _Places(root, tree, declared)
+        lists = [name for name in tree.folders[""] if folded(name).endswith(".txt") and named_split(name) in FRACTIONS]
+        splits, origin = {split: [name] for split, name in _named(root, lists).items()}, str(root)
     parts = dict[str, Part]()
     for split, entries in splits.items():
         found = list[Part]()
@@ -180,7 +187,7 @@ class _Places:
         }
         self._depth = depth([*self._folders, *self._files])
         self._images = Finder(tree.images())
-        self._known = dict[str, Part | None]()
+        self._known, self._lists = dict[str, Part | None](), set[Path]()
 
     def part(self, entry: str) -> Part | None:
         """The images of an entry: a folder, or a list of images; None if it does not exist."""
@@ -218,6 +225,7 @@ class _Places:
             lines = text.read(path, "replace").splitlines()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        self._lists.add(path)
         images, missing = list[Path](), dict[str, str]()
         for line in filter(None, map(str.strip, lines)):
             if line.startswith("#") and self._images.find(line) is None:
@@ -235,6 +243,23 @@ class _Places:
         name = joined(folder, path.name) if path.is_relative_to(self._root) else str(path)
         return Part(name, [*dict.fromkeys(images)], missing)
 
+    def unused_lists(self) -> list[str]:
+        """Other text files in the dataset that name an image in their first line."""
+        stems = {folded(Path(name).stem) for name in self._images.files}
+        found = list[str]()
+        for path in self._files.values():
+            name = path.rpartition("/")[2]
+            may_list = folded(name).endswith(".txt") and not any(is_list(name, ending) for ending in NAME_LISTS)
+            if not may_list or folded(Path(name).stem) in stems or self._root / path in self._lists:
+                continue
+            try:
+                first = text.read(self._root / path, "replace").lstrip().partition("\n")[0].strip()
+            except OSError:
+                continue
+            if is_image(first) and self._images.find(first) is not None:
+                found.append(path)
+        return found
+
 
 def _folder_parts(root: Path, tree: Tree) -> dict[str, Part]:
     """The splits of the usual folders, or all images as ""; empty if there are none."""
@@ -246,7 +271,7 @@ def _folder_parts(root: Path, tree: Tree) -> dict[str, Part]:
         if not any(split in FRACTIONS for split in splits):
             return {"": _part(root, tree, base)}
         return {split: _part(root, tree, folder) for split, folder in splits.items()}
-    splits = _named(root, {each for each in top if _split(each) in FRACTIONS and tree.images(each)})
+    splits = _named(root, {each for each in top if named_split(each) in FRACTIONS and tree.images(each)})
     if splits:
         return {split: _part(root, tree, _inner_images(tree, folder)) for split, folder in splits.items()}
     if any(is_image(name) for name in tree.folders[""]) and any(
@@ -270,16 +295,17 @@ def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
     """
     found = dict[str, str]()
     for folder in sorted(folders):
-        split = _split(folder.rpartition("/")[2])
+        split = named_split(folder.rpartition("/")[2])
         if split in found:
             raise UserError(f"{root}: both {found[split]} and {folder} would be the {split} split; keep one")
         found[split] = folder
     return found
 
 
-def _split(name: str) -> str:
-    """The split that a folder or list is called by, also in CVAT's `obj_train_data`."""
-    return canonical_name(re.sub(r"^obj_(.+)_data$", r"\1", name, flags=re.IGNORECASE))
+def named_split(name: str) -> str:
+    """The split that a folder or list is called by, also as CVAT's `obj_train_data` or Ultralytics' `autosplit_val`."""
+    name = re.sub(r"\.txt$", "", name, flags=re.IGNORECASE)
+    return canonical_name(re.sub(r"^obj_(.+)_data$|^autosplit_(.+)$", r"\1\2", name, flags=re.IGNORECASE))
 
 
 def _images_of(root: Path, tree: Tree, folder: Path) -> list[Path]:
