@@ -2,8 +2,8 @@
 
 `--images` is a file, or a folder that is searched recursively (except `--out`). `--out` receives `predictions.json` and
 `predictions.csv`: the five most probable classes of each image, and boxes if the model finds objects. Detectors and
-localizers also draw each image, classifiers a contact sheet. Damaged images are listed. Rerun the same command to
-resume.
+localizers also draw each image, classifiers a contact sheet. Damaged images are listed; nearly black ones and other
+files are counted. Rerun the same command to resume.
 
 Detectors write `detections.json` in COCO's format for results. If the run was trained on a COCO dataset, `category_id`
 is that of the dataset, as is `image_id` of images that belong to it (or to `--dataset`), so that COCO's own evaluation
@@ -71,6 +71,7 @@ def main(argv: list[str]) -> None:
     checked_overlap(tile, given.tile_overlap)
     load_tensorflow()
     from tfeff import runs
+    from tfeff.data.images.decoding import DARK, DARK_ADVICE
     from tfeff.reporting.progress import Bar
     from tfeff.runs.journal import state_of
     from tfeff.runs.prediction import Predictions, find_images
@@ -78,10 +79,11 @@ def main(argv: list[str]) -> None:
 
     out = Path(given.out)
     source: Video | Mapping[str, Path]
+    notes = list[str]()
     if given.video:
         source = Video(Path(given.video))
     else:
-        source = find_images(Path(given.images), out) if given.images else runs.dataset_images(given.dataset)
+        source = find_images(Path(given.images), out, notes) if given.images else runs.dataset_images(given.dataset)
     options = {
         "batch_size": given.batch_size,
         "score": given.score,
@@ -118,9 +120,12 @@ def main(argv: list[str]) -> None:
         ]
         if given.dataset and not done.ids:
             problems.append("warning: --dataset has no effect, since the model is not a detector")
+        if done.dark:
+            names = f"{len(done.dark):,} images are nearly black, such as {done.dark[0]}"
+            problems.append(f"warning: {names}: none of their pixels reaches {DARK} of 255; {DARK_ADVICE}")
         damaged = f", {len(done.damaged):,} damaged"
     speed = (len(done.rows) - done.known) / (time.perf_counter() - began)
-    for problem in problems:
+    for problem in [*notes, *problems]:
         say(problem, error=True)
     for path in done.files:
         say(f"wrote {path}")

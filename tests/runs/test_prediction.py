@@ -344,8 +344,12 @@ def test_directories_without_a_model_are_refused(
 
 def test_the_verb(verbs: Callable, exported: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     damage(photos)
+    Image.new("RGB", (9, 9)).save(photos / "ü05.png")
+    (photos / "doc.pdf").write_bytes(b"%PDF")
     flags = (f"--model={exported['classifier']}", f"--images={photos}", f"--out={tmp_path / 'out'}")
     done = verbs("predict", *flags).succeeds()
+    assert f"{photos}: ignored 1 entries that are not images (.pdf: 1, such as doc.pdf)" in done.err
+    assert "1 images are nearly black, such as ü05.png: none of their pixels reaches 64 of 255" in done.err
     assert "20 images (0 from an earlier call), 3 damaged" in done.out
     assert done.err.count("skipped: ") == 3
     assert "20 images (20 from an earlier call), 3 damaged" in verbs("predict", *flags).succeeds().out
@@ -388,6 +392,59 @@ def test_images_are_found_as_sources_find_them(photos: Path, tmp_path: Path) -> 
     assert list(done.damaged) == ["linked/scan.heic"]
     assert len(done.rows) == COUNT + 2
     assert len(list((tmp_path / "out").rglob("*.png"))) == COUNT + 2
+
+
+@pytest.mark.parametrize("kind", ["classifier", "localizer", "detector"])
+def test_nearly_black_images_and_other_files_are_said(
+    exported: dict[str, Path], photos: Path, tmp_path: Path, kind: str
+) -> None:
+    for name, level in (("night.png", 63), ("dusk.png", 64)):
+        Image.new("RGB", (20, 10), (0, level, 0)).save(photos / name)
+    (photos / "noending").write_bytes((photos / "ü01.png").read_bytes())
+    (photos / "doc.pdf").write_bytes(b"%PDF")
+    notes, out = list[str](), tmp_path / "out"
+    paths = find_images(photos, out, notes)
+    assert notes == [
+        f"{photos}: ignored 2 entries that are not images (.pdf: 1, such as doc.pdf; no ending: 1, such as noending)"
+    ]
+    predictor = SquaresPredictor() if kind == "detector" else runs.load_predictor(exported[kind], batch_size=4)
+    for known in (0, COUNT + 2):
+        done = runs.write_predictions(predictor, paths, out, key="")
+        assert (done.known, done.dark) == (known, ["night.png"])
+        assert "dark" not in (out / "predictions.json").read_text()
+    pixels = predictor.predict_pixels([("a", np.zeros((10, 20, 3), np.uint8)), ("b", np.full((9, 9, 3), 64, np.uint8))])
+    assert [each.dark for each in pixels] == [True, False]
+
+
+def test_dangling_links_and_images_that_vanish_are_damaged(
+    exported: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    (photos / "gone.png").symlink_to(photos / "nowhere.png")
+    (photos / "circle.png").symlink_to(photos / "circle.png")
+    paths, out = find_images(photos, tmp_path / "out"), tmp_path / "out"
+    predictor = runs.load_predictor(exported["classifier"], batch_size=4)
+    for _ in range(2):
+        done = runs.write_predictions(predictor, paths, out, key="")
+        assert done.damaged == {name: f"{photos / name}: link to a missing file" for name in ("circle.png", "gone.png")}
+        assert len(done.rows) == COUNT
+    (photos / "ü01.png").unlink()
+    done = runs.write_predictions(predictor, paths, out, key="")
+    assert done.damaged["ü01.png"].endswith("ü01.png: cannot be read (No such file or directory)")
+    assert (done.known, len(done.damaged)) == (COUNT - 1, 3)
+
+
+def test_images_that_vanish_once_read_have_rows(exported: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    class Removing(Counting):
+        def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
+            for name, _ in files:
+                (photos / name).unlink()
+            return super().predict(files)
+
+    paths, out = find_images(photos, tmp_path / "out"), tmp_path / "out"
+    predictor = Removing(runs.load_predictor(exported["classifier"], batch_size=COUNT))
+    assert len(runs.write_predictions(predictor, paths, out, key="").rows) == COUNT
+    with pytest.raises(UserError, match="no image could be read"):
+        runs.write_predictions(predictor, paths, out, key="")
 
 
 def test_pictures_are_on_the_disk_before_their_images_count_as_done(

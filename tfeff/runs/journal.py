@@ -26,22 +26,27 @@ class Journal:
         write_lines(path, [first, *kept])
 
     def get(self, name: str, file: Path) -> dict[str, Any] | None:
-        """The row of an image; None if it is not known or the file has changed."""
+        """The row of an image; None if it is not known, or the file has changed or is gone."""
         state, row = self._rows.get(name, (None, None))
-        return row if state == _state(file) else None
+        return row if state is not None and state == _state(file) else None
 
     def add(self, name: str, file: Path, row: dict[str, Any]) -> None:
-        """Saves the row of an image, JSON-serializable."""
-        with self._path.open("a") as lines:
-            lines.write(to_line({"image": name, "file": _state(file), "row": row}))
+        """Saves the row of an image, JSON-serializable, unless the file is gone."""
+        if (state := _state(file)) is not None:
+            with self._path.open("a") as lines:
+                lines.write(to_line({"image": name, "file": state, "row": row}))
 
 
 def state_of(directory: Path) -> str:
     """Sizes and modification times of all files in a directory, to detect changed contents."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return json.dumps([[path.relative_to(directory).as_posix(), *_state(path)] for path in files])
+    return json.dumps([[path.relative_to(directory).as_posix(), *(_state(path) or ())] for path in files])
 
 
-def _state(file: Path) -> list[int]:
-    status = os.stat(file)
+def _state(file: Path) -> list[int] | None:
+    """Size and modification time; None if there is no such file, such as that of a dangling link."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
     return [status.st_size, status.st_mtime_ns]

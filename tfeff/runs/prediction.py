@@ -31,6 +31,8 @@ Files = list[tuple[str, bytes]]
 """Names and contents of image files."""
 SHEET = 48
 """Images on the contact sheet of a classifier."""
+_DARK = "dark"
+"""The journal's key of nearly black images."""
 NAME_BYTES = 255 - len("..partial")
 """Length of a file's name that all usual file systems allow, also while the file is written."""
 
@@ -42,6 +44,7 @@ class Predictions:
     Attributes:
         rows: image name -> row, in the order of the images.
         damaged: image name -> why it has no row.
+        dark: names of the images with a row that are nearly black.
         known: number of rows that an earlier call had already found.
         files: all files written, except drawn images.
         ids: which ids `detections.json` has; "" without it.
@@ -49,13 +52,19 @@ class Predictions:
 
     rows: dict[str, Row] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    dark: list[str] = field(default_factory=list)
     known: int = 0
     files: list[Path] = field(default_factory=list)
     ids: str = ""
 
 
-def find_images(images: Path, out: Path | None = None) -> dict[str, Path]:
+def find_images(images: Path, out: Path | None = None, notes: list[str] | None = None) -> dict[str, Path]:
     """Image files by name (the path inside `images`), sorted, except those in `out`, which an earlier call wrote.
+
+    Args:
+        images: an image file, or a folder.
+        out: where predictions are written.
+        notes: receives a line on the other files of the folder, if there are any.
 
     Raises:
         UserError: there are none, or `out` is the same folder.
@@ -67,6 +76,8 @@ def find_images(images: Path, out: Path | None = None) -> dict[str, Path]:
     if out is not None and out.resolve() == images.resolve():
         raise UserError(f"--out={out} is the same folder as --images; give another one")
     found = files.find(images, skip=out)
+    if notes is not None:
+        notes += found.note(images)
     # Whatever was meant as an image is tried, so that it is predicted for or listed as damaged.
     paths = {path if is_text(path) else shown(path): images / path for path in sorted([*found.paths, *found.unusable])}
     if not paths:
@@ -103,13 +114,15 @@ def write_predictions(
     draws_each = draw and predictor.draws_boxes
     with locked(out, "--out"):
         journal = Journal(out / ".predictions.jsonl", key)
-        wanted = dict[str, Path]()
+        wanted, dark = dict[str, Path](), set[str]()
         for name, path in paths.items():
             known = journal.get(name, path)
             if known is None or (draws_each and not _drawing(out, name).is_file()):
                 wanted[name] = path
             else:
-                found[name] = known
+                if _DARK in known:
+                    dark.add(name)
+                found[name] = {key: value for key, value in known.items() if key != _DARK}
         result.known = len(found)
 
         def keep(files: Files, predictions: Sequence[Prediction | UserError]) -> None:
@@ -119,7 +132,9 @@ def write_predictions(
                     continue
                 if draws_each:
                     save_image(predicted.draw(), _drawing(out, name))
-                journal.add(name, paths[name], predicted.row)
+                journal.add(name, paths[name], {**predicted.row, **({_DARK: True} if predicted.dark else {})})
+                if predicted.dark:
+                    dark.add(name)
                 found[name] = predicted.row
             done = len(found) + len(result.damaged)
             progress(done, done - result.known)
@@ -127,6 +142,7 @@ def write_predictions(
         _compute(predictor, _batches(wanted, predictor.batch_size, result.damaged), keep)
         result.damaged = {name: result.damaged[name] for name in paths if name in result.damaged}
         result.rows = {name: found[name] for name in paths if name in found}
+        result.dark = [name for name in result.rows if name in dark]
         if not result.rows:
             reasons = "\n".join(list(result.damaged.values())[:3])
             raise UserError(f"no image could be read:\n{reasons}")
@@ -166,9 +182,15 @@ def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> I
             try:
                 files.append((name, paths[name].read_bytes()))
             except OSError as error:
-                damaged[name] = f"{paths[name]}: cannot be read ({error.strerror})"
+                damaged[name] = f"{paths[name]}: {unreadable(paths[name], error)}"
         if files:
             yield files
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Why a file cannot be read."""
+    dangling = os.path.islink(path) and not os.path.exists(path)
+    return "link to a missing file" if dangling else f"cannot be read ({error.strerror})"
 
 
 def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
@@ -267,8 +289,15 @@ def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
     shown = [names[index] for index in evenly_spaced(len(names), SHEET)]
     captions = [f"{rows[name]['label']} {percent(rows[name]['probability'])}\n{Path(name).name}" for name in shown]
     with ThreadPoolExecutor() as threads:
-        small = threads.map(lambda name: thumbnail(decoding.decode(paths[name].read_bytes(), name)), shown)
-        return contact_sheet(list(small), captions)
+        return contact_sheet(list(threads.map(lambda name: _small(paths[name], name), shown)), captions)
+
+
+def _small(path: Path, name: str) -> np.ndarray:
+    """A small image; a white one if the file is gone since it was predicted for."""
+    try:
+        return thumbnail(decoding.decode(path.read_bytes(), name))
+    except OSError:
+        return np.full((1, 1, 3), 255, np.uint8)
 
 
 def _drawing(out: Path, name: str) -> Path:

@@ -69,9 +69,13 @@ class ClassifierPredictor(Predictor):
         """See `Predictor`. Files are decoded as in training, and passed on as bitmaps, which cost little to read."""
         with ThreadPoolExecutor() as threads:
             bitmaps = list(threads.map(_bitmap, files))
-        good = [(name, each) for (name, _), each in zip(files, bitmaps, strict=True) if isinstance(each, bytes)]
-        sources = [encoded for (_, encoded), each in zip(files, bitmaps, strict=True) if isinstance(each, bytes)]
-        found = iter(replace(each, source=source) for each, source in zip(self._predict(good), sources, strict=True))
+        pairs = list(zip(files, bitmaps, strict=True))
+        good = [(file, bitmap) for file, bitmap in pairs if not isinstance(bitmap, UserError)]
+        predicted = self._predict([(name, bitmap) for (name, _), (bitmap, _) in good])
+        found = iter(
+            replace(each, source=encoded, dark=dark)
+            for each, ((_, encoded), (_, dark)) in zip(predicted, good, strict=True)
+        )
         return [each if isinstance(each, UserError) else next(found) for each in bitmaps]
 
     def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
@@ -81,7 +85,11 @@ class ClassifierPredictor(Predictor):
             for part in batched(same, self.batch_size):
                 pixels = np.stack([graph_decoding.in_channels(each, self._channels) for _, each in part])
                 outputs = self._of_pixels(images=tf.constant(pixels))
-                found += self._predictions(part, outputs)
+                predicted = self._predictions(part, outputs)
+                found += [
+                    replace(each, dark=decoding.is_dark(image))
+                    for each, (_, image) in zip(predicted, part, strict=True)
+                ]
         return found
 
     def _predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction]:
@@ -106,14 +114,14 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def _bitmap(file: tuple[str, bytes]) -> bytes | UserError:
-    """An image file as BMP; or why it cannot be used."""
+def _bitmap(file: tuple[str, bytes]) -> tuple[bytes, bool] | UserError:
+    """An image file as BMP, and whether it is nearly black; or why it cannot be used."""
     name, encoded = file
     try:
         pixels = decoding.decode(encoded, name)
     except UserError as error:
         return error
-    return cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes(), decoding.is_dark(pixels)
 
 
 class DetectorPredictor(Predictor):
@@ -164,7 +172,8 @@ class DetectorPredictor(Predictor):
             for top, left, bottom, right in tiling.tiles_yxyx
         ]
         boxes, labels, scores = found[0] if len(found) == 1 else tiling.merge(*zip(*found, strict=True))
-        return Detection(name, self._detector.class_names, pixels, boxes, labels, scores)
+        dark = decoding.is_dark(pixels)
+        return Detection(name, self._detector.class_names, pixels, boxes, labels, scores, dark=dark)
 
     def _detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         boxes, labels, scores = self._detector.detect(pixels)

@@ -36,11 +36,13 @@ class Prediction(ABC):
     Attributes:
         name: name of the image: its path, or its number among arrays.
         source: where the image is: its pixels, the bytes of its file, or its file.
+        dark: whether the image is nearly black, so that little can be predicted for it.
     """
 
     name: str
     class_names: tuple[str, ...]
     source: np.ndarray | bytes | Path = field(repr=False)
+    dark: bool = field(default=False, kw_only=True)
 
     @property
     def image(self) -> np.ndarray:

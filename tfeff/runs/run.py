@@ -14,7 +14,7 @@ from tfeff import training
 from tfeff.config import Experiment
 from tfeff.durable import staging, sync
 from tfeff.errors import UserError, in_python, nearest, printable
-from tfeff.runs.prediction import find_images
+from tfeff.runs.prediction import find_images, unreadable
 from tfeff.runs.predictors import Predictor, batched, load_predictor
 from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.serving import run as serving
@@ -276,7 +276,7 @@ def _predicted(predictor: Predictor, images: Sequence[tuple[str, Path | np.ndarr
         try:
             encoded[number] = name, image.read_bytes()
         except OSError as error:
-            found[number] = UserError(f"{name}: cannot be read ({error.strerror})")
+            found[number] = UserError(f"{name}: {unreadable(image, error)}")
     if pixels:
         found |= zip(pixels, predictor.predict_pixels(list(pixels.values())), strict=True)
     if encoded:

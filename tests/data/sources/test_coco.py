@@ -160,6 +160,55 @@ def test_layouts_and_names_of_splits(tmp_path, layout, names):
         assert f"{names[number - 1]}: {file.format(names[number - 1])[4 * inside :]}, images in " in note
 
 
+def write_splits(folder, files):
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("used", "lost"),
+    [
+        ("annotations/{}.json", "annotations/test.json"),
+        ("annotations/instances_{}.json", "annotations/panoptic_test.json"),
+        ("{}/_annotations.coco.json", "test/annotations.json"),
+    ],
+)
+def test_the_annotation_file_of_a_split_is_not_lost(tmp_path, used, lost):
+    write_splits(tmp_path, [used.format(split) for split in ("train", "val")])
+    assert COCO(tmp_path, Options()).splits == ("train", "val")
+    (tmp_path / "test").mkdir(exist_ok=True)
+    (tmp_path / lost).write_text('{"images": [')
+    with pytest.raises(
+        UserError, match=f"{lost}: not a COCO annotation file: it is not JSON: .* would be the test split"
+    ):
+        COCO(tmp_path, Options())
+
+
+def test_a_split_whose_annotation_file_is_named_unlike_the_others_is_not_lost(tmp_path):
+    names = ["train/_annotations.coco.json", "valid/_annotations.coco.json", "test/annotations.json"]
+    write_splits(tmp_path, names)
+    with pytest.raises(UserError, match=r"test/annotations.json: it is not named like the others, such as _annot"):
+        COCO(tmp_path, Options())
+
+
+@pytest.mark.parametrize(
+    ("files", "other", "note"),
+    [
+        (["annotations/instances_train.json"], "annotations/image_info_test2017.json", "image_info_test2017.json"),
+        (["annotations/instances_train.json"], "annotations/captions_train2017.json", "captions_train2017.json"),
+        (["annotations/train.json"], "annotations/deleted.json", "deleted.json (not a COCO annotation file: it has no"),
+    ],
+)
+def test_json_files_that_are_not_used_are_said(tmp_path, files, other, note):
+    write_splits(tmp_path, files)
+    (tmp_path / other).write_text("{}")
+    (tmp_path / "images").mkdir()
+    notes = COCO(tmp_path, Options()).notes
+    assert f"coco:{tmp_path}: JSON files that are not used: annotations/{note}" in notes[1]
+
+
 @pytest.mark.parametrize(
     ("file", "image"), [("result.json", "images/"), ("annotations/instances_default.json", "images/"), ("my.json", "")]
 )

@@ -5,11 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 from tfeff.data.defects import Defects
 from tfeff.data.names import is_text, listed, shown
-from tfeff.data.sources import files
+from tfeff.data.sources import catalog, files
 from tfeff.errors import UserError
+from tfeff.runs.prediction import find_images
 
 
 def touch(root: Path, *names: str) -> None:
@@ -23,6 +26,20 @@ def test_images_are_found_in_any_case_and_sorted(tmp_path: Path) -> None:
     assert files.find(tmp_path).paths == ["B.jpeg", "a/b/c.webp", "a/z.png", "b.JPG"]
     assert files.find(tmp_path, deep=False).paths == ["B.jpeg", "b.JPG"]
     assert files.find(tmp_path, (".jpg",)).paths == ["b.JPG"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "form"),
+    [("jp2", "JPEG2000"), ("j2k", "JPEG2000"), ("jpx", "JPEG2000"), ("jpe", "JPEG"), ("dib", "BMP"), ("apng", "PNG")],
+)
+def test_less_usual_endings_are_images_everywhere(tmp_path: Path, ending: str, form: str) -> None:
+    for name, level in (("cat", 50), ("dog", 200)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (16, 16), (level, level, level)).save(tmp_path / f"{name}/a.{ending.upper()}", form)
+    images = catalog.open_labels(f"folder:{tmp_path}").load("all")
+    assert [int(images.read(tf.constant(place, tf.int64))[0, 0, 0]) for place in range(2)] == [50, 200]
+    assert list(find_images(tmp_path)) == [f"cat/a.{ending.upper()}", f"dog/a.{ending.upper()}"]
+    assert files.find(tmp_path).unusable == {}
 
 
 def test_what_computers_leave_behind_is_ignored(tmp_path: Path) -> None:

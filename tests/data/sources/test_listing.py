@@ -48,5 +48,19 @@ def test_names_as_annotation_files_write_them(written, found):
     assert Finder(["a/x.jpg", "b/x.jpg", "a b.jpg", "deep/only.jpg"]).find(written) == found
 
 
+@pytest.mark.parametrize(("written", "several"), [("x.jpg", True), ("c\\X.jpg", True), ("z.jpg", False), ("", False)])
+def test_names_of_several_files_are_told_from_missing_ones(written, several):
+    problem = Finder(["a/x.jpg", "b/x.jpg"]).problem(written)
+    assert problem == ("listed name that fits several images" if several else "image without a file")
+
+
 def test_composed_and_decomposed_accents_are_one_name():
     assert Finder(["cafe\u0301.jpg"]).find("caf\u00e9.jpg") == "cafe\u0301.jpg"
+
+
+def test_names_of_a_hundred_thousand_folders_cost_no_square_of_that():
+    long = "a/" * 100_000
+    finder = Finder(["a/x.jpg", "b/x.jpg", "only.jpg"])
+    assert finder.find(f"{long}x.jpg") == "a/x.jpg"
+    assert finder.find(f"{long}only.jpg") == "only.jpg"
+    assert finder.find(f"{long}none.jpg") is None

@@ -100,3 +100,10 @@ def test_unreadable_lists_are_said(tmp_path: Path) -> None:
 )
 def test_what_a_line_means(line: str, ids: list[str]) -> None:
     assert Names(["a", "IMG 1", "sub/c", "x/d", "y/d", "e.rf.1"]).find(line) == ids
+
+
+def test_lines_of_a_hundred_thousand_parts_cost_no_square_of_that() -> None:
+    names = Names(["a/x", "b/x", "only"])
+    assert names.find("a/" * 100_000 + "x.jpg") == ["a/x"]
+    assert names.find("a/" * 100_000 + "only 1") == ["only"]
+    assert names.find("a" + " " * 100_000 + "b") == []

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tfeff.data.sources.source import Options
 from tfeff.data.sources.yolo import YOLO
-from tfeff.data.sources.yolo_keypoints import guessed
+from tfeff.data.sources.yolo_keypoints import guessed, tracked
 
 
 def poses(count, points, width, seed=0):
@@ -89,3 +89,53 @@ def test_their_boxes_are_read_and_that_is_said(tmp_path):
     )
     assert "39 lines have keypoints, which are not used" in " ".join(images.notes)
     assert images.defects.counts == {"invalid line": 1}
+
+
+def boxes(count, *ends):
+    """Boxes, and what follows them: a sequence of each number."""
+    return [[*line[:4], *(each[number] for each in ends)] for number, line in enumerate(poses(count, 1, 2))]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (boxes(3, (0.9, 0.8, 0.7), (1, 1, 1)), True),
+        (boxes(2, (0.9, 0.8), (1, 1)), False),  # too few to tell from triangles
+        (boxes(2, (0.9, 0.8), (1, 2)), True),
+        (boxes(2, (0.9, 1.8), (1, 2)), False),
+        (boxes(2, (0.9, 0.8), (1, 2.5)), False),
+        (boxes(2, (0, 3)), True),
+        (boxes(3, (0, 1, 1)), False),  # confidences
+        (boxes(3, (0.2, 1, 4)), False),
+        (boxes(3), False),
+        (
+            [[0.1, 0.1, 0.5, 0.5, 0.3, 1]] * 9,
+            False,
+        ),  # triangles down to the border: as a box, it would be partly outside
+        ([[*line, 0.9, 7] for line in polygons(5, 6)], True),
+        ([[*line, 0.5, 1] for line in polygons(50, 6)], False),  # polygons down to the border
+        (poses(50, 4, 3), False),
+        (poses(50, 1, 3), False),
+        (poses(50, 17, 3), False),
+        (polygons(50, 3), False),
+        ([], False),
+    ],
+)
+def test_lines_of_trackers_are_told_from_polygons(lines, expected):
+    assert tracked(lines) == expected
+
+
+@pytest.mark.parametrize("ending", [" 0.9 1", " 0.9 12", " 7"])
+def test_boxes_of_trackers_are_read_and_that_is_said(tmp_path, ending):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for number in range(4):
+        Image.new("RGB", (100, 200)).save(tmp_path / f"images/{number}.png")
+        (tmp_path / f"labels/{number}.txt").write_text(f"0 0.5 0.25 0.2 0.1{ending}\n")
+    images = YOLO(tmp_path, Options()).load("all")
+    for found in images.objects:
+        np.testing.assert_allclose(found.boxes_yxyx, [[40, 40, 60, 60]], rtol=1e-5)
+    assert not images.defects.counts
+    assert "a number that looks like that of a track" in " ".join(images.notes)
+    assert "4 lines end with the number of a track, which is ignored" in " ".join(images.notes)
+    assert "polygons or rotated" not in " ".join(images.notes)

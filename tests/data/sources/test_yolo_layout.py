@@ -124,6 +124,32 @@ def test_lists_without_a_file_that_names_them(make):
     assert found(root) == {"train": ["a.png", "b.png"], "validation": ["c.png"]}
 
 
+def test_lists_of_ultralytics(make):
+    lists = "autosplit_train.txt:./images/a.png\n./images/b.png\n", "autosplit_val.txt:./images/c.png\n"
+    root = make("images/a", "images/b", "images/c", *lists)
+    assert found(root) == {"train": ["a.png", "b.png"], "validation": ["c.png"]}
+    assert len(notes(root)) == 1
+    make("train.txt:images/a.png")
+    with pytest.raises(UserError, match=r"both autosplit_train\.txt and train\.txt would be the train split; keep one"):
+        YOLO(root, Options())
+
+
+def test_lists_of_images_that_are_not_used_are_said(make):
+    others = (
+        "classes.txt:cat\n",
+        "notes.txt:a.png is blurred",
+        "labels/orphan.txt:0 0.5 0.5 0.5 0.5",
+        "trains/a.txt:b.png",
+    )
+    root = make("images/a", "images/b", "trainlist.txt:\nimages/a.png\n", "lists/fold1.txt:b.png", *others)
+    note = next(note for note in notes(root, "all") if "lists of images" in note)
+    assert note.startswith(
+        "lists of images that are not used: trainlist.txt, lists/fold1.txt; lists of splits are called"
+    )
+    make(f"data.yaml:train: trainlist.txt\nval: lists/fold1.txt\n{YAML}")
+    assert not any("lists of images" in note for note in notes(root))
+
+
 def test_listed_images_without_a_file_and_unlisted_ones(make):
     root = make(
         "images/a", "images/b", "images/c", "train.txt:# of May\nimages/a.png\nimages/gone.png", "val.txt:images/c.png"
@@ -132,6 +158,31 @@ def test_listed_images_without_a_file_and_unlisted_ones(make):
     assert source.defects.counts == {"image without a file": 1}
     assert (source.defects.lost("images"), source.defects.lost("objects")) == (1, 0)
     assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
+
+
+@pytest.mark.parametrize("file", ["val.txt", "data.yaml"])
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [("b.png", "listed name that fits several images"), ("gone.png", "image without a file"), ("7", "image without a")],
+)
+def test_a_split_none_of_whose_lines_is_found_is_not_lost(make, file, lines, problem):
+    texts = ["train.txt:images/1/a.png", f"val.txt:{lines}"]
+    if file == "data.yaml":
+        texts.append(f"data.yaml:train: train.txt\nval: val.txt\n{YAML}")
+    root = make("images/1/a", "images/1/b", "images/2/b", *texts)
+    source = YOLO(root, Options())
+    assert source.splits == ("train", "validation")
+    assert f": validation: none of the 1 lines of val.txt is found, first: {lines} ({problem}" in " ".join(source.notes)
+    with pytest.raises(UserError, match=rf"no images, because of defects:\n1 x {problem}.*val\.txt.*: {lines}"):
+        source.load("val")
+    (root / "train.txt").write_text("lost.png")
+    with pytest.raises(UserError, match="has lists of images, but none of their 2 lines is found"):
+        YOLO(root, Options())
+
+
+def test_labels_of_an_image_called_like_a_split_are_no_list(make):
+    root = make("images/a", "images/test", "test.txt:0 0.5 0.5 0.25 1e-1\n1 .5 .5 .25 .25 0.9\n")
+    assert YOLO(root, Options()).drawn
 
 
 def test_what_a_yaml_file_says_and_is_not_there(make):
@@ -206,3 +257,8 @@ def test_labels_beside_some_of_the_images(make):
     assert found(root) == {"train": ["train/a.png", "train/b.png"]}
     text = f"label files are beside their images, not in a folder for labels, first: {root}/images/train/b.txt"
     assert f"1 {text}" in notes(root)[-1]
+
+
+def test_folders_of_a_hundred_thousand_parts_cost_no_square_of_that(make):
+    root = make("images/one/a", "images/two/b", f"data.yaml:train: {'a/' * 100_000}images/one\nval: images/two\n{YAML}")
+    assert found(root) == {"train": ["one/a.png"], "validation": ["two/b.png"]}

@@ -15,7 +15,7 @@ from tfeff.data.images import header
 from tfeff.data.images.header import EXTENSIONS, Header
 from tfeff.errors import UserError
 
-__all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "luma", "size"]
+__all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "is_dark", "luma", "size"]
 _LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
 """ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
 DARK = 64
@@ -147,6 +147,11 @@ def _composed(pixels: np.ndarray) -> np.ndarray:
     """RGBA pixels over white: uint8 [..., 4] -> uint8 [..., 3]."""
     color, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
     return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def is_dark(pixels: np.ndarray) -> bool:
+    """Whether an image, uint8, is nearly black."""
+    return int(pixels.max()) < DARK
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:

@@ -35,7 +35,8 @@ else:
     HEIF = True
 
 EXTENSIONS = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo", ".avif", ".heic", ".heif",
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".mpo",
+    ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx",
 )  # fmt: skip
 """Endings of files that count as images; what they are is decided by their content."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", *(["HEIF"] if HEIF else []))

@@ -1,12 +1,13 @@
 """COCO JSON, as published with COCO and as exported by Roboflow, Label Studio and CVAT; see `coco_layout`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from tfeff.data.dataset import Dataset, Id
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
+from tfeff.data.names import listed
 from tfeff.data.sources import foreign
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
 from tfeff.data.sources.coco_file import COCOFile, Key, Listed, collect
@@ -29,7 +30,7 @@ class COCO(Source):
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
-        UserError: the folder is missing, or has no annotation file.
+        UserError: the folder is missing, has no annotation file, or one of a split that cannot be used.
     """
 
     def __init__(self, root: str | Path, options: Options) -> None:
@@ -43,6 +44,7 @@ class COCO(Source):
             first = "" if foreign.hint(path) else f" ({problem})"  # the error has the hint
             raise self._layout.error(f"has no COCO annotation file among its JSON files{first}")
         self._files = self._layout.splits(files)
+        self._unused = self._checked_unused(files, problems)
         self._whole = next(iter(self._files)) if len(self._files) == 1 else None
         if self.drawn:
             checked_fractions(options.fractions)
@@ -65,7 +67,8 @@ class COCO(Source):
             f"{split}: {path.relative_to(root)}, images in {self._images[split][0] or '.'}"
             for split, path in self._files.items()
         ]
-        return (f"{self.name}: {'; '.join(parts)}",)
+        unused = (f"{self.name}: JSON files that are not used: {listed(self._unused)}",) if self._unused else ()
+        return (f"{self.name}: {'; '.join(parts)}", *unused)
 
     @property
     def disjoint(self) -> bool:
@@ -150,6 +153,22 @@ class COCO(Source):
     def _parents(self) -> frozenset[Key]:
         """Categories that only group others, in all files."""
         return frozenset.intersection(*(self._file(split).parents for split in self._files))
+
+    def _checked_unused(self, files: Sequence[Path], problems: Mapping[Path, str]) -> list[str]:
+        """The JSON files that are not used, with the reasons that are known.
+
+        Raises:
+            UserError: a split would be lost with one of them.
+        """
+        unused = self._layout.unused(files)
+        for path, split in unused.items():
+            if split:
+                problem = problems.get(path) or self._problem(path)
+                problem = problem or f"{path}: it is not named like the others, such as {files[0].name}"
+                raise UserError(f"{problem}; it would be the {split} split: correct it, or move it to another folder")
+        reasons = {path: problems.get(path, "").removeprefix(f"{path}: ") for path in unused}
+        names = {path: path.relative_to(self._layout.root).as_posix() for path in unused}
+        return [f"{names[path]} ({reason})" if reason else names[path] for path, reason in reasons.items()]
 
     def _problem(self, path: Path) -> str:
         """Why a JSON file that could be anything has no annotations; "" if it has some."""

@@ -170,7 +170,7 @@ class Listed:
                 continue
             leaves = os.path.isabs(image.name) or ".." in re.split(r"[\\/]", image.name)
             other = others.find(image.name)
-            kind = "name that leaves the folder" if leaves else "image without a file"
+            kind = "name that leaves the folder" if leaves else finder.problem(image.name)
             kind = kind if other is None else unusable[other]
             problems.append(Problem(kind, f": {image.name}", "images"))
         for path, keys in [*found.items()]:

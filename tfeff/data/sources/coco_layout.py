@@ -11,7 +11,9 @@ from tfeff.errors import UserError
 
 _ANNOTATIONS = ("annotations", "annotation", "labels")
 _USUAL = (r"instances_.+\.json", r"_annotations\.coco\.json", r"result\.json", r".+\.json")
-"""Names of annotation files. If a dataset has files of one name, those of the names after it are ignored."""
+"""Names of annotation files. If a dataset has files of one name, those of the names after it are not used."""
+_WITHOUT_OBJECTS = r"(captions|image_info)_"
+"""How names of files start that COCO publishes beside `instances_*.json` and that have no objects."""
 EXPECTED = (
     "annotations/instances_<split>.json, <split>/_annotations.coco.json or result.json, with the images next to it or "
     "in <split>/, images/<split>/ or images/"
@@ -27,6 +29,7 @@ class COCOLayout:
     Attributes:
         root: the folder.
         files: candidates for annotation files, the most usual ones; several may belong to one split.
+        others: less usual names of JSON files in the same places.
         tree: the files below it.
         usual: whether their names say that they are annotations.
 
@@ -38,6 +41,7 @@ class COCOLayout:
         if not given.exists():
             raise UserError(f"COCO dataset {given} does not exist; expected {EXPECTED}")
         self.files: tuple[Path, ...]
+        self.others = tuple[Path, ...]()
         if given.is_file():
             given = given.absolute()
             inner = folded(given.parent.name) in _ANNOTATIONS
@@ -52,11 +56,14 @@ class COCOLayout:
             for folder, names in self.tree.folders.items()
             if _may_annotate(folder)
             for name in names
+            if folded(name).endswith(".json")
         ]
         for place, pattern in enumerate(_USUAL):
             found = [path for path in paths if re.fullmatch(pattern, path.rpartition("/")[2], re.IGNORECASE)]
             if found:
+                known = set(found)
                 self.files, self.usual = tuple(self.root / path for path in found), place < len(_USUAL) - 1
+                self.others = tuple(self.root / path for path in paths if path not in known)
                 return
         raise self.error("has no annotation file")
 
@@ -82,6 +89,21 @@ class COCOLayout:
             found[split] = path
         order = sorted(found, key=lambda split: [*FRACTIONS, canonical_name(split)].index(canonical_name(split)))
         return {split: found[split] for split in order}
+
+    def unused(self, files: Sequence[Path]) -> dict[Path, str]:
+        """The JSON files that are not used, and the split that would be lost with each, or "".
+
+        Args:
+            files: the annotation files that are used.
+        """
+        used, known = set(files), {canonical_name(self._split(path)) for path in files}
+        unused = dict[Path, str]()
+        for path in (*self.files, *self.others):
+            if path not in used:
+                split = canonical_name(self._split(path))
+                lost = split in FRACTIONS and split not in known
+                unused[path] = split if lost and not re.match(_WITHOUT_OBJECTS, path.name, re.IGNORECASE) else ""
+        return unused
 
     def images(self, split: str, file: Path) -> tuple[str, list[str]]:
         """The folder, relative to the root, in which a split has its images, and their paths in it."""

@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -95,6 +96,7 @@ class Finder:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.files = dict.fromkeys(paths)
+        self._depth = depth(self.files)
 
     def find(self, name: str) -> str | None:
         """The only file that a name can mean: the one whose path ends with most of it."""
@@ -102,8 +104,7 @@ class Finder:
             return name
         for written in dict.fromkeys((name, unquote(name))):
             parts = path_parts(written)
-            for start in range(len(parts)):
-                tail = "/".join(parts[start:])
+            for tail in tails(parts, self._depth):
                 if tail in self.files:
                     return tail
                 if found := self._folded.get(folded(tail)):
@@ -111,6 +112,18 @@ class Finder:
             if parts and (found := self._by_name.get(folded(parts[-1]))):
                 return found
         return None
+
+    def problem(self, name: str) -> str:
+        """Why a name that is not found means no file: the kind of defect."""
+        parts = path_parts(unquote(name))
+        several = bool(parts) and folded(parts[-1]) in self._shared
+        return "listed name that fits several images" if several else "image without a file"
+
+    @cached_property
+    def _shared(self) -> set[str]:
+        """Names that several files have."""
+        counts = Counter(folded(path.rpartition("/")[2]) for path in self.files)
+        return {name for name, count in counts.items() if count > 1}
 
     @cached_property
     def _folded(self) -> dict[str, str]:
@@ -128,6 +141,22 @@ def path_parts(name: str) -> list[str]:
     (['images', 'a.jpg'], ['data', 'local-files', 'cats', 'b.jpg'])
     """
     return [part for part in re.split(r"[\\/]|\?d=", name.strip()) if part not in ("", ".", "..")]
+
+
+def depth(paths: Iterable[str]) -> int:
+    """The largest number of parts of some paths."""
+    return max((path.count("/") + 1 for path in paths), default=0)
+
+
+def tails(parts: Sequence[str], most: int) -> Iterator[str]:
+    """The ends of a path, the longest first, that have at most `most` parts: a written path can have many more than
+    those of the files that it may mean, so that all of its ends would cost the square of its length.
+
+    >>> list(tails(["a", "b", "c"], 2))
+    ['b/c', 'c']
+    """
+    for start in range(max(0, len(parts) - most), len(parts)):
+        yield "/".join(parts[start:])
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from tfeff.data.images import decoding
 from tfeff.data.names import listed
 from tfeff.data.sources import files, text
-from tfeff.data.sources.listing import folded
+from tfeff.data.sources.listing import depth, folded, tails
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 
 _SPLITS = ("train", "validation", "trainval", "test")
-_FLAG = re.compile(r"\s+[-+]?[01]$")
+_FLAG = re.compile(r"(?<!\s)\s+[-+]?[01]$")
 _PAIR = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, decoding.EXTENSIONS))}))\s.*|(\S+)\s+\S+\.xml", re.IGNORECASE)
 _ENDINGS = (*decoding.EXTENSIONS, ".xml")
 _OF_CLASS = re.compile(r".+[_-]([A-Za-z]+)")
@@ -71,6 +71,7 @@ class Names:
         for each in self._ids:
             for key in {folded(each), folded(each.rpartition("/")[2])}:
                 self._by_key[key].append(each)
+        self._depth = depth(self._ids)
 
     def find(self, entry: str) -> list[str]:
         """The ids that fit: one, none, or several that cannot be told apart."""
@@ -79,8 +80,8 @@ class Names:
                 if candidate in self._ids:
                     return [candidate]
             parts = folded(_without_ending(name)).split("/")
-            for start in range(len(parts)):
-                if fitting := self._by_key.get("/".join(parts[start:])):
+            for tail in tails(parts, self._depth):
+                if fitting := self._by_key.get(tail):
                     return sorted(fitting)
         return []
 

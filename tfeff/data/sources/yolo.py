@@ -2,9 +2,10 @@
 
 A line with more numbers is a polygon, `class x1 y1 x2 y2 ...` (also the four corners of a rotated box), and becomes its
 bounding box; one more number at the end is a confidence, which is ignored. If the YAML file has a `kpt_shape`, further
-numbers are keypoints, which are not used; without it, `yolo_keypoints` finds them. `yolo_layout` says which layouts are
-read, `yolo_names` where class names come from; without these, classes are called by their numbers. The files state no
-sizes; boxes belong to the upright image (EXIF orientation applied), which labeling tools show.
+numbers are keypoints, which are not used; without it, `yolo_keypoints` finds them, and the tracks of trackers.
+`yolo_layout` says which layouts are read, `yolo_names` where class names come from; without these, classes are called
+by their numbers. The files state no sizes; boxes belong to the upright image (EXIF orientation applied), which labeling
+tools show.
 """
 
 from collections import Counter
@@ -21,13 +22,13 @@ from tfeff.data.sources import yolo_keypoints
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct, scaled
 from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, LabelFile, Labels
-from tfeff.data.sources.yolo_layout import Part, find_layout
+from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, TRACK, LabelFile, Labels
+from tfeff.data.sources.yolo_layout import Part, find_layout, joined_missing
 from tfeff.data.sources.yolo_names import names_in_lists
 from tfeff.data.splits import ALL, canonical_name, checked_fractions
 
 _SAMPLED = 200
-"""Label files that are read to see whether boxes have keypoints."""
+"""Label files that are read to see whether boxes have keypoints or tracks."""
 
 
 class YOLO(Source):
@@ -71,6 +72,9 @@ class YOLO(Source):
         if not self._layout.declared.keypoints and (count := self._guessed_keypoints):
             text = f"{count} numbers after each box look like keypoints, though no YAML file has a kpt_shape"
             notes.append(f"{self.name}: {text}; they are read as that, not as polygons")
+        if self._tracked:
+            text = "lines end with a number that looks like that of a track, after a box or polygon"
+            notes.append(f"{self.name}: {text}; it is read as that, not as a coordinate or a confidence")
         if apart:
             text = f"{len(apart):,} label files of images that belong to no split are not used, first: {apart[0]}"
             notes.append(f"{self.name}: {text}")
@@ -91,8 +95,8 @@ class YOLO(Source):
         found, (where, class_names) = AnnotatedSplit(f"{self.name}/{split}", self.options), self._class_names
         class_names = distinct(class_names, where, found.defects)
         part, kinds = self._part(split), Counter[str]()
-        for name in part.missing:
-            found.defects.add("image without a file", f"{part.origin}: {name}", lost="images")
+        for name, problem in part.missing.items():
+            found.defects.add(problem, f"{part.origin}: {name}", lost="images")
         used, files, unlabeled, beside = Counter[Path](), list[Path](), list[Path](), list[Path]()
         for path in part.images:
             labels = self._label_files[path]
@@ -118,6 +122,7 @@ class YOLO(Source):
             (kinds[POLYGON], "lines are polygons or rotated boxes; their bounding boxes are used"),
             (kinds[KEYPOINTS], "lines have keypoints, which are not used"),
             (kinds[CONFIDENCE], "lines end with a confidence, which is ignored"),
+            (kinds[TRACK], "lines end with the number of a track, which is ignored"),
             (
                 len(beside) if len(beside) < len(used) else 0,
                 f"label files are beside their images, not in a folder for labels, first: {[*beside, ''][0]}",
@@ -139,7 +144,7 @@ class YOLO(Source):
         names = list(paths)
         if split != ALL:
             names = self._drawn_names(names, split)
-        missing = [name for part in parts.values() for name in part.missing] if split in (ALL, self.splits[0]) else []
+        missing = joined_missing(parts.values()) if split in (ALL, self.splits[0]) else {}
         return Part(", ".join(part.origin for part in parts.values()), [paths[name] for name in names], missing)
 
     def _id(self, path: Path) -> str:
@@ -156,14 +161,25 @@ class YOLO(Source):
         return inner.pop() if len(inner) == 1 and next(iter(inner)).name.lower() in IMAGES else self._layout.root
 
     def _file(self, path: Path) -> LabelFile:
-        return LabelFile.read(path, self._layout.declared.keypoints or self._guessed_keypoints)
+        keypoints = self._layout.declared.keypoints or self._guessed_keypoints
+        return LabelFile.read(path, keypoints, tracked=self._tracked)
 
     @cached_property
     def _guessed_keypoints(self) -> int:
-        """How many numbers of keypoints follow each box, as some evenly spaced label files show it; 0: none."""
+        """How many numbers of keypoints follow each box, as the sample shows it; 0: none."""
+        return 0 if self._tracked else yolo_keypoints.guessed(self._sample)
+
+    @cached_property
+    def _tracked(self) -> bool:
+        """Whether lines end with the number of a track, as the sample shows it."""
+        return not self._layout.declared.keypoints and yolo_keypoints.tracked(self._sample)
+
+    @cached_property
+    def _sample(self) -> list[list[float]]:
+        """The values of the lines of some evenly spaced label files."""
         files = [path for path in dict.fromkeys(self._label_files.values()) if path is not None]
-        sample = (files[place] for place in evenly_spaced(len(files), _SAMPLED))
-        return yolo_keypoints.guessed(values for path in sample for values in yolo_keypoints.values(path))
+        chosen = (files[place] for place in evenly_spaced(len(files), _SAMPLED))
+        return [values for path in chosen for values in yolo_keypoints.values(path)]
 
     def _lines(self, path: Path, defects: Defects) -> LabelFile:
         """The lines of a label file; its defects are counted."""

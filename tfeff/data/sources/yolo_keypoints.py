@@ -4,6 +4,9 @@ Such a line could also be a polygon, so keypoints are assumed only if nearly all
 and their first four are a box inside the image. With flags, every third further value is 0, 1 or 2 (not labeled,
 hidden, visible), as in COCO. Without them, nearly all points are inside their boxes, and in many lines, the sides of
 the box, taken as a point, are far from the other points, unlike the second corner of a polygon.
+
+Trackers add the number of the track: `class cx cy w h id`, or `class cx cy w h confidence id`, which could be a
+triangle, or `class x1 y1 x2 y2 ... confidence id`.
 """
 
 import math
@@ -15,6 +18,10 @@ import numpy as np
 
 from tfeff.data.sources import text
 
+_FLAGS = (0, 1, 2)
+"""Of a keypoint: not labeled, hidden, visible."""
+_TRACKED = 3
+"""Lines with the tracks 0 or 1 that must be seen; a triangle or two could end on the border of the image."""
 _ENOUGH = 10
 """Labeled points, if they have flags; else lines."""
 _INSIDE = {3: 0.8, 2: 0.95}
@@ -26,6 +33,34 @@ _NEARLY = 0.95
 """Share of the lines that must be as expected; some may be damaged."""
 _CORNERS = 0.8
 """Share of the lines in which the sides could be a corner: nearly 1 for polygons, and for poses that fill the image."""
+
+
+def tracked(lines: Iterable[Sequence[float]]) -> bool:
+    """Whether lines end with the number of a track: a whole number, which coordinates and confidences rarely are.
+
+    Args:
+        lines: the values of each line after its class.
+    """
+    long = [values for values in lines if len(values) > 4 and all(map(math.isfinite, values))]
+    with_confidence = [values for values in long if len(values) % 2 == 0]
+    ends = with_confidence or [values for values in long if len(values) == 5]
+    if not ends or sum(map(_ends_with_track, ends)) < _NEARLY * len(ends):
+        return False
+    numbers = [values[-1] for values in ends]
+    if any(len(values) > 6 for values in ends):
+        return max(numbers) > max(_FLAGS)  # polygons can end at the border of the image, keypoints with a flag
+    return max(numbers) > 1 or (bool(with_confidence) and len(ends) >= _TRACKED)
+
+
+def _ends_with_track(values: Sequence[float]) -> bool:
+    *place, number = values
+    inside = all(-_EPSILON <= value <= 1 + _EPSILON for value in place)
+    return inside and is_track(number) and (len(values) > 6 or bool(_are_boxes(np.array([values[:4]]))[0]))
+
+
+def is_track(number: float) -> bool:
+    """Whether a value can be the number of a track."""
+    return number >= 0 and float(number).is_integer()
 
 
 def guessed(lines: Iterable[Sequence[float]]) -> int:
@@ -48,10 +83,9 @@ def _fits(table: np.ndarray, width: int) -> bool:
     """Whether the lines, float64 [n, values], are boxes with keypoints of 2 or 3 numbers each."""
     centers, sides = table[:, None, :2], table[:, None, 2:4]
     points = table[:, 4:].reshape(len(table), -1, width)
-    edges = np.concatenate([centers - sides / 2, 1 - centers - sides / 2], axis=-1)
-    valid = (edges >= -_EPSILON).all(axis=(1, 2)) & (sides > 0).all(axis=(1, 2))
+    valid = _are_boxes(table)
     if width == 3:
-        valid &= np.isin(points[..., 2], (0, 1, 2)).all(axis=1)
+        valid &= np.isin(points[..., 2], _FLAGS).all(axis=1)
         labeled = points[..., 2] > 0
     else:
         labeled = (points != 0).any(axis=-1)
@@ -62,6 +96,13 @@ def _fits(table: np.ndarray, width: int) -> bool:
         return False
     decisive = width == 3 and points.shape[1] > 1  # flags of several points are no coincidence
     return decisive or _sides_near(table, np.where(labeled[..., None], points[..., :2], centers)) < _CORNERS
+
+
+def _are_boxes(table: np.ndarray) -> np.ndarray:
+    """Which lines, float64 [n, values], start with a box inside the image."""
+    centers, sides = table[:, :2], table[:, 2:4]
+    edges = np.concatenate([centers - sides / 2, 1 - centers - sides / 2], axis=1)
+    return np.asarray(np.concatenate([edges >= -_EPSILON, sides > 0], axis=1).all(axis=1))
 
 
 def _sides_near(table: np.ndarray, points: np.ndarray) -> float:

@@ -10,12 +10,14 @@ from pathlib import Path
 from tfeff.data.sources import text
 from tfeff.data.sources.files import find, subfolders
 from tfeff.data.sources.listing import IMAGES, Tree, folded, joined
+from tfeff.data.sources.yolo_keypoints import is_track
+from tfeff.data.sources.yolo_layout import named_split
 from tfeff.data.sources.yolo_names import MAX_CLASSES, NAME_LISTS, is_list
 from tfeff.data.splits import FRACTIONS, canonical_name
 
 _LABELS = ("labels", "label", "annotations", "txt")
 _SUFFIX = ".txt"
-CONFIDENCE, POLYGON, KEYPOINTS = "confidence", "polygon", "keypoints"
+CONFIDENCE, POLYGON, KEYPOINTS, TRACK = "confidence", "polygon", "keypoints", "track"
 """Kinds of lines with more numbers than a class and a box."""
 
 
@@ -26,7 +28,7 @@ class LabelFile:
     Attributes:
         rows: (line number, class, (center x, center y, width, height)), relative to the image, of the valid lines.
         invalid: (line number, text) of the others.
-        kinds: number of lines with a confidence, of polygons, and of boxes with keypoints.
+        kinds: number of lines with a confidence, of polygons, of boxes with keypoints, and with the number of a track.
         error: why the file cannot be read; "" if it can.
     """
 
@@ -36,8 +38,14 @@ class LabelFile:
     error: str = ""
 
     @classmethod
-    def read(cls, path: Path, keypoints: int = 0) -> "LabelFile":
-        """Reads a file, in which each box may be followed by that many numbers of its keypoints."""
+    def read(cls, path: Path, keypoints: int = 0, *, tracked: bool = False) -> "LabelFile":
+        """Reads a file.
+
+        Args:
+            path: the file.
+            keypoints: how many numbers of its keypoints may follow each box.
+            tracked: whether lines end with the number of a track.
+        """
         found = cls()
         try:
             content = text.read(path, "replace")  # an invalid byte invalidates its line, not the file
@@ -48,7 +56,7 @@ class LabelFile:
             if not line.strip():
                 continue
             try:
-                label, box, kinds = _parsed(line, keypoints)
+                label, box, kinds = _parsed(line, keypoints, tracked)
             except (ValueError, OverflowError):
                 found.invalid.append((number, line.strip()))
                 continue
@@ -57,9 +65,9 @@ class LabelFile:
         return found
 
 
-def _parsed(line: str, keypoints: int) -> tuple[int, tuple[float, float, float, float], tuple[str, ...]]:
+def _parsed(line: str, keypoints: int, tracked: bool) -> tuple[int, tuple[float, float, float, float], tuple[str, ...]]:
     """Class, box and kinds of a line: class, then a box, perhaps with keypoints, or, in datasets without these, the
-    corners of a polygon, then perhaps a confidence.
+    corners of a polygon, then perhaps a confidence, then perhaps the number of a track.
 
     Raises:
         ValueError: it is none of these.
@@ -67,6 +75,11 @@ def _parsed(line: str, keypoints: int) -> tuple[int, tuple[float, float, float, 
     """
     label, *values = _numbers(line)
     kinds = tuple[str, ...]()
+    if tracked and (len(values) == 5 or (len(values) > 5 and len(values) % 2 == 0)):
+        if is_track(values[-1]):
+            values, kinds = values[:-1], (TRACK,)
+        elif len(values) > 5:
+            raise ValueError("neither a box nor a polygon with a confidence and the number of a track")
     if keypoints and len(values) > 5:
         if len(values) - keypoints not in (4, 5):
             raise ValueError("neither a box nor a box with its keypoints")
@@ -211,4 +224,4 @@ def _may_label(name: str) -> bool:
 
 
 def _names_split(name: str) -> bool:
-    return canonical_name(Path(name).stem) in FRACTIONS
+    return named_split(name) in FRACTIONS

@@ -5,6 +5,7 @@ Folders, in any case, with `labels` where `images` stands, or with the label fil
 - `images/<split>/`, or `<split>/images/` (Roboflow), or `<split>/`; CVAT's `obj_<split>_data/`;
 - without splits: `images/`, or the folder itself.
 
+Lists such as `train.txt` or Ultralytics' `autosplit_train.txt` in the folder of the dataset give each split its images.
 A file that names the splits (`train`, `val`, `test`) gives each a folder, a text file that lists images, or a list of
 them. These are looked for inside the dataset if they are not where the file says, since published files rarely fit.
 """
@@ -15,19 +16,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tfeff.data.names import listed
 from tfeff.data.sources import text
 from tfeff.data.sources.files import contents
 from tfeff.data.sources.listing import (
     IMAGES,
     Finder,
     Tree,
+    depth,
     entered,
     folded,
     is_image,
     joined,
     path_parts,
+    tails,
 )
-from tfeff.data.sources.yolo_names import Declaration, declaration
+from tfeff.data.sources.yolo_names import NAME_LISTS, Declaration, declaration, is_list
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
 
@@ -44,12 +48,12 @@ class Part:
     Attributes:
         origin: folder or list where they were found, for messages.
         images: their files.
-        missing: what a list names without a file.
+        missing: lines of a list that mean no image -> what is wrong with them.
     """
 
     origin: str
     images: list[Path]
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,7 +101,8 @@ def find_layout(given: Path) -> YOLOLayout:
         root = root / declared.path
     tree = Tree.of(root)
     notes = [f"{declared.file}: {note}" for note in declared.notes]
-    parts = _declared_parts(root, tree, declared, notes)
+    places = _Places(root, tree, declared)
+    parts = _declared_parts(root, tree, declared, places, notes)
     used = {path for part in parts.values() for path in part.images}
     for split, part in _folder_parts(root, tree).items():
         if not parts or (split and split not in parts and used.isdisjoint(part.images)):
@@ -107,42 +112,64 @@ def find_layout(given: Path) -> YOLOLayout:
     beside = {path for folder in folders for path in _images_of(root, tree, folder)}
     if unused := sorted(beside.difference(*(part.images for part in parts.values()))):
         notes.append(f"{root}: {len(unused)} images belong to no split and are not used, first: {unused[0]}")
+    if lists := places.unused_lists():
+        names = "train.txt, val.txt or test.txt in the folder of the dataset, or are named in a YAML file"
+        notes.append(f"{root}: lists of images that are not used: {listed(lists)}; lists of splits are called {names}")
     order = sorted(parts, key=lambda split: [*FRACTIONS, split].index(split))
     layout = YOLOLayout(root, tree, declared, {split: parts[split] for split in order}, notes)
+    if not layout.count and (missing := joined_missing(parts.values())):
+        line, problem = next(iter(missing.items()))
+        raise layout.error(
+            f"has lists of images, but none of their {len(missing):,} lines is found ({problem}: {line})"
+        )
     if not layout.count:
         raise layout.error("has no folders images and labels, or they have no images")
     return layout
 
 
-def _declared_parts(root: Path, tree: Tree, declared: Declaration, notes: list[str]) -> dict[str, Part]:
+def _declared_parts(
+    root: Path, tree: Tree, declared: Declaration, places: "_Places", notes: list[str]
+) -> dict[str, Part]:
     """The splits that a file declares, as far as they are found."""
     splits: Mapping[str, Sequence[str]] = declared.splits
     origin = str(declared.file)
     if not splits:
-        lists = [name for name in tree.folders[""] if folded(name).endswith(".txt") and _split(name[:-4]) in FRACTIONS]
-        splits, origin = {_split(name[:-4]): [name] for name in lists}, str(root)
-    places = _Places(root, tree, declared)
+        lists = [name for name in tree.folders[""] if folded(name).endswith(".txt") and named_split(name) in FRACTIONS]
+        splits, origin = {split: [name] for split, name in _named(root, lists).items()}, str(root)
     parts = dict[str, Part]()
     for split, entries in splits.items():
-        found = [part for entry in entries if (part := places.part(entry)) is not None and part.images]
-        for entry in entries if declared.splits else ():
-            if (part := places.part(entry)) is None or not part.images:
+        found = list[Part]()
+        for entry in entries:
+            part = places.part(entry)
+            if part is not None and part.missing and not part.images:
+                line, problem = next(iter(part.missing.items()))
+                lines = f"{len(part.missing):,} lines of {entry}"
+                notes.append(f"{origin}: {split}: none of the {lines} is found, first: {line} ({problem})")
+            elif part is None or not part.images:
                 notes.append(f"{origin}: {split}: {entry} {'does not exist' if part is None else 'has no images'}")
+            if part is not None and (part.images or (part.missing if declared.splits else _are_names(part.missing))):
+                found.append(part)
         if not found:
             continue
         images = dict.fromkeys(path for part in found for path in part.images)
         where = f" ({declared.file.name})" if declared.file else ""
-        part = Part(
-            ", ".join(part.origin for part in found) + where,
-            [*images],
-            [each for part in found for each in part.missing],
-        )
-        same = next((other for other, its in parts.items() if set(its.images) == set(images)), None)
+        part = Part(", ".join(part.origin for part in found) + where, [*images], joined_missing(found))
+        same = next((other for other, its in parts.items() if images and set(its.images) == set(images)), None)
         if same is not None:
             notes.append(f"{origin}: {split} has the images of {same}; it is ignored")
         else:
             parts[split] = part
     return parts
+
+
+def joined_missing(parts: Iterable[Part]) -> dict[str, str]:
+    """What is missing in any of some parts."""
+    return {line: problem for part in parts for line, problem in part.missing.items()}
+
+
+def _are_names(lines: Iterable[str]) -> bool:
+    """Whether some of the lines of a file called like a split can be names, unlike those of the labels of an image."""
+    return any(not re.fullmatch(r"\S+(\s+[-+.\de]+){4,}", line) for line in lines)
 
 
 class _Places:
@@ -158,8 +185,9 @@ class _Places:
             for folder in tree.folders
             for name in tree.folders[folder]
         }
+        self._depth = depth([*self._folders, *self._files])
         self._images = Finder(tree.images())
-        self._known = dict[str, Part | None]()
+        self._known, self._lists = dict[str, Part | None](), set[Path]()
 
     def part(self, entry: str) -> Part | None:
         """The images of an entry: a folder, or a list of images; None if it does not exist."""
@@ -169,7 +197,7 @@ class _Places:
 
     def _part(self, entry: str) -> Part | None:
         parts = path_parts(entry)
-        whole, tails = "/".join(parts), ["/".join(parts[start:]) for start in range(1, len(parts))]
+        whole, ends = "/".join(parts), tails(parts[1:], self._depth)
         absolute = Path(entry).is_absolute()
         if not absolute and (part := self._inside(whole)):
             return part
@@ -180,7 +208,7 @@ class _Places:
                 return Part(str(path), [path / name for name in tree.images()])
             if os.path.isfile(path):  # unlike `is_file`, also without an error for a name that is too long
                 return self._list(path, "")
-        return next((part for tail in ([whole, *tails] if absolute else tails) if (part := self._inside(tail))), None)
+        return next((part for tail in ([whole, *ends] if absolute else ends) if (part := self._inside(tail))), None)
 
     def _inside(self, path: str) -> Part | None:
         """A folder or a list in the dataset."""
@@ -197,7 +225,8 @@ class _Places:
             lines = text.read(path, "replace").splitlines()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        images, missing = list[Path](), list[str]()
+        self._lists.add(path)
+        images, missing = list[Path](), dict[str, str]()
         for line in filter(None, map(str.strip, lines)):
             if line.startswith("#") and self._images.find(line) is None:
                 continue  # a comment
@@ -210,9 +239,26 @@ class _Places:
             elif is_image(line) and os.path.isfile(path.parent / line):
                 images.append(path.parent / line)
             else:
-                missing.append(line)
+                missing[line] = self._images.problem(line)
         name = joined(folder, path.name) if path.is_relative_to(self._root) else str(path)
         return Part(name, [*dict.fromkeys(images)], missing)
+
+    def unused_lists(self) -> list[str]:
+        """Other text files in the dataset that name an image in their first line."""
+        stems = {folded(Path(name).stem) for name in self._images.files}
+        found = list[str]()
+        for path in self._files.values():
+            name = path.rpartition("/")[2]
+            may_list = folded(name).endswith(".txt") and not any(is_list(name, ending) for ending in NAME_LISTS)
+            if not may_list or folded(Path(name).stem) in stems or self._root / path in self._lists:
+                continue
+            try:
+                first = text.read(self._root / path, "replace").lstrip().partition("\n")[0].strip()
+            except OSError:
+                continue
+            if is_image(first) and self._images.find(first) is not None:
+                found.append(path)
+        return found
 
 
 def _folder_parts(root: Path, tree: Tree) -> dict[str, Part]:
@@ -225,7 +271,7 @@ def _folder_parts(root: Path, tree: Tree) -> dict[str, Part]:
         if not any(split in FRACTIONS for split in splits):
             return {"": _part(root, tree, base)}
         return {split: _part(root, tree, folder) for split, folder in splits.items()}
-    splits = _named(root, {each for each in top if _split(each) in FRACTIONS and tree.images(each)})
+    splits = _named(root, {each for each in top if named_split(each) in FRACTIONS and tree.images(each)})
     if splits:
         return {split: _part(root, tree, _inner_images(tree, folder)) for split, folder in splits.items()}
     if any(is_image(name) for name in tree.folders[""]) and any(
@@ -249,16 +295,17 @@ def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
     """
     found = dict[str, str]()
     for folder in sorted(folders):
-        split = _split(folder.rpartition("/")[2])
+        split = named_split(folder.rpartition("/")[2])
         if split in found:
             raise UserError(f"{root}: both {found[split]} and {folder} would be the {split} split; keep one")
         found[split] = folder
     return found
 
 
-def _split(name: str) -> str:
-    """The split that a folder or list is called by, also in CVAT's `obj_train_data`."""
-    return canonical_name(re.sub(r"^obj_(.+)_data$", r"\1", name, flags=re.IGNORECASE))
+def named_split(name: str) -> str:
+    """The split that a folder or list is called by, also as CVAT's `obj_train_data` or Ultralytics' `autosplit_val`."""
+    name = re.sub(r"\.txt$", "", name, flags=re.IGNORECASE)
+    return canonical_name(re.sub(r"^obj_(.+)_data$|^autosplit_(.+)$", r"\1\2", name, flags=re.IGNORECASE))
 
 
 def _images_of(root: Path, tree: Tree, folder: Path) -> list[Path]:
