@@ -84,6 +84,14 @@ def test_a_changed_label_changes_what_a_run_remembers(two_images):
 A, B = "images/a/000.png", "images/b/000.png"
 
 
+def test_images_beside_the_listed_ones_are_said(image_folder, tmp_path):
+    root = image_folder({"a": 3, "b": 2, "c": 1})
+    name = write(tmp_path / "list.csv", [(A, "a"), (B, "b"), ("images/a/002.png", "a")])
+    assert catalog.open_labels(name).load("all").notes == (
+        f"{name}: 2 images beside the listed ones are in no row and not used: {root}/a/001.png, {root}/b/001.png",
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -204,7 +205,8 @@ class CSVFile(LabelTable):
         self._guessed = list[str]()
         super().__init__(name, csv_table.rows(name, path, COLUMNS, self._guessed), options, folder)
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
-        return csv_table.guessed_note(self.name, self._guessed)
+        paths = [image.path for image in self._images if image.path]
+        return (*csv_table.guessed_note(self.name, self._guessed), *csv_table.unlisted_note(self.name, paths))

@@ -26,6 +26,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "ymin": ("ymin", "y_min", "y1", "top"),
     "xmax": ("xmax", "x_max", "x2", "right"),
     "ymax": ("ymax", "y_max", "y2", "bottom"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
 }
 """What a column means -> how it may be called, in any case; the first name that occurs counts."""
 HEADERLESS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
@@ -99,6 +101,24 @@ def guessed_note(name: str, guessed: Sequence[str]) -> tuple[str, ...]:
     if not guessed:
         return ()
     return (f"{name}: {len(guessed):,} rows are not UTF-8 and are read as Windows-1252, first: {guessed[0]}",)
+
+
+def unlisted_note(name: str, paths: Iterable[str | Path]) -> tuple[str, ...]:
+    """A line about image files in the folders of the listed ones that no row lists; none without any.
+
+    Args:
+        name: source name.
+        paths: of the listed images.
+    """
+    known = {os.path.abspath(path) for path in paths}
+    spare = list[str]()
+    for folder in sorted({os.path.dirname(path) for path in known}):
+        if os.path.isdir(folder):
+            found = (os.path.join(folder, each) for each in files.find(folder, deep=False).paths)
+            spare += [path for path in found if path not in known]
+    if not spare:
+        return ()
+    return (f"{name}: {len(spare):,} images beside the listed ones are in no row and not used: {listed(spare)}",)
 
 
 def lacking(path: Path, needed: Sequence[str]) -> list[str]:
