@@ -90,12 +90,12 @@ class Folder(Source):
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
         read = {folder.relative_to(self._root).parts[0] for folder in self._split_folders.values()}
-        wrapped = () if self.name == f"folder:{self._root}" else (f"{self.name}: reading {self._root}",)
-        wrapped += tuple(
+        wrapped = [] if self.name == f"folder:{self._root}" else [f"{self.name}: reading {self._root}"]
+        wrapped += [
             f"{self.name}: reading {folder} as the split {split}"
             for split, folder in self._split_folders.items()
             if folder.parent != self._root or canonical_name(folder.name) != split
-        )
+        ]
         others = [name for name in files.subfolders(self._root) if name not in read] if read else []
         return (
             *wrapped,
