@@ -190,8 +190,10 @@ class _Unpickler(pickle._Unpickler):
         kind, name, key, _, count, *view = reference
         if kind != "storage" or any(view) or any(type(each) is not str for each in (name, key)) or name not in _DTYPES:
             raise pickle.UnpicklingError("unknown reference")
-        if type(count) is not int or not 0 <= count <= _MAX_INTEGER:
-            raise ValueError("a storage without a number of elements, or with a negative one")
+        if type(count) is not int:
+            raise TypeError("a storage without a number of elements")
+        if not 0 <= count <= _MAX_INTEGER:
+            raise ValueError(f"a storage of {count} elements")
         storage = _Storage(key, _DTYPES[name], count)
         if self.storages.setdefault(key, storage) != storage:
             raise ValueError(f"storage {key} is described twice")
@@ -239,8 +241,10 @@ def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tup
     """A view of a storage."""
     if not isinstance(storage, _Storage) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError("a tensor without a storage, or of too many dimensions")
-    if any(type(value) is not int or value > _MAX_INTEGER for value in (offset, *shape, *strides)):
-        raise ValueError("a tensor whose size is not an integer")
+    if any(type(value) is not int for value in (offset, *shape, *strides)):
+        raise TypeError("a tensor whose size is not an integer")
+    if max((offset, *shape, *strides)) > _MAX_INTEGER:
+        raise ValueError("a tensor reaches beyond its storage")
     if min((offset, *shape)) < 0:
         raise ValueError("a tensor of negative size")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
