@@ -216,6 +216,16 @@ def test_an_image_is_found_by_its_name_alone_if_that_is_unique(images: Path) -> 
     assert dataset.defects.lost("images") == 3
 
 
+def test_names_without_the_ending_of_their_file(images: Path) -> None:
+    dataset = load(images, "a,1,2,3,4,x\nimages/b,1,2,3,4,x\nd,1,2,3,4,x\n")
+    assert dataset.ids == ["a", "images/b"]
+    assert dataset.defects.counts == {"image listed without the ending of its file": 2, "image without a file": 1}
+    assert dataset.defects.first("image listed without the ending of its file").endswith(
+        "line 1: a; reading images/a.png"
+    )
+    assert dataset.defects.lost("images") == 1
+
+
 def test_an_image_in_a_split_of_an_unknown_name_is_lost(images: Path) -> None:
     rows = "train,images/a.png,1,2,3,4,x\nval,images/b.png,1,2,3,4,x\nholdout,images/c.png,1,2,3,4,x\n"
     source, kind = split_source(images, rows), "image in a split of an unknown name"

@@ -356,6 +356,12 @@ def test_another_size_than_that_of_the_image_is_a_defect(tmp_path):
     )
 
 
+def test_lists_of_labels_are_refused(tmp_path):
+    content = pa.table({"image": pa.array(encoded(range(2)), IMAGE), "label": [["a", "b"], ["a"]]})
+    with pytest.raises(UserError, match="the column label has a list of labels for each image"):
+        labels_of(write(tmp_path / "train.parquet", content))
+
+
 def _lfs(root: Path) -> None:
     (root / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
 

@@ -98,7 +98,9 @@ class BoxTable(Source):
                     found.defects.add("image without a file", text, lost="images")
                     continue
                 path = self._folder / others[0]
-                if folded(others[0]) != folded(name):
+                if csv_table.no_ending(name):
+                    found.defects.add(csv_table.NO_ENDING, f"{where}; reading {shown(others[0])}")
+                elif folded(others[0]) != folded(name):
                     found.defects.add("image found in another folder", f"{where}; reading {shown(others[0])}")
             header = found.header(self._headers, path)
             if header is not None:

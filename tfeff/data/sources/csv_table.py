@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tfeff.data.defects import Defects
+from tfeff.data.images import decoding
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import files, foreign, text
 from tfeff.data.sources.listing import folded
@@ -32,6 +33,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """What a column means -> how it may be called, in any case; the first name that occurs counts."""
 HEADERLESS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
 """Columns of files without a header, as RetinaNet reads them."""
+NO_ENDING = "image listed without the ending of its file"
 _ONE_HOT, _JSON_LINES = "_classes.csv", ".jsonl"
 _SURPLUS, _SEVERAL = "row with more values than columns", "image with several labels"
 
@@ -144,7 +146,8 @@ def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
     """Finds images that are not where rows say.
 
     An image whose path differs only in case or in composed accents is the one meant; otherwise it is one of the same
-    name, if no other missing image has that name. Images that other rows name are not used.
+    name, if no other missing image has that name. A name without the ending of an image fits any ending. Images that
+    other rows name are not used.
 
     Args:
         folder: where to search.
@@ -163,11 +166,20 @@ def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
     for path in files.find(folder).paths if paths else ():
         if path in named:
             continue
-        for known, key, result in ((paths, path, same), (by_name, os.path.basename(path), found)):
-            missing = known.get(folded(key), [])
+        stem = os.path.splitext(path)[0]
+        for known, keys, result in (
+            (paths, (path, stem), same),
+            (by_name, (os.path.basename(path), os.path.basename(stem)), found),
+        ):
+            missing = known.get(folded(keys[0])) or [name for name in known.get(folded(keys[1]), ()) if no_ending(name)]
             if len(missing) == 1:
                 result.setdefault(missing[0], []).append(path)
     return found | same
+
+
+def no_ending(name: str) -> bool:
+    """Whether a name lacks the ending of an image."""
+    return not name.lower().endswith(decoding.EXTENSIONS)
 
 
 def _parsed(

@@ -113,6 +113,12 @@ class HubLabeledImages(HubDataset):
         classes = [key for key, feature in self._features.items() if features.kind(feature) == "ClassLabel"]
         candidates = classes or [key for key, feature in self._features.items() if features.is_label(feature)]
         usual = [key for name in _LABELS for key in candidates if key.lower() == name]
+        several = [key for key in self._features if key.lower() in _LABELS and features.is_list(self._features[key])]
+        if several and not usual and not classes:
+            raise UserError(
+                f"{self.name}: the column {several[0]} has a list of labels for each image, and classifiers learn one: "
+                "write a column with one label per image"
+            )
         if not usual and not classes:
             raise UserError(
                 f"{self.name} is not a classification dataset: no column is a ClassLabel or is called label; there are "

@@ -89,6 +89,11 @@ def _item(feature: Any) -> Any:
     return feature.get("feature") if kind(feature) in ("List", "LargeList", "Sequence") else None
 
 
+def is_list(feature: Any) -> bool:
+    """Whether values are lists."""
+    return _item(feature) is not None
+
+
 def fields_of(feature: Any) -> Mapping[str, Any]:
     """The fields of the objects of a column, which is a list of mappings or a mapping of lists; else empty."""
     inner = _item(feature)
