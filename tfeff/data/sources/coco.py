@@ -35,6 +35,7 @@ class COCO(Source):
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"coco:{root}", options)
         self._layout, self._headers = COCOLayout(Path(root)), Headers()
+        self._categories = dict[str, dict[Key, Named]]()
         self._read, self._found = dict[Path, COCOFile](), dict[str, tuple[Path, Listed]]()
         problems = {} if self._layout.usual else {path: self._problem(path) for path in self._layout.files}
         files = [path for path in self._layout.files if not problems.get(path)]
@@ -43,7 +44,6 @@ class COCO(Source):
             first = "" if foreign.hint(path) else f" ({problem})"  # the error has the hint
             raise self._layout.error(f"has no COCO annotation file among its JSON files{first}")
         self._files = self._layout.splits(files)
-        self._categories = dict[str, dict[Key, Named]]()
         self._whole = next(iter(self._files)) if len(self._files) == 1 else None
         if self.drawn:
             checked_fractions(options.fractions)
@@ -157,15 +157,6 @@ class COCO(Source):
         """Categories that only group others, in all files."""
         return frozenset.intersection(*(self._file(split).parents for split in self._files))
 
-    def _own_categories(self, split: str) -> dict[Key, Named]:
-        """The categories in the file of a split, without those that only group others."""
-        if split not in self._categories:
-            file = self._file(split)
-            self._categories[split] = {
-                key: each for key, each in file.categories.items() if not file.parents or key not in self._parents
-            }
-        return self._categories[split]
-
     def _problem(self, path: Path) -> str:
         """Why a JSON file that could be anything has no annotations; "" if it has some."""
         try:
@@ -195,6 +186,15 @@ class COCO(Source):
         inside = f"{below}/" if below else ""
         unusable = self._layout.tree.unusable.items()
         return {path.removeprefix(inside): problem for path, problem in unusable if path.startswith(inside)}
+
+    def _own_categories(self, split: str) -> dict[Key, Named]:
+        """The categories in the file of a split, without those that only group others."""
+        if split not in self._categories:
+            file = self._file(split)
+            self._categories[split] = {
+                key: each for key, each in file.categories.items() if not file.parents or key not in self._parents
+            }
+        return self._categories[split]
 
     @cached_property
     def _images(self) -> dict[str, tuple[str, list[str]]]:
