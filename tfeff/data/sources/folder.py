@@ -234,17 +234,19 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
     Without folders that are named like splits, those with a word that is, such as `seg_train` and `seg_test`.
     """
-    names = [name for name in files.subfolders(root) if files.subfolders(root / name)]
+    names = files.subfolders(root)
     for words in (False, True):
-        found: dict[str, list[str]] = defaultdict(list)
+        found = defaultdict[str, list[str]](list)
         for name in names:
-            if split := _split_in(name) if words else canonical_name(name):
+            split = _split_in(name) if words else canonical_name(name)
+            if split in FRACTIONS and files.subfolders(root / name):
                 found[split].append(name)
-        if any(split in found for split in FRACTIONS) and not (words and (len(found) < 2 or "train" not in found)):
-            for split, several in found.items():
-                if split in FRACTIONS and len(several) > 1:
-                    raise UserError(f"{root}: both {several[0]} and {several[1]} would be the {split} split; keep one")
-            return {split: _unwrapped(root / found[split][0], split) for split in FRACTIONS if split in found}
+        if not found or (words and (len(found) < 2 or "train" not in found)):
+            continue
+        for split, same in found.items():
+            if len(same) > 1:
+                raise UserError(f"{root}: both {same[0]} and {same[1]} would be the {split} split; keep one")
+        return {split: _unwrapped(root / found[split][0], split) for split in FRACTIONS if split in found}
     return {}
 
 
