@@ -126,6 +126,13 @@ def test_classes_that_do_not_occur_or_look_alike_are_said():
     ]
 
 
+def test_equal_numbers_and_missing_labels_are_said():
+    assert text({"train": named("0", "0.0", "00", "1", "10", "nan", labels=[0, 1, 2, 3, 4, 5])}).splitlines()[2:] == [
+        "    3 classes have nearly the same name: '0', '0.0', '00'; rename them if they are one class",
+        "    the class nan stands for a missing label: leave out its images, or rename it if it is a class",
+    ]
+
+
 def test_many_classes_take_one_line():
     found = named(*(f"c{number}" for number in range(500)), labels=list(range(400)))
     first, second = text({"train": found}).splitlines()[1:]

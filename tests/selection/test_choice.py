@@ -142,3 +142,17 @@ def test_crops_are_of_the_images_that_a_detector_trains_on_and_holds_out(monkeyp
         pytest.fail("nothing is held out")
     for one, other in ((of_images.train, of_crops.train), (of_images.validation, of_crops.validation)):
         assert {images.ids[index] for index in one} == {crops.ids[index].partition(" [")[0] for index in other}
+
+
+def test_the_record_of_a_detector_has_no_counts_of_labeled_images(monkeypatch):
+    labeled = read(digits())
+    assert sum(labeled.record()["train_class_counts"]) == len(labeled.train)
+    monkeypatch.setattr(placed_digits, "COUNTS", {"train": 16, "validation": 8, "test": 5})
+    settings = config.Experiment(
+        task=config.YoloSettings(),
+        data=config.Data(source="embedded:placed_digits:64", image_size=16),
+        training=config.Training(batch_size=8),
+    )
+    record = read(settings).record()
+    assert "train_class_counts" not in record
+    assert record["train_examples"] == 16

@@ -51,6 +51,34 @@ def test_copies_of_training_images_are_counted(tmp_path, stored, monkeypatch):
     assert selection.notes(sets["train"].take(np.arange(1)), {"test": sets["test"]}) == ()
 
 
+def labeled(name: str, contents: list[bytes], labels: list[int]) -> Dataset:
+    ids = [f"{name}{number}" for number in range(len(contents))]
+    return Dataset(name, ("cat", "dog"), ids, EncodedImages(contents, "1"), labels=np.array(labels))
+
+
+def test_equal_images_with_different_labels_are_said(monkeypatch):
+    one, two, three = b"1" * 160, b"2" * 160, b"3" * 160
+    monkeypatch.setattr(selection.oddities, "_darkness", lambda train: [])
+    train = labeled("train", [one, two, one, two, three, two], [0, 0, 1, 0, 1, 1])
+    test = labeled("test", [one, three], [0, 0])
+    assert selection.notes(train, {"test": test}) == (
+        "5 training images have different labels, but are the same byte by byte: train0 (cat) and train2 (dog), train1 "
+        "(cat) and train5 (dog); keep each image under one label",
+        "2 of 2 test images are copies of training images, byte by byte, 1 of them with another label (test0 = train0, "
+        "test1 = train4); remove them from either: results on known images say nothing about new ones",
+    )
+
+
+def test_images_of_equal_ends_are_compared_in_linear_time(monkeypatch):
+    contents = [b"%04d" % number + b"." * 160 for number in range(2_000)]
+    monkeypatch.setattr(selection.oddities, "_darkness", lambda train: [])
+    asked = list[int]()
+    real = EncodedImages.digest
+    monkeypatch.setattr(EncodedImages, "digest", lambda self, index: asked.append(index) or real(self, index))
+    assert selection.notes(labeled("train", contents, [0] * 2_000), {"test": labeled("test", contents, [0] * 2_000)})
+    assert len(asked) == 4_000
+
+
 @pytest.mark.parametrize("brightest", [15, 63, 64])
 def test_dark_images_are_said(brightest):
     pixels = np.zeros((100, 4, 4, 1), np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects, Lost
-from tfeff.data.names import listed, shown
+from tfeff.data.names import as_number, listed, shown, stands_for_missing
 from tfeff.errors import UserError
 
 EXAMPLE_LENGTH = 160
@@ -120,12 +120,18 @@ def _classes(contents: Contents) -> list[str]:
         lines.append(f"    without any example: {listed(unused, NAMED)}")
     alike = dict[str, list[str]]()
     for name in order:
-        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+        plain = unicodedata.normalize("NFKC", name).casefold().strip()
+        alike.setdefault(as_number(plain) or plain, []).append(name)
     lines += [
         f"    {len(names)} classes have nearly the same name: {', '.join(map(ascii, names))}; rename them if they are "
         "one class"
         for names in alike.values()
         if len(names) > 1
+    ]
+    lines += [
+        f"    the class {shown(name)} stands for a missing label: leave out its images, or rename it if it is a class"
+        for name in used
+        if stands_for_missing(name)
     ]
     return lines
 

@@ -34,6 +34,29 @@ def problem(name: str) -> str:
     return ""
 
 
+def as_number(name: str) -> str | None:
+    """The same text for all ways to write a decimal number; None for other names.
+
+    >>> as_number("1"), as_number("01.0"), as_number("-0.50"), as_number("-0"), as_number("1a"), as_number("nan")
+    ('1', '1', '-0.5', '0', None, None)
+    """
+    parts = re.fullmatch(r"(-?)0*([0-9]+)(?:\.([0-9]*?)0*)?", name)
+    if parts is None:
+        return None
+    sign, whole, fraction = parts.groups()
+    value = f"{whole}.{fraction}" if fraction else whole
+    return value if value == "0" else sign + value
+
+
+def stands_for_missing(name: str) -> bool:
+    """Whether a name is what programs write for a missing value.
+
+    >>> stands_for_missing("NaN"), stands_for_missing("n/a"), stands_for_missing("none of these")
+    (True, True, False)
+    """
+    return name.strip("<>#").lower() in ("nan", "na", "n/a", "none", "null", "nat")
+
+
 def groups(names: Collection[str], pattern: str) -> tuple[np.ndarray, int]:
     """Groups of names that match a regular expression with equal groups, anywhere in the name.
 

@@ -61,16 +61,17 @@ class TrainingData:
 
     def record(self) -> dict[str, Any]:
         """For the workdir: what evaluation and export need without the images."""
+        train = self.train.dataset
         return {
             "class_names": list(self.class_names),
-            **({"class_ids": list(class_ids)} if (class_ids := self.train.dataset.class_ids) else {}),
+            **({"class_ids": list(class_ids)} if (class_ids := train.class_ids) else {}),
             "image_size": self.image_size and list(self.image_size),
             "mean": list(self.mean),
             "std": list(self.std),
             "given": self.given,
             "train_examples": len(self.train),
             "validation_examples": len(self.validation) if self.validation is not None else 0,
-            "train_class_counts": self.train.dataset.class_counts().tolist(),
+            **({"train_class_counts": train.class_counts().tolist()} if train.has_labels else {}),
             "found": {role: each.to_dict() for role, each in self.found.items()},
             "skipped_images": list(self.skipped),
             **({"notes": list(self.notes)} if self.notes else {}),

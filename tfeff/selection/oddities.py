@@ -1,4 +1,5 @@
-"""What is odd about the images of a run, cheaply found before it trains: known images in other parts, black images."""
+"""What is odd about the images of a run, cheaply found before it trains: copies in other parts, copies with different
+labels, black images."""
 
 from collections.abc import Mapping
 
@@ -19,30 +20,76 @@ def notes(train: Dataset, others: Mapping[str, Dataset]) -> tuple[str, ...]:
         train: the images to train on.
         others: those to validate and to test on, by role.
     """
-    return (*_copies(train, others), *_darkness(train))
+    known = _Known(train)
+    return (*_contradictions(train, known), *_copies(train, others, known), *_darkness(train))
 
 
-def _copies(train: Dataset, others: Mapping[str, Dataset]) -> list[str]:
-    """Which images have the bytes of a training image. Files are read only if their length and their end are equal."""
-    known, found = dict[bytes, list[int]](), list[str]()
-    for index in range(len(train)):
-        outline = _outline(train, index)
-        if outline is not None:
-            known.setdefault(outline, []).append(index)
+class _Known:
+    """The training images by the bytes of their files. Files are read only if their length and their end are equal."""
+
+    def __init__(self, train: Dataset) -> None:
+        self._train, self._digests = train, dict[bytes, dict[bytes, list[int]]]()
+        self.places = dict[bytes, list[int]]()
+        for index in range(len(train)):
+            outline = _outline(train, index)
+            if outline is not None:
+                self.places.setdefault(outline, []).append(index)
+
+    def alike(self, outline: bytes) -> dict[bytes, list[int]]:
+        """Digest -> training images, among those of an outline."""
+        if outline not in self._digests:
+            found = self._digests[outline] = dict[bytes, list[int]]()
+            for place in self.places.get(outline, ()):
+                found.setdefault(_digest(self._train, place), []).append(place)
+            found.pop(b"", None)
+        return self._digests[outline]
+
+
+def _contradictions(train: Dataset, known: _Known) -> list[str]:
+    """Training images with equal bytes and different labels."""
+    if not train.has_labels or train.cropped_images is not None:
+        return []
+    pairs, count = list[str](), 0
+    for outline, places in known.places.items():
+        if len(set(train.labels[places].tolist())) < 2:
+            continue
+        for same in known.alike(outline).values():
+            other = next((place for place in same if train.labels[place] != train.labels[same[0]]), None)
+            if other is not None:
+                count += len(same)
+                pairs.append(" and ".join(f"{train.ids[each]} ({_label(train, each)})" for each in (same[0], other)))
+    if not pairs:
+        return []
+    return [
+        f"{count:,} training images have different labels, but are the same byte by byte: {listed(pairs)}; keep each "
+        "image under one label"
+    ]
+
+
+def _copies(train: Dataset, others: Mapping[str, Dataset], known: _Known) -> list[str]:
+    """Which images have the bytes of a training image."""
+    found = list[str]()
     for role, images in others.items():
-        pairs = list[str]()
+        pairs, differing = list[str](), 0
         for index, name in enumerate(images.ids):
-            outline = _outline(images, index) if known else None
-            candidates = known.get(outline, []) if outline is not None else []
-            digests = {train.images.digest(place): place for place in reversed(candidates)}
-            if candidates and (place := digests.get(images.images.digest(index))) is not None:
-                pairs.append(f"{name} = {train.ids[place]}")
+            outline = _outline(images, index) if known.places else None
+            alike = {} if outline is None else known.alike(outline)
+            same = alike.get(_digest(images, index), ()) if alike else ()
+            if same:
+                pairs.append(f"{name} = {train.ids[same[0]]}")
+                if train.has_labels and images.has_labels:
+                    differing += _label(images, index) not in {_label(train, place) for place in same}
         if pairs:
+            labels = f", {differing:,} of them with another label" if differing else ""
             found.append(
-                f"{len(pairs):,} of {len(images):,} {role} images are copies of training images, byte by byte "
+                f"{len(pairs):,} of {len(images):,} {role} images are copies of training images, byte by byte{labels} "
                 f"({listed(pairs)}); remove them from either: results on known images say nothing about new ones"
             )
     return found
+
+
+def _label(images: Dataset, index: int) -> str:
+    return images.class_names[images.labels[index]]
 
 
 def _outline(images: Dataset, index: int) -> bytes | None:
@@ -50,6 +97,13 @@ def _outline(images: Dataset, index: int) -> bytes | None:
         return images.images.outline(index)
     except OSError:  # it has been deleted since it was decoded; whatever reads it next says so
         return None
+
+
+def _digest(images: Dataset, index: int) -> bytes:
+    try:
+        return images.images.digest(index)
+    except OSError:
+        return b""
 
 
 def _darkness(train: Dataset) -> list[str]:

@@ -465,3 +465,13 @@ def test_samples_of_12_bits_in_16_are_nearly_black(tmp_path: Path) -> None:
     (fault,) = link.faults
     assert fault.what == "all images are nearly black: the brightest of their pixels is 15 of 255."
     assert "multiply them by 16" in fault.fix
+
+
+def test_samples_of_8_bits_in_16_are_black(tmp_path: Path) -> None:
+    name = write_voc(tmp_path, pictures())
+    for path in (tmp_path / "JPEGImages").iterdir():
+        Image.fromarray(np.asarray(Image.open(path).convert("L")).astype(np.uint16)).save(path)
+    (link, *_) = examined(name).links
+    (fault,) = link.faults
+    assert fault.what == "all images are nearly black: the brightest of their pixels is 0 of 255."
+    assert "by 256" in fault.fix

@@ -72,3 +72,11 @@ def test_groups_of_thousands_of_classes_are_dealt_out_in_seconds() -> None:
     assert time.process_time() - start < SECONDS
     assert (np.bincount(labels[fold.validation], minlength=5_000) == 4).all()
     assert not set(groups[fold.train]) & set(groups[fold.validation])
+
+
+def test_equal_numbers_are_one_class_and_missing_labels_are_none() -> None:
+    link = classes.check_classes({"train": dataset([[0], [1], [2], [3]], ("1", "1.0", "10", "n/a"))})
+    assert [finding.what for finding in link.findings] == [
+        'the classes "1" and "1.0" are probably one class in two spellings.',
+        'the class "n/a" stands for a missing label.',
+    ]

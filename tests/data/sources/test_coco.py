@@ -468,3 +468,23 @@ def test_boxes_of_panoptic_segments_are_read(root):
         "of 1 categories of stuff (isthing 0) are not objects"
     ) in dataset.notes
     assert dataset.defects.counts == {"object without an image": 1}
+
+
+def test_splits_besides_the_training_split_may_lack_categories(tmp_path):
+    cat, dog, owl = ({"id": number, "name": name} for number, name in ((4, "cat"), (2, "dog"), (9, "owl")))
+    for split, categories in (("train", [cat, dog]), ("valid", [cat]), ("test", [cat, owl])):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (100, 80)).save(tmp_path / split / "a.png")
+        content = {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "categories": categories,
+            "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 4}],
+        }
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(content))
+    source = COCO(tmp_path, Options())
+    valid = source.load("valid")
+    assert valid.class_names == source.load("train").class_names == ("dog", "cat")
+    assert valid.objects[0].labels.tolist() == [1]
+    assert list(valid.class_ids) == [2, 4]
+    assert f"coco:{tmp_path}/valid: 1 of the 2 categories of train are not listed, first: dog" in valid.notes
+    assert source.load("test").class_names == ("cat", "owl")

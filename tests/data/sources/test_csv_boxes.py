@@ -55,7 +55,18 @@ def test_relative_corners_and_images_without_objects(images: Path) -> None:
     dataset = load(images, "images/a.png,,,,,\nimages/b.png,0.5,0.25,1.0,0.75,dog\n")
     assert [len(each) for each in dataset.objects] == [0, 1]
     assert dataset.objects[1].boxes_yxyx.tolist() == [[10, 30, 30, 60]]
-    assert dataset.notes == (f"csv:{images}/boxes.csv: corners are relative to width and height",)
+    assert dataset.notes == (
+        f"csv:{images}/boxes.csv: corners are relative to width and height",
+        f"csv:{images}/boxes.csv: 1 images beside the listed ones are in no row and not used: {images}/images/c.png",
+    )
+
+
+def test_another_size_than_that_of_the_image_is_a_defect(images: Path) -> None:
+    rows = "images/a.png,30,20,dog,1,2,30,20\nimages/a.png,30,20,dog,4,2,9,9\nimages/b.png,20,10,cat,10,20,30,30\n"
+    dataset = load(images, HEADER + rows + "images/c.png,60,40,cat,10,20,30,30\n")
+    assert dataset.defects.counts == {"wrong image size": 1}
+    first = dataset.defects.first("wrong image size")
+    assert first.endswith("line 2: (20, 30) written, (40, 60) in the image's header")
 
 
 def test_defects_are_counted(images: Path) -> None:
@@ -203,6 +214,16 @@ def test_an_image_is_found_by_its_name_alone_if_that_is_unique(images: Path) -> 
         ],
     }
     assert dataset.defects.lost("images") == 3
+
+
+def test_names_without_the_ending_of_their_file(images: Path) -> None:
+    dataset = load(images, "a,1,2,3,4,x\nimages/b,1,2,3,4,x\nd,1,2,3,4,x\n")
+    assert dataset.ids == ["a", "images/b"]
+    assert dataset.defects.counts == {"image listed without the ending of its file": 2, "image without a file": 1}
+    assert dataset.defects.first("image listed without the ending of its file").endswith(
+        "line 1: a; reading images/a.png"
+    )
+    assert dataset.defects.lost("images") == 1
 
 
 def test_an_image_in_a_split_of_an_unknown_name_is_lost(images: Path) -> None:

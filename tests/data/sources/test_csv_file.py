@@ -84,6 +84,24 @@ def test_a_changed_label_changes_what_a_run_remembers(two_images):
 A, B = "images/a/000.png", "images/b/000.png"
 
 
+def test_names_without_the_ending_of_their_file(image_folder, tmp_path):
+    root = image_folder({"a": 3, "b": 1})
+    (root / "b/000.png").rename(root / "b/7.png")
+    rows = [("images/a/001", "x"), ("7", "y"), ("images/a/000", "x"), ("002.jpg", "x")]
+    found = catalog.open_labels(write(tmp_path / "list.csv", rows)).load("all")
+    assert list(found.ids) == [f"{root}/a/001.png", f"{root}/b/7.png", f"{root}/a/000.png"]
+    assert found.defects.counts == {"image listed without the ending of its file": 3, "image without a file": 1}
+    assert found.defects.lost("images") == 1
+
+
+def test_images_beside_the_listed_ones_are_said(image_folder, tmp_path):
+    root = image_folder({"a": 3, "b": 2, "c": 1})
+    name = write(tmp_path / "list.csv", [(A, "a"), (B, "b"), ("images/a/002.png", "a")])
+    assert catalog.open_labels(name).load("all").notes == (
+        f"{name}: 2 images beside the listed ones are in no row and not used: {root}/a/001.png, {root}/b/001.png",
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

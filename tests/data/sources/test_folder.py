@@ -160,11 +160,51 @@ def test_errors_of_folders(image_folder, tmp_path, counts, extra, message):
         Folder(root, Options()).load("train")
 
 
-def test_each_split_needs_every_class(image_folder):
-    root = image_folder({"train/a": 2, "train/b": 2, "test/a": 1})
-    assert len(Folder(root, Options()).load("train")) == 4
-    with pytest.raises(UserError, match='no folder for class "b"'):
-        Folder(root, Options()).load("test")
+def test_splits_besides_the_training_split_may_lack_classes(image_folder):
+    root = image_folder({"train/a": 2, "train/b": 2, "test/b": 1})
+    (root / "test" / "a").mkdir()
+    test = Folder(root, Options()).load("test")
+    assert (test.class_names, test.labels.tolist()) == (("a", "b"), [1])
+    assert test.notes == (f"{root}/test: no images of 1 of the 2 classes: a",)
+
+
+def test_longer_names_of_splits_and_repeated_folders(image_folder):
+    root = image_folder(
+        {
+            "seg_train/seg_train/sea": 2,
+            "seg_train/seg_train/ice": 1,
+            "seg_test/seg_test/sea": 1,
+            "seg_test/seg_test/ice": 1,
+            "seg_pred/seg_pred": 3,
+        }
+    )
+    source = Folder(root, Options())
+    assert source.splits == ("train", "test")
+    assert source.load("train").class_counts().tolist() == [1, 2]
+    assert source.load("test").notes == (
+        f"folder:{root}: reading {root}/seg_train/seg_train as the split train",
+        f"folder:{root}: reading {root}/seg_test/seg_test as the split test",
+        f"{root}: ignored folders that are not splits: seg_pred",
+    )
+    root = image_folder({"pets/train/train/cat": 1, "pets/train/train/dog": 1}) / "pets"
+    assert Folder(root, Options()).load("train").class_names == ("cat", "dog")
+
+
+def test_a_class_with_a_word_such_as_train_is_not_a_split(image_folder):
+    root = image_folder({"train_station/in": 2, "train_station/out": 2, "train_yard/day": 1, "airport": 2})
+    assert Folder(root, Options()).load("all").class_names == ("airport", "train_station", "train_yard")
+
+
+def test_folders_of_splits_or_classes_within_those_of_classes_are_refused(image_folder):
+    root = image_folder({f"one/{name}/{split}": 2 for name in ("cat", "dog") for split in ("train", "val")})
+    with pytest.raises(UserError, match=r"splits are inside of the classes \(cat/ has train, val\).*move cat/train to"):
+        Folder(root / "one", Options()).load("all")
+    root = image_folder({f"two/{kind}/{name}": 2 for kind in ("images", "masks") for name in ("cat", "dog")})
+    with pytest.raises(UserError, match=r"images, masks have the same folders \(cat, dog\).*folder:\S*/two/images;"):
+        Folder(root / "two", Options()).load("train")
+    root = image_folder({f"three/{split}/{kind}/{n}": 2 for split in ("train", "test") for kind in "ab" for n in "xy"})
+    with pytest.raises(UserError, match="a, b have the same folders"):
+        Folder(root / "three", Options()).load("train")
 
 
 def test_a_file_is_not_a_folder(tmp_path):

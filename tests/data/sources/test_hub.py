@@ -333,6 +333,35 @@ def test_relative_boxes_become_pixels(tmp_path, box, form):
     assert not dataset.defects.counts
 
 
+def test_another_size_than_that_of_the_image_is_a_defect(tmp_path):
+    fields = {"bbox": BOX, "category": CATEGORY}
+    features = {
+        "image": {"_type": "Image"},
+        "Width": {"dtype": "int64", "_type": "Value"},
+        "Height": {"dtype": "int64", "_type": "Value"},
+        "objects": {"feature": fields, "_type": "List"},
+    }
+    kind = pa.list_(pa.struct([("bbox", pa.list_(pa.float32())), ("category", pa.int64())]))
+    columns = {
+        "image": encoded(range(3)),
+        "Width": [7, 14, None],
+        "Height": [6, 12, 12],
+        "objects": [[{"bbox": [1, 2, 4, 3], "category": 0}]] * 3,
+    }
+    content = table(columns, features, {"objects": kind, "Width": pa.int64(), "Height": pa.int64()})
+    dataset = objects_of(write(tmp_path / "train.parquet", content))
+    assert dataset.defects.counts == {"wrong image size": 1}
+    assert dataset.defects.first("wrong image size").endswith(
+        "train[1]: (12, 14) written, (6, 7) in the image's header"
+    )
+
+
+def test_lists_of_labels_are_refused(tmp_path):
+    content = pa.table({"image": pa.array(encoded(range(2)), IMAGE), "label": [["a", "b"], ["a"]]})
+    with pytest.raises(UserError, match="the column label has a list of labels for each image"):
+        labels_of(write(tmp_path / "train.parquet", content))
+
+
 def _lfs(root: Path) -> None:
     (root / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
 

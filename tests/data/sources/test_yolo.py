@@ -221,3 +221,11 @@ def test_keypoints_are_not_used_and_that_is_said(root, shape, count):
     assert "1 lines have keypoints, which are not used" in " ".join(dataset.notes)
     (root / "data.yaml").write_text("names: [a]\nkpt_shape: 17\n")
     assert "kpt_shape is 17, not two numbers, and is ignored" in " ".join(load(root).notes)
+
+
+def test_values_that_repeat_a_list_endlessly_are_not_shown(root):
+    levels = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    (root / "data.yaml").write_text(f"l0: &l0 [a]\n{levels}names: [a]\nnc: *l11\nkpt_shape: *l11\n")
+    notes = " ".join(load(root).notes)
+    assert "nc is not a single value, but there are 1 names" in notes
+    assert "kpt_shape is not a single value, not two numbers, and is ignored" in notes

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -319,3 +320,32 @@ def test_crafted_checkpoints_are_errors(tmp_path: Path, entry: bytes, message: s
 def test_a_state_file_that_is_no_text(tmp_path: Path, name: bytes) -> None:
     (tmp_path / "checkpoint").write_bytes(b'model_checkpoint_path: "' + name + b'"\n')
     assert find_checkpoint(tmp_path) is None
+
+
+def test_a_compressed_keras_file_is_an_error(tmp_path: Path, network: models.Network) -> None:
+    network.save(tmp_path / "w.keras")
+    with zipfile.ZipFile(tmp_path / "w.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "w.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=r"w\.keras: cannot be read \(\S+ is compressed"):
+        models.load_weights(network, tmp_path / "w.keras")
+
+
+def test_large_arrays_that_do_not_fit_are_not_expanded(tmp_path: Path, network: models.Network) -> None:
+    arrays = {weight.path: np.asarray(weight) for weight in network.weights}
+    size = 4 << 20
+    surplus = {f"{name}/large": np.zeros(size, "f4") for name in ("head", "tail")}
+    first = network.weights[0].path
+    np.savez_compressed(tmp_path / "w.npz", **arrays | surplus | {first: np.zeros((1, 1, 3, size), "f4")})
+    tracemalloc.start()
+    report = models.load_weights(network, tmp_path / "w.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * size
+    assert {each.name: each.shape_there for each in report.skipped} == {
+        "head/large": (size,),
+        "tail/large": (size,),
+        first: (1, 1, 3, size),
+    }

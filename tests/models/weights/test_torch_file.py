@@ -179,3 +179,44 @@ def test_tensors_stay_inside_their_storage(
     write(tmp_path / "weights.pth", OrderedDict(weight=tensor), {"0": array})
     with pytest.raises(UserError, match="beyond its storage"):
         read_state_dict(tmp_path / "weights.pth")
+
+
+DEEP = b")" + b"q\x01h\x01\x86" * 60
+"""A tuple of two equal tuples, 60 levels deep: 2^60 visits for whoever hashes, compares or formats it."""
+KIND = b"X\x07\x00\x00\x00storage"
+NAME = b"X\x0c\x00\x00\x00FloatStorage"
+KEY = b"X\x01\x00\x00\x000"
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"}" + DEEP + b"Ns.",
+        b"}(" + DEEP + b"Nu.",
+        b"ccollections\nOrderedDict\n(](" + DEEP + b"N\x86etR.",
+        b"(" + DEEP + NAME + KEY + b"NK\x01tQ.",
+        b"(" + KIND + DEEP + KEY + b"NK\x01tQ.",
+        b"(" + KIND + NAME + DEEP + b"NK\x01tQ.",
+        b"(" + KIND + NAME + KEY + b"N" + DEEP + b"tQ.",
+        b"ctorch._utils\n_rebuild_tensor_v2\n((" + KIND + NAME + KEY + b"NK\x01tQK\x00K\x01\x85" + DEEP + b"tR.",
+        b"\x8f(" + DEEP + b"\x90.",
+        b")" + b"2\x86" * 60 + b".",
+    ],
+    ids=["item", "items", "pairs", "kind", "name", "key", "count", "strides", "set", "dup"],
+)
+def test_deeply_nested_tuples_are_refused_at_once(tmp_path: Path, pickled: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
+        archive.writestr("weights/data.pkl", b"\x80\x02" + pickled)
+    with pytest.raises(UserError, match="not a state dict"):
+        read_state_dict(tmp_path / "weights.pth")
+
+
+def test_ordered_dictionaries_of_python_2_are_read(tmp_path: Path) -> None:
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((" + KIND.replace(b"X\x07\0\0\0", b"U\x07")
+    tensor += b"ctorch\nFloatStorage\n" + b"U\x010U\x03cpuK\x02tQK\x00K\x02\x85K\x01\x85tR"
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
+        archive.writestr("weights/data.pkl", b"\x80\x02ccollections\nOrderedDict\n](](U\x01w" + tensor + b"ee\x85R.")
+        archive.writestr("weights/data/0", np.array([1.5, -2.0], "<f4").tobytes())
+    assert {name: array.tolist() for name, array in read_state_dict(tmp_path / "weights.pth").items()} == {
+        "w": [1.5, -2.0]
+    }

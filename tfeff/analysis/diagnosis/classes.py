@@ -18,6 +18,7 @@ from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
 from tfeff.analysis.diagnosis.subject import TRAIN
 from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.data.dataset import Dataset
+from tfeff.data.names import as_number, stands_for_missing
 from tfeff.reporting.tables import percent
 
 Counts = npt.NDArray[np.int64]
@@ -153,8 +154,16 @@ def _unused(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
-    """Names that are probably the same class."""
-    plain = ["".join(letter for letter in name.casefold() if letter.isalnum()) for name in names]
+    """Names that are probably the same class, or none."""
+    for place, name in enumerate(names):
+        if stands_for_missing(name):
+            yield Finding(
+                what=f'the class "{name}" stands for a missing label.',
+                broken=False,
+                measured={name: int(total[place])},
+                fix="leave these images out, or rename the class",
+            )
+    plain = [_plain(name) for name in names]
     for here, there in _differing_by_a_letter(plain):
         first, one, count = names[here], plain[here], int(total[here])
         second, other, others = names[there], plain[there], int(total[there])
@@ -171,6 +180,11 @@ def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
                 measured={first: count, second: others},
                 fix="use one spelling in all annotations",
             )
+
+
+def _plain(name: str) -> str:
+    """Letters and digits of a name; of a number, its value."""
+    return as_number(name) or "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _differing_by_a_letter(names: Sequence[str]) -> list[tuple[int, int]]:

@@ -98,13 +98,14 @@ def check_images(
             )
         )
     findings += _other_defects(splits, total)
+    brightest = max((one.highest for each in surveys.values() for one in each.measured), default=255)
     blank = [
         name
         for each in surveys.values()
         for name, one in zip(each.ids, each.measured, strict=True)
         if one.highest - one.lowest <= NEARLY_CONSTANT and (one.highest == one.lowest or one.highest > NEARLY_CONSTANT)
     ]
-    if blank:
+    if blank and brightest:
         findings.append(
             Finding(
                 what=f"{share(len(blank), examined, 'images')} are blank: all their pixels are equal.",
@@ -114,8 +115,7 @@ def check_images(
                 fix="remove these images, or export them again",
             )
         )
-    brightest = max((one.highest for each in surveys.values() for one in each.measured), default=255)
-    if NEARLY_CONSTANT < brightest < decoding.DARK:
+    if not brightest or NEARLY_CONSTANT < brightest < decoding.DARK:
         findings.append(
             Finding(
                 what=f"all images are nearly black: the brightest of their pixels is {brightest} of 255.",

@@ -41,6 +41,7 @@ def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
                 evidence=[" = ".join(names[:3]) for names in inside[:3]],
             )
         )
+    findings += _contradictions(quality)
     within = [group for group in quality.copies.groups if len({role for role, _ in group}) == 1]
     if within:
         findings.append(
@@ -61,6 +62,27 @@ def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
         measured={role: len(images) for role, images in splits.items()},
         skipped="there is only one split" if alone and not findings else "",
     )
+
+
+def _contradictions(quality: Quality) -> Iterator[Finding]:
+    """Images with equal bytes and different labels, in any splits."""
+    found = dict[bytes, list[tuple[str, str]]]()
+    for survey in quality.surveys.values():
+        images = survey.images
+        if images.has_labels and not images.has_objects and images.cropped_images is None:
+            for index, one in zip(survey.indices, survey.measured, strict=True):
+                label = images.class_names[images.labels[index]]
+                found.setdefault(one.digest, []).append((images.ids[index], label))
+    differing = [same for same in found.values() if len({label for _, label in same}) > 1]
+    if differing:
+        count, examined = sum(map(len, differing)), sum(each.examined for each in quality.surveys.values())
+        yield Finding(
+            what=f"{share(count, examined, 'images')} have the same bytes as another one, but another label.",
+            broken=count > limit("duplicate_images") * examined,
+            measured={"images": count, "of": examined},
+            evidence=[" = ".join(f"{name} ({label})" for name, label in same[:3]) for same in differing[:3]],
+            fix="keep each image under one label",
+        )
 
 
 def _many(count: int, survey: Survey) -> bool:

@@ -22,7 +22,7 @@ DARK = 64
 """Of 255. Of many images some pixel is brighter, unless their samples have other units."""
 DARK_ADVICE = (
     "16-bit images lose their lower byte, so samples of 12 bits (0 to 4095), as thermal and X-ray cameras write them, "
-    "leave 15: multiply them by 16, or scale them to 8 bits"
+    "leave 15, and samples of 8 bits (0 to 255) leave 0: multiply them by 16 or by 256, or save them with 8 bits"
 )
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 

@@ -10,11 +10,11 @@ from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed
 from tfeff.data.sources import foreign
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
-from tfeff.data.sources.coco_file import COCOFile, Key, Listed, collect
+from tfeff.data.sources.coco_file import COCOFile, Key, Listed, Named, collect
 from tfeff.data.sources.coco_layout import COCOLayout
 from tfeff.data.sources.listing import Finder
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, find_split
 from tfeff.errors import UserError
 
 
@@ -22,8 +22,8 @@ class COCO(Source):
     """A COCO dataset, in the order of its lists of images; classes are in the order of their ids.
 
     Splits are named as in the files (`train2017`); `train` and `val` find them too. If there is only one annotation
-    file, and it is not named like a split, splits are drawn by seed. An annotation with `ignore` set counts as
-    difficult. Without `bbox`, the box is that of `segmentation`.
+    file, and it is not named like a split, splits are drawn by seed. Other splits may lack categories of the training
+    split. An annotation with `ignore` set counts as difficult. Without `bbox`, the box is that of `segmentation`.
 
     Args:
         root: the folder, or an annotation file.
@@ -36,6 +36,7 @@ class COCO(Source):
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"coco:{root}", options)
         self._layout, self._headers = COCOLayout(Path(root)), Headers()
+        self._categories = dict[str, dict[Key, Named]]()
         self._read, self._found = dict[Path, COCOFile](), dict[str, tuple[Path, Listed]]()
         problems = {} if self._layout.usual else {path: self._problem(path) for path in self._layout.files}
         files = [path for path in self._layout.files if not problems.get(path)]
@@ -112,9 +113,14 @@ class COCO(Source):
         if split in (ALL, self.splits[0]) or not self.drawn:  # counted once
             for problem in (*file.problems, *listed.problems):
                 found.defects.add(problem.kind, f"{path}{problem.where}", lost=problem.lost)
-        categories = {
-            key: each for key, each in file.categories.items() if not file.parents or key not in self._parents
-        }
+        own, train = self._own_categories(part), find_split("train", self.splits)
+        categories = own if train is None or self.drawn else self._own_categories(train)
+        if not own.items() <= categories.items():
+            categories = own
+        absent = [each.name for key, each in categories.items() if key not in own]
+        if absent:
+            count = f"{len(absent)} of the {len(categories)} categories of {train}"
+            found.notes.append(f"{found.name}: {count} are not listed, first: {absent[0]}")
         labels, masks = {key: label for label, key in enumerate(categories)}, 0
         for name in names:
             header = found.header(self._headers, folder / name)
@@ -136,8 +142,8 @@ class COCO(Source):
             found.add(name, header.size, collector)
         class_names = distinct([each.name for each in categories.values()], str(path), found.defects)
         found.notes += [f"{self.name if self.drawn else found.name}: {note}" for note in listed.notes]
-        if len(categories) < len(file.categories):
-            groups = ", ".join(each.name for key, each in file.categories.items() if key not in categories)
+        if len(own) < len(file.categories):
+            groups = ", ".join(each.name for key, each in file.categories.items() if key not in own)
             found.notes.append(f"{found.name}: without the category {groups}, which only groups others")
         found.notes += [f"{path}: {note}" for note in file.notes]
         if file.relative:
@@ -199,6 +205,15 @@ class COCO(Source):
         inside = f"{below}/" if below else ""
         unusable = self._layout.tree.unusable.items()
         return {path.removeprefix(inside): problem for path, problem in unusable if path.startswith(inside)}
+
+    def _own_categories(self, split: str) -> dict[Key, Named]:
+        """The categories in the file of a split, without those that only group others."""
+        if split not in self._categories:
+            file = self._file(split)
+            self._categories[split] = {
+                key: each for key, each in file.categories.items() if not file.parents or key not in self._parents
+            }
+        return self._categories[split]
 
     @cached_property
     def _images(self) -> dict[str, tuple[str, list[str]]]:

@@ -2,7 +2,8 @@
 
 TensorFlow's object detection API and Roboflow write such files (`filename,width,height,class,xmin,...`), RetinaNet
 reads them without a header (`path,x1,y1,x2,y2,class`). Corners are edges in pixels; if none is above 1, they are
-relative to width and height. A row without corners and class lists an image without objects.
+relative to width and height. A row without corners and class lists an image without objects. Columns `width` and
+`height` are the size of the image, unless they are that of the box; another size than the image's is a defect.
 
 Images are searched relative to the file. Those that are not there are searched by their names in the folders next to
 the file; each one found in another folder is counted as a defect. A file that another row names is not used.
@@ -97,7 +98,9 @@ class BoxTable(Source):
                     found.defects.add("image without a file", text, lost="images")
                     continue
                 path = self._folder / others[0]
-                if folded(others[0]) != folded(name):
+                if csv_table.no_ending(name):
+                    found.defects.add(csv_table.NO_ENDING, f"{where}; reading {shown(others[0])}")
+                elif folded(others[0]) != folded(name):
                     found.defects.add("image found in another folder", f"{where}; reading {shown(others[0])}")
             header = found.header(self._headers, path)
             if header is not None:
@@ -130,7 +133,12 @@ class BoxTable(Source):
     def _collected(self, rows: list[Row], header: Header, defects: Defects) -> ObjectCollector:
         """The objects of an image."""
         collector = ObjectCollector(
-            rows[0].where, header.size, defects, orientation=header.orientation, relative=self._relative
+            rows[0].where,
+            header.size,
+            defects,
+            orientation=header.orientation,
+            written=_image_size(rows),
+            relative=self._relative,
         )
         for number, row in enumerate(rows, 1):
             label, box = row.values["label"], _box(row.values)
@@ -164,10 +172,13 @@ class CSVBoxes(BoxTable):
         rows = csv_table.rows(name, path, csv_table.HEADERLESS, self._guessed)
         super().__init__(name, rows, path if path.is_dir() else path.parent, options, search=True)
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
-        return (*super().notes, *csv_table.guessed_note(self.name, self._guessed))
+        others = (other for found in self._elsewhere.values() for other in found)
+        paths = [self._folder / name for name, rows in self._rows.items() if rows[0].image]
+        unlisted = csv_table.unlisted_note(self.name, [*paths, *(self._folder / other for other in others)])
+        return (*super().notes, *csv_table.guessed_note(self.name, self._guessed), *unlisted)
 
 
 @functools.cache
@@ -175,6 +186,21 @@ def _split(name: str) -> str:
     """The split that a row names; "" if it names none, or all of them."""
     split = canonical_name(name)
     return "" if split == ALL else split
+
+
+def _image_size(rows: list[Row]) -> tuple[int, int] | None:
+    """(height, width) of an image as its rows state it; None if they do not, or state the size of the box."""
+    sizes = {(row.values.get("height", ""), row.values.get("width", "")) for row in rows}
+    try:
+        ((height, width),) = ((float(high), float(wide)) for high, wide in sizes)
+    except ValueError:
+        return None
+    if not (height > 0 and width > 0 and height % 1 == width % 1 == 0):
+        return None
+    boxes = [box for row in rows if (box := _box(row.values))]
+    if all(abs(box[2] - box[0] - height) <= 1 and abs(box[3] - box[1] - width) <= 1 for box in boxes) and boxes:
+        return None
+    return int(height), int(width)
 
 
 def _box(values: Mapping[str, str]) -> tuple[float, float, float, float] | None:

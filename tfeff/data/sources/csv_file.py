@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ class _Image:
         splits: those that its rows name; "" for none.
         problem: why it cannot be used; "" if it can.
         repeated: its further rows.
+        written: how it is listed, if that lacks the ending of its file.
     """
 
     path: str
@@ -42,6 +44,7 @@ class _Image:
     splits: list[str]
     problem: str
     repeated: list[str] = field(default_factory=list)
+    written: str = ""
 
     @property
     def split(self) -> str:
@@ -58,7 +61,8 @@ class LabelTable(Source):
         name: source name.
         rows: with `image` and `label`.
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
-        folder: where images are searched whose names differ only in case or in composed accents; None: nowhere.
+        folder: where images are searched whose names lack the ending, or differ only in case or in composed accents;
+            None: nowhere.
 
     Raises:
         UserError: no rows; several names of one split; a class without training images.
@@ -109,6 +113,9 @@ class LabelTable(Source):
             if image.problem:
                 defects.add(image.problem, _place(image), lost="images")
                 continue
+            if image.written:
+                where = f"{image.where}: {shown(image.written)}"
+                defects.add(csv_table.NO_ENDING, f"{where}; reading {shown(image.path)}")
             for where in image.repeated:
                 defects.add("image listed twice", f"{where}: {shown(image.path)}")
             kept.append(position)
@@ -162,13 +169,14 @@ def _listed(rows: Iterable[Row]) -> list[_Image]:
 
 
 def _find(images: Sequence[_Image], folder: Path) -> None:
-    """Finds missing images whose names are written in another case or with other composed accents."""
+    """Finds missing images whose names are written without ending, in another case or with other composed accents."""
     if not any(image.problem == _MISSING for image in images):
         return
     names = {os.path.relpath(image.path, folder): image for image in images if image.path}
     for name, others in csv_table.elsewhere(folder, names).items():
-        if names[name].problem == _MISSING and len(others) == 1 and folded(others[0]) == folded(name):
-            names[name].path, names[name].problem = os.path.normpath(folder / others[0]), ""
+        image, bare = names[name], csv_table.no_ending(name)
+        if image.problem == _MISSING and len(others) == 1 and (bare or folded(others[0]) == folded(name)):
+            image.path, image.problem, image.written = os.path.normpath(folder / others[0]), "", name if bare else ""
 
 
 def _place(image: _Image) -> str:
@@ -204,7 +212,8 @@ class CSVFile(LabelTable):
         self._guessed = list[str]()
         super().__init__(name, csv_table.rows(name, path, COLUMNS, self._guessed), options, folder)
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
-        return csv_table.guessed_note(self.name, self._guessed)
+        paths = [image.path for image in self._images if image.path]
+        return (*csv_table.guessed_note(self.name, self._guessed), *csv_table.unlisted_note(self.name, paths))

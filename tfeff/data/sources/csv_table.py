@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tfeff.data.defects import Defects
+from tfeff.data.images import decoding
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import files, foreign, text
 from tfeff.data.sources.listing import folded
@@ -26,10 +27,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "ymin": ("ymin", "y_min", "y1", "top"),
     "xmax": ("xmax", "x_max", "x2", "right"),
     "ymax": ("ymax", "y_max", "y2", "bottom"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
 }
 """What a column means -> how it may be called, in any case; the first name that occurs counts."""
 HEADERLESS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
 """Columns of files without a header, as RetinaNet reads them."""
+NO_ENDING = "image listed without the ending of its file"
 _ONE_HOT, _JSON_LINES = "_classes.csv", ".jsonl"
 _SURPLUS, _SEVERAL = "row with more values than columns", "image with several labels"
 
@@ -101,6 +105,24 @@ def guessed_note(name: str, guessed: Sequence[str]) -> tuple[str, ...]:
     return (f"{name}: {len(guessed):,} rows are not UTF-8 and are read as Windows-1252, first: {guessed[0]}",)
 
 
+def unlisted_note(name: str, paths: Iterable[str | Path]) -> tuple[str, ...]:
+    """A line about image files in the folders of the listed ones that no row lists; none without any.
+
+    Args:
+        name: source name.
+        paths: of the listed images.
+    """
+    known = {os.path.abspath(path) for path in paths}
+    spare = list[str]()
+    for folder in sorted({os.path.dirname(path) for path in known}):
+        if os.path.isdir(folder):
+            found = (os.path.join(folder, each) for each in files.find(folder, deep=False).paths)
+            spare += [path for path in found if path not in known]
+    if not spare:
+        return ()
+    return (f"{name}: {len(spare):,} images beside the listed ones are in no row and not used: {listed(spare)}",)
+
+
 def lacking(path: Path, needed: Sequence[str]) -> list[str]:
     """The meanings of columns that the header of a file lacks; all of them if it cannot be read."""
     try:
@@ -124,7 +146,8 @@ def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
     """Finds images that are not where rows say.
 
     An image whose path differs only in case or in composed accents is the one meant; otherwise it is one of the same
-    name, if no other missing image has that name. Images that other rows name are not used.
+    name, if no other missing image has that name. A name without the ending of an image fits any ending. Images that
+    other rows name are not used.
 
     Args:
         folder: where to search.
@@ -143,11 +166,20 @@ def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
     for path in files.find(folder).paths if paths else ():
         if path in named:
             continue
-        for known, key, result in ((paths, path, same), (by_name, os.path.basename(path), found)):
-            missing = known.get(folded(key), [])
+        stem = os.path.splitext(path)[0]
+        for known, keys, result in (
+            (paths, (path, stem), same),
+            (by_name, (os.path.basename(path), os.path.basename(stem)), found),
+        ):
+            missing = known.get(folded(keys[0])) or [name for name in known.get(folded(keys[1]), ()) if no_ending(name)]
             if len(missing) == 1:
                 result.setdefault(missing[0], []).append(path)
     return found | same
+
+
+def no_ending(name: str) -> bool:
+    """Whether a name lacks the ending of an image."""
+    return not name.lower().endswith(decoding.EXTENSIONS)
 
 
 def _parsed(

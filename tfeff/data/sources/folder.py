@@ -1,10 +1,13 @@
 """Image folders: `<dir>/<split>/<class>/<image>`, or `<dir>/<class>/<image>` with splits drawn by seed.
 
-Images in subfolders of a class folder belong to the class. If `<dir>` contains nothing but one folder of folders, as
-many archives do, that one is read.
+Images in subfolders of a class folder belong to the class, unless these look like splits or classes themselves. If
+`<dir>` or a split contains nothing but one folder of folders, as in many archives, that one is read. Splits may have
+longer names, such as `seg_train` and `seg_test`. Splits besides the training split may lack classes.
 """
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -86,8 +89,13 @@ class Folder(Source):
     @property
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
-        wrapped = () if self.name == f"folder:{self._root}" else (f"{self.name}: reading {self._root}",)
-        read = {folder.name for folder in self._split_folders.values()}
+        read = {folder.relative_to(self._root).parts[0] for folder in self._split_folders.values()}
+        wrapped = [] if self.name == f"folder:{self._root}" else [f"{self.name}: reading {self._root}"]
+        wrapped += [
+            f"{self.name}: reading {folder} as the split {split}"
+            for split, folder in self._split_folders.items()
+            if folder.parent != self._root or canonical_name(folder.name) != split
+        ]
         others = [name for name in files.subfolders(self._root) if name not in read] if read else []
         return (
             *wrapped,
@@ -98,7 +106,8 @@ class Folder(Source):
         """Lists the files of one split.
 
         Raises:
-            UserError: an empty class, a class missing from a split or unknown to the training split, or no images.
+            UserError: a class without training images or unknown to the training split, folders of splits or classes
+                within those of classes, or no images.
         """
         folders = self._split_folders
         if folders and split != ALL:
@@ -140,17 +149,22 @@ class Folder(Source):
         folders = self._split_folders
         if not folders:
             return files.subfolders(self._root)
-        reference = "train" if "train" in folders else next(iter(folders))
-        class_names = files.subfolders(folders[reference])
+        class_names = files.subfolders(self._reference)
         known = set(class_names)
         for folder in folders.values():
             for name in files.subfolders(folder):
                 if name not in known:
                     raise UserError(
-                        f'{folder}: class "{shown(name)}" is not among the classes of {folders[reference]}; '
+                        f'{folder}: class "{shown(name)}" is not among the classes of {self._reference}; '
                         f"{nearest(name, class_names)}"
                     )
         return class_names
+
+    @property
+    def _reference(self) -> Path:
+        """The folder whose folders are the classes, each with images."""
+        folders = self._split_folders
+        return folders.get("train", next(iter(folders.values()), self._root))
 
     def _listing(self, folder: Path) -> _Listing:
         """All images in the class folders of a folder."""
@@ -160,17 +174,18 @@ class Folder(Source):
         inside = [path for path in members if "/" in path]
         owners = [path.partition("/")[0] for path in inside]
         labels = np.array([numbers[owner] for owner in owners], np.int64)
-        present = set(files.subfolders(folder))
+        _require_classes(folder, inside)
         usable = Counter(owners)
         usable.subtract(path.partition("/")[0] for path in found.unusable)
-        for name in self._class_names:
-            if name not in present:
-                raise UserError(f'{folder}: no folder for class "{shown(name)}"; each split needs every class')
-            if usable[name] <= 0:
-                raise UserError(
-                    f'{folder}: class "{shown(name)}" has no images that can be read: {files.contents(folder / name)}'
-                )
+        lacking = [name for name in self._class_names if usable[name] <= 0]
         notes = found.note(folder)
+        if lacking and folder == self._reference:
+            raise UserError(
+                f'{folder}: class "{shown(lacking[0])}" has no images that can be read: '
+                f"{files.contents(folder / lacking[0])}"
+            )
+        if lacking:
+            notes += (f"{folder}: no images of {len(lacking):,} of the {len(numbers):,} classes: {listed(lacking)}",)
         outside = [path for path in members if "/" not in path] if len(inside) < len(members) else []
         if outside:
             notes += (
@@ -201,11 +216,13 @@ def _advice(root: Path, folder: Path) -> str:
     return f"; {folder / name} has no column {missing}: write the columns image and label, and use {source}"
 
 
-def _unwrapped(root: Path) -> Path:
-    """The folder itself, or the only one in it if that contains folders."""
+def _unwrapped(root: Path, split: str = "") -> Path:
+    """The folder itself, or the only one in it if that contains folders; that of a split may have its name again."""
     while True:
         inner = files.subfolders(root)
-        if len(inner) != 1 or canonical_name(inner[0]) in FRACTIONS or not files.subfolders(root / inner[0]):
+        if len(inner) != 1 or canonical_name(inner[0]) in {*FRACTIONS} - {split}:
+            return root
+        if not files.subfolders(root / inner[0]):
             return root
         if files.find(root, deep=False).paths or files.find(root / inner[0], deep=False).paths:
             return root
@@ -213,12 +230,59 @@ def _unwrapped(root: Path) -> Path:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Split -> folder, if the folder has splits; a class that happens to be called `test` is not a split."""
-    found: dict[str, Path] = {}
-    for name in files.subfolders(root):
-        split = canonical_name(name)
-        if split in FRACTIONS and files.subfolders(root / name):
-            if split in found:
-                raise UserError(f"{root}: both {found[split].name} and {name} would be the {split} split; keep one")
-            found[split] = root / name
-    return {split: found[split] for split in FRACTIONS if split in found}
+    """Split -> folder, if the folder has splits; a class that happens to be called `test` is not a split.
+
+    Without folders that are named like splits, those with a word that is, such as `seg_train` and `seg_test`.
+    """
+    names = files.subfolders(root)
+    for words in (False, True):
+        found = defaultdict[str, list[str]](list)
+        for name in names:
+            split = _split_in(name) if words else canonical_name(name)
+            if split in FRACTIONS and files.subfolders(root / name):
+                found[split].append(name)
+        if not found or (words and (len(found) < 2 or "train" not in found)):
+            continue
+        for split, same in found.items():
+            if len(same) > 1:
+                raise UserError(f"{root}: both {same[0]} and {same[1]} would be the {split} split; keep one")
+        return {split: _unwrapped(root / found[split][0], split) for split in FRACTIONS if split in found}
+    return {}
+
+
+def _split_in(name: str) -> str:
+    """The split that a word of a name names; "" if none or several do."""
+    splits = {canonical_name(word) for word in re.split(r"[\W_]+", name)} & {*FRACTIONS}
+    return splits.pop() if len(splits) == 1 else ""
+
+
+def _require_classes(folder: Path, paths: Collection[str]) -> None:
+    """Refuses class folders whose folders are splits, or the classes.
+
+    Args:
+        folder: the folder of the classes.
+        paths: of the images in them, relative to it.
+    """
+    inner, flat = defaultdict[str, set[str]](set), set[str]()
+    for path in paths:
+        owner, name, *rest = path.split("/", 2)
+        if rest:
+            inner[owner].add(name)
+        else:
+            flat.add(owner)
+    nested = {owner: frozenset(names) for owner, names in inner.items() if owner not in flat}
+    split = [owner for owner, names in nested.items() if all(canonical_name(name) in FRACTIONS for name in names)]
+    if len(split) > 1 or (split and len(split) == len({*inner, *flat})):
+        one = sorted(nested[split[0]])
+        raise UserError(
+            f"{folder}: the splits are inside of the classes ({shown(split[0])}/ has {listed(one)}); expected "
+            f"{folder}/<split>/<class>/: move {shown(split[0])}/{one[0]} to {one[0]}/{shown(split[0])}, and so on"
+        )
+    counts = Counter(names for names in nested.values() if len(names) > 1)
+    same = [owner for owner, names in nested.items() if counts[names] > 1]
+    if same:
+        raise UserError(
+            f"{folder}: {listed(same)} have the same folders ({listed(sorted(nested[same[0]]))}), so either may be the "
+            f"classes; if the inner ones are, name the folder that has them, such as folder:{folder / same[0]}; "
+            "otherwise move the images up into their class folders, or list them in a CSV file (csv:)"
+        )

@@ -113,6 +113,12 @@ class HubLabeledImages(HubDataset):
         classes = [key for key, feature in self._features.items() if features.kind(feature) == "ClassLabel"]
         candidates = classes or [key for key, feature in self._features.items() if features.is_label(feature)]
         usual = [key for name in _LABELS for key in candidates if key.lower() == name]
+        several = [key for key in self._features if key.lower() in _LABELS and features.is_list(self._features[key])]
+        if several and not usual and not classes:
+            raise UserError(
+                f"{self.name}: the column {several[0]} has a list of labels for each image, and classifiers learn one: "
+                "write a column with one label per image"
+            )
         if not usual and not classes:
             raise UserError(
                 f"{self.name} is not a classification dataset: no column is a ClassLabel or is called label; there are "
@@ -183,7 +189,8 @@ class HubAnnotatedImages(HubDataset):
 
     A column has the objects of an image: boxes, in pixels or relative to width and height, and their classes, as in
     `objects: {bbox, category}`. Boxes are [x, y, width, height] as in COCO, or corners [xmin, ymin, xmax, ymax] if more
-    of them fit the images as these. Boxes that fit as the other form alone are counted as a defect.
+    of them fit the images as these. Boxes that fit as the other form alone are counted as a defect, as are columns
+    `width` and `height` that differ from the size of the image.
 
     Args:
         root: as for `HubDataset`.
@@ -268,6 +275,8 @@ class HubAnnotatedImages(HubDataset):
         """
         keys, found = self._keys, AnnotatedSplit(f"{self.name}/{split}", self.options)
         tables, ids, annotations = self._rows(keys.objects, split)
+        sides = [features.find(self._features, names) for names in (features.HEIGHT, features.WIDTH)]
+        stated = [[None] * len(ids) if side is None else self._rows(side, split)[2] for side in sides]
         images, rows = tables.images(self._image, len(ids))
         place, kept = {row: index for index, row in enumerate(rows.tolist())}, list[int]()
         chosen = {*self._drawn_names(ids, split)} if self._draws(split) else None
@@ -283,8 +292,14 @@ class HubAnnotatedImages(HubDataset):
             except (UserError, OSError) as error:
                 found.defects.add("unreadable image", str(error), lost="images")
                 continue
+            height, width = stated[0][row], stated[1][row]
             collector = ObjectCollector(
-                where, head.size, found.defects, orientation=head.orientation, relative=self._relative
+                where,
+                head.size,
+                found.defects,
+                orientation=head.orientation,
+                written=(height, width) if height and width else None,
+                relative=self._relative,
             )
             self._collect(collector, where, objects, head.size, found.defects)
             found.add(name, head.size, collector)

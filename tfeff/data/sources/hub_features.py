@@ -10,7 +10,10 @@ from tfeff.data.dataset import Id
 
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _CATEGORIES = ("category", "categories", "label", "labels", "class", "classes", "category_id", "name")
+_INTEGERS = ("int", "uint")
 _CROWD, _DIFFICULT = ("iscrowd", "is_crowd", "crowd"), ("difficult", "is_difficult")
+HEIGHT, WIDTH = ("height", "image_height"), ("width", "image_width")
+"""How columns with the size of an image are called."""
 UNLABELED = (None, -1, "")
 """What stands for no label."""
 
@@ -86,6 +89,11 @@ def _item(feature: Any) -> Any:
     return feature.get("feature") if kind(feature) in ("List", "LargeList", "Sequence") else None
 
 
+def is_list(feature: Any) -> bool:
+    """Whether values are lists."""
+    return _item(feature) is not None
+
+
 def fields_of(feature: Any) -> Mapping[str, Any]:
     """The fields of the objects of a column, which is a list of mappings or a mapping of lists; else empty."""
     inner = _item(feature)
@@ -96,10 +104,22 @@ def fields_of(feature: Any) -> Mapping[str, Any]:
     return {}
 
 
+def find(columns: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The column of whole numbers with one of some names, in any case."""
+    return next(
+        (key for key, each in columns.items() if key.lower() in names and _dtype(each).startswith(_INTEGERS)), None
+    )
+
+
 def is_label(feature: Any) -> bool:
     """Whether values are texts or whole numbers."""
+    return _dtype(feature).startswith((*_INTEGERS, "string", "large_string"))
+
+
+def _dtype(feature: Any) -> str:
+    """The type of the values of a column; "" if it has none."""
     name = feature.get("dtype") if kind(feature) == "Value" else None
-    return isinstance(name, str) and name.startswith(("int", "uint", "string", "large_string"))
+    return name if isinstance(name, str) else ""
 
 
 def values_of(objects: Any, key: str | None) -> list[Any]:

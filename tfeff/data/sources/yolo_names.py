@@ -134,15 +134,22 @@ def _yaml(file: Path, content: Any) -> Declaration:
         if isinstance(key, str) and canonical_name(key) in FRACTIONS and entries:
             splits.setdefault(canonical_name(key), []).extend(entries)
     path, count = content.get("path"), content.get("nc")
-    notes = [f"nc is {count}, but there are {len(given)} names"] if count not in (None, "", str(len(given))) else []
+    notes = list[str]()
+    if count not in (None, "", str(len(given))):
+        notes.append(f"nc is {_value(count)}, but there are {len(given)} names")
     keypoints, shape = 0, content.get("kpt_shape")
     if shape not in (None, "", "null", "~"):
         try:
             points, values = map(int, shape if isinstance(shape, list) else ())
             keypoints = points * values
         except (TypeError, ValueError):
-            notes.append(f"kpt_shape is {shape}, not two numbers, and is ignored")
+            notes.append(f"kpt_shape is {_value(shape)}, not two numbers, and is ignored")
     return Declaration(file, given, splits, path if isinstance(path, str) else "", keypoints, tuple(notes))
+
+
+def _value(value: Any) -> str:
+    """A value as messages show it. Lists are not shown: a few bytes of YAML can repeat one a billion times."""
+    return shown(value[:100]) if isinstance(value, str) else "not a single value"
 
 
 def _darknet(file: Path) -> Declaration:

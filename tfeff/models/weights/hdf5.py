@@ -1,7 +1,7 @@
 """Reads Keras' weights files (HDF5), which may come from anywhere.
 
 HDF5 can refer to other files: by links, by external storage, by virtual data sets. Keras writes none of these, so they
-are refused, as is a data set that is larger than what is stored of it.
+are refused, as is a data set or a member of a `.keras` file that is larger than what is stored of it.
 """
 
 import io
@@ -40,6 +40,8 @@ def require_plain_archive(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
+            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{name} is compressed")  # Keras does not, and it may be of any size
             if name.endswith((".h5", ".hdf5")):
                 with h5py.File(io.BytesIO(archive.read(name))) as file:
                     require_plain(file)

@@ -22,6 +22,7 @@ from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
 PREPROCESSING_MEAN, PREPROCESSING_STD = "preprocessing/mean", "preprocessing/std"
 """Names of the arrays with the network's preprocessing, float64 [channels] in pixel units."""
 CHECKPOINT_PREFIX = "model/"  # prefix of the network's variables in a training checkpoint
+_MOST_CHANNELS = 3  # times the size of a variable: the kernel of an RGB stem, for a gray network
 LISTED = 8
 """Up to this many variables that one side lacks are listed one by one, more by the beginning of their names."""
 
@@ -82,10 +83,11 @@ def classes_of(path: Path) -> int | None:
     """Outputs of the classifier in a `.npz` file; None if there is none, or in files of other kinds."""
     if path.suffix != ".npz":
         return None
-    with np.load(path) as archive:
-        names = (name for name in archive.files if name.removeprefix(CHECKPOINT_PREFIX) == f"{CLASSIFIER}/kernel")
-        name = next(names, None)
-        return None if name is None else archive[name].shape[-1]
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if _array_name(info).removeprefix(CHECKPOINT_PREFIX) == f"{CLASSIFIER}/kernel":
+                return _header(archive, info)[0][-1]
+    return None
 
 
 def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[str, np.ndarray]) -> LoadReport:
@@ -207,7 +209,9 @@ def adopt_preprocessing(
         layer.offset = [-m * scale for m, scale in zip(mean_here, layer.scale, strict=True)]
         model.train_function = model.test_function = model.predict_function = None
     kernel = arrays.get("stem_conv/kernel")
-    if kernel is not None and kernel.shape[2] in (len(std), 1):
+    shape = next((tuple(weight.shape) for weight in model.weights if weight.path == "stem_conv/kernel"), ())
+    alike = kernel is not None and kernel.ndim == 4 and (*kernel.shape[:2], kernel.shape[3]) == (*shape[:2], *shape[3:])
+    if kernel is not None and alike and kernel.shape[2] in (len(std), 1):
         if channels == 1 and len(mean) == kernel.shape[2]:
             steps = (np.mean(mean) - np.asarray(mean)) / np.asarray(std)
             shift = (kernel.sum(axis=(0, 1)) * steps[:, None]).sum(axis=0)
@@ -235,7 +239,7 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
         raise UserError(f"weights {path}: no such file")
     try:
         if path.suffix == ".npz":
-            return _read_npz(path)
+            return _read_npz(model, path)
         if path.name.endswith(".weights.h5"):
             return _read_h5(model, path)
         if path.suffix == ".keras":
@@ -247,24 +251,39 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
     raise UserError(f"weights {path}: unknown extension; must be .npz, .weights.h5, .keras, .pth or .safetensors")
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def _read_npz(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
+    """Reads arrays that the network can take; of others, only their shapes: compressed, they may be of any size."""
+    sizes = {weight.path: math.prod(weight.shape) for weight in model.weights}
+    sizes |= dict.fromkeys((PREPROCESSING_MEAN, PREPROCESSING_STD), 1)
+    arrays = dict[str, np.ndarray]()
     with zipfile.ZipFile(path) as zipped:
-        for info in zipped.infolist():
-            _require_complete(zipped, info)
-    with np.load(path) as archive:
+        members = {_array_name(info): (info, *_header(zipped, info)) for info in zipped.infolist()}
         prefixes = (CHECKPOINT_PREFIX, PREPROCESSING_MEAN, PREPROCESSING_STD)
-        names = [name for name in archive.files if name.startswith(prefixes)] or archive.files
-        return {name.removeprefix(CHECKPOINT_PREFIX): archive[name] for name in names}
+        names = [name for name in members if name.startswith(prefixes)] or list(members)
+        for name in names:
+            info, shape, dtype = members[name]
+            target = name.removeprefix(CHECKPOINT_PREFIX)
+            if math.prod(shape) <= _MOST_CHANNELS * sizes.get(target, 0):
+                with zipped.open(info) as file:
+                    arrays[target] = np.lib.format.read_array(file, allow_pickle=False)
+            elif target not in (PREPROCESSING_MEAN, PREPROCESSING_STD):
+                arrays[target] = np.broadcast_to(np.zeros((), dtype), shape)
+    return arrays
 
 
-def _require_complete(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-    """Checks that an array is as large as its file: NumPy allocates what the header states."""
+def _array_name(info: zipfile.ZipInfo) -> str:
+    return info.filename.removesuffix(".npy")
+
+
+def _header(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array, which is as large as its file: NumPy allocates what the header states."""
     with zipped.open(info) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
         if dtype.hasobject or info.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{info.filename} is not an array of {shape}")
+    return shape, dtype
 
 
 def _read_h5(model: keras.Model, path: Path) -> dict[str, np.ndarray]:

@@ -4,7 +4,8 @@ Since version 1.6, `torch.save` writes a zip archive with one pickle and a file 
 sequence of pickles: a magic number, the version, the byte order, the state dict, and the keys of its storages; the
 storages' contents follow, each after its length. Unpickling can run code, so only what a state dict consists of is
 admitted: ordered dictionaries and tensors. Unpickling only describes tensors. Arrays are made afterwards, from
-contents whose length was checked, so no pickle can change or free the memory of an array.
+contents whose length was checked, so no pickle can change or free the memory of an array. A few bytes can nest a tuple
+so that hashing, comparing or formatting it takes forever, so values are used only after their type was checked.
 """
 
 import collections
@@ -46,6 +47,21 @@ _DTYPES: dict[str, np.dtype] = {
     "IntStorage": np.dtype("<i4"),
 }
 _MAX_DIMENSIONS = 32
+_MAX_INTEGER = 2**63 - 1
+_OPCODES = tuple(
+    code[0]
+    for code in (
+        *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK),
+        *(pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.BINGET, pickle.LONG_BINGET),
+        *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BINFLOAT),
+        *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.LONG4),
+        *(pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINSTRING, pickle.SHORT_BINSTRING),
+        *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+        *(pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT),
+        *(pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE, pickle.BINPERSID),
+    )
+)
+"""What a state dict is written with, from protocol 2 on, besides SETITEM, SETITEMS and BUILD."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +138,8 @@ def _read(file: Any) -> dict[str, np.ndarray]:
     unpickler = _Unpickler(file)
     state = unpickler.load()
     keys = _Unpickler(file).load()
+    if not isinstance(keys, list) or any(type(key) is not str for key in keys):
+        raise TypeError("no list of storages")
     if sorted(keys) != sorted(unpickler.storages):
         raise ValueError("storages without contents")
     contents = dict[str, bytes]()
@@ -150,9 +168,9 @@ def _arrays(state: Any, storages: dict[str, _Storage], contents: Callable[[_Stor
 
 
 class _Unpickler(pickle._Unpickler):
-    """Admits ordered dictionaries and tensors."""
+    """Admits dictionaries whose keys are strings or integers, lists, and tensors."""
 
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict] = {code: pickle._Unpickler.dispatch[code] for code in _OPCODES}
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
@@ -160,7 +178,7 @@ class _Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
+            return _ordered
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if module == "torch" and name in _DTYPES:
@@ -170,14 +188,30 @@ class _Unpickler(pickle._Unpickler):
     def persistent_load(self, reference: Any) -> _Storage:
         """The storage of a reference, without its contents, which are elsewhere."""
         kind, name, key, _, count, *view = reference
-        if kind != "storage" or any(view) or name not in _DTYPES or not isinstance(key, str):
-            raise pickle.UnpicklingError(f"unknown reference {kind}")
-        if type(count) is not int or count < 0:
+        if kind != "storage" or any(view) or any(type(each) is not str for each in (name, key)) or name not in _DTYPES:
+            raise pickle.UnpicklingError("unknown reference")
+        if type(count) is not int:
+            raise TypeError("a storage without a number of elements")
+        if not 0 <= count <= _MAX_INTEGER:
             raise ValueError(f"a storage of {count} elements")
         storage = _Storage(key, _DTYPES[name], count)
         if self.storages.setdefault(key, storage) != storage:
             raise ValueError(f"storage {key} is described twice")
         return storage
+
+    def load_setitem(self) -> None:
+        """Adds an item to a dictionary."""
+        value, key = self.stack.pop(), self.stack.pop()  # type: ignore[attr-defined]
+        _add(self.stack[-1], [key, value])  # type: ignore[attr-defined]
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        """Adds items to a dictionary."""
+        items = self.pop_mark()  # type: ignore[attr-defined]
+        _add(self.stack[-1], items)  # type: ignore[attr-defined]
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
 
     def load_build(self) -> None:
         """Drops the attributes of a dictionary (`_metadata`, the modules' versions); nothing else may have a state."""
@@ -188,11 +222,30 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = load_build
 
 
+def _add(target: Any, items: list[Any]) -> None:
+    """Adds keys and values, in turn, to a dictionary."""
+    if not isinstance(target, dict) or any(type(key) not in (str, int) for key in items[::2]):
+        raise pickle.UnpicklingError("a key that is neither a string nor an integer is not part of a state dict")
+    target.update(zip(items[::2], items[1::2], strict=True))
+
+
+def _ordered(items: Any = ()) -> collections.OrderedDict[Any, Any]:
+    """An ordered dictionary. Python 2 pickles it with its items."""
+    made = collections.OrderedDict[Any, Any]()
+    for key, value in items:
+        _add(made, [key, value])
+    return made
+
+
 def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
     """A view of a storage."""
     if not isinstance(storage, _Storage) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError("a tensor without a storage, or of too many dimensions")
-    if any(type(value) is not int or value < 0 for value in (offset, *shape)):
+    if any(type(value) is not int for value in (offset, *shape, *strides)):
+        raise TypeError("a tensor whose size is not an integer")
+    if max((offset, *shape, *strides)) > _MAX_INTEGER:
+        raise ValueError("a tensor reaches beyond its storage")
+    if min((offset, *shape)) < 0:
         raise ValueError("a tensor of negative size")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     inside = 0 not in shape and last < storage.count and math.prod(shape) <= storage.count
