@@ -273,6 +273,10 @@ class Training(Section):
     rematerialize: bool = False
     """Keep few feature maps for the backward pass and compute the others again (arXiv:1604.06174): less memory, for the
     time of a second forward pass."""
+    quantization: Literal["int8"] | None = None
+    """Fine-tune a trained network (`model.weights`) as it will run in 8-bit integers (arXiv:1712.05877): training and
+    validation round weights and feature maps as `tfeff.export --int8` does. Batch normalization keeps its statistics.
+    The weights remain float32. None: off."""
     ema_decay: Fraction | None = None
     """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
     ema_images: Positive[float] | None = None

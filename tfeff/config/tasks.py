@@ -91,6 +91,12 @@ class TaskSettings(Section):
         return () if teacher is None else teacher.runs
 
     @property
+    def imitates_features(self) -> bool:
+        """Whether features of teachers are imitated, not only their outputs."""
+        teacher: Teacher | None = getattr(self, "teacher", None)
+        return teacher is not None and bool(teacher.runs) and teacher.features > 0
+
+    @property
     def fitted(self) -> bool:
         """Whether the network is fitted before the first epoch, not trained by gradients."""
         return False

@@ -153,6 +153,8 @@ class Plan:
             raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
         if settings.data.unlabeled is not None and replicas > 1:
             raise UserError("config: data.unlabeled: several devices are not supported; use one")
+        if training.quantization is not None:
+            self._check_quantization(replicas)
         if update.transfer is not None and update.frozen:
             raise UserError(
                 "config: optimizer.transfer=auto chooses optimizer.frozen, which is set; remove one of them"
@@ -171,6 +173,29 @@ class Plan:
                     "config: training.feature_variants: the first layers of the network are trained; freeze them with "
                     "optimizer.frozen, such as stem*,stage*"
                 )
+
+    def _check_quantization(self, replicas: int) -> None:
+        training, task = self.training, self.settings.task
+        excluded = {
+            "training.rematerialize": training.rematerialize,
+            "training.feature_variants": training.feature_variants is not None,
+            "training.swa_epochs": training.swa_epochs is not None,
+            "training.xla": training.xla,
+            "optimizer.transfer": self.update.transfer is not None,
+            "task.teacher.features": task.imitates_features,
+        }
+        where = "config: training.quantization"
+        for key, wanted in excluded.items():
+            if wanted:
+                raise UserError(f"{where} does not go with {key}; remove one of them")
+        if training.precision not in ("auto", "float32"):
+            raise UserError(f"{where} computes in float32; set training.precision=float32")
+        if replicas > 1:
+            raise UserError(f"{where}: several devices are not supported; set training.strategy=single")
+        if task.CUTS_REGIONS or task.fitted or getattr(self.network, "regions", None) is not None:
+            raise UserError(f"{where}: task.name={task.name} is not supported, whose network reads regions")
+        if not self.settings.model.starts_trained:
+            raise UserError(f"{where} fine-tunes a trained network; set model.weights to the workdir of a finished run")
 
     def _check_weights(self) -> None:
         source = self.settings.model.weights
@@ -288,6 +313,7 @@ class Plan:
             batch_size=training.batch_size,
             accumulation_steps=training.accumulation_steps,
             rematerialize=training.rematerialize,
+            quantize=training.quantization is not None,
             average=average,
             xla=training.xla,
             rest=rest,

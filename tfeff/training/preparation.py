@@ -242,6 +242,7 @@ class Preparation:
             ),
             stopping=EarlyStopping(training.early_stopping_epochs, training.minimum_change),
             precision=plan.precision,
+            ranges=assembly.step.ranges,
             sums=assembly.step.task.zero_sums(),
         )
         return Prepared(plan, state, assembly.step, pipeline, validation, scoring, until)

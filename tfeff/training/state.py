@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfeff.errors import UserError
 from tfeff.models.network import standardization
@@ -29,6 +30,8 @@ class State:
     schedule: LearningRate
     stopping: EarlyStopping
     precision: str
+    ranges: tf.Variable | None
+    """Of the feature maps of a quantized network, see `Quantized`."""
     sums: np.ndarray
     """Totals and counts of the current epoch, in the order of `Task.names`."""
     step: int = 0
@@ -102,6 +105,8 @@ class State:
         # The names of seed generators and optimizer slots depend on what else the process built; their order does not.
         named |= {f"seed/{index:04d}": seed.value for index, seed in enumerate(seeds)}
         named |= {f"optimizer/{index:04d}": slot.value for index, slot in enumerate(self.optimizer.variables)}
+        if self.ranges is not None:
+            named["ranges"] = self.ranges
         if self.average is not None:
             named |= {
                 f"average/{weight.path}": mean for weight, mean in zip(weights, self.average.variables, strict=True)

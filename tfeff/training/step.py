@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfeff.tasks.task import Batch, ImageTask, Task
 from tfeff.training.averaging import Average
 from tfeff.training.distillation import Distilled
+from tfeff.training.quantization import Quantized
 from tfeff.training.rematerialization import Rematerialized
 
 REGULARIZATION = "regularization"
@@ -30,6 +31,7 @@ class Step:
         accumulation_steps: number of equal parts of a replica's batch whose gradients are summed before the update. It
             costs one backward pass per count of the task's losses.
         rematerialize: keep few feature maps for the backward pass, see `Rematerialized`.
+        quantize: run the model as in 8-bit integers, see `Quantized`. Excludes `rematerialize` and `rest`.
         average: moving average to update after each step.
         xla: compile the training step with XLA.
         rest: the part of the model that runs, if batches hold features of its frozen part (see `features.split`).
@@ -37,6 +39,7 @@ class Step:
     Attributes:
         network: what runs on the inputs of a batch.
         reads_images: whether these are images, not features.
+        ranges: of the feature maps of a quantized network, see `Quantized`; else None.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Step:
         batch_size: int,
         accumulation_steps: int = 1,
         rematerialize: bool = False,
+        quantize: bool = False,
         average: Average | None = None,
         xla: bool = False,
         rest: keras.Model | None = None,
@@ -63,6 +67,10 @@ class Step:
         self.reads_images = rest is None
         running = model if rest is None else rest
         self.network = Rematerialized(running) if rematerialize else running
+        self.ranges: tf.Variable | None = None
+        if quantize:
+            self.network = Quantized(model)
+            self.ranges = self.network.ranges
         self._replicas = replicas = strategy.num_replicas_in_sync
         self._groups = tuple(dict.fromkeys(task.losses.values()))
         if _regularizes(model):
