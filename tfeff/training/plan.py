@@ -149,6 +149,11 @@ class Plan:
                 "config: task.teacher sees the images of each batch: remove training.feature_variants and "
                 "training.rematerialize"
             )
+        for name in settings.task.teachers:
+            if name not in models.names() and not Workdir(name).final.is_file():
+                raise UserError(
+                    f'config: task.teacher.runs: "{name}": no finished run; give the workdir of a tfeff.train run'
+                )
         if settings.data.unlabeled is not None and not settings.task.teachers:
             raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
         if settings.data.unlabeled is not None and replicas > 1:

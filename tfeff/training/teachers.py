@@ -44,8 +44,6 @@ def _teacher(
         model = models.build(name, resolution=network.resolution, channels=channels, weights="imagenet")
     else:
         workdir = Workdir(name)
-        if not workdir.final.is_file():
-            raise UserError(f"{where}: no finished run; give the workdir of a tfeff.train run")
         plan, policy = Plan.opened(workdir), keras.mixed_precision.dtype_policy()
         if plan.settings.task.name != task.section.name:
             raise UserError(f"{where} is a run of task.name={plan.settings.task.name}, not {task.section.name}")

@@ -178,4 +178,6 @@ def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset
         except NoImagesError as error:
             if error.defects.counts:
                 lost[role] = error.defects
+            else:
+                found[TRAIN] = replace(found[TRAIN], notes=(*found[TRAIN].notes, str(error)))
     return found, lost
