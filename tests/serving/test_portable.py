@@ -16,7 +16,7 @@ from tests.serving.random_detectors import detector
 from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
-from tfeff.serving import openvino, portable
+from tfeff.serving import litert, openvino, portable
 from tfeff.serving.run import FORMATS
 
 CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
@@ -73,6 +73,18 @@ def test_detectors_return_the_same_detections(format: str, name: str, image: np.
     assert found["count"] == expected["count"] > 0
     image_of = (tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected))
     assert_same_detections(*image_of, box_atol=1e-3)
+
+
+def test_int8_detectors_decode_in_float32(image: np.ndarray, tmp_path: Path) -> None:
+    task, network = detector("yolo", image)
+    contents = litert.convert(network, task, lambda: iter([{"images": image}]))[litert.FILE]
+    (tmp_path / litert.FILE).write_bytes(contents)
+    found = runner("litert", tmp_path)(images=image)
+    expected = portable.function(network, task, batch_size=1)(image)
+    boxes, wanted = found["boxes"][0, : int(found["count"][0])], expected["boxes"][0, : int(expected["count"][0])]
+    distances = np.abs(boxes[:, np.newaxis] - wanted).max(axis=-1).min(axis=0)
+    # With one scale for all coordinates, they would differ by 10 pixels.
+    assert np.median(distances) < 3
 
 
 SMALL = {  # gelu and layer normalization; h-swish; convolutions in groups

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize  # the public converter cannot leave operators in float32
 
 from tfeff.errors import UserError
 from tfeff.serving import portable
@@ -25,7 +26,7 @@ def convert(
         model: as for `portable.function`.
         task: as for `portable.function`.
         examples: the inputs of `portable.function` for single images. With them, weights and activations become 8-bit
-            integers wherever an operator allows it; input and output stay float32.
+            integers wherever an operator allows it; input, decoding and output stay float32.
 
     Raises:
         UserError: the network needs an operator that LiteRT lacks.
@@ -39,8 +40,23 @@ def convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
         converter.representative_dataset = examples
+        converter._experimental_calibrate_only = True
     try:
-        return {FILE: bytes(converter.convert())}
+        converted = bytes(converter.convert())
+        return {FILE: converted if examples is None else _quantized(converted)}
     except Exception as error:  # the converter's type of error is not public
         needed = [line.strip() for line in str(error).splitlines() if "tf." in line]
         raise UserError(f"LiteRT cannot run this network: {'; '.join(needed[:3]) or error}") from error
+
+
+def _quantized(calibrated: bytes) -> bytes:
+    """A calibrated model in 8-bit integers up to its decoding.
+
+    In 8-bit integers, all coordinates of boxes would have one scale, and be off by several pixels.
+    """
+    interpreter = tf.lite.Interpreter(model_content=calibrated)
+    names = [tensor["name"] for tensor in interpreter.get_tensor_details()]
+    decoding = {name for name in names if portable.DECODING in name or name.startswith("StatefulPartitionedCall")}
+    return bytes(
+        mlir_quantize(calibrated, denylisted_nodes=decoding, input_data_type=tf.float32, output_data_type=tf.float32)
+    )

@@ -18,6 +18,9 @@ from tfeff.serving import interface
 from tfeff.tasks import ImageTask
 from tfeff.tasks.task import PROPOSED, PROPOSED_VALID, Batch
 
+DECODING = "decoding"
+"""Scope of the names of the operations after the network's."""
+
 
 def function(model: keras.Model, task: ImageTask, *, batch_size: int | None) -> Any:
     """The function that is converted: `images` float32 [batch_size, height, width, channels], raw pixels in
@@ -32,7 +35,9 @@ def function(model: keras.Model, task: ImageTask, *, batch_size: int | None) -> 
 
     def predict(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         further = interface.network_inputs(task, *given) if given else {}
-        return task.decode(task.forward(model, {"image": images, **further}, training=False))
+        outputs = task.forward(model, {"image": images, **further}, training=False)
+        with tf.name_scope(DECODING):
+            return task.decode(outputs)
 
     further = interface.inputs(task, batch_size=batch_size, padded=True)
     signature = [tf.TensorSpec(shape, tf.float32, "images"), *further]
