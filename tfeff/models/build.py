@@ -135,7 +135,9 @@ def _inherited(
     """Let a network, which can have other parts, too, inherit the weights of another one of its family."""
     channels = network.inputs[0].shape[-1]
     classes = next((layer.units for layer in network.layers if layer.name == CLASSIFIER), 1)
-    key = (source, described, channels, classes, None if images is None else zlib.crc32(images.tobytes()))
+    file = Path(str(source.weights))
+    written = file.stat().st_mtime_ns if file.is_file() else None
+    key = (source, written, described, channels, classes, None if images is None else zlib.crc32(images.tobytes()))
     if key not in _RECENT:
         policy, state = keras.mixed_precision.dtype_policy(), random.getstate()
         keras.mixed_precision.set_dtype_policy("float32")

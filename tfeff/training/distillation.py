@@ -25,9 +25,9 @@ class Distilled(Task):
 
     def __init__(self, task: ImageTask, section: Teacher, teachers: Sequence[keras.Model]) -> None:
         self._task, self._section, self._teachers = task, section, teachers
-        # Those of the class, for all other tasks.
         self._names = {name: LABEL_LOSS if name == "loss" else name for name in task.losses}
         labels = {self._names[name]: count for name, count in task.losses.items()}
+        # All other tasks have these in their class.
         self.losses = {**labels, TEACHER_LOSS: TAUGHT}  # type: ignore[misc]
         self.metrics, self.added = task.metrics, task.added  # type: ignore[misc]
         self.scores, self.tuned = task.scores, task.tuned

@@ -95,7 +95,7 @@ class Preparation:
             self.reporter.found(found)
             caches = selection.read(wanted, self._reading, source=opened, checked=found)
         images = selection.choose(wanted, caches)
-        if self.caches is None:  # else many trainings share the images, and were told once
+        if self.caches is None:  # else many trainings share the images
             others = {"validation": images.validation and images.validation.dataset, "test": caches.test}
             odd = selection.notes(images.train.dataset, {role: each for role, each in others.items() if each})
             images = dataclasses.replace(images, plan_notes=(*images.plan_notes, *odd))

@@ -1,4 +1,4 @@
-"""Keypoints without `kpt_shape` are told from polygons."""
+"""Keypoints without `kpt_shape` are distinguished from polygons."""
 
 import numpy as np
 import pytest

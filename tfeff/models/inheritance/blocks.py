@@ -27,6 +27,11 @@ class Segment:
     output: str
 
     @property
+    def reads(self) -> str:
+        """Name of the operation whose output is its input; before the stages, that of the images."""
+        return self.input or next(name for name, node in self.nodes.items() if not node.inputs)
+
+    @property
     def name(self) -> str:
         """For people."""
         return f"stage{self.stage}_block{self.block}"

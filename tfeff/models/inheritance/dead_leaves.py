@@ -6,7 +6,7 @@ import numpy as np
 
 
 def dead_leaves(number: int, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-    """Draw disks of random colors over each other, with a density of radii of 1 / r^3, smooth shading and fine texture.
+    """Draw ellipses of random colors over each other, of all sizes, with smooth shading and fine texture.
 
     Lee, Mumford and Huang, "Occlusion models for natural images: a statistical study of a scale-invariant dead leaves
     model" (2001): like photographs, such images have edges, and the same spectrum at every scale.
@@ -30,7 +30,8 @@ def _one(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     image = np.zeros(shape, np.float32)
     least, most = 2.0, side / 2
     for _ in range(150):
-        # Inverse of the cumulative distribution of a density proportional to r^-3 between least and most.
+        # The inverse of the cumulative distribution of a density of r^-3 between least and most. It alone would rarely
+        # draw a large one.
         radius = (least**-2 - rng.uniform() * (least**-2 - most**-2)) ** -0.5
         radius = max(radius, most * rng.uniform() ** 3)
         y, x = rng.uniform(-radius, height + radius), rng.uniform(-radius, width + radius)

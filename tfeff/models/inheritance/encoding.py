@@ -1,8 +1,8 @@
 """How the channels of a narrower or wider network represent those of the network it inherits from. NumPy alone.
 
 Three ways to have c channels instead of C. Repeated channels (Chen et al., "Net2Net", arXiv:1511.05641, section 3.1)
-lose nothing. Chosen channels are those that remain when one after the other is removed, each time the one whose loss
-costs least after all others have been refitted (Hassibi and Stork, "Second order derivatives for network pruning:
+lose nothing. Chosen channels are those that remain when few at a time are removed, each time those whose loss costs
+least after all others have been refitted (Hassibi and Stork, "Second order derivatives for network pruning:
 Optimal Brain Surgeon", 1993). Where no layer acts on single channels, any basis will do: the principal directions,
 weighted by what the layers that read the channels make of them.
 """
@@ -36,11 +36,6 @@ class Encoding:
     def lossless(self) -> bool:
         """Whether the old values can be computed from the new ones."""
         return self.index is not None and len(np.unique(self.index)) == len(self.encode)
-
-    @property
-    def unchanged(self) -> bool:
-        """Whether the channels are the same."""
-        return self.index is not None and np.array_equal(self.index, np.arange(len(self.encode)))
 
 
 def identity(channels: int) -> Encoding:

@@ -11,7 +11,6 @@ from tfeff.errors import UserError
 from tfeff.models.inheritance.dead_leaves import dead_leaves
 from tfeff.models.inheritance.plan import Side, loses, make_plan
 from tfeff.models.inheritance.reconstruction import reconstruct
-from tfeff.models.inheritance.spaces import spaces_of
 from tfeff.models.inheritance.statistics import measure
 from tfeff.models.inheritance.transfer import copy_weights
 from tfeff.models.network import Network
@@ -102,7 +101,7 @@ def inherit(
         return dead_leaves(IMAGES, target.inputs[0].shape[1:], seed)
 
     used = None
-    if loses(theirs, ours, spaces_of(theirs.nodes)):
+    if loses(theirs, ours):
         used = needed()
         statistics = measure(theirs.segments, used, rng)
     plan = make_plan(theirs, ours, statistics, rng)

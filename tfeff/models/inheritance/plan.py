@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ class Side:
         nodes: operations by name, in the order of execution.
         segments: between feature maps, in order.
         blocks: number of blocks of each stage.
+        spaces: of the outputs of the operations, by name.
     """
 
     def __init__(self, network: Network) -> None:
@@ -33,6 +35,15 @@ class Side:
         last = self.segments[-1].stage
         stages = [each.stage for each in self.segments if 0 < each.stage < last]
         self.blocks = {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
+
+    @cached_property
+    def spaces(self) -> dict[str, Space]:
+        """See the class.
+
+        Raises:
+            UserError: see `spaces_of`.
+        """
+        return spaces_of(self.nodes)
 
     def block(self, stage: int, block: int) -> Segment:
         """A segment by its place."""
@@ -66,13 +77,13 @@ class Plan:
         return in_block(name, self.origin(segment).first)
 
 
-def loses(source: Side, target: Side, spaces: Mapping[str, Space]) -> bool:
+def loses(source: Side, target: Side) -> bool:
     """Whether the target has fewer channels or blocks than the source anywhere, so that images are needed."""
     if any(target.blocks.get(stage, 0) < blocks for stage, blocks in source.blocks.items()):
         return True
     return any(
         space.channels > target.nodes[name].layer.output.shape[-1]
-        for name, space in spaces.items()
+        for name, space in source.spaces.items()
         if name in target.nodes and _is_inherited(source, target, name, name)
     )
 
@@ -100,7 +111,6 @@ def make_plan(source: Side, target: Side, statistics: Statistics | None, rng: np
             origins(blocks, target.blocks[stage], {b: e for (s, b), e in effects.items() if s == stage}), start=1
         )
     }
-    spaces = spaces_of(source.nodes)
     encodings, known = dict[str, Encoding](), dict[tuple[Space, int], Encoding]()
     plan = Plan(source, target, placed, encodings, frozenset())
     for segment in target.segments:
@@ -115,7 +125,7 @@ def make_plan(source: Side, target: Side, statistics: Statistics | None, rng: np
                     inside = [each for each in node.inputs if each in segment.nodes] or node.inputs
                     encodings[name] = encodings[inside[-1]]
                 continue
-            space, wanted = spaces[theirs], node.layer.output.shape[-1]
+            space, wanted = source.spaces[theirs], node.layer.output.shape[-1]
             if (space, wanted) not in known:
                 known[space, wanted] = _encoding(source.nodes, space, wanted, statistics, rng)
             encodings[name] = known[space, wanted]

@@ -103,7 +103,7 @@ class _Parts:
         for number, (source, target) in enumerate(self._inputs):
             known = None if self._kept is None else self._kept.get(number)
             if known is None:
-                known = ({} if not self._theirs else _start(self._theirs[0], source)), _start(self._segment, target)
+                known = {} if not self._theirs else {self._theirs[0].reads: source}, {self._segment.reads: target}
                 for segment in self._theirs:
                     sampling.run(segment.nodes, known[0])
                 if self._kept is not None:
@@ -266,12 +266,6 @@ def _ancestors(segment: Segment, name: str) -> list[str]:
         if each in wanted:
             wanted.update(segment.nodes[each].inputs)
     return [each for each in segment.nodes if each in wanted]
-
-
-def _start(segment: Segment, values: Any) -> dict[str, Any]:
-    """The input of a segment, by name."""
-    first = segment.input or next(name for name, node in segment.nodes.items() if not node.inputs)
-    return {first: ops.convert_to_tensor(values)}
 
 
 def _relative_error(source: list[Any], target: list[Any], encode: np.ndarray) -> float:

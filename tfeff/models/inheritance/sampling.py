@@ -1,7 +1,7 @@
 """Inputs and outputs of layers at sampled positions, for statistics and regressions."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -103,7 +103,7 @@ class Moments:
         self._centers: list[np.ndarray] = []
 
     def add(self, rows: np.ndarray, others: np.ndarray | None = None) -> None:
-        """Rows, (n, variables), and, for `cross`, rows of other variables."""
+        """Rows, (n, variables), and rows of other variables, whose covariance with them is wanted."""
         every = [rows] if others is None else [rows, others]
         if not self._centers:
             self._centers = [each.mean(axis=0, dtype=np.float64).astype(np.float32) for each in every]
@@ -125,9 +125,3 @@ class Moments:
         offset = np.outer(self._sums[0], self._sums[which]) / self._count**2
         found: np.ndarray = self._products[which] / self._count - offset
         return found
-
-
-def mean_of(values: Iterable[float]) -> float:
-    """Their mean."""
-    collected = list(values)
-    return sum(collected) / len(collected)

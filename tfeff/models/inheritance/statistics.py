@@ -1,11 +1,11 @@
 """What a network does with images: covariances of what its layers read, and how much each block changes."""
 
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from keras import ops
 
-from tfeff.models.graph import Node
 from tfeff.models.inheritance import sampling
 from tfeff.models.inheritance.blocks import Segment
 from tfeff.models.inheritance.sampling import Moments
@@ -37,8 +37,7 @@ def measure(segments: list[Segment], images: np.ndarray, rng: np.random.Generato
     for part in sampling.chunks(images):
         value = ops.convert_to_tensor(images[part])
         for segment in segments:
-            known = {_input_of(segment.nodes): value} if segment.input is None else {segment.input: value}
-            known = sampling.run(segment.nodes, known)
+            known = sampling.run(segment.nodes, {segment.reads: value})
             for name, node in segment.nodes.items():
                 if isinstance(node.layer, LINEAR):
                     x = known[node.inputs[0]]
@@ -50,9 +49,4 @@ def measure(segments: list[Segment], images: np.ndarray, rng: np.random.Generato
                 change = float(ops.sum(ops.square(value - previous)) / ops.sum(ops.square(value)))
                 changes.setdefault((segment.stage, segment.block), []).append(change)
     covariances = {name: each.covariance() for name, each in moments.items()}
-    return Statistics(covariances, {place: sampling.mean_of(values) for place, values in changes.items()})
-
-
-def _input_of(nodes: dict[str, Node]) -> str:
-    """The operation that the images come from."""
-    return next(name for name, node in nodes.items() if not node.inputs)
+    return Statistics(covariances, {place: fmean(values) for place, values in changes.items()})

@@ -78,9 +78,7 @@ def _copy(
         values = array(theirs)
         if isinstance(layer, LINEAR):
             if variable is layer.kernel and reads is not None:
-                values = np.einsum("...co,cd->...do", values, reads.decode.T) if reads.index is None else values
-                if reads.index is not None:
-                    values = _divided(values, reads, rng)
+                values = _reading(values, reads, rng)
             values = values @ makes.encode
         elif isinstance(layer, L.DepthwiseConv2D) and values.ndim == 4:
             values = _fitted_window(values[:, :, makes.index], variable.shape[:2])
@@ -91,13 +89,12 @@ def _copy(
         variable.assign(values.astype(variable.dtype))
 
 
-def _divided(kernel: np.ndarray, reads: Encoding, rng: np.random.Generator) -> np.ndarray:
-    """A kernel (..., C, outputs) for channels that are repeated or chosen."""
+def _reading(kernel: np.ndarray, reads: Encoding, rng: np.random.Generator) -> np.ndarray:
+    """A kernel (..., C, outputs) that reads encoded channels."""
     index = reads.index
-    assert index is not None
-    counts = np.bincount(index, minlength=len(reads.encode))
-    if counts.min() == 0:  # chosen: the others are predicted from them
+    if index is None or not reads.lossless:
         return np.einsum("...co,dc->...do", kernel, reads.decode)
+    counts = np.bincount(index, minlength=len(reads.encode))
     shares = np.where(counts[index, None] > 1, rng.uniform(0.5, 1.5, (len(index), kernel.shape[-1])), 1.0)
     totals = np.zeros((len(counts), kernel.shape[-1]))
     np.add.at(totals, index, shares)

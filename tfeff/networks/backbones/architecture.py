@@ -210,6 +210,18 @@ def check_channels(channels: object) -> None:
         raise UserError(f"channels {channels!r}: must be 3 (RGB) or 1 (gray)")
 
 
+def check_survival(probability: float) -> None:
+    """Raises UserError unless a probability of stochastic depth can keep a block."""
+    if not 0 < probability <= 1:
+        raise UserError(f"survival_probability {probability}: must be in (0, 1]")
+
+
+def check_squeeze(ratio: float) -> None:
+    """Raises UserError unless a ratio of squeeze-and-excitation is a fraction."""
+    if not 0 <= ratio <= 1:
+        raise UserError(f"squeeze_ratio {ratio}: must be in [0, 1]")
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises UserError unless an option is one of `choices`."""
     if value not in choices:

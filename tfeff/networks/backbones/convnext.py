@@ -8,7 +8,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, Graph, by_name, check_integer
+from tfeff.networks.backbones.architecture import (
+    Architecture,
+    FeatureMaps,
+    Graph,
+    by_name,
+    check_integer,
+    check_survival,
+)
 from tfeff.networks.heads import CLASSIFIER, POOL
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.scaling import doubled_widths, scale_total_blocks
@@ -48,8 +55,7 @@ class ConvNeXt(Architecture):
             raise UserError(f"stage_blocks {self.stage_blocks}: must have a number for each of the 4 stages")
         for blocks in self.stage_blocks:
             check_integer("stage_blocks: number of blocks", blocks, minimum=1)
-        if not 0 < self.survival_probability <= 1:
-            raise UserError(f"survival_probability {self.survival_probability}: must be in (0, 1]")
+        check_survival(self.survival_probability)
         if not self.layer_scale > 0:
             raise UserError(f"layer_scale {self.layer_scale}: must be above 0")
 

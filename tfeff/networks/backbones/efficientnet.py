@@ -8,8 +8,13 @@ last stages.
 
 from dataclasses import dataclass, replace
 
-from tfeff.errors import UserError
-from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name
+from tfeff.networks.backbones.architecture import (
+    Architecture,
+    FeatureMaps,
+    by_name,
+    check_squeeze,
+    check_survival,
+)
 from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.scaling import round_filters, round_repeats
@@ -52,10 +57,8 @@ class EfficientNet(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.survival_probability <= 1:
-            raise UserError(f"survival_probability {self.survival_probability}: must be in (0, 1]")
-        if not 0 <= self.squeeze_ratio <= 1:
-            raise UserError(f"squeeze_ratio {self.squeeze_ratio}: must be in [0, 1]")
+        check_survival(self.survival_probability)
+        check_squeeze(self.squeeze_ratio)
 
     @property
     def blocks(self) -> tuple[int, ...]:

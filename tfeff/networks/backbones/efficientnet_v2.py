@@ -8,8 +8,14 @@ first stages have fused blocks, without squeeze-and-excitation.
 from dataclasses import dataclass
 from functools import partial
 
-from tfeff.errors import UserError
-from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name, check_choice
+from tfeff.networks.backbones.architecture import (
+    Architecture,
+    FeatureMaps,
+    by_name,
+    check_choice,
+    check_squeeze,
+    check_survival,
+)
 from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.scaling import round_filters, round_repeats
@@ -79,10 +85,8 @@ class EfficientNetV2(Architecture):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("table", self.table, tuple(STAGES))
-        if not 0 < self.survival_probability <= 1:
-            raise UserError(f"survival_probability {self.survival_probability}: must be in (0, 1]")
-        if not 0 <= self.squeeze_ratio <= 1:
-            raise UserError(f"squeeze_ratio {self.squeeze_ratio}: must be in [0, 1]")
+        check_survival(self.survival_probability)
+        check_squeeze(self.squeeze_ratio)
 
     @property
     def blocks(self) -> tuple[int, ...]:

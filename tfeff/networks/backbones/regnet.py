@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name, check_integer
+from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name, check_integer, check_squeeze
 from tfeff.networks.backbones.resnet import subsampled
 from tfeff.networks.blocks import INITIALIZER, ConvolutionUnit, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
@@ -55,8 +55,7 @@ class RegNet(Architecture):
                 raise UserError(
                     f"stage_widths {self.stage_widths}: must be multiples of group_width {self.group_width}"
                 )
-        if not 0 <= self.squeeze_ratio <= 1:
-            raise UserError(f"squeeze_ratio {self.squeeze_ratio}: must be in [0, 1]")
+        check_squeeze(self.squeeze_ratio)
 
     @property
     def blocks(self) -> tuple[int, ...]:
