@@ -303,10 +303,7 @@ def _tuned(kind: str, finished: Sequence[Mapping[str, Any]]) -> bool:
 def _schedule(
     job: Any, given: Mapping[str, tuple[float, int]], finished: Sequence[Mapping[str, Any]]
 ) -> tuple[float, int]:
-    from inheritance_jobs import DATA
-
-    rate, epochs = given[job.kind] if given else chosen(job.kind, finished)
-    return rate, max(1, round(epochs * DATA[job.data].epochs_factor))
+    return given[job.kind] if given else chosen(job.kind, finished)
 
 
 def chosen(kind: str, finished: Sequence[Mapping[str, Any]]) -> tuple[float, int]:

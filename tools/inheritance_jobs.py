@@ -28,7 +28,6 @@ class Data:
         seeds: trainings of each network.
         crop: least side of a random crop, relative to the image.
         shift: of the crop, relative to the image's side; beyond the border, the border is repeated.
-        epochs_factor: multiplies the epochs chosen on CIFAR-10.
     """
 
     side: int
@@ -37,10 +36,9 @@ class Data:
     seeds: int
     crop: float
     shift: float
-    epochs_factor: float
 
 
-DATA = {"cifar10": Data(32, 96, 10, 3, 1.0, 0.125, 1.0), "hymenoptera": Data(256, 224, 2, 5, 0.7, 0.0, 2.0)}
+DATA = {"cifar10": Data(32, 96, 10, 3, 1.0, 0.125), "hymenoptera": Data(256, 224, 2, 5, 0.7, 0.0)}
 PUBLISHED = {"lite0": 224, "lite1": 240, "lite2": 260}
 """Resolution of each published network."""
 

@@ -94,7 +94,8 @@ def _tuning(results: Sequence[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
 
 
 def _down(found: Records, data: str) -> Iterable[dict[str, Any]]:
-    full, none = found.get((data, "lite0", "inherited", "")), found.get((data, "lite0", "random", ""))
+    """The share that is kept is measured from random weights of the same cost: scaled the same way, or by all three."""
+    full = found.get((data, "lite0", "inherited", ""))
     for cost in (1, *sorted(COSTS, reverse=True)):
         for way in WAYS if cost != 1 else ("",):
             network = f"lite0-{cost}-{way}" if way else "lite0"
@@ -103,12 +104,10 @@ def _down(found: Records, data: str) -> Iterable[dict[str, Any]]:
                 continue
             record = one or other
             assert record is not None
-            shares = [
-                _shown(*kept(each["accuracy"], full["accuracy"], none["accuracy"]))
-                if each and full and none
-                else UNDEFINED
-                for each in (one, other)
-            ]
+            none = other or found.get((data, f"lite0-{cost}-compound", "random", ""))
+            share = UNDEFINED
+            if one and full and none:
+                share = _shown(*kept(one["accuracy"], full["accuracy"], none["accuracy"]))
             yield {
                 "cost": record["macs"] / full["macs"] if full else cost,
                 "way": way or "full",
@@ -117,8 +116,7 @@ def _down(found: Records, data: str) -> Iterable[dict[str, Any]]:
                 "random, %": _accuracy(other),
                 "inherited - random": _difference(one, other),
                 "- full": _difference(one, full),
-                "kept, %": shares[0],
-                "kept, random, %": shares[1],
+                "kept, %": share,
             }
 
 
