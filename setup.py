@@ -84,7 +84,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",  # TensorFlow 2.21 has wheels for these
     packages=find_packages(include=["tfeff", "tfeff.*"]),
-    package_data={"tfeff": ["py.typed"]},
+    package_data={"tfeff": ["py.typed", "reporting/published.csv"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["tfeff = tfeff.__main__:main"]},

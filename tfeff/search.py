@@ -1,7 +1,7 @@
-"""`python -m tfeff.search --config=FILE --workdir=DIR [--config.key=value ...]`: find scaling coefficients or settings.
+"""`python -m tfeff.search --config=FILE --workdir=DIR [--config.key=value ...]`: find a network, or settings.
 
-The config is a `Search` for scaling coefficients, or a `Sweep` over other settings. Rerun the same command to resume;
-finished trials are not repeated.
+The config is a `BudgetSearch` for the best network within a budget, a `Search` for scaling coefficients, or a `Sweep`
+over other settings. Rerun the same command to resume; finished trials are not repeated.
 """
 
 import dataclasses
@@ -40,7 +40,8 @@ def main(argv: list[str]) -> None:
     """Runs the search or the sweep that the flags configure."""
     options = flags.FLAGS
     cli.check_executor("processes")
-    kinds: tuple[type[config.Search | config.Sweep], ...] = (config.Search, config.Sweep)
+    kinds: tuple[type[config.Search | config.Sweep | config.BudgetSearch], ...]
+    kinds = config.Search, config.Sweep, config.BudgetSearch
     settings = config.override(config.load(options.config, *kinds), options.override)
     settings = dataclasses.replace(settings, experiment=config.resolve_member(settings.experiment))
     load_tensorflow()  # after the config, to report config errors immediately
@@ -51,10 +52,31 @@ def main(argv: list[str]) -> None:
     directory = Path(options.workdir)
     local = partial(LocalProcesses, options.processes, directory / "trials.log")
     with locked(directory), cli.executor(local) as processes:
-        if isinstance(settings, config.Search):
+        if isinstance(settings, config.BudgetSearch):
+            _best(settings, directory, processes)
+        elif isinstance(settings, config.Search):
             _search(settings, directory, processes)
         else:
             _sweep(settings, directory, processes)
+
+
+def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor") -> None:
+    from rich.console import Console
+
+    from tfeff.budget import report
+    from tfeff.budget.exported import Exports
+    from tfeff.budget.search import open_store, run
+    from tfeff.budget.study import prepare
+    from tfeff.data.contents import text
+
+    with open_store(directory, settings) as store:
+        exports = Exports(settings, store, say)
+        study = prepare(settings, exports.estimated)
+        say(f"{text(study.found)}\n{report.shortlist(study)}")
+        if flags.FLAGS.dry_run:
+            return
+        findings = run(study, directory, store, processes, Console(), exports)
+        say(report.write_all(findings, directory, _command()))
 
 
 def _search(settings: config.Search, directory: Path, processes: "Executor") -> None:

@@ -42,6 +42,23 @@ def test_independent_folds_are_disjoint_with_their_own_hold_outs():
     assert len(set().union(*(indices(part) for fold in folds for part in (fold.train, fold.validation)))) == 1200
 
 
+def test_a_fold_can_train_on_some_of_its_images():
+    caches = selection.read(selection.request(digits()), QUIET)
+
+    def chosen(**data):
+        return selection.choose(selection.request(digits(folds=3, fold=1, **data)), caches)
+
+    whole, part = chosen(), chosen(fold_train_examples=200)
+    assert indices(part.train) < indices(whole.train)
+    assert indices(part.validation) == indices(whole.validation)
+    counts = np.bincount(part.train.dataset.labels)
+    assert (counts.sum(), counts.max() - counts.min() <= 1) == (200, True)
+    with pytest.raises(UserError, match=r"data\.folds: .* a subset of 1000 images from 95"):
+        chosen(fold_train_examples=1000)
+    with pytest.raises(UserError, match="fold_train_examples requires data.folds"):
+        digits(fold_train_examples=100)
+
+
 def test_the_data_seed_alone_decides_which_images_are_drawn():
     def drawn(**seeds):
         settings = digits(folds=2, fold_examples=300, validation_fraction=0.5, seed=seeds["data"])

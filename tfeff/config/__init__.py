@@ -1,5 +1,6 @@
 """Configs of training runs and searches: typed, immutable sections, loaded from Python or JSON, changed by flags."""
 
+from tfeff.config.budget import BudgetSearch, Candidates, Limits
 from tfeff.config.family import Family, resolve_member
 from tfeff.config.files import (
     Choice,
@@ -63,6 +64,8 @@ __all__ = [
     "Axis",
     "BoxAugmentation",
     "Budget",
+    "BudgetSearch",
+    "Candidates",
     "Choice",
     "Choices",
     "Classic",
@@ -76,6 +79,7 @@ __all__ = [
     "Folds",
     "GridSettings",
     "Joint",
+    "Limits",
     "LocalizationSettings",
     "Member",
     "Members",

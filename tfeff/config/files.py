@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tfeff import checked
+from tfeff.config.budget import BudgetSearch
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import VARIANTS, Section, conform, from_dict, keys, parse, put, to_dict
@@ -25,7 +26,7 @@ from tfeff.errors import UserError, changes, nearest
 Config = TypeVar("Config", bound=Section)
 Overrides = Mapping[str, Any] | Iterable[str]
 """Values by dotted key, or flags `key=value`."""
-VERBS = {Experiment: "tfeff.train", Search: "tfeff.search", Sweep: "tfeff.search"}
+VERBS = {Experiment: "tfeff.train", Search: "tfeff.search", Sweep: "tfeff.search", BudgetSearch: "tfeff.search"}
 """The verb that runs each kind of config."""
 _ADVICE = "delete it and rerun the command of the run, which writes it again"
 
@@ -151,8 +152,9 @@ def override(config: Config, overrides: Overrides) -> Config:
     Args:
         config: the config.
         overrides: dotted key -> value, such as `{"training.epochs": 3}`, or flags, such as `["training.epochs=3"]`.
-            Text is parsed as in a flag. Keys called `name` are applied first, because they select what other keys there
-            are. Values are validated after all of them are applied.
+            Text is parsed as in a flag. In the config of a search, `experiment.` can be omitted. Keys called `name` are
+            applied first, because they select what other keys there are. Values are validated after all of them are
+            applied.
 
     Raises:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
@@ -160,6 +162,8 @@ def override(config: Config, overrides: Overrides) -> Config:
     values = to_dict(config)
     for key, value in sorted(_pairs(overrides), key=lambda pair: _names_first(pair[0])):
         known = flatten(config)
+        if "experiment" in values and key not in known and f"experiment.{key}" in known:
+            key = f"experiment.{key}"
         full = [each for each in known if each.endswith(f".{key}")]
         if full and key not in known and key not in values:
             raise UserError(f'config: no key "{key}"; did you mean "{full[0]}"?')

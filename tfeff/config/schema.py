@@ -97,6 +97,9 @@ class Data(Section):
     """Use `folds` disjoint subsets of this many images instead, each with its own held-out `validation_fraction`; fold
     number `fold` is trained on; with `validation_split`, all of it. None: classic k-fold cross-validation, whose
     training parts overlap."""
+    fold_train_examples: Positive[int] | None = None
+    """With folds: train on a random subset of this many of the fold's training images, stratified by class. None: all
+    of them."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Keep decoded images in memory or in a memory-mapped file (`disk`), or decode them every time (`none`)."""
     cache_directory: str | None = None
@@ -127,8 +130,9 @@ class Data(Section):
             self.wrong("fold", f"below data.folds = {self.folds}")
         if self.folds is not None and self.fold_examples is None and self.validation_split is not None:
             raise UserError("config: data.validation_split conflicts with data.folds: the fold is the validation set")
-        if self.fold_examples is not None and self.folds is None:
-            raise UserError("config: data.fold_examples requires data.folds")
+        for key in ("fold_examples", "fold_train_examples"):
+            if getattr(self, key) is not None and self.folds is None:
+                raise UserError(f"config: data.{key} requires data.folds")
         if self.fold_examples is not None and self.validation_split is None and not 0 < self.validation_fraction < 1:
             self.wrong("validation_fraction", "above 0 and below 1: the fraction of each fold to hold out")
         if self.seed is not None and not 0 <= self.seed < 2**32:

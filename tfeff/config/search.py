@@ -169,7 +169,13 @@ class Members(Section):
 
 
 def check_trials(
-    experiment: Experiment, folds: Folds, trials: Trials, allocation: Allocation, kind: str, *, selects: bool = True
+    experiment: Experiment,
+    folds: Folds,
+    trials: Trials,
+    allocation: Allocation | None,
+    kind: str,
+    *,
+    selects: bool = True,
 ) -> None:
     """Rejects values that contradict each other in an experiment of many trials.
 
@@ -177,22 +183,14 @@ def check_trials(
         experiment: of all trials.
         folds: how its images are divided.
         trials: how learning rates are found.
-        allocation: how epochs are allocated.
+        allocation: how epochs are allocated; None: the search decides.
         kind: `search` or `sweep`, for the message.
         selects: whether candidates are selected by the results.
     """
-    epochs = experiment.training.epochs
-    if allocation.name == "halving" and allocation.minimum_epochs > epochs:
-        allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
+    if allocation is not None and allocation.name == "halving":
+        _check_halving(experiment, allocation)
     if trials.learning_rate == "held_out" and folds.validation_split is None:
         trials.wrong("learning_rate", "another rule, or set folds.validation_split: it validates on images of the fold")
-    if allocation.name == "halving":
-        try:
-            replace(experiment, training=replace(experiment.training, epochs=allocation.minimum_epochs))
-        except UserError as error:
-            raise UserError(
-                f"{error}; allocation.minimum_epochs leads to trainings of {allocation.minimum_epochs} epochs"
-            ) from None
     if selects and folds.validation_split is not None:
         folds.wrong(
             "validation_split", f"omitted: a {kind} that selects by its results needs images of its own for that"
@@ -200,6 +198,18 @@ def check_trials(
     for key in ("folds", "fold_examples", "validation_split", "train_examples"):
         if getattr(experiment.data, key) is not None:
             experiment.data.wrong(key, f"omitted; in a {kind}, the section folds selects the images")
+
+
+def _check_halving(experiment: Experiment, allocation: Allocation) -> None:
+    epochs = experiment.training.epochs
+    if allocation.minimum_epochs > epochs:
+        allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
+    try:
+        replace(experiment, training=replace(experiment.training, epochs=allocation.minimum_epochs))
+    except UserError as error:
+        raise UserError(
+            f"{error}; allocation.minimum_epochs leads to trainings of {allocation.minimum_epochs} epochs"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.network import Network, standardization
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.batch_statistics import recompute_statistics
-from tfeff.models.weights.imagenet import imagenet_origin, imagenet_top1, load_imagenet
+from tfeff.models.weights.imagenet import imagenet_here, imagenet_origin, imagenet_top1, load_imagenet
 from tfeff.models.weights.loading import LoadReport, is_weights_file, load_weights
 from tfeff.networks import Architecture, Detector, architecture, detector, detector_names, names
 from tfeff.networks.catalog import published
@@ -34,6 +34,7 @@ __all__ = [
     "detector_names",
     "estimate",
     "from_applications",
+    "imagenet_here",
     "imagenet_origin",
     "imagenet_top1",
     "inherit",

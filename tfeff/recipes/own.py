@@ -3,12 +3,14 @@
 A classifier for images with labels, a detector for images with boxes.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from tfeff import config
 from tfeff.config import (
     TTA,
     Augmentation,
+    BudgetSearch,
     Choice,
     Choices,
     ClassificationSettings,
@@ -22,8 +24,9 @@ from tfeff.config import (
     architecture,
 )
 from tfeff.errors import UserError
+from tfeff.networks import Architecture
 from tfeff.recipes import rules
-from tfeff.recipes.image_set import annotated_images, labeled_images
+from tfeff.recipes.image_set import LabeledImages, annotated_images, labeled_images
 from tfeff.recipes.rules import WarmStart, warm_start
 
 
@@ -57,16 +60,24 @@ def images(source: str) -> Recipe[Experiment]:
 def choose_for_images(settings: Experiment) -> Choices:
     """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
     counted = labeled_images(settings.data, settings.seed)
-    count, model, start = counted.count, settings.model, warm_start(settings.model)
+    model, start = settings.model, warm_start(settings.model)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
-    resolution = rules.resolution(model, start, count, counted.side)
-    batch_size = rules.batch_size(count)
+    resolution = rules.resolution(model, start, counted.count, counted.side)
     return {
         **{f"model.{key}": choice for key, choice in rules.network(model, start).items()},
         "model.resolution": resolution,
         "data.image_size": Choice(resolution.value, "images are loaded at the network's resolution"),
-        "data.cache": rules.cache(count, resolution.value, settings.data.channels),
+        "data.cache": rules.cache(counted.count, resolution.value, settings.data.channels),
+        **training_for_images(settings, counted),
+    }
+
+
+def training_for_images(settings: Experiment, counted: LabeledImages) -> Choices:
+    """How the network of an experiment is trained on these images."""
+    count, start = counted.count, warm_start(settings.model)
+    batch_size = rules.batch_size(count)
+    return {
         "data.class_balanced": rules.class_balanced(counted.imbalance),
         "training.batch_size": batch_size,
         "training.epochs": rules.epochs(count, batch_size.value, start),
@@ -82,6 +93,29 @@ def layers(count: int, start: WarmStart) -> Choices:
         "optimizer.frozen": rules.frozen(count, start),
         "optimizer.learning_rate_factors": rules.learning_rate_factors(start),
     }
+
+
+def budget(source: str) -> BudgetSearch:
+    """Searches for the best classifier of the images of a source within a budget."""
+    return BudgetSearch(experiment=images(source).base)
+
+
+def trained_for_images(base: Experiment, model: Architecture, counted: LabeledImages) -> Experiment:
+    """The experiment with another network, trained as `images` would train it.
+
+    Args:
+        base: the experiment; what differs from `images` in it was set by the user, and is kept.
+        model: the network.
+        counted: the training images of one training.
+    """
+    settings = replace(base, model=model)
+    values, usual = (config.flatten(each) for each in (base, images(base.data.source).base))
+    choices = {
+        key: choice.value
+        for key, choice in training_for_images(settings, counted).items()
+        if values[key] == usual.get(key)
+    }
+    return config.replaced(settings, choices)
 
 
 def boxes(source: str) -> Recipe[Experiment]:

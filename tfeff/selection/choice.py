@@ -1,6 +1,6 @@
 """The images of one run: its subset, fold or hold-out of the decoded splits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,6 +180,15 @@ def _strata(dataset: Dataset) -> np.ndarray:
     return dataset.labels if dataset.has_labels else np.zeros(len(dataset), np.int32)
 
 
+def _smaller(part: folds.Fold, labels: np.ndarray, count: int | None, seed: int, names: Sequence[str]) -> folds.Fold:
+    """The fold with `count` of its training images; None: all."""
+    if count is None:
+        return part
+    drawn = folds.subset(labels[part.train], count, seed)
+    folds.require_every_class(labels[part.train], drawn, f"the subset of {count} training images", "draw more", names)
+    return folds.Fold(train=part.train[drawn], validation=part.validation)
+
+
 def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool) -> folds.Fold | None:
     data, names, seed = wanted.data, dataset.class_names, wanted.seed
     labels, groups = _strata(dataset)[drawn], None if dataset.groups is None else dataset.groups[drawn]
@@ -187,11 +196,11 @@ def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool)
         key = "data.folds" if data.fold_examples is None else "data.fold_examples"
         try:
             if data.fold_examples is None:
-                return folds.k_folds(labels, data.folds, seed, names, groups)[data.fold]
-            held_out = round(data.fold_examples * data.validation_fraction) if data.validation_split is None else 0
-            return folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names, groups)[
-                data.fold
-            ]
+                parts = folds.k_folds(labels, data.folds, seed, names, groups)
+            else:
+                held_out = round(data.fold_examples * data.validation_fraction) if data.validation_split is None else 0
+                parts = folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names, groups)
+            return _smaller(parts[data.fold], labels, data.fold_train_examples, seed, names)
         except UserError as error:
             raise UserError(f"config: {key}: {dataset.name}: {error}") from None
     if data.validation_fraction == 0 or validates:

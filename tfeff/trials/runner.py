@@ -28,7 +28,7 @@ POLL_SECONDS = 0.5
 
 @contextmanager
 def running(
-    settings: config.Search | config.Sweep,
+    settings: config.Search | config.Sweep | config.BudgetSearch,
     images: Fingerprint,
     objective: TrialObjective,
     directory: Path,

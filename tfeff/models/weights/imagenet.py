@@ -145,6 +145,12 @@ def imagenet_origin(name: str) -> str | None:
     return f"{'keras.applications' if name in PUBLISHED else 'torchvision'} (downloaded once)"
 
 
+def imagenet_here() -> tuple[str, ...]:
+    """The networks whose published weights are on this machine: in installed packages, or downloaded before."""
+    installed = (name for name in lite.PACKAGES if lite.weights_file(name) is not None)
+    return (*installed, *(name for name in (*PUBLISHED, *TORCHVISION) if _is_cached(name)))
+
+
 def imagenet_top1(name: str) -> float | None:
     """Published top-1 accuracy on ImageNet of the weights that `load_imagenet` loads; None if there are none."""
     return TOP1.get(name)

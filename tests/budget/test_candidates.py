@@ -1,0 +1,96 @@
+"""Which networks compete."""
+
+import pytest
+
+from tfeff import models
+from tfeff.budget import candidates
+from tfeff.budget.candidates import Start
+from tfeff.config import Candidates
+from tfeff.errors import UserError
+
+LITE0 = Start("efficientnet-lite0", "imagenet", models.architecture("efficientnet-lite0", weights="imagenet"))
+SECTION = Candidates(widths=(1.0, 0.5), depths=(1.0, 0.99, 0.5), resolutions=(1.0, 0.5), scratch=False)
+
+
+def listed(section=SECTION, starts=(LITE0,)):
+    return candidates.scaled(section, list(starts), channels=3, num_classes=2)
+
+
+def test_distinct_networks_have_their_exact_cost():
+    found = listed()
+    assert len(found) == 2 * 2 * 2  # a depth of 0.99 rounds to the same blocks
+    for network in found:
+        built = models.complexity.count(models.build(network.model.name, num_classes=2, **options(network)))
+        assert network.cost.macs == built.macs
+        assert network.cost.params == built.params
+
+
+def options(network):
+    return {
+        "width_coefficient": network.model.width_coefficient,
+        "depth_coefficient": network.model.depth_coefficient,
+        "resolution": network.model.resolution,
+    }
+
+
+def test_names_are_distinct_and_say_what_differs():
+    found = listed()
+    assert len({network.id for network in found}) == len(found)
+    labels = {network.label for network in found}
+    assert "efficientnet-lite0, 224 px" in labels
+    assert "efficientnet-lite0, width 0.5, depth 0.5, 112 px" in labels
+
+
+def test_only_other_shapes_inherit():
+    inherits = {network.label: network.inherits for network in listed()}
+    assert not inherits["efficientnet-lite0, 112 px"]
+    assert inherits["efficientnet-lite0, width 0.5, 224 px"]
+
+
+def test_the_largest_contain_all_others():
+    found = listed()
+    (whole,) = candidates.largest(found)
+    assert whole.label == "efficientnet-lite0, 224 px"
+    rest = [network for network in found if network is not whole]
+    largest = candidates.largest(rest)
+    assert {network.label for network in largest} == {
+        "efficientnet-lite0, width 0.5, 224 px",
+        "efficientnet-lite0, depth 0.5, 224 px",
+        "efficientnet-lite0, 112 px",
+    }
+    for network in rest:
+        assert network in largest or candidates.container(network, largest) in largest
+
+
+def test_a_spread_is_a_part_that_contains_the_most_expensive_network():
+    found = listed(Candidates(scratch=False))
+    part = candidates.spread(found, 10)
+    assert len(part) == len(set(part)) == 10
+    assert max(network.cost.macs for network in part) == max(network.cost.macs for network in found)
+    assert candidates.spread(found, 10) == part
+    assert candidates.spread(found[:4], 10) == found[:4]
+
+
+def test_a_spread_takes_networks_of_every_start():
+    other = Start("efficientnet-lite1", "imagenet", models.architecture("efficientnet-lite1", weights="imagenet"))
+    part = candidates.spread(listed(Candidates(scratch=False), [LITE0, other]), 6)
+    assert {network.start.name for network in part} == {"efficientnet-lite0", "efficientnet-lite1"}
+
+
+def test_images_are_loaded_for_the_largest_input():
+    found = listed()
+    assert candidates.largest_input(SECTION, [LITE0]) == max(network.model.resolution for network in found) == 224
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite9", "runs/none"])
+def test_an_unknown_start_is_an_error(name):
+    with pytest.raises(UserError, match="neither a workdir of tfeff.train nor a network"):
+        candidates.starts(Candidates(starts=(name,)))
+
+
+def test_without_weights_there_is_nothing_to_start_from(monkeypatch):
+    monkeypatch.setattr(models, "imagenet_here", lambda: ())
+    with pytest.raises(UserError, match=r"tfeff\[imagenet\]"):
+        candidates.starts(Candidates(scratch=False))
+    (start,) = candidates.starts(Candidates())
+    assert start.kind == "scratch"

@@ -1,0 +1,31 @@
+"""The race over folds: who goes on, and for how long."""
+
+import pytest
+
+from tfeff.budget import race
+
+
+def test_stages_grow_and_end_with_all_folds():
+    blocks = [(fold, 0) for fold in range(5)]
+    found = race.stages(blocks)
+    assert [len(each) for each in found] == [1, 3, 5]
+    assert found[-1] == blocks
+    assert race.stages(blocks[:2]) == [blocks[:1], blocks[:2]]
+
+
+def test_times_of_networks_that_were_not_trained_follow_their_multiply_adds():
+    timing = race.Timing({"a": 10.0, "b": 30.0}, {"a": 100, "b": 300, "c": 50})
+    assert timing.of("a") == 10.0
+    assert timing.of("c") == pytest.approx(5.0)
+    assert race.Timing({}, {"a": 1}).of("a") is None
+
+
+def test_the_hopeless_are_dropped_with_a_reason():
+    found = race.dropped({"good": 0.9, "fair": 0.05, "poor": 0.012}, 0.01, 3)
+    assert found == {"poor": "chance of being within 1 points of the best: 1.2 % after 3 folds"}
+
+
+def test_the_time_of_earlier_calls_counts():
+    saved = []
+    assert 100 <= race.Stopwatch(100.0, saved.append).seconds < 101
+    assert saved[-1] >= 100

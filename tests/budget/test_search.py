@@ -1,0 +1,154 @@
+"""Complete budget searches from the command line: an answer, its certainty, and restarts."""
+
+import html
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.thoroughness import only_thorough
+from tests.verbs import Process, Verbs
+from tfeff import config
+from tfeff.budget.search import STORE, open_store
+
+START = """
+from tfeff.config import *
+
+def get_config():
+    return Experiment(
+        model=architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8),
+        data=Data(source="embedded:digits", channels=1, train_examples=400),
+        training=Training(epochs=3, batch_size=32, precision="float32", deterministic=True),
+        optimizer=Optimizer(learning_rate=0.05),
+        schedule=Schedule(name="cosine"),
+    )
+"""
+CONFIG = """
+from tfeff.config import *
+
+def get_config():
+    return BudgetSearch(
+        experiment=Experiment(
+            model=architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8),
+            data=Data(source="embedded:digits", channels=1),
+            training=Training(epochs=2, batch_size=32, precision="float32", deterministic=True),
+        ),
+        budget=Limits(params="0.9x", minutes=10),
+        candidates=Candidates(
+            starts=("{start}",), widths=(1.0, 0.75, 0.5), depths=(1.0,), resolutions=(1.0,), scratch=False
+        ),
+        folds=Folds(kind="independent", count=3, examples=200),
+        objective=Objective({margin}),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(verbs, tmp_path_factory) -> Path:
+    """A run to start from."""
+    directory = tmp_path_factory.mktemp("start")
+    (directory / "config.py").write_text(START)
+    verbs("train", f"--config={directory / 'config.py'}", f"--workdir={directory / 'run'}", "--noevaluate").succeeds()
+    return directory / "run"
+
+
+def start(verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "") -> Process:
+    path = directory.parent / "config.py"
+    path.write_text(CONFIG.format(start=trained, margin=margin))
+    return verbs.start("search", f"--config={path}", f"--workdir={directory}", "--processes=1", *flags)
+
+
+def finish(verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "") -> str:
+    done = start(verbs, trained, directory, *flags, margin=margin).done().succeeds()
+    return done.out + done.err
+
+
+@pytest.fixture(scope="module")
+def whole(verbs, trained, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("whole") / "search"
+    directory.with_suffix(".txt").write_text(finish(verbs, trained, directory))
+    return directory
+
+
+def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
+    text = whole.with_suffix(".txt").read_text()
+    result = json.loads((whole / "result.json").read_text())
+    networks = {row["id"]: row for row in result["networks"]}
+    chosen = networks[result["chosen"]]
+    assert chosen["stage"] == "chosen"
+    assert chosen["costs"]["params"] <= result["bounds"]["params"]
+    assert result["answer"] in " ".join(text.split())
+    assert re.search(r"On the test images: accuracy \d+\.\d % \(95 % interval", result["answer"])
+    assert len(chosen["values"]) == 3
+    report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
+    assert result["answer"] in report
+    for name in ("params", "macs"):
+        assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000
+
+
+def test_every_network_has_a_fate(whole):
+    result = json.loads((whole / "result.json").read_text())
+    stages = {(row["width"], row["stage"]) for row in result["networks"]}
+    assert (1.0, "budget") in stages  # it has all parameters of the baseline
+    assert all(row["reason"] for row in result["networks"])
+    assert sum(stage == "chosen" for _, stage in stages) == 1
+
+
+def test_without_a_margin_smaller_networks_of_the_same_start_are_left_out(whole):
+    result = json.loads((whole / "result.json").read_text())
+    reasons = {row["width"]: (row["stage"], row["reason"]) for row in result["networks"]}
+    assert reasons[0.5][0] == "larger"
+    assert "width 0.75" in reasons[0.5][1]
+
+
+def test_the_choice_is_an_ordinary_run(whole, verbs):
+    exported = json.loads((whole / "result.json").read_text())["exported"]
+    assert (Path(exported) / "saved_model.pb").is_file()
+    done = verbs("evaluate", f"--workdir={whole / 'best'}", "--split=test").succeeds()
+    accuracy = json.loads((whole / "best" / "evaluation_test.json").read_text())["top1"]
+    assert accuracy == json.loads((whole / "result.json").read_text())["evaluation"]["top1"], done.out
+
+
+def test_the_choice_is_trained_on_all_training_images(whole):
+    trained_on = config.saved(whole / "best", config.Experiment).data
+    assert trained_on.folds is None
+    assert trained_on.validation_fraction == 0.0
+
+
+def test_a_finished_search_answers_again_without_training(verbs, trained, whole):
+    with open_store(whole, None) as store:
+        before = {record.job: record.seconds for record in store.records()}
+    text = finish(verbs, trained, whole)
+    with open_store(whole, None) as store:
+        assert {record.job: record.seconds for record in store.records()} == before
+    assert json.loads((whole / "result.json").read_text())["answer"] in " ".join(text.split())
+
+
+@only_thorough
+def test_a_killed_search_gives_the_same_answer(verbs, trained, whole, tmp_path):
+    directory = tmp_path / "search"
+    for seconds in (12.0, 20.0, 30.0):
+        process = start(verbs, trained, directory)
+        time.sleep(seconds)
+        process.kill_all()
+    finish(verbs, trained, directory)
+    results = [json.loads((each / "result.json").read_text()) for each in (whole, directory)]
+    for result in results:
+        result.pop("exported")
+        for row in result["networks"]:
+            row.pop("reason")
+    assert results[0] == results[1]
+
+
+def test_a_budget_that_no_network_meets_is_refused_at_once(verbs, trained, tmp_path):
+    done = start(verbs, trained, tmp_path / "search", "--config.budget.params=0.01x").done()
+    done.fails_with("none of 3 networks meets it; the closest")
+    assert not (tmp_path / "search" / "trials").exists()
+
+
+def test_a_dry_run_lists_the_networks(verbs, trained, tmp_path):
+    text = finish(verbs, trained, tmp_path / "search", "--dry_run", margin="margin=0.02")
+    assert "2 of 3 networks compete within params" in text  # with a margin, smaller ones may be preferred
+    assert (tmp_path / "search" / STORE).is_file()

@@ -1,0 +1,69 @@
+"""Forecasts of accuracy with more images and compute."""
+
+import numpy as np
+import pytest
+
+from tfeff.trials.growth import Training, fit
+
+
+def curve(rng, exponent, *, error=0.3, macs_exponent=-0.15, sizes=(250, 500, 1000), validated=200, folds=4, noise=0.05):
+    """Trainings under a power law, with binomial counts."""
+    rows = []
+    for fold in range(folds):
+        effect = rng.normal(0, 0.1)
+        for images in sizes:
+            for macs in (1e8, 2e8):
+                odds = error / (1 - error) * (images / 1000) ** exponent * (macs / 2e8) ** macs_exponent
+                odds *= np.exp(effect + rng.normal(0, noise))
+                wrong = rng.binomial(validated, odds / (1 + odds))
+                rows.append(Training(images, macs, 10, fold, wrong / validated, validated))
+    return rows
+
+
+def test_the_exponent_of_much_data_is_found():
+    found = fit(curve(np.random.default_rng(0), -0.5, validated=20_000, folds=8, noise=0.01))
+    mean, deviation = found.exponents["images"]
+    assert mean == pytest.approx(-0.5, abs=0.04)
+    assert deviation < 0.1
+
+
+def test_twice_the_images_follow_the_power_law():
+    found = fit(curve(np.random.default_rng(1), -0.5, validated=20_000, folds=8, noise=0.01))
+    assert found.forecast(images=2.0).accuracy == pytest.approx(1 / (1 + 3 / 7 * 2**-0.5), abs=0.02)
+    assert found.forecast(macs=4.0).accuracy == pytest.approx(1 / (1 + 3 / 7 * 4**-0.15), abs=0.02)
+    assert found.forecast(images=1.0).accuracy == pytest.approx(0.7, abs=0.02)
+
+
+@pytest.mark.parametrize("exponent", [-0.1, -0.35, -0.6])
+def test_forecasts_from_half_of_the_images_lie_in_their_intervals(exponent):
+    """Simulated: the accuracy with all images, forecast from trainings on at most half of them."""
+    rng, inside, total = np.random.default_rng(2), 0, 300
+    for _ in range(total):
+        rows = curve(rng, exponent, sizes=(125, 250, 500, 1000))
+        known = [row for row in rows if row.images <= 500]
+        whole = [1 - row.error for row in rows if row.images == 1000 and row.macs == 2e8]
+        forecast = fit(known).forecast(images=2.0, confidence=0.8, validated=200 * 4)
+        inside += forecast.low <= np.mean(whole) <= forecast.high
+    assert 0.72 < inside / total < 0.95
+
+
+def test_without_data_on_images_the_prior_decides_and_is_wide():
+    rows = [Training(1000, 1e8, 10, fold, 0.2, 100) for fold in range(5)]
+    found = fit(rows)
+    assert found.exponents["images"][0] == pytest.approx(-0.35)
+    forecast = found.forecast(images=2.0)
+    assert forecast.low < 0.8 < forecast.high
+
+
+def test_accuracies_stay_in_range():
+    perfect = fit([Training(100 * size, 1e8, 10, 0, 0.0, 50) for size in (1, 2, 4)])
+    forecast = perfect.forecast(images=4.0)
+    assert 0.0 <= forecast.low <= forecast.accuracy <= forecast.high <= 1.0
+    hopeless = fit([Training(100 * size, 1e8, 10, 0, 1.0, 50) for size in (1, 2, 4)])
+    forecast = hopeless.forecast(images=2.0)
+    assert 0.0 <= forecast.low <= forecast.accuracy <= forecast.high <= 1.0
+
+
+def test_nothing_cannot_be_fitted():
+    with pytest.raises(ValueError, match="no training"):
+        fit([])

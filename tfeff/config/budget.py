@@ -1,0 +1,171 @@
+"""The config sections of a search for the best network within a budget."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfeff.config.schema import Experiment
+from tfeff.config.search import Folds, Objective, Trials, check_trials
+from tfeff.config.section import Positive, Section
+from tfeff.errors import UserError
+from tfeff.networks.backbones.given import Given
+
+UNITS: Mapping[str, Mapping[str, float]] = {
+    "latency": {"us": 1e-6, "ms": 1e-3, "s": 1.0},
+    "size": {"kB": 1e3, "MB": 1e6, "GB": 1e9},
+    "macs": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
+    "params": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
+    "memory": {"kB": 1e3, "MB": 1e6, "GB": 1e9},
+}
+"""Measure -> unit -> its value in seconds, bytes, multiply-adds or parameters."""
+RELATIVE = "x"
+"""Unit of multiples of the baseline's cost."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """An upper bound of a cost.
+
+    Attributes:
+        value: in seconds, bytes, multiply-adds or parameters; if `relative`, a multiple of the baseline's cost.
+    """
+
+    value: float
+    relative: bool
+
+    @classmethod
+    def parse(cls, text: str, measure: str) -> "Amount":
+        """Parses a number with a unit of the measure.
+
+        Raises:
+            ValueError: the text is no such number.
+
+        >>> Amount.parse("20ms", "latency"), Amount.parse("0.5x", "macs")
+        (Amount(value=0.02, relative=False), Amount(value=0.5, relative=True))
+        """
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*([A-Za-z]*)\s*", text)
+        if match is None or not float(match[1]) > 0:
+            raise ValueError(text)
+        number, unit = float(match[1]), match[2]
+        if unit == RELATIVE:
+            return cls(number, relative=True)
+        scales = {name.lower(): scale for name, scale in UNITS[measure].items()}
+        if unit.lower() not in scales:
+            raise ValueError(text)
+        return cls(number * scales[unit.lower()], relative=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(Section):
+    """What the chosen network may cost, and how long the search may take.
+
+    Costs are numbers with a unit, such as `20ms`, `5MB` or `100M`, or multiples of the cost of the baseline
+    (`experiment.model`), such as `0.5x`.
+    """
+
+    KEY = "budget"
+
+    latency: str | None = None
+    """Prediction of one image by the exported model on this machine: `us`, `ms` or `s`."""
+    size: str | None = None
+    """The exported model on disk: `kB`, `MB` or `GB`."""
+    macs: str | None = None
+    """Multiply-adds of a forward pass: `k`, `M` or `G`."""
+    params: str | None = None
+    """Parameters: `k`, `M` or `G`."""
+    memory: str | None = None
+    """Peak of layer outputs and gradients in a training step, for each image of the batch: `kB`, `MB` or `GB`."""
+    minutes: Positive[float] | None = 30.0
+    """Minutes after which the search begins no further training but the final one. None: no limit."""
+    format: Literal["saved_model", "litert", "onnx", "openvino"] = "saved_model"
+    """The format in which the network is exported, timed and weighed."""
+    int8: bool = False
+    """Export 8-bit integers (`litert`)."""
+    threads: Positive[int] | None = None
+    """Threads of the exported model. None: all cores."""
+    latencies: str | None = None
+    """File of `tfeff.summary --latency --out=FILE` from another machine; `latency` then means that machine, which no
+    exported model is timed on."""
+
+    def _check(self) -> None:
+        for measure, text in self._texts.items():
+            try:
+                Amount.parse(text, measure)
+            except ValueError:
+                units = ", ".join(filter(None, UNITS[measure]))
+                self.wrong(
+                    measure, f"a number above 0 with a unit ({units}), or a multiple of the baseline such as 0.5x"
+                )
+        if self.int8 and self.format != "litert":
+            self.wrong("int8", "false, or set budget.format=litert")
+        if self.latencies is not None and self.latency is None:
+            self.wrong("latencies", "omitted without budget.latency")
+
+    @property
+    def _texts(self) -> dict[str, str]:
+        return {measure: text for measure in UNITS if (text := getattr(self, measure)) is not None}
+
+    @property
+    def bounds(self) -> dict[str, Amount]:
+        """The bounds that are set, by measure."""
+        return {measure: Amount.parse(text, measure) for measure, text in self._texts.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates(Section):
+    """Which networks compete: every start with every width, depth and resolution, as far as the budget allows."""
+
+    starts: tuple[str, ...] = ()
+    """Networks with published weights (`efficientnet-lite0`), and workdirs of finished `tfeff.train` runs. None given:
+    all whose weights are installed or were downloaded before."""
+    widths: tuple[float, ...] = (1.0, 0.75, 0.6, 0.5, 0.35)
+    """Channels relative to the start's. Other widths and depths than the start's inherit its weights."""
+    depths: tuple[float, ...] = (1.0, 0.7, 0.5)
+    """Blocks relative to the start's."""
+    resolutions: tuple[float, ...] = (1.15, 1.0, 0.85, 0.7, 0.6, 0.5)
+    """Sides of the input relative to the start's, rounded to 16 pixels."""
+    scratch: bool = True
+    """Also small ResNets from random weights, whose inputs are as large as those of the other candidates."""
+    count: Positive[int] = 24
+    """Networks that are probed, spread evenly over start, width, depth and resolution."""
+
+    def _check(self) -> None:
+        for key in ("widths", "depths", "resolutions"):
+            values = getattr(self, key)
+            if not values or not all(0 < value <= 2 for value in values):
+                self.wrong(key, "numbers above 0 and at most 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSearch(Section):
+    """A search for the best network for some images within a budget.
+
+    Networks are discarded as cheaply as possible: those beyond the budget by their costs; the clearly worse ones by a
+    linear probe on their features; others by trainings on a growing number of folds, as soon as their chance of being
+    the best is below 5 %. The choice is trained on all training images, exported, and measured in this form.
+    """
+
+    experiment: Experiment = field(default_factory=Experiment)
+    """The training. Its network is the baseline, which relative bounds refer to."""
+    budget: Limits = field(default_factory=Limits)
+    candidates: Candidates = field(default_factory=Candidates)
+    folds: Folds = field(default_factory=lambda: Folds(kind="classic", count=5, examples=None))
+    trials: Trials = field(default_factory=lambda: Trials(batch_size="fixed", learning_rate="fixed"))
+    objective: Objective = field(default_factory=Objective)
+    forecast: bool = True
+    """If time is left, also train the choice on a quarter and on half of the training images of each fold, and forecast
+    what more images and more compute would bring."""
+
+    def _check(self) -> None:
+        check_trials(self.experiment, self.folds, self.trials, None, "search")
+        if self.trials.batch_size != "fixed":
+            self.trials.wrong("batch_size", '"fixed": own_budget chooses it for the images')
+        if self.trials.learning_rate != "fixed":
+            self.trials.wrong("learning_rate", '"fixed"')
+        if not self.experiment.task.IS_SCALABLE:
+            self.experiment.task.wrong("name", "that of a classifier or a detector")
+        if isinstance(self.experiment.model, Given):
+            raise UserError("config: experiment.model.name: a network of the package, the baseline of relative bounds")
+        if self.experiment.data.normalization != "family":
+            self.experiment.data.wrong("normalization", '"family": that of the weights that a network starts from')

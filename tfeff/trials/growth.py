@@ -1,0 +1,160 @@
+"""How the error falls with more images and more compute: power laws, fitted to trainings on parts of the images.
+
+The error of networks falls about as a power of the number of training images and of the compute over wide ranges
+(Hestness et al., arXiv:1712.00409; Rosenfeld et al., arXiv:1909.12673, for both together), until it approaches a floor.
+Over a factor of two or four, the floor matters less than chance does. Near guessing, errors fall more slowly; so the
+power law is one of the odds of an error, which are close to its probability where that is small.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+PRIOR_EXPONENTS = {"images": (-0.35, 0.2), "macs": (-0.15, 0.15), "epochs": (-0.1, 0.15)}
+"""Mean and standard deviation of the exponents before any training: those of published fits lie in these ranges."""
+PRIOR_VARIANCE, PRIOR_DEGREES = 0.04, 3.0
+"""Variance of the logarithm of the odds beyond that of counting images, and its weight in degrees of freedom."""
+FOLD_DEVIATION = 0.5
+"""Standard deviation of the folds' effects on the logarithm of the odds before any training."""
+BASELINE_DEVIATION = 3.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training and its result.
+
+    Attributes:
+        images: number of training images.
+        macs: multiply-adds of the network.
+        epochs: of the training.
+        fold: on which it was validated.
+        error: fraction of the validation images that are wrong.
+        validated: number of validation images.
+    """
+
+    images: int
+    macs: float
+    epochs: int
+    fold: int
+    error: float
+    validated: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An expected accuracy, as a mean over the folds' validation images.
+
+    Attributes:
+        low: lower end of the interval.
+        high: upper end.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """log odds of an error = baseline + fold + sum over images, macs and epochs of exponent · log ratio + residual.
+
+    Conjugate Bayesian regression: independent normal priors of the coefficients, a scaled inverse chi-square prior of
+    the variance of the residuals.
+
+    Attributes:
+        names: of the variables.
+        reference: logarithms of their values at which the baseline holds, the largest ones.
+        mean: posterior mean of the coefficients: baseline, variables, folds.
+        covariance: of these, in units of the residual variance.
+        variance: posterior scale of the residual variance.
+        degrees: of freedom.
+        folds: their number.
+    """
+
+    names: tuple[str, ...]
+    reference: dict[str, float]
+    mean: npt.NDArray[np.float64]
+    covariance: npt.NDArray[np.float64]
+    variance: float
+    degrees: float
+    folds: int
+
+    @property
+    def exponents(self) -> dict[str, tuple[float, float]]:
+        """Variable -> mean and standard deviation of its exponent."""
+        scale = self.variance * self.degrees / max(self.degrees - 2.0, 1.0)
+        return {
+            name: (float(self.mean[1 + index]), math.sqrt(scale * self.covariance[1 + index, 1 + index]))
+            for index, name in enumerate(self.names)
+        }
+
+    def forecast(self, *, confidence: float = 0.95, validated: int | None = None, **factors: float) -> Forecast:
+        """The accuracy with some variables multiplied, relative to the largest ones of all trainings.
+
+        Args:
+            confidence: coverage of the interval.
+            validated: number of images on which it will be measured, whose chance the interval then contains; None: the
+                interval is of the expectation.
+            **factors: variable -> factor, such as images=2.0.
+
+        >>> rows = [Training(n, 1e8, 10, fold, 3 / n, 200) for n in (50, 100, 200) for fold in range(3)]
+        >>> round(fit(rows).forecast(images=2.0).accuracy, 3) > 0.98
+        True
+        """
+        row = np.zeros(len(self.mean))
+        row[0] = 1.0
+        for name, factor in factors.items():
+            row[1 + self.names.index(name)] = math.log(factor)
+        row[1 + len(self.names) :] = 1.0 / self.folds
+        center = float(row @ self.mean)
+        spread = self.variance * float(row @ self.covariance @ row)
+        error = float(special.expit(center))
+        if validated is not None:
+            spread += 1.0 / max(error * (1.0 - error) * validated, 0.5)
+        half = float(special.stdtrit(self.degrees, 0.5 + confidence / 2.0)) * math.sqrt(spread)
+        low, high = (float(special.expit(-center + sign * half)) for sign in (-1.0, 1.0))
+        return Forecast(1.0 - error, low, high)
+
+
+def fit(trainings: Sequence[Training]) -> Growth:
+    """Fits the power laws.
+
+    Args:
+        trainings: at least one.
+
+    Raises:
+        ValueError: there is no training.
+    """
+    if not trainings:
+        raise ValueError("no training to fit")
+    folds = sorted({each.fold for each in trainings})
+    columns = {name: np.log([float(getattr(each, name)) for each in trainings]) for name in PRIOR_EXPONENTS}
+    reference = {name: float(column.max()) for name, column in columns.items()}
+    design = np.zeros((len(trainings), 1 + len(columns) + len(folds)))
+    design[:, 0] = 1.0
+    for index, (name, column) in enumerate(columns.items()):
+        design[:, 1 + index] = column - reference[name]
+    design[np.arange(len(trainings)), [1 + len(columns) + folds.index(each.fold) for each in trainings]] = 1.0
+    # Half an image more of each kind keeps the logarithm finite.
+    counts = np.array([each.validated for each in trainings], np.float64)
+    errors = (np.array([each.error for each in trainings]) * counts + 0.5) / (counts + 1.0)
+    target = special.logit(errors)
+    counted = 1.0 / (errors * (1.0 - errors) * counts)  # the variance that counting images causes
+    weights = PRIOR_VARIANCE / (PRIOR_VARIANCE + counted)
+    prior_mean = np.array(
+        [float(np.average(target)), *(mean for mean, _ in PRIOR_EXPONENTS.values()), *[0.0] * len(folds)]
+    )
+    deviations = [BASELINE_DEVIATION, *(each for _, each in PRIOR_EXPONENTS.values()), *[FOLD_DEVIATION] * len(folds)]
+    precision = np.diag(PRIOR_VARIANCE / np.square(deviations))
+    information = precision + design.T @ (weights[:, None] * design)
+    covariance = np.asarray(np.linalg.inv(information), np.float64)
+    mean = covariance @ (precision @ prior_mean + design.T @ (weights * target))
+    residual, shift = target - design @ mean, mean - prior_mean
+    squares = float(residual @ (weights * residual) + shift @ precision @ shift)
+    degrees = PRIOR_DEGREES + len(trainings)
+    variance = (PRIOR_DEGREES * PRIOR_VARIANCE + squares) / degrees
+    return Growth(tuple(columns), reference, mean, covariance, variance, degrees, len(folds))
