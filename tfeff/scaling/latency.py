@@ -1,11 +1,8 @@
-"""Measured latency as a cost: some networks are timed, a fit estimates the others."""
+"""Measured latency as a cost: some networks are timed, a fit (`models.cost.latency`) estimates the others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from scipy import optimize
 
 from tfeff import config
 from tfeff.execution.executor import Executor, collect
@@ -49,29 +46,6 @@ class Clock:
         return Latency(*self._store.cached(f"latency {network.id}", time))
 
 
-@dataclass(frozen=True)
-class LatencyModel:
-    """Ratio = a + b · multiply-adds + c · blocks + d · bytes of activations, with non-negative coefficients.
-
-    The ratio therefore never falls as a network grows, which the enumeration of candidates requires.
-    """
-
-    terms: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, timings: Sequence[tuple[ScaledNetwork, float]]) -> "LatencyModel":
-        """Fits networks and their ratios to the baseline by non-negative least squares of relative errors."""
-        rows = np.array([_features(network) for network, _ in timings])
-        ratios = np.array([ratio for _, ratio in timings])
-        scale = rows.max(axis=0)
-        terms, _ = optimize.nnls(rows / scale / ratios[:, None], np.ones(len(ratios)))
-        return cls(tuple((terms / scale).tolist()))
-
-    def relative(self, network: ScaledNetwork) -> float:
-        """Estimated latency relative to the baseline's."""
-        return float(np.dot(_features(network), self.terms))
-
-
 def samples(baseline: Baseline) -> list[ScaledNetwork]:
     """The networks to time for a fit: the baseline, and each dimension scaled alone."""
     networks = {baseline.unscaled.id: baseline.unscaled}
@@ -80,7 +54,3 @@ def samples(baseline: Baseline) -> list[ScaledNetwork]:
             network = scaled(baseline, dimension, round(baseline.cost.macs * ratio))
             networks[network.id] = network
     return list(networks.values())
-
-
-def _features(network: ScaledNetwork) -> tuple[float, ...]:
-    return 1.0, float(network.cost.macs), float(sum(network.blocks)), float(network.cost.training_peak_bytes)

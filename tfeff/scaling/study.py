@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from tfeff import config, training
 from tfeff.data.contents import Contents
 from tfeff.errors import UserError
+from tfeff.models.cost.latency import LatencyFit
 from tfeff.networks.backbones.resnet import ResNet
 from tfeff.reporting.tables import percent
 from tfeff.scaling import candidates, members
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, batch_size
 from tfeff.scaling.choice import coefficients_of, given
-from tfeff.scaling.latency import Latency, LatencyModel, samples
+from tfeff.scaling.latency import Latency, samples
 from tfeff.selection import Fingerprint
 from tfeff.trials.allocation import Allocation, allocation
 from tfeff.trials.results import TrialObjective
@@ -123,9 +124,9 @@ def _select(
     # A fit to the networks timed so far suggests candidates; each candidate must fit the budget when timed itself.
     timed = {network.id: time(network) for network in samples(baseline)}
     for _ in range(TIMING_ROUNDS):
-        model = LatencyModel.fit([(network, network.relative["latency"]) for network in timed.values()])
-        suggested = candidates.within_budget(baseline, budget, functools.partial(_fitted_costs, model))
-        networks = [timed.get(network.id) or with_latency(network, model.relative(network)) for network in suggested]
+        fit = LatencyFit.fit([(network.cost, network.relative["latency"]) for network in timed.values()])
+        suggested = candidates.within_budget(baseline, budget, functools.partial(_fitted_costs, fit))
+        networks = [timed.get(network.id) or with_latency(network, fit.seconds(network.cost)) for network in suggested]
         networks = [network for network in networks if candidates.meets(network, budget)]
         chosen = candidates.spread(networks, budget.candidates)
         new = [network for network in chosen if network.id not in timed]
@@ -141,9 +142,9 @@ def _select(
     return chosen, candidates.spread(chosen, budget.candidates)
 
 
-def _fitted_costs(model: LatencyModel, network: ScaledNetwork) -> dict[str, float]:
-    """Relative costs, with the latency estimated by a fit."""
-    return network.relative | {"latency": model.relative(network)}
+def _fitted_costs(fit: LatencyFit, network: ScaledNetwork) -> dict[str, float]:
+    """Relative costs, with the latency estimated by a fit to latencies relative to the baseline's."""
+    return network.relative | {"latency": fit.seconds(network.cost)}
 
 
 def _check_members(search: config.Search, baseline: Baseline, possible: Sequence[Sequence[float]]) -> None:

@@ -3,7 +3,10 @@
 Current LiteRT runtimes no longer run TensorFlow's operators, so a network that needs one is refused.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,9 +57,24 @@ def _quantized(calibrated: bytes) -> bytes:
 
     In 8-bit integers, all coordinates of boxes would have one scale, and be off by several pixels.
     """
-    interpreter = tf.lite.Interpreter(model_content=calibrated)
+    interpreter = _interpreter(model_content=calibrated)
     names = [tensor["name"] for tensor in interpreter.get_tensor_details()]
     decoding = {name for name in names if portable.DECODING in name or name.startswith("StatefulPartitionedCall")}
     return bytes(
         mlir_quantize(calibrated, denylisted_nodes=decoding, input_data_type=tf.float32, output_data_type=tf.float32)
     )
+
+
+def load(file: Path, threads: int) -> portable.Loaded:
+    """A model in LiteRT's interpreter, that of TensorFlow."""
+    interpreter = _interpreter(model_content=file.read_bytes(), num_threads=threads)  # which checks it
+    run = interpreter.get_signature_runner()
+    inputs = {name: tuple(map(int, each["shape"])) for name, each in run.get_input_details().items()}
+    return portable.Loaded(inputs, lambda given: run(**given), f"LiteRT of tensorflow {tf.__version__}")
+
+
+def _interpreter(**arguments: Any) -> Any:
+    """TensorFlow's interpreter, without its warning that a later version lacks it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return tf.lite.Interpreter(**arguments)

@@ -1,5 +1,7 @@
 """Export to ONNX: `model.onnx`, by tf2onnx. A detector takes one image at a time, other networks any number."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -36,6 +38,28 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
     except (ValueError, RuntimeError, NotImplementedError, onnx.checker.ValidationError) as error:
         raise UserError(f"ONNX cannot express this network: {error}") from error
     return {FILE: bytes(converted.SerializeToString())}
+
+
+def load(file: Path, threads: int) -> portable.Loaded:
+    """A model in ONNX Runtime, on the CPU.
+
+    Raises:
+        UserError: ONNX Runtime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError('timing ONNX models requires ONNX Runtime: pip install "tfeff[onnx]"') from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # waiting threads would slow other models
+    session = onnxruntime.InferenceSession(os.fspath(file), options, ["CPUExecutionProvider"])
+    inputs = {
+        each.name: tuple(side if isinstance(side, int) else None for side in each.shape)
+        for each in session.get_inputs()
+    }
+    return portable.Loaded(inputs, lambda given: session.run(None, given), f"onnxruntime {onnxruntime.__version__}")
 
 
 def _complementary_error_function(graph: Any, node: Any, name: str, _: list[str]) -> None:

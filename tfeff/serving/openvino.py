@@ -54,3 +54,23 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
         except RuntimeError as error:
             raise UserError(f"{directory}: OpenVINO cannot write there: {error}; is the disk full?") from error
         return {FILE: file.read_bytes(), WEIGHTS: file.with_name(WEIGHTS).read_bytes()}
+
+
+def load(file: Path, threads: int) -> portable.Loaded:
+    """A model in OpenVINO, in float32 on the CPU.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError:
+        raise UserError('timing OpenVINO models requires OpenVINO: pip install "tfeff[openvino]"') from None
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    model = openvino.compile_model(file, "CPU", settings)
+    inputs = {
+        port.any_name: tuple(None if side.is_dynamic else side.get_length() for side in port.partial_shape)
+        for port in model.inputs
+    }
+    version = openvino.__version__.partition("-")[0]  # without the build
+    return portable.Loaded(inputs, lambda given: model(dict(given)), f"openvino {version}")

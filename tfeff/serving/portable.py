@@ -6,7 +6,8 @@ In frozen graphs, variables have become constants. TensorFlow and other runtimes
 convolutions, arrange weights for their kernels once, and fuse operations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,6 +21,21 @@ from tfeff.tasks.task import PROPOSED, PROPOSED_VALID, Batch
 
 DECODING = "decoding"
 """Scope of the names of the operations after the network's."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An exported model in its runtime.
+
+    Attributes:
+        inputs: name of each input -> its shape; None: any size.
+        run: predicts from the inputs by name, and waits for the result.
+        runtime: name and version of the package that runs it.
+    """
+
+    inputs: Mapping[str, tuple[int | None, ...]]
+    run: Callable[[Mapping[str, np.ndarray]], object]
+    runtime: str
 
 
 def function(model: keras.Model, task: ImageTask, *, batch_size: int | None) -> Any:

@@ -1,7 +1,7 @@
 """Measures the latency of networks, side by side."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -22,12 +22,20 @@ def latencies(*networks: keras.Model, rounds: int = ROUNDS) -> np.ndarray:
     Returns:
         Seconds, float64 [rounds, networks].
     """
-    predictions = [_prediction(network) for network in networks]
-    seconds = np.zeros((WARM_UP_ROUNDS + rounds, len(predictions)))
+    return alternate([_prediction(network) for network in networks], rounds)
+
+
+def alternate(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> np.ndarray:
+    """Times functions in turn, after a warm-up.
+
+    Returns:
+        Seconds, float64 [rounds, calls].
+    """
+    seconds = np.zeros((WARM_UP_ROUNDS + rounds, len(calls)))
     for done in range(len(seconds)):
-        for index, predict in enumerate(predictions):
+        for index, call in enumerate(calls):
             started = time.perf_counter()
-            predict()
+            call()
             seconds[done, index] = time.perf_counter() - started
     return seconds[WARM_UP_ROUNDS:]
 

@@ -54,6 +54,9 @@ class Complexity:
         training_peak_bytes: peak memory of a training step for each image of the batch: input, layer outputs in use or
             kept, and gradients of layer outputs. Weights, their gradients and the workspace of single operations are
             not included, because they do not grow with the batch.
+        depthwise_macs: those of `macs` in depthwise convolutions, which runtimes compute at a lower rate.
+        kernel_calls: calls of convolutions and dense layers.
+        kernel_bytes: bytes of their outputs. Runtimes fuse what follows them, such as normalization and activations.
     """
 
     params: int
@@ -62,6 +65,9 @@ class Complexity:
     activation_bytes: int
     peak_bytes: int
     training_peak_bytes: int
+    depthwise_macs: int
+    kernel_calls: int
+    kernel_bytes: int
 
 
 @dataclass(frozen=True)
@@ -104,13 +110,20 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
     runs: list[_Run] = []
     outputs = keras.tree.flatten(_run(graph, images, runs))
     maps, sizes = _lifetimes(runs, images, outputs)
+    macs = [_macs(run) for run in runs]
+    with_kernels = [run for run, each in zip(runs, macs, strict=True) if each]
     return Complexity(
         params=model.count_params(),
         trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        macs=sum(map(_macs, runs)),
+        macs=sum(macs),
         activation_bytes=sum(sizes[number] for number in maps.kept),
         peak_bytes=peak_size(maps.forward, sizes),
         training_peak_bytes=peak_size(maps.training, sizes),
+        depthwise_macs=sum(
+            each for run, each in zip(runs, macs, strict=True) if kind_of(run.operation.__class__).depthwise
+        ),
+        kernel_calls=len(with_kernels),
+        kernel_bytes=sum(_bytes(tensor) for run in with_kernels for tensor in run.outputs),
     )
 
 

@@ -71,6 +71,26 @@ TracedCall: TypeAlias = tuple[tuple[int, ...], Reads | None, int]
 segment; what its gradient reads, or None for a view of its input; the number of the first call of the layer."""
 
 
+@dataclass
+class _Counts:
+    """Sums over layers: the fields of `Complexity` that are."""
+
+    params: int = 0
+    trainable_params: int = 0
+    macs: int = 0
+    depthwise_macs: int = 0
+    kernel_calls: int = 0
+    kernel_bytes: int = 0
+
+    def add(self, other: "_Counts", times: int = 1) -> None:
+        self.params += times * other.params
+        self.trainable_params += times * other.trainable_params
+        self.macs += times * other.macs
+        self.depthwise_macs += times * other.depthwise_macs
+        self.kernel_calls += times * other.kernel_calls
+        self.kernel_bytes += times * other.kernel_bytes
+
+
 class CostTracer(Layers):
     """Counts the cost of the layers that are applied to its maps, for a chain of blocks with one output.
 
@@ -80,7 +100,7 @@ class CostTracer(Layers):
     """
 
     def __init__(self) -> None:
-        self._params = self._trainable_params = self._macs = 0
+        self._counts = _Counts()
         self._peak_bytes = self._training_peak_bytes = 0
         self._kept_bytes = 0  # by all segments before the current one
         self._images_bytes = 0  # held throughout training; the first segment counts them itself
@@ -89,7 +109,7 @@ class CostTracer(Layers):
         self._start_segment()
 
     def _start_segment(self) -> None:
-        self._segment_params = self._segment_trainable_params = self._segment_macs = 0
+        self._segment_counts = _Counts()
         self._calls: list[TracedCall] = []
         self._sizes: list[int] = []
 
@@ -128,11 +148,16 @@ class CostTracer(Layers):
         shape = kind.shape(before, settings)
         if kind.weights is not None:
             kernel, trainable, fixed = kind.weights(before, settings)
+            counts = self._segment_counts
             if first:
-                self._segment_params += kernel + trainable + fixed
-                self._segment_trainable_params += kernel + trainable
+                counts.params += kernel + trainable + fixed
+                counts.trainable_params += kernel + trainable
             if kernel:
-                self._segment_macs += kernel * math.prod((shape if kind.macs == "output" else before)[:-1])
+                macs = kernel * math.prod((shape if kind.macs == "output" else before)[:-1])
+                counts.macs += macs
+                counts.depthwise_macs += macs if kind.depthwise else 0
+                counts.kernel_calls += 1
+                counts.kernel_bytes += FLOAT_BYTES * math.prod(shape)
         reads = kind.reading(settings["activation"]) if "activation" in settings else kind.reads
         return self._call(shape, reads, (x.number,), layer)
 
@@ -143,8 +168,8 @@ class CostTracer(Layers):
         shapes = [each.shape for each in maps]
         if kind.weights is not None:
             _, trainable, fixed = kind.weights(shapes, settings)
-            self._segment_params += trainable + fixed
-            self._segment_trainable_params += trainable
+            self._segment_counts.params += trainable + fixed
+            self._segment_counts.trainable_params += trainable
         numbers = tuple([each.number for each in maps])
         return self._call(kind.shape(shapes, settings), kind.reads, numbers, len(self._calls) + 1)
 
@@ -162,12 +187,10 @@ class CostTracer(Layers):
         output_bytes = self._sizes[-1]
         self._end_segment(is_end=True)
         return Complexity(
-            params=self._params,
-            trainable_params=self._trainable_params,
-            macs=self._macs,
             activation_bytes=self._kept_bytes + output_bytes,
             peak_bytes=self._peak_bytes,
             training_peak_bytes=self._training_peak_bytes,
+            **vars(self._counts),
         )
 
     def _call(self, shape: tuple[int, ...], reads: Reads | None, inputs: tuple[int, ...], layer: int) -> TracedMap:
@@ -182,9 +205,7 @@ class CostTracer(Layers):
         """Count the current segment, repeated `times`, and start the next one at its output."""
         if not self._calls:
             return
-        self._params += times * self._segment_params
-        self._trainable_params += times * self._segment_trainable_params
-        self._macs += times * self._segment_macs
+        self._counts.add(self._segment_counts, times)
         sizes, calls = self._sizes, tuple(self._calls)
         while times:
             segment = _segment(calls, not self._images_bytes, self._begins_kept, is_end)
@@ -211,7 +232,7 @@ class GraphTracer(CostTracer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._costs: list[tuple[int, int, int]] = []  # parameters, trainable parameters, multiply-adds of each call
+        self._costs: list[_Counts] = []  # of each call
 
     def blocks(self, number: int) -> Iterable[int]:
         """All indices."""
@@ -221,20 +242,21 @@ class GraphTracer(CostTracer):
         """Total cost of a network with these outputs."""
         numbers = tuple(output.number for output in outputs)
         calls, sizes = _in_execution_order(self._calls, numbers), self._sizes
-        costs = [self._costs[number - 1] for call in calls for number in call.outputs]
+        counts = _Counts()
+        for call in calls:
+            for number in call.outputs:
+                counts.add(self._costs[number - 1])
         maps = lifetimes(calls, inputs=(0,), outputs=numbers, kept=numbers, held=(0,))
         return Complexity(
-            params=sum(params for params, _, _ in costs),
-            trainable_params=sum(trainable for _, trainable, _ in costs),
-            macs=sum(macs for _, _, macs in costs),
             activation_bytes=sum(sizes[number] for number in maps.kept),
             peak_bytes=peak_size(maps.forward, sizes),
             training_peak_bytes=peak_size(maps.training, sizes),
+            **vars(counts),
         )
 
     def _call(self, shape: tuple[int, ...], reads: Reads | None, inputs: tuple[int, ...], layer: int) -> TracedMap:
-        self._costs.append((self._segment_params, self._segment_trainable_params, self._segment_macs))
-        self._segment_params = self._segment_trainable_params = self._segment_macs = 0
+        self._costs.append(self._segment_counts)
+        self._segment_counts = _Counts()
         return super()._call(shape, reads, inputs, layer)
 
 

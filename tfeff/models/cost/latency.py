@@ -1,0 +1,116 @@
+"""Latency of networks that were not timed, from that of a few that were."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from tfeff.models.cost.complexity import Complexity
+
+TERMS = ("constant", "macs", "depthwise_macs", "kernel_calls", "kernel_bytes", "params")
+"""What each coefficient of a fit multiplies; `macs` without the depthwise ones."""
+
+
+@dataclass(frozen=True)
+class LatencyFit:
+    """Seconds as a sum of costs, each with a coefficient that is not negative: see `TERMS`.
+
+    An estimate therefore never falls as a network grows. Instead of seconds, a fit can have any measure that is
+    proportional to them.
+
+    Attributes:
+        coefficients: seconds per unit of each term.
+        errors: for each timed network, the relative error of its estimate by a fit to all others.
+    """
+
+    coefficients: tuple[float, ...]
+    errors: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, timed: Sequence[tuple[Complexity, float]]) -> "LatencyFit":
+        """Fits by non-negative least squares of relative errors.
+
+        Args:
+            timed: cost and seconds of networks in one format, with one number of threads; at least one.
+        """
+        rows, seconds = np.array([_terms(cost) for cost, _ in timed]), np.array([each for _, each in timed])
+        every = np.arange(len(timed))
+        errors = [
+            float(rows[i] @ _fitted(rows[every != i], seconds[every != i]) / seconds[i] - 1)
+            for i in every
+            if len(every) > 1
+        ]
+        return cls(tuple(_fitted(rows, seconds).tolist()), tuple(errors))
+
+    def seconds(self, cost: Complexity) -> float:
+        """Estimated latency of a network."""
+        return float(np.dot(_terms(cost), self.coefficients))
+
+    @property
+    def relative_error(self) -> float:
+        """Half of the 95 % interval of an estimate's relative error, by leaving one timed network out.
+
+        Student's t times the root mean square of `errors`, taken as normal with mean zero. Infinity for a single timed
+        network.
+        """
+        if not self.errors:
+            return np.inf
+        squares = np.mean(np.square(self.errors))
+        return float(stats.t.ppf(0.975, len(self.errors) - 1 or 1) * np.sqrt(squares))
+
+
+def networks_to_time(costs: Sequence[Complexity], count: int, groups: Sequence[Hashable] | None = None) -> list[int]:
+    """Chooses networks whose times determine a fit: the smallest, then those farthest from all chosen ones.
+
+    The distance is that of the logarithms of the terms of `LatencyFit`, so networks differ in width, depth and
+    resolution.
+
+    Args:
+        costs: of all networks.
+        count: how many to choose.
+        groups: of each network, such as its family: groups take turns. None: one group.
+
+    Returns:
+        Indices, at most `count`, in the order of choice; networks of equal cost count as one.
+    """
+    places = np.log([_terms(cost)[1:] for cost in costs] + np.ones(len(TERMS) - 1))
+    spans = np.ptp(places, axis=0)
+    places = places / np.where(spans > 0, spans, 1)
+    groups = [None] * len(costs) if groups is None else list(groups)
+    members = {group: [i for i, each in enumerate(groups) if each == group] for group in dict.fromkeys(groups)}
+    distances = np.full(len(costs), np.inf)
+    chosen = list[int]()
+    while len(chosen) < count and members:
+        for group in list(members):
+            candidates = members[group]
+            if len(chosen) == count:
+                break
+            if not any(groups[i] == group for i in chosen):
+                best = min(candidates, key=lambda i: costs[i].macs)
+            else:
+                best = max(candidates, key=lambda i: distances[i])
+            if not distances[best]:
+                del members[group]
+                continue
+            chosen.append(best)
+            distances = np.minimum(distances, np.linalg.norm(places - places[best], axis=1))
+    return chosen
+
+
+def _terms(cost: Complexity) -> tuple[float, ...]:
+    return (
+        1.0,
+        float(cost.macs - cost.depthwise_macs),
+        float(cost.depthwise_macs),
+        float(cost.kernel_calls),
+        float(cost.kernel_bytes),
+        float(cost.params),
+    )
+
+
+def _fitted(rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Coefficients of the terms, [n, terms]."""
+    scale = np.maximum(rows.max(axis=0), 1e-300)
+    found: np.ndarray = optimize.nnls(rows / scale / seconds[:, np.newaxis], np.ones(len(seconds)))[0]
+    return found / scale

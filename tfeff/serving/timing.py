@@ -1,0 +1,333 @@
+"""Times exported models in their runtimes: TensorFlow, LiteRT, ONNX Runtime, OpenVINO.
+
+A time is that of one call of a loaded model with one image: no decoding of files and no fitting (a SavedModel gets an
+image that fits already), but the decoding of the predictions, which is part of the model. The image is random, always
+the same one. ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the file.
+
+Models of `export_untrained` have random weights. Their time is that of trained ones, except for the suppression of
+detections: it has more to do the more objects are found.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import checked, config
+from tfeff.config.tasks import TASKS, ObjectDetectionSettings, TaskSettings
+from tfeff.errors import UserError, brief
+from tfeff.execution import resources
+from tfeff.networks import Architecture, Detector
+from tfeff.networks.catalog import ALL_DETECTORS
+from tfeff.serving import savedmodel
+from tfeff.serving.detector import CHECKSUMS, load
+from tfeff.serving.interface import METADATA
+from tfeff.serving.portable import Loaded
+from tfeff.serving.run import FORMATS
+from tfeff.training.latency import ROUNDS, alternate
+from tfeff.training.plan import Plan
+
+SAVED_MODEL = "saved_model"
+ENDINGS = {Path(module.FILE).suffix: name for name, module in FORMATS.items()}
+CALIBRATION_IMAGES = 4
+"""Random images for the ranges of 8-bit models: the time does not depend on the ranges."""
+SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of one call of an exported model with one image.
+
+    Attributes:
+        rounds: seconds of each call.
+        size: bytes of the model's files, without metadata.
+        format: `saved_model`, `litert`, `onnx` or `openvino`.
+        threads: of the runtime; None: all cores that the process may use.
+        runtime: name and version of the package that ran it.
+    """
+
+    rounds: tuple[float, ...]
+    size: int
+    format: str
+    threads: int | None
+    runtime: str
+
+    @property
+    def seconds(self) -> float:
+        """The median."""
+        return float(np.median(self.rounds))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The first and the third, in seconds."""
+        low, high = np.percentile(self.rounds, [25, 75])
+        return float(low), float(high)
+
+
+def time_exported(path: str | os.PathLike[str], *, threads: int | None = None, rounds: int = ROUNDS) -> Timing:
+    """Times an exported model; see `time_alternately`."""
+    return time_alternately([path], threads=threads, rounds=rounds)[0]
+
+
+def time_alternately(
+    paths: Sequence[str | os.PathLike[str]], *, threads: int | None = None, rounds: int = ROUNDS
+) -> list[Timing]:
+    """Times exported models in turn, so that other load on the machine slows all of them.
+
+    Args:
+        paths: folders or files of `tfeff.export`, of any formats.
+        threads: of the runtime; None: all cores that the process may use. TensorFlow's can only be set before it
+            starts: with SavedModels, another number than it started with requires a new process.
+        rounds: timed calls of each model, after a warm-up. The i-th calls of all models are neighbors in time.
+
+    Raises:
+        UserError: there is no exported model, it is damaged, its runtime is missing, it needs region proposals, or
+            TensorFlow has started with another number of threads.
+    """
+    number = _number(threads)
+    if rounds < 1:
+        raise UserError(f"rounds={rounds}: give 1 or more")
+    located = [_located(Path(path)) for path in paths]
+    if any(format == SAVED_MODEL for format, _ in located):
+        set_tensorflow_threads(threads)
+    models = [_loaded(format, path, number) for format, path in located]
+    seconds = alternate([_call(model, path) for model, (_, path) in zip(models, located, strict=True)], rounds)
+    return [
+        Timing(tuple(each.tolist()), exported_bytes(path), format, threads, model.runtime)
+        for each, model, (format, path) in zip(seconds.T, models, located, strict=True)
+    ]
+
+
+def exported_bytes(path: Path) -> int:
+    """Bytes of the files of an exported model, a folder or a file, without its metadata."""
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file() and file.name not in (METADATA, CHECKSUMS)]
+    else:
+        files = [path, *filter(Path.is_file, [path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
+    return sum(file.stat().st_size for file in files)
+
+
+def export_and_time(
+    description: Architecture | Detector,
+    *,
+    num_classes: int,
+    channels: int = 3,
+    format: str = SAVED_MODEL,
+    int8: bool = False,
+    threads: int | None = None,
+    task: TaskSettings | None = None,
+    rounds: int = ROUNDS,
+) -> Timing:
+    """Times a network with random weights as a run would export it. Takes and returns what can be pickled.
+
+    Arguments and errors as for `export_untrained` and `time_alternately`.
+    """
+    _number(threads)  # checks it
+    if format == SAVED_MODEL:
+        set_tensorflow_threads(threads)  # before the network is built, which starts TensorFlow
+    with tempfile.TemporaryDirectory() as folder:
+        path = export_untrained(
+            description,
+            Path(folder) / "model",
+            num_classes=num_classes,
+            channels=channels,
+            format=format,
+            int8=int8,
+            task=task,
+        )
+        timing = time_exported(path, threads=threads, rounds=rounds)
+    keras.backend.clear_session()
+    gc.collect()
+    return timing
+
+
+def export_untrained(
+    description: Architecture | Detector,
+    path: Path,
+    *,
+    num_classes: int,
+    channels: int = 3,
+    format: str = SAVED_MODEL,
+    int8: bool = False,
+    task: TaskSettings | None = None,
+) -> Path:
+    """Exports a network with random weights as `tfeff.export` would export that of a run.
+
+    Args:
+        description: of the network, with its resolution.
+        path: folder to create.
+        num_classes: number of classes.
+        channels: channels of an image, 1 or 3.
+        format: `saved_model`, `litert`, `onnx` or `openvino`.
+        int8: LiteRT: 8-bit integers, calibrated on random images.
+        task: decodes the predictions; None: classification, or the detector's task with its defaults.
+
+    Raises:
+        UserError: an impossible network, one whose input includes region proposals, a format that cannot express it, or
+            a converter that is not installed.
+    """
+    if format not in (SAVED_MODEL, *FORMATS):
+        raise UserError(f"--format={format}: give one of {', '.join((SAVED_MODEL, *FORMATS))}")
+    if int8 and format != "litert":
+        raise UserError("--int8 requires --format=litert")
+    with _float32():
+        plan = _plan(description, task, num_classes=num_classes, channels=channels)
+        if plan.task.proposals is not None or plan.settings.task.CUTS_REGIONS:
+            raise UserError(f"{description.name}: its predictions take region proposals as input, which are not timed")
+        network = plan.build_network()
+        _vary(network)
+        size = network.size
+        model = plan.task.predictor(network)
+        if format == SAVED_MODEL:
+            return savedmodel.export(
+                model,
+                plan.class_names,
+                path,
+                image_size=None if plan.task.reading.fit != "whole" else size,
+                size=size,
+                channels=channels,
+                task=plan.task,
+                score=SCORE if plan.task.kind.detects else None,
+            )
+        images = np.random.default_rng(0).uniform(0, 255, (CALIBRATION_IMAGES, 1, *size, channels)).astype(np.float32)
+        calibration = {"examples": lambda: ({"images": each} for each in images)} if int8 else {}
+        files = FORMATS[format].convert(model, plan.task, **calibration)
+    path.mkdir()
+    for name, contents in files.items():
+        (path / name).write_bytes(contents)
+    return path
+
+
+def set_tensorflow_threads(threads: int | None) -> None:
+    """Lets TensorFlow compute with a number of threads; None: all cores that the process may use.
+
+    Raises:
+        UserError: it has started with another number.
+    """
+    wanted, threading = _number(threads), tf.config.threading
+    variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    given = int(variable) if variable.isdigit() else 0
+    found = threading.get_intra_op_parallelism_threads() or given or _number(None)
+    if found == wanted:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(wanted)
+        threading.set_inter_op_parallelism_threads(wanted)
+    except RuntimeError:
+        raise UserError(
+            f"TensorFlow has started with {found} threads and cannot change to {wanted}; time SavedModels in a new "
+            f"process, such as python -m tfeff.summary --latency --threads={wanted}, or set TF_NUM_INTRAOP_THREADS="
+            f"{wanted} before"
+        ) from None
+
+
+def _number(threads: int | None) -> int:
+    """Raises UserError: less than one."""
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads={threads}: give 1 or more")
+    return len(resources.cores()) if threads is None else threads
+
+
+def _located(path: Path) -> tuple[str, Path]:
+    """The format of an exported model and its folder or file."""
+    if (path / "saved_model.pb").is_file():
+        return SAVED_MODEL, path
+    for name, module in FORMATS.items():
+        if (path / module.FILE).is_file():
+            return name, path / module.FILE
+    if path.is_file() and path.suffix in ENDINGS:
+        return ENDINGS[path.suffix], path
+    raise UserError(
+        f"{path}: no exported model; give a folder that tfeff.export wrote, or a file that ends in {', '.join(ENDINGS)}"
+    )
+
+
+def _loaded(format: str, path: Path, threads: int) -> Loaded:
+    if format == SAVED_MODEL:
+        return _load_saved_model(path)
+    try:
+        loaded: Loaded = FORMATS[format].load(path, threads)
+        return loaded
+    except UserError:
+        raise
+    except Exception as error:  # the runtimes' types of errors are not public
+        raise UserError(f"{path}: cannot read the model ({brief(error)}); export it again") from error
+
+
+def _load_saved_model(path: Path) -> Loaded:
+    """The signature for pixels, for images that need no fitting."""
+    model = load(path)
+    signature = model.signatures["serving_default"]
+    inputs = {name: tuple(each.shape) for name, each in signature.structured_input_signature[1].items()}
+    about = checked.read_json(path / METADATA, "export the model again", {"image_size": (list, type(None))})
+    if about["image_size"]:
+        inputs["images"] = (1, *about["image_size"], inputs["images"][-1])
+
+    def run(given: Mapping[str, np.ndarray]) -> object:
+        return tf.nest.map_structure(np.asarray, signature(images=tf.constant(given["images"], tf.uint8)))
+
+    run.model = model  # type: ignore[attr-defined] # whose variables must outlive this function
+    return Loaded(inputs, run, f"tensorflow {tf.__version__}")
+
+
+def _call(model: Loaded, path: Path) -> Callable[[], object]:
+    """A call with a random image.
+
+    Raises:
+        UserError: the model takes more than images, or images of no certain size.
+    """
+    if further := sorted(model.inputs.keys() - {"images"}):
+        raise UserError(f"{path}: takes {', '.join(further)} besides images; region proposals are not timed")
+    shape = [side for side in model.inputs["images"][1:] if side is not None]
+    if len(shape) < 3:
+        raise UserError(f"{path}: takes images of any size, so it has no time of its own; set data.image_size")
+    given = {"images": np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)}
+    return lambda: model.run(given)
+
+
+def _plan(description: Architecture | Detector, task: TaskSettings | None, *, num_classes: int, channels: int) -> Plan:
+    """The plan of a run that trains a network."""
+    section = (task or _section(description)).with_network(description)
+    settings = config.Experiment(
+        model=dataclasses.replace(description.backbone, weights=None),
+        task=section,
+        data=config.Data(channels=channels),
+    )
+    names = [str(index) for index in range(num_classes)]
+    return Plan.of(settings).learned({"mean": [], "std": [], "class_names": names})
+
+
+def _vary(network: keras.Model) -> None:
+    """Makes biases and the statistics of normalization differ, because converters omit what adds zeros."""
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        if len(weight.shape) == 1:
+            weight.assign_add(rng.uniform(0.1, 0.5, weight.shape))
+
+
+def _section(description: Architecture | Detector) -> TaskSettings:
+    """Classification, or the defaults of a detector's task."""
+    for section in TASKS.values():
+        if isinstance(section, ObjectDetectionSettings) and type(section.network) is type(description):
+            published = dataclasses.replace(description, backbone=ALL_DETECTORS[description.name].backbone)
+            return dataclasses.replace(section, network=published)
+    return config.ClassificationSettings()
+
+
+@contextlib.contextmanager
+def _float32() -> Iterator[None]:
+    """Builds networks in float32, as they are exported."""
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
