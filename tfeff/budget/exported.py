@@ -1,16 +1,29 @@
 """Costs of networks in the exported form: estimated for all, measured for some."""
 
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tfeff import config
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Costs
+from tfeff.budget.study import Estimates
+from tfeff.execution.startup import load_tensorflow
+from tfeff.models.cost.latency import LatencyFit, networks_to_time
+from tfeff.serving import timing
 from tfeff.trials.store import TrialStore
+
+TIMED = 8
+"""Networks that are exported and timed, to estimate the latency of all others."""
 
 
 class Exports:
     """Estimates and measures the costs of networks in the exported form.
+
+    Measurements run in a process of their own on all cores, because the processes of trials are pinned to some, and one
+    after the other.
 
     Args:
         settings: the config.
@@ -20,15 +33,81 @@ class Exports:
 
     def __init__(self, settings: config.BudgetSearch, store: TrialStore, say: Callable[[str], None]) -> None:
         self._settings, self._store, self._say = settings, store, say
+        budget = settings.budget
+        self._form = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
 
-    def estimated(self, networks: Sequence[Network]) -> list[Costs]:
+    def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Latency and size of networks, as far as the budget bounds them, without exporting all of them."""
-        return [{} for _ in networks]
+        bounds = self._settings.budget.bounds
+        costs: list[dict[str, float]] = [{} for _ in networks]
+        errors = dict[str, float]()
+        if "size" in bounds:
+            for network, own in zip(networks, costs, strict=True):
+                own["size"] = float(timing.estimated_bytes(network.cost, **self._format))
+            errors["size"] = timing.SIZE_ERROR
+        if "latency" in bounds:
+            fit = self._fit(networks, num_classes)
+            for network, own in zip(networks, costs, strict=True):
+                own["latency"] = fit.seconds(network.cost)
+            errors["latency"] = fit.relative_error
+            self._say(f"latency of the others: from a fit, within {100 * fit.relative_error:.0f} %")
+        return Estimates(costs, errors)
 
-    def network(self, network: Network) -> Costs:
+    @property
+    def _format(self) -> dict[str, Any]:
+        return {key: self._form[key] for key in ("format", "int8")}
+
+    def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
+        chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
+        timed = []
+        with _Process() as process:
+            for number, index in enumerate(chosen, 1):
+                network = networks[index]
+                self._say(f"exporting and timing {network.label} ({number} of {len(chosen)})")
+                seconds = self._measured(network, num_classes, process)["latency"]
+                timed.append((network.cost, seconds))
+        return LatencyFit.fit(timed)
+
+    def network(self, network: Network, num_classes: int) -> Costs:
         """Latency and size of a network with random weights, exported for this."""
-        return {}
+        with _Process() as process:
+            return self._measured(network, num_classes, process)
+
+    def _measured(self, network: Network, num_classes: int, process: "_Process") -> Costs:
+        form = " ".join(f"{key} {value}" for key, value in self._form.items())
+
+        def measure() -> dict[str, float]:
+            task, channels = self._settings.experiment.task, self._settings.experiment.data.channels
+            found = process(
+                timing.export_and_time,
+                network.model,
+                num_classes=num_classes,
+                channels=channels,
+                task=task if task.IS_CLASSIFIER else None,
+                **self._form,
+            )
+            return {"latency": found.seconds, "size": float(found.size)}
+
+        measured: dict[str, float] = self._store.cached(f"measured {network.id} {form}", measure)
+        return measured
 
     def exported(self, path: Path) -> Costs:
-        """Latency and size of an exported model."""
-        return {}
+        """Latency and size of an exported model, in a fresh process."""
+        with _Process() as process:
+            found = process(timing.time_exported, path, threads=self._settings.budget.threads)
+        return {"latency": found.seconds, "size": float(found.size)}
+
+
+class _Process:
+    """A process for measurements, which starts with the first one."""
+
+    def __enter__(self) -> "_Process":
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=load_tensorflow)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, function: Callable[..., timing.Timing], *arguments: Any, **named: Any) -> timing.Timing:
+        return self._pool.submit(function, *arguments, **named).result()

@@ -15,8 +15,22 @@ from tfeff.selection import Fingerprint
 from tfeff.trials.results import TrialObjective
 from tfeff.trials.trial import Candidate, open_images
 
-Estimate = Callable[[Sequence[Network]], Sequence[Costs]]
-"""The costs of networks in the exported form, as far as they can be known without exporting them."""
+
+@dataclass(frozen=True)
+class Estimates:
+    """The costs of networks in the exported form, as far as they can be known without exporting them.
+
+    Attributes:
+        costs: of each network, by measure.
+        errors: measure -> half of the 95 % interval of an estimate, relative to it.
+    """
+
+    costs: Sequence[Costs]
+    errors: Mapping[str, float]
+
+
+Estimate = Callable[[Sequence[Network], int], Estimates]
+"""(networks, number of classes) -> their costs."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class Study:
     examples: tuple[int, int]
     fingerprint: Fingerprint
     found: Mapping[str, Contents]
+    num_classes: int
     networks: Mapping[str, Network]
     costs: Mapping[str, Costs]
     bounds: Bounds
@@ -113,15 +128,18 @@ def prepare(settings: config.BudgetSearch, estimate: Estimate) -> Study:
     listed = candidates.scaled(section, starts, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
     baseline = candidates.baseline(base.model, channels=channels, num_classes=classes)
-    *estimated, reference = estimate([*listed, baseline])
+    estimates = estimate([*listed, baseline], classes)
+    *estimated, reference = estimates.costs
     costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimated, strict=True)}
     bounds = Bounds(settings.budget, lambda measure: (_costs(baseline) | dict(reference))[measure])
     bounds.require_possible({networks[name].label: each for name, each in costs.items()})
     fates = {name: Fate("budget", excess.text) for name, each in costs.items() if (excess := bounds.exceeded(each))}
     allowed = [network for name, network in networks.items() if name not in fates]
     kept = allowed
-    if True:  # else smaller ones may be preferred
-        kept = candidates.largest(allowed)
+    if settings.objective.margin is None:  # else smaller ones may be preferred
+        # An estimate may be wrong: the largest of those that are certain to meet the budget compete, too.
+        certain = [each for each in allowed if bounds.exceeded(_raised(costs[each.id], estimates.errors)) is None]
+        kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))
         fates |= {
             each.id: Fate("larger", f"{candidates.container(each, kept).label} also meets the budget")
             for each in allowed
@@ -144,6 +162,7 @@ def prepare(settings: config.BudgetSearch, estimate: Estimate) -> Study:
         examples=images.examples,
         fingerprint=images.fingerprint,
         found=images.found,
+        num_classes=classes,
         networks=networks,
         costs=costs,
         bounds=bounds,
@@ -151,6 +170,11 @@ def prepare(settings: config.BudgetSearch, estimate: Estimate) -> Study:
         shortlist=[network.id for network in chosen],
         counted=counted,
     )
+
+
+def _raised(costs: Costs, errors: Mapping[str, float]) -> Costs:
+    """Costs at the upper ends of their intervals."""
+    return {name: value * (1.0 + errors.get(name, 0.0)) for name, value in costs.items()}
 
 
 def _costs(network: Network) -> dict[str, float]:
