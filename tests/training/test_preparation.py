@@ -78,5 +78,5 @@ def test_one_inheritance_serves_equal_trials(source, monkeypatch):
     target = models.architecture("resnet", resolution=16, width=6, stage_blocks=(1, 1), weights=str(source.final))
     for _ in range(2):
         network = models.build("resnet", resolution=16, width=6, stage_blocks=(1, 1), num_classes=10, channels=1)
-        models.initialize(network, target, images[..., :1], trained=trained)
+        models.initialize(network, target, images[..., :1], trained=models.Trained(trained, 10))
     assert len(counted) == 1

@@ -1,6 +1,6 @@
 """Networks in Keras: backbones, necks, heads, detectors, cost and pretrained weights."""
 
-from tfeff.models.build import build, build_detector, initialize
+from tfeff.models.build import Trained, build, build_detector, initialize
 from tfeff.models.cost import complexity
 from tfeff.models.cost.complexity import Complexity
 from tfeff.models.cost.tracer import estimate
@@ -25,6 +25,7 @@ __all__ = [
     "Inheritance",
     "LoadReport",
     "Network",
+    "Trained",
     "architecture",
     "averaged",
     "build",

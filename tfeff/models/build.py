@@ -6,6 +6,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import numpy as np
 
 from tfeff.errors import UserError, printable
 from tfeff.models.inheritance.inherit import Inheritance, inherit
+from tfeff.models.inheritance.plan import is_prediction
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.network import Network, allow_deep_graphs, standardization
 from tfeff.models.weights.imagenet import load_imagenet
 from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, classes_of, load_weights
 from tfeff.networks.backbones.architecture import Architecture
 from tfeff.networks.catalog import ALL_BACKBONES, architecture, detector, published
-from tfeff.networks.detectors.detector import Detector
+from tfeff.networks.detectors.detector import Detector, different
+from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.heads import CLASSIFIER
 
 
@@ -81,6 +84,19 @@ def _name(described: Architecture | Detector) -> str:
     return re.sub(r"[^\w.]", "_", described.name)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The network that a weights file was trained in.
+
+    Attributes:
+        network: its description.
+        num_classes: number of classes, without background.
+    """
+
+    network: Architecture | Detector | RCNN
+    num_classes: int
+
+
 # Inheritances of this process: a training whose layers are chosen by a probe needs the same one twice, and the trials
 # of a sweep on one fold share one.
 _RECENT: dict[Any, tuple[Inheritance, dict[str, np.ndarray], tuple[tuple[float, ...], tuple[float, ...]]]] = {}
@@ -92,13 +108,14 @@ def initialize(
     described: Architecture,
     images: np.ndarray | Callable[[], np.ndarray | None] | None = None,
     *,
-    trained: Architecture | None = None,
+    trained: Trained | None = None,
+    num_classes: int | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> LoadReport | Inheritance | None:
     """Load the initial weights of a description, if it has any.
 
     If the network has another depth or width than the one that the weights were trained in, it inherits them
-    (`inheritance.inherit`).
+    (`inheritance.inherit`): all of a detector from one of the same kind, and otherwise the backbone.
 
     Args:
         network: a network that consists of or contains the described one.
@@ -106,7 +123,8 @@ def initialize(
             installed packages, the others downloaded by keras.applications), or the path of a `.weights.h5`, `.keras`
             or `.npz` file.
         images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
-        trained: description of the network that the file was trained in, if it is known.
+        trained: the network that the file was trained in, if it is known.
+        num_classes: of the network, if it is a detector whose neck and heads may inherit, too.
         progress: of an inheritance: called with the number of parts done, and of all.
 
     Raises:
@@ -115,27 +133,58 @@ def initialize(
     if described.weights is None:
         return None
     origin = published(described)
-    source = origin or trained
-    if source is not None and (source.blocks, source.widths) != (described.blocks, described.widths):
-        weights = "imagenet" if origin else described.weights
-        source = dataclasses.replace(source, resolution=described.resolution, weights=weights, dropout=0.0)
-        return _inherited(network, described, source, images() if callable(images) else images, progress)
+    if origin is not None:
+        trained = Trained(origin, 1000)
+    if trained is not None:
+        wanted: Architecture | Detector = described
+        source: Architecture | Detector = trained.network.backbone
+        reason = None
+        own = network.description if num_classes is not None else None
+        if isinstance(own, Detector) and isinstance(trained.network, Detector):
+            reason = different(trained.network, own)
+            if reason is None:
+                source, wanted = trained.network, dataclasses.replace(own, backbone=described)
+        if _shape(source) != _shape(wanted):
+            source = _fitting(source, wanted, "imagenet" if origin else described.weights)
+            some = images() if callable(images) else images
+            classes = num_classes or 1, trained.num_classes
+            if isinstance(source, Architecture):
+                classes = _classes(network), _trained_classes(source)
+            report = _inherited(network, wanted, source, classes, some, progress)
+            return report if reason is None else dataclasses.replace(report, other=reason)
     if origin is not None:
         return load_imagenet(network, origin.name)
     return load_weights(network, described.weights)
 
 
+def _shape(described: Architecture | Detector) -> tuple[Any, ...]:
+    """Depths and widths of a network."""
+    backbone = described.backbone
+    return backbone.blocks, backbone.widths, described.neck_sizes, getattr(described, "hidden", ())
+
+
+def _fitting(
+    source: Architecture | Detector, wanted: Architecture | Detector, weights: str | None
+) -> Architecture | Detector:
+    """The description of the source with its weights, for the same images as the network that is wanted."""
+    resolution = wanted.backbone.resolution
+    backbone = dataclasses.replace(source.backbone, resolution=resolution, weights=weights, dropout=0.0)
+    if not isinstance(source, Detector) or not isinstance(wanted, Detector):
+        return backbone
+    return dataclasses.replace(source, backbone=backbone, aspect=wanted.aspect)
+
+
 def _inherited(
     network: Network,
-    described: Architecture,
-    source: Architecture,
+    described: Architecture | Detector,
+    source: Architecture | Detector,
+    classes: tuple[int, int],
     images: np.ndarray | None,
     progress: Callable[[int, int], None],
 ) -> Inheritance:
     """Let a network, which can have other parts, too, inherit the weights of another one of its family."""
     channels = network.inputs[0].shape[-1]
-    classes = next((layer.units for layer in network.layers if layer.name == CLASSIFIER), 1)
-    file = Path(str(source.weights))
+    file = Path(str(source.backbone.weights))
     written = file.stat().st_mtime_ns if file.is_file() else None
     key = (source, written, described, channels, classes, None if images is None else zlib.crc32(images.tobytes()))
     if key not in _RECENT:
@@ -143,22 +192,25 @@ def _inherited(
         keras.mixed_precision.set_dtype_policy("float32")
         random.seed(0)  # Keras' initializers draw their seeds from it
         try:
-            theirs = build(source, num_classes=_classes(source), channels=channels)
+            theirs = _built(source, classes[1], channels)
             statistics = standardization(theirs)
             assert statistics is not None
-            target = dataclasses.replace(described, weights=None, mean=statistics[0], std=statistics[1])
-            heir = build(target, num_classes=classes, channels=channels)
+            mean, std = statistics
+            backbone = dataclasses.replace(described.backbone, weights=None, mean=mean, std=std)
+            if isinstance(described, Detector):
+                heir = _built(dataclasses.replace(described, backbone=backbone), classes[0], channels)
+            else:
+                heir = _built(backbone, classes[0], channels)
             report = inherit(theirs, heir, images, progress=progress)
         finally:
             keras.mixed_precision.set_dtype_policy(policy)
             random.setstate(state)
         while len(_RECENT) >= _KEPT:
             del _RECENT[next(iter(_RECENT))]
-        classifier = f"{CLASSIFIER}/"  # a new one stays as it is; new blocks are the identity
-        arrays = {
+        arrays = {  # new predictions stay as they are; new blocks are the identity
             weight.path: keras.ops.convert_to_numpy(weight)
             for weight in heir.weights
-            if not (weight.path in report.new and weight.path.startswith(classifier))
+            if not (weight.path in report.new and is_prediction(weight.path.rpartition("/")[0]))
         }
         _RECENT[key] = report, arrays, statistics
     report, arrays, statistics = _RECENT[key]
@@ -168,11 +220,25 @@ def _inherited(
     return report
 
 
-def _classes(source: Architecture) -> int:
+def _built(described: Architecture | Detector, num_classes: int, channels: int) -> Network:
+    """A network with its weights."""
+    if isinstance(described, Architecture):
+        return build(described, num_classes=num_classes, channels=channels)
+    weights, backbone = described.backbone.weights, dataclasses.replace(described.backbone, weights=None)
+    described = dataclasses.replace(described, backbone=backbone)
+    return build_detector(described, num_classes=num_classes, channels=channels, weights=weights)
+
+
+def _trained_classes(source: Architecture) -> int:
     """Outputs of the classifier that a source was trained with; 1 if it is no classifier."""
     if source.weights == "imagenet":
         return 1000
     return classes_of(Path(str(source.weights))) or 1
+
+
+def _classes(network: Network) -> int:
+    """Outputs of the classifier of a network; 1 if it has none."""
+    return next((layer.units for layer in network.layers if layer.name == CLASSIFIER), 1)
 
 
 def build_detector(

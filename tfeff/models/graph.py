@@ -1,7 +1,7 @@
 """The graph of operations of a Keras model. Keras has no public way to apply other functions along it."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,25 +47,48 @@ def walk(graph: Any, inputs: Sequence[Any], call: Callable[..., Any], training: 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """An operation of a functional model that is applied once.
+    """An application of a layer in a functional model.
 
     Attributes:
-        layer: the operation.
-        inputs: names of the operations whose outputs it reads.
+        layer: the layer or another operation.
+        inputs: names of the applications whose outputs it reads, in the order of its arguments.
+        shape: of its output, with the batch.
+        node: Keras' own node.
     """
 
     layer: keras.Operation
     inputs: tuple[str, ...]
+    shape: tuple[int | None, ...]
+    node: Any
+
+    def __call__(self, known: Mapping[str, Any]) -> Any:
+        """Its output at inference.
+
+        Args:
+            known: the outputs of its inputs, by name.
+        """
+        tensors = {id(tensor): known[name] for tensor, name in zip(self.node.input_tensors, self.inputs, strict=True)}
+        args, kwargs = self.node.arguments.fill_in(tensors)
+        return self.layer(*args, **{**kwargs, "training": False})
 
 
 def nodes_of(model: keras.Model) -> dict[str, Node]:
-    """The operations of a functional model by name, in the order of execution.
+    """The applications of the layers of a functional model by name, in the order of execution.
 
-    Each has one output and is applied once, as in all backbones that this package describes.
+    Each has one output. The first application of a layer has its name; further ones, such as those of a head on other
+    pyramid levels, are called `<name>#2` and so on.
     """
+    found = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    names, applied = dict[int, str](), dict[int, list[Any]]()
+    for node in found:
+        applied.setdefault(id(node.operation), []).append(node)
+    for group in applied.values():
+        operation = group[0].operation
+        for number, node in enumerate(sorted(group, key=operation._inbound_nodes.index), 1):
+            names[id(node)] = operation.name if number == 1 else f"{operation.name}#{number}"
     nodes = dict[str, Node]()
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            inputs = tuple([tensor._keras_history.operation.name for tensor in node.input_tensors])
-            nodes[node.operation.name] = Node(node.operation, () if node.is_input else inputs)
+    for node in found:
+        origins = [] if node.is_input else [tensor._keras_history for tensor in node.input_tensors]
+        inputs = tuple([names[id(each.operation._inbound_nodes[each.node_index])] for each in origins])
+        nodes[names[id(node)]] = Node(node.operation, inputs, tuple(node.outputs[0].shape), node)
     return nodes

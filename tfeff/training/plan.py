@@ -244,13 +244,16 @@ class Plan:
         model, trained = self.settings.model, None
         if model.weights is not None and models.published(model) is None:
             run = Workdir(model.weights)
-            trained = run.config().model if run.final.is_file() else None
+            if run.final.is_file():
+                theirs = Plan.opened(run)
+                trained = models.Trained(theirs.network, theirs.num_classes)
             model = dataclasses.replace(model, weights=str(weights_file(model.weights)))
         loaded = models.initialize(
             network,
             model,
             lambda: self._sample(images, network),
             trained=trained,
+            num_classes=self.num_classes,
             progress=lambda done, total: progress("inherited weights", done, total),
         )
         if self.training.recompute_statistics and images is not None:

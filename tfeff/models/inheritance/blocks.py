@@ -1,67 +1,111 @@
-"""Which block of a network corresponds to which block of another one with a different depth."""
+"""Which block of a network corresponds to which block of another one with a different depth.
+
+Blocks that follow each other form a chain: a stage of the backbone, the cells of a neck, the hidden layers of a head.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tfeff.models.graph import Node
 
-_BLOCK = re.compile(r"stage(\d+)_block(\d+)_(\w+)")
+_BLOCK = re.compile(
+    r"(?P<chain>stage\d+_block|neck_cell|(?:(?:class|box)_head|cells|rpn)_conv|box_head_fc)(?P<block>\d+)(?P<rest>.*)"
+)
+_STAGE = re.compile(r"stage\d+")
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Operations between two feature maps: what precedes the stages, a block, or what follows the stages.
+    """Operations that are applied one after the other: a block, or what follows a block and belongs to none.
 
     Attributes:
-        stage, block: counted from 1; stage 0 precedes the stages, and one more than their number follows them.
+        chain: name of the chain, such as "stage3", "neck" or "class_head"; empty if it is no block.
+        block: number in the chain, counted from 1; 0 if it is no block.
         nodes: operations in the order of execution.
-        input: name of the operation outside of the segment whose output it reads; None before the stages.
-        output: name of the operation whose output the next segment reads.
+        outputs: names of the operations that other segments read, or that nothing reads.
     """
 
-    stage: int
+    chain: str
     block: int
     nodes: dict[str, Node]
-    input: str | None
-    output: str
+    outputs: tuple[str, ...]
 
     @property
-    def reads(self) -> str:
-        """Name of the operation whose output is its input; before the stages, that of the images."""
-        return self.input or next(name for name, node in self.nodes.items() if not node.inputs)
+    def is_residual(self) -> bool:
+        """Whether it is a block of a backbone."""
+        return is_stage(self.chain)
 
     @property
-    def name(self) -> str:
-        """For people."""
-        return f"stage{self.stage}_block{self.block}"
+    def inputs(self) -> list[str]:
+        """Names of the operations outside of the segment whose outputs it reads."""
+        read = [each for node in self.nodes.values() for each in node.inputs]
+        return list(dict.fromkeys(each for each in read if each not in self.nodes))
 
 
-def segments_of(nodes: Mapping[str, Node]) -> list[Segment]:
-    """The segments of a network whose blocks are named `stage<s>_block<b>_...`, in order."""
-    places = dict[str, tuple[int, int]]()
-    found = [_BLOCK.fullmatch(name) for name in nodes]
-    after = 1 + max((int(match[1]) for match in found if match), default=0)
-    for name, match in zip(nodes, found, strict=True):
-        if match:
-            places[name] = int(match[1]), int(match[2])
-        else:
-            follows = any(places[each] != (0, 1) for each in nodes[name].inputs)
-            places[name] = (after, 1) if follows else (0, 1)
-    segments, output = list[Segment](), None
-    for stage, block in sorted(set(places.values())):
-        inside = {name: node for name, node in nodes.items() if places[name] == (stage, block)}
-        outside = [each for name, node in nodes.items() if name not in inside for each in node.inputs]
-        last = next((name for name in reversed(inside) if name in outside), list(inside)[-1])
-        segments.append(Segment(stage, block, inside, output, last))
-        output = last
-    return segments
+def is_stage(chain: str) -> bool:
+    """Whether a chain is a stage of a backbone."""
+    return _STAGE.fullmatch(chain) is not None
+
+
+def place(name: str) -> tuple[str, int]:
+    """Chain and number of the block that an operation belongs to; ("", 0) if it belongs to none."""
+    match = _BLOCK.fullmatch(name)
+    return (match["chain"].rpartition("_")[0], int(match["block"])) if match else ("", 0)
 
 
 def in_block(name: str, block: int) -> str:
-    """The name of a layer in another block of its stage; other names stay."""
+    """The name of a layer in another block of its chain; other names stay."""
     match = _BLOCK.fullmatch(name)
-    return f"stage{match[1]}_block{block}_{match[3]}" if match else name
+    return f"{match['chain']}{block}{match['rest']}" if match else name
+
+
+def segments_of(nodes: Mapping[str, Node]) -> list[Segment]:
+    """The segments of a network, each after those whose outputs it reads."""
+    places = {name: place(name) for name in nodes}
+    nearest, needs = dict[str, set[tuple[str, int]]](), dict[tuple[str, int], set[tuple[str, int]]]()
+    for name, node in nodes.items():
+        before = set().union(*(nearest[each] for each in node.inputs))
+        own = places[name]
+        if own[0]:
+            needs.setdefault(own, set()).update(before - {own})
+            before = {own}
+        nearest[name] = before
+    rank = dict[tuple[str, int], int]()
+    while len(rank) < len(needs):
+        ready = [each for each, others in needs.items() if each not in rank and others <= rank.keys()]
+        rank.update({each: number for number, each in enumerate(ready, len(rank))})
+    groups = dict[tuple[int, bool], dict[str, Node]]()
+    for name, node in nodes.items():
+        follows = max((rank[each] for each in nearest[name]), default=-1)
+        groups.setdefault((follows, not places[name][0]), {})[name] = node
+    readers = dict[str, set[str]]()
+    for name, node in nodes.items():
+        for each in node.inputs:
+            readers.setdefault(each, set()).add(name)
+    segments = list[Segment]()
+    for _, inside in sorted(groups.items(), key=lambda item: item[0]):
+        outputs = tuple([name for name in inside if not readers.get(name) or not readers[name] <= inside.keys()])
+        segments.append(Segment(*places[next(iter(inside))], inside, outputs))
+    return segments
+
+
+def last_reads(segments: list[Segment]) -> list[set[str]]:
+    """After each segment, the names of the operations whose outputs are still needed."""
+    alive, found = set[str](), list[set[str]]()
+    for segment in reversed(segments):
+        found.append(set(alive))
+        alive |= set(segment.inputs)
+    return found[::-1]
+
+
+def paired(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
+    """The outputs of a block, and the corresponding ones of another block of its chain."""
+    ours, theirs = list(ours), list(theirs)
+    if len(ours) == len(theirs) == 1:
+        return dict(zip(ours, theirs, strict=True))
+    known = {in_block(name, 0): name for name in theirs}
+    return {name: known[in_block(name, 0)] for name in ours if in_block(name, 0) in known}
 
 
 @dataclass(frozen=True)
@@ -69,9 +113,9 @@ class Origin:
     """The blocks of the source that a block answers for.
 
     Attributes:
-        first: the block with the same layers; of a new block, the one it is a copy of.
+        first: the block with the same layers; of a new block, the one before it. 0 if the source has none.
         last: the block whose output it should have.
-        new: whether the block is additional: it starts as the identity.
+        new: whether the block is additional: it passes on its input.
     """
 
     first: int
@@ -80,16 +124,18 @@ class Origin:
 
 
 def origins(blocks: int, wanted: int, effects: Mapping[int, float]) -> list[Origin]:
-    """The origin of each block of a stage.
+    """The origin of each block of a chain.
 
     Of too many blocks, those with the least effects are dropped, and the block before answers for both. Additional
-    blocks follow the last one. The first block, which changes shapes, is always kept.
+    blocks follow the last one. The first block, which changes shapes, is kept, unless none is wanted.
 
     Args:
         blocks: number of blocks of the source.
         wanted: number of blocks of the new network.
         effects: relative change that each block after the first makes; needed if `wanted` is less than `blocks`.
     """
+    if wanted == 0:
+        return []
     if wanted >= blocks:
         kept = [Origin(block, block) for block in range(1, blocks + 1)]
         return kept + [Origin(blocks, blocks, new=True)] * (wanted - blocks)

@@ -4,19 +4,24 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from tfeff.errors import UserError
+from tfeff.models.inheritance.blocks import place
 from tfeff.models.inheritance.dead_leaves import dead_leaves
-from tfeff.models.inheritance.plan import Side, loses, make_plan
+from tfeff.models.inheritance.plan import Side, added, dropped, is_prediction, make_plan
 from tfeff.models.inheritance.reconstruction import reconstruct
 from tfeff.models.inheritance.statistics import measure
 from tfeff.models.inheritance.transfer import copy_weights
 from tfeff.models.network import Network
+from tfeff.networks.detectors.detector import different
 
 IMAGES = 128
 """Images for a reconstruction, unless others are given."""
+REGIONS = 32
+"""Regions of each image, if the network reads regions."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,15 @@ class Inheritance:
         kept: number of variables whose layers compute what they computed in the source.
         reconstructed: number of variables that were fitted to the source's outputs.
         new: paths of the variables that the source does not have.
-        errors: by stage, of its last block's output: mean squared difference from the source's, in the channels that
-            the network has, divided by the variance. Empty if nothing was reconstructed.
-        dropped: blocks of the source that the network does not have, such as "stage3_block2".
+        errors: by stage, neck and head, of its last block's output, and of predictions: mean squared difference from
+            the source's, in the channels that the network has, divided by the variance. Empty if nothing was
+            reconstructed.
+        dropped: blocks of the source that the network does not have, such as "stage3_block2" or "neck_block3".
+        added: blocks that the source does not have, and whether each passes on its input to rounding.
         images: number of images; 0 if none were needed.
         synthetic: whether these were drawn by this package.
         seconds: time it took.
+        other: how the source, a detector of another kind, differs, so that only its backbone was used.
     """
 
     source: str
@@ -42,9 +50,11 @@ class Inheritance:
     new: tuple[str, ...]
     errors: dict[str, float]
     dropped: tuple[str, ...]
+    added: dict[str, bool]
     images: int
     synthetic: bool
     seconds: float
+    other: str | None = None
 
     def __str__(self) -> str:
         parts = [f"inherited from {self.source}: {self.kept} variables kept, {self.reconstructed} reconstructed"]
@@ -55,11 +65,17 @@ class Inheritance:
             parts.append(f"unexplained variance: {worst}")
         if self.dropped:
             parts.append(f"dropped: {', '.join(self.dropped)}")
+        if self.added:
+            names = [name if exact else f"{name} (approximately the identity)" for name, exact in self.added.items()]
+            parts.append(f"added: {', '.join(names)}")
         if self.new:
             layers = dict.fromkeys(
                 re.sub(r"(stage\d+_block\d+)_.*", r"\1", path.rpartition("/")[0]) for path in self.new
             )
-            parts.append(f"new: {', '.join(layers)}")
+            if others := [each for each in layers if each not in self.added]:
+                parts.append(f"new: {', '.join(others)}")
+        if self.other:
+            parts.append(f"neck and heads are new: {self.other}")
         return f"{'; '.join(parts)} ({self.seconds:.0f} s)"
 
 
@@ -90,44 +106,62 @@ def inherit(
     began, rng = time.monotonic(), np.random.default_rng(seed)
     if source.size != target.size:
         raise ValueError(f"source for images of {source.size}, target of {target.size}")
+    if (difference := different(source.description, target.description)) is not None:
+        raise UserError(f"weights cannot be inherited by a detector of another kind: {difference}")
+    shape, synthetic = tuple(target.inputs[0].shape[1:]), images is None
+    if images is not None and images.shape[1:] != shape:
+        raise UserError(f"images of {images.shape[1:]}: the network takes {shape}")
     ours, theirs = Side(target), Side(source)
-    statistics, synthetic = None, images is None
-    if images is not None and images.shape[1:] != tuple(target.inputs[0].shape[1:]):
-        raise UserError(f"images of {images.shape[1:]}: the network takes {tuple(target.inputs[0].shape[1:])}")
 
-    def needed() -> np.ndarray:
-        if images is not None:
-            return np.asarray(images, np.float32)
-        return dead_leaves(IMAGES, target.inputs[0].shape[1:], seed)
+    @cache
+    def inputs() -> dict[str, np.ndarray]:
+        pixels = dead_leaves(IMAGES, shape, seed) if images is None else np.asarray(images, np.float32)
+        found = [pixels] if source.regions is None else [pixels, _drawn_regions(len(pixels), source.size, seed)]
+        return {tensor._keras_history.operation.name: each for tensor, each in zip(source.inputs, found, strict=True)}
 
-    used = None
-    if loses(theirs, ours):
-        used = needed()
-        statistics = measure(theirs.segments, used, rng)
-    plan = make_plan(theirs, ours, statistics, rng)
+    plan = make_plan(theirs, ours, cache(lambda: measure(theirs.nodes, theirs.segments, inputs(), rng)), rng)
     copy_weights(plan, rng)
-    inexact = plan.encodings.keys() - plan.exact
-    errors = dict[str, float]()
-    if inexact:
-        used = needed() if used is None else used
-        errors = reconstruct(plan, used, rng, progress)
-    inherited = {name for name in plan.encodings if ours.nodes[name].layer.weights}
-    counts = [sum(len(ours.nodes[name].layer.weights) for name in names) for names in (inherited, inherited & inexact)]
-    known = {weight.path for name in inherited for weight in ours.nodes[name].layer.weights}
-    kept_blocks = {(stage, origin.first) for (stage, _), origin in plan.origins.items()}
+    errors = dict[str, tuple[float, float]]()
+    if not plan.exact.issuperset(plan.encodings):
+        errors = reconstruct(plan, inputs(), rng, progress)
+    layers = {names[0]: names for names in ours.applied.values() if names[0] in plan.encodings}
+    counts = {name: len(ours.nodes[name].layer.weights) for name in layers}
+    kept = sum(count for name, count in counts.items() if plan.exact.issuperset(layers[name]))
+    known = {weight.path for name in layers for weight in ours.nodes[name].layer.weights}
+    used = inputs.cache_info().currsize > 0
     return Inheritance(
         source=source.name,
-        kept=counts[0] - counts[1],
-        reconstructed=counts[1],
+        kept=kept,
+        reconstructed=sum(counts.values()) - kept,
         new=tuple(weight.path for weight in target.weights if weight.path not in known),
-        errors={name.split("_")[0]: error for name, error in errors.items()},
-        dropped=tuple(
-            f"stage{stage}_block{block}"
-            for stage, blocks in theirs.blocks.items()
-            for block in range(1, blocks + 1)
-            if (stage, block) not in kept_blocks
-        ),
-        images=0 if used is None else len(used),
+        errors=_by_part(errors),
+        dropped=dropped(plan),
+        added=added(plan),
+        images=len(next(iter(inputs().values()))) if used else 0,
         synthetic=synthetic,
         seconds=time.monotonic() - began,
     )
+
+
+def _by_part(errors: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """The relative errors of the last block of each chain, by its name, and of predictions, over all pyramid levels."""
+    blocks, parts = dict[str, int](), dict[str, list[tuple[float, float]]]()
+    for name, error in errors.items():
+        chain, block = place(name)
+        if block > blocks.get(chain, 0):
+            blocks[chain], parts[chain] = block, []
+        if chain or is_prediction(name):
+            parts.setdefault(chain or name.partition("#")[0], []).append(error)
+    return {
+        part: sum(each for each, _ in values) / max(sum(each for _, each in values), 1e-12)
+        for part, values in parts.items()
+    }
+
+
+def _drawn_regions(images: int, size: tuple[int, int], seed: int) -> np.ndarray:
+    """Regions of all sizes and places: boxes_yxyx float32 (images, REGIONS, 4) in pixels."""
+    rng = np.random.default_rng((seed, 1))
+    sides = np.exp(rng.uniform(np.log(16), np.log(max(size)), (images, REGIONS, 1)) + rng.normal(0, 0.3, (1, 1, 2)))
+    centers = rng.uniform(0, size, (images, REGIONS, 2))
+    boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
+    return np.clip(boxes, 0, [*size, *size]).astype(np.float32)

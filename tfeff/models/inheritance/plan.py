@@ -1,6 +1,8 @@
 """What a network inherits: the origin of each of its blocks and the encoding of each feature map."""
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,32 +11,53 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.graph import Node, nodes_of
-from tfeff.models.inheritance.blocks import Origin, Segment, in_block, origins, segments_of
+from tfeff.models.inheritance.blocks import Origin, Segment, in_block, is_stage, origins, paired, segments_of
 from tfeff.models.inheritance.encoding import Encoding, chosen, identity, principal, repeated
-from tfeff.models.inheritance.spaces import LINEAR, Space, readers_kernel, spaces_of
+from tfeff.models.inheritance.spaces import (
+    LINEAR,
+    Space,
+    applications,
+    channels_of,
+    maps_read,
+    readers_kernel,
+    spaces_of,
+)
 from tfeff.models.inheritance.statistics import Statistics
 from tfeff.models.network import Network
 from tfeff.networks.heads import CLASSIFIER
 
 L = keras.layers
+_PREDICTIONS = re.compile(
+    rf"({CLASSIFIER}|\w+_predict|\w+_predict_pointwise|rpn_objectness|rpn_codes|box_head_logits|box_head_codes)(#\d+)?"
+)
+_LEVEL = re.compile(r"neck_cell\d+_(p\d+)_")
+_RESAMPLING = (L.MaxPooling2D, L.GlobalMaxPooling2D, L.Reshape)
+_IDEMPOTENT = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
 
 
 class Side:
     """A network as inheritance sees it.
 
     Attributes:
-        nodes: operations by name, in the order of execution.
-        segments: between feature maps, in order.
-        blocks: number of blocks of each stage.
+        nodes: operations by name, in the order of execution, without those that only arrange predictions.
+        segments: of the operations, each after those whose outputs it reads.
+        outputs: names of the outputs of each block, by (chain, block).
+        blocks: number of blocks of each chain.
+        applied: names of the applications of each layer, by its identity.
         spaces: of the outputs of the operations, by name.
     """
 
     def __init__(self, network: Network) -> None:
-        self.nodes = nodes_of(network)
+        nodes = nodes_of(network)
+        readers = Counter(each for node in nodes.values() for each in node.inputs)
+        for name in reversed(list(nodes)):
+            if isinstance(nodes[name].layer, (L.Reshape, L.Concatenate)) and not readers[name]:
+                readers.subtract(nodes.pop(name).inputs)
+        self.nodes = nodes
         self.segments = segments_of(self.nodes)
-        last = self.segments[-1].stage
-        stages = [each.stage for each in self.segments if 0 < each.stage < last]
-        self.blocks = {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
+        self.applied = applications(self.nodes)
+        self.outputs = {(each.chain, each.block): each.outputs for each in self.segments if each.chain}
+        self.blocks = Counter(chain for chain, _ in self.outputs)
 
     @cached_property
     def spaces(self) -> dict[str, Space]:
@@ -45,112 +68,146 @@ class Side:
         """
         return spaces_of(self.nodes)
 
-    def block(self, stage: int, block: int) -> Segment:
-        """A segment by its place."""
-        return next(each for each in self.segments if (each.stage, each.block) == (stage, block))
-
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The correspondence of two networks.
+    """The correspondence of two networks. Operations are given by name.
 
     Attributes:
         source: the network that has weights.
         target: the one that inherits them.
-        origins: of the target's blocks, by (stage, block).
-        encodings: of the output of each of the target's operations that the source has, too.
-        exact: names of the target's operations whose outputs are encodings of the source's, to rounding.
+        origins: of the target's blocks, by (chain, block).
+        counterparts: the operation of the source whose weights an operation of the target starts with.
+        values: the operation of the source whose output, encoded, that of an operation of the target should equal.
+        encodings: of the output of each of the target's operations that has such a value.
+        exact: the target's operations whose outputs are encodings of the source's, to rounding.
     """
 
     source: Side
     target: Side
-    origins: dict[tuple[int, int], Origin]
+    origins: dict[tuple[str, int], Origin]
+    counterparts: dict[str, str]
+    values: dict[str, str]
     encodings: dict[str, Encoding]
-    exact: frozenset[str]
+    exact: set[str]
 
     def origin(self, segment: Segment) -> Origin:
         """Of a segment of the target."""
-        return self.origins.get((segment.stage, segment.block), Origin(1, 1))
-
-    def theirs(self, segment: Segment, name: str) -> str:
-        """The name, in the source, of an operation of the target."""
-        return in_block(name, self.origin(segment).first)
+        return self.origins.get((segment.chain, segment.block), Origin(0, 0))
 
 
-def loses(source: Side, target: Side) -> bool:
-    """Whether the target has fewer channels or blocks than the source anywhere, so that images are needed."""
-    if any(target.blocks.get(stage, 0) < blocks for stage, blocks in source.blocks.items()):
-        return True
-    return any(
-        space.channels > target.nodes[name].layer.output.shape[-1]
-        for name, space in source.spaces.items()
-        if name in target.nodes and _is_inherited(source, target, name, name)
-    )
-
-
-def make_plan(source: Side, target: Side, statistics: Statistics | None, rng: np.random.Generator) -> Plan:
+def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rng: np.random.Generator) -> Plan:
     """Decide which blocks and channels to keep.
 
     Args:
-        statistics: of the source on images; needed if the target `loses` anything.
+        measured: returns the statistics of the source on images; called only if blocks or channels are lost.
         rng: chooses the channels that are repeated.
 
     Raises:
         UserError: the networks are not of one family.
     """
-    if source.blocks.keys() != target.blocks.keys():
+    stages = [list(filter(is_stage, side.blocks)) for side in (source, target)]
+    if sorted(stages[0]) != sorted(stages[1]):
         raise UserError(
-            f"weights cannot be inherited from a network with {len(source.blocks)} stages by one with "
-            f"{len(target.blocks)}"
+            f"weights cannot be inherited from a network with {len(stages[0])} stages by one with {len(stages[1])}"
         )
-    effects = {} if statistics is None else statistics.effects
-    placed = {
-        (stage, block): origin
-        for stage, blocks in source.blocks.items()
-        for block, origin in enumerate(
-            origins(blocks, target.blocks[stage], {b: e for (s, b), e in effects.items() if s == stage}), start=1
-        )
-    }
-    encodings, known = dict[str, Encoding](), dict[tuple[Space, int], Encoding]()
-    plan = Plan(source, target, placed, encodings, frozenset())
+    placed = dict[tuple[str, int], Origin]()
+    for chain, wanted in target.blocks.items():
+        effects = dict[int, float]()
+        if wanted < source.blocks[chain]:
+            effects = {block: effect for (each, block), effect in measured().effects.items() if each == chain}
+        found = origins(source.blocks[chain], wanted, effects)
+        placed.update({(chain, block): origin for block, origin in enumerate(found, 1)})
+    plan = Plan(source, target, placed, {}, {}, {}, set())
     for segment in target.segments:
-        if plan.origin(segment).new and plan.origin(segment).first == 1:  # whose layers have other shapes
-            assert segment.input is not None
-            encodings[segment.output] = encodings[segment.input]
-            continue
-        for name, node in segment.nodes.items():
-            theirs = plan.theirs(segment, name)
-            if not _is_inherited(source, target, theirs, name):
-                if not isinstance(node.layer, LINEAR):  # such as a shortcut between widths that differ in the source
-                    inside = [each for each in node.inputs if each in segment.nodes] or node.inputs
-                    encodings[name] = encodings[inside[-1]]
-                continue
-            space, wanted = source.spaces[theirs], node.layer.output.shape[-1]
-            if (space, wanted) not in known:
-                known[space, wanted] = _encoding(source.nodes, space, wanted, statistics, rng)
-            encodings[name] = known[space, wanted]
-    return Plan(source, target, placed, encodings, frozenset(_exact(plan)))
+        if plan.origin(segment).new and not segment.is_residual:
+            _passed_on(plan, segment)
+        else:
+            _corresponding(plan, segment)
+    known = dict[tuple[Space, int], Encoding]()
+    for name, value in plan.values.items():
+        space, wanted = source.spaces[value], channels_of(target.nodes, name)
+        if (space, wanted) not in known:
+            known[space, wanted] = _encoding(source.nodes, space, wanted, measured, rng)
+        plan.encodings[name] = known[space, wanted]
+    for segment in target.segments:
+        _find_exact(plan, segment)
+    return plan
+
+
+def _corresponding(plan: Plan, segment: Segment) -> None:
+    """Counterparts and values of the operations of a segment whose layers the source has."""
+    source, nodes, origin = plan.source, segment.nodes, plan.origin(segment)
+    if origin.new and origin.first == 1:  # whose layers have other shapes
+        (output,) = segment.outputs
+        plan.values[output] = plan.values[segment.inputs[-1]]
+        return
+    for name, node in nodes.items():
+        theirs = in_block(name, origin.first) if segment.chain else name
+        if _is_inherited(source, plan.target, theirs, name):
+            plan.counterparts[name] = plan.values[name] = theirs
+        elif theirs not in source.nodes:  # such as a shortcut between widths that differ in the source
+            inside = [each for each in node.inputs if each in nodes] or node.inputs
+            if inside[-1] in plan.values:
+                plan.values[name] = plan.values[inside[-1]]
+    if not segment.chain:
+        return
+    if origin.new:
+        (output,) = segment.outputs
+        pairs = {output: plan.values[next(each for each in segment.inputs if each in plan.values)]}
+    else:
+        pairs = paired(segment.outputs, source.outputs[segment.chain, origin.last])
+    for name, value in pairs.items():
+        plan.values[name] = value
+        while not isinstance(nodes[name].layer, LINEAR) and nodes[name].inputs[-1] in nodes:
+            before = nodes[name].inputs[-1]  # in the channels of the output
+            if before in plan.values and source.spaces[plan.values[before]] is not source.spaces[value]:
+                theirs = in_block(plan.values[before], origin.last)
+                plan.values[before] = theirs if theirs in source.nodes else value
+            name = before
+
+
+def _passed_on(plan: Plan, segment: Segment) -> None:
+    """Values of the operations of an additional block of a neck or a head: those that it reads."""
+    outputs = plan.target.outputs[segment.chain, segment.block - 1] if segment.block > 1 else segment.inputs
+    levels = {match[1]: name for name in outputs if (match := _LEVEL.match(name))}
+    for name, node in segment.nodes.items():
+        read = maps_read(node)
+        level = _LEVEL.match(name)
+        if len(read) == 1 and not isinstance(node.layer, _RESAMPLING) and node.shape[1:3] == _size(plan, read[0]):
+            plan.values[name] = plan.values[read[0]]
+        elif level and level[1] in levels:
+            plan.values[name] = plan.values[levels[level[1]]]
+        elif read[0] in plan.values:
+            plan.values[name] = plan.values[read[0]]
+
+
+def _size(plan: Plan, name: str) -> tuple[int | None, ...]:
+    return plan.target.nodes[name].shape[1:3]
 
 
 def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
-    """Whether an operation has a counterpart. A classifier of other classes has none."""
+    """Whether an operation has a counterpart. Predictions of other classes have none."""
     if theirs not in source.nodes:
         return False
-    classes = [side.nodes[each].layer.output.shape[-1] for side, each in ((source, theirs), (target, name))]
-    return name != CLASSIFIER or classes[0] == classes[1]
+    classes = [channels_of(side.nodes, each) for side, each in ((source, theirs), (target, name))]
+    return not is_prediction(name) or classes[0] == classes[1]
 
 
 def _encoding(
-    nodes: Mapping[str, Node], space: Space, wanted: int, statistics: Statistics | None, rng: np.random.Generator
+    nodes: Mapping[str, Node],
+    space: Space,
+    wanted: int,
+    measured: Callable[[], Statistics],
+    rng: np.random.Generator,
 ) -> Encoding:
     if wanted == space.channels:
         return identity(wanted)
     if wanted > space.channels:
         return repeated(space.channels, wanted, rng)
-    assert statistics is not None
     covariance, kernels = np.zeros((space.channels,) * 2), []
     for name in space.readers:
-        own, kernel = statistics.covariances[name], readers_kernel(nodes[name].layer)
+        own, kernel = measured().covariances[name], readers_kernel(nodes[name].layer, space.channels)
         variance = np.einsum("co,cd,do->", kernel, own, kernel, optimize=True)
         kernels.append(kernel / np.sqrt(max(variance, 1e-12)))  # all readers matter alike
         covariance += own / len(space.readers)
@@ -158,31 +215,45 @@ def _encoding(
     return (principal if space.any_basis else chosen)(covariance, readers, wanted)
 
 
-def _exact(plan: Plan) -> set[str]:
-    """Operations of the target whose outputs are encodings of the source's."""
-    exact = set[str]()
-    for segment in plan.target.segments:
-        origin = plan.origin(segment)
-        if origin.new:
-            if segment.input in exact:
-                exact.update(segment.nodes)
-            continue
-        for name, node in segment.nodes.items():
-            if name not in plan.encodings or not all(each in exact for each in node.inputs):
-                continue
-            mine = plan.encodings[name]
-            if isinstance(node.layer, LINEAR) and (mine.index is None or not plan.encodings[node.inputs[0]].lossless):
-                continue
-            if isinstance(node.layer, L.LayerNormalization) and not _is_even(mine):
-                continue
-            theirs = plan.source.nodes.get(plan.theirs(segment, name))
-            if name == segment.output and segment.stage in plan.target.blocks:
-                block = plan.source.block(segment.stage, origin.last)
-                if plan.theirs(segment, name) != block.output:  # of a later block, or with a shortcut more
-                    continue
-            if (1 if theirs is None else len(theirs.inputs)) == len(node.inputs):
-                exact.add(name)
-    return exact
+def _find_exact(plan: Plan, segment: Segment) -> None:
+    """Adds the operations of a segment of the target whose outputs are encodings of the source's."""
+    if plan.origin(segment).new and segment.is_residual:
+        if plan.exact.issuperset(segment.inputs):
+            plan.exact.update(segment.nodes)
+        return
+    for name, node in segment.nodes.items():
+        if name in plan.values and plan.exact.issuperset(node.inputs):
+            is_same = _computes_the_same if name in plan.counterparts else _passes_on
+            if is_same(plan, name, node):
+                plan.exact.add(name)
+
+
+def _computes_the_same(plan: Plan, name: str, node: Node) -> bool:
+    """Whether an operation on the same inputs as its counterpart has the same output."""
+    theirs, mine = plan.source.nodes[plan.counterparts[name]], plan.encodings[name]
+    if (
+        plan.values[name] != plan.counterparts[name]
+        or tuple(plan.values[each] for each in node.inputs) != theirs.inputs
+    ):
+        return False
+    if isinstance(node.layer, LINEAR):
+        return mine.index is not None and plan.encodings[node.inputs[0]].lossless
+    return not isinstance(node.layer, L.LayerNormalization) or _is_even(mine)
+
+
+def _passes_on(plan: Plan, name: str, node: Node) -> bool:
+    """Whether an operation that the source lacks can be the identity."""
+    if len(node.inputs) != 1 or plan.values[name] != plan.values[node.inputs[0]]:
+        return False
+    if isinstance(node.layer, LINEAR) and not plan.encodings[node.inputs[0]].lossless:
+        return False
+    if not isinstance(node.layer, (*LINEAR, L.Activation, L.BatchNormalization, L.DepthwiseConv2D)):
+        return False
+    function = getattr(node.layer, "activation", keras.activations.linear)
+    theirs = plan.source.nodes[plan.values[name]].layer
+    return function is keras.activations.linear or (
+        function in _IDEMPOTENT and getattr(theirs, "activation", None) is function
+    )
 
 
 def _is_even(encoding: Encoding) -> bool:
@@ -190,3 +261,33 @@ def _is_even(encoding: Encoding) -> bool:
     assert encoding.index is not None
     counts = np.bincount(encoding.index, minlength=len(encoding.encode))
     return bool(counts.min() == counts.max())
+
+
+def dropped(plan: Plan) -> tuple[str, ...]:
+    """Names of the source's blocks that the target does not have."""
+    kept = {(chain, origin.first) for (chain, _), origin in plan.origins.items()}
+    return tuple(
+        block_name(chain, block)
+        for chain, blocks in plan.source.blocks.items()
+        for block in range(1, blocks + 1)
+        if (chain, block) not in kept
+    )
+
+
+def added(plan: Plan) -> dict[str, bool]:
+    """Names of the target's blocks that the source does not have, and whether each is the identity."""
+    return {
+        block_name(segment.chain, segment.block): segment.is_residual or plan.exact.issuperset(segment.outputs)
+        for segment in plan.target.segments
+        if plan.origin(segment).new
+    }
+
+
+def block_name(chain: str, block: int) -> str:
+    """Name of a block for people."""
+    return f"{chain}_block{block}"
+
+
+def is_prediction(name: str) -> bool:
+    """Whether an operation computes predictions."""
+    return _PREDICTIONS.fullmatch(name) is not None

@@ -1,11 +1,12 @@
 """Fits a network, layer by layer, to what the network that it inherits from computes on images.
 
 Every layer is a ridge regression from what it reads in the new network, errors of earlier layers included, so that
-errors do not accumulate. The last layer of a block is fitted to the block's output, minus its shortcut.
+errors do not accumulate. The last layer of a block is fitted to the block's output, minus its shortcut. A layer that is
+applied several times, as heads are on all levels of a pyramid, is one regression.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,139 +16,207 @@ from keras import ops
 
 from tfeff.models.graph import Node
 from tfeff.models.inheritance import sampling
-from tfeff.models.inheritance.blocks import Segment
-from tfeff.models.inheritance.encoding import ridge
+from tfeff.models.inheritance.blocks import Segment, last_reads
+from tfeff.models.inheritance.encoding import ridge, wide_ridge
 from tfeff.models.inheritance.plan import Plan
 from tfeff.models.inheritance.sampling import Moments
-from tfeff.models.inheritance.spaces import LINEAR
-from tfeff.models.inheritance.transfer import affine, array, normalization_after
+from tfeff.models.inheritance.spaces import LINEAR, channels_of
+from tfeff.models.inheritance.transfer import affine, array, linear, normalization_after, normalized, passing_on
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
 L = keras.layers
 _KEPT_BYTES = 512 * 2**20  # of feature maps of one segment
 _VARIANCE = 1e-6  # least variance of an output that batch normalization is set to
+_WIDE, _ROWS = 6144, 4096  # from this number of inputs on, a regression uses this number of rows
 
 
 @dataclass(frozen=True, eq=False)
 class _Ending:
-    """How the last linear layer of a block leads to its output.
+    """How a linear layer leads to an output of its segment.
 
     Attributes:
+        output: name of the output.
         scale: name of the LayerScale after it, if any.
         add: name of the addition after it, if any.
-        before: name of the operation whose output, before the block's last activation, is fitted.
+        activated: whether the output is that of an activation.
     """
 
+    output: str
     scale: str | None
     add: str | None
-    before: str
+    activated: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """What an application of a linear layer should compute, in the source.
+
+    Attributes:
+        of: name of an operation.
+        layer: whether it is what the operation, a linear layer, computes before its activation, with the batch
+            normalization that follows it, instead of its output.
+        scale, offset: float64 (channels,), what a batch normalization that belongs to this application alone makes of
+            it; None if there is none.
+    """
+
+    of: str
+    layer: bool
+    scale: np.ndarray | None = None
+    offset: np.ndarray | None = None
 
 
 def reconstruct(
-    plan: Plan, images: np.ndarray, rng: np.random.Generator, progress: Callable[[int, int], None]
-) -> dict[str, float]:
+    plan: Plan,
+    images: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None],
+) -> dict[str, tuple[float, float]]:
     """Fit all layers of the target that are not exact, in order.
 
     Args:
         plan: the correspondence; the target has the weights of `transfer.copy_weights`.
-        images: float32 (n, height, width, channels), raw pixels.
+        images: raw pixels and, if the networks take them, regions, float32 (n, ...), by the name of the input.
         rng: chooses positions.
         progress: called with the number of segments done, and of all.
 
     Returns:
-        Relative squared error of the output of each block, by name: |target - source|^2 divided by the variance of the
-        source, both in the channels of the target.
+        Of the outputs of each segment, by name: the mean of |target - source|^2, and the variance of the source, both
+        in the channels of the target.
     """
-    chunks = sampling.chunks(images)
-    source = target = [ops.convert_to_tensor(images[chunk]) for chunk in chunks]
-    errors = dict[str, float]()
-    for done, segment in enumerate(plan.target.segments):
-        progress(done, len(plan.target.segments))
-        origin = plan.origin(segment)
-        blocks = range(origin.first, origin.last + 1)
-        theirs = [] if origin.new else [plan.source.block(segment.stage, block) for block in blocks]
-        linear = [] if origin.new else _linear(segment)
-        parts = _Parts(theirs, segment, source, target)
-        for name in linear:
-            ends = name == linear[-1] and segment.stage in plan.target.blocks
-            if name in plan.encodings and (name not in plan.exact or (ends and segment.output not in plan.exact)):
-                _fit(plan, segment, theirs, name, _ending(segment, name) if ends else None, parts, len(images), rng)
-        if segment is plan.target.segments[-1]:
-            break
-        source, target = parts.outputs()
-        if segment.stage in plan.target.blocks:
-            errors[segment.name] = _relative_error(source, target, plan.encodings[segment.output].encode)
+    segments, count = plan.target.segments, len(next(iter(images.values())))
+    parts = [
+        {name: ops.convert_to_tensor(values[chunk]) for name, values in images.items()}
+        for chunk in sampling.chunks(images)
+    ]
+    steps = _source_steps(plan)
+    source, target, errors = parts, [dict(part) for part in parts], dict[str, tuple[float, float]]()
+    for done, (segment, (nodes, needed), ours) in enumerate(zip(segments, steps, last_reads(segments), strict=True)):
+        progress(done, len(segments))
+        theirs = _Maps(nodes, source)
+        maps = _Maps(segment.nodes, target)
+        endings = _endings(segment)
+        for names in _inexact(plan, segment, endings):
+            _Fitting(plan, segment, names, endings, theirs, maps, count).run(rng)
+        errors |= _errors(plan, segment, theirs, maps)
+        source, target = theirs.kept(needed), maps.kept(ours)
     return errors
 
 
-class _Parts:
-    """Feature maps of a segment and of those of the source that it answers for, part by part of the images.
+def _source_steps(plan: Plan) -> list[tuple[dict[str, Node], set[str]]]:
+    """For each segment of the target, the operations of the source that compute what it is compared with, and the names
+    of those whose outputs are needed after it."""
+    nodes, done, steps = plan.source.nodes, set[str](), list[dict[str, Node]]()
+    reads = list[set[str]]()
+    for segment in plan.target.segments:
+        wanted = set[str]()
+        for name in segment.nodes:
+            value, counterpart = plan.values.get(name), plan.counterparts.get(name)
+            for each in (value, counterpart):
+                if each is not None:
+                    wanted.update((each, *nodes[each].inputs))
+                    wanted.update(other for one in nodes[each].inputs for other in nodes[one].inputs)
+        needed = wanted - done
+        for name in reversed(list(nodes)):
+            if name in needed:
+                needed.update(each for each in nodes[name].inputs if each not in done)
+        step = {name: node for name, node in nodes.items() if name in needed}
+        steps.append(step)
+        reads.append(wanted | {each for node in step.values() for each in node.inputs})
+        done |= needed
+    after, kept = set[str](), list[set[str]]()
+    for names in reversed(reads):
+        kept.append(set(after))
+        after |= names
+    return list(zip(steps, kept[::-1], strict=True))
+
+
+class _Maps:
+    """Feature maps of a segment of a network, part by part of the images.
 
     They are kept if they fit into memory, and otherwise computed each time.
 
     Args:
-        theirs: consecutive segments of the source; none for an additional block.
-        segment: of the target.
-        source, target: inputs, by part.
+        nodes: the operations of the segment.
+        inputs: known maps of each part, by name.
     """
 
-    def __init__(self, theirs: list[Segment], segment: Segment, source: list[Any], target: list[Any]) -> None:
-        self._theirs, self._segment, self._inputs = theirs, segment, list(zip(source, target, strict=True))
-        nodes = [node for each in (*theirs, segment) for node in each.nodes.values()]
-        images = sum(len(part) for part in target)
-        size = sum(4 * images * math.prod(node.layer.output.shape[1:]) for node in nodes)
-        self._kept: dict[int, tuple[dict[str, Any], dict[str, Any]]] | None = {} if size <= _KEPT_BYTES else None
+    def __init__(self, nodes: Mapping[str, Node], inputs: list[dict[str, Any]]) -> None:
+        self._nodes = nodes
+        images = sum(len(next(iter(part.values()))) for part in inputs)
+        size = sum(4 * images * math.prod(side or 1 for side in node.shape[1:]) for node in nodes.values())
+        self._keep, self._known = size <= _KEPT_BYTES, [dict(part) for part in inputs]
 
-    def until(self, name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """The source's maps, and the target's before the operation of this name, by name; part by part."""
-        for number, (source, target) in enumerate(self._inputs):
-            known = None if self._kept is None else self._kept.get(number)
-            if known is None:
-                known = {} if not self._theirs else {self._theirs[0].reads: source}, {self._segment.reads: target}
-                for segment in self._theirs:
-                    sampling.run(segment.nodes, known[0])
-                if self._kept is not None:
-                    self._kept[number] = known
-            sampling.run(self._segment.nodes, known[1], until=name)
-            yield known
+    def __len__(self) -> int:
+        return len(self._known)
 
-    def changed(self, name: str) -> None:
-        """Forgets what a layer of the target has computed, and all that depends on it: its weights have changed."""
-        stale = {name}
-        for each, node in self._segment.nodes.items():
+    def part(self, number: int, names: Iterable[str]) -> dict[str, Any]:
+        """The maps of a part that have these names, and others."""
+        known = self._known[number] if self._keep else dict(self._known[number])
+        sampling.run(self._nodes, known, names)
+        return known
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Forgets the outputs of operations whose weights have changed, and all that depends on them."""
+        stale = set(names)
+        for each, node in self._nodes.items():
             if not stale.isdisjoint(node.inputs):
                 stale.add(each)
-        for _, ours in (self._kept or {}).values():
+        for known in self._known:
             for each in stale:
-                ours.pop(each, None)
+                known.pop(each, None)
 
-    def outputs(self) -> tuple[list[Any], list[Any]]:
-        """The last maps of source and target, by part."""
-        source, target = list[Any](), list[Any]()
-        for (before, _), (theirs, ours) in zip(self._inputs, self.until(""), strict=True):
-            source.append(theirs[self._theirs[-1].output] if self._theirs else before)
-            target.append(ours[self._segment.output])
-        return source, target
+    def kept(self, names: set[str]) -> list[dict[str, Any]]:
+        """The maps of these names that are known after the segment, of each part."""
+        found = list[dict[str, Any]]()
+        for number in range(len(self._known)):
+            known = self.part(number, [name for name in names if name in self._nodes])
+            self._known[number] = {}
+            found.append({name: value for name, value in known.items() if name in names})
+        return found
 
 
-def _linear(segment: Segment) -> list[str]:
-    """The linear layers of a segment, each after those whose outputs it reads; a branch's after its shortcut's."""
+def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> list[list[str]]:
+    """The applications of each linear layer of a segment that is to be fitted, each after those whose outputs it reads;
+    a branch's after its shortcut's."""
+    if plan.origin(segment).new and segment.is_residual:
+        return []
+    depth = _depth(segment)
+    groups = {id(segment.nodes[name].layer): plan.target.applied[id(segment.nodes[name].layer)] for name in depth}
+    fitted = [
+        names
+        for names in groups.values()
+        if names[0] in plan.encodings
+        and not plan.exact.issuperset([*names, *(endings[name].output for name in names if name in endings)])
+    ]
+    return sorted(fitted, key=lambda names: max(depth[name] for name in names))
+
+
+def _depth(segment: Segment) -> dict[str, int]:
+    """Of each linear layer of a segment: the most linear layers on a path to its output."""
     depth = dict[str, int]()
     for name, node in segment.nodes.items():
         depth[name] = isinstance(node.layer, LINEAR) + max((depth.get(each, 0) for each in node.inputs), default=0)
-    linear = [name for name, node in segment.nodes.items() if isinstance(node.layer, LINEAR)]
-    return sorted(linear, key=depth.__getitem__)
+    return {name: number for name, number in depth.items() if isinstance(segment.nodes[name].layer, LINEAR)}
+
+
+def _endings(segment: Segment) -> dict[str, _Ending]:
+    """Which linear layers lead to the outputs of a segment: of several that are added, the one that is fitted last."""
+    depth, found = _depth(segment), dict[str, tuple[str, _Ending]]()
+    for name in sorted(depth, key=depth.__getitem__):
+        ending = _ending(segment, name)
+        if ending is not None:
+            found[ending.output] = name, ending
+    return dict(found.values())
 
 
 def _ending(segment: Segment, name: str) -> _Ending | None:
-    """How a linear layer leads to the output of its block; None if another linear layer follows it."""
-    readers = {each: reader for reader, node in segment.nodes.items() for each in node.inputs}
+    """How a linear layer leads to an output of its segment; None if other linear layers follow it."""
     scale = add = None
-    while name in readers:
-        reader = readers[name]
+    while name not in segment.outputs:
+        reader = next(reader for reader, node in segment.nodes.items() if name in node.inputs)
         layer = segment.nodes[reader].layer
-        if isinstance(layer, L.Activation) and reader == segment.output:
-            break
+        if isinstance(layer, L.Activation) and reader in segment.outputs:
+            return _Ending(reader, scale, add, activated=True)
         if isinstance(layer, LayerScale):
             scale = reader
         elif isinstance(layer, L.Add):
@@ -155,56 +224,191 @@ def _ending(segment: Segment, name: str) -> _Ending | None:
         elif not isinstance(layer, (L.BatchNormalization, StochasticDepth)):
             return None
         name = reader
-    return _Ending(scale, add, name)
+    return _Ending(name, scale, add, activated=False)
 
 
-def _fit(
-    plan: Plan,
-    segment: Segment,
-    theirs: list[Segment],
-    name: str,
-    ending: _Ending | None,
-    parts: _Parts,
-    images: int,
-    rng: np.random.Generator,
-) -> None:
-    node, source_name = segment.nodes[name], plan.theirs(segment, name)
-    makes = plan.encodings[name]
-    kernel, bias = affine(plan.source.nodes, source_name)
-    reads = plan.encodings[node.inputs[0]]
-    prior = np.einsum("tCO,cC,Oo->tco", kernel, reads.decode, makes.encode, optimize=True).reshape(
-        -1, len(makes.decode)
-    )
-    kernel = kernel.reshape(-1, kernel.shape[-1])
-    source_layer = plan.source.nodes[source_name]
-    moments = Moments()
-    scale = None
-    if ending is not None and ending.scale is not None:
-        scale = array(segment.nodes[ending.scale].layer.gamma)
-    for known, ours in parts.until(name):
-        count = len(ours[node.inputs[0]])
-        places = sampling.positions(sampling.output_size(node.layer), count, images, rng)
-        x = sampling.inputs_at(ours[node.inputs[0]], node.layer, places)
-        if ending is None:
-            y = sampling.inputs_at(known[source_layer.inputs[0]], source_layer.layer, places) @ kernel + bias
-            y = y @ makes.encode
+class _Fitting:
+    """The regression of a linear layer.
+
+    Args:
+        plan: the correspondence.
+        segment: of the target.
+        names: applications of the layer.
+        endings: of the segment.
+        theirs, maps: feature maps of source and target.
+        images: number of images.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        segment: Segment,
+        names: list[str],
+        endings: Mapping[str, _Ending],
+        theirs: _Maps,
+        maps: _Maps,
+        images: int,
+    ) -> None:
+        self._plan, self._segment, self._names = plan, segment, names
+        self._theirs, self._maps, self._images = theirs, maps, images
+        self._node = segment.nodes[names[0]]
+        self._makes, self._reads = plan.encodings[names[0]], plan.encodings[self._node.inputs[0]]
+        self._shared = len(names) > 1 and normalization_after(segment.nodes, names[0]) is not None
+        self._endings = [endings.get(name) for name in names]
+        self._goals = [self._goal(name, ending) for name, ending in zip(names, self._endings, strict=True)]
+
+    def _goal(self, name: str, ending: _Ending | None) -> _Goal:
+        nodes, counterpart = self._plan.source.nodes, self._plan.counterparts.get(name)
+        if ending is None and counterpart is not None:
+            goal = _Goal(counterpart, layer=True)
         else:
-            y = sampling.values_at(known[_before_activation(theirs[-1])], places) @ makes.encode
-            if ending.add is not None:
-                y = y - _others(segment, ending, name, ours, places)
-            if scale is not None:
-                y = y / scale
-        moments.add(x, y.astype(np.float32))
-    gram, mean = moments.covariance(), moments.mean()
-    fitted = ridge(gram, moments.covariance(1), prior)
-    offset = moments.mean(1) - mean @ fitted
-    variance = np.einsum("io,io->o", fitted, gram @ fitted)
-    _assign(segment.nodes, name, fitted, offset, mean, variance)
-    parts.changed(name)
+            value = self._plan.values[name if ending is None else ending.output]
+            layer = nodes[value].layer
+            activated = ending is not None and ending.activated
+            if activated and isinstance(layer, L.Activation):
+                goal = _Goal(nodes[value].inputs[0], layer=False)
+            elif isinstance(layer, LINEAR) and isinstance(self._node.layer, LINEAR) and _activation(self._node.layer):
+                goal = _Goal(value, layer=True)
+            else:
+                goal = _Goal(value, layer=False)
+        if not self._shared:
+            return goal
+        norm = normalization_after(nodes, goal.of) if goal.layer else goal.of
+        if norm is None or not isinstance(nodes[norm].layer, L.BatchNormalization):
+            return goal
+        (before,) = nodes[norm].inputs
+        if len(self._plan.source.applied[id(nodes[before].layer)]) == 1:
+            return goal
+        return _Goal(before, False, *normalized(nodes[norm].layer))
+
+    def run(self, rng: np.random.Generator) -> None:
+        """Sets the layer, and the batch normalization after it."""
+        segment, names, makes = self._segment, self._names, self._makes
+        prior = self._prior()
+        groups = [Moments() for _ in names] if self._shared else [Moments()] * len(names)
+        rows = list[tuple[np.ndarray, np.ndarray]]()
+        for number in range(len(self._maps)):
+            known = self._theirs.part(number, self._wanted())
+            ours = self._maps.part(number, [each for name in names for each in self._needed(name)])
+            for name, ending, goal, moments in zip(names, self._endings, self._goals, groups, strict=True):
+                x = ours[segment.nodes[name].inputs[0]]
+                places = sampling.positions(sampling.output_size(segment.nodes[name], x), len(x), self._images, rng)
+                read = sampling.inputs_at(x, self._node.layer, places)
+                y = self._computed(goal, known, places) @ makes.encode
+                if ending is not None and ending.add is not None:
+                    y = y - np.sum([sampling.values_at(ours[each], places) for each in self._others(name)], axis=0)
+                if ending is not None and ending.scale is not None:
+                    y = y / array(segment.nodes[ending.scale].layer.gamma)
+                if len(prior) > _WIDE:
+                    rows.append((read, y.astype(np.float32)))
+                else:
+                    moments.add(read, y.astype(np.float32))
+        if rows:
+            self._set_wide(rows, prior, rng)
+        elif self._shared:
+            self._set_shared(groups, prior)
+        else:
+            moments = groups[0]
+            gram, mean = moments.covariance(), moments.mean()
+            fitted = ridge(gram, moments.covariance(1), prior)
+            offset = moments.mean(1) - mean @ fitted
+            variance = np.einsum("io,io->o", fitted, gram @ fitted)
+            _assign(segment.nodes, names[0], fitted, offset, mean, variance)
+        self._maps.changed(names)
+
+    def _prior(self) -> np.ndarray:
+        """What the kernel is drawn to: that of the source in the channels that both sides have."""
+        plan, reads, makes = self._plan, self._reads, self._makes
+        counterpart = plan.counterparts.get(self._names[0])
+        if counterpart is None:
+            shape = self._node.layer.kernel.shape
+            return passing_on(shape, reads, makes).reshape(-1, shape[-1])
+        nodes = plan.source.nodes
+        if self._shared:
+            kernel, _ = linear(nodes[counterpart].layer, channels_of(nodes, nodes[counterpart].inputs[0]))
+        else:
+            kernel, _ = affine(nodes, counterpart)
+        if kernel.shape[1:] != (len(reads.encode), len(makes.encode)):
+            return np.zeros((len(kernel) * len(reads.decode), len(makes.decode)))
+        prior = np.einsum("tCO,cC,Oo->tco", kernel, reads.decode, makes.encode, optimize=True)
+        return prior.reshape(-1, len(makes.decode))
+
+    def _wanted(self) -> list[str]:
+        """Names of the source's maps that the goals are computed from."""
+        nodes = self._plan.source.nodes
+        return [nodes[goal.of].inputs[0] if goal.layer else goal.of for goal in self._goals]
+
+    def _computed(self, goal: _Goal, known: dict[str, Any], places: np.ndarray) -> np.ndarray:
+        """The goal at some positions, float64 (n, channels of the source)."""
+        if not goal.layer:
+            return sampling.values_at(known[goal.of], places)
+        nodes = self._plan.source.nodes
+        node = nodes[goal.of]
+        kernel, bias = affine(nodes, goal.of)
+        return sampling.inputs_at(known[node.inputs[0]], node.layer, places) @ kernel.reshape(-1, len(bias)) + bias
+
+    def _needed(self, name: str) -> list[str]:
+        """Names of the maps that the regression of an application reads."""
+        return [self._segment.nodes[name].inputs[0], *self._others(name)]
+
+    def _others(self, name: str) -> list[str]:
+        """Names of what is added to the branch of an application."""
+        ending = self._endings[self._names.index(name)]
+        if ending is None or ending.add is None:
+            return []
+        branch = {name}
+        for each, node in self._segment.nodes.items():
+            if not branch.isdisjoint(node.inputs):
+                branch.add(each)
+        return [each for each in self._segment.nodes[ending.add].inputs if each not in branch]
+
+    def _set_shared(self, groups: list[Moments], prior: np.ndarray) -> None:
+        """A kernel for all applications, each of which has its own batch normalization."""
+        weights = [1 / max(float(each.variance(1).mean()), 1e-12) for each in groups]
+        gram, cross = (
+            np.sum([w * each.covariance(which) for w, each in zip(weights, groups, strict=True)], axis=0)
+            for which in (0, 1)
+        )
+        fitted = ridge(gram, cross, prior)
+        layer = self._node.layer
+        layer.kernel.assign(fitted.reshape(layer.kernel.shape).astype(layer.kernel.dtype))
+        bias = np.zeros(fitted.shape[1])
+        if layer.use_bias:
+            layer.bias.assign(bias.astype(layer.bias.dtype))
+        for name, goal, moments in zip(self._names, self._goals, groups, strict=True):
+            norm = self._segment.nodes[str(normalization_after(self._segment.nodes, name))].layer
+            variance = np.einsum("io,io->o", fitted, moments.covariance() @ fitted)
+            slope = np.einsum("io,io->o", fitted, moments.covariance(1)) / np.maximum(variance, _VARIANCE)
+            scale, offset = np.ones(len(slope)), np.zeros(len(slope))
+            if goal.scale is not None and goal.offset is not None:
+                scale, offset = goal.scale[self._makes.index], goal.offset[self._makes.index]
+            values = {
+                "gamma": scale * slope * np.sqrt(variance + norm.epsilon),
+                "beta": scale * moments.mean(1) + offset,
+                "moving_mean": moments.mean() @ fitted,
+                "moving_variance": variance,
+            }
+            for key, value in values.items():
+                getattr(norm, key).assign(value.astype(np.float32))
+
+    def _set_wide(self, rows: list[tuple[np.ndarray, np.ndarray]], prior: np.ndarray, rng: np.random.Generator) -> None:
+        """A layer of more inputs than rows."""
+        x, y = (np.concatenate(each) for each in zip(*rows, strict=True))
+        chosen = rng.permutation(len(x))[:_ROWS]
+        x, y = x[chosen], y[chosen]
+        mean, center = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
+        fitted = wide_ridge(x - mean, y - center, prior)
+        variance = ((x - mean) @ fitted).var(axis=0)
+        _assign(self._segment.nodes, self._names[0], fitted, center - mean @ fitted, mean, variance)
+
+
+def _activation(layer: keras.Layer) -> bool:
+    """Whether a linear layer has an activation of its own."""
+    return layer.activation not in (None, keras.activations.linear)
 
 
 def _assign(
-    nodes: dict[str, Node],
+    nodes: Mapping[str, Node],
     name: str,
     kernel: np.ndarray,
     bias: np.ndarray,
@@ -240,38 +444,17 @@ def _assign(
         layer.bias.assign(bias.astype(layer.bias.dtype))
 
 
-def _before_activation(segment: Segment) -> str:
-    """The operation whose output the last activation of a block reads; without one, the block's output."""
-    node = segment.nodes[segment.output]
-    return node.inputs[0] if isinstance(node.layer, L.Activation) else segment.output
-
-
-def _others(segment: Segment, ending: _Ending, name: str, ours: dict[str, Any], places: np.ndarray) -> np.ndarray:
-    """The sum of what is added to the branch of a layer."""
-    assert ending.add is not None
-    branch = {name}
-    for each, node in segment.nodes.items():
-        if not branch.isdisjoint(node.inputs):
-            branch.add(each)
-    others = [each for each in segment.nodes[ending.add].inputs if each not in branch]
-    for each in others:
-        sampling.run({key: segment.nodes[key] for key in _ancestors(segment, each)}, ours)
-    return np.sum([sampling.values_at(ours[each], places) for each in others], axis=0)
-
-
-def _ancestors(segment: Segment, name: str) -> list[str]:
-    """An operation and those it depends on, in the order of execution."""
-    wanted = {name}
-    for each in reversed(segment.nodes):
-        if each in wanted:
-            wanted.update(segment.nodes[each].inputs)
-    return [each for each in segment.nodes if each in wanted]
-
-
-def _relative_error(source: list[Any], target: list[Any], encode: np.ndarray) -> float:
-    difference, moments = 0.0, Moments()
-    for theirs, ours in zip(source, target, strict=True):
-        wanted = ops.convert_to_numpy(theirs).reshape(-1, theirs.shape[-1]) @ encode.astype(np.float32)
-        difference += float(np.square(wanted - ops.convert_to_numpy(ours).reshape(-1, ours.shape[-1])).mean())
-        moments.add(wanted)
-    return difference / len(source) / max(float(np.diag(moments.covariance()).mean()), 1e-12)
+def _errors(plan: Plan, segment: Segment, theirs: _Maps, maps: _Maps) -> dict[str, tuple[float, float]]:
+    """Squared errors and variances of the outputs of a segment that have a value in the source, by name."""
+    names = [name for name in segment.outputs if name in plan.values]
+    differences, moments = dict.fromkeys(names, 0.0), {name: Moments() for name in names}
+    for number in range(len(maps)):
+        known = theirs.part(number, [plan.values[name] for name in names])
+        ours = maps.part(number, names)
+        for name in names:
+            there, here = (ops.convert_to_numpy(each) for each in (known[plan.values[name]], ours[name]))
+            encode = plan.encodings[name].encode.astype(np.float32)
+            wanted = there.reshape(-1, len(encode)) @ encode
+            differences[name] += float(np.square(wanted - here.reshape(wanted.shape)).mean()) / len(maps)
+            moments[name].add(wanted)
+    return {name: (differences[name], float(moments[name].variance().mean())) for name in names}

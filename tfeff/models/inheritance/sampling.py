@@ -1,7 +1,7 @@
 """Inputs and outputs of layers at sampled positions, for statistics and regressions."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,28 +15,28 @@ ROWS = 12288
 _PIXELS = 16 * 224**2
 
 
-def chunks(images: np.ndarray) -> list[slice]:
-    """Parts of the images that are computed at once."""
-    size = max(1, _PIXELS // (images.shape[1] * images.shape[2]))
-    return [slice(start, start + size) for start in range(0, len(images), size)]
+def chunks(images: Mapping[str, np.ndarray]) -> list[slice]:
+    """Parts of the inputs of a network, the first of which are images, that are computed at once."""
+    pixels = next(iter(images.values()))
+    size = max(1, _PIXELS // (pixels.shape[1] * pixels.shape[2]))
+    return [slice(start, start + size) for start in range(0, len(pixels), size)]
 
 
-def run(nodes: Mapping[str, Node], known: dict[str, Any], until: str | None = None) -> dict[str, Any]:
-    """Apply operations at inference.
+def run(nodes: Mapping[str, Node], known: dict[str, Any], wanted: Iterable[str]) -> None:
+    """Apply the operations that some outputs depend on, at inference.
 
     Args:
         nodes: in the order of execution.
-        known: outputs by name, to which those of the nodes are added.
-        until: stops before this operation.
+        known: outputs by name, to which further ones are added.
+        wanted: names of operations that are known afterwards.
     """
+    needed = {name for name in wanted if name not in known}
+    for name in reversed(list(nodes)):
+        if name in needed:
+            needed.update(each for each in nodes[name].inputs if each not in known)
     for name, node in nodes.items():
-        if name == until:
-            break
-        if name in known:
-            continue
-        inputs = [known[each] for each in node.inputs]
-        known[name] = node.layer(inputs if len(inputs) > 1 else inputs[0], training=False)
-    return known
+        if name in needed:
+            known[name] = node(known)
 
 
 def positions(size: Sequence[int], images: int, of: int, rng: np.random.Generator) -> np.ndarray:
@@ -57,7 +57,7 @@ def inputs_at(x: Any, layer: keras.Layer, places: np.ndarray) -> np.ndarray:
     """What a linear layer reads for some positions of its output.
 
     Args:
-        x: its input, (images, height, width, channels) or (images, channels).
+        x: its input, (images, height, width, channels), (images, regions, channels) or (images, channels).
         places: int (images, n, 2), see `positions`.
 
     Returns:
@@ -86,13 +86,24 @@ def values_at(x: Any, places: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         return array
     image = np.arange(len(array))[:, None]
-    return array[image, places[..., 0], places[..., 1]].reshape(-1, array.shape[-1])
+    found = array[image, places[..., 0]] if array.ndim == 3 else array[image, places[..., 0], places[..., 1]]
+    return found.reshape(-1, array.shape[-1])
 
 
-def output_size(layer: keras.Layer) -> tuple[int, int]:
-    """Height and width of a layer's output; (1, 1) of vectors."""
-    shape = layer.output.shape
-    return (shape[1], shape[2]) if len(shape) == 4 else (1, 1)
+def size_of(x: Any) -> tuple[int, int]:
+    """Height and width of a map; (regions, 1) of features of regions, (1, 1) of vectors."""
+    shape = x.shape
+    return (shape[1], shape[2]) if len(shape) == 4 else (shape[1], 1) if len(shape) == 3 else (1, 1)
+
+
+def output_size(node: Node, x: Any) -> tuple[int, int]:
+    """Height and width of the output of a linear layer that reads a map."""
+    if len(node.shape) < 4:
+        return size_of(x)
+    height, width = node.shape[1:3]
+    assert height is not None
+    assert width is not None
+    return height, width
 
 
 class Moments:
@@ -108,11 +119,13 @@ class Moments:
         if not self._centers:
             self._centers = [each.mean(axis=0, dtype=np.float64).astype(np.float32) for each in every]
             self._sums = [np.zeros(each.shape[1]) for each in every]
+            self._squares = [np.zeros(each.shape[1]) for each in every]
             self._products = [np.zeros((rows.shape[1], each.shape[1])) for each in every]
         every = [each - center for each, center in zip(every, self._centers, strict=True)]
         self._count += len(rows)
-        for part, total, product in zip(every, self._sums, self._products, strict=True):
+        for part, total, square, product in zip(every, self._sums, self._squares, self._products, strict=True):
             total += part.sum(axis=0, dtype=np.float64)
+            square += np.einsum("io,io->o", part, part)
             product += every[0].T @ part
 
     def mean(self, which: int = 0) -> np.ndarray:
@@ -124,4 +137,9 @@ class Moments:
         """float64 (variables, variables) of the rows, with themselves or, 1, with the others."""
         offset = np.outer(self._sums[0], self._sums[which]) / self._count**2
         found: np.ndarray = self._products[which] / self._count - offset
+        return found
+
+    def variance(self, which: int = 0) -> np.ndarray:
+        """float64 (variables,), of the rows or, 1, of the others."""
+        found: np.ndarray = self._squares[which] / self._count - (self._sums[which] / self._count) ** 2
         return found

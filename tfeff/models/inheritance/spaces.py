@@ -8,13 +8,15 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.graph import Node
+from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
+from tfeff.models.layers.regions import RoIAlign, RoIMaxPool
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
 L = keras.layers
 
 LINEAR = (L.Conv2D, L.Dense)
 """Layers that read all channels to compute each of their own."""
-_MERGING = (L.Add, L.Multiply)
+_MERGING = (L.Add, L.Multiply, WeightedFusion, RoIAlign, RoIMaxPool)
 _SINGLE = (
     L.DepthwiseConv2D,
     L.BatchNormalization,
@@ -27,11 +29,24 @@ _SINGLE = (
     L.MaxPooling2D,
     L.AveragePooling2D,
     L.GlobalAveragePooling2D,
+    L.GlobalMaxPooling2D,
+    NearestUpsampling,
+    L.Reshape,
     L.Rescaling,
 )
 # These, in any basis of the channels, compute the same. Batch normalization does if it follows a linear layer, with
 # which it is one linear map.
-_ANY_BASIS = (StochasticDepth, L.Dropout, L.ZeroPadding2D, L.AveragePooling2D, L.GlobalAveragePooling2D, L.Add)
+_ANY_BASIS = (
+    StochasticDepth,
+    L.Dropout,
+    L.ZeroPadding2D,
+    L.AveragePooling2D,
+    L.GlobalAveragePooling2D,
+    NearestUpsampling,
+    RoIAlign,
+    L.Reshape,
+    L.Add,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +67,8 @@ class Space:
 def spaces_of(nodes: Mapping[str, Node]) -> dict[str, Space]:
     """The space of the output of each operation, by name; one object for all maps of a space.
 
+    What a layer reads where it is applied several times, such as on all levels of a pyramid, is one space.
+
     Raises:
         UserError: a kind of layer whose channels cannot be followed.
     """
@@ -62,40 +79,79 @@ def spaces_of(nodes: Mapping[str, Node]) -> dict[str, Space]:
             parents[name] = name = parents[parents[name]]
         return name
 
+    applied = applications(nodes)
     for name, node in nodes.items():
+        first = applied[id(node.layer)][0]
         if isinstance(node.layer, (L.InputLayer, *LINEAR)) and getattr(node.layer, "groups", 1) == 1:
+            for one, other in zip(node.inputs, nodes[first].inputs, strict=True):
+                parents[root(one)] = root(other)
+            parents[root(name)] = root(first)
             continue
         if not isinstance(node.layer, (*_MERGING, *_SINGLE)):
             raise UserError(f"weights cannot be inherited through {name}, a layer {type(node.layer).__name__}")
-        for each in node.inputs:
+        for each in (*maps_read(node), first):
             parents[root(each)] = root(name)
     members = dict[str, list[str]]()
     for name in nodes:
         members.setdefault(root(name), []).append(name)
     spaces = dict[str, Space]()
     for names in members.values():
-        channels = nodes[names[0]].layer.output.shape[-1]
         known = set(names)
         readers = [
-            name for name, node in nodes.items() if isinstance(node.layer, LINEAR) and not known.isdisjoint(node.inputs)
+            group[0]
+            for group in applied.values()
+            if isinstance(nodes[group[0]].layer, LINEAR) and not known.isdisjoint(nodes[group[0]].inputs)
         ]
-        space = Space(channels, all(_any_basis(nodes, name) for name in names), tuple(readers))
+        any_basis = all(_any_basis(nodes, applied, name) for name in names)
+        space = Space(channels_of(nodes, names[0]), any_basis, tuple(readers))
         spaces.update(dict.fromkeys(names, space))
     return spaces
 
 
-def _any_basis(nodes: Mapping[str, Node], name: str) -> bool:
-    node = nodes[name]
-    if isinstance(node.layer, LINEAR):
-        return node.layer.activation is None or node.layer.activation is keras.activations.linear
-    if isinstance(node.layer, L.BatchNormalization):
-        return isinstance(nodes[node.inputs[0]].layer, LINEAR)
-    if isinstance(node.layer, L.Activation):
-        return node.layer.activation is keras.activations.linear
-    return isinstance(node.layer, _ANY_BASIS)
+def applications(nodes: Mapping[str, Node]) -> dict[int, list[str]]:
+    """The names of the applications of each layer, by its identity; first that with the name of the layer."""
+    applied = dict[int, list[str]]()
+    for name, node in nodes.items():
+        applied.setdefault(id(node.layer), []).append(name)
+    for names in applied.values():
+        names.sort(key=lambda name: int(name.partition("#")[2] or 1))
+    return applied
 
 
-def readers_kernel(layer: keras.Layer) -> np.ndarray:
-    """The kernel of a linear layer as float64 (inputs, taps * outputs)."""
-    kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64)
-    return np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1)
+def maps_read(node: Node) -> tuple[str, ...]:
+    """The inputs of an operation that are feature maps, not regions."""
+    return node.inputs[:-1] if isinstance(node.layer, (RoIAlign, RoIMaxPool)) else node.inputs
+
+
+def channels_of(nodes: Mapping[str, Node], name: str) -> int:
+    """Channels of the output of an operation; of flattened features of regions, those of the map."""
+    while isinstance(nodes[name].layer, L.Reshape):
+        (name,) = nodes[name].inputs
+    channels = nodes[name].shape[-1]
+    assert channels is not None
+    return channels
+
+
+def _any_basis(nodes: Mapping[str, Node], applied: Mapping[int, list[str]], name: str) -> bool:
+    layer = nodes[name].layer
+    if isinstance(layer, LINEAR):
+        return layer.activation is None or layer.activation is keras.activations.linear
+    if isinstance(layer, L.BatchNormalization):
+        before = nodes[nodes[name].inputs[0]].layer
+        return isinstance(before, LINEAR) and len(applied[id(before)]) == 1
+    if isinstance(layer, L.Activation):
+        return layer.activation is keras.activations.linear
+    if isinstance(layer, WeightedFusion):
+        return not layer.per_channel
+    return isinstance(layer, _ANY_BASIS)
+
+
+def taps(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A kernel as (taps, channels, outputs). A dense layer that reads flattened features of regions has many taps."""
+    return kernel.reshape(-1, channels, kernel.shape[-1])
+
+
+def readers_kernel(layer: keras.Layer, channels: int) -> np.ndarray:
+    """The kernel of a linear layer as float64 (channels, taps * outputs)."""
+    kernel = taps(np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64), channels)
+    return np.moveaxis(kernel, 1, 0).reshape(channels, -1)

@@ -1,15 +1,19 @@
 """What a network does with images: covariances of what its layers read, and how much each block changes."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from tfeff.models.graph import Node
 from tfeff.models.inheritance import sampling
-from tfeff.models.inheritance.blocks import Segment
+from tfeff.models.inheritance.blocks import Segment, last_reads, paired
 from tfeff.models.inheritance.sampling import Moments
-from tfeff.models.inheritance.spaces import LINEAR
+from tfeff.models.inheritance.spaces import LINEAR, channels_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,35 +22,49 @@ class Statistics:
 
     Attributes:
         covariances: of the input channels of each linear layer, float64 (channels, channels), by name.
-        effects: of each block after the first of its stage, by (stage, block): |output - input|^2 / |output|^2.
+        effects: of each block after the first of its chain, by (chain, block): |output - input|^2 / |output|^2.
     """
 
     covariances: dict[str, np.ndarray]
-    effects: dict[tuple[int, int], float]
+    effects: dict[tuple[str, int], float]
 
 
-def measure(segments: list[Segment], images: np.ndarray, rng: np.random.Generator) -> Statistics:
+def measure(
+    nodes: Mapping[str, Node], segments: list[Segment], images: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> Statistics:
     """Run a network on images.
 
     Args:
+        nodes: of the network.
         segments: of the network.
-        images: float32 (n, height, width, channels), raw pixels.
+        images: raw pixels and, if the network takes them, regions, float32 (n, ...), by the name of the input.
         rng: chooses positions.
     """
-    moments, changes = dict[str, Moments](), dict[tuple[int, int], list[float]]()
+    moments, changes = dict[str, Moments](), dict[tuple[str, int], list[float]]()
+    outputs = {(segment.chain, segment.block): segment.outputs for segment in segments if segment.chain}
+    kept, count = last_reads(segments), len(next(iter(images.values())))
     for part in sampling.chunks(images):
-        value = ops.convert_to_tensor(images[part])
-        for segment in segments:
-            known = sampling.run(segment.nodes, {segment.reads: value})
-            for name, node in segment.nodes.items():
+        known = {name: ops.convert_to_tensor(values[part]) for name, values in images.items()}
+        for segment, needed in zip(segments, kept, strict=True):
+            sampling.run(segment.nodes, known, segment.nodes)
+            for node in segment.nodes.values():
                 if isinstance(node.layer, LINEAR):
                     x = known[node.inputs[0]]
-                    size = (x.shape[1], x.shape[2]) if len(x.shape) == 4 else (1, 1)
-                    places = sampling.positions(size, len(value), len(images), rng)
-                    moments.setdefault(name, Moments()).add(sampling.values_at(x, places))
-            value, previous = known[segment.output], value
+                    places = sampling.positions(sampling.size_of(x), len(x), count, rng)
+                    rows = sampling.values_at(x, places).reshape(-1, channels_of(nodes, node.inputs[0]))
+                    moments.setdefault(node.layer.name, Moments()).add(rows)
             if segment.block > 1:
-                change = float(ops.sum(ops.square(value - previous)) / ops.sum(ops.square(value)))
-                changes.setdefault((segment.stage, segment.block), []).append(change)
+                before = paired(segment.outputs, outputs[segment.chain, segment.block - 1])
+                change = _change([(known[theirs], known[ours]) for ours, theirs in before.items()])
+                changes.setdefault((segment.chain, segment.block), []).append(change)
+            known = {name: value for name, value in known.items() if name in needed}
     covariances = {name: each.covariance() for name, each in moments.items()}
     return Statistics(covariances, {place: fmean(values) for place, values in changes.items()})
+
+
+def _change(pairs: list[tuple[Any, Any]]) -> float:
+    """|after - before|^2 / |after|^2 of pairs of maps; infinite if their shapes differ."""
+    if any(before.shape != after.shape for before, after in pairs):
+        return math.inf
+    change = sum(float(ops.sum(ops.square(after - before))) for before, after in pairs)
+    return change / max(sum(float(ops.sum(ops.square(after))) for _, after in pairs), 1e-12)

@@ -4,7 +4,8 @@ Where all channels of an input are kept, the layer then computes what it compute
 are the starting point of a regression.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,10 +15,12 @@ from tfeff.models.graph import Node
 from tfeff.models.inheritance.blocks import Segment
 from tfeff.models.inheritance.encoding import Encoding
 from tfeff.models.inheritance.plan import Plan
-from tfeff.models.inheritance.spaces import LINEAR
+from tfeff.models.inheritance.spaces import LINEAR, channels_of, taps
+from tfeff.models.layers.neck import WeightedFusion
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
 L = keras.layers
+_SHARE = 0.05  # of a map in an additional fusion that should pass on another one: enough to be learned
 
 
 def normalization_after(nodes: Mapping[str, Node], name: str) -> str | None:
@@ -32,21 +35,25 @@ def normalization_after(nodes: Mapping[str, Node], name: str) -> str | None:
     )
 
 
-def affine(nodes: Mapping[str, Node], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A linear layer and the batch normalization that reads it as one map, without the layer's activation.
+def normalized(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+    """What batch normalization does at inference: float64 scale and offset (channels,)."""
+    scale = array(norm.gamma) / np.sqrt(array(norm.moving_variance) + norm.epsilon)
+    return scale, array(norm.beta) - array(norm.moving_mean) * scale
 
-    Returns:
-        float64 kernel (taps, inputs, outputs) and bias (outputs,).
-    """
-    layer = nodes[name].layer
-    kernel = array(layer.kernel)
-    kernel = kernel.reshape(-1, *kernel.shape[-2:])
-    bias = array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1])
+
+def linear(layer: keras.Layer, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """A linear layer without its activation: float64 kernel (taps, inputs, outputs) and bias (outputs,)."""
+    kernel = taps(array(layer.kernel), channels)
+    return kernel, array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1])
+
+
+def affine(nodes: Mapping[str, Node], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A linear layer and the batch normalization that reads it as one map, as `linear`."""
+    kernel, bias = linear(nodes[name].layer, channels_of(nodes, nodes[name].inputs[0]))
     follower = normalization_after(nodes, name)
     if follower is not None:
-        norm = nodes[follower].layer
-        scale = array(norm.gamma) / np.sqrt(array(norm.moving_variance) + norm.epsilon)
-        kernel, bias = kernel * scale, (bias - array(norm.moving_mean)) * scale + array(norm.beta)
+        scale, offset = normalized(nodes[follower].layer)
+        kernel, bias = kernel * scale, bias * scale + offset
     return kernel, bias
 
 
@@ -63,27 +70,42 @@ def copy_weights(plan: Plan, rng: np.random.Generator) -> None:
     """
     for segment in plan.target.segments:
         for name, node in segment.nodes.items():
-            theirs = plan.source.nodes.get(plan.theirs(segment, name))
-            if name in plan.encodings and node.layer.weights and theirs is not None:
-                reads = plan.encodings.get(node.inputs[0])
-                _copy(node.layer, theirs.layer, reads, plan.encodings[name], rng)
-        if plan.origin(segment).new:
+            if name != plan.target.applied[id(node.layer)][0] or not node.layer.weights or name not in plan.encodings:
+                continue
+            reads, makes = plan.encodings.get(node.inputs[0]), plan.encodings[name]
+            theirs = plan.source.nodes.get(plan.counterparts.get(name, ""))
+            if theirs is not None:
+                channels = channels_of(plan.source.nodes, theirs.inputs[0])
+                _copy(node.layer, theirs.layer, channels, reads, makes, rng)
+            else:
+                _pass_on(node.layer, reads, makes)
+        if plan.origin(segment).new and segment.is_residual:
             _make_identity(segment)
 
 
 def _copy(
-    layer: keras.Layer, source: keras.Layer, reads: Encoding | None, makes: Encoding, rng: np.random.Generator
+    layer: keras.Layer,
+    source: keras.Layer,
+    channels: int,
+    reads: Encoding | None,
+    makes: Encoding,
+    rng: np.random.Generator,
 ) -> None:
     for variable, theirs in zip(layer.weights, source.weights, strict=True):
         values = array(theirs)
         if isinstance(layer, LINEAR):
-            if variable is layer.kernel and reads is not None:
-                values = _reading(values, reads, rng)
-            values = values @ makes.encode
+            read = reads if variable is layer.kernel else None
+            if (read and channels != len(read.encode)) or values.shape[-1] != len(makes.encode):
+                values = np.zeros(variable.shape)  # it stands for another layer, which a regression fits
+            else:
+                values = _reading(taps(values, channels), read, rng) if read else values
+                values = (values @ makes.encode).reshape(variable.shape)
+        elif isinstance(layer, WeightedFusion) and not layer.per_channel:
+            pass
         elif isinstance(layer, L.DepthwiseConv2D) and values.ndim == 4:
             values = _fitted_window(values[:, :, makes.index], variable.shape[:2])
         elif makes.index is not None:
-            values = values[makes.index]
+            values = values[..., makes.index]
         else:
             continue  # batch normalization in another basis: a regression sets it
         variable.assign(values.astype(variable.dtype))
@@ -99,6 +121,30 @@ def _reading(kernel: np.ndarray, reads: Encoding, rng: np.random.Generator) -> n
     totals = np.zeros((len(counts), kernel.shape[-1]))
     np.add.at(totals, index, shares)
     return kernel[..., index, :] * (shares / totals[index])
+
+
+def passing_on(shape: Sequence[int], reads: Encoding, makes: Encoding) -> np.ndarray:
+    """The kernel (height, width, inputs, outputs) or (inputs, outputs) that changes the encoding of what it reads."""
+    kernel = np.zeros(shape)
+    center = tuple(side // 2 for side in shape[:-2])
+    if reads.decode.shape[1] == len(makes.encode) and len(reads.decode) == shape[-2]:
+        kernel[center] = reads.decode @ makes.encode
+    return kernel
+
+
+def _pass_on(layer: keras.Layer, reads: Encoding | None, makes: Encoding) -> None:
+    """Make a layer that the source lacks pass on its input, the first one if it has several."""
+    if isinstance(layer, LINEAR) and reads is not None:
+        for variable in layer.weights:
+            kernel = variable is layer.kernel
+            values = passing_on(variable.shape, reads, makes) if kernel else np.zeros(variable.shape)
+            variable.assign(values.astype(variable.dtype))
+    elif isinstance(layer, WeightedFusion):
+        values = np.full(layer.fusion_weights.shape, math.log(_SHARE) if layer.method == "softmax" else _SHARE)
+        values[0] = 0.0 if layer.method == "softmax" else 1.0
+        layer.fusion_weights.assign(values)
+    else:
+        _set_identity(layer)
 
 
 def _fitted_window(kernel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -125,7 +171,7 @@ def _make_identity(segment: Segment) -> None:
         for node in segment.nodes.values():
             _set_identity(node.layer)
         return
-    name = next(each for each in add.inputs if each != segment.input)
+    name = next(each for each in add.inputs if each in segment.nodes)
     while isinstance(segment.nodes[name].layer, (StochasticDepth, L.Activation)):  # activations that keep 0
         (name,) = segment.nodes[name].inputs
     layer = segment.nodes[name].layer

@@ -203,3 +203,26 @@ class Detector(ABC):
         images = layers.images(self.size, channels)
         fused = self.fused(layers, self.features(layers, images))
         return Graph(images, self.predictions(layers, fused, num_classes), fused)
+
+
+_SCALED = {
+    *("backbone", "aspect", "name", "neck_channels", "neck_repeats", "neck_width_coefficient"),
+    *("neck_depth_coefficient", "head_repeats", "hidden", "regions", "bn_momentum"),
+}
+
+
+def different(one: Detector | None, other: Detector | None) -> str | None:
+    """How two detectors differ, apart from the fields that scaling changes; None if they do not.
+
+    Detectors that do not differ have the same layers, of other sizes and numbers.
+    """
+    if type(one) is not type(other):
+        names = [each.name if each is not None else "a classifier" for each in (one, other)]
+        return f"{names[1]} instead of {names[0]}"
+    if one is None or other is None:
+        return None
+    for each in dataclasses.fields(one):
+        ours, theirs = getattr(other, each.name), getattr(one, each.name)
+        if each.name not in _SCALED and ours != theirs:
+            return f"{each.name} {ours} instead of {theirs}"
+    return None

@@ -1,0 +1,206 @@
+"""Wider detectors compute what their source computes; others come close to it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.errors import UserError
+
+BACKBONE = models.architecture("resnet", resolution=64, width=8, stage_blocks=(1, 1, 1, 1))
+SIZES = {
+    "yolo": {"neck_channels": 16},
+    "anchor-yolo": {"neck_channels": 16},
+    "grid": {"neck_channels": 16},
+    "efficientdet-d0": {"neck_channels": 16, "neck_repeats": 2, "head_repeats": 2},
+    "efficientdet-lite0": {"neck_channels": 16, "neck_repeats": 2, "head_repeats": 2},
+    "faster-rcnn": {"neck_channels": 16, "head_repeats": 2, "hidden": (32, 24), "aspect": 1.0, "pooling_size": 3},
+    "fast-rcnn": {"hidden": (32, 24), "aspect": 1.0, "pooling_size": 3},
+}
+KINDS = ("yolo", "efficientdet-d0", "faster-rcnn")
+NARROW = dataclasses.replace(BACKBONE, width_coefficient=0.75)
+
+
+def build(name: str, classes: int = 3, **changes) -> models.Network:
+    return models.build_detector(name, num_classes=classes, **{"backbone": BACKBONE, **SIZES[name], **changes})
+
+
+def trained_like(name: str, **changes) -> models.Network:
+    """A detector whose statistics, scales and predictions are not those of an initialization."""
+    network, rng = build(name, **changes), np.random.default_rng(3)
+    for weight in network.weights:
+        layer, _, variable = weight.path.rpartition("/")
+        if variable in ("gamma", "moving_variance", "weights"):
+            weight.assign(rng.uniform(0.7, 1.3, weight.shape))
+        elif variable in ("beta", "moving_mean", "bias"):
+            weight.assign(rng.normal(0, 0.2, weight.shape))
+        elif "stage" not in layer:
+            inputs = 9 if "depthwise" in layer else np.prod(weight.shape[:-1])
+            weight.assign(rng.normal(0, inputs**-0.5, weight.shape))
+    return network
+
+
+def images_for(number: int, seed: int = 0) -> np.ndarray:
+    coarse = np.random.default_rng(seed).uniform(0, 255, (number, 8, 8, 3))
+    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+
+
+def outputs(network: models.Network, images: np.ndarray) -> dict[str, np.ndarray]:
+    inputs = [images]
+    if network.regions is not None:
+        rng = np.random.default_rng(5)
+        centers, sides = rng.uniform(0, 64, (len(images), 6, 2)), rng.uniform(8, 40, (len(images), 6, 2))
+        boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
+        inputs.append(boxes.clip(0, 64).astype(np.float32))
+    return {name: np.asarray(values) for name, values in network(inputs if len(inputs) > 1 else images).items()}
+
+
+def largest(source: models.Network, target: models.Network) -> float:
+    """Largest difference of any output, in units of its standard deviation."""
+    theirs, ours = (outputs(each, images_for(3, seed=9)) for each in (source, target))
+    assert theirs.keys() == ours.keys()
+    return max(float(np.abs(theirs[name] - ours[name]).max() / theirs[name].std()) for name in theirs)
+
+
+def unexplained(source: models.Network, target: models.Network) -> dict[str, float]:
+    """Mean squared difference of each output, relative to how much the source's differs between images."""
+    theirs, ours = (outputs(each, images_for(8, seed=9)) for each in (source, target))
+    return {
+        name: float(np.square(ours[name] - theirs[name]).mean() / theirs[name].var(axis=0).mean()) for name in theirs
+    }
+
+
+WIDER = {
+    "backbone": {"backbone": dataclasses.replace(BACKBONE, width_coefficient=1.5, depth_coefficient=2.0)},
+    "neck": {"neck_channels": 24},
+    "both": {"backbone": dataclasses.replace(BACKBONE, width_coefficient=1.5), "neck_channels": 40},
+}
+
+
+@pytest.mark.parametrize("change", ["backbone", "neck", "both"])
+@pytest.mark.parametrize("name", SIZES)
+def test_wider_detectors_compute_the_same(name, change):
+    if name == "fast-rcnn" and change != "backbone":
+        pytest.skip("has no neck")
+    source = trained_like(name)
+    target = build(name, **WIDER[change])
+    report = models.inherit(source, target)
+    assert largest(source, target) < 1e-4
+    assert report.images == report.reconstructed == 0
+    assert not [path for path in report.new if not path.startswith("stage")]
+
+
+@pytest.mark.parametrize(
+    "options", [{"fusion_per_channel": True}, {"fusion": "softmax"}, {"neck": "nas_fpn"}, {"separable": False}], ids=str
+)
+def test_wider_necks_of_every_kind_compute_the_same(options):
+    source = trained_like("efficientdet-d0", **options)
+    target = build("efficientdet-d0", **options, neck_channels=40)
+    models.inherit(source, target)
+    assert largest(source, target) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "added"),
+    [
+        ({"head_repeats": 4}, ("rpn_block3", "rpn_block4")),
+        ({"hidden": (48, 40)}, ()),
+        ({"hidden": (32, 24, 24)}, ("box_head_block3",)),
+        ({"hidden": (32, 24, 60), "neck_channels": 20}, ("box_head_block3",)),
+    ],
+    ids=str,
+)
+def test_deeper_and_wider_heads_of_regions_compute_the_same(changes, added):
+    source, target = trained_like("faster-rcnn"), build("faster-rcnn", **changes)
+    report = models.inherit(source, target)
+    assert largest(source, target) < 1e-4
+    assert report.added == dict.fromkeys(added, True)
+    assert report.reconstructed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("yolo", {"neck_repeats": 2}),
+        ("yolo", {"head_repeats": 4}),
+        ("efficientdet-d0", {"neck_repeats": 3, "head_repeats": 3}),
+        ("faster-rcnn", {"neck_repeats": 2}),
+    ],
+    ids=str,
+)
+def test_additional_blocks_with_an_activation_are_approximate(name, changes):
+    source, target = trained_like(name), build(name, **changes)
+    report = models.inherit(source, target, images_for(32))
+    assert max(unexplained(source, target).values()) < 0.35
+    assert report.added
+    assert not any(report.added.values())
+    assert "approximately the identity" in str(report)
+
+
+SMALLER = [
+    *((name, {"neck_channels": 12}) for name in KINDS),
+    *((name, {"backbone": NARROW}) for name in KINDS),
+    ("efficientdet-d0", {"neck_repeats": 1}),
+    ("yolo", {"head_repeats": 1}),
+    ("efficientdet-d0", {"head_repeats": 1}),
+    ("faster-rcnn", {"head_repeats": 1, "hidden": (24,)}),
+    ("yolo", {"backbone": NARROW, "neck_channels": 12, "head_repeats": 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), SMALLER, ids=str)
+def test_smaller_detectors_come_close(name, changes):
+    source, target = trained_like(name), build(name, **changes)
+    before = unexplained(source, target)  # with a random neck and random heads
+    report = models.inherit(source, target, images_for(48))
+    after = unexplained(source, target)
+    assert all(after[each] < 0.5 for each in after), after
+    assert all(after[each] < 0.4 * before[each] for each in after), (after, before)
+    assert report.images == 48
+    assert report.reconstructed > 0
+    assert not report.new
+    assert {"class_head_predict", "rpn_objectness", "class_head_predict_pointwise"} & report.errors.keys()
+
+
+def test_projections_that_only_one_detector_has():
+    source = trained_like("yolo", neck_channels=32)  # as many as P4, which passes no projection
+    wider = build("yolo", neck_channels=32, backbone=dataclasses.replace(BACKBONE, width_coefficient=1.5))
+    report = models.inherit(source, wider)
+    assert wider.get_layer("neck_cell1_p4_td_from_p4_conv")
+    assert report.reconstructed == 0
+    assert largest(source, wider) < 1e-4
+    narrower = build("yolo", neck_channels=32, backbone=NARROW)
+    report = models.inherit(source, narrower, images_for(48))
+    assert not report.new
+    assert max(unexplained(source, narrower).values()) < 0.35
+
+
+def test_predictions_of_other_classes_are_new():
+    source, target = trained_like("yolo"), build("yolo", classes=5, neck_channels=24)
+    report = models.inherit(source, target)
+    assert report.new == ("class_head_predict/kernel", "class_head_predict/bias")
+    theirs, ours = (outputs(each, images_for(2))["distances"] for each in (source, target))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_batch_normalization_of_each_level_has_its_own_statistics():
+    source, target = trained_like("yolo"), build("yolo", backbone=NARROW, neck_channels=12)
+    images = images_for(64)
+    models.inherit(source, target, images)
+    for level in ("p3", "p5"):
+        norm = target.get_layer(f"box_head_conv2_{level}_bn")
+        rows = np.asarray(models.Network(target.inputs, norm.input)(images)).reshape(-1, 12)
+        np.testing.assert_allclose(rows.mean(axis=0), norm.moving_mean, atol=0.15 * rows.std(axis=0).mean())
+        np.testing.assert_allclose(rows.var(axis=0), norm.moving_variance, rtol=0.3)
+
+
+def test_detectors_of_other_kinds_are_refused():
+    source = build("yolo")
+    for other, message in (
+        (build("anchor-yolo"), "anchor-yolo instead of yolo"),
+        (build("yolo", neck="fpn"), "neck fpn instead of panet"),
+        (models.build(BACKBONE, num_classes=3), "a classifier instead of yolo"),
+    ):
+        with pytest.raises(UserError, match=message):
+            models.inherit(source, other)
