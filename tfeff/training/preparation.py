@@ -16,7 +16,7 @@ from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
 from tfeff.models import standardization
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import distribution, freezing, precision, schedules, transfer
+from tfeff.training import checks, distribution, freezing, precision, schedules, transfer
 from tfeff.training.assembly import Assembly, AssemblyCache, assemble
 from tfeff.training.checkpoint import Saved
 from tfeff.training.features import FeatureBatches, FeatureCache
@@ -144,7 +144,7 @@ class Preparation:
         )
         if not unfinished:
             return None
-        plan.check(self.strategy.num_replicas_in_sync, new_run=saved is None)
+        checks.check(plan, self.strategy.num_replicas_in_sync, new_run=saved is None)
         return self._start(plan, self.images) if saved is None else self._resume(plan, self.images, saved)
 
     def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
