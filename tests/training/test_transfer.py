@@ -15,10 +15,10 @@ from tfeff import config, models, selection, training
 from tfeff.errors import UserError
 from tfeff.recipes import rules
 from tfeff.training import checks, distribution, transfer
-from tfeff.training.features import FeatureCache
 from tfeff.training.freezing import matching
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
+from tfeff.training.stored import FeatureCache
 
 # Levels: P1 is stage 2, the last is stage 3 with 64 features, for which 130 images are few.
 SETTINGS = config.Experiment(

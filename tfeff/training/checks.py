@@ -85,6 +85,14 @@ def _check_teachers(plan: Plan, replicas: int) -> None:
             raise UserError(
                 f'config: task.teacher.runs: "{name}": no finished run; give the workdir of a tfeff.train run'
             )
+    if plan.settings.task.teacher_variants is not None:
+        if not teachers:
+            raise UserError("config: task.teacher.variants: there are no teachers; set task.teacher.runs")
+        if plan.settings.task.plain_epochs:
+            raise UserError(
+                "config: task.teacher.variants: images of the last epochs differ from those of the first ones; set "
+                "task.plain_epochs=0"
+            )
     if unlabeled is not None and not teachers:
         raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
     if unlabeled is not None and replicas > 1:

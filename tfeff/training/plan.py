@@ -246,6 +246,7 @@ class Plan:
             batch_size or self.training.batch_size,
             order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
             shard=worker,
+            variants=self.settings.task.teacher_variants,
         )
 
     def evaluation_pipeline(

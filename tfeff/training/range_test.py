@@ -22,10 +22,10 @@ from tfeff.errors import UserError
 from tfeff.reporting import figure
 from tfeff.reporting.training_curves import range_test_figure
 from tfeff.training import checks, transfer
-from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
+from tfeff.training.stored import FeatureCache
 
 STEPS = 120
 """Number of updates."""
