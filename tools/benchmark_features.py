@@ -16,7 +16,7 @@ from tfeff import config, selection, training
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.training.assembly import AssemblyCache
-from tfeff.training.features import FeatureCache
+from tfeff.training.stored import FeatureCache
 
 EPOCHS = (20, 60)
 """Lengths of the trainings that are compared."""

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy.special import rel_entr, softmax
 
 from tfeff.boxes import iou
-from tfeff.tasks.imitation import dense_difference, feature_difference, softened_cross_entropy
+from tfeff.tasks.imitation import dense_difference, divergence, feature_difference, softened
 
 
 @pytest.fixture
@@ -19,9 +19,10 @@ def test_divergence_from_the_mean_of_two_teachers(rng, temperature):
     logits, *teachers = rng.normal(0, 3, (3, 5, 4)).astype(np.float32)
     wanted = np.mean([softmax(each / temperature, axis=1) for each in teachers], axis=0)
     ours = softmax(logits / temperature, axis=1)
-    found = softened_cross_entropy(tf.constant(logits), [tf.constant(each) for each in teachers], temperature)
+    mean = softened([tf.constant(each) for each in teachers], temperature)
+    found = divergence(tf.constant(logits), mean, temperature)
     np.testing.assert_allclose(found, temperature**2 * rel_entr(wanted, ours).sum(axis=1), rtol=1e-4, atol=1e-5)
-    same = softened_cross_entropy(tf.constant(logits), [tf.constant(logits)], temperature)
+    same = divergence(tf.constant(logits), softened([tf.constant(logits)], temperature), temperature)
     np.testing.assert_allclose(same, 0, atol=1e-5)
 
 
@@ -30,7 +31,7 @@ def test_gradient_of_a_high_temperature_is_the_difference_of_centered_logits(rng
     logits, teacher = (each - each.mean(axis=1, keepdims=True) for each in rng.normal(0, 1, (2, 3, 4)))
     variable = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(softened_cross_entropy(variable, [tf.constant(teacher)], 1000.0))
+        loss = tf.reduce_sum(divergence(variable, softened([tf.constant(teacher)], 1000.0), 1000.0))
     np.testing.assert_allclose(tape.gradient(loss, variable), (logits - teacher) / 4, atol=1e-3)
 
 

@@ -48,7 +48,8 @@ def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(teacher):
     outputs = task.forward(network, batch, training=True)
     # The network itself normalizes by the batch, its teacher does not.
     (logits, features), _ = outputs
-    outputs = (logits, features), [(logits, features)]
+    targets = ClassificationTask().teacher_targets([(logits, features)], section)
+    outputs = (logits, features), targets
     totals = task.totals(batch, outputs, training=True)
     assert float(totals["teacher_loss"]) == pytest.approx(0, abs=1e-4)
     plain = ClassificationTask().totals(batch, logits, training=True)

@@ -12,9 +12,10 @@ import tensorflow as tf
 from tests.thoroughness import only_thorough
 from tfeff import config, models, selection, training
 from tfeff.errors import UserError
-from tfeff.training import features
-from tfeff.training.features import FeatureBatches, FeatureCache, split
+from tfeff.training import stored
+from tfeff.training.features import FeatureBatches, split
 from tfeff.training.freezing import freeze
+from tfeff.training.stored import FeatureCache
 
 FROZEN = ("stem*", "stage1*")
 SETTINGS = config.Experiment(
@@ -178,8 +179,8 @@ def test_validation_images_need_memory_for_one_variant_only(
 ) -> None:
     changes = ("training.feature_variants=2", "data.validation_fraction=0.6", "training.epochs=1")
     size = 8 * 8 * 4 * 4  # bytes of the features of an image; 40 images are trained on, 60 validate
-    monkeypatch.setattr(features, "LIMIT", 80 * size - 1)
+    monkeypatch.setattr(stored, "LIMIT", 80 * size - 1)
     with pytest.raises(UserError, match=r"feature_variants: .* \(40 images, 2 of each\) .*; lower it, or freeze more"):
         run(tmp_path / "too_large", caches, *changes)
-    monkeypatch.setattr(features, "LIMIT", 80 * size)
+    monkeypatch.setattr(stored, "LIMIT", 80 * size)
     assert run(tmp_path / "fits", caches, *changes).final.is_file()

@@ -3,6 +3,7 @@ import pytest
 
 from tfeff import config, selection, training
 from tfeff.errors import UserError
+from tfeff.training import checks
 
 
 def digits(**data):
@@ -29,4 +30,4 @@ def test_dataset_normalization_reaches_the_network():
 def test_patterns_are_checked_before_images_are_read(key):
     settings = config.override(digits(), [f"optimizer.{key}"])
     with pytest.raises(UserError, match=r"optimizer.*'stm\*' matches no variable.*did you mean \"stem\*\""):
-        training.Plan.of(settings).check(1, new_run=True)
+        checks.check(training.Plan.of(settings), 1, new_run=True)

@@ -17,7 +17,7 @@ def test_without_a_terminal_long_work_is_reported_once_a_minute(monkeypatch: pyt
         for _ in range(3):
             now += 50
             advance(100)
-    assert written.getvalue() == "  computing features: 200 of 300 images\n"
+    assert written.getvalue() == "  computing features: 200 of 300 images, 0:00:50 left\n"
 
 
 def test_without_a_terminal_each_set_of_images_is_reported_once_it_is_read() -> None:

@@ -10,7 +10,7 @@ from tfeff import models, training
 from tfeff.errors import UserError
 from tfeff.serving import litert
 from tfeff.tasks.classification import ClassificationTask
-from tfeff.training import quantization
+from tfeff.training import checks, quantization
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.quantization import Quantized, fake_quantized, fake_quantized_kernel
 
@@ -171,10 +171,10 @@ def test_a_reused_assembly_starts_with_empty_ranges(tmp_path, trained) -> None:
 def test_errors(changes, message) -> None:
     settings = experiment("training.quantization=int8", *changes)
     with pytest.raises(UserError, match=f"config: training.quantization.*{message}"):
-        training.Plan.of(settings).check(1, new_run=False)
+        checks.check(training.Plan.of(settings), 1, new_run=False)
 
 
 def test_several_devices_are_refused(trained) -> None:
     settings = experiment("training.quantization=int8", f"model.weights={trained.path}")
     with pytest.raises(UserError, match=r"training.quantization: several devices"):
-        training.Plan.of(settings).check(2, new_run=False)
+        checks.check(training.Plan.of(settings), 2, new_run=False)

@@ -14,11 +14,11 @@ from tests.thoroughness import only_thorough, thorough
 from tfeff import config, models, selection, training
 from tfeff.errors import UserError
 from tfeff.recipes import rules
-from tfeff.training import distribution, transfer
-from tfeff.training.features import FeatureCache
+from tfeff.training import checks, distribution, transfer
 from tfeff.training.freezing import matching
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
+from tfeff.training.stored import FeatureCache
 
 # Levels: P1 is stage 2, the last is stage 3 with 64 features, for which 130 images are few.
 SETTINGS = config.Experiment(
@@ -232,7 +232,7 @@ def test_several_workers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distribution, "worker_count", lambda: 2)
     settings = config.override(SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto"])
     with pytest.raises(UserError, match=r"optimizer.transfer: several workers are not supported"):
-        training.Plan.of(settings).check(1, new_run=True)
+        checks.check(training.Plan.of(settings), 1, new_run=True)
 
 
 def test_frozen_layers_are_chosen_or_set_and_not_both() -> None:
@@ -240,7 +240,7 @@ def test_frozen_layers_are_chosen_or_set_and_not_both() -> None:
         SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto", "optimizer.frozen=stem*"]
     )
     with pytest.raises(UserError, match=r"optimizer.frozen, which is set"):
-        training.Plan.of(settings).check(1, new_run=True)
+        checks.check(training.Plan.of(settings), 1, new_run=True)
 
 
 def test_searches_refuse_an_automatic_choice_of_layers() -> None:

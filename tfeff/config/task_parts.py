@@ -194,3 +194,7 @@ class Teacher(Section):
     """Of classification: weight of the squared difference of the features before the classifier, relative to the
     variance of the teacher's. Teachers with another number of features are imitated in the similarities that the
     features of the images of a batch have (Tung and Mori, arXiv:1907.09682)."""
+    variants: Positive[int] | None = None
+    """Compute the teachers' outputs once, for this many augmented variants of each image, and store them: the
+    augmentation of an image repeats after this many epochs. None: the teachers see the images of each step, which are
+    new in every epoch."""

@@ -97,6 +97,12 @@ class TaskSettings(Section):
         return teacher is not None and bool(teacher.runs) and teacher.features > 0
 
     @property
+    def teacher_variants(self) -> int | None:
+        """For how many variants of each image the teachers' outputs are stored; None: they are not stored."""
+        teacher: Teacher | None = getattr(self, "teacher", None)
+        return None if teacher is None else teacher.variants
+
+    @property
     def fitted(self) -> bool:
         """Whether the network is fitted before the first epoch, not trained by gradients."""
         return False

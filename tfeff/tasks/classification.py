@@ -16,10 +16,10 @@ from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError
 from tfeff.networks.heads import CLASSIFIER
-from tfeff.tasks.imitation import feature_difference, softened_cross_entropy
+from tfeff.tasks.imitation import divergence, feature_difference, softened
 from tfeff.tasks.task import CLASSIFICATION, IMAGES, Batch, ImageReading, ImageTask, Predictions, to_float32
 
-TEMPERATURE = "temperature"
+TEMPERATURE, PROBABILITIES = "temperature", "probabilities"
 
 
 class ClassificationTask(ImageTask):
@@ -104,23 +104,34 @@ class ClassificationTask(ImageTask):
         """The logits."""
         return outputs[0]
 
-    def imitated(self, outputs: Any, teachers: Sequence[Any], section: Teacher) -> tf.Tensor:
+    def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
+        """`probabilities` [b, classes], the mean over the teachers; `features_0` [b, n] and so on, of each."""
+        targets = {}
+        if section.weight:
+            targets[PROBABILITIES] = softened([logits for logits, _ in teachers], section.temperature)
+        if section.features:
+            targets |= {f"features_{number}": to_float32(each) for number, (_, each) in enumerate(teachers)}
+        return targets
+
+    def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
         """Divergence of the probabilities, and squared difference of the features."""
         logits, features = outputs
         difference = tf.zeros_like(to_float32(logits)[:, 0])
         if section.weight:
-            theirs = [each for each, _ in teachers]
-            difference += section.weight * softened_cross_entropy(logits, theirs, section.temperature)
+            difference += section.weight * divergence(logits, targets[PROBABILITIES], section.temperature)
         if section.features:
-            apart = [feature_difference(features, each) for _, each in teachers]
+            apart = [feature_difference(features, each) for name, each in targets.items() if name != PROBABILITIES]
             difference += section.features / len(apart) * tf.add_n(apart)
         return difference
+
+    def check_teacher(self, teacher: keras.Model, network: keras.Model, where: str) -> None:
+        """All classifiers of the same classes can be compared."""
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
         """The temperature that calibrates the network, if it is used."""
         if not self.section.temperature_scaling:
             return {}
-        return {TEMPERATURE: evaluation.temperature(pipeline.images.dataset.labels, predictions["probabilities"])}
+        return {TEMPERATURE: evaluation.temperature(pipeline.images.dataset.labels, predictions[PROBABILITIES])}
 
     def calibrate(self, network: keras.Model, validated: Mapping[str, float]) -> None:
         """Divides the weights that produce the logits by the temperature."""
@@ -130,7 +141,7 @@ class ClassificationTask(ImageTask):
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """`probabilities` [b, classes]."""
-        return {"probabilities": tf.nn.softmax(tf.cast(outputs, tf.float32))}
+        return {PROBABILITIES: tf.nn.softmax(tf.cast(outputs, tf.float32))}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """The first class for every image."""

@@ -10,20 +10,29 @@ from tfeff.tasks.task import to_float32
 _SMALLEST = 1e-6  # probability, so that logarithms are finite
 
 
-def softened_cross_entropy(logits: tf.Tensor, teachers: Sequence[tf.Tensor], temperature: float) -> tf.Tensor:
-    """Divergence of the predicted probabilities from the mean of the teachers', both at a temperature, times its
-    square, so that gradients do not shrink with it (Hinton et al., arXiv:1503.02531, section 2).
+def softened(teachers: Sequence[tf.Tensor], temperature: float) -> tf.Tensor:
+    """The mean of the teachers' probabilities at a temperature: at least float32 [b, classes].
+
+    Args:
+        teachers: logits [b, classes] each.
+        temperature: divides the logits.
+    """
+    return tf.add_n([tf.nn.softmax(to_float32(each) / temperature) for each in teachers]) / len(teachers)
+
+
+def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Divergence of the predicted probabilities from those of teachers, both at a temperature, times its square, so
+    that gradients do not shrink with it (Hinton et al., arXiv:1503.02531, section 2).
 
     Args:
         logits: [b, classes].
-        teachers: logits [b, classes] each.
+        wanted: probabilities [b, classes], see `softened`.
+        temperature: divides the logits.
 
     Returns:
         At least float32 [b], 0 for equal probabilities.
     """
-    logits = to_float32(logits) / temperature
-    wanted = tf.add_n([tf.nn.softmax(to_float32(each) / temperature) for each in teachers]) / len(teachers)
-    cross_entropy = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+    cross_entropy = tf.nn.softmax_cross_entropy_with_logits(wanted, to_float32(logits) / temperature)
     entropy = -tf.reduce_sum(wanted * tf.math.log(tf.maximum(wanted, _SMALLEST)), axis=-1)
     return (cross_entropy - entropy) * temperature**2
 

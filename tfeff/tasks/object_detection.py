@@ -145,11 +145,17 @@ class DenseDetectionTask(ObjectDetectionTask):
         outputs = super().forward(network, batch, training=training)
         return outputs | self.geometry(network.description, network.size)
 
-    def imitated(self, outputs: Any, teachers: Sequence[Any], section: Teacher) -> tf.Tensor:
+    def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
+        """`boxes_0` [b, n, 4] and `scores_0` [b, n, classes], and so on, of each."""
+        candidates = [self.candidates(each) for each in teachers]
+        boxes = {f"boxes_{number}": boxes for number, (boxes, _) in enumerate(candidates)}
+        return boxes | {f"scores_{number}": scores for number, (_, scores) in enumerate(candidates)}
+
+    def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
         """Difference of scores and boxes at all positions."""
-        ours = self.candidates(outputs)
-        apart = [dense_difference(*ours, *self.candidates(each)) for each in teachers]
-        return section.weight / len(apart) * tf.add_n(apart)
+        ours, count = self.candidates(outputs), len(targets) // 2
+        apart = [dense_difference(*ours, targets[f"boxes_{n}"], targets[f"scores_{n}"]) for n in range(count)]
+        return section.weight / count * tf.add_n(apart)
 
     def check_teacher(self, teacher: keras.Model, network: keras.Model, where: str) -> None:
         """Both must predict at the same positions of images of the same size."""

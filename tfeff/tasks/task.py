@@ -22,6 +22,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
+from tfeff.errors import UserError
 
 Batch = Mapping[str, tf.Tensor]
 """Tensors by name, [b, ...] each. Batches of images: `image` float32 [b, h, w, c] in [0, 255]; `label` float32
@@ -267,19 +268,31 @@ class ImageTask(Task):
         """
 
     def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """What `imitated` compares: the outputs, and features of the network if the task imitates these."""
+        """What is compared with teachers: the outputs, and features of the network if the task imitates these."""
         return self.forward(network, batch, training=training)
 
     def without_features(self, outputs: Any) -> Any:
         """The outputs alone."""
         return outputs
 
-    def imitated(self, outputs: Any, teachers: Sequence[Any], section: Teacher) -> tf.Tensor:
+    def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
+        """What `imitated` compares the outputs with, by name: at least float32 [b, ...] each.
+
+        The row of an image depends on no other image of the batch, so it can be stored.
+
+        Args:
+            teachers: of each teacher, what `forward_with_features` returns.
+            section: what is imitated.
+        """
+        raise NotImplementedError
+
+    def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
         """How far the outputs are from those of teachers, weighted as the section says; at least float32 [b].
 
         Args:
             outputs: of `forward_with_features`.
-            teachers: the same of each teacher.
+            targets: of `teacher_targets`.
+            section: what is imitated.
         """
         raise NotImplementedError
 
@@ -289,6 +302,7 @@ class ImageTask(Task):
         Raises:
             UserError: they cannot; its message begins with `where`.
         """
+        raise UserError(f"{where}: task.name={self.section.name} cannot imitate teachers; remove task.teacher.runs")
 
     @abstractmethod
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:

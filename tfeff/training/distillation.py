@@ -1,5 +1,6 @@
 """Training by imitation: the network learns from labels and from the outputs of teachers on the same images."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from tfeff.tasks.task import Batch, ImageTask, Task
 LABEL_LOSS, TEACHER_LOSS, TAUGHT = "label_loss", "teacher_loss", "taught_images"
 LABELED = "labeled"
 """Of batches with unlabeled images: bool [b]."""
+STORED = "teacher/"
+"""Begins the names of stored targets of teachers in a batch."""
 
 
 class Distilled(Task):
@@ -20,7 +23,7 @@ class Distilled(Task):
     Args:
         task: of the labels.
         section: what is imitated.
-        teachers: networks as the task builds them, and what they predict of a batch.
+        teachers: networks as the task builds them.
     """
 
     def __init__(self, task: ImageTask, section: Teacher, teachers: Sequence[keras.Model]) -> None:
@@ -32,14 +35,31 @@ class Distilled(Task):
         self.metrics, self.added = task.metrics, task.added  # type: ignore[misc]
         self.scores, self.tuned = task.scores, task.tuned
 
-    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """The network's outputs; in training, with what `ImageTask.imitated` compares."""
-        if not training:
-            return self._task.forward(network, batch, training=False)
-        return self._task.forward_with_features(network, batch, training=True), [
+    @property
+    def teachers(self) -> Sequence[keras.Model]:
+        """The networks that are imitated."""
+        return self._teachers
+
+    @property
+    def imitation(self) -> tuple[object, ...]:
+        """All that the targets depend on, besides the teachers and the images."""
+        return type(self._task).__name__, dataclasses.replace(self._section, runs=(), variants=None)
+
+    def targets(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """What the teachers make of a batch; see `ImageTask.teacher_targets`."""
+        outputs = [
             self._task.forward_with_features(teacher, _seen_by(teacher, batch), training=False)
             for teacher in self._teachers
         ]
+        return self._task.teacher_targets(outputs, self._section)
+
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """The network's outputs; in training, with the targets of the teachers, which run unless the batch has them."""
+        if not training:
+            return self._task.forward(network, batch, training=False)
+        own = self._task.forward_with_features(network, batch, training=True)
+        stored = {key.removeprefix(STORED): value for key, value in batch.items() if key.startswith(STORED)}
+        return own, stored or self.targets(batch)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Those of the task for the images with labels, and in training the difference from the teachers for all."""
@@ -47,7 +67,7 @@ class Distilled(Task):
             totals = self._renamed(self._task.totals(batch, outputs, training=False))
             zero = tf.zeros_like(next(iter(totals.values())))
             return totals | {TEACHER_LOSS: zero, TAUGHT: zero}
-        own, theirs = outputs
+        own, targets = outputs
         weight = batch["weight"]
         labeled = dict(batch)
         if LABELED in batch:
@@ -55,7 +75,7 @@ class Distilled(Task):
         totals = self._renamed(self._task.totals(labeled, self._task.without_features(own), training=True))
         for name in self._names.values():
             totals[name] *= 1.0 - self._section.weight
-        difference = self._task.imitated(own, theirs, self._section)
+        difference = self._task.imitated(own, targets, self._section)
         weight = tf.cast(weight, difference.dtype)
         return totals | {TEACHER_LOSS: tf.reduce_sum(difference * weight), TAUGHT: tf.reduce_sum(weight)}
 

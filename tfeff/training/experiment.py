@@ -1,6 +1,7 @@
 """Trains the network of an experiment: what the loop is given, and the order of its hooks."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,6 @@ from tfeff.data.sources.source import Source
 from tfeff.tasks.task import ImageTask
 from tfeff.training import distribution
 from tfeff.training.assembly import AssemblyCache
-from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Hook, Loop
 from tfeff.training.plan import Plan
@@ -20,6 +20,7 @@ from tfeff.training.preparation import Preparation, Prepared
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Progress, Reporter
 from tfeff.training.saving import Saving
+from tfeff.training.stored import FeatureCache
 from tfeff.training.swa import WeightAveraging
 from tfeff.training.tensorboard import Events
 from tfeff.training.validation import Validation
@@ -114,6 +115,8 @@ def train(
             loop.run(prepared.until)
             if prepared.state.stopping.exhausted or prepared.until == last:
                 break
+        if chief and (last == training.epochs or (prepared is not None and prepared.state.stopping.exhausted)):
+            shutil.rmtree(workdir.teachers, ignore_errors=True)
     return workdir
 
 

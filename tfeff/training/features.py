@@ -4,8 +4,7 @@ While a part of the network is frozen, it computes the same features of an image
 for some augmented variants of each image, and only the rest of the network runs from then on.
 """
 
-import hashlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 
 import keras
@@ -14,17 +13,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfeff.data.input.batches import Batches, rows_of_epochs
-from tfeff.errors import UserError
-from tfeff.models.layers.residual import StochasticDepth
-from tfeff.recipes.transfer import Start
 from tfeff.tasks.task import Batch
+from tfeff.training import stored
 from tfeff.training.progress import Reporter
+from tfeff.training.stored import RANDOM, Arrays, FeatureCache
 
-LIMIT = 8 << 30
-"""Bytes of features that may be stored."""
-_PREFETCHED_BATCHES = 2
-RANDOM = (keras.layers.Dropout, StochasticDepth)
 KEY = "training.feature_variants"
+_PREFETCHED_BATCHES = 2
 
 
 def split(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
@@ -61,58 +56,6 @@ def split(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     return (features, keras.Model(cut, network.output)) if features.weights else None
 
 
-class FeatureCache:
-    """What several runs in this process, such as the trials of a sweep, compute with layers that they share.
-
-    Args:
-        size: bytes of features to keep; the least recently used are dropped.
-
-    Attributes:
-        probes: what `optimizer.transfer=auto` found out about features, by `fingerprint`.
-    """
-
-    def __init__(self, size: int = LIMIT) -> None:
-        self.probes: dict[str, tuple[Start, ...]] = {}
-        self._size = size
-        self._stored: OrderedDict[str, Batch] = OrderedDict()
-
-    def get(self, key: str, compute: Callable[[], Batch]) -> Batch:
-        """What is stored under a key, or what `compute` returns, which is then stored."""
-        if key not in self._stored:
-            self._stored[key] = compute()
-            while len(self._stored) > 1 and sum(map(_bytes, self._stored.values())) > self._size:
-                self._stored.popitem(last=False)
-        self._stored.move_to_end(key)
-        return self._stored[key]
-
-
-def fingerprint(network: keras.Model, batches: Batches, *others: object) -> str:
-    """Everything that the features of all images depend on, as a hash.
-
-    Args:
-        network: computes them, in inference mode.
-        batches: the images.
-        others: what else they depend on, such as the augmentation.
-    """
-    parts = [
-        [layer.get_config() for layer in network.layers if not isinstance(layer, RANDOM)],
-        keras.mixed_precision.dtype_policy().name,
-        *others,
-        batches.transform.form,
-        batches.images.dataset.fingerprint,
-        batches.images.dataset.ids,
-        batches.images.form,
-    ]
-    found = hashlib.sha256(repr(parts).encode())
-    for weight in network.weights:
-        found.update(weight.numpy().tobytes())
-    return found.hexdigest()
-
-
-def _bytes(batch: Batch) -> int:
-    return sum(int(np.prod(value.shape)) * value.dtype.size for value in batch.values())
-
-
 class FeatureBatches:
     """Batches of stored features, in the order of the training batches of images.
 
@@ -142,17 +85,10 @@ class FeatureBatches:
         self._count = len(batches.images)
         self._network = network
         self._compute = tf.function(lambda images: network(images, training=False), jit_compile=False)
-        if batches.transform.partners(batches.batch_size, tf.constant(0, tf.int64)) is not None:
-            raise UserError(f"config: {KEY}: MixUp and CutMix mix images of a batch; switch them off")
-        if batches.shard.count > 1:
-            raise UserError(f"config: {KEY}: several workers are not supported; use one")
-        size = int(np.prod(network.output.shape[1:])) * self._count * variants * np.dtype(np.float32).itemsize
-        if size > LIMIT:
-            lower = "lower it" if variants > 1 else "set it to none"
-            raise UserError(
-                f"config: {KEY}: {size / 2**30:.1f} GiB of features of {batches.images.dataset.name} ({self._count:,} "
-                f"images, {variants} of each) are more than {LIMIT >> 30} GiB; {lower}, or freeze more layers"
-            )
+        stored.check_images(batches, KEY)
+        size = int(np.prod(network.output.shape[1:])) * np.dtype(np.float32).itemsize
+        images = {batches.images.dataset.name: (self._count, variants)}
+        stored.check_size(KEY, "features", images, size=size, remedy=", or freeze more layers")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -172,8 +108,8 @@ class FeatureBatches:
 
     def evaluation_batches(self) -> tf.data.Dataset:
         """Every image once, in order, without augmentation; weight 0 pads the last batch."""
-        stored = self._stored(augmented=False)
-        return self._read(tf.data.Dataset.range(len(stored["weight"])).batch(self._batches.batch_size), stored)
+        features = self._stored(augmented=False)
+        return self._read(tf.data.Dataset.range(len(features["weight"])).batch(self._batches.batch_size), features)
 
     def _stored(self, *, augmented: bool) -> Batch:
         """The tensors of all images, of each variant if they are augmented."""
@@ -181,11 +117,13 @@ class FeatureBatches:
         def compute() -> Batch:
             several = f" in {self._variants} variants" if augmented and self._variants > 1 else ""
             self._reporter.say(f"computing the features of {self._count:,} images{several}")
-            epochs = range(self._variants) if augmented else (None,)
-            with self._reporter.computing("features", len(epochs) * self._count) as advance:
-                passes = [self._computed(epoch, advance) for epoch in epochs]
-            with tf.device("CPU:0"):
-                return {key: tf.constant(np.concatenate([each[key] for each in passes])) for key in passes[0]}
+            variants, rows = self._variants, self._count
+            if not augmented:  # with the padding of the last batch
+                variants, rows = 1, self._batches.evaluation_steps * self._batches.batch_size
+            with self._reporter.computing("features", variants * self._count) as advance:
+                return stored.of_variants(
+                    variants, rows, lambda variant: self._computed(variant if augmented else None, advance)
+                )
 
         return self._cache.get(self._key(augmented=augmented), compute)
 
@@ -196,22 +134,19 @@ class FeatureBatches:
             if augmented
             else self._batches.batch_size
         )
-        return fingerprint(self._network, self._batches, variation)
+        return stored.fingerprint([self._network], self._batches, variation)
 
-    def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> dict[str, npt.NDArray[np.generic]]:
-        """One pass over all images; of the padding, only that of evaluation batches is kept."""
+    def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> Arrays:
+        """One pass over all images."""
         batches = self._batches.evaluation_batches() if epoch is None else self._batches.augmented_batches(epoch)
-        found: dict[str, list[npt.NDArray[np.generic]]] = {}
-        for batch in batches:
-            values = {**batch, "image": tf.cast(self._compute(batch["image"]), tf.float32)}
-            for key, value in values.items():
-                found.setdefault(key, []).append(value.numpy())
-            advance(int(np.count_nonzero(found["weight"][-1])))
-        joined = {key: np.concatenate(values) for key, values in found.items()}
-        return joined if epoch is None else {key: value[: self._count] for key, value in joined.items()}
 
-    def _read(self, rows: tf.data.Dataset, stored: Batch) -> tf.data.Dataset:
-        read = rows.map(lambda row: {key: tf.gather(value, row) for key, value in stored.items()})
+        def with_features(batch: Batch) -> Batch:
+            return {**batch, "image": tf.cast(self._compute(batch["image"]), tf.float32)}
+
+        return stored.computed(batches, with_features, advance)
+
+    def _read(self, rows: tf.data.Dataset, features: Batch) -> tf.data.Dataset:
+        read = rows.map(lambda row: {key: tf.gather(value, row) for key, value in features.items()})
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return read.prefetch(_PREFETCHED_BATCHES).with_options(options)

@@ -10,25 +10,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config, models, reports, selection
+from tfeff import config, models, selection
 from tfeff.data.augment import given
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
-from tfeff.errors import UserError, nearest
-from tfeff.models import presets
+from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import Architecture
-from tfeff.networks.backbones.given import Given
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.proposals import ProposalStore
 from tfeff.proposals.store import lookup
 from tfeff.tasks.task import ImageTask, Progress, Role, Task
-from tfeff.training import checkpoint, distribution, optimizers
+from tfeff.training import checkpoint, optimizers
 from tfeff.training.averaging import Average
-from tfeff.training.features import split
 from tfeff.training.freezing import freeze, unfrozen_at
 from tfeff.training.step import FittedStep, Step
 from tfeff.training.workdir import CHOSEN, Workdir
@@ -106,121 +103,6 @@ class Plan:
         """Length, batches, validation and what is kept."""
         return self.settings.training
 
-    def check(self, replicas: int, *, new_run: bool) -> None:
-        """Reports errors that would otherwise occur only after all images are read, or after training.
-
-        Args:
-            replicas: number of devices that share a batch, over all workers.
-            new_run: whether this is a new run; resumed runs do not need the initial weights.
-
-        Raises:
-            UserError: an impossible network, missing weights, an augmentation that is missing, patterns of optimizer
-                settings that match nothing or that `optimizer.transfer` chooses, a shift beyond the image, or a batch
-                that the devices cannot share.
-        """
-        settings, training, update, task = self.settings, self.training, self.update, self.task
-        reports.evaluator(task.kind)
-        task.check(self.network.resolution)
-        if new_run:
-            self._check_weights()
-        if settings.data.augment is not None:
-            given.find(settings.data.augment)
-        if isinstance(settings.model, Given):
-            presets.find(settings.model.source)
-        parts = replicas * training.accumulation_steps
-        if training.batch_size % parts:
-            raise UserError(
-                f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
-                f"({replicas} devices x training.accumulation_steps)"
-            )
-        metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
-        if training.monitor not in metrics:
-            raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
-        if training.xla and replicas > 1:
-            raise UserError("config: training.xla supports only a single device; set it to false")
-        if update.unfreeze and distribution.worker_count() > 1:
-            raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
-        if training.recompute_statistics and task.stored is not None:
-            raise UserError(
-                "config: training.recompute_statistics: the task trains on stored features; set it to false"
-            )
-        if settings.task.teachers and (training.feature_variants is not None or training.rematerialize):
-            raise UserError(
-                "config: task.teacher sees the images of each batch: remove training.feature_variants and "
-                "training.rematerialize"
-            )
-        for name in settings.task.teachers:
-            if name not in models.names() and not Workdir(name).final.is_file():
-                raise UserError(
-                    f'config: task.teacher.runs: "{name}": no finished run; give the workdir of a tfeff.train run'
-                )
-        if settings.data.unlabeled is not None and not settings.task.teachers:
-            raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
-        if settings.data.unlabeled is not None and replicas > 1:
-            raise UserError("config: data.unlabeled: several devices are not supported; use one")
-        if training.quantization is not None:
-            self._check_quantization(replicas)
-        if update.transfer is not None and update.frozen:
-            raise UserError(
-                "config: optimizer.transfer=auto chooses optimizer.frozen, which is set; remove one of them"
-            )
-        if update.transfer is not None and distribution.worker_count() > 1:
-            raise UserError(
-                "config: optimizer.transfer: several workers are not supported; set optimizer.frozen instead"
-            )
-        if new_run and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
-            # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
-            network = self._frozen_network(replicas)
-            if update.unfreeze:
-                self.in_phase(training.epochs)._frozen_network(replicas)
-            if training.feature_variants is not None and update.transfer is None and split(network) is None:
-                raise UserError(
-                    "config: training.feature_variants: the first layers of the network are trained; freeze them with "
-                    "optimizer.frozen, such as stem*,stage*"
-                )
-
-    def _check_quantization(self, replicas: int) -> None:
-        training, task = self.training, self.settings.task
-        excluded = {
-            "training.rematerialize": training.rematerialize,
-            "training.feature_variants": training.feature_variants is not None,
-            "training.swa_epochs": training.swa_epochs is not None,
-            "training.xla": training.xla,
-            "optimizer.transfer": self.update.transfer is not None,
-            "task.teacher.features": task.imitates_features,
-        }
-        where = "config: training.quantization"
-        for key, wanted in excluded.items():
-            if wanted:
-                raise UserError(f"{where} does not go with {key}; remove one of them")
-        if training.precision not in ("auto", "float32"):
-            raise UserError(f"{where} computes in float32; set training.precision=float32")
-        if replicas > 1:
-            raise UserError(f"{where}: several devices are not supported; set training.strategy=single")
-        if task.CUTS_REGIONS or task.fitted or getattr(self.network, "regions", None) is not None:
-            raise UserError(f"{where}: task.name={task.name} is not supported, whose network reads regions")
-        if not self.settings.model.starts_trained:
-            raise UserError(f"{where} fine-tunes a trained network; set model.weights to the workdir of a finished run")
-
-    def _check_weights(self) -> None:
-        source = self.settings.model.weights
-        if source is not None and models.published(self.settings.model) is None:
-            _ = weights_file(source)
-        if self.settings.task.CUTS_REGIONS and not self.settings.model.starts_trained:
-            raise UserError(
-                "config: model.weights: the backbone is frozen and needs weights. Train it as a classifier of the "
-                "objects, and give its workdir:\n"
-                "  python -m tfeff.train --config=... --workdir=BACKBONE "
-                f"--config.data.source=crops:{self.settings.data.source}\n"
-                "  python -m tfeff.train --config=... --workdir=... --config.model.weights=BACKBONE"
-            )
-
-    def _frozen_network(self, replicas: int) -> keras.Model:
-        """A network for any data, frozen as in the first phase of a run; its optimizer can be created."""
-        network = self.build_network()
-        self.build_optimizer(network, replicas)
-        return network
-
     def build_network(self) -> models.Network:
         """Builds the randomly initialized network under the current dtype policy and strategy."""
         # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would
@@ -258,7 +140,7 @@ class Plan:
         )
         if self.training.recompute_statistics and images is not None:
             some = self._sample(images, network, count=_STATISTICS)
-            assert some is not None  # `check` requires a task that reads whole images
+            assert some is not None  # `checks.check` requires a task that reads whole images
             models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
         return loaded
 
@@ -367,6 +249,7 @@ class Plan:
             batch_size or self.training.batch_size,
             order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
             shard=worker,
+            variants=self.settings.task.teacher_variants,
         )
 
     def evaluation_pipeline(

@@ -1,7 +1,7 @@
 """Prepares a run: its images, its network, and the state in which it starts or resumes."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,11 @@ from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
 from tfeff.models import standardization
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import distribution, freezing, precision, schedules, transfer
+from tfeff.training import checks, distribution, freezing, precision, schedules, transfer
 from tfeff.training.assembly import Assembly, AssemblyCache, assemble
 from tfeff.training.checkpoint import Saved
-from tfeff.training.features import FeatureBatches, FeatureCache
+from tfeff.training.distillation import Distilled
+from tfeff.training.features import FeatureBatches
 from tfeff.training.freezing import frozen_params
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Pipeline
@@ -29,6 +30,8 @@ from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
 from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
+from tfeff.training.stored import FeatureCache
+from tfeff.training.stored_teachers import taught
 from tfeff.training.unlabeled import WithUnlabeled
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
@@ -144,7 +147,7 @@ class Preparation:
         )
         if not unfinished:
             return None
-        plan.check(self.strategy.num_replicas_in_sync, new_run=saved is None)
+        checks.check(plan, self.strategy.num_replicas_in_sync, new_run=saved is None)
         return self._start(plan, self.images) if saved is None else self._resume(plan, self.images, saved)
 
     def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
@@ -221,10 +224,7 @@ class Preparation:
         """Batches and state, as at the start of training."""
         model, training = assembly.model, plan.training
         worker = distribution.worker_index(), distribution.worker_count()
-        pipeline = plan.batches(images.train, model, "training", self._reading, worker)
-        if self.unlabeled is not None:
-            count = max(1, round(training.batch_size * plan.settings.data.unlabeled_per_label))
-            pipeline = WithUnlabeled(pipeline, plan.training_pipeline(self.unlabeled, model.size, batch_size=count))
+        pipeline = self._training(plan, images, assembly, worker)
         validation, scoring = None, None
         if images.validation is not None:
             validation = plan.batches(images.validation, model, "validation", self._reading, worker)
@@ -246,6 +246,21 @@ class Preparation:
             sums=assembly.step.task.zero_sums(),
         )
         return Prepared(plan, state, assembly.step, pipeline, validation, scoring, until)
+
+    def _training(
+        self, plan: Plan, images: selection.TrainingData, assembly: Assembly, worker: tuple[int, int]
+    ) -> Pipeline:
+        """The training batches of images, or of what the task reads from a store."""
+        model, task = assembly.model, assembly.step.task
+        parts = [plan.batches(images.train, model, "training", self._reading, worker)]
+        if self.unlabeled is not None:
+            count = max(1, round(plan.training.batch_size * plan.settings.data.unlabeled_per_label))
+            parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=count))
+        pipeline = _joined(parts)
+        if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
+            options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}
+            pipeline = _joined(taught(parts, plan.training.epochs, task, self.workdir.teachers, **options))
+        return pipeline
 
     def _announced(
         self, prepared: Prepared, images: selection.TrainingData, assembly: Assembly, start: int
@@ -283,6 +298,12 @@ class Preparation:
         pipeline = plan.batches(validation, model, "evaluation", self._reading)
         predictor = BatchPredictor(model, task)
         return lambda predicted: task.score(predictor(pipeline) if predicted is None else predicted, pipeline)
+
+
+def _joined(parts: Sequence[Any]) -> Pipeline:
+    """Batches of images with labels, and without if there are such images."""
+    pipeline: Pipeline = WithUnlabeled(*parts) if len(parts) > 1 else parts[0]
+    return pipeline
 
 
 def _preprocessing(network: keras.Model) -> dict[str, Any]:

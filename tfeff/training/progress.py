@@ -90,14 +90,16 @@ class Reporter:
             A function to call with the number of images that were added.
         """
         if self._bar is None:
-            done, self._last_line = 0, time.monotonic()
+            done, began = 0, time.monotonic()
+            self._last_line = began
 
             def advance(count: int) -> None:
                 nonlocal done
                 done += count
                 if done < total and time.monotonic() - self._last_line > 60:
                     self._last_line = time.monotonic()
-                    self.say(f"  computing {what}: {done:,} of {total:,} images")
+                    left = _duration((self._last_line - began) / done * (total - done))
+                    self.say(f"  computing {what}: {done:,} of {total:,} images, {left} left")
 
             yield advance
             return
@@ -143,9 +145,13 @@ class Reporter:
         self.say("  ".join(f"{cell:>{width}}" for cell, width in zip(cells.values(), widths, strict=True)))
 
     def _remaining(self, step: int) -> str:
-        seconds = (time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step)
-        minutes, seconds = divmod(round(seconds), 60)
-        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        return _duration((time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step))
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 class Progress(Hook):

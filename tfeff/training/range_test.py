@@ -21,11 +21,11 @@ from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.reporting import figure
 from tfeff.reporting.training_curves import range_test_figure
-from tfeff.training import transfer
-from tfeff.training.features import FeatureCache
+from tfeff.training import checks, transfer
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
+from tfeff.training.stored import FeatureCache
 
 STEPS = 120
 """Number of updates."""
@@ -116,7 +116,7 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         UserError: as for `range_test`, and for images or settings that cannot be trained.
     """
     plan, directory = Plan.of(config.resolve_member(settings)), Path(directory)
-    plan.check(1, new_run=True)
+    checks.check(plan, 1, new_run=True)
     with locked(directory):
         source = selection.open_source(plan.images)
         selection.check(plan.images, source)

@@ -27,6 +27,7 @@ from tfeff.training.freezing import freeze
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
+from tfeff.training.stored import FeatureCache, fingerprint
 from tfeff.training.workdir import CHOSEN
 
 LAST = "last"
@@ -40,7 +41,7 @@ EVIDENCE = "transfer"
 def choose(
     plan: Plan,
     images: TrainingData,
-    cache: features.FeatureCache,
+    cache: FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _probed(
     plan: Plan,
     network: Network,
     images: ImageCache,
-    cache: features.FeatureCache,
+    cache: FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> tuple[transfer.Start, ...]:
@@ -127,7 +128,7 @@ def _probed(
     maps, dataset = levels(network), images.dataset
     extractor = keras.Model(network.inputs, list(maps.values()))
     pipeline = plan.evaluation_pipeline(images, network.size)
-    key = features.fingerprint(extractor, pipeline, list(maps), dataset.labels.tolist())
+    key = fingerprint([extractor], pipeline, list(maps), dataset.labels.tolist())
     if key in cache.probes:
         return cache.probes[key]
     reporter.say(f"optimizer.transfer=auto: probing the features of {len(images):,} training images")

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tfeff.data.input.batches import Batches
 from tfeff.errors import UserError
 from tfeff.training.distillation import LABELED
+from tfeff.training.stored_teachers import TaughtBatches
 
 
 class WithUnlabeled:
@@ -20,7 +21,7 @@ class WithUnlabeled:
         UserError: there are fewer images without labels than a batch takes.
     """
 
-    def __init__(self, labeled: Batches, unlabeled: Batches) -> None:
+    def __init__(self, labeled: Batches | TaughtBatches, unlabeled: Batches | TaughtBatches) -> None:
         self._labeled, self._unlabeled = labeled, unlabeled
         if len(unlabeled.images) < unlabeled.batch_size:
             raise UserError(

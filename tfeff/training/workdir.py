@@ -9,6 +9,7 @@ metrics.jsonl    one row per epoch; `crc32` is the checksum of its line
 divergence.json  where and why training diverged, if it did
 result.json      the metrics of the final weights
 checkpoints/     step_*.npz, best.npz; after training final.npz, the weights to evaluate
+teachers/        until training is finished, the outputs of teachers that task.teacher.variants stores
 tensorboard/     event files
 figures/         PNG and SVG
 saved_model/     the exported SavedModel
@@ -51,6 +52,7 @@ class Workdir:
         self.path = Path(path)
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.final = self.path / "checkpoints" / "final.npz"
+        self.teachers = self.path / "teachers"
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
         self.saved_model = self.path / "saved_model"

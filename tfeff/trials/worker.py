@@ -16,12 +16,12 @@ from tfeff import config, selection, training
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import DivergedError
 from tfeff.training.assembly import AssemblyCache
-from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.latency import latencies
 from tfeff.training.plan import Plan
 from tfeff.training.precision import select_policy
 from tfeff.training.progress import Reporter
+from tfeff.training.stored import FeatureCache
 from tfeff.training.tensorboard import Board
 from tfeff.trials.results import TrialObjective
 from tfeff.trials.trial import Trial, result_row

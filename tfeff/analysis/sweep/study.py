@@ -13,6 +13,7 @@ from tfeff.data.contents import Contents
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.selection import Fingerprint
+from tfeff.training import checks
 from tfeff.trials.allocation import Allocation, Elimination, Full, allocation
 from tfeff.trials.progress import Rate, core_seconds, measured_rate
 from tfeff.trials.ranking import Ranking
@@ -125,7 +126,7 @@ def prepare(sweep: config.Sweep) -> SweepStudy:
             patterns = update.frozen, update.unfreeze, update.learning_rate_factors
             key = repr((experiment.task, model, experiment.training, patterns))
             if key not in checked:
-                training.Plan.of(experiment).check(1, new_run=True)
+                checks.check(training.Plan.of(experiment), 1, new_run=True)
                 checked.add(key)
         except UserError as error:
             raise UserError(f"{combination.label}: {error}") from None

@@ -37,6 +37,8 @@ class Batches:
         batch_size: images of one global batch, over all workers.
         order: order of the training examples; default that of the dataset.
         shard: (i, n): this worker makes the i-th of n equal parts of each global batch.
+        variants: number of epochs after which the augmentation of an image repeats, while the order does not; all draws
+            of an image in an epoch are then the same. None: it never repeats.
         parallelism: threads; default one per core, at most 128.
 
     Raises:
@@ -50,10 +52,12 @@ class Batches:
         *,
         order: Order | None = None,
         shard: tuple[int, int] = (0, 1),
+        variants: int | None = None,
         parallelism: int | None = None,
     ) -> None:
         self.transform = transform
         self.batch_size = batch_size
+        self.variants = variants
         self.order = order or InOrder(len(transform.reader))
         self.parallelism = parallelism or min(len(cores()), _MAX_THREADS)
         part, parts = shard
@@ -108,7 +112,10 @@ class Batches:
 
         def table(step: tf.Tensor, examples: tf.Tensor) -> _Table:
             index, repeat = tf.unstack(examples)
-            return self._worker_table({"index": index, "repeat": repeat, "epoch": step // steps, "step": step})
+            epoch = step // steps
+            if self.variants is not None:
+                epoch, repeat = epoch % self.variants, tf.zeros_like(repeat)
+            return self._worker_table({"index": index, "repeat": repeat, "epoch": epoch, "step": step})
 
         return self._batches(rows.enumerate(start_step).map(table), self.transform)
 

@@ -1,0 +1,150 @@
+"""What a run cannot do, reported before its images are read."""
+
+import keras
+
+from tfeff import models, reports
+from tfeff.data.augment import given
+from tfeff.errors import UserError, nearest
+from tfeff.models import presets
+from tfeff.networks.backbones.given import Given
+from tfeff.training import distribution
+from tfeff.training.features import split
+from tfeff.training.plan import Plan, weights_file
+from tfeff.training.workdir import Workdir
+
+
+def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
+    """Reports errors that would otherwise occur only after all images are read, or after training.
+
+    Args:
+        plan: of the run.
+        replicas: number of devices that share a batch, over all workers.
+        new_run: whether this is a new run; resumed runs do not need the initial weights.
+
+    Raises:
+        UserError: an impossible network, missing weights or teachers, an augmentation that is missing, settings that
+            exclude each other, patterns of optimizer settings that match nothing or that `optimizer.transfer` chooses,
+            a shift beyond the image, or a batch that the devices cannot share.
+    """
+    settings = plan.settings
+    reports.evaluator(plan.task.kind)
+    plan.task.check(plan.network.resolution)
+    if new_run:
+        _check_weights(plan)
+    if settings.data.augment is not None:
+        given.find(settings.data.augment)
+    if isinstance(settings.model, Given):
+        presets.find(settings.model.source)
+    _check_training(plan, replicas)
+    _check_teachers(plan, replicas)
+    if plan.training.quantization is not None:
+        _check_quantization(plan, replicas)
+    _check_optimizer(plan, replicas, new_run=new_run)
+
+
+def _check_weights(plan: Plan) -> None:
+    settings, source = plan.settings, plan.settings.model.weights
+    if source is not None and models.published(settings.model) is None:
+        _ = weights_file(source)
+    if settings.task.CUTS_REGIONS and not settings.model.starts_trained:
+        raise UserError(
+            "config: model.weights: the backbone is frozen and needs weights. Train it as a classifier of the "
+            "objects, and give its workdir:\n"
+            "  python -m tfeff.train --config=... --workdir=BACKBONE "
+            f"--config.data.source=crops:{settings.data.source}\n"
+            "  python -m tfeff.train --config=... --workdir=... --config.model.weights=BACKBONE"
+        )
+
+
+def _check_training(plan: Plan, replicas: int) -> None:
+    training, task = plan.training, plan.task
+    parts = replicas * training.accumulation_steps
+    if training.batch_size % parts:
+        raise UserError(
+            f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
+            f"({replicas} devices x training.accumulation_steps)"
+        )
+    metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
+    if training.monitor not in metrics:
+        raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
+    if training.xla and replicas > 1:
+        raise UserError("config: training.xla supports only a single device; set it to false")
+    if training.recompute_statistics and task.stored is not None:
+        raise UserError("config: training.recompute_statistics: the task trains on stored features; set it to false")
+
+
+def _check_teachers(plan: Plan, replicas: int) -> None:
+    training, teachers, unlabeled = plan.training, plan.settings.task.teachers, plan.settings.data.unlabeled
+    if teachers and (training.feature_variants is not None or training.rematerialize):
+        raise UserError(
+            "config: task.teacher sees the images of each batch: remove training.feature_variants and "
+            "training.rematerialize"
+        )
+    for name in teachers:
+        if name not in models.names() and not Workdir(name).final.is_file():
+            raise UserError(
+                f'config: task.teacher.runs: "{name}": no finished run; give the workdir of a tfeff.train run'
+            )
+    if plan.settings.task.teacher_variants is not None:
+        if not teachers:
+            raise UserError("config: task.teacher.variants: there are no teachers; set task.teacher.runs")
+        if plan.settings.task.plain_epochs:
+            raise UserError(
+                "config: task.teacher.variants: images of the last epochs differ from those of the first ones; set "
+                "task.plain_epochs=0"
+            )
+    if unlabeled is not None and not teachers:
+        raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
+    if unlabeled is not None and replicas > 1:
+        raise UserError("config: data.unlabeled: several devices are not supported; use one")
+
+
+def _check_quantization(plan: Plan, replicas: int) -> None:
+    training, task = plan.training, plan.settings.task
+    excluded = {
+        "training.rematerialize": training.rematerialize,
+        "training.feature_variants": training.feature_variants is not None,
+        "training.swa_epochs": training.swa_epochs is not None,
+        "training.xla": training.xla,
+        "optimizer.transfer": plan.update.transfer is not None,
+        "task.teacher.features": task.imitates_features,
+    }
+    where = "config: training.quantization"
+    for key, wanted in excluded.items():
+        if wanted:
+            raise UserError(f"{where} does not go with {key}; remove one of them")
+    if training.precision not in ("auto", "float32"):
+        raise UserError(f"{where} computes in float32; set training.precision=float32")
+    if replicas > 1:
+        raise UserError(f"{where}: several devices are not supported; set training.strategy=single")
+    if task.CUTS_REGIONS or task.fitted or getattr(plan.network, "regions", None) is not None:
+        raise UserError(f"{where}: task.name={task.name} is not supported, whose network reads regions")
+    if not plan.settings.model.starts_trained:
+        raise UserError(f"{where} fine-tunes a trained network; set model.weights to the workdir of a finished run")
+
+
+def _check_optimizer(plan: Plan, replicas: int, *, new_run: bool) -> None:
+    update, training = plan.update, plan.training
+    if update.unfreeze and distribution.worker_count() > 1:
+        raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
+    if update.transfer is not None and update.frozen:
+        raise UserError("config: optimizer.transfer=auto chooses optimizer.frozen, which is set; remove one of them")
+    if update.transfer is not None and distribution.worker_count() > 1:
+        raise UserError("config: optimizer.transfer: several workers are not supported; set optimizer.frozen instead")
+    if new_run and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
+        # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
+        network = _frozen_network(plan, replicas)
+        if update.unfreeze:
+            _frozen_network(plan.in_phase(training.epochs), replicas)
+        if training.feature_variants is not None and update.transfer is None and split(network) is None:
+            raise UserError(
+                "config: training.feature_variants: the first layers of the network are trained; freeze them with "
+                "optimizer.frozen, such as stem*,stage*"
+            )
+
+
+def _frozen_network(plan: Plan, replicas: int) -> keras.Model:
+    """A network for any data, frozen as in the first phase of a run; its optimizer can be created."""
+    network = plan.build_network()
+    plan.build_optimizer(network, replicas)
+    return network

@@ -1,0 +1,150 @@
+"""Tensors that are computed once for all images, in some augmented variants of each, instead of in every step."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfeff.data.input.batches import Batches
+from tfeff.errors import UserError
+from tfeff.models.layers.residual import StochasticDepth
+from tfeff.recipes.transfer import Start
+from tfeff.tasks.task import Batch
+
+LIMIT = 8 << 30
+"""Bytes that may be stored."""
+RANDOM = (keras.layers.Dropout, StochasticDepth)
+"""Layers that do nothing in inference mode."""
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+class FeatureCache:
+    """What several runs in this process, such as the trials of a sweep, compute with networks that they share: features
+    and targets of teachers.
+
+    Args:
+        size: bytes to keep; what was least recently used is dropped.
+
+    Attributes:
+        probes: what `optimizer.transfer=auto` found out about features, by `fingerprint`.
+    """
+
+    def __init__(self, size: int = LIMIT) -> None:
+        self.probes: dict[str, tuple[Start, ...]] = {}
+        self._size = size
+        self._stored: OrderedDict[str, Batch] = OrderedDict()
+
+    def get(self, key: str, compute: Callable[[], Batch]) -> Batch:
+        """What is stored under a key, or what `compute` returns, which is then stored."""
+        if key not in self._stored:
+            self._stored[key] = compute()
+            while len(self._stored) > 1 and sum(map(_bytes, self._stored.values())) > self._size:
+                self._stored.popitem(last=False)
+        self._stored.move_to_end(key)
+        return self._stored[key]
+
+
+def fingerprint(networks: Sequence[keras.Model], batches: Batches, *others: object) -> str:
+    """Everything that the tensors of all images depend on, as a hash.
+
+    Args:
+        networks: compute them, in inference mode.
+        batches: the images.
+        others: what else they depend on, such as the augmentation.
+    """
+    parts = [
+        [[layer.get_config() for layer in each.layers if not isinstance(layer, RANDOM)] for each in networks],
+        keras.mixed_precision.dtype_policy().name,
+        *others,
+        batches.transform.form,
+        batches.images.dataset.fingerprint,
+        batches.images.dataset.ids,
+        batches.images.form,
+    ]
+    found = hashlib.sha256(repr(parts).encode())
+    for weight in (weight for each in networks for weight in each.weights):
+        found.update(weight.numpy().tobytes())
+    return found.hexdigest()
+
+
+def check_images(batches: Batches, key: str) -> None:
+    """Checks that what is computed of an image does not depend on its batch, and that this process sees all images.
+
+    Args:
+        batches: the training batches.
+        key: the config key that asks for variants.
+
+    Raises:
+        UserError: the augmentation mixes images, or there are several workers.
+    """
+    if batches.transform.partners(batches.batch_size, tf.constant(0, tf.int64)) is not None:
+        raise UserError(f"config: {key}: MixUp and CutMix mix images of a batch; switch them off")
+    if batches.shard.count > 1:
+        raise UserError(f"config: {key}: several workers are not supported; use one")
+
+
+def check_size(key: str, what: str, images: Mapping[str, tuple[int, int]], *, size: int, remedy: str = "") -> None:
+    """Checks that the tensors of all images can be stored.
+
+    Args:
+        key: the config key that asks for variants.
+        what: what is stored, in the plural.
+        images: name of each dataset -> number of images, variants of each.
+        size: bytes of one variant of an image.
+        remedy: what else helps, besides fewer variants.
+
+    Raises:
+        UserError: they are larger than LIMIT.
+    """
+    total = size * sum(count * variants for count, variants in images.values())
+    if total > LIMIT:
+        listed = (f"{name} ({count:,} images, {variants} of each)" for name, (count, variants) in images.items())
+        lower = "lower it" if any(variants > 1 for _, variants in images.values()) else "set it to none"
+        raise UserError(
+            f"config: {key}: {total / 2**30:.1f} GiB of {what} of {' and '.join(listed)} are more than "
+            f"{LIMIT >> 30} GiB; {lower}{remedy}"
+        )
+
+
+def computed(
+    batches: tf.data.Dataset, compute: Callable[[Batch], Mapping[str, tf.Tensor]], advance: Callable[[int], None]
+) -> Arrays:
+    """What is computed of each batch, by name, [n, ...] each; with the rows of padding.
+
+    Args:
+        batches: with `weight`, 0 for padding.
+        compute: a batch -> tensors [b, ...] by name.
+        advance: called with the number of images of each batch, when they are done.
+    """
+    found: dict[str, list[npt.NDArray[np.generic]]] = {}
+    for batch in batches:
+        for key, value in compute(batch).items():
+            found.setdefault(key, []).append(value.numpy())
+        advance(int(np.count_nonzero(batch["weight"])))
+    return {key: np.concatenate(values) for key, values in found.items()}
+
+
+def of_variants(variants: int, count: int, compute: Callable[[int], Arrays]) -> Batch:
+    """The tensors of all variants, one after the other: row v * count + i is that of variant v of image i.
+
+    Args:
+        variants: number of variants of each image.
+        count: number of images.
+        compute: variant -> its arrays by name, at least `count` rows each.
+    """
+    arrays: Arrays = {}
+    for variant in range(variants):
+        for key, value in compute(variant).items():
+            if key not in arrays:
+                arrays[key] = np.empty((variants * count, *value.shape[1:]), value.dtype)
+            arrays[key][variant * count : (variant + 1) * count] = value[:count]
+    with tf.device("CPU:0"):
+        return {key: tf.constant(arrays.pop(key)) for key in list(arrays)}
+
+
+def _bytes(batch: Batch) -> int:
+    return sum(int(np.prod(value.shape)) * value.dtype.size for value in batch.values())

@@ -1,0 +1,182 @@
+"""Training on stored outputs of teachers.
+
+The augmentation repeats after some epochs (`Batches.variants`), so there are only that many variants of each image.
+What teachers make of them is computed once. A file in the workdir keeps it for each variant until the run is finished,
+so that a killed run resumes without computing it again.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.errors import UserError
+from tfeff.tasks.task import Batch
+from tfeff.training import checkpoint, stored
+from tfeff.training.checkpoint import DamagedError
+from tfeff.training.distillation import STORED, Distilled
+from tfeff.training.interruption import Interruption
+from tfeff.training.progress import Reporter
+from tfeff.training.stored import Arrays, FeatureCache
+
+KEY = "task.teacher.variants"
+_PREFETCHED_BATCHES = 2
+
+
+class TaughtBatches:
+    """Training batches of images with the targets of teachers.
+
+    An element holds the tensors of a batch of images, and targets under names that begin with `distillation.STORED`.
+
+    Args:
+        batches: the images, whose augmentation repeats after `batches.variants` epochs.
+        task: with its teachers.
+        directory: of the files.
+        cache: targets of earlier runs.
+        reporter: reports progress.
+        interruption: checked while targets are computed.
+
+    Raises:
+        UserError: the augmentation mixes images, or there are several workers.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        task: Distilled,
+        directory: Path,
+        *,
+        cache: FeatureCache,
+        reporter: Reporter,
+        interruption: Interruption,
+    ) -> None:
+        assert batches.variants is not None
+        stored.check_images(batches, KEY)
+        self._batches, self._variants, self._task, self._directory = batches, batches.variants, task, directory
+        self._cache, self._reporter, self._interruption = cache, reporter, interruption
+        self._compute = tf.function(task.targets, jit_compile=False, autograph=False)
+
+    @property
+    def images(self) -> ImageCache:
+        """The images that batches are made of."""
+        return self._batches.images
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch."""
+        return self._batches.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches per epoch."""
+        return self._batches.steps_per_epoch
+
+    @property
+    def size(self) -> int:
+        """Bytes of the targets of one image."""
+        spec = self._batches.augmented_batches(0).element_spec
+        targets = self._compute.get_concrete_function(spec).structured_outputs
+        return sum(math.prod(each.shape[1:]) * each.dtype.size for each in targets.values())
+
+    def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
+        """See `Batches.training_batches`. What variants of these epochs lack is computed here."""
+        targets, steps, count = self._targets(self.needed(epochs)), self.steps_per_epoch, len(self.images)
+
+        def with_targets(step: tf.Tensor, batch: Batch) -> Batch:
+            rows = step // steps % self._variants * count + batch["index"]
+            return {**batch, **{f"{STORED}{name}": tf.gather(value, rows) for name, value in targets.items()}}
+
+        batches = self._batches.training_batches(epochs, start_step).enumerate(start_step)
+        return batches.map(with_targets, num_parallel_calls=1).prefetch(_PREFETCHED_BATCHES)
+
+    def needed(self, epochs: int) -> int:
+        """Number of variants in the first epochs."""
+        return min(self._variants, epochs)
+
+    def _targets(self, variants: int) -> Batch:
+        """Of the first variants, see `stored.of_variants`."""
+        return self._cache.get(f"{self._fingerprint} {variants}", lambda: self._of_variants(variants))
+
+    def _of_variants(self, variants: int) -> Batch:
+        count, several = len(self.images), f" in {variants} variant{'s' if variants > 1 else ''}"
+        kept = sum(self._path(variant).is_file() for variant in range(variants))
+        self._reporter.say(
+            f"computing the outputs of teachers for {count:,} images of {self.images.dataset.name}{several}"
+            + (f"; {kept} of them: read from {self._directory}" if kept else "")
+        )
+        with self._reporter.computing("outputs of teachers", variants * count) as advance:
+            return stored.of_variants(variants, count, lambda variant: self._of_variant(variant, advance))
+
+    def _path(self, variant: int) -> Path:
+        return self._directory / f"{self._fingerprint}_{variant}.npz"
+
+    def _of_variant(self, variant: int, advance: Callable[[int], None]) -> Arrays:
+        """The targets of a variant, from its file if there is one."""
+        count, path = len(self.images), self._path(variant)
+        if path.is_file():
+            try:
+                arrays, _ = checkpoint.load(path)
+                advance(count)
+                return arrays
+            except DamagedError as error:
+                self._reporter.say(f"{error}; computed again")
+
+        computed = stored.computed(self._batches.augmented_batches(variant), self._compute_batch, advance)
+        arrays = {name: values[:count] for name, values in computed.items()}  # without padding
+        self._directory.mkdir(exist_ok=True)
+        checkpoint.save(path, arrays, {})
+        return arrays
+
+    def _compute_batch(self, batch: Batch) -> Batch:
+        self._interruption.check("outputs of teachers are saved for each finished variant of the images")
+        targets: Batch = self._compute(batch)
+        return targets
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Everything that the targets of a variant depend on, besides its number."""
+        transform = self._batches.transform
+        given = None if transform.given is None else (transform.given.name, self._sample(transform.given.name))
+        variation = transform.seed, transform.augmentation, given, self._task.imitation
+        return stored.fingerprint(self._task.teachers, self._batches, variation)
+
+    def _sample(self, name: str) -> str:
+        """A hash of the first augmented images, which changes with a function that was given in Python.
+
+        Raises:
+            UserError: the function makes other images of the same examples each time.
+        """
+        first, second = (
+            next(iter(self._batches.augmented_batches(0).take(1)))["image"].numpy().tobytes() for _ in range(2)
+        )
+        if first != second:
+            raise UserError(
+                f"config: {KEY}: data.augment={name} makes other images of the same examples each time, so no outputs "
+                "can be stored for them; draw random numbers only from the generator that it is given"
+            )
+        return hashlib.sha256(first).hexdigest()
+
+
+def taught(parts: Sequence[Batches], epochs: int, *args: Any, **options: Any) -> list[TaughtBatches]:
+    """Batches that are taken together, each with the targets of teachers.
+
+    Args:
+        parts: the first ones determine the steps of an epoch.
+        epochs: of the run.
+        args, options: see `TaughtBatches`.
+
+    Raises:
+        UserError: as for `TaughtBatches`, or if the targets of all images are too large.
+    """
+    found = [TaughtBatches(each, *args, **options) for each in parts]
+    steps = epochs * parts[0].steps_per_epoch
+    needed = [each.needed(-(-steps // each.steps_per_epoch)) for each in found]
+    images = {each.images.dataset.name: (len(each.images), count) for each, count in zip(found, needed, strict=True)}
+    stored.check_size(KEY, "outputs of teachers", images, size=found[0].size)
+    return found
