@@ -123,6 +123,7 @@ class PredictionKind:
 
 
 CLASSIFICATION = PredictionKind("classification", "labels")
+EMBEDDING = PredictionKind("embedding", "labels")
 LOCALIZATION = PredictionKind("localization", "objects", {"box": "yxyx, relative to the image"})
 DETECTION = PredictionKind("detection", "objects", {"boxes": "yxyx, in pixels of the input"}, detects=True)
 

@@ -136,6 +136,8 @@ class Plan:
         metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
         if training.monitor not in metrics:
             raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
+        if settings.task.images_drawn_together is not None:
+            self._check_classes_in_batches(settings.task.images_drawn_together, parts)
         if training.xla and replicas > 1:
             raise UserError("config: training.xla supports only a single device; set it to false")
         if update.unfreeze and distribution.worker_count() > 1:
@@ -178,6 +180,22 @@ class Plan:
                     "config: training.feature_variants: the first layers of the network are trained; freeze them with "
                     "optimizer.frozen, such as stem*,stage*"
                 )
+
+    def _check_classes_in_batches(self, together: int, parts: int) -> None:
+        """Checks that each part of a batch holds several classes, with all images that are drawn together."""
+        size, data = self.training.batch_size, self.settings.data
+        if size % (parts * together) or size == parts * together:
+            divided = f" in {parts} parts (devices x training.accumulation_steps)" if parts > 1 else ""
+            raise UserError(
+                f"config: training.batch_size is {size}{divided}; with {together} images of a class drawn together "
+                f"(task.images_per_class), it should be a multiple of {parts * together}, at least "
+                f"{2 * parts * together}, so that there are several classes to compare"
+            )
+        if data.class_balanced:
+            raise UserError(
+                "config: data.class_balanced: task.images_per_class draws all classes equally often, too; set it to "
+                "false"
+            )
 
     def _check_quantization(self, replicas: int) -> None:
         training, task = self.training, self.settings.task
@@ -359,10 +377,12 @@ class Plan:
         data, seed = self.settings.data, self.settings.seed
         varied = self.transform(images, size)
         varied.given = None if data.augment is None else given.find(data.augment)
+        together = self.settings.task.images_drawn_together or (1 if data.class_balanced else None)
+        labels, count = images.dataset.labels, len(images)
         return Batches(
             varied,
             batch_size or self.training.batch_size,
-            order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
+            order=Shuffled(count, seed) if together is None else ClassBalanced(labels, seed, together),
             shard=worker,
         )
 
