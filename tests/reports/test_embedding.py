@@ -52,6 +52,15 @@ def test_a_single_class_has_no_pairs_of_different_classes(report):
     assert set(embedding_figures(report)) == {"roc", "similarities"}
 
 
+def test_single_images_of_classes_have_no_neighbors_but_an_accuracy():
+    vectors = np.eye(4)
+    known = gallery_accuracy(vectors, np.arange(4), vectors, np.arange(4))
+    report = embedding_report(vectors, np.arange(4), "abcd", gallery=known).to_json()
+    assert (report["queries"], report["recall_at_1"], report["map_at_r_interval"]) == (0, None, [None, None])
+    assert EmbeddingEvaluator().result(report)["accuracy"] == 1
+    assert tables.text(summary_rows(report)).count(tables.UNDEFINED) >= 4
+
+
 def test_of_many_classes_the_worst_are_listed():
     rows = class_rows(report_of(np.concatenate([np.repeat(np.arange(40), 2), [40]])))
     assert len(rows) == CLASSES

@@ -304,6 +304,12 @@ def test_batches_hold_several_images_of_each_class(tmp_path):
         assert len(np.unique(labels[:, 0])) >= 4
 
 
+def test_validation_images_must_be_comparable(tmp_path):
+    with pytest.raises(UserError, match=r"the 10 validation images have no two of a class .* data.validation_fraction"):
+        training.train(settings_of("data.train_examples=100"), tmp_path / "run", reporter=QUIET)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_a_single_class_is_refused(tmp_path, image_folder):
     root = image_folder({"train/a": 8, "test/a": 2, "test/b": 2})
     with pytest.raises(UserError, match='single class, "a"; at least two are needed'):

@@ -14,6 +14,8 @@ from tfeff.evaluation.paired import wilson_interval
 from tfeff.evaluation.retrieval import Retrieval, nearest, retrieval
 from tfeff.evaluation.verification import Verification, pairs_of, verification
 
+NO_INTERVAL = (np.nan, np.nan)
+
 
 @dataclass(frozen=True, eq=False)
 class GalleryAccuracy:
@@ -41,7 +43,8 @@ class EmbeddingReport:
         class_images: int64 [classes], images of each class.
         class_recall: float64 [classes], recall at 1 of each class; NaN for classes without queries.
         examples: images in the split.
-        queries: images whose neighbors among all other images were found; see `retrieval`.
+        queries: images whose neighbors among all other images were found; see `retrieval`. Without any, because no
+            class has two images, the measures of neighbors are NaN.
         recall_at_1: share of queries whose nearest image is of their class.
         recall_at_1_interval: 95 % Wilson interval.
         recall_at_5: share of queries with an image of their class among the nearest five.
@@ -97,7 +100,7 @@ def embedding_report(
         found: `retrieval(vectors, labels)`, if it is known.
 
     Raises:
-        UserError: vectors are not finite, or no class has two images.
+        UserError: vectors are not finite.
     """
     label = np.asarray(labels, np.int64)
     found = found or retrieval(vectors, label)
@@ -113,19 +116,23 @@ def embedding_report(
         class_recall=ratio(right, asked)[present],
         examples=len(label),
         queries=queries,
-        recall_at_1=float(first.mean()),
-        recall_at_1_interval=wilson_interval(float(first.mean()), queries),
-        recall_at_5=float(fifth.mean()),
-        recall_at_5_interval=wilson_interval(float(fifth.mean()), queries),
-        map_at_r=float(found.average_precision.mean()),
-        map_at_r_interval=percentile_interval(bootstrap_mean(found.average_precision)),
-        r_precision=float(found.r_precision.mean()),
+        recall_at_1=_mean(first),
+        recall_at_1_interval=wilson_interval(_mean(first), queries) if queries else NO_INTERVAL,
+        recall_at_5=_mean(fifth),
+        recall_at_5_interval=wilson_interval(_mean(fifth), queries) if queries else NO_INTERVAL,
+        map_at_r=_mean(found.average_precision),
+        map_at_r_interval=percentile_interval(bootstrap_mean(found.average_precision)) if queries else NO_INTERVAL,
+        r_precision=_mean(found.r_precision),
         pairs=verification(pairs),
         threshold=threshold,
         false_accept_rate=rates[0],
         false_reject_rate=rates[1],
         gallery=gallery,
     )
+
+
+def _mean(values: npt.NDArray) -> float:
+    return float(values.mean()) if len(values) else np.nan
 
 
 def gallery_accuracy(

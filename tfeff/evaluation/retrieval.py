@@ -58,18 +58,16 @@ def retrieval(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = QUERIE
         limit: maximum number of queries.
 
     Raises:
-        UserError: vectors are not finite, or no class has two images.
+        UserError: vectors are not finite.
     """
     vector, label = checked(vectors, labels)
     others = np.bincount(label)[label] - 1
     queries = spread(np.flatnonzero(others > 0), limit)
-    if not len(queries):
-        raise UserError(
-            f"none of the {np.unique(label).size:,} classes has two images; nearest neighbors among the images of a "
-            "split need several of each class"
-        )
-    parts = list[tuple[npt.NDArray, ...]]()
     kept = min(NEAREST, len(vector) - 1)
+    parts = list[tuple[npt.NDArray, ...]]()
+    if not len(queries):
+        none = np.zeros((0, kept))
+        parts.append((none.astype(np.int64), none.astype(bool), none.astype(np.float32), np.zeros(0), np.zeros(0)))
     for chunk in chunks(queries, len(vector)):
         wanted = others[chunk][:, np.newaxis]
         similarity = (vector[chunk] @ vector.T).astype(np.float64)

@@ -9,6 +9,7 @@ The supervised contrastive loss compares the images of a batch with each other, 
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfeff import config, evaluation, models
@@ -56,6 +57,16 @@ class EmbeddingTask(LabeledImagesTask):
                 "differ"
             )
         return split
+
+    def check_validation(self, images: Dataset) -> None:
+        """Requires two images of a class, and two classes, for neighbors and a threshold."""
+        counts = images.class_counts()
+        if counts.max() < 2 or np.count_nonzero(counts) < 2:
+            raise UserError(
+                f"the {len(images):,} validation images have no two of a class and of different classes to compare; "
+                "raise data.validation_fraction, give a validation split with several images of each class, or train "
+                "without: data.validation_fraction=0"
+            )
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
         """A backbone with a vector, and proxies of the classes if the loss has some."""
@@ -110,9 +121,7 @@ class EmbeddingTask(LabeledImagesTask):
         vectors, labels = predictions["embedding"], pipeline.images.dataset.labels
         found = retrieval(vectors, labels)
         scores = {RECALL: float(found.found_within(1).mean()), MAP_AT_R: float(found.average_precision.mean())}
-        threshold, _ = evaluation.equal_error_threshold(evaluation.pairs_of(vectors, labels))
-        if threshold == threshold:  # undefined if all images are of one class
-            scores[THRESHOLD] = threshold
+        scores[THRESHOLD], _ = evaluation.equal_error_threshold(evaluation.pairs_of(vectors, labels))
         trained = predictions[SIMILARITIES].shape[1] if SIMILARITIES in predictions else 0
         if not (labels < trained).any():
             loss = evaluation.contrastive_loss(vectors, labels, self.section.scale)

@@ -221,6 +221,13 @@ class ImageTask(Task):
         """
         return split
 
+    def check_validation(self, images: Dataset) -> None:
+        """Checks that `score` can be computed on the validation images.
+
+        Raises:
+            UserError: it cannot.
+        """
+
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What the network takes from the training images, such as anchors.
 
