@@ -194,6 +194,9 @@ def test_a_run_learns_measures_and_resumes(tmp_path, loss):
     assert result["accuracy"] == report["gallery"]["accuracy"] > 0.6
     assert set(evaluation.figures) == {"roc", "similarities", "neighbors", "mistakes"}
 
+    own = training.evaluate_run(workdir, "train", QUIET)
+    assert own.report["gallery"] is None  # each image would be its own neighbor
+
     # The validation metrics are those of the vectors of all validation images.
     plan, network = training.Plan.opened(workdir), training.trained_model(workdir)
     images = selection.choose(plan.images, selection.read(plan.images, QUIET.reading)).validation

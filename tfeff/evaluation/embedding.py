@@ -55,7 +55,8 @@ class EmbeddingReport:
         threshold: of the run, a cosine similarity; None if it has none.
         false_accept_rate: share of the pairs of different classes that reach the threshold; NaN without one.
         false_reject_rate: share of the pairs of one class that do not reach it; NaN without one.
-        gallery: accuracy with the training images as the gallery; None if no class of the split was trained on.
+        gallery: accuracy with the training images as the gallery; None if no class of the split was trained on, or if
+            it holds training images.
     """
 
     class_names: tuple[str, ...]

@@ -46,8 +46,8 @@ class Evaluator(ABC):
 
         Args:
             training: computes predictions for training images, and returns them with the classes of these, int [m];
-                None if no image of the pipeline is of a class that was trained on. An evaluator that does not need them
-                does not call it.
+                None if no image of the pipeline is of a class that was trained on, or some are training images. An
+                evaluator that does not need them does not call it.
         """
         return self.evaluate(predictions, pipeline, validated)
 

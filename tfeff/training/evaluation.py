@@ -133,6 +133,8 @@ def evaluate_run(
                 return None
             caches = selection.read(plan.images, reporter.reading, source=source)
             train = selection.choose(plan.images, caches).train
+            if np.isin(train.dataset.ids, images.dataset.ids).any():  # each would be its own neighbor
+                return None
             train = train.take(sample(train.dataset.labels, GALLERY))
             return predictor(plan.batches(train, model, "evaluation", reporter.reading)), train.dataset.labels
 
