@@ -13,6 +13,10 @@ counts the classes from 0, and `image_id` is the path relative to `--images`.
 `--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
 training images, and an overlap at least as large as the objects.
 
+A run of `task.name=embedding` writes the vector of each image to `embeddings.npz`. With `--gallery=DIR`, it recognizes
+the classes of that folder, which has a folder of images for each class: one image of a class is enough, and it need not
+be a class of the training. Images that are not similar enough to any class are `unknown`.
+
 `--video=FILE` instead of `--images` detects objects in a video. `--out` receives `predictions.jsonl` (one line per
 frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predictions.csv` (one line per detection) and
 `predictions.mp4`.
@@ -55,7 +59,21 @@ def define_flags() -> None:
         "Pixels that neighboring tiles share. Default: a quarter of the shorter side.",
         lower_bound=0,
     )
-    flags.DEFINE_integer("batch_size", 32, "Classifiers and localizers: images in one call.", lower_bound=1)
+    flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
+    flags.DEFINE_integer(
+        "neighbors",
+        None,
+        "Galleries: nearest images of a class whose mean similarity counts. Default: 1.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "threshold",
+        None,
+        "Galleries: minimum similarity of a known class. Default: that of the run, at its equal error rate.",
+        lower_bound=-1.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_integer("batch_size", 32, "Images in one call, except of detectors.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")
 
 
@@ -89,6 +107,9 @@ def main(argv: list[str]) -> None:
         "score": given.score,
         "tile": tile,
         "tile_overlap": given.tile_overlap,
+        "gallery": None if given.gallery is None else Path(given.gallery),
+        "neighbors": given.neighbors,
+        "threshold": given.threshold,
     }
     dataset = given.dataset
     if given.model:
@@ -99,6 +120,9 @@ def main(argv: list[str]) -> None:
         predictor, model = run.predictor(**options), run.saved_model
         dataset = dataset or (run.config.data.source if predictor.class_ids else None)
     key = f"{state_of(model)} {given.score} {tile} {given.tile_overlap}"
+    if given.gallery:
+        key += f" {state_of(Path(given.gallery))} {given.neighbors} {given.threshold}"
+        notes += predictor.notes
     began = time.perf_counter()
     done: Predictions | VideoPredictions
     if isinstance(source, Video):

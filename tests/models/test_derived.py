@@ -254,3 +254,17 @@ def test_a_shift_as_large_as_the_image_is_an_error() -> None:
     model = network()
     with pytest.raises(UserError, match="shift 15: must be between 0 and 14 for images of 15x15 pixels"):
         models.averaged(model, shift=15)
+
+
+def test_an_embedder_has_a_vector_and_similarities_to_proxies():
+    network = models.embedder(small_backbone(), dimension=9, dropout=0.1, proxies=4)
+    assert {name: output.shape for name, output in network.output.items()} == {
+        "vector": (None, 9),
+        "similarities": (None, 4),
+    }
+    plain = models.embedder(small_backbone(), dimension=9)
+    assert {name: output.shape for name, output in plain.output.items()} == {"vector": (None, 9)}
+    assert plain.levels == small_backbone().levels
+    added = {"head_proxies/kernel": (9, 4)}
+    shapes = [{each.path: tuple(each.shape) for each in model.weights} for model in (network, plain)]
+    assert {path: shapes[0][path] for path in shapes[0].keys() - shapes[1].keys()} == added

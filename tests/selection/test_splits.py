@@ -131,3 +131,45 @@ def test_images_that_train_and_test_share_are_named(tmp_path):
     wanted = listed_images(tmp_path, "abcde", "f", "xedcb")
     with pytest.raises(UserError, match=r'"test" shares images with .*: e.png, d.png, c.png and 1 more; choose'):
         selection.assign(wanted, selection.open_source(wanted))
+
+
+OPEN = {"train/b": 9, "train/d": 9, "val/a": 3, "val/d": 2, "test/a": 2, "test/c": 2}
+
+
+def open_set(root, scheme="folder"):
+    settings = config.override(digits(source=f"{scheme}:{root}", channels=3), ["task.name=embedding"])
+    wanted = selection.request(settings)
+    return wanted, selection.open_source(wanted)
+
+
+@pytest.mark.parametrize("scheme", ["folder", "csv"])
+def test_classes_that_are_not_trained_on_have_the_last_numbers(image_folder, scheme):
+    root = image_folder(OPEN)
+    if scheme == "csv":
+        rows = [
+            f"{path.relative_to(root)},{path.parent.name},{path.parent.parent.name}"
+            for path in sorted(root.rglob("*.png"))
+        ]
+        root = root / "list.csv"
+        root.write_text("\n".join(["image,label,split", *rows]))
+    wanted, source = open_set(root, scheme)
+    selection.check(wanted, source)
+    train, validation, test = (selection.load(wanted, source, split) for split in ("train", "val", "test"))
+    assert train.class_names == ("b", "d")
+    assert validation.class_names == test.class_names == ("b", "d", "a", "c")
+    for split in (train, validation, test):
+        named = [split.class_names[label] for label in split.labels]
+        assert named == [path.split("/")[-2] for path in split.ids]
+    assert "3 of 5 images are of classes that are not trained on: a" in validation.notes[-1]
+    assert "4 of 4 images are of classes that are not trained on: a, c" in test.notes[-1]
+    assert not any("not trained on" in note for note in train.notes)
+
+
+def test_other_tasks_refuse_them(image_folder):
+    with pytest.raises(UserError, match='class "a" is not among the classes of'):
+        planned(image_folder(OPEN))
+
+
+def test_splits_of_the_same_classes_stay_as_they_are(image_folder):
+    wanted, source = open_set(image_folder(FOLDERS))
+    assert selection.load(wanted, source, "val") is source.load("val")

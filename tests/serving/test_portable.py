@@ -75,6 +75,29 @@ def test_detectors_return_the_same_detections(format: str, name: str, image: np.
     assert_same_detections(*image_of, box_atol=1e-3)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Path) -> None:
+    skip_without_converter(format)
+    settings = config.override(
+        config.Experiment(),
+        [
+            *("task.name=embedding", "task.dimension=12", "data.channels=1", "data.train_examples=300"),
+            *("model.width=4", "model.stage_blocks=1,1", "model.resolution=16"),
+            *("training.epochs=1", "training.batch_size=32", "training.precision=float32", "schedule.warmup_epochs=0"),
+        ],
+    )
+    workdir = training.train(settings, tmp_path / "run", tensorboard=False, reporter=training.Reporter(quiet=True))
+    runs.open_run(workdir.path).export(tmp_path / "exported", format=format)
+    about = json.loads((tmp_path / "exported" / "metadata.json").read_text())
+    assert about["embedding"].startswith("a vector of length 1")
+    assert about["threshold"] == workdir.validated(["similarity_threshold"])["similarity_threshold"]
+    network, image = training.trained_model(workdir), np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 1))
+    vectors = network(image.astype(np.float32))["vector"].numpy()
+    found = runner(format, tmp_path / "exported")(images=image.astype(np.float32))
+    assert list(found) == ["embedding"]
+    np.testing.assert_allclose(found["embedding"], vectors / np.linalg.norm(vectors), atol=1e-5)
+
+
 def test_int8_detectors_decode_in_float32(image: np.ndarray, tmp_path: Path) -> None:
     task, network = detector("yolo", image)
     contents = litert.convert(network, task, lambda: iter([{"images": image}]))[litert.FILE]

@@ -381,7 +381,7 @@ class Experiment(Section):
         if self.optimizer.transfer is not None:
             self._check_transfer()
         if self.training.feature_variants is not None and not self.task.STORES_FEATURES:
-            self.training.wrong("feature_variants", "none: only classification and localization support it")
+            self.training.wrong("feature_variants", "none: only classification, embedding and localization support it")
         late = [epoch for epoch, _ in self.optimizer.unfreezing() if epoch >= self.training.epochs]
         if late:
             self.optimizer.wrong("unfreeze", f"epochs below training.epochs = {self.training.epochs}")

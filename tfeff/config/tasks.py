@@ -44,6 +44,8 @@ class TaskSettings(Section):
     """Whether it can train on stored features (`training.feature_variants`)."""
     READING = frozenset[str]()
     """Keys besides `name` that change how images are read."""
+    OPEN_SET = False
+    """Whether validation and test images may be of classes that were not trained on."""
     CUTS_REGIONS = False
     """Whether the network sees regions that are cut from images at their original resolution. Images are then neither
     resized nor kept decoded, and `training.batch_size` counts regions."""
@@ -85,6 +87,11 @@ class TaskSettings(Section):
         return type(self)(**{key: getattr(self, key) for key in ("name", *self.READING)})
 
     @property
+    def images_drawn_together(self) -> int | None:
+        """How many images of a class are drawn together into a batch; None: images are drawn one by one."""
+        return None
+
+    @property
     def teachers(self) -> tuple[str, ...]:
         """The runs and networks that are imitated."""
         teacher: Teacher | None = getattr(self, "teacher", None)
@@ -118,14 +125,11 @@ class TaskSettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationSettings(TaskSettings):
-    """The class of an image."""
+class LabeledImageSettings(TaskSettings):
+    """Images with a class each. The base of the sections of classification and embedding."""
 
-    IMPLEMENTATION = "tfeff.tasks.classification:ClassificationTask"
-    IS_CLASSIFIER = IS_SCALABLE = STORES_FEATURES = True
     READING = frozenset({"crop", "center_crop", "interpolation"})
 
-    name: Literal["classification"] = "classification"
     crop: bool = False
     """Keep the aspect ratio of images and crop the center, instead of stretching them to a square."""
     center_crop: Fraction | None = None
@@ -134,26 +138,13 @@ class ClassificationSettings(TaskSettings):
     is 0, it uses the central square, too. None: images are stretched, or cropped by `crop`."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How images are resized, always with antialiasing."""
-    label_smoothing: Fraction = 0.0
-    """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random variation of training images."""
-    tta: TTA = field(default_factory=TTA)
-    teacher: Teacher = field(default_factory=Teacher)
-    temperature_scaling: bool = False
-    """Divide the trained network's logits by a temperature that minimizes the cross-entropy on the validation images,
-    so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change. Each
-    validation takes a second pass over the validation images."""
 
     @property
     def keeps_image_sizes(self) -> bool:
         """With `center_crop`."""
         return self.center_crop is not None
-
-    @property
-    def tunes_on_validation(self) -> bool:
-        """With `temperature_scaling`."""
-        return self.temperature_scaling
 
     def _check(self) -> None:
         super()._check()
@@ -163,8 +154,76 @@ class ClassificationSettings(TaskSettings):
             self.wrong("crop", "false with task.center_crop, which loads whole images")
         if self.center_crop is not None and self.augmentation.crop_padding:
             self.wrong("augmentation", "without crop_padding with task.center_crop; set crop_area")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationSettings(LabeledImageSettings):
+    """The class of an image."""
+
+    IMPLEMENTATION = "tfeff.tasks.classification:ClassificationTask"
+    IS_CLASSIFIER = IS_SCALABLE = STORES_FEATURES = True
+
+    name: Literal["classification"] = "classification"
+    label_smoothing: Fraction = 0.0
+    """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
+    tta: TTA = field(default_factory=TTA)
+    teacher: Teacher = field(default_factory=Teacher)
+    temperature_scaling: bool = False
+    """Divide the trained network's logits by a temperature that minimizes the cross-entropy on the validation images,
+    so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change. Each
+    validation takes a second pass over the validation images."""
+
+    @property
+    def tunes_on_validation(self) -> bool:
+        """With `temperature_scaling`."""
+        return self.temperature_scaling
+
+    def _check(self) -> None:
+        super()._check()
         if self.temperature_scaling and (self.tta.mirrored or self.tta.shift):
             self.wrong("temperature_scaling", "false with task.tta, which averages probabilities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSettings(LabeledImageSettings):
+    """A vector of an image, near those of images of the same class, also of classes that were not trained on."""
+
+    IMPLEMENTATION = "tfeff.tasks.embedding:EmbeddingTask"
+    OPEN_SET = STORES_FEATURES = True
+
+    name: Literal["embedding"] = "embedding"
+    dimension: Positive[int] = 128
+    """Numbers in the vector, which has a length (L2 norm) of 1."""
+    loss: Literal["normalized_softmax", "supervised_contrastive"] = "normalized_softmax"
+    """`normalized_softmax`: cross-entropy of the cosine similarities to a learned vector per class, its proxy (Zhai and
+    Wu, arXiv:1811.12649). `supervised_contrastive`: each image of a batch attracts those of its class and repels all
+    others (Khosla et al., arXiv:2004.11362, equation 2); no parameters besides the network's, and all images of a
+    device's part of the batch are compared."""
+    temperature: Positive[float] | None = None
+    """Cosine similarities are divided by it. None: that of the paper, 0.05 of `normalized_softmax` and 0.1 of
+    `supervised_contrastive`."""
+    images_per_class: Positive[int] | None = None
+    """Images of a class that are drawn together into a batch; classes are then drawn equally often, and images of small
+    classes repeatedly, with other augmentation. None: 4 with `supervised_contrastive`; else images are drawn one by
+    one, as `data.class_balanced` says."""
+
+    @property
+    def scale(self) -> float:
+        """The temperature."""
+        published = {"normalized_softmax": 0.05, "supervised_contrastive": 0.1}
+        return self.temperature or published[self.loss]
+
+    @property
+    def images_drawn_together(self) -> int | None:
+        """See `images_per_class`."""
+        return self.images_per_class or (4 if self.loss == "supervised_contrastive" else None)
+
+    def _check(self) -> None:
+        super()._check()
+        if self.augmentation.mixes:
+            self.wrong("augmentation", "without mixup and cutmix: a mixed image does not belong to one class")
+        if self.loss == "supervised_contrastive" and self.images_per_class == 1:
+            self.wrong("images_per_class", "2 or more with task.loss=supervised_contrastive, which compares them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -491,6 +550,7 @@ TASKS: dict[str, TaskSettings] = {
     settings.name: settings
     for settings in (
         ClassificationSettings(),
+        EmbeddingSettings(),
         LocalizationSettings(),
         EfficientDetSettings(),
         YoloSettings(),

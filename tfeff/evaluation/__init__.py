@@ -1,5 +1,6 @@
-"""Metrics of classifiers and detectors: accuracy, average precision, confidence intervals, per-class scores, confusion
-matrices, calibration and error types. Everything uses only NumPy and SciPy, except the COCO metrics (pycocotools)."""
+"""Metrics of classifiers, detectors and vectors: accuracy, average precision, confidence intervals, per-class scores,
+confusion matrices, calibration, error types, nearest neighbors and verification. Everything uses only NumPy and SciPy,
+except the COCO metrics (pycocotools)."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
@@ -12,6 +13,7 @@ from tfeff.evaluation.coco import coco_scores, to_coco_results
 from tfeff.evaluation.confusion import confused_pairs, confusion_matrix, per_class
 from tfeff.evaluation.detection import DetectionReport, detection_report
 from tfeff.evaluation.detection_errors import best_f1_threshold, detection_errors
+from tfeff.evaluation.embedding import EmbeddingReport, embedding_report, gallery_accuracy
 from tfeff.evaluation.label_errors import LabelErrors, confident_errors, hardest, label_errors, least_certain
 from tfeff.evaluation.localization import LocalizationReport, localization_report
 from tfeff.evaluation.matching import Detections, match
@@ -24,11 +26,14 @@ from tfeff.evaluation.paired import (
     standard_error,
     wilson_interval,
 )
+from tfeff.evaluation.retrieval import contrastive_loss, nearest
+from tfeff.evaluation.verification import equal_error_threshold, pairs_of
 
 __all__ = [
     "ClassificationReport",
     "DetectionReport",
     "Detections",
+    "EmbeddingReport",
     "LabelErrors",
     "LocalizationReport",
     "PredictionsMatrix",
@@ -42,8 +47,12 @@ __all__ = [
     "confident_errors",
     "confused_pairs",
     "confusion_matrix",
+    "contrastive_loss",
     "detection_errors",
     "detection_report",
+    "embedding_report",
+    "equal_error_threshold",
+    "gallery_accuracy",
     "hardest",
     "holm",
     "label_errors",
@@ -51,7 +60,9 @@ __all__ = [
     "localization_report",
     "match",
     "mean_average_precision",
+    "nearest",
     "paired_accuracy",
+    "pairs_of",
     "per_class",
     "percentile_interval",
     "predictions_matrix",

@@ -1,7 +1,7 @@
 """Networks derived from another one, with which they share their weights.
 
-Pyramid levels of a backbone, a localizer on a backbone, a classifier that averages several views of an image, and the
-two stages of a detector.
+Pyramid levels of a backbone, a localizer or an embedder on a backbone, a classifier that averages several views of an
+image, and the two stages of a detector.
 """
 
 import math
@@ -16,7 +16,7 @@ from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.network import Network
 from tfeff.networks.backbones.architecture import level_number, level_numbers
 from tfeff.networks.detectors import rcnn
-from tfeff.networks.heads import classifier
+from tfeff.networks.heads import PROXIES, classifier, embedding
 
 
 def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = None) -> Network:
@@ -104,6 +104,34 @@ def localizer(
         x = keras.layers.Dense(units, activation="relu", name=f"box_hidden{number}")(x)
     box = keras.layers.Dense(4, activation="sigmoid", dtype=keras.config.floatx(), name="box_regressor")(x)
     network = Network(backbone.inputs[0], {LOGITS: logits, BOX: box}, name=f"{backbone.name}_localizer")
+    network.levels = dict(backbone.levels)
+    return network
+
+
+VECTOR, SIMILARITIES = "vector", "similarities"
+"""Names of the outputs of an embedder."""
+
+
+def embedder(backbone: Network, *, dimension: int, dropout: float = 0.0, proxies: int = 0) -> Network:
+    """Add a vector to a backbone, and its cosine similarities to learned vectors, the proxies of classes.
+
+    Args:
+        backbone: a network of `build` with `include_top=False`.
+        dimension: numbers in the vector.
+        dropout: dropout rate at the input of the vector's layer.
+        proxies: number of proxies.
+
+    Returns:
+        A network from images to {"vector": (batch, dimension)}, which is not normalized, and with proxies
+        "similarities": (batch, proxies), in [-1, 1]; float32 under any precision policy. Parts of a classifier's head
+        besides pooling are left out, as in `localizer`.
+    """
+    layers = KerasLayers()
+    vector = embedding(layers, backbone.outputs[0], dimension, dropout)
+    outputs = {VECTOR: vector}
+    if proxies:
+        outputs[SIMILARITIES] = layers.cosine_similarity(vector, units=proxies, precise=True, name=PROXIES)
+    network = Network(backbone.inputs[0], outputs, name=f"{backbone.name}_embedder")
     network.levels = dict(backbone.levels)
     return network
 

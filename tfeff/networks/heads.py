@@ -14,6 +14,7 @@ from tfeff.networks.blocks import ConvolutionUnit, convolution_3x3
 from tfeff.networks.layers import FeatureMap, Layers
 
 CLASSIFIER = "head_classifier"
+EMBEDDING, PROXIES = "head_embedding", "head_proxies"
 POOL = "head_pool"
 
 
@@ -28,10 +29,26 @@ def classifier(layers: Layers, features: FeatureMap, num_classes: int, dropout: 
     Returns:
         Logits (batch, num_classes), float32 under any precision policy.
     """
+    return layers.dense(_pooled(layers, features, dropout), units=num_classes, precise=True, name=CLASSIFIER)
+
+
+def embedding(layers: Layers, features: FeatureMap, dimension: int, dropout: float) -> FeatureMap:
+    """Global average pooling, dropout and one dense layer to a vector that is not normalized yet.
+
+    Args:
+        features: (batch, height, width, channels), the last feature map of the backbone.
+        dimension: numbers in the vector.
+        dropout: dropout rate of the pooled features.
+
+    Returns:
+        (batch, dimension), float32 under any precision policy.
+    """
+    return layers.dense(_pooled(layers, features, dropout), units=dimension, precise=True, name=EMBEDDING)
+
+
+def _pooled(layers: Layers, features: FeatureMap, dropout: float) -> FeatureMap:
     x = layers.global_average_pooling(features, name=POOL)
-    if dropout > 0:
-        x = layers.dropout(x, rate=dropout, name="head_dropout")
-    return layers.dense(x, units=num_classes, precise=True, name=CLASSIFIER)
+    return layers.dropout(x, rate=dropout, name="head_dropout") if dropout > 0 else x
 
 
 CLASS_HEAD, BOX_HEAD = "class_head", "box_head"

@@ -4,13 +4,15 @@ from tfeff.errors import UserError
 from tfeff.rcnn.task import REGIONS_DETECTION
 from tfeff.reports.classification import ClassificationEvaluator, LocalizationEvaluator
 from tfeff.reports.detection import DetectionEvaluator, RegionDetectionEvaluator
+from tfeff.reports.embedding import EmbeddingEvaluator
 from tfeff.reports.evaluator import Evaluation, Evaluator
-from tfeff.tasks.task import CLASSIFICATION, DETECTION, LOCALIZATION, PredictionKind
+from tfeff.tasks.task import CLASSIFICATION, DETECTION, EMBEDDING, LOCALIZATION, PredictionKind
 
 __all__ = ["EVALUATORS", "Evaluation", "Evaluator", "evaluator"]
 
 EVALUATORS: dict[str, Evaluator] = {
     CLASSIFICATION.name: ClassificationEvaluator(),
+    EMBEDDING.name: EmbeddingEvaluator(),
     LOCALIZATION.name: LocalizationEvaluator(),
     DETECTION.name: DetectionEvaluator(),
     REGIONS_DETECTION.name: RegionDetectionEvaluator(),

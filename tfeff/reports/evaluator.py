@@ -1,10 +1,11 @@
 """The interface of an evaluator: from predictions to numbers, tables and figures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff.data.input.batches import Batches
@@ -33,6 +34,22 @@ class Evaluator(ABC):
         Raises:
             UserError: if an output of the network is not finite.
         """
+
+    def evaluate_against(
+        self,
+        predictions: Predictions,
+        pipeline: Batches,
+        validated: Mapping[str, float],
+        training: Callable[[], tuple[Predictions, np.ndarray] | None],
+    ) -> Evaluation:
+        """Evaluates the predictions for all images of a pipeline, compared with training images.
+
+        Args:
+            training: computes predictions for training images, and returns them with the classes of these, int [m];
+                None if no image of the pipeline is of a class that was trained on, or some are training images. An
+                evaluator that does not need them does not call it.
+        """
+        return self.evaluate(predictions, pipeline, validated)
 
     @abstractmethod
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:

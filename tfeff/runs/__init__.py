@@ -6,16 +6,26 @@ from pathlib import Path
 from tfeff import config
 from tfeff.runs.prediction import dataset_images, image_ids, write_predictions
 from tfeff.runs.predictors import load_predictor
-from tfeff.runs.results import Classification, Detection, EvaluationResult, Localization, Prediction
+from tfeff.runs.results import (
+    Classification,
+    Detection,
+    Embedding,
+    EvaluationResult,
+    Localization,
+    Prediction,
+    Recognition,
+)
 from tfeff.runs.run import Run
 from tfeff.runs.video import write_video_predictions
 
 __all__ = [
     "Classification",
     "Detection",
+    "Embedding",
     "EvaluationResult",
     "Localization",
     "Prediction",
+    "Recognition",
     "Run",
     "dataset_images",
     "image_ids",

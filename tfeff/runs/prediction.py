@@ -16,7 +16,7 @@ from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.names import is_text, shown
 from tfeff.data.sources import catalog, files
-from tfeff.durable import locked, write
+from tfeff.durable import locked, replacing, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.gallery import contact_sheet, save_image, thumbnail
@@ -31,6 +31,8 @@ Files = list[tuple[str, bytes]]
 """Names and contents of image files."""
 SHEET = 48
 """Images on the contact sheet of a classifier."""
+EMBEDDINGS = "embeddings.npz"
+"""The file of vectors."""
 _DARK = "dark"
 """The journal's key of nearly black images."""
 NAME_BYTES = 255 - len("..partial")
@@ -98,13 +100,15 @@ def write_predictions(
 ) -> Predictions:
     """Predicts for all images and writes `predictions.json`, `predictions.csv` and pictures.
 
+    Vectors are written to `EMBEDDINGS` instead of the CSV file: `names` [n] and `vectors` float32 [n, dimension].
+
     A rerun after an interruption keeps the rows that are known, as long as the model and the image files are unchanged.
 
     Args:
         paths: image name -> file.
         key: everything that the rows depend on besides the images.
         image_ids: image name -> its id in the dataset, for `detections.json`; its name if it has none.
-        draw: write an annotated PNG for each image, or, if the model predicts no boxes, one contact sheet.
+        draw: write an annotated PNG for each image, or, if the model predicts classes without boxes, one contact sheet.
         progress: called with the numbers of images done, and of those that were not known.
 
     Raises:
@@ -147,7 +151,7 @@ def write_predictions(
             reasons = "\n".join(list(result.damaged.values())[:3])
             raise UserError(f"no image could be read:\n{reasons}")
         _write(result, out, predictor.class_ids, image_ids or {})
-        if draw and not predictor.draws_boxes:
+        if draw and not predictor.draws_boxes and "label" in next(iter(result.rows.values())):
             sheet = out / "contact_sheet.jpg"
             save_image(_sheet(result.rows, paths), sheet)
             result.files.append(sheet)
@@ -233,11 +237,19 @@ def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
 
 
 def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: Mapping[str, Id]) -> None:
-    predictions = _json_lines({"image": name, **row} for name, row in result.rows.items())
+    plain = ({"image": name, **row, "vector": None} for name, row in result.rows.items())
+    predictions = _json_lines({key: value for key, value in row.items() if key != "vector"} for row in plain)
     damaged = _json_lines({"image": name, "reason": reason} for name, reason in result.damaged.items())
-    result.files = [out / "predictions.json", out / "predictions.csv"]
+    result.files = [out / "predictions.json"]
     write(result.files[0], f'{{"predictions": {predictions},\n"damaged": {damaged}}}\n')
-    write(result.files[1], _csv(result.rows))
+    if "vector" in next(iter(result.rows.values())):
+        result.files.append(out / EMBEDDINGS)
+        vectors = np.array([row["vector"] for row in result.rows.values()], np.float32)
+        with replacing(result.files[-1]) as file:
+            np.savez(file, names=np.array(list(result.rows)), vectors=vectors)
+        return
+    result.files.append(out / "predictions.csv")
+    write(result.files[-1], _csv(result.rows))
     if "boxes_yxyx" in next(iter(result.rows.values())):
         detections = [
             Detections(
@@ -274,12 +286,14 @@ def _csv(rows: Mapping[str, Row]) -> str:
         return detections_csv(["image"], (([name], row) for name, row in rows.items()))
     ranks = range(1, min(TOP, len(first["top"])) + 1)
     box = BOX_COLUMNS if "box_yxyx" in first else ()
+    # The class of a gallery can be unknown, and is then not the first of the most similar ones.
+    own, value = (["label"], "similarity") if "similarity" in first else ([], "probability")
     lines: list[list[object]] = [
-        ["image", *(f"{what}{rank}" for rank in ranks for what in ("label", "probability")), *box]
+        ["image", *own, *(f"{what}{rank}" for rank in ranks for what in ("label", value)), *box]
     ]
     for name, row in rows.items():
-        cells = [cell for label, probability in row["top"] for cell in (label, f"{probability:.6g}")]
-        lines.append([name, *cells, *(f"{side:.2f}" for side in row.get("box_yxyx", ()))])
+        cells = [cell for label, number in row["top"] for cell in (label, f"{number:.6g}")]
+        lines.append([name, *(row[key] for key in own), *cells, *(f"{side:.2f}" for side in row.get("box_yxyx", ()))])
     return csv_text(lines)
 
 
@@ -287,9 +301,13 @@ def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
     """Images that are evenly spread over all."""
     names = list(rows)
     shown = [names[index] for index in evenly_spaced(len(names), SHEET)]
-    captions = [f"{rows[name]['label']} {percent(rows[name]['probability'])}\n{Path(name).name}" for name in shown]
+    captions = [f"{rows[name]['label']} {_confidence(rows[name])}\n{Path(name).name}" for name in shown]
     with ThreadPoolExecutor() as threads:
         return contact_sheet(list(threads.map(lambda name: _small(paths[name], name), shown)), captions)
+
+
+def _confidence(row: Row) -> str:
+    return percent(row["probability"]) if "probability" in row else f"{row['similarity']:.2f}"
 
 
 def _small(path: Path, name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Exported models behind one interface: images -> predictions."""
 
+import copy
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,14 +13,25 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from tfeff import checked
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.errors import UserError
 from tfeff.reporting.spreadsheet import csv_text
-from tfeff.runs.results import Classification, Detection, Localization, Prediction, Row
+from tfeff.runs.gallery import Gallery, read_gallery
+from tfeff.runs.results import (
+    Classification,
+    Detection,
+    Embedding,
+    Localization,
+    Prediction,
+    Recognition,
+    Row,
+)
 from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector, load
+from tfeff.serving.interface import METADATA, THRESHOLD
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
@@ -39,6 +51,11 @@ class Predictor(ABC):
     draws_boxes: bool
     class_ids: tuple[Id, ...] = ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What users should know about its predictions, one line each."""
+        return ()
+
     @abstractmethod
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
         """What is predicted for each (name, encoded image), or why the image cannot be used."""
@@ -51,13 +68,15 @@ class Predictor(ABC):
 class ClassifierPredictor(Predictor):
     """The SavedModel of a classifier or a localizer.
 
-    Raises:
-        UserError: the SavedModel is damaged.
+    Args:
+        directory: of the SavedModel.
+        model: loaded from it.
+        batch_size: images in one call.
     """
 
-    def __init__(self, directory: Path, batch_size: int) -> None:
+    def __init__(self, directory: Path, model: Any, batch_size: int) -> None:
         self.batch_size = batch_size
-        self._model = load(directory)
+        self._model = model
         self._of_bytes = self._model.signatures["serving_bytes"]
         self._of_pixels = self._model.signatures["serving_default"]
         self._channels = self._of_pixels.structured_input_signature[1]["images"].shape[-1]
@@ -104,6 +123,65 @@ class ClassifierPredictor(Predictor):
         values = [outputs[name].numpy() for name in ("probabilities", "box") if name in outputs]
         return [
             kind(name, self.class_names, source, *row) for (name, source), *row in zip(images, *values, strict=True)
+        ]
+
+
+class EmbeddingPredictor(ClassifierPredictor):
+    """The SavedModel of an embedder; arguments as for `ClassifierPredictor`.
+
+    Attributes:
+        gallery: with it, images are recognized; None: they get their vectors.
+        threshold: minimum similarity of images of one class, as the run found it; None if it did not.
+
+    Raises:
+        UserError: its `metadata.json` is missing or damaged.
+    """
+
+    gallery: Gallery | None = None
+
+    def __init__(self, directory: Path, model: Any, batch_size: int) -> None:
+        super().__init__(directory, model, batch_size)
+        about = checked.read_json(directory / METADATA, "export the model again", {THRESHOLD: (float, type(None))})
+        self.threshold: float | None = about.get(THRESHOLD)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Predictor`."""
+        return () if self.gallery is None else self.gallery.notes
+
+    def with_gallery(self, directory: Path, *, neighbors: int, threshold: float | None) -> "EmbeddingPredictor":
+        """The same predictor with a gallery; arguments and errors as for `read_gallery`, threshold None: its own."""
+        chosen, recognizer = threshold is not None, copy.copy(self)
+        recognizer.gallery = read_gallery(
+            directory,
+            self._embed,
+            neighbors=neighbors,
+            threshold=threshold if chosen else self.threshold,
+            chosen=chosen,
+        )
+        return recognizer
+
+    def _embed(self, files: Sequence[tuple[str, bytes]]) -> np.ndarray:
+        vectors = list[np.ndarray]()
+        for found in self.predict(files):
+            if isinstance(found, UserError):
+                raise found
+            assert isinstance(found, Embedding)
+            vectors.append(found.vector)
+        return np.stack(vectors)
+
+    def _predictions(
+        self, images: Sequence[tuple[str, bytes | np.ndarray]], outputs: dict[str, tf.Tensor]
+    ) -> list[Prediction]:
+        vectors, gallery = outputs["embedding"].numpy(), self.gallery
+        if gallery is None:
+            return [
+                Embedding(name, self.class_names, source, vector)
+                for (name, source), vector in zip(images, vectors, strict=True)
+            ]
+        return [
+            Recognition(name, gallery.class_names, source, vector, similarities, gallery.threshold)
+            for (name, source), vector, similarities in zip(images, vectors, gallery.similarities(vectors), strict=True)
         ]
 
 
@@ -202,22 +280,32 @@ def load_predictor(
     score: float | None = None,
     tile: tuple[int, int] | None = None,
     tile_overlap: int | None = None,
+    gallery: Path | None = None,
+    neighbors: int | None = None,
+    threshold: float | None = None,
     loaded: dict[Path, Any] | None = None,
 ) -> Predictor:
     """Loads a SavedModel of `tfeff.train` or `tfeff.export`, which takes seconds.
 
     Args:
-        batch_size: images in one call of a classifier or localizer.
+        batch_size: images in one call, except of a detector.
         score: minimum score of detections; None: the threshold of the detector.
         tile: (height, width) of the tiles in which a detector detects, in pixels; None: in whole images.
         tile_overlap: pixels that neighboring tiles share; None: a quarter of the shorter side.
+        gallery: recognize images of an embedder by those of this folder, which has a folder for each class; None:
+            return their vectors.
+        neighbors: nearest images of a class whose mean similarity counts; None: 1.
+        threshold: minimum similarity of a known class; None: that of the model.
         loaded: models that earlier calls have loaded, by directory; this one is added.
 
     Raises:
-        UserError: there is no such SavedModel, it is damaged, tiles overlap too much, or an option requires a detector
-            and it is none.
+        UserError: there is no such SavedModel, it is damaged, tiles overlap too much, an option requires a detector or
+            an embedder and it is none, or as in `read_gallery`.
     """
     models = {} if loaded is None else loaded
+    for option, number in (("neighbors", neighbors), ("threshold", threshold)):
+        if number is not None and gallery is None:
+            raise UserError(f"--{option} requires --gallery; add it, or remove --{option}")
     names = directory / "assets" / CLASSES_FILE
     if not (directory / "assets" / DETECTOR_FILE).is_file():
         if not names.is_file():
@@ -228,10 +316,20 @@ def load_predictor(
             if value is not None:
                 raise UserError(f"--{name} requires a detector; remove it")
         if directory not in models:
-            models[directory] = ClassifierPredictor(directory, batch_size)
-        classifier: ClassifierPredictor = models[directory]
-        classifier.batch_size = batch_size
-        return classifier
+            model = load(directory)
+            embeds = "embedding" in model.signatures["serving_bytes"].structured_outputs
+            models[directory] = (EmbeddingPredictor if embeds else ClassifierPredictor)(directory, model, batch_size)
+        predictor: ClassifierPredictor = models[directory]
+        predictor.batch_size = batch_size
+        if gallery is None:
+            return predictor
+        if isinstance(predictor, EmbeddingPredictor):
+            return predictor.with_gallery(gallery, neighbors=1 if neighbors is None else neighbors, threshold=threshold)
+        raise UserError(f"--gallery={gallery}: {directory} is no model of task.name=embedding; remove it")
+    if gallery is not None:
+        raise UserError(
+            f"--gallery={gallery}: {directory} is a detector, not a model of task.name=embedding; remove it"
+        )
     overlap = checked_overlap(tile, tile_overlap)
     if directory not in models:
         models[directory] = ExportedDetector(directory)

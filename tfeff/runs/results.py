@@ -20,6 +20,7 @@ from tfeff.data.images import decoding
 from tfeff.reporting import figure
 from tfeff.reporting.box_drawing import draw_detections
 from tfeff.reporting.tables import percent
+from tfeff.runs.gallery import UNKNOWN
 
 Row = dict[str, Any]
 """A prediction as plain values, JSON-serializable."""
@@ -145,6 +146,61 @@ class Localization(Classification):
     def draw(self) -> np.ndarray:
         """See `Prediction`."""
         return draw_detections(self.image, [self.box_yxyx], [self.label], [self.probability])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Embedding(Prediction):
+    """The vector of one image, float32 [dimension], of length 1. The dot product of two is their cosine similarity."""
+
+    vector: np.ndarray
+
+    @property
+    def row(self) -> Row:
+        """`vector`."""
+        return {"vector": self.vector.tolist()}
+
+    def caption(self) -> str:
+        """See `Prediction`."""
+        return f"a vector of {len(self.vector):,} numbers"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Recognition(Embedding):
+    """The class of one image in a gallery.
+
+    Attributes:
+        class_names: of the gallery.
+        similarities: float32 [classes], cosine similarities to the classes.
+        threshold: minimum similarity of a known class; None: there is none.
+    """
+
+    similarities: np.ndarray
+    threshold: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The most similar class, or `unknown`."""
+        name, similarity = self.top(1)[0]
+        return name if self.threshold is None or similarity >= self.threshold else UNKNOWN
+
+    @property
+    def similarity(self) -> float:
+        """The similarity to the most similar class."""
+        return self.top(1)[0][1]
+
+    def top(self, k: int = TOP) -> list[tuple[str, float]]:
+        """The k most similar classes, with their similarities."""
+        order = np.argsort(-self.similarities, kind="stable")[:k]
+        return [(self.class_names[index], float(self.similarities[index])) for index in order]
+
+    @property
+    def row(self) -> Row:
+        """`label`, `similarity`, and `top`, the five most similar classes."""
+        return {"label": self.label, "similarity": self.similarity, "top": self.top()}
+
+    def caption(self) -> str:
+        """See `Prediction`."""
+        return f"{self.label} {self.similarity:.2f}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

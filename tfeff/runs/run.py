@@ -77,6 +77,9 @@ class Run:
         score: float | None = None,
         tile: tuple[int, int] | None = None,
         tile_overlap: int | None = None,
+        gallery: str | os.PathLike[str] | None = None,
+        neighbors: int | None = None,
+        threshold: float | None = None,
         batch_size: int = 32,
         corrupt_images: Literal["error", "skip"] = "error",
     ) -> list[Prediction]:
@@ -88,18 +91,32 @@ class Run:
             score: detectors: minimum score of a detection. None: the threshold chosen on the validation images.
             tile: detectors: detect in tiles of this (height, width) in pixels, for large images.
             tile_overlap: pixels that neighboring tiles share. None: a quarter of the shorter side.
-            batch_size: classifiers and localizers: images in one call.
+            gallery: embedders: recognize images by those of this folder, which has a folder of images for each class.
+                None: return their vectors.
+            neighbors: nearest images of a class whose mean similarity counts. None: 1.
+            threshold: minimum similarity of a known class; others are `unknown`. None: the threshold at the equal error
+                rate on the validation images.
+            batch_size: images in one call, except of a detector.
             corrupt_images: `error`, or `skip` with a warning.
 
         Returns:
-            A `Classification`, `Localization` or `Detection` for each image, in order.
+            A `Classification`, `Localization`, `Detection`, `Embedding` or (with a gallery) `Recognition` for each
+            image, in order.
 
         Raises:
             UserError: there are no images, one cannot be read, or the run has not finished.
         """
         if corrupt_images not in ("error", "skip"):
             raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
-        predictor = self.predictor(batch_size=batch_size, score=score, tile=tile, tile_overlap=tile_overlap)
+        predictor = self.predictor(
+            batch_size=batch_size,
+            score=score,
+            tile=tile,
+            tile_overlap=tile_overlap,
+            gallery=gallery,
+            neighbors=neighbors,
+            threshold=threshold,
+        )
         found, damaged = list[Prediction](), list[str]()
         for part in batched(_listed(images), max(batch_size, predictor.batch_size)):
             for predicted in _predicted(predictor, part):
@@ -192,6 +209,9 @@ class Run:
         score: float | None = None,
         tile: tuple[int, int] | None = None,
         tile_overlap: int | None = None,
+        gallery: str | os.PathLike[str] | None = None,
+        neighbors: int | None = None,
+        threshold: float | None = None,
     ) -> Predictor:
         """The exported model of the run, for many calls; it is exported first if it has not been. Arguments and errors
         as for `predict`."""
@@ -203,6 +223,9 @@ class Run:
             score=score,
             tile=tile,
             tile_overlap=tile_overlap,
+            gallery=None if gallery is None else Path(gallery),
+            neighbors=neighbors,
+            threshold=threshold,
             loaded=self._models,
         )
 

@@ -82,7 +82,7 @@ def read(
         held_out = load(wanted, source, validation) if validation is not None else None
         annotated = source.annotated(chosen.train), source.annotated(validation) if validation is not None else None
     if held_out is not None:
-        require_same_classes(train, held_out)
+        require_same_classes(train, held_out, open_set=wanted.task.section.OPEN_SET)
     size = image_size(wanted, train)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None

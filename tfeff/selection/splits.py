@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,6 +85,7 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
         channels=data.channels,
         seed=wanted.seed,
         groups=data.groups,
+        further_classes=wanted.task.section.OPEN_SET,
         used_splits=tuple(filter(None, (data.train_split, data.validation_split, data.test_split))),
         data_dir=data.directory,
         download=data.download,
@@ -114,10 +115,37 @@ def _proposed(section: config.Proposals, images: Dataset) -> list[np.ndarray]:
 def load(wanted: Request, source: Source, split: str) -> Dataset:
     """One split of a run's source, as its task needs it.
 
+    If the task allows classes that are not trained on, those have the last numbers, and the training split does not
+    name them.
+
     Raises:
         UserError: no such split, no images, or a single class to classify.
     """
-    return wanted.task.dataset(source.load(split))
+    dataset, train = source.load(split), source.find(wanted.data.train_split)
+    if wanted.task.section.OPEN_SET and train is not None:
+        dataset = _trained_first(dataset, source.load(train))
+    return wanted.task.dataset(dataset)
+
+
+def _trained_first(dataset: Dataset, train: Dataset) -> Dataset:
+    """A split in which the classes with training images have the first numbers."""
+    counts = train.class_counts()
+    trained, others = np.flatnonzero(counts), np.flatnonzero(counts == 0)
+    if not len(others):
+        return dataset
+    order = trained if dataset is train else np.concatenate([trained, others])
+    number = np.full(len(counts), -1)
+    number[order] = np.arange(len(order))
+    new = dataset.class_counts()[others]
+    names = listed([dataset.class_names[index] for index in others[new > 0]])
+    note = f"{dataset.name}: {new.sum():,} of {len(dataset):,} images are of classes that are not trained on: {names}"
+    return replace(
+        dataset,
+        class_names=tuple(dataset.class_names[index] for index in order),
+        class_ids=[dataset.class_ids[index] for index in order] if dataset.class_ids else (),
+        labels=number[dataset.labels],
+        notes=(*dataset.notes, note) if new.any() else dataset.notes,
+    )
 
 
 def assign(wanted: Request, source: Source) -> Splits:
@@ -204,7 +232,8 @@ def check(wanted: Request, source: Source) -> dict[str, Contents]:
         train = load(wanted, source, chosen.train)
         for split in (chosen.validation, chosen.test):
             if split is not None:
-                require_same_classes(train, load(wanted, source, split))
+                other = load(wanted, source, split)
+                require_same_classes(train, other, open_set=wanted.task.section.OPEN_SET)
     return found
 
 
@@ -224,13 +253,14 @@ def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None,
     return Contents.of(dataset, wanted.task.reading.max_objects if trained else None, corrupt)
 
 
-def require_same_classes(dataset: Dataset, other: Dataset) -> None:
-    """Requires the same classes in the same order, so that labels mean the same.
+def require_same_classes(dataset: Dataset, other: Dataset, *, open_set: bool = False) -> None:
+    """Requires the same classes in the same order, so that labels mean the same; with `open_set`, `other` may have
+    further ones after them.
 
     Raises:
         UserError: they differ.
     """
-    if dataset.class_names != other.class_names:
+    if dataset.class_names != (other.class_names[: dataset.num_classes] if open_set else other.class_names):
         raise UserError(
             f"{other.name} has the classes {', '.join(other.class_names)}; {dataset.name} has "
             f"{', '.join(dataset.class_names)}: all splits must have the same classes in the same order"

@@ -16,9 +16,12 @@ from tfeff import checked
 from tfeff.data.dataset import Id
 from tfeff.proposals.records import method, to_record
 from tfeff.tasks import ImageTask
-from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
+from tfeff.tasks.task import EMBEDDING, PROPOSED, PROPOSED_VALID
 
 METADATA = "metadata.json"
+THRESHOLD = "threshold"
+"""Key of the minimum cosine similarity of images of one class."""
+VECTOR_FORMAT = "a vector of length 1; the dot product of two is their cosine similarity"
 
 
 def metadata(
@@ -36,7 +39,8 @@ def metadata(
     Args:
         task: the network's task.
         class_names: in the order of the probabilities.
-        score: detection threshold of a detector; else None.
+        score: detection threshold of a detector; of an embedder, the minimum similarity of images of one class; else,
+            or if it is not known, None.
         channels: channels of an image, 1 or 3.
         image_size: (height, width) to which images are fitted first, rounded to whole numbers; None: they are not.
         size: (height, width) of the model's input, to which the fitted images are then resized; None: the model takes
@@ -54,7 +58,8 @@ def metadata(
         "image_size": image_size and list(image_size),
         "class_names": list(class_names),
         **({"class_ids": list(class_ids)} if class_ids else {}),
-        **({} if score is None else {"score": score}),
+        **({} if score is None else {"score" if task.kind.detects else THRESHOLD: score}),
+        **({"embedding": VECTOR_FORMAT} if task.kind == EMBEDDING else {}),
         **boxes,
         **({} if task.proposals is None else {"proposals": proposal_record(task)}),
     }

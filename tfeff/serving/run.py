@@ -11,6 +11,7 @@ from tfeff import selection
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
 from tfeff.serving import interface, litert, onnx, openvino, portable, savedmodel
+from tfeff.tasks.embedding import THRESHOLD
 from tfeff.tasks.object_detection import detection_threshold
 from tfeff.tasks.task import ImageTask
 from tfeff.training.plan import Plan, trained_model
@@ -111,8 +112,10 @@ def export_portable(
 
 
 def _score(workdir: Workdir, task: ImageTask) -> float | None:
-    """Of a detector, the minimum score of the detections to show; else None."""
-    return detection_threshold(workdir.validated(task.scores)) if task.kind.detects else None
+    """Of a detector, the minimum score of the detections to show; of an embedder, the minimum similarity of images of
+    one class, if the run has found it; else None."""
+    validated = workdir.validated(task.scores)
+    return detection_threshold(validated) if task.kind.detects else validated.get(THRESHOLD)
 
 
 def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""A SavedModel of a classifier, a localizer or a detector: from raw pixels or encoded images to predictions.
+"""A SavedModel: from raw pixels or encoded images to the predictions of a task.
 
 Loading it requires only TensorFlow, in any language:
 
@@ -7,10 +7,11 @@ Loading it requires only TensorFlow, in any language:
     model.signatures["serving_bytes"](encoded=files)     # string [batch], image files, each of its own size
 
 Both return `probabilities` (float32 [batch, classes]) and `label` (string [batch], the most probable class); those of a
-localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. A detector returns, for d detections,
-`boxes` (float32 [batch, d, 4], yxyx in pixels), `scores`, `labels` and `names` ([batch, d]), and `count` (int32
-[batch]), how many of them are not padding. In general, a task defines its outputs: `ImageTask.decode` and `served`.
-Both signatures of a Fast R-CNN also take region proposals, see `serving.interface`.
+localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. An embedder returns `embedding`
+(float32 [batch, dimension]), vectors of length 1. A detector returns, for d detections, `boxes` (float32 [batch, d, 4],
+yxyx in pixels), `scores`, `labels` and `names` ([batch, d]), and `count` (int32 [batch]), how many of them are not
+padding. In general, a task defines its outputs: `ImageTask.decode` and `served`. Both signatures of a Fast R-CNN also
+take region proposals, see `serving.interface`.
 
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
 `assets/classes.txt` lists them too, one per line, as does `metadata.json`.
@@ -189,7 +190,7 @@ def export(
         size: (height, width) of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.
-        score: minimum score of the detections to show; None if it is not a detector.
+        score: see `interface.metadata`.
         class_ids: the dataset's own ids of the classes; empty if it has none.
         freeze: store the weights as constants of the graph, which TensorFlow then optimizes (see
             `portable.freeze`). False: as variables, so that the SavedModel can be trained further; a loaded one
@@ -210,7 +211,7 @@ def export(
         try:
             files = [staging / CLASSES_FILE]
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-            if score is not None:
+            if task.kind.detects and score is not None:
                 record = DetectorRecord(
                     tuple(class_names), score, channels, interface.proposal_record(task), tuple(class_ids)
                 )

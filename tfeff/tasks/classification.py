@@ -22,7 +22,40 @@ from tfeff.tasks.task import CLASSIFICATION, IMAGES, Batch, ImageReading, ImageT
 TEMPERATURE, PROBABILITIES = "temperature", "probabilities"
 
 
-class ClassificationTask(ImageTask):
+class LabeledImagesTask(ImageTask):
+    """Images with one class each: how they are read and varied."""
+
+    section: config.LabeledImageSettings
+
+    @property
+    def reading(self) -> ImageReading:
+        """See `ImageTask`."""
+        section = self.section
+        if section.center_crop is not None:
+            return ImageReading("whole", section.interpolation, section.center_crop)
+        return ImageReading("crop" if section.crop else "stretch", section.interpolation)
+
+    def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
+        """See `ImageTransform`."""
+        return ImageTransform(
+            reader,
+            size,
+            seed=seed,
+            augmentation=self.section.augmentation,
+            plain_from=plain_from,
+            center_crop=self.section.center_crop,
+            interpolation=self.section.interpolation,
+        )
+
+    def dummy_targets(self, batch_size: int, classes: int) -> Batch:
+        """The first class for every image."""
+        return {
+            "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
+            "weight": tf.ones(batch_size),
+        }
+
+
+class ClassificationTask(LabeledImagesTask):
     """One class per image; the network returns logits [b, classes]."""
 
     section: config.ClassificationSettings
@@ -36,14 +69,6 @@ class ClassificationTask(ImageTask):
         self._with_features: dict[int, keras.Model] = {}
         self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
-    @property
-    def reading(self) -> ImageReading:
-        """See `ImageTask`."""
-        section = self.section
-        if section.center_crop is not None:
-            return ImageReading("whole", section.interpolation, section.center_crop)
-        return ImageReading("crop" if section.crop else "stretch", section.interpolation)
-
     def dataset(self, split: Dataset) -> Dataset:
         """All images, if there are at least two classes."""
         if split.num_classes < 2:
@@ -56,18 +81,6 @@ class ClassificationTask(ImageTask):
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
         """A backbone with its classifier."""
         return models.build(description, num_classes=num_classes, channels=channels)
-
-    def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
-        """See `ImageTransform`."""
-        return ImageTransform(
-            reader,
-            size,
-            seed=seed,
-            augmentation=self.section.augmentation,
-            plain_from=plain_from,
-            center_crop=self.section.center_crop,
-            interpolation=self.section.interpolation,
-        )
 
     def check(self, resolution: int) -> None:
         """Checks the shift of test-time augmentation."""
@@ -142,13 +155,6 @@ class ClassificationTask(ImageTask):
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """`probabilities` [b, classes]."""
         return {PROBABILITIES: tf.nn.softmax(tf.cast(outputs, tf.float32))}
-
-    def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """The first class for every image."""
-        return {
-            "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
-            "weight": tf.ones(batch_size),
-        }
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
         """See `ImageTask`."""

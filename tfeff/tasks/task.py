@@ -124,6 +124,7 @@ class PredictionKind:
 
 
 CLASSIFICATION = PredictionKind("classification", "labels")
+EMBEDDING = PredictionKind("embedding", "labels")
 LOCALIZATION = PredictionKind("localization", "objects", {"box": "yxyx, relative to the image"})
 DETECTION = PredictionKind("detection", "objects", {"boxes": "yxyx, in pixels of the input"}, detects=True)
 
@@ -220,6 +221,13 @@ class ImageTask(Task):
             UserError: there are none, or too few classes.
         """
         return split
+
+    def check_validation(self, images: Dataset) -> None:
+        """Checks that `score` can be computed on the validation images.
+
+        Raises:
+            UserError: it cannot.
+        """
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What the network takes from the training images, such as anchors.

@@ -67,10 +67,28 @@ def _check_training(plan: Plan, replicas: int) -> None:
     metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
     if training.monitor not in metrics:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
+    if plan.settings.task.images_drawn_together is not None:
+        _check_classes_in_batches(plan, plan.settings.task.images_drawn_together, parts)
     if training.xla and replicas > 1:
         raise UserError("config: training.xla supports only a single device; set it to false")
     if training.recompute_statistics and task.stored is not None:
         raise UserError("config: training.recompute_statistics: the task trains on stored features; set it to false")
+
+
+def _check_classes_in_batches(plan: Plan, together: int, parts: int) -> None:
+    """Checks that each part of a batch holds several classes, with all images that are drawn together."""
+    size = plan.training.batch_size
+    if size % (parts * together) or size == parts * together:
+        divided = f" in {parts} parts (devices x training.accumulation_steps)" if parts > 1 else ""
+        raise UserError(
+            f"config: training.batch_size is {size}{divided}; with {together} images of a class drawn together "
+            f"(task.images_per_class), it should be a multiple of {parts * together}, at least {2 * parts * together}, "
+            "so that there are several classes to compare"
+        )
+    if plan.settings.data.class_balanced:
+        raise UserError(
+            "config: data.class_balanced: task.images_per_class draws all classes equally often, too; set it to false"
+        )
 
 
 def _check_teachers(plan: Plan, replicas: int) -> None:

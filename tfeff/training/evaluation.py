@@ -16,15 +16,19 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.durable import write
 from tfeff.errors import UserError
+from tfeff.evaluation.retrieval import sample
 from tfeff.models.cost import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.training_curves import training_figure
 from tfeff.reports import Evaluation, Evaluator
-from tfeff.tasks.task import BatchPredictor
+from tfeff.tasks.task import BatchPredictor, Predictions
 from tfeff.training.plan import Plan, trained_model
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
+
+GALLERY = 10_000
+"""Training images at most that images are compared with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +125,20 @@ def evaluate_run(
         read = split_images(workdir, plan.images, split, reporter, source)
         split, images, notes = read.split, read.images, read.notes
         pipeline = plan.batches(images, model, "evaluation", reporter.reading)
-        predictions = BatchPredictor(task.predictor(model), task)(pipeline)
-        evaluation = evaluator.evaluate(predictions, pipeline, workdir.validated(task.scores))
+        predictor = BatchPredictor(task.predictor(model), task)
+        predictions = predictor(pipeline)
+
+        def training() -> tuple[Predictions, np.ndarray] | None:
+            if not (images.dataset.labels < len(plan.class_names)).any() or workdir.dataset().get("given"):
+                return None
+            caches = selection.read(plan.images, reporter.reading, source=source)
+            train = selection.choose(plan.images, caches).train
+            if np.isin(train.dataset.ids, images.dataset.ids).any():  # each would be its own neighbor
+                return None
+            train = train.take(sample(train.dataset.labels, GALLERY))
+            return predictor(plan.batches(train, model, "evaluation", reporter.reading)), train.dataset.labels
+
+        evaluation = evaluator.evaluate_against(predictions, pipeline, workdir.validated(task.scores), training)
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     if read.found is not None:
         report["found"] = read.found.to_dict()

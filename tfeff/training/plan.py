@@ -244,10 +244,12 @@ class Plan:
         data, seed = self.settings.data, self.settings.seed
         varied = self.transform(images, size)
         varied.given = None if data.augment is None else given.find(data.augment)
+        together = self.settings.task.images_drawn_together or (1 if data.class_balanced else None)
+        labels, count = images.dataset.labels, len(images)
         return Batches(
             varied,
             batch_size or self.training.batch_size,
-            order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
+            order=Shuffled(count, seed) if together is None else ClassBalanced(labels, seed, together),
             shard=worker,
             variants=self.settings.task.teacher_variants,
         )

@@ -98,6 +98,8 @@ class Preparation:
             self.reporter.found(found)
             caches = selection.read(wanted, self._reading, source=opened, checked=found)
         images = selection.choose(wanted, caches)
+        if images.validation is not None:
+            wanted.task.check_validation(images.validation.dataset)
         if self.caches is None:  # else many trainings share the images
             others = {"validation": images.validation and images.validation.dataset, "test": caches.test}
             odd = selection.notes(images.train.dataset, {role: each for role, each in others.items() if each})

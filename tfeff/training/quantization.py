@@ -22,6 +22,7 @@ from tfeff.errors import UserError
 from tfeff.models.graph import graph_of, walk
 from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
 from tfeff.models.layers.residual import StochasticDepth
+from tfeff.models.layers.similarity import CosineSimilarity
 
 L = keras.layers
 Activation: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
@@ -219,6 +220,8 @@ class _Pass:
             return _Map.of(fake_quantized(pooled, maps.range[0], maps.range[1]), maps.range)
         if isinstance(layer, L.GlobalAveragePooling2D):
             return _Map.of(layer(self._rounded(maps).value))
+        if isinstance(layer, CosineSimilarity):  # not part of the export
+            return _Map.of(layer(self._rounded(maps).value), range=())
         if isinstance(layer, L.Concatenate):
             return _Map.of(layer([each.value for each in maps]))
         if isinstance(layer, (L.Add, L.Multiply, L.Subtract)):

@@ -38,3 +38,18 @@ def test_a_class_yields_all_its_examples_before_repeating_one():
             assert len(np.unique(mine[start : start + size])) == size
     # Repeated draws of an example are augmented differently.
     assert len(np.unique(np.stack([indices, repeats]), axis=1).T) == len(indices)
+
+
+def test_classes_yield_several_examples_at_a_time():
+    epochs = [order.ClassBalanced(LABELS, seed=2, together=4).examples(epoch, 48) for epoch in range(10)]
+    indices = np.concatenate([examples.indices for examples in epochs])
+    groups = LABELS[indices].reshape(-1, 4)
+    assert (groups == groups[:, :1]).all()
+    for start in range(0, len(groups), 3):  # a round draws each class once
+        assert sorted(groups[start : start + 3, 0]) == [0, 1, 3]
+    repeats = np.concatenate([examples.repeats for examples in epochs])
+    for label, size in ((0, 70), (1, 20), (3, 7)):
+        mine = indices[LABELS[indices] == label]
+        for start in range(0, len(mine) - size + 1, size):
+            assert len(np.unique(mine[start : start + size])) == size
+    assert len(np.unique(np.stack([indices, repeats]), axis=1).T) == len(indices)

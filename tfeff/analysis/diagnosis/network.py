@@ -18,7 +18,7 @@ from tfeff.reporting.diagnosis import score_figure, stage_figure
 from tfeff.reporting.gallery import pictures_figure
 from tfeff.reporting.training_curves import training_figure
 from tfeff.tasks.object_detection import ObjectDetectionTask, detection_threshold
-from tfeff.tasks.task import BatchPredictor
+from tfeff.tasks.task import EMBEDDING, BatchPredictor
 from tfeff.training import Plan, Reporter, Workdir, trained_model
 from tfeff.training.freezing import frozen_params
 from tfeff.training.state import weights_for_evaluation
@@ -58,6 +58,9 @@ def examine_network(
         compared = [role for role in (TRAIN, other) if role]
         if isinstance(task, ObjectDetectionTask):
             found = _predict_objects(subject, workdir, task, network, pipelines, compared)
+        elif task.kind == EMBEDDING:
+            reason = "the network predicts vectors; tfeff.evaluate measures and shows their nearest neighbors"
+            found = predictions_skipped(reason), None, {}, Suspects()
         elif task.kind.annotations == "labels":
             found = _predict_labels(subject, network, pipelines, compared)
         else:

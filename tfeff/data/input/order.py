@@ -67,27 +67,30 @@ class ClassBalanced(Order):
     Attributes:
         labels: int [n].
         seed: seed.
+        together: successive examples that a class yields each time it is drawn.
     """
 
     labels: np.ndarray
     seed: int
+    together: int = 1
 
     def examples(self, epoch: int, count: int) -> OrderedExamples:
         """See `Order`."""
         labels, seed = np.asarray(self.labels), self.seed
         classes = np.unique(labels)
         # A round draws every class once, so the k-th draw of a class happens in round k.
-        rounds, place = np.divmod(np.arange(epoch * count, (epoch + 1) * count), len(classes))
+        draws, part = np.divmod(np.arange(epoch * count, (epoch + 1) * count), self.together)
+        rounds, place = np.divmod(draws, len(classes))
         class_orders = [
             _permutation(len(classes), seed, _BALANCED_CLASSES, number) for number in range(rounds[0], rounds[-1] + 1)
         ]
-        drawn_class = np.concatenate(class_orders)[place[0] :][:count]
+        drawn_class = np.concatenate(class_orders)[place + len(classes) * (rounds - rounds[0])]
         indices = np.empty(count, np.int64)
         repeats = np.empty(count, np.int64)
         for position, label in enumerate(classes):
             members = np.flatnonzero(labels == label)
             slots = np.flatnonzero(drawn_class == position)
-            passes, rank = np.divmod(rounds[slots], len(members))
+            passes, rank = np.divmod(rounds[slots] * self.together + part[slots], len(members))
             for number in np.unique(passes):
                 in_pass = passes == number
                 order = _permutation(len(members), seed, _BALANCED_MEMBERS, position, number)

@@ -60,7 +60,7 @@ class LabelTable(Source):
     Args:
         name: source name.
         rows: with `image` and `label`.
-        options: `channels`, `fractions`, `seed` and `on_defect` apply.
+        options: `channels`, `fractions`, `seed`, `further_classes` and `on_defect` apply.
         folder: where images are searched whose names lack the ending, or differ only in case or in composed accents;
             None: nowhere.
 
@@ -144,7 +144,7 @@ class LabelTable(Source):
         if train is not None:
             learned = {image.label for image in self._images if image.split == train and not image.problem}
             unknown = [name for name in self._class_names if name not in learned]
-            if unknown:
+            if unknown and not self.options.further_classes:
                 raise UserError(f'{self.name}: no image of the split {train} has the label "{unknown[0]}"')
 
 

@@ -2,7 +2,8 @@
 
 Images in subfolders of a class folder belong to the class, unless these look like splits or classes themselves. If
 `<dir>` or a split contains nothing but one folder of folders, as in many archives, that one is read. Splits may have
-longer names, such as `seg_train` and `seg_test`. Splits besides the training split may lack classes.
+longer names, such as `seg_train` and `seg_test`. Splits besides the training split may lack classes, and have further
+ones if `Options.further_classes`.
 """
 
 import re
@@ -45,7 +46,7 @@ class Folder(Source):
 
     Args:
         root: the folder.
-        options: `channels`, `fractions`, `seed` and `on_defect` apply.
+        options: `channels`, `fractions`, `seed`, `further_classes` and `on_defect` apply.
 
     Raises:
         UserError: the folder is missing, or has neither layout.
@@ -145,20 +146,22 @@ class Folder(Source):
 
     @cached_property
     def _class_names(self) -> tuple[str, ...]:
-        """The classes: those of the training split. No other split may have further ones."""
+        """The classes: those of the training split, then those that only other splits have, if they may."""
         folders = self._split_folders
         if not folders:
             return files.subfolders(self._root)
         class_names = files.subfolders(self._reference)
-        known = set(class_names)
+        known, further = set(class_names), set[str]()
         for folder in folders.values():
             for name in files.subfolders(folder):
-                if name not in known:
+                if name not in known and not self.options.further_classes:
                     raise UserError(
                         f'{folder}: class "{shown(name)}" is not among the classes of {self._reference}; '
                         f"{nearest(name, class_names)}"
                     )
-        return class_names
+                if name not in known:
+                    further.add(name)
+        return *class_names, *sorted(further)
 
     @property
     def _reference(self) -> Path:
@@ -177,14 +180,14 @@ class Folder(Source):
         _require_classes(folder, inside)
         usable = Counter(owners)
         usable.subtract(path.partition("/")[0] for path in found.unusable)
-        lacking = [name for name in self._class_names if usable[name] <= 0]
+        lacking = [name for name in files.subfolders(self._reference) if usable[name] <= 0]
         notes = found.note(folder)
         if lacking and folder == self._reference:
             raise UserError(
                 f'{folder}: class "{shown(lacking[0])}" has no images that can be read: '
                 f"{files.contents(folder / lacking[0])}"
             )
-        if lacking:
+        if lacking and not self.options.further_classes:
             notes += (f"{folder}: no images of {len(lacking):,} of the {len(numbers):,} classes: {listed(lacking)}",)
         outside = [path for path in members if "/" not in path] if len(inside) < len(members) else []
         if outside:

@@ -26,6 +26,7 @@ class Options:
         groups: regular expression; images whose ids it matches with equal groups stay in one split. None: each image is
             on its own.
         used_splits: names of splits that are used besides `FRACTIONS`; images in others are lost.
+        further_classes: whether the other splits may have classes that the training split lacks.
         on_defect: what to do with defects of its files.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
         download: whether TensorFlow Datasets may download and prepare missing data.
@@ -39,6 +40,7 @@ class Options:
     seed: int = 0
     groups: str | None = None
     used_splits: tuple[str, ...] = ()
+    further_classes: bool = False
     on_defect: OnDefect = "report"
     data_dir: str | Path | None = None
     download: bool = False

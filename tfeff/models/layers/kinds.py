@@ -19,6 +19,7 @@ from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
 from tfeff.models.layers.normalization import BatchNormalization, Standardize
 from tfeff.models.layers.regions import RoIAlign, RoIMaxPool
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
+from tfeff.models.layers.similarity import CosineSimilarity
 from tfeff.networks.layers import FeatureMap, Layers
 
 L = keras.layers
@@ -177,6 +178,7 @@ KINDS: dict[str, Kind] = {
         lambda x, s: (*x[:-1], s["units"]),
         lambda x, s: (x[-1] * s["units"], s["units"], 0),
     ),
+    "cosine_similarity": Kind(CosineSimilarity, BOTH, "output"),
     "convolution_1d": Kind(L.Conv1D, INPUT, "output"),
     "convolution_3d": Kind(L.Conv3D, INPUT, "output"),
     "depthwise_convolution_1d": Kind(L.DepthwiseConv1D, INPUT, "output", depthwise=True),

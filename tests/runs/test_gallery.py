@@ -1,0 +1,168 @@
+"""Classes of a gallery: similarities, unknown images, files of vectors, and mistakes."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfeff import config, models, runs
+from tfeff.errors import UserError
+from tfeff.runs.gallery import Gallery
+from tfeff.runs.prediction import find_images
+from tfeff.runs.results import Embedding, Recognition
+from tfeff.serving import savedmodel
+from tfeff.tasks import EmbeddingTask
+
+SIZE = {"image_size": (16, 16), "size": (16, 16), "channels": 3}
+COLORS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SavedModel of an embedder that was not trained, with a threshold."""
+    task = EmbeddingTask(config.EmbeddingSettings(dimension=8))
+    described = models.architecture("resnet", width=8, stage_blocks=(1, 1), resolution=16)
+    network = task.predictor(task.network(described, num_classes=2, channels=3))
+    path = tmp_path_factory.mktemp("exported") / "embedder"
+    return savedmodel.export(network, ["a", "b"], path, task=task, score=0.75, **SIZE)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    network = models.build("resnet", num_classes=2, width=4, stage_blocks=(1, 1), resolution=16)
+    return savedmodel.export(network, ["a", "b"], tmp_path_factory.mktemp("exported") / "classifier", **SIZE)
+
+
+def paint(path: Path, color: tuple[int, ...], seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(-10, 10, (16, 16, 3))
+    Image.fromarray(np.clip(noise + color, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    """Two red images, one green and one blue one."""
+    for number, name in enumerate(("red", "green", "blue", "red")):
+        paint(tmp_path / "gallery" / name / f"{number}.png", COLORS[name], number)
+    return tmp_path / "gallery"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(9):
+        name = list(COLORS)[number % 3]
+        paint(tmp_path / "photos" / f"{number}_{name}.png", COLORS[name], 10 + number)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("neighbors", [1, 2, 5])
+def test_the_similarity_to_a_class_is_the_mean_of_the_nearest(neighbors: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(13, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = np.repeat(np.arange(3), [2, 4, 1]).astype(np.int32)
+    known = Gallery(Path("x"), ("a", "b", "c"), labels, vectors[:7], neighbors)
+    found = known.similarities(vectors[7:])
+    for row, vector in zip(found, vectors[7:], strict=True):
+        for label in range(3):
+            of_class = sorted((float(vector @ each) for each in vectors[:7][labels == label]), reverse=True)
+            assert row[label] == pytest.approx(np.mean(of_class[:neighbors]), abs=1e-6)
+
+
+def test_images_get_the_class_of_the_most_similar_ones(exported: Path, gallery: Path, photos: Path) -> None:
+    predictor = runs.load_predictor(exported, gallery=gallery)
+    assert predictor.notes == (
+        f"gallery: 4 images of 3 classes from {gallery}",
+        "unknown below a similarity of 0.750, the equal error rate on the validation images (--threshold changes it)",
+    )
+    plain = runs.load_predictor(exported)
+    assert plain.notes == ()
+    files = [(path.name, path.read_bytes()) for path in sorted(photos.iterdir())]
+    of_gallery = {path: plain.predict([("", path.read_bytes())])[0].vector for path in gallery.rglob("*.png")}
+    for (name, _), found, vector in zip(files, predictor.predict(files), plain.predict(files), strict=True):
+        assert isinstance(found, Recognition)
+        assert isinstance(vector, Embedding)
+        np.testing.assert_allclose(np.linalg.norm(vector.vector), 1, rtol=1e-6)
+        np.testing.assert_array_equal(found.vector, vector.vector)
+        assert found.class_names == ("blue", "green", "red")
+        nearest = max(of_gallery, key=lambda path: of_gallery[path] @ vector.vector)
+        assert found.label == nearest.parent.name == name.split("_")[1].removesuffix(".png")
+        assert found.similarity == pytest.approx(of_gallery[nearest] @ vector.vector, abs=1e-5)
+
+
+def test_images_below_the_threshold_are_unknown(exported: Path, gallery: Path, photos: Path) -> None:
+    lenient, strict = (runs.load_predictor(exported, gallery=gallery, threshold=each) for each in (-1.0, 1.0))
+    assert strict.notes[1] == "unknown below a similarity of 1.000"
+    files = [(path.name, path.read_bytes()) for path in sorted(photos.iterdir())]
+    for known, unknown in zip(lenient.predict(files), strict.predict(files), strict=True):
+        assert isinstance(known, Recognition)
+        assert isinstance(unknown, Recognition)
+        assert known.label in COLORS
+        assert unknown.label == "unknown"
+        assert unknown.top() == known.top()
+        assert unknown.caption() == f"unknown {known.similarity:.2f}"
+
+
+def test_files_of_a_gallery_are_written_and_resumed(
+    exported: Path, gallery: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "broken.png").write_bytes(b"no image")
+    predictor, out = runs.load_predictor(exported, gallery=gallery, threshold=0.9), tmp_path / "out"
+    done = runs.write_predictions(predictor, find_images(photos, out), out, key="a")
+    assert [path.name for path in done.files] == ["predictions.json", "predictions.csv", "contact_sheet.jpg"]
+    written = json.loads((out / "predictions.json").read_text())
+    assert [row["image"] for row in written["damaged"]] == ["broken.png"]
+    assert written["predictions"][0].keys() == {"image", "label", "similarity", "top"}
+    with (out / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", "label", *(f"{what}{n}" for n in (1, 2, 3) for what in ("label", "similarity"))]
+    for row, expected in zip(rows, written["predictions"], strict=True):
+        assert (row["label"], row["label1"]) == (expected["label"], expected["top"][0][0])
+        assert float(row["similarity1"]) == pytest.approx(expected["similarity"], rel=1e-5)
+    again = runs.write_predictions(predictor, find_images(photos, out), out, key="a")
+    assert (again.known, again.rows) == (9, json.loads(json.dumps(done.rows)))
+
+
+def test_without_a_gallery_the_vectors_are_written(exported: Path, photos: Path, tmp_path: Path) -> None:
+    predictor, out = runs.load_predictor(exported), tmp_path / "out"
+    done = runs.write_predictions(predictor, find_images(photos, out), out, key="a")
+    assert [path.name for path in done.files] == ["predictions.json", "embeddings.npz"]
+    for _ in range(2):  # the second time from the journal
+        with np.load(out / "embeddings.npz", allow_pickle=False) as saved:
+            assert saved["names"].tolist() == sorted(path.name for path in photos.iterdir())
+            files = [(name, (photos / name).read_bytes()) for name in saved["names"]]
+            expected = np.stack([each.vector for each in predictor.predict(files)])
+            assert saved["vectors"].dtype == np.float32
+            np.testing.assert_array_equal(saved["vectors"], expected)
+        assert json.loads((out / "predictions.json").read_text())["predictions"][0] == {"image": "0_red.png"}
+        assert runs.write_predictions(predictor, find_images(photos, out), out, key="a").known == 9
+
+
+def test_a_run_without_threshold_says_so(exported: Path, gallery: Path) -> None:
+    known = Gallery(gallery, ("a",), np.zeros(1, np.int32), np.eye(1, dtype=np.float32))
+    assert "no image is reported as unknown: the run had no validation images" in known.notes[1]
+    assert Recognition("x", ("a",), b"", np.ones(1), np.array([-0.9])).label == "a"
+
+
+def test_mistakes(exported: Path, classifier: Path, gallery: Path, tmp_path: Path) -> None:
+    def refused(message: str, directory: Path = exported, **options: object) -> None:
+        with pytest.raises(UserError, match=message):
+            runs.load_predictor(directory, **options)
+
+    refused("classifier is no model of task.name=embedding", classifier, gallery=gallery)
+    refused("--threshold requires --gallery", threshold=0.5)
+    refused("--neighbors requires --gallery", classifier, neighbors=2)
+    refused("--score requires a detector", score=0.5)
+    refused("no such folder; give one that has a folder of images for each class", gallery=tmp_path / "none")
+    refused(r"--threshold=1.5: similarities are between -1 and 1", gallery=gallery, threshold=1.5)
+    refused("--neighbors=0: give 1 or more", gallery=gallery, neighbors=0)
+    (tmp_path / "empty").mkdir()
+    refused("--gallery=.*empty: .*has no class folders", gallery=tmp_path / "empty")
+    (gallery / "red" / "bad.png").write_bytes(b"no image")
+    refused(r"--gallery=.*bad.png.*replace or remove the image", gallery=gallery)
+    (gallery / "red" / "bad.png").unlink()
+    (gallery / "red").rename(gallery / "unknown")
+    refused('a class cannot be called "unknown"; rename its folder', gallery=gallery)

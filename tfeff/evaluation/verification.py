@@ -1,0 +1,186 @@
+"""Verification: do two images show the same class? They do if the similarity of their vectors reaches a threshold.
+
+The false accept rate is the share of pairs of different classes that reach it, the false reject rate that of pairs of
+one class that do not. At the equal error rate, both are the same. Intervals are of bootstrap resamples of the images,
+because pairs with an image in common are not independent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tfeff.evaluation.bootstrap import percentile_interval
+from tfeff.evaluation.retrieval import checked, sample, spread
+
+PAIRED = 1_000
+"""Images whose pairs are compared at most: half a million pairs."""
+_RESAMPLES = 200
+_BINS = 2_000  # of similarities in resamples, from -1 to 1
+_CURVE, _HISTOGRAM = 200, 40
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """How well a threshold separates pairs of the same class from pairs of different ones.
+
+    Attributes:
+        images: whose pairs were compared.
+        same: pairs of one class.
+        different: pairs of different classes.
+        auc: area under the ROC curve: the probability that a pair of one class is more similar than one of different
+            classes, where equal ones count half. NaN, as all other numbers, if there are no pairs of one of the kinds.
+        auc_interval: 95 % bootstrap interval over images.
+        equal_error_rate: the mean of both rates at the threshold where they differ least.
+        equal_error_rate_interval: 95 % bootstrap interval over images.
+        threshold: this threshold, a cosine similarity.
+        false_accept_rate: float64 [m], along the ROC curve, falling.
+        true_accept_rate: float64 [m], 1 - the false reject rate.
+        edges: float64 [bins + 1], of bins of similarities.
+        same_counts: int64 [bins], pairs of one class in each bin.
+        different_counts: int64 [bins], pairs of different classes.
+    """
+
+    images: int
+    same: int
+    different: int
+    auc: float
+    auc_interval: tuple[float, float]
+    equal_error_rate: float
+    equal_error_rate_interval: tuple[float, float]
+    threshold: float
+    false_accept_rate: npt.NDArray[np.float64]
+    true_accept_rate: npt.NDArray[np.float64]
+    edges: npt.NDArray[np.float64]
+    same_counts: npt.NDArray[np.int64]
+    different_counts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The p pairs of some images.
+
+    Attributes:
+        first: int64 [p], an image.
+        second: int64 [p], another one.
+        similarity: float32 [p], cosine similarity.
+        same: bool [p], whether they are of one class.
+    """
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    similarity: npt.NDArray[np.float32]
+    same: npt.NDArray[np.bool_]
+
+    def rates(self, threshold: float) -> tuple[float, float]:
+        """The false accept rate and the false reject rate; NaN without pairs of different classes, or of one."""
+        accepted = self.similarity >= threshold
+        return _mean(accepted[~self.same]), _mean(~accepted[self.same])
+
+
+def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED) -> Pairs:
+    """All pairs of at most `limit` images; of more, `retrieval.sample`.
+
+    Args:
+        vectors: float [n, d], of length 1.
+        labels: int [n], classes.
+        limit: maximum number of images.
+
+    Raises:
+        UserError: vectors are not finite.
+    """
+    vector, label = checked(vectors, labels)
+    chosen = sample(label, limit)
+    places = np.triu_indices(len(chosen), 1)
+    first, second = (chosen[side] for side in places)
+    similarity = (vector[chosen] @ vector[chosen].T)[places]
+    return Pairs(first, second, similarity, label[first] == label[second])
+
+
+def equal_error_threshold(pairs: Pairs) -> tuple[float, float]:
+    """The threshold at the equal error rate, halfway between two similarities, and this rate; NaN without pairs of one
+    of the kinds.
+
+    >>> pairs = Pairs(np.arange(4), np.arange(4), np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, True, True]))
+    >>> equal_error_threshold(pairs)
+    (0.25, 0.0)
+    """
+    values, same, different = _grouped(pairs)
+    if not same.sum() or not different.sum():
+        return np.nan, np.nan
+    place, rate = _equal_error(same, different)
+    return float((values[max(place - 1, 0)] + values[place]) / 2), rate
+
+
+def verification(pairs: Pairs) -> Verification:
+    """Measures how well similarities separate the pairs."""
+    values, same, different = _grouped(pairs)
+    threshold, rate = equal_error_threshold(pairs)
+    auc, resampled = _area(same, different), _resampled(pairs)
+    # Pairs that are accepted if the threshold is at a place, from none rejected to all rejected.
+    accepted = [np.concatenate([np.cumsum(each[::-1])[::-1], [0]]) for each in (same, different)]
+    shown = spread(np.arange(len(values) + 1), _CURVE)
+    edges = np.linspace(-1, 1, _HISTOGRAM + 1)
+    counts = [np.histogram(np.clip(pairs.similarity[kind], -1, 1), edges)[0] for kind in (pairs.same, ~pairs.same)]
+    with np.errstate(invalid="ignore"):
+        true_accept, false_accept = (each[shown] / each[0] for each in accepted)
+    return Verification(
+        images=len(np.union1d(pairs.first, pairs.second)),
+        same=int(same.sum()),
+        different=int(different.sum()),
+        auc=auc,
+        auc_interval=percentile_interval(resampled[:, 0]),
+        equal_error_rate=rate,
+        equal_error_rate_interval=percentile_interval(resampled[:, 1]),
+        threshold=threshold,
+        false_accept_rate=false_accept,
+        true_accept_rate=true_accept,
+        edges=edges,
+        same_counts=counts[0],
+        different_counts=counts[1],
+    )
+
+
+def _grouped(pairs: Pairs) -> tuple[npt.NDArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The similarities that occur, rising, and the number of pairs of one class and of different ones with each."""
+    values, group = np.unique(pairs.similarity.astype(np.float64), return_inverse=True)
+    same = np.bincount(group[pairs.same], minlength=len(values))
+    return values, same, np.bincount(group[~pairs.same], minlength=len(values))
+
+
+def _area(same: npt.NDArray, different: npt.NDArray) -> float:
+    """Area under the ROC curve, from the numbers of pairs by rising similarity; NaN if there are none of a kind."""
+    below = np.cumsum(different) - different / 2
+    total = float(same.sum()) * float(different.sum())
+    return float((same * below).sum() / total) if total else np.nan
+
+
+def _equal_error(same: npt.NDArray, different: npt.NDArray) -> tuple[int, float]:
+    """The first accepted place at the equal error rate, of several the lowest, and this rate; there are pairs of both
+    kinds."""
+    rejected = (np.cumsum(same) - same) / same.sum()
+    accepted = 1 - (np.cumsum(different) - different) / different.sum()
+    place = int(np.abs(accepted - rejected).argmin())
+    return place, float((accepted[place] + rejected[place]) / 2)
+
+
+def _resampled(pairs: Pairs) -> npt.NDArray[np.float64]:
+    """Area under the ROC curve and equal error rate of bootstrap resamples of the images: float64 [resamples, 2].
+
+    A pair counts as often as both of its images are drawn; an image and itself are no pair. Similarities are binned.
+    """
+    images, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+    first, second = np.split(places, 2)
+    bins = np.clip(((pairs.similarity + 1) / 2 * _BINS).astype(np.int64), 0, _BINS - 1) * 2 + pairs.same
+    rng, found = np.random.default_rng(0), np.full((_RESAMPLES, 2), np.nan)
+    for row in found:
+        drawn = np.bincount(rng.integers(len(images), size=len(images)), minlength=len(images)).astype(np.float64)
+        counts = np.bincount(bins, weights=drawn[first] * drawn[second], minlength=2 * _BINS).reshape(-1, 2)
+        different, same = counts.T
+        if same.sum() and different.sum():
+            row[:] = _area(same, different), _equal_error(same, different)[1]
+    return found
+
+
+def _mean(values: npt.NDArray[np.bool_]) -> float:
+    return float(values.mean()) if len(values) else np.nan

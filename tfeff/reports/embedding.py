@@ -1,0 +1,156 @@
+"""Evaluation of vectors. A report is `tfeff.evaluation.EmbeddingReport.to_json`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfeff import evaluation
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.evaluation.retrieval import Retrieval, retrieval, spread
+from tfeff.reporting.embedding import Neighbors, neighbors_figure, roc_figure, similarity_figure
+from tfeff.reports.classification import pixels
+from tfeff.reports.evaluator import Evaluation, Evaluator, metric_row
+from tfeff.tasks.embedding import THRESHOLD
+from tfeff.tasks.task import Predictions
+
+SHOWN = 8
+"""Images in a gallery of nearest neighbors."""
+CLASSES = 30
+"""Classes in the table, those with the lowest recall."""
+
+
+class EmbeddingEvaluator(Evaluator):
+    """Evaluates `embedding`, [n, dimension], of length 1."""
+
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        """Computes an `EmbeddingReport` and its figures."""
+        return self.evaluate_against(predictions, pipeline, validated, lambda: None)
+
+    def evaluate_against(
+        self,
+        predictions: Predictions,
+        pipeline: Batches,
+        validated: Mapping[str, float],
+        training: Callable[[], tuple[Predictions, np.ndarray] | None],
+    ) -> Evaluation:
+        """As `evaluate`; the training images are the gallery for the classes that were trained on."""
+        images, vectors = pipeline.images, predictions["embedding"]
+        labels, names, compared = images.dataset.labels, images.dataset.class_names, training()
+        gallery = None
+        if compared is not None:
+            gallery = evaluation.gallery_accuracy(vectors, labels, compared[0]["embedding"], compared[1])
+        found = retrieval(vectors, labels)
+        report = evaluation.embedding_report(
+            vectors, labels, names, threshold=validated.get(THRESHOLD), gallery=gallery, found=found
+        ).to_json()
+        return Evaluation(report, embedding_figures(report) | galleries(found, images))
+
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Metrics over all images, and per class."""
+        return summary_rows(report), class_rows(report)
+
+    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Recall at 1 and MAP@R with their intervals, the area under the ROC curve, the equal error rate, and the
+        accuracy with the training images as the gallery."""
+        pairs, gallery = report["pairs"], report["gallery"]
+        found = {
+            "recall_at_1": report["recall_at_1"],
+            "recall_at_1_interval": report["recall_at_1_interval"],
+            "map_at_r": report["map_at_r"],
+            "map_at_r_interval": report["map_at_r_interval"],
+            "auc": pairs["auc"],
+            "equal_error_rate": pairs["equal_error_rate"],
+            THRESHOLD: report["threshold"],
+        }
+        if gallery is not None:
+            found |= {"accuracy": gallery["accuracy"], "accuracy_interval": gallery["accuracy_interval"]}
+        return found
+
+
+def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per metric over all images: name, value and a note."""
+    pairs, gallery = report["pairs"], report["gallery"]
+    queries = f"{report['queries']:,} images among all others"
+    rows = [
+        metric_row("images", report["examples"], f"{len(report['class_names']):,} classes"),
+        metric_row("recall at 1", report["recall_at_1"], f"{_interval(report['recall_at_1_interval'])}; {queries}"),
+        metric_row("recall at 5", report["recall_at_5"], _interval(report["recall_at_5_interval"])),
+        metric_row("MAP@R", report["map_at_r"], _interval(report["map_at_r_interval"])),
+        metric_row("R-precision", report["r_precision"]),
+    ]
+    if gallery is not None:
+        note = f"{_interval(gallery['accuracy_interval'])}; nearest of {gallery['gallery']:,} training images"
+        rows.append(metric_row("accuracy", gallery["accuracy"], note))
+    counts = f"{pairs['same']:,} pairs of one class, {pairs['different']:,} of different ones"
+    rows += [
+        metric_row("area under ROC", pairs["auc"], f"{_interval(pairs['auc_interval'])}; {counts}"),
+        metric_row("equal error rate", pairs["equal_error_rate"], _interval(pairs["equal_error_rate_interval"])),
+        metric_row("its threshold", pairs["threshold"], "cosine similarity"),
+    ]
+    if report["threshold"] is not None:
+        at = f"at the threshold of the validation images, {report['threshold']:.4f}"
+        rows += [
+            metric_row("false accepts", report["false_accept_rate"], f"of pairs of different classes, {at}"),
+            metric_row("false rejects", report["false_reject_rate"], f"of pairs of one class, {at}"),
+        ]
+    return rows
+
+
+def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row for each of the `CLASSES` classes with the lowest recall, the lowest first."""
+    rows = [
+        {"class": name, "recall at 1": recall, "images": images}
+        for name, recall, images in zip(
+            report["class_names"], report["class_recall"], report["class_images"], strict=True
+        )
+    ]
+    return sorted(rows, key=lambda row: np.inf if row["recall at 1"] is None else row["recall at 1"])[:CLASSES]
+
+
+def embedding_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures `roc` and `similarities`, by name; none if there are no pairs of one class or of different ones."""
+    pairs = report["pairs"]
+    if pairs["auc"] is None:
+        return {}
+    thresholds = [("equal error rate at", pairs["threshold"])]
+    if report["threshold"] is not None:
+        thresholds.append(("threshold of the run", report["threshold"]))
+    return {
+        "roc": roc_figure(
+            pairs["false_accept_rate"], pairs["true_accept_rate"], pairs["auc"], pairs["equal_error_rate"]
+        ),
+        "similarities": similarity_figure(pairs["edges"], pairs["same_counts"], pairs["different_counts"], thresholds),
+    }
+
+
+def galleries(found: Retrieval, images: ImageCache) -> dict[str, Figure]:
+    """Images with their nearest neighbors: `neighbors` of some, and `mistakes`, those with the most similar neighbor of
+    another class."""
+    wrong = np.flatnonzero(~found.found_within(1))
+    worst = wrong[np.argsort(-found.similarity[wrong, 0], kind="stable")[:SHOWN]]
+    some = spread(np.arange(len(found.queries)), SHOWN)
+    titles = {"neighbors": (some, "Nearest neighbors"), "mistakes": (worst, "The most similar images of other classes")}
+    labels, names = images.dataset.labels, images.dataset.class_names
+    figures = {}
+    for key, (rows, title) in titles.items():
+        if not len(rows):
+            continue
+        positions = np.concatenate([found.queries[rows, np.newaxis], found.nearest[rows]], axis=1)
+        shown = iter(pixels(images, positions.ravel()))
+        figures[key] = neighbors_figure(
+            [
+                Neighbors([next(shown) for _ in row], [names[labels[place]] for place in row], similarity)
+                for row, similarity in zip(positions, found.similarity[rows].tolist(), strict=True)
+            ],
+            title=title,
+        )
+    return figures
+
+
+def _interval(interval: Sequence[float | None]) -> str:
+    if interval[0] is None:
+        return "undefined"
+    return f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}"
