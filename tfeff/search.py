@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
     cli.check_executor("processes")
     kinds: tuple[type[config.Search | config.Sweep | config.BudgetSearch], ...]
     kinds = config.Search, config.Sweep, config.BudgetSearch
-    settings = config.override(config.load(options.config, *kinds), options.override)
+    settings: config.Search | config.Sweep | config.BudgetSearch
+    settings = config.override(config.load(options.config, *kinds), options.override)  # type: ignore[assignment]
     settings = dataclasses.replace(settings, experiment=config.resolve_member(settings.experiment))
     load_tensorflow()  # after the config, to report config errors immediately
 
