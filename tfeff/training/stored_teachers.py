@@ -107,8 +107,8 @@ class TaughtBatches:
         count, several = len(self.images), f" in {variants} variant{'s' if variants > 1 else ''}"
         kept = sum(self._path(variant).is_file() for variant in range(variants))
         self._reporter.say(
-            f"computing the outputs of teachers for {count:,} images of {self.images.dataset.name}{several}"
-            + (f"; {kept} of them: read from {self._directory}" if kept else "")
+            f"{'computing' if kept < variants else 'reading'} the outputs of teachers for {count:,} images of "
+            f"{self.images.dataset.name}{several}" + (f"; {self._directory} has {kept} of them" if kept else "")
         )
         with self._reporter.computing("outputs of teachers", variants * count) as advance:
             return stored.of_variants(variants, count, lambda variant: self._of_variant(variant, advance))
