@@ -194,8 +194,9 @@ class EmbeddingSettings(LabeledImageSettings):
     others (Khosla et al., arXiv:2004.11362, equation 2); no parameters besides the network's, and all images of a
     device's part of the batch are compared."""
     temperature: Positive[float] = 0.1
-    """Cosine similarities are divided by it. The papers have 0.05 for `normalized_softmax`, on up to thousands of classes,
-    and 0.1 for `supervised_contrastive`. With few classes, a low temperature separates them by small differences."""
+    """Cosine similarities are divided by it. The papers have 0.05 for `normalized_softmax`, on up to thousands of
+    classes, and 0.1 for `supervised_contrastive`. With few classes, a low temperature separates them by small
+    differences."""
     images_per_class: Positive[int] | None = None
     """Images of a class that are drawn together into a batch; classes are then drawn equally often, and images of small
     classes repeatedly, with other augmentation. None: 4 with `supervised_contrastive`; else images are drawn one by
