@@ -1,3 +1,5 @@
+from fnmatch import fnmatch
+
 import keras
 import pytest
 
@@ -63,6 +65,17 @@ def test_only_the_new_classifier_learns_fast():
     factors = config.Optimizer(learning_rate_factors=rules.learning_rate_factors(IMAGENET).value).factors()
     assert factors == (("*", 0.1), ("head_classifier*", 1.0))
     assert rules.learning_rate_factors(SCRATCH).value == ()
+
+
+@pytest.mark.parametrize("proxies", [0, 3])
+def test_only_the_new_layers_of_an_embedder_learn_fast(proxies):
+    backbone = models.build("efficientnet-lite0", resolution=32, include_top=False)
+    network = models.embedder(backbone, dimension=4, proxies=proxies)
+    choice = rules.learning_rate_factors(IMAGENET, embeds=True)
+    *_, (pattern, factor) = config.Optimizer(learning_rate_factors=choice.value).factors()
+    fast = {variable.path for variable in network.trainable_variables if fnmatch(variable.path, pattern)}
+    assert factor == 1
+    assert fast == {"head_embedding/kernel", "head_embedding/bias"} | ({"head_proxies/kernel"} if proxies else set())
 
 
 @pytest.mark.parametrize(

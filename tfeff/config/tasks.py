@@ -199,19 +199,14 @@ class EmbeddingSettings(LabeledImageSettings):
     Wu, arXiv:1811.12649). `supervised_contrastive`: each image of a batch attracts those of its class and repels all
     others (Khosla et al., arXiv:2004.11362, equation 2); no parameters besides the network's, and all images of a
     device's part of the batch are compared."""
-    temperature: Positive[float] | None = None
-    """Cosine similarities are divided by it. None: that of the paper, 0.05 of `normalized_softmax` and 0.1 of
-    `supervised_contrastive`."""
+    temperature: Positive[float] = 0.1
+    """Cosine similarities are divided by it. The papers have 0.05 for `normalized_softmax`, on up to thousands of
+    classes, and 0.1 for `supervised_contrastive`. With few classes, a low temperature separates them by small
+    differences."""
     images_per_class: Positive[int] | None = None
     """Images of a class that are drawn together into a batch; classes are then drawn equally often, and images of small
     classes repeatedly, with other augmentation. None: 4 with `supervised_contrastive`; else images are drawn one by
     one, as `data.class_balanced` says."""
-
-    @property
-    def scale(self) -> float:
-        """The temperature."""
-        published = {"normalized_softmax": 0.05, "supervised_contrastive": 0.1}
-        return self.temperature or published[self.loss]
 
     @property
     def images_drawn_together(self) -> int | None:

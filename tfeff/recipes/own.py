@@ -15,11 +15,13 @@ from tfeff.config import (
     Choices,
     ClassificationSettings,
     Data,
+    EmbeddingSettings,
     Experiment,
     Optimizer,
     RCNNSettings,
     Recipe,
     Schedule,
+    TaskSettings,
     Training,
     architecture,
 )
@@ -31,7 +33,10 @@ from tfeff.recipes.rules import WarmStart, warm_start
 
 
 def images(source: str) -> Recipe[Experiment]:
-    """Trains a classifier on the images of a source with labels; `docs/own_images.md` has the rules."""
+    """Trains a classifier on the images of a source with labels, or an embedder (`task.name=embedding`).
+
+    `docs/own_images.md` has the rules.
+    """
     return Recipe(
         Experiment(
             task=ClassificationSettings(
@@ -83,15 +88,16 @@ def training_for_images(settings: Experiment, counted: LabeledImages) -> Choices
         "training.epochs": rules.epochs(count, batch_size.value, start),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
-        **(layers(count, start) if settings.optimizer.transfer is None else {}),
+        **(layers(count, start, settings.task) if settings.optimizer.transfer is None else {}),
     }
 
 
-def layers(count: int, start: WarmStart) -> Choices:
+def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
     """Which layers learn, and how fast; with optimizer.transfer=auto, the features of the images decide instead."""
+    embeds = isinstance(task, EmbeddingSettings)
     return {
         "optimizer.frozen": rules.frozen(count, start),
-        "optimizer.learning_rate_factors": rules.learning_rate_factors(start),
+        "optimizer.learning_rate_factors": rules.learning_rate_factors(start, embeds=embeds),
     }
 
 

@@ -209,10 +209,12 @@ def optimizer(start: WarmStart) -> Choices:
     return {key: Choice(value, why) for key, value in values.items()}
 
 
-def learning_rate_factors(start: WarmStart) -> Choice:
-    """Factors on the learning rate, by patterns of variables."""
+def learning_rate_factors(start: WarmStart, *, embeds: bool = False) -> Choice:
+    """Factors on the learning rate, by patterns of variables; `embeds`: of an embedder, not of a classifier."""
     if start.kind == "scratch":
         return Choice((), "all layers start from random weights")
+    if embeds:
+        return Choice((FACTORS[0], "head_[ep]*=1"), "only the vector's layer and proxies start from random weights")
     return Choice(FACTORS, "only the classifier starts from random weights")
 
 

@@ -90,12 +90,14 @@ class EmbeddingTask(LabeledImagesTask):
             similarity = to_float32(outputs[SIMILARITIES])
             # Classes that were not trained on have the last numbers.
             labels = tf.cast(labels[:, : similarity.shape[-1]], similarity.dtype)
-            loss, right = cross_entropy(labels, similarity / self.section.scale), correct(labels, similarity)
+            loss, right = cross_entropy(labels, similarity / self.section.temperature), correct(labels, similarity)
             weight = tf.cast(batch["weight"], loss.dtype) * tf.reduce_sum(labels, axis=-1)
         else:
             vectors = tf.nn.l2_normalize(to_float32(outputs[VECTOR]), axis=-1)
             weight = tf.cast(batch["weight"], vectors.dtype)
-            loss, right, comparable = contrastive(vectors, tf.cast(labels, vectors.dtype), weight, self.section.scale)
+            loss, right, comparable = contrastive(
+                vectors, tf.cast(labels, vectors.dtype), weight, self.section.temperature
+            )
             weight *= comparable
         return {
             "loss": tf.reduce_sum(loss * weight),
@@ -124,7 +126,7 @@ class EmbeddingTask(LabeledImagesTask):
         scores[THRESHOLD], _ = evaluation.equal_error_threshold(evaluation.pairs_of(vectors, labels))
         trained = predictions[SIMILARITIES].shape[1] if SIMILARITIES in predictions else 0
         if not (labels < trained).any():
-            loss = evaluation.contrastive_loss(vectors, labels, self.section.scale)
+            loss = evaluation.contrastive_loss(vectors, labels, self.section.temperature)
             scores |= {"loss": loss, "accuracy": scores[RECALL]}
         return scores
 
