@@ -171,7 +171,12 @@ def test_nested_sections_do_not_shadow_outer_keys():
     changed = config.override(config.Experiment(), ["seed=3", "data.seed=4"])
     assert (changed.seed, changed.data.seed) == (3, 4)
     with pytest.raises(UserError, match=r'did you mean "experiment\.optimizer\.learning_rate"'):
-        config.override(config.Search(), ["optimizer.learning_rate=1"])
+        config.override(config.Search(), ["learning_rate=1"])
+
+
+def test_keys_of_a_search_may_omit_its_experiment():
+    changed = config.override(config.Search(), ["optimizer.learning_rate=1", "budget.macs=3", "experiment.seed=2"])
+    assert (changed.experiment.optimizer.learning_rate, changed.budget.macs, changed.experiment.seed) == (1, 3, 2)
 
 
 def test_a_failed_start_does_not_claim_the_workdir(tmp_path):

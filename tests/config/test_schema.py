@@ -89,6 +89,14 @@ def test_plain_epochs_require_augmented_epochs():
         config.override(experiment, ["task.augmentation.rotation=0"])
 
 
+def test_a_teacher_must_be_imitated_in_something():
+    with pytest.raises(UserError, match=r"task.teacher.weight is 0.0; it should be above 0, or set task.teacher.feat"):
+        config.override(config.Experiment(), ["task.teacher.runs=a", "task.teacher.weight=0"])
+    config.override(config.Experiment(), ["task.teacher.runs=a", "task.teacher.weight=0", "task.teacher.features=1"])
+    with pytest.raises(UserError, match=r"task.teacher.features is 1.0; it should be 0: detectors imitate boxes"):
+        config.override(config.Experiment(task=config.YoloSettings()), ["task.teacher.features=1"])
+
+
 def test_which_tasks_a_search_can_have():
     localizer = config.Experiment(task=LOCALIZATION)
     with pytest.raises(UserError, match=r"task.name is 'localization'; it should be that of a classifier or"):

@@ -198,3 +198,7 @@ class Teacher(Section):
     """Compute the teachers' outputs once, for this many augmented variants of each image, and store them: the
     augmentation of an image repeats after this many epochs. None: the teachers see the images of each step, which are
     new in every epoch."""
+
+    def _check(self) -> None:
+        if self.runs and not self.weight and not self.features:
+            self.wrong("weight", "above 0, or set task.teacher.features: else nothing is imitated")

@@ -309,6 +309,8 @@ class ObjectDetectionSettings(TaskSettings):
     def _check(self) -> None:
         super()._check()
         _require_own_backbone(self.network, self.published)
+        if self.teacher.features:
+            self.teacher.wrong("features", "0: detectors imitate boxes and scores")
 
 
 @dataclass(frozen=True, kw_only=True)
