@@ -71,7 +71,7 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor")
     from tfeff.data.contents import text
 
     with open_store(directory, settings) as store:
-        exports = Exports(settings, store, say)
+        exports = Exports(settings, store, directory / "trials.log", say)
         study = prepare(settings, exports.estimated)
         say(f"{text(study.found)}\n{report.shortlist(study)}")
         if flags.FLAGS.dry_run:

@@ -1,8 +1,7 @@
 """Costs of networks in the exported form: estimated for all, measured for some."""
 
-import multiprocessing
+import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,9 @@ from tfeff import config
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Costs
 from tfeff.budget.study import Estimates
-from tfeff.execution.startup import load_tensorflow
+from tfeff.errors import UserError
+from tfeff.execution.executor import Executor, collect
+from tfeff.execution.local import LocalProcesses
 from tfeff.models.cost.latency import LatencyFit, networks_to_time
 from tfeff.serving import timing
 from tfeff.trials.store import TrialStore
@@ -22,19 +23,19 @@ TIMED = 8
 class Exports:
     """Estimates and measures the costs of networks in the exported form.
 
-    Measurements run in a process of their own on all cores, because the processes of trials are pinned to some, and one
-    after the other.
+    Measurements run one after the other, in a process that may use all cores, which those of trials may not.
 
     Args:
         settings: the config.
         store: keeps what was measured.
+        log: file for the output of this process.
         say: shows a line.
     """
 
-    def __init__(self, settings: config.BudgetSearch, store: TrialStore, say: Callable[[str], None]) -> None:
-        self._settings, self._store, self._say = settings, store, say
+    def __init__(self, settings: config.BudgetSearch, store: TrialStore, log: Path, say: Callable[[str], None]) -> None:
+        self._settings, self._store, self._log, self._say = settings, store, log, say
         budget = settings.budget
-        self._form = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
+        self._form: dict[str, Any] = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Latency and size of networks, as far as the budget bounds them, without exporting all of them."""
@@ -60,25 +61,32 @@ class Exports:
     def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
         chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
         timed = []
-        with _Process() as process:
+        with self._process() as process:
             for number, index in enumerate(chosen, 1):
                 network = networks[index]
                 self._say(f"exporting and timing {network.label} ({number} of {len(chosen)})")
-                seconds = self._measured(network, num_classes, process)["latency"]
-                timed.append((network.cost, seconds))
+                try:
+                    timed.append((network.cost, self._measured(network, num_classes, process)["latency"]))
+                except UserError as error:  # others may be possible
+                    self._say(str(error))
+        if not timed:
+            raise UserError(f"config: budget.format: none of {len(chosen)} networks can be exported and timed")
         return LatencyFit.fit(timed)
+
+    def _process(self) -> LocalProcesses:
+        return LocalProcesses(1, self._log)
 
     def network(self, network: Network, num_classes: int) -> Costs:
         """Latency and size of a network with random weights, exported for this."""
-        with _Process() as process:
+        with self._process() as process:
             return self._measured(network, num_classes, process)
 
-    def _measured(self, network: Network, num_classes: int, process: "_Process") -> Costs:
+    def _measured(self, network: Network, num_classes: int, process: Executor) -> Costs:
         form = " ".join(f"{key} {value}" for key, value in self._form.items())
 
         def measure() -> dict[str, float]:
             task, channels = self._settings.experiment.task, self._settings.experiment.data.channels
-            found = process(
+            call = functools.partial(
                 timing.export_and_time,
                 network.model,
                 num_classes=num_classes,
@@ -86,6 +94,7 @@ class Exports:
                 task=task if task.IS_CLASSIFIER else None,
                 **self._form,
             )
+            found: timing.Timing = collect(process, {network.label: (call,)})[network.label]
             return {"latency": found.seconds, "size": float(found.size)}
 
         measured: dict[str, float] = self._store.cached(f"measured {network.id} {form}", measure)
@@ -93,21 +102,7 @@ class Exports:
 
     def exported(self, path: Path) -> Costs:
         """Latency and size of an exported model, in a fresh process."""
-        with _Process() as process:
-            found = process(timing.time_exported, path, threads=self._settings.budget.threads)
+        with self._process() as process:
+            call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
+            found: timing.Timing = collect(process, {str(path): (call,)})[str(path)]
         return {"latency": found.seconds, "size": float(found.size)}
-
-
-class _Process:
-    """A process for measurements, which starts with the first one."""
-
-    def __enter__(self) -> "_Process":
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=load_tensorflow)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def __call__(self, function: Callable[..., timing.Timing], *arguments: Any, **named: Any) -> timing.Timing:
-        return self._pool.submit(function, *arguments, **named).result()

@@ -295,7 +295,11 @@ class _Search:
             return
         for name in list(self.alive):
             self.runner.check()
-            costs = self._measures.network(self.study.networks[name], self.study.num_classes)
+            try:
+                costs = self._measures.network(self.study.networks[name], self.study.num_classes)
+            except UserError as error:
+                self._drop(name, "failed", str(error))
+                continue
             self.measured[name] = {**self.study.costs[name], **costs}
             excess = self.study.bounds.exceeded(self.measured[name])
             if excess is not None:
