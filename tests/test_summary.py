@@ -1,13 +1,20 @@
 """The verb `summary`, as a process."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import tensorflow as tf
 
 from tests.thoroughness import only_thorough
 from tests.verbs import Verbs
 from tfeff import models
+from tfeff.models.cost.exported_size import exported_bytes
+from tfeff.serving import timing
+from tfeff.serving.latencies import Latencies
 
 
 def test_a_network_as_json(verbs: Verbs) -> None:
@@ -31,24 +38,70 @@ def test_a_family_as_a_table(verbs: Verbs) -> None:
         assert f"{params:,}" in row
 
 
-@only_thorough
-def test_ratios_and_latency_of_a_detector(verbs: Verbs) -> None:
+SMALL = ("--resolution=16", "--width_coefficient=0.1", "--depth_coefficient=0.1", "--num_classes=4")
+
+
+def test_latencies_are_written_for_another_machine(verbs: Verbs, tmp_path: Path) -> None:
+    out = tmp_path / "latencies.json"
+    flags = ("--latency", "--format=litert", "--threads=1", f"--out={out}", "--json", *SMALL)
+    row = json.loads(verbs("summary", "--model=mobilenet-v2", "--relative_to=resnet", *flags).out)
     scaling = {"resolution": 16, "width_coefficient": 0.1, "depth_coefficient": 0.1}
-    done = verbs(
-        "summary",
-        "--model=efficientdet-lite0",
-        *(f"--{flag}={value}" for flag, value in scaling.items()),
-        "--relative_to=resnet",
-        "--num_classes=4",
-        "--latency",
-        "--json",
-    )
-    row = json.loads(done.out)
-    cost = models.estimate(models.detector("efficientdet-lite0", **scaling), num_classes=4)
+    cost = models.estimate(models.architecture("mobilenet-v2", **scaling), num_classes=4)
     base = models.estimate(models.architecture("resnet"), num_classes=4)
-    assert row["macs"] == cost.macs
-    assert row["relative_macs"] == cost.macs / base.macs
+    assert (row["macs"], row["relative_macs"]) == (cost.macs, cost.macs / base.macs)
     assert row["relative_params"] == cost.params / base.params
+    assert row["relative_latency"] > 0
+    assert 0 < row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"]
+    verbs("summary", "--model=mobilenet-v1", *flags).succeeds()
+    found = Latencies.read(out)
+    assert (found.format, found.int8, found.threads) == ("litert", False, 1)
+    assert [each.name for each in found.networks] == ["mobilenet-v2", "mobilenet-v1"]
+    first = found.networks[0]
+    assert first.network == ("mobilenet-v2", 4, 16, 0.1, 0.1)
+    assert (first.seconds, first.low, first.high, first.size) == tuple(
+        row[key] for key in ("latency_s", "latency_low_s", "latency_high_s", "exported_bytes")
+    )
+    assert first.cost == cost
+    verbs("summary", "--model=resnet", "--latency", f"--out={out}").fails_with("measured with format=litert")
+
+
+def test_a_saved_model_is_the_default_and_gets_its_threads(verbs: Verbs, tmp_path: Path) -> None:
+    """TensorFlow is told before it starts; tests let it use another number."""
+    threads = 1 + int(os.environ["TF_NUM_INTRAOP_THREADS"])
+    out = tmp_path / "latencies.json"
+    flags = ("--latency", f"--threads={threads}", f"--out={out}")
+    verbs("summary", "--model=mobilenet-v1", *flags, *SMALL).succeeds()
+    found = Latencies.read(out)
+    assert (found.format, found.threads, found.versions["runtime"]) == (
+        "saved_model",
+        threads,
+        f"tensorflow {tf.__version__}",
+    )
+
+
+def test_exported_models_are_timed_in_turn(verbs: Verbs, tmp_path: Path) -> None:
+    small = models.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=16)
+    paths = [
+        timing.export_untrained(small, tmp_path / format, num_classes=3, format=format) for format in ("litert", "onnx")
+    ]
+    flags = [f"--exported={path}" for path in paths]
+    rows = json.loads(verbs("summary", *flags, "--threads=1", "--json").out)
+    assert [(row["path"], row["format"]) for row in rows] == [(str(paths[0]), "litert"), (str(paths[1]), "onnx")]
+    assert [row["exported_bytes"] for row in rows] == list(map(timing.exported_bytes, paths))
+    assert all(row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"] for row in rows)
+
+
+def test_a_format_without_latency_adds_the_estimated_size(verbs: Verbs) -> None:
+    cost = models.estimate(models.architecture("resnet50"))
+    for flags, options in (((), {}), (("--int8",), {"int8": True})):
+        done = verbs("summary", "--model=resnet50", "--format=litert", *flags, "--json")
+        assert json.loads(done.out)["exported_bytes"] == exported_bytes(cost, "litert", **options)
+
+
+@only_thorough
+def test_a_detector_is_timed_like_a_classifier(verbs: Verbs) -> None:
+    done = verbs("summary", "--model=efficientdet-lite0", "--relative_to=resnet", *SMALL, "--latency", "--json")
+    row = json.loads(done.out)
     assert row["latency_s"] > 0
     assert row["relative_latency"] > 0
 
@@ -65,6 +118,13 @@ def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs) -> Non
         (("--model=mobilenet-v3",), "did you mean"),
         (("--family=efficientdat",), 'did you mean "efficientdet"'),
         (("--model=resnet", "--relative_to=resnet5"), 'no network "resnet5"'),
+        (("--model=resnet", "--int8"), "--int8 requires --format=litert"),
+        (("--model=resnet", "--threads=1"), "--threads requires --latency"),
+        (("--model=resnet", "--out=x.json"), "--out requires --latency"),
+        (("--model=resnet", "--latency", "--out=missing/x.json"), "no folder missing"),
+        (("--exported=missing",), "missing: no exported model; give a folder"),
+        (("--exported=x", "--format=onnx"), "--format has no effect with --exported"),
+        (("--model=fast-rcnn", "--latency"), "region proposals"),
     ):
         verbs("summary", *flags).fails_with(message)
 

@@ -1,9 +1,14 @@
-"""Cost of networks: `python -m tfeff.summary --model=efficientnet-b3`."""
+"""Cost of networks: `python -m tfeff.summary --model=efficientnet-b3`.
+
+With `--latency`, networks get random weights, are exported as `tfeff.export` exports those of a run, and timed in the
+runtime of the format, by default as a SavedModel. `--exported=PATH` times a model of `tfeff.export`.
+"""
 
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -13,7 +18,12 @@ from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting import tables
 from tfeff.reporting.terminal import say
 
+if TYPE_CHECKING:
+    from tfeff.serving.latencies import Latencies
+    from tfeff.serving.timing import Timing
+
 FLAGS = flags.FLAGS
+SCALING = ("resolution", "width_coefficient", "depth_coefficient")
 COLUMNS = {
     "name": "model",
     "resolution": "resolution",
@@ -22,13 +32,20 @@ COLUMNS = {
     "trainable_params": "trainable",
     "macs": "multiply-adds",
     "activation_bytes": "activation bytes",
+    "exported_bytes": "exported bytes",
     "latency_s": "latency [s]",
+    "latency_low_s": "lower quartile",
+    "latency_high_s": "upper quartile",
     "relative_params": "params ratio",
     "relative_macs": "multiply-adds ratio",
     "relative_latency": "latency ratio",
 }
 IMAGENET_CLASSES, COCO_CLASSES = 1000, 90
-LATENCY_ROUNDS = 10
+EXPORTED_COLUMNS = {
+    "path": "path",
+    "format": "format",
+    **{key: COLUMNS[key] for key in ("exported_bytes", "latency_s", "latency_low_s", "latency_high_s")},
+}
 
 
 def define_flags() -> None:
@@ -47,14 +64,37 @@ def define_flags() -> None:
     flags.DEFINE_float("width_coefficient", None, "Multiplies the number of channels. Default: that of the network.")
     flags.DEFINE_float("depth_coefficient", None, "Multiplies the number of blocks. Default: that of the network.")
     flags.DEFINE_string("relative_to", None, "Name of a network; adds ratios to its cost, at its own scale.")
-    flags.DEFINE_bool("latency", False, "Build the networks and time the prediction of one image on this machine.")
-    flags.DEFINE_bool("json", False, "Print JSON: an object for --model, a list of objects for --family.")
+    flags.DEFINE_bool("latency", False, "Export the networks and time the prediction of one image on this machine.")
+    flags.DEFINE_enum(
+        "format",
+        None,
+        ["saved_model", "litert", "onnx", "openvino"],
+        "Format of the exported networks; adds their size, estimated without --latency. The last two require the "
+        "extras onnx and openvino. Default with --latency: saved_model.",
+    )
+    flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers.")
+    flags.DEFINE_integer("threads", None, "Threads of the runtime. Default: all cores.", lower_bound=1)
+    flags.DEFINE_multi_string("exported", [], "Time a model of tfeff.export instead, a folder or a file; repeatable.")
+    flags.DEFINE_string(
+        "out", None, "With --latency: JSON file for the latencies, which a search can read. An earlier one is extended."
+    )
+    flags.DEFINE_bool("json", False, "Print JSON: an object for --model, else a list of objects.")
 
 
 def main(argv: list[str]) -> None:
-    """Prints the cost of the selected networks."""
+    """Prints the cost of the selected networks, or the latency of exported ones."""
+    if FLAGS.exported:
+        for name in ("model", "family", "relative_to", "latency", "format", "int8", "out", *SCALING, "num_classes"):
+            cli.refuse(name, "--exported")
+        show(exported(FLAGS.exported), EXPORTED_COLUMNS)
+        return
     if (FLAGS.model is None) == (FLAGS.family is None):
         raise UserError("give either --model=NAME or --family=NAME")
+    if FLAGS.int8 and FLAGS.format != "litert":
+        raise UserError("--int8 requires --format=litert")
+    for name in ("threads", "out") if not FLAGS.latency else ():
+        if FLAGS[name].present:
+            raise UserError(f"--{name} requires --latency")
     if FLAGS.latency or os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         load_tensorflow()
     from tfeff.networks.backbones.preset import is_name as is_preset
@@ -67,42 +107,102 @@ def main(argv: list[str]) -> None:
     for name in filter(None, (FLAGS.model, FLAGS.relative_to)):
         if name not in known and not is_preset(name):
             raise UserError(f'no network "{name}"; {nearest(name, known)}')
-    summaries = [summary(name) for name in (families[FLAGS.family] if FLAGS.family else (FLAGS.model,))]
+    names = families[FLAGS.family] if FLAGS.family else (FLAGS.model,)
+    networks = [Described(name, {key: FLAGS[key].value for key in SCALING}) for name in names]
+    base = Described(FLAGS.relative_to, {}) if FLAGS.relative_to else None
+    earlier = read_earlier(Path(FLAGS.out)) if FLAGS.out else None
+    show([row(network, base) for network in networks], COLUMNS)
+    if FLAGS.out:
+        write(Path(FLAGS.out), networks, earlier)
+
+
+def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Prints rows as a table, or as JSON."""
     if FLAGS.json:
-        say(json.dumps(summaries if FLAGS.family else summaries[0], indent=2))
+        say(json.dumps(rows[0] if FLAGS.model else rows, indent=2))
     else:
-        say(tables.text([{COLUMNS[key]: value for key, value in row.items()} for row in summaries]))
+        say(tables.text([{columns[key]: value for key, value in row.items()} for row in rows]))
 
 
-def summary(name: str) -> dict[str, str | int | float]:
-    """Name, resolution and cost of one network, scaled according to the flags; its latency and ratios if asked for."""
-    scaling = {key: FLAGS[key].value for key in ("resolution", "width_coefficient", "depth_coefficient")}
-    network = Described(name, scaling)
-    cost = network.cost
-    row: dict[str, str | int | float] = {
-        "name": name,
-        "resolution": network.architecture.resolution,
-        **({"regions": network.architecture.regions} if hasattr(network.architecture, "regions") else {}),
+def row(network: "Described", base: "Described | None") -> dict[str, str | int | float]:
+    """Name, resolution and cost of one network; its latency, and ratios to `base`, if asked for."""
+    cost, architecture = network.cost, network.architecture
+    found: dict[str, str | int | float] = {
+        "name": network.name,
+        "resolution": architecture.resolution,
+        **({"regions": architecture.regions} if hasattr(architecture, "regions") else {}),
         "params": cost.params,
         "trainable_params": cost.trainable_params,
         "macs": cost.macs,
         "activation_bytes": cost.activation_bytes,
     }
-    base = Described(FLAGS.relative_to, {}) if FLAGS.relative_to else None
     if base is not None:
-        row |= {"relative_params": cost.params / base.cost.params, "relative_macs": cost.macs / base.cost.macs}
+        found |= {"relative_params": cost.params / base.cost.params, "relative_macs": cost.macs / base.cost.macs}
+    if FLAGS.format and not FLAGS.latency:
+        from tfeff.models.cost.exported_size import exported_bytes
+
+        found["exported_bytes"] = exported_bytes(cost, FLAGS.format, int8=FLAGS.int8)
     if FLAGS.latency:
-        import keras
         import numpy as np
 
-        from tfeff.training.latency import latencies
+        from tfeff.serving.timing import SAVED_MODEL, time_networks
 
-        seconds = latencies(*(one.build() for one in (network, base) if one is not None), rounds=LATENCY_ROUNDS)
-        row["latency_s"] = float(np.median(seconds[:, 0]))
+        timings = time_networks(
+            [(each.architecture, each.classes) for each in (network, base) if each is not None],
+            format=FLAGS.format or SAVED_MODEL,
+            int8=FLAGS.int8,
+            threads=FLAGS.threads,
+        )
+        network.timing = timings[0]
+        found |= measured(timings[0])
         if base is not None:
-            row["relative_latency"] = float(np.median(seconds[:, 0] / seconds[:, 1]))
-        keras.backend.clear_session()
-    return row
+            found["relative_latency"] = float(np.median(np.divide(timings[0].rounds, timings[1].rounds)))
+    return found
+
+
+def measured(timing: "Timing") -> dict[str, str | int | float]:
+    """Size and latency of an exported model."""
+    low, high = timing.quartiles
+    return {
+        "exported_bytes": timing.size,
+        "latency_s": timing.seconds,
+        "latency_low_s": low,
+        "latency_high_s": high,
+    }
+
+
+def exported(paths: Sequence[str]) -> list[dict[str, str | int | float]]:
+    """Format, size and latency of exported models, timed in turn."""
+    load_tensorflow()
+    from tfeff.serving.timing import time_alternately
+
+    timings = time_alternately(paths, threads=FLAGS.threads)
+    return [{"path": path, "format": each.format, **measured(each)} for path, each in zip(paths, timings, strict=True)]
+
+
+def read_earlier(path: Path) -> "Latencies | None":
+    """The file that is extended, if it exists; before anything is timed, so that it cannot fail later."""
+    from tfeff.serving.latencies import Latencies
+    from tfeff.serving.timing import SAVED_MODEL
+
+    if not path.parent.is_dir():
+        raise UserError(f"--out={path}: no folder {path.parent}; create it, or give another file")
+    if not path.exists():
+        return None
+    earlier = Latencies.read(path)
+    earlier.check(path, format=FLAGS.format or SAVED_MODEL, int8=FLAGS.int8, threads=FLAGS.threads)
+    return earlier
+
+
+def write(path: Path, networks: Sequence["Described"], earlier: "Latencies | None") -> None:
+    """Writes the latencies, with those of an earlier file."""
+    from tfeff.serving.latencies import Latencies, TimedNetwork
+
+    timed = [(each, each.timing) for each in networks if each.timing is not None]
+    rows = [TimedNetwork.of(each.architecture, each.classes, timing) for each, timing in timed]
+    found = Latencies.here(timed[0][1], rows, int8=FLAGS.int8)
+    (earlier.added(found, path) if earlier else found).write(path)
+    say(f"wrote {path}", error=FLAGS.json)
 
 
 class Described:
@@ -111,24 +211,21 @@ class Described:
     Args:
         name: the name.
         scaling: options that replace its resolution and coefficients.
+
+    Attributes:
+        timing: its latency, once measured.
     """
 
     def __init__(self, name: str, scaling: Mapping[str, Any]) -> None:
         from tfeff import models
 
-        self.name, self.scaling = name, scaling
-        self.is_detector = name in models.detector_names()
-        self.classes = FLAGS.num_classes or (COCO_CLASSES if self.is_detector else IMAGENET_CLASSES)
-        describe = models.detector if self.is_detector else models.architecture
+        self.name = name
+        is_detector = name in models.detector_names()
+        self.classes = FLAGS.num_classes or (COCO_CLASSES if is_detector else IMAGENET_CLASSES)
+        describe = models.detector if is_detector else models.architecture
         self.architecture = describe(name, **scaling)
         self.cost = models.estimate(self.architecture, num_classes=self.classes)
-
-    def build(self) -> Any:
-        """The network with random weights."""
-        from tfeff import models
-
-        build = models.build_detector if self.is_detector else models.build
-        return build(self.name, num_classes=self.classes, **self.scaling)
+        self.timing: Timing | None = None
 
 
 if __name__ == "__main__":

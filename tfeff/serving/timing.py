@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -115,38 +116,52 @@ def exported_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def export_and_time(
-    description: Architecture | Detector,
+def export_and_time(description: Architecture | Detector, *, num_classes: int, **options: Any) -> Timing:
+    """Times a network with random weights as a run would export it; see `time_networks`.
+
+    Takes and returns what can be pickled, so that it can run in another process.
+    """
+    return time_networks([(description, num_classes)], **options)[0]
+
+
+def time_networks(
+    networks: Sequence[tuple[Architecture | Detector, int]],
     *,
-    num_classes: int,
     channels: int = 3,
     format: str = SAVED_MODEL,
     int8: bool = False,
     threads: int | None = None,
     task: TaskSettings | None = None,
     rounds: int = ROUNDS,
-) -> Timing:
-    """Times a network with random weights as a run would export it. Takes and returns what can be pickled.
+) -> list[Timing]:
+    """Times networks with random weights, in turn, as a run would export them.
 
-    Arguments and errors as for `export_untrained` and `time_alternately`.
+    Args:
+        networks: description and number of classes of each.
+
+    Other arguments, and errors, as for `export_untrained` and `time_alternately`. Keras' global state is cleared.
     """
     _number(threads)  # checks it
     if format == SAVED_MODEL:
-        set_tensorflow_threads(threads)  # before the network is built, which starts TensorFlow
+        set_tensorflow_threads(threads)  # before networks are built, which starts TensorFlow
+    keras.backend.clear_session()
     with tempfile.TemporaryDirectory() as folder:
-        path = export_untrained(
-            description,
-            Path(folder) / "model",
-            num_classes=num_classes,
-            channels=channels,
-            format=format,
-            int8=int8,
-            task=task,
-        )
-        timing = time_exported(path, threads=threads, rounds=rounds)
+        paths = [
+            export_untrained(
+                description,
+                Path(folder) / str(index),
+                num_classes=classes,
+                channels=channels,
+                format=format,
+                int8=int8,
+                task=task,
+            )
+            for index, (description, classes) in enumerate(networks)
+        ]
+        timings = time_alternately(paths, threads=threads, rounds=rounds)
     keras.backend.clear_session()
     gc.collect()
-    return timing
+    return timings
 
 
 def export_untrained(

@@ -55,6 +55,11 @@ class Complexity:
             kept, and gradients of layer outputs. Weights, their gradients and the workspace of single operations are
             not included, because they do not grow with the batch.
         depthwise_macs: those of `macs` in depthwise convolutions, which runtimes compute at a lower rate.
+        kernel_params: those of `params` in the kernels of convolutions and dense layers.
+        folded_params: number of parameters if batch normalization is folded into kernels: these, a bias for each of
+            their output channels, and the parameters of other layers.
+        copied_params: parameters of kernels that are called again with another batch normalization, as by a detector's
+            head on several levels: folding copies them.
         kernel_calls: calls of convolutions and dense layers.
         kernel_bytes: bytes of their outputs. Runtimes fuse what follows them, such as normalization and activations.
     """
@@ -66,6 +71,9 @@ class Complexity:
     peak_bytes: int
     training_peak_bytes: int
     depthwise_macs: int
+    kernel_params: int
+    folded_params: int
+    copied_params: int
     kernel_calls: int
     kernel_bytes: int
 
@@ -112,6 +120,10 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
     maps, sizes = _lifetimes(runs, images, outputs)
     macs = [_macs(run) for run in runs]
     with_kernels = [run for run, each in zip(runs, macs, strict=True) if each]
+    kernels = {run.operation: run for run in reversed(with_kernels)}  # with the first call of each
+    producers = {id(tensor): run for run in with_kernels for tensor in run.outputs}
+    normalized = [run for run in runs if isinstance(run.operation, keras.layers.BatchNormalization)]
+    convolved = [producers[id(run.inputs[0])] for run in normalized if id(run.inputs[0]) in producers]
     return Complexity(
         params=model.count_params(),
         trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
@@ -122,6 +134,12 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
         depthwise_macs=sum(
             each for run, each in zip(runs, macs, strict=True) if kind_of(run.operation.__class__).depthwise
         ),
+        kernel_params=sum(map(_kernel_params, kernels)),
+        folded_params=model.count_params()
+        - sum(layer.count_params() for layer in {run.operation for run in normalized})
+        - sum(layer.count_params() - _kernel_params(layer) for layer in kernels)
+        + sum(run.outputs[0].shape[-1] for run in kernels.values()),
+        copied_params=sum(_kernel_params(run.operation) for run in convolved if run is not kernels[run.operation]),
         kernel_calls=len(with_kernels),
         kernel_bytes=sum(_bytes(tensor) for run in with_kernels for tensor in run.outputs),
     )
@@ -189,7 +207,12 @@ def _macs(run: _Run) -> int:
     if kind.macs == "none":
         return 0
     positions = _positions(layer, run.outputs[0] if kind.macs == "output" else run.inputs[0])
-    return positions * sum(math.prod(getattr(layer, kernel).shape) for kernel in kind.kernels)
+    return positions * _kernel_params(layer)
+
+
+def _kernel_params(layer: keras.Layer) -> int:
+    """Elements of the kernels of a layer."""
+    return sum(math.prod(getattr(layer, kernel).shape) for kernel in kind_of(layer.__class__).kernels)
 
 
 def _positions(layer: keras.Layer, tensor: keras.KerasTensor) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 from tfeff.models.build import build, build_detector
 from tfeff.models.cost.activation_memory import Call, changes, lifetimes, peak_of, peak_size
 from tfeff.models.cost.complexity import Complexity, count
-from tfeff.models.layers.kinds import NOTHING, Kind, Reads, described
+from tfeff.models.layers.kinds import KINDS, NOTHING, Kind, Reads, described
 from tfeff.models.rcnn import build_rcnn
 from tfeff.networks.backbones.architecture import Architecture
 from tfeff.networks.backbones.given import Given
@@ -18,6 +18,7 @@ from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.layers import Layers
 
 FLOAT_BYTES = 4
+BATCH_NORMALIZATION = KINDS["batch_normalization"]
 
 
 def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
@@ -79,6 +80,9 @@ class _Counts:
     trainable_params: int = 0
     macs: int = 0
     depthwise_macs: int = 0
+    kernel_params: int = 0
+    folded_params: int = 0
+    copied_params: int = 0
     kernel_calls: int = 0
     kernel_bytes: int = 0
 
@@ -87,6 +91,9 @@ class _Counts:
         self.trainable_params += times * other.trainable_params
         self.macs += times * other.macs
         self.depthwise_macs += times * other.depthwise_macs
+        self.kernel_params += times * other.kernel_params
+        self.folded_params += times * other.folded_params
+        self.copied_params += times * other.copied_params
         self.kernel_calls += times * other.kernel_calls
         self.kernel_bytes += times * other.kernel_bytes
 
@@ -111,6 +118,7 @@ class CostTracer(Layers):
     def _start_segment(self) -> None:
         self._segment_counts = _Counts()
         self._calls: list[TracedCall] = []
+        self._reused: dict[int, int] = {}  # map -> elements of the kernel that computed it, if not for the first time
         self._sizes: list[int] = []
 
     def images(self, size: tuple[int, int], channels: int) -> TracedMap:
@@ -146,12 +154,21 @@ class CostTracer(Layers):
         """Count a call of a layer; `first`: its parameters, too."""
         before = x.shape
         shape = kind.shape(before, settings)
+        reused = 0
         if kind.weights is not None:
             kernel, trainable, fixed = kind.weights(before, settings)
+            reused = 0 if first else kernel
             counts = self._segment_counts
             if first:
                 counts.params += kernel + trainable + fixed
+                counts.kernel_params += kernel
+                if kernel:
+                    counts.folded_params += kernel + shape[-1]
+                elif kind is not BATCH_NORMALIZATION:
+                    counts.folded_params += trainable + fixed
                 counts.trainable_params += kernel + trainable
+            if kind is BATCH_NORMALIZATION:
+                counts.copied_params += self._reused.get(x.number, 0)
             if kernel:
                 macs = kernel * math.prod((shape if kind.macs == "output" else before)[:-1])
                 counts.macs += macs
@@ -159,7 +176,10 @@ class CostTracer(Layers):
                 counts.kernel_calls += 1
                 counts.kernel_bytes += FLOAT_BYTES * math.prod(shape)
         reads = kind.reading(settings["activation"]) if "activation" in settings else kind.reads
-        return self._call(shape, reads, (x.number,), layer)
+        result = self._call(shape, reads, (x.number,), layer)
+        if reused:
+            self._reused[result.number] = reused
+        return result
 
     def _merged(self, kind: Kind, *maps: Any, name: str, precise: bool = False, **settings: Any) -> TracedMap:
         """Count a layer that merges maps."""
@@ -170,6 +190,7 @@ class CostTracer(Layers):
             _, trainable, fixed = kind.weights(shapes, settings)
             self._segment_counts.params += trainable + fixed
             self._segment_counts.trainable_params += trainable
+            self._segment_counts.folded_params += trainable + fixed
         numbers = tuple([each.number for each in maps])
         return self._call(kind.shape(shapes, settings), kind.reads, numbers, len(self._calls) + 1)
 

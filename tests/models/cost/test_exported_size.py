@@ -1,0 +1,34 @@
+"""Estimated sizes of exported networks; those of real exports are the oracle."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.thoroughness import thorough
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.cost.exported_size import exported_bytes
+from tfeff.serving import timing
+from tfeff.serving.run import FORMATS
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet-v2", thorough("resnet50"), thorough("efficientnet-b0"), thorough("mobilenet-v3-large")]
+)
+def test_estimates_are_those_of_exports(name: str, tmp_path: Path) -> None:
+    described = models.architecture(name, resolution=32, depth_coefficient=0.3)
+    cost = models.estimate(described, num_classes=50)
+    for format, int8 in (("saved_model", False), *((format, False) for format in FORMATS), ("litert", True)):
+        path = timing.export_untrained(
+            described, tmp_path / f"{format}-{int8}", num_classes=50, format=format, int8=int8
+        )
+        estimated = exported_bytes(cost, format, int8=int8)
+        assert estimated == pytest.approx(timing.exported_bytes(path), rel=0.02), (format, int8)
+
+
+def test_unknown_formats_are_refused() -> None:
+    cost = models.estimate(models.architecture("resnet"))
+    with pytest.raises(UserError, match="format=onix: give one of saved_model, litert, onnx, openvino"):
+        exported_bytes(cost, "onix")
+    with pytest.raises(UserError, match="int8 requires format=litert"):
+        exported_bytes(cost, "onnx", int8=True)

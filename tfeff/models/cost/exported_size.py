@@ -1,0 +1,43 @@
+"""Bytes of an exported network, estimated from its cost without exporting it."""
+
+from tfeff.errors import UserError
+from tfeff.models.cost.complexity import Complexity
+
+FLOAT_BYTES = 4
+QUANTIZED_CHANNEL_BYTES = 28
+"""Of each output channel in LiteRT's 8-bit integers: a bias of 4 bytes, and twice a scale (4) and a zero point (8)."""
+GRAPH_BYTES = {
+    "saved_model": (130_000, 5_250),
+    "litert": (500, 990),
+    "onnx": (0, 1_400),
+    "openvino": (0, 4_800),
+}
+"""Format -> bytes of the graph: a constant, and those of each call of a convolution or dense layer."""
+
+
+def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
+    """Bytes of the files of an exported network, without its metadata.
+
+    Weights are counted: a SavedModel keeps all of them; the other formats fold batch normalization into the layer
+    before it. The rest, the graph, is estimated.
+
+    Args:
+        cost: of the network.
+        format: `saved_model`, `litert`, `onnx` or `openvino`.
+        int8: LiteRT's 8-bit integers.
+
+    Raises:
+        UserError: unknown format, or `int8` in another format than `litert`.
+    """
+    if format not in GRAPH_BYTES:
+        raise UserError(f"format={format}: give one of {', '.join(GRAPH_BYTES)}")
+    if int8 and format != "litert":
+        raise UserError("int8 requires format=litert")
+    constant, call = GRAPH_BYTES[format]
+    graph = constant + call * cost.kernel_calls
+    if format == "saved_model":
+        return graph + FLOAT_BYTES * cost.params
+    if int8:
+        return graph + cost.kernel_params + QUANTIZED_CHANNEL_BYTES * (cost.folded_params - cost.kernel_params)
+    copied = cost.copied_params if format == "litert" else 0  # 8-bit copies are equal, so LiteRT stores them once
+    return graph + FLOAT_BYTES * (cost.folded_params + copied)

@@ -1,0 +1,223 @@
+"""A file of latencies of exported networks, measured on one machine, for a search on another one.
+
+`tfeff.summary --latency --out=FILE.json` writes it.
+"""
+
+import dataclasses
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfeff import checked, models
+from tfeff.errors import UserError
+from tfeff.execution import resources
+from tfeff.models.cost.complexity import Complexity
+from tfeff.serving.timing import Timing
+
+ADVICE = "measure again with tfeff.summary --latency --out"
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "format": str,
+    "int8": bool,
+    "threads": (int, type(None)),
+    "machine": dict,
+    "versions": dict,
+    "networks": list,
+}
+
+
+@dataclass(frozen=True)
+class TimedNetwork:
+    """A network by name, scaled, with its measured latency.
+
+    Attributes:
+        name: of a network or detector.
+        num_classes: number of classes.
+        resolution: side of the input, in pixels.
+        width_coefficient: of the network, or of the detector's backbone.
+        depth_coefficient: of the network, or of the detector's backbone.
+        seconds: median time to predict one image.
+        low: first quartile.
+        high: third quartile.
+        size: bytes of the exported files.
+    """
+
+    name: str
+    num_classes: int
+    resolution: int
+    width_coefficient: float
+    depth_coefficient: float
+    seconds: float
+    low: float
+    high: float
+    size: int
+
+    @classmethod
+    def of(cls, description: models.Architecture | models.Detector, num_classes: int, timing: Timing) -> "TimedNetwork":
+        """A network of which nothing but resolution, width and depth differ from the published one of its name."""
+        backbone, (low, high) = description.backbone, timing.quartiles
+        return cls(
+            name=description.name,
+            num_classes=num_classes,
+            resolution=description.resolution,
+            width_coefficient=backbone.width_coefficient,
+            depth_coefficient=backbone.depth_coefficient,
+            seconds=timing.seconds,
+            low=low,
+            high=high,
+            size=timing.size,
+        )
+
+    @property
+    def network(self) -> tuple[str, int, int, float, float]:
+        """What identifies the network."""
+        return self.name, self.num_classes, self.resolution, self.width_coefficient, self.depth_coefficient
+
+    @cached_property
+    def description(self) -> models.Architecture | models.Detector:
+        """The network's description.
+
+        Raises:
+            UserError: there is no network of this name, or a value is out of range.
+        """
+        describe: Any = models.detector if self.name in models.detector_names() else models.architecture
+        scaling = ("resolution", "width_coefficient", "depth_coefficient")
+        found: models.Architecture | models.Detector = describe(
+            self.name, **{key: getattr(self, key) for key in scaling}
+        )
+        return found
+
+    @cached_property
+    def cost(self) -> Complexity:
+        """The network's cost, for `LatencyFit`; errors as for `description`."""
+        return models.estimate(self.description, num_classes=self.num_classes)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Latencies of networks in one format on one machine.
+
+    Attributes:
+        format: `saved_model`, `litert`, `onnx` or `openvino`.
+        int8: whether in 8-bit integers.
+        threads: of the runtime; None: all cores of the machine.
+        machine: `processor`, `architecture` and `cores`.
+        versions: of TensorFlow, whose converters wrote the models, and of the runtime.
+        networks: distinct networks.
+    """
+
+    format: str
+    int8: bool
+    threads: int | None
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    networks: tuple[TimedNetwork, ...]
+
+    @classmethod
+    def here(cls, timing: Timing, networks: Sequence[TimedNetwork], *, int8: bool) -> "Latencies":
+        """Latencies measured on this machine, of which `timing` is one."""
+        versions = {"tensorflow": tf.__version__, "runtime": timing.runtime}
+        return cls(timing.format, int8, timing.threads, this_machine(), versions, tuple(networks))
+
+    def check(self, path: Path, *, format: str, int8: bool, threads: int | None) -> None:
+        """Raises UserError unless latencies read from `path` were measured so."""
+        for name, found, wanted in (
+            ("format", self.format, format),
+            ("int8", self.int8, int8),
+            ("threads", self.threads, threads),
+        ):
+            if found != wanted:
+                raise UserError(
+                    f"{path}: measured with {name}={_text(found)}; use another file for "
+                    f"{_flags(format, int8, threads)}, which tfeff.summary --latency --out=FILE.json writes"
+                )
+
+    def added(self, others: "Latencies", path: Path) -> "Latencies":
+        """With other latencies, which replace those of the same networks.
+
+        Raises:
+            UserError: they were measured otherwise than these, which were read from `path`.
+        """
+        self.check(path, format=others.format, int8=others.int8, threads=others.threads)
+        for name in ("machine", "versions"):
+            found, wanted = getattr(self, name), getattr(others, name)
+            if found != wanted:
+                raise UserError(
+                    f"{path}: measured with other {name}: {dict(found)}, now {dict(wanted)}; give another --out"
+                )
+        networks = {each.network: each for each in (*self.networks, *others.networks)}
+        return dataclasses.replace(self, networks=tuple(networks.values()))
+
+    def write(self, path: Path) -> None:
+        """Writes the file, atomically.
+
+        Raises:
+            UserError: its folder does not exist, or cannot be written.
+        """
+        record = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        networks = [dataclasses.asdict(each) for each in self.networks]
+        try:
+            checked.write_json(path, record | {"networks": networks})
+        except OSError as error:
+            raise UserError(f"--out={path}: cannot be written ({error.strerror}); give another file") from error
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "Latencies":
+        """Reads a file that `write` has written.
+
+        Raises:
+            UserError: it is missing or damaged, or has a network that this version does not know.
+        """
+        path = Path(path)
+        try:
+            record = checked.read_json(path, ADVICE, _TYPES)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); give a file of tfeff.summary --out") from None
+        try:
+            networks = tuple(TimedNetwork(**each) for each in record["networks"])
+            for each in networks:
+                _check(each)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path}: damaged ({error}); {ADVICE}") from None
+        except UserError as error:
+            raise UserError(f"{path}: {error}; {ADVICE}") from None
+        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)} | {"networks": networks})
+
+
+def this_machine() -> dict[str, Any]:
+    """Processor, architecture and usable cores."""
+    return {"processor": _processor(), "architecture": platform.machine(), "cores": len(resources.cores())}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _check(network: TimedNetwork) -> None:
+    """Raises ValueError for a latency that is none, and UserError for a network that there is not."""
+    for name in ("seconds", "low", "high"):
+        value = getattr(network, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
+            raise ValueError(f"{network.name}: {name} is {value!r}")
+    if type(network.size) is not int or network.size < 1:
+        raise ValueError(f"{network.name}: size is {network.size!r}")
+    _ = network.cost
+
+
+def _text(value: object) -> str:
+    return "all" if value is None else str(value).lower()
+
+
+def _flags(format: str, int8: bool, threads: int | None) -> str:
+    return f"--format={format}" + (" --int8" if int8 else "") + ("" if threads is None else f" --threads={threads}")
