@@ -12,10 +12,14 @@ from tfeff.budget.study import Estimates
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
 from tfeff.execution.local import LocalProcesses
+from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.models.cost.latency import LatencyFit, networks_to_time
 from tfeff.serving import timing
+from tfeff.serving.latencies import Latencies
 from tfeff.trials.store import TrialStore
 
+SIZE_ERROR = 0.02
+"""Of an estimated size, relative to it: see `exported_bytes`."""
 TIMED = 8
 """Networks that are exported and timed, to estimate the latency of all others."""
 
@@ -39,13 +43,14 @@ class Exports:
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Latency and size of networks, as far as the budget bounds them, without exporting all of them."""
-        bounds = self._settings.budget.bounds
+        budget = self._settings.budget
+        bounds = budget.bounds
         costs: list[dict[str, float]] = [{} for _ in networks]
         errors = dict[str, float]()
         if "size" in bounds:
             for network, own in zip(networks, costs, strict=True):
-                own["size"] = float(timing.estimated_bytes(network.cost, **self._format))
-            errors["size"] = timing.SIZE_ERROR
+                own["size"] = float(exported_bytes(network.cost, budget.format, int8=budget.int8))
+            errors["size"] = SIZE_ERROR
         if "latency" in bounds:
             fit = self._fit(networks, num_classes)
             for network, own in zip(networks, costs, strict=True):
@@ -54,11 +59,12 @@ class Exports:
             self._say(f"latency of the others: from a fit, within {100 * fit.relative_error:.0f} %")
         return Estimates(costs, errors)
 
-    @property
-    def _format(self) -> dict[str, Any]:
-        return {key: self._form[key] for key in ("format", "int8")}
-
     def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
+        budget = self._settings.budget
+        if budget.latencies is not None:
+            found = Latencies.read(budget.latencies)
+            found.check(Path(budget.latencies), **self._form)
+            return LatencyFit.fit([(each.cost, each.seconds) for each in found.networks])
         chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
         timed = []
         with self._process() as process:
@@ -77,9 +83,15 @@ class Exports:
         return LocalProcesses(1, self._log)
 
     def network(self, network: Network, num_classes: int) -> Costs:
-        """Latency and size of a network with random weights, exported for this."""
+        """Latency and size of a network with random weights, exported for this; without the latency if it is that of
+        another device."""
         with self._process() as process:
-            return self._measured(network, num_classes, process)
+            return self._here(self._measured(network, num_classes, process))
+
+    def _here(self, costs: Costs) -> Costs:
+        if self._settings.budget.latencies is None:
+            return costs
+        return {name: value for name, value in costs.items() if name != "latency"}
 
     def _measured(self, network: Network, num_classes: int, process: Executor) -> Costs:
         form = " ".join(f"{key} {value}" for key, value in self._form.items())
@@ -105,4 +117,4 @@ class Exports:
         with self._process() as process:
             call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
             found: timing.Timing = collect(process, {str(path): (call,)})[str(path)]
-        return {"latency": found.seconds, "size": float(found.size)}
+        return self._here({"latency": found.seconds, "size": float(found.size)})
