@@ -22,6 +22,7 @@ from tfeff.reporting import figure, tables
 from tfeff.reporting.sweep import cost_figure
 from tfeff.reporting.tables import unit_of
 from tfeff.trials.intervals import paired_difference
+from tfeff.trials.proportions import is_proportion
 
 
 def main() -> None:
@@ -91,7 +92,8 @@ def compare(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             *(
                 {(fold, 0): value for fold, value in zip(each["folds"], each["values"], strict=True)}
                 for each in (own, theirs)
-            )
+            ),
+            bounded=is_proportion(result["objective"]),
         )
         rows.append(
             {

@@ -162,7 +162,8 @@ def compare(groups: Mapping[str, dict[str, Any]], reference: str) -> None:
         if not set(group["runs"]) & set(groups[reference]["runs"]):
             continue
         for score in group["scores"]:
-            difference = paired_difference(by_seed(group, score), by_seed(groups[reference], score))
+            values = by_seed(group, score), by_seed(groups[reference], score)
+            difference = paired_difference(*values, bounded=True)
             interval = None if difference.low is None else [difference.low, difference.high]
             added[score] = {"mean": difference.mean, "interval": interval}
 
@@ -175,7 +176,7 @@ def by_seed(group: Mapping[str, Any], score: str) -> dict[tuple[int, int], float
 def drawn(groups: Mapping[str, Mapping[str, Any]], score: str) -> list[dict[str, Any]]:
     """The rows of the figure, the best first."""
     table = {name: by_seed(group, score) for name, group in groups.items()}
-    ranking = rank(table, dict.fromkeys(table, 1.0))
+    ranking = rank(table, dict.fromkeys(table, 1.0), bounded=True)
     rows = []
     for name in ranking.order:
         low, high = groups[name]["scores"][score]["interval"] or (None, None)

@@ -104,8 +104,8 @@ def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
 
 
 def with_mean(values: list[float]) -> dict[str, Any]:
-    """The scores of runs with their mean and its 95 % interval."""
-    of_runs = summary(values)
+    """The scores of runs, all in [0, 1], with their mean and its 95 % interval."""
+    of_runs = summary(values, bounded=True)
     return {
         "mean": of_runs.mean,
         "interval": None if of_runs.low is None else [of_runs.low, of_runs.high],

@@ -11,6 +11,7 @@ import pytest
 
 from tests.scaling.synthetic import PEAK, SEARCH, accuracies
 from tfeff.config import override
+from tfeff.errors import UserError
 from tfeff.scaling.choice import ScalingChoice, choose, coefficients_of, find
 from tfeff.scaling.report import write_all
 from tfeff.scaling.search import Findings
@@ -49,19 +50,36 @@ def test_the_surface_chooses_the_coefficients_and_is_reported(study: Study, tmp_
     assert "A quadratic surface through all 16 candidates" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("rule", ["surface", "mean", "cheapest"])
+@pytest.mark.parametrize("rule", ["surface", "mean"])
 def test_other_rules_choose_a_candidate(study: Study, rule: str) -> None:
     table = accuracies(list(study.chosen), 0.02)
     last = study.chosen[-1].id
     kept = {name: row for name, row in table.items() if name != last}
     # Without all candidates there is no surface.
     choice = chosen(study, rule, kept, {last: Elimination("slow", 2, 6)})
-    ranking = choice.ranking
-    costs = {network.id: network.cost.macs for network in study.chosen}
-    name = min((ranking.best, *ranking.tied), key=lambda name: costs[name]) if rule == "cheapest" else ranking.best
-    assert choice.coefficients == coefficients_of(next(each for each in study.chosen if each.id == name))
+    best = choice.ranking.best
+    assert choice.coefficients == coefficients_of(next(each for each in study.chosen if each.id == best))
     assert choice.optimum is None
     assert ("No surface could be fitted" in choice.sentence) == (rule == "surface")
+
+
+def test_a_margin_chooses_the_coefficients_of_a_cheaper_candidate(study: Study) -> None:
+    table = accuracies(list(study.chosen), 0.001)
+    costs = {network.id: network.cost.macs for network in study.chosen}
+    ranking = rank(table, costs, margin=0.05, bounded=True)
+    search = override(SEARCH, ["choice=mean", "objective.margin=0.05"])
+    choice = choose(search, study.baseline, study.chosen, {}, ranking, table, "accuracy")
+    (cheaper,) = [network for network in study.chosen if network.id == ranking.chosen]
+    assert costs[ranking.chosen] < costs[ranking.best]
+    assert choice.coefficients == coefficients_of(cheaper)
+    assert "is chosen, the cheapest that loses less than 0.05 against the best" in choice.sentence
+    assert "these coefficients are chosen" not in choice.sentence
+
+
+@pytest.mark.parametrize("settings", [["choice=surface"], ["choice=mean", "coefficients=1.2,1.1,1.15"]])
+def test_a_margin_needs_a_choice_of_a_candidate(settings: list[str]) -> None:
+    with pytest.raises(UserError, match=r"objective\.margin is 0\.01; it should be omitted, or set choice=mean"):
+        override(SEARCH, ["objective.margin=0.01", *settings])
 
 
 def test_coefficients_that_do_not_scale_are_named(study: Study) -> None:
@@ -79,7 +97,7 @@ def chosen(
     study: Study, rule: str, table: Table, eliminated: Mapping[str, Elimination] = MappingProxyType({})
 ) -> ScalingChoice:
     costs = {network.id: network.cost.macs for network in study.chosen}
-    ranking = rank(table, costs, rule="none" if rule == "surface" else rule)
+    ranking = rank(table, costs, chooses=rule == "mean")
     search = replace(SEARCH, choice=rule)
     return choose(search, study.baseline, study.chosen, eliminated, ranking, table, "accuracy")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.trials.tables import table_of
 from tfeff import config
 from tfeff.config.family import Family
 from tfeff.scaling.choice import choose
@@ -15,6 +16,7 @@ from tfeff.scaling.result import Result
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import prepare
 from tfeff.trials.allocation import Elimination
+from tfeff.trials.intervals import summaries
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job
 from tfeff.trials.store import Record
@@ -68,7 +70,7 @@ def findings():
     found = Findings(
         study=study,
         choice=choose(
-            dataclasses.replace(SEARCH, choice="cheapest"),
+            dataclasses.replace(SEARCH, choice="mean"),
             study.baseline,
             study.chosen,
             {eliminated.id: Elimination("slow", 2, 6)},
@@ -89,8 +91,11 @@ def _folds(accuracy, name, epochs, folds=FOLDS):
     return [np.mean([accuracy[Job(name, fold, seed, epochs)] for seed in SEEDS]) for fold in folds]
 
 
-def test_candidates_have_t_intervals_over_folds(findings):
+def test_candidates_share_a_variance_with_those_trained_as_long(findings):
     result, accuracy, eliminated = findings
+    finished = [network.id for network in result.study.chosen if network.id != eliminated.id]
+    values = np.array([_folds(accuracy, name, 4) for name in finished])
+    expected = dict(zip(finished, summaries(table_of(values), bounded=True).values(), strict=True))
     for network, row in zip(result.study.chosen, result.candidates, strict=True):
         values = _folds(accuracy, network.id, 2 if network.id == eliminated.id else 4)
         assert row["mean"] == pytest.approx(np.mean(values))
@@ -98,8 +103,7 @@ def test_candidates_have_t_intervals_over_folds(findings):
             assert (row["standing"], row["reason"], row["epochs"]) == ("eliminated", "slow", 12)
             continue
         assert row["standard_error"] == pytest.approx(stats.sem(values))
-        expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
-        assert (row["low"], row["high"]) == pytest.approx(expected)
+        assert (row["low"], row["high"]) == (expected[network.id].low, expected[network.id].high)
         assert (row["epochs"], row["trials"]) == (24, 6)
 
 

@@ -1,11 +1,14 @@
+"""Rankings: the rule of choice, its errors in simulations, and its words."""
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from tests.trials.tables import random_values, table_of
 from tfeff.errors import UserError
-from tfeff.trials.intervals import Summary, number
-from tfeff.trials.ranking import rank, ranking_sentence
+from tfeff.reporting.tables import cell
+from tfeff.trials.intervals import number
+from tfeff.trials.ranking import rank
 
 RNG = np.random.default_rng
 
@@ -19,33 +22,58 @@ def ranked(means, costs, noise=0.001, folds=3, **keywords):
 def test_candidates_that_are_not_separable_from_the_best_are_tied():
     ranking = ranked([0.70, 0.7002, 0.7001, 0.65, 0.60], [5, 9, 7, 1, 2], noise=0.002)
     assert {ranking.best, *ranking.tied} == {"c00", "c01", "c02"}
-    assert ranking.chosen == "c00"
     assert ranking.order[3:] == ("c03", "c04")
     assert not ranking.differences[ranking.tied[0]].separable
     assert ranking.differences["c03"].separable
 
 
-def test_equal_costs_choose_the_best():
-    ranking = ranked([0.700, 0.7001], [1, 1], noise=0.01)
-    assert ranking.tied
-    assert ranking.chosen == ranking.best
+def test_without_a_margin_the_highest_mean_is_chosen_however_uncertain_it_is():
+    # Two folds separate nothing, and the cheapest is far below.
+    values = np.array([[0.88, 0.848], [0.80, 0.698], [0.79, 0.80]])
+    ranking = rank(table_of(values), {"c00": 3.0, "c01": 1.0, "c02": 2.0}, bounded=True)
+    assert (set(ranking.tied), ranking.chosen) == ({"c01", "c02"}, "c00")
+    assert ranking.sentence.endswith("; not separable from the other 2 candidates (2 folds); c00 is chosen.")
 
 
-def test_the_cheapest_of_the_tied_candidates_is_chosen():
-    values = np.array([[0.70, 0.72, 0.75], [0.70, 0.73, 0.73], [0.69, 0.72, 0.74], [0.50, 0.52, 0.54]])
-    ranking = rank(table_of(values), {"c00": 3.0, "c01": 2.0, "c02": 1.0, "c03": 0.5}, eliminated=2)
-    assert (ranking.best, ranking.tied, ranking.chosen) == ("c00", ("c01", "c02"), "c02")
-    low, high = stats.ttest_1samp(values[0], 0).confidence_interval(0.95)
-    assert ranking.sentence == (
-        f"c00 has the highest mean accuracy, 0.723 (95 % CI {low:.3f} to {high:.3f}); not separable from 2 of the "
-        "other 3 candidates (3 folds); the cheapest of these, c02, is chosen. 2 candidates were eliminated earlier."
+def test_a_margin_chooses_the_cheapest_whose_loss_is_surely_below_it():
+    means, costs = [0.700, 0.699, 0.698, 0.68], [4, 3, 2, 1]
+    bounds = ranked(means, costs).losses
+    assert ranked(means, costs, margin=1.01 * bounds["c02"]).chosen == "c02"
+    assert ranked(means, costs, margin=0.999 * bounds["c02"]).chosen == "c01"
+    assert ranked(means, costs, margin=0.05).chosen == "c03"  # significantly worse, but not by 0.05
+    assert ranked(means, costs, margin=1e-6).chosen == ranked(means, costs).chosen == "c00"
+    # A cheaper candidate is not preferred to an equally cheap one with a higher mean, nor an expensive one to the best.
+    assert ranked(means, [1, 1, 1, 1], margin=0.05).chosen == "c00"
+    assert ranked(means, [1, 2, 3, 4], margin=0.05).chosen == "c00"
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_two_folds_never_economize(bounded):
+    values = [0.70, 0.70, 0.70]
+    assert (
+        ranked(values, [3, 2, 1], folds=2, margin=0.5, bounded=bounded, noise=1e-5).chosen
+        == ranked(values, [3, 2, 1], folds=2, bounded=bounded, noise=1e-5).best
     )
+    assert ranked(values, [3, 2, 1], folds=3, margin=0.5, bounded=bounded, noise=1e-5).chosen == "c02"
 
 
 def test_one_fold_chooses_the_best_whatever_its_cost():
-    ranking = ranked([0.6, 0.7, 0.5], [2, 3, 1], folds=1)
+    ranking = ranked([0.6, 0.7, 0.5], [2, 3, 1], folds=1, margin=0.3)
     assert (ranking.best, ranking.chosen) == ("c01", "c01")
     assert ranking.tied == ("c00", "c02")
+    assert set(ranking.losses.values()) == {None}
+
+
+def test_seeds_of_two_folds_are_not_folds():
+    values = np.array([[0.70, 0.71, 0.72, 0.73], [0.70, 0.71, 0.72, 0.73]]) + RNG(0).normal(0, 1e-4, (2, 4))
+    table = {
+        name: {(fold, seed): float(row[2 * fold + seed]) for fold in (0, 1) for seed in (0, 1)}
+        for name, row in zip("ab", values, strict=True)
+    }
+    ranking = rank(
+        table, {"a": 2.0, "b": 1.0} if values[0].mean() > values[1].mean() else {"a": 1.0, "b": 2.0}, margin=0.1
+    )
+    assert ranking.chosen == ranking.best
 
 
 def test_candidates_without_a_value_are_ignored():
@@ -76,49 +104,89 @@ def test_the_truly_best_is_best_or_tied_in_at_least_95_percent_of_searches():
     assert np.mean(found) >= 0.95
 
 
-ESTIMATE = Summary(3, 0.71, 0.02, 0.01, 0.67, 0.75)
-LEAD = "A has the highest mean accuracy, 0.712 (95 % CI 0.670 to 0.750)"
-TIE = f"{LEAD}; not separable from"
+@pytest.mark.parametrize(("candidates", "folds"), [(3, 3), (10, 3), (10, 5)])
+def test_a_worse_candidate_is_chosen_in_at_most_5_percent_of_searches(candidates, folds):
+    # The truly best one is the most expensive, all others lose exactly the margin: the worst case.
+    rng, margin, wrong, count = RNG(11), 0.02, 0, 600
+    true = np.full(candidates, 0.7 - margin)
+    true[0] = 0.7
+    costs = {f"c{i:02}": 1.0 + (i == 0) for i in range(candidates)}
+    for _ in range(count):
+        values = true[:, None] + rng.normal(0.0, 0.03, folds) + rng.normal(0.0, 0.01, (candidates, folds))
+        ranking = rank(table_of(values), costs, margin=margin)
+        wrong += any(loss < margin for name, loss in ranking.losses.items() if name != "c00")
+    assert wrong / count <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / count)
 
 
-def sentence(others, tied=(), cheaper=None, estimate=ESTIMATE, **keywords):
-    settings = {"rule": "cheapest", "has_intervals": True, "metric": "accuracy", "folds": "3 folds"} | keywords
-    return ranking_sentence("A", estimate, 0.712, others=others, tied=tied, cheaper=cheaper, **settings)
-
-
-@pytest.mark.parametrize(
-    ("others", "tied", "cheaper", "expected"),
-    [
-        ("", "", None, "A is the only candidate: mean accuracy 0.712 (95 % CI 0.670 to 0.750) over 3 folds."),
-        ("B", "", None, f"{LEAD}, significantly above the other candidate, B (3 folds); it is chosen."),
-        ("BC", "", None, f"{LEAD}, significantly above the other 2 candidates (3 folds); it is chosen."),
-        ("B", "B", None, f"{TIE} the other candidate, B (3 folds); it is not cheaper, so A is chosen."),
-        ("B", "B", "B", f"{TIE} the other candidate, B (3 folds); that candidate is cheaper and is chosen."),
-        ("BC", "C", None, f"{TIE} 1 of the other 2 candidates, C (3 folds); it is not cheaper, so A is chosen."),
-        ("BC", "BC", None, f"{TIE} the other 2 candidates (3 folds); none is cheaper, so A is chosen."),
-        ("BCD", "BC", "C", f"{TIE} 2 of the other 3 candidates (3 folds); the cheapest of these, C, is chosen."),
-    ],
-)
-def test_a_ranking_in_words(others, tied, cheaper, expected):
-    assert sentence(others, tied, cheaper) == expected
-
-
-def test_other_rules_choose_the_best_or_nothing():
-    assert sentence("BC", "BC", rule="mean") == f"{TIE} the other 2 candidates (3 folds); it is chosen."
-    assert sentence("BC", "BC", rule="none") == f"{TIE} the other 2 candidates (3 folds)."
-    assert sentence("B", rule="none") == f"{LEAD}, significantly above the other candidate, B (3 folds)."
-
-
-def test_one_fold_gives_no_interval():
-    single = Summary(1, 0.712, None, None, None, None)
-    assert sentence("BC", "BC", estimate=single, has_intervals=False, folds="1 fold") == (
-        "A has the highest mean accuracy, 0.712; 1 fold cannot give an interval, so it is chosen without a test."
+def test_a_ranking_in_words():
+    values = np.array([[0.70, 0.72, 0.75], [0.70, 0.73, 0.73], [0.69, 0.72, 0.74], [0.50, 0.52, 0.54]])
+    costs = {"c00": 3.0, "c01": 2.0, "c02": 1.0, "c03": 0.5}
+    low, high = stats.ttest_1samp(values[0], 0).confidence_interval(0.95)
+    lead = (
+        f"c00 has the highest mean accuracy, 0.723 (95 % CI {low:.3f} to {high:.3f}); not separable from 2 of the "
+        "other 3 candidates (3 folds)"
+    )
+    rule = "loses less than {} against the best with 95 % confidence"
+    assert rank(table_of(values), costs).sentence == f"{lead}; c00 is chosen."
+    assert rank(table_of(values), costs, chooses=False).sentence == f"{lead}."
+    found = rank(table_of(values), costs, margin=0.05, eliminated=2)
+    # Means 0.7233 and 0.7167; Dunnett's one-sided 5 % point for 3 comparisons and 6 degrees of freedom is 2.56.
+    residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    bound = values[0].mean() - values[2].mean() + 2.56 * np.sqrt((residuals**2).sum() / 6 * 2 / 3)
+    assert found.sentence == (
+        f"{lead}; c02 is chosen, the cheapest that {rule.format(0.05)} (at most {found.losses['c02']:.3g}). 2 "
+        "candidates were eliminated earlier."
+    )
+    assert found.losses["c02"] == pytest.approx(bound, abs=2e-4)
+    assert rank(table_of(values), costs, margin=0.01).sentence == (
+        f"{lead}; c00 is chosen, because no cheaper one {rule.format(0.01)}."
+    )
+    assert rank(table_of(values[:, :2]), costs, margin=0.5, eliminated=1).sentence.endswith(
+        "(2 folds); c01 is chosen, because a cheaper one is preferred only with 3 folds or more. 1 candidate was "
+        "eliminated earlier."
+    )
+    assert rank(table_of(values[:, :1]), costs).sentence == (
+        "c01 has the highest mean accuracy, 0.700; 1 fold cannot give an interval of a difference; c01 is chosen."
+    )
+    assert rank(table_of(values[:1]), costs, margin=0.1).sentence == (
+        f"c00 is the only candidate: mean accuracy 0.723 (95 % CI {low:.3f} to {high:.3f}) over 3 folds."
+    )
+    assert ", significantly above the other candidate, c01 (3 folds); c00 is chosen." in (
+        rank(table_of(values[[0, 3]]), costs).sentence
     )
 
 
-def test_eliminated_candidates_are_counted():
-    assert sentence("B", eliminated=1).endswith(" 1 candidate was eliminated earlier.")
-    assert sentence("B", eliminated=13).endswith(" 13 candidates were eliminated earlier.")
+def test_labels_replace_keys_and_one_tied_candidate_is_named():
+    values = np.array([[0.70, 0.72, 0.75], [0.70, 0.73, 0.73], [0.50, 0.52, 0.54]])
+    labels = {"c00": "A", "c01": "B", "c02": "C"}
+    sentence = rank(table_of(values), dict.fromkeys(labels, 1.0), labels=labels).sentence
+    assert sentence.startswith("A has")
+    assert "from 1 of the other 2 candidates, B (3 folds); A is chosen." in sentence
+
+
+def test_a_mean_adjusted_for_missing_trials_is_named_as_such():
+    # c00 failed on the hard fold: its own mean is 0.80, that of the others falls by 0.1 there.
+    easy_and_hard = np.array([[0.80, 0.80, 0.50], [0.79, 0.79, 0.49], [0.78, 0.785, 0.48]])
+    ranking = rank(table_of(easy_and_hard, [(0, 2)]), dict.fromkeys(("c00", "c01", "c02"), 1.0))
+    assert "mean accuracy, 0.700 when adjusted for missing trials, 0.800 (95 % CI" in ranking.sentence
+
+
+@pytest.mark.parametrize("base", [0.6, 0.97, 0.995])
+def test_verdicts_agree_with_the_intervals_as_printed(base):
+    rng, printed = RNG(4), []
+    for _ in range(200):
+        p = np.clip(base + rng.normal(0, 0.01, (6, 1)) + rng.normal(0, 0.004, 4), 0, 1)
+        ranking = rank(table_of(rng.binomial(300, p) / 300), {f"c{i:02}": 1.0 for i in range(6)}, bounded=True)
+        for name, difference in ranking.differences.items():
+            assert -1 <= difference.low <= difference.mean <= difference.high <= 1
+            for shown in (number(difference.low), cell(difference.low)):
+                assert (float(shown) > 0) == (
+                    ranking.standing(name, has_values=True) == "beaten"
+                ) or name == ranking.chosen
+            printed.append(difference.separable)
+        for estimate in ranking.summaries.values():
+            assert 0 <= estimate.low <= estimate.mean <= estimate.high <= 1
+    assert 0 < np.mean(printed) < 1 or base == 0.995
 
 
 @pytest.mark.parametrize(

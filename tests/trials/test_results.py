@@ -89,3 +89,21 @@ def test_an_unknown_metric_lists_the_known_ones():
 def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         TrialObjective(**settings)
+
+
+@pytest.mark.parametrize(
+    ("objective", "bounded"),
+    [
+        (TrialObjective(), True),
+        (TrialObjective("validation_mean_ap"), True),
+        (TrialObjective("validation_localization_accuracy"), True),
+        (TrialObjective("validation_accuracy", cost_target=1e8), True),
+        (TrialObjective("validation_accuracy", cost_target=1e8, exponent=-0.07), False),
+        (TrialObjective("validation_loss"), False),
+        (TrialObjective("validation_error"), False),
+        (TrialObjective("validation_score_threshold"), False),
+    ],
+)
+def test_unweighted_accuracies_are_bounded(objective, bounded):
+    assert objective.bounded == bounded
+    assert 0.0 <= objective.value({objective.metric: 0.9}, macs=5.0) <= 1.0 or not bounded

@@ -119,7 +119,9 @@ def test_the_region_contains_an_optimum_at_the_border_at_least_as_often(
     peak: tuple[float, float], slope: tuple[float, float]
 ) -> None:
     surfaces = simulated(peak, slope, 1000 if THOROUGH else 150)
-    assert np.mean([each.contains(peak) for each in surfaces]) >= 0.93
+    covered = np.mean([each.contains(peak) for each in surfaces])
+    assert covered >= 0.93
+    assert covered <= (0.97 if THOROUGH else 0.99) or peak == CORNER  # a clear corner is always contained
     assert not all(each.region.all() for each in surfaces[:20])  # it excludes something
 
 

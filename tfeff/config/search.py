@@ -139,6 +139,9 @@ class Objective(Section):
     """Multiply-adds, T in MnasNet's objective (arXiv:1807.11626, eq. 2); None: those of the budget."""
     exponent: float = 0.0
     """w in MnasNet's objective, there -0.07; 0 ignores cost."""
+    margin: Positive[float] | None = None
+    """Choose the cheapest candidate that loses less than this (0.01 is one point of accuracy) against the truly best
+    one, with 95 % confidence; with fewer than three folds, and by default, choose the highest mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,11 +226,10 @@ class Search(Section):
     trials: Trials = field(default_factory=Trials)
     allocation: Allocation = field(default_factory=Allocation)
     objective: Objective = field(default_factory=Objective)
-    choice: Literal["surface", "mean", "cheapest"] = "surface"
+    choice: Literal["surface", "mean"] = "surface"
     """How the coefficients follow from the results. `surface`: the highest point of a quadratic surface through all
     candidates; if none can be fitted (fewer than eight candidates, some of them eliminated early, or detectors), as
-    `mean`. `mean`: those of the candidate with the highest mean. `cheapest`: those of the cheapest candidate that is
-    not separable from it."""
+    `mean`. `mean`: those of the candidate with the highest mean, or of a cheaper one by `objective.margin`."""
     reference: tuple[float, float, float] = (1.2, 1.1, 1.15)
     """α, β and γ to compare with, by default those of EfficientNet: the report says whether the confidence region of
     the surface's highest point contains their proportions."""
@@ -247,6 +249,8 @@ class Search(Section):
         if len(self.reference) != 3 or min(self.reference) < 1 or max(self.reference) == 1:
             self.wrong("reference", "three numbers, all 1 or more, and not all 1")
         check_trials(self.experiment, self.folds, self.trials, self.allocation, "search", selects=given is None)
+        if self.objective.margin is not None and (given is not None or self.choice == "surface"):
+            self.objective.wrong("margin", "omitted, or set choice=mean without coefficients: it chooses a candidate")
         if given is not None:
             if len(given) not in (3, 5) or min(given) < 1:
                 self.wrong("coefficients", "three numbers (of a detector five), all 1 or more")

@@ -39,8 +39,7 @@ class Standing:
     hatch: str
 
 
-# By a candidate's `standing`. The winner is the candidate that the search chose: the cheapest of the best and those not
-# separable from it.
+# By a candidate's `standing`. The winner is the candidate that was chosen.
 STANDINGS = {
     "winner": Standing("winner", VERMILION, "*", 15, ""),
     "tied": Standing("not separable from the best", BLUE, "o", 8, ""),

@@ -19,6 +19,8 @@ from tfeff.reporting.tables import percent
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.members import nearest_phi
 from tfeff.trials.allocation import Elimination
+from tfeff.trials.intervals import within
+from tfeff.trials.proportions import is_proportion
 from tfeff.trials.ranking import Ranking
 from tfeff.trials.results import Table
 from tfeff.trials.surface import Surface, fit_surface
@@ -77,9 +79,10 @@ class Optimum:
             sentences.append(f"This is the place of {winner.label}.")
         else:
             difference, half = self.surface.difference(self.surface.highest, place)
+            low, high = within(difference - half, difference + half, bounded=is_proportion(metric))
             sentences.append(
                 f"There, its {metric} is {difference:.3f} above that at the place of {winner.label} (95 % interval "
-                f"{difference - half:.3f} to {difference + half:.3f})."
+                f"{low:.3f} to {high:.3f})."
             )
         reference = "the proportions of the reference ({:g}, {:g}, {:g})".format(*self.reference)
         outcome = {
@@ -180,7 +183,7 @@ def choose(
     """Applies the rule `Search.choice`.
 
     Args:
-        ranking: of the others, by the same rule, or, for `surface`, by `none`.
+        ranking: of the others.
         table: candidate -> fold -> value, of those that were trained to the end.
     """
     rule = search.choice

@@ -16,7 +16,7 @@ from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.candidates import STEP
 from tfeff.trials.contrasts import Contrasts, contrasts
-from tfeff.trials.intervals import Difference, paired_difference, summary
+from tfeff.trials.intervals import Difference, Summary, grouped_summaries, paired_difference, summary
 from tfeff.trials.results import Block
 
 COMPOUND = "compound"
@@ -107,6 +107,7 @@ class Comparison:
     Args:
         values: network -> fold -> metric, averaged over seeds, without failed trials.
         losses: network -> final training loss of each of its complete trials.
+        bounded: whether the metric is in [0, 1].
     """
 
     def __init__(
@@ -117,9 +118,10 @@ class Comparison:
         failed: Collection[str],
         *,
         minimized: bool,
+        bounded: bool,
     ) -> None:
         self._points, self._values, self._losses = points, values, losses
-        self._failed, self._minimized = failed, minimized
+        self._failed, self._minimized, self._bounded = failed, minimized, bounded
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -146,8 +148,8 @@ class Comparison:
                 continue
             difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
             row |= {
-                "compound": summary(self._values[compound.network.id].values()).mean,
-                "other": summary(self._values[other.network.id].values()).mean,
+                "compound": self.estimates[compound.network.id].mean,
+                "other": self.estimates[other.network.id].mean,
                 "advantage": round(difference.mean, 12),  # without rounding errors
                 "95 % from": difference.low,
                 "to": difference.high,
@@ -158,6 +160,12 @@ class Comparison:
             if not row["optimized"]:
                 row["verdict"] += "; not both optimized"
         return rows
+
+    @cached_property
+    def estimates(self) -> dict[str, Summary]:
+        """Network -> its mean and interval; those that failed to optimize do not share the others' variance."""
+        groups = {name: name if name in self.not_optimized else "" for name in self._values}
+        return grouped_summaries(self._values, groups, bounded=self._bounded)
 
     @cached_property
     def _pairs(self) -> list[tuple[Point, Point]]:
@@ -192,7 +200,9 @@ class Comparison:
         apart = self.not_optimized if table.keys() - self.not_optimized else ()  # someone has to determine the variance
         found: dict[tuple[float, str], Contrasts] = {}
         for (phi, name, _), others in simultaneous.items():
-            compared = contrasts(table, name, sorted({other.network.id for other in others}), apart)
+            compared = contrasts(
+                table, name, sorted({other.network.id for other in others}), apart, bounded=self._bounded
+            )
             found |= {(phi, other.method): compared for other in others}
         return found
 

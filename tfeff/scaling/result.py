@@ -14,8 +14,9 @@ from tfeff.scaling.baseline import ScaledNetwork, batch_size
 from tfeff.scaling.members import Comparison
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
-from tfeff.trials.intervals import number, summary
+from tfeff.trials.intervals import Summary, grouped_summaries, number
 from tfeff.trials.learning_rates import best_rate
+from tfeff.trials.proportions import is_proportion
 from tfeff.trials.results import Block, Job
 from tfeff.trials.store import Record, Records
 
@@ -41,6 +42,7 @@ class Result:
             {name: self.final(network, "train_loss") for name, network in networks.items()},
             {record.job.candidate for record in records if record.state == "failed" and self._is_of_member(record.job)},
             minimized=self.study.objective.minimized,
+            bounded=is_proportion(self.metric),
         )
 
     def values(
@@ -67,9 +69,15 @@ class Result:
         choice, rows = self.findings.choice, list[dict[str, Any]]()
         if choice is None:
             return rows
+        lengths = {name: elimination.epochs for name, elimination in choice.eliminated.items()}
+        lengths = {network.id: lengths.get(network.id, self.epochs) for network in self.study.chosen}
+        table = {
+            network.id: self.values(network, objective=True, epochs=lengths[network.id])
+            for network in self.study.chosen
+        }
+        estimates = grouped_summaries(table, lengths, bounded=self.study.objective.bounded)
         for network in self.study.chosen:
-            elimination = choice.eliminated.get(network.id)
-            values = self.values(network, objective=True, epochs=elimination.epochs if elimination else None)
+            elimination, values = choice.eliminated.get(network.id), table[network.id]
             spent = self.records.epochs(network.id, self.search.folds.blocks)
             rows.append(
                 {
@@ -83,7 +91,7 @@ class Result:
                     "reason": elimination.reason if elimination else None,
                     "epochs": sum(spent.values()),
                     "trials": len(spent),
-                    **_interval(values),
+                    **_interval(values, estimates.get(network.id)),
                 }
             )
         return rows
@@ -134,6 +142,7 @@ class Result:
     def points(self) -> list[dict[str, Any]]:
         """The members and the networks that they are compared with, in the format of the figures."""
         baseline_macs = self.study.baseline.cost.macs
+        estimates = self.comparison.estimates
         return [
             {
                 "label": point.network.label,
@@ -142,7 +151,7 @@ class Result:
                 "relative_macs": point.network.cost.macs / baseline_macs,
                 "macs": point.network.cost.macs,
                 "latency": self._seconds(point.network),
-                **_interval(self.values(point.network, members=True)),
+                **_interval(self.values(point.network, members=True), estimates.get(point.network.id)),
             }
             for point in self.findings.points
         ]
@@ -334,11 +343,11 @@ def _neck(network: ScaledNetwork) -> dict[str, str]:
     return {"neck": f"{channels}x{repeats}", "heads": f"{channels}x{head_repeats}"}
 
 
-def _interval(values: Mapping[Block, float]) -> dict[str, Any]:
+def _interval(values: Mapping[Block, float], estimate: Summary | None) -> dict[str, Any]:
     """Mean and interval of values by fold, and the values."""
     by_fold = {"folds": [fold for fold, _ in values], "values": list(values.values())}
-    if not values:
+    if estimate is None:
         return dict.fromkeys(("mean", "deviation", "standard_error", "low", "high")) | by_fold
-    estimate = asdict(summary(values.values()))
-    del estimate["n"]
-    return estimate | by_fold
+    shown = asdict(estimate)
+    del shown["n"]
+    return shown | by_fold

@@ -190,7 +190,7 @@ def _choose(study: Study, runner: TrialRunner, plan: JobPlan) -> ScalingChoice:
     epochs = search.experiment.training.epochs
     costs = {network.id: network.relative[search.budget.measure] for network in networks}
     labels = {network.id: network.label for network in networks}
-    rule = "none" if search.choice == "surface" else search.choice
-    ranking = runner.rank(plan, epochs, labels, costs, rule)
+    chooses = search.choice == "mean"
+    ranking = runner.rank(plan, epochs, labels, costs, margin=search.objective.margin, chooses=chooses)
     table = runner.table([network.id for network in networks], epochs)
     return choose(search, study.baseline, networks, dict(plan.eliminated), ranking, table, study.objective.title)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from scipy import optimize
 
-from tfeff.trials.intervals import Difference, paired_difference
+from tfeff.trials.intervals import Difference, paired_difference, within
 from tfeff.trials.results import Table, finite
 from tfeff.trials.two_way import dunnett_quantile, fit_two_way, power
 
@@ -66,7 +66,13 @@ class Contrasts:
 
 
 def contrasts(
-    table: Table, control: str, others: Sequence[str], apart: Collection[str] = (), confidence: float = 0.95
+    table: Table,
+    control: str,
+    others: Sequence[str],
+    apart: Collection[str] = (),
+    confidence: float = 0.95,
+    *,
+    bounded: bool = False,
 ) -> Contrasts:
     """Compares a candidate with others that were declared before the results were known.
 
@@ -76,6 +82,7 @@ def contrasts(
         apart: candidates that do not share the variance of the others, because their training failed to optimize; their
             comparisons are by paired differences, at a level that keeps the confidence of all (Bonferroni).
         confidence: confidence of all intervals, and of all bounds, together.
+        bounded: whether the metric is in [0, 1], so that differences are in [-1, 1].
 
     Raises:
         ValueError: the control or one of the others has no value, a candidate that stands apart has no block in common
@@ -91,8 +98,8 @@ def contrasts(
     for name in others:
         share = 1 - (1 - confidence) / len(others)
         if name in own:
-            differences[name] = paired_difference(table[control], table[name], share)
-            bounds[name] = paired_difference(table[control], table[name], 2 * share - 1).low
+            differences[name] = paired_difference(table[control], table[name], share, bounded=bounded)
+            bounds[name] = paired_difference(table[control], table[name], 2 * share - 1, bounded=bounded).low
             continue
         plain = layout.difference(control, name)
         if plain.standard_error is None:
@@ -100,8 +107,9 @@ def contrasts(
             continue
         two, one = (dunnett_quantile(pooled, layout.degrees, EQUAL_CORRELATION, level, sides=sides) for sides in (2, 1))
         half = two * plain.standard_error
-        differences[name] = replace(plain, low=plain.mean - half, high=plain.mean + half)
-        bounds[name] = plain.mean - one * plain.standard_error
+        low, high = within(plain.mean - half, plain.mean + half, bounded=bounded)
+        differences[name] = replace(plain, low=low, high=high)
+        bounds[name] = within(plain.mean - one * plain.standard_error, high, bounded=bounded)[0]
     return Contrasts(
         differences=differences,
         bounds=bounds,

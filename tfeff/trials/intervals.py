@@ -1,4 +1,6 @@
-"""Student's t intervals of one candidate's mean and of the paired difference of two candidates.
+"""Intervals of the candidates' means and of the paired difference of two candidates, and how they are printed.
+
+Metrics in [0, 1] have intervals that stay there (`proportions`), other metrics Student's t intervals.
 
 Unknown quantities, such as the standard deviation of a single value, are None, never NaN, so that results can be
 written as JSON.
@@ -11,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from tfeff.trials.results import Block, finite, is_finite
+from tfeff.trials.proportions import dispersion, in_range
+from tfeff.trials.results import Block, Table, finite
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,9 @@ class Summary:
     Attributes:
         n: number of values, > 0.
         deviation: their standard deviation with divisor n - 1; None if n = 1.
-        standard_error: standard error of the mean, deviation / sqrt(n); None if n = 1.
-        low: lower end of the t interval of the mean; None if n = 1.
-        high: upper end; None if n = 1.
+        standard_error: standard error of the mean by these values alone, deviation / sqrt(n); None if n = 1.
+        low: lower end of the interval of the mean; None if it is unknown.
+        high: upper end; None if it is unknown.
     """
 
     n: int
@@ -59,8 +62,11 @@ class Difference:
         return self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0.0)
 
 
-def summary(values: Iterable[float | None], confidence: float = 0.95) -> Summary:
-    """Mean, standard deviation and t interval of one candidate's values; None and NaN are ignored.
+def summary(values: Iterable[float | None], confidence: float = 0.95, *, bounded: bool = False) -> Summary:
+    """Mean, standard deviation and interval of one candidate's values; None and NaN are ignored.
+
+    Args:
+        bounded: whether the values are of a metric in [0, 1].
 
     Raises:
         ValueError: there is no finite value.
@@ -68,21 +74,69 @@ def summary(values: Iterable[float | None], confidence: float = 0.95) -> Summary
     >>> s = summary([0.70, 0.72, 0.74])
     >>> [round(x, 4) for x in (s.mean, s.deviation, s.standard_error, s.low, s.high)]
     [0.72, 0.02, 0.0115, 0.6703, 0.7697]
+    >>> s = summary([0.1, 0.9, 0.95], bounded=True)
+    >>> [round(x, 2) for x in (s.mean, s.low, s.high)]
+    [0.65, 0.06, 0.98]
     """
-    sample = np.array([value for value in values if is_finite(value)], np.float64)
-    if not len(sample):
+    row = {(index, 0): value for index, value in enumerate(values)}
+    found = summaries({"": row}, confidence, bounded=bounded)
+    if not found:
         raise ValueError("a summary needs at least one finite value")
-    n, mean = len(sample), float(sample.mean())
-    if n == 1:
-        return Summary(n, mean, None, None, None, None)
-    deviation = float(sample.std(ddof=1))
-    error = deviation / math.sqrt(n)
-    half_width = student_quantile(n - 1, 0.5 + confidence / 2.0) * error
-    return Summary(n, mean, deviation, error, mean - half_width, mean + half_width)
+    return found[""]
+
+
+def summaries(table: Table, confidence: float = 0.95, *, bounded: bool) -> dict[str, Summary]:
+    """Mean, standard deviation and interval of each candidate that has a value.
+
+    Intervals of a metric in [0, 1] use a dispersion that is pooled over the candidates; others have the t interval of
+    the candidate's own values.
+
+    Args:
+        bounded: whether the metric is in [0, 1]; values beyond it are treated as unbounded nevertheless.
+    """
+    rows = {name: values for name, row in table.items() if (values := finite(row))}
+    shared = None
+    if bounded and all(in_range(row.values()) for row in rows.values()):
+        blocks = sorted({block for row in rows.values() for block in row})
+        grid = [[row.get(block, math.nan) for block in blocks] for row in rows.values()]
+        shared = dispersion(np.array(grid, np.float64)) if grid else None
+    found = {}
+    for name, row in rows.items():
+        sample = np.array(list(row.values()))
+        n, mean = len(sample), float(sample.mean())
+        deviation = float(sample.std(ddof=1)) if n > 1 else None
+        error = None if deviation is None else deviation / math.sqrt(n)
+        low, high = None, None
+        if shared is not None:
+            low, high = shared.interval(mean, n, student_quantile(shared.degrees, 0.5 + confidence / 2.0))
+        elif error is not None:
+            half_width = student_quantile(n - 1, 0.5 + confidence / 2.0) * error
+            low, high = mean - half_width, mean + half_width
+        found[name] = Summary(n, mean, deviation, error, low, high)
+    return found
+
+
+def grouped_summaries(
+    table: Table, groups: Mapping[str, object], confidence: float = 0.95, *, bounded: bool
+) -> dict[str, Summary]:
+    """As `summaries`, with a dispersion for each group of candidates, such as those of equally long trainings.
+
+    Args:
+        groups: candidate -> its group.
+    """
+    found: dict[str, Summary] = {}
+    for group in set(groups.values()):
+        rows = {name: row for name, row in table.items() if groups[name] == group}
+        found |= summaries(rows, confidence, bounded=bounded)
+    return found
 
 
 def paired_difference(
-    first: Mapping[Block, float | None], second: Mapping[Block, float | None], confidence: float = 0.95
+    first: Mapping[Block, float | None],
+    second: Mapping[Block, float | None],
+    confidence: float = 0.95,
+    *,
+    bounded: bool = False,
 ) -> Difference:
     """First minus second over their common blocks, with the paired t interval.
 
@@ -91,6 +145,7 @@ def paired_difference(
     Args:
         first: block -> value.
         second: block -> value.
+        bounded: whether the metric is in [0, 1], so that the difference is in [-1, 1].
 
     Raises:
         ValueError: they have no block in common.
@@ -105,12 +160,18 @@ def paired_difference(
         differences.mean,
         differences.standard_error,
         differences.n - 1,
-        differences.low,
-        differences.high,
+        *within(differences.low, differences.high, bounded=bounded),
     )
 
 
-def student_quantile(degrees: int, probability: float) -> float:
+def within(low: float | None, high: float | None, *, bounded: bool) -> tuple[float | None, float | None]:
+    """The ends of an interval of a difference; of a metric in [0, 1], the part of it in [-1, 1]."""
+    if low is None or high is None or not bounded:
+        return low, high
+    return max(-1.0, min(1.0, low)), max(-1.0, min(1.0, high))
+
+
+def student_quantile(degrees: float, probability: float) -> float:
     """Quantile of Student's t distribution."""
     return float(special.stdtrit(degrees, probability))
 

@@ -19,7 +19,7 @@ from tfeff.execution.executor import Executor, collect
 from tfeff.reporting.terminal import column, say_on
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, JobPlan
-from tfeff.trials.intervals import interval, number, summary
+from tfeff.trials.intervals import interval, number, summaries
 from tfeff.trials.results import Block, Job, Results, is_finite, mean_over_seeds
 from tfeff.trials.trial import Candidate, Trial
 
@@ -144,10 +144,13 @@ class TrialProgress:
 
     The time left is proportional to the multiply-adds of the remaining trainings, at the mean speed of the finished
     trials.
+
+    Args:
+        bounded: whether results are of a metric in [0, 1].
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, *, bounded: bool = False) -> None:
+        self.console, self._bounded = console, bounded
         self._bars: Bars | None = None
 
     @contextmanager
@@ -240,10 +243,11 @@ class TrialProgress:
         for job, value in known.items():
             if job.epochs == epochs:
                 latest.setdefault(job.candidate, {})[job.block] = value
-        summaries = {name: summary(mean_over_seeds(values).values()) for name, values in latest.items()}
-        most = max(estimate.n for estimate in summaries.values())
-        best = max((name for name in summaries if summaries[name].n == most), key=lambda name: summaries[name].mean)
-        estimate = f"{number(summaries[best].mean)}{interval(summaries[best])}"
+        rows = {name: mean_over_seeds(values) for name, values in latest.items()}
+        estimates = summaries(rows, bounded=self._bounded)
+        most = max(estimate.n for estimate in estimates.values())
+        best = max((name for name in estimates if estimates[name].n == most), key=lambda name: estimates[name].mean)
+        estimate = f"{number(estimates[best].mean)}{interval(estimates[best])}"
         return f", best so far {self._candidates[best].label}: {estimate} after {epochs} epochs"
 
     def _time_left(self) -> str:

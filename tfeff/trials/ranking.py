@@ -1,12 +1,15 @@
-"""Ranks candidates: the best, those not separable from it, and the cheapest of both, which is chosen."""
+"""Ranks candidates and chooses one: that with the highest mean, or a cheaper one that loses little against the best."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.trials.intervals import Difference, Summary, interval, number, summary
+from tfeff.trials.intervals import Difference, Summary, interval, number, summaries
 from tfeff.trials.results import Block, Table, finite
-from tfeff.trials.two_way import fit_two_way
+from tfeff.trials.two_way import TwoWay, fit_two_way
+
+FEWEST_FOLDS = 3
+"""With fewer folds, no cheaper candidate is preferred to the best one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +22,12 @@ class Ranking:
     Attributes:
         best: the candidate with the highest adjusted mean.
         tied: the candidates not separable from the best, by descending mean; all others if there are no intervals.
-        chosen: by the rule `cheapest`, the cheapest of the best and the tied candidates, if there are intervals; else
-            the best.
+        chosen: the best or, with a margin, the cheapest candidate whose loss is below it.
         order: all candidates with a value, by descending mean.
-        differences: other candidate -> the best minus it, adjusted for multiple comparisons
+        differences: other candidate -> the best minus it, with intervals that hold at once
             (`TwoWay.differences_from`).
+        losses: candidate -> upper bound of what it loses against the truly best one, all with 95 % confidence together
+            (`TwoWay.losses`); None if it is unknown.
     """
 
     best: str
@@ -32,6 +36,7 @@ class Ranking:
     order: tuple[str, ...]
     summaries: Mapping[str, Summary]
     differences: Mapping[str, Difference]
+    losses: Mapping[str, float | None]
     sentence: str
 
     def standing(self, name: str, *, has_values: bool) -> str:
@@ -49,18 +54,24 @@ def rank(
     table: Table,
     costs: Mapping[str, float],
     *,
-    rule: str = "cheapest",
+    margin: float | None = None,
+    bounded: bool = False,
+    chooses: bool = True,
     labels: Mapping[str, str] | None = None,
     metric: str = "accuracy",
     eliminated: int = 0,
 ) -> Ranking:
     """Ranks the candidates that were trained to the end.
 
+    Of candidates with equal means, the cheapest is the best.
+
     Args:
         table: candidate -> block -> value; candidates without a value are ignored.
         costs: candidate -> cost in any unit (multiply-adds, seconds).
-        rule: `cheapest` chooses the cheapest candidate that is not separable from the best, `mean` the best; `none`
-            also the best, but does not call it chosen.
+        margin: choose the cheapest candidate that loses less than this against the truly best one, with 95 %
+            confidence. None: choose the best.
+        bounded: whether the metric is in [0, 1].
+        chooses: whether the sentence calls the chosen candidate so.
         labels: candidate -> name in the sentence; defaults to its key.
         eliminated: number of candidates that were eliminated earlier and are not in the table.
 
@@ -70,42 +81,37 @@ def rank(
     >>> folds = [(0, 0), (1, 0), (2, 0)]
     >>> rows = {"a": [0.70, 0.72, 0.74], "b": [0.69, 0.72, 0.73], "c": [0.50, 0.53, 0.54]}
     >>> table = {name: dict(zip(folds, row)) for name, row in rows.items()}
-    >>> ranking = rank(table, {"a": 3.0, "b": 2.0, "c": 1.0})
+    >>> ranking = rank(table, {"a": 3.0, "b": 2.0, "c": 1.0}, margin=0.03)
     >>> ranking.best, ranking.tied, ranking.chosen
     ('a', ('b',), 'b')
-    >>> ranking.sentence.partition("; ")[2]
-    'not separable from 1 of the other 2 candidates, b (3 folds); that candidate is cheaper and is chosen.'
+    >>> ranking.sentence.partition("; ")[2].partition("; ")[2]
+    'b is chosen, the cheapest that loses less than 0.03 against the best with 95 % confidence (at most 0.0144).'
     """
     values = {name: finite(row) for name, row in table.items()}
     if not any(values.values()):
         raise UserError("nothing to rank: every trial of every candidate failed")
-    layout = fit_two_way(values)
+    layout = fit_two_way(values, bounded=bounded)
     highest = layout.means[layout.ranking[0]]
     equals = [name for name in layout.ranking if highest - layout.means[name] <= layout.resolution]
     best = min(equals, key=lambda name: (costs[name], name))
     order = (best, *(name for name in layout.ranking if name != best))
     differences = layout.differences_from(best)
-    tied = tuple(name for name in order[1:] if not differences[name].separable)
-    has_intervals = any(difference.low is not None for difference in differences.values())
+    losses = layout.losses()
+    within = []
+    if margin is not None and _folds(layout.blocks) >= FEWEST_FOLDS:
+        within = [name for name in order if (loss := losses[name]) is not None and float(_printed(loss)) < margin]
     # `min` returns the first minimum: among equally cheap candidates the one with the higher mean.
-    by_cost = rule == "cheapest" and has_intervals
-    chosen = min((best, *tied), key=lambda name: costs[name]) if by_cost else best
-    summaries = {name: summary(values[name].values()) for name in order}
+    chosen = min((best, *within), key=lambda name: costs[name])
+    tied = tuple(name for name in order[1:] if not differences[name].separable)
+    found = summaries(values, bounded=bounded)
     shown = {name: (labels or {}).get(name, name) for name in order}
-    sentence = ranking_sentence(
-        shown[best],
-        summaries[best],
-        layout.means[best],
-        others=[shown[name] for name in order[1:]],
-        tied=[shown[name] for name in tied],
-        cheaper=None if chosen == best else shown[chosen],
-        rule=rule,
-        has_intervals=has_intervals,
-        metric=metric,
-        folds=fold_count(layout.blocks),
-        eliminated=eliminated,
-    )
-    return Ranking(best, tied, chosen, order, summaries, differences, sentence)
+    sentence = f"{_lead(layout, best, found[best], shown, differences, metric)}"
+    if len(order) > 1:
+        sentence += _choice(layout, best, chosen, shown, losses, margin) if chooses else ""
+    sentence += "."
+    if eliminated:
+        sentence += f" {eliminated} candidate{' was' if eliminated == 1 else 's were'} eliminated earlier."
+    return Ranking(best, tied, chosen, order, found, differences, losses, sentence)
 
 
 def fold_count(blocks: Iterable[Block]) -> str:
@@ -114,47 +120,62 @@ def fold_count(blocks: Iterable[Block]) -> str:
     >>> fold_count([(0, 0), (1, 0)]), fold_count([(0, 7)])
     ('2 folds', '1 fold')
     """
-    folds = len({fold for fold, _ in blocks})
+    folds = _folds(blocks)
     return f"{folds} fold{'s' * (folds != 1)}"
 
 
-def ranking_sentence(
+def _folds(blocks: Iterable[Block]) -> int:
+    return len({fold for fold, _ in blocks})
+
+
+def _lead(
+    layout: TwoWay,
     best: str,
     estimate: Summary,
-    mean: float,
-    *,
-    others: Sequence[str],
-    tied: Sequence[str],
-    cheaper: str | None,
-    rule: str,
-    has_intervals: bool,
+    shown: Mapping[str, str],
+    differences: Mapping[str, Difference],
     metric: str,
-    folds: str,
-    eliminated: int = 0,
 ) -> str:
-    """The outcome of a ranking in one or two sentences."""
-    suffix = ""
-    if eliminated:
-        suffix = f" {eliminated} candidate{' was' if eliminated == 1 else 's were'} eliminated earlier."
-    value = f"{number(mean)}{interval(estimate)}"
+    """Who has the highest mean, and from whom it is separable."""
+    folds, value = fold_count(layout.blocks), f"{number(estimate.mean)}{interval(estimate)}"
+    if abs(layout.means[best] - estimate.mean) > layout.resolution:
+        adjusted = layout.means[best]
+        adjusted = min(max(adjusted, 0.0), 1.0) if layout.bounded else adjusted
+        value = f"{number(adjusted)} when adjusted for missing trials, {value} without"
+    others = [name for name in shown if name != best]
     if not others:
-        return f"{best} is the only candidate: mean {metric} {value} over {folds}.{suffix}"
-    lead = f"{best} has the highest mean {metric}, {value}"
-    if not has_intervals:
-        choice = "" if rule == "none" else ", so it is chosen without a test"
-        return f"{lead}; {folds} cannot give an interval{choice}.{suffix}"
-    rest = f"the other candidate, {others[0]}" if len(others) == 1 else f"the other {len(others)} candidates"
+        return f"{shown[best]} is the only candidate: mean {metric} {value} over {folds}"
+    lead = f"{shown[best]} has the highest mean {metric}, {value}"
+    if all(difference.low is None for difference in differences.values()):
+        return f"{lead}; {folds} cannot give an interval of a difference"
+    tied = [name for name in others if not differences[name].separable]
+    rest = f"the other candidate, {shown[others[0]]}" if len(others) == 1 else f"the other {len(others)} candidates"
     if not tied:
-        choice = "" if rule == "none" else "; it is chosen"
-        return f"{lead}, significantly above {rest} ({folds}){choice}.{suffix}"
+        return f"{lead}, significantly above {rest} ({folds})"
     if len(tied) < len(others):
-        rest = f"{len(tied)} of {rest}" + (f", {tied[0]}" if len(tied) == 1 else "")
-    if rule != "cheapest":
-        choice = "" if rule == "none" else "; it is chosen"
-    elif len(tied) == 1:
-        choice = "; that candidate is cheaper and is chosen" if cheaper else f"; it is not cheaper, so {best} is chosen"
-    elif cheaper:
-        choice = f"; the cheapest of these, {cheaper}, is chosen"
-    else:
-        choice = f"; none is cheaper, so {best} is chosen"
-    return f"{lead}; not separable from {rest} ({folds}){choice}.{suffix}"
+        rest = f"{len(tied)} of {rest}" + (f", {shown[tied[0]]}" if len(tied) == 1 else "")
+    return f"{lead}; not separable from {rest} ({folds})"
+
+
+def _choice(
+    layout: TwoWay,
+    best: str,
+    chosen: str,
+    shown: Mapping[str, str],
+    losses: Mapping[str, float | None],
+    margin: float | None,
+) -> str:
+    """Why a candidate is chosen, as a clause."""
+    if margin is None:
+        return f"; {shown[best]} is chosen"
+    if _folds(layout.blocks) < FEWEST_FOLDS:
+        return f"; {shown[best]} is chosen, because a cheaper one is preferred only with {FEWEST_FOLDS} folds or more"
+    rule = f"loses less than {margin:g} against the best with 95 % confidence"
+    loss = losses[chosen]
+    if chosen == best or loss is None:
+        return f"; {shown[best]} is chosen, because no cheaper one {rule}"
+    return f"; {shown[chosen]} is chosen, the cheapest that {rule} (at most {_printed(loss)})"
+
+
+def _printed(loss: float) -> str:
+    return f"{loss:.3g}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from tfeff.errors import UserError, nearest
 from tfeff.reporting.tables import in_words
+from tfeff.trials.proportions import is_proportion
 
 Block = tuple[int, int]
 """(fold, seed): the conditions that all candidates share."""
@@ -129,6 +130,11 @@ class TrialObjective:
     def minimized(self) -> bool:
         """Whether a smaller metric is better."""
         return self.metric.endswith(_MINIMIZED)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the values are in [0, 1]: those of an accuracy or a similar metric, not weighted by cost."""
+        return is_proportion(self.metric) and not self.exponent
 
     @property
     def title(self) -> str:

@@ -44,7 +44,7 @@ def running(
     folds, source = settings.folds, settings.experiment.data.source
     store.claim_images(images, source, None if folds.kind == "classic" else folds.examples)
     store.claim_version()
-    progress = TrialProgress(console)
+    progress = TrialProgress(console, bounded=objective.bounded)
     with Interruption() as interruption, progress.shown():
         yield TrialRunner(
             directory, settings.folds, settings.trials, store, executor, objective, progress, interruption
@@ -142,14 +142,21 @@ class TrialRunner:
                 self._handle(outcome)
 
     def rank(
-        self, plan: JobPlan, epochs: int, labels: Mapping[str, str], costs: Mapping[str, float], rule: str = "cheapest"
+        self,
+        plan: JobPlan,
+        epochs: int,
+        labels: Mapping[str, str],
+        costs: Mapping[str, float],
+        *,
+        margin: float | None = None,
+        chooses: bool = True,
     ) -> Ranking:
         """Ranks the candidates that were trained to the end.
 
         Args:
             plan: what `run` returned.
             costs: name -> cost in any unit.
-            rule: as for `tfeff.trials.ranking.rank`.
+            margin, chooses: as for `tfeff.trials.ranking.rank`.
 
         Raises:
             UserError: every candidate failed.
@@ -160,7 +167,14 @@ class TrialRunner:
             raise UserError(f"every candidate failed: {reasons}; see {self.directory / 'trials.log'}")
         table = self.table(finalists, epochs)
         return rank(
-            table, costs, rule=rule, labels=labels, metric=self.objective.title, eliminated=len(plan.eliminated)
+            table,
+            costs,
+            margin=margin,
+            bounded=self.objective.bounded,
+            chooses=chooses,
+            labels=labels,
+            metric=self.objective.title,
+            eliminated=len(plan.eliminated),
         )
 
     def table(self, candidates: Sequence[str], epochs: int) -> dict[str, dict[Block, float]]:

@@ -3,11 +3,13 @@
 Response-surface method of Box and Wilson (1951). The confidence region inverts a test, as in Box and Hunter (1954,
 Biometrika 41, "A confidence region for the solution of a set of simultaneous equations"): it contains every point at
 which the data do not contradict that the surface is highest there. At an interior point, this means that the gradient
-can be zero; at the border, that it can point outward. Minima and saddles are excluded by a second condition: that the
+can be zero; at the border, that it can point outward. There, the critical value is that for as many dimensions as the
+estimated gradient deviates in (the conditional test of Bartholomew 1961, JRSS B 23; Wollan and Dykstra 1986): one along
+a side, from which it points outward, instead of two. Minima and saddles are excluded by a second condition: that the
 point is not lower than the highest one, by Scheffé's simultaneous intervals. Under the model, the region contains the
-highest point with the stated confidence if that is inside, and with at least this confidence if it is at the border;
-the second condition, which is much weaker near the highest point, takes little from it (see the simulations in
-`tests/trials/test_surface.py`).
+highest point with the stated confidence if that is inside or at a side. At a corner it is contained more often, the
+clearer the gradient points outward: always, if nothing speaks for another point. The second condition, which is much
+weaker near the highest point, takes little from it (`tools/check_coverage.py` simulates all of this).
 """
 
 import functools
@@ -89,8 +91,7 @@ class Surface:
         where = np.asarray(point, np.float64)
         if not self.inside(where):
             return False
-        limit = special.fdtri(2, self.degrees, confidence)
-        if self._statistic(where) > limit:
+        if self._p_value(where) < 1.0 - confidence:
             return False
         below, half_width = self.difference(self.highest, where, confidence)
         return below <= half_width
@@ -101,7 +102,7 @@ class Surface:
         low, high = self.corners.min(axis=0), self.corners.max(axis=0)
         ticks = [np.linspace(low[axis], high[axis], STEPS + 1) for axis in (0, 1)]
         inner = np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1).reshape(-1, 2)
-        inner = inner[[self.inside(point) for point in inner]]
+        inner = inner[self._inside(inner)]
         shares = np.linspace(0, 1, STEPS, endpoint=False)[:, None]
         sides = [
             start + shares * (end - start)
@@ -128,8 +129,11 @@ class Surface:
 
     def inside(self, point: npt.ArrayLike) -> bool:
         """Whether a point is in the hull of the candidates."""
+        return bool(self._inside(np.asarray(point, np.float64)[None])[0])
+
+    def _inside(self, points: Floats) -> npt.NDArray[np.bool_]:
         normals, offsets = self._sides
-        return bool((normals @ np.asarray(point) <= offsets + BORDER).all())
+        return np.asarray((points @ normals.T <= offsets + BORDER).all(axis=1))
 
     def _rows(self, points: npt.ArrayLike) -> Floats:
         return _design(np.asarray(points, np.float64), self.covariate)
@@ -140,20 +144,28 @@ class Surface:
         derivative = np.array([[0, 1, 0, 2 * x, 0, y, 0], [0, 0, 1, 0, 2 * y, x, 0]], np.float64)
         return derivative @ self.coefficients, derivative @ self.covariance @ derivative.T
 
-    def _statistic(self, point: Floats) -> float:
-        """F statistic of the hypothesis that the surface is highest at a point of the hull.
+    def _p_value(self, point: Floats) -> float:
+        """Of the hypothesis that the surface is highest at a point of the hull.
 
-        It is then zero in the directions that stay inside, or points outward: the gradient lies in the cone of the
-        normals of the sides on which the point is.
+        The gradient is then zero in the directions that stay inside, or points outward: it lies in the cone of the
+        normals of the sides on which the point is. The test is conditional on the face of the cone that is closest to
+        the estimated gradient, which deviates from it in the remaining dimensions.
         """
         gradient, covariance = self._gradient(point)
         whitening = np.linalg.inv(np.linalg.cholesky(covariance))
         normals, offsets = self._sides
         active = normals[np.abs(normals @ point - offsets) <= BORDER]
-        if not len(active):
-            return float(np.sum((whitening @ gradient) ** 2) / 2)
-        _, distance = optimize.nnls(whitening @ active.T, whitening @ gradient)
-        return float(distance**2 / 2)
+        distance, dimensions, rejectable = float(np.linalg.norm(whitening @ gradient)), 2, 1.0
+        if len(active):
+            rays = whitening @ active.T
+            weights, distance = optimize.nnls(rays, whitening @ gradient)
+            dimensions = 2 - int((weights > 0.0).sum())
+            if len(active) > 1:  # at a corner, a gradient of zero is often estimated inside the cone
+                first, second = (rays / np.linalg.norm(rays, axis=0)).T[:2]
+                rejectable -= np.arccos(np.clip(first @ second, -1.0, 1.0)) / (2.0 * np.pi)
+        if dimensions < 1:
+            return 1.0
+        return float(rejectable * special.fdtrc(dimensions, self.degrees, distance**2 / dimensions))
 
 
 def fit_surface(

@@ -3,13 +3,11 @@
 All candidates share the same blocks, so they are compared within blocks: a hard fold is hard for every candidate.
 Failed trials (None or NaN) are ignored.
 
-`TwoWay.difference` is for two candidates chosen in advance. `TwoWay.differences_from` compares all candidates with the
-one that came out best, and adjusts for these comparisons with the two-sided critical value of Dunnett (1955, JASA 50;
-1964, Biometrics 20). The truly best candidate is then ruled out in at most 2.5 % of experiments, however many
-candidates there are and although the same data selected the one it is compared with (the argument of Hsu 1984, Annals
-of Statistics 12(3)). Bonferroni's correction guarantees the same but ignores that all comparisons share a candidate, so
-its intervals are wider. Without adjustment, the truly best of 20 equal candidates would be ruled out in one experiment
-in five.
+`TwoWay.difference` is for two candidates chosen in advance. `TwoWay.differences_from` has intervals that hold for all
+pairs of candidates at once (Tukey 1953; Kramer 1956, Biometrics 12), so the same data may select the candidates that
+are compared. Intervals for comparisons with one control (Dunnett) would be narrower, but the highest mean of several is
+biased upward: of 10 equal candidates, they all hold in 85 % of experiments. `TwoWay.losses` bounds what each candidate
+loses against the truly best one, whichever that is.
 """
 
 import functools
@@ -21,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, sparse, special
 
-from tfeff.trials.intervals import Difference, student_quantile
+from tfeff.trials.intervals import Difference, student_quantile, within
+from tfeff.trials.proportions import MOST, in_range, variances
 from tfeff.trials.results import Block, Table, finite
 
 ROUNDING = 1e-12
@@ -30,24 +29,28 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class TwoWay:
-    """The additive model of the two-way layout, fitted by least squares.
+    """The additive model of the two-way layout, fitted by weighted least squares.
 
-    The residual variance is pooled over all candidates and has (c - 1)(k - 1) degrees of freedom for c candidates and
-    k blocks, whereas a single pair has k - 1: with 3 folds, t is about 2 instead of 4.3. Cells may be missing. If they
-    leave two candidates without any chain of shared blocks (the layout is not connected), their difference has no
-    interval.
+    All candidates have the same residual variance or, if the metric is in [0, 1], one proportional to p (1 - p) of
+    their mean p (`proportions`): near 1, values vary less. It is pooled over all candidates and has (c - 1)(k - 1)
+    degrees of freedom for c candidates and k blocks, whereas a single pair has k - 1: with 3 folds, t is about 2, not
+    4.3. Cells may be missing. If they leave two candidates without any chain of shared blocks (the layout is not
+    connected), their difference has no interval.
 
     Attributes:
         candidates: those with at least one value, in the order of the table.
         blocks: those with at least one value, sorted.
         means: adjusted mean of each candidate: the model's estimate of its mean over all blocks. Equals its plain
             mean if no cell is missing.
-        variance: residual variance; None without degrees of freedom.
+        variance: residual variance; None without degrees of freedom. Of a metric in [0, 1], relative to p (1 - p).
         degrees: values - candidates - blocks + connected parts.
         filled: bool [candidates, blocks], cells with a value.
         part: int [candidates], index of the connected part of each candidate.
         covariance: float64 [candidates, candidates] of the candidates' effects, in units of the residual variance.
+        spread: float64 [candidates], the variance of a value in units of `variance`: p (1 - p) if the metric is in
+            [0, 1], otherwise 1.
         resolution: differences up to this size are rounding errors.
+        bounded: whether the metric is in [0, 1].
     """
 
     candidates: tuple[str, ...]
@@ -58,7 +61,9 @@ class TwoWay:
     filled: npt.NDArray[np.bool_]
     part: npt.NDArray[np.int32]
     covariance: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
     resolution: float
+    bounded: bool
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -73,31 +78,52 @@ class TwoWay:
         return self._difference(self.candidates.index(first), self.candidates.index(second), quantile)
 
     def differences_from(self, best: str, confidence: float = 0.95) -> dict[str, Difference]:
-        """Best minus each other candidate, with intervals adjusted for these comparisons (Dunnett).
+        """Best minus each other candidate, with intervals that hold for all pairs of candidates at once.
 
-        The truly best candidate is ruled out (the interval of its difference lies above 0) with a probability of at
-        most (1 - confidence) / 2: another mean would have to exceed its own by chance, and the critical value covers
-        all candidates at once. The intervals hold simultaneously with the given confidence if the best was clear
-        beforehand. Among near equals the mean of the selected one is biased upward, and coverage is lower.
-
-        With missing cells, the smallest correlation among a candidate's comparisons is used for all of them, which is
-        conservative (Slepian 1962). With none missing all correlations are 1/2.
+        With equal variances and no missing cell, all pairs together have exactly the given confidence (Tukey). With
+        unequal variances, they have at least it (Hayter 1984, Annals of Statistics 12(1)); with missing cells, this has
+        been seen in simulations, but not proved.
 
         Args:
-            best: the candidate with the highest adjusted mean.
+            best: the candidate with the highest adjusted mean, or any other.
             confidence: simultaneous coverage of all intervals, in (0, 1).
         """
         first = self.candidates.index(best)
-        differences = {}
-        for second, name in enumerate(self.candidates):
-            if second == first:
-                continue
-            quantile = None
-            if self.degrees and self.part[first] == self.part[second]:
-                comparisons, correlation = self._comparisons(second)
-                quantile = dunnett_quantile(comparisons, self.degrees, correlation, confidence)
-            differences[name] = self._difference(first, second, quantile)
-        return differences
+        quantile = tukey_quantile(len(self.candidates), self.degrees, confidence) if self.degrees else None
+        return {
+            name: self._difference(first, second, quantile)
+            for second, name in enumerate(self.candidates)
+            if second != first
+        }
+
+    def losses(self, confidence: float = 0.95) -> dict[str, float | None]:
+        """Candidate -> upper bound of the best candidate's true mean minus its own.
+
+        Multiple comparisons with the best (Hsu 1981, Annals of Statistics 9(5); 1984): all bounds hold together with
+        the given confidence, whichever candidate is truly the best. If that is k, all m_k - m_i are below their
+        estimates plus one-sided Dunnett margins, with k as the control; the bound of i is the largest over all k that
+        these margins do not rule out as the best.
+
+        None if the bound is unknown, because there are no degrees of freedom, or a candidate without a chain of blocks
+        in common.
+        """
+        if not self.degrees or self.variance is None or self.part.any():
+            return dict.fromkeys(self.candidates)
+        means = np.array([self.means[name] for name in self.candidates])
+        quantiles = np.array([self._quantile(control, confidence) for control in range(len(means))])
+        g, own = self.covariance, np.diag(self.covariance)
+        squares = np.maximum(0.0, own + own[:, None] - 2.0 * g)
+        leads = means[:, None] - means  # [control, candidate]
+        bounds = leads + quantiles[:, None] * np.sqrt(self.variance * squares)
+        if self.bounded:
+            # A candidate whose mean is too high by chance seems to vary too little: by the variance at the bound.
+            lowered = np.clip(means[:, None] - bounds, 0.0, 1.0)
+            wider = np.maximum(0.0, lowered * (1.0 - lowered) - self.spread) / self.filled.sum(axis=1)
+            bounds = leads + quantiles[:, None] * np.sqrt(self.variance * (squares + wider))
+        np.fill_diagonal(bounds, 0.0)
+        bounds = bounds[(bounds >= 0.0).all(axis=1)]
+        highest = np.minimum(bounds.max(axis=0), 1.0) if self.bounded else bounds.max(axis=0)
+        return dict(zip(self.candidates, highest.tolist(), strict=True))
 
     def _difference(self, first: int, second: int, quantile: float | None) -> Difference:
         n = int((self.filled[first] & self.filled[second]).sum())
@@ -108,21 +134,33 @@ class TwoWay:
             return Difference(n, mean, None, self.degrees, None, None)
         g = self.covariance
         error = math.sqrt(self.variance * max(0.0, g[first, first] + g[second, second] - 2.0 * g[first, second]))
-        return Difference(n, mean, error, self.degrees, mean - quantile * error, mean + quantile * error)
+        ends = within(mean - quantile * error, mean + quantile * error, bounded=self.bounded)
+        return Difference(n, mean, error, self.degrees, *ends)
 
-    def _comparisons(self, control: int) -> tuple[int, float]:
-        """The number of candidates compared with the control, and the smallest correlation of these differences."""
-        others = [i for i in range(len(self.candidates)) if i != control and self.part[i] == self.part[control]]
-        g = self.covariance
-        shared = g[np.ix_(others, others)] - g[others, control][:, None] - g[others, control] + g[control, control]
+    def _quantile(self, control: int, confidence: float) -> float:
+        """Dunnett's one-sided critical value for the differences of all others from the control.
+
+        By the smallest correlation of these differences (Slepian 1962), rounded down, so that few values are computed.
+        """
+        if len(self.candidates) == 1:
+            return 0.0
+        g = self.covariance - self.covariance[control]
+        shared = np.delete(np.delete(g - g[:, [control]], control, axis=0), control, axis=1)
         deviation = np.sqrt(np.diag(shared))
         # Never negative: the candidates' information matrix is the Laplacian of a graph, and its inverse with one node
         # fixed has no negative entry.
-        return len(others), max(0.0, float((shared / np.outer(deviation, deviation)).min()))
+        correlation = max(0.0, float((shared / np.outer(deviation, deviation)).min()))
+        return dunnett_quantile(
+            len(deviation), self.degrees, math.floor(100.0 * correlation + 1e-9) / 100.0, confidence, sides=1
+        )
 
 
-def fit_two_way(table: Table) -> TwoWay:
+def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None = None) -> TwoWay:
     """Fits the two-way layout of candidates and blocks; candidates without a value are ignored.
+
+    Args:
+        bounded: whether the metric is in [0, 1]; values beyond it are treated as unbounded nevertheless.
+        dispersion: of a metric in [0, 1], relative to p (1 - p), if one block cannot tell it.
 
     Raises:
         ValueError: the table has no value.
@@ -139,24 +177,27 @@ def fit_two_way(table: Table) -> TwoWay:
         raise ValueError("the table has no value")
     y = np.array([[values[name].get(block, np.nan) for block in blocks] for name in candidates], np.float64)
     filled = ~np.isnan(y)
+    bounded = bounded and in_range(y[filled].tolist())
+    spread = variances(y, dispersion) if bounded else np.ones(len(y))
     y = np.where(filled, y, 0.0)
+    weights = filled / spread[:, None]
 
     # Normal equations of the candidates' effects after eliminating those of the blocks; every block has a value.
-    per_block = filled.sum(axis=0)
-    shared = filled / per_block @ filled.T
-    information = np.diag(filled.sum(axis=1).astype(np.float64)) - shared
+    per_block = weights.sum(axis=0)
+    shared = weights / per_block @ weights.T
+    information = np.diag(weights.sum(axis=1)) - shared
     parts, part = sparse.csgraph.connected_components(shared > 0.0, directed=False)
     covariance = np.linalg.pinv(information, rcond=1e-10, hermitian=True)
-    block_means = y.sum(axis=0) / per_block
-    effects = covariance @ (filled * (y - block_means)).sum(axis=1)
-    block_effects = (filled * (y - effects[:, None])).sum(axis=0) / per_block
+    block_means = (weights * y).sum(axis=0) / per_block
+    effects = covariance @ (weights * (y - block_means)).sum(axis=1)
+    block_effects = (weights * (y - effects[:, None])).sum(axis=0) / per_block
     residuals = filled * (y - effects[:, None] - block_effects)
 
     degrees = int(filled.sum()) - len(candidates) - len(blocks) + parts
     resolution = ROUNDING * float(np.abs(y).max())
-    squares = float((residuals**2).sum())
-    if squares <= filled.sum() * resolution**2:
-        squares = 0.0
+    squares = float((weights * residuals**2).sum())
+    if squares <= weights.sum() * resolution**2:
+        squares = MOST * degrees if bounded else 0.0  # see `proportions.dispersion`
     return TwoWay(
         candidates=candidates,
         blocks=blocks,
@@ -166,7 +207,9 @@ def fit_two_way(table: Table) -> TwoWay:
         filled=filled,
         part=part,
         covariance=covariance,
+        spread=spread,
         resolution=resolution,
+        bounded=bounded,
     )
 
 
@@ -179,8 +222,8 @@ def dunnett_quantile(
 ) -> float:
     """The critical value: all |t| statistics (one-sided: all t statistics) stay below it with probability `confidence`.
 
-    The statistics share a standard error and are equally correlated, as differences from one control are. The
-    correlation is 1/2 if all candidates have the same number of values.
+    The statistics share a standard error and are equally correlated, as differences from one control are (Dunnett 1955,
+    JASA 50; 1964, Biometrics 20). The correlation is 1/2 if all candidates have the same number of values.
 
     Args:
         comparisons: number of statistics, > 0.
@@ -224,12 +267,45 @@ def power(comparisons: int, degrees: int, correlation: float, quantile: float, s
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def tukey_quantile(candidates: int, degrees: int, confidence: float = 0.95) -> float:
+    """The critical value: |t| statistics of all pairs of candidates stay below it with probability `confidence`.
+
+    The quantile of the studentized range, divided by sqrt(2).
+
+    Args:
+        candidates: number of candidates, > 0.
+        degrees: degrees of freedom of the standard error, > 0.
+
+    >>> round(math.sqrt(2) * tukey_quantile(10, 20), 2)
+    5.01
+    """
+    single = student_quantile(degrees, 0.5 + confidence / 2.0)
+    if candidates <= 2:
+        return single
+
+    def probability(quantile: float) -> float:
+        # The lowest of the independent standard normal values is z, the others are within the range above it.
+        def inside(u: Array, z: Array) -> Array:
+            return candidates * (special.ndtr(z + math.sqrt(2.0) * quantile * u) - special.ndtr(z)) ** (candidates - 1)
+
+        return _expectation(inside, degrees, 1.0)
+
+    bound = student_quantile(degrees, 1.0 - (1.0 - confidence) / (candidates * (candidates - 1)))
+    return float(optimize.brentq(lambda quantile: probability(quantile) - confidence, 0.99 * single, 1.01 * bound))
+
+
+@functools.cache
+def _nodes() -> tuple[Array, Array, Array, Array]:
+    """Points and weights for a standard normal variable, and for one that is uniform in [-1, 1]."""
+    return (*np.polynomial.hermite_e.hermegauss(64), *np.polynomial.legendre.leggauss(128))
+
+
 def _expectation(inside: Callable[[Array, Array], Array], degrees: int, correlation: float) -> float:
     """The mean of a function of u, the standard error over its expectation, and of what the statistics share.
 
     Given both, the statistics are independent.
     """
-    z, z_weight = np.polynomial.hermite_e.hermegauss(64)
-    nodes, u_weight = np.polynomial.legendre.leggauss(128)
+    z, z_weight, nodes, u_weight = _nodes()
     u = np.sqrt(special.chdtri(degrees, 0.5 - nodes / 2.0) / degrees)[:, None]
     return float(u_weight @ inside(u, math.sqrt(correlation) * z) @ z_weight) / (2.0 * math.sqrt(2.0 * math.pi))

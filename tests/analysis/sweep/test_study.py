@@ -82,7 +82,8 @@ def test_a_grid_ranks_its_candidates_and_writes_a_report(grid: Path) -> None:
 def test_an_extended_sweep_trains_only_what_is_new(verbs: Verbs, grid: Path) -> None:
     before = seconds(grid)
     axes = ("model.dropout=0|0.4|0.6", AXES[1])
-    start(verbs, grid, axes=axes).done().succeeds()
+    start(verbs, grid, "--config.objective.margin=0.9", axes=axes).done().succeeds()
+    assert "because a cheaper one is preferred only with 3 folds or more" in results(grid)["sentence"]
     after = seconds(grid)
     assert {job: after[job] for job in before} == before
     assert len(after) == 12

@@ -26,7 +26,7 @@ from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
 from tfeff.reporting.tables import unit_of
-from tfeff.trials.intervals import summary
+from tfeff.trials.intervals import grouped_summaries
 from tfeff.trials.progress import Rate, duration
 from tfeff.trials.results import Block
 from tfeff.trials.store import Record, Records
@@ -44,11 +44,16 @@ class SweepResult:
     def candidates(self) -> list[dict[str, Any]]:
         """One row per candidate, the best first."""
         ranking, rows = self.findings.ranking, []
+        lengths = {
+            name: elimination.epochs if (elimination := self.findings.eliminated.get(name)) else self.epochs
+            for name in self.findings.combinations
+        }
+        table = {name: self._values(name, epochs) for name, epochs in lengths.items()}
+        estimates = grouped_summaries(table, lengths, bounded=self.study.objective.bounded)
         order = {name: index for index, name in enumerate(ranking.order)}
         for name, combination in self.findings.combinations.items():
             elimination = self.findings.eliminated.get(name)
-            values = self._values(name, elimination.epochs if elimination else self.epochs)
-            estimate = asdict(summary(values.values())) if values else dict.fromkeys(("mean", "low", "high"))
+            values, estimate = table[name], estimates.get(name)
             spent = self.records.epochs(name, self.sweep.folds.blocks)
             difference = ranking.differences.get(name)
             rows.append(
@@ -57,9 +62,9 @@ class SweepResult:
                     "label": combination.label,
                     "settings": dict(combination.values),
                     "learning_rate": self.findings.learning_rates.get(name),
-                    "mean": estimate["mean"],
-                    "low": estimate["low"],
-                    "high": estimate["high"],
+                    "mean": None if estimate is None else estimate.mean,
+                    "low": None if estimate is None else estimate.low,
+                    "high": None if estimate is None else estimate.high,
                     "values": list(values.values()),
                     "folds": [fold for fold, _ in values],
                     "below_best": None if difference is None else asdict(difference),
@@ -253,8 +258,8 @@ def _page(
         f"{len(rows)} combinations ({sweep.sampler.name} sampler) on the same {sweep.folds.count} {kind} of "
         f"{sweep.experiment.data.source}, with {study.examples[0]:,} training and {study.examples[1]:,} validation "
         f"images and {seeds} each, for at most {result.epochs} epochs ({sweep.allocation.name} allocation). Trials "
-        f"took {result.records.seconds / 3600:.2f} process-hours. Intervals of differences are adjusted for comparing "
-        "all candidates with the best. The mean of the best is the highest of several and therefore somewhat too high; "
+        f"took {result.records.seconds / 3600:.2f} process-hours. Intervals of differences hold for all pairs of "
+        "candidates at once. The mean of the best is the highest of several and therefore somewhat too high; "
         "only held-out images give an unbiased estimate."
     )
     sections: dict[str, list[html.Part]] = {

@@ -183,6 +183,7 @@ def run(study: SweepStudy, directory: Path, store: TrialStore, executor: Executo
         tried = {each.name: each for each in candidates(list(combinations.values()))}
         plan = runner.run(list(tried.values()), study.allocation, "sweep")
         labels = {name: each.label for name, each in tried.items()}
-        ranking = runner.rank(plan, epochs, labels, {name: each.macs for name, each in tried.items()})
+        costs = {name: each.macs for name, each in tried.items()}
+        ranking = runner.rank(plan, epochs, labels, costs, margin=sweep.objective.margin)
         runner.progress.say(ranking.sentence)
     return SweepFindings(study, combinations, tried, dict(plan.eliminated), ranking, runner.learning_rates)
