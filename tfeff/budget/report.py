@@ -30,7 +30,7 @@ from tfeff.reporting import figure, html, tables
 from tfeff.reporting.budget import budget_figure, growth_figure
 from tfeff.reporting.published import published_figure
 from tfeff.reporting.tables import percent, unit_of
-from tfeff.trials.intervals import summary
+from tfeff.trials.intervals import grouped_summaries
 
 GROWTH = (
     "The choice was also trained on a quarter and on half of the training images of each fold. A power law of the odds "
@@ -173,10 +173,13 @@ def _measures(study: Study) -> list[str]:
 def _rows(findings: Findings) -> list[dict[str, Any]]:
     """One row per network, the chosen one first, then by how far it came."""
     study, order = findings.study, list(STAGES)
+    table = {name: row for name, row in findings.table.items() if row}
+    epochs = {name: findings.candidates[name].experiment.training.epochs for name in table}
+    estimates = grouped_summaries(table, epochs, bounded=study.objective.bounded)
     rows = []
     for name, network in study.networks.items():
         values = dict(findings.table.get(name, {}))
-        estimate = summary(values.values()) if values else None
+        estimate = estimates.get(name)
         probe = findings.probes.get(name)
         fate = findings.fates[name]
         rows.append(

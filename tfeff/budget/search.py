@@ -26,7 +26,7 @@ from tfeff.reporting.tables import percent
 from tfeff.training import Reporter
 from tfeff.trials import growth
 from tfeff.trials.allocation import Full
-from tfeff.trials.chances import chance_within
+from tfeff.trials.chance import Prior, chance_within
 from tfeff.trials.growth import Growth
 from tfeff.trials.ranking import Ranking, rank
 from tfeff.trials.results import Block, by_fold, finite
@@ -179,7 +179,7 @@ class _Search:
         self.trained: Sequence[Block] = ()
         spent = float(store.fact(ELAPSED) or 0.0)
         self.watch = race.Stopwatch(spent, lambda seconds: store.write_fact(ELAPSED, str(seconds)))
-        self.slack = race.SLACK
+        self.slack = study.settings.objective.margin or race.SLACK
 
     # --- probes ---
 
@@ -320,11 +320,9 @@ class _Search:
         values = {name: row for name, row in table.items() if finite(row)}
         if not values:
             return {}
-        mean = float(np.clip(np.mean([value for row in values.values() for value in row.values()]), 0.01, 0.99))
-        images = self.study.examples[1]
-        return chance_within(
-            values, self.slack, prior_variance=mean * (1 - mean) / max(1, images), prior_degrees=PRIOR_DEGREES
-        )
+        prior = Prior(1.0 / max(1, self.study.examples[1]), PRIOR_DEGREES)
+        bounded = self.study.objective.bounded
+        return chance_within(values, self.slack, bounded=bounded, prior=prior if bounded else None)
 
     def _timing(self) -> race.Timing:
         spent: dict[str, list[float]] = {}
@@ -383,7 +381,8 @@ class _Search:
         found = rank(
             finalists,
             costs,
-            rule="mean",
+            margin=self.study.settings.objective.margin,
+            bounded=self.study.objective.bounded,
             labels=labels,
             metric=self.study.objective.title,
             eliminated=len(self.candidates) - len(finalists),

@@ -136,7 +136,7 @@ def prepare(settings: config.BudgetSearch, estimate: Estimate) -> Study:
     fates = {name: Fate("budget", excess.text) for name, each in costs.items() if (excess := bounds.exceeded(each))}
     allowed = [network for name, network in networks.items() if name not in fates]
     kept = allowed
-    if True:  # else smaller ones may be preferred
+    if settings.objective.margin is None:  # else smaller ones may be preferred
         # An estimate may be wrong: the largest of those that are certain to meet the budget compete, too.
         certain = [each for each in allowed if bounds.exceeded(_raised(costs[each.id], estimates.errors)) is None]
         kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))
