@@ -94,7 +94,8 @@ class Study:
         counts = tuple(max(1, round(share * each)) for each in self.counted.class_counts)
         counted = dataclasses.replace(self.counted, count=count, class_counts=counts)
         experiment = self._experiment(network, counted, precision)
-        experiment = config.replaced(experiment, {"data.fold_train_examples": count})
+        # A trial sets its own number of folds.
+        experiment = config.replaced(experiment, {"data.folds": 2, "data.fold_train_examples": count})
         return Candidate(f"{name}-n{count}", f"{network.label}, {count} images", experiment, network.cost.macs)
 
     def _experiment(self, network: Network, counted: LabeledImages, precision: str) -> config.Experiment:
