@@ -14,8 +14,8 @@ from tfeff.serving import run as serving
 from tfeff.training.evaluation import RunEvaluation
 from tfeff.trials.trial import Candidate
 
-MISSED = "missed"
-"""Folder of the networks that exceeded the budget when they were exported."""
+OTHERS = "others"
+"""Folder of earlier choices: those that exceeded the budget when they were exported, and those of another budget."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,11 @@ def final(experiment: config.Experiment) -> config.Experiment:
 
 
 def set_aside(directory: Path, name: str) -> None:
-    """Moves a run that exceeded the budget out of the way."""
-    kept = directory.parent / MISSED / name
+    """Moves an earlier choice out of the way."""
+    kept = directory.parent / OTHERS / name
     kept.parent.mkdir(exist_ok=True)
+    number = 1
+    while kept.exists():
+        number += 1
+        kept = kept.with_name(f"{name}-{number}")
     directory.rename(kept)

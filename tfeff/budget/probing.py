@@ -5,7 +5,10 @@ equal cost, a probe can reverse the order. So it discards only what is clearly w
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -15,12 +18,16 @@ import tensorflow as tf
 from tfeff import config, selection
 from tfeff.data.folds import Fold
 from tfeff.data.input.cache import ImageCache
+from tfeff.execution.executor import ATTEMPTS, Executor
 from tfeff.networks.heads import CLASSIFIER
 from tfeff.recipes.transfer import PROBED, QUANTILE, linear_probe
 from tfeff.training.plan import Plan
+from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Trial
 from tfeff.trials.worker import split_caches
 
+SAID_SECONDS = 30.0
+"""Between two lines on the progress."""
 SPARED = 0.05
 """A candidate is discarded only if its probe's accuracy is certainly lower than the best one's by this much."""
 
@@ -90,6 +97,59 @@ def _computed(plan: Plan, features: keras.Model, images: ImageCache) -> np.ndarr
     return np.concatenate(found)[: len(images)]
 
 
+def run(
+    trials: Mapping[str, Trial],
+    store: TrialStore,
+    executor: Executor,
+    affordable: Callable[[str], bool],
+    check: Callable[[], None],
+    say: Callable[[str], None],
+) -> dict[str, Probe | str]:
+    """Runs probes in an executor; those that are stored are not repeated.
+
+    Args:
+        trials: name -> what is probed, see `trial_of`, in the order to probe them.
+        affordable: whether there is time for a probe that is not stored.
+        check: called repeatedly while waiting; may raise.
+        say: shows a line on the progress.
+
+    Returns:
+        name -> its probe, or why it failed; those for which there was no time are missing.
+    """
+    found, attempts = dict[str, Probe | str](), Counter[str]()
+    waiting, running, said = list(trials), set[str](), time.monotonic()
+    while waiting or running:
+        while waiting and len(running) < executor.slots:
+            name = waiting.pop(0)
+            stored = store.fact(f"probe {name}")
+            if stored is not None:
+                found[name] = _read(json.loads(stored))
+            elif affordable(name):
+                running.add(name)
+                executor.submit(name, probe, trials[name])
+        outcomes = executor.wait(1.0) if running else ()
+        check()
+        for outcome in outcomes:
+            name = str(outcome.key)
+            running.remove(name)
+            if outcome.error is not None:
+                attempts[name] += 1
+                if outcome.retryable and attempts[name] < ATTEMPTS:
+                    waiting.append(name)
+                    continue
+            value = outcome.value if outcome.error is None else outcome.error
+            found[name] = _read(value)
+            store.write_fact(f"probe {name}", json.dumps(value))
+        if time.monotonic() - said > SAID_SECONDS:
+            said = time.monotonic()
+            say(f"probes: {len(found)} of {len(trials)}")
+    return found
+
+
+def _read(value: list[bool] | str) -> Probe | str:
+    return value if isinstance(value, str) else Probe(tuple(value))
+
+
 def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]:
     """The candidates whose probe is certainly worse than the best one by more than `SPARED`.
 
@@ -107,8 +167,3 @@ def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]
         if difference.mean() - half > SPARED:
             found[name] = float(difference.mean()), float(half)
     return found
-
-
-def in_order(probes: Mapping[str, Probe]) -> Sequence[str]:
-    """The names by decreasing accuracy."""
-    return sorted(probes, key=lambda name: (-probes[name].accuracy, name))

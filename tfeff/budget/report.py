@@ -22,7 +22,8 @@ import numpy as np
 
 from tfeff import config
 from tfeff.budget.limits import amount
-from tfeff.budget.search import Findings, Forecast
+from tfeff.budget.prospects import Prospects
+from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
 from tfeff.config.budget import UNITS
 from tfeff.durable import write
@@ -144,22 +145,22 @@ STEPS = {
 
 def _more(findings: Findings) -> str:
     """What brings more: labels or compute."""
-    if findings.growth is None:
+    if findings.prospects is None:
         return ""
     parts = []
     for words in ("twice the images", "twice the multiply-adds"):
-        found = findings.growth.accuracy(**STEPS[words])
+        found = findings.prospects.accuracy(**STEPS[words])
         parts.append(f"{words} {percent(found.accuracy, 1)} ({percent(found.low, 1)} to {percent(found.high, 1)})")
-    now = findings.growth.accuracy()
+    now = findings.prospects.accuracy()
     return f"Expected accuracy on the folds, now {percent(now.accuracy, 1)}: with {', with '.join(parts)}."
 
 
 def _growth(findings: Findings) -> list[dict[str, Any]]:
     """The forecasts, as rows."""
-    if findings.growth is None:
+    if findings.prospects is None:
         return []
-    rows = [("as it is", findings.growth.accuracy())]
-    rows += [(words, findings.growth.accuracy(**factors)) for words, factors in STEPS.items()]
+    rows = [("as it is", findings.prospects.accuracy())]
+    rows += [(words, findings.prospects.accuracy(**factors)) for words, factors in STEPS.items()]
     return [
         {"with": words, "accuracy": found.accuracy, "95 % from": found.low, "to": found.high} for words, found in rows
     ]
@@ -236,7 +237,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "exported": str(delivered.exported),
         "costs": dict(delivered.costs),
         "evaluation": None if evaluation is None else evaluation.report,
-        "forecast": _growth(findings),
+        "prospects": _growth(findings),
         "networks": rows,
     }
 
@@ -284,12 +285,12 @@ def _figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str,
         "Published classifiers on ImageNet, for orientation; dashed: the costs of the choice. Accuracies there are not "
         "those on these images.",
     )
-    if findings.growth is not None:
-        drawn["growth"] = _growth_figure(findings.growth, metric)
+    if findings.prospects is not None:
+        drawn["growth"] = _growth_figure(findings.prospects, metric)
     return drawn
 
 
-def _growth_figure(found: Forecast, metric: str) -> tuple[Any, str]:
+def _growth_figure(found: Prospects, metric: str) -> tuple[Any, str]:
     largest = max(images for images, _ in found.trainings)
     smallest = min(images for images, _ in found.trainings)
     band = []
@@ -334,7 +335,7 @@ def _page(
                     html.figure(directory / "figures" / "growth.svg", drawn["growth"][1]),
                 ]
             }
-            if findings.growth is not None
+            if findings.prospects is not None
             else {}
         ),
         "Networks": [

@@ -1,0 +1,80 @@
+"""Labels or compute: what more images and larger networks would bring."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tfeff.budget.competition import Competition
+from tfeff.trials import growth
+from tfeff.trials.allocation import Full
+from tfeff.trials.growth import Growth
+from tfeff.trials.results import Block, by_fold
+from tfeff.trials.trial import Candidate
+
+PARTS = (0.25, 0.5)
+"""Shares of the training images on which the choice is also trained."""
+
+
+@dataclass(frozen=True)
+class Prospects:
+    """What more images and more compute would bring.
+
+    Attributes:
+        fitted: to the trainings of all networks of the choice's start.
+        trainings: (images, accuracy) of each training of the choice.
+        macs: multiply-adds of the choice, relative to the largest of these networks.
+    """
+
+    fitted: Growth
+    trainings: Sequence[tuple[int, float]]
+    macs: float
+
+    def accuracy(self, *, images: float = 1.0, macs: float = 1.0) -> growth.Forecast:
+        """With `images` times the images and `macs` times the multiply-adds of the choice."""
+        return self.fitted.forecast(images=images, macs=macs * self.macs)
+
+
+def prospects(competition: Competition, chosen: str) -> Prospects | None:
+    """Trains the choice on parts of the images, and fits power laws to all trainings of its start.
+
+    Returns:
+        None without time for it, with too few images, and for metrics that are no accuracy.
+    """
+    study, executor = competition.study, competition.executor
+    parts = [study.on_part(chosen, share, competition.precision) for share in PARTS]
+    parts = [each for each in parts if each.experiment.training.batch_size <= _images(each)]
+    table = competition.table([chosen])[chosen]
+    blocks = [block for block in competition.blocks if block in table]
+    expected = (competition.timing().of(chosen) or 0.0) * sum(PARTS) * len(blocks) / executor.slots
+    until = competition.deadline(1.0)
+    affordable = competition.decide("prospects", lambda: competition.watch.seconds + expected <= until)
+    if not affordable or not parts or not study.objective.metric.endswith("accuracy"):
+        return None
+    rows = list[growth.Training]()
+    for each in parts:
+        epochs = each.experiment.training.epochs
+        competition.runner.run([each], Full(epochs), f"the choice on {_images(each)} images", blocks)
+        values = by_fold(competition.runner.results, epochs, [each.name], blocks)[each.name]
+        rows += _trainings(each, _images(each), values, study.examples[1])
+    images, validated = study.examples
+    curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
+    for name, values in competition.table(list(competition.candidates)).items():
+        if study.networks[name].start == study.networks[chosen].start:
+            rows += _trainings(competition.candidates[name], images, values, validated)
+    macs = competition.candidates[chosen].macs / max(each.macs for each in rows)
+    return Prospects(growth.fit(rows), curve, macs)
+
+
+def _images(part: Candidate) -> int:
+    count = part.experiment.data.fold_train_examples
+    assert count is not None
+    return count
+
+
+def _trainings(
+    candidate: Candidate, images: int, values: Mapping[Block, float], validated: int
+) -> list[growth.Training]:
+    epochs = candidate.experiment.training.epochs
+    return [
+        growth.Training(images, float(candidate.macs), epochs, fold, 1.0 - value, validated)
+        for (fold, _), value in values.items()
+    ]
