@@ -117,6 +117,7 @@ def test_the_choice_is_trained_on_all_training_images(whole):
     assert trained_on.validation_fraction == 0.0
 
 
+@only_thorough
 def test_a_finished_search_answers_again_without_training(verbs, trained, whole):
     with open_store(whole, None) as store:
         before = {record.job: record.seconds for record in store.records()}
