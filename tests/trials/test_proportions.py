@@ -7,7 +7,7 @@ from scipy import stats
 from tests.trials.tables import table_of
 from tfeff.evaluation.paired import wilson_interval
 from tfeff.trials.intervals import grouped_summaries, summaries, summary
-from tfeff.trials.proportions import MOST, dispersion, variances
+from tfeff.trials.proportions import MOST, dispersion, stands_apart, variances
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,26 @@ def test_candidates_whose_values_are_all_one_use_the_dispersion_of_the_others():
     assert alone.low < 0.5 < 0.9 < found["c00"].low < found["c00"].high == 1.0
     groups = {"c00": "short", "c01": "long", "c02": "long"}
     assert grouped_summaries(table_of(values), groups, bounded=True)["c00"] == alone
+
+
+def test_a_candidate_that_fails_on_a_fold_has_a_dispersion_of_its_own():
+    rng = np.random.default_rng(0)
+    values = rng.binomial(300, 0.9, (8, 3)) / 300
+    values[3] = 0.91, 0.35, 0.88
+    assert stands_apart(values).tolist() == [i == 3 for i in range(8)]
+    found = summaries(table_of(values), bounded=True)
+    assert found["c03"] == summary(values[3], bounded=True)
+    others = summaries(table_of(np.delete(values, 3, axis=0)), bounded=True)
+    assert (found["c00"].low, found["c07"].high) == (others["c00"].low, others["c06"].high)
+    ratio = dispersion(values[[3]]).value / dispersion(np.delete(values, 3, axis=0)).value
+    p = values[3].mean()
+    assert variances(values)[3] == pytest.approx(ratio * p * (1 - p), rel=0.01)
+
+
+def test_one_of_equal_candidates_rarely_stands_apart():
+    rng = np.random.default_rng(1)
+    found = [stands_apart(rng.binomial(200, 0.8, (10, 3)) / 200).any() for _ in range(600)]
+    assert 0.02 < np.mean(found) < 0.08
 
 
 def test_variances_of_means_of_one_are_not_zero():

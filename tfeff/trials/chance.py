@@ -4,8 +4,8 @@ Bayesian: unlike confidence bounds, it says something with few folds, a single o
 known from elsewhere. The prior of the true means is the distribution of the candidates' means, estimated from them
 without assuming its shape (empirical Bayes; Robbins 1956) by a few steps of the EM algorithm from a uniform one
 (Laird 1978, JASA 73): few steps keep it smooth. Without such a prior, the highest of many means would be taken at its
-face value, and candidates that were merely unlucky would seem to be far below it; with a normal one, candidates that
-crowd at the top would (`tools/check_coverage.py`).
+face value, and candidates that were merely unlucky would seem to be far below it (`tools/check_coverage.py` shows how
+often the best one has a small chance).
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from tfeff.trials.proportions import dispersion, in_range
+from tfeff.trials.proportions import Dispersion, dispersions, in_range
 from tfeff.trials.results import Block, Table, finite
 
 
@@ -88,27 +88,27 @@ def summary(values: Iterable[float | None], confidence: float = 0.95, *, bounded
 def summaries(table: Table, confidence: float = 0.95, *, bounded: bool) -> dict[str, Summary]:
     """Mean, standard deviation and interval of each candidate that has a value.
 
-    Intervals of a metric in [0, 1] use a dispersion that is pooled over the candidates; others have the t interval of
-    the candidate's own values.
+    Intervals of a metric in [0, 1] use a dispersion that is pooled over the candidates, except those whose values vary
+    much more; those of other metrics are t intervals of the candidate's own values.
 
     Args:
         bounded: whether the metric is in [0, 1]; values beyond it are treated as unbounded nevertheless.
     """
     rows = {name: values for name, row in table.items() if (values := finite(row))}
-    shared = None
-    if bounded and all(in_range(row.values()) for row in rows.values()):
+    shared: list[Dispersion | None] = [None] * len(rows)
+    if rows and bounded and all(in_range(row.values()) for row in rows.values()):
         blocks = sorted({block for row in rows.values() for block in row})
         grid = [[row.get(block, math.nan) for block in blocks] for row in rows.values()]
-        shared = dispersion(np.array(grid, np.float64)) if grid else None
+        shared = dispersions(np.array(grid, np.float64))
     found = {}
-    for name, row in rows.items():
+    for (name, row), pooled in zip(rows.items(), shared, strict=True):
         sample = np.array(list(row.values()))
         n, mean = len(sample), float(sample.mean())
         deviation = float(sample.std(ddof=1)) if n > 1 else None
         error = None if deviation is None else deviation / math.sqrt(n)
         low, high = None, None
-        if shared is not None:
-            low, high = shared.interval(mean, n, student_quantile(shared.degrees, 0.5 + confidence / 2.0))
+        if pooled is not None:
+            low, high = pooled.interval(mean, n, student_quantile(pooled.degrees, 0.5 + confidence / 2.0))
         elif error is not None:
             half_width = student_quantile(n - 1, 0.5 + confidence / 2.0) * error
             low, high = mean - half_width, mean + half_width
