@@ -32,7 +32,8 @@ class LatencyFit:
         """Fits by non-negative least squares of relative errors.
 
         Args:
-            timed: cost and seconds of networks in one format, with one number of threads; at least one.
+            timed: cost and seconds of networks in one format, with one number of threads; at least one. Take
+                seconds that other load does not change (`Timing.undisturbed`): medians grow with the length of a call.
         """
         rows, seconds = np.array([_terms(cost) for cost, _ in timed]), np.array([each for _, each in timed])
         every = np.arange(len(timed))
