@@ -36,6 +36,7 @@ COLUMNS = {
     "latency_s": "latency [s]",
     "latency_low_s": "lower quartile",
     "latency_high_s": "upper quartile",
+    "latency_undisturbed_s": "undisturbed",
     "relative_params": "params ratio",
     "relative_macs": "multiply-adds ratio",
     "relative_latency": "latency ratio",
@@ -44,7 +45,7 @@ IMAGENET_CLASSES, COCO_CLASSES = 1000, 90
 EXPORTED_COLUMNS = {
     "path": "path",
     "format": "format",
-    **{key: COLUMNS[key] for key in ("exported_bytes", "latency_s", "latency_low_s", "latency_high_s")},
+    **{key: COLUMNS[key] for key in COLUMNS if key == "exported_bytes" or key.startswith("latency")},
 }
 
 
@@ -161,13 +162,20 @@ def row(network: "Described", base: "Described | None") -> dict[str, str | int |
 
 
 def measured(timing: "Timing") -> dict[str, str | int | float]:
-    """Size and latency of an exported model."""
+    """Size and latency of an exported model; says if the machine was busy."""
+    if timing.is_disturbed:
+        say(
+            f"the machine was busy: the median call took {timing.seconds / timing.undisturbed:.1f} times as long as an "
+            "undisturbed one; repeat this on a quiet machine",
+            error=True,
+        )
     low, high = timing.quartiles
     return {
         "exported_bytes": timing.size,
         "latency_s": timing.seconds,
         "latency_low_s": low,
         "latency_high_s": high,
+        "latency_undisturbed_s": timing.undisturbed,
     }
 
 

@@ -12,7 +12,7 @@ from tfeff.errors import UserError
 from tfeff.serving.latencies import Latencies, TimedNetwork, this_machine
 from tfeff.serving.timing import Timing
 
-TIMING = Timing((3.0, 1.0, 2.0, 4.0, 5.0), 1234, "onnx", 2, "onnxruntime 1.0")
+TIMING = Timing((3.0, 1.0, 2.0, 4.0, 5.0), (), 1234, "onnx", 2, "onnxruntime 1.0")
 NETWORK = TimedNetwork.of(models.architecture("resnet", width_coefficient=0.5, resolution=24), 7, TIMING)
 FOUND = Latencies.here(TIMING, [NETWORK], int8=False)
 
@@ -23,7 +23,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read == FOUND
     assert read.machine == this_machine()
     (network,) = read.networks
-    assert network == TimedNetwork("resnet", 7, 24, 0.5, 1.0, 3.0, 2.0, 4.0, 1234)
+    assert network == TimedNetwork("resnet", 7, 24, 0.5, 1.0, 3.0, 2.0, 4.0, 1.0, 1234)
     assert network.description == models.architecture("resnet", width_coefficient=0.5, resolution=24)
     assert network.cost == models.estimate(network.description, num_classes=7)
 

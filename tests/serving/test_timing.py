@@ -47,6 +47,23 @@ def test_every_round_times_every_model(exported: dict[str, Path]) -> None:
     assert found[4].size < found[1].size
 
 
+def test_other_load_shows_in_the_median() -> None:
+    for rounds, processor, undisturbed, expected in (
+        ((1.0, 1.4, 9.0), (), 1.0, False),
+        ((1.0, 1.6, 1.6), (), 1.0, True),
+        ((1.0, 1.6, 1.6), (0.5, 1.1, 1.5), 1.1, False),
+        ((1.0, 1.6, 1.6), (0.5, 1.0, 1.5), 1.0, True),
+    ):
+        found = timing.Timing(rounds, processor, 1, "onnx", 1, "none")
+        assert (found.undisturbed, found.is_disturbed) == (undisturbed, expected)
+
+
+def test_the_processor_is_timed_with_one_thread(exported: dict[str, Path]) -> None:
+    for threads, count in ((1, 3), (2, 0)):
+        found = timing.time_exported(exported["litert"], threads=threads, rounds=3)
+        assert len(found.processor) == count
+
+
 def test_a_file_is_timed_like_its_folder(exported: dict[str, Path]) -> None:
     for format, name in (("litert", "model.tflite"), ("onnx", "model.onnx"), ("openvino", "model.xml")):
         found = timing.time_exported(exported[format] / name, rounds=1)

@@ -45,6 +45,7 @@ class TimedNetwork:
         seconds: median time to predict one image.
         low: first quartile.
         high: third quartile.
+        undisturbed: seconds on a machine without other load, for fits; see `Timing`.
         size: bytes of the exported files.
     """
 
@@ -56,6 +57,7 @@ class TimedNetwork:
     seconds: float
     low: float
     high: float
+    undisturbed: float
     size: int
 
     @classmethod
@@ -71,6 +73,7 @@ class TimedNetwork:
             seconds=timing.seconds,
             low=low,
             high=high,
+            undisturbed=timing.undisturbed,
             size=timing.size,
         )
 
@@ -206,7 +209,7 @@ def _processor() -> str:
 
 def _check(network: TimedNetwork) -> None:
     """Raises ValueError for a latency that is none, and UserError for a network that there is not."""
-    for name in ("seconds", "low", "high"):
+    for name in ("seconds", "low", "high", "undisturbed"):
         value = getattr(network, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
             raise ValueError(f"{network.name}: {name} is {value!r}")

@@ -41,6 +41,7 @@ ENDINGS = {Path(module.FILE).suffix: name for name, module in FORMATS.items()}
 CALIBRATION_IMAGES = 4
 """Random images for the ranges of 8-bit models: the time does not depend on the ranges."""
 SCORE = 0.5
+DISTURBED = 1.5
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Timing:
 
     Attributes:
         rounds: seconds of each call.
+        processor: seconds that the processor spent on each call; empty with several threads, or on a GPU.
         size: bytes of the model's files, without metadata.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
         threads: of the runtime; None: all cores that the process may use.
@@ -56,6 +58,7 @@ class Timing:
     """
 
     rounds: tuple[float, ...]
+    processor: tuple[float, ...]
     size: int
     format: str
     threads: int | None
@@ -65,6 +68,17 @@ class Timing:
     def seconds(self) -> float:
         """The median."""
         return float(np.median(self.rounds))
+
+    @property
+    def undisturbed(self) -> float:
+        """Seconds on a machine without other load, for fits: with one thread, the median of `processor`; with more, the
+        fastest call."""
+        return float(np.median(self.processor)) if self.processor else min(self.rounds)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether other load slowed the median call, to more than `DISTURBED` times `undisturbed`."""
+        return self.seconds > DISTURBED * self.undisturbed
 
     @property
     def quartiles(self) -> tuple[float, float]:
@@ -100,10 +114,19 @@ def time_alternately(
     if any(format == SAVED_MODEL for format, _ in located):
         set_tensorflow_threads(threads)
     models = [_loaded(format, path, number) for format, path in located]
-    seconds = alternate([_call(model, path) for model, (_, path) in zip(models, located, strict=True)], rounds)
+    calls = [_call(model, path) for model, (_, path) in zip(models, located, strict=True)]
+    seconds, processor = (each.T.tolist() for each in alternate(calls, rounds))
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
     return [
-        Timing(tuple(each.tolist()), exported_bytes(path), format, threads, model.runtime)
-        for each, model, (format, path) in zip(seconds.T, models, located, strict=True)
+        Timing(
+            rounds=tuple(seconds[index]),
+            processor=tuple(processor[index]) if number == 1 and not (on_gpu and format == SAVED_MODEL) else (),
+            size=exported_bytes(path),
+            format=format,
+            threads=threads,
+            runtime=models[index].runtime,
+        )
+        for index, (format, path) in enumerate(located)
     ]
 
 

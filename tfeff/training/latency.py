@@ -22,22 +22,22 @@ def latencies(*networks: keras.Model, rounds: int = ROUNDS) -> np.ndarray:
     Returns:
         Seconds, float64 [rounds, networks].
     """
-    return alternate([_prediction(network) for network in networks], rounds)
+    return alternate([_prediction(network) for network in networks], rounds)[0]
 
 
-def alternate(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> np.ndarray:
+def alternate(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> tuple[np.ndarray, np.ndarray]:
     """Times functions in turn, after a warm-up.
 
     Returns:
-        Seconds, float64 [rounds, calls].
+        Seconds, and those of the processor in all threads of this process, float64 [rounds, calls].
     """
-    seconds = np.zeros((WARM_UP_ROUNDS + rounds, len(calls)))
-    for done in range(len(seconds)):
+    seconds = np.zeros((2, WARM_UP_ROUNDS + rounds, len(calls)))
+    for done in range(WARM_UP_ROUNDS + rounds):
         for index, call in enumerate(calls):
-            started = time.perf_counter()
+            started = time.perf_counter(), time.process_time()
             call()
-            seconds[done, index] = time.perf_counter() - started
-    return seconds[WARM_UP_ROUNDS:]
+            seconds[:, done, index] = time.perf_counter() - started[0], time.process_time() - started[1]
+    return seconds[0, WARM_UP_ROUNDS:], seconds[1, WARM_UP_ROUNDS:]
 
 
 def _prediction(network: keras.Model) -> Callable[[], object]:

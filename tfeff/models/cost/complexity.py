@@ -54,7 +54,6 @@ class Complexity:
         training_peak_bytes: peak memory of a training step for each image of the batch: input, layer outputs in use or
             kept, and gradients of layer outputs. Weights, their gradients and the workspace of single operations are
             not included, because they do not grow with the batch.
-        depthwise_macs: those of `macs` in depthwise convolutions, which runtimes compute at a lower rate.
         kernel_params: those of `params` in the kernels of convolutions and dense layers.
         folded_params: number of parameters if batch normalization is folded into kernels: these, a bias for each of
             their output channels, and the parameters of other layers.
@@ -70,7 +69,6 @@ class Complexity:
     activation_bytes: int
     peak_bytes: int
     training_peak_bytes: int
-    depthwise_macs: int
     kernel_params: int
     folded_params: int
     copied_params: int
@@ -131,9 +129,6 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
         activation_bytes=sum(sizes[number] for number in maps.kept),
         peak_bytes=peak_size(maps.forward, sizes),
         training_peak_bytes=peak_size(maps.training, sizes),
-        depthwise_macs=sum(
-            each for run, each in zip(runs, macs, strict=True) if kind_of(run.operation.__class__).depthwise
-        ),
         kernel_params=sum(map(_kernel_params, kernels)),
         folded_params=model.count_params()
         - sum(layer.count_params() for layer in {run.operation for run in normalized})

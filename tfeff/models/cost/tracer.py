@@ -79,7 +79,6 @@ class _Counts:
     params: int = 0
     trainable_params: int = 0
     macs: int = 0
-    depthwise_macs: int = 0
     kernel_params: int = 0
     folded_params: int = 0
     copied_params: int = 0
@@ -90,7 +89,6 @@ class _Counts:
         self.params += times * other.params
         self.trainable_params += times * other.trainable_params
         self.macs += times * other.macs
-        self.depthwise_macs += times * other.depthwise_macs
         self.kernel_params += times * other.kernel_params
         self.folded_params += times * other.folded_params
         self.copied_params += times * other.copied_params
@@ -170,9 +168,7 @@ class CostTracer(Layers):
             if kind is BATCH_NORMALIZATION:
                 counts.copied_params += self._reused.get(x.number, 0)
             if kernel:
-                macs = kernel * math.prod((shape if kind.macs == "output" else before)[:-1])
-                counts.macs += macs
-                counts.depthwise_macs += macs if kind.depthwise else 0
+                counts.macs += kernel * math.prod((shape if kind.macs == "output" else before)[:-1])
                 counts.kernel_calls += 1
                 counts.kernel_bytes += FLOAT_BYTES * math.prod(shape)
         reads = kind.reading(settings["activation"]) if "activation" in settings else kind.reads

@@ -77,7 +77,6 @@ class Kind:
         create: creates the layer, if that takes more than calling its class.
         kernels: attributes of a built layer.
         merges: whether it takes several maps.
-        depthwise: whether it convolves each channel by itself.
     """
 
     layer: type[keras.Operation]
@@ -88,7 +87,6 @@ class Kind:
     create: Callable[..., keras.Layer] | None = None
     kernels: tuple[str, ...] = ("kernel",)
     merges: bool = False
-    depthwise: bool = False
 
     @cache  # noqa: B019 (rows live as long as the program)
     def reading(self, activation: str | None) -> Reads | None:
@@ -169,7 +167,6 @@ KINDS: dict[str, Kind] = {
         "output",
         lambda x, s: (*_windowed(x, s["kernel_size"], s), x[2]),
         lambda x, s: (s["kernel_size"] ** 2 * x[2], x[2] if s.get("use_bias", True) else 0, 0),
-        depthwise=True,
     ),
     "dense": Kind(
         L.Dense,
@@ -181,7 +178,7 @@ KINDS: dict[str, Kind] = {
     "cosine_similarity": Kind(CosineSimilarity, BOTH, "output"),
     "convolution_1d": Kind(L.Conv1D, INPUT, "output"),
     "convolution_3d": Kind(L.Conv3D, INPUT, "output"),
-    "depthwise_convolution_1d": Kind(L.DepthwiseConv1D, INPUT, "output", depthwise=True),
+    "depthwise_convolution_1d": Kind(L.DepthwiseConv1D, INPUT, "output"),
     "separable_convolution_1d": Kind(
         L.SeparableConv1D, INPUT, "output", kernels=("depthwise_kernel", "pointwise_kernel")
     ),
