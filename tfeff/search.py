@@ -70,8 +70,7 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor")
     from tfeff.budget.study import prepare
     from tfeff.data.contents import text
 
-    with open_store(directory, settings) as store:
-        exports = Exports(settings, store, directory / "trials.log", say)
+    with open_store(directory, settings) as store, Exports(settings, store, directory / "trials.log", say) as exports:
         study = prepare(settings, exports.estimated)
         say(f"{text(study.found)}\n{report.shortlist(study)}")
         if flags.FLAGS.dry_run:
