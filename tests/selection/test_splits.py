@@ -8,7 +8,8 @@ from tests.selection.digit_splits import FOLDERS, QUIET, digits, planned
 from tfeff import config, selection
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.storage import EncodedImages
-from tfeff.data.sources import catalog
+from tfeff.data.sources import catalog, given
+from tfeff.data.sources.given import Images
 from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError
 
@@ -173,3 +174,16 @@ def test_other_tasks_refuse_them(image_folder):
 def test_splits_of_the_same_classes_stay_as_they_are(image_folder):
     wanted, source = open_set(image_folder(FOLDERS))
     assert selection.load(wanted, source, "val") is source.load("val")
+
+
+def test_given_images_may_have_further_classes():
+    pixels = np.zeros((6, 8, 8, 3), np.uint8)
+    images = Images({"train": (pixels, list("bdbdbd")), "validation": (pixels[:4], list("aadd"))}, name="letters")
+    settings = config.override(digits(source=given.offer(images), channels=3), ["task.name=embedding"])
+    wanted = selection.request(settings)
+    source = selection.open_source(wanted)
+    selection.check(wanted, source)
+    assert selection.load(wanted, source, "train").class_names == ("b", "d")
+    validation = selection.load(wanted, source, "validation")
+    assert [validation.class_names[label] for label in validation.labels] == list("aadd")
+    assert validation.labels.tolist() == [2, 2, 1, 1]
