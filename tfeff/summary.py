@@ -76,8 +76,12 @@ def main(argv: list[str]) -> None:
 
 def summary(name: str) -> dict[str, str | int | float]:
     """Name, resolution and cost of one network, scaled according to the flags; its latency and ratios if asked for."""
+    from tfeff.networks.catalog import unchanged
+
     scaling = {key: FLAGS[key].value for key in ("resolution", "width_coefficient", "depth_coefficient")}
     network = Described(name, scaling)
+    if (note := unchanged(network.architecture.backbone)) is not None:
+        say(note, error=True)
     cost = network.cost
     row: dict[str, str | int | float] = {
         "name": name,

@@ -12,12 +12,13 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.graph import Node, nodes_of
 from tfeff.models.inheritance.blocks import Origin, Segment, in_block, is_stage, origins, paired, segments_of
-from tfeff.models.inheritance.encoding import Encoding, chosen, identity, principal, repeated
+from tfeff.models.inheritance.encoding import Encoding, chosen, identity, in_groups, principal, repeated
 from tfeff.models.inheritance.spaces import (
     LINEAR,
     Space,
     applications,
     channels_of,
+    groups_of,
     maps_read,
     readers_kernel,
     spaces_of,
@@ -124,11 +125,21 @@ def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rn
             _passed_on(plan, segment)
         else:
             _corresponding(plan, segment)
+    groups = _groups(plan)
+    chosen_groups = dict[str, list[int]]()
     known = dict[tuple[Space, int], Encoding]()
     for name, value in plan.values.items():
         space, wanted = source.spaces[value], channels_of(target.nodes, name)
         if (space, wanted) not in known:
-            known[space, wanted] = _encoding(source.nodes, space, wanted, measured, rng)
+            if space.grouped is None:
+                known[space, wanted] = _encoding(source.nodes, space, wanted, measured, rng)
+            else:
+                grouped = space.grouped
+                if grouped not in chosen_groups:
+                    chosen_groups[grouped] = _kept_groups(source, grouped, groups[grouped], measured, rng)
+                known[space, wanted] = _grouped_encoding(
+                    source.nodes, space, wanted, chosen_groups[grouped], measured, rng
+                )
         plan.encodings[name] = known[space, wanted]
     for segment in target.segments:
         _find_exact(plan, segment)
@@ -205,14 +216,71 @@ def _encoding(
         return identity(wanted)
     if wanted > space.channels:
         return repeated(space.channels, wanted, rng)
+    return (principal if space.any_basis else chosen)(*_relevance(nodes, space, measured), wanted)
+
+
+def _relevance(
+    nodes: Mapping[str, Node], space: Space, measured: Callable[[], Statistics]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance of the channels of a space, and the kernels of the layers that read them."""
     covariance, kernels = np.zeros((space.channels,) * 2), []
     for name in space.readers:
         own, kernel = measured().covariances[name], readers_kernel(nodes[name].layer, space.channels)
         variance = np.einsum("co,cd,do->", kernel, own, kernel, optimize=True)
         kernels.append(kernel / np.sqrt(max(variance, 1e-12)))  # all readers matter alike
         covariance += own / len(space.readers)
-    readers = np.concatenate(kernels, axis=1)
-    return (principal if space.any_basis else chosen)(covariance, readers, wanted)
+    return covariance, np.concatenate(kernels, axis=1)
+
+
+def _groups(plan: Plan) -> dict[str, int]:
+    """Number of groups that the target has of each of the source's convolutions in groups, by its name.
+
+    Raises:
+        UserError: only one of the networks has groups.
+    """
+    groups = dict[str, int]()
+    for name, theirs in plan.counterparts.items():
+        ours, before = (groups_of(each.layer) for each in (plan.target.nodes[name], plan.source.nodes[theirs]))
+        if (ours == 1) != (before == 1):
+            raise UserError(f"weights cannot be inherited through {name}: {ours} groups instead of {before}")
+        if ours > 1:
+            groups[theirs] = ours
+    return groups
+
+
+def _kept_groups(
+    source: Side, grouped: str, wanted: int, measured: Callable[[], Statistics], rng: np.random.Generator
+) -> list[int]:
+    """The source's group that each group of a convolution stands for: copies of random ones, or those that matter most
+    to the layers that read them."""
+    groups = groups_of(source.nodes[grouped].layer)
+    if wanted >= groups:
+        return np.argmax(repeated(groups, wanted, rng).encode, axis=0).tolist()
+    covariance, readers = _relevance(source.nodes, source.spaces[grouped], measured)
+    matter = np.einsum("co,cd,do->c", readers, covariance, readers, optimize=True).reshape(groups, -1).sum(axis=1)
+    return sorted(np.argsort(-matter, kind="stable")[:wanted].tolist())
+
+
+def _grouped_encoding(
+    nodes: Mapping[str, Node],
+    space: Space,
+    wanted: int,
+    kept: list[int],
+    measured: Callable[[], Statistics],
+    rng: np.random.Generator,
+) -> Encoding:
+    """An encoding that keeps the channels of each group together."""
+    groups = groups_of(nodes[str(space.grouped)].layer)
+    old, new = space.channels // groups, wanted // len(kept)
+    parts = list[tuple[int, Encoding]]()
+    for group in kept:
+        if new >= old:
+            parts.append((group, repeated(old, new, rng)))
+            continue
+        covariance, readers = _relevance(nodes, space, measured)
+        inside = slice(group * old, (group + 1) * old)
+        parts.append((group, chosen(covariance[inside, inside], readers[inside], new)))
+    return in_groups(parts, groups)
 
 
 def _find_exact(plan: Plan, segment: Segment) -> None:

@@ -20,7 +20,7 @@ from tfeff.models.inheritance.blocks import Segment, last_reads
 from tfeff.models.inheritance.encoding import ridge, wide_ridge
 from tfeff.models.inheritance.plan import Plan
 from tfeff.models.inheritance.sampling import Moments
-from tfeff.models.inheritance.spaces import LINEAR, channels_of
+from tfeff.models.inheritance.spaces import LINEAR, channels_of, groups_of
 from tfeff.models.inheritance.transfer import affine, array, linear, normalization_after, normalized, passing_on
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
@@ -283,38 +283,48 @@ class _Fitting:
 
     def run(self, rng: np.random.Generator) -> None:
         """Sets the layer, and the batch normalization after it."""
-        segment, names, makes = self._segment, self._names, self._makes
-        prior = self._prior()
-        groups = [Moments() for _ in names] if self._shared else [Moments()] * len(names)
-        rows = list[tuple[np.ndarray, np.ndarray]]()
+        segment, names, layer = self._segment, self._names, self._node.layer
+        prior, groups = self._prior(), groups_of(layer)
+        sets = [_Rows(len(prior) // groups) for _ in (names if self._shared else range(groups))]
         for number in range(len(self._maps)):
             known = self._theirs.part(number, self._wanted())
             ours = self._maps.part(number, [each for name in names for each in self._needed(name)])
-            for name, ending, goal, moments in zip(names, self._endings, self._goals, groups, strict=True):
+            for place, name in enumerate(names):
                 x = ours[segment.nodes[name].inputs[0]]
                 places = sampling.positions(sampling.output_size(segment.nodes[name], x), len(x), self._images, rng)
-                read = sampling.inputs_at(x, self._node.layer, places)
-                y = self._computed(goal, known, places) @ makes.encode
-                if ending is not None and ending.add is not None:
-                    y = y - np.sum([sampling.values_at(ours[each], places) for each in self._others(name)], axis=0)
-                if ending is not None and ending.scale is not None:
-                    y = y / array(segment.nodes[ending.scale].layer.gamma)
-                if len(prior) > _WIDE:
-                    rows.append((read, y.astype(np.float32)))
+                read, y = sampling.inputs_at(x, layer, places), self._values(place, known, ours, places)
+                if self._shared:
+                    sets[place].add(read, y)
                 else:
-                    moments.add(read, y.astype(np.float32))
-        if rows:
-            self._set_wide(rows, prior, rng)
-        elif self._shared:
-            self._set_shared(groups, prior)
+                    inputs = np.split(read.reshape(len(read), -1, x.shape[-1]), groups, axis=-1)
+                    for rows, part, values in zip(sets, inputs, np.split(y, groups, axis=-1), strict=True):
+                        rows.add(part.reshape(len(part), -1), values)
+        if self._shared:
+            self._set_shared([rows.moments for rows in sets], prior)
         else:
-            moments = groups[0]
-            gram, mean = moments.covariance(), moments.mean()
-            fitted = ridge(gram, moments.covariance(1), prior)
-            offset = moments.mean(1) - mean @ fitted
-            variance = np.einsum("io,io->o", fitted, gram @ fitted)
-            _assign(segment.nodes, names[0], fitted, offset, mean, variance)
+            priors = [prior] if groups == 1 else self._of_groups(prior, groups)
+            solved = [rows.solve(each, rng) for rows, each in zip(sets, priors, strict=True)]
+            _assign(segment.nodes, names[0], *(np.concatenate(each, axis=-1) for each in zip(*solved, strict=True)))
         self._maps.changed(names)
+
+    def _of_groups(self, kernel: np.ndarray, groups: int) -> list[np.ndarray]:
+        """The parts, (inputs, outputs), of a kernel (inputs, outputs) between the channels of each group."""
+        channels = len(self._reads.decode)
+        rows = np.split(kernel.reshape(-1, channels, kernel.shape[-1]), groups, axis=1)
+        parts = [np.split(part, groups, axis=-1)[group] for group, part in enumerate(rows)]
+        return [part.reshape(-1, part.shape[-1]) for part in parts]
+
+    def _values(self, place: int, known: dict[str, Any], ours: dict[str, Any], positions: np.ndarray) -> np.ndarray:
+        """What an application should compute at some positions, float32 (n, outputs)."""
+        ending, segment = self._endings[place], self._segment
+        y = self._computed(self._goals[place], known, positions) @ self._makes.encode
+        if ending is not None and ending.add is not None:
+            others = self._others(self._names[place])
+            y = y - np.sum([sampling.values_at(ours[each], positions) for each in others], axis=0)
+        if ending is not None and ending.scale is not None:
+            y = y / array(segment.nodes[ending.scale].layer.gamma)
+        found: np.ndarray = y.astype(np.float32)
+        return found
 
     def _prior(self) -> np.ndarray:
         """What the kernel is drawn to: that of the source in the channels that both sides have."""
@@ -391,15 +401,39 @@ class _Fitting:
             for key, value in values.items():
                 getattr(norm, key).assign(value.astype(np.float32))
 
-    def _set_wide(self, rows: list[tuple[np.ndarray, np.ndarray]], prior: np.ndarray, rng: np.random.Generator) -> None:
-        """A layer of more inputs than rows."""
-        x, y = (np.concatenate(each) for each in zip(*rows, strict=True))
-        chosen = rng.permutation(len(x))[:_ROWS]
-        x, y = x[chosen], y[chosen]
-        mean, center = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
-        fitted = wide_ridge(x - mean, y - center, prior)
-        variance = ((x - mean) @ fitted).var(axis=0)
-        _assign(self._segment.nodes, self._names[0], fitted, center - mean @ fitted, mean, variance)
+
+class _Rows:
+    """Rows of a regression: what a layer reads, and what it should compute.
+
+    Args:
+        inputs: number of values that are read.
+    """
+
+    def __init__(self, inputs: int) -> None:
+        self.moments, self._wide = Moments(), inputs > _WIDE
+        self._rows: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """float32 (n, inputs) and (n, outputs)."""
+        if self._wide:
+            self._rows.append((x, y))
+        else:
+            self.moments.add(x, y)
+
+    def solve(self, prior: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """The kernel, (inputs, outputs); the bias; mean (without the bias) and variance of the outputs; float64."""
+        if self._wide:
+            x, y = (np.concatenate(each) for each in zip(*self._rows, strict=True))
+            chosen = rng.permutation(len(x))[:_ROWS]
+            x, y = x[chosen], y[chosen]
+            mean, center = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
+            fitted = wide_ridge(x - mean, y - center, prior)
+            variance = ((x - mean) @ fitted).var(axis=0)
+        else:
+            gram, mean, center = self.moments.covariance(), self.moments.mean(), self.moments.mean(1)
+            fitted = ridge(gram, self.moments.covariance(1), prior)
+            variance = np.einsum("io,io->o", fitted, gram @ fitted)
+        return fitted, center - mean @ fitted, mean @ fitted, variance
 
 
 def _activation(layer: keras.Layer) -> bool:
@@ -420,8 +454,8 @@ def _assign(
     The moving statistics are those of the rows of the regression, so batch normalization computes the same in training.
 
     Args:
-        kernel: float64 (inputs, outputs).
-        mean: of the inputs.
+        kernel: float64 (inputs, outputs); of a convolution in groups, (inputs of a group, outputs).
+        mean: of the outputs, without the bias.
         variance: of the outputs.
     """
     layer = nodes[name].layer
@@ -430,8 +464,8 @@ def _assign(
         norm = nodes[follower].layer
         gamma = np.sqrt(np.maximum(variance, _VARIANCE))
         moving = array(norm.moving_variance)
-        kernel = kernel * (np.sqrt(moving + norm.epsilon) / gamma)
-        center = mean @ kernel
+        factor = np.sqrt(moving + norm.epsilon) / gamma
+        kernel, center = kernel * factor, mean * factor
         for variable, value in (
             (norm.gamma, gamma),
             (norm.beta, bias + center * gamma / np.sqrt(moving + norm.epsilon)),
