@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,8 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.graph import Node, nodes_of
 from tfeff.models.inheritance.blocks import Origin, Segment, in_block, is_stage, origins, paired, segments_of
-from tfeff.models.inheritance.encoding import Encoding, chosen, identity, in_groups, principal, repeated
+from tfeff.models.inheritance.channels import Channels
+from tfeff.models.inheritance.encoding import Encoding
 from tfeff.models.inheritance.spaces import (
     LINEAR,
     Space,
@@ -20,7 +21,6 @@ from tfeff.models.inheritance.spaces import (
     channels_of,
     groups_of,
     maps_read,
-    readers_kernel,
     spaces_of,
 )
 from tfeff.models.inheritance.statistics import Statistics
@@ -125,22 +125,9 @@ def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rn
             _passed_on(plan, segment)
         else:
             _corresponding(plan, segment)
-    groups = _groups(plan)
-    chosen_groups = dict[str, list[int]]()
-    known = dict[tuple[Space, int], Encoding]()
+    channels = Channels(source.nodes, source.spaces, _groups(plan), measured, rng)
     for name, value in plan.values.items():
-        space, wanted = source.spaces[value], channels_of(target.nodes, name)
-        if (space, wanted) not in known:
-            if space.grouped is None:
-                known[space, wanted] = _encoding(source.nodes, space, wanted, measured, rng)
-            else:
-                grouped = space.grouped
-                if grouped not in chosen_groups:
-                    chosen_groups[grouped] = _kept_groups(source, grouped, groups[grouped], measured, rng)
-                known[space, wanted] = _grouped_encoding(
-                    source.nodes, space, wanted, chosen_groups[grouped], measured, rng
-                )
-        plan.encodings[name] = known[space, wanted]
+        plan.encodings[name] = channels.encoding(value, channels_of(target.nodes, name))
     for segment in target.segments:
         _find_exact(plan, segment)
     return plan
@@ -205,33 +192,6 @@ def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
     return not is_prediction(name) or classes[0] == classes[1]
 
 
-def _encoding(
-    nodes: Mapping[str, Node],
-    space: Space,
-    wanted: int,
-    measured: Callable[[], Statistics],
-    rng: np.random.Generator,
-) -> Encoding:
-    if wanted == space.channels:
-        return identity(wanted)
-    if wanted > space.channels:
-        return repeated(space.channels, wanted, rng)
-    return (principal if space.any_basis else chosen)(*_relevance(nodes, space, measured), wanted)
-
-
-def _relevance(
-    nodes: Mapping[str, Node], space: Space, measured: Callable[[], Statistics]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance of the channels of a space, and the kernels of the layers that read them."""
-    covariance, kernels = np.zeros((space.channels,) * 2), []
-    for name in space.readers:
-        own, kernel = measured().covariances[name], readers_kernel(nodes[name].layer, space.channels)
-        variance = np.einsum("co,cd,do->", kernel, own, kernel, optimize=True)
-        kernels.append(kernel / np.sqrt(max(variance, 1e-12)))  # all readers matter alike
-        covariance += own / len(space.readers)
-    return covariance, np.concatenate(kernels, axis=1)
-
-
 def _groups(plan: Plan) -> dict[str, int]:
     """Number of groups that the target has of each of the source's convolutions in groups, by its name.
 
@@ -246,41 +206,6 @@ def _groups(plan: Plan) -> dict[str, int]:
         if ours > 1:
             groups[theirs] = ours
     return groups
-
-
-def _kept_groups(
-    source: Side, grouped: str, wanted: int, measured: Callable[[], Statistics], rng: np.random.Generator
-) -> list[int]:
-    """The source's group that each group of a convolution stands for: copies of random ones, or those that matter most
-    to the layers that read them."""
-    groups = groups_of(source.nodes[grouped].layer)
-    if wanted >= groups:
-        return np.argmax(repeated(groups, wanted, rng).encode, axis=0).tolist()
-    covariance, readers = _relevance(source.nodes, source.spaces[grouped], measured)
-    matter = np.einsum("co,cd,do->c", readers, covariance, readers, optimize=True).reshape(groups, -1).sum(axis=1)
-    return sorted(np.argsort(-matter, kind="stable")[:wanted].tolist())
-
-
-def _grouped_encoding(
-    nodes: Mapping[str, Node],
-    space: Space,
-    wanted: int,
-    kept: list[int],
-    measured: Callable[[], Statistics],
-    rng: np.random.Generator,
-) -> Encoding:
-    """An encoding that keeps the channels of each group together."""
-    groups = groups_of(nodes[str(space.grouped)].layer)
-    old, new = space.channels // groups, wanted // len(kept)
-    parts = list[tuple[int, Encoding]]()
-    for group in kept:
-        if new >= old:
-            parts.append((group, repeated(old, new, rng)))
-            continue
-        covariance, readers = _relevance(nodes, space, measured)
-        inside = slice(group * old, (group + 1) * old)
-        parts.append((group, chosen(covariance[inside, inside], readers[inside], new)))
-    return in_groups(parts, groups)
 
 
 def _find_exact(plan: Plan, segment: Segment) -> None:

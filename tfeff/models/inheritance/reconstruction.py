@@ -5,8 +5,7 @@ errors do not accumulate. The last layer of a block is fitted to the block's out
 applied several times, as heads are on all levels of a pyramid, is one regression.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +16,17 @@ from keras import ops
 from tfeff.models.graph import Node
 from tfeff.models.inheritance import sampling
 from tfeff.models.inheritance.blocks import Segment, last_reads
-from tfeff.models.inheritance.encoding import ridge, wide_ridge
+from tfeff.models.inheritance.encoding import ridge
+from tfeff.models.inheritance.maps import Maps, source_steps
 from tfeff.models.inheritance.plan import Plan
+from tfeff.models.inheritance.regression import Rows
 from tfeff.models.inheritance.sampling import Moments
 from tfeff.models.inheritance.spaces import LINEAR, channels_of, groups_of
 from tfeff.models.inheritance.transfer import affine, array, linear, normalization_after, normalized, passing_on
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
 L = keras.layers
-_KEPT_BYTES = 512 * 2**20  # of feature maps of one segment
 _VARIANCE = 1e-6  # least variance of an output that batch normalization is set to
-_WIDE, _ROWS = 6144, 4096  # from this number of inputs on, a regression uses this number of rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,91 +87,18 @@ def reconstruct(
         {name: ops.convert_to_tensor(values[chunk]) for name, values in images.items()}
         for chunk in sampling.chunks(images)
     ]
-    steps = _source_steps(plan)
+    steps = source_steps(plan)
     source, target, errors = parts, [dict(part) for part in parts], dict[str, tuple[float, float]]()
     for done, (segment, (nodes, needed), ours) in enumerate(zip(segments, steps, last_reads(segments), strict=True)):
         progress(done, len(segments))
-        theirs = _Maps(nodes, source)
-        maps = _Maps(segment.nodes, target)
+        theirs = Maps(nodes, source)
+        maps = Maps(segment.nodes, target)
         endings = _endings(segment)
         for names in _inexact(plan, segment, endings):
             _Fitting(plan, segment, names, endings, theirs, maps, count).run(rng)
         errors |= _errors(plan, segment, theirs, maps)
         source, target = theirs.kept(needed), maps.kept(ours)
     return errors
-
-
-def _source_steps(plan: Plan) -> list[tuple[dict[str, Node], set[str]]]:
-    """For each segment of the target, the operations of the source that compute what it is compared with, and the names
-    of those whose outputs are needed after it."""
-    nodes, done, steps = plan.source.nodes, set[str](), list[dict[str, Node]]()
-    reads = list[set[str]]()
-    for segment in plan.target.segments:
-        wanted = set[str]()
-        for name in segment.nodes:
-            value, counterpart = plan.values.get(name), plan.counterparts.get(name)
-            for each in (value, counterpart):
-                if each is not None:
-                    wanted.update((each, *nodes[each].inputs))
-                    wanted.update(other for one in nodes[each].inputs for other in nodes[one].inputs)
-        needed = wanted - done
-        for name in reversed(list(nodes)):
-            if name in needed:
-                needed.update(each for each in nodes[name].inputs if each not in done)
-        step = {name: node for name, node in nodes.items() if name in needed}
-        steps.append(step)
-        reads.append(wanted | {each for node in step.values() for each in node.inputs})
-        done |= needed
-    after, kept = set[str](), list[set[str]]()
-    for names in reversed(reads):
-        kept.append(set(after))
-        after |= names
-    return list(zip(steps, kept[::-1], strict=True))
-
-
-class _Maps:
-    """Feature maps of a segment of a network, part by part of the images.
-
-    They are kept if they fit into memory, and otherwise computed each time.
-
-    Args:
-        nodes: the operations of the segment.
-        inputs: known maps of each part, by name.
-    """
-
-    def __init__(self, nodes: Mapping[str, Node], inputs: list[dict[str, Any]]) -> None:
-        self._nodes = nodes
-        images = sum(len(next(iter(part.values()))) for part in inputs)
-        size = sum(4 * images * math.prod(side or 1 for side in node.shape[1:]) for node in nodes.values())
-        self._keep, self._known = size <= _KEPT_BYTES, [dict(part) for part in inputs]
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def part(self, number: int, names: Iterable[str]) -> dict[str, Any]:
-        """The maps of a part that have these names, and others."""
-        known = self._known[number] if self._keep else dict(self._known[number])
-        sampling.run(self._nodes, known, names)
-        return known
-
-    def changed(self, names: Iterable[str]) -> None:
-        """Forgets the outputs of operations whose weights have changed, and all that depends on them."""
-        stale = set(names)
-        for each, node in self._nodes.items():
-            if not stale.isdisjoint(node.inputs):
-                stale.add(each)
-        for known in self._known:
-            for each in stale:
-                known.pop(each, None)
-
-    def kept(self, names: set[str]) -> list[dict[str, Any]]:
-        """The maps of these names that are known after the segment, of each part."""
-        found = list[dict[str, Any]]()
-        for number in range(len(self._known)):
-            known = self.part(number, [name for name in names if name in self._nodes])
-            self._known[number] = {}
-            found.append({name: value for name, value in known.items() if name in names})
-        return found
 
 
 def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> list[list[str]]:
@@ -245,8 +171,8 @@ class _Fitting:
         segment: Segment,
         names: list[str],
         endings: Mapping[str, _Ending],
-        theirs: _Maps,
-        maps: _Maps,
+        theirs: Maps,
+        maps: Maps,
         images: int,
     ) -> None:
         self._plan, self._segment, self._names = plan, segment, names
@@ -285,7 +211,7 @@ class _Fitting:
         """Sets the layer, and the batch normalization after it."""
         segment, names, layer = self._segment, self._names, self._node.layer
         prior, groups = self._prior(), groups_of(layer)
-        sets = [_Rows(len(prior) // groups) for _ in (names if self._shared else range(groups))]
+        sets = [Rows(len(prior) // groups) for _ in (names if self._shared else range(groups))]
         for number in range(len(self._maps)):
             known = self._theirs.part(number, self._wanted())
             ours = self._maps.part(number, [each for name in names for each in self._needed(name)])
@@ -402,40 +328,6 @@ class _Fitting:
                 getattr(norm, key).assign(value.astype(np.float32))
 
 
-class _Rows:
-    """Rows of a regression: what a layer reads, and what it should compute.
-
-    Args:
-        inputs: number of values that are read.
-    """
-
-    def __init__(self, inputs: int) -> None:
-        self.moments, self._wide = Moments(), inputs > _WIDE
-        self._rows: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """float32 (n, inputs) and (n, outputs)."""
-        if self._wide:
-            self._rows.append((x, y))
-        else:
-            self.moments.add(x, y)
-
-    def solve(self, prior: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """The kernel, (inputs, outputs); the bias; mean (without the bias) and variance of the outputs; float64."""
-        if self._wide:
-            x, y = (np.concatenate(each) for each in zip(*self._rows, strict=True))
-            chosen = rng.permutation(len(x))[:_ROWS]
-            x, y = x[chosen], y[chosen]
-            mean, center = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
-            fitted = wide_ridge(x - mean, y - center, prior)
-            variance = ((x - mean) @ fitted).var(axis=0)
-        else:
-            gram, mean, center = self.moments.covariance(), self.moments.mean(), self.moments.mean(1)
-            fitted = ridge(gram, self.moments.covariance(1), prior)
-            variance = np.einsum("io,io->o", fitted, gram @ fitted)
-        return fitted, center - mean @ fitted, mean @ fitted, variance
-
-
 def _activation(layer: keras.Layer) -> bool:
     """Whether a linear layer has an activation of its own."""
     return layer.activation not in (None, keras.activations.linear)
@@ -478,7 +370,7 @@ def _assign(
         layer.bias.assign(bias.astype(layer.bias.dtype))
 
 
-def _errors(plan: Plan, segment: Segment, theirs: _Maps, maps: _Maps) -> dict[str, tuple[float, float]]:
+def _errors(plan: Plan, segment: Segment, theirs: Maps, maps: Maps) -> dict[str, tuple[float, float]]:
     """Squared errors and variances of the outputs of a segment that have a value in the source, by name."""
     names = [name for name in segment.outputs if name in plan.values]
     differences, moments = dict.fromkeys(names, 0.0), {name: Moments() for name in names}
