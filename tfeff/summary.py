@@ -127,7 +127,11 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
 
 def row(network: "Described", base: "Described | None") -> dict[str, str | int | float]:
     """Name, resolution and cost of one network; its latency, and ratios to `base`, if asked for."""
+    from tfeff.networks.catalog import unchanged
+
     cost, architecture = network.cost, network.architecture
+    if (note := unchanged(architecture.backbone)) is not None:
+        say(note, error=True)
     found: dict[str, str | int | float] = {
         "name": network.name,
         "resolution": architecture.resolution,

@@ -84,7 +84,7 @@ def test_images_are_loaded_for_the_largest_input():
 
 @pytest.mark.parametrize("name", ["efficientnet-lite9", "runs/none"])
 def test_an_unknown_start_is_an_error(name):
-    with pytest.raises(UserError, match="neither a workdir of tfeff.train nor a network"):
+    with pytest.raises(UserError, match=r"neither a workdir of tfeff\.train nor a network"):
         candidates.starts(Candidates(starts=(name,)))
 
 

@@ -6,6 +6,7 @@ import pytest
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.layers.kinds import KerasLayers
+from tfeff.networks.catalog import unchanged
 
 
 def test_options_belong_to_the_detector_or_else_to_its_backbone() -> None:
@@ -18,6 +19,15 @@ def test_options_belong_to_the_detector_or_else_to_its_backbone() -> None:
     resnet = models.detector("efficientdet-d1", backbone="resnet", stage_blocks=[1, 2, 3, 4], levels=["P4", "P3"])
     assert resnet.backbone.blocks == (1, 2, 3, 4)
     assert resnet.levels == ("P3", "P4")
+
+
+def test_a_depth_that_rounding_removes_is_said() -> None:
+    described = models.architecture("efficientnet-lite0", depth_coefficient=0.8)
+    assert unchanged(described) == (
+        "efficientnet-lite0: depth_coefficient=0.8 has the same blocks as 1, because of rounding"
+    )
+    assert unchanged(models.architecture("efficientnet-lite0", depth_coefficient=0.6)) is None
+    assert unchanged(models.architecture("efficientnet-b1")) is None
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_a_fold_can_train_on_some_of_its_images():
     assert (counts.sum(), counts.max() - counts.min() <= 1) == (200, True)
     with pytest.raises(UserError, match=r"data\.folds: .* a subset of 1000 images from 95"):
         chosen(fold_train_examples=1000)
-    with pytest.raises(UserError, match="fold_train_examples requires data.folds"):
+    with pytest.raises(UserError, match=r"fold_train_examples requires data\.folds"):
         digits(fold_train_examples=100)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.training.test_loop import assert_same_arrays, experiment, final
-from tfeff import models, training
+from tfeff import config, models, training
 
 build = importlib.import_module("tfeff.models.build")  # the function has the same name
 
@@ -41,6 +41,38 @@ def test_a_wider_and_deeper_network_begins_as_its_source(tmp_path, source):
     network, theirs = (training.trained_model(each) for each in (workdir, source))
     images = np.random.default_rng(0).uniform(0, 255, (9, 8, 8, 1)).astype(np.float32)
     np.testing.assert_allclose(network(images), theirs(images), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    network = config.detector("yolo", neck="fpn", levels=("P3", "P4"), neck_channels=8)
+    settings = config.Experiment(
+        task=config.YoloSettings(network=network),
+        model=config.architecture("resnet", width=4, stage_blocks=(1, 1, 1), stem="7x7", resolution=64),
+        data=config.Data(source="embedded:placed_digits", train_examples=32, channels=1, validation_examples=16),
+        training=config.Training(epochs=1, batch_size=8, precision="float32"),
+    )
+    return settings, training.train(settings, tmp_path_factory.mktemp("detector"))
+
+
+def test_a_wider_detector_begins_as_its_source(tmp_path, detector, capsys):
+    settings, source = detector
+    changes = f"model.weights={source.path}", "model.width=6", "task.network.neck_channels=12"
+    frozen = "optimizer.frozen=stem*,stage*,neck*,class_head_conv*,box_head_conv*"
+    wider = config.override(settings, [*changes, frozen, "optimizer.learning_rate=1e-9"])
+    workdir = training.train(wider, tmp_path / "wide")
+    assert "0 reconstructed" in capsys.readouterr().out
+    network, theirs = (training.trained_model(each) for each in (workdir, source))
+    images = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 1)).astype(np.float32)
+    for name, values in theirs(images).items():
+        np.testing.assert_allclose(network(images)[name], values, atol=1e-4)
+
+
+def test_a_detector_of_another_kind_inherits_the_backbone(tmp_path, detector, capsys):
+    settings, source = detector
+    changes = f"model.weights={source.path}", "model.width=6", "task.network.neck=panet"
+    training.train(config.override(settings, changes), tmp_path / "other")
+    assert "neck and heads are new: neck panet instead of fpn" in " ".join(capsys.readouterr().out.split())
 
 
 def test_held_out_images_take_no_part(tmp_path, source, monkeypatch):

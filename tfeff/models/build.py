@@ -5,13 +5,16 @@ import random
 import re
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from tfeff.errors import UserError, printable
 from tfeff.models.inheritance.inherit import Inheritance, inherit
@@ -72,11 +75,33 @@ def build(
         own = ALL_BACKBONES[described.name]
         if (described.mean, described.std) != (own.mean, own.std):
             raise UserError('weights "imagenet" have their own preprocessing; omit mean and std')
-    report = initialize(network, described, images)
+    with _bar("inheriting weights") as progress:
+        report = initialize(network, described, images, progress=progress)
     # Without a classifier, additional variables of the source are expected.
     if isinstance(report, LoadReport) and any(include_top or each.shape_here is not None for each in report.skipped):
         warnings.warn(printable(f"{described.weights}: {report}"), stacklevel=2)
     return network
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, with the remaining time, while something is done; only on a terminal.
+
+    Yields:
+        A function to call with the number of parts done, and of all. The bar appears with the first call.
+    """
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        bars = list[tuple[Progress, TaskID]]()
+
+        def show(done: int, total: int) -> None:
+            if console.is_terminal and not bars:
+                bar = stack.enter_context(Progress(console=console, transient=True))
+                bars.append((bar, bar.add_task(title, total=total)))
+            for bar, task in bars:
+                bar.update(task, completed=done)
+
+        yield show
 
 
 def _name(described: Architecture | Detector) -> str:

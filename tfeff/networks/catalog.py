@@ -93,6 +93,18 @@ def published(described: Architecture) -> Architecture | None:
     return found if isinstance(described, type(found)) else None
 
 
+def unchanged(described: Architecture) -> str | None:
+    """What a depth coefficient does not change, because numbers of blocks are rounded; None if it changes something."""
+    own = ALL_BACKBONES.get(described.name)
+    if own is None or own.depth_coefficient == described.depth_coefficient:
+        return None
+    usual = dataclasses.replace(described, depth_coefficient=own.depth_coefficient)
+    if usual.blocks != described.blocks:
+        return None
+    ours, theirs = described.depth_coefficient, own.depth_coefficient
+    return f"{described.name}: depth_coefficient={ours:g} has the same blocks as {theirs:g}, because of rounding"
+
+
 def detector_names(family: str | None = None) -> tuple[str, ...]:
     """List the names of detectors.
 

@@ -15,6 +15,7 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
 from tfeff.models import standardization
+from tfeff.networks.catalog import unchanged
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import checks, distribution, freezing, precision, schedules, transfer
 from tfeff.training.assembly import Assembly, AssemblyCache, assemble
@@ -274,6 +275,8 @@ class Preparation:
             f"{plan.settings.model.name} at {width}x{height}: {model.count_params():,} parameters, "
             f"{plan.precision}, {len(images.train):,} training images, {steps:,} steps per epoch"
         )
+        if (note := unchanged(plan.settings.model)) is not None:
+            self.reporter.note(note)
         if plan.update.frozen:
             freed = [pattern for _, pattern in plan.in_phase(start).update.unfreezing()]
             self.reporter.say(f"{frozen_params(model, plan.update.frozen, freed):,} parameters are frozen")

@@ -1,5 +1,6 @@
 """Wider and deeper networks compute what their source computes; narrower and shallower ones come close to it."""
 
+import importlib
 import re
 
 import keras
@@ -14,6 +15,7 @@ from tfeff.models.inheritance.statistics import measure
 from tfeff.models.inheritance.transfer import copy_weights
 
 CLASSES = 5
+build_module = importlib.import_module("tfeff.models.build")  # the function has the same name
 
 
 def trained_like(name: str, **options) -> models.Network:
@@ -52,7 +54,9 @@ FAMILIES = {
     "mobilenet-v2": {"resolution": 32, "width_coefficient": 0.35},
     "efficientnet-v2-b0": {"resolution": 32, "width_coefficient": 0.5, "depth_coefficient": 0.5},
     "mobilenet-v3-small": {"resolution": 32, "width_coefficient": 0.5},
+    "regnet-y-400mf": {"resolution": 32, "width_coefficient": 0.25, "depth_coefficient": 0.3},
 }
+REGNET = {"stage_blocks": (1, 1, 1, 2), "stage_widths": (32, 48, 64, 96), "group_width": 8}
 LARGER = ({"width": 1.5}, {"depth": 1.6}, {"width": 2.0, "depth": 1.3})
 
 
@@ -147,6 +151,8 @@ def test_another_resolution_keeps_all_weights():
         ("mobilenet-v1", {"resolution": 32, "width_coefficient": 0.25}, {"depth_coefficient": 0.5}),
         ("convnext-tiny", {"resolution": 32, "width": 8, "stage_blocks": (1, 1, 3, 1)}, {"width": 6}),
         ("resnet", {"resolution": 32, "batch_norm": False}, {"width": 8, "depth_coefficient": 1.5}),
+        ("regnet-y-400mf", {"resolution": 32, "depth_coefficient": 0.3}, {"width_coefficient": 0.5}),
+        ("regnet-x-400mf", {"resolution": 32, **REGNET}, {"stage_widths": (16, 32, 48, 64)}),
     ],
     ids=str,
 )
@@ -213,6 +219,18 @@ def test_a_classifier_of_other_classes_is_new():
     assert report.new == ("head_classifier/kernel", "head_classifier/bias")
 
 
+def test_a_bar_is_drawn_on_a_terminal_alone(monkeypatch, capsys):
+    source = {"weights": "efficientnet-lite0", "depth_coefficient": 1.4, "resolution": 32, "num_classes": CLASSES}
+    monkeypatch.setattr(build_module, "load_imagenet", lambda network, name: models.LoadReport((), ()))
+    monkeypatch.setattr(build_module, "_RECENT", {})
+    models.build("efficientnet-lite0", **source, images=np.zeros((2, 32, 32, 3)), width_coefficient=0.5)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(build_module, "_RECENT", {})
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    models.build("efficientnet-lite0", **source, images=np.zeros((2, 32, 32, 3)), width_coefficient=0.5)
+    assert "inheriting weights" in capsys.readouterr().err
+
+
 def test_families_are_not_mixed():
     source = models.build("resnet", resolution=16, stage_blocks=(1, 1))
     with pytest.raises(UserError, match="2 stages"):
@@ -221,10 +239,23 @@ def test_families_are_not_mixed():
         models.inherit(source, source, np.zeros((1, 8, 8, 3)))
 
 
-def test_convolutions_in_groups_are_refused():
-    source = models.build("regnet-x-400mf", resolution=32, depth_coefficient=0.3, width_coefficient=0.25)
-    target = models.build("regnet-x-400mf", resolution=32, depth_coefficient=0.5, width_coefficient=0.25)
-    with pytest.raises(UserError, match="inherited through stage1_block1_conv2, a layer GroupedConvolution"):
+@pytest.mark.parametrize(
+    "larger", [{"stage_widths": (48, 96, 72, 200)}, {"group_width": 16, "stage_widths": (64, 96, 144, 192)}], ids=str
+)
+def test_groups_are_copied_as_a_whole(larger):
+    source = trained_like("regnet-y-400mf", resolution=32, **REGNET)
+    target = models.build("regnet-y-400mf", resolution=32, num_classes=CLASSES, **{**REGNET, **larger})
+    report = models.inherit(source, target)
+    assert report.reconstructed == 0
+    assert distance(source, target, images_for(source, 3)) < 1e-4
+
+
+def test_groups_do_not_become_a_plain_convolution():
+    source = models.build("regnet-x-400mf", resolution=32, **REGNET)
+    target = models.build(
+        "regnet-x-400mf", resolution=32, **{**REGNET, "group_width": 96, "stage_widths": (32, 48, 64, 96)}
+    )
+    with pytest.raises(UserError, match="inherited through stage1_block1_conv2: 1 groups instead of 4"):
         models.inherit(source, target)
 
 

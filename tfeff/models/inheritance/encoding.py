@@ -7,6 +7,7 @@ Optimal Brain Surgeon", 1993). Where no layer acts on single channels, any basis
 weighted by what the layers that read the channels make of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,14 @@ class Encoding:
         encode: float64 (C, c): values of the new channels = values of the old ones @ encode.
         decode: float64 (c, C): the best linear reconstruction of the old values, up to a constant.
         index: int (c,): the old channel that each new one equals; None in another basis.
+        groups: of channels that a convolution in groups reads or computes: the old group of each new one, and the
+            encoding within it; else empty.
     """
 
     encode: np.ndarray
     decode: np.ndarray
     index: np.ndarray | None
+    groups: tuple[tuple[int, "Encoding"], ...] = ()
 
     @property
     def lossless(self) -> bool:
@@ -80,6 +84,24 @@ def principal(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encod
     encode, decode = root @ directions, directions.T @ inverse
     lengths = np.linalg.norm(encode, axis=0)
     return Encoding(encode / lengths, decode * lengths[:, None], None)
+
+
+def in_groups(parts: Sequence[tuple[int, Encoding]], groups: int) -> Encoding:
+    """Channels in groups of equal size.
+
+    Args:
+        parts: for each new group, the old one and the encoding of its channels, which keeps channels as they are.
+        groups: number of old groups.
+    """
+    old, new = parts[0][1].encode.shape
+    copies = np.bincount([group for group, _ in parts], minlength=groups)
+    encode, decode = np.zeros((groups * old, len(parts) * new)), np.zeros((len(parts) * new, groups * old))
+    index = np.zeros(len(parts) * new, int)
+    for number, (group, each) in enumerate(parts):
+        here, there = slice(number * new, (number + 1) * new), slice(group * old, (group + 1) * old)
+        encode[there, here], decode[here, there] = each.encode, each.decode / copies[group]
+        index[here] = each.index + group * old
+    return Encoding(encode, decode, index, tuple(parts))
 
 
 def backward_elimination(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,14 +12,15 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.graph import Node, nodes_of
 from tfeff.models.inheritance.blocks import Origin, Segment, in_block, is_stage, origins, paired, segments_of
-from tfeff.models.inheritance.encoding import Encoding, chosen, identity, principal, repeated
+from tfeff.models.inheritance.channels import Channels
+from tfeff.models.inheritance.encoding import Encoding
 from tfeff.models.inheritance.spaces import (
     LINEAR,
     Space,
     applications,
     channels_of,
+    groups_of,
     maps_read,
-    readers_kernel,
     spaces_of,
 )
 from tfeff.models.inheritance.statistics import Statistics
@@ -124,12 +125,9 @@ def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rn
             _passed_on(plan, segment)
         else:
             _corresponding(plan, segment)
-    known = dict[tuple[Space, int], Encoding]()
+    channels = Channels(source.nodes, source.spaces, _groups(plan), measured, rng)
     for name, value in plan.values.items():
-        space, wanted = source.spaces[value], channels_of(target.nodes, name)
-        if (space, wanted) not in known:
-            known[space, wanted] = _encoding(source.nodes, space, wanted, measured, rng)
-        plan.encodings[name] = known[space, wanted]
+        plan.encodings[name] = channels.encoding(value, channels_of(target.nodes, name))
     for segment in target.segments:
         _find_exact(plan, segment)
     return plan
@@ -194,25 +192,20 @@ def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
     return not is_prediction(name) or classes[0] == classes[1]
 
 
-def _encoding(
-    nodes: Mapping[str, Node],
-    space: Space,
-    wanted: int,
-    measured: Callable[[], Statistics],
-    rng: np.random.Generator,
-) -> Encoding:
-    if wanted == space.channels:
-        return identity(wanted)
-    if wanted > space.channels:
-        return repeated(space.channels, wanted, rng)
-    covariance, kernels = np.zeros((space.channels,) * 2), []
-    for name in space.readers:
-        own, kernel = measured().covariances[name], readers_kernel(nodes[name].layer, space.channels)
-        variance = np.einsum("co,cd,do->", kernel, own, kernel, optimize=True)
-        kernels.append(kernel / np.sqrt(max(variance, 1e-12)))  # all readers matter alike
-        covariance += own / len(space.readers)
-    readers = np.concatenate(kernels, axis=1)
-    return (principal if space.any_basis else chosen)(covariance, readers, wanted)
+def _groups(plan: Plan) -> dict[str, int]:
+    """Number of groups that the target has of each of the source's convolutions in groups, by its name.
+
+    Raises:
+        UserError: only one of the networks has groups.
+    """
+    groups = dict[str, int]()
+    for name, theirs in plan.counterparts.items():
+        ours, before = (groups_of(each.layer) for each in (plan.target.nodes[name], plan.source.nodes[theirs]))
+        if (ours == 1) != (before == 1):
+            raise UserError(f"weights cannot be inherited through {name}: {ours} groups instead of {before}")
+        if ours > 1:
+            groups[theirs] = ours
+    return groups
 
 
 def _find_exact(plan: Plan, segment: Segment) -> None:

@@ -5,8 +5,7 @@ errors do not accumulate. The last layer of a block is fitted to the block's out
 applied several times, as heads are on all levels of a pyramid, is one regression.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +16,17 @@ from keras import ops
 from tfeff.models.graph import Node
 from tfeff.models.inheritance import sampling
 from tfeff.models.inheritance.blocks import Segment, last_reads
-from tfeff.models.inheritance.encoding import ridge, wide_ridge
+from tfeff.models.inheritance.encoding import ridge
+from tfeff.models.inheritance.maps import Maps, source_steps
 from tfeff.models.inheritance.plan import Plan
+from tfeff.models.inheritance.regression import Rows
 from tfeff.models.inheritance.sampling import Moments
-from tfeff.models.inheritance.spaces import LINEAR, channels_of
+from tfeff.models.inheritance.spaces import LINEAR, channels_of, groups_of
 from tfeff.models.inheritance.transfer import affine, array, linear, normalization_after, normalized, passing_on
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
 L = keras.layers
-_KEPT_BYTES = 512 * 2**20  # of feature maps of one segment
 _VARIANCE = 1e-6  # least variance of an output that batch normalization is set to
-_WIDE, _ROWS = 6144, 4096  # from this number of inputs on, a regression uses this number of rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,91 +87,18 @@ def reconstruct(
         {name: ops.convert_to_tensor(values[chunk]) for name, values in images.items()}
         for chunk in sampling.chunks(images)
     ]
-    steps = _source_steps(plan)
+    steps = source_steps(plan)
     source, target, errors = parts, [dict(part) for part in parts], dict[str, tuple[float, float]]()
     for done, (segment, (nodes, needed), ours) in enumerate(zip(segments, steps, last_reads(segments), strict=True)):
         progress(done, len(segments))
-        theirs = _Maps(nodes, source)
-        maps = _Maps(segment.nodes, target)
+        theirs = Maps(nodes, source)
+        maps = Maps(segment.nodes, target)
         endings = _endings(segment)
         for names in _inexact(plan, segment, endings):
             _Fitting(plan, segment, names, endings, theirs, maps, count).run(rng)
         errors |= _errors(plan, segment, theirs, maps)
         source, target = theirs.kept(needed), maps.kept(ours)
     return errors
-
-
-def _source_steps(plan: Plan) -> list[tuple[dict[str, Node], set[str]]]:
-    """For each segment of the target, the operations of the source that compute what it is compared with, and the names
-    of those whose outputs are needed after it."""
-    nodes, done, steps = plan.source.nodes, set[str](), list[dict[str, Node]]()
-    reads = list[set[str]]()
-    for segment in plan.target.segments:
-        wanted = set[str]()
-        for name in segment.nodes:
-            value, counterpart = plan.values.get(name), plan.counterparts.get(name)
-            for each in (value, counterpart):
-                if each is not None:
-                    wanted.update((each, *nodes[each].inputs))
-                    wanted.update(other for one in nodes[each].inputs for other in nodes[one].inputs)
-        needed = wanted - done
-        for name in reversed(list(nodes)):
-            if name in needed:
-                needed.update(each for each in nodes[name].inputs if each not in done)
-        step = {name: node for name, node in nodes.items() if name in needed}
-        steps.append(step)
-        reads.append(wanted | {each for node in step.values() for each in node.inputs})
-        done |= needed
-    after, kept = set[str](), list[set[str]]()
-    for names in reversed(reads):
-        kept.append(set(after))
-        after |= names
-    return list(zip(steps, kept[::-1], strict=True))
-
-
-class _Maps:
-    """Feature maps of a segment of a network, part by part of the images.
-
-    They are kept if they fit into memory, and otherwise computed each time.
-
-    Args:
-        nodes: the operations of the segment.
-        inputs: known maps of each part, by name.
-    """
-
-    def __init__(self, nodes: Mapping[str, Node], inputs: list[dict[str, Any]]) -> None:
-        self._nodes = nodes
-        images = sum(len(next(iter(part.values()))) for part in inputs)
-        size = sum(4 * images * math.prod(side or 1 for side in node.shape[1:]) for node in nodes.values())
-        self._keep, self._known = size <= _KEPT_BYTES, [dict(part) for part in inputs]
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def part(self, number: int, names: Iterable[str]) -> dict[str, Any]:
-        """The maps of a part that have these names, and others."""
-        known = self._known[number] if self._keep else dict(self._known[number])
-        sampling.run(self._nodes, known, names)
-        return known
-
-    def changed(self, names: Iterable[str]) -> None:
-        """Forgets the outputs of operations whose weights have changed, and all that depends on them."""
-        stale = set(names)
-        for each, node in self._nodes.items():
-            if not stale.isdisjoint(node.inputs):
-                stale.add(each)
-        for known in self._known:
-            for each in stale:
-                known.pop(each, None)
-
-    def kept(self, names: set[str]) -> list[dict[str, Any]]:
-        """The maps of these names that are known after the segment, of each part."""
-        found = list[dict[str, Any]]()
-        for number in range(len(self._known)):
-            known = self.part(number, [name for name in names if name in self._nodes])
-            self._known[number] = {}
-            found.append({name: value for name, value in known.items() if name in names})
-        return found
 
 
 def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> list[list[str]]:
@@ -245,8 +171,8 @@ class _Fitting:
         segment: Segment,
         names: list[str],
         endings: Mapping[str, _Ending],
-        theirs: _Maps,
-        maps: _Maps,
+        theirs: Maps,
+        maps: Maps,
         images: int,
     ) -> None:
         self._plan, self._segment, self._names = plan, segment, names
@@ -283,38 +209,48 @@ class _Fitting:
 
     def run(self, rng: np.random.Generator) -> None:
         """Sets the layer, and the batch normalization after it."""
-        segment, names, makes = self._segment, self._names, self._makes
-        prior = self._prior()
-        groups = [Moments() for _ in names] if self._shared else [Moments()] * len(names)
-        rows = list[tuple[np.ndarray, np.ndarray]]()
+        segment, names, layer = self._segment, self._names, self._node.layer
+        prior, groups = self._prior(), groups_of(layer)
+        sets = [Rows(len(prior) // groups) for _ in (names if self._shared else range(groups))]
         for number in range(len(self._maps)):
             known = self._theirs.part(number, self._wanted())
             ours = self._maps.part(number, [each for name in names for each in self._needed(name)])
-            for name, ending, goal, moments in zip(names, self._endings, self._goals, groups, strict=True):
+            for place, name in enumerate(names):
                 x = ours[segment.nodes[name].inputs[0]]
                 places = sampling.positions(sampling.output_size(segment.nodes[name], x), len(x), self._images, rng)
-                read = sampling.inputs_at(x, self._node.layer, places)
-                y = self._computed(goal, known, places) @ makes.encode
-                if ending is not None and ending.add is not None:
-                    y = y - np.sum([sampling.values_at(ours[each], places) for each in self._others(name)], axis=0)
-                if ending is not None and ending.scale is not None:
-                    y = y / array(segment.nodes[ending.scale].layer.gamma)
-                if len(prior) > _WIDE:
-                    rows.append((read, y.astype(np.float32)))
+                read, y = sampling.inputs_at(x, layer, places), self._values(place, known, ours, places)
+                if self._shared:
+                    sets[place].add(read, y)
                 else:
-                    moments.add(read, y.astype(np.float32))
-        if rows:
-            self._set_wide(rows, prior, rng)
-        elif self._shared:
-            self._set_shared(groups, prior)
+                    inputs = np.split(read.reshape(len(read), -1, x.shape[-1]), groups, axis=-1)
+                    for rows, part, values in zip(sets, inputs, np.split(y, groups, axis=-1), strict=True):
+                        rows.add(part.reshape(len(part), -1), values)
+        if self._shared:
+            self._set_shared([rows.moments for rows in sets], prior)
         else:
-            moments = groups[0]
-            gram, mean = moments.covariance(), moments.mean()
-            fitted = ridge(gram, moments.covariance(1), prior)
-            offset = moments.mean(1) - mean @ fitted
-            variance = np.einsum("io,io->o", fitted, gram @ fitted)
-            _assign(segment.nodes, names[0], fitted, offset, mean, variance)
+            priors = [prior] if groups == 1 else self._of_groups(prior, groups)
+            solved = [rows.solve(each, rng) for rows, each in zip(sets, priors, strict=True)]
+            _assign(segment.nodes, names[0], *(np.concatenate(each, axis=-1) for each in zip(*solved, strict=True)))
         self._maps.changed(names)
+
+    def _of_groups(self, kernel: np.ndarray, groups: int) -> list[np.ndarray]:
+        """The parts, (inputs, outputs), of a kernel (inputs, outputs) between the channels of each group."""
+        channels = len(self._reads.decode)
+        rows = np.split(kernel.reshape(-1, channels, kernel.shape[-1]), groups, axis=1)
+        parts = [np.split(part, groups, axis=-1)[group] for group, part in enumerate(rows)]
+        return [part.reshape(-1, part.shape[-1]) for part in parts]
+
+    def _values(self, place: int, known: dict[str, Any], ours: dict[str, Any], positions: np.ndarray) -> np.ndarray:
+        """What an application should compute at some positions, float32 (n, outputs)."""
+        ending, segment = self._endings[place], self._segment
+        y = self._computed(self._goals[place], known, positions) @ self._makes.encode
+        if ending is not None and ending.add is not None:
+            others = self._others(self._names[place])
+            y = y - np.sum([sampling.values_at(ours[each], positions) for each in others], axis=0)
+        if ending is not None and ending.scale is not None:
+            y = y / array(segment.nodes[ending.scale].layer.gamma)
+        found: np.ndarray = y.astype(np.float32)
+        return found
 
     def _prior(self) -> np.ndarray:
         """What the kernel is drawn to: that of the source in the channels that both sides have."""
@@ -391,16 +327,6 @@ class _Fitting:
             for key, value in values.items():
                 getattr(norm, key).assign(value.astype(np.float32))
 
-    def _set_wide(self, rows: list[tuple[np.ndarray, np.ndarray]], prior: np.ndarray, rng: np.random.Generator) -> None:
-        """A layer of more inputs than rows."""
-        x, y = (np.concatenate(each) for each in zip(*rows, strict=True))
-        chosen = rng.permutation(len(x))[:_ROWS]
-        x, y = x[chosen], y[chosen]
-        mean, center = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
-        fitted = wide_ridge(x - mean, y - center, prior)
-        variance = ((x - mean) @ fitted).var(axis=0)
-        _assign(self._segment.nodes, self._names[0], fitted, center - mean @ fitted, mean, variance)
-
 
 def _activation(layer: keras.Layer) -> bool:
     """Whether a linear layer has an activation of its own."""
@@ -420,8 +346,8 @@ def _assign(
     The moving statistics are those of the rows of the regression, so batch normalization computes the same in training.
 
     Args:
-        kernel: float64 (inputs, outputs).
-        mean: of the inputs.
+        kernel: float64 (inputs, outputs); of a convolution in groups, (inputs of a group, outputs).
+        mean: of the outputs, without the bias.
         variance: of the outputs.
     """
     layer = nodes[name].layer
@@ -430,8 +356,8 @@ def _assign(
         norm = nodes[follower].layer
         gamma = np.sqrt(np.maximum(variance, _VARIANCE))
         moving = array(norm.moving_variance)
-        kernel = kernel * (np.sqrt(moving + norm.epsilon) / gamma)
-        center = mean @ kernel
+        factor = np.sqrt(moving + norm.epsilon) / gamma
+        kernel, center = kernel * factor, mean * factor
         for variable, value in (
             (norm.gamma, gamma),
             (norm.beta, bias + center * gamma / np.sqrt(moving + norm.epsilon)),
@@ -444,7 +370,7 @@ def _assign(
         layer.bias.assign(bias.astype(layer.bias.dtype))
 
 
-def _errors(plan: Plan, segment: Segment, theirs: _Maps, maps: _Maps) -> dict[str, tuple[float, float]]:
+def _errors(plan: Plan, segment: Segment, theirs: Maps, maps: Maps) -> dict[str, tuple[float, float]]:
     """Squared errors and variances of the outputs of a segment that have a value in the source, by name."""
     names = [name for name in segment.outputs if name in plan.values]
     differences, moments = dict.fromkeys(names, 0.0), {name: Moments() for name in names}

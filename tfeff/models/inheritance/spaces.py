@@ -57,11 +57,13 @@ class Space:
         channels: their number.
         any_basis: whether no operation acts on single channels.
         readers: names of the linear layers that read the channels.
+        grouped: name of the convolution in groups that reads or computes the channels, if any.
     """
 
     channels: int
     any_basis: bool
     readers: tuple[str, ...]
+    grouped: str | None = None
 
 
 def spaces_of(nodes: Mapping[str, Node]) -> dict[str, Space]:
@@ -82,7 +84,7 @@ def spaces_of(nodes: Mapping[str, Node]) -> dict[str, Space]:
     applied = applications(nodes)
     for name, node in nodes.items():
         first = applied[id(node.layer)][0]
-        if isinstance(node.layer, (L.InputLayer, *LINEAR)) and getattr(node.layer, "groups", 1) == 1:
+        if isinstance(node.layer, (L.InputLayer, *LINEAR)):
             for one, other in zip(node.inputs, nodes[first].inputs, strict=True):
                 parents[root(one)] = root(other)
             parents[root(name)] = root(first)
@@ -103,7 +105,10 @@ def spaces_of(nodes: Mapping[str, Node]) -> dict[str, Space]:
             if isinstance(nodes[group[0]].layer, LINEAR) and not known.isdisjoint(nodes[group[0]].inputs)
         ]
         any_basis = all(_any_basis(nodes, applied, name) for name in names)
-        space = Space(channels_of(nodes, names[0]), any_basis, tuple(readers))
+        grouped = [name for name in (*readers, *names) if groups_of(nodes[name].layer) > 1]
+        if len(set(grouped)) > 1:
+            raise UserError(f"weights cannot be inherited through {' and '.join(grouped)}: groups of the same channels")
+        space = Space(channels_of(nodes, names[0]), any_basis, tuple(readers), grouped[0] if grouped else None)
         spaces.update(dict.fromkeys(names, space))
     return spaces
 
@@ -146,12 +151,30 @@ def _any_basis(nodes: Mapping[str, Node], applied: Mapping[int, list[str]], name
     return isinstance(layer, _ANY_BASIS)
 
 
-def taps(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel as (taps, channels, outputs). A dense layer that reads flattened features of regions has many taps."""
-    return kernel.reshape(-1, channels, kernel.shape[-1])
+def groups_of(layer: keras.Layer) -> int:
+    """Groups of a convolution; 1 for all other layers."""
+    return getattr(layer, "groups", 1)
+
+
+def taps(layer: keras.Layer, channels: int) -> np.ndarray:
+    """The kernel of a linear layer that reads this many channels as float64 (taps, channels, outputs).
+
+    A dense layer that reads flattened features of regions has many taps. A convolution in groups has zeros between
+    them.
+    """
+    kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64)
+    groups = groups_of(layer)
+    if groups == 1:
+        return kernel.reshape(-1, channels, kernel.shape[-1])
+    kernel = kernel.reshape(-1, *kernel.shape[-2:])
+    inputs, outputs = kernel.shape[1], kernel.shape[2] // groups
+    whole = np.zeros((len(kernel), channels, kernel.shape[2]))
+    for group in range(groups):
+        columns = slice(group * outputs, (group + 1) * outputs)
+        whole[:, group * inputs : (group + 1) * inputs, columns] = kernel[:, :, columns]
+    return whole
 
 
 def readers_kernel(layer: keras.Layer, channels: int) -> np.ndarray:
     """The kernel of a linear layer as float64 (channels, taps * outputs)."""
-    kernel = taps(np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64), channels)
-    return np.moveaxis(kernel, 1, 0).reshape(channels, -1)
+    return np.moveaxis(taps(layer, channels), 1, 0).reshape(channels, -1)

@@ -15,7 +15,7 @@ from tfeff.models.graph import Node
 from tfeff.models.inheritance.blocks import Segment
 from tfeff.models.inheritance.encoding import Encoding
 from tfeff.models.inheritance.plan import Plan
-from tfeff.models.inheritance.spaces import LINEAR, channels_of, taps
+from tfeff.models.inheritance.spaces import LINEAR, channels_of, groups_of, taps
 from tfeff.models.layers.neck import WeightedFusion
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
@@ -43,7 +43,7 @@ def normalized(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.nd
 
 def linear(layer: keras.Layer, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """A linear layer without its activation: float64 kernel (taps, inputs, outputs) and bias (outputs,)."""
-    kernel = taps(array(layer.kernel), channels)
+    kernel = taps(layer, channels)
     return kernel, array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1])
 
 
@@ -95,10 +95,12 @@ def _copy(
         values = array(theirs)
         if isinstance(layer, LINEAR):
             read = reads if variable is layer.kernel else None
-            if (read and channels != len(read.encode)) or values.shape[-1] != len(makes.encode):
+            if read and groups_of(layer) > 1:
+                values = _in_groups(values, read, makes, rng)
+            elif (read and channels != len(read.encode)) or values.shape[-1] != len(makes.encode):
                 values = np.zeros(variable.shape)  # it stands for another layer, which a regression fits
             else:
-                values = _reading(taps(values, channels), read, rng) if read else values
+                values = _reading(taps(source, channels), read, rng) if read else values
                 values = (values @ makes.encode).reshape(variable.shape)
         elif isinstance(layer, WeightedFusion) and not layer.per_channel:
             pass
@@ -121,6 +123,19 @@ def _reading(kernel: np.ndarray, reads: Encoding, rng: np.random.Generator) -> n
     totals = np.zeros((len(counts), kernel.shape[-1]))
     np.add.at(totals, index, shares)
     return kernel[..., index, :] * (shares / totals[index])
+
+
+def _in_groups(kernel: np.ndarray, reads: Encoding, makes: Encoding, rng: np.random.Generator) -> np.ndarray:
+    """The kernel of a convolution in groups."""
+    outputs = len(makes.groups[0][1].encode)
+    parts = zip(reads.groups, makes.groups, strict=True)
+    return np.concatenate(
+        [
+            _reading(kernel[..., group * outputs : (group + 1) * outputs], read, rng) @ make.encode
+            for (group, read), (_, make) in parts
+        ],
+        axis=-1,
+    )
 
 
 def passing_on(shape: Sequence[int], reads: Encoding, makes: Encoding) -> np.ndarray:
