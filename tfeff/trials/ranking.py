@@ -85,7 +85,7 @@ def rank(
     >>> ranking.best, ranking.tied, ranking.chosen
     ('a', ('b',), 'b')
     >>> ranking.sentence.partition("; ")[2].partition("; ")[2]
-    'b is chosen, the cheapest that loses less than 0.03 against the best with 95 % confidence (at most 0.0144).'
+    'b is chosen, the cheapest that loses less than 0.03 against the best with 95 % confidence (at most 0.0164).'
     """
     values = {name: finite(row) for name, row in table.items()}
     if not any(values.values()):

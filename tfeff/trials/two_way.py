@@ -44,6 +44,7 @@ class TwoWay:
             mean if no cell is missing.
         variance: residual variance; None without degrees of freedom. Of a metric in [0, 1], relative to p (1 - p).
         degrees: values - candidates - blocks + connected parts.
+        values: float64 [candidates, blocks], NaN without a value.
         filled: bool [candidates, blocks], cells with a value.
         part: int [candidates], index of the connected part of each candidate.
         covariance: float64 [candidates, candidates] of the candidates' effects, in units of the residual variance.
@@ -58,6 +59,7 @@ class TwoWay:
     means: Mapping[str, float]
     variance: float | None
     degrees: int
+    values: npt.NDArray[np.float64]
     filled: npt.NDArray[np.bool_]
     part: npt.NDArray[np.int32]
     covariance: npt.NDArray[np.float64]
@@ -104,8 +106,12 @@ class TwoWay:
         estimates plus one-sided Dunnett margins, with k as the control; the bound of i is the largest over all k that
         these margins do not rule out as the best.
 
-        None if the bound is unknown, because there are no degrees of freedom, or a candidate without a chain of blocks
-        in common.
+        The pooled variance is too small for a candidate whose training fails on some blocks. Therefore a bound is at
+        least that of the paired differences from the candidate with the highest mean, or, of this one, from the second
+        (one-sided, not adjusted for several comparisons).
+
+        None if the bound is unknown, because there are no degrees of freedom, fewer than two blocks in common with that
+        candidate, or a candidate without a chain of blocks in common.
         """
         if not self.degrees or self.variance is None or self.part.any():
             return dict.fromkeys(self.candidates)
@@ -123,7 +129,16 @@ class TwoWay:
         np.fill_diagonal(bounds, 0.0)
         bounds = bounds[(bounds >= 0.0).all(axis=1)]
         highest = np.minimum(bounds.max(axis=0), 1.0) if self.bounded else bounds.max(axis=0)
-        return dict(zip(self.candidates, highest.tolist(), strict=True))
+        found: dict[str, float | None] = {}
+        first, *others = (self.candidates.index(name) for name in self.ranking[:2])
+        for i, name in enumerate(self.candidates):
+            paired = self.values[others[0] if i == first and others else first] - self.values[i]
+            paired = paired[~np.isnan(paired)]
+            found[name] = None
+            if len(paired) > 1:
+                half = student_quantile(len(paired) - 1, confidence) * paired.std(ddof=1) / math.sqrt(len(paired))
+                found[name] = max(float(highest[i]), float(paired.mean() + half))
+        return found
 
     def _difference(self, first: int, second: int, quantile: float | None) -> Difference:
         n = int((self.filled[first] & self.filled[second]).sum())
@@ -170,16 +185,16 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
     >>> {name: round(mean, 3) for name, mean in layout.means.items()}
     {'a': 0.65, 'b': 0.57, 'c': 0.55}
     """
-    values = {name: finite(row) for name, row in table.items()}
-    candidates = tuple(name for name, row in values.items() if row)
-    blocks = tuple(sorted({block for row in values.values() for block in row}))
+    rows = {name: finite(row) for name, row in table.items()}
+    candidates = tuple(name for name, row in rows.items() if row)
+    blocks = tuple(sorted({block for row in rows.values() for block in row}))
     if not candidates:
         raise ValueError("the table has no value")
-    y = np.array([[values[name].get(block, np.nan) for block in blocks] for name in candidates], np.float64)
-    filled = ~np.isnan(y)
-    bounded = bounded and in_range(y[filled].tolist())
-    spread = variances(y, dispersion) if bounded else np.ones(len(y))
-    y = np.where(filled, y, 0.0)
+    values = np.array([[rows[name].get(block, np.nan) for block in blocks] for name in candidates], np.float64)
+    filled = ~np.isnan(values)
+    bounded = bounded and in_range(values[filled].tolist())
+    spread = variances(values, dispersion) if bounded else np.ones(len(values))
+    y = np.where(filled, values, 0.0)
     weights = filled / spread[:, None]
 
     # Normal equations of the candidates' effects after eliminating those of the blocks; every block has a value.
@@ -204,6 +219,7 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
         means=dict(zip(candidates, (effects + block_effects.mean()).tolist(), strict=True)),
         variance=squares / degrees if degrees else None,
         degrees=degrees,
+        values=values,
         filled=filled,
         part=part,
         covariance=covariance,
