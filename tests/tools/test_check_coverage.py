@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def tool(import_tool):
+    return import_tool("check_coverage")
+
+
+def test_values_have_the_true_means(tool):
+    world = tool.World(3, 20_000, 0.97, 50, 0.02, lowest=0.6, fold=0.4, both=0.3)
+    assert world.means == pytest.approx([0.97, 0.95, 0.6])
+    values = world.draw(np.random.default_rng(0), world.means)
+    assert values.mean(1) == pytest.approx(world.means, abs=0.005)
+    assert np.corrcoef(values)[0, 1] > 0.05  # they share the effect of the fold
+
+
+def test_an_unstable_candidate_varies_more(tool):
+    world = tool.World(3, 5_000, 0.9, 500, 0.02, fold=0.1, both=0.05, unstable=1.0)
+    values = world.draw(np.random.default_rng(0), world.means)
+    assert values.mean(1) == pytest.approx(world.means, abs=0.01)
+    assert values[2].std() > 3 * values[1].std()
+
+
+def test_a_row_has_shares_in_percent(tool):
+    row = tool.intervals(tool.World(4, 3, 0.9, 200, 0.05), 40, np.random.default_rng(0))
+    assert row["accuracy"] == "0.9"
+    assert all(85 <= float(row[key]) <= 100 for key in ("means", "a difference", "all from the best"))
+    assert float(row["wrongly within the margin"]) <= 15
+    alone = tool.intervals(tool.World(1, 3, 0.9, 200, 0.0), 5, np.random.default_rng(0))
+    assert alone["a difference"] is None
+
+
+def test_regions_and_chances(tool):
+    assert float(tool.surface(*tool.PLACES["inside"], 3, 20, np.random.default_rng(0))) >= 75
+    rows = list(tool.chances(2, 0))
+    assert {row["true means"] for row in rows} == {
+        "normal", "crowded at the top", "crowded at the bottom", "equal",
+    }  # fmt: skip
+    assert all(0 <= float(row["best among these"]) <= 100 for row in rows)

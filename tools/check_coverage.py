@@ -1,0 +1,230 @@
+"""Simulates experiments with known true means: how often the statistics of tfeff/trials are right, in percent.
+
+python tools/check_coverage.py > coverage.md     # 1,000 tables a row; some minutes on one core
+
+Values are accuracies: binomial in the number of images, with normal effects of fold and of candidate and fold on the
+logit scale. All candidates but the best lose exactly the margin, the worst case of the rule "within the margin", or,
+in the rows with a range, lose from the margin up to that.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: the matrices are small
+
+import command_line
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from tfeff.reporting import tables
+from tfeff.trials.chance import chance_within
+from tfeff.trials.intervals import summaries
+from tfeff.trials.results import Block
+from tfeff.trials.surface import fit_surface
+from tfeff.trials.two_way import fit_two_way
+
+Floats = npt.NDArray[np.float64]
+POINTS, WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
+
+
+@dataclass(frozen=True)
+class World:
+    """How the tables of one row are drawn.
+
+    Attributes:
+        accuracy: true mean of the best candidate.
+        margin: what the others lose.
+        lowest: true mean of the worst candidate; None: all others lose the margin.
+        fold, both: standard deviations of the effects of a fold, and of a candidate on a fold, on the logit scale.
+        unstable: that of the last candidate on a fold, if its training sometimes fails.
+    """
+
+    candidates: int
+    folds: int
+    accuracy: float
+    images: int
+    margin: float
+    lowest: float | None = None
+    fold: float = 0.2
+    both: float = 0.1
+    unstable: float | None = None
+
+    @property
+    def means(self) -> Floats:
+        """True means [candidates], the best first."""
+        others = self.accuracy - self.margin
+        lowest = others if self.lowest is None else self.lowest
+        return np.concatenate([[self.accuracy], np.linspace(others, lowest, self.candidates - 1)])
+
+    def draw(self, rng: np.random.Generator, means: Floats) -> Floats:
+        """Values [candidates, folds] with these expectations."""
+        both = np.full((len(means), 1), self.both)
+        both[-1] = self.both if self.unstable is None else self.unstable
+        deviation, logits = np.hypot(self.fold, both), special.logit(means)
+        for _ in range(20):  # the mean over the effects is the true one
+            averages = special.expit(logits[:, None] + deviation * POINTS) @ (WEIGHTS / WEIGHTS.sum())
+            logits += special.logit(means) - special.logit(averages)
+        shape = len(means), self.folds
+        effects = self.fold * rng.normal(size=self.folds) + both * rng.normal(size=shape)
+        return np.asarray(rng.binomial(self.images, special.expit(logits[:, None] + effects)) / self.images)
+
+
+WORLDS = (
+    World(1, 3, 0.85, 200, 0.0),
+    World(1, 3, 0.98, 50, 0.0),
+    World(1, 8, 0.95, 200, 0.0),
+    World(2, 3, 0.85, 200, 0.03),
+    World(10, 3, 0.85, 200, 0.03),
+    World(30, 3, 0.85, 200, 0.03),
+    World(10, 5, 0.85, 200, 0.03),
+    World(10, 8, 0.85, 200, 0.03),
+    World(10, 3, 0.53, 200, 0.03),
+    World(2, 3, 0.95, 50, 0.03),
+    World(10, 3, 0.95, 50, 0.03),
+    World(10, 3, 0.95, 1000, 0.03),
+    World(30, 8, 0.95, 200, 0.03),
+    World(2, 3, 0.99, 50, 0.01),
+    World(10, 3, 0.99, 50, 0.01),
+    World(10, 5, 0.99, 50, 0.01),
+    World(10, 3, 0.99, 1000, 0.01),
+    World(10, 3, 0.85, 200, 0.03, fold=0.0, both=0.0),
+    World(10, 3, 0.85, 1000, 0.03, fold=0.4, both=0.2),
+    World(10, 3, 0.95, 200, 0.03, lowest=0.5),
+    World(10, 5, 0.95, 1000, 0.03, lowest=0.5),
+    World(30, 3, 0.90, 500, 0.02, lowest=0.8),
+    World(10, 3, 0.90, 300, 0.03, unstable=1.0),
+    World(10, 8, 0.90, 300, 0.03, unstable=1.0),
+)
+
+
+def as_table(values: Floats) -> dict[str, dict[Block, float]]:
+    """Candidate -> block -> value."""
+    return {f"c{i:02}": {(fold, 0): float(v) for fold, v in enumerate(row)} for i, row in enumerate(values)}
+
+
+def intervals(world: World, count: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Coverage of the intervals of means and differences, and the errors of "within the margin"."""
+    true = dict(zip(as_table(np.empty((world.candidates, 1))), world.means.tolist(), strict=True))
+    best, *others = true
+    lose = [name for name in others if true[best] - true[name] >= world.margin - 1e-12]
+    means, last, pair, together, errors = [], [], [], [], []
+    for _ in range(count):
+        table = as_table(world.draw(rng, world.means))
+        found = summaries(table, bounded=True)
+        hits = [inside(each.low, true[name], each.high) for name, each in found.items()]
+        means.append(np.mean(hits if world.unstable is None else hits[:-1]))
+        last += [] if world.unstable is None else hits[-1:]
+        if not others:
+            continue
+        layout = fit_two_way(table, bounded=True)
+        first, second = rng.choice(list(true), 2, replace=False)
+        difference = layout.difference(first, second)
+        pair.append(inside(difference.low, true[first] - true[second], difference.high))
+        leader = layout.ranking[0]
+        differences = layout.differences_from(leader).items()
+        together.append(all(inside(each.low, true[leader] - true[name], each.high) for name, each in differences))
+        losses = layout.losses()
+        errors.append(any((loss := losses[name]) is not None and loss < world.margin for name in lose))
+    return {
+        "candidates": world.candidates,
+        "folds": world.folds,
+        "accuracy": f"{world.accuracy:g}" + (f" to {world.lowest:g}" if world.lowest else ""),
+        "images": world.images,
+        "effects": f"{world.fold:g}, {world.both:g}",
+        "means": share(means),
+        "mean of an unstable one": share(last),
+        "a difference": share(pair),
+        "all from the best": share(together),
+        "wrongly within the margin": share(errors),
+    }
+
+
+def inside(low: float | None, value: float, high: float | None) -> bool:
+    """Whether an interval contains a value."""
+    return low is not None and high is not None and low - 1e-12 <= value <= high + 1e-12
+
+
+def share(hits: Sequence[bool | float]) -> str | None:
+    """A share in percent."""
+    return f"{100 * np.mean(hits):.1f}" if hits else None
+
+
+PLACES: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    "inside": ((0.4, 0.25), (0.0, 0.0)),
+    "side, level": ((0.5, 0.0), (0.0, 0.0)),
+    "side, rising to it": ((0.5, 0.0), (0.0, -0.05)),
+    "corner, level": ((0.0, 0.0), (0.0, 0.0)),
+    "corner, rising to it along one side": ((0.0, 0.0), (-0.05, 0.0)),
+    "corner, rising to it": ((0.0, 0.0), (-0.05, -0.05)),
+}
+"""Where the highest point is, and the gradient there."""
+
+
+def surface(
+    peak: tuple[float, float], slope: tuple[float, float], folds: int, count: int, rng: np.random.Generator
+) -> str | None:
+    """How often the region of the highest point contains it; 20 candidates, 500 images."""
+    spread = np.random.default_rng(3).dirichlet((1, 1, 1), 17)[:, :2]
+    places = np.concatenate([[(0, 0), (1, 0), (0, 1)], spread])
+    a, b = (places - peak).T
+    means = 0.8 - 0.10 * a * a - 0.14 * b * b - 0.05 * a * b + slope[0] * a + slope[1] * b
+    points = {name: (float(x), float(y)) for name, (x, y) in zip(as_table(places), places, strict=True)}
+    world, hits = World(20, folds, 0.8, 500, 0.0), []
+    for _ in range(count):
+        hits.append(fit_surface(as_table(world.draw(rng, means)), points).contains(peak))
+    return share(hits)
+
+
+def chances(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Whether candidates with a chance of less than 5 % are within the margin less often than that."""
+    for name, quantiles in (
+        ("normal", special.ndtri),
+        ("crowded at the top", lambda u: np.log(u)),
+        ("crowded at the bottom", lambda u: -np.log(u)),
+        ("equal", lambda u: 0.0 * u),
+    ):
+        for candidates, folds in ((10, 3), (30, 2), (60, 2)):
+            low, dropped, rng = [], [], np.random.default_rng(seed)
+            for _ in range(count):
+                means = 0.85 + 0.02 * np.clip(quantiles(rng.random(candidates)), -6, 6)
+                values = World(candidates, folds, 0.85, 500, 0.01).draw(rng, means)
+                found = np.array(list(chance_within(as_table(values), 0.01, bounded=True).values()))
+                low += (means >= means.max() - 0.01)[found < 0.05].tolist()
+                dropped.append(found[means.argmax()] < 0.05)
+            yield {
+                "true means": name,
+                "candidates": candidates,
+                "folds": folds,
+                "chance below 5 %": f"{100 * len(low) / (count * candidates):.0f}",
+                "of these within the margin": share(low),
+                "best among these": share(dropped),
+            }
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description="Coverage of the intervals of searches and sweeps, in simulations.")
+    parser.add_argument("--tables", type=int, default=1000, help="number of simulated experiments per row")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulations")
+    arguments = parser.parse_args()
+    count, seed = arguments.tables, arguments.seed
+    print(tables.markdown([intervals(world, count, np.random.default_rng(seed)) for world in WORLDS]), flush=True)
+    rows = [
+        {
+            "highest point": name,
+            **{
+                f"{folds} folds": surface(*place, folds, count // 2, np.random.default_rng(seed)) for folds in (3, 5, 8)
+            },
+        }
+        for name, place in PLACES.items()
+    ]
+    print(f"\n{tables.markdown(rows)}", flush=True)
+    print(f"\n{tables.markdown(list(chances(count // 10, seed)))}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
