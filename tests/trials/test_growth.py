@@ -16,7 +16,7 @@ def curve(rng, exponent, *, error=0.3, macs_exponent=-0.15, sizes=(250, 500, 100
                 odds = error / (1 - error) * (images / 1000) ** exponent * (macs / 2e8) ** macs_exponent
                 odds *= np.exp(effect + rng.normal(0, noise))
                 wrong = rng.binomial(validated, odds / (1 + odds))
-                rows.append(Training(images, macs, 10, fold, wrong / validated, validated))
+                rows.append(Training(images, macs, fold, wrong / validated, validated))
     return rows
 
 
@@ -48,18 +48,25 @@ def test_forecasts_from_half_of_the_images_lie_in_their_intervals(exponent):
 
 
 def test_without_data_on_images_the_prior_decides_and_is_wide():
-    rows = [Training(1000, 1e8, 10, fold, 0.2, 100) for fold in range(5)]
+    rows = [Training(1000, 1e8, fold, 0.2, 100) for fold in range(5)]
     found = fit(rows)
     assert found.exponents["images"][0] == pytest.approx(-0.35)
     forecast = found.forecast(images=2.0)
     assert forecast.low < 0.8 < forecast.high
 
 
+def test_many_trainings_that_say_nothing_about_compute_leave_its_prior_as_it_is():
+    rng = np.random.default_rng(3)
+    rows = [row for row in curve(rng, -0.4, folds=8, noise=0.0) if row.macs == 1e8]
+    mean, deviation = fit(rows).exponents["macs"]
+    assert (mean, deviation) == (pytest.approx(-0.15), pytest.approx(0.15))
+
+
 def test_accuracies_stay_in_range():
-    perfect = fit([Training(100 * size, 1e8, 10, 0, 0.0, 50) for size in (1, 2, 4)])
+    perfect = fit([Training(100 * size, 1e8, 0, 0.0, 50) for size in (1, 2, 4)])
     forecast = perfect.forecast(images=4.0)
     assert 0.0 <= forecast.low <= forecast.accuracy <= forecast.high <= 1.0
-    hopeless = fit([Training(100 * size, 1e8, 10, 0, 1.0, 50) for size in (1, 2, 4)])
+    hopeless = fit([Training(100 * size, 1e8, 0, 1.0, 50) for size in (1, 2, 4)])
     forecast = hopeless.forecast(images=2.0)
     assert 0.0 <= forecast.low <= forecast.accuracy <= forecast.high <= 1.0
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ STEP = 16
 """Resolutions are multiples of this number of pixels."""
 SMALLEST = 64
 """Resolution below which features of trained networks are of little use: two by two pixels before pooling."""
+LARGEST = 2
+"""Times the images' side: larger inputs hold no more information, but features of trained networks expect objects of a
+certain size."""
 SCRATCH = "resnet"
 SCRATCH_WIDTHS, SCRATCH_RESOLUTIONS = (1.0, 2.0), (64, 96, 128)
 """The networks from random weights: relative widths, and pixels."""
@@ -57,7 +62,9 @@ class Network:
     @property
     def id(self) -> str:
         """A name, valid as a file name, that identifies it among those of one search."""
-        start = "".join(each if each.isalnum() or each in "-._" else "-" for each in self.start.name)
+        start = re.sub(r"[^A-Za-z0-9._-]", "-", self.start.name)
+        if start != self.start.name:
+            start = f"{start}-{zlib.crc32(self.start.name.encode()):08x}"
         return f"{start}-w{self.width:g}-d{self.depth:g}-r{self.model.resolution}"
 
     @property
@@ -113,16 +120,21 @@ def scaled(section: config.Candidates, found: Sequence[Start], *, channels: int,
     networks = dict[object, Network]()
     for start in found:
         widths, depths = section.widths, section.depths
-        resolutions: Sequence[int] = _resolutions(start.model.resolution, section.resolutions)
         if start.kind == "scratch":
-            widths, depths, resolutions = SCRATCH_WIDTHS, (1.0,), SCRATCH_RESOLUTIONS
-        for width, depth, resolution in itertools.product(widths, depths, resolutions):
+            widths, depths = SCRATCH_WIDTHS, (1.0,)
+        for width, depth, resolution in itertools.product(widths, depths, _inputs(section, start, side)):
             _add(networks, start, width, depth, resolution, channels, num_classes)
     return list(networks.values())
 
 
-def _resolutions(own: int, factors: Sequence[float]) -> list[int]:
-    return sorted({max(min(SMALLEST, own), round(own * factor / STEP) * STEP) for factor in factors}, reverse=True)
+def _inputs(section: config.Candidates, start: Start, side: int) -> list[int]:
+    """Resolutions of the networks of a start, the largest first."""
+    own, limit = start.model.resolution, max(STEP, LARGEST * side // STEP * STEP)
+    if start.kind == "scratch":
+        return sorted({min(each, limit) for each in SCRATCH_RESOLUTIONS}, reverse=True)
+    smallest = min(SMALLEST, own)
+    sides = (max(smallest, round(own * factor / STEP) * STEP) for factor in section.resolutions)
+    return sorted({max(min(each, limit), min(own, STEP)) for each in sides}, reverse=True)
 
 
 def _add(
@@ -145,11 +157,9 @@ def _add(
     )
 
 
-def largest_input(section: config.Candidates, found: Sequence[Start]) -> int:
+def largest_input(section: config.Candidates, found: Sequence[Start], side: int) -> int:
     """The largest resolution of all networks, in pixels."""
-    sides: list[Sequence[int]] = [SCRATCH_RESOLUTIONS] * section.scratch
-    sides += [_resolutions(each.model.resolution, section.resolutions) for each in found if each.kind != "scratch"]
-    return max(max(each) for each in sides)
+    return max(max(_inputs(section, start, side)) for start in found)
 
 
 def baseline(model: models.Architecture, *, channels: int, num_classes: int) -> Network:

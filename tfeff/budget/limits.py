@@ -11,6 +11,16 @@ Costs = Mapping[str, float]
 """Measure (`latency`, `size`, `macs`, `params`, `memory`) -> seconds, bytes or number."""
 
 
+WORDS: Mapping[str, str] = {
+    "latency": "a latency",
+    "size": "a size",
+    "macs": "multiply-adds",
+    "params": "parameters",
+    "memory": "a memory",
+}
+"""Measure -> its words in a sentence, before "of 20 ms"."""
+
+
 @dataclass(frozen=True)
 class Excess:
     """A bound that a network exceeds."""
@@ -24,20 +34,25 @@ class Excess:
         """In words.
 
         >>> Excess("latency", 0.0231, 0.02).text
-        'latency 23.1 ms, above 20 ms'
+        'a latency of 23.1 ms, above 20 ms'
         """
-        return f"{self.measure} {amount(self.cost, self.measure)}, above {amount(self.bound, self.measure)}"
+        for digits in (3, 4, 6):
+            shown = [amount(value, self.measure, digits) for value in (self.cost, self.bound)]
+            if shown[0] != shown[1]:
+                break
+        return f"{WORDS[self.measure]} of {shown[0]}, above {shown[1]}"
 
 
-def amount(value: float, measure: str) -> str:
+def amount(value: float, measure: str, digits: int = 3) -> str:
     """A cost with its unit.
 
-    >>> amount(0.02, "latency"), amount(4.2e6, "size"), amount(98_100_000, "macs"), amount(950, "params")
-    ('20 ms', '4.2 MB', '98.1 M', '950')
+    >>> amount(0.02, "latency"), amount(4.2e6, "size"), amount(98_100_000, "macs"), amount(999_900, "params")
+    ('20 ms', '4.2 MB', '98.1 M', '1 M')
     """
+    rounded = float(f"{value:.{digits}g}")
     units = sorted(UNITS[measure].items(), key=lambda unit: unit[1])
-    name, scale = next((each for each in reversed(units) if value >= each[1]), units[0])
-    return f"{value / scale:.3g} {name}".strip()
+    name, scale = next((each for each in reversed(units) if rounded >= each[1]), units[0])
+    return f"{rounded / scale:.{digits}g} {name}".strip()
 
 
 class Bounds:
@@ -82,7 +97,7 @@ class Bounds:
                 key=lambda item: item[1].cost / item[1].bound,
             )
             raise UserError(
-                f"config: budget: none of {len(costs)} networks meets it; the closest, {label}, has a {closest.text}. "
+                f"config: budget: none of {len(costs)} networks meets it; the closest, {label}, has {closest.text}. "
                 f"Raise budget.{closest.measure}, or allow smaller networks with candidates.widths, depths or "
                 "resolutions"
             )

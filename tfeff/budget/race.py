@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff.reporting.tables import percent
@@ -15,8 +15,6 @@ LEAST_CHANCE = 0.05
 """Chance of being within the slack of the best, below which a candidate is dropped."""
 SHARES = (0.4, 0.5, 1.0)
 """Share of the time left that each stage may take."""
-FEWEST = 2
-"""Candidates that a stage trains even if the time is over."""
 
 
 def stages(blocks: Sequence[Block]) -> list[list[Block]]:
@@ -38,14 +36,16 @@ class Stopwatch:
     """
 
     def __init__(self, spent: float, save: Callable[[float], None]) -> None:
-        self._spent, self._save, self._began = spent, save, time.monotonic()
+        self._spent, self._store, self._began = spent, save, time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Seconds so far; stored with every look."""
-        total = self._spent + time.monotonic() - self._began
-        self._save(total)
-        return total
+        """Seconds so far."""
+        return self._spent + time.monotonic() - self._began
+
+    def save(self) -> None:
+        """Stores the time, so that it counts after a kill."""
+        self._store(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,9 @@ class Timing:
 def dropped(chances: Mapping[str, float], slack: float, folds: int) -> dict[str, str]:
     """The candidates that are hardly among the best, with the reason."""
     words = f"{folds} fold{'s' * (folds != 1)}"
+    points = f"{100 * slack:g} point{'s' * (slack != 0.01)}"
     return {
-        name: f"chance of being within {100 * slack:g} points of the best: {percent(chance, 1)} after {words}"
+        name: f"chance of being within {points} of the best: {percent(chance, 1)} after {words}"
         for name, chance in chances.items()
         if chance < LEAST_CHANCE
     }
-
-
-def chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Consecutive parts."""
-    for start in range(0, len(names), size):
-        yield names[start : start + size]

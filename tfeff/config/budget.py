@@ -67,7 +67,7 @@ class Limits(Section):
     KEY = "budget"
 
     latency: str | None = None
-    """Prediction of one image by the exported model on this machine: `us`, `ms` or `s`."""
+    """Prediction of one image by the exported model on this machine without other load: `us`, `ms` or `s`."""
     size: str | None = None
     """The exported model on disk: `kB`, `MB` or `GB`."""
     macs: str | None = None
@@ -77,7 +77,8 @@ class Limits(Section):
     memory: str | None = None
     """Peak of layer outputs and gradients in a training step, for each image of the batch: `kB`, `MB` or `GB`."""
     minutes: Positive[float] | None = 30.0
-    """Minutes after which the search begins no further training but the final one. None: no limit."""
+    """Time for the search, with the final training. No training begins that is not expected to fit; at least one
+    candidate is trained on one fold. None: no limit."""
     format: Literal["saved_model", "litert", "onnx", "openvino"] = "saved_model"
     """The format in which the network is exported, timed and weighed."""
     int8: bool = False
@@ -129,6 +130,9 @@ class Candidates(Section):
     """Also small ResNets from random weights, whose inputs are as large as those of the other candidates."""
     count: Positive[int] = 24
     """Networks that are probed, spread evenly over start, width, depth and resolution."""
+    training: Literal["experiment", "rules"] = "experiment"
+    """`experiment`: all networks are trained as `experiment` says. `rules`: as `own_images` chooses for the number of
+    images and the network's start; values of `experiment` that differ from those of `own_images` are kept."""
 
     def _check(self) -> None:
         for key in ("widths", "depths", "resolutions"):
@@ -163,8 +167,10 @@ class BudgetSearch(Section):
             self.trials.wrong("batch_size", '"fixed": own_budget chooses it for the images')
         if self.trials.learning_rate != "fixed":
             self.trials.wrong("learning_rate", '"fixed"')
-        if not self.experiment.task.IS_SCALABLE:
-            self.experiment.task.wrong("name", "that of a classifier or a detector")
+        if not self.experiment.task.IS_CLASSIFIER:
+            self.experiment.task.wrong("name", '"classification"')
+        if self.experiment.optimizer.transfer is not None and self.candidates.scratch:
+            self.candidates.wrong("scratch", "false: optimizer.transfer needs trained weights")
         if isinstance(self.experiment.model, Given):
             raise UserError("config: experiment.model.name: a network of the package, the baseline of relative bounds")
         if self.experiment.data.normalization != "family":

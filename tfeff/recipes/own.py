@@ -11,6 +11,7 @@ from tfeff.config import (
     TTA,
     Augmentation,
     BudgetSearch,
+    Candidates,
     Choice,
     Choices,
     ClassificationSettings,
@@ -103,14 +104,14 @@ def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
 
 def budget(source: str) -> BudgetSearch:
     """Searches for the best classifier of the images of a source within a budget."""
-    return BudgetSearch(experiment=images(source).base)
+    return BudgetSearch(experiment=images(source).base, candidates=Candidates(training="rules"))
 
 
 def trained_for_images(base: Experiment, model: Architecture, counted: LabeledImages) -> Experiment:
     """The experiment with another network, trained as `images` would train it.
 
     Args:
-        base: the experiment; what differs from `images` in it was set by the user, and is kept.
+        base: the experiment; values that differ from those of `images` are kept.
         model: the network.
         counted: the training images of one training.
     """

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-PRIOR_EXPONENTS = {"images": (-0.35, 0.2), "macs": (-0.15, 0.15), "epochs": (-0.1, 0.15)}
+PRIOR_EXPONENTS = {"images": (-0.35, 0.2), "macs": (-0.15, 0.15)}
 """Mean and standard deviation of the exponents before any training: those of published fits lie in these ranges."""
 PRIOR_VARIANCE, PRIOR_DEGREES = 0.04, 3.0
 """Variance of the logarithm of the odds beyond that of counting images, and its weight in degrees of freedom."""
 FOLD_DEVIATION = 0.5
 """Standard deviation of the folds' effects on the logarithm of the odds before any training."""
 BASELINE_DEVIATION = 3.0
+ITERATIONS = 20
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Training:
     Attributes:
         images: number of training images.
         macs: multiply-adds of the network.
-        epochs: of the training.
         fold: on which it was validated.
         error: fraction of the validation images that are wrong.
         validated: number of validation images.
@@ -38,7 +38,6 @@ class Training:
 
     images: int
     macs: float
-    epochs: int
     fold: int
     error: float
     validated: int
@@ -60,18 +59,20 @@ class Forecast:
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """log odds of an error = baseline + fold + sum over images, macs and epochs of exponent · log ratio + residual.
+    """log odds of an error = baseline + fold + sum over images and macs of exponent · log ratio + residual.
 
-    Conjugate Bayesian regression: independent normal priors of the coefficients, a scaled inverse chi-square prior of
-    the variance of the residuals.
+    Bayesian regression: independent normal priors of the coefficients, a scaled inverse chi-square prior of the variance
+    of the residuals. The variance is its posterior mode, found by iteration, because the priors of the coefficients do
+    not depend on it.
+
+    Trainings on more images are those that a user would run: their epochs follow the number of images.
 
     Attributes:
         names: of the variables.
         reference: logarithms of their values at which the baseline holds, the largest ones.
         mean: posterior mean of the coefficients: baseline, variables, folds.
-        covariance: of these, in units of the residual variance.
-        variance: posterior scale of the residual variance.
-        degrees: of freedom.
+        covariance: of these.
+        degrees: of freedom of the residual variance.
         folds: their number.
     """
 
@@ -79,16 +80,14 @@ class Growth:
     reference: dict[str, float]
     mean: npt.NDArray[np.float64]
     covariance: npt.NDArray[np.float64]
-    variance: float
     degrees: float
     folds: int
 
     @property
     def exponents(self) -> dict[str, tuple[float, float]]:
         """Variable -> mean and standard deviation of its exponent."""
-        scale = self.variance * self.degrees / max(self.degrees - 2.0, 1.0)
         return {
-            name: (float(self.mean[1 + index]), math.sqrt(scale * self.covariance[1 + index, 1 + index]))
+            name: (float(self.mean[1 + index]), math.sqrt(self.covariance[1 + index, 1 + index]))
             for index, name in enumerate(self.names)
         }
 
@@ -101,7 +100,7 @@ class Growth:
                 interval is of the expectation.
             **factors: variable -> factor, such as images=2.0.
 
-        >>> rows = [Training(n, 1e8, 10, fold, 3 / n, 200) for n in (50, 100, 200) for fold in range(3)]
+        >>> rows = [Training(n, 1e8, fold, 3 / n, 200) for n in (50, 100, 200) for fold in range(3)]
         >>> round(fit(rows).forecast(images=2.0).accuracy, 3) > 0.98
         True
         """
@@ -111,7 +110,7 @@ class Growth:
             row[1 + self.names.index(name)] = math.log(factor)
         row[1 + len(self.names) :] = 1.0 / self.folds
         center = float(row @ self.mean)
-        spread = self.variance * float(row @ self.covariance @ row)
+        spread = float(row @ self.covariance @ row)
         error = float(special.expit(center))
         if validated is not None:
             spread += 1.0 / max(error * (1.0 - error) * validated, 0.5)
@@ -144,17 +143,17 @@ def fit(trainings: Sequence[Training]) -> Growth:
     errors = (np.array([each.error for each in trainings]) * counts + 0.5) / (counts + 1.0)
     target = special.logit(errors)
     counted = 1.0 / (errors * (1.0 - errors) * counts)  # the variance that counting images causes
-    weights = PRIOR_VARIANCE / (PRIOR_VARIANCE + counted)
     prior_mean = np.array(
         [float(np.average(target)), *(mean for mean, _ in PRIOR_EXPONENTS.values()), *[0.0] * len(folds)]
     )
     deviations = [BASELINE_DEVIATION, *(each for _, each in PRIOR_EXPONENTS.values()), *[FOLD_DEVIATION] * len(folds)]
-    precision = np.diag(PRIOR_VARIANCE / np.square(deviations))
-    information = precision + design.T @ (weights[:, None] * design)
-    covariance = np.asarray(np.linalg.inv(information), np.float64)
-    mean = covariance @ (precision @ prior_mean + design.T @ (weights * target))
-    residual, shift = target - design @ mean, mean - prior_mean
-    squares = float(residual @ (weights * residual) + shift @ precision @ shift)
-    degrees = PRIOR_DEGREES + len(trainings)
-    variance = (PRIOR_DEGREES * PRIOR_VARIANCE + squares) / degrees
-    return Growth(tuple(columns), reference, mean, covariance, variance, degrees, len(folds))
+    precision = np.diag(1.0 / np.square(deviations))
+    degrees, variance = PRIOR_DEGREES + len(trainings), PRIOR_VARIANCE
+    for _ in range(ITERATIONS):
+        weights = 1.0 / (variance + counted)
+        covariance = np.asarray(np.linalg.inv(precision + design.T @ (weights[:, None] * design)), np.float64)
+        mean = covariance @ (precision @ prior_mean + design.T @ (weights * target))
+        # Of a squared residual, the share that is not due to counting.
+        squares = float((weights * variance * (target - design @ mean) ** 2).sum())
+        variance = (PRIOR_DEGREES * PRIOR_VARIANCE + squares) / degrees
+    return Growth(tuple(columns), reference, mean, covariance, degrees, len(folds))
