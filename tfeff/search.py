@@ -66,16 +66,17 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor")
 
     from tfeff.budget import report
     from tfeff.budget.exported import Exports
-    from tfeff.budget.search import open_store, run
+    from tfeff.budget.search import open_store, run, watch
     from tfeff.budget.study import prepare
     from tfeff.data.contents import text
 
-    with open_store(directory, settings) as store, Exports(settings, store, directory / "trials.log", say) as exports:
-        study = prepare(settings, exports.estimated)
+    with open_store(directory, settings) as store:
+        clock, exports = watch(store), Exports(settings, store, directory / "trials.log", say)
+        study = prepare(settings, exports)
         say(f"{text(study.found)}\n{report.shortlist(study)}")
         if flags.FLAGS.dry_run:
             return
-        findings = run(study, directory, store, processes, Console(), exports)
+        findings = run(study, directory, store, processes, Console(), exports, clock)
         say(report.write_all(findings, directory, _command()))
 
 

@@ -13,7 +13,7 @@ SECTION = Candidates(widths=(1.0, 0.5), depths=(1.0, 0.99, 0.5), resolutions=(1.
 
 
 def listed(section=SECTION, starts=(LITE0,)):
-    return candidates.scaled(section, list(starts), channels=3, num_classes=2)
+    return candidates.scaled(section, list(starts), side=1000, channels=3, num_classes=2)
 
 
 def test_distinct_networks_have_their_exact_cost():
@@ -77,9 +77,20 @@ def test_a_spread_takes_networks_of_every_start():
     assert {network.start.name for network in part} == {"efficientnet-lite0", "efficientnet-lite1"}
 
 
+def test_inputs_are_at_most_twice_as_large_as_the_images():
+    found = candidates.scaled(Candidates(), [LITE0], side=40, channels=3, num_classes=2)
+    assert {network.model.resolution for network in found} == {80}
+
+
+def test_names_of_starts_that_look_alike_stay_apart():
+    starts = [Start(name, "run", LITE0.model) for name in ("runs/a", "runs-a")]
+    ids = [network.id for network in listed(SECTION, starts)]
+    assert len(set(ids)) == len(ids) == 16
+
+
 def test_images_are_loaded_for_the_largest_input():
     found = listed()
-    assert candidates.largest_input(SECTION, [LITE0]) == max(network.model.resolution for network in found) == 224
+    assert candidates.largest_input(SECTION, [LITE0], 1000) == max(network.model.resolution for network in found) == 224
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite9", "runs/none"])

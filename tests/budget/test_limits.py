@@ -50,14 +50,19 @@ def test_relative_bounds_are_multiples_of_the_baseline():
 def test_the_bound_that_is_exceeded_most_is_named():
     bounds = Bounds(Limits(macs="100", latency="10ms"), lambda measure: 0.0)
     assert bounds.exceeded({"macs": 100.0, "latency": 0.01}) is None
-    assert bounds.exceeded({"macs": 150.0, "latency": 0.011}).text == "macs 150, above 100"
-    assert bounds.exceeded({"macs": 150.0, "latency": 0.03}).text == "latency 30 ms, above 10 ms"
+    assert bounds.exceeded({"macs": 150.0, "latency": 0.011}).text == "multiply-adds of 150, above 100"
+    assert bounds.exceeded({"macs": 150.0, "latency": 0.03}).text == "a latency of 30 ms, above 10 ms"
     assert bounds.exceeded({"latency": 0.005}) is None
+
+
+def test_a_small_excess_can_be_seen():
+    bounds = Bounds(Limits(latency="20ms"), lambda measure: 0.0)
+    assert bounds.exceeded({"latency": 0.020004}).text == "a latency of 20.004 ms, above 20 ms"
 
 
 def test_a_budget_that_nothing_meets_names_the_closest_network():
     bounds = Bounds(Limits(macs="100"), lambda measure: 0.0)
-    with pytest.raises(UserError, match="none of 2 networks meets it; the closest, small, has a macs 120, above 100"):
+    with pytest.raises(UserError, match="the closest, small, has multiply-adds of 120, above 100"):
         bounds.require_possible({"large": {"macs": 300.0}, "small": {"macs": 120.0}})
 
 

@@ -1,6 +1,7 @@
 """What a probe may discard."""
 
 import numpy as np
+import pytest
 
 from tfeff.budget.probing import Probe, clearly_worse
 
@@ -14,13 +15,15 @@ def test_only_what_is_certainly_worse_is_discarded():
     found = clearly_worse(probes)
     assert set(found) == {"bad"}
     difference, half = found["bad"]
-    assert difference == np.float64(0.35)
-    errors = np.array([1.0] * 35 + [0.0] * 65)
-    np.testing.assert_allclose(half, 1.96 * errors.std(ddof=1) / 10)
+    # Of 102 images, with half of one more in each outcome: 35.5 right for the best alone, 0.5 for the other alone.
+    assert difference == pytest.approx(35 / 102)
+    error = np.sqrt(36 / 102 - (35 / 102) ** 2) / np.sqrt(102)
+    assert half == pytest.approx(2.2414 * error, rel=1e-4)  # the normal quantile of 1 - 0.025 / 2
 
 
 def test_few_images_discard_nothing():
-    assert clearly_worse({"best": probe(5, 5), "other": probe(3, 5)}) == {}
+    others = {f"other {right}": probe(right, 5) for right in range(1, 5)}
+    assert clearly_worse({"best": probe(5, 5), **others}) == {}
     assert clearly_worse({}) == {}
 
 

@@ -32,7 +32,7 @@ def get_config():
     return BudgetSearch(
         experiment=Experiment(
             model=architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8),
-            data=Data(source="embedded:digits", channels=1),
+            data=Data(source="embedded:digits", channels=1, validation_fraction=0.0),
             training=Training(epochs=2, batch_size=32, precision="float32", deterministic=True),
         ),
         budget=Limits(params="0.9x", minutes=10),
@@ -141,6 +141,14 @@ def test_a_killed_search_gives_the_same_answer(verbs, trained, whole, tmp_path):
         for row in result["networks"]:
             row.pop("reason")
     assert results[0] == results[1]
+
+
+def test_without_time_one_candidate_is_trained_on_one_fold_and_the_answer_says_so(verbs, trained, tmp_path):
+    finish(verbs, trained, tmp_path / "search", "--config.budget.minutes=0.001", margin="margin=0.02")
+    result = json.loads((tmp_path / "search" / "result.json").read_text())
+    assert sum(len(row["values"]) for row in result["networks"]) == 1
+    assert "The time was over before any network was trained on all folds." in result["answer"]
+    assert result["prospects"] == []
 
 
 def test_a_budget_that_no_network_meets_is_refused_at_once(verbs, trained, tmp_path):

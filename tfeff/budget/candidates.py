@@ -115,8 +115,16 @@ def _start(name: str) -> Start:
     return Start(name, "run", dataclasses.replace(trained.model, weights=name))
 
 
-def scaled(section: config.Candidates, found: Sequence[Start], *, channels: int, num_classes: int) -> list[Network]:
-    """All distinct networks that the starts can be scaled to, with their costs."""
+def scaled(
+    section: config.Candidates, found: Sequence[Start], *, side: int, channels: int, num_classes: int
+) -> list[Network]:
+    """All distinct networks that the starts can be scaled to, with their costs.
+
+    Args:
+        side: the images' typical shorter side, in pixels; inputs are at most twice as large.
+        channels: of an image.
+        num_classes: number of classes.
+    """
     networks = dict[object, Network]()
     for start in found:
         widths, depths = section.widths, section.depths

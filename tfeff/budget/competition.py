@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from tfeff.budget import probing, race
 from tfeff.budget.candidates import Network
-from tfeff.budget.limits import Costs
+from tfeff.budget.limits import Costs, Excess
 from tfeff.budget.probing import Probe
+from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
@@ -28,19 +29,21 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
 PROBE_SHARE = 0.25
-"""Of the time, for probes."""
+"""Share of the time for probes."""
 FINAL_SHARE = 1.5
 """Time kept for the final training and export, relative to a training of the largest candidate on a fold."""
 PRIOR_DEGREES = 4.0
 """Weight of the variance that the number of validation images implies, in degrees of freedom."""
-ELAPSED = "elapsed seconds"
 
 
 class Measures(Protocol):
     """Measures costs in the exported form."""
 
-    def network(self, network: Network, num_classes: int) -> Costs:
-        """Of a network with random weights, which is exported for this."""
+    form: str
+    """Format, precision, threads and machine, in words."""
+
+    def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
+        """Of networks with random weights, which are exported for this; or why one cannot be exported."""
 
     def exported(self, path: Path) -> Costs:
         """Of an exported model."""
@@ -55,6 +58,7 @@ class Competition:
     Args:
         precision: of trainings for which neither the config nor the rules choose one.
         measures: exports networks and times them.
+        watch: of the search.
 
     Attributes:
         candidates: id -> how it is trained.
@@ -72,6 +76,7 @@ class Competition:
         runner: TrialRunner,
         precision: str,
         measures: Measures,
+        watch: Stopwatch,
     ) -> None:
         self.study, self.store, self.executor, self.runner = study, store, executor, runner
         self.measures, self.precision = measures, precision
@@ -83,14 +88,19 @@ class Competition:
         self.blocks = study.settings.folds.blocks
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
-        self._key = f"{zlib.crc32(json.dumps([choices, self.blocks]).encode()):08x}"
+        self._key = f"{zlib.crc32(json.dumps([choices, self.blocks, study.shortlist]).encode()):08x}"
         self._trained: Sequence[Block] = ()
-        spent = float(store.fact(ELAPSED) or 0.0)
-        self.watch = race.Stopwatch(spent, lambda seconds: store.write_fact(ELAPSED, str(seconds)))
+        self.watch = watch
         self.slack = settings.objective.margin or race.SLACK
+
+    @property
+    def form(self) -> str:
+        """The exported form."""
+        return self.measures.form
 
     def decide(self, name: str, decision: Callable[[], Any]) -> Any:
         """A decision that depends on the time: the stored one, or the one that is made now."""
+        self.watch.save()
         return self.store.cached(f"decision {self._key} {name}", decision)
 
     def probe(self) -> None:
@@ -106,6 +116,7 @@ class Competition:
             self.store,
             self.executor,
             lambda name: self.decide(f"probe {name}", lambda: self.watch.seconds <= until),
+            self.study.settings.trials.attempts,
             self.runner.check,
             self.runner.progress.say,
         )
@@ -122,40 +133,54 @@ class Competition:
             images = len(next(iter(self.probes.values())).correct)
             self.runner.progress.say(
                 f"{len(self.probes)} networks probed on {images:,} held-out images: accuracy up to {percent(best, 1)}; "
-                f"{len(self.alive)} go on"
+                f"{len(self.alive)} are left"
             )
 
     def compete(self) -> None:
-        """Trains the candidates that are left on more and more folds."""
+        """Trains the candidates that are left on more and more folds, until the time is over."""
         for number, blocks in enumerate(race.stages(self.blocks)):
             if number == 1:
                 self._measure()
-            self._stage(number, blocks)
+            if not self._stage(number, blocks):
+                break
             self._trained = blocks
             folds = len({fold for fold, _ in blocks})
             for name, reason in race.dropped(self._chances(), self.slack, folds).items():
                 self.drop(name, "race", reason)
 
-    def _stage(self, number: int, blocks: Sequence[Block]) -> None:
-        """Trains as many of the candidates that are left as the time allows, the most promising ones first."""
-        order = self._order()
-        until = self.deadline(race.SHARES[min(number, len(race.SHARES) - 1)])
-        for part, names in enumerate(race.chunks(order, max(race.FEWEST, self.executor.slots))):
-            decision = functools.partial(self._affordable, names, blocks, until, first=part == 0)
-            decided = self.decide(f"stage {number} part {part}", decision)
-            for name in names:
-                if name not in decided:
-                    count = len(self.table([name])[name])
-                    self.drop(name, "time", f"the time was over after {count} fold{'s' * (count != 1)}")
-            if decided:
-                self._train(decided, blocks)
+    def _stage(self, number: int, blocks: Sequence[Block]) -> bool:
+        """Trains as many of the candidates that are left as the time allows, the most promising ones first.
 
-    def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> list[str]:
-        """Those of the next candidates for which there is time; always the first ones."""
+        Returns:
+            Whether there was time for any.
+        """
+        until = self.deadline(race.SHARES[min(number, len(race.SHARES) - 1)])
+        waiting, chunk, trained = self._order(), list[str](), False
+        while waiting:
+            chunk = []
+            while waiting and len(chunk) < self.executor.slots:
+                first = number == 0 and not trained and not chunk
+                decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
+                if not self.decide(f"stage {number} {waiting[0]}", decision):
+                    break
+                chunk.append(waiting.pop(0))
+            if not chunk:
+                break
+            self._train(chunk, blocks)
+            trained = True
+        if trained:
+            for name in waiting:
+                count = len(self.table([name])[name])
+                self.drop(name, "time", f"the time was over after {count} fold{'s' * (count != 1)}")
+        return trained
+
+    def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
+        """Whether there is time to train candidates at once; always for the first one of a search."""
         timing = self.timing()
         expected = [(timing.of(name) or 0.0) * self._open(name, blocks) for name in names]
-        left = until - self.watch.seconds
-        return list(names) if first or sum(expected) / self.executor.slots <= left else []
+        if first or not self._open(names[-1], blocks):
+            return True
+        return self.watch.seconds + sum(expected) / min(len(names), self.executor.slots) <= until
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
         """Trains candidates on some folds; their numbers of epochs may differ."""
@@ -174,20 +199,24 @@ class Competition:
         if not set(self.study.bounds.values) & {"latency", "size"}:
             return
         self.runner.progress.say(f"exporting and measuring {len(self.alive)} networks")
-        for name in list(self.alive):
+        excesses, names = dict[str, Excess](), list(self.alive)
+        networks = [self.study.networks[name] for name in names]
+        for name, costs in zip(names, self.measures.networks(networks, self.study.num_classes), strict=True):
             self.runner.check()
-            try:
-                costs = self.measures.network(self.study.networks[name], self.study.num_classes)
-            except UserError as error:
-                self.drop(name, "failed", str(error))
+            if isinstance(costs, UserError):
+                self.drop(name, "failed", str(costs))
                 continue
             self.measured[name] = {**self.study.costs[name], **costs}
             excess = self.study.bounds.exceeded(self.measured[name])
             if excess is not None:
+                excesses[name] = excess
                 self.drop(name, "measured", f"exported and measured: {excess.text}")
-        if not self.alive:
-            closest = self.fates[self.study.shortlist[0]].reason
-            raise UserError(f"config: budget: no candidate meets it when it is exported ({closest}); raise it")
+        if not self.alive and excesses:
+            label, closest = min(excesses.items(), key=lambda item: item[1].cost / item[1].bound)
+            raise UserError(
+                f"config: budget: none of {len(names)} candidates meets it when it is exported; the closest, "
+                f"{self.candidates[label].label}, has {closest.text}. Raise budget.{closest.measure}"
+            )
 
     def _order(self) -> list[str]:
         """The candidates that are left, the most promising ones first."""

@@ -1,21 +1,19 @@
 """Trains the choice on all training images, evaluates and exports it, and measures the export."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-from tfeff import config, training
+from tfeff import training
 from tfeff.budget.limits import Costs
 from tfeff.budget.study import Study
 from tfeff.serving import run as serving
 from tfeff.training.evaluation import RunEvaluation
-from tfeff.trials.trial import Candidate
 
 OTHERS = "others"
-"""Folder of earlier choices: those that exceeded the budget when they were exported, and those of another budget."""
+"""Folder of earlier choices: those that exceeded the budget when they were exported, and those of other budgets."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,23 @@ class Delivered:
 
 
 def deliver(
-    study: Study, candidate: Candidate, directory: Path, measure: Callable[[Path], Costs], reporter: training.Reporter
+    study: Study,
+    name: str,
+    precision: str,
+    directory: Path,
+    measure: Callable[[Path], Costs],
+    reporter: training.Reporter,
 ) -> Delivered:
     """Trains a candidate on all training images, exports and measures it.
 
     Args:
+        precision: of the training, if neither the config nor the rules choose one.
         directory: workdir of the run; an interrupted run continues.
         measure: the costs of an exported model.
         reporter: of the training.
     """
     keras.backend.clear_session()
-    workdir = training.train(final(candidate.experiment), directory, reporter=reporter)
+    workdir = training.train(study.final(name, precision), directory, reporter=reporter)
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     budget = study.settings.budget
@@ -57,22 +61,14 @@ def deliver(
     if budget.format != "saved_model":
         exported = directory / budget.format
         serving.export_portable(workdir, exported, budget.format, int8=budget.int8, overwrite=True)
-    costs = {**study.costs[candidate.name], **measure(exported)}
-    return Delivered(candidate.name, directory, exported, costs, evaluation)
+    return Delivered(name, directory, exported, {**study.costs[name], **measure(exported)}, evaluation)
 
 
-def final(experiment: config.Experiment) -> config.Experiment:
-    """The training on all training images."""
-    data = dataclasses.replace(experiment.data, validation_fraction=0.0)
-    return dataclasses.replace(experiment, data=data)
-
-
-def set_aside(directory: Path, name: str) -> None:
-    """Moves an earlier choice out of the way."""
-    kept = directory.parent / OTHERS / name
-    kept.parent.mkdir(exist_ok=True)
-    number = 1
-    while kept.exists():
-        number += 1
-        kept = kept.with_name(f"{name}-{number}")
-    directory.rename(kept)
+def bring(directory: Path, name: str, before: str | None) -> None:
+    """Moves the run of an earlier choice out of the way, and that of this one back, if there is one."""
+    others = directory.parent / OTHERS
+    if directory.is_dir() and before not in (None, name):
+        others.mkdir(exist_ok=True)
+        directory.rename(others / str(before))
+    if not directory.is_dir() and (others / name).is_dir():
+        (others / name).rename(directory)

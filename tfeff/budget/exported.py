@@ -1,9 +1,10 @@
 """Costs of networks in the exported form: estimated for all, measured for some."""
 
 import functools
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tfeff import config
 from tfeff.budget.candidates import Network
@@ -16,11 +17,12 @@ from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.models.cost.latency import LatencyFit, networks_to_time
 from tfeff.networks.catalog import BACKBONES
 from tfeff.serving import timing
-from tfeff.serving.latencies import Latencies
+from tfeff.serving.latencies import Latencies, this_machine
 from tfeff.trials.store import TrialStore
 
 SIZE_ERROR = 0.02
 """Of an estimated size, relative to it: see `exported_bytes`."""
+FEWEST_TIMED = 4
 TIMED = 6
 """Networks of each family that are exported and timed, to estimate the latency of the others. A fit to one family is
 wrong by up to a half for another one."""
@@ -30,27 +32,25 @@ class Exports:
     """Estimates and measures the costs of networks in the exported form.
 
     A latency is that without other load on the machine (`timing.Timing.undisturbed`). Measurements run one after the
-    other in a process that may use all cores, which those of trials may not; it lives as long as the context.
+    other in a process that may use all cores, which those of trials may not.
 
     Args:
         settings: the config.
         store: keeps what was measured.
         log: file for the output of this process.
         say: shows a line.
+
+    Attributes:
+        form: format, precision, threads and machine, in words.
     """
 
     def __init__(self, settings: config.BudgetSearch, store: TrialStore, log: Path, say: Callable[[str], None]) -> None:
         self._settings, self._store, self._log, self._say = settings, store, log, say
         budget = settings.budget
         self._form: dict[str, Any] = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
-        self._process = LocalProcesses(1, log)
-
-    def __enter__(self) -> Self:
-        self._process.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._process.__exit__(*error)
+        machine = this_machine()
+        words = [f"{key} {value}" for key, value in self._form.items()]
+        self.form = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Latency and size of networks, as far as the budget bounds them, without exporting all of them.
@@ -84,24 +84,46 @@ class Exports:
             found.check(Path(budget.latencies), **self._form)
             family = _family(networks[0])
             same = [each for each in found.networks if each.name in BACKBONES.get(family, ())]
-            return LatencyFit.fit([(each.cost, each.undisturbed) for each in same or found.networks])
+            if len(same) < FEWEST_TIMED:
+                raise UserError(
+                    f"{budget.latencies}: {len(same)} networks of the family {family}; a fit needs {FEWEST_TIMED}. Add "
+                    f"some on that device with python -m tfeff.summary --family={family} --latency "
+                    f"--out={budget.latencies}, or leave the family out of candidates.starts (and candidates.scratch)"
+                )
+            return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
         chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
         timed = []
-        for number, index in enumerate(chosen, 1):
-            network = networks[index]
-            self._say(f"exporting and timing {network.label} ({number} of {len(chosen)})")
-            try:
-                timed.append((network.cost, self._measured(network, num_classes)["latency"]))
-            except UserError as error:  # others may be possible
-                self._say(str(error))
+        some = [networks[index] for index in chosen]
+        self._say(f"exporting and timing {len(some)} {_family(networks[0])} networks")
+        for network, costs in zip(some, self._measured(some, num_classes), strict=True):
+            if isinstance(costs, UserError):  # others may be possible
+                self._say(f"{network.label}: {costs}")
+            else:
+                timed.append((network.cost, costs["latency"]))
         if not timed:
             raise UserError(f"config: budget.format: none of {len(chosen)} networks can be exported and timed")
         return LatencyFit.fit(timed)
 
-    def network(self, network: Network, num_classes: int) -> Costs:
-        """Latency and size of a network with random weights, exported for this; without the latency if it is that of
-        another device."""
-        return self._here(self._measured(network, num_classes))
+    def baseline(self, network: Network, num_classes: int) -> Costs:
+        """The measured costs of the network that relative bounds refer to; its latency on another device is estimated.
+
+        Raises:
+            UserError: it cannot be exported.
+        """
+        if self._settings.budget.latencies is not None:
+            latency = {"latency": self._fit([network], num_classes).seconds(network.cost)}
+        else:
+            latency = {}
+        costs = next(iter(self.networks([network], num_classes)))
+        if isinstance(costs, UserError):
+            raise costs
+        return {**costs, **latency}
+
+    def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
+        """Latency and size of networks with random weights, exported for this; without the latency if it is that of
+        another device. Of a network that cannot be exported, the reason."""
+        for costs in self._measured(networks, num_classes):
+            yield costs if isinstance(costs, UserError) else self._here(costs)
 
     def exported(self, path: Path) -> Costs:
         """As `network`, for an exported model, in a fresh process."""
@@ -114,21 +136,24 @@ class Exports:
             return costs
         return {name: value for name, value in costs.items() if name != "latency"}
 
-    def _measured(self, network: Network, num_classes: int) -> Costs:
+    def _measured(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
         experiment = self._settings.experiment
-        call = functools.partial(
-            timing.export_and_time,
-            network.model,
-            num_classes=num_classes,
-            channels=experiment.data.channels,
-            task=experiment.task if experiment.task.IS_CLASSIFIER else None,
-            **self._form,
-        )
-        form = " ".join(f"{key} {value}" for key, value in self._form.items())
-        measured: Costs = self._store.cached(
-            f"measured {network.id} {form}", lambda: _costs(self._process, call, network.label)
-        )
-        return measured
+        with LocalProcesses(1, self._log) as process:
+            for network in networks:
+                call = functools.partial(
+                    timing.export_and_time,
+                    network.model,
+                    num_classes=num_classes,
+                    channels=experiment.data.channels,
+                    task=experiment.task,
+                    **self._form,
+                )
+                description = zlib.crc32(repr((network.model, experiment.task)).encode())
+                fact = f"measured {network.id} {description:08x} {self.form}"
+                try:
+                    yield self._store.cached(fact, functools.partial(_costs, process, call, network.label))
+                except UserError as error:
+                    yield error
 
 
 def _costs(process: Executor, call: Callable[[], timing.Timing], name: str) -> dict[str, float]:

@@ -36,11 +36,9 @@ class Excess:
         >>> Excess("latency", 0.0231, 0.02).text
         'a latency of 23.1 ms, above 20 ms'
         """
-        for digits in (3, 4, 6):
-            shown = [amount(value, self.measure, digits) for value in (self.cost, self.bound)]
-            if shown[0] != shown[1]:
-                break
-        return f"{WORDS[self.measure]} of {shown[0]}, above {shown[1]}"
+        both = ([amount(value, self.measure, digits) for value in (self.cost, self.bound)] for digits in (3, 4, 6))
+        cost, bound = next((each for each in both if each[0] != each[1]), (str(self.cost), str(self.bound)))
+        return f"{WORDS[self.measure]} of {cost}, above {bound}"
 
 
 def amount(value: float, measure: str, digits: int = 3) -> str:

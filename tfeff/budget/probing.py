@@ -1,11 +1,12 @@
 """Linear probes of candidates: how well the classes are separated by the features before any training.
 
 A probe and the accuracy after fine-tuning have a rank correlation of about .8, mostly because both grow with cost; at
-equal cost, a probe can reverse the order. So it discards only what is clearly worse, and chooses nothing.
+equal cost, a probe can reverse the order. So it discards only what is clearly worse, and decides who is trained first.
 """
 
 import dataclasses
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,13 +15,15 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from tfeff import config, selection
 from tfeff.data.folds import Fold
 from tfeff.data.input.cache import ImageCache
-from tfeff.execution.executor import ATTEMPTS, Executor
+from tfeff.errors import UserError
+from tfeff.execution.executor import DISK_FULL, Executor
 from tfeff.networks.heads import CLASSIFIER
-from tfeff.recipes.transfer import PROBED, QUANTILE, linear_probe
+from tfeff.recipes.transfer import PROBED, linear_probe
 from tfeff.training.plan import Plan
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Trial
@@ -102,6 +105,7 @@ def run(
     store: TrialStore,
     executor: Executor,
     affordable: Callable[[str], bool],
+    attempts: int,
     check: Callable[[], None],
     say: Callable[[str], None],
 ) -> dict[str, Probe | str]:
@@ -110,20 +114,21 @@ def run(
     Args:
         trials: name -> what is probed, see `trial_of`, in the order to probe them.
         affordable: whether there is time for a probe that is not stored.
+        attempts: at a probe whose process is lost.
         check: called repeatedly while waiting; may raise.
         say: shows a line on the progress.
 
     Returns:
         name -> its probe, or why it failed; those for which there was no time are missing.
     """
-    found, attempts = dict[str, Probe | str](), Counter[str]()
+    found, failures = dict[str, Probe | str](), Counter[str]()
     waiting, running, said = list(trials), set[str](), time.monotonic()
     while waiting or running:
         while waiting and len(running) < executor.slots:
             name = waiting.pop(0)
             stored = store.fact(f"probe {name}")
             if stored is not None:
-                found[name] = _read(json.loads(stored))
+                found[name] = Probe(tuple(json.loads(stored)))
             elif affordable(name):
                 running.add(name)
                 executor.submit(name, probe, trials[name])
@@ -132,38 +137,43 @@ def run(
         for outcome in outcomes:
             name = str(outcome.key)
             running.remove(name)
-            if outcome.error is not None:
-                attempts[name] += 1
-                if outcome.retryable and attempts[name] < ATTEMPTS:
-                    waiting.append(name)
-                    continue
-            value = outcome.value if outcome.error is None else outcome.error
-            found[name] = _read(value)
-            store.write_fact(f"probe {name}", json.dumps(value))
+            if outcome.error == DISK_FULL:
+                raise UserError(f"{DISK_FULL} of {store.path.parent}: free some space and rerun the command")
+            if outcome.error is None:
+                found[name] = Probe(tuple(outcome.value))
+                store.write_fact(f"probe {name}", json.dumps(outcome.value))
+                continue
+            failures[name] += 1
+            if outcome.retryable and failures[name] < attempts:
+                waiting.append(name)
+            else:
+                found[name] = outcome.error
         if time.monotonic() - said > SAID_SECONDS:
             said = time.monotonic()
             say(f"probes: {len(found)} of {len(trials)}")
     return found
 
 
-def _read(value: list[bool] | str) -> Probe | str:
-    return value if isinstance(value, str) else Probe(tuple(value))
-
-
 def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]:
     """The candidates whose probe is certainly worse than the best one by more than `SPARED`.
 
+    Differences are paired by image: Agresti and Min's interval (Statistics in Medicine 24, 2005), which adds half an
+    image to each of the four outcomes, with Bonferroni's correction for the number of candidates.
+
     Returns:
-        name -> (the best accuracy minus its own, half the width of the 95 % interval over images).
+        name -> (the best accuracy minus its own, half the width of the interval).
     """
-    if not probes:
+    if len(probes) < 2:
         return {}
     best = max(probes, key=lambda name: (probes[name].accuracy, name))
-    reference = np.asarray(probes[best].correct, np.float64)
+    reference = np.asarray(probes[best].correct)
+    quantile = float(special.ndtri(1.0 - 0.025 / (len(probes) - 1)))
     found = {}
     for name, each in probes.items():
-        difference = reference - np.asarray(each.correct, np.float64)
-        half = QUANTILE * float(difference.std(ddof=1)) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
-        if difference.mean() - half > SPARED:
-            found[name] = float(difference.mean()), float(half)
+        own = np.asarray(each.correct)
+        better, worse, count = (reference & ~own).sum() + 0.5, (own & ~reference).sum() + 0.5, len(own) + 2.0
+        difference = float(better - worse) / count
+        half = quantile * math.sqrt(max(better + worse - count * difference**2, 0.0)) / count
+        if difference - half > SPARED:
+            found[name] = difference, half
     return found

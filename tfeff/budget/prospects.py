@@ -22,11 +22,13 @@ class Prospects:
         fitted: to the trainings of all networks of the choice's start.
         trainings: (images, accuracy) of each training of the choice.
         macs: multiply-adds of the choice, relative to the largest of these networks.
+        varied: whether these networks differ in multiply-adds; else nothing is known about compute.
     """
 
     fitted: Growth
     trainings: Sequence[tuple[int, float]]
     macs: float
+    varied: bool
 
     def accuracy(self, *, images: float = 1.0, macs: float = 1.0) -> growth.Forecast:
         """With `images` times the images and `macs` times the multiply-adds of the choice."""
@@ -37,17 +39,18 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     """Trains the choice on parts of the images, and fits power laws to all trainings of its start.
 
     Returns:
-        None without time for it, with too few images, and for metrics that are no accuracy.
+        None without time for it, if no training on a part succeeds, and for metrics that are no accuracy.
     """
     study, executor = competition.study, competition.executor
     parts = [study.on_part(chosen, share, competition.precision) for share in PARTS]
-    parts = [each for each in parts if each.experiment.training.batch_size <= _images(each)]
     table = competition.table([chosen])[chosen]
     blocks = [block for block in competition.blocks if block in table]
-    expected = (competition.timing().of(chosen) or 0.0) * sum(PARTS) * len(blocks) / executor.slots
+    whole = competition.candidates[chosen].experiment.training.epochs
+    shares = [share * each.experiment.training.epochs / whole for share, each in zip(PARTS, parts, strict=True)]
+    expected = (competition.timing().of(chosen) or 0.0) * sum(shares) * len(blocks) / executor.slots
     until = competition.deadline(1.0)
     affordable = competition.decide("prospects", lambda: competition.watch.seconds + expected <= until)
-    if not affordable or not parts or not study.objective.metric.endswith("accuracy"):
+    if not affordable or not study.objective.metric.endswith("accuracy"):
         return None
     rows = list[growth.Training]()
     for each in parts:
@@ -55,13 +58,15 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
         competition.runner.run([each], Full(epochs), f"the choice on {_images(each)} images", blocks)
         values = by_fold(competition.runner.results, epochs, [each.name], blocks)[each.name]
         rows += _trainings(each, _images(each), values, study.examples[1])
+    if not rows:
+        return None
     images, validated = study.examples
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     for name, values in competition.table(list(competition.candidates)).items():
         if study.networks[name].start == study.networks[chosen].start:
             rows += _trainings(competition.candidates[name], images, values, validated)
-    macs = competition.candidates[chosen].macs / max(each.macs for each in rows)
-    return Prospects(growth.fit(rows), curve, macs)
+    every = {each.macs for each in rows}
+    return Prospects(growth.fit(rows), curve, competition.candidates[chosen].macs / max(every), len(every) > 1)
 
 
 def _images(part: Candidate) -> int:
@@ -73,8 +78,7 @@ def _images(part: Candidate) -> int:
 def _trainings(
     candidate: Candidate, images: int, values: Mapping[Block, float], validated: int
 ) -> list[growth.Training]:
-    epochs = candidate.experiment.training.epochs
     return [
-        growth.Training(images, float(candidate.macs), epochs, fold, 1.0 - value, validated)
+        growth.Training(images, float(candidate.macs), fold, 1.0 - value, validated)
         for (fold, _), value in values.items()
     ]

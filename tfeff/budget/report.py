@@ -56,11 +56,14 @@ STAGES = {
 
 def shortlist(study: Study) -> str:
     """The networks that compete, and why the others do not, as text."""
-    rows = [
-        {"network": network.label, **{name: amount(study.costs[key][name], name) for name in _measures(study)}}
-        for key in study.shortlist
-        for network in (study.networks[key],)
-    ]
+    rows = []
+    for key in study.shortlist:
+        costs = study.costs[key]
+        shown = {
+            f"{name}, estimated" if name in study.estimated else name: amount(costs[name], name)
+            for name in _measures(study)
+        }
+        rows.append({"network": study.networks[key].label, **shown})
     bounds = ", ".join(f"{name} {amount(bound, name)}" for name, bound in study.bounds.values.items())
     counts = Counter(fate.stage for fate in study.fates.values())
     left = "; ".join(f"{counts[stage]} {words}" for stage, words in STAGES.items() if counts[stage])
@@ -112,10 +115,11 @@ def answer(findings: Findings) -> str:
         f"{network.label} has {amount(network.cost.params, 'params')} parameters"
         f"{f' and meets the budget: {costs}' if costs else ''}."
     )
+    late = sum(fate.stage == "time" for fate in findings.fates.values())
     if not findings.complete:
-        sentences.append(
-            "The time was over before the finalists were trained on all folds; the choice is less certain."
-        )
+        sentences.append("The time was over before any network was trained on all folds.")
+    elif late:
+        sentences.append(f"For lack of time, {late} network{'s' * (late != 1)} could not be trained on all folds.")
     sentences += filter(None, (_tested(findings), _more(findings)))
     return " ".join(sentences)
 
@@ -149,6 +153,8 @@ def _more(findings: Findings) -> str:
         return ""
     parts = []
     for words in ("twice the images", "twice the multiply-adds"):
+        if "macs" in STEPS[words] and not findings.prospects.varied:
+            continue
         found = findings.prospects.accuracy(**STEPS[words])
         parts.append(f"{words} {percent(found.accuracy, 1)} ({percent(found.low, 1)} to {percent(found.high, 1)})")
     now = findings.prospects.accuracy()
@@ -160,7 +166,11 @@ def _growth(findings: Findings) -> list[dict[str, Any]]:
     if findings.prospects is None:
         return []
     rows = [("as it is", findings.prospects.accuracy())]
-    rows += [(words, findings.prospects.accuracy(**factors)) for words, factors in STEPS.items()]
+    rows += [
+        (words, findings.prospects.accuracy(**factors))
+        for words, factors in STEPS.items()
+        if findings.prospects.varied or "macs" not in factors
+    ]
     return [
         {"with": words, "accuracy": found.accuracy, "95 % from": found.low, "to": found.high} for words, found in rows
     ]

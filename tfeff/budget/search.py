@@ -1,17 +1,19 @@
 """Runs a budget search: the competition, the prospects of the choice, and its delivery."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from tfeff import config
+from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
-from tfeff.budget.delivery import Delivered, deliver, set_aside
+from tfeff.budget.delivery import Delivered, bring, deliver
 from tfeff.budget.limits import Costs
 from tfeff.budget.probing import Probe
 from tfeff.budget.prospects import Prospects, prospects
+from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
@@ -22,7 +24,7 @@ from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE, BEST = "search.sqlite", "best"
+STORE, BEST, ELAPSED = "search.sqlite", "best", "elapsed seconds"
 FREE = ("budget.", "candidates.", "objective.", "forecast", "trials.attempts", "folds.seeds")
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
 
@@ -39,7 +41,7 @@ class Findings:
         ranking: of the candidates that were trained on the most folds.
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
-        complete: whether the finalists were trained on all folds.
+        complete: whether the best ones were trained on all folds.
         prospects: what more images and compute would bring; None if there was no time to find out.
     """
 
@@ -60,6 +62,11 @@ def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialSt
     return TrialStore(directory / STORE, settings, FREE)
 
 
+def watch(store: TrialStore) -> Stopwatch:
+    """The time that the search has taken so far."""
+    return Stopwatch(float(store.fact(ELAPSED) or 0.0), lambda seconds: store.write_fact(ELAPSED, str(seconds)))
+
+
 def run(
     study: Study,
     directory: Path,
@@ -67,11 +74,13 @@ def run(
     executor: Executor,
     console: Console,
     measures: Measures,
+    watch: Stopwatch,
 ) -> Findings:
     """Runs a search to the end, resuming from the store.
 
     Args:
         measures: exports networks and times them.
+        watch: of the search.
 
     Raises:
         UserError: the images have changed since the first trial, every candidate failed, or no network meets the budget
@@ -79,16 +88,18 @@ def run(
         Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     settings = study.settings
+    _claim(study, store)
     with running(settings, study.fingerprint, study.objective, directory, store, executor, console) as runner:
         largest = max(study.shortlist, key=lambda name: study.networks[name].cost.macs)
         trial = Trial(study.candidate(largest).experiment)
         precision = runner.resolve(trial, trial.on_fold(settings.folds, fold=0, seed=0)).training.precision
-        competition = Competition(study, store, executor, runner, precision, measures)
+        competition = Competition(study, store, executor, runner, precision, measures, watch)
         competition.probe()
         competition.compete()
         ranking, complete = competition.ranking()
-        found = prospects(competition, ranking.chosen) if settings.forecast else None
         delivered = _deliver(competition, ranking, directory / BEST)
+        found = prospects(competition, delivered.name) if settings.forecast else None
+        watch.save()
     return Findings(
         study=study,
         probes=competition.probes,
@@ -103,30 +114,56 @@ def run(
     )
 
 
+def _claim(study: Study, store: TrialStore) -> None:
+    """Stores what all trials depend on beyond the config.
+
+    Raises:
+        UserError: the size of the images, or the weights of a start, have changed since the first trial.
+    """
+    facts = {"image size": str(study.settings.experiment.data.image_size)}
+    for name in study.shortlist:
+        start = study.networks[name].start
+        if start.kind == "run":
+            changed = training.Workdir(start.name).final.stat()
+            facts[f"weights of {start.name}"] = f"{changed.st_size} {changed.st_mtime_ns}"
+    for name, now in facts.items():
+        stored = store.fact(name)
+        if stored not in (None, now):
+            raise UserError(
+                f"the trials in {store.path} had another {name} ({stored}; now {now}); choose another --workdir, or "
+                "restore data.image_size and candidates.starts"
+            )
+        store.write_fact(name, now)
+
+
 def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Delivered:
     """Trains the choice on all training images, exports and measures it; the next one if it misses the budget.
 
     Raises:
         UserError: none meets it.
     """
-    store, bounds, misses = competition.store, competition.study.bounds, list[str]()
+    store, study, misses = competition.store, competition.study, list[str]()
     for name in (ranking.chosen, *(each for each in ranking.order if each != ranking.chosen)):
-        label = competition.candidates[name].label
-        before = store.fact(BEST)
-        if workdir.is_dir() and before not in (None, name):
-            set_aside(workdir, str(before))
-        store.write_fact(BEST, name)
-        competition.runner.progress.say(f"training {label} on all training images")
-        delivered = deliver(
-            competition.study, competition.candidates[name], workdir, competition.measures.exported, Reporter()
-        )
-        excess = bounds.exceeded(delivered.costs)
+        label, fact = competition.candidates[name].label, f"delivered {name} {competition.form}"
+        known = store.fact(fact)
+        excess = None if known is None else study.bounds.exceeded(json.loads(known))
         if excess is None:
-            competition.fates[name] = Fate("chosen", "the choice")
-            for other in ranking.order:
-                competition.fates.setdefault(other, Fate("beaten", "not the best by its mean over the folds"))
-            return delivered
-        reason = f"trained, exported and measured: {excess.text}"
-        competition.drop(name, "measured", reason)
+            bring(workdir, name, store.fact(BEST))
+            store.write_fact(BEST, name)
+            competition.runner.progress.say(f"training {label} on all training images")
+            measured = competition.measures.exported
+
+            def measure(path: Path, fact: str = fact, measured: Callable[[Path], Costs] = measured) -> Costs:
+                found: Costs = store.cached(fact, lambda: dict(measured(path)))
+                return found
+
+            delivered = deliver(study, name, competition.precision, workdir, measure, Reporter())
+            excess = study.bounds.exceeded(delivered.costs)
+            if excess is None:
+                competition.fates[name] = Fate("chosen", "the choice")
+                for other in ranking.order:
+                    competition.fates.setdefault(other, Fate("beaten", "not the best by its mean over the folds"))
+                return delivered
+        competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         misses.append(f"{label}: {excess.text}")
     raise UserError("config: budget: no finalist meets it when it is exported: " + "; ".join(misses))

@@ -1,19 +1,20 @@
 """Prepares a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tfeff import config, training
 from tfeff.budget import candidates
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Bounds, Costs
 from tfeff.data.contents import Contents
-from tfeff.recipes import own
-from tfeff.recipes.image_set import LabeledImages
+from tfeff.recipes import own, rules
+from tfeff.recipes.image_set import LabeledImages, labeled_images
 from tfeff.selection import Fingerprint
 from tfeff.trials.results import TrialObjective
-from tfeff.trials.trial import Candidate, open_images
+from tfeff.trials.trial import Candidate, check_batch_size, open_images
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,14 @@ class Estimates:
     errors: Mapping[str, float]
 
 
-Estimate = Callable[[Sequence[Network], int], Estimates]
-"""(networks, number of classes) -> their costs."""
+class Estimator(Protocol):
+    """Knows the costs of networks in the exported form."""
+
+    def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
+        """The costs of networks, as far as the budget bounds them, without exporting all of them."""
+
+    def baseline(self, network: Network, num_classes: int) -> Costs:
+        """The measured costs of the network that relative bounds refer to."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Study:
         found: what the splits hold, by role.
         networks: all distinct networks, by id.
         costs: their costs, by id.
+        estimated: measures of which the costs are estimates.
         bounds: of the budget.
         fates: id -> why it does not compete.
         shortlist: ids of those that compete.
@@ -72,6 +80,7 @@ class Study:
     num_classes: int
     networks: Mapping[str, Network]
     costs: Mapping[str, Costs]
+    estimated: Collection[str]
     bounds: Bounds
     fates: Mapping[str, Fate]
     shortlist: Sequence[str]
@@ -84,80 +93,76 @@ class Study:
             precision: of a training for which neither the config nor the rules choose one.
         """
         network = self.networks[name]
-        experiment = self._experiment(network, self.counted, precision)
         values = {"start": network.start.name, "width": network.width, "depth": network.depth, **self.costs[name]}
+        experiment = self._experiment(network, self.counted, precision)
         return Candidate(name, network.label, experiment, network.cost.macs, values)
 
     def on_part(self, name: str, share: float, precision: str) -> Candidate:
-        """A network as a candidate that is trained on a share of the training images of each fold."""
+        """A network as a candidate that is trained on a share of the training images of each fold.
+
+        Layers and learning rates are those of the whole; only the batch size and the epochs follow the images.
+        """
         network, count = self.networks[name], max(1, round(share * self.counted.count))
         counts = tuple(max(1, round(share * each)) for each in self.counted.class_counts)
         counted = dataclasses.replace(self.counted, count=count, class_counts=counts)
-        experiment = self._experiment(network, counted, precision)
-        # A trial sets its own number of folds.
-        experiment = config.replaced(experiment, {"data.folds": 2, "data.fold_train_examples": count})
+        length = self._experiment(network, counted, precision).training
+        values = {
+            "training.batch_size": min(length.batch_size, count),
+            "training.epochs": length.epochs,
+            "data.folds": 2,  # a trial sets its own number
+            "data.fold_train_examples": count,
+        }
+        experiment = config.replaced(self._experiment(network, self.counted, precision), values)
         return Candidate(f"{name}-n{count}", f"{network.label}, {count} images", experiment, network.cost.macs)
 
+    def final(self, name: str, precision: str = "auto") -> config.Experiment:
+        """The training of a network on all training images, loaded at its own resolution."""
+        experiment = self.candidate(name, precision).experiment
+        return config.replaced(experiment, {"data.image_size": experiment.model.resolution})
+
     def _experiment(self, network: Network, counted: LabeledImages, precision: str) -> config.Experiment:
-        experiment = own.trained_for_images(self.settings.experiment, network.model, counted)
+        base = self.settings.experiment
+        if self.settings.candidates.training == "rules":
+            experiment = own.trained_for_images(base, network.model, counted)
+        else:
+            experiment = dataclasses.replace(base, model=network.model)
         if experiment.training.precision == "auto":
             experiment = config.replaced(experiment, {"training.precision": precision})
         return experiment
 
 
-def prepare(settings: config.BudgetSearch, estimate: Estimate) -> Study:
+def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     """Checks the data and the budget, and lists the networks that compete.
 
     Args:
         settings: the config.
-        estimate: of costs that depend on the exported form: those of the budget's measures beyond multiply-adds,
-            parameters and memory.
+        estimator: of costs that depend on the exported form.
 
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
     """
     section, base = settings.candidates, settings.experiment
     starts = candidates.starts(section)
-    if base.data.image_size is None:
-        size = candidates.largest_input(section, starts)
-        base = dataclasses.replace(base, data=dataclasses.replace(base.data, image_size=size))
-        settings = dataclasses.replace(settings, experiment=base)
+    whole = labeled_images(base.data, base.seed)
+    settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
+    base = settings.experiment
     images = open_images(base, settings.folds, settings.folds.blocks)
     classes, channels = len(images.dataset.class_names), base.data.channels
     objective = TrialObjective(settings.objective.metric, settings.objective.cost_target, settings.objective.exponent)
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown
-    listed = candidates.scaled(section, starts, channels=channels, num_classes=classes)
+    listed = candidates.scaled(section, starts, side=whole.side, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
     baseline = candidates.baseline(base.model, channels=channels, num_classes=classes)
-    estimates = estimate([*listed, baseline], classes)
-    *estimated, reference = estimates.costs
-    costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimated, strict=True)}
-    bounds = Bounds(settings.budget, lambda measure: (_costs(baseline) | dict(reference))[measure])
-    bounds.require_possible({networks[name].label: each for name, each in costs.items()})
-    fates = {name: Fate("budget", excess.text) for name, each in costs.items() if (excess := bounds.exceeded(each))}
-    allowed = [network for name, network in networks.items() if name not in fates]
-    kept = allowed
-    if settings.objective.margin is None:  # else smaller ones may be preferred
-        # An estimate may be wrong: the largest of those that are certain to meet the budget compete, too.
-        certain = [each for each in allowed if bounds.exceeded(_raised(costs[each.id], estimates.errors)) is None]
-        kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))
-        fates |= {
-            each.id: Fate("larger", f"{candidates.container(each, kept).label} also meets the budget")
-            for each in allowed
-            if each not in kept
-        }
-    chosen = candidates.spread(kept, section.count)
-    why = f"not among the {section.count} of candidates.count"
-    fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
-    train, _ = images.examples
-    counts = images.dataset.class_counts()
-    share = train / len(images.dataset)
-    counted = LabeledImages(
-        count=train,
-        class_counts=tuple(round(share * count) for count in counts.tolist()),
-        side=base.data.image_size if isinstance(base.data.image_size, int) else 0,
+    estimates = estimator.estimated(listed, classes)
+    costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
+    bounds = Bounds(
+        settings.budget,
+        lambda measure: (_costs(baseline) | dict(estimator.baseline(baseline, classes)))[measure],
     )
-    return Study(
+    bounds.require_possible({networks[name].label: each for name, each in costs.items()})
+    fates, shortlist = _shortlist(settings, networks, costs, bounds, estimates.errors)
+    share = images.examples[0] / whole.count
+    study = Study(
         settings=settings,
         objective=objective,
         examples=images.examples,
@@ -166,11 +171,62 @@ def prepare(settings: config.BudgetSearch, estimate: Estimate) -> Study:
         num_classes=classes,
         networks=networks,
         costs=costs,
+        estimated=estimates.errors.keys(),
         bounds=bounds,
         fates=fates,
-        shortlist=[network.id for network in chosen],
-        counted=counted,
+        shortlist=shortlist,
+        counted=dataclasses.replace(
+            whole, count=images.examples[0], class_counts=tuple(round(share * each) for each in whole.class_counts)
+        ),
     )
+    for name in shortlist:  # what is impossible is reported before the search
+        study.final(name)
+        check_batch_size(study.candidate(name).experiment.training.batch_size, images.examples[0])
+    return study
+
+
+def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages) -> config.BudgetSearch:
+    """The config with images that all trials load at one size, in memory if they fit."""
+    data = settings.experiment.data
+    size = largest if data.image_size is None else data.image_size
+    values: dict[str, object] = {"experiment.data.image_size": size}
+    if settings.candidates.training == "rules" and data.cache == "memory" and isinstance(size, int):
+        values["experiment.data.cache"] = rules.cache(whole.count, size, data.channels).value
+    return config.replaced(settings, values)
+
+
+def _shortlist(
+    settings: config.BudgetSearch,
+    networks: Mapping[str, Network],
+    costs: Mapping[str, Costs],
+    bounds: Bounds,
+    errors: Mapping[str, float],
+) -> tuple[dict[str, Fate], list[str]]:
+    """Why networks do not compete, and the ids of those that do.
+
+    Args:
+        errors: of estimated costs, see `Estimates`.
+    """
+    fates = dict[str, Fate]()
+    for name, each in costs.items():
+        excess = bounds.exceeded(each)
+        if excess is not None:
+            fates[name] = Fate("budget", f"{excess.text}{' (estimated)' if excess.measure in errors else ''}")
+    kept = allowed = [network for name, network in networks.items() if name not in fates]
+    if settings.objective.margin is None:  # else smaller ones may be preferred
+        # An estimate may be wrong: the largest of those that are certain to meet the budget compete, too.
+        certain = [each for each in allowed if bounds.exceeded(_raised(costs[each.id], errors)) is None]
+        kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))
+        fates |= {
+            each.id: Fate("larger", f"{candidates.container(each, kept).label} also meets the budget")
+            for each in allowed
+            if each not in kept
+        }
+    count = settings.candidates.count
+    chosen = candidates.spread(kept, count)
+    why = f"not among the {count} of candidates.count"
+    fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
+    return fates, [network.id for network in chosen]
 
 
 def _raised(costs: Costs, errors: Mapping[str, float]) -> Costs:

@@ -61,9 +61,9 @@ class Forecast:
 class Growth:
     """log odds of an error = baseline + fold + sum over images and macs of exponent · log ratio + residual.
 
-    Bayesian regression: independent normal priors of the coefficients, a scaled inverse chi-square prior of the variance
-    of the residuals. The variance is its posterior mode, found by iteration, because the priors of the coefficients do
-    not depend on it.
+    Bayesian regression: independent normal priors of the coefficients, a scaled inverse chi-square prior of the
+    variance of the residuals, for which an estimate stands that is found by iteration, because the priors of the
+    coefficients do not depend on it.
 
     Trainings on more images are those that a user would run: their epochs follow the number of images.
 
@@ -148,12 +148,18 @@ def fit(trainings: Sequence[Training]) -> Growth:
     )
     deviations = [BASELINE_DEVIATION, *(each for _, each in PRIOR_EXPONENTS.values()), *[FOLD_DEVIATION] * len(folds)]
     precision = np.diag(1.0 / np.square(deviations))
-    degrees, variance = PRIOR_DEGREES + len(trainings), PRIOR_VARIANCE
-    for _ in range(ITERATIONS):
+
+    def posterior(variance: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Mean and covariance of the coefficients for a variance of the residuals."""
         weights = 1.0 / (variance + counted)
         covariance = np.asarray(np.linalg.inv(precision + design.T @ (weights[:, None] * design)), np.float64)
-        mean = covariance @ (precision @ prior_mean + design.T @ (weights * target))
+        return covariance @ (precision @ prior_mean + design.T @ (weights * target)), covariance
+
+    degrees, variance = PRIOR_DEGREES + len(trainings), PRIOR_VARIANCE
+    for _ in range(ITERATIONS):
+        mean, _ = posterior(variance)
         # Of a squared residual, the share that is not due to counting.
-        squares = float((weights * variance * (target - design @ mean) ** 2).sum())
+        squares = float((variance / (variance + counted) * (target - design @ mean) ** 2).sum())
         variance = (PRIOR_DEGREES * PRIOR_VARIANCE + squares) / degrees
+    mean, covariance = posterior(variance)
     return Growth(tuple(columns), reference, mean, covariance, degrees, len(folds))
