@@ -175,11 +175,19 @@ def initialize(
             classes = num_classes or 1, trained.num_classes
             if isinstance(source, Architecture):
                 classes = _classes(network), _trained_classes(source)
+                some = None if some is None else _square(some)
             report = _inherited(network, wanted, source, classes, some, progress)
             return report if reason is None else dataclasses.replace(report, other=reason)
     if origin is not None:
         return load_imagenet(network, origin.name)
     return load_weights(network, described.weights)
+
+
+def _square(images: np.ndarray) -> np.ndarray:
+    """Images for a backbone alone, which takes square ones: mirrored at the borders of the shorter side."""
+    side = max(images.shape[1:3])
+    height, width = (side - each for each in images.shape[1:3])
+    return np.pad(images, ((0, 0), (0, height), (0, width), (0, 0)), mode="symmetric")
 
 
 def _shape(described: Architecture | Detector) -> tuple[Any, ...]:
