@@ -121,7 +121,7 @@ def time_alternately(
         Timing(
             rounds=tuple(seconds[index]),
             processor=tuple(processor[index]) if number == 1 and not (on_gpu and format == SAVED_MODEL) else (),
-            size=exported_bytes(path),
+            size=bytes_of(path),
             format=format,
             threads=threads,
             runtime=models[index].runtime,
@@ -130,7 +130,7 @@ def time_alternately(
     ]
 
 
-def exported_bytes(path: Path) -> int:
+def bytes_of(path: Path) -> int:
     """Bytes of the files of an exported model, a folder or a file, without its metadata."""
     if path.is_dir():
         files = [file for file in path.rglob("*") if file.is_file() and file.name not in (METADATA, CHECKSUMS)]
