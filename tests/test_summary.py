@@ -87,7 +87,7 @@ def test_exported_models_are_timed_in_turn(verbs: Verbs, tmp_path: Path) -> None
     flags = [f"--exported={path}" for path in paths]
     rows = json.loads(verbs("summary", *flags, "--threads=1", "--json").out)
     assert [(row["path"], row["format"]) for row in rows] == [(str(paths[0]), "litert"), (str(paths[1]), "onnx")]
-    assert [row["exported_bytes"] for row in rows] == list(map(timing.exported_bytes, paths))
+    assert [row["exported_bytes"] for row in rows] == list(map(timing.bytes_of, paths))
     assert all(row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"] for row in rows)
 
 

@@ -67,14 +67,14 @@ def test_the_processor_is_timed_with_one_thread(exported: dict[str, Path]) -> No
 def test_a_file_is_timed_like_its_folder(exported: dict[str, Path]) -> None:
     for format, name in (("litert", "model.tflite"), ("onnx", "model.onnx"), ("openvino", "model.xml")):
         found = timing.time_exported(exported[format] / name, rounds=1)
-        assert (found.format, found.size) == (format, timing.exported_bytes(exported[format]))
+        assert (found.format, found.size) == (format, timing.bytes_of(exported[format]))
 
 
 def test_metadata_is_not_part_of_the_size(tmp_path: Path) -> None:
     for name, length in (("model.onnx", 7), ("metadata.json", 100), ("checksums.json", 10), ("assets/x.txt", 5)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(length))
-    assert timing.exported_bytes(tmp_path) == 12
+    assert timing.bytes_of(tmp_path) == 12
 
 
 def test_a_network_with_random_weights_is_exported_like_that_of_a_run(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_network_with_random_weights_is_exported_like_that_of_a_run(tmp_path: 
     for format in FLOAT:
         of_run = run.export(tmp_path / f"run-{format}", format)
         random = timing.export_untrained(SMALL, tmp_path / format, num_classes=10, channels=1, format=format)
-        sizes = [timing.exported_bytes(path) for path in (of_run, random)]
+        sizes = [timing.bytes_of(path) for path in (of_run, random)]
         assert sizes[0] == pytest.approx(sizes[1], abs=100), format  # names of classes, numbers as text
     found = timing.time_alternately([of_run, tmp_path / "run-saved_model"], rounds=1)
     assert [each.format for each in found] == ["openvino", "saved_model"]

@@ -23,7 +23,7 @@ def test_estimates_are_those_of_exports(name: str, tmp_path: Path) -> None:
             described, tmp_path / f"{format}-{int8}", num_classes=50, format=format, int8=int8
         )
         estimated = exported_bytes(cost, format, int8=int8)
-        assert estimated == pytest.approx(timing.exported_bytes(path), rel=0.02), (format, int8)
+        assert estimated == pytest.approx(timing.bytes_of(path), rel=0.02), (format, int8)
 
 
 def test_unknown_formats_are_refused() -> None:
