@@ -53,3 +53,28 @@ def test_classes_yield_several_examples_at_a_time():
         for start in range(0, len(mine) - size + 1, size):
             assert len(np.unique(mine[start : start + size])) == size
     assert len(np.unique(np.stack([indices, repeats]), axis=1).T) == len(indices)
+
+
+@pytest.mark.parametrize("classes", [3, 4, 5])
+def test_two_successive_groups_are_of_different_classes_also_between_rounds_and_epochs(classes):
+    """Half a batch of two groups would otherwise hold a single class if it straddles two rounds."""
+    labels = np.repeat(np.arange(classes), 10)
+    for seed in range(3):
+        balanced = order.ClassBalanced(labels, seed=seed, together=4)
+        epochs = [balanced.examples(epoch, 8 * 4) for epoch in range(30)]
+        groups = labels[np.concatenate([examples.indices for examples in epochs])].reshape(-1, 4)[:, 0]
+        assert (groups[1:] != groups[:-1]).all()
+        rounds = groups[: len(groups) // classes * classes].reshape(-1, classes)
+        assert (np.sort(rounds, axis=1) == np.arange(classes)).all()
+        assert len({tuple(each) for each in rounds}) > classes
+
+
+def test_the_draws_of_many_epochs_are_known():
+    """Resumed runs continue with the same draws."""
+    drawn = order.ClassBalanced(LABELS, seed=7).examples(3, 12)
+    assert drawn.indices.tolist() == [93, 82, 18, 81, 63, 95, 90, 55, 70, 96, 75, 51]
+    drawn = order.ClassBalanced(np.tile(np.arange(4), 3), seed=1).examples(9, 10)
+    assert (drawn.indices.tolist(), drawn.repeats.tolist()) == (
+        [6, 3, 8, 11, 2, 9, 11, 8, 1, 10],
+        [7, 7, 7, 7, 7, 7, 8, 8, 8, 8],
+    )

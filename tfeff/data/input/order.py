@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,8 @@ class ClassBalanced(Order):
     """Every class equally often, independent of its share of the dataset.
 
     Sampling continues across epochs. Each round draws every class once, in random order; each class yields its examples
-    without replacement and is reshuffled when all have been drawn.
+    without replacement and is reshuffled when all have been drawn. If three or more classes yield several examples at a
+    time, no round begins with the class that ended the last one, so that two successive draws are of different classes.
 
     Attributes:
         labels: int [n].
@@ -81,15 +83,13 @@ class ClassBalanced(Order):
         # A round draws every class once, so the k-th draw of a class happens in round k.
         draws, part = np.divmod(np.arange(epoch * count, (epoch + 1) * count), self.together)
         rounds, place = np.divmod(draws, len(classes))
-        class_orders = [
-            _permutation(len(classes), seed, _BALANCED_CLASSES, number) for number in range(rounds[0], rounds[-1] + 1)
-        ]
+        class_orders = self._rounds(len(classes), int(rounds[0]), int(rounds[-1]))
         drawn_class = np.concatenate(class_orders)[place + len(classes) * (rounds - rounds[0])]
         indices = np.empty(count, np.int64)
         repeats = np.empty(count, np.int64)
-        for position, label in enumerate(classes):
-            members = np.flatnonzero(labels == label)
-            slots = np.flatnonzero(drawn_class == position)
+        members_of = _grouped(np.searchsorted(classes, labels), len(classes))
+        slots_of = _grouped(drawn_class, len(classes))
+        for position, (members, slots) in enumerate(zip(members_of, slots_of, strict=True)):
             passes, rank = np.divmod(rounds[slots] * self.together + part[slots], len(members))
             for number in np.unique(passes):
                 in_pass = passes == number
@@ -97,6 +97,21 @@ class ClassBalanced(Order):
                 indices[slots[in_pass]] = members[order[rank[in_pass]]]
             repeats[slots] = passes
         return OrderedExamples(indices, repeats)
+
+    def _rounds(self, classes: int, first: int, last: int) -> list[np.ndarray]:
+        """The order of the classes in some successive rounds."""
+        start = max(0, first - 1)
+        orders = [_permutation(classes, self.seed, _BALANCED_CLASSES, number) for number in range(start, last + 1)]
+        if self.together > 1 and classes > 2:
+            for before, order in pairwise(orders):
+                if before[-1] == order[0]:
+                    order[:2] = order[1], order[0]  # the last one stays, so that rounds do not depend on all before
+        return orders[first - start :]
+
+
+def _grouped(group: np.ndarray, groups: int) -> list[np.ndarray]:
+    """The rising indices of the members of each group; `group` is int64 [n]."""
+    return np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=groups))[:-1])
 
 
 def _permutation(n: int, *key: int) -> np.ndarray:
