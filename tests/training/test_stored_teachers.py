@@ -1,5 +1,6 @@
 """Training on stored outputs of teachers equals training with teachers that run in every step."""
 
+import json
 import os
 import signal
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.input.batches import Batches
 from tfeff.errors import Interrupted, UserError
 from tfeff.tasks.task import create
-from tfeff.training import preparation, stored, stored_teachers
+from tfeff.training import checks, preparation, stored, stored_teachers
 from tfeff.training.distillation import STORED, Distilled
 from tfeff.training.interruption import Interruption
 from tfeff.training.stored import FeatureCache
@@ -248,6 +249,23 @@ def test_errors(changes: Sequence[str], message: str, teachers: list[str], tmp_p
     settings = experiment(f"task.teacher.runs={teachers[0]}", "task.teacher.variants=2", *changes)
     with pytest.raises(UserError, match=message):
         training.train(settings, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["task.teacher.variants", "training.feature_variants"])
+def test_mixed_images_and_several_workers_are_refused_before_images_are_read(
+    key: str, teachers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = [f"{key}=2"]
+    changes += ["optimizer.frozen=stem*"] if key.startswith("training") else [f"task.teacher.runs={teachers[0]}"]
+    mixed = training.Plan.of(experiment(*changes, "task.augmentation.cutmix_alpha=1"))
+    with pytest.raises(UserError, match=f"config: {key}: MixUp and CutMix mix images of a batch; switch them off"):
+        checks.check(mixed, 1, new_run=True)
+    plan = training.Plan.of(experiment(*changes))
+    checks.check(plan, 1, new_run=True)
+    cluster = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    with pytest.raises(UserError, match=f"config: {key}: several workers are not supported; use one"):
+        checks.check(plan, 2, new_run=True)
 
 
 def test_the_size_is_limited(

@@ -4,12 +4,14 @@ import keras
 
 from tfeff import models, reports
 from tfeff.data.augment import given
+from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
 from tfeff.networks.backbones.given import Given
 from tfeff.training import distribution
-from tfeff.training.features import split
+from tfeff.training.features import KEY, split
 from tfeff.training.plan import Plan, weights_file
+from tfeff.training.stored_teachers import KEY as TEACHERS
 from tfeff.training.workdir import Workdir
 
 
@@ -37,6 +39,7 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
         presets.find(settings.model.source)
     _check_training(plan, replicas)
     _check_teachers(plan, replicas)
+    _check_variants(plan)
     if plan.training.quantization is not None:
         _check_quantization(plan, replicas)
     _check_optimizer(plan, replicas, new_run=new_run)
@@ -115,6 +118,18 @@ def _check_teachers(plan: Plan, replicas: int) -> None:
         raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
     if unlabeled is not None and replicas > 1:
         raise UserError("config: data.unlabeled: several devices are not supported; use one")
+
+
+def _check_variants(plan: Plan) -> None:
+    """Checks that what is stored of an image does not depend on its batch, and that this process sees all images."""
+    task, augmentation = plan.settings.task, getattr(plan.settings.task, "augmentation", None)
+    for key, variants in {KEY: plan.training.feature_variants, TEACHERS: task.teacher_variants}.items():
+        if variants is None:
+            continue
+        if isinstance(augmentation, Augmentation) and augmentation.mixes:
+            raise UserError(f"config: {key}: MixUp and CutMix mix images of a batch; switch them off")
+        if distribution.worker_count() > 1:
+            raise UserError(f"config: {key}: several workers are not supported; use one")
 
 
 def _check_quantization(plan: Plan, replicas: int) -> None:

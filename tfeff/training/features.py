@@ -70,7 +70,7 @@ class FeatureBatches:
         reporter: reports progress.
 
     Raises:
-        UserError: the augmentation mixes images, there are several workers, or the features are too large.
+        UserError: the features are too large.
     """
 
     def __init__(
@@ -85,7 +85,6 @@ class FeatureBatches:
         self._count = len(batches.images)
         self._network = network
         self._compute = tf.function(lambda images: network(images, training=False), jit_compile=False)
-        stored.check_images(batches, KEY)
         size = int(np.prod(network.output.shape[1:])) * np.dtype(np.float32).itemsize
         images = {batches.images.dataset.name: (self._count, variants)}
         stored.check_size(KEY, "features", images, size=size, remedy=", or freeze more layers")

@@ -71,22 +71,6 @@ def fingerprint(networks: Sequence[keras.Model], batches: Batches, *others: obje
     return found.hexdigest()
 
 
-def check_images(batches: Batches, key: str) -> None:
-    """Checks that what is computed of an image does not depend on its batch, and that this process sees all images.
-
-    Args:
-        batches: the training batches.
-        key: the config key that asks for variants.
-
-    Raises:
-        UserError: the augmentation mixes images, or there are several workers.
-    """
-    if batches.transform.partners(batches.batch_size, tf.constant(0, tf.int64)) is not None:
-        raise UserError(f"config: {key}: MixUp and CutMix mix images of a batch; switch them off")
-    if batches.shard.count > 1:
-        raise UserError(f"config: {key}: several workers are not supported; use one")
-
-
 def check_size(key: str, what: str, images: Mapping[str, tuple[int, int]], *, size: int, remedy: str = "") -> None:
     """Checks that the tensors of all images can be stored.
 

@@ -41,9 +41,6 @@ class TaughtBatches:
         cache: targets of earlier runs.
         reporter: reports progress.
         interruption: checked while targets are computed.
-
-    Raises:
-        UserError: the augmentation mixes images, or there are several workers.
     """
 
     def __init__(
@@ -57,7 +54,6 @@ class TaughtBatches:
         interruption: Interruption,
     ) -> None:
         assert batches.variants is not None
-        stored.check_images(batches, KEY)
         self._batches, self._variants, self._task, self._directory = batches, batches.variants, task, directory
         self._cache, self._reporter, self._interruption = cache, reporter, interruption
         self._compute = tf.function(task.targets, jit_compile=False, autograph=False)
