@@ -99,3 +99,29 @@ def test_intervals_cover_the_area_of_further_images():
     intervals = [drawn(60).auc_interval for _ in range(40)]
     covered = sum(low <= truth <= high for low, high in intervals)
     assert covered >= 34
+
+
+@pytest.mark.parametrize("repeated", [2, 30, 1300])
+def test_pairs_of_one_class_are_among_those_of_many_images(repeated):
+    """Most classes have a single image: evenly spaced ones would form no pair of one class."""
+    labels = np.concatenate([np.arange(1, 2000), np.zeros(repeated, np.int64)])
+    labels = np.random.default_rng(0).permutation(labels)
+    vectors = np.random.default_rng(1).normal(size=(len(labels), 3))
+    pairs = pairs_of(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), labels, limit=100)
+    images = np.union1d(pairs.first, pairs.second)
+    assert len(images) == 100
+    paired = min(repeated, 75)
+    assert pairs.same.sum() == paired * (paired - 1) / 2
+    assert not pairs.same.all()
+    assert np.isfinite(equal_error_threshold(pairs)).all()
+
+
+def test_intervals_do_not_depend_on_the_scale_of_similarities():
+    """Those of some networks lie in 0.99..1."""
+    pairs = random_pairs(3000)
+    narrow = Pairs(pairs.first, pairs.second, 1 - (1 - pairs.similarity.astype(np.float64)) * 1e-4, pairs.same)
+    wide, found = verification(pairs), verification(narrow)
+    assert found.auc == pytest.approx(wide.auc, abs=1e-6)
+    assert found.auc_interval == pytest.approx(wide.auc_interval, abs=1e-6)
+    assert found.equal_error_rate_interval == pytest.approx(wide.equal_error_rate_interval, abs=1e-6)
+    assert 0.01 < found.auc_interval[1] - found.auc_interval[0] < 0.2

@@ -16,7 +16,7 @@ from tfeff.evaluation.retrieval import checked, sample, spread
 PAIRED = 1_000
 """Images whose pairs are compared at most: half a million pairs."""
 _RESAMPLES = 200
-_BINS = 2_000  # of similarities in resamples, from -1 to 1
+_BINS = 2_000  # of similarities in resamples, with about as many pairs each
 _CURVE, _HISTOGRAM = 200, 40
 
 
@@ -79,7 +79,10 @@ class Pairs:
 
 
 def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED) -> Pairs:
-    """All pairs of at most `limit` images; of more, `retrieval.sample`.
+    """All pairs of at most `limit` images.
+
+    Of more images, `retrieval.sample` takes those of classes with at least two; at least a quarter of the places is for
+    images that are alone in their class, as far as there are any, since they form pairs of different classes only.
 
     Args:
         vectors: float [n, d], of length 1.
@@ -90,11 +93,21 @@ def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED)
         UserError: vectors are not finite.
     """
     vector, label = checked(vectors, labels)
-    chosen = sample(label, limit)
+    chosen = _paired(label, limit)
     places = np.triu_indices(len(chosen), 1)
     first, second = (chosen[side] for side in places)
     similarity = (vector[chosen] @ vector[chosen].T)[places]
     return Pairs(first, second, similarity, label[first] == label[second])
+
+
+def _paired(label: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    """Indices of the images that form pairs, rising."""
+    if len(label) <= limit:
+        return np.arange(len(label))
+    alone = np.bincount(label)[label] == 1
+    several = np.flatnonzero(~alone)
+    single = spread(np.flatnonzero(alone), max(limit // 4, limit - len(several)))
+    return np.sort(np.concatenate([single, several[sample(label[several], limit - len(single))]]))
 
 
 def equal_error_threshold(pairs: Pairs) -> tuple[float, float]:
@@ -167,11 +180,14 @@ def _equal_error(same: npt.NDArray, different: npt.NDArray) -> tuple[int, float]
 def _resampled(pairs: Pairs) -> npt.NDArray[np.float64]:
     """Area under the ROC curve and equal error rate of bootstrap resamples of the images: float64 [resamples, 2].
 
-    A pair counts as often as both of its images are drawn; an image and itself are no pair. Similarities are binned.
+    A pair counts as often as both of its images are drawn; an image and itself are no pair. Similarities are binned by
+    their ranks, wherever they lie in [-1, 1].
     """
     images, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
     first, second = np.split(places, 2)
-    bins = np.clip(((pairs.similarity + 1) / 2 * _BINS).astype(np.int64), 0, _BINS - 1) * 2 + pairs.same
+    ordered = np.sort(pairs.similarity)
+    starts = np.unique(ordered[np.arange(_BINS) * len(ordered) // _BINS]) if len(ordered) else ordered
+    bins = (np.searchsorted(starts, pairs.similarity, side="right") - 1) * 2 + pairs.same
     rng, found = np.random.default_rng(0), np.full((_RESAMPLES, 2), np.nan)
     for row in found:
         drawn = np.bincount(rng.integers(len(images), size=len(images)), minlength=len(images)).astype(np.float64)
