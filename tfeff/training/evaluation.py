@@ -28,7 +28,7 @@ from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
 GALLERY = 10_000
-"""Training images at most that images are compared with."""
+"""Training images at most that images are compared with, or one of each class if there are more classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,8 @@ def evaluate_run(
             train = selection.choose(plan.images, caches).train
             if np.isin(train.dataset.ids, images.dataset.ids).any():  # each would be its own neighbor
                 return None
-            train = train.take(sample(train.dataset.labels, GALLERY))
+            labels = train.dataset.labels
+            train = train.take(sample(labels, max(GALLERY, len(np.unique(labels))), per_class=1))
             return predictor(plan.batches(train, model, "evaluation", reporter.reading)), train.dataset.labels
 
         evaluation = evaluator.evaluate_against(predictions, pipeline, workdir.validated(task.scores), training)
