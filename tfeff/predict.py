@@ -69,7 +69,8 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "threshold",
         None,
-        "Galleries: minimum similarity of a known class. Default: that of the run, at its equal error rate.",
+        "Galleries: minimum similarity of a known class. Default: the one that about 5 % of images of other classes "
+        "reach, by the validation images.",
         lower_bound=-1.0,
         upper_bound=1.0,
     )
@@ -93,6 +94,7 @@ def main(argv: list[str]) -> None:
     from tfeff.reporting.progress import Bar
     from tfeff.runs.journal import state_of
     from tfeff.runs.prediction import Predictions, find_images
+    from tfeff.runs.predictors import EmbeddingPredictor
     from tfeff.runs.video import Video, VideoPredictions
 
     out = Path(given.out)
@@ -120,8 +122,9 @@ def main(argv: list[str]) -> None:
         predictor, model = run.predictor(**options), run.saved_model
         dataset = dataset or (run.config.data.source if predictor.class_ids else None)
     key = f"{state_of(model)} {given.score} {tile} {given.tile_overlap}"
-    if given.gallery:
-        key += f" {state_of(Path(given.gallery))} {given.neighbors} {given.threshold}"
+    gallery = predictor.gallery if isinstance(predictor, EmbeddingPredictor) else None
+    if gallery is not None:
+        key += f" {gallery.state}"
         notes += predictor.notes
     began = time.perf_counter()
     done: Predictions | VideoPredictions
@@ -144,6 +147,8 @@ def main(argv: list[str]) -> None:
         ]
         if given.dataset and not done.ids:
             problems.append("warning: --dataset has no effect, since the model is not a detector")
+        if gallery is not None and (copies := gallery.copies(source.values())) is not None:
+            problems.append(copies)
         if done.dark:
             names = f"{len(done.dark):,} images are nearly black, such as {done.dark[0]}"
             problems.append(f"warning: {names}: none of their pixels reaches {DARK} of 255; {DARK_ADVICE}")

@@ -5,6 +5,7 @@ import pytest
 
 from tfeff.evaluation import unknown_threshold, unknown_thresholds
 
+
 def vectors_of(labels, dimension=4, seed=0):
     rng = np.random.default_rng(seed)
     found = rng.normal(size=(max(labels) + 1, dimension))[labels] + rng.normal(size=(len(labels), dimension))

@@ -22,12 +22,12 @@ COLORS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The SavedModel of an embedder that was not trained, with a threshold."""
+    """The SavedModel of an embedder that was not trained, with thresholds."""
     task = EmbeddingTask(config.EmbeddingSettings(dimension=8))
     described = models.architecture("resnet", width=8, stage_blocks=(1, 1), resolution=16)
     network = task.predictor(task.network(described, num_classes=2, channels=3))
     path = tmp_path_factory.mktemp("exported") / "embedder"
-    return savedmodel.export(network, ["a", "b"], path, task=task, score=0.75, **SIZE)
+    return savedmodel.export(network, ["a", "b"], path, task=task, score=0.5, unknown={1: 0.5, 8: 0.8}, **SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,10 @@ def test_images_get_the_class_of_the_most_similar_ones(exported: Path, gallery: 
     predictor = runs.load_predictor(exported, gallery=gallery)
     assert predictor.notes == (
         f"gallery: 4 images of 3 classes from {gallery}",
-        "unknown below a similarity of 0.750, the equal error rate on the validation images (--threshold changes it)",
+        "unknown below a similarity of 0.700; by the validation images, about 5 % of images of other classes reach it "
+        "with a gallery of 4 images (--threshold changes it)",
     )
+    assert predictor.gallery.threshold == pytest.approx(0.7)  # at 4 = 8 ** (2 / 3) images
     plain = runs.load_predictor(exported)
     assert plain.notes == ()
     files = [(path.name, path.read_bytes()) for path in sorted(photos.iterdir())]
@@ -143,8 +145,48 @@ def test_without_a_gallery_the_vectors_are_written(exported: Path, photos: Path,
 
 def test_a_run_without_threshold_says_so(exported: Path, gallery: Path) -> None:
     known = Gallery(gallery, ("a",), np.zeros(1, np.int32), np.eye(1, dtype=np.float32))
-    assert "no image is reported as unknown: the run had no validation images" in known.notes[1]
+    assert known.notes[0] == f"gallery: 1 image of 1 class from {gallery}"
+    assert "no image is reported as unknown: the run had too few validation images" in known.notes[1]
     assert Recognition("x", ("a",), b"", np.ones(1), np.array([-0.9])).label == "a"
+
+
+def test_notes_on_the_folder_are_passed_on(exported: Path, gallery: Path) -> None:
+    paint(gallery / "loose.png", COLORS["red"], 5)
+    notes = runs.load_predictor(exported, gallery=gallery).notes
+    assert notes[0] == f"{gallery}: ignored 1 images outside of class folders, such as loose.png"
+    assert notes[1].startswith("gallery: 4 images")
+
+
+def test_the_state_is_that_of_the_files_that_were_read(exported: Path, gallery: Path, tmp_path: Path) -> None:
+    def state(**options: object) -> str:
+        return runs.load_predictor(exported, gallery=gallery, **options).gallery.state
+
+    (gallery / "red").rename(tmp_path / "elsewhere")
+    (gallery / "red").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    before = state()
+    (gallery / "notes.txt").write_text("no image")
+    assert state() == before
+    paint(tmp_path / "elsewhere" / "0.png", COLORS["red"], 77)
+    changed = state()
+    assert len({before, changed, state(neighbors=2), state(threshold=0.3)}) == 4
+    (gallery / "red").unlink()
+    (tmp_path / "elsewhere").rename(gallery / "rot")
+    assert state() != changed
+
+
+def test_identical_files_are_counted(exported: Path, gallery: Path, photos: Path) -> None:
+    def copies(paths: Path) -> str | None:
+        return runs.load_predictor(exported, gallery=gallery).gallery.copies([*sorted(paths.iterdir()), paths / "gone"])
+
+    assert copies(photos) is None
+    (photos / "again.png").write_bytes((gallery / "red" / "0.png").read_bytes())
+    (photos / "twice.png").write_bytes((gallery / "red" / "0.png").read_bytes())
+    (photos / "longer.png").write_bytes((gallery / "red" / "0.png").read_bytes() + b"!")
+    message = "warning: identical files: images that are also in the gallery: {}; gallery images that are in several "
+    assert copies(photos) == message.format(2) + "classes: 0"
+    (gallery / "blue" / "x.png").write_bytes((gallery / "red" / "3.png").read_bytes())
+    (gallery / "blue" / "y.png").write_bytes((gallery / "blue" / "2.png").read_bytes())
+    assert copies(photos) == message.format(2) + "classes: 2"
 
 
 def test_mistakes(exported: Path, classifier: Path, gallery: Path, tmp_path: Path) -> None:

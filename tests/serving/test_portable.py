@@ -91,6 +91,9 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Pa
     about = json.loads((tmp_path / "exported" / "metadata.json").read_text())
     assert about["embedding"].startswith("a vector of length 1")
     assert about["threshold"] == workdir.validated(["similarity_threshold"])["similarity_threshold"]
+    names = {str(size): f"unknown_threshold_{size}" for size in (1, 8)}  # 30 validation images
+    found = workdir.validated(list(names.values()))
+    assert about["unknown_thresholds"] == {size: found[name] for size, name in names.items()}
     network, image = training.trained_model(workdir), np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 1))
     vectors = network(image.astype(np.float32))["vector"].numpy()
     found = runner(format, tmp_path / "exported")(images=image.astype(np.float32))

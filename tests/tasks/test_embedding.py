@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -183,7 +185,7 @@ def settings_of(*overrides):
 
 @pytest.mark.parametrize("loss", ["normalized_softmax", "supervised_contrastive"])
 @pytest.mark.usefixtures("without_figures")
-def test_a_run_learns_measures_and_resumes(tmp_path, loss):
+def test_a_run_learns_measures_and_resumes(tmp_path, loss, monkeypatch):
     settings = settings_of(f"task.loss={loss}")
     workdir = training.train(settings, tmp_path / "run", until_epoch=1, reporter=QUIET)
     workdir = training.train(settings, tmp_path / "run", reporter=QUIET)
@@ -195,6 +197,10 @@ def test_a_run_learns_measures_and_resumes(tmp_path, loss):
     assert report["gallery"]["gallery"] == 1294
     assert result["accuracy"] == report["gallery"]["accuracy"] > 0.6
     assert set(evaluation.figures) == {"roc", "similarities", "neighbors", "mistakes"}
+
+    monkeypatch.setattr(sys.modules["tfeff.training.evaluation"], "GALLERY", 3)
+    few = training.evaluate_run(workdir, None, QUIET).report["gallery"]
+    assert (few["gallery"], few["images"]) == (10, report["gallery"]["images"])  # one of each class
 
     own = training.evaluate_run(workdir, "train", QUIET)
     assert own.report["gallery"] is None  # each image would be its own neighbor
@@ -328,9 +334,31 @@ def test_batches_hold_several_images_of_each_class(tmp_path):
 
 
 def test_validation_images_must_be_comparable(tmp_path):
-    with pytest.raises(UserError, match=r"the 10 validation images have no two of a class .* data.validation_fraction"):
+    with pytest.raises(UserError, match=r"the 10 validation images have no class with two .* data.validation_fraction"):
         training.train(settings_of("data.train_examples=100"), tmp_path / "run", reporter=QUIET)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_validation_images_of_one_class_are_refused(tmp_path, image_folder):
+    root = image_folder({"train/a": 8, "train/b": 8, "val/a": 3})
+    settings = settings_of(f"data.source=folder:{root}", "training.batch_size=8")
+    with pytest.raises(UserError, match="the 3 validation images are all of one class"):
+        training.train(settings, tmp_path / "run", reporter=QUIET)
+
+
+def test_undefined_thresholds_are_left_out():
+    """Images of one class form no pair of different ones; NaN is no JSON."""
+    labels = np.array([0] * 30)
+    pipeline = SimpleNamespace(images=SimpleNamespace(dataset=SimpleNamespace(labels=labels)))
+    vectors = unit(np.random.default_rng(0).normal(size=(30, 4)))
+    scores = embedding().score({"embedding": vectors, "similarities": np.zeros((30, 3))}, pipeline)
+    assert scores.keys() == {"recall_at_1", "map_at_r"}
+    labels[:10] = 1
+    scores = embedding().score({"embedding": vectors, "similarities": np.zeros((30, 3))}, pipeline)
+    assert scores.keys() == {*("recall_at_1", "map_at_r", "similarity_threshold")} | {
+        f"unknown_threshold_{size}" for size in (1, 8)
+    }
+    json.dumps(scores, allow_nan=False)
 
 
 def test_a_single_class_is_refused(tmp_path, image_folder):

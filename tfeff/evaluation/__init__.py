@@ -27,6 +27,7 @@ from tfeff.evaluation.paired import (
     wilson_interval,
 )
 from tfeff.evaluation.retrieval import contrastive_loss, nearest
+from tfeff.evaluation.unknown import unknown_threshold, unknown_thresholds
 from tfeff.evaluation.verification import equal_error_threshold, pairs_of
 
 __all__ = [
@@ -70,5 +71,7 @@ __all__ = [
     "standard_error",
     "temperature",
     "to_coco_results",
+    "unknown_threshold",
+    "unknown_thresholds",
     "wilson_interval",
 ]

@@ -1,8 +1,8 @@
 """How similar is an image of an unknown class to the nearest image of a gallery?
 
-The more images a gallery has, the more similar the nearest one is by chance. Thresholds are those that a stated share of
-images of unknown classes reaches, for galleries of a few sizes, as measured on images of known classes: each image is
-compared with a random gallery of images of other classes, drawn without replacement.
+The more images a gallery has, the more similar the nearest one is by chance. So there is a threshold for each of some
+sizes of galleries, which a stated share of images of unknown classes reaches. It is measured on images of known
+classes: each is compared with random galleries of images of other classes, drawn without replacement.
 """
 
 import math
@@ -21,9 +21,7 @@ COMPARED = 1_000
 """Images that are compared with each other at most."""
 
 
-def unknown_thresholds(
-    vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = COMPARED
-) -> dict[int, float]:
+def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = COMPARED) -> dict[int, float]:
     """The similarity that a share of ACCEPTED of images reaches at their nearest image in a gallery of other classes.
 
     Args:

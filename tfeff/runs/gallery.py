@@ -4,7 +4,8 @@ A folder has a folder of images for each class; one image of a class is enough. 
 the mean of its cosine similarities to the nearest images of the class.
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,10 +17,28 @@ from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError
+from tfeff.evaluation.unknown import ACCEPTED, unknown_threshold
 
 UNKNOWN = "unknown"
 """The class of images that are not similar enough to any other."""
-_TOGETHER = 32  # images read together
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What identifies the contents of an image file.
+
+    Attributes:
+        size: in bytes.
+        digest: of the contents.
+    """
+
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, contents: bytes) -> "ImageFile":
+        """That of the contents of a file."""
+        return cls(len(contents), hashlib.blake2b(contents, digest_size=16).hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +53,8 @@ class Gallery:
         neighbors: how many of the nearest images of a class count, or all if it has fewer.
         threshold: minimum similarity to the nearest class; below it, the class is unknown. None: it is never.
         chosen: whether the threshold was given, instead of that of the run.
+        files: the m image files.
+        found: what users should know about the folder, one line each.
     """
 
     directory: Path
@@ -43,6 +64,8 @@ class Gallery:
     neighbors: int = 1
     threshold: float | None = None
     chosen: bool = False
+    files: tuple[ImageFile, ...] = ()
+    found: tuple[str, ...] = ()
 
     def similarities(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The similarity of each image to each class.
@@ -61,16 +84,53 @@ class Gallery:
         return np.clip(np.stack(columns, axis=1), -1, 1)
 
     @property
-    def notes(self) -> tuple[str, str]:
+    def state(self) -> str:
+        """A digest of its images, their classes, and how they are compared."""
+        known = self.class_names, self.labels.tolist(), self.files, self.neighbors, self.threshold
+        return hashlib.blake2b(repr(known).encode(), digest_size=16).hexdigest()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
         """What users should know about it, one line each."""
-        counts = f"{len(self.labels):,} images of {len(self.class_names):,} classes from {self.directory}"
+        images = _counted(len(self.labels), "image", "images")
+        line = f"gallery: {images} of {_counted(len(self.class_names), 'class', 'classes')} from {self.directory}"
         if self.threshold is None:
-            return f"gallery: {counts}", (
-                "no image is reported as unknown: the run had no validation images to find a threshold with; give one "
-                "with --threshold"
+            threshold = (
+                "no image is reported as unknown: the run had too few validation images to find a threshold with; give "
+                "one with --threshold"
             )
-        origin = "" if self.chosen else ", the equal error rate on the validation images (--threshold changes it)"
-        return f"gallery: {counts}", f"unknown below a similarity of {self.threshold:.3f}{origin}"
+        else:
+            threshold = f"unknown below a similarity of {self.threshold:.3f}"
+            if not self.chosen:
+                threshold += (
+                    f"; by the validation images, about {100 * ACCEPTED:.0f} % of images of other classes reach it "
+                    f"with a gallery of {images} (--threshold changes it)"
+                )
+        return *self.found, line, threshold
+
+    def copies(self, images: Iterable[Path]) -> str | None:
+        """How many images have the same contents as one of the gallery, and how many of the gallery the same as one of
+        another class there; None if none.
+
+        Args:
+            images: files; of those that cannot be read, nothing is said.
+        """
+        classes = dict[ImageFile, set[int]]()
+        for file, label in zip(self.files, self.labels.tolist(), strict=True):
+            classes.setdefault(file, set()).add(label)
+        ambiguous = sum(len(classes[file]) > 1 for file in self.files)
+        sizes, known = {file.size for file in self.files}, 0
+        for path in images:
+            try:
+                known += path.stat().st_size in sizes and ImageFile.of(path.read_bytes()) in classes
+            except OSError:
+                continue
+        if not known and not ambiguous:
+            return None
+        return (
+            f"warning: identical files: images that are also in the gallery: {known:,}; gallery images that are in "
+            f"several classes: {ambiguous:,}"
+        )
 
 
 def read_gallery(
@@ -79,14 +139,18 @@ def read_gallery(
     *,
     neighbors: int,
     threshold: float | None,
-    chosen: bool,
+    unknown: Mapping[int, float],
+    together: int,
 ) -> Gallery:
     """Computes the vectors of all images of a gallery.
 
     Args:
         directory: with a folder for each class.
         embed: (name, contents) of image files -> float32 [n, d], of length 1.
-        neighbors, threshold, chosen: see `Gallery`.
+        neighbors: see `Gallery`.
+        threshold: see `Gallery`; None: `unknown_threshold` for as many images.
+        unknown: `evaluation.unknown_thresholds`.
+        together: images that are passed to `embed` at once.
 
     Raises:
         UserError: there are no folders of images, an image cannot be read, or a class is called `unknown`.
@@ -99,18 +163,34 @@ def read_gallery(
     if threshold is not None and not -1 <= threshold <= 1:
         raise UserError(f"--threshold={threshold:g}: similarities are between -1 and 1")
     try:
-        images = catalog.open_labels(f"folder:{directory}", Options(on_defect="stop")).load(ALL)
+        source = catalog.open_labels(f"folder:{directory}", Options(on_defect="stop"))
+        images = source.load(ALL)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if UNKNOWN in images.class_names:
         raise UserError(f'{where}: a class cannot be called "{UNKNOWN}"; rename its folder')
-    vectors, order = list[npt.NDArray[np.float32]](), np.argsort(images.labels, kind="stable")
-    for start in range(0, len(order), _TOGETHER):
-        part = [images.ids[index] for index in order[start : start + _TOGETHER]]
+    vectors, files = list[npt.NDArray[np.float32]](), list[ImageFile]()
+    order = np.argsort(images.labels, kind="stable")
+    for start in range(0, len(order), together):
         try:
-            vectors.append(embed([(path, Path(path).read_bytes()) for path in part]))
+            paths = [images.ids[index] for index in order[start : start + together]]
+            part = [(path, Path(path).read_bytes()) for path in paths]
+            vectors.append(embed(part))
         except (OSError, UserError) as error:
             raise UserError(f"{where}: {error}; replace or remove the image") from None
+        files += [ImageFile.of(contents) for _, contents in part]
     return Gallery(
-        directory, images.class_names, images.labels[order], np.concatenate(vectors), neighbors, threshold, chosen
+        directory,
+        images.class_names,
+        images.labels[order],
+        np.concatenate(vectors),
+        neighbors,
+        unknown_threshold(unknown, len(order)) if threshold is None else threshold,
+        chosen=threshold is not None,
+        files=tuple(files),
+        found=(*source.notes, *images.notes),
     )
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"

@@ -31,7 +31,7 @@ from tfeff.runs.results import (
     Row,
 )
 from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector, load
-from tfeff.serving.interface import METADATA, THRESHOLD
+from tfeff.serving.interface import METADATA, UNKNOWN_THRESHOLDS
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class EmbeddingPredictor(ClassifierPredictor):
 
     Attributes:
         gallery: with it, images are recognized; None: they get their vectors.
-        threshold: minimum similarity of images of one class, as the run found it; None if it did not.
+        unknown: `evaluation.unknown_thresholds` of the run, as far as it has found them.
 
     Raises:
         UserError: its `metadata.json` is missing or damaged.
@@ -141,8 +141,12 @@ class EmbeddingPredictor(ClassifierPredictor):
 
     def __init__(self, directory: Path, model: Any, batch_size: int) -> None:
         super().__init__(directory, model, batch_size)
-        about = checked.read_json(directory / METADATA, "export the model again", {THRESHOLD: (float, type(None))})
-        self.threshold: float | None = about.get(THRESHOLD)
+        path, advice = directory / METADATA, "export the model again"
+        about = checked.read_json(path, advice, {UNKNOWN_THRESHOLDS: dict})
+        try:
+            self.unknown = {int(images): float(each) for images, each in about[UNKNOWN_THRESHOLDS].items()}
+        except (TypeError, ValueError):
+            raise UserError(f"{path}: {UNKNOWN_THRESHOLDS} is damaged; {advice}") from None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -150,14 +154,15 @@ class EmbeddingPredictor(ClassifierPredictor):
         return () if self.gallery is None else self.gallery.notes
 
     def with_gallery(self, directory: Path, *, neighbors: int, threshold: float | None) -> "EmbeddingPredictor":
-        """The same predictor with a gallery; arguments and errors as for `read_gallery`, threshold None: its own."""
-        chosen, recognizer = threshold is not None, copy.copy(self)
+        """The same predictor with a gallery; arguments and errors as for `read_gallery`."""
+        recognizer = copy.copy(self)
         recognizer.gallery = read_gallery(
             directory,
             self._embed,
             neighbors=neighbors,
-            threshold=threshold if chosen else self.threshold,
-            chosen=chosen,
+            threshold=threshold,
+            unknown=self.unknown,
+            together=self.batch_size,
         )
         return recognizer
 
@@ -295,7 +300,7 @@ def load_predictor(
         gallery: recognize images of an embedder by those of this folder, which has a folder for each class; None:
             return their vectors.
         neighbors: nearest images of a class whose mean similarity counts; None: 1.
-        threshold: minimum similarity of a known class; None: that of the model.
+        threshold: minimum similarity of a known class; None: that of the model for as many images.
         loaded: models that earlier calls have loaded, by directory; this one is added.
 
     Raises:

@@ -6,7 +6,7 @@ most `max_proposals` of an image, the best.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from tfeff.tasks.task import EMBEDDING, PROPOSED, PROPOSED_VALID
 
 METADATA = "metadata.json"
 THRESHOLD = "threshold"
-"""Key of the minimum cosine similarity of images of one class."""
+"""Key of the minimum cosine similarity of images of one class, for pairs."""
+UNKNOWN_THRESHOLDS = "unknown_thresholds"
+"""Key of the minimum cosine similarities of the nearest image of a gallery, by the number of images in it."""
 VECTOR_FORMAT = "a vector of length 1; the dot product of two is their cosine similarity"
 
 
@@ -33,6 +35,7 @@ def metadata(
     image_size: tuple[int, int] | None,
     size: tuple[int, int] | None,
     class_ids: Sequence[Id] = (),
+    unknown: Mapping[int, float] | None = None,
 ) -> str:
     """The contents of `metadata.json`.
 
@@ -46,6 +49,7 @@ def metadata(
         size: (height, width) of the model's input, to which the fitted images are then resized; None: the model takes
             images of any size and does both itself. Boxes are then in pixels of the image.
         class_ids: the dataset's own ids of the classes; empty if it has none.
+        unknown: `evaluation.unknown_thresholds` of an embedder, if they are known.
     """
     boxes, reading = task.kind.boxes, task.reading
     if size is None:
@@ -59,11 +63,15 @@ def metadata(
         "class_names": list(class_names),
         **({"class_ids": list(class_ids)} if class_ids else {}),
         **({} if score is None else {"score" if task.kind.detects else THRESHOLD: score}),
-        **({"embedding": VECTOR_FORMAT} if task.kind == EMBEDDING else {}),
+        **({} if task.kind != EMBEDDING else {"embedding": VECTOR_FORMAT, UNKNOWN_THRESHOLDS: _named(unknown or {})}),
         **boxes,
         **({} if task.proposals is None else {"proposals": proposal_record(task)}),
     }
     return checked.to_json(record)
+
+
+def _named(unknown: Mapping[int, float]) -> dict[str, float]:
+    return {str(size): similarity for size, similarity in unknown.items()}
 
 
 def is_metadata(path: Path) -> bool:

@@ -11,7 +11,7 @@ from tfeff import selection
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
 from tfeff.serving import interface, litert, onnx, openvino, portable, savedmodel
-from tfeff.tasks.embedding import THRESHOLD
+from tfeff.tasks.embedding import THRESHOLD, UNKNOWN
 from tfeff.tasks.object_detection import detection_threshold
 from tfeff.tasks.task import ImageTask
 from tfeff.training.plan import Plan, trained_model
@@ -59,6 +59,7 @@ def export(
         task=task,
         score=_score(workdir, task),
         class_ids=record.get("class_ids", ()),
+        unknown=_unknown(workdir, task),
         freeze=freeze,
         overwrite=overwrite,
     )
@@ -102,6 +103,7 @@ def export_portable(
             image_size=image_size and tuple(image_size),
             size=model.size,
             class_ids=record.get("class_ids", ()),
+            unknown=_unknown(workdir, task),
         )
         try:
             for name, contents in {**files, interface.METADATA: about.encode()}.items():
@@ -116,6 +118,12 @@ def _score(workdir: Workdir, task: ImageTask) -> float | None:
     one class, if the run has found it; else None."""
     validated = workdir.validated(task.scores)
     return detection_threshold(validated) if task.kind.detects else validated.get(THRESHOLD)
+
+
+def _unknown(workdir: Workdir, task: ImageTask) -> dict[int, float]:
+    """`evaluation.unknown_thresholds` of an embedder, as far as the run has found them."""
+    validated = workdir.validated(task.scores)
+    return {size: validated[name] for size, name in UNKNOWN.items() if name in validated}
 
 
 def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:

@@ -24,7 +24,7 @@ Files may be JPEG, PNG or any other format that tfeff decodes. A corrupt file fa
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -172,6 +172,7 @@ def export(
     task: ImageTask | None = None,
     score: float | None = None,
     class_ids: Sequence[Id] = (),
+    unknown: Mapping[int, float] | None = None,
     freeze: bool = True,
     overwrite: bool = False,
 ) -> Path:
@@ -192,6 +193,7 @@ def export(
         task: defines the outputs of the signatures; None: classification.
         score: see `interface.metadata`.
         class_ids: the dataset's own ids of the classes; empty if it has none.
+        unknown: see `interface.metadata`.
         freeze: store the weights as constants of the graph, which TensorFlow then optimizes (see
             `portable.freeze`). False: as variables, so that the SavedModel can be trained further; a loaded one
             also needs less memory.
@@ -234,7 +236,14 @@ def export(
                 file.unlink()
             loaded = image_size if task.reading.fit == "whole" else image_size or size
             about = interface.metadata(
-                task, class_names, score, channels=channels, image_size=loaded, size=None, class_ids=class_ids
+                task,
+                class_names,
+                score,
+                channels=channels,
+                image_size=loaded,
+                size=None,
+                class_ids=class_ids,
+                unknown=unknown,
             )
             (staging / interface.METADATA).write_text(about, encoding="utf-8")
             (staging / CHECKSUMS).write_text(checked.to_json(file_checksums(staging)), encoding="utf-8")

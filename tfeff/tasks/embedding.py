@@ -17,13 +17,17 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.errors import UserError
 from tfeff.evaluation.retrieval import retrieval
+from tfeff.evaluation.unknown import SIZES
 from tfeff.models.derived import SIMILARITIES, VECTOR
 from tfeff.tasks.classification import LabeledImagesTask, correct, cross_entropy
 from tfeff.tasks.task import EMBEDDING, Batch, Predictions, to_float32
 
 RECALL, MAP_AT_R, THRESHOLD = "recall_at_1", "map_at_r", "similarity_threshold"
 """Validation metrics: of each image among all others, see `evaluation.retrieval`; the threshold of similarities at the
-equal error rate, see `evaluation.verification`."""
+equal error rate of pairs, see `evaluation.verification`, if there are pairs of one class and of different ones."""
+UNKNOWN = {size: f"unknown_threshold_{size}" for size in SIZES}
+"""Images in a gallery -> validation metric: the similarity that few images of unknown classes reach, see
+`evaluation.unknown`, if there are enough images."""
 COMPARED = "compared"
 """The count of loss and accuracy: with proxies, images of trained classes; else images with another one of their class
 in their part of the batch."""
@@ -43,8 +47,8 @@ class EmbeddingTask(LabeledImagesTask):
     kind = EMBEDDING
     losses: ClassVar = {"loss": COMPARED}
     metrics: ClassVar = {"accuracy": COMPARED}
-    scores = (RECALL, MAP_AT_R, THRESHOLD)
-    tuned = (THRESHOLD,)
+    scores = (RECALL, MAP_AT_R, THRESHOLD, *UNKNOWN.values())
+    tuned = (THRESHOLD, *UNKNOWN.values())
 
     def __init__(self, section: config.EmbeddingSettings | None = None) -> None:
         super().__init__(section or config.EmbeddingSettings())
@@ -61,12 +65,16 @@ class EmbeddingTask(LabeledImagesTask):
     def check_validation(self, images: Dataset) -> None:
         """Requires two images of a class, and two classes, for neighbors and a threshold."""
         counts = images.class_counts()
-        if counts.max() < 2 or np.count_nonzero(counts) < 2:
-            raise UserError(
-                f"the {len(images):,} validation images have no two of a class and of different classes to compare; "
-                "raise data.validation_fraction, give a validation split with several images of each class, or train "
-                "without: data.validation_fraction=0"
-            )
+        if np.count_nonzero(counts) < 2:
+            problem = "are all of one class, so that there is no other one to tell it from"
+        elif counts.max() < 2:
+            problem = "have no class with two images, so that there are no pairs of one class to compare"
+        else:
+            return
+        raise UserError(
+            f"the {len(images):,} validation images {problem}; raise data.validation_fraction, give a validation split "
+            "with several images of several classes, or train without: data.validation_fraction=0"
+        )
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
         """A backbone with a vector, and proxies of the classes if the loss has some."""
@@ -123,7 +131,11 @@ class EmbeddingTask(LabeledImagesTask):
         vectors, labels = predictions["embedding"], pipeline.images.dataset.labels
         found = retrieval(vectors, labels)
         scores = {RECALL: float(found.found_within(1).mean()), MAP_AT_R: float(found.average_precision.mean())}
-        scores[THRESHOLD], _ = evaluation.equal_error_threshold(evaluation.pairs_of(vectors, labels))
+        threshold, _ = evaluation.equal_error_threshold(evaluation.pairs_of(vectors, labels))
+        if not np.isnan(threshold):
+            scores[THRESHOLD] = threshold
+        unknown = evaluation.unknown_thresholds(vectors, labels)
+        scores |= {UNKNOWN[size]: similarity for size, similarity in unknown.items()}
         trained = predictions[SIMILARITIES].shape[1] if SIMILARITIES in predictions else 0
         if not (labels < trained).any():
             loss = evaluation.contrastive_loss(vectors, labels, self.section.temperature)

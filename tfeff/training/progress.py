@@ -168,7 +168,7 @@ class Progress(Hook):
     def start(self, loop: Loop) -> None:
         """Starts the training bar."""
         total, task = loop.until * loop.pipeline.steps_per_epoch, loop.step.task
-        names = *task.means(task.zero_sums()), *task.scores
+        names = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
         self._reporter.start(total, loop.state.step, validated=names if self._validates else ())
 
     def log(self, loop: Loop, loss: float, images_per_second: float) -> None:
