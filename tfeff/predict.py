@@ -25,6 +25,7 @@ frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predicti
 import re
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def define_flags() -> None:
         lower_bound=-1.0,
         upper_bound=1.0,
     )
-    flags.DEFINE_integer("batch_size", 32, "Images in one call, except of detectors.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 32, "Images in one call, also of a gallery; except of detectors.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")
 
 
@@ -114,13 +115,16 @@ def main(argv: list[str]) -> None:
         "threshold": given.threshold,
     }
     dataset = given.dataset
-    if given.model:
-        model = Path(given.model)
-        predictor = runs.load_predictor(model, **options)
-    else:
-        run = api.open(given.workdir)
-        predictor, model = run.predictor(**options), run.saved_model
-        dataset = dataset or (run.config.data.source if predictor.class_ids else None)
+    with Bar("reading the gallery", None, "images") if given.gallery else nullcontext() as reading:
+        if reading is not None:
+            options["progress"] = reading.show
+        if given.model:
+            model = Path(given.model)
+            predictor = runs.load_predictor(model, **options)
+        else:
+            run = api.open(given.workdir)
+            predictor, model = run.predictor(**options), run.saved_model
+            dataset = dataset or (run.config.data.source if predictor.class_ids else None)
     key = f"{state_of(model)} {given.score} {tile} {given.tile_overlap}"
     gallery = predictor.gallery if isinstance(predictor, EmbeddingPredictor) else None
     if gallery is not None:

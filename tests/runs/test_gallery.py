@@ -174,6 +174,15 @@ def test_the_state_is_that_of_the_files_that_were_read(exported: Path, gallery: 
     assert state() != changed
 
 
+def test_a_gallery_is_read_in_batches(exported: Path, gallery: Path) -> None:
+    done = list[int]()
+    batched = runs.load_predictor(exported, gallery=gallery, batch_size=3, progress=done.append).gallery
+    assert done == [3, 4]
+    whole = runs.load_predictor(exported, gallery=gallery).gallery
+    np.testing.assert_allclose(batched.vectors, whole.vectors, atol=1e-6)
+    assert batched.files == whole.files
+
+
 def test_identical_files_are_counted(exported: Path, gallery: Path, photos: Path) -> None:
     def copies(paths: Path) -> str | None:
         return runs.load_predictor(exported, gallery=gallery).gallery.copies([*sorted(paths.iterdir()), paths / "gone"])

@@ -141,6 +141,7 @@ def read_gallery(
     threshold: float | None,
     unknown: Mapping[int, float],
     together: int,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Gallery:
     """Computes the vectors of all images of a gallery.
 
@@ -151,6 +152,7 @@ def read_gallery(
         threshold: see `Gallery`; None: `unknown_threshold` for as many images.
         unknown: `evaluation.unknown_thresholds`.
         together: images that are passed to `embed` at once.
+        progress: called with the number of images done.
 
     Raises:
         UserError: there are no folders of images, an image cannot be read, or a class is called `unknown`.
@@ -179,6 +181,7 @@ def read_gallery(
         except (OSError, UserError) as error:
             raise UserError(f"{where}: {error}; replace or remove the image") from None
         files += [ImageFile.of(contents) for _, contents in part]
+        progress(len(files))
     return Gallery(
         directory,
         images.class_names,

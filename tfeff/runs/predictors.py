@@ -3,7 +3,7 @@
 import copy
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +153,9 @@ class EmbeddingPredictor(ClassifierPredictor):
         """See `Predictor`."""
         return () if self.gallery is None else self.gallery.notes
 
-    def with_gallery(self, directory: Path, *, neighbors: int, threshold: float | None) -> "EmbeddingPredictor":
+    def with_gallery(
+        self, directory: Path, *, neighbors: int, threshold: float | None, progress: Callable[[int], None]
+    ) -> "EmbeddingPredictor":
         """The same predictor with a gallery; arguments and errors as for `read_gallery`."""
         recognizer = copy.copy(self)
         recognizer.gallery = read_gallery(
@@ -163,6 +165,7 @@ class EmbeddingPredictor(ClassifierPredictor):
             threshold=threshold,
             unknown=self.unknown,
             together=self.batch_size,
+            progress=progress,
         )
         return recognizer
 
@@ -288,6 +291,7 @@ def load_predictor(
     gallery: Path | None = None,
     neighbors: int | None = None,
     threshold: float | None = None,
+    progress: Callable[[int], None] = lambda done: None,
     loaded: dict[Path, Any] | None = None,
 ) -> Predictor:
     """Loads a SavedModel of `tfeff.train` or `tfeff.export`, which takes seconds.
@@ -301,6 +305,7 @@ def load_predictor(
             return their vectors.
         neighbors: nearest images of a class whose mean similarity counts; None: 1.
         threshold: minimum similarity of a known class; None: that of the model for as many images.
+        progress: called with the number of images of the gallery that have been read.
         loaded: models that earlier calls have loaded, by directory; this one is added.
 
     Raises:
@@ -329,7 +334,8 @@ def load_predictor(
         if gallery is None:
             return predictor
         if isinstance(predictor, EmbeddingPredictor):
-            return predictor.with_gallery(gallery, neighbors=1 if neighbors is None else neighbors, threshold=threshold)
+            nearest = 1 if neighbors is None else neighbors
+            return predictor.with_gallery(gallery, neighbors=nearest, threshold=threshold, progress=progress)
         raise UserError(f"--gallery={gallery}: {directory} is no model of task.name=embedding; remove it")
     if gallery is not None:
         raise UserError(

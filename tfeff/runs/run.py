@@ -3,7 +3,7 @@
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -212,9 +212,10 @@ class Run:
         gallery: str | os.PathLike[str] | None = None,
         neighbors: int | None = None,
         threshold: float | None = None,
+        progress: Callable[[int], None] = lambda done: None,
     ) -> Predictor:
         """The exported model of the run, for many calls; it is exported first if it has not been. Arguments and errors
-        as for `predict`."""
+        as for `predict`; `progress` is called with the number of images of the gallery that have been read."""
         if not self.saved_model.is_dir():
             serving.export(self._files, self.saved_model)
         return load_predictor(
@@ -226,6 +227,7 @@ class Run:
             gallery=None if gallery is None else Path(gallery),
             neighbors=neighbors,
             threshold=threshold,
+            progress=progress,
             loaded=self._models,
         )
 
