@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfeff import (
         analysis,
         boxes,
+        budget,
         config,
         data,
         evaluation,
@@ -47,6 +48,7 @@ __all__ = [
     "UserError",
     "analysis",
     "boxes",
+    "budget",
     "config",
     "data",
     "evaluation",

@@ -165,7 +165,7 @@ def test_a_trained_stem_is_an_error(frozen: str, caches: selection.SplitCaches, 
 
 
 def test_detectors_are_refused() -> None:
-    with pytest.raises(UserError, match="only classification and localization"):
+    with pytest.raises(UserError, match="only classification, embedding and localization"):
         config.override(SETTINGS, ["task.name=yolo"])
 
 

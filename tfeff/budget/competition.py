@@ -112,7 +112,7 @@ class Competition:
         names.sort(key=lambda name: self.study.networks[name].inherits)
         until = self.deadline(PROBE_SHARE)
         found = probing.run(
-            {name: probing.trial_of(self.candidates[name].experiment, self.study.settings.folds) for name in names},
+            {name: probing.trial_of(self.candidates[name], self.study.settings.folds) for name in names},
             self.store,
             self.executor,
             lambda name: self.decide(f"probe {name}", lambda: self.watch.seconds <= until),

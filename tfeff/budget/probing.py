@@ -26,7 +26,7 @@ from tfeff.networks.heads import CLASSIFIER
 from tfeff.recipes.transfer import PROBED, linear_probe
 from tfeff.training.plan import Plan
 from tfeff.trials.store import TrialStore
-from tfeff.trials.trial import Trial
+from tfeff.trials.trial import Candidate, Trial
 from tfeff.trials.worker import split_caches
 
 SAID_SECONDS = 30.0
@@ -51,14 +51,14 @@ class Probe:
         return float(np.mean(self.correct))
 
 
-def trial_of(experiment: config.Experiment, section: config.Folds) -> Trial:
-    """What is probed: the network of an experiment, on one half of the images; the other half is held out.
+def trial_of(candidate: Candidate, section: config.Folds) -> Trial:
+    """What is probed: the network of a candidate, on one half of the images; the other half is held out.
 
     Folds hold out fewer images, on which candidates differ by less than chance; and a half has enough images to fit
     inherited weights.
     """
     halves = dataclasses.replace(section, kind="classic", count=2, seeds=1)
-    return Trial(experiment).on_fold(halves, fold=0, seed=0)
+    return Trial(candidate.experiment).on_fold(halves, fold=0, seed=0)
 
 
 def probe(trial: Trial) -> list[bool]:

@@ -191,7 +191,14 @@ def check_trials(
         selects: whether candidates are selected by the results.
     """
     if allocation is not None and allocation.name == "halving":
-        _check_halving(experiment, allocation)
+        if allocation.minimum_epochs > experiment.training.epochs:
+            allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {experiment.training.epochs}")
+        try:
+            replace(experiment, training=replace(experiment.training, epochs=allocation.minimum_epochs))
+        except UserError as error:
+            raise UserError(
+                f"{error}; allocation.minimum_epochs leads to trainings of {allocation.minimum_epochs} epochs"
+            ) from None
     if trials.learning_rate == "held_out" and folds.validation_split is None:
         trials.wrong("learning_rate", "another rule, or set folds.validation_split: it validates on images of the fold")
     if selects and folds.validation_split is not None:
@@ -201,18 +208,6 @@ def check_trials(
     for key in ("folds", "fold_examples", "validation_split", "train_examples"):
         if getattr(experiment.data, key) is not None:
             experiment.data.wrong(key, f"omitted; in a {kind}, the section folds selects the images")
-
-
-def _check_halving(experiment: Experiment, allocation: Allocation) -> None:
-    epochs = experiment.training.epochs
-    if allocation.minimum_epochs > epochs:
-        allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
-    try:
-        replace(experiment, training=replace(experiment.training, epochs=allocation.minimum_epochs))
-    except UserError as error:
-        raise UserError(
-            f"{error}; allocation.minimum_epochs leads to trainings of {allocation.minimum_epochs} epochs"
-        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,13 +75,13 @@ def choose_for_images(settings: Experiment) -> Choices:
         "model.resolution": resolution,
         "data.image_size": Choice(resolution.value, "images are loaded at the network's resolution"),
         "data.cache": rules.cache(counted.count, resolution.value, settings.data.channels),
-        **training_for_images(settings, counted),
+        **training_for_images(counted, start, settings.task, settings.optimizer),
     }
 
 
-def training_for_images(settings: Experiment, counted: LabeledImages) -> Choices:
-    """How the network of an experiment is trained on these images."""
-    count, start = counted.count, warm_start(settings.model)
+def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer) -> Choices:
+    """How a network is trained on these images, by dotted key."""
+    count = counted.count
     batch_size = rules.batch_size(count)
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance),
@@ -89,7 +89,7 @@ def training_for_images(settings: Experiment, counted: LabeledImages) -> Choices
         "training.epochs": rules.epochs(count, batch_size.value, start),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
-        **(layers(count, start, settings.task) if settings.optimizer.transfer is None else {}),
+        **(layers(count, start, task) if optimizer.transfer is None else {}),
     }
 
 
@@ -115,14 +115,13 @@ def trained_for_images(base: Experiment, model: Architecture, counted: LabeledIm
         model: the network.
         counted: the training images of one training.
     """
-    settings = replace(base, model=model)
     values, usual = (config.flatten(each) for each in (base, images(base.data.source).base))
     choices = {
         key: choice.value
-        for key, choice in training_for_images(settings, counted).items()
+        for key, choice in training_for_images(counted, warm_start(model), base.task, base.optimizer).items()
         if values[key] == usual.get(key)
     }
-    return config.replaced(settings, choices)
+    return config.replaced(replace(base, model=model), choices)
 
 
 def boxes(source: str) -> Recipe[Experiment]:
