@@ -143,6 +143,7 @@ def test_a_killed_search_gives_the_same_answer(verbs, trained, whole, tmp_path):
     assert results[0] == results[1]
 
 
+@only_thorough
 def test_without_time_one_candidate_is_trained_on_one_fold_and_the_answer_says_so(verbs, trained, tmp_path):
     finish(verbs, trained, tmp_path / "search", "--config.budget.minutes=0.001", margin="margin=0.02")
     result = json.loads((tmp_path / "search" / "result.json").read_text())

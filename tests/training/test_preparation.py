@@ -5,6 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
+from tests.thoroughness import only_thorough
 from tests.training.test_loop import assert_same_arrays, experiment, final
 from tfeff import config, models, training
 
@@ -55,6 +56,7 @@ def detector(tmp_path_factory):
     return settings, training.train(settings, tmp_path_factory.mktemp("detector"))
 
 
+@only_thorough
 def test_a_wider_detector_begins_as_its_source(tmp_path, detector, capsys):
     settings, source = detector
     changes = f"model.weights={source.path}", "model.width=6", "task.network.neck_channels=12"
@@ -68,6 +70,7 @@ def test_a_wider_detector_begins_as_its_source(tmp_path, detector, capsys):
         np.testing.assert_allclose(network(images)[name], values, atol=1e-4)
 
 
+@only_thorough
 def test_a_detector_of_another_kind_inherits_the_backbone(tmp_path, detector, capsys):
     settings, source = detector
     changes = f"model.weights={source.path}", "model.width=6", "task.network.neck=panet"

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.thoroughness import only_thorough
 from tests.training.test_loop import assert_same_arrays, experiment, final, measures
 from tfeff import config, selection, training
 from tfeff.config.task_parts import Teacher
@@ -107,6 +108,7 @@ def test_equals_teachers_that_see_the_same_repeated_augmentation(
     assert measures(training.train(new, tmp_path / "new"))[-1] != pytest.approx(measures(on_stored)[-1], rel=1e-3)
 
 
+@only_thorough
 def test_outputs_of_a_detector_fit_the_images_of_each_batch(tmp_path: Path, passes: list[int]) -> None:
     """Also with mosaics, whose partners depend on the example alone."""
     teacher = Teacher(runs=("itself",), variants=2)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.inheritance.plan import Side, make_plan
@@ -219,6 +219,7 @@ def test_a_classifier_of_other_classes_is_new():
     assert report.new == ("head_classifier/kernel", "head_classifier/bias")
 
 
+@only_thorough
 def test_a_bar_is_drawn_on_a_terminal_alone(monkeypatch, capsys):
     source = {"weights": "efficientnet-lite0", "depth_coefficient": 1.4, "resolution": 32, "num_classes": CLASSES}
     monkeypatch.setattr(build_module, "load_imagenet", lambda network, name: models.LoadReport((), ()))
