@@ -227,7 +227,7 @@ def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[s
             "95 % from": row["low"],
             "to": row["high"],
             "folds": len(row["values"]),
-            "fate": STAGES[row["stage"]],
+            "outcome": STAGES[row["stage"]],
             "reason": row["reason"],
         }
         for row in rows
@@ -267,7 +267,8 @@ def _figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str,
             value = {key: row[key] for key in ("mean", "low", "high")}
             if row["mean"] is None:
                 value = {"mean": row["probe"], "low": None, "high": None}
-            points.append({"name": row["name"], "cost": cost, "kind": kind, **value})
+            name = row["name"].replace("efficientnet-", "")
+            points.append({"name": name, "cost": cost, "kind": kind, **value})
         if not points:
             continue
         largest = max(point["cost"] for point in points)
@@ -331,7 +332,7 @@ def _page(
     counts = Counter(fate.stage for fate in findings.fates.values())
     stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]
     sections: dict[str, list[html.Part]] = {
-        "Answer": [html.paragraph(answer(findings)), html.command(_use(findings))],
+        "Use it": [html.command(_use(findings))],
         "Accuracy and cost": [
             html.figure(directory / "figures" / f"{name}.svg", text)
             for name, (_, text) in drawn.items()

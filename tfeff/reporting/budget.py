@@ -27,8 +27,8 @@ from tfeff.reporting.labels import place
 
 KINDS: Mapping[str, tuple[str, str, str]] = {
     "chosen": ("chosen", VERMILION, "*"),
-    "finalist": ("trained on all folds", BLUE, "o"),
-    "dropped": ("dropped after fewer folds", SKY_BLUE, "s"),
+    "finalist": ("finalist", BLUE, "o"),
+    "dropped": ("dropped before", SKY_BLUE, "s"),
     "probe": ("linear probe alone", GRAY, "D"),
 }
 """Kind of point -> (label, color, marker)."""
@@ -77,7 +77,7 @@ def budget_figure(
     metric: str,
     metric_unit: str,
 ) -> Figure:
-    """Draws networks by cost and accuracy, with intervals, the Pareto front of those trained on all folds, and the
+    """Draws networks by cost and accuracy, with intervals, the Pareto front of the finalists, and the
     bound.
 
     Args:
