@@ -129,7 +129,11 @@ def run(arguments: argparse.Namespace, accelerator: Mapping[str, str | None]) ->
                 for worker in trainers:
                     if worker.job is None and (job := next(filter(ready, open_jobs), None)):
                         open_jobs.remove(job)
-                        schedule = (1e-3, job.epochs) if job.held_out else _schedule(job, given, finished)
+                        schedule = given.get(job.kind)
+                        if job.held_out:
+                            schedule = 1e-3, job.epochs
+                        elif schedule is None:
+                            schedule = chosen(job.kind, finished)
                         worker.start(_train, job, files[job.weights], schedule, *settings)
                 busy = [each for each in (*preparers, *trainers) if each.job]
                 if not busy:
@@ -298,12 +302,6 @@ def _tuned(kind: str, finished: Sequence[Mapping[str, Any]]) -> bool:
     from inheritance_jobs import tuning
 
     return {job.name for job in tuning() if job.kind == kind} <= {each["name"] for each in finished}
-
-
-def _schedule(
-    job: Any, given: Mapping[str, tuple[float, int]], finished: Sequence[Mapping[str, Any]]
-) -> tuple[float, int]:
-    return given[job.kind] if given else chosen(job.kind, finished)
 
 
 def chosen(kind: str, finished: Sequence[Mapping[str, Any]]) -> tuple[float, int]:

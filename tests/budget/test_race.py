@@ -1,4 +1,4 @@
-"""The race over folds: who goes on, and for how long."""
+"""The race over folds: which candidates stay in it, and for how long."""
 
 import pytest
 

@@ -93,11 +93,6 @@ class Competition:
         self.watch = watch
         self.slack = settings.objective.margin or race.SLACK
 
-    @property
-    def form(self) -> str:
-        """The exported form."""
-        return self.measures.form
-
     def decide(self, name: str, decision: Callable[[], Any]) -> Any:
         """A decision that depends on the time: the stored one, or the one that is made now."""
         self.watch.save()

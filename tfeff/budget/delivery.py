@@ -1,6 +1,5 @@
-"""Trains the choice on all training images, evaluates and exports it, and measures the export."""
+"""Trains the choice on all training images, evaluates and exports it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,20 +35,17 @@ class Delivered:
 
 
 def deliver(
-    study: Study,
-    name: str,
-    precision: str,
-    directory: Path,
-    measure: Callable[[Path], Costs],
-    reporter: training.Reporter,
-) -> Delivered:
-    """Trains a candidate on all training images, exports and measures it.
+    study: Study, name: str, precision: str, directory: Path, reporter: training.Reporter
+) -> tuple[Path, RunEvaluation | None]:
+    """Trains a candidate on all training images, evaluates and exports it.
 
     Args:
         precision: of the training, if neither the config nor the rules choose one.
         directory: workdir of the run; an interrupted run continues.
-        measure: the costs of an exported model.
         reporter: of the training.
+
+    Returns:
+        The exported model, and the evaluation; None if there are no images for it.
     """
     keras.backend.clear_session()
     workdir = training.train(study.final(name, precision), directory, reporter=reporter)
@@ -61,7 +57,7 @@ def deliver(
     if budget.format != "saved_model":
         exported = directory / budget.format
         serving.export_portable(workdir, exported, budget.format, int8=budget.int8, overwrite=True)
-    return Delivered(name, directory, exported, {**study.costs[name], **measure(exported)}, evaluation)
+    return exported, evaluation
 
 
 def bring(directory: Path, name: str, before: str | None) -> None:

@@ -23,6 +23,7 @@ from tfeff.trials.store import TrialStore
 SIZE_ERROR = 0.02
 """Of an estimated size, relative to it: see `exported_bytes`."""
 FEWEST_TIMED = 4
+"""Networks of a family that a file of latencies must have."""
 TIMED = 6
 """Networks of each family that are exported and timed, to estimate the latency of the others. A fit to one family is
 wrong by up to a half for another one."""
@@ -126,7 +127,7 @@ class Exports:
             yield costs if isinstance(costs, UserError) else self._here(costs)
 
     def exported(self, path: Path) -> Costs:
-        """As `network`, for an exported model, in a fresh process."""
+        """As `networks`, for an exported model, in a fresh process."""
         call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
         with LocalProcesses(1, self._log) as process:
             return self._here(_costs(process, call, str(path)))

@@ -106,9 +106,7 @@ def answer(findings: Findings) -> str:
     )
     sentences = [findings.ranking.sentence]
     if delivered.name != findings.ranking.chosen:
-        sentences.append(
-            f"{findings.candidates[delivered.name].label} is the first of them that meets the budget when exported."
-        )
+        sentences.append(f"{network.label} is the first of them that meets the budget when exported.")
     form = study.settings.budget.format
     sentences.append(
         f"Trained on all training images and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
@@ -129,16 +127,15 @@ def _tested(findings: Findings) -> str:
     evaluation = findings.delivered.evaluation
     if evaluation is None:
         return ""
-    for key, words in (("top1", "accuracy"), ("map50", "mAP@.5")):
-        value = evaluation.report.get(key)
-        if isinstance(value, float):
-            ends = evaluation.report.get(f"{key}_interval")
-            interval = f" (95 % interval {percent(ends[0], 1)} to {percent(ends[1], 1)})" if ends else ""
-            return f"On the {evaluation.split} images: {words} {percent(value, 1)}{interval}."
-    return ""
+    accuracy, (low, high) = evaluation.report["top1"], evaluation.report["top1_interval"]
+    return (
+        f"On the {evaluation.split} images: accuracy {percent(accuracy, 1)} (95 % interval {percent(low, 1)} to "
+        f"{percent(high, 1)})."
+    )
 
 
-STEPS = {
+STEPS: Mapping[str, Mapping[str, float]] = {
+    "as it is": {},
     "twice the images": {"images": 2.0},
     "four times the images": {"images": 4.0},
     "twice the multiply-adds": {"macs": 2.0},
@@ -149,30 +146,26 @@ STEPS = {
 
 def _more(findings: Findings) -> str:
     """What brings more: labels or compute."""
-    if findings.prospects is None:
+    rows = {row["with"]: row for row in _growth(findings)}
+    parts = [
+        f"with {words} {percent(row['accuracy'], 1)} ({percent(row['95 % from'], 1)} to {percent(row['to'], 1)})"
+        for words, row in rows.items()
+        if words.startswith("twice")
+    ]
+    if not rows:
         return ""
-    parts = []
-    for words in ("twice the images", "twice the multiply-adds"):
-        if "macs" in STEPS[words] and not findings.prospects.varied:
-            continue
-        found = findings.prospects.accuracy(**STEPS[words])
-        parts.append(f"{words} {percent(found.accuracy, 1)} ({percent(found.low, 1)} to {percent(found.high, 1)})")
-    now = findings.prospects.accuracy()
-    return f"Expected accuracy on the folds, now {percent(now.accuracy, 1)}: with {', with '.join(parts)}."
+    return f"Expected accuracy on the folds, now {percent(rows['as it is']['accuracy'], 1)}: {', '.join(parts)}."
 
 
 def _growth(findings: Findings) -> list[dict[str, Any]]:
-    """The forecasts, as rows."""
+    """The forecasts, as rows; none about compute if nothing is known about it."""
     if findings.prospects is None:
         return []
-    rows = [("as it is", findings.prospects.accuracy())]
-    rows += [
-        (words, findings.prospects.accuracy(**factors))
-        for words, factors in STEPS.items()
-        if findings.prospects.varied or "macs" not in factors
-    ]
+    steps = {words: step for words, step in STEPS.items() if findings.prospects.varied or "macs" not in step}
+    found = {words: findings.prospects.accuracy(**step) for words, step in steps.items()}
     return [
-        {"with": words, "accuracy": found.accuracy, "95 % from": found.low, "to": found.high} for words, found in rows
+        {"with": words, "accuracy": each.accuracy, "95 % from": each.low, "to": each.high}
+        for words, each in found.items()
     ]
 
 

@@ -1,7 +1,8 @@
 """Runs a budget search: the competition, the prospects of the choice, and its delivery."""
 
+import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,26 +145,22 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     """
     store, study, misses = competition.store, competition.study, list[str]()
     for name in (ranking.chosen, *(each for each in ranking.order if each != ranking.chosen)):
-        label, fact = competition.candidates[name].label, f"delivered {name} {competition.form}"
-        known = store.fact(fact)
-        excess = None if known is None else study.bounds.exceeded(json.loads(known))
+        label, fact = competition.candidates[name].label, f"delivered {name} {competition.measures.form}"
+        measured = store.fact(fact)
+        excess = None if measured is None else study.bounds.exceeded(json.loads(measured))
         if excess is None:
             bring(workdir, name, store.fact(BEST))
             store.write_fact(BEST, name)
             competition.runner.progress.say(f"training {label} on all training images")
-            measured = competition.measures.exported
-
-            def measure(path: Path, fact: str = fact, measured: Callable[[Path], Costs] = measured) -> Costs:
-                found: Costs = store.cached(fact, lambda: dict(measured(path)))
-                return found
-
-            delivered = deliver(study, name, competition.precision, workdir, measure, Reporter())
-            excess = study.bounds.exceeded(delivered.costs)
+            exported, evaluation = deliver(study, name, competition.precision, workdir, Reporter())
+            found = store.cached(fact, functools.partial(competition.measures.exported, exported))
+            costs = {**study.costs[name], **found}
+            excess = study.bounds.exceeded(costs)
             if excess is None:
                 competition.fates[name] = Fate("chosen", "the choice")
                 for other in ranking.order:
                     competition.fates.setdefault(other, Fate("beaten", "not the best by its mean over the folds"))
-                return delivered
+                return Delivered(name, workdir, exported, costs, evaluation)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         misses.append(f"{label}: {excess.text}")
     raise UserError("config: budget: no finalist meets it when it is exported: " + "; ".join(misses))

@@ -155,9 +155,10 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     baseline = candidates.baseline(base.model, channels=channels, num_classes=classes)
     estimates = estimator.estimated(listed, classes)
     costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
+    known = _costs(baseline)  # the others are measured, but only if a bound refers to them
     bounds = Bounds(
         settings.budget,
-        lambda measure: (_costs(baseline) | dict(estimator.baseline(baseline, classes)))[measure],
+        lambda measure: known[measure] if measure in known else estimator.baseline(baseline, classes)[measure],
     )
     bounds.require_possible({networks[name].label: each for name, each in costs.items()})
     fates, shortlist = _shortlist(settings, networks, costs, bounds, estimates.errors)
@@ -180,8 +181,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
         ),
     )
     for name in shortlist:  # what is impossible is reported before the search
-        study.final(name)
-        check_batch_size(study.candidate(name).experiment.training.batch_size, images.examples[0])
+        check_batch_size(study.final(name).training.batch_size, images.examples[0])
     return study
 
 

@@ -20,7 +20,7 @@ from tfeff.errors import UserError, printable
 from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.inheritance.plan import is_prediction
 from tfeff.models.layers.kinds import KerasLayers
-from tfeff.models.network import Network, allow_deep_graphs, standardization
+from tfeff.models.network import Network, allow_deep_graphs, in_float32, standardization
 from tfeff.models.weights.imagenet import load_imagenet
 from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, classes_of, load_weights
 from tfeff.networks.backbones.architecture import Architecture
@@ -221,22 +221,21 @@ def _inherited(
     written = file.stat().st_mtime_ns if file.is_file() else None
     key = (source, written, described, channels, classes, None if images is None else zlib.crc32(images.tobytes()))
     if key not in _RECENT:
-        policy, state = keras.mixed_precision.dtype_policy(), random.getstate()
-        keras.mixed_precision.set_dtype_policy("float32")
+        state = random.getstate()
         random.seed(0)  # Keras' initializers draw their seeds from it
         try:
-            theirs = _built(source, classes[1], channels)
-            statistics = standardization(theirs)
-            assert statistics is not None
-            mean, std = statistics
-            backbone = dataclasses.replace(described.backbone, weights=None, mean=mean, std=std)
-            if isinstance(described, Detector):
-                heir = _built(dataclasses.replace(described, backbone=backbone), classes[0], channels)
-            else:
-                heir = _built(backbone, classes[0], channels)
-            report = inherit(theirs, heir, images, progress=progress)
+            with in_float32():
+                theirs = _built(source, classes[1], channels)
+                statistics = standardization(theirs)
+                assert statistics is not None
+                mean, std = statistics
+                backbone = dataclasses.replace(described.backbone, weights=None, mean=mean, std=std)
+                if isinstance(described, Detector):
+                    heir = _built(dataclasses.replace(described, backbone=backbone), classes[0], channels)
+                else:
+                    heir = _built(backbone, classes[0], channels)
+                report = inherit(theirs, heir, images, progress=progress)
         finally:
-            keras.mixed_precision.set_dtype_policy(policy)
             random.setstate(state)
         while len(_RECENT) >= _KEPT:
             del _RECENT[next(iter(_RECENT))]

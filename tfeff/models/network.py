@@ -1,6 +1,8 @@
 """The backbone contract: a network names its feature maps by pyramid level. Level Pn has stride 2^n."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -78,3 +80,14 @@ def allow_deep_graphs() -> None:
     EfficientDet-D6 and larger have paths of more than 1000 layers, Python's default limit.
     """
     sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
+
+
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """Layers that are built here compute in float32, whatever the dtype policy is before and after."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)

@@ -6,8 +6,7 @@ becomes an own backbone (`tfeff.models.given`) that takes raw pixels: its prepro
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from tfeff.errors import UserError, nearest
 from tfeff.models import given
 from tfeff.models.given import Backbone
+from tfeff.models.network import in_float32
 from tfeff.networks.backbones.preset import is_name, parts
 
 _INSTALL = {"keras_hub": "tfeff[hub]", "keras_cv": "keras-cv"}
@@ -49,7 +49,7 @@ def _load(name: str) -> Backbone:
         what = "folder" if re.search(r"[/\\]", preset) else "preset"
         raise UserError(f"{name}: {package} has no {what} {preset!r}; {nearest(preset, known)}")
     try:
-        with _single_precision():
+        with in_float32():  # so that `training.precision` applies to copies of the layers
             model, scale, offset = _PACKAGES[package](module, known.get(preset, preset))
     except Exception as error:  # of the hub, of HDF5, or of Keras, which builds what the preset describes
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
@@ -91,14 +91,3 @@ def _of_keras_cv(module: ModuleType, preset: str) -> tuple[keras.Model, Any, Any
 
 
 _PACKAGES = {"keras_hub": _of_keras_hub, "keras_cv": _of_keras_cv}
-
-
-@contextmanager
-def _single_precision() -> Iterator[None]:
-    """Layers without a precision of their own, so that `training.precision` applies to their copies."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)

@@ -8,12 +8,11 @@ Models of `export_untrained` have random weights. Their time is that of trained 
 detections: it has more to do the more objects are found.
 """
 
-import contextlib
 import dataclasses
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tfeff import checked, config
 from tfeff.config.tasks import TASKS, ObjectDetectionSettings, TaskSettings
 from tfeff.errors import UserError, brief
 from tfeff.execution import resources
+from tfeff.models.network import in_float32
 from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.serving import savedmodel
@@ -216,7 +216,7 @@ def export_untrained(
         raise UserError(f"--format={format}: give one of {', '.join((SAVED_MODEL, *FORMATS))}")
     if int8 and format != "litert":
         raise UserError("--int8 requires --format=litert")
-    with _float32():
+    with in_float32():
         plan = _plan(description, task, num_classes=num_classes, channels=channels)
         if plan.task.proposals is not None or plan.settings.task.CUTS_REGIONS:
             raise UserError(f"{description.name}: its predictions take region proposals as input, which are not timed")
@@ -358,14 +358,3 @@ def _section(description: Architecture | Detector) -> TaskSettings:
             published = dataclasses.replace(description, backbone=ALL_DETECTORS[description.name].backbone)
             return dataclasses.replace(section, network=published)
     return config.ClassificationSettings()
-
-
-@contextlib.contextmanager
-def _float32() -> Iterator[None]:
-    """Builds networks in float32, as they are exported."""
-    policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.mixed_precision.set_dtype_policy(policy)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfeff import config, selection
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
+from tfeff.models.network import in_float32
 from tfeff.reporting import figure
 from tfeff.reporting.training_curves import range_test_figure
 from tfeff.training import checks, transfer
@@ -87,14 +87,10 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
         UserError: if the network learns nothing at any rate, or its loss is not finite before the first update.
         ValueError: if the caches were read with other settings.
     """
-    policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("float32")
     if plan.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    try:
+    with in_float32():
         rates, losses, constant = _losses(plan, caches, features or FeatureCache())
-    finally:
-        keras.mixed_precision.set_dtype_policy(policy)
     means = averaged(losses)
     rate, loss = lowest(rates, means)
     if not loss < (1 - MIN_IMPROVEMENT) * constant:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.data import folds
 from tfeff.data.input.cache import ImageCache
-from tfeff.models.network import Network
+from tfeff.models.network import Network, in_float32
 from tfeff.networks.heads import CLASSIFIER, POOL
 from tfeff.recipes import rules, transfer
 from tfeff.reporting import tables
@@ -59,9 +59,7 @@ def choose(
     Returns:
         For the workdir's `dataset.json`: the values under `CHOSEN`, the reasons under `EVIDENCE`.
     """
-    policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("float32")
-    try:
+    with in_float32():
         network = plan.learned(images.record()).build_network()
 
         def reading(name: str, done: int, total: int) -> None:
@@ -76,8 +74,6 @@ def choose(
             starts = _probed(plan, network, images.train, cache, reporter, interruption)
         form, patterns, why = _form(network, starts) if few else ("all layers", (), "")
         values = _values(plan, network, patterns, count)
-    finally:
-        keras.mixed_precision.set_dtype_policy(policy)
     if starts:
         reporter.say(_table(starts))
     why = f"{_size(images.train, width, few=few)}{why and f'; {why}'}"
