@@ -166,7 +166,7 @@ def saved(case: str, folder: Path) -> tuple[str, keras.Model]:
     rng = np.random.default_rng(1)
     for weight in model.weights:  # biases and statistics, too
         if weight.dtype == "float32":
-            weight.assign(weight + rng.uniform(0, 0.1, weight.shape))
+            weight.assign(weight + rng.uniform(-0.05 if len(weight.shape) > 1 else 0, 0.05, weight.shape))
     if package == "keras_cv":
         save_to_preset(model, str(folder))
         return f"keras_cv:{folder}", model

@@ -191,16 +191,23 @@ def test_a_detector(case: str, task: str, tmp_path: Path, monkeypatch: pytest.Mo
     settings = config.override(config.Experiment(), {
         **SETTINGS, "model.name": name, "model.resolution": 64, "task.name": task, "task.network.aspect": 1.0,
         "task.network.levels": ("P3", "P4", "P5"), "task.network.neck_channels": 8,
+        "task.suppression.minimum_score": 0.0,
         "data.source": "embedded:placed_digits:64",
     })  # fmt: skip
     run = tfeff.train(settings, tmp_path / "run", quiet=True)
     assert np.isfinite(run.metrics[-1]["train_loss"])
     assert run.evaluation.to_dict()["images"] == 16
     (found,) = run.predict(COLORS[0], score=0.0)
-    served = runs.load_predictor(tmp_path / "run" / "saved_model")
+    served = runs.load_predictor(tmp_path / "run" / "saved_model", score=0.0)
     exported = served.predict_pixels([("image", COLORS[0])])[0]
-    kept = found.scores >= min(exported.scores, default=1.0)
-    np.testing.assert_allclose(exported.scores, found.scores[kept][: len(exported.scores)], atol=1e-4)
+    assert len(exported.scores) > 10
+    # Nearly equal scores may change places, so each detection is looked for among all.
+    equal = (
+        (np.abs(exported.boxes_yxyx[:, None] - found.boxes_yxyx).max(axis=-1) < 0.05)
+        & (np.abs(exported.scores[:, None] - found.scores) < 1e-4)
+        & (exported.labels[:, None] == found.labels)
+    )
+    assert equal.any(axis=1).all()
 
 
 def test_layers_are_frozen_by_their_names(tmp_path: Path) -> None:
