@@ -4,7 +4,8 @@
         [key=value ...]
 
 Trains the five networks on all images with the same config, several at once, and prints a table of test accuracies and
-costs. Rerun the same command to resume.
+costs. `DIR2/comparison/report.html` compares the runs, with their class activation maps side by side. Rerun the same
+command to resume.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import command_line
 from whole_run import train_and_evaluate
 
 from tfeff import config
+from tfeff.analysis import comparison
 from tfeff.config import Family
 from tfeff.durable import write
 from tfeff.errors import UserError
@@ -70,6 +72,7 @@ def main() -> None:
     ]
     write(directory / "result.json", json.dumps(rows, indent=2) + "\n")
     print(tables.markdown(rows))
+    print(comparison.write([directory / point.method for point in points], directory / "comparison"))
 
 
 if __name__ == "__main__":

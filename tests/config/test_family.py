@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from tfeff import config
@@ -70,6 +72,29 @@ def test_a_missing_or_invalid_family_is_explained(tmp_path):
         resolve_member(config.Experiment(member=config.Member(family=str(tmp_path), phi=1.0)))
 
 
-def test_phi_without_a_family_is_refused():
-    with pytest.raises(UserError, match=r"member\.phi"):
-        config.Member(phi=1.0)
+def test_a_network_scaled_by_another_method(tmp_path):
+    family = dataclasses.replace(FAMILY, others=(("depth", 2.0, 3.0, 1.0, 16), ("resolution", 2.0, 1.0, 1.0, 31)))
+    (tmp_path / FILE).write_text(family.to_json())
+
+    def chosen(**member):
+        return resolve_member(config.Experiment(member=config.Member(family=str(tmp_path), **member))).model
+
+    assert chosen(phi=2.0, method="depth") == BASELINE.scaled(depth=3.0, width=1.0, resolution=16)
+    assert chosen(phi=2.0, method="resolution").resolution == 31
+    with pytest.raises(UserError, match=r"depth with φ = 2, resolution with φ = 2; more by search\.members\.phis"):
+        chosen(phi=2.0, method="width")
+    with pytest.raises(UserError, match=r"It has: depth with φ = 2"):
+        chosen(phi=1.0, method="depth")
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ({"phi": 1.0}, r"member\.phi requires member\.family"),
+        ({"method": "depth"}, r"member\.method requires member\.family"),
+        ({"family": "runs/search", "method": "depth"}, r"member\.method=depth requires member\.phi"),
+    ],
+)
+def test_keys_that_require_others(member, message):
+    with pytest.raises(UserError, match=message):
+        config.Member(**member)

@@ -13,7 +13,8 @@ import pytest
 
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Process, Verbs
-from tfeff import config
+from tfeff import config, models
+from tfeff.config.family import Family
 from tfeff.config.search import HELD_OUT_RATES
 from tfeff.scaling import search
 from tfeff.scaling.search import open_store
@@ -91,6 +92,9 @@ def test_a_search_writes_coefficients_a_family_and_a_report(whole):
     for row in result["members"]:
         assert row["latency"] > 0
         assert len(row["values"]) == 2
+        if row["phi"]:
+            named = Family.load(whole).member(row["phi"], row["method"])
+            assert models.estimate(named, num_classes=10, channels=1).macs == row["macs"]
     report = (whole / "report.html").read_text()
     assert result["sentence"] in html.unescape(report).replace("\u00a0", " ")
     assert "python -m tfeff.search" in report

@@ -1,7 +1,7 @@
 """A family of scaled networks: a baseline, its scaling coefficients, and a member for each φ.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (arXiv:1905.11946), section 3.3.
-`python -m tfeff.search` writes `coefficients.json`; `member.family` and `member.phi` select a member of it.
+`python -m tfeff.search` writes `coefficients.json`; `member.family`, `member.phi` and `member.method` select a network.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import ALL_BACKBONES, ALL_DETECTORS
 
 FILE = "coefficients.json"
+COMPOUND = "compound"
 OWN = ("dropout", "survival_probability", "weights")
 """Keys of `model` that remain configurable with `member.family`."""
 
@@ -38,6 +39,8 @@ class Family(Section):
     neck_width: float = 1.0
     finding: str = ""
     """How the coefficients were found, as a sentence."""
+    others: tuple[tuple[str, float, float, float, int], ...] = ()
+    """Networks with the multiply-adds of a member, scaled by another method: (method, φ, depth, width, resolution)."""
 
     def _check(self) -> None:
         for key in ("alpha", "beta", "gamma", "neck_depth", "neck_width"):
@@ -55,13 +58,33 @@ class Family(Section):
             return {}
         return {"neck_depth": self.neck_depth**phi, "neck_width": self.neck_width**phi}
 
-    def member(self, phi: float) -> Architecture | Detector:
-        """The description of member φ >= 0; φ = 0 is the baseline."""
-        depth, width, resolution = self.coefficients(phi)
+    def member(self, phi: float, method: str = COMPOUND) -> Architecture | Detector:
+        """The description of member φ >= 0; φ = 0 is the baseline.
+
+        Args:
+            method: with another one than "compound", the network of `others`.
+
+        Raises:
+            UserError: `others` has no such network.
+        """
+        if method == COMPOUND:
+            (depth, width, resolution), neck = self.coefficients(phi), self.neck_coefficients(phi)
+        else:
+            (depth, width, resolution), neck = self._other(phi, method), {}
         scaled = self.baseline.scaled(depth=depth, width=width, resolution=resolution)
         if self.detector is None:
             return scaled
-        return dataclasses.replace(self.detector, backbone=scaled).scaled_neck(**self.neck_coefficients(phi))
+        return dataclasses.replace(self.detector, backbone=scaled).scaled_neck(**neck)
+
+    def _other(self, phi: float, method: str) -> tuple[float, float, int]:
+        for name, exponent, depth, width, resolution in self.others:
+            if name == method and math.isclose(exponent, phi):
+                return depth, width, resolution
+        known = ", ".join(f"{name} with φ = {exponent:g}" for name, exponent, *_ in self.others) or "none"
+        raise UserError(
+            f"config: member.method={method} with member.phi={phi:g}: the search has no such network. It has: {known}; "
+            "more by search.members.phis"
+        )
 
     def to_json(self) -> str:
         """JSON text that `load` reads."""
@@ -106,7 +129,7 @@ def resolve_member(experiment: Experiment) -> Experiment:
     _check("model", _changed(model, ALL_BACKBONES[model.name], family.baseline), OWN)
     if network is not None:
         _check("task.network", _changed(network, ALL_DETECTORS[network.name], family.detector))
-    member = family.member(experiment.member.phi or 0.0)
+    member = family.member(experiment.member.phi or 0.0, experiment.member.method)
     return dataclasses.replace(
         experiment,
         task=task.with_network(member),

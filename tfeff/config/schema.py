@@ -30,10 +30,16 @@ class Member(Section):
     network: of `model`, only `dropout`, `survival_probability` and `weights` can be set."""
     phi: NotNegative[float] | None = None
     """Scaling exponent φ of the member: depth α^φ, width β^φ, resolution γ^φ. None: 0, the baseline."""
+    method: Literal["depth", "width", "resolution", "width+resolution", "compound"] = "compound"
+    """Instead of the member, the network that the search scaled to its multiply-adds in these dimensions alone; φ must
+    be one of the search's `members`."""
 
     def _check(self) -> None:
-        if self.phi is not None and self.family is None:
-            raise UserError("config: member.phi requires member.family")
+        for key in ("phi", "method"):
+            if getattr(self, key) != getattr(Member, key) and self.family is None:
+                raise UserError(f"config: member.{key} requires member.family")
+        if self.method != "compound" and self.phi is None:
+            raise UserError(f"config: member.method={self.method} requires member.phi")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,7 +204,9 @@ def conform(value: Any, annotation: Any) -> Any:
             return value
     elif origin is tuple:
         if isinstance(value, list | tuple):
-            return tuple(conform(item, arguments[0]) for item in value)
+            kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+            if len(kinds) == len(value):
+                return tuple(conform(item, kind) for item, kind in zip(value, kinds, strict=True))
     elif annotation is float:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
@@ -267,7 +269,9 @@ def describe(annotation: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f'"{option}"' for option in arguments)
     if origin is tuple:
-        return f"a list; each item should be {describe(arguments[0])}"
+        if arguments[1:] == (...,):
+            return f"a list; each item should be {describe(arguments[0])}"
+        return f"a list of {len(arguments)} items: {', '.join(map(describe, arguments))}"
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "none"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

@@ -1,6 +1,7 @@
 """Compound members compared with other scaling methods at the same multiply-adds."""
 
 import bisect
+import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfeff import config
-from tfeff.config.family import Family
+from tfeff.config.family import COMPOUND, Family
 from tfeff.config.search import SINGLE
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
@@ -19,7 +20,6 @@ from tfeff.trials.contrasts import Contrasts, contrasts
 from tfeff.trials.intervals import Difference, Summary, grouped_summaries, paired_difference, summary
 from tfeff.trials.results import Block
 
-COMPOUND = "compound"
 PHI_STEP, MAX_PHI = 0.05, 10.0
 """Grid on which `nearest_phi` searches."""
 
@@ -51,6 +51,15 @@ def points(baseline: Baseline, family: Family, section: config.Members) -> list[
             network = compound if method == COMPOUND else scaled(baseline, method, compound.cost.macs)
             found.append(Point(method, phi, network))
     return found
+
+
+def with_others(family: Family, points: Sequence[Point]) -> Family:
+    """The family, with the networks that other methods scaled to the multiply-adds of its members."""
+    others = [point for point in points if point.method != COMPOUND and point.phi]
+    return dataclasses.replace(
+        family,
+        others=tuple((p.method, p.phi, p.network.depth, p.network.width, p.network.resolution) for p in others),
+    )
 
 
 def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:

@@ -159,13 +159,14 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             runner.progress.say(choice.sentence)
         else:
             family = given_family(study)
+        points = members.points(baseline, family, search.members)
+        family = members.with_others(family, points)
         write(directory / FILE, family.to_json())
         neck = f", neck depth {family.neck_depth:.3f}, neck width {family.neck_width:.3f}" if family.detector else ""
         runner.progress.say(
             f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}{neck}"
         )
 
-        points = members.points(baseline, family, search.members)
         compared = [point.network for point in points]
         plain = None
         if search.members.batch_norm:

@@ -40,7 +40,7 @@ from tfeff.training.tensorboard import Board
 
 MAPPED = 2000
 """Maximum number of examples in embedding maps and projector."""
-EXPLAINED = 4
+EXPLAINED = 5
 """Maximum number of models with class activation maps: the most accurate ones."""
 
 
