@@ -201,6 +201,11 @@ class Optimizer(Section):
     """Factors on the learning rate, and so on decoupled weight decay, as `pattern=factor`, such as
     `("*=0.1", "head*=1")`. If a variable matches several patterns, the last one applies; if it matches none, its factor
     is 1."""
+    parametrization: Literal["standard", "mup"] = "standard"
+    """`mup`: the maximal update parametrization (arXiv:2203.03466, for depth arXiv:2310.02244) scales initial values
+    and learning rates of each variable so that `learning_rate` means the same for all widths and depths of a family. It
+    is relative to the member whose coefficients are 1. For classifiers from random weights, with SGD, RMSProp or
+    AdamW."""
     transfer: Literal["auto"] | None = None
     """Which layers to train from `model.weights` (classification only). `auto` chooses from the number of training
     images and from linear probes on features of these weights: it sets `frozen`, and, if they are not set,

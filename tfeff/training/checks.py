@@ -7,6 +7,7 @@ from tfeff.data.augment import given
 from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
+from tfeff.networks import Architecture
 from tfeff.networks.backbones.given import Given
 from tfeff.training import distribution
 from tfeff.training.features import KEY, split
@@ -164,6 +165,8 @@ def _check_optimizer(plan: Plan, replicas: int, *, new_run: bool) -> None:
         raise UserError("config: optimizer.transfer=auto chooses optimizer.frozen, which is set; remove one of them")
     if update.transfer is not None and distribution.worker_count() > 1:
         raise UserError("config: optimizer.transfer: several workers are not supported; set optimizer.frozen instead")
+    if update.parametrization == "mup":
+        _check_parametrization(plan)
     if new_run and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
         # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
         network = _frozen_network(plan, replicas)
@@ -174,6 +177,18 @@ def _check_optimizer(plan: Plan, replicas: int, *, new_run: bool) -> None:
                 "config: training.feature_variants: the first layers of the network are trained; freeze them with "
                 "optimizer.frozen, such as stem*,stage*"
             )
+
+
+def _check_parametrization(plan: Plan) -> None:
+    where, model = "config: optimizer.parametrization=mup", plan.settings.model
+    if not isinstance(plan.network, Architecture):
+        raise UserError(f"{where} is for classifiers; leave it at standard")
+    if not hasattr(model, "width_coefficient"):
+        raise UserError(f"{where}: {model.name} is no family of the package, so it has no widths; leave it at standard")
+    if model.starts_trained:
+        raise UserError(f"{where} sets random initial weights; omit model.weights")
+    if plan.update.name == "muon":
+        raise UserError(f"{where} has no rule for muon; choose optimizer.name=sgd, rmsprop or adamw")
 
 
 def _frozen_network(plan: Plan, replicas: int) -> keras.Model:

@@ -1,6 +1,6 @@
 """Keras optimizers with the settings that are usual for image models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -80,6 +80,7 @@ def build(
     decay_biases: bool = False,
     l2: bool = False,
     learning_rate_factors: Sequence[tuple[str, float]] = (),
+    rates: Mapping[str, float] = {},
     clip_norm: float | None = None,
     replicas: int = 1,
     loss_scaling: bool = False,
@@ -95,6 +96,7 @@ def build(
         l2: apply the weight decay as an L2 penalty instead of decoupled, see `Layerwise`.
         learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
             that match none have factor 1. See `freezing.matching`.
+        rates: further factors on the learning rate by path, which leave the weight decay as it is.
         clip_norm: maximum global norm of the gradient of the whole batch. Each replica passes the batch's mean gradient
             divided by `replicas`, and Keras sums over replicas after clipping, so the bound is divided here too.
         loss_scaling: use dynamic loss scaling, for float16 (Micikevicius et al., arXiv:1710.03740).
@@ -107,11 +109,12 @@ def build(
     def decays(variable: keras.Variable) -> bool:
         return len(variable.shape) > 1 or (decay_biases and variable.name == "bias")
 
+    factors = _factors([variable.path for variable in variables], learning_rate_factors)
     shared: dict[str, Any] = {
         "learning_rate": 0.0,
         "global_clipnorm": None if clip_norm is None else clip_norm / replicas,
-        "factors": _factors([variable.path for variable in variables], learning_rate_factors),
-        "decays": [weight_decay if decays(variable) else 0.0 for variable in variables],
+        "factors": [factor * rates.get(path, 1.0) for path, factor in factors.items()],
+        "decays": [weight_decay / rates.get(each.path, 1.0) if decays(each) else 0.0 for each in variables],
         "l2": l2,
     }
     optimizer: keras.optimizers.Optimizer
@@ -140,12 +143,12 @@ def build(
     return optimizer
 
 
-def _factors(paths: Sequence[str], patterns: Sequence[tuple[str, float]]) -> list[float]:
+def _factors(paths: Sequence[str], patterns: Sequence[tuple[str, float]]) -> dict[str, float]:
     """The learning-rate factor of each path."""
     factors = dict.fromkeys(paths, 1.0)
     for pattern, factor in patterns:
         factors |= dict.fromkeys(matching(pattern, paths, "optimizer.learning_rate_factors"), factor)
-    return [factors[path] for path in paths]
+    return factors
 
 
 class SGD(Layerwise, keras.optimizers.SGD):

@@ -27,6 +27,7 @@ from tfeff.tasks.task import ImageTask, Progress, Role, Task
 from tfeff.training import checkpoint, optimizers
 from tfeff.training.averaging import Average
 from tfeff.training.freezing import freeze, unfrozen_at
+from tfeff.training.parametrization import Parametrization, narrow, parametrization
 from tfeff.training.step import FittedStep, Step
 from tfeff.training.workdir import CHOSEN, Workdir
 
@@ -123,6 +124,9 @@ class Plan:
         Raises:
             UserError: for a missing file, a file in which nothing fits, or a failed download.
         """
+        if (mup := self._mup(network)) is not None:
+            for variable in network.trainable_variables:
+                variable.assign(variable * mup.initial[variable.path])
         model, trained = self.settings.model, None
         if model.weights is not None and models.published(model) is None:
             run = Workdir(model.weights)
@@ -174,10 +178,21 @@ class Plan:
             decay_biases=section.weight_decay_biases,
             l2=section.weight_decay_kind == "l2",
             learning_rate_factors=section.factors(),
+            rates={} if (mup := self._mup(network)) is None else mup.rates,
             clip_norm=section.clip_norm,
             replicas=replicas,
             loss_scaling=keras.mixed_precision.dtype_policy().name == "mixed_float16",
         )
+
+    def _mup(self, network: models.Network) -> Parametrization | None:
+        """What `optimizer.parametrization=mup` changes in the network; None without it."""
+        if self.update.parametrization != "mup":
+            return None
+        assert isinstance(self.network, Architecture)  # see `checks.check`
+        reference = self.task.network(
+            narrow(self.network), num_classes=self.num_classes, channels=self.settings.data.channels
+        )
+        return parametrization(network, self.network, reference, normalizes=self.update.name != "sgd")
 
     def build_step(
         self,
