@@ -3,6 +3,7 @@
 python -m tfeff.analyze --dataset=voc:DIR [--config.KEY=VALUE ...] [--out=DIR]        before training
 python -m tfeff.analyze --dataset=voc:DIR --statistics        mean and standard deviation of its pixels
 python -m tfeff.analyze --workdir=DIR [--split=test] [--out=DIR]        during or after training
+python -m tfeff.analyze --workdir=DIR --unlabeled=DIR [--label=100] [--out=DIR]        which images to label next
 python -m tfeff.analyze --workdir=DIR --workdir=DIR ... --out=DIR [--split=test]        compares trained classifiers
 """
 
@@ -22,6 +23,8 @@ from tfeff.reporting.terminal import say
 DEFAULT_OUT = "analysis"
 EXAMINED = 20_000
 """Images of each split that are examined by default."""
+LABELED = 100
+"""Images to label next by default."""
 
 
 def define_flags() -> None:
@@ -45,6 +48,10 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "out", None, "Directory for the results. Default: analysis, inside the workdir if there is one."
     )
+    flags.DEFINE_string(
+        "unlabeled", None, "With --workdir of a classifier: folder of images without labels; lists those to label next."
+    )
+    flags.DEFINE_integer("label", LABELED, "With --unlabeled: images to list.", lower_bound=1)
     flags.DEFINE_integer("images", EXAMINED, "Images of each split that are examined, at most.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
     flags.DEFINE_bool(
@@ -57,7 +64,7 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.dataset):
         raise UserError("give either --workdir=DIR (a run) or --dataset=SOURCE (images before training)")
-    for name in ("config", "override", "statistics") if given.workdir else ("split",):
+    for name in ("config", "override", "statistics") if given.workdir else ("split", "unlabeled"):
         cli.refuse(name, "--workdir" if given.workdir else "--dataset")
     for workdir in given.workdir:
         if not Path(workdir).is_dir():
@@ -66,14 +73,25 @@ def main(argv: list[str]) -> None:
         cli.refuse("json", "several --workdir")
         if given.out is None:
             raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
+        cli.refuse("unlabeled", "several --workdir")
+    if given.unlabeled is None:
+        if given["label"].present:
+            raise UserError("--label requires --unlabeled=DIR, the images to choose from")
+    else:
+        for name in ("split", "json", "images"):
+            cli.refuse(name, "--unlabeled")
     if given.out:
         config.refuse_workdir(Path(given.out))
     load_tensorflow()
     if given.statistics:
         print_statistics(given)
         return
-    from tfeff.analysis import comparison
+    from tfeff.analysis import comparison, labeling
 
+    if given.unlabeled is not None:
+        (workdir,) = given.workdir
+        say(labeling.write(workdir, given.unlabeled, given.out or Path(workdir) / DEFAULT_OUT, given.label))
+        return
     if len(given.workdir) > 1:
         say(comparison.write(given.workdir, given.out, given.split))
         return

@@ -15,7 +15,13 @@ from tfeff.errors import UserError
 
 
 def load(
-    directory: str, class_names: Sequence[str], channels: int, *, objects: bool, on_defect: Literal["report", "stop"]
+    directory: str,
+    class_names: Sequence[str],
+    channels: int,
+    *,
+    objects: bool,
+    on_defect: Literal["report", "stop"] = "report",
+    where: str = "config: data.unlabeled",
 ) -> Dataset:
     """All images below a folder. Their labels, all 0, or their objects, none, mean nothing.
 
@@ -25,17 +31,18 @@ def load(
         channels: see `Dataset`.
         objects: whether images have objects instead of labels.
         on_defect: see `config.Data`.
+        where: the setting that names the folder, for messages.
 
     Raises:
         UserError: no such folder, or no images.
     """
     root = os.path.expanduser(directory)
     if not os.path.isdir(root):
-        raise UserError(f"config: data.unlabeled: no folder {root}")
+        raise UserError(f"{where}: no folder {root}")
     found, defects = files.find(root), Defects(on_defect)
     found.report(defects, root)
     if not found.paths:
-        raise UserError(f"config: data.unlabeled: no images in {root}: {files.contents(root)}")
+        raise UserError(f"{where}: no images in {root}: {files.contents(root)}")
     images = ImageFiles([Path(root, path) for path in found.paths])
     none = Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, bool))
     count = len(found.paths)

@@ -1,0 +1,130 @@
+"""Which images to label next: those whose labels would teach a trained classifier most."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfeff import config, durable, selection, training
+from tfeff.analysis.comparison import run as classifiers
+from tfeff.analysis.comparison.figures import Thumbnails
+from tfeff.data.sources import unlabeled
+from tfeff.errors import UserError
+from tfeff.reporting import tables
+from tfeff.reporting.gallery import contact_sheet, save_image
+from tfeff.reporting.spreadsheet import csv_text
+
+FILE, SHEET = "label_next.csv", "label_next.jpg"
+SHOWN = 48
+"""Images on the sheet."""
+PRINTED = 10
+"""Images in the terminal."""
+
+
+def choose(
+    probabilities: npt.NDArray[np.float32], features: npt.NDArray[np.float32], count: int, *, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Images that are uncertain and differ from each other (BADGE: Ash et al., arXiv:1906.03671).
+
+    If the predicted class were the label, the gradient of the classifier's loss would be the outer product of
+    probabilities minus label and features (here: minus their mean). It is large for uncertain images. k-means++ draws
+    images with large gradients far from those of the images that it has drawn.
+
+    Args:
+        probabilities: [n, classes].
+        features: [n, d], what the classifier reads.
+        count: images to choose, at most n.
+
+    Returns:
+        Indices, the most important first.
+    """
+    errors = probabilities.astype(np.float64)
+    errors[np.arange(len(errors)), errors.argmax(axis=1)] -= 1
+    features = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    norms = (errors**2).sum(axis=1) * (features**2).sum(axis=1)
+    draw, chosen = np.random.default_rng(seed), [int(norms.argmax())]
+    distances = np.full(len(norms), np.inf)
+    while len(chosen) < min(count, len(norms)):
+        last = chosen[-1]
+        products = (errors @ errors[last]) * (features @ features[last])
+        distances = np.minimum(distances, np.maximum(norms + norms[last] - 2 * products, 0))
+        distances[chosen] = 0
+        if not distances.any():  # the others are copies; the most uncertain ones come first
+            others = np.setdiff1d(np.argsort(-norms, kind="stable"), chosen, assume_unique=True)
+            return np.array([*chosen, *others])[:count]
+        chosen.append(int(draw.choice(len(norms), p=distances / distances.sum())))
+    return np.array(chosen)
+
+
+def write(
+    workdir: str | Path, directory: str, out: str | Path, count: int, reporter: training.Reporter | None = None
+) -> str:
+    """Lists the images of a folder to label next, in `label_next.csv`, and draws the first ones.
+
+    Args:
+        workdir: of a finished run of a classifier.
+        directory: images without labels.
+        out: where the files are written.
+        count: number of images.
+
+    Returns:
+        The first images and the paths of the written files, for the terminal.
+
+    Raises:
+        UserError: the run is not finished or not of a classifier, or the folder has no images.
+    """
+    reporter, out = reporter or training.Reporter(), Path(out)
+    config.refuse_workdir(out)
+    (run,) = classifiers.open_runs([workdir])
+    plan, record = run.plan, run.workdir.dataset()
+    dataset = unlabeled.load(
+        directory, record["class_names"], plan.images.data.channels, objects=False, where="--unlabeled"
+    )
+    size = record["image_size"]
+    wanted = dataclasses.replace(plan.images, data=dataclasses.replace(plan.images.data, corrupt_images="skip"))
+    with durable.locked(out, "--out"), reporter.bars():
+        images = selection.cache(wanted, dataset, size and tuple(size), reporter.reading)
+        if not len(images):
+            raise UserError(f"--unlabeled={directory}: no image can be read")
+        reporter.say(f"predicting {len(images):,} images with {run.name}")
+        predicted = classifiers.predict(run, images, out / "predictions" / "unlabeled.npz")
+        chosen = choose(predicted.probabilities, predicted.features, count)
+        rows = _rows(images.dataset.ids, images.dataset.class_names, predicted.probabilities, chosen)
+        columns = list(rows[0])
+        durable.write(out / FILE, csv_text([columns, *([row[key] for key in columns] for row in rows)]))
+        shown = [
+            np.broadcast_to(each, (*each.shape[:2], 3)) for each in Thumbnails(images.dataset).take(chosen[:SHOWN])
+        ]
+        captions = [
+            f"{row['predicted']} {tables.percent(row['probability'])}\n{Path(row['image']).name}" for row in rows
+        ]
+        save_image(contact_sheet(shown, captions[:SHOWN]), out / SHEET)
+    left = f"{len(images.skipped):,} of {len(dataset):,} images cannot be read\n" if images.skipped else ""
+    return (
+        f"{tables.text(rows[:PRINTED])}\n\n{left}The {len(rows):,} of {len(images):,} images whose labels would teach "
+        f"most, in this order: uncertain, and different from each other.\nwrote {out / FILE}\nwrote {out / SHEET}"
+    )
+
+
+def _rows(
+    ids: Sequence[str],
+    class_names: Sequence[str],
+    probabilities: npt.NDArray[np.float32],
+    chosen: npt.NDArray[np.int64],
+) -> list[dict[str, Any]]:
+    rows = []
+    for index in chosen:
+        first, second, *_ = np.argsort(-probabilities[index], kind="stable")
+        rows.append(
+            {
+                "image": ids[index],
+                "predicted": class_names[first],
+                "probability": round(float(probabilities[index, first]), 4),
+                "second": class_names[second],
+                "its probability": round(float(probabilities[index, second]), 4),
+            }
+        )
+    return rows
