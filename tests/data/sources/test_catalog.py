@@ -77,12 +77,12 @@ def test_every_scheme_has_a_kind():
 
 
 def test_every_scheme_is_documented():
-    """In README's table of sources, at the setting `data.source`, and, if users have such data, in the help of
+    """In the table of docs/data.md, at the setting `data.source`, and, if users have such data, in the help of
     `tfeff.analyze --dataset`."""
-    readme, schema, analyze = (
-        (ROOT / name).read_text() for name in ("README.md", "tfeff/config/schema.py", "tfeff/analyze.py")
+    data, schema, analyze = (
+        (ROOT / name).read_text() for name in ("docs/data.md", "tfeff/config/schema.py", "tfeff/analyze.py")
     )
     for scheme in catalog.SCHEMES.keys() - {"python"}:
-        assert f"`{scheme}:" in readme, scheme
+        assert f"`{scheme}:" in data, scheme
         assert f"`{scheme}:" in schema, scheme
         assert f"{scheme}:" in analyze or scheme in ("embedded", "crops"), scheme
