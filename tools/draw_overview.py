@@ -2,8 +2,8 @@
 
     python tools/draw_overview.py --run=runs/bccd --images=IMAGE [--images=IMAGE ...] --out=docs/overview.png
 
-Detections are those of a finished run of `configs/bccd_yolo.py` (photographs: BCCD, MIT license); accuracies are those of
-docs/results/inheritance.jsonl.
+Detections are those of a finished run of `configs/bccd_yolo.py` (photographs: BCCD, MIT license); accuracies are
+those of docs/results/inheritance.jsonl.
 """
 
 import argparse
