@@ -12,6 +12,7 @@ from tfeff import checked, config, training
 from tfeff.errors import UserError
 from tfeff.models import architecture
 from tfeff.recipes import own
+from tfeff.recipes.image_set import counted_images
 
 PATH = ROOT / "configs" / "own_images.py"
 TINY = (
@@ -168,13 +169,15 @@ def test_the_task_of_a_detector_can_be_set_with_its_keys(source):
 def test_detectors_are_trained_by_the_rules_except_for_values_that_were_set(source):
     settings, _ = budget(f"data.source={source}", "training.batch_size=2")
     base, model = settings.experiment, architecture("resnet", resolution=64)
-    counted = own.counted(base)
+    counted = counted_images(base.data, base.seed, boxes=True)
     found = own.trained_for_images(base, base.task, model, counted)
     assert found.model == model
     assert (found.training.batch_size, found.training.epochs) == (2, 120)
     assert found.training.validation_epochs == 120
     assert (found.optimizer.name, found.optimizer.learning_rate, found.optimizer.clip_norm) == ("adamw", 2e-3, 10.0)
-    short = own.shortened(found, base, 24)
+    short = own.trained_for_images(base, base.task, model, counted, pace=0.2)
     assert (short.training.epochs, short.training.validation_epochs, short.task.plain_epochs) == (24, 24, 3)
     assert short.schedule.warmup_epochs == pytest.approx(0.8)
     assert short.optimizer == found.optimizer
+    as_set = own.trained_for_images(base, base.task, model, counted, by_rules=False)
+    assert (as_set.training, as_set.optimizer) == (base.training, base.optimizer)

@@ -246,10 +246,9 @@ def largest_input(section: config.Candidates, found: Sequence[Start], side: int)
     return max(max(_inputs(section, start, side)) for start in found)
 
 
-def baseline(experiment: config.Experiment, *, num_classes: int) -> Network:
+def baseline(task: config.TaskSettings, model: models.Architecture, *, channels: int, num_classes: int) -> Network:
     """The network that relative bounds refer to."""
-    model, task = experiment.model, experiment.task
-    cost = models.estimate(described(task, model), num_classes=num_classes, channels=experiment.data.channels)
+    cost = models.estimate(described(task, model), num_classes=num_classes, channels=channels)
     return Network(Start(_label(model.name, task), "imagenet", model, task), 1.0, 1.0, model, task, cost)
 
 

@@ -155,13 +155,14 @@ class Competition:
             )
 
     def _train_shortly(self) -> None:
-        """Trains detectors for a part of their epochs on one fold; then chooses the number of epochs, if there is no
-        time for that of the rules."""
+        """Trains detectors for a part of their epochs on one fold, in the order of `_probe`; then chooses the number of
+        epochs, if there is no time for that of the rules."""
         if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
             self._set_pace(race.SHORT)
-            order = [each.id for each in spread_order([self.study.networks[name] for name in self.alive])]
-            self._stage("short", order, self.blocks[:1], PROBE_SHARE)
+            order = spread_order([self.study.networks[name] for name in self.alive])
+            order.sort(key=lambda network: network.inherits)
+            self._stage("short", [network.id for network in order], self.blocks[:1], PROBE_SHARE)
             self._trained = self.blocks[:1]
             table = self.table(self.alive)
             self.screened = {name: value for name, row in table.items() for value in row.values()}

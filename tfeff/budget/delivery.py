@@ -5,8 +5,9 @@ from pathlib import Path
 
 import keras
 
-from tfeff import config, training
+from tfeff import training
 from tfeff.budget.limits import Costs
+from tfeff.budget.study import Study
 from tfeff.serving import run as serving
 from tfeff.training.evaluation import RunEvaluation
 
@@ -34,13 +35,13 @@ class Delivered:
 
 
 def deliver(
-    final: config.Experiment, budget: config.Limits, directory: Path, reporter: training.Reporter
+    study: Study, name: str, precision: str, pace: float, directory: Path, reporter: training.Reporter
 ) -> tuple[Path, RunEvaluation | None]:
     """Trains a candidate on all training images, evaluates and exports it.
 
     Args:
-        final: its training on all images.
-        budget: says in which format it is exported.
+        precision: of the training, if neither the config nor the rules choose one.
+        pace: share of the epochs that a detector is trained for.
         directory: workdir of the run; an interrupted run continues.
         reporter: of the training.
 
@@ -48,9 +49,10 @@ def deliver(
         The exported model, and the evaluation; None if there are no images for it.
     """
     keras.backend.clear_session()
-    workdir = training.train(final, directory, reporter=reporter)
+    workdir = training.train(study.final(name, precision, pace), directory, reporter=reporter)
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
+    budget = study.settings.budget
     serving.export(workdir, workdir.saved_model, model=model, overwrite=True)
     exported = workdir.saved_model
     if budget.format != "saved_model":

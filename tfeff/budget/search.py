@@ -155,8 +155,8 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             bring(workdir, trained, store.fact(BEST))
             store.write_fact(BEST, trained)
             competition.runner.progress.say(f"training {label} on all training images")
-            final = study.final(name, competition.precision, competition.pace)
-            exported, evaluation = deliver(final, study.settings.budget, workdir, Reporter())
+            lengths = competition.precision, competition.pace
+            exported, evaluation = deliver(study, name, *lengths, workdir, Reporter())
             found = store.cached(fact, functools.partial(competition.measures.exported, exported))
             costs = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)

@@ -1,6 +1,5 @@
 """Prepares a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,10 +10,13 @@ from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Bounds, Costs
 from tfeff.data.contents import Contents
 from tfeff.recipes import own, rules
-from tfeff.recipes.image_set import AnnotatedImages, LabeledImages
+from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, counted_images
 from tfeff.selection import Fingerprint
 from tfeff.trials.results import TrialObjective
 from tfeff.trials.trial import Candidate, check_batch_size, open_images
+
+LENGTH = ("training.epochs", "training.validation_epochs", "schedule.warmup_epochs", "task.plain_epochs")
+"""Keys of how long a training is, and of what follows from that."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,10 @@ class Study:
         """
         network = self.networks[name]
         values = {"start": network.start.name, "width": network.width, "depth": network.depth, **self.costs[name]}
-        experiment = self._experiment(network, self.counted, precision)
-        whole = experiment.training.epochs
-        epochs = max(1, round(pace * whole))
-        if epochs == whole:
-            return Candidate(name, network.label, experiment, network.cost.macs, values)
-        experiment = own.shortened(experiment, self.settings.experiment, epochs)
-        return Candidate(f"{name}-e{epochs}", network.label, experiment, network.cost.macs, values)
+        whole, experiment = (self._experiment(network, self.counted, precision, each) for each in (1.0, pace))
+        epochs = experiment.training.epochs
+        job = name if epochs == whole.training.epochs else f"{name}-e{epochs}"
+        return Candidate(job, network.label, experiment, network.cost.macs, values)
 
     def on_part(self, name: str, share: float, precision: str, pace: float = 1.0) -> Candidate:
         """A network as a candidate that is trained on a share of the training images of each fold.
@@ -126,20 +125,15 @@ class Study:
         Layers and learning rates are those of the whole; only the batch size and the epochs follow the images.
         """
         network, count = self.networks[name], max(1, round(share * self.counted.count))
-        length = self._experiment(network, self.counted.part(count), precision).training
-        experiment = self._experiment(network, self.counted, precision)
-        values = {
-            "training.batch_size": min(length.batch_size, count),
+        part = config.flatten(self._experiment(network, self.counted.part(count), precision, pace))
+        values = {key: part[key] for key in LENGTH} | {
+            "training.batch_size": min(part["training.batch_size"], count),
             "data.folds": 2,  # a trial sets its own number
             "data.fold_train_examples": count,
         }
-        epochs = max(1, round(pace * length.epochs))
-        if self.detects:
-            experiment = own.shortened(experiment, self.settings.experiment, epochs)
-        experiment = config.replaced(experiment, values | {"training.epochs": epochs})
-        return Candidate(
-            f"{name}-n{count}-e{epochs}", f"{network.label}, {count} images", experiment, network.cost.macs
-        )
+        experiment = config.replaced(self._experiment(network, self.counted, precision, pace), values)
+        job = f"{name}-n{count}-e{experiment.training.epochs}"
+        return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
     def final(self, name: str, precision: str = "auto", pace: float = 1.0) -> config.Experiment:
         """The training of a network on all training images, loaded at its own resolution."""
@@ -147,13 +141,16 @@ class Study:
         return config.replaced(experiment, {"data.image_size": experiment.model.resolution})
 
     def _experiment(
-        self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str
+        self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float
     ) -> config.Experiment:
-        base = self.settings.experiment
-        if self.settings.candidates.training == "rules":
-            experiment = own.trained_for_images(base, network.task, network.model, counted)
-        else:
-            experiment = dataclasses.replace(base, task=network.task, model=network.model)
+        experiment = own.trained_for_images(
+            self.settings.experiment,
+            network.task,
+            network.model,
+            counted,
+            by_rules=self.settings.candidates.training == "rules",
+            pace=pace,
+        )
         if experiment.training.precision == "auto":
             experiment = config.replaced(experiment, {"training.precision": precision})
         return experiment
@@ -171,7 +168,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     """
     section, base = settings.candidates, settings.experiment
     starts = candidates.starts(section, base.task)
-    whole = own.counted(base)
+    whole = counted_images(base.data, base.seed, boxes=not base.task.IS_CLASSIFIER)
     settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
     base = settings.experiment
     images = open_images(base, settings.folds, settings.folds.blocks)
@@ -180,7 +177,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown
     listed = candidates.scaled(section, starts, side=whole.side, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
-    baseline = candidates.baseline(base, num_classes=classes)
+    baseline = candidates.baseline(base.task, base.model, channels=channels, num_classes=classes)
     estimates = estimator.estimated(listed, classes)
     costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
     known = _costs(baseline)  # the others are measured, but only if a bound refers to them

@@ -148,6 +148,11 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     )
 
 
+def counted_images(data: config.Data, seed: int, *, boxes: bool) -> LabeledImages | AnnotatedImages:
+    """`annotated_images` of images with boxes, else `labeled_images`; arguments and errors as there."""
+    return annotated_images(data, seed) if boxes else labeled_images(data, seed)
+
+
 def _trained_share(data: config.Data, count: int) -> float:
     """The fraction of the training split that a run trains on."""
     held_out = data.validation_fraction if data.validation_split is None else 0.0

@@ -5,6 +5,7 @@ A classifier for images with labels, a detector for images with boxes.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tfeff import config
 from tfeff.config import (
@@ -158,17 +159,14 @@ def detectors(source: str) -> Experiment:
     )
 
 
-def counted(base: Experiment) -> LabeledImages | AnnotatedImages:
-    """The training images of an experiment.
-
-    Raises:
-        UserError: as in `labeled_images` and `annotated_images`.
-    """
-    return (labeled_images if base.task.IS_CLASSIFIER else annotated_images)(base.data, base.seed)
-
-
 def trained_for_images(
-    base: Experiment, task: TaskSettings, model: Architecture, counted: LabeledImages | AnnotatedImages
+    base: Experiment,
+    task: TaskSettings,
+    model: Architecture,
+    counted: LabeledImages | AnnotatedImages,
+    *,
+    by_rules: bool = True,
+    pace: float = 1.0,
 ) -> Experiment:
     """The experiment with another network, trained as the rules choose for the images.
 
@@ -177,34 +175,26 @@ def trained_for_images(
         task: the section of the network's task.
         model: the network, of a detector the backbone.
         counted: the training images of one training.
+        by_rules: False: it is trained as the experiment says.
+        pace: share of the epochs that a detector is trained for.
     """
-    start = warm_start(model)
-    if isinstance(counted, LabeledImages):
-        usual, choices = images(base.data.source).base, training_for_images(counted, start, task, base.optimizer)
-    else:
-        usual, choices = detectors(base.data.source), training_for_boxes(counted, start)
-    return _with_choices(replace(base, task=task, model=model), choices, base, usual)
-
-
-def shortened(experiment: Experiment, base: Experiment, epochs: int) -> Experiment:
-    """A detector's training with fewer epochs; values of `base` that differ from those of `detectors` are kept.
-
-    Args:
-        experiment: of `trained_for_images`.
-        base: as there.
-        epochs: of the shorter training.
-    """
-    choices = {key: choice for key, choice in dense.length(epochs).items() if key != "training.epochs"}
-    shorter = config.replaced(experiment, {"task.plain_epochs": min(experiment.task.plain_epochs, epochs)})
-    shorter = _with_choices(shorter, choices, base, detectors(base.data.source))
-    return config.replaced(shorter, {"training.epochs": epochs})
-
-
-def _with_choices(experiment: Experiment, choices: Choices, base: Experiment, usual: Experiment) -> Experiment:
-    """The experiment with the choices for those values of `base` that are the usual ones."""
+    usual = images(base.data.source).base if isinstance(counted, LabeledImages) else detectors(base.data.source)
     values, defaults = config.flatten(base), config.flatten(usual)
-    wanted = {key: choice.value for key, choice in choices.items() if values[key] == defaults.get(key)}
-    return config.replaced(experiment, wanted)
+
+    def unset(choices: Choices) -> dict[str, Any]:
+        return {key: choice.value for key, choice in choices.items() if values[key] == defaults.get(key)}
+
+    chosen = dict[str, Any]()
+    if by_rules and isinstance(counted, LabeledImages):
+        chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer))
+    elif by_rules and isinstance(counted, AnnotatedImages):
+        chosen = unset(training_for_boxes(counted, warm_start(model)))
+    whole = chosen.get("training.epochs", base.training.epochs)
+    epochs = max(1, round(pace * whole))
+    if epochs != whole:
+        chosen |= unset(dense.length(epochs)) | {"training.epochs": epochs}
+        chosen.setdefault("task.plain_epochs", min(task.plain_epochs, epochs))
+    return config.replaced(replace(base, task=task, model=model), chosen)
 
 
 def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:

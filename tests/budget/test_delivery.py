@@ -1,4 +1,4 @@
-"""Budget searches for a detector from the command line."""
+"""Budget searches for a detector from the command line, which end with an exported one."""
 
 import html
 import json
