@@ -155,14 +155,3 @@ def test_detectors_are_scaled_as_a_whole():
         counted = models.complexity.count(built)
         assert (network.cost.macs, network.cost.params) == (counted.macs, counted.params)
         assert built.size == (120, 160)
-
-
-def test_the_beginning_of_a_spread_order_is_spread():
-    other = Start(
-        "efficientnet-lite1", "imagenet", models.architecture("efficientnet-lite1", weights="imagenet"), LABELS
-    )
-    found = listed(SECTION, [LITE0, other])
-    order = candidates.spread_order(found)
-    assert sorted(each.id for each in order) == sorted(each.id for each in found)
-    assert order[0].label == "efficientnet-lite0, width 0.5, depth 0.5, 112 px"
-    assert order[1].label == "efficientnet-lite1, 240 px"

@@ -27,6 +27,13 @@ def test_the_first_epoch_is_no_measure_of_the_others():
     assert timing.start == pytest.approx((22.0 + 30.0 + 2.0) / 3)
 
 
+def test_trainings_are_shortened_to_the_time_left():
+    assert race.pace(60.0, 20.0, 100.0) == pytest.approx(0.5)
+    assert race.pace(100.0, 20.0, 100.0) == 1.0
+    assert race.pace(-5.0, 20.0, 100.0) == race.SHORT
+    assert race.pace(5.0, 0.0, 0.0) == 1.0  # nothing is known
+
+
 def test_the_hopeless_are_dropped_with_a_reason():
     found = race.dropped({"good": 0.9, "fair": 0.05, "poor": 0.012}, 0.01, "3 folds")
     assert found == {"poor": "chance of being within 1 point of the best: 1.2 % after 3 folds"}

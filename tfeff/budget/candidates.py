@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -276,20 +276,6 @@ def spread(networks: Sequence[Network], count: int) -> list[Network]:
     """
     if len(networks) <= count:
         return list(networks)
-    return [networks[index] for index in sorted(_farthest(networks, count, max))]
-
-
-def spread_order(networks: Sequence[Network]) -> list[Network]:
-    """The networks in an order whose beginnings are spread evenly, as in `spread`, but from the cheapest one on."""
-    return [networks[index] for index in _farthest(networks, len(networks), min)]
-
-
-def _farthest(networks: Sequence[Network], count: int, first: Callable[..., int]) -> list[int]:
-    """Indices of `count` networks, each as far as possible from those before it; see `spread`.
-
-    Args:
-        first: `max` to begin with the most expensive one, `min` with the cheapest.
-    """
     names = list(dict.fromkeys(network.start.name for network in networks))
     sides = [(n.depth, n.width**2, (n.model.resolution / n.start.model.resolution) ** 2) for n in networks]
     points = np.log(np.array(sides))
@@ -299,10 +285,9 @@ def _farthest(networks: Sequence[Network], count: int, first: Callable[..., int]
         apart = np.linalg.norm(points - points[index], axis=1)
         return np.hypot(apart, np.where(which == which[index], 0.0, np.log(2.0)))
 
-    chosen = [first(range(len(networks)), key=lambda i: networks[i].cost.macs)]
+    chosen = [max(range(len(networks)), key=lambda i: networks[i].cost.macs)]
     nearest_one = distance(chosen[0])
     while len(chosen) < count:
-        nearest_one[chosen] = -1.0
         chosen.append(int(np.argmax(np.round(nearest_one, 9))))
         nearest_one = np.minimum(nearest_one, distance(chosen[-1]))
-    return chosen
+    return [networks[index] for index in sorted(chosen)]

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfeff.budget import probing, race
-from tfeff.budget.candidates import Network, spread_order
+from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Costs, Excess
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
@@ -155,14 +155,13 @@ class Competition:
             )
 
     def _train_shortly(self) -> None:
-        """Trains detectors for a part of their epochs on one fold, in the order of `_probe`; then chooses the number of
-        epochs, if there is no time for that of the rules."""
+        """Trains detectors for a part of their epochs on one fold, the cheapest ones first, before those whose weights
+        are random or have to be inherited; then shortens all trainings, if there is no time for whole ones.
+        """
         if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
             self._set_pace(race.SHORT)
-            order = spread_order([self.study.networks[name] for name in self.alive])
-            order.sort(key=lambda network: network.inherits)
-            self._stage("short", [network.id for network in order], self.blocks[:1], PROBE_SHARE)
+            self._stage("short", sorted(self.alive, key=self._effort), self.blocks[:1], PROBE_SHARE)
             self._trained = self.blocks[:1]
             table = self.table(self.alive)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
@@ -174,17 +173,19 @@ class Competition:
         if self.study.may_shorten:
             self._set_pace(self.decide("pace", self._affordable_pace))
 
+    def _effort(self, name: str) -> tuple[bool, int]:
+        network, each = self.study.networks[name], self.candidates[name]
+        ready = network.start.kind != "scratch" and not network.inherits
+        return not ready, each.macs * each.experiment.training.epochs
+
     def _affordable_pace(self) -> float:
         """The share of the epochs for which there is time, at least that of a short training."""
-        minutes, timing = self.study.settings.budget.minutes, self.timing()
-        epochs = {name: self.candidates[name].experiment.training.epochs for name in self.alive}
-        whole = {name: timing.of(name, count) for name, count in epochs.items()}
-        slowest = max(whole, key=lambda name: whole[name] or 0.0, default="")
-        if minutes is None or not (seconds := whole.get(slowest)):
+        minutes, start = self.study.settings.budget.minutes, self.timing().start
+        slowest = max((self.expected(name) for name in self.alive), default=0.0)
+        if minutes is None:
             return 1.0
         trainings = FINAL_SHARE + FEWEST_TRAININGS / self.executor.slots
-        affordable = max(0.0, 60 * minutes - self.watch.seconds) / trainings
-        return max(race.SHORT, min(1.0, (affordable - timing.start) / (seconds - timing.start)))
+        return race.pace((60 * minutes - self.watch.seconds) / trainings, start, slowest)
 
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""

@@ -92,6 +92,17 @@ class Timing:
         return self.start + epochs * self.epoch.get(name, per_mac * self.macs[name])
 
 
+def pace(seconds: float, start: float, whole: float) -> float:
+    """The share of a training's epochs for which there is time, from `SHORT` to 1.
+
+    Args:
+        seconds: that a training may take.
+        start: seconds of a training besides its epochs.
+        whole: seconds of a training with all epochs.
+    """
+    return 1.0 if whole <= max(start, seconds) else min(1.0, max(SHORT, (seconds - start) / (whole - start)))
+
+
 def dropped(chances: Mapping[str, float], slack: float, words: str) -> dict[str, str]:
     """The candidates that are hardly among the best, with the reason.
 

@@ -96,12 +96,14 @@ def run(
         trial = Trial(study.candidate(largest).experiment)
         precision = runner.resolve(trial, trial.on_fold(settings.folds, fold=0, seed=0)).training.precision
         competition = Competition(study, store, executor, runner, precision, measures, watch)
-        competition.screen()
-        competition.compete()
-        ranking, complete = competition.ranking()
-        delivered = _deliver(competition, ranking, directory / BEST)
-        found = prospects(competition, delivered.name) if settings.forecast else None
-        watch.save()
+        try:
+            competition.screen()
+            competition.compete()
+            ranking, complete = competition.ranking()
+            delivered = _deliver(competition, ranking, directory / BEST)
+            found = prospects(competition, delivered.name) if settings.forecast else None
+        finally:
+            watch.save()
     return Findings(
         study=study,
         screened=competition.screened,
