@@ -83,7 +83,7 @@ def test_the_answer_is_an_exported_detector_that_meets_the_budget(whole):
     assert re.search(r"On the test images: mAP 0\.\d{3} \(95 % interval 0\.\d{3} to \d\.\d{3}\)", result["answer"])
     report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
     assert result["answer"] in report
-    assert "MAP and cost" in report
+    assert "mAP and cost" in report
     assert "Published classifiers" not in report
 
 

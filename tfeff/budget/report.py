@@ -4,7 +4,7 @@
 best/              the run of the chosen network: weights, evaluation, the exported model
 search.sqlite      the store: config, probes, every trial with its metrics per epoch
 result.json        every network with its costs, probe or short training, values per fold and fate
-networks.md        those that were probed or trained, as a table
+networks.md        those that competed, as a table
 figures/           PNG and SVG
 report.html        all of the above on one page
 trials/            one workdir per trial
@@ -149,8 +149,8 @@ def _shown(value: float, words: str) -> str:
 
 
 def _upper(text: str) -> str:
-    """With a capital letter."""
-    return text[:1].upper() + text[1:]
+    """With a capital letter, unless it begins with a name such as mAP."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 STEPS: Mapping[str, Mapping[str, float]] = {
@@ -233,7 +233,7 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
 
 
 def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The networks that were probed or trained."""
+    """The networks that competed."""
     return [
         {
             "network": row["name"],
@@ -372,7 +372,7 @@ def _page(
         ),
         "Networks": [
             html.table(stages, "What became of all networks."),
-            html.table(list(table), "Those that were probed or trained."),
+            html.table(list(table), "Those that competed."),
             *(
                 html.figure(directory / "figures" / f"{name}.svg", text)
                 for name, (_, text) in drawn.items()

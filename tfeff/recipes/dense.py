@@ -23,8 +23,6 @@ UPDATES_PER_EPOCH = 30
 """Small sets get small batches, so that an epoch has about this many updates."""
 FEW = 200
 """With fewer images, the first stages of a pretrained backbone are not trained."""
-SHORT = 5
-"""A short training has this fraction of the epochs."""
 
 
 def aspect(aspects: tuple[float, float, float]) -> Choice:
