@@ -117,6 +117,7 @@ class Competition:
     def screen(self) -> None:
         """Discards the clearly worse candidates, by probes or short trainings, as far as the time allows."""
         if self.study.detects:
+            self._measure()  # first, because even a short training takes longer
             self._train_shortly()
         else:
             self._probe()
@@ -190,7 +191,7 @@ class Competition:
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""
         for number, blocks in enumerate(race.stages(self.blocks)):
-            if number == 1:
+            if number == 1 and not self.study.detects:
                 self._measure()
             share = race.SHARES[min(number, len(race.SHARES) - 1)]
             if not self._stage(str(number), self._order(), blocks, share):
