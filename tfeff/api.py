@@ -253,18 +253,17 @@ def complete(
         recipe = config.Recipe(config.override(saved, {key: values[key] for key in recipe.kept if key in values}))
     settings, choices = config.complete(recipe)
     if choices and not quiet:
-        say(f"Chosen for {settings.data.source}:\n{_table(choices)}\n")
+        say_choices(settings.data.source, choices)
     assert isinstance(settings, config.Experiment)
     return settings
 
 
-def _table(choices: config.Choices) -> str:
-    """Choices with their reasons, values as in --config.KEY=VALUE."""
+def say_choices(source: str, choices: config.Choices) -> None:
+    """Says what a recipe has chosen for the images of a source, and why; values as in --config.KEY=VALUE."""
     from tfeff.reporting import tables
 
-    return tables.text(
-        [{"key": key, "value": _shown(each.value), "because": each.why} for key, each in choices.items()]
-    )
+    rows = [{"key": key, "value": _shown(each.value), "because": each.why} for key, each in choices.items()]
+    say(f"Chosen for {source}:\n{tables.text(rows)}\n")
 
 
 def _shown(value: object) -> str:

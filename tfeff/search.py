@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfeff import cli, config
+from tfeff import api, cli, config
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
 
@@ -43,7 +43,9 @@ def main(argv: list[str]) -> None:
     kinds: tuple[type[config.Search | config.Sweep | config.BudgetSearch], ...]
     kinds = config.Search, config.Sweep, config.BudgetSearch
     settings: config.Search | config.Sweep | config.BudgetSearch
-    settings = config.override(config.load(options.config, *kinds), options.override)  # type: ignore[assignment]
+    settings, choices = config.complete(config.load_recipe(options.config, *kinds), options.override)
+    if choices:
+        api.say_choices(settings.experiment.data.source, choices)
     settings = dataclasses.replace(settings, experiment=config.resolve_member(settings.experiment))
     load_tensorflow()  # after the config, to report config errors immediately
 

@@ -2,13 +2,15 @@
 
 import pytest
 
-from tfeff import models
+from tfeff import config, models
 from tfeff.budget import candidates
 from tfeff.budget.candidates import Start
-from tfeff.config import Candidates
+from tfeff.config import BoxAugmentation, Candidates, ClassificationSettings, YoloSettings, detector
 from tfeff.errors import UserError
 
-LITE0 = Start("efficientnet-lite0", "imagenet", models.architecture("efficientnet-lite0", weights="imagenet"))
+LABELS = ClassificationSettings()
+BOXES = YoloSettings(network=detector("yolo", aspect=4 / 3), max_objects=20, augmentation=BoxAugmentation(mosaic=0.5))
+LITE0 = Start("efficientnet-lite0", "imagenet", models.architecture("efficientnet-lite0", weights="imagenet"), LABELS)
 SECTION = Candidates(widths=(1.0, 0.5), depths=(1.0, 0.99, 0.5), resolutions=(1.0, 0.5), scratch=False)
 
 
@@ -72,7 +74,9 @@ def test_a_spread_is_a_part_that_contains_the_most_expensive_network():
 
 
 def test_a_spread_takes_networks_of_every_start():
-    other = Start("efficientnet-lite1", "imagenet", models.architecture("efficientnet-lite1", weights="imagenet"))
+    other = Start(
+        "efficientnet-lite1", "imagenet", models.architecture("efficientnet-lite1", weights="imagenet"), LABELS
+    )
     part = candidates.spread(listed(Candidates(scratch=False), [LITE0, other]), 6)
     assert {network.start.name for network in part} == {"efficientnet-lite0", "efficientnet-lite1"}
 
@@ -83,7 +87,7 @@ def test_inputs_are_at_most_twice_as_large_as_the_images():
 
 
 def test_names_of_starts_that_look_alike_stay_apart():
-    starts = [Start(name, "run", LITE0.model) for name in ("runs/a", "runs-a")]
+    starts = [Start(name, "run", LITE0.model, LABELS) for name in ("runs/a", "runs-a")]
     ids = [network.id for network in listed(SECTION, starts)]
     assert len(set(ids)) == len(ids) == 16
 
@@ -96,12 +100,58 @@ def test_images_are_loaded_for_the_largest_input():
 @pytest.mark.parametrize("name", ["efficientnet-lite9", "runs/none"])
 def test_an_unknown_start_is_an_error(name):
     with pytest.raises(UserError, match=r"neither a workdir of tfeff\.train nor a network"):
-        candidates.starts(Candidates(starts=(name,)))
+        candidates.starts(Candidates(starts=(name,)), LABELS)
 
 
 def test_without_weights_there_is_nothing_to_start_from(monkeypatch):
     monkeypatch.setattr(models, "imagenet_here", lambda: ())
     with pytest.raises(UserError, match=r"tfeff\[imagenet\]"):
-        candidates.starts(Candidates(scratch=False))
-    (start,) = candidates.starts(Candidates())
+        candidates.starts(Candidates(scratch=False), LABELS)
+    (start,) = candidates.starts(Candidates(), LABELS)
     assert start.kind == "scratch"
+
+
+def run_of(directory, task, **options):
+    """A workdir with the config of a run, as far as starts read it."""
+    directory.mkdir()
+    model = models.architecture("resnet", width=8, stage_blocks=(1, 1, 1, 1), stem="7x7", **options)
+    (directory / "config.json").write_text(config.to_json(config.Experiment(task=task, model=model)))
+    return str(directory)
+
+
+def test_every_start_is_the_backbone_of_every_detector(tmp_path):
+    run = run_of(tmp_path / "labels", LABELS, resolution=48)
+    section = Candidates(starts=(run,), detectors=("yolo", "efficientdet-lite0", "faster-rcnn"))
+    found = {start.name: start for start in candidates.starts(section, BOXES)}
+    assert list(found) == [
+        *(f"{name} {run}" for name in section.detectors),
+        *(f"{name} random weights" for name in section.detectors),
+    ]
+    assert [found[f"{name} {run}"].model.resolution for name in section.detectors] == [320, 320, 640]
+    for start in found.values():
+        assert start.task.network.aspect == 4 / 3
+        assert (start.task.max_objects, start.task.augmentation.mosaic) == (20, 0.5)
+    assert found["yolo random weights"].model.weights is None
+    assert found[f"faster-rcnn {run}"].task.name == "faster_rcnn"
+
+
+def test_a_run_of_a_detector_keeps_its_neck_and_heads(tmp_path):
+    own = YoloSettings(network=detector("yolo", neck_channels=24, head_repeats=1))
+    run = run_of(tmp_path / "boxes", own, resolution=96)
+    (start,) = candidates.starts(Candidates(starts=(run,), detectors=("yolo", "grid"), scratch=False), BOXES)
+    assert start.model.resolution == 96
+    assert start.model.weights == run
+    network = start.task.network
+    assert (network.neck_channels, network.head_repeats, network.aspect) == (24, 1, 4 / 3)
+
+
+def test_detectors_are_scaled_as_a_whole():
+    start = Start("yolo", "run", models.architecture("resnet", width=16, stem="7x7", resolution=160), BOXES)
+    section = Candidates(widths=(1.0, 0.5), depths=(1.0, 0.5), resolutions=(1.0,))
+    found = candidates.scaled(section, [start], side=640, channels=3, num_classes=3)
+    assert [each.task.network.neck_sizes for each in found] == [(64, 1, 2), (64, 1, 1), (32, 1, 2), (32, 1, 1)]
+    for network in found:
+        built = models.build_detector(candidates.described(network.task, network.model), num_classes=3)
+        counted = models.complexity.count(built)
+        assert (network.cost.macs, network.cost.params) == (counted.macs, counted.params)
+        assert built.size == (120, 160)

@@ -14,14 +14,28 @@ def test_stages_grow_and_end_with_all_folds():
 
 
 def test_times_of_networks_that_were_not_trained_follow_their_multiply_adds():
-    timing = race.Timing({"a": 10.0, "b": 30.0}, {"a": 100, "b": 300, "c": 50})
-    assert timing.of("a") == 10.0
-    assert timing.of("c") == pytest.approx(5.0)
-    assert race.Timing({}, {"a": 1}).of("a") is None
+    timing = race.Timing({"a": 1.0, "b": 3.0}, 5.0, {"a": 100, "b": 300, "c": 50})
+    assert timing.of("a", 10) == 15.0
+    assert timing.of("c", 10) == pytest.approx(10.0)
+    assert race.Timing({}, 0.0, {"a": 1}).of("a", 10) is None
+
+
+def test_the_first_epoch_is_no_measure_of_the_others():
+    trainings = [("a", 30.0, [12.0, 2.0, 2.0, 4.0]), ("a", 50.0, [2.0] * 10), ("b", 8.0, [6.0])]
+    timing = race.Timing.of_trainings(trainings, {"a": 100, "b": 300})
+    assert timing.epoch == {"a": 2.0, "b": 6.0}
+    assert timing.start == pytest.approx((22.0 + 30.0 + 2.0) / 3)
+
+
+def test_trainings_are_shortened_to_the_time_left():
+    assert race.pace(60.0, 20.0, 100.0) == pytest.approx(0.5)
+    assert race.pace(100.0, 20.0, 100.0) == 1.0
+    assert race.pace(-5.0, 20.0, 100.0) == race.SHORT
+    assert race.pace(5.0, 0.0, 0.0) == 1.0  # nothing is known
 
 
 def test_the_hopeless_are_dropped_with_a_reason():
-    found = race.dropped({"good": 0.9, "fair": 0.05, "poor": 0.012}, 0.01, 3)
+    found = race.dropped({"good": 0.9, "fair": 0.05, "poor": 0.012}, 0.01, "3 folds")
     assert found == {"poor": "chance of being within 1 point of the best: 1.2 % after 3 folds"}
 
 

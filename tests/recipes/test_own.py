@@ -9,7 +9,10 @@ from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough
 from tests.verbs import ROOT
 from tfeff import checked, config, training
+from tfeff.errors import UserError
 from tfeff.models import architecture
+from tfeff.recipes import own
+from tfeff.recipes.image_set import counted_images
 
 PATH = ROOT / "configs" / "own_images.py"
 TINY = (
@@ -129,3 +132,52 @@ def test_training_a_detector_on_a_backbone_that_was_trained_on_crops(verbs, sour
     assert saved.task.proposals.max_proposals == 60
     assert saved.model.resolution == training.Workdir(backbone).config().model.resolution
     assert (workdir / "evaluation_test.json").is_file()
+
+
+BUDGET_PATH = ROOT / "configs" / "own_budget.py"
+
+
+def budget(*overrides: str) -> tuple[config.BudgetSearch, config.Choices]:
+    return config.complete(config.load_recipe(BUDGET_PATH, config.BudgetSearch), overrides)
+
+
+def test_a_budget_for_labels_is_for_a_classifier(image_folder):
+    root = image_folder({"train/ant": 3, "train/bee": 3})
+    settings, choices = budget(f"data.source=folder:{root}")
+    assert not choices
+    assert settings.experiment.task.name == "classification"
+    assert settings.objective.metric == "validation_accuracy"
+
+
+def test_a_budget_for_boxes_is_for_a_detector(source):
+    settings, choices = budget(f"data.source={source}", "task.plain_epochs=2", "optimizer.clip_norm=5")
+    base = settings.experiment
+    assert settings.objective.metric == "validation_mean_ap"
+    assert (base.task.name, base.task.network.aspect, base.model.resolution) == ("yolo", 1.0, 320)
+    assert base.task.augmentation == own.detectors(source).task.augmentation
+    assert (base.task.plain_epochs, base.optimizer.clip_norm) == (2, 5.0)
+    assert "experiment.optimizer.clip_norm" not in choices
+    with pytest.raises(UserError, match=r"experiment\.task\.crop was set, .* because experiment\.task\.name is yolo"):
+        budget(f"data.source={source}", "task.crop=false")
+
+
+def test_the_task_of_a_detector_can_be_set_with_its_keys(source):
+    settings, _ = budget(f"data.source={source}", "task.name=grid", "task.max_objects=7")
+    assert (settings.experiment.task.name, settings.experiment.task.max_objects) == ("grid", 7)
+
+
+def test_detectors_are_trained_by_the_rules_except_for_values_that_were_set(source):
+    settings, _ = budget(f"data.source={source}", "training.batch_size=2")
+    base, model = settings.experiment, architecture("resnet", resolution=64)
+    counted = counted_images(base.data, base.seed, boxes=True)
+    found = own.trained_for_images(base, base.task, model, counted)
+    assert found.model == model
+    assert (found.training.batch_size, found.training.epochs) == (2, 120)
+    assert found.training.validation_epochs == 120
+    assert (found.optimizer.name, found.optimizer.learning_rate, found.optimizer.clip_norm) == ("adamw", 2e-3, 10.0)
+    short = own.trained_for_images(base, base.task, model, counted, pace=0.2)
+    assert (short.training.epochs, short.training.validation_epochs, short.task.plain_epochs) == (24, 24, 3)
+    assert short.schedule.warmup_epochs == pytest.approx(0.8)
+    assert short.optimizer == found.optimizer
+    as_set = own.trained_for_images(base, base.task, model, counted, by_rules=False)
+    assert (as_set.training, as_set.optimizer) == (base.training, base.optimizer)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.trials.allocation import Full, Halving
+from tfeff.trials.allocation import Full, Halving, Lengths
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job, by_fold
 
@@ -13,6 +13,7 @@ FOLDS = ((0, 0), (1, 0), (2, 0))
 NAMES = tuple("abcdefgh")
 ALLOCATIONS = (
     Full(epochs=4),
+    Lengths({name: 2 + index % 3 for index, name in enumerate(NAMES)}),
     Halving(epochs=9),
     Halving(epochs=9, minimum_epochs=2, reduction=2),
     Halving(epochs=9, keep_tied=True),
@@ -122,7 +123,7 @@ def test_a_candidate_whose_trials_all_fail_is_eliminated(allocation):
     assert plan.eliminated["b"].trials == len(trials)
     # A failed trial is not continued.
     assert len({job for job in results if job.candidate == "b"}) == len(trials)
-    assert any(job.candidate != "b" and job.epochs == allocation.epochs for job in results)
+    assert any(job.candidate != "b" and job.epochs == allocation.rungs[-1] for job in results)
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
@@ -269,3 +270,12 @@ def test_seeds_are_averaged_within_folds_before_candidates_are_compared():
     one_seed = {job: value for job, value in results.items() if job.seed == 0}
     twice, once = (rank(values, {"a": 1.0, "b": 1.0}) for values in (table, by_fold(one_seed, 4, "ab", blocks[:3])))
     assert (twice.sentence, twice.differences) == (once.sentence, once.differences)
+
+
+def test_candidates_are_trained_to_their_own_last_epochs_block_after_block():
+    allocation = Lengths({"a": 5, "b": 2})
+    plan = allocation.plan("ab", FOLDS[:2], {Job("a", 0, 0, 2): 0.5, Job("b", 0, 0, 2): 0.5, Job("b", 1, 0, 5): 0.5})
+    assert plan.jobs == (Job("a", 0, 0, 5), Job("a", 1, 0, 5), Job("b", 1, 0, 2))
+    assert allocation.rungs == (2, 5)
+    with pytest.raises(UserError, match="epochs is 0"):
+        Lengths({"a": 0})

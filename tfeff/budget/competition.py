@@ -1,4 +1,5 @@
-"""The competition of a budget search: probes, then trainings on more and more folds, until the time is over."""
+"""The competition of a budget search: probes or short trainings, then trainings on more and more folds, until the time
+is over."""
 
 import dataclasses
 import functools
@@ -20,7 +21,7 @@ from tfeff.budget.study import Fate, Study
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.reporting.tables import percent
-from tfeff.trials.allocation import Full
+from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
 from tfeff.trials.ranking import Ranking, rank
 from tfeff.trials.results import Block, by_fold, finite
@@ -29,9 +30,14 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
 PROBE_SHARE = 0.25
-"""Share of the time for probes."""
+"""Share of the time for probes or short trainings."""
 FINAL_SHARE = 1.5
 """Time kept for the final training and export, relative to a training of the largest candidate on a fold."""
+FEWEST_TRAININGS = 4
+"""Detectors are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
+final one."""
+SHORTENED = 10
+"""Trainings of fewer epochs are not preceded by short ones."""
 PRIOR_DEGREES = 4.0
 """Weight of the variance that the number of validation images implies, in degrees of freedom."""
 
@@ -64,7 +70,8 @@ class Competition:
         candidates: id -> how it is trained.
         fates: id -> what became of it, of all networks that are not in the competition any more.
         alive: ids of those that are.
-        probes: id -> its probe.
+        screened: id -> accuracy of its probe, of a detector the metric after its short training.
+        pace: share of the epochs that the rules choose.
         measured: id -> costs in the exported form, where they were measured.
     """
 
@@ -80,9 +87,11 @@ class Competition:
     ) -> None:
         self.study, self.store, self.executor, self.runner = study, store, executor, runner
         self.measures, self.precision = measures, precision
-        self.candidates = {name: study.candidate(name, precision) for name in study.shortlist}
+        self.candidates = dict[str, Candidate]()
+        self._ids = dict[str, str]()  # by name of a candidate
+        self._set_pace(1.0)
         self.fates = dict(study.fates)
-        self.probes = dict[str, Probe]()
+        self.screened = dict[str, float]()
         self.measured = dict[str, Costs]()
         self.alive = list(study.shortlist)
         self.blocks = study.settings.folds.blocks
@@ -93,16 +102,29 @@ class Competition:
         self.watch = watch
         self.slack = settings.objective.margin or race.SLACK
 
+    def _set_pace(self, pace: float) -> None:
+        """Trains all candidates for this share of the epochs from here on."""
+        self.pace = pace
+        names = self.study.shortlist
+        self.candidates = {name: self.study.candidate(name, self.precision, pace) for name in names}
+        self._ids |= {each.name: name for name, each in self.candidates.items()}
+
     def decide(self, name: str, decision: Callable[[], Any]) -> Any:
         """A decision that depends on the time: the stored one, or the one that is made now."""
         self.watch.save()
         return self.store.cached(f"decision {self._key} {name}", decision)
 
-    def probe(self) -> None:
-        """Probes the candidates with trained weights, as far as the time allows, and discards the clearly worse ones.
+    def screen(self) -> None:
+        """Discards the clearly worse candidates, by probes or short trainings, as far as the time allows."""
+        if self.study.detects:
+            self._measure()  # first, because even a short training takes longer
+            self._train_shortly()
+        else:
+            self._probe()
 
-        Those whose weights need not be inherited, which takes longest, come first.
-        """
+    def _probe(self) -> None:
+        """Probes the candidates with trained weights. Those whose weights need not be inherited, which takes longest,
+        come first."""
         names = [name for name in self.alive if self.study.networks[name].start.kind != "scratch"]
         names.sort(key=lambda name: self.study.networks[name].inherits)
         until = self.deadline(PROBE_SHARE)
@@ -115,48 +137,88 @@ class Competition:
             self.runner.check,
             self.runner.progress.say,
         )
+        probes = dict[str, Probe]()
         for name, each in found.items():
             if isinstance(each, str):
                 self.drop(name, "failed", each)
             else:
-                self.probes[name] = each
-        best = max((each.accuracy for each in self.probes.values()), default=0.0)
-        for name, (difference, half) in probing.clearly_worse(self.probes).items():
+                probes[name] = each
+        self.screened = {name: each.accuracy for name, each in probes.items()}
+        best = max(self.screened.values(), default=0.0)
+        for name, (difference, half) in probing.clearly_worse(probes).items():
             points = f"{100 * difference:.1f} ± {100 * half:.1f}"
             self.drop(name, "probe", f"its probe is {points} points below the best one, {percent(best, 1)}")
-        if self.probes:
-            images = len(next(iter(self.probes.values())).correct)
+        if probes:
+            images = len(next(iter(probes.values())).correct)
             self.runner.progress.say(
-                f"{len(self.probes)} networks probed on {images:,} held-out images: accuracy up to {percent(best, 1)}; "
+                f"{len(probes)} networks probed on {images:,} held-out images: accuracy up to {percent(best, 1)}; "
                 f"{len(self.alive)} are left"
             )
+
+    def _train_shortly(self) -> None:
+        """Trains detectors for a part of their epochs on one fold, the cheapest ones first, before those whose weights
+        are random or have to be inherited; then shortens all trainings, if there is no time for whole ones.
+        """
+        if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
+            self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
+            self._set_pace(race.SHORT)
+            self._stage("short", sorted(self.alive, key=self._effort), self.blocks[:1], PROBE_SHARE)
+            self._trained = self.blocks[:1]
+            table = self.table(self.alive)
+            self.screened = {name: value for name, row in table.items() for value in row.values()}
+            chances = self._chances(race.SHORT_SLACK)
+            for name, reason in race.dropped(chances, race.SHORT_SLACK, "a short training").items():
+                self.drop(name, "short", reason)
+            self._trained = ()
+            self._set_pace(1.0)
+        if self.study.may_shorten:
+            self._set_pace(self.decide("pace", self._affordable_pace))
+
+    def _effort(self, name: str) -> tuple[bool, int]:
+        network, each = self.study.networks[name], self.candidates[name]
+        ready = network.start.kind != "scratch" and not network.inherits
+        return not ready, each.macs * each.experiment.training.epochs
+
+    def _affordable_pace(self) -> float:
+        """The share of the epochs for which there is time, at least that of a short training."""
+        minutes, start = self.study.settings.budget.minutes, self.timing().start
+        slowest = max((self.expected(name) for name in self.alive), default=0.0)
+        if minutes is None:
+            return 1.0
+        trainings = FINAL_SHARE + FEWEST_TRAININGS / self.executor.slots
+        return race.pace((60 * minutes - self.watch.seconds) / trainings, start, slowest)
 
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""
         for number, blocks in enumerate(race.stages(self.blocks)):
-            if number == 1:
+            if number == 1 and not self.study.detects:
                 self._measure()
-            if not self._stage(number, blocks):
+            share = race.SHARES[min(number, len(race.SHARES) - 1)]
+            if not self._stage(str(number), self._order(), blocks, share):
                 break
             self._trained = blocks
             folds = len({fold for fold, _ in blocks})
-            for name, reason in race.dropped(self._chances(), self.slack, folds).items():
+            words = f"{folds} fold{'s' * (folds != 1)}"
+            for name, reason in race.dropped(self._chances(self.slack), self.slack, words).items():
                 self.drop(name, "race", reason)
 
-    def _stage(self, number: int, blocks: Sequence[Block]) -> bool:
-        """Trains as many of the candidates that are left as the time allows, the most promising ones first.
+    def _stage(self, stage: str, order: Sequence[str], blocks: Sequence[Block], share: float) -> bool:
+        """Trains as many candidates as a share of the time left allows.
+
+        Args:
+            stage: its name.
+            order: of the candidates, the most promising ones first.
 
         Returns:
             Whether there was time for any.
         """
-        until = self.deadline(race.SHARES[min(number, len(race.SHARES) - 1)])
-        waiting, chunk, trained = self._order(), list[str](), False
+        until, waiting, trained = self.deadline(share), list(order), False
         while waiting:
-            chunk = []
+            chunk = list[str]()
             while waiting and len(chunk) < self.executor.slots:
-                first = number == 0 and not trained and not chunk
+                first = not self._trained and not trained and not chunk
                 decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
-                if not self.decide(f"stage {number} {waiting[0]}", decision):
+                if not self.decide(f"stage {stage} {waiting[0]}", decision):
                     break
                 chunk.append(waiting.pop(0))
             if not chunk:
@@ -171,23 +233,19 @@ class Competition:
 
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
         """Whether there is time to train candidates at once; always for the first one of a search."""
-        timing = self.timing()
-        expected = [(timing.of(name) or 0.0) * self._open(name, blocks) for name in names]
+        expected = [self.expected(name) * self._open(name, blocks) for name in names]
         if first or not self._open(names[-1], blocks):
             return True
         return self.watch.seconds + sum(expected) / min(len(names), self.executor.slots) <= until
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
         """Trains candidates on some folds; their numbers of epochs may differ."""
-        by_epochs: dict[int, list[Candidate]] = {}
-        for name in names:
-            each = self.candidates[name]
-            by_epochs.setdefault(each.experiment.training.epochs, []).append(each)
-        for epochs, group in by_epochs.items():
-            stage = f"{len(group)} of {len(self.alive)} networks, {len(blocks)} fold{'s' * (len(blocks) != 1)}"
-            plan = self.runner.run(group, Full(epochs), stage, blocks)
-            for name, elimination in plan.eliminated.items():
-                self.drop(name, "failed", elimination.reason)
+        group = [self.candidates[name] for name in names]
+        lengths = Lengths({each.name: each.experiment.training.epochs for each in group})
+        stage = f"{len(group)} of {len(self.alive)} networks, {len(blocks)} fold{'s' * (len(blocks) != 1)}"
+        plan = self.runner.run(group, lengths, stage, blocks)
+        for name, elimination in plan.eliminated.items():
+            self.drop(self._ids[name], "failed", elimination.reason)
 
     def _measure(self) -> None:
         """Exports and times the candidates that are left, and drops those that exceed the budget after all."""
@@ -215,44 +273,49 @@ class Competition:
 
     def _order(self) -> list[str]:
         """The candidates that are left, the most promising ones first."""
-        chances = self._chances() if self._trained else {}
-        accuracy = {name: self.probes[name].accuracy for name in self.alive if name in self.probes}
+        chances = self._chances(self.slack) if self._trained else {}
+        accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
         return sorted(self.alive, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle), name))
 
-    def _chances(self) -> dict[str, float]:
+    def _chances(self, slack: float) -> dict[str, float]:
+        """Of being within the slack of the best one, of the candidates that are left and trained."""
         values = {name: row for name, row in self.table(self.alive).items() if finite(row)}
         if not values:
             return {}
-        prior = Prior(1.0 / max(1, self.study.examples[1]), PRIOR_DEGREES)
+        prior = Prior(1.0 / self.study.validation_trials, PRIOR_DEGREES)
         bounded = self.study.objective.bounded
         if not bounded and len(self._trained) < 2:
             return {}  # nothing is known about the variance
-        return chance_within(values, self.slack, bounded=bounded, prior=prior if bounded else None)
+        return chance_within(values, slack, bounded=bounded, prior=prior if bounded else None)
 
     def timing(self) -> race.Timing:
         """How long trainings take."""
-        spent: dict[str, list[float]] = {}
-        for record in self.store.records():
-            if record.state == "done" and record.seconds is not None:
-                spent.setdefault(record.job.candidate, []).append(record.seconds)
-        seconds = {name: float(np.mean(values)) for name, values in spent.items() if name in self.candidates}
-        return race.Timing(seconds, {name: each.macs for name, each in self.candidates.items()})
+        finished = [
+            (self._ids[record.job.candidate], record.seconds, [float(row["seconds"]) for row in record.rows])
+            for record in self.store.records()
+            if record.state == "done" and record.seconds is not None and record.job.candidate in self._ids
+        ]
+        return race.Timing.of_trainings(finished, {name: each.macs for name, each in self.candidates.items()})
+
+    def expected(self, name: str) -> float:
+        """Expected seconds of a candidate's training on one fold; 0 as long as nothing is known."""
+        return self.timing().of(name, self.candidates[name].experiment.training.epochs) or 0.0
 
     def deadline(self, share: float) -> float:
         """Second of the search until which trainings may begin that have a share of the time left."""
         minutes = self.study.settings.budget.minutes
         if minutes is None:
             return math.inf
-        timing = self.timing()
-        final = FINAL_SHARE * max((timing.of(name) or 0.0 for name in self.alive), default=0.0)
+        final = FINAL_SHARE * max((self.expected(name) for name in self.alive), default=0.0)
         now = self.watch.seconds
         return now + share * max(0.0, 60 * minutes - final - now)
 
     def _open(self, name: str, blocks: Sequence[Block]) -> int:
         """Number of folds on which a candidate has still to be trained."""
-        epochs = self.candidates[name].experiment.training.epochs
-        done = {job.block for job in self.runner.results if job.candidate == name and job.epochs == epochs}
+        each = self.candidates[name]
+        wanted = each.name, each.experiment.training.epochs
+        done = {job.block for job in self.runner.results if (job.candidate, job.epochs) == wanted}
         return len(set(blocks) - done)
 
     def drop(self, name: str, stage: str, reason: str) -> None:
@@ -265,8 +328,9 @@ class Competition:
         """Candidate -> fold -> value, averaged over seeds."""
         found = dict[str, dict[Block, float]]()
         for name in names:
-            epochs = self.candidates[name].experiment.training.epochs
-            found |= by_fold(self.runner.results, epochs, [name], self.blocks)
+            each = self.candidates[name]
+            epochs = each.experiment.training.epochs
+            found[name] = by_fold(self.runner.results, epochs, [each.name], self.blocks)[each.name]
         return found
 
     def ranking(self) -> tuple[Ranking, bool]:

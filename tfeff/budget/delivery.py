@@ -35,12 +35,13 @@ class Delivered:
 
 
 def deliver(
-    study: Study, name: str, precision: str, directory: Path, reporter: training.Reporter
+    study: Study, name: str, precision: str, pace: float, directory: Path, reporter: training.Reporter
 ) -> tuple[Path, RunEvaluation | None]:
     """Trains a candidate on all training images, evaluates and exports it.
 
     Args:
         precision: of the training, if neither the config nor the rules choose one.
+        pace: share of the epochs that a detector is trained for.
         directory: workdir of the run; an interrupted run continues.
         reporter: of the training.
 
@@ -48,7 +49,7 @@ def deliver(
         The exported model, and the evaluation; None if there are no images for it.
     """
     keras.backend.clear_session()
-    workdir = training.train(study.final(name, precision), directory, reporter=reporter)
+    workdir = training.train(study.final(name, precision, pace), directory, reporter=reporter)
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     budget = study.settings.budget

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.budget.candidates import Network
+from tfeff.budget.candidates import Network, described
 from tfeff.budget.limits import Costs
 from tfeff.budget.study import Estimates
 from tfeff.errors import UserError
@@ -20,8 +20,8 @@ from tfeff.serving import timing
 from tfeff.serving.latencies import Latencies, this_machine
 from tfeff.trials.store import TrialStore
 
-SIZE_ERROR = 0.02
-"""Of an estimated size, relative to it: see `exported_bytes`."""
+SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
+"""Of an estimated size, relative to it: see `exported_bytes`. The decoding of detectors adds about 100 kB."""
 FEWEST_TIMED = 4
 """Networks of a family that a file of latencies must have."""
 TIMED = 6
@@ -65,7 +65,7 @@ class Exports:
         if "size" in budget.bounds:
             for network, own in zip(networks, costs, strict=True):
                 own["size"] = float(exported_bytes(network.cost, budget.format, int8=budget.int8))
-            errors["size"] = SIZE_ERROR
+            errors["size"] = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
         if "latency" in budget.bounds:
             families = [_family(network) for network in networks]
             for family in dict.fromkeys(families):
@@ -143,13 +143,13 @@ class Exports:
             for network in networks:
                 call = functools.partial(
                     timing.export_and_time,
-                    network.model,
+                    described(network.task, network.model),
                     num_classes=num_classes,
                     channels=experiment.data.channels,
-                    task=experiment.task,
+                    task=network.task,
                     **self._form,
                 )
-                description = zlib.crc32(repr((network.model, experiment.task)).encode())
+                description = zlib.crc32(repr((network.model, network.task)).encode())
                 fact = f"measured {network.id} {description:08x} {self.form}"
                 try:
                     yield self._store.cached(fact, functools.partial(_costs, process, call, network.label))
@@ -163,5 +163,8 @@ def _costs(process: Executor, call: Callable[[], timing.Timing], name: str) -> d
 
 
 def _family(network: Network) -> str:
+    """The family of a network; of a detector with the detector's name."""
     name = network.model.name
-    return next((family for family, members in BACKBONES.items() if name in members), name)
+    family = next((family for family, members in BACKBONES.items() if name in members), name)
+    detector = network.task.network.name if isinstance(network.task, config.ObjectDetectionSettings) else ""
+    return f"{detector} {family}".strip()

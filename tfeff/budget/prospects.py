@@ -20,7 +20,7 @@ class Prospects:
 
     Attributes:
         fitted: to the trainings of all networks of the choice's start.
-        trainings: (images, accuracy) of each training of the choice.
+        trainings: (images, metric) of each training of the choice.
         macs: multiply-adds of the choice, relative to the largest of these networks.
         varied: whether these networks differ in multiply-adds; else nothing is known about compute.
     """
@@ -30,37 +30,39 @@ class Prospects:
     macs: float
     varied: bool
 
-    def accuracy(self, *, images: float = 1.0, macs: float = 1.0) -> growth.Forecast:
-        """With `images` times the images and `macs` times the multiply-adds of the choice."""
+    def expected(self, *, images: float = 1.0, macs: float = 1.0) -> growth.Forecast:
+        """The metric, with `images` times the images and `macs` times the multiply-adds of the choice."""
         return self.fitted.forecast(images=images, macs=macs * self.macs)
 
 
 def prospects(competition: Competition, chosen: str) -> Prospects | None:
     """Trains the choice on parts of the images, and fits power laws to all trainings of its start.
 
+    The odds of an error are those of 1 - metric; of mean average precision, too.
+
     Returns:
-        None without time for it, if no training on a part succeeds, and for metrics that are no accuracy.
+        None without time for it, if no training on a part succeeds, and for metrics that are not in [0, 1].
     """
     study, executor = competition.study, competition.executor
-    parts = [study.on_part(chosen, share, competition.precision) for share in PARTS]
+    parts = [study.on_part(chosen, share, competition.precision, competition.pace) for share in PARTS]
     table = competition.table([chosen])[chosen]
     blocks = [block for block in competition.blocks if block in table]
     whole = competition.candidates[chosen].experiment.training.epochs
     shares = [share * each.experiment.training.epochs / whole for share, each in zip(PARTS, parts, strict=True)]
-    expected = (competition.timing().of(chosen) or 0.0) * sum(shares) * len(blocks) / executor.slots
+    expected = competition.expected(chosen) * sum(shares) * len(blocks) / executor.slots
     until = competition.deadline(1.0)
     affordable = competition.decide("prospects", lambda: competition.watch.seconds + expected <= until)
-    if not affordable or not study.objective.metric.endswith("accuracy"):
+    if not affordable or not study.objective.bounded:
         return None
-    rows = list[growth.Training]()
+    rows, validated = list[growth.Training](), round(study.validation_trials)
     for each in parts:
         epochs = each.experiment.training.epochs
         competition.runner.run([each], Full(epochs), f"the choice on {_images(each)} images", blocks)
         values = by_fold(competition.runner.results, epochs, [each.name], blocks)[each.name]
-        rows += _trainings(each, _images(each), values, study.examples[1])
+        rows += _trainings(each, _images(each), values, validated)
     if not rows:
         return None
-    images, validated = study.examples
+    images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     for name, values in competition.table(list(competition.candidates)).items():
         if study.networks[name].start == study.networks[chosen].start:

@@ -1,8 +1,9 @@
 """Trains candidates on more and more folds, and drops those that are hardly among the best, until the time is over."""
 
 import math
+import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff.reporting.tables import percent
@@ -15,6 +16,9 @@ LEAST_CHANCE = 0.05
 """Chance of being within the slack of the best, below which a candidate is dropped."""
 SHARES = (0.4, 0.5, 1.0)
 """Share of the time left that each stage may take."""
+SHORT, SHORT_SLACK = 0.2, 0.05
+"""A short training has this share of the epochs; a candidate stays while it can be at most this much worse than the
+best one."""
 
 
 def stages(blocks: Sequence[Block]) -> list[list[Block]]:
@@ -53,26 +57,60 @@ class Timing:
     """How long trainings take.
 
     Attributes:
-        seconds: of a training on one fold, by candidate that was trained.
+        epoch: seconds of an epoch on one fold, by candidate that was trained.
+        start: seconds of a training besides its epochs.
         macs: of all candidates.
     """
 
-    seconds: Mapping[str, float]
+    epoch: Mapping[str, float]
+    start: float
     macs: Mapping[str, int]
 
-    def of(self, name: str) -> float | None:
-        """Expected seconds of a training; in proportion to multiply-adds, if this candidate was not trained yet."""
-        if name in self.seconds:
-            return self.seconds[name]
-        if not self.seconds:
+    @classmethod
+    def of_trainings(cls, trainings: Iterable[tuple[str, float, Sequence[float]]], macs: Mapping[str, int]) -> "Timing":
+        """From finished trainings.
+
+        Args:
+            trainings: candidate, seconds of the whole training, and those of each epoch. The first epoch contains the
+                compilation, which the others do not repeat.
+            macs: see the class.
+        """
+        epochs, starts = dict[str, list[float]](), list[float]()
+        for name, seconds, each in trainings:
+            later = statistics.median(each[1:] or each)
+            epochs.setdefault(name, []).append(later)
+            starts.append(max(0.0, seconds - later * len(each)))
+        means = {name: statistics.fmean(values) for name, values in epochs.items()}
+        return cls(means, statistics.fmean(starts) if starts else 0.0, macs)
+
+    def of(self, name: str, epochs: float) -> float | None:
+        """Expected seconds of a training; an epoch takes time in proportion to multiply-adds, if this candidate was not
+        trained yet. None: nothing is known."""
+        if not self.epoch:
             return None
-        per_mac = sum(self.seconds.values()) / sum(self.macs[each] for each in self.seconds)
-        return per_mac * self.macs[name]
+        per_mac = sum(self.epoch.values()) / sum(self.macs[each] for each in self.epoch)
+        return self.start + epochs * self.epoch.get(name, per_mac * self.macs[name])
 
 
-def dropped(chances: Mapping[str, float], slack: float, folds: int) -> dict[str, str]:
-    """The candidates that are hardly among the best, with the reason."""
-    words = f"{folds} fold{'s' * (folds != 1)}"
+def pace(seconds: float, start: float, whole: float) -> float:
+    """The share of a training's epochs for which there is time, from `SHORT` to 1.
+
+    Args:
+        seconds: that a training may take.
+        start: seconds of a training besides its epochs.
+        whole: seconds of a training with all epochs.
+    """
+    return 1.0 if whole <= max(start, seconds) else min(1.0, max(SHORT, (seconds - start) / (whole - start)))
+
+
+def dropped(chances: Mapping[str, float], slack: float, words: str) -> dict[str, str]:
+    """The candidates that are hardly among the best, with the reason.
+
+    Args:
+        chances: of each candidate.
+        slack: what a candidate may lose against the best one.
+        words: what was trained, such as "3 folds".
+    """
     points = f"{100 * slack:g} point{'s' * (slack != 0.01)}"
     return {
         name: f"chance of being within {points} of the best: {percent(chance, 1)} after {words}"

@@ -3,8 +3,8 @@
 ```
 best/              the run of the chosen network: weights, evaluation, the exported model
 search.sqlite      the store: config, probes, every trial with its metrics per epoch
-result.json        every network with its costs, probe, values per fold and fate
-networks.md        those that were probed or trained, as a table
+result.json        every network with its costs, probe or short training, values per fold and fate
+networks.md        those that competed, as a table
 figures/           PNG and SVG
 report.html        all of the above on one page
 trials/            one workdir per trial
@@ -44,6 +44,7 @@ STAGES = {
     "larger": "a larger one of the same start fits",
     "spread": "left out",
     "probe": "discarded by its probe",
+    "short": "discarded after a short training",
     "time": "no time left",
     "race": "hardly among the best",
     "failed": "failed",
@@ -118,20 +119,38 @@ def answer(findings: Findings) -> str:
         sentences.append("The time was over before any network was trained on all folds.")
     elif late:
         sentences.append(f"For lack of time, {late} network{'s' * (late != 1)} could not be trained on all folds.")
+    if findings.pace < 1:
+        sentences.append(
+            f"For lack of time, all were trained for {percent(findings.pace)} of the epochs that suit the images."
+        )
     sentences += filter(None, (_tested(findings), _more(findings)))
     return " ".join(sentences)
 
 
 def _tested(findings: Findings) -> str:
-    """Accuracy on images that the search has not seen."""
+    """The metric on images that the search has not seen."""
     evaluation = findings.delivered.evaluation
     if evaluation is None:
         return ""
-    accuracy, (low, high) = evaluation.report["top1"], evaluation.report["top1_interval"]
-    return (
-        f"On the {evaluation.split} images: accuracy {percent(accuracy, 1)} (95 % interval {percent(low, 1)} to "
-        f"{percent(high, 1)})."
-    )
+    key, words = ("mean_ap", "mAP") if findings.study.detects else ("accuracy", "accuracy")
+    result = evaluation.evaluator.result(evaluation.report)
+    value, low, high = (_shown(each, words) for each in (result[key], *result[f"{key}_interval"]))
+    return f"On the {evaluation.split} images: {words} {value} (95 % interval {low} to {high})."
+
+
+def _words(study: Study) -> str:
+    """The metric on validation images, such as "accuracy" or "mAP"."""
+    return study.objective.title.removeprefix("validation ")
+
+
+def _shown(value: float, words: str) -> str:
+    """A value of the metric with these words."""
+    return percent(value, 1) if unit_of(words) else f"{value:.3f}"
+
+
+def _upper(text: str) -> str:
+    """With a capital letter, unless it begins with a name such as mAP."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 STEPS: Mapping[str, Mapping[str, float]] = {
@@ -146,15 +165,16 @@ STEPS: Mapping[str, Mapping[str, float]] = {
 
 def _more(findings: Findings) -> str:
     """What brings more: labels or compute."""
-    rows = {row["with"]: row for row in _growth(findings)}
+    metric = _words(findings.study)
+    rows = {row["with"]: [_shown(row[key], metric) for key in (metric, "95 % from", "to")] for row in _growth(findings)}
     parts = [
-        f"with {words} {percent(row['accuracy'], 1)} ({percent(row['95 % from'], 1)} to {percent(row['to'], 1)})"
-        for words, row in rows.items()
+        f"with {words} {value} ({low} to {high})"
+        for words, (value, low, high) in rows.items()
         if words.startswith("twice")
     ]
     if not rows:
         return ""
-    return f"Expected accuracy on the folds, now {percent(rows['as it is']['accuracy'], 1)}: {', '.join(parts)}."
+    return f"Expected {metric} on the folds, now {rows['as it is'][0]}: {', '.join(parts)}."
 
 
 def _growth(findings: Findings) -> list[dict[str, Any]]:
@@ -162,9 +182,9 @@ def _growth(findings: Findings) -> list[dict[str, Any]]:
     if findings.prospects is None:
         return []
     steps = {words: step for words, step in STEPS.items() if findings.prospects.varied or "macs" not in step}
-    found = {words: findings.prospects.accuracy(**step) for words, step in steps.items()}
+    found = {words: findings.prospects.expected(**step) for words, step in steps.items()}
     return [
-        {"with": words, "accuracy": each.accuracy, "95 % from": each.low, "to": each.high}
+        {"with": words, _words(findings.study): each.accuracy, "95 % from": each.low, "to": each.high}
         for words, each in found.items()
     ]
 
@@ -172,6 +192,11 @@ def _growth(findings: Findings) -> list[dict[str, Any]]:
 def _measures(study: Study) -> list[str]:
     """The measures to show: those of the budget, and multiply-adds and parameters."""
     return list(dict.fromkeys((*study.bounds.values, "macs", "params")))
+
+
+def _screening(study: Study) -> str:
+    """What comes before the trainings on folds."""
+    return "short training" if study.detects else "probe"
 
 
 def _rows(findings: Findings) -> list[dict[str, Any]]:
@@ -184,7 +209,6 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
     for name, network in study.networks.items():
         values = dict(findings.table.get(name, {}))
         estimate = estimates.get(name)
-        probe = findings.probes.get(name)
         fate = findings.fates[name]
         rows.append(
             {
@@ -195,8 +219,7 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
                 "depth": network.depth,
                 "resolution": network.model.resolution,
                 "costs": {**study.costs[name], **findings.measured.get(name, {})},
-                "probe": None if probe is None else probe.accuracy,
-                "probed_images": 0 if probe is None else len(probe.correct),
+                "screened": findings.screened.get(name),
                 "folds": [fold for fold, _ in values],
                 "values": list(values.values()),
                 "mean": None if estimate is None else estimate.mean,
@@ -206,16 +229,16 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
                 "reason": fate.reason,
             }
         )
-    return sorted(rows, key=lambda row: (-order.index(row["stage"]), -(row["mean"] or 0.0), -(row["probe"] or 0.0)))
+    return sorted(rows, key=lambda row: (-order.index(row["stage"]), -(row["mean"] or 0.0), -(row["screened"] or 0.0)))
 
 
 def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The networks that were probed or trained."""
+    """The networks that competed."""
     return [
         {
             "network": row["name"],
             **{name: amount(row["costs"][name], name) for name in _measures(findings.study) if name in row["costs"]},
-            "probe": row["probe"],
+            _screening(findings.study): row["screened"],
             "mean": row["mean"],
             "95 % from": row["low"],
             "to": row["high"],
@@ -253,13 +276,13 @@ def _figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str,
         points = []
         for row in rows:
             cost = row["costs"].get(measure)
-            if cost is None or (row["mean"] is None and row["probe"] is None):
+            if cost is None or (row["mean"] is None and row["screened"] is None):
                 continue
             kinds = {"chosen": "chosen", "beaten": "finalist"}
-            kind = kinds.get(row["stage"], "probe" if row["mean"] is None else "dropped")
+            kind = kinds.get(row["stage"], _screening(findings.study) if row["mean"] is None else "dropped")
             value = {key: row[key] for key in ("mean", "low", "high")}
             if row["mean"] is None:
-                value = {"mean": row["probe"], "low": None, "high": None}
+                value = {"mean": row["screened"], "low": None, "high": None}
             name = row["name"].replace("efficientnet-", "")
             points.append({"name": name, "cost": cost, "kind": kind, **value})
         if not points:
@@ -279,16 +302,21 @@ def _figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str,
         )
         drawn[measure] = (
             drawing,
-            f"{metric.capitalize()} against {measure}: means over folds with 95 % intervals; networks that were only "
-            "probed at the accuracy of their probe.",
+            f"{_upper(metric)} against {measure}: means over folds with 95 % intervals; "
+            + (
+                "networks that were only trained shortly at the value after that."
+                if findings.study.detects
+                else "networks that were only probed at the accuracy of their probe."
+            ),
         )
-    network = findings.study.networks[findings.delivered.name]
-    own = [{"name": network.label, "macs": network.cost.macs, "params": network.cost.params}]
-    drawn["published"] = (
-        published_figure(own),
-        "Published classifiers on ImageNet, for orientation; dashed: the costs of the choice. Accuracies there are not "
-        "those on these images.",
-    )
+    if not findings.study.detects:
+        network = findings.study.networks[findings.delivered.name]
+        own = [{"name": network.label, "macs": network.cost.macs, "params": network.cost.params}]
+        drawn["published"] = (
+            published_figure(own),
+            "Published classifiers on ImageNet, for orientation; dashed: the costs of the choice. Accuracies there are "
+            "not those on these images.",
+        )
     if findings.prospects is not None:
         drawn["growth"] = _growth_figure(findings.prospects, metric)
     return drawn
@@ -299,11 +327,11 @@ def _growth_figure(found: Prospects, metric: str) -> tuple[Any, str]:
     smallest = min(images for images, _ in found.trainings)
     band = []
     for factor in np.geomspace(smallest / largest, 4.0, 60):
-        at = found.accuracy(images=float(factor))
+        at = found.expected(images=float(factor))
         band.append((factor * largest, at.accuracy, at.low, at.high))
     return (
         growth_figure(found.trainings, band, metric=metric, unit=unit_of(metric)),
-        f"{metric.capitalize()} of the choice against the number of training images of a fold, and up to four times as "
+        f"{_upper(metric)} of the choice against the number of training images of a fold, and up to four times as "
         "many.",
     )
 
@@ -326,7 +354,7 @@ def _page(
     stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]
     sections: dict[str, list[html.Part]] = {
         "Use it": [html.command(_use(findings))],
-        "Accuracy and cost": [
+        f"{_upper(_words(study))} and cost": [
             html.figure(directory / "figures" / f"{name}.svg", text)
             for name, (_, text) in drawn.items()
             if name not in ("growth", "published")
@@ -335,7 +363,7 @@ def _page(
             {
                 "Labels or compute": [
                     html.paragraph(GROWTH),
-                    html.table(_growth(findings), "Expected accuracy on the folds, with 95 % intervals."),
+                    html.table(_growth(findings), f"Expected {_words(study)} on the folds, with 95 % intervals."),
                     html.figure(directory / "figures" / "growth.svg", drawn["growth"][1]),
                 ]
             }
@@ -344,8 +372,12 @@ def _page(
         ),
         "Networks": [
             html.table(stages, "What became of all networks."),
-            html.table(list(table), "Those that were probed or trained."),
-            html.figure(directory / "figures" / "published.svg", drawn["published"][1]),
+            html.table(list(table), "Those that competed."),
+            *(
+                html.figure(directory / "figures" / f"{name}.svg", text)
+                for name, (_, text) in drawn.items()
+                if name == "published"
+            ),
         ],
         "Command and config": [html.command(command), html.command(config.to_json(study.settings))],
     }

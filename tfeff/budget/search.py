@@ -12,7 +12,6 @@ from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
 from tfeff.budget.delivery import Delivered, bring, deliver
 from tfeff.budget.limits import Costs
-from tfeff.budget.probing import Probe
 from tfeff.budget.prospects import Prospects, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
@@ -35,7 +34,7 @@ class Findings:
     """The outcome of a search.
 
     Attributes:
-        probes: id -> its probe.
+        screened: id -> accuracy of its probe, of a detector the metric after its short training.
         fates: id -> what became of it, for all networks.
         candidates: id -> how it was trained, for those that were.
         table: id -> fold -> value.
@@ -43,11 +42,12 @@ class Findings:
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
         complete: whether the best ones were trained on all folds.
+        pace: share of the epochs of the rules for which all of them were trained.
         prospects: what more images and compute would bring; None if there was no time to find out.
     """
 
     study: Study
-    probes: Mapping[str, Probe]
+    screened: Mapping[str, float]
     fates: Mapping[str, Fate]
     candidates: Mapping[str, Candidate]
     table: Mapping[str, Mapping[Block, float]]
@@ -55,6 +55,7 @@ class Findings:
     measured: Mapping[str, Costs]
     delivered: Delivered
     complete: bool
+    pace: float
     prospects: Prospects | None
 
 
@@ -95,15 +96,17 @@ def run(
         trial = Trial(study.candidate(largest).experiment)
         precision = runner.resolve(trial, trial.on_fold(settings.folds, fold=0, seed=0)).training.precision
         competition = Competition(study, store, executor, runner, precision, measures, watch)
-        competition.probe()
-        competition.compete()
-        ranking, complete = competition.ranking()
-        delivered = _deliver(competition, ranking, directory / BEST)
-        found = prospects(competition, delivered.name) if settings.forecast else None
-        watch.save()
+        try:
+            competition.screen()
+            competition.compete()
+            ranking, complete = competition.ranking()
+            delivered = _deliver(competition, ranking, directory / BEST)
+            found = prospects(competition, delivered.name) if settings.forecast else None
+        finally:
+            watch.save()
     return Findings(
         study=study,
-        probes=competition.probes,
+        screened=competition.screened,
         fates=competition.fates,
         candidates=competition.candidates,
         table=competition.table(list(competition.candidates)),
@@ -111,6 +114,7 @@ def run(
         measured=competition.measured,
         delivered=delivered,
         complete=complete,
+        pace=competition.pace,
         prospects=found,
     )
 
@@ -125,8 +129,8 @@ def _claim(study: Study, store: TrialStore) -> None:
     for name in study.shortlist:
         start = study.networks[name].start
         if start.kind == "run":
-            changed = training.Workdir(start.name).final.stat()
-            facts[f"weights of {start.name}"] = f"{changed.st_size} {changed.st_mtime_ns}"
+            changed = training.Workdir(str(start.model.weights)).final.stat()
+            facts[f"weights of {start.model.weights}"] = f"{changed.st_size} {changed.st_mtime_ns}"
     for name, now in facts.items():
         stored = store.fact(name)
         if stored not in (None, now):
@@ -145,14 +149,16 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     """
     store, study, misses = competition.store, competition.study, list[str]()
     for name in (ranking.chosen, *(each for each in ranking.order if each != ranking.chosen)):
-        label, fact = competition.candidates[name].label, f"delivered {name} {competition.measures.form}"
+        label, trained = competition.candidates[name].label, competition.candidates[name].name
+        fact = f"delivered {trained} {competition.measures.form}"
         measured = store.fact(fact)
         excess = None if measured is None else study.bounds.exceeded(json.loads(measured))
         if excess is None:
-            bring(workdir, name, store.fact(BEST))
-            store.write_fact(BEST, name)
+            bring(workdir, trained, store.fact(BEST))
+            store.write_fact(BEST, trained)
             competition.runner.progress.say(f"training {label} on all training images")
-            exported, evaluation = deliver(study, name, competition.precision, workdir, Reporter())
+            lengths = competition.precision, competition.pace
+            exported, evaluation = deliver(study, name, *lengths, workdir, Reporter())
             found = store.cached(fact, functools.partial(competition.measures.exported, exported))
             costs = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)

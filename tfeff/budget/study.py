@@ -1,6 +1,5 @@
 """Prepares a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,10 +10,13 @@ from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Bounds, Costs
 from tfeff.data.contents import Contents
 from tfeff.recipes import own, rules
-from tfeff.recipes.image_set import LabeledImages, labeled_images
+from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, counted_images
 from tfeff.selection import Fingerprint
 from tfeff.trials.results import TrialObjective
 from tfeff.trials.trial import Candidate, check_batch_size, open_images
+
+LENGTH = ("training.epochs", "training.validation_epochs", "schedule.warmup_epochs", "task.plain_epochs")
+"""Keys of how long a training is, and of what follows from that."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Fate:
     """What became of a network.
 
     Attributes:
-        stage: `budget`, `larger` (a larger network of the same start fits), `spread`, `probe`, `time`, `race`,
-            `failed`, `measured`, `beaten` or `chosen`.
+        stage: `budget`, `larger` (a larger network of the same start fits), `spread`, `probe`, `short` (its short
+            training), `time`, `race`, `failed`, `measured`, `beaten` or `chosen`.
         reason: a clause without a full stop.
     """
 
@@ -84,48 +86,71 @@ class Study:
     bounds: Bounds
     fates: Mapping[str, Fate]
     shortlist: Sequence[str]
-    counted: LabeledImages = field(repr=False)
+    counted: LabeledImages | AnnotatedImages = field(repr=False)
 
-    def candidate(self, name: str, precision: str = "auto") -> Candidate:
+    @property
+    def detects(self) -> bool:
+        """Whether the networks are detectors."""
+        return not self.settings.experiment.task.IS_CLASSIFIER
+
+    @property
+    def may_shorten(self) -> bool:
+        """Whether trainings may have fewer epochs than the rules choose, because these are too long for the budget."""
+        base, chosen = self.settings.experiment, self.settings.candidates.training == "rules"
+        return self.detects and chosen and base.training.epochs == config.Training.epochs
+
+    @property
+    def validation_trials(self) -> float:
+        """The number n for which the metric p of a trial has about the variance p (1 - p) / n, if only the choice of
+        its validation images matters."""
+        return max(1.0, self.counted.trials(self.examples[1]))
+
+    def candidate(self, name: str, precision: str = "auto", pace: float = 1.0) -> Candidate:
         """A network as a candidate for trials.
 
         Args:
             precision: of a training for which neither the config nor the rules choose one.
+            pace: share of the epochs that a detector is trained for.
         """
         network = self.networks[name]
         values = {"start": network.start.name, "width": network.width, "depth": network.depth, **self.costs[name]}
-        experiment = self._experiment(network, self.counted, precision)
-        return Candidate(name, network.label, experiment, network.cost.macs, values)
+        whole, experiment = (self._experiment(network, self.counted, precision, each) for each in (1.0, pace))
+        epochs = experiment.training.epochs
+        job = name if epochs == whole.training.epochs else f"{name}-e{epochs}"
+        return Candidate(job, network.label, experiment, network.cost.macs, values)
 
-    def on_part(self, name: str, share: float, precision: str) -> Candidate:
+    def on_part(self, name: str, share: float, precision: str, pace: float = 1.0) -> Candidate:
         """A network as a candidate that is trained on a share of the training images of each fold.
 
         Layers and learning rates are those of the whole; only the batch size and the epochs follow the images.
         """
         network, count = self.networks[name], max(1, round(share * self.counted.count))
-        counts = tuple(max(1, round(share * each)) for each in self.counted.class_counts)
-        counted = dataclasses.replace(self.counted, count=count, class_counts=counts)
-        length = self._experiment(network, counted, precision).training
-        values = {
-            "training.batch_size": min(length.batch_size, count),
-            "training.epochs": length.epochs,
+        part = config.flatten(self._experiment(network, self.counted.part(count), precision, pace))
+        values = {key: part[key] for key in LENGTH} | {
+            "training.batch_size": min(part["training.batch_size"], count),
             "data.folds": 2,  # a trial sets its own number
             "data.fold_train_examples": count,
         }
-        experiment = config.replaced(self._experiment(network, self.counted, precision), values)
-        return Candidate(f"{name}-n{count}", f"{network.label}, {count} images", experiment, network.cost.macs)
+        experiment = config.replaced(self._experiment(network, self.counted, precision, pace), values)
+        job = f"{name}-n{count}-e{experiment.training.epochs}"
+        return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
-    def final(self, name: str, precision: str = "auto") -> config.Experiment:
+    def final(self, name: str, precision: str = "auto", pace: float = 1.0) -> config.Experiment:
         """The training of a network on all training images, loaded at its own resolution."""
-        experiment = self.candidate(name, precision).experiment
+        experiment = self.candidate(name, precision, pace).experiment
         return config.replaced(experiment, {"data.image_size": experiment.model.resolution})
 
-    def _experiment(self, network: Network, counted: LabeledImages, precision: str) -> config.Experiment:
-        base = self.settings.experiment
-        if self.settings.candidates.training == "rules":
-            experiment = own.trained_for_images(base, network.model, counted)
-        else:
-            experiment = dataclasses.replace(base, model=network.model)
+    def _experiment(
+        self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float
+    ) -> config.Experiment:
+        experiment = own.trained_for_images(
+            self.settings.experiment,
+            network.task,
+            network.model,
+            counted,
+            by_rules=self.settings.candidates.training == "rules",
+            pace=pace,
+        )
         if experiment.training.precision == "auto":
             experiment = config.replaced(experiment, {"training.precision": precision})
         return experiment
@@ -142,8 +167,8 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
     """
     section, base = settings.candidates, settings.experiment
-    starts = candidates.starts(section)
-    whole = labeled_images(base.data, base.seed)
+    starts = candidates.starts(section, base.task)
+    whole = counted_images(base.data, base.seed, boxes=not base.task.IS_CLASSIFIER)
     settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
     base = settings.experiment
     images = open_images(base, settings.folds, settings.folds.blocks)
@@ -152,7 +177,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown
     listed = candidates.scaled(section, starts, side=whole.side, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
-    baseline = candidates.baseline(base.model, channels=channels, num_classes=classes)
+    baseline = candidates.baseline(base.task, base.model, channels=channels, num_classes=classes)
     estimates = estimator.estimated(listed, classes)
     costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
     known = _costs(baseline)  # the others are measured, but only if a bound refers to them
@@ -162,7 +187,6 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     )
     bounds.require_possible({networks[name].label: each for name, each in costs.items()})
     fates, shortlist = _shortlist(settings, networks, costs, bounds, estimates.errors)
-    share = images.examples[0] / whole.count
     study = Study(
         settings=settings,
         objective=objective,
@@ -176,16 +200,14 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
         bounds=bounds,
         fates=fates,
         shortlist=shortlist,
-        counted=dataclasses.replace(
-            whole, count=images.examples[0], class_counts=tuple(round(share * each) for each in whole.class_counts)
-        ),
+        counted=whole.part(images.examples[0]),
     )
     for name in shortlist:  # what is impossible is reported before the search
         check_batch_size(study.final(name).training.batch_size, images.examples[0])
     return study
 
 
-def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages) -> config.BudgetSearch:
+def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | AnnotatedImages) -> config.BudgetSearch:
     """The config with images that all trials load at one size, in memory if they fit."""
     data = settings.experiment.data
     size = largest if data.image_size is None else data.image_size

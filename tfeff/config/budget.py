@@ -8,8 +8,11 @@ from typing import Literal
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Folds, Objective, Trials, check_trials
 from tfeff.config.section import Positive, Section
-from tfeff.errors import UserError
+from tfeff.config.tasks import ObjectDetectionSettings
+from tfeff.errors import UserError, nearest
 from tfeff.networks.backbones.given import Given
+from tfeff.networks.catalog import ALL_DETECTORS
+from tfeff.networks.detectors.rcnn import FastRCNN
 
 UNITS: Mapping[str, Mapping[str, float]] = {
     "latency": {"us": 1e-6, "ms": 1e-3, "s": 1.0},
@@ -113,32 +116,46 @@ class Limits(Section):
         return {measure: Amount.parse(text, measure) for measure, text in self._texts.items()}
 
 
+_DETECTORS = [name for name, each in ALL_DETECTORS.items() if not isinstance(each, FastRCNN)]
+"""Those that find their regions themselves."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidates(Section):
     """Which networks compete: every start with every width, depth and resolution, as far as the budget allows."""
 
     starts: tuple[str, ...] = ()
     """Networks with published weights (`efficientnet-lite0`), and workdirs of finished `tfeff.train` runs. None given:
-    all whose weights are installed or were downloaded before."""
+    all whose weights are installed or were downloaded before. For detectors, they are backbones; of a run of such a
+    detector, neck and heads compete, too."""
+    detectors: tuple[str, ...] = ()
+    """For images with boxes: detectors that compete, such as `yolo,efficientdet-lite0,faster-rcnn`. None given: that of
+    `experiment.task`."""
     widths: tuple[float, ...] = (1.0, 0.75, 0.6, 0.5, 0.35)
-    """Channels relative to the start's. Other widths and depths than the start's inherit its weights."""
+    """Channels relative to the start's, of a detector also those of neck and heads. Other widths and depths than the
+    start's inherit its weights."""
     depths: tuple[float, ...] = (1.0, 0.7, 0.5)
-    """Blocks relative to the start's."""
+    """Blocks relative to the start's, of a detector also cells of the neck and convolutions of the heads."""
     resolutions: tuple[float, ...] = (1.15, 1.0, 0.85, 0.7, 0.6, 0.5)
-    """Sides of the input relative to the start's, rounded to 16 pixels."""
+    """Sides of the input relative to the start's, of a detector on another backbone to the published detector's,
+    rounded to 16 pixels."""
     scratch: bool = True
-    """Also small ResNets from random weights, whose inputs are as large as those of the other candidates."""
+    """Also small ResNets from random weights."""
     count: Positive[int] = 24
-    """Networks that are probed, spread evenly over start, width, depth and resolution."""
+    """Networks that are probed or trained, spread evenly over start, width, depth and resolution."""
     training: Literal["experiment", "rules"] = "experiment"
     """`experiment`: all networks are trained as `experiment` says. `rules`: as `own_images` chooses for the number of
-    images and the network's start; values of `experiment` that differ from those of `own_images` are kept."""
+    images and the network's start, of detectors as `tfeff.recipes.dense`; values of `experiment` that differ from those
+    of `own_budget` are kept."""
 
     def _check(self) -> None:
         for key in ("widths", "depths", "resolutions"):
             values = getattr(self, key)
             if not values or not all(0 < value <= 2 for value in values):
                 self.wrong(key, "numbers above 0 and at most 2")
+        for name in self.detectors:
+            if name not in _DETECTORS:
+                self.wrong("detectors", f'names of detectors; there is no "{name}": {nearest(name, _DETECTORS)}')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +163,9 @@ class BudgetSearch(Section):
     """A search for the best network for some images within a budget.
 
     Networks are discarded as cheaply as possible: those beyond the budget by their costs; the clearly worse ones by a
-    linear probe on their features; others by trainings on a growing number of folds, as soon as their chance of being
-    the best is below 5 %. The choice is trained on all training images, exported, and measured in this form.
+    linear probe on their features, of detectors by a short training; others by trainings on a growing number of folds,
+    as soon as their chance of being the best is below 5 %. The choice is trained on all training images, exported, and
+    measured in this form.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
@@ -167,11 +185,19 @@ class BudgetSearch(Section):
             self.trials.wrong("batch_size", '"fixed": own_budget chooses it for the images')
         if self.trials.learning_rate != "fixed":
             self.trials.wrong("learning_rate", '"fixed"')
-        if not self.experiment.task.IS_CLASSIFIER:
-            self.experiment.task.wrong("name", '"classification"')
+        self._check_task()
         if self.experiment.optimizer.transfer is not None and self.candidates.scratch:
             self.candidates.wrong("scratch", "false: optimizer.transfer needs trained weights")
         if isinstance(self.experiment.model, Given):
             raise UserError("config: experiment.model.name: a network of the package, the baseline of relative bounds")
         if self.experiment.data.normalization != "family":
             self.experiment.data.wrong("normalization", '"family": that of the weights that a network starts from')
+
+    def _check_task(self) -> None:
+        task = self.experiment.task
+        if task.IS_CLASSIFIER:
+            return  # candidates.detectors: the source, which decides about the task, is not opened here
+        if not isinstance(task, ObjectDetectionSettings) or task.network.name not in _DETECTORS:
+            task.wrong("name", "classification, yolo, efficientdet, faster_rcnn, anchor_yolo or grid")
+        if self.budget.latencies is not None:
+            self.budget.wrong("latencies", "omitted for detectors, which are timed on this machine")

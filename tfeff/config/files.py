@@ -117,7 +117,8 @@ def overridden(recipe: Recipe[Config], overrides: Overrides) -> Recipe[Config]:
     """The recipe with values replaced, see `override`. They come before the choices, which can depend on them, and win
     over them."""
     values = dict(_pairs(overrides))
-    return Recipe(override(recipe.base, values), recipe.choose, recipe.kept.union(values))
+    base = override(recipe.base, values)
+    return Recipe(base, recipe.choose, recipe.kept.union(_full_key(flatten(base), key) for key in values))
 
 
 def complete(recipe: Recipe[Config], overrides: Overrides = ()) -> tuple[Config, Choices]:
@@ -130,7 +131,13 @@ def complete(recipe: Recipe[Config], overrides: Overrides = ()) -> tuple[Config,
     if recipe.choose is None:
         return recipe.base, {}
     choices = {key: choice for key, choice in recipe.choose(recipe.base).items() if key not in recipe.kept}
-    return replaced(recipe.base, {key: choice.value for key, choice in choices.items()}), choices
+    completed = replaced(recipe.base, {key: choice.value for key, choice in choices.items()})
+    known = flatten(completed)
+    for key in sorted(recipe.kept):
+        if key not in known and key in flatten(recipe.base):
+            task = next((f"{each} is {choice.value}" for each, choice in choices.items() if each.endswith("name")), "")
+            raise UserError(f"config: {key} was set, but there is no such key, because {task}; omit it")
+    return completed, choices
 
 
 def replaced(config: Config, values: Mapping[str, Any]) -> Config:
@@ -162,14 +169,21 @@ def override(config: Config, overrides: Overrides) -> Config:
     values = to_dict(config)
     for key, value in sorted(_pairs(overrides), key=lambda pair: _names_first(pair[0])):
         known = flatten(config)
-        if "experiment" in values and key not in known and f"experiment.{key}" in known:
-            key = f"experiment.{key}"
+        key = _full_key(known, key)
         full = [each for each in known if each.endswith(f".{key}")]
         if full and key not in known and key not in values:
             raise UserError(f'config: no key "{key}"; did you mean "{full[0]}"?')
         put(type(config), values, key.split("."), value, parse if isinstance(value, str) else conform)
     changed: Config = from_dict(type(config), values)
     return changed
+
+
+def _full_key(known: Collection[str], key: str) -> str:
+    """A key as it is in the config of a search, where `experiment.` can be omitted."""
+    first = key.partition(".")[0]
+    sections = {name.partition(".")[0] for name in known}
+    omitted = first not in sections and any(f"{name}.".startswith(f"experiment.{first}.") for name in known)
+    return f"experiment.{key}" if omitted else key
 
 
 def _pairs(overrides: Overrides) -> list[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """What rules need to know about a dataset, before any image is decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -34,20 +35,63 @@ class LabeledImages:
         """Images of the largest class per image of the smallest."""
         return max(self.class_counts) / max(1, min(self.class_counts))
 
+    def part(self, count: int) -> Self:
+        """A random part of them."""
+        share = count / max(1, self.count)
+        return replace(self, count=count, class_counts=tuple(max(1, round(share * each)) for each in self.class_counts))
+
+    def trials(self, count: int) -> float:
+        """The number n for which an accuracy p on `count` such images has the variance p (1 - p) / n."""
+        return count
+
 
 @dataclass(frozen=True)
 class AnnotatedImages:
-    """A set of training images with objects.
+    """A set of training images with objects. Difficult objects and crowds do not count.
 
     Attributes:
         count: number of training images, without those that are held out.
-        objects: number of their objects, without difficult ones and crowds.
+        objects: number of their objects.
         extent: median of the objects' sizes: square root of the area of box / image.
+        class_images: for each class, number of training images that show it.
+        most: number of objects of the image that has the most.
+        side: median of the images' longer sides, in pixels.
+        aspects: width / height of the images: 5th percentile, median, 95th percentile.
     """
 
     count: int
     objects: int
     extent: float
+    class_images: tuple[int, ...]
+    most: int
+    side: int
+    aspects: tuple[float, float, float]
+
+    def part(self, count: int) -> Self:
+        """A random part of them."""
+        share = count / max(1, self.count)
+        class_images = tuple(max(1, round(share * each)) for each in self.class_images)
+        return replace(self, count=count, objects=round(share * self.objects), class_images=class_images)
+
+    def trials(self, count: int) -> float:
+        """The number n for which a mean average precision p on `count` such images has a variance of p (1 - p) / n.
+
+        An approximation: the average precision of a class varies as a fraction of the images that show it does; the
+        mean of C classes has the sum of their variances, divided by C².
+        """
+        shown = [max(1.0, each * count / max(1, self.count)) for each in self.class_images if each]
+        return len(shown) ** 2 / sum(1.0 / each for each in shown)
+
+
+def source_options(data: config.Data, seed: int) -> Options:
+    """How the source of a config is read, to count its images.
+
+    Args:
+        data: the section of the config.
+        seed: seed of the experiment, for a source without splits of its own.
+    """
+    seed = seed if data.seed is None else data.seed
+    return Options(channels=data.channels, seed=seed, data_dir=data.directory, download=data.download)
 
 
 def labeled_images(data: config.Data, seed: int = 0) -> LabeledImages:
@@ -60,9 +104,7 @@ def labeled_images(data: config.Data, seed: int = 0) -> LabeledImages:
     Raises:
         UserError: the source or its training split cannot be opened, or there is only one class.
     """
-    seed = seed if data.seed is None else data.seed
-    options = Options(channels=data.channels, seed=seed, data_dir=data.directory, download=data.download)
-    images = catalog.open_labels(data.source, options).load(data.train_split)
+    images = catalog.open_labels(data.source, source_options(data, seed)).load(data.train_split)
     if images.num_classes < 2:
         raise UserError(f'{images.name} has a single class, "{images.class_names[0]}"; a classifier needs two')
     share = _trained_share(data, len(images))
@@ -83,21 +125,32 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     Raises:
         UserError: the source or its training split cannot be opened, or has no objects.
     """
-    images = catalog.open_objects(data.source, Options(seed=seed)).load(data.train_split)
-    extents = list[float]()
+    images = catalog.open_objects(data.source, source_options(data, seed)).load(data.train_split)
+    extents, most, class_images = list[float](), 0, np.zeros(images.num_classes, np.int64)
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
         boxes = objects.boxes_yxyx[~objects.ignored]
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         extents += np.sqrt(areas / (height * width)).tolist()
+        most = max(most, len(boxes))
+        class_images[np.unique(objects.labels[~objects.ignored])] += 1
     if not extents:
         raise UserError(f"{images.name}: no objects to train on")
-    count = min(len(images), data.train_examples or len(images))
-    share = count / len(images)
-    if data.validation_split is None:
-        share *= 1 - data.validation_fraction
+    share = _trained_share(data, len(images))
+    low, middle, high = np.percentile(images.sizes[:, 1] / images.sizes[:, 0], [5, 50, 95]).tolist()
     return AnnotatedImages(
-        count=round(share * len(images)), objects=round(share * len(extents)), extent=float(np.median(extents))
+        count=round(share * len(images)),
+        objects=round(share * len(extents)),
+        extent=float(np.median(extents)),
+        class_images=tuple(round(share * each) for each in class_images.tolist()),
+        most=most,
+        side=int(np.median(images.sizes.max(axis=1))),
+        aspects=(low, middle, high),
     )
+
+
+def counted_images(data: config.Data, seed: int, *, boxes: bool) -> LabeledImages | AnnotatedImages:
+    """`annotated_images` of images with boxes, else `labeled_images`; arguments and errors as there."""
+    return annotated_images(data, seed) if boxes else labeled_images(data, seed)
 
 
 def _trained_share(data: config.Data, count: int) -> float:

@@ -5,11 +5,13 @@ A classifier for images with labels, a detector for images with boxes.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tfeff import config
 from tfeff.config import (
     TTA,
     Augmentation,
+    BoxAugmentation,
     BudgetSearch,
     Candidates,
     Choice,
@@ -24,12 +26,20 @@ from tfeff.config import (
     Schedule,
     TaskSettings,
     Training,
+    YoloSettings,
     architecture,
 )
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.networks import Architecture
-from tfeff.recipes import rules
-from tfeff.recipes.image_set import LabeledImages, annotated_images, labeled_images
+from tfeff.recipes import dense, rules
+from tfeff.recipes.image_set import (
+    AnnotatedImages,
+    LabeledImages,
+    annotated_images,
+    labeled_images,
+    source_options,
+)
 from tfeff.recipes.rules import WarmStart, warm_start
 
 
@@ -102,26 +112,102 @@ def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
     }
 
 
-def budget(source: str) -> BudgetSearch:
-    """Searches for the best classifier of the images of a source within a budget."""
-    return BudgetSearch(experiment=images(source).base, candidates=Candidates(training="rules"))
+def budget(source: str) -> Recipe[BudgetSearch]:
+    """Searches for the best network for the images of a source within a budget: a classifier, or a detector if the
+    images have boxes."""
+    return Recipe(
+        BudgetSearch(experiment=images(source).base, candidates=Candidates(training="rules")), choose_for_budget
+    )
 
 
-def trained_for_images(base: Experiment, model: Architecture, counted: LabeledImages) -> Experiment:
-    """The experiment with another network, trained as `images` would train it.
+def choose_for_budget(settings: BudgetSearch) -> Choices:
+    """The values of a search for a detector; none if the images have labels."""
+    base = settings.experiment
+    data = base.data
+    if base.task.IS_CLASSIFIER and not catalog.has_objects(data.source, source_options(data, base.seed)):
+        return {}
+    counted, why = annotated_images(data, base.seed), "the images have boxes"
+    plain = config.replaced(images(data.source).base, {"task.name": "yolo"})
+    choices = {
+        "task.name": Choice("yolo", why),
+        **{key: Choice(value, why) for key, _, value in config.differences(plain, detectors(data.source))},
+        "task.network.aspect": dense.aspect(counted.aspects),
+        "task.max_objects": dense.max_objects(counted.most),
+    }
+    return {f"experiment.{key}": choice for key, choice in choices.items()} | {
+        "candidates.resolutions": Choice(RESOLUTIONS, "small objects need large inputs"),
+        "objective.metric": Choice("validation_mean_ap", why),
+    }
+
+
+RESOLUTIONS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.6, 0.5)
+"""Of detectors, relative to the published detector's."""
+
+
+def detectors(source: str) -> Experiment:
+    """What all trainings of one-stage detectors on the images of a source have in common."""
+    return Experiment(
+        task=YoloSettings(
+            augmentation=BoxAugmentation(
+                horizontal_flip=True, scale_range=(0.6, 1.6), brightness=0.2, contrast=0.2, saturation=0.2
+            )
+        ),
+        model=architecture(rules.NETWORK, weights="imagenet", resolution=320),
+        data=Data(source=source, validation_fraction=0.0),
+        optimizer=Optimizer(clip_norm=10.0),
+        training=Training(ema_decay=0.99),
+    )
+
+
+def trained_for_images(
+    base: Experiment,
+    task: TaskSettings,
+    model: Architecture,
+    counted: LabeledImages | AnnotatedImages,
+    *,
+    by_rules: bool = True,
+    pace: float = 1.0,
+) -> Experiment:
+    """The experiment with another network, trained as the rules choose for the images.
 
     Args:
-        base: the experiment; values that differ from those of `images` are kept.
-        model: the network.
+        base: the experiment; values that differ from those of `images` or `detectors` are kept.
+        task: the section of the network's task.
+        model: the network, of a detector the backbone.
         counted: the training images of one training.
+        by_rules: False: it is trained as the experiment says.
+        pace: share of the epochs that a detector is trained for.
     """
-    values, usual = (config.flatten(each) for each in (base, images(base.data.source).base))
-    choices = {
-        key: choice.value
-        for key, choice in training_for_images(counted, warm_start(model), base.task, base.optimizer).items()
-        if values[key] == usual.get(key)
+    usual = images(base.data.source).base if isinstance(counted, LabeledImages) else detectors(base.data.source)
+    values, defaults = config.flatten(base), config.flatten(usual)
+
+    def unset(choices: Choices) -> dict[str, Any]:
+        return {key: choice.value for key, choice in choices.items() if values[key] == defaults.get(key)}
+
+    chosen = dict[str, Any]()
+    if by_rules and isinstance(counted, LabeledImages):
+        chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer))
+    elif by_rules and isinstance(counted, AnnotatedImages):
+        chosen = unset(training_for_boxes(counted, warm_start(model)))
+    whole = chosen.get("training.epochs", base.training.epochs)
+    epochs = max(1, round(pace * whole))
+    if epochs != whole:
+        chosen |= unset(dense.length(epochs)) | {"training.epochs": epochs}
+        chosen.setdefault("task.plain_epochs", min(task.plain_epochs, epochs))
+    return config.replaced(replace(base, task=task, model=model), chosen)
+
+
+def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:
+    """How a one-stage detector is trained on these images, by dotted key."""
+    batch_size = dense.batch_size(counted.count)
+    epochs = dense.epochs(counted.count, batch_size.value, start)
+    return {
+        "training.batch_size": batch_size,
+        **dense.length(epochs.value),
+        "training.epochs": epochs,
+        "training.precision": rules.precision(counted.count),
+        **{f"optimizer.{key}": choice for key, choice in dense.optimizer(counted.count, start).items()},
     }
-    return config.replaced(replace(base, model=model), choices)
 
 
 def boxes(source: str) -> Recipe[Experiment]:

@@ -30,6 +30,7 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
     "finalist": ("finalist", BLUE, "o"),
     "dropped": ("dropped before", SKY_BLUE, "s"),
     "probe": ("linear probe alone", GRAY, "D"),
+    "short training": ("short training alone", GRAY, "D"),
 }
 """Kind of point -> (label, color, marker)."""
 

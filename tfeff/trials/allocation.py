@@ -1,7 +1,7 @@
 """Plans which trials run next and which candidates are eliminated early.
 
-Two ways to spend a budget: `Full` trains every candidate on every block to the last epoch. `Halving` trains all
-candidates for a few epochs, and the better ones again for more.
+Three ways to spend a budget: `Full` trains every candidate on every block to the last epoch, `Lengths` to a last epoch
+of its own. `Halving` trains all candidates for a few epochs, and the better ones again for more.
 
 A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
 where it stopped. Workers finish in any order, so each decision waits for a fixed set of results instead of using those
@@ -10,6 +10,7 @@ the same reasons, after the same trials. Hence a planned job stays planned until
 candidate never comes back.
 """
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,39 @@ class Full:
         jobs = _missing(candidates, blocks, self.epochs, results)
         failed = _failures(candidates, blocks, self.epochs, results)
         _drop_failed(candidates, blocks, self.epochs, failed, eliminated)
+        return JobPlan(tuple(jobs), eliminated, not jobs)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Every candidate on every block to a last epoch of its own.
+
+    Attributes:
+        epochs: candidate -> its last epoch.
+
+    Raises:
+        UserError: one of them is less than 1.
+    """
+
+    epochs: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        for epochs in self.epochs.values():
+            _check_epochs(epochs)
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Lengths of its trials."""
+        return tuple(sorted(set(self.epochs.values())))
+
+    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> JobPlan:
+        """As `Full.plan`."""
+        _check(candidates, blocks)
+        groups = [[name for name in candidates if self.epochs[name] == epochs] for epochs in self.rungs]
+        plans = [Full(self.epochs[group[0]]).plan(group, blocks, results) for group in groups if group]
+        order = {(name, block): index for index, (block, name) in enumerate(itertools.product(blocks, candidates))}
+        jobs = sorted((job for plan in plans for job in plan.jobs), key=lambda job: order[job.candidate, job.block])
+        eliminated = {name: each for plan in plans for name, each in plan.eliminated.items()}
         return JobPlan(tuple(jobs), eliminated, not jobs)
 
 
@@ -217,7 +251,7 @@ class Halving:
         return [name for name in complete if failed + worse(name) >= entered - self._survivor_count(entered)]
 
 
-Allocation = Full | Halving
+Allocation = Full | Lengths | Halving
 
 
 def allocation(section: config.Allocation, epochs: int) -> Allocation:

@@ -38,7 +38,8 @@ class Prior:
 
     Attributes:
         variance: of a value on one block, without the effects of candidate and block. Of a metric in [0, 1], relative
-            to p (1 - p): 1 / images if only the choice of the validation images mattered.
+            to p (1 - p): of an accuracy, 1 / images if only the choice of the validation images mattered; of a mean
+            average precision, see `tfeff.recipes.image_set.AnnotatedImages.trials`.
         degrees: as many degrees of freedom as it is worth, > 0; infinite if it is known.
     """
 

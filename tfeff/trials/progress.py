@@ -18,7 +18,7 @@ from tfeff import config
 from tfeff.execution.executor import Executor, collect
 from tfeff.reporting.terminal import column, say_on
 from tfeff.trials import worker
-from tfeff.trials.allocation import Allocation, JobPlan
+from tfeff.trials.allocation import Allocation, JobPlan, Lengths
 from tfeff.trials.intervals import interval, number, summaries
 from tfeff.trials.results import Block, Job, Results, is_finite, mean_over_seeds
 from tfeff.trials.trial import Candidate, Trial
@@ -239,14 +239,15 @@ class TrialProgress:
         if not known:
             return ""
         latest: dict[str, dict[Block, float]] = {}
-        epochs = max(job.epochs for job in known)
+        last = max(job.epochs for job in known)
         for job, value in known.items():
-            if job.epochs == epochs:
+            if isinstance(self._allocation, Lengths) or job.epochs == last:
                 latest.setdefault(job.candidate, {})[job.block] = value
         rows = {name: mean_over_seeds(values) for name, values in latest.items()}
         estimates = summaries(rows, bounded=self._bounded)
         most = max(estimate.n for estimate in estimates.values())
         best = max((name for name in estimates if estimates[name].n == most), key=lambda name: estimates[name].mean)
+        epochs = max(job.epochs for job in known if job.candidate == best)
         estimate = f"{number(estimates[best].mean)}{interval(estimates[best])}"
         return f", best so far {self._candidates[best].label}: {estimate} after {epochs} epochs"
 

@@ -1,0 +1,132 @@
+"""Budget searches for a detector from the command line, which end with an exported one."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.rcnn.voc_digits import write_voc
+from tests.verbs import ROOT, Done, Verbs
+from tfeff import config
+
+TINY = """
+from tfeff.config import *
+
+EXPERIMENT = Experiment(
+    task=YoloSettings(network=detector("yolo", neck_channels=8, head_repeats=1), max_objects=20),
+    model=architecture("resnet", width=4, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=96),
+    data=Data(source="{source}", validation_fraction=0.0),
+    training=Training(epochs={epochs}, batch_size=8, precision="float32"),
+    optimizer=Optimizer(name="adamw", learning_rate=0.01),
+)
+"""
+START = """
+def get_config():
+    return EXPERIMENT
+"""
+SEARCH = """
+def get_config():
+    return BudgetSearch(
+        experiment=EXPERIMENT,
+        budget=Limits(macs="0.9x", size="1MB", minutes=10),
+        candidates=Candidates(
+            starts=("{start}",), widths=(1.0,), depths=(1.0,), resolutions=(1.0, 0.67), scratch=False
+        ),
+        folds=Folds(kind="classic", count=2, examples=None),
+        objective=Objective(metric="validation_mean_ap"),
+        forecast=False,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> str:
+    directory = tmp_path_factory.mktemp("data") / "voc"
+    write_voc(directory, {"train": range(32), "test": range(32, 40)})
+    return f"voc:{directory}"
+
+
+@pytest.fixture(scope="module")
+def trained(verbs, source, tmp_path_factory) -> Path:
+    """A detector to start from."""
+    directory = tmp_path_factory.mktemp("start")
+    path = directory / "config.py"
+    path.write_text(TINY.format(source=source, epochs=1) + START)
+    verbs("train", f"--config={path}", f"--workdir={directory / 'run'}", "--noevaluate").succeeds()
+    return directory / "run"
+
+
+def search(verbs: Verbs, source: str, trained: Path, directory: Path, *flags: str) -> Done:
+    path = directory.parent / "config.py"
+    path.write_text(TINY.format(source=source, epochs=10) + SEARCH.format(start=trained))
+    return verbs("search", f"--config={path}", f"--workdir={directory}", "--processes=1", *flags)
+
+
+@pytest.fixture(scope="module")
+def whole(verbs, source, trained, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("whole") / "search"
+    done = search(verbs, source, trained, directory).succeeds()
+    directory.with_suffix(".txt").write_text(done.out + done.err)
+    return directory
+
+
+def test_the_answer_is_an_exported_detector_that_meets_the_budget(whole):
+    result = json.loads((whole / "result.json").read_text())
+    networks = {row["resolution"]: row for row in result["networks"]}
+    assert (networks[96]["stage"], networks[64]["stage"]) == ("budget", "chosen")
+    assert len(networks[64]["values"]) == 2
+    for measure in ("macs", "size"):
+        assert result["costs"][measure] <= result["bounds"][measure]
+    assert (Path(result["exported"]) / "saved_model.pb").is_file()
+    assert re.search(r"On the test images: mAP 0\.\d{3} \(95 % interval 0\.\d{3} to \d\.\d{3}\)", result["answer"])
+    report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
+    assert result["answer"] in report
+    assert "mAP and cost" in report
+    assert "Published classifiers" not in report
+
+
+def test_the_choice_inherits_neck_and_heads_and_is_trained_on_all_images(whole, trained):
+    saved = config.saved(whole / "best", config.Experiment)
+    assert saved.model.weights == str(trained)
+    assert saved.task.network.neck_channels == 8
+    assert (saved.data.folds, saved.data.validation_fraction, saved.training.epochs) == (None, 0.0, 10)
+
+
+def test_a_short_training_comes_first(whole):
+    text = whole.with_suffix(".txt").read_text()
+    assert "detectors are not probed: short trainings on one fold come first" in text
+    lengths = sorted(len((whole / "trials" / name).read_text().splitlines()) for name in metrics(whole))
+    assert lengths == [2, 10, 10]
+
+
+def metrics(directory: Path) -> list[str]:
+    trials = directory / "trials"
+    return [str(path.relative_to(trials)) for path in trials.rglob("metrics.jsonl")]
+
+
+def test_what_cannot_be_met_is_refused_at_once(verbs, source, trained, tmp_path):
+    done = search(verbs, source, trained, tmp_path / "search", "--config.budget.macs=0.01x")
+    done.fails_with("none of 2 networks meets it; the closest")
+    assert not (tmp_path / "search" / "trials").exists()
+
+
+def test_boxes_in_the_source_make_it_a_search_for_a_detector(verbs, source, trained, tmp_path):
+    done = verbs(
+        *("search", f"--config={ROOT / 'configs' / 'own_budget.py'}", f"--workdir={tmp_path / 'search'}", "--dry_run"),
+        *(f"--config.data.source={source}", "--config.budget.macs=100M", "--config.candidates.detectors=yolo,grid"),
+        *("--config.candidates.starts=" + str(trained), "--config.folds.count=2", "--config.candidates.widths=1,0.5"),
+    ).succeeds()
+    assert "images have boxes" in done.out
+    assert f"{trained}, 128 px" in done.out
+    assert "grid random weights" in done.out
+    assert re.search(r"16 training and 16 validation images a fold", done.out)
+
+
+def test_keys_of_classifiers_are_refused_for_boxes(verbs, source, tmp_path):
+    done = verbs(
+        *("search", f"--config={ROOT / 'configs' / 'own_budget.py'}", f"--workdir={tmp_path / 'search'}"),
+        *(f"--config.data.source={source}", "--config.task.crop=false"),
+    )
+    done.fails_with("experiment.task.crop", "experiment.task.name is yolo")

@@ -1,0 +1,45 @@
+"""The rules for detectors, against the configs whose settings they interpolate."""
+
+import pytest
+
+from tests.verbs import ROOT
+from tfeff import config
+from tfeff.recipes import WarmStart, dense
+
+IMAGENET = WarmStart("imagenet", "efficientnet-lite0", "imagenet", "")
+SCRATCH = WarmStart("scratch", None, None, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "count", "start"), [("raccoon_yolo.py", 136, IMAGENET), ("bccd_yolo.py", 248, SCRATCH)]
+)
+def test_trainings_are_about_those_of_the_configs(file, count, start):
+    given = config.load(ROOT / "configs" / file, config.Experiment)
+    size = dense.batch_size(count).value
+    epochs = dense.epochs(count, size, start).value
+    assert size == given.training.batch_size
+    assert epochs == pytest.approx(given.training.epochs, rel=0.05)
+    length = {key: choice.value for key, choice in dense.length(epochs).items()}
+    assert length["schedule.warmup_epochs"] == pytest.approx(given.schedule.warmup_epochs, rel=0.4)
+    assert length["task.plain_epochs"] == pytest.approx(given.task.plain_epochs, abs=1)
+    for key, choice in dense.optimizer(count, start).items():
+        assert choice.value == getattr(given.optimizer, key)
+
+
+@pytest.mark.parametrize("start", [IMAGENET, SCRATCH])
+@pytest.mark.parametrize("count", [3, 40, 500, 10_000, 1_000_000])
+def test_lengths_stay_in_their_range(start, count):
+    size = dense.batch_size(count).value
+    least, most = dense.EPOCHS[start.kind]
+    assert 1 <= size <= min(count, 32)
+    assert least <= dense.epochs(count, size, start).value <= most
+
+
+def test_a_common_aspect_ratio_is_that_of_the_input():
+    assert dense.aspect((1.33, 1.3333, 1.34)).value == 1.333
+    assert dense.aspect((0.75, 1.33, 1.78)).value == 1.0
+    assert dense.aspect((11.9, 12.0, 12.1)).value == 8.0
+
+
+def test_few_objects_take_little_memory():
+    assert [dense.max_objects(most).value for most in (1, 10, 31, 2_000)] == [10, 10, 40, 100]

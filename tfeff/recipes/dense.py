@@ -1,0 +1,88 @@
+"""Rules for detectors: from the objects of a dataset and the warm start to the values of a config.
+
+They interpolate between the settings of `configs/raccoon_yolo.py` (136 training images, ImageNet weights),
+`configs/bccd_detectors.py` (248, ImageNet weights) and `configs/bccd_yolo.py` (248, random weights);
+docs/dense_detection.md has the results.
+"""
+
+import math
+
+from tfeff.config import Choice, Choices
+from tfeff.recipes.rules import WarmStart
+
+SPREAD = 1.1
+"""Images whose aspect ratios differ by at most this factor have a common one."""
+MOST_OBJECTS = 100
+"""Objects of a training image that are used at most: the losses take memory for this number in every image."""
+UPDATES = {"imagenet": 1_000, "file": 1_000, "scratch": 2_500}
+"""Updates that a training should have, by warm start."""
+EPOCHS = {"imagenet": (5, 40), "file": (5, 40), "scratch": (20, 120)}
+"""Least and most epochs, by warm start."""
+BATCH_SIZES = (4, 8, 16, 32)
+UPDATES_PER_EPOCH = 30
+"""Small sets get small batches, so that an epoch has about this many updates."""
+FEW = 200
+"""With fewer images, the first stages of a pretrained backbone are not trained."""
+
+
+def aspect(aspects: tuple[float, float, float]) -> Choice:
+    """Width / height of the input: that of the images if nearly all have the same, so that none of it is padding.
+
+    Args:
+        aspects: 5th percentile, median and 95th percentile of the images' aspect ratios.
+    """
+    low, middle, high = aspects
+    if high <= SPREAD * low:
+        return Choice(round(min(8.0, max(0.125, middle)), 3), "the aspect ratio of the images")
+    return Choice(1.0, f"aspect ratios of the images from {low:.2f} to {high:.2f}")
+
+
+def max_objects(most: int) -> Choice:
+    """Objects of a training image that are used, for the largest number in an image."""
+    number = min(MOST_OBJECTS, math.ceil(most / 10) * 10)
+    return Choice(number, f"at most {most:,} objects per image")
+
+
+def batch_size(count: int) -> Choice:
+    """A power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
+    possible = [size for size in BATCH_SIZES if size * UPDATES_PER_EPOCH <= count]
+    size = min(possible[-1] if possible else BATCH_SIZES[0], count)
+    return Choice(size, f"{count:,} training images: {count // size:,} updates per epoch")
+
+
+def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
+    """Epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
+    least, most = EPOCHS[start.kind]
+    per_epoch = max(1, count // batch_size)
+    number = min(most, max(least, math.ceil(UPDATES[start.kind] / per_epoch)))
+    return Choice(number, f"{number * per_epoch:,} updates")
+
+
+def length(epochs: int) -> Choices:
+    """What follows from the number of epochs, by dotted key."""
+    return {
+        "training.epochs": Choice(epochs, "see there"),
+        "training.validation_epochs": Choice(epochs, "only the last weights count"),
+        "schedule.warmup_epochs": Choice(epochs / 30, "a thirtieth of the training"),
+        "task.plain_epochs": Choice(epochs // 7, "the last seventh sees images as they are, except for flips"),
+    }
+
+
+def optimizer(count: int, start: WarmStart) -> Choices:
+    """The optimizer, its learning rate and weight decay, and the layers that do not learn, by key of `optimizer`.
+
+    Args:
+        count: number of training images.
+        start: where the backbone's weights come from.
+    """
+    scratch = start.kind == "scratch"
+    why = "good for training from scratch" if scratch else "good for fine-tuning"
+    frozen = Choice((), "all layers have to learn" if scratch else f"{count:,} training images can train all layers")
+    if start.kind == "imagenet" and count < FEW:
+        frozen = Choice(("stem*", "stage[12]*"), f"{count:,} training images; the first layers hardly change")
+    return {
+        "name": Choice("adamw", why),
+        "learning_rate": Choice(2e-3 if scratch else 1e-3, why),
+        "weight_decay": Choice(2e-2 if scratch else 1e-2, why),
+        "frozen": frozen,
+    }
