@@ -248,7 +248,7 @@ def main() -> None:
     arguments = parser.parse_args()
     count, seed = arguments.tables, arguments.seed
     print(tables.markdown([intervals(world, count, np.random.default_rng(seed)) for world in WORLDS]), flush=True)
-    print(f"\n{tables.markdown(list(regions(count // 4, seed)))}", flush=True)
+    print(f"\n{tables.markdown(list(regions(count // 10, seed)))}", flush=True)
     print(f"\n{tables.markdown(list(chances(count // 10, seed)))}")
 
 
