@@ -55,9 +55,8 @@ def direction_figure(
         unit: of the metric; "%" formats values in [0, 1] as percentages, "" means no unit.
     """
     figure = new(11.0, 5.8)
-    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    right.remove()
-    upper, lower = (figure.add_subplot(left.get_gridspec()[0, 1].subgridspec(2, 1)[row]) for row in (0, 1))
+    axes = figure.subplot_mosaic([["left", "upper"], ["left", "lower"]], width_ratios=[1.15, 1])
+    left, upper, lower = (axes[name] for name in ("left", "upper", "lower"))
     draw_triangle(left)
     left.set_title("shares of the cost", fontsize=11)
     handles = []

@@ -201,6 +201,24 @@ class BestDirection:
         )
         return found
 
+    def to_json(self) -> dict[str, Any]:
+        """All numbers, except the trainings."""
+        direction, surface = self.state.direction, self.state.surface
+        return {
+            "phi": self.phi,
+            "shares": dict(zip(SINGLE, self.shares.tolist(), strict=True)),
+            "single": self.single,
+            "chance_of_single": dict(zip(SINGLE, direction.chance_of_single.tolist(), strict=True)),
+            "region_share": self.state.extent,
+            "region_shares": [state.extent for state in self.explored.states],
+            "ended_by": self.explored.reason,
+            "prior_distance": direction.distance,
+            "prior_weight": direction.weight,
+            "deviation": None if surface is None else surface.deviation,
+            "degrees": None if surface is None else surface.degrees,
+            "directions": self.rows,
+        }
+
 
 def find(
     search: config.Search,

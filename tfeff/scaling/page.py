@@ -196,7 +196,8 @@ def _method(result: Result) -> str:
         tried = (
             f"The search trained {len(result.trainings)} times, each time the network of {len(study.networks)} that "
             "promised to tell most about the best direction per second of training. They have the multiply-adds of φ = "
-            f"{costs}: {bounds} of the baseline to the power of φ (within {percent(search.budget.tolerance, 1)}). "
+            f"{costs}: those of the baseline times {search.budget.macs:g}^φ (within "
+            f"{percent(search.budget.tolerance, 1)}). "
             f"Trainings are spread over {folds.count} {kind}"
         )
     if search.coefficients is not None:

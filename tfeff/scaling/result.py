@@ -12,7 +12,7 @@ from tfeff.reporting.scaling_curves import METHODS
 from tfeff.reporting.tables import in_words
 from tfeff.scaling.baseline import ScaledNetwork, batch_size
 from tfeff.scaling.choice import Ranked
-from tfeff.scaling.direction import SINGLE, BestDirection
+from tfeff.scaling.direction import BestDirection
 from tfeff.scaling.members import Comparison
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
@@ -130,22 +130,7 @@ class Result:
         best = self.best
         if best is None:
             return None
-        direction, surface = best.state.direction, best.state.surface
-        return {
-            "phi": best.phi,
-            "shares": dict(zip(SINGLE, best.shares.tolist(), strict=True)),
-            "single": best.single,
-            "chance_of_single": dict(zip(SINGLE, direction.chance_of_single.tolist(), strict=True)),
-            "region_share": best.state.extent,
-            "region_shares": [state.extent for state in best.explored.states],
-            "ended_by": best.explored.reason,
-            "prior_distance": direction.distance,
-            "prior_weight": direction.weight,
-            "deviation": None if surface is None else surface.deviation,
-            "degrees": None if surface is None else surface.degrees,
-            "directions": best.rows,
-            "trainings": self.trainings,
-        }
+        return best.to_json() | {"trainings": self.trainings}
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:
