@@ -8,7 +8,7 @@ Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdi
               --config.experiment.data.source=folder:<directory> \\
               --config.members.ratios= --config.members.batch_norm=false
           Without the last two flags, it then also compares members at 2, 4 and 8 times the cost
-Machine   2 CPU cores
+Machine   2 CPU cores; forecast: up to 80 trainings, 4 core-hours
 Result    not run yet with this design; docs/scaling.md has its forecast, and the results of the former design
 """
 
