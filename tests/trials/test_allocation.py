@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.trials.allocation import Full, Halving
+from tfeff.trials.allocation import Full, Halving, Listed
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job, by_fold
 
@@ -269,3 +269,12 @@ def test_seeds_are_averaged_within_folds_before_candidates_are_compared():
     one_seed = {job: value for job, value in results.items() if job.seed == 0}
     twice, once = (rank(values, {"a": 1.0, "b": 1.0}) for values in (table, by_fold(one_seed, 4, "ab", blocks[:3])))
     assert (twice.sentence, twice.differences) == (once.sentence, once.differences)
+
+
+def test_listed_trainings_run_in_their_order_and_failures_are_not_repeated():
+    listed = Listed(4, [("b", (1, 0)), ("a", (0, 0))])
+    first, second = Job("b", 1, 0, 4), Job("a", 0, 0, 4)
+    assert listed.plan(["a", "b"], FOLDS, {}).jobs == (first, second)
+    assert listed.plan(["a", "b"], FOLDS, {second: 0.5, Job("a", 1, 0, 4): 0.3}).jobs == (first,)
+    plan = listed.plan(["a", "b"], FOLDS, {second: 0.5, first: None})
+    assert (plan.jobs, dict(plan.eliminated), plan.done) == ((), {}, True)
