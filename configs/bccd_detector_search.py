@@ -39,6 +39,7 @@ def get_config() -> Search:
             schedule=Schedule(name="cosine", warmup_epochs=2),
             training=Training(epochs=30, batch_size=16, ema_decay=0.98, validation_epochs=30, precision="float32"),
         ),
+        choice="mean",
         budget=Budget(macs=2.0, tolerance=0.05, candidates=12),
         folds=Folds(kind="classic", count=3, examples=None),
         trials=Trials(batch_size="fixed", learning_rate="fixed"),

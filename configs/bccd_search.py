@@ -47,6 +47,7 @@ def get_config() -> Search:
             schedule=Schedule(name="cosine", warmup_epochs=1),
             training=Training(epochs=6, batch_size=64, ema_decay=0.98, validation_epochs=6, precision="float32"),
         ),
+        choice="mean",
         budget=Budget(macs=2.0, tolerance=0.08, candidates=6),
         folds=Folds(count=3, examples=3_000, validation_fraction=0.3),
         allocation=Allocation(name="halving", reduction=2, minimum_epochs=3),

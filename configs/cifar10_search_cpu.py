@@ -8,17 +8,16 @@ Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdi
               --config.experiment.data.source=folder:<directory> \\
               --config.members.ratios= --config.members.batch_norm=false
           Without the last two flags, it then also compares members at 2, 4 and 8 times the cost
-Machine   2 CPU cores (AMD EPYC with AVX-512): 1.2 core-hours; a forecast of 1.1 more for the members
-Result    the surface is highest where only the resolution grows, α 1, β 1, γ 1.32; what its 95 % region contains:
-          docs/scaling.md, also for images without detail beyond 16x16 pixels
+Machine   2 CPU cores; forecast: up to 80 trainings, 4 core-hours
+Result    not run yet with this design; docs/scaling.md has its forecast, and the results of the former design
 """
 
 from tfeff.config import (
-    Allocation,
     Augmentation,
     Budget,
     ClassificationSettings,
     Data,
+    Design,
     Experiment,
     Folds,
     Members,
@@ -45,10 +44,10 @@ def get_config() -> Search:
             schedule=Schedule(name="cosine", warmup_epochs=2),
             training=Training(epochs=15, batch_size=64, ema_images=3200, validation_epochs=15, precision="float32"),
         ),
-        budget=Budget(macs=2.0, tolerance=0.075, candidates=20),
+        budget=Budget(macs=2.0, tolerance=0.075),
+        design=Design(phis=(1.0, 2.0, 3.0), precision=0.15, trainings=80),
         folds=Folds(kind="independent", count=4, examples=6_000, validation_fraction=0.5),
         trials=Trials(batch_size="fixed", learning_rate="fixed"),
-        allocation=Allocation(name="full"),
         reference=(1.17, 1.09, 1.21),  # of the scaling study; see configs/cifar10_search_report.py
         members=Members(phis=(), ratios=(2.0, 4.0, 8.0), batch_norm=True),
     )

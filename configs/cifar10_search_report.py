@@ -1,18 +1,18 @@
 """Scaling coefficients of a ResNet of width 12 at 95x95 on CIFAR-10, upsampled on the fly: the full experiment.
 
-20 candidates with twice the baseline's multiply-adds, each trained for 40 epochs at a constant learning rate on five
-independent subsets. Batch sizes keep the memory of the baseline at batch size 220. `configs/cifar10_search_cpu.py` is a
-smaller version for two cores.
+100 trainings at most, of networks with two to eight times the baseline's multiply-adds, for 40 epochs at a constant
+learning rate on five independent subsets. Batch sizes keep the memory of the baseline at batch size 220.
+`configs/cifar10_search_cpu.py` is a smaller version for two cores.
 
 Stated    by the scaling study whose question this is: a baseline at 95x95, upsampled from 32x32, and the result: the
           coefficients 1.17 (depth), 1.09 (width) and 1.21 (resolution). configs/cifar10_family_report.py trains this
           family. All other settings are ours
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,500 and validates on 1,500;
-          candidates are compared on five folds, members on five others
+          the direction is learned on five folds, members are compared on five others
 Command   python -m tfeff.search --config=configs/cifar10_search_report.py --workdir=runs/search_report \\
               --config.experiment.data.source=folder:<directory>
-Machine   intended for a GPU. 100 trials of candidates with 14.0 million images (20 x 5 x 40 x 3,500), then up to 14
-          networks for comparison: 70 trials with 9.8 million images; each of 0.18 to 1.58 billion multiply-adds
+Machine   intended for a GPU. At most 100 trainings with 14.0 million images (100 x 40 x 3,500), then up to 14 networks
+          for comparison: 70 trials with 9.8 million images; each of 0.18 to 1.58 billion multiply-adds
 Result    not run yet
 """
 
@@ -21,6 +21,7 @@ from tfeff.config import (
     Budget,
     ClassificationSettings,
     Data,
+    Design,
     Experiment,
     Folds,
     Members,
@@ -49,7 +50,8 @@ def get_config() -> Search:
             schedule=Schedule(name="constant"),
             training=Training(epochs=40, batch_size=220),
         ),
-        budget=Budget(macs=2.0, tolerance=0.05, candidates=20),
+        budget=Budget(macs=2.0, tolerance=0.05),
+        design=Design(phis=(1.0, 2.0, 3.0), precision=0.1, trainings=100),
         folds=Folds(kind="independent", count=5, examples=5_000, validation_fraction=0.3),
         trials=Trials(batch_size="product", learning_rate="fixed"),
         members=Members(phis=(1.0, 2.0, 3.0), batch_norm=True),

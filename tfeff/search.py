@@ -30,7 +30,9 @@ def define_flags() -> None:
         "Output directory; tfeff.scaling.report and tfeff.analysis.sweep.report list its files.",
         required=True,
     )
-    flags.DEFINE_bool("dry_run", False, "List the candidates, time a few training steps and forecast the duration.")
+    flags.DEFINE_bool(
+        "dry_run", False, "List the candidates, time a few training steps, forecast duration and outcome."
+    )
     cli.define_executor("Processes")
     flags.DEFINE_integer("processes", None, "Number of local processes; default: one per core or GPU.", lower_bound=1)
     flags.adopt_module_key_flags(cli)
@@ -87,15 +89,16 @@ def _search(settings: config.Search, directory: Path, processes: "Executor") -> 
 
     from tfeff.data.contents import text
     from tfeff.scaling import report
+    from tfeff.scaling.forecast import forecast
     from tfeff.scaling.latency import Clock
-    from tfeff.scaling.search import forecast, open_store, run
+    from tfeff.scaling.search import open_store, run
     from tfeff.scaling.study import prepare
 
     with open_store(directory, settings) as store:
         study = prepare(settings, Clock(store, processes, say))
         say(f"{text(study.found)}\n{report.candidates(study, directory)}")
         if flags.FLAGS.dry_run:
-            say(report.forecast(study, forecast(study, processes), processes.slots))
+            say(report.forecast(study, forecast(study, store, processes), processes.slots))
             return
         findings = run(study, directory, store, processes, Console())
         say(report.write_all(findings, store.records(), directory, _command()))

@@ -22,9 +22,10 @@ from scipy import special
 
 from tfeff.reporting import tables
 from tfeff.trials.chance import chance_within
+from tfeff.trials.design import Limits, Place, Planner, simulate
 from tfeff.trials.intervals import summaries
 from tfeff.trials.results import Block
-from tfeff.trials.surface import fit_surface
+from tfeff.trials.surface import BASIS, lattice, plane
 from tfeff.trials.two_way import fit_two_way
 
 Floats = npt.NDArray[np.float64]
@@ -153,30 +154,64 @@ def share(hits: Sequence[bool | float]) -> str | None:
     return f"{100 * np.mean(hits):.1f}" if hits else None
 
 
-PLACES: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "inside": ((0.4, 0.25), (0.0, 0.0)),
-    "side, level": ((0.5, 0.0), (0.0, 0.0)),
-    "side, rising to it": ((0.5, 0.0), (0.0, -0.05)),
-    "corner, level": ((0.0, 0.0), (0.0, 0.0)),
-    "corner, rising to it along one side": ((0.0, 0.0), (-0.05, 0.0)),
-    "corner, rising to it": ((0.0, 0.0), (-0.05, -0.05)),
+PLACES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "inside": ((0.35, 0.3, 0.35), (0.0, 0.0, 0.0)),
+    "side, level": ((0.5, 0.5, 0.0), (0.0, 0.0, 0.0)),
+    "side, rising to it": ((0.5, 0.5, 0.0), (0.0, 0.0, -0.4)),
+    "corner, level": ((0.0, 1.0, 0.0), (0.0, 0.0, 0.0)),
+    "corner, rising to it along one side": ((0.0, 1.0, 0.0), (-0.4, 0.0, 0.0)),
+    "corner, rising to it": ((0.0, 1.0, 0.0), (-0.4, 0.0, -0.4)),
 }
-"""Where the highest point is, and the gradient there."""
+"""Shares of depth, width and resolution where the surface is highest, and its slopes there, in log odds."""
+CURVATURE = np.array([[-1.8, -0.3], [-0.3, -2.4]])
+"""Of the log odds of the accuracy in the plane of shares: from the middle, a single dimension loses about 0.6."""
+OTHERS = (0.4, -0.1, 0.1, -0.1)
+"""Coefficients of the terms that do not concern the direction: growth with the cost and how slopes change with it."""
+PHIS, PER_SIDE = (1.0, 2.0, 3.0), 8
+LIMITS = Limits(precision=0.15, trainings=60)
+DEVIATIONS = {"0.06": 0.06, "0.15": 0.15}
+"""Standard deviations of a training, in log odds: 1.5 and 3.75 points at an accuracy of 0.5."""
 
 
-def surface(
-    peak: tuple[float, float], slope: tuple[float, float], folds: int, count: int, rng: np.random.Generator
-) -> str | None:
-    """How often the region of the highest point contains it; 20 candidates, 500 images."""
-    spread = np.random.default_rng(3).dirichlet((1, 1, 1), 17)[:, :2]
-    places = np.concatenate([[(0, 0), (1, 0), (0, 1)], spread])
-    a, b = (places - peak).T
-    means = 0.8 - 0.10 * a * a - 0.14 * b * b - 0.05 * a * b + slope[0] * a + slope[1] * b
-    points = {name: (float(x), float(y)) for name, (x, y) in zip(as_table(places), places, strict=True)}
-    world, hits = World(20, folds, 0.8, 500, 0.0), []
-    for _ in range(count):
-        hits.append(fit_surface(as_table(world.draw(rng, means)), points).contains(peak))
-    return share(hits)
+def planner(center: Floats, folds: int) -> Planner:
+    """Networks in all directions, three at each cost, that take as long as their cost and a start of half a unit."""
+    places = [
+        Place((a, b, c), phi + away, 0.5 + 2.0 ** (phi + away))
+        for phi in PHIS
+        for away in (-0.03, 0.0, 0.03)
+        for a, b, c in lattice(PER_SIDE)[0].tolist()
+    ]
+    return Planner(places, center, max(PHIS), folds)
+
+
+def coefficients(peak: Floats, slopes: Floats, center: Floats) -> Floats:
+    """Those of a surface that is highest at `peak`."""
+    slope = BASIS @ slopes - CURVATURE @ plane(peak, center)[0]
+    return np.array([*slope, CURVATURE[0, 0], CURVATURE[0, 1], CURVATURE[1, 1], *OTHERS])
+
+
+def regions(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """How often the region of a sequential search contains the best direction, and how large it is."""
+    for name, (peak, slopes) in PLACES.items():
+        for prior in ("right", "wrong"):
+            # A right prior is a little beside the best direction, a wrong one far from it.
+            center = 0.8 * np.array(peak) + 0.2 / 3 if prior == "right" else np.array([0.15, 0.05, 0.8])
+            row: dict[str, Any] = {"best direction": name, "prior": prior}
+            for folds in (3, 5, 8):
+                planned = planner(center, folds)
+                surface = coefficients(np.array(peak), np.array(slopes), center)
+                hits, extents, singles = [], [], []
+                for deviation in DEVIATIONS.values():
+                    rng = np.random.default_rng(seed)
+                    for _ in range(count // len(DEVIATIONS)):
+                        state = simulate(planned, LIMITS, surface, deviation, rng, fold_deviation=0.2).state
+                        hits.append(state.surface is None or state.surface.contains(peak))
+                        extents.append(state.extent)
+                        singles.append(state.direction.single is not None)
+                row[f"{folds} folds"] = share(hits)
+                if folds == 3:
+                    row |= {"area, 3 folds": f"{100 * np.mean(extents):.0f}", "single, 3 folds": share(singles)}
+            yield row
 
 
 def chances(count: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -213,16 +248,7 @@ def main() -> None:
     arguments = parser.parse_args()
     count, seed = arguments.tables, arguments.seed
     print(tables.markdown([intervals(world, count, np.random.default_rng(seed)) for world in WORLDS]), flush=True)
-    rows = [
-        {
-            "highest point": name,
-            **{
-                f"{folds} folds": surface(*place, folds, count // 2, np.random.default_rng(seed)) for folds in (3, 5, 8)
-            },
-        }
-        for name, place in PLACES.items()
-    ]
-    print(f"\n{tables.markdown(rows)}", flush=True)
+    print(f"\n{tables.markdown(list(regions(count // 10, seed)))}", flush=True)
     print(f"\n{tables.markdown(list(chances(count // 10, seed)))}")
 
 

@@ -91,26 +91,6 @@ def test_standings_differ_by_marker_and_label():
     assert len({standing.label for standing in STANDINGS.values()}) == len(STANDINGS)
 
 
-def test_region_and_highest_point_of_a_surface_are_drawn(assert_legible):
-    region = np.random.default_rng(0).dirichlet((4, 4, 4), 200)
-    figure = landscape_figure(
-        candidates(20, 3),
-        metric=METRIC,
-        baseline=0.6,
-        region=region,
-        highest=region[0],
-        reference=("EfficientNet", region[1]),
-    )
-    assert_legible(figure)
-    (dots,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 200]
-    np.testing.assert_allclose(np.stack(dots.get_data(), axis=-1), region @ CORNERS)
-    (marked,) = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
-    np.testing.assert_allclose(np.concatenate(marked.get_data()), region[1] @ CORNERS)
-    assert {"highest point of the surface", "its 95 % confidence region", "EfficientNet"} <= {
-        text.get_text() for text in figure.legends[0].get_texts()
-    }
-
-
 def row(depth, width, resolution):
     return {"depth": depth, "width": width, "resolution": resolution}
 

@@ -9,7 +9,7 @@ from scipy import stats
 from tests.trials.tables import table_of
 from tfeff import config
 from tfeff.config.family import Family
-from tfeff.scaling.choice import choose
+from tfeff.scaling.choice import by_mean
 from tfeff.scaling.latency import Latency
 from tfeff.scaling.members import Point, points
 from tfeff.scaling.result import Result
@@ -28,6 +28,7 @@ SEARCH = config.Search(
         data=config.Data(source="embedded:digits", channels=1),
         training=config.Training(epochs=4, batch_size=64),
     ),
+    choice="mean",
     budget=config.Budget(macs=2.0, tolerance=0.2, candidates=4),
     folds=config.Folds(count=3, examples=200, seeds=2),
     members=config.Members(phis=(2.0,)),
@@ -69,15 +70,7 @@ def findings():
     )
     found = Findings(
         study=study,
-        choice=choose(
-            dataclasses.replace(SEARCH, choice="mean"),
-            study.baseline,
-            study.chosen,
-            {eliminated.id: Elimination("slow", 2, 6)},
-            ranking,
-            {},
-            "accuracy",
-        ),
+        choice=by_mean(study.chosen, {eliminated.id: Elimination("slow", 2, 6)}, ranking),
         family=family,
         points=compared,
         plain=None,
@@ -134,6 +127,19 @@ def test_members_are_compared_on_their_own_folds_all_at_once(findings):
         verdict = "better" if row["lower bound"] > 0 else "worse" if row["to"] < 0 else None
         assert row["verdict"] == (f"compound is {verdict}" if verdict else "not separable")
     assert [row["folds"] for row in result.comparison.power] == [2, 3, 4, 6, 8, 12, 16]
+
+
+def test_compound_members_are_compared_with_the_baseline(findings):
+    result, accuracy, _ = findings
+    points = {point.method: point.network.id for point in result.findings.points}
+    values = np.array([_folds(accuracy, name, 4, FRESH) for name in points.values()])
+    residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    degrees = (len(points) - 1) * 2
+    half = stats.t.ppf(0.975, degrees) * np.sqrt((residuals**2).sum() / degrees * 2 / 3)
+    compound, baseline = (values[list(points).index(name)].mean() for name in ("compound", "baseline"))
+    (row,) = result.comparison.gains
+    assert (row["φ"], row["gain"]) == (2.0, pytest.approx(compound - baseline))
+    assert (row["95 % from"], row["to"]) == pytest.approx((row["gain"] - half, row["gain"] + half))
 
 
 def test_width_and_resolution_together_are_compared_on_their_own(findings):

@@ -4,6 +4,7 @@ import dataclasses
 import html
 import json
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.verbs import Process, Verbs
 from tfeff import config, models
 from tfeff.config.family import Family
 from tfeff.config.search import HELD_OUT_RATES
-from tfeff.scaling import search
+from tfeff.scaling.forecast import forecast
 from tfeff.scaling.search import open_store
 from tfeff.scaling.study import prepare
 from tfeff.trials import progress
@@ -32,6 +33,7 @@ def get_config():
             data=Data(source="embedded:digits", channels=1),
             training=Training(epochs=2, batch_size=32, precision="float32", deterministic=True),
         ),
+        choice="mean",
         budget=Budget(macs=2.0, tolerance=0.2, candidates=3),
         folds=Folds(count=2, examples=200, validation_fraction=0.5),
         allocation=Allocation(name="halving", reduction=2, minimum_epochs=1),
@@ -119,6 +121,48 @@ def test_a_finished_search_reports_again_without_training(verbs, whole):
     text = finish(verbs, whole)
     assert done(whole) == before
     assert json.loads((whole / "result.json").read_text())["sentence"] in text
+
+
+SURFACE = """
+from tfeff.config import *
+
+def get_config():
+    return Search(
+        experiment=Experiment(
+            model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
+            data=Data(source="embedded:digits", channels=1),
+            training=Training(epochs=1, batch_size=32, precision="float32", deterministic=True),
+        ),
+        trials=Trials(batch_size="fixed", learning_rate="fixed"),
+        budget=Budget(macs=2.0, tolerance=0.2),
+        design=Design(phis=(1.0, 2.0), precision=0.0, trainings=14),
+        folds=Folds(count=2, examples=200),
+        members=Members(phis=()),
+    )
+"""
+
+
+def test_a_search_by_a_surface_resumes_with_the_same_trainings(verbs, tmp_path):
+    path, directory, other = tmp_path / "config.py", tmp_path / "search", tmp_path / "other"
+    path.write_text(SURFACE)
+    text = verbs("search", f"--config={path}", f"--workdir={directory}", "--dry_run").succeeds().out
+    assert "It ends when the 95 % region of the best direction covers 0 % of the plane, or after 14 trainings" in text
+    rows = [line.split() for line in text.splitlines() if " points  " in line and line[0].isdigit()]
+    assert [(row[0], row[2]) for row in rows] == [("1", "14"), ("2", "14"), ("4", "14")]
+    shutil.copytree(directory, other)  # with the measured speed
+
+    verbs("search", f"--config={path}", f"--workdir={directory}", "--config.design.trainings=6").succeeds()
+    first = done(directory)
+    assert len(first) == 6  # as if it had been killed in its second round
+    verbs("search", f"--config={path}", f"--workdir={directory}").succeeds()
+    assert first.items() <= done(directory).items()
+    verbs("search", f"--config={path}", f"--workdir={other}", "--processes=1").succeeds()
+    assert outcome(other) == outcome(directory)
+    surface = outcome(directory)["surface"]
+    assert surface["ended_by"] == "trainings"
+    assert len(surface["trainings"]) == len(done(directory)) == 14
+    assert len({job.fold for job in done(directory)}) == 2
+    assert all((directory / "figures" / f"{name}.png").exists() for name in ("direction", "candidates"))
 
 
 def test_a_member_of_the_family_trains(verbs, whole, tmp_path):
@@ -293,7 +337,7 @@ def test_trainings_that_find_learning_rates_are_counted(monkeypatch):
     timing = {"start": 0.0, "image": 1e-3}
     monkeypatch.setattr(progress, "collect", lambda executor, calls: dict.fromkeys(calls, timing))
     fixed = dataclasses.replace(GIVEN_COEFFICIENTS, trials=config.Trials(batch_size="fixed", learning_rate="fixed"))
-    seconds = [search.forecast(prepare(each), SimpleNamespace(slots=1)).members for each in (fixed, GIVEN_COEFFICIENTS)]
+    seconds = [forecast(prepare(each), None, SimpleNamespace(slots=1)).members for each in (fixed, GIVEN_COEFFICIENTS)]
     networks = 3  # the baseline and two members
     added = networks * HELD_OUT_RATES * (7 * 150 + 50 * VALIDATION_SHARE) * 1e-3
     assert seconds[1] - seconds[0] == pytest.approx(added)

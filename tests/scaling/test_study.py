@@ -20,6 +20,7 @@ SEARCH = config.Search(
         data=config.Data(source="embedded:digits", channels=1),
         training=config.Training(epochs=4, batch_size=32, precision="float32"),
     ),
+    choice="mean",
     budget=config.Budget(macs=2.0, tolerance=0.2, candidates=4),
     folds=config.Folds(count=2, examples=200, validation_fraction=0.5),
 )
@@ -43,6 +44,22 @@ def test_errors_of_late_stages_are_reported_before_training(overrides, words):
     with pytest.raises(UserError, match=re.escape(words)) as error:
         prepare(config.override(SEARCH, overrides))
     assert len(str(error.value)) < 400
+
+
+def test_a_detector_has_no_surface():
+    search = config.override(
+        SEARCH, ["choice=surface", "experiment.task.name=yolo", "objective.metric=validation_mean_ap"]
+    )
+    data = dataclasses.replace(search.experiment.data, source="embedded:placed_digits", image_size=None)
+    search = dataclasses.replace(search, experiment=dataclasses.replace(search.experiment, data=data))
+    with pytest.raises(UserError, match=r"search\.choice is 'surface'; it should be mean: a detector's neck"):
+        prepare(search)
+
+
+def test_batch_sizes_of_the_largest_networks_are_checked_before_training():
+    search = config.override(SEARCH, ["choice=surface", "experiment.training.batch_size=3", "members.phis=1"])
+    with pytest.raises(UserError, match=r"its batch size would be 0\.\d\d; raise training\.batch_size"):
+        prepare(search)
 
 
 def test_classic_folds_divide_the_requested_subset():

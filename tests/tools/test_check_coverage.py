@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from tfeff.trials.surface import best_directions
+
 
 @pytest.fixture
 def tool(import_tool):
@@ -31,8 +33,21 @@ def test_a_row_has_shares_in_percent(tool):
     assert alone["a difference"] is None
 
 
-def test_regions_and_chances(tool):
-    assert float(tool.surface(*tool.PLACES["inside"], 3, 20, np.random.default_rng(0))) >= 75
+def test_surfaces_are_highest_at_their_places(tool):
+    center = np.array([0.15, 0.05, 0.8])
+    for peak, slopes in tool.PLACES.values():
+        found = tool.coefficients(np.array(peak), np.array(slopes), center)
+        assert best_directions(found[None, :5], center)[0] == pytest.approx(peak, abs=1e-6)
+
+
+def test_regions_contain_the_best_direction(tool, monkeypatch):
+    monkeypatch.setattr(tool, "PLACES", {"inside": tool.PLACES["inside"]})
+    rows = list(tool.regions(10, 0))
+    assert [row["prior"] for row in rows] == ["right", "wrong"]
+    assert all(float(row["3 folds"]) >= 60 for row in rows)
+
+
+def test_chances(tool):
     rows = list(tool.chances(2, 0))
     assert {row["true means"] for row in rows} == {
         "normal", "crowded at the top", "crowded at the bottom", "equal",

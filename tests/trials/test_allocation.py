@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.trials.allocation import Full, Halving, Lengths
+from tfeff.trials.allocation import Full, Halving, Lengths, Listed
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job, by_fold
 
@@ -279,3 +279,12 @@ def test_candidates_are_trained_to_their_own_last_epochs_block_after_block():
     assert allocation.rungs == (2, 5)
     with pytest.raises(UserError, match="epochs is 0"):
         Lengths({"a": 0})
+
+
+def test_listed_trainings_run_in_their_order_and_failures_are_not_repeated():
+    listed = Listed(4, [("b", (1, 0)), ("a", (0, 0))])
+    first, second = Job("b", 1, 0, 4), Job("a", 0, 0, 4)
+    assert listed.plan(["a", "b"], FOLDS, {}).jobs == (first, second)
+    assert listed.plan(["a", "b"], FOLDS, {second: 0.5, Job("a", 1, 0, 4): 0.3}).jobs == (first,)
+    plan = listed.plan(["a", "b"], FOLDS, {second: 0.5, first: None})
+    assert (plan.jobs, dict(plan.eliminated), plan.done) == ((), {}, True)

@@ -22,7 +22,7 @@ from tfeff.config.files import (
     to_json,
 )
 from tfeff.config.schema import Data, Experiment, Member, Optimizer, Schedule, Training
-from tfeff.config.search import Allocation, Budget, Folds, Members, Objective, Search, Trials
+from tfeff.config.search import Allocation, Budget, Design, Folds, Members, Objective, Search, Trials
 from tfeff.config.sweep import Axis, Sampler, Sweep
 from tfeff.config.task_parts import (
     TTA,
@@ -73,6 +73,7 @@ __all__ = [
     "Classic",
     "ClassificationSettings",
     "Data",
+    "Design",
     "EfficientDetSettings",
     "EmbeddingSettings",
     "Experiment",

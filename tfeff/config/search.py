@@ -18,9 +18,10 @@ HELD_OUT_STEP, HELD_OUT_RATES = 3.0, 5
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(Section):
-    """Cost limits of a candidate, as multiples of the baseline's cost.
+    """Cost limits of a network at φ = 1, as multiples of the baseline's cost.
 
-    A candidate satisfies every bound and exhausts at least one of them, both within `tolerance`.
+    A network satisfies every bound and exhausts at least one of them, both within `tolerance`. With `choice=surface`,
+    multiply-adds alone are bounded, and φ is the exponent of their bound.
     """
 
     macs: float | None = 2.0
@@ -34,7 +35,8 @@ class Budget(Section):
     tolerance: float = 0.05
     """Relative deviation of the real cost from a bound."""
     candidates: TwoOrMore = 20
-    """Number of networks that are trained, spread evenly over all distinct networks within the budget."""
+    """For `choice=mean`: number of networks that are trained, spread evenly over all distinct networks within the
+    budget."""
 
     def _check(self) -> None:
         if not self.bounds:
@@ -54,6 +56,28 @@ class Budget(Section):
     def measure(self) -> str:
         """The measure by which networks are compared: the first that has a bound."""
         return next(iter(self.bounds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design(Section):
+    """For `choice=surface`: which networks are trained, and when it is enough."""
+
+    phis: tuple[float, ...] = (1.0, 2.0, 3.0)
+    """Costs of the networks: `budget.macs` to the power of φ. The coefficients are those that are best at the largest
+    φ. Larger ones show more of the curvature per second: φ⁴ / 2^φ."""
+    precision: float = 0.15
+    """Stop when the 95 % confidence region of the best direction covers at most this share of the plane of all
+    directions."""
+    trainings: TwoOrMore = 60
+    """Stop after this number of trainings."""
+    minutes: Positive[float] | None = None
+    """Stop after these minutes of training, summed over all processes and forecast from a short calibration."""
+
+    def _check(self) -> None:
+        if not self.phis or not min(self.phis) > 0:
+            self.wrong("phis", "one or more numbers above 0")
+        if not 0 <= self.precision < 1:
+            self.wrong("precision", "0 or more and below 1: a share of the plane")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,16 +246,17 @@ class Search(Section):
     allocation: Allocation = field(default_factory=Allocation)
     objective: Objective = field(default_factory=Objective)
     choice: Literal["surface", "mean"] = "surface"
-    """How the coefficients follow from the results. `surface`: the highest point of a quadratic surface through all
-    candidates; if none can be fitted (fewer than eight candidates, some of them eliminated early, or detectors), as
-    `mean`. `mean`: those of the candidate with the highest mean, or of a cheaper one by `objective.margin`."""
+    """How the coefficients follow from results. `surface`: the direction in which a quadratic surface over networks of
+    all costs is highest, with `design`; of classifiers. `mean`: those of the candidate at φ = 1 with the highest mean,
+    or of a cheaper one by `objective.margin`."""
+    design: Design = field(default_factory=Design)
     reference: tuple[float, float, float] = (1.2, 1.1, 1.15)
-    """α, β and γ to compare with, by default those of EfficientNet: the report says whether the confidence region of
-    the surface's highest point contains their proportions."""
+    """Published α, β and γ, by default those of EfficientNet. With `choice=surface`, their proportions are the center
+    of the prior; the results decide how much that counts."""
     members: Members = field(default_factory=Members)
     coefficients: tuple[float, ...] | None = None
     """α, β and γ (of a detector also the growth of its neck's depth and width): train the members of the family with
-    these coefficients instead of searching for some; `budget` and `allocation` are not used."""
+    these coefficients instead of searching for some; `budget`, `design` and `allocation` are not used."""
 
     @property
     def member_blocks(self) -> list[tuple[int, int]]:
@@ -246,6 +271,11 @@ class Search(Section):
         check_trials(self.experiment, self.folds, self.trials, self.allocation, "search", selects=given is None)
         if self.objective.margin is not None and (given is not None or self.choice == "surface"):
             self.objective.wrong("margin", "omitted, or set choice=mean without coefficients: it chooses a candidate")
+        if given is None and self.choice == "surface":
+            if set(self.budget.bounds) != {"macs"}:
+                self.budget.wrong("macs", "the only bound, or set choice=mean: a surface compares equal multiply-adds")
+            if self.allocation.name != "full":
+                self.allocation.wrong("name", "full, or set choice=mean: a surface chooses its trainings itself")
         if given is not None:
             if len(given) not in (3, 5) or min(given) < 1:
                 self.wrong("coefficients", "three numbers (of a detector five), all 1 or more")

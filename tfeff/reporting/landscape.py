@@ -1,10 +1,8 @@
 """Performance of the candidates of a search by their scaling coefficients."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -18,8 +16,6 @@ from tfeff.reporting.candidates import CORNERS, STANDINGS, Candidate, coefficien
 from tfeff.reporting.figure import (
     BLACK,
     GRAY,
-    SKY_BLUE,
-    VERMILION,
     error_bars,
     known,
     legend_below,
@@ -40,9 +36,6 @@ def landscape_figure(
     metric: str,
     unit: str = "%",
     baseline: float | None = None,
-    region: npt.NDArray[np.float64] | None = None,
-    highest: npt.NDArray[np.float64] | None = None,
-    reference: tuple[str, npt.NDArray[np.float64]] | None = None,
 ) -> Figure:
     """Draws the candidates' means by their shares of depth, width and resolution, and ranked with intervals.
 
@@ -53,9 +46,6 @@ def landscape_figure(
         rows: candidates with `mean`, `low`, `high` (95 % interval, or None), `values` (one per fold) and `standing`, a
             key of `candidates.STANDINGS`. Candidates without a mean are skipped.
         unit: its unit; "%" formats values in [0, 1] as percentages, "" means no unit.
-        region: shares [n, 3] of depth, width and resolution that can be the best, by a surface through the candidates.
-        highest: shares [3] of the surface's highest point.
-        reference: name and shares [3] of a point to mark.
     """
     ranked = sorted(
         (row for row in rows if known(row.get("mean"))),
@@ -64,13 +54,10 @@ def landscape_figure(
     figure = new(11.0, max(5.6, ROW_HEIGHT * len(ranked) + 1.7))
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     _draw_shares(left, ranked, metric, unit)
-    handles = [] if region is None or highest is None else _draw_region(left, region, highest)
-    if reference is not None:
-        handles.append(_draw_reference(left, *reference))
     _draw_ranking(right, ranked, metric, unit, baseline)
     figure.suptitle(f"Coefficient landscape: {len(ranked)} candidates", fontsize=12)
     present = [standing for name, standing in STANDINGS.items() if any(row["standing"] == name for row in ranked)]
-    handles += [
+    handles = [
         Line2D([], [], linestyle="none", marker=s.marker, markersize=s.size, color=s.color, label=s.label)
         for s in present
     ]
@@ -109,38 +96,6 @@ def _draw_shares(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: str
         inset.xaxis.set_major_locator(MaxNLocator(4))
         quantity(inset.xaxis, metric, unit)
         inset.tick_params(labelsize=9)
-
-
-def _draw_region(axes: Axes, region: npt.NDArray[np.float64], highest: npt.NDArray[np.float64]) -> list[Line2D]:
-    """Draws what can be the best by the surface; returns handles for the legend."""
-    dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": SKY_BLUE, "alpha": 0.5}
-    cross: dict[str, Any] = {
-        "linestyle": "none",
-        "marker": "+",
-        "markersize": 13,
-        "markeredgewidth": 2.2,
-        "color": VERMILION,
-    }
-    axes.plot(*(region @ CORNERS).T, zorder=2, **dots)
-    axes.plot(*(highest @ CORNERS), zorder=5, **cross)
-    return [
-        Line2D([], [], label="highest point of the surface", **cross),
-        Line2D([], [], label="its 95 % confidence region", **dots),
-    ]
-
-
-def _draw_reference(axes: Axes, name: str, shares: npt.NDArray[np.float64]) -> Line2D:
-    """Marks a point; returns its handle for the legend."""
-    marker: dict[str, Any] = {
-        "linestyle": "none",
-        "marker": "D",
-        "markersize": 9,
-        "markeredgewidth": 1.8,
-        "markerfacecolor": "none",
-        "color": VERMILION,
-    }
-    axes.plot(*(shares @ CORNERS), zorder=5, **marker)
-    return Line2D([], [], label=name, **marker)
 
 
 def _draw_ranking(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: str, baseline: float | None) -> None:

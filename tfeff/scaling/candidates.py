@@ -1,10 +1,11 @@
-"""Enumerates the distinct networks within a budget at φ = 1 and selects candidates.
+"""Enumerates the distinct networks within a budget and selects candidates.
 
 Two triples of coefficients that round to the same blocks, channels and pixels are one network. The budget applies to
 the real cost of a network after rounding, not to α·β²·γ².
 """
 
 import bisect
+import dataclasses
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,6 +81,20 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = ESTI
             f"the closest use {closest}. Raise budget.tolerance or use a larger baseline"
         )
     return found
+
+
+def of_all_costs(baseline: Baseline, budget: config.Budget, phis: Sequence[float]) -> list[ScaledNetwork]:
+    """The baseline, and all distinct networks whose multiply-adds are `budget.macs` to the power of some φ.
+
+    Raises:
+        UserError: for one of the φ, there is none.
+    """
+    assert budget.macs is not None
+    found = {baseline.unscaled.id: baseline.unscaled}
+    for phi in phis:
+        for network in within_budget(baseline, dataclasses.replace(budget, macs=budget.macs**phi)):
+            found.setdefault(network.id, network)
+    return list(found.values())
 
 
 def meets(network: ScaledNetwork, budget: config.Budget) -> bool:

@@ -19,6 +19,7 @@ from tfeff.scaling.candidates import STEP
 from tfeff.trials.contrasts import Contrasts, contrasts
 from tfeff.trials.intervals import Difference, Summary, grouped_summaries, paired_difference, summary
 from tfeff.trials.results import Block
+from tfeff.trials.two_way import fit_two_way
 
 PHI_STEP, MAX_PHI = 0.05, 10.0
 """Grid on which `nearest_phi` searches."""
@@ -171,10 +172,53 @@ class Comparison:
         return rows
 
     @cached_property
+    def gains(self) -> list[dict[str, Any]]:
+        """Each compound member against the baseline, on the same folds; each interval stands alone.
+
+        The variance is pooled over all networks except those that failed to optimize.
+        """
+        baseline = next((point.network.id for point in self._points if point.method == "baseline"), "")
+        pooled = {name: row for name, row in self._table.items() if name not in self.not_optimized}
+        rows = []
+        for point in self._points:
+            name = point.network.id
+            if point.method != COMPOUND or name == baseline or not {name, baseline} <= self._table.keys():
+                continue
+            apart = name not in pooled
+            if apart and not self._table[name].keys() & self._table[baseline].keys():
+                continue
+            gain = (
+                paired_difference(self._table[name], self._table[baseline], bounded=self._bounded)
+                if apart
+                else fit_two_way(pooled).difference(name, baseline)
+            )
+            rows.append(
+                {
+                    "φ": point.phi,
+                    "compound": self.estimates[point.network.id].mean,
+                    "baseline": self.estimates[baseline].mean,
+                    "gain": gain.mean,
+                    "95 % from": gain.low,
+                    "to": gain.high,
+                }
+            )
+        return rows
+
+    @cached_property
     def estimates(self) -> dict[str, Summary]:
         """Network -> its mean and interval; those that failed to optimize do not share the others' variance."""
         groups = {name: name if name in self.not_optimized else "" for name in self._values}
         return grouped_summaries(self._values, groups, bounded=self._bounded)
+
+    @cached_property
+    def _table(self) -> dict[str, dict[Block, float]]:
+        """Network -> fold -> value, higher is better; without networks that have no value."""
+        sign = -1.0 if self._minimized else 1.0
+        table = {
+            point.network.id: {block: sign * value for block, value in self._values[point.network.id].items()}
+            for point in self._points
+        }
+        return {name: row for name, row in table.items() if row}
 
     @cached_property
     def _pairs(self) -> list[tuple[Point, Point]]:
@@ -194,12 +238,7 @@ class Comparison:
 
         These are depth, width and resolution alone, and apart from them width and resolution together.
         """
-        sign = -1.0 if self._minimized else 1.0
-        table = {
-            point.network.id: {block: sign * value for block, value in self._values[point.network.id].items()}
-            for point in self._points
-        }
-        table = {name: row for name, row in table.items() if row}
+        table = self._table
         simultaneous: dict[tuple[float, str, bool], list[Point]] = {}
         for compound, other in self._pairs:
             name = compound.network.id

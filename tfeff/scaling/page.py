@@ -1,13 +1,15 @@
 """The figures of a search, and the page that presents it: `report.html`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import config
 from tfeff.reporting import html
 from tfeff.reporting.candidates import allocation_figure, candidates_figure
+from tfeff.reporting.direction import direction_figure
 from tfeff.reporting.landscape import landscape_figure
 from tfeff.reporting.scaling_curves import (
     METHODS,
@@ -19,6 +21,7 @@ from tfeff.reporting.scaling_curves import (
 )
 from tfeff.reporting.tables import percent, unit_of
 from tfeff.reporting.training_curves import loss_figure
+from tfeff.scaling.direction import BestDirection
 from tfeff.scaling.result import Result
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
@@ -41,12 +44,18 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
     coefficients: list[html.Part] = [
         html.paragraph(_coefficients(result)),
         html.paragraph(_method(result)),
-        *shown("landscape"),
+        *shown("direction", "landscape"),
         *([html.table(result.ranking, f"Candidates ranked by {study.objective.title}.")] if result.ranking else []),
+        *(_direction(result.best) if result.best else []),
     ]
     comparison: list[html.Part] = [
         html.paragraph(_comparison(result)),
         html.table(result.members, f"The networks, and the mean of their {result.metric_words} over folds."),
+        html.table(
+            result.comparison.gains,
+            f"Compound members against the baseline in {result.metric_words}, on the same folds. Each interval stands "
+            "alone.",
+        ),
         html.table(result.comparison.rows, f"Advantage of compound scaling in {result.metric_words}."),
         html.table(
             result.comparison.power,
@@ -79,7 +88,10 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
     ]
     sections: dict[str, Sequence[html.Part]] = {
         "Coefficients": coefficients,
-        "Candidates": shown("candidates", "allocation"),
+        "Networks trained for the coefficients": [
+            *shown("candidates", "allocation"),
+            *([html.table(result.trainings, "All trainings, in their order.")] if result.trainings else []),
+        ],
         "Scaling methods compared": comparison if result.points else [],
         "Family": family,
         "Batch normalization": shown("batch_normalization"),
@@ -92,6 +104,24 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
         sections,
         summary=result.findings.family.finding,
     )
+
+
+def _direction(best: BestDirection) -> list[html.Part]:
+    """The answer compared with other directions, and how sure it is."""
+    return [
+        html.table(
+            best.rows,
+            f"Directions compared at the cost of φ = {best.phi:g}, by the surface without the prior. All intervals "
+            "hold together (Scheffé).",
+        ),
+        html.paragraph(
+            "The region contains every direction that can be the best without contradicting the trainings; no prior "
+            "is used for it. The answer is a posterior mean, or a single dimension if that is best with a probability "
+            "above one half. The prior is centered on the published proportions. Its strength was estimated: a "
+            f"standard deviation of {best.state.direction.distance:.2f} around them, in shares. The weight of the "
+            f"prior in the surface's coefficients is {percent(best.state.direction.weight)}."
+        ),
+    ]
 
 
 def member_command(result: Result, directory: Path) -> str:
@@ -158,16 +188,29 @@ def _method(result: Result) -> str:
         kind = "cross-validation folds (their training parts overlap, so intervals are somewhat too narrow)"
     tried = (
         f"The search tried {len(study.chosen)} candidates, selected from {len(study.networks)} distinct networks that "
-        f"cost {bounds} of the baseline (within {percent(search.budget.tolerance, 1)})."
+        f"cost {bounds} of the baseline (within {percent(search.budget.tolerance, 1)}). Each was trained on the same "
+        f"{folds.count} {kind}"
     )
+    if result.best is not None:
+        costs = ", ".join(f"{phi:g}" for phi in search.design.phis)
+        tried = (
+            f"The search trained {len(result.trainings)} times, each time the network of {len(study.networks)} that "
+            "promised to tell most about the best direction per second of training. They have the multiply-adds of φ = "
+            f"{costs}: those of the baseline times {search.budget.macs:g}^φ (within "
+            f"{percent(search.budget.tolerance, 1)}). "
+            f"Trainings are spread over {folds.count} {kind}"
+        )
     if search.coefficients is not None:
-        tried = "The coefficients were given; networks scaled by other methods have about the same multiply-adds."
-    allocation = f"{search.allocation.name} allocation, " if search.coefficients is None else ""
+        tried = (
+            "The coefficients were given; networks scaled by other methods have about the same multiply-adds. Each was "
+            f"trained on the same {folds.count} {kind}"
+        )
+    allocation = f"{search.allocation.name} allocation, " if result.ranked else ""
     hours = f"{result.records.seconds / 3600:.2f} process-hours"
     if result.rates:
         hours += ", without those that found learning rates"
     return (
-        f"{tried} Each was trained on the same {folds.count} {kind} of {search.experiment.data.source} with {images} "
+        f"{tried} of {search.experiment.data.source} with {images} "
         f"and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, for at most {result.epochs} epochs "
         f'({allocation}batch-size rule "{search.trials.batch_size}", learning-rate rule '
         f'"{search.trials.learning_rate}"). The trials took {hours}.'
@@ -185,11 +228,16 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
     start = result.values(study.baseline.unscaled, members=True, objective=True)
     other_folds = "" if result.search.member_blocks == result.search.folds.blocks else ", on the folds of the members"
     figures = dict[str, tuple[Figure, str]]()
-    if result.findings.choice is not None:
-        optimum = result.findings.choice.optimum
+    if result.best is not None:
+        trained = {each.network.id for each in result.best.trained}
+        figures = {
+            "direction": _direction_figure(result, result.best),
+            "candidates": (candidates_of(study, trained), "All distinct networks, with those trained highlighted."),
+        }
+    elif result.ranked is not None:
         figures = {
             "candidates": (
-                candidates_of(study),
+                candidates_of(study, {network.id for network in study.chosen}),
                 "All distinct networks within the budget, with the candidates highlighted.",
             ),
             "landscape": (
@@ -198,11 +246,6 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
                     metric=study.objective.title,
                     unit=unit if not study.objective.exponent else "",
                     baseline=summary(start.values()).mean if start else None,
-                    region=None if optimum is None else optimum.region,
-                    highest=None if optimum is None else optimum.shares,
-                    reference=None
-                    if optimum is None
-                    else ("reference " + ", ".join(map("{:g}".format, optimum.reference)), optimum.reference_shares),
                 ),
                 "Performance of the candidates by their shares of depth, width and resolution"
                 + (f"; the dashed line is that of the baseline{other_folds}." if start else "."),
@@ -235,8 +278,36 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
     return figures
 
 
-def candidates_of(study: Study) -> Figure:
-    """All networks within the budget, with the candidates highlighted."""
+def _direction_figure(result: Result, best: BestDirection) -> tuple[Figure, str]:
+    """The best direction and its caption."""
+    unit = "" if result.study.objective.exponent else unit_of(result.metric)
+    drawn = direction_figure(
+        [
+            {
+                "depth": each.network.depth,
+                "width": each.network.width,
+                "resolution": each.network.scale,
+                "phi": round(each.phi),
+            }
+            for each in best.trained
+        ],
+        [row for row in best.rows if "answer minus it" in row],
+        answer=best.shares,
+        region=best.region,
+        reference=("published " + ", ".join(map("{:g}".format, best.search.reference)), np.array(best.reference)),
+        extents=[state.extent for state in best.explored.states],
+        counts=best.explored.counts,
+        metric=result.study.objective.title,
+        unit=unit,
+    )
+    return drawn, (
+        f"Left: the best direction at the cost of φ = {best.phi:g} and its 95 % confidence region; networks at their "
+        "shares. Right: what other directions lose at equal cost, and how the region shrank."
+    )
+
+
+def candidates_of(study: Study, chosen: Collection[str]) -> Figure:
+    """All networks within the budget, with some highlighted."""
     budget = study.search.budget
     rows = [
         {
@@ -250,8 +321,8 @@ def candidates_of(study: Study) -> Figure:
     ]
     return candidates_figure(
         rows,
-        {network.id for network in study.chosen},
+        chosen,
         cost=MEASURES[budget.measure],
-        target=budget.bounds[budget.measure],
+        target=budget.bounds[budget.measure] if study.chosen else None,
         tolerance=budget.tolerance,
     )

@@ -2,9 +2,9 @@
 
 ```
 search.sqlite      the store: config, candidates, every trial with its metrics per epoch
-candidates.json    all networks within the budget; `tried` marks the candidates
+candidates.json    all networks within the budget; with `choice=mean`, `tried` marks the candidates
 coefficients.json  α, β, γ and the baseline, read by member.family
-result.json        ranking, comparisons and family as numbers
+result.json        direction or ranking, comparisons and family as numbers
 family.md          the members of the family as a table
 figures/           PNG and SVG
 report.html        all of the above on one page
@@ -20,18 +20,22 @@ from pathlib import Path
 
 from tfeff.durable import write
 from tfeff.reporting import figure, tables
+from tfeff.reporting.tables import percent
 from tfeff.scaling import members
+from tfeff.scaling.forecast import ACCURACY, Forecast, given_family
 from tfeff.scaling.page import candidates_of, draw, member_command, page
 from tfeff.scaling.result import Result, describe
-from tfeff.scaling.search import Findings, Forecast, given_family
+from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
 from tfeff.trials.progress import duration
 from tfeff.trials.store import Record
 
 
 def candidates(study: Study, directory: Path) -> str:
-    """Writes `candidates.json` and its figure; returns them, or the members of given coefficients, as text."""
-    if study.search.coefficients is not None:
+    """Writes `candidates.json`, with `choice=mean` also its figure; returns them, or the members of given coefficients,
+    as text."""
+    search = study.search
+    if search.coefficients is not None:
         return _members(study)
     chosen = {network.id for network in study.chosen}
     rows = [
@@ -48,17 +52,26 @@ def candidates(study: Study, directory: Path) -> str:
             "params": network.cost.params,
             "macs": network.cost.macs,
             "memory": network.cost.training_peak_bytes,
-            "tried": network.id in chosen,
+            **({"tried": network.id in chosen} if chosen else {}),
         }
         for network in study.networks
     ]
     write(directory / "candidates.json", json.dumps(rows, indent=1) + "\n")
-    figure.save(candidates_of(study), directory / "figures" / "candidates")
+    baseline = (
+        f"baseline: {study.baseline.cost.macs:,} multiply-adds, {study.baseline.cost.params:,} parameters\n"
+        f"wrote {directory / 'candidates.json'}"
+    )
+    if not chosen:
+        costs = ", ".join(f"{search.budget.macs**phi:.3g}" for phi in search.design.phis if search.budget.macs)
+        return (
+            f"{len(study.networks)} distinct networks to choose trainings from: the baseline, and those with {costs} "
+            f"times its multiply-adds; {baseline}"
+        )
+    figure.save(candidates_of(study, chosen), directory / "figures" / "candidates")
     text = tables.text([describe(study, network) for network in study.chosen])
     return (
         f"{text}\n\n{len(study.chosen)} candidates selected from {len(study.networks)} distinct networks within the "
-        f"budget; baseline: {study.baseline.cost.macs:,} multiply-adds, {study.baseline.cost.params:,} parameters\n"
-        f"wrote {directory / 'candidates.json'}\nwrote {directory / 'figures' / 'candidates'}.{{png,svg}}"
+        f"budget; {baseline}\nwrote {directory / 'figures' / 'candidates'}.{{png,svg}}"
     )
 
 
@@ -73,18 +86,23 @@ def _members(study: Study) -> str:
 
 
 def forecast(study: Study, expected: Forecast, processes: int) -> str:
-    """The expected duration of a search, as text."""
-    trials = len(study.chosen) * len(study.search.folds.blocks)
+    """The expected duration and outcome of a search, as text."""
     images = f"{study.examples[0]:,} training and {study.examples[1]:,} validation images"
-    searched = (
-        f"{trials} trials with {images} each, {study.search.allocation.name} allocation: "
-        f"{duration(expected.search, processes)}"
-    )
-    parts = [
-        *([searched] if trials else []),
-        f"members: {duration(expected.members, processes)}",
-        f"measured on this machine: {expected.rate}",
-    ]
+    parts = [f"members: {duration(expected.members, processes)}", f"measured on this machine: {expected.rate}"]
+    if expected.outcomes:
+        section = study.search.design
+        minutes = "" if section.minutes is None else f", {section.minutes:g} minutes of training"
+        parts = [
+            f"It ends when the 95 % region of the best direction covers {percent(section.precision)} of the plane, or "
+            f"after {section.trainings} trainings with {images} each{minutes}. At most "
+            f"{duration(expected.search, processes)}. Medians of simulated searches"
+            + (f" at an accuracy of {ACCURACY:g}:" if study.objective.bounded else ":"),
+            tables.text(expected.outcomes),
+            *parts,
+        ]
+    elif expected.trainings:
+        searched = f"{expected.trainings} trials with {images} each, {study.search.allocation.name} allocation"
+        parts.insert(0, f"{searched}: {duration(expected.search, processes)}")
     return "\n".join(parts)
 
 
@@ -101,8 +119,10 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
     paths = [directory / name for name in ("coefficients.json", "family.md", "result.json", "figures", "report.html")]
     parts = [
         tables.text(result.ranking),
+        tables.text(result.best.rows if result.best else []),
         findings.family.finding,
         tables.text(result.members),
+        tables.text(result.comparison.gains),
         tables.text(result.comparison.rows),
         tables.text(result.comparison.power),
         tables.text(result.family),

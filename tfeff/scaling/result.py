@@ -11,6 +11,8 @@ from tfeff.config.section import to_dict
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.reporting.tables import in_words
 from tfeff.scaling.baseline import ScaledNetwork, batch_size
+from tfeff.scaling.choice import Ranked
+from tfeff.scaling.direction import BestDirection
 from tfeff.scaling.members import Comparison
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
@@ -63,13 +65,25 @@ class Result:
         blocks = self.search.member_blocks if members else self.search.folds.blocks
         return self.records.values(network.id, epochs or self.epochs, training, value, blocks)
 
+    @property
+    def ranked(self) -> Ranked | None:
+        """The ranking of the candidates, with `choice=mean`."""
+        basis = None if self.findings.choice is None else self.findings.choice.basis
+        return basis if isinstance(basis, Ranked) else None
+
+    @property
+    def best(self) -> BestDirection | None:
+        """The best direction, with `choice=surface`."""
+        basis = None if self.findings.choice is None else self.findings.choice.basis
+        return basis if isinstance(basis, BestDirection) else None
+
     @cached_property
     def candidates(self) -> list[dict[str, Any]]:
         """One row per candidate, in the format of the figures."""
-        choice, rows = self.findings.choice, list[dict[str, Any]]()
-        if choice is None:
+        ranked, rows = self.ranked, list[dict[str, Any]]()
+        if ranked is None:
             return rows
-        lengths = {name: elimination.epochs for name, elimination in choice.eliminated.items()}
+        lengths = {name: elimination.epochs for name, elimination in ranked.eliminated.items()}
         lengths = {network.id: lengths.get(network.id, self.epochs) for network in self.study.chosen}
         table = {
             network.id: self.values(network, objective=True, epochs=lengths[network.id])
@@ -77,7 +91,7 @@ class Result:
         }
         estimates = grouped_summaries(table, lengths, bounded=self.study.objective.bounded)
         for network in self.study.chosen:
-            elimination, values = choice.eliminated.get(network.id), table[network.id]
+            elimination, values = ranked.eliminated.get(network.id), table[network.id]
             spent = self.records.epochs(network.id, self.search.folds.blocks)
             rows.append(
                 {
@@ -87,7 +101,7 @@ class Result:
                     "width": network.width,
                     "resolution": network.scale,
                     "ratio": network.relative["macs"],
-                    "standing": choice.ranking.standing(network.id, has_values=bool(values)),
+                    "standing": ranked.ranking.standing(network.id, has_values=bool(values)),
                     "reason": elimination.reason if elimination else None,
                     "epochs": sum(spent.values()),
                     "trials": len(spent),
@@ -97,28 +111,34 @@ class Result:
         return rows
 
     @cached_property
+    def trainings(self) -> list[dict[str, Any]]:
+        """The trainings of `choice=surface`, in their order."""
+        return [
+            {
+                **_coefficients(each.network),
+                "φ": each.phi,
+                "fold": each.block[0],
+                self.study.objective.title: each.value,
+                **_sizes(each.network),
+            }
+            for each in (self.best.trained if self.best else ())
+        ]
+
+    @cached_property
     def surface(self) -> dict[str, Any] | None:
-        """The highest point of the surface through all candidates; None if there is none."""
-        optimum = None if self.findings.choice is None else self.findings.choice.optimum
-        if optimum is None:
+        """What the surface says about the best direction, with `choice=surface`."""
+        best = self.best
+        if best is None:
             return None
-        alpha, beta, gamma = optimum.coefficients
-        return {
-            "alpha": alpha,
-            "beta": beta,
-            "gamma": gamma,
-            "region_share": optimum.surface.extent,
-            "reference": optimum.reference,
-            "reference_position": optimum.reference_position,
-        }
+        return best.to_json() | {"trainings": self.trainings}
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:
         """The candidates as a table, the best first."""
-        choice = self.findings.choice
-        order = {id_: index for index, id_ in enumerate(choice.ranking.order)} if choice else {}
+        ranked = self.ranked
+        order = {id_: index for index, id_ in enumerate(ranked.ranking.order)} if ranked else {}
         rows = sorted(
-            zip(self.study.chosen, self.candidates, strict=True),
+            zip(self.study.chosen, self.candidates, strict=True) if ranked else (),
             key=lambda pair: (order.get(pair[0].id, len(order)), pair[1]["mean"] is None, -(pair[1]["mean"] or 0.0)),
         )
         return [
@@ -278,18 +298,18 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The contents of result.json."""
-        family, choice = self.findings.family, self.findings.choice
-        chosen: dict[str, Any] = {}
-        if choice is not None:
-            ranking = choice.ranking
+        family, chosen = self.findings.family, dict[str, Any]()
+        if self.ranked is not None:
+            ranking = self.ranked.ranking
             chosen = {
                 "best": ranking.best,
                 "chosen": ranking.chosen,
                 "tied": list(ranking.tied),
                 "candidates": self.candidates,
-                "surface": self.surface,
                 "differences_from_best": {name: asdict(each) for name, each in ranking.differences.items()},
             }
+        elif self.best is not None:
+            chosen = {"surface": self.surface}
         return {
             "alpha": family.alpha,
             "beta": family.beta,
@@ -301,6 +321,7 @@ class Result:
             **chosen,
             "members": self.points,
             "networks": self.members,
+            "gains": self.comparison.gains,
             "comparisons": self.comparison.rows,
             "power": self.comparison.power,
             "slopes": self.comparison.slopes,
@@ -322,11 +343,17 @@ def describe(study: Study, network: ScaledNetwork) -> dict[str, Any]:
         **_coefficients(network),
         **({} if network.neck else {"α·β²·γ²": network.nominal}),
         **{f"real {name}": ratio for name, ratio in network.relative.items()},
+        **_sizes(network),
+        "batch": batch_size(study.search, study.baseline, network),
+    }
+
+
+def _sizes(network: ScaledNetwork) -> dict[str, str]:
+    return {
         "blocks": "-".join(map(str, network.blocks)),
         "widths": "-".join(map(str, network.widths)),
         **_neck(network),
         "pixels": str(network.resolution),
-        "batch": batch_size(study.search, study.baseline, network),
     }
 
 

@@ -1,7 +1,6 @@
 """Runs a search: trains the candidates, ranks them, and trains members of the winner's family."""
 
 import dataclasses
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,20 +9,19 @@ from rich.console import Console
 
 from tfeff import config
 from tfeff.config.family import FILE, Family
-from tfeff.config.search import HELD_OUT_RATES
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.scaling import members
 from tfeff.scaling.baseline import ScaledNetwork, candidate, experiment, stored_networks
-from tfeff.scaling.choice import ScalingChoice, choose
+from tfeff.scaling.choice import ScalingChoice, by_mean, by_surface
+from tfeff.scaling.exploration import explored
+from tfeff.scaling.forecast import given_family
 from tfeff.scaling.latency import Clock, Latency
 from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, without_batch_norm
-from tfeff.trials.allocation import Allocation, Full, JobPlan
+from tfeff.trials.allocation import Full, JobPlan
 from tfeff.trials.learning_rates import Tried
-from tfeff.trials.progress import Rate, core_seconds, measured_rate
-from tfeff.trials.results import Block
 from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
@@ -35,6 +33,7 @@ FREE = (
     "allocation.",
     "budget.",
     "choice",
+    "design.",
     "coefficients",
     "reference",
     "trials.attempts",
@@ -64,20 +63,6 @@ class Findings:
     tried_rates: Mapping[str, Sequence[Tried]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Expected duration of a search, in seconds summed over all processes.
-
-    Attributes:
-        search: the candidates' trials.
-        members: the trials of the members and of the networks that they are compared with.
-    """
-
-    rate: Rate
-    search: float
-    members: float
-
-
 def open_store(directory: Path, search: config.Search | None) -> TrialStore:
     """The store in the workdir of a search; None opens an existing one with any config."""
     free = list(FREE)
@@ -86,52 +71,6 @@ def open_store(directory: Path, search: config.Search | None) -> TrialStore:
     if search is not None and search.trials.learning_rate == "held_out":
         free.remove("objective.")  # learning rates depend on it
     return TrialStore(directory / STORE, search, tuple(free))
-
-
-def forecast(study: Study, executor: Executor) -> Forecast:
-    """Estimates the duration of a search by training the baseline and some of the networks for some steps."""
-    search, baseline = study.search, study.baseline
-    if study.chosen:
-        networks = list(study.chosen)
-        ordered = sorted(networks, key=lambda network: network.width)
-        different = [baseline.unscaled, ordered[0], ordered[-1]]
-    else:  # of each method the largest: at the same multiply-adds, their speeds differ by a factor of two
-        points = members.points(baseline, given_family(study), search.members)
-        networks = [point.network for point in points]
-        different = list({point.method: point.network for point in points}.values())
-    timed = [candidate(search, baseline, network) for network in different]
-    rate = measured_rate(timed, search.folds, executor)
-    validation_epochs = search.experiment.training.validation_epochs
-    full = Full(search.experiment.training.epochs)
-
-    def seconds(allocation: Allocation, macs: dict[str, int], blocks: Sequence[Block]) -> float:
-        trials = core_seconds(rate, allocation, macs, blocks, study.examples, validation_epochs)
-        if search.trials.learning_rate != "held_out":
-            return trials
-        held_out = search.folds.validation_fraction
-        images = round(study.examples[0] * (1 - held_out)), round(study.examples[0] * held_out)
-        return trials + HELD_OUT_RATES * core_seconds(rate, full, macs, blocks[:1], images, validation_epochs)
-
-    macs = {network.id: network.cost.macs for network in networks}
-    if not study.chosen:
-        return Forecast(rate, 0.0, seconds(full, macs, search.member_blocks))
-    growth = statistics.median(network.relative["macs"] for network in study.chosen)
-    ratios = [*(growth**phi for phi in search.members.phis), *search.members.ratios]
-    compared = {
-        f"{method} {ratio}": round(baseline.cost.macs * ratio) for ratio in ratios for method in search.members.methods
-    }
-    return Forecast(
-        rate=rate,
-        search=seconds(study.allocation, macs, search.folds.blocks),
-        members=seconds(full, {"baseline": baseline.cost.macs, **compared}, search.member_blocks),
-    )
-
-
-def given_family(study: Study) -> Family:
-    """The family with the coefficients of the config."""
-    coefficients = study.search.coefficients
-    assert coefficients is not None
-    return study.baseline.family(coefficients, "The coefficients were given.")
 
 
 def run(study: Study, directory: Path, store: TrialStore, executor: Executor, console: Console) -> Findings:
@@ -153,8 +92,11 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         epochs = search.experiment.training.epochs
         choice = None
         if search.coefficients is None:
-            plan = runner.run(as_candidates(study.chosen), study.allocation, "search")
-            choice = _choose(study, runner, plan)
+            if search.choice == "mean":
+                plan = runner.run(as_candidates(study.chosen), study.allocation, "search")
+                choice = _ranked(study, runner, plan)
+            else:
+                choice = by_surface(explored(study, runner, store, executor, as_candidates))
             family = baseline.family(choice.coefficients, choice.sentence)
             runner.progress.say(choice.sentence)
         else:
@@ -185,13 +127,11 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
     return Findings(study, choice, family, points, plain, latencies, runner.learning_rates, runner.tried_rates)
 
 
-def _choose(study: Study, runner: TrialRunner, plan: JobPlan) -> ScalingChoice:
-    """The coefficients that follow from the trials of the candidates."""
+def _ranked(study: Study, runner: TrialRunner, plan: JobPlan) -> ScalingChoice:
+    """The coefficients that follow from the ranking of the candidates."""
     search, networks = study.search, study.chosen
-    epochs = search.experiment.training.epochs
     costs = {network.id: network.relative[search.budget.measure] for network in networks}
     labels = {network.id: network.label for network in networks}
-    chooses = search.choice == "mean"
-    ranking = runner.rank(plan, epochs, labels, costs, margin=search.objective.margin, chooses=chooses)
-    table = runner.table([network.id for network in networks], epochs)
-    return choose(search, study.baseline, networks, dict(plan.eliminated), ranking, table, study.objective.title)
+    epochs = search.experiment.training.epochs
+    ranking = runner.rank(plan, epochs, labels, costs, margin=search.objective.margin)
+    return by_mean(networks, dict(plan.eliminated), ranking)

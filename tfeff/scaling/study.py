@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tfeff import config, training
 from tfeff.data.contents import Contents
 from tfeff.errors import UserError
@@ -14,6 +16,7 @@ from tfeff.reporting.tables import percent
 from tfeff.scaling import candidates, members
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, batch_size
 from tfeff.scaling.choice import coefficients_of, given
+from tfeff.scaling.direction import coefficients_in, shares_of
 from tfeff.scaling.latency import Latency, samples
 from tfeff.selection import Fingerprint
 from tfeff.trials.allocation import Allocation, allocation
@@ -32,7 +35,9 @@ class Study:
         examples: number of training and of validation images of one trial.
         fingerprint: of the images from which folds are drawn, and of those that all folds are validated on.
         found: what these splits hold, by role.
-        networks: all distinct networks within the budget; none if the coefficients are given.
+        networks: all distinct networks within the budget, with `choice=surface` the baseline and those of all φ; none
+            if the coefficients are given.
+        chosen: the candidates of `choice=mean`.
     """
 
     search: config.Search
@@ -77,11 +82,16 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), baseline.cost.macs
     )  # raises if the metric is unknown
     networks, chosen = list[ScaledNetwork](), list[ScaledNetwork]()
-    if search.coefficients is None:
+    if search.coefficients is not None:
+        possible: list[Sequence[float]] = [given(search, baseline.is_detector)]
+    elif search.choice == "mean":
         networks, chosen = _select(baseline, search.budget, clock)
         possible = [coefficients_of(network) for network in chosen]
     else:
-        possible = [given(search, baseline.is_detector)]
+        networks = _of_all_costs(search, baseline)
+        assert search.budget.macs is not None
+        directions = (*np.eye(3), np.array(shares_of(*search.reference)))
+        possible = [coefficients_in(shares, baseline, search.budget.macs) for shares in directions]
     _check_members(search, baseline, possible)
     return Study(
         search=search,
@@ -93,6 +103,20 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         networks=networks,
         chosen=chosen,
     )
+
+
+def _of_all_costs(search: config.Search, baseline: Baseline) -> list[ScaledNetwork]:
+    """The networks from which a surface is learned.
+
+    Raises:
+        UserError: a detector, no network of some cost, or an impossible batch size.
+    """
+    if baseline.is_detector:
+        search.wrong("choice", "mean: a detector's neck is scaled, too, and a surface has no dimensions for it")
+    networks = candidates.of_all_costs(baseline, search.budget, search.design.phis)
+    for network in networks:
+        batch_size(search, baseline, network)
+    return networks
 
 
 def without_batch_norm(baseline: Baseline) -> Baseline:

@@ -1,7 +1,8 @@
 """Plans which trials run next and which candidates are eliminated early.
 
-Three ways to spend a budget: `Full` trains every candidate on every block to the last epoch, `Lengths` to a last epoch
-of its own. `Halving` trains all candidates for a few epochs, and the better ones again for more.
+Ways to spend a budget: `Full` trains every candidate on every block to the last epoch, `Lengths` to a last epoch of its
+own. `Halving` trains all candidates for a few epochs, and the better ones again for more. `Listed` trains what someone
+else has chosen.
 
 A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
 where it stopped. Workers finish in any order, so each decision waits for a fixed set of results instead of using those
@@ -251,7 +252,26 @@ class Halving:
         return [name for name in complete if failed + worse(name) >= entered - self._survivor_count(entered)]
 
 
-Allocation = Full | Lengths | Halving
+@dataclass(frozen=True)
+class Listed:
+    """Given trainings to the last epoch, each of one candidate on one block."""
+
+    epochs: int
+    trainings: Sequence[tuple[str, Block]]
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Lengths of its trials."""
+        return (self.epochs,)
+
+    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> JobPlan:
+        """Plans them in their order. No candidate is eliminated."""
+        jobs = [Job(name, *block, self.epochs) for name, block in self.trainings]
+        missing = tuple(job for job in jobs if job not in results)
+        return JobPlan(missing, {}, not missing)
+
+
+Allocation = Full | Lengths | Halving | Listed
 
 
 def allocation(section: config.Allocation, epochs: int) -> Allocation:

@@ -18,7 +18,7 @@ from tfeff import config
 from tfeff.execution.executor import Executor, collect
 from tfeff.reporting.terminal import column, say_on
 from tfeff.trials import worker
-from tfeff.trials.allocation import Allocation, JobPlan, Lengths
+from tfeff.trials.allocation import Allocation, JobPlan, Lengths, Listed
 from tfeff.trials.intervals import interval, number, summaries
 from tfeff.trials.results import Block, Job, Results, is_finite, mean_over_seeds
 from tfeff.trials.trial import Candidate, Trial
@@ -198,10 +198,12 @@ class TrialProgress:
             results: results so far, also of other stages and of other allocations.
             rate_trainings: candidate without a learning rate -> number of complete trainings that finding it takes.
         """
+        listed = set(self._allocation.trainings) if isinstance(self._allocation, Listed) else None
         done = {
             job: value
             for job, value in results.items()
             if job.candidate in self._candidates and job.block in self._blocks and job.epochs in self._allocation.rungs
+            if listed is None or (job.candidate, job.block) in listed
         }
         counted = len(done), sum(rate_trainings.values())
         if counted != self._counted:

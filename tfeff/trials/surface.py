@@ -1,219 +1,308 @@
-"""A quadratic surface through the candidates' values, its highest point, and a confidence region for it.
+"""A quadratic surface over networks of all costs, the direction in which it is highest, and a region for that.
 
-Response-surface method of Box and Wilson (1951). The confidence region inverts a test, as in Box and Hunter (1954,
-Biometrika 41, "A confidence region for the solution of a set of simultaneous equations"): it contains every point at
-which the data do not contradict that the surface is highest there. At an interior point, this means that the gradient
-can be zero; at the border, that it can point outward. There, the critical value is that for as many dimensions as the
-estimated gradient deviates in (the conditional test of Bartholomew 1961, JRSS B 23; Wollan and Dykstra 1986): one along
-a side, from which it points outward, instead of two. Minima and saddles are excluded by a second condition: that the
-point is not lower than the highest one, by Scheffé's simultaneous intervals. Under the model, the region contains the
-highest point with the stated confidence if that is inside or at a side. At a corner it is contained more often, the
-clearer the gradient points outward: always, if nothing speaks for another point. The second condition, which is much
-weaker near the highest point, takes little from it (`tools/check_coverage.py` simulates all of this).
+A network is a point in the logarithms of depth, width and resolution. Its direction is the shares of the three in the
+logarithm of the cost, which sum to 1; its distance from the baseline is φ. The surface is quadratic in these
+coordinates (response surfaces, Box and Wilson 1951). The best direction depends on the cost: close to the baseline, the
+slopes decide, far from it the curvature. Here it is the best one at the largest φ, up to which a family is scaled.
+Curvature changes a value in proportion to φ², and a training costs 2^φ. The information of a second of training about
+it is therefore proportional to φ⁴ / 2^φ: 20 times as much at φ = 3 as at φ = 1.
+
+The confidence region inverts a test, as in Box and Hunter (1954, Biometrika 41, "A confidence region for the solution
+of a set of simultaneous equations"): it contains every direction in which the surface can be highest without
+contradicting the data. Inside, this means that the gradient can be zero; at the border, that it can point outward.
+There, the critical value is that for as many dimensions as the estimated gradient deviates in (the conditional test of
+Bartholomew 1961, JRSS B 23; Wollan and Dykstra 1986). Minima and saddles are excluded by a second condition: that the
+point is not lower than the highest one, by Scheffé's simultaneous intervals. No prior is used for the region.
+`tools/check_coverage.py` simulates how often it contains the best direction.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, spatial, special
+from scipy import optimize, special
 
 from tfeff.errors import UserError
-from tfeff.trials.results import Table
-from tfeff.trials.two_way import fit_two_way
 
 Floats = npt.NDArray[np.float64]
-TERMS = 6
-"""Coefficients of a quadratic in two coordinates."""
-LEAST_COVARIATE = 1e-6
-"""Covariates that differ by less are taken as equal."""
-STEPS = 60
-"""Cells of the grid along each side."""
+BASIS = np.array([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]) / np.sqrt([[2.0], [6.0]])
+"""Orthonormal directions [2, 3] in the plane of shares."""
+DIRECTION, OTHER = 5, 4
+"""Number of terms that depend on the direction at the largest φ, and of those that do not."""
+OTHER_DEVIATION = 20.0
+"""Prior standard deviation of the other coefficients, in those of a training: wide, but trainings at a single φ, which
+do not determine them, then remain possible."""
+CONFIDENCE, POWER = 0.95, 0.8
+STEPS = 40
+"""Cells of the lattice of directions along each side."""
 BORDER = 1e-9
 """Points this close to a side are on it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """value = c0 + c1 x + c2 y + c3 x² + c4 y² + c5 xy + c6 covariate + error, fitted by least squares.
-
-    The unit is a candidate, with its mean over all blocks: the errors contain the randomness of training as well as
-    what a quadratic cannot describe.
+@dataclass(frozen=True)
+class Training:
+    """A training and its result.
 
     Attributes:
-        coefficients: float64 [7].
-        covariance: float64 [7, 7], of the coefficients.
-        degrees: candidates - 7.
-        corners: float64 [v, 2], the convex hull of the candidates, counterclockwise.
-        covariate: mean of the covariate, at which values are predicted.
+        shares: of depth, width and resolution in the logarithm of the network's cost; they sum to 1.
+        phi: logarithm of the cost relative to that of the member φ = 1.
+        value: higher is better, on a scale on which errors have about equal variances (`linear`).
+    """
+
+    shares: tuple[float, float, float]
+    phi: float
+    fold: int
+    value: float
+
+
+def linear(value: float, *, bounded: bool, count: int) -> float:
+    """A value on the scale of the surface: the log odds of metrics in [0, 1].
+
+    Args:
+        count: number of validation images; half an image more of each kind keeps the logarithm finite.
+    """
+    return float(special.logit((value * count + 0.5) / (count + 1.0))) if bounded else value
+
+
+def original(value: float, *, bounded: bool) -> float:
+    """The inverse of `linear`, without its half images."""
+    return float(special.expit(value)) if bounded else value
+
+
+def plane(shares: npt.ArrayLike, center: npt.ArrayLike) -> Floats:
+    """Coordinates [n, 2] of shares [n, 3], or [3] for n = 1, in their plane, from a center [3]."""
+    return np.asarray((np.atleast_2d(np.asarray(shares, np.float64)) - np.asarray(center, np.float64)) @ BASIS.T)
+
+
+def directed(places: Floats) -> Floats:
+    """Terms [n, DIRECTION] of the surface at the largest φ: gradient and curvature in the plane."""
+    x, y = places.T
+    return np.stack([x, y, x * x / 2.0, x * y, y * y / 2.0], axis=-1)
+
+
+def terms(shares: npt.ArrayLike, phis: npt.ArrayLike, center: npt.ArrayLike, top: float) -> Floats:
+    """Terms [n, DIRECTION + OTHER] of a quadratic in the logarithms of the dimensions.
+
+    Args:
+        center: shares [3] at which the plane's coordinates are 0.
+        top: the largest φ.
+    """
+    places, t = plane(shares, center), np.asarray(phis, np.float64)[:, None] / top
+    return np.concatenate([t * t * directed(places), t - 1.0, (t - 1.0) ** 2, (t - t * t) * places], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Trainings as a linear model: terms of the surface, then an effect of each fold.
+
+    Attributes:
+        design: float64 [n, DIRECTION + OTHER + folds].
+        values: float64 [n], minus their mean.
+        mean: what was subtracted.
+    """
+
+    design: Floats
+    values: Floats
+    mean: float
+    center: Floats
+    top: float
+    folds: int
+
+    @classmethod
+    def of(cls, trainings: Sequence[Training], center: npt.ArrayLike, top: float, folds: int) -> "Data":
+        """The trainings as a linear model; there may be none."""
+        shares = np.array([each.shares for each in trainings], np.float64).reshape(-1, 3)
+        design = np.concatenate(
+            [
+                terms(shares, [each.phi for each in trainings], center, top),
+                np.eye(folds)[[each.fold for each in trainings]].reshape(-1, folds),
+            ],
+            axis=1,
+        )
+        values = np.array([each.value for each in trainings], np.float64)
+        mean = float(values.mean()) if len(values) else 0.0
+        return cls(design, values - mean, mean, np.asarray(center, np.float64), top, folds)
+
+
+def best_directions(coefficients: Floats, center: Floats) -> Floats:
+    """Shares [n, 3] at which surfaces with coefficients [n, DIRECTION] are highest.
+
+    >>> center = np.full(3, 1 / 3)
+    >>> best_directions(np.array([[0.0, 0.0, -1.0, 0.0, -1.0], [0.0, -9.0, -1.0, 0.0, -1.0]]), center).round(3)
+    array([[0.333, 0.333, 0.333],
+           [0.   , 0.   , 1.   ]])
+    """
+    slope = coefficients[:, :2]
+    curvature = coefficients[:, [2, 3, 3, 4]].reshape(-1, 2, 2)
+    corners = plane(np.eye(3), center)
+    found = [np.broadcast_to(corner, slope.shape) for corner in corners]
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        along = end - start
+        rise = slope @ along + np.einsum("i,nij,j->n", start, curvature, along)
+        bend = np.einsum("i,nij,j->n", along, curvature, along)
+        share = np.clip(np.divide(-rise, bend, out=np.zeros_like(rise), where=bend < 0.0), 0.0, 1.0)
+        found.append(start + share[:, None] * along)
+    determinant = np.linalg.det(curvature)
+    solvable = (determinant > 0.0) & (curvature[:, 0, 0] < 0.0)
+    inner = np.broadcast_to(corners[0], slope.shape).copy()
+    inner[solvable] = -np.linalg.solve(curvature[solvable], slope[solvable][..., None])[..., 0]
+    outside = ((inner @ BASIS + center) < 0.0).any(axis=1)
+    inner[outside] = corners[0]
+    places = np.stack([*found, inner])
+    values = np.einsum("knt,nt->kn", directed(places.reshape(-1, 2)).reshape(len(places), -1, DIRECTION), coefficients)
+    best = places[values.argmax(axis=0), np.arange(len(slope))]
+    shares = np.clip(best @ BASIS + center, 0.0, None)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+@functools.cache
+def lattice(steps: int = STEPS) -> tuple[Floats, Floats]:
+    """Directions [n, 3] on a triangular lattice with its border, and their shares [n] of the triangle's area."""
+    counts = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)])
+    angles = np.array([1.0, 1.0 / 2.0, 1.0 / 6.0])[(counts == 0).sum(axis=1)]  # of a hexagon around a point
+    return counts / steps, angles / angles.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The surface at the largest φ, without a prior of the direction.
+
+    Attributes:
+        coefficients: float64 [DIRECTION].
+        covariance: float64 [DIRECTION, DIRECTION], of the coefficients.
+        degrees: of freedom of the residual variance.
+        deviation: standard deviation of a training's value.
+        center: shares [3] at which the coordinates of the plane are 0.
+        level: mean over the folds at the center.
     """
 
     coefficients: Floats
     covariance: Floats
-    degrees: int
-    corners: Floats
-    covariate: float
+    degrees: float
+    deviation: float
+    center: Floats
+    level: float
 
-    def values(self, points: npt.ArrayLike) -> Floats:
-        """Predicted values [n] at points [n, 2]."""
-        return np.asarray(self._rows(points) @ self.coefficients)
+    def value(self, shares: npt.ArrayLike) -> float:
+        """The mean over the folds in a direction [3], at the largest φ."""
+        return self.level + float((directed(plane(shares, self.center)) @ self.coefficients)[0])
 
-    def difference(self, first: npt.ArrayLike, second: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-        """The predicted difference of two points, and half the width of its interval.
+    def difference(self, first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float]:
+        """The difference of two directions [3] at the largest φ, and half the width of its interval.
 
-        The intervals of all pairs of points hold simultaneously (Scheffé), so the points may be chosen by the data.
+        The intervals of all pairs hold simultaneously (Scheffé), so the directions may be chosen by the data.
         """
-        one, other = self._rows(np.array([first, second], np.float64))
+        one, other = directed(np.concatenate([plane(first, self.center), plane(second, self.center)]))
         row = one - other
-        error = float(np.sqrt(row @ self.covariance @ row))
-        limit = (TERMS - 1) * special.fdtri(TERMS - 1, self.degrees, confidence)
-        return float(row @ self.coefficients), float(np.sqrt(limit)) * error
+        limit = DIRECTION * special.fdtri(DIRECTION, self.degrees, CONFIDENCE)
+        return float(row @ self.coefficients), float(np.sqrt(limit * (row @ self.covariance @ row)))
+
+    def detectable(self, first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+        """The difference of two given directions [3] that a 95 % interval shows with a probability of 80 %."""
+        one, other = directed(np.concatenate([plane(first, self.center), plane(second, self.center)]))
+        error = float(np.sqrt((one - other) @ self.covariance @ (one - other)))
+        return error * float(special.stdtrit(self.degrees, [0.975, POWER]).sum())
 
     @functools.cached_property
     def highest(self) -> Floats:
-        """The highest point within the hull of the candidates, float64 [2]."""
-        start = self.grid[int(self.values(self.grid).argmax())]
-        found = optimize.minimize(
-            lambda point: -float(self.values([point])[0]),
-            start,
-            jac=lambda point: -self._gradient(point)[0],
-            constraints=[{"type": "ineq", "fun": lambda p: self._sides[1] - self._sides[0] @ p}],
-            method="SLSQP",
-            options={"ftol": 1e-14},
-        )
-        better = found.success and self.values([found.x])[0] > self.values([start])[0]
-        return np.asarray(found.x if better and self.inside(found.x) else start)
+        """The direction [3] in which the surface is highest."""
+        return best_directions(self.coefficients[None], self.center)[0]
 
-    def contains(self, point: npt.ArrayLike, confidence: float = 0.95) -> bool:
-        """Whether a point can be the highest one; False outside of the hull."""
-        where = np.asarray(point, np.float64)
-        if not self.inside(where):
-            return False
-        if self._p_value(where) < 1.0 - confidence:
-            return False
-        below, half_width = self.difference(self.highest, where, confidence)
-        return below <= half_width
-
-    @functools.cached_property
-    def grid(self) -> Floats:
-        """Points of the hull, float64 [n, 2]: along its sides, from corner to corner, then those of a lattice."""
-        low, high = self.corners.min(axis=0), self.corners.max(axis=0)
-        ticks = [np.linspace(low[axis], high[axis], STEPS + 1) for axis in (0, 1)]
-        inner = np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1).reshape(-1, 2)
-        inner = inner[self._inside(inner)]
-        shares = np.linspace(0, 1, STEPS, endpoint=False)[:, None]
-        sides = [
-            start + shares * (end - start)
-            for start, end in zip(self.corners, np.roll(self.corners, -1, axis=0), strict=True)
-        ]
-        return np.concatenate([*sides, inner])
+    def contains(self, shares: npt.ArrayLike) -> bool:
+        """Whether a direction [3] can be the best one, with 95 % confidence."""
+        return bool(self._possible(np.asarray(shares, np.float64)[None])[0])
 
     @functools.cached_property
     def region(self) -> npt.NDArray[np.bool_]:
-        """Which points of the grid can be the highest one, with 95 % confidence."""
-        return np.array([self.contains(point) for point in self.grid])
+        """Which directions of the lattice can be the best one, with 95 % confidence."""
+        return self._possible(lattice()[0])
 
     @property
     def extent(self) -> float:
-        """The part of the hull that the region covers, in [0, 1]: its share of the lattice."""
-        return float(self.region[len(self.corners) * STEPS :].mean())
+        """The share of the plane that the region covers, in [0, 1]."""
+        return float(lattice()[1][self.region].sum())
 
     @functools.cached_property
     def _sides(self) -> tuple[Floats, Floats]:
-        """Unit normals pointing outward [v, 2] and offsets [v]: a point p is inside if normals @ p <= offsets."""
-        along = np.roll(self.corners, -1, axis=0) - self.corners
-        normals = np.stack([along[:, 1], -along[:, 0]], axis=-1) / np.linalg.norm(along, axis=1, keepdims=True)
-        return normals, (normals * self.corners).sum(axis=1)
+        """Unit normals pointing outward [3, 2] and offsets [3]: a point p is inside if normals @ p <= offsets."""
+        normals = -BASIS.T / np.linalg.norm(BASIS.T, axis=1, keepdims=True)
+        return normals, self.center / np.linalg.norm(BASIS.T, axis=1)
 
-    def inside(self, point: npt.ArrayLike) -> bool:
-        """Whether a point is in the hull of the candidates."""
-        return bool(self._inside(np.asarray(point, np.float64)[None])[0])
+    def _possible(self, shares: Floats) -> npt.NDArray[np.bool_]:
+        """Which of some directions [n, 3] can be the best one."""
+        rows = directed(plane(shares, self.center)) - directed(plane(self.highest, self.center))
+        limit = DIRECTION * special.fdtri(DIRECTION, self.degrees, CONFIDENCE)
+        half_widths = np.sqrt(limit * np.einsum("ni,ij,nj->n", rows, self.covariance, rows))
+        level = -rows @ self.coefficients <= half_widths
+        return np.array(
+            [
+                not_lower and self._p_value(place) >= 1.0 - CONFIDENCE
+                for not_lower, place in zip(level, plane(shares, self.center), strict=True)
+            ],
+            np.bool_,
+        )
 
-    def _inside(self, points: Floats) -> npt.NDArray[np.bool_]:
-        normals, offsets = self._sides
-        return np.asarray((points @ normals.T <= offsets + BORDER).all(axis=1))
-
-    def _rows(self, points: npt.ArrayLike) -> Floats:
-        return _design(np.asarray(points, np.float64), self.covariate)
-
-    def _gradient(self, point: Floats) -> tuple[Floats, Floats]:
-        """The gradient [2] and its covariance [2, 2]."""
-        x, y = point
-        derivative = np.array([[0, 1, 0, 2 * x, 0, y, 0], [0, 0, 1, 0, 2 * y, x, 0]], np.float64)
-        return derivative @ self.coefficients, derivative @ self.covariance @ derivative.T
-
-    def _p_value(self, point: Floats) -> float:
-        """Of the hypothesis that the surface is highest at a point of the hull.
+    def _p_value(self, place: Floats) -> float:
+        """Of the hypothesis that the surface is highest at a point [2] of the plane.
 
         The gradient is then zero in the directions that stay inside, or points outward: it lies in the cone of the
         normals of the sides on which the point is. The test is conditional on the face of the cone that is closest to
         the estimated gradient, which deviates from it in the remaining dimensions.
         """
-        gradient, covariance = self._gradient(point)
-        whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        x, y = place
+        derivative = np.array([[1.0, 0.0, x, y, 0.0], [0.0, 1.0, 0.0, x, y]])
+        covariance = derivative @ self.covariance @ derivative.T
+        gradient = derivative @ self.coefficients
         normals, offsets = self._sides
-        active = normals[np.abs(normals @ point - offsets) <= BORDER]
-        distance, dimensions, rejectable = float(np.linalg.norm(whitening @ gradient)), 2, 1.0
-        if len(active):
-            rays = whitening @ active.T
-            weights, distance = optimize.nnls(rays, whitening @ gradient)
-            dimensions = 2 - int((weights > 0.0).sum())
-            if len(active) > 1:  # at a corner, a gradient of zero is often estimated inside the cone
-                first, second = (rays / np.linalg.norm(rays, axis=0)).T[:2]
-                rejectable -= np.arccos(np.clip(first @ second, -1.0, 1.0)) / (2.0 * np.pi)
+        active = normals[np.abs(normals @ place - offsets) <= BORDER]
+        if not len(active):
+            squared = float(gradient @ np.linalg.solve(covariance, gradient))
+            return float(special.fdtrc(2, self.degrees, squared / 2.0))
+        whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        rays = whitening @ active.T
+        weights, distance = optimize.nnls(rays, whitening @ gradient)
+        dimensions, rejectable = 2 - int((weights > 0.0).sum()), 1.0
+        if len(active) > 1:  # at a corner, a gradient of zero is often estimated inside the cone
+            first, second = (rays / np.linalg.norm(rays, axis=0)).T[:2]
+            rejectable -= np.arccos(np.clip(first @ second, -1.0, 1.0)) / (2.0 * np.pi)
         if dimensions < 1:
             return 1.0
         return float(rejectable * special.fdtrc(dimensions, self.degrees, distance**2 / dimensions))
 
 
-def fit_surface(
-    table: Table, points: Mapping[str, tuple[float, float]], covariates: Mapping[str, float] | None = None
-) -> Surface:
-    """Fits a surface to the candidates' means, adjusted for missing blocks (`two_way`).
+def fit_surface(data: Data) -> Surface:
+    """Fits the surface by least squares.
 
-    A covariate is what else a value depends on linearly, such as the logarithm of the cost.
+    The terms that say nothing about the direction at the largest φ have a wide prior.
 
     Raises:
-        UserError: there are too few candidates, they lie on a line or curve that does not determine the surface, or
-            they have equal values or no chain of common blocks.
+        UserError: the trainings do not determine the surface and its residual variance.
     """
-    layout = fit_two_way(table)
-    if layout.part.any():
-        raise UserError("some candidates have no chain of common folds with the others, so no surface can be fitted")
-    names = layout.candidates
-    places = np.array([points[name] for name in names], np.float64)
-    further = np.array([0.0 if covariates is None else covariates[name] for name in names], np.float64)
-    varies = bool(np.ptp(further) > LEAST_COVARIATE)
-    design = _design(places, further)
-    design = design if varies else design[:, :TERMS]
-    degrees = len(names) - design.shape[1]
-    if degrees < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
-        raise UserError(
-            f"a surface has {design.shape[1]} coefficients; {len(names)} candidates at these places do not determine "
-            "it: train more of them"
-        )
-    values = np.array([layout.means[name] for name in names])
-    if np.ptp(values) <= layout.resolution:
-        raise UserError("the candidates have equal values, so no surface is highest anywhere")
-    inverse = np.linalg.inv(design.T @ design)
-    coefficients = inverse @ design.T @ values
-    squares = float(np.sum((values - design @ coefficients) ** 2))
-    variance = max(squares, layout.resolution**2) / degrees  # above 0, so that tests can divide by it
-    covariance = np.zeros((TERMS + 1, TERMS + 1))
-    covariance[: len(inverse), : len(inverse)] = variance * inverse
-    hull = spatial.ConvexHull(places)
+    others = slice(DIRECTION, DIRECTION + OTHER)
+    penalty = np.zeros(data.design.shape[1])
+    penalty[others] = OTHER_DEVIATION**-2.0
+    folds = data.design[:, DIRECTION + OTHER :].any(axis=0)  # without those on which nothing was trained
+    trained = np.concatenate([np.ones(DIRECTION + OTHER, np.bool_), folds])
+    design, penalty = data.design[:, trained], penalty[trained]
+    augmented = np.concatenate([design, np.diag(np.sqrt(penalty))])
+    if np.linalg.matrix_rank(augmented) < design.shape[1]:
+        raise UserError(f"{len(design)} trainings do not determine the surface")
+    inverse = np.linalg.inv(design.T @ design + np.diag(penalty))
+    used = design.shape[1] - float(penalty @ np.diag(inverse))
+    degrees = len(design) - used
+    if degrees < 1.0:
+        raise UserError(f"{len(design)} trainings do not determine how much their values vary around the surface")
+    coefficients = inverse @ design.T @ data.values
+    squares = float(np.sum((data.values - design @ coefficients) ** 2))
+    least = np.finfo(np.float64).eps * max(float(np.abs(data.values).max()), abs(data.mean))
+    variance = max(squares / degrees, least**2)  # above 0, so that tests can divide by it
     return Surface(
-        coefficients=np.concatenate([coefficients, np.zeros(TERMS + 1 - len(coefficients))]),
-        covariance=covariance,
+        coefficients=coefficients[:DIRECTION],
+        covariance=variance * inverse[:DIRECTION, :DIRECTION],
         degrees=degrees,
-        corners=places[hull.vertices],
-        covariate=float(further.mean()),
+        deviation=float(np.sqrt(variance)),
+        center=data.center,
+        level=data.mean + float(coefficients[DIRECTION + OTHER :].mean()),
     )
-
-
-def _design(places: Floats, covariate: npt.ArrayLike) -> Floats:
-    """A row of the model's terms for each place, [n, 7]."""
-    x, y = places.T
-    return np.stack([np.ones_like(x), x, y, x**2, y**2, x * y, np.broadcast_to(covariate, x.shape)], axis=-1)
