@@ -101,6 +101,16 @@ def test_only_frozen_batch_normalization_runs_in_inference_mode(images: np.ndarr
     ]
 
 
+def test_batch_normalization_alone_is_frozen(images: np.ndarray) -> None:
+    model = network()
+    freeze(model, (), normalization=True)
+    step, before = step_of(model), values(model)
+    step.train(batch_of(images), step=0, learning_rate=0.1)
+    changed = {path for path, after in values(model).items() if not np.array_equal(after, before[path])}
+    assert changed == {"stem_conv/kernel", "stage_conv/kernel", "head/kernel", "head/bias"}
+    np.testing.assert_array_equal(model(images, training=True), model(images, training=False))
+
+
 def test_batch_normalization_inside_a_frozen_submodel(images: np.ndarray) -> None:
     inner = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.Conv2D(2, 3)], name="inner")
     model = keras.Sequential([keras.Input((6, 6, 1)), inner, keras.layers.Flatten(), keras.layers.Dense(3)])

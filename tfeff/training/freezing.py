@@ -19,7 +19,9 @@ from tfeff.errors import UserError, nearest
 KEY, FREED_KEY = "optimizer.frozen", "optimizer.unfreeze"
 
 
-def freeze(model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = ()) -> None:
+def freeze(
+    model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = (), *, normalization: bool = False
+) -> None:
     """Makes the variables whose path matches one of the patterns non-trainable, before the optimizer is built.
 
     A layer whose variables are all frozen gets `trainable = False`. Batch normalization then runs in inference mode in
@@ -29,6 +31,7 @@ def freeze(model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = (
         model: the network; a second call with the same patterns fails, because they match nothing that is trained.
         patterns: see `matching`.
         freed: patterns of the variables among them that are trained nevertheless.
+        normalization: also freeze all batch normalization: scale, offset and moving statistics.
 
     Raises:
         UserError: if a pattern matches nothing, or if nothing is left to train.
@@ -46,6 +49,10 @@ def freeze(model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = (
     if frozen:
         for layer in model._flatten_layers(include_self=False):
             if not layer.trainable_variables:
+                layer.trainable = False
+    if normalization:
+        for layer in model._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
 
 

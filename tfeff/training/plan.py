@@ -164,7 +164,8 @@ class Plan:
         """Freezes parts of the network, if the config says so, and creates the optimizer of the rest, under the current
         dtype policy and strategy."""
         section = self.update
-        freeze(network, section.frozen, [pattern for epoch, pattern in section.unfreezing() if epoch == 0])
+        freed = [pattern for epoch, pattern in section.unfreezing() if epoch == 0]
+        freeze(network, section.frozen, freed, normalization=section.freeze_normalization)
         return optimizers.build(
             section.name,
             network,
