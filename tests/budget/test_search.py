@@ -6,12 +6,16 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.thoroughness import only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.budget.search import STORE, open_store
+from tfeff.errors import UserError
 
 START = """
 from tfeff.config import *
@@ -162,3 +166,36 @@ def test_a_dry_run_lists_the_networks(verbs, trained, tmp_path):
     text = finish(verbs, trained, tmp_path / "search", "--dry_run", margin="margin=0.02")
     assert "2 of 3 networks compete within params" in text  # with a margin, smaller ones may be preferred
     assert (tmp_path / "search" / STORE).is_file()
+
+
+@only_thorough
+def test_the_choice_imitates_a_larger_network(verbs, trained, tmp_path):
+    unlabeled = tmp_path / "unlabeled"
+    unlabeled.mkdir()
+    for number, pixels in enumerate(load_digits().images[:64]):
+        Image.fromarray(np.uint8(pixels * 15)).save(unlabeled / f"{number}.png")
+    directory = tmp_path / "search"
+    flags = "--config.distill=true", f"--config.experiment.data.unlabeled={unlabeled}", "--config.forecast=false"
+    assert "It imitates" in finish(verbs, trained, directory, *flags)
+    (teacher,) = (directory / "teachers").iterdir()
+    settings = config.saved(directory / "best", config.Experiment)
+    assert settings.task.teacher.runs == (str(teacher),)
+    assert settings.data.unlabeled == str(unlabeled)
+    assert config.saved(teacher, config.Experiment).model.width_coefficient == 1.0
+    assert settings.model.width_coefficient < 1.0
+    trials = [config.saved(each.parent, config.Experiment) for each in (directory / "trials").rglob("config.json")]
+    assert trials
+    assert all(each.data.unlabeled is None and not each.task.teacher.runs for each in trials)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"experiment.task.teacher.runs": ("efficientnet-lite2",)}, "may have seen the images"),
+        ({"experiment.data.unlabeled": "photos"}, "only a teacher can use"),
+        ({"distill": True, "experiment.task.name": "yolo"}, "false for detectors"),
+    ],
+)
+def test_teachers_are_trained_by_the_search_alone(changes, message):
+    with pytest.raises(UserError, match=message):
+        config.override(config.BudgetSearch(), changes)

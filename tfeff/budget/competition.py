@@ -20,6 +20,7 @@ from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
+from tfeff.recipes import rules
 from tfeff.reporting.tables import percent
 from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
@@ -302,12 +303,31 @@ class Competition:
         """Expected seconds of a candidate's training on one fold; 0 as long as nothing is known."""
         return self.timing().of(name, self.candidates[name].experiment.training.epochs) or 0.0
 
+    def teacher(self, chosen: str) -> str | None:
+        """The network that teaches the choice: the largest one of any start, as it was trained there, whose training
+        fits into half of the time that is left; None if none that is larger than the choice does."""
+        minutes, timing = self.study.settings.budget.minutes, self.timing()
+        left = math.inf if minutes is None else max(0.0, 60 * minutes - self.watch.seconds)
+        macs = self.study.networks[chosen].cost.macs
+        larger = [
+            (network.cost.macs, name)
+            for name, network in self.study.networks.items()
+            if network.start.kind != "scratch" and not network.inherits and network.cost.macs > macs
+        ]
+        for cost, name in sorted(larger, reverse=True):
+            epochs = self.study.final(name, self.precision).training.epochs
+            expected = dataclasses.replace(timing, macs={**timing.macs, name: cost}).of(name, epochs)
+            if expected is None or expected <= left / 2:
+                return name
+        return None
+
     def deadline(self, share: float) -> float:
         """Second of the search until which trainings may begin that have a share of the time left."""
         minutes = self.study.settings.budget.minutes
         if minutes is None:
             return math.inf
-        final = FINAL_SHARE * max((self.expected(name) for name in self.alive), default=0.0)
+        share_of_final = FINAL_SHARE * (2 + rules.TAUGHT_EPOCHS if self.study.settings.distill else 1)
+        final = share_of_final * max((self.expected(name) for name in self.alive), default=0.0)
         now = self.watch.seconds
         return now + share * max(0.0, 60 * minutes - final - now)
 

@@ -11,6 +11,8 @@ from tfeff.budget.study import Study
 from tfeff.serving import run as serving
 from tfeff.training.evaluation import RunEvaluation
 
+TEACHERS = "teachers"
+"""Folder of the runs that choices imitate."""
 OTHERS = "others"
 """Folder of earlier choices: those that exceeded the budget when they were exported, and those of other budgets."""
 
@@ -21,6 +23,7 @@ class Delivered:
 
     Attributes:
         name: of the candidate.
+        teacher: label of the network that it imitates; None if there is none.
         workdir: of its run on all training images.
         exported: the exported model.
         costs: measured in the exported form, with those that are exact.
@@ -32,10 +35,32 @@ class Delivered:
     exported: Path
     costs: Costs
     evaluation: RunEvaluation | None
+    teacher: str | None = None
+
+
+def teach(study: Study, name: str, precision: str, directory: Path, reporter: training.Reporter) -> Path:
+    """Trains a teacher on all training images; an interrupted training continues.
+
+    Args:
+        name: id of its network.
+        precision: as of `deliver`.
+        directory: of all teachers.
+
+    Returns:
+        Its workdir.
+    """
+    keras.backend.clear_session()
+    return training.train(study.final(name, precision), directory / name, reporter=reporter).path
 
 
 def deliver(
-    study: Study, name: str, precision: str, pace: float, directory: Path, reporter: training.Reporter
+    study: Study,
+    name: str,
+    precision: str,
+    pace: float,
+    directory: Path,
+    reporter: training.Reporter,
+    teacher: Path | None = None,
 ) -> tuple[Path, RunEvaluation | None]:
     """Trains a candidate on all training images, evaluates and exports it.
 
@@ -44,12 +69,13 @@ def deliver(
         pace: share of the epochs that a detector is trained for.
         directory: workdir of the run; an interrupted run continues.
         reporter: of the training.
+        teacher: workdir of the run that is imitated, if any.
 
     Returns:
         The exported model, and the evaluation; None if there are no images for it.
     """
     keras.backend.clear_session()
-    workdir = training.train(study.final(name, precision, pace), directory, reporter=reporter)
+    workdir = training.train(study.final(name, precision, pace, teacher), directory, reporter=reporter)
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     budget = study.settings.budget

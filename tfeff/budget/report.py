@@ -114,6 +114,8 @@ def answer(findings: Findings) -> str:
         f"{network.label} has {amount(network.cost.params, 'params')} parameters"
         f"{f' and meets the budget: {costs}' if costs else ''}."
     )
+    if delivered.teacher is not None:
+        sentences.append(f"It imitates {delivered.teacher}, which was trained for this.")
     late = sum(fate.stage == "time" for fate in findings.fates.values())
     if not findings.complete:
         sentences.append("The time was over before any network was trained on all folds.")

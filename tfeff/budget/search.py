@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
-from tfeff.budget.delivery import Delivered, bring, deliver
+from tfeff.budget.delivery import TEACHERS, Delivered, bring, deliver, teach
 from tfeff.budget.limits import Costs
 from tfeff.budget.prospects import Prospects, prospects
 from tfeff.budget.race import Stopwatch
@@ -156,9 +156,11 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
         if excess is None:
             bring(workdir, trained, store.fact(BEST))
             store.write_fact(BEST, trained)
-            competition.runner.progress.say(f"training {label} on all training images")
             lengths = competition.precision, competition.pace
-            exported, evaluation = deliver(study, name, *lengths, workdir, Reporter())
+            taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
+            teacher, label_of_teacher = taught or (None, None)
+            competition.runner.progress.say(f"training {label} on all training images")
+            exported, evaluation = deliver(study, name, *lengths, workdir, Reporter(), teacher)
             found = store.cached(fact, functools.partial(competition.measures.exported, exported))
             costs = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
@@ -166,7 +168,18 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                 competition.fates[name] = Fate("chosen", "the choice")
                 for other in ranking.order:
                     competition.fates.setdefault(other, Fate("beaten", "not the best by its mean over the folds"))
-                return Delivered(name, workdir, exported, costs, evaluation)
+                return Delivered(name, workdir, exported, costs, evaluation, label_of_teacher)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         misses.append(f"{label}: {excess.text}")
     raise UserError("config: budget: no finalist meets it when it is exported: " + "; ".join(misses))
+
+
+def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path, str] | None:
+    """Trains the teacher of a choice: its workdir and its label; None if there is no time for one."""
+    chosen = competition.decide(f"teacher {name}", lambda: competition.teacher(name))
+    if chosen is None:
+        competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
+        return None
+    label = competition.study.networks[chosen].label
+    competition.runner.progress.say(f"training the teacher, {label}, on all training images")
+    return teach(competition.study, chosen, competition.precision, directory, Reporter()), label

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from tfeff import config, training
@@ -135,10 +136,22 @@ class Study:
         job = f"{name}-n{count}-e{experiment.training.epochs}"
         return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
-    def final(self, name: str, precision: str = "auto", pace: float = 1.0) -> config.Experiment:
-        """The training of a network on all training images, loaded at its own resolution."""
-        experiment = self.candidate(name, precision, pace).experiment
-        return config.replaced(experiment, {"data.image_size": experiment.model.resolution})
+    def final(
+        self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None
+    ) -> config.Experiment:
+        """The training of a network on all training images, loaded at its own resolution.
+
+        Args:
+            teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
+        """
+        experiment = self._experiment(self.networks[name], self.counted, precision, pace)
+        experiment = config.replaced(experiment, {"data.image_size": experiment.model.resolution})
+        if teacher is None:
+            return experiment
+        base = self.settings.experiment
+        return own.taught(
+            experiment, str(teacher), base.data.unlabeled, by_rules=self.settings.candidates.training == "rules"
+        )
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float
@@ -151,9 +164,10 @@ class Study:
             by_rules=self.settings.candidates.training == "rules",
             pace=pace,
         )
+        values: dict[str, object] = {"data.unlabeled": None}  # only for a choice that has a teacher
         if experiment.training.precision == "auto":
-            experiment = config.replaced(experiment, {"training.precision": precision})
-        return experiment
+            values["training.precision"] = precision
+        return config.replaced(experiment, values)
 
 
 def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:

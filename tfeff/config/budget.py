@@ -175,6 +175,9 @@ class BudgetSearch(Section):
     folds: Folds = field(default_factory=lambda: Folds(kind="classic", count=5, examples=None))
     trials: Trials = field(default_factory=lambda: Trials(batch_size="fixed", learning_rate="fixed"))
     objective: Objective = field(default_factory=Objective)
+    distill: bool = False
+    """Classifiers: the choice imitates a teacher, the largest unscaled network of all starts whose training fits into
+    the time, whatever it costs to run; also on the images of `experiment.data.unlabeled`."""
     forecast: bool = True
     """If time is left, also train the choice on a quarter and on half of the training images of each fold, and forecast
     what more images and more compute would bring."""
@@ -186,12 +189,25 @@ class BudgetSearch(Section):
         if self.trials.learning_rate != "fixed":
             self.trials.wrong("learning_rate", '"fixed"')
         self._check_task()
+        self._check_teacher()
         if self.experiment.optimizer.transfer is not None and self.candidates.scratch:
             self.candidates.wrong("scratch", "false: optimizer.transfer needs trained weights")
         if isinstance(self.experiment.model, Given):
             raise UserError("config: experiment.model.name: a network of the package, the baseline of relative bounds")
         if self.experiment.data.normalization != "family":
             self.experiment.data.wrong("normalization", '"family": that of the weights that a network starts from')
+
+    def _check_teacher(self) -> None:
+        task, data = self.experiment.task, self.experiment.data
+        if task.teachers:
+            raise UserError(
+                "config: experiment.task.teacher.runs: omit it: a teacher may have seen the images that networks are "
+                "validated on. distill=true trains one for the choice"
+            )
+        if self.distill and not task.IS_CLASSIFIER:
+            self.wrong("distill", "false for detectors")
+        if data.unlabeled is not None and not self.distill:
+            data.wrong("unlabeled", "omitted, or set distill=true: only a teacher can use images without labels")
 
     def _check_task(self) -> None:
         task = self.experiment.task

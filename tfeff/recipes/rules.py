@@ -199,6 +199,26 @@ def frozen(count: int, start: WarmStart) -> Choice:
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
+TAUGHT_EPOCHS = 4
+"""Epochs with a teacher relative to those without."""
+
+
+def taught(epochs: int) -> Choices:
+    """What a teacher changes, by dotted key; a network learns for longer from it than from labels (arXiv:2106.05237).
+
+    Args:
+        epochs: without a teacher.
+    """
+    why = "all layers imitate the teacher"
+    return {
+        "optimizer.frozen": Choice((), why),
+        "optimizer.learning_rate_factors": Choice((), why),
+        "optimizer.learning_rate": Choice(0.001, why),
+        "training.epochs": Choice(TAUGHT_EPOCHS * epochs, "imitation takes longer"),
+        "training.feature_variants": Choice(None, why),
+    }
+
+
 def optimizer(start: WarmStart) -> Choices:
     """The optimizer, its learning rate and weight decay, by key of the section `optimizer`."""
     values: dict[str, str | float] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01}
