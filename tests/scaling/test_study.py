@@ -34,9 +34,9 @@ SEARCH = config.Search(
          "members.batch_norm"),
         (["members.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
         (["experiment.data.train_examples=100"], "data.train_examples"),
-        (["reference=1,1,1"], "reference is (1.0, 1.0, 1.0); it should be three numbers"),
-        (["reference=1.2,1.1"], "reference is (1.2, 1.1); it should be three numbers"),
-        (["reference="], "reference is (); it should be three numbers"),
+        (["reference=1,1,1"], "reference is (1.0, 1.0, 1.0); it should be numbers of 1 or more"),
+        (["reference=1.2,1.1"], "reference is (1.2, 1.1); it should be a list of 3 items"),
+        (["reference="], "reference is (); it should be a list of 3 items"),
         (["experiment.task.center_crop=0.875"], "with task.center_crop, it depends on the resolution"),
     ],
 )  # fmt: skip

@@ -133,7 +133,7 @@ def _count(path):
     "keys",
     [
         ["members.ratios=2,4", "members.batch_norm=true"],
-        ["objective.exponent=-0.07", "allocation.name=halving", "budget.candidates=30", "folds.seeds=2"],
+        ["objective.exponent=-0.07", "allocation.reduction=4", "budget.candidates=30", "folds.seeds=2"],
         ["trials.attempts=5"],
     ],
 )

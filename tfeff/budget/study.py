@@ -148,10 +148,14 @@ class Study:
         experiment = config.replaced(experiment, {"data.image_size": experiment.model.resolution})
         if teacher is None:
             return experiment
-        base = self.settings.experiment
-        return own.taught(
-            experiment, str(teacher), base.data.unlabeled, by_rules=self.settings.candidates.training == "rules"
-        )
+        values: dict[str, object] = {
+            "task.teacher.runs": (str(teacher),),
+            "task.teacher.features": 0.5,
+            "data.unlabeled": self.settings.experiment.data.unlabeled,
+        }
+        if self.settings.candidates.training == "rules":
+            values |= {key: choice.value for key, choice in rules.taught(experiment.training.epochs).items()}
+        return config.replaced(experiment, values)
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float

@@ -266,8 +266,8 @@ class Search(Section):
 
     def _check(self) -> None:
         given = self.coefficients
-        if len(self.reference) != 3 or min(self.reference) < 1 or max(self.reference) == 1:
-            self.wrong("reference", "three numbers, all 1 or more, and not all 1")
+        if min(self.reference) < 1 or max(self.reference) == 1:
+            self.wrong("reference", "numbers of 1 or more, and not all 1")
         check_trials(self.experiment, self.folds, self.trials, self.allocation, "search", selects=given is None)
         if self.objective.margin is not None and (given is not None or self.choice == "surface"):
             self.objective.wrong("margin", "omitted, or set choice=mean without coefficients: it chooses a candidate")

@@ -197,24 +197,6 @@ def trained_for_images(
     return config.replaced(replace(base, task=task, model=model), chosen)
 
 
-def taught(experiment: Experiment, teacher: str, unlabeled: str | None, *, by_rules: bool) -> Experiment:
-    """The training of a classifier that imitates a teacher, also in its features.
-
-    Args:
-        teacher: workdir of its run.
-        unlabeled: images without labels that take part.
-        by_rules: train all layers, for as many updates as imitation takes; False: as the experiment says.
-    """
-    values: dict[str, Any] = {
-        "task.teacher.runs": (teacher,),
-        "task.teacher.features": 0.5,
-        "data.unlabeled": unlabeled,
-    }
-    if by_rules:
-        values |= {key: choice.value for key, choice in rules.taught(experiment.training.epochs).items()}
-    return config.replaced(experiment, values)
-
-
 def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:
     """How a one-stage detector is trained on these images, by dotted key."""
     batch_size = dense.batch_size(counted.count)
