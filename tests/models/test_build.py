@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.thoroughness import thorough
+from tests.thoroughness import only_thorough, thorough
 from tests.verbs import ROOT
 from tfeff import models
 from tfeff.errors import UserError
@@ -178,6 +178,7 @@ def test_a_warning_says_whether_the_network_or_the_file_lacks_variables(
         models.build("resnet", num_classes=10, include_top=include_top, resolution=8, weights=str(path), **second)
 
 
+@only_thorough
 def test_saved_networks_load_where_only_models_is_imported(tmp_path):
     networks = {
         **{name: models.build(name, num_classes=3, resolution=32, **options) for name, options in SMALL.items()},

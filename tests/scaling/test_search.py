@@ -142,6 +142,7 @@ def get_config():
 """
 
 
+@only_thorough
 def test_a_search_by_a_surface_resumes_with_the_same_trainings(verbs, tmp_path):
     path, directory, other = tmp_path / "config.py", tmp_path / "search", tmp_path / "other"
     path.write_text(SURFACE)
@@ -284,6 +285,7 @@ def get_config():
 """
 
 
+@only_thorough
 def test_given_coefficients_are_compared_on_a_split_of_its_own_and_folds_are_added(verbs, tmp_path):
     path, directory = tmp_path / "config.py", tmp_path / "search"
     path.write_text(GIVEN)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.thoroughness import only_thorough
 from tests.training.test_loop import assert_same_arrays, experiment, final, measures
 from tfeff import config, training
 from tfeff.config.task_parts import Teacher
@@ -115,6 +116,7 @@ def test_teachers_of_other_classes_are_refused(tmp_path, teacher, photographs):
         training.train(settings, tmp_path / "student")
 
 
+@only_thorough
 def test_a_detector_imitates_another_one(tmp_path):
     task = config.YoloSettings(network=config.detector("yolo", neck="fpn", levels=("P3", "P4"), neck_channels=8))
     settings = config.Experiment(

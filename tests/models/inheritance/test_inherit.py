@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.thoroughness import THOROUGH, only_thorough
+from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.inheritance.plan import Side, make_plan
@@ -81,7 +81,7 @@ def test_larger_networks_compute_the_same(name, scale):
 
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [("efficientnet-lite0", {"width": 2.0}), ("mobilenet-v3-small", {"width": 1.5})],
+    [thorough("efficientnet-lite0", {"width": 2.0}), ("mobilenet-v3-small", {"width": 1.5})],
 )
 def test_shortcuts_that_only_one_network_has_are_reconstructed(name, scale):
     source = trained_like(name, **FAMILIES[name])
