@@ -6,6 +6,10 @@ four times the baseline's cost on three further folds. The images are reduced to
 resolution would add detail, and nothing else would be worth its cost.
 
 Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/demo/search      (make demo)
+Machine   two quiet virtual CPU cores: 2.5 minutes, the search and the training that follows in make demo 3 minutes
+Result    depth 25 %, width 37 %, resolution 38 % of the cost: α 1.171, β 1.122, γ 1.125. The region covers 23 % of the
+          plane of directions and excludes every single dimension; compound scaling at φ = 2 is 9.0 points (2.5 to 15.6)
+          better than the baseline on folds that the search did not see
 """
 
 from tfeff.config import (

@@ -50,7 +50,10 @@ def main() -> None:
     baseline = Baseline(family.baseline, arguments.classes, base.data.channels)
     points = members.points(baseline, family, config.Members(phis=(arguments.phi,)))
     with LocalProcesses(arguments.processes, directory / "trainings.log") as processes:
-        experiments = {point.method: dataclasses.replace(base, model=point.network.model) for point in points}
+        experiments = {
+            point.method: dataclasses.replace(base, model=point.network.model, member=config.Member())
+            for point in points
+        }
         results = collect(
             processes, {name: (train_and_evaluate, each, str(directory / name)) for name, each in experiments.items()}
         )

@@ -1,0 +1,41 @@
+"""Does the best learning rate depend on the width and depth? The usual parametrization and μP, on CIFAR-10.
+
+Data      folder:<directory> with train/<class>/*: 50,000 training images, of which a fold has 3,000
+Command   python -m tfeff.search --config=configs/cifar10_learning_rates.py --workdir=runs/rates_width \\
+              --config.experiment.data.source=folder:<directory>
+          Depth, in another workdir: --config.axes="optimizer.parametrization=standard|mup,\\
+          model.depth_coefficient=1|4,optimizer.learning_rate=0.001|0.003|0.01|0.03|0.1"
+          SGD, in another workdir: --config.experiment.optimizer.name=sgd and rates of 0.03|0.1|0.3|1|3
+"""
+
+from tfeff.config import (
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Folds,
+    Optimizer,
+    Schedule,
+    Sweep,
+    Training,
+    architecture,
+)
+
+
+def get_config() -> Sweep:
+    return Sweep(
+        experiment=Experiment(
+            task=ClassificationSettings(augmentation=Augmentation(horizontal_flip=True, crop_padding=2)),
+            model=architecture("resnet", width=8, stage_blocks=(1, 1, 1), resolution=16),
+            data=Data(source="folder:data/cifar10", image_size=16, normalization="dataset"),
+            optimizer=Optimizer(name="adamw", weight_decay=0.01),
+            schedule=Schedule(name="cosine", warmup_epochs=1),
+            training=Training(epochs=8, batch_size=32, validation_epochs=8, precision="float32"),
+        ),
+        axes=(
+            "optimizer.parametrization=standard|mup",
+            "model.width_coefficient=1|2|4|8",
+            "optimizer.learning_rate=0.001|0.003|0.01|0.03|0.1",
+        ),
+        folds=Folds(count=3, examples=4_000, validation_fraction=0.25),
+    )
