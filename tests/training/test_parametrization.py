@@ -18,7 +18,8 @@ SMALL = models.architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8
 
 def of(description, *, normalizes):
     network, reference = (models.build(each, num_classes=4) for each in (description, narrow(description)))
-    return parametrization(network, description, reference, normalizes=normalizes)
+    narrower = {each.path: tuple(each.shape) for each in reference.trainable_variables}
+    return parametrization(network, description, narrower, normalizes=normalizes)
 
 
 def test_the_base_is_unchanged():

@@ -65,7 +65,7 @@ def write(
     """Lists the images of a folder to label next, in `label_next.csv`, and draws the first ones.
 
     Args:
-        workdir: of a finished run of a classifier.
+        workdir: workdir of a finished classifier run.
         directory: images without labels.
         out: where the files are written.
         count: number of images.

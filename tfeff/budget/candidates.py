@@ -114,8 +114,8 @@ def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]
     """The starts that a config names, or all that can be had here without a download.
 
     Args:
-        section: of the config.
-        task: that of the experiment.
+        section: candidates of the config.
+        task: task of the experiment.
 
     Raises:
         UserError: an unknown name, weights that cannot be had, a run that is not finished or of other networks, or
@@ -141,12 +141,20 @@ def _detection(name: str, task: config.TaskSettings) -> config.TaskSettings:
     assert isinstance(task, config.ObjectDetectionSettings)
     if name == task.network.name:
         return task
-    network = dataclasses.replace(ALL_DETECTORS[name], aspect=task.network.aspect)
+    network = ALL_DETECTORS[name]
     section = next(
         each
         for each in TASKS.values()
         if isinstance(each, config.ObjectDetectionSettings) and type(each.network) is type(network)
     )
+    return _sharing(dataclasses.replace(section, network=network), task)
+
+
+def _sharing(
+    section: config.ObjectDetectionSettings, task: config.ObjectDetectionSettings
+) -> config.ObjectDetectionSettings:
+    """A detector's section with what all detectors of a search have in common, which `task` says."""
+    network = dataclasses.replace(section.network, aspect=task.network.aspect)
     return dataclasses.replace(section, network=network, **{key: getattr(task, key) for key in SHARED})
 
 
@@ -169,9 +177,7 @@ def _start(name: str, task: config.TaskSettings) -> Start:
     model, own = dataclasses.replace(trained.model, weights=name), trained.task
     if isinstance(task, config.ObjectDetectionSettings):
         if isinstance(own, config.ObjectDetectionSettings) and not isinstance(own, config.FastRCNNSettings):
-            network = dataclasses.replace(own.network, aspect=task.network.aspect)
-            shared = {key: getattr(task, key) for key in SHARED}
-            return Start(name, "run", model, dataclasses.replace(own, network=network, **shared))
+            return Start(name, "run", model, _sharing(own, task))
         model = dataclasses.replace(model, resolution=task.published_resolution)
     return Start(label, "run", model, task)
 

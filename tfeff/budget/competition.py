@@ -208,7 +208,7 @@ class Competition:
 
         Args:
             stage: its name.
-            order: of the candidates, the most promising ones first.
+            order: candidates, the most promising ones first.
 
         Returns:
             Whether there was time for any.

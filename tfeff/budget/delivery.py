@@ -44,7 +44,7 @@ def teach(study: Study, name: str, precision: str, directory: Path, reporter: tr
     Args:
         name: id of its network.
         precision: as of `deliver`.
-        directory: of all teachers.
+        directory: directory of all teachers.
 
     Returns:
         Its workdir.

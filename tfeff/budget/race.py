@@ -107,7 +107,7 @@ def dropped(chances: Mapping[str, float], slack: float, words: str) -> dict[str,
     """The candidates that are hardly among the best, with the reason.
 
     Args:
-        chances: of each candidate.
+        chances: chance of each candidate.
         slack: what a candidate may lose against the best one.
         words: what was trained, such as "3 folds".
     """

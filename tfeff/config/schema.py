@@ -20,6 +20,9 @@ from tfeff.networks.catalog import SECTIONS
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.preprocessing import per_channel
 
+Method = Literal["depth", "width", "resolution", "width+resolution", "compound"]
+"""Which dimensions a network is scaled in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Member(Section):
@@ -30,7 +33,7 @@ class Member(Section):
     network: of `model`, only `dropout`, `survival_probability` and `weights` can be set."""
     phi: NotNegative[float] | None = None
     """Scaling exponent φ of the member: depth α^φ, width β^φ, resolution γ^φ. None: 0, the baseline."""
-    method: Literal["depth", "width", "resolution", "width+resolution", "compound"] = "compound"
+    method: Method = "compound"
     """Instead of the member, the network that the search scaled to its multiply-adds in these dimensions alone; φ must
     be one of the search's `members`."""
 

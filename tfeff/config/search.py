@@ -1,9 +1,9 @@
 """The config sections of a search for scaling coefficients."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from tfeff.config.schema import Experiment
+from tfeff.config.schema import Experiment, Method
 from tfeff.config.section import Positive, Section, TwoOrMore
 from tfeff.errors import UserError
 from tfeff.networks.backbones.given import Given
@@ -11,7 +11,7 @@ from tfeff.networks.backbones.given import Given
 MEASURES = ("macs", "memory", "params", "latency")
 SINGLE = ("depth", "width", "resolution")
 """Scaling methods than which compound scaling is claimed to be better."""
-METHODS = (*SINGLE, "width+resolution", "compound")
+METHODS = get_args(Method)
 HELD_OUT_STEP, HELD_OUT_RATES = 3.0, 5
 """`trials.learning_rate=held_out`: the ratio of neighboring rates, and the most rates that it tries."""
 

@@ -8,6 +8,7 @@ docs/dense_detection.md has the results.
 import math
 
 from tfeff.config import Choice, Choices
+from tfeff.recipes import rules
 from tfeff.recipes.rules import WarmStart
 
 SPREAD = 1.1
@@ -45,17 +46,12 @@ def max_objects(most: int) -> Choice:
 
 def batch_size(count: int) -> Choice:
     """A power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
-    possible = [size for size in BATCH_SIZES if size * UPDATES_PER_EPOCH <= count]
-    size = min(possible[-1] if possible else BATCH_SIZES[0], count)
-    return Choice(size, f"{count:,} training images: {count // size:,} updates per epoch")
+    return rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH)
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
     """Epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
-    least, most = EPOCHS[start.kind]
-    per_epoch = max(1, count // batch_size)
-    number = min(most, max(least, math.ceil(UPDATES[start.kind] / per_epoch)))
-    return Choice(number, f"{number * per_epoch:,} updates")
+    return rules.epochs(count, batch_size, start, UPDATES, EPOCHS)
 
 
 def length(epochs: int) -> Choices:

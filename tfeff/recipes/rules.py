@@ -5,6 +5,7 @@ docs/own_images.md has the results.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,18 +165,24 @@ def class_balanced(imbalance: float) -> Choice:
     return Choice(imbalance >= IMBALANCE, f"the largest class has {imbalance:.1f} times the images of the smallest")
 
 
-def batch_size(count: int) -> Choice:
-    """A power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
-    possible = [size for size in BATCH_SIZES if size * UPDATES_PER_EPOCH <= count]
-    size = min(possible[-1] if possible else BATCH_SIZES[0], count)
+def batch_size(count: int, sizes: Sequence[int] = BATCH_SIZES, updates: int = UPDATES_PER_EPOCH) -> Choice:
+    """One of the sizes that gives about so many updates per epoch, for `count` training images."""
+    possible = [size for size in sizes if size * updates <= count]
+    size = min(possible[-1] if possible else sizes[0], count)
     return Choice(size, f"{count:,} training examples: {count // size:,} updates per epoch")
 
 
-def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
-    """Epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
-    least, most = EPOCHS[start.kind]
+def epochs(
+    count: int,
+    batch_size: int,
+    start: WarmStart,
+    updates: Mapping[str, int] = UPDATES,
+    limits: Mapping[str, tuple[int, int]] = EPOCHS,
+) -> Choice:
+    """Epochs for so many updates with `count` training images, within limits; both by kind of start."""
+    least, most = limits[start.kind]
     per_epoch = max(1, count // batch_size)
-    number = min(most, max(least, math.ceil(UPDATES[start.kind] / per_epoch)))
+    number = min(most, max(least, math.ceil(updates[start.kind] / per_epoch)))
     return Choice(number, f"{number * per_epoch:,} updates")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfeff import config
+from tfeff.config.search import SINGLE
 from tfeff.errors import UserError
 from tfeff.reporting import candidates
 from tfeff.reporting.tables import percent
@@ -19,7 +20,6 @@ from tfeff.trials.progress import VALIDATION_SHARE, Rate
 from tfeff.trials.results import Block
 from tfeff.trials.surface import Floats, lattice, original
 
-SINGLE = ("depth", "width", "resolution")
 REASONS = {
     "precision": "because the region is small enough (design.precision = {precision:g})",
     "trainings": "after design.trainings = {trainings} trainings",

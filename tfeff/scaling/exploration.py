@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from tfeff.config.search import SINGLE
 from tfeff.execution.executor import Executor
 from tfeff.reporting.tables import percent
 from tfeff.scaling.baseline import ScaledNetwork, candidate
-from tfeff.scaling.direction import SINGLE, BestDirection, Trained, find, limits, planner
+from tfeff.scaling.direction import BestDirection, Trained, find, limits, planner
 from tfeff.scaling.members import scaled
 from tfeff.scaling.study import Study
 from tfeff.trials.allocation import Listed

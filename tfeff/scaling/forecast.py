@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.config.family import Family
 from tfeff.config.search import HELD_OUT_RATES
 from tfeff.execution.executor import Executor
 from tfeff.reporting.tables import percent
@@ -52,13 +51,6 @@ class Forecast:
     outcomes: Sequence[dict[str, Any]] = ()
 
 
-def given_family(study: Study) -> Family:
-    """The family with the coefficients of the config."""
-    coefficients = study.search.coefficients
-    assert coefficients is not None
-    return study.baseline.family(coefficients, "The coefficients were given.")
-
-
 def forecast(study: Study, store: TrialStore, executor: Executor) -> Forecast:
     """Trains the baseline and some of the networks for some steps, and simulates searches for a direction."""
     search, baseline = study.search, study.baseline
@@ -69,7 +61,7 @@ def forecast(study: Study, store: TrialStore, executor: Executor) -> Forecast:
             ordered = sorted(study.chosen, key=lambda network: network.width)
             different = [baseline.unscaled, ordered[0], ordered[-1]]
         else:  # of each method the largest: at the same multiply-adds, their speeds differ by a factor of two
-            points = members.points(baseline, given_family(study), search.members)
+            points = members.points(baseline, study.given_family, search.members)
             different = list({point.method: point.network for point in points}.values())
         timed = [candidate(search, baseline, network) for network in different]
         rate = measured_rate(timed, search.folds, executor)
@@ -85,7 +77,7 @@ def forecast(study: Study, store: TrialStore, executor: Executor) -> Forecast:
         return trials + HELD_OUT_RATES * core_seconds(rate, full, macs, blocks[:1], images, validation_epochs)
 
     if search.coefficients is not None:
-        points = members.points(baseline, given_family(study), search.members)
+        points = members.points(baseline, study.given_family, search.members)
         given = {point.network.id: point.network.cost.macs for point in points}
         return Forecast(rate, 0, 0.0, seconds(full, given, search.member_blocks))
     growth = search.budget.macs or 1.0

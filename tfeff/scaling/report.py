@@ -22,7 +22,7 @@ from tfeff.durable import write
 from tfeff.reporting import figure, tables
 from tfeff.reporting.tables import percent
 from tfeff.scaling import members
-from tfeff.scaling.forecast import ACCURACY, Forecast, given_family
+from tfeff.scaling.forecast import ACCURACY, Forecast
 from tfeff.scaling.page import candidates_of, draw, member_command, page
 from tfeff.scaling.result import Result, describe
 from tfeff.scaling.search import Findings
@@ -77,7 +77,7 @@ def candidates(study: Study, directory: Path) -> str:
 
 def _members(study: Study) -> str:
     """The networks of a study with given coefficients, as a table."""
-    points = members.points(study.baseline, given_family(study), study.search.members)
+    points = members.points(study.baseline, study.given_family, study.search.members)
     rows = [{"method": p.method, "φ": p.phi, **describe(study, p.network)} for p in points]
     return (
         f"{tables.text(rows)}\n\nbaseline: {study.baseline.cost.macs:,} multiply-adds, "

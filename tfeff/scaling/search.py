@@ -16,7 +16,6 @@ from tfeff.scaling import members
 from tfeff.scaling.baseline import ScaledNetwork, candidate, experiment, stored_networks
 from tfeff.scaling.choice import ScalingChoice, by_mean, by_surface
 from tfeff.scaling.exploration import explored
-from tfeff.scaling.forecast import given_family
 from tfeff.scaling.latency import Clock, Latency
 from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, without_batch_norm
@@ -100,7 +99,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             family = baseline.family(choice.coefficients, choice.sentence)
             runner.progress.say(choice.sentence)
         else:
-            family = given_family(study)
+            family = study.given_family
         points = members.points(baseline, family, search.members)
         family = members.with_others(family, points)
         write(directory / FILE, family.to_json())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfeff import config, training
+from tfeff.config.family import Family
 from tfeff.data.contents import Contents
 from tfeff.errors import UserError
 from tfeff.models.cost.latency import LatencyFit
@@ -53,6 +54,12 @@ class Study:
     def allocation(self) -> Allocation:
         """The allocation that the config selects."""
         return allocation(self.search.allocation, self.search.experiment.training.epochs)
+
+    @property
+    def given_family(self) -> Family:
+        """The family with the coefficients that the config gives."""
+        assert self.search.coefficients is not None
+        return self.baseline.family(self.search.coefficients, "The coefficients were given.")
 
 
 def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], Latency] | None = None) -> Study:

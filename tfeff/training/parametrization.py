@@ -44,17 +44,16 @@ def narrow(description: Architecture) -> Architecture:
 
 
 def parametrization(
-    network: keras.Model, description: Architecture, reference: keras.Model, *, normalizes: bool
+    network: keras.Model, description: Architecture, narrower: Mapping[str, tuple[int, ...]], *, normalizes: bool
 ) -> Parametrization:
     """μP of a classifier.
 
     Args:
         network: functional.
-        description: of `network`.
-        reference: the network of `narrow(description)`.
+        description: description of `network`.
+        narrower: shapes of the variables of `narrow(description)`, by path.
         normalizes: the optimizer divides gradients by their size, as AdamW and RMSProp do and SGD does not.
     """
-    narrower = {each.path: tuple(each.shape) for each in reference.trainable_variables}
     shallow = dataclasses.replace(description, depth_coefficient=1.0)
     share = math.sqrt(sum(shallow.blocks) / sum(description.blocks))  # of a residual block
     nodes = nodes_of(network)

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +191,15 @@ class Plan:
         if self.update.parametrization != "mup":
             return None
         assert isinstance(self.network, Architecture)  # see `checks.check`
-        reference = self.task.network(
-            narrow(self.network), num_classes=self.num_classes, channels=self.settings.data.channels
-        )
-        return parametrization(network, self.network, reference, normalizes=self.update.name != "sgd")
+        return parametrization(network, self.network, self._narrower, normalizes=self.update.name != "sgd")
+
+    @cached_property
+    def _narrower(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the variables of the network whose width coefficient is 1, by path."""
+        assert isinstance(self.network, Architecture)
+        described, channels = narrow(self.network), self.settings.data.channels
+        network = self.task.network(described, num_classes=self.num_classes, channels=channels)
+        return {each.path: tuple(each.shape) for each in network.trainable_variables}
 
     def build_step(
         self,
