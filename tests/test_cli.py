@@ -321,6 +321,23 @@ def test_ctrl_c(trained, verbs, tmp_path):
         assert "Traceback" not in done.err
 
 
+def test_ctrl_c_that_a_library_reports_as_another_error():
+    program = (
+        "import os, signal\n"
+        "from tfeff import cli\n"
+        "def main(argv):\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        "        raise SystemError('bad argument to internal function')\n"
+        "cli.run(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr.startswith("interrupted")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
     done = verbs("train", "--config=configs/digits_demo.py", f"--workdir={tmp_path}", "--range_test")
     done.succeeds()

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
@@ -92,6 +93,16 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     if locale.getencoding().lower().replace("-", "") != "utf8" and not sys.flags.utf8_mode:
         # Names of classes and files can have any characters, and so has every file that is written.
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
+    pressed = False
+
+    def on_ctrl_c(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    def interrupted() -> int:
+        say("interrupted; completed work is kept, rerun the same command to resume", error=True)
+        return 128 + signal.SIGINT
 
     def guarded(argv: list[str]) -> int:
         if not flags.FLAGS["verbosity"].present:
@@ -116,16 +127,18 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
             # TensorFlow forms the cluster once, at startup, so a process cannot replace a lost worker.
             os.execv(sys.executable, sys.orig_argv)
         except KeyboardInterrupt:
-            say("interrupted; completed work is kept, rerun the same command to resume", error=True)
-            return 128 + signal.SIGINT
+            return interrupted()
         except BrokenPipeError:  # the reader of our output has stopped, such as `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
         except Exception as error:
+            if pressed:  # C++ code that Ctrl-C stopped may report it as an error of its own, such as a SystemError
+                return interrupted()
             if remedy := _remedy(error):
                 return _fail(remedy)
             raise
 
+    signal.signal(signal.SIGINT, on_ctrl_c)
     app.run(guarded, flags_parser=_parse)
 
 
