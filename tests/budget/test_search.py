@@ -23,7 +23,7 @@ from tfeff.config import *
 def get_config():
     return Experiment(
         model=architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8),
-        data=Data(source="embedded:digits", channels=1, train_examples=400),
+        data=Data(source="embedded:digits", channels=1, train_split="test", test_split=None),
         training=Training(epochs=3, batch_size=32, precision="float32", deterministic=True),
         optimizer=Optimizer(learning_rate=0.05),
         schedule=Schedule(name="cosine"),

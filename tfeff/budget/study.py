@@ -190,6 +190,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
     base = settings.experiment
     images = open_images(base, settings.folds, settings.folds.blocks)
+    images.require_unknown([start.model.weights for start in starts if start.model.weights is not None])
     classes, channels = len(images.dataset.class_names), base.data.channels
     objective = TrialObjective(settings.objective.metric, settings.objective.cost_target, settings.objective.exponent)
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown
