@@ -88,6 +88,7 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert len(chosen["values"]) == 3
     report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
     assert result["answer"] in report
+    assert [row["with"] for row in result["prospects"]][-1] == "twice the epochs"
     for name in ("params", "macs"):
         assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000
 

@@ -34,10 +34,10 @@ from tfeff.reporting.tables import percent, unit_of
 from tfeff.trials.intervals import grouped_summaries
 
 GROWTH = (
-    "The choice was also trained on a quarter and on half of the training images of each fold. A power law of the odds "
-    "of an error, in images and multiply-adds, is fitted to these trainings and to those of all networks of the same "
-    "start. Forecasts beyond the images and networks at hand are extrapolations: their intervals contain the "
-    "uncertainty of the exponents, not that of the law."
+    "The choice was also trained on a quarter and on half of the training images of each fold and, with time left, for "
+    "twice the epochs. A power law of the odds of an error, in images, multiply-adds and epochs, is fitted to these "
+    "trainings and to those of all networks of the same start. Forecasts beyond the images and networks at hand are "
+    "extrapolations: their intervals contain the uncertainty of the exponents, not that of the law."
 )
 STAGES = {
     "budget": "beyond the budget",
@@ -161,6 +161,7 @@ STEPS: Mapping[str, Mapping[str, float]] = {
     "four times the images": {"images": 4.0},
     "twice the multiply-adds": {"macs": 2.0},
     "four times the multiply-adds": {"macs": 4.0},
+    "twice the epochs": {"epochs": 2.0},
 }
 """What is forecast, in words."""
 
@@ -180,10 +181,11 @@ def _more(findings: Findings) -> str:
 
 
 def _growth(findings: Findings) -> list[dict[str, Any]]:
-    """The forecasts, as rows; none about compute if nothing is known about it."""
+    """The forecasts, as rows; none about what all trainings have in common."""
     if findings.prospects is None:
         return []
-    steps = {words: step for words, step in STEPS.items() if findings.prospects.varied or "macs" not in step}
+    known = {"images", *findings.prospects.varied}
+    steps = {words: step for words, step in STEPS.items() if known.issuperset(step)}
     found = {words: findings.prospects.expected(**step) for words, step in steps.items()}
     return [
         {"with": words, _words(findings.study): each.accuracy, "95 % from": each.low, "to": each.high}

@@ -136,6 +136,15 @@ class Study:
         job = f"{name}-n{count}-e{experiment.training.epochs}"
         return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
+    def longer(self, name: str, factor: float, precision: str, pace: float = 1.0) -> Candidate:
+        """A network as a candidate that is trained for `factor` times the epochs."""
+        network = self.networks[name]
+        experiment = self._experiment(network, self.counted, precision, pace)
+        epochs, before = round(factor * experiment.training.epochs), experiment.training
+        validation = epochs if before.validation_epochs == before.epochs else before.validation_epochs
+        experiment = config.replaced(experiment, {"training.epochs": epochs, "training.validation_epochs": validation})
+        return Candidate(f"{name}-e{epochs}", f"{network.label}, {epochs} epochs", experiment, network.cost.macs)
+
     def final(
         self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None
     ) -> config.Experiment:
