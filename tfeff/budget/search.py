@@ -100,6 +100,7 @@ def run(
             competition.screen()
             competition.compete()
             ranking, complete = competition.ranking()
+            executor.release()  # the choice is trained in this process, with all memory and devices
             delivered = _deliver(competition, ranking, directory / BEST)
             found = prospects(competition, delivered.name) if settings.forecast else None
         finally:

@@ -99,6 +99,7 @@ def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSett
         "training.epochs": rules.epochs(count, batch_size.value, start),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
+        "optimizer.freeze_normalization": rules.freeze_normalization(count, start),
         **(layers(count, start, task) if optimizer.transfer is None else {}),
     }
 
