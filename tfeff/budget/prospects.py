@@ -82,9 +82,9 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
 
 def _affordable(competition: Competition, decision: str, chosen: str, trainings: float) -> bool:
     """Whether there is time for some more trainings of the choice on a fold."""
-    expected = competition.expected(chosen) * trainings / competition.executor.slots
-    until = competition.deadline(1.0)
-    return bool(competition.decide(decision, lambda: competition.watch.seconds + expected <= until))
+    expected = competition.time.expected(chosen) * trainings / competition.executor.slots
+    until = competition.time.deadline(1.0, competition.alive)
+    return bool(competition.time.decide(decision, lambda: competition.time.seconds + expected <= until))
 
 
 def _trained(competition: Competition, candidate: Candidate, words: str, blocks: Sequence[Block]) -> dict[Block, float]:

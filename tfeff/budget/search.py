@@ -177,7 +177,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
 
 def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path, str] | None:
     """Trains the teacher of a choice: its workdir and its label; None if there is no time for one."""
-    chosen = competition.decide(f"teacher {name}", lambda: competition.teacher(name))
+    chosen = competition.time.decide(f"teacher {name}", lambda: competition.time.teacher(name, competition.precision))
     if chosen is None:
         competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
         return None

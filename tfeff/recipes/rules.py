@@ -210,6 +210,8 @@ def freeze_normalization(count: int, start: WarmStart) -> Choice:
     """Whether batch normalization keeps the statistics of the weights, with `count` training images."""
     if start.kind != "imagenet":
         return Choice(False, "no weights" if start.kind == "scratch" else "your weights are of other images")
+    if count < FEW:
+        return Choice(False, "frozen layers keep their statistics in any case")
     if count >= MANY:
         return Choice(False, f"{count:,} training examples have statistics of their own")
     return Choice(True, "the statistics of the weights are better than those of a few batches")
