@@ -30,7 +30,7 @@ from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.budget import budget_figure, growth_figure
 from tfeff.reporting.published import published_figure
-from tfeff.reporting.tables import percent, unit_of
+from tfeff.reporting.tables import percent, unit_of, upper
 from tfeff.trials.intervals import grouped_summaries
 
 GROWTH = (
@@ -148,11 +148,6 @@ def _words(study: Study) -> str:
 def _shown(value: float, words: str) -> str:
     """A value of the metric with these words."""
     return percent(value, 1) if unit_of(words) else f"{value:.3f}"
-
-
-def _upper(text: str) -> str:
-    """With a capital letter, unless it begins with a name such as mAP."""
-    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 STEPS: Mapping[str, Mapping[str, float]] = {
@@ -304,7 +299,7 @@ def _figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str,
         )
         drawn[measure] = (
             drawing,
-            f"{_upper(metric)} against {measure}: means over folds with 95 % intervals; "
+            f"{upper(metric)} against {measure}: means over folds with 95 % intervals; "
             + (
                 "networks that were only trained shortly at the value after that."
                 if findings.study.detects
@@ -333,8 +328,7 @@ def _growth_figure(found: Prospects, metric: str) -> tuple[Any, str]:
         band.append((factor * largest, at.accuracy, at.low, at.high))
     return (
         growth_figure(found.trainings, band, metric=metric, unit=unit_of(metric)),
-        f"{_upper(metric)} of the choice against the number of training images of a fold, and up to four times as "
-        "many.",
+        f"{upper(metric)} of the choice against the number of training images of a fold, and up to four times as many.",
     )
 
 
@@ -356,7 +350,7 @@ def _page(
     stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]
     sections: dict[str, list[html.Part]] = {
         "Use it": [html.command(_use(findings))],
-        f"{_upper(_words(study))} and cost": [
+        f"{upper(_words(study))} and cost": [
             html.figure(directory / "figures" / f"{name}.svg", text)
             for name, (_, text) in drawn.items()
             if name not in ("growth", "published")

@@ -126,6 +126,15 @@ def in_words(metric: str) -> str:
     return metric.replace("mean_ap", "mAP").replace("_", " ")
 
 
+def upper(text: str) -> str:
+    """The text with a capital letter, unless it begins with a name such as mAP.
+
+    >>> upper("learning rate"), upper("mAP, IoU 0.5")
+    ('Learning rate', 'mAP, IoU 0.5')
+    """
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
 def unit_of(metric: str) -> str:
     """The unit of a metric, by its name or its name in words: "%" for accuracies, which are in [0, 1]; "" for others.
 
