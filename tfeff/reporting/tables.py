@@ -1,9 +1,11 @@
 """Tables from rows, as plain text and Markdown, and the names of metrics in them."""
 
 import math
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from rich.cells import cell_len
@@ -13,6 +15,8 @@ from tfeff.errors import printable
 Rows = Sequence[Mapping[str, Any]]
 UNDEFINED = "–"
 GAP = "  "  # between columns
+MIN_WRAPPED = 16
+"""Characters; texts are not wrapped to less."""
 
 
 def cell(value: object) -> str:
@@ -46,8 +50,9 @@ def percent(value: float, digits: int = 0) -> str:
 def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None = None) -> str:
     """A plain-text table with text aligned left and numbers aligned right.
 
-    Nothing is truncated. A table that is wider than `width` is split into blocks of columns, one below the other, each
-    of which starts with the first column.
+    Nothing is truncated. In a table that is wider than `width`, long texts are wrapped inside their columns, except the
+    first one. If that is not enough, the table is split into blocks of columns, one below the other, each of which
+    starts with the first column.
 
     Args:
         columns: the columns to show, in order; None shows all, in the order of their first appearance.
@@ -65,10 +70,15 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
     """
     header, body, numeric = cells(rows, columns)
     widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
-    lines = [header, ["─" * size for size in widths], *body]
-    padded = [list(map(_padded, line, widths, numeric)) for line in lines]
     if width is None and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
+    if width is not None:
+        widths = _narrowed(widths, [header, *body], numeric, width)
+    lines = list[list[str]]()
+    for row in (header, ["─" * size for size in widths], *body):
+        parts = [wrapped(value, size) for value, size in zip(row, widths, strict=True)]
+        lines += map(list, zip_longest(*parts, fillvalue=""))
+    padded = [list(map(_padded, line, widths, numeric)) for line in lines]
     blocks = _blocks(widths, width)
     return "\n\n".join("\n".join(GAP.join(line[i] for i in block).rstrip() for line in padded) for block in blocks)
 
@@ -96,6 +106,40 @@ def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[li
         present = [row[key] for row in rows if row.get(key) is not None]
         numeric.append(bool(present) and all(isinstance(value, int | float) for value in present))
     return [cell(key) for key in keys], body, numeric
+
+
+def _narrowed(widths: Sequence[int], lines: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int) -> list[int]:
+    """Widths of columns that fit the limit, if that is possible by wrapping long texts; otherwise the same."""
+    narrowed, surplus = list(widths), sum(widths) + len(GAP) * (len(widths) - 1) - limit
+    least = [
+        size
+        if right
+        else max(min(size, MIN_WRAPPED), *(cell_len(part) for value in column for part in wrapped(value, 0)))
+        for size, column, right in zip(widths, zip(*lines, strict=True), numeric, strict=True)
+    ]
+    while surplus > 0:
+        wide = [column for column in range(1, len(widths)) if narrowed[column] > least[column]]
+        if not wide:
+            return list(widths)
+        narrowed[max(wide, key=lambda column: narrowed[column])] -= 1
+        surplus -= 1
+    return narrowed
+
+
+def wrapped(value: str, width: int) -> list[str]:
+    """The lines of a text that are at most so wide.
+
+    They are broken after spaces and commas, but not before a percent sign; a longer word is not broken.
+
+    >>> wrapped("head*=1,stem*=0.1 and more", 12)
+    ['head*=1,', 'stem*=0.1', 'and more']
+    """
+    lines = [""]
+    for word in re.findall(r"[^ ,]*(?: %)?,? *", value):
+        if lines[-1] and cell_len(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return [line.rstrip() for line in lines]
 
 
 def _blocks(widths: Sequence[int], limit: int | None) -> list[list[int]]:

@@ -150,7 +150,7 @@ def _loop(
         hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
     if chief:
         hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
-    hooks.append(Progress(reporter, validates=prepared.validation is not None))
+    hooks.append(Progress(reporter, every=None if prepared.validation is None else training.validation_epochs))
     return Loop(
         state=prepared.state,
         step=prepared.step,
