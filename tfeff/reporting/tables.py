@@ -5,6 +5,8 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
@@ -51,7 +53,7 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
     """A plain-text table with text aligned left and numbers aligned right.
 
     Nothing is truncated. In a table that is wider than `width`, long texts are wrapped inside their columns, except the
-    first one. If that is not enough, the table is split into blocks of columns, one below the other, each of which
+    first one. If that is not enough, the table is also split into blocks of columns, one below the other, each of which
     starts with the first column.
 
     Args:
@@ -69,18 +71,10 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
     bumblebee       –
     """
     header, body, numeric = cells(rows, columns)
-    widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
     if width is None and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
-    if width is not None:
-        widths = _narrowed(widths, [header, *body], numeric, width)
-    lines = list[list[str]]()
-    for row in (header, ["─" * size for size in widths], *body):
-        parts = [wrapped(value, size) for value, size in zip(row, widths, strict=True)]
-        lines += map(list, zip_longest(*parts, fillvalue=""))
-    padded = [list(map(_padded, line, widths, numeric)) for line in lines]
-    blocks = _blocks(widths, width)
-    return "\n\n".join("\n".join(GAP.join(line[i] for i in block).rstrip() for line in padded) for block in blocks)
+    table = [_Column(list(values), right) for *values, right in zip(header, *body, numeric, strict=True)]
+    return "\n\n".join(_block(block, width) for block in _blocks(table, width))
 
 
 def markdown(rows: Rows) -> str:
@@ -108,22 +102,43 @@ def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[li
     return [cell(key) for key in keys], body, numeric
 
 
-def _narrowed(widths: Sequence[int], lines: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int) -> list[int]:
-    """Widths of columns that fit the limit, if that is possible by wrapping long texts; otherwise the same."""
-    narrowed, surplus = list(widths), sum(widths) + len(GAP) * (len(widths) - 1) - limit
-    least = [
-        size
-        if right
-        else max(min(size, MIN_WRAPPED), *(cell_len(part) for value in column for part in wrapped(value, 0)))
-        for size, column, right in zip(widths, zip(*lines, strict=True), numeric, strict=True)
-    ]
+@dataclass(frozen=True)
+class _Column:
+    """A column: its header and cells, and whether it is aligned right."""
+
+    cells: Sequence[str]
+    right: bool
+
+    @cached_property
+    def width(self) -> int:
+        """In terminal cells."""
+        return max(map(cell_len, self.cells))
+
+    @cached_property
+    def least(self) -> int:
+        """Its width if its texts are wrapped as far as possible."""
+        longest = max(cell_len(part) for value in self.cells for part in wrapped(value, 0))
+        return self.width if self.right else max(min(self.width, MIN_WRAPPED), longest)
+
+
+def _block(block: Sequence[_Column], limit: int | None) -> str:
+    """The lines of some columns; long texts are wrapped, except in the first column, as far as the limit demands."""
+    widths = [column.width for column in block]
+    surplus = 0 if limit is None else sum(widths) + len(GAP) * (len(widths) - 1) - limit
     while surplus > 0:
-        wide = [column for column in range(1, len(widths)) if narrowed[column] > least[column]]
+        wide = [index for index in range(1, len(block)) if widths[index] > block[index].least]
         if not wide:
-            return list(widths)
-        narrowed[max(wide, key=lambda column: narrowed[column])] -= 1
+            break
+        widths[max(wide, key=lambda index: widths[index])] -= 1
         surplus -= 1
-    return narrowed
+    header, *rows = zip(*(column.cells for column in block), strict=True) if block else [()]
+    lines = list[str]()
+    for row in (header, ["─" * size for size in widths], *rows):
+        parts = [wrapped(value, size) for value, size in zip(row, widths, strict=True)]
+        for line in zip_longest(*parts, fillvalue=""):
+            padded = [_padded(value, size, each.right) for value, size, each in zip(line, widths, block, strict=True)]
+            lines.append(GAP.join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def wrapped(value: str, width: int) -> list[str]:
@@ -142,16 +157,15 @@ def wrapped(value: str, width: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _blocks(widths: Sequence[int], limit: int | None) -> list[list[int]]:
-    """Splits columns into blocks that fit the limit; every block starts with column 0 and has at least one other."""
-    blocks = [[0]] if widths else [[]]
-    for column in range(1, len(widths)):
-        block = [*blocks[-1], column]
-        total = sum(widths[i] for i in block) + len(GAP) * (len(block) - 1)
-        if limit is not None and total > limit and len(block) > 2:
-            blocks.append([0, column])
+def _blocks(table: Sequence[_Column], limit: int | None) -> list[list[_Column]]:
+    """Splits columns into blocks that fit the limit; each starts with the first column and has at least one other."""
+    blocks = [list(table[:1])]
+    for column in table[1:]:
+        total = sum(each.least for each in (*blocks[-1][1:], column)) + table[0].width + len(GAP) * len(blocks[-1])
+        if limit is not None and total > limit and len(blocks[-1]) > 1:
+            blocks.append([table[0], column])
         else:
-            blocks[-1] = block
+            blocks[-1].append(column)
     return blocks
 
 
