@@ -7,12 +7,14 @@ import re
 import shutil
 import sys
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import TextColumn
 
 from tfeff.errors import printable
 from tfeff.reporting.tables import wrapped
 
+_HEAD = re.compile(r"\S+ {2,}| *")
 _COMMAND = re.compile(r"python -m |tensorboard --|pip install")
 
 
@@ -33,11 +35,18 @@ def say_on(console: Console, text: str) -> None:
 
 
 def _prose(text: str, width: int) -> str:
-    """The text with lines that fit a terminal; lines of tables and commands, which must remain whole, are unchanged."""
+    """The text with lines that fit a terminal; commands, which must remain whole, are unchanged.
+
+    A line that starts with spaces or a word in a column of its own continues below what follows these.
+    """
     lines = list[str]()
     for line in text.split("\n"):
-        whole = "  " in line or _COMMAND.search(line) is not None
-        lines += [line] if whole else wrapped(line, width)
+        if cell_len(line) <= width or _COMMAND.search(line) is not None:
+            lines.append(line)
+            continue
+        head = _HEAD.match(line)[0]  # type: ignore[index]
+        first, *others = wrapped(line[len(head) :], width - cell_len(head))
+        lines += [head + first, *(" " * cell_len(head) + other for other in others)]
     return "\n".join(lines)
 
 

@@ -19,8 +19,8 @@ from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
 """Characters, in the table of epochs."""
-NAME_LENGTH = 24
-"""Characters of the name of a dataset beside a bar; of longer ones, the end is shown."""
+NAME_SHARE = 0.2
+"""Share of the terminal's width for the name of a dataset beside a bar; of longer ones, the end is shown."""
 BAR_WIDTH = 20
 """Characters; bars are narrower if the terminal is."""
 
@@ -84,7 +84,8 @@ class Reporter:
                 self.say(f"read {total:,} images of {name}")
             return
         if name not in self._reading:
-            short = name if len(name) <= NAME_LENGTH else f"…{name[-NAME_LENGTH + 1 :]}"
+            length = int(NAME_SHARE * self.console.width)
+            short = name if len(name) <= length else f"…{name[1 - length :]}"
             self._reading[name] = self._bar.add_task(printable(f"reading {short}"), total=total, note="")
         self._bar.update(self._reading[name], completed=done)
 
