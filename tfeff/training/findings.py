@@ -90,7 +90,8 @@ def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Ev
         "when to lower the learning rate": plan.settings.schedule.name == "plateau",
         **{f"the {in_words(name)}": name in plan.task.tuned for name in plan.task.scores if "threshold" in name},
     }
-    chose = " and ".join(what for what, applies in chosen.items() if applies)
+    *others, last = ["", *(what for what, applies in chosen.items() if applies)]
+    chose = " and ".join(filter(None, [", ".join(others[1:]), last]))
     if role == "train":
         return "The network was trained on these images: expect less of new ones."
     if role == "validation":

@@ -100,7 +100,8 @@ def _images(evaluation: RunEvaluation) -> list[html.Part]:
     ]
     if evaluation.mistakes:
         listed = evaluation.mistakes[:LISTED]
-        title = f"The {len(listed):,} worst of {len(evaluation.mistakes):,} images with mistakes, in a list"
+        some = f"The {len(listed):,} worst of" if len(listed) < len(evaluation.mistakes) else "All"
+        title = f"{some} {len(evaluation.mistakes):,} images with mistakes, in a list"
         shown.append(html.details(title, [html.command("\n".join(listed))]))
     if evaluation.predictions:
         text = f"{evaluation.listing.name}, beside this page, lists the truth and the prediction of every image."
@@ -132,7 +133,7 @@ def _training(workdir: Workdir, result: Mapping[str, Any]) -> list[html.Part]:
         "macs": "multiply-adds of one image",
         "activation_bytes": "bytes of activations of one image",
     }
-    rows = [{"": words, "value": _whole(result[key])} for key, words in names.items() if key in result]
+    rows = [{"quantity": words, "value": _whole(result[key])} for key, words in names.items() if key in result]
     panels = training_panels(workdir.rows())
     drawn = [html.drawn(figure.svg(panel), f"{upper(name)} by epoch.") for name, panel in panels.items()]
     return [html.columns(drawn), *([html.table(rows, "Training and network.")] if rows else [])]
