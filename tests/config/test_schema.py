@@ -113,7 +113,8 @@ def test_the_default_task_is_classification():
 
 
 def test_all_lengths_that_exceed_the_training_are_named_at_once() -> None:
-    values = {"training.epochs": 1, "schedule.warmup_epochs": 2, "task.plain_epochs": 3, "task.name": "yolo"}
+    values = {"training.epochs": 1, "schedule.warmup_epochs": 2, "task.plain_epochs": 3}
+    values |= {"task.augmentation.brightness": 0.1}
     with pytest.raises(UserError) as raised:
         config.override(config.Experiment(), values)
     assert str(raised.value) == (
