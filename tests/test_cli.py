@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,9 @@ def test_train_evaluates_exports_and_lists_the_files(trained):
     assert (trained.workdir / "saved_model" / "saved_model.pb").is_file()
     for line in trained.done.out.splitlines():
         if line.startswith("wrote "):
-            stem = line.removeprefix("wrote ").split(" (")[0].split(".{")[0]
-            assert list(Path(stem).parent.glob(f"{Path(stem).name}*")), line
+            directory, names = line.removeprefix("wrote ").split(": ")
+            assert all((Path(directory) / name).exists() for name in names.split(", ")), line
+    assert (trained.workdir / "report.html").is_file()
 
 
 def test_rerunning_a_finished_run_only_evaluates(trained, verbs, tmp_path):
@@ -104,6 +106,8 @@ def test_rerunning_a_finished_run_only_evaluates(trained, verbs, tmp_path):
     ("flags", "words"),
     [
         (["--confg=x.py"], ["confg", "Did you mean: config"]),
+        (["--epochs=3"], ["no flag --epochs; did you mean --config.training.epochs?"]),
+        (["--flagfile=nowhere"], ["nowhere"]),
         ([], ["--config=", "--workdir="]),
         (["--config=nowhere.py", "--workdir=run"], ["nowhere.py", "no such file"]),
         (["--config={config}", "--workdir=run", "--config.training.epoch=3"], ['"epochs"']),
@@ -123,6 +127,17 @@ def test_wrong_flags(verbs, config, tmp_path, monkeypatch, flags, words):
 def test_config_errors_are_reported_before_tensorflow_loads(modules):
     code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_file_of_flags_can_set_values_of_the_config(verbs, config, tmp_path):
+    (tmp_path / "flags").write_text("--config.training.epochs=0\n")
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--flagfile={tmp_path / 'flags'}")
+    done.fails_with("training.epochs", "above 0")
+
+
+def test_the_version_is_printed(verbs):
+    done = verbs("train", "--version")
+    assert (done.code, done.out) == (0, f"tfeff {metadata.version('tfeff')}\n")
 
 
 def test_help_lists_the_flags(verbs):

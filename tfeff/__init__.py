@@ -4,7 +4,8 @@ Public, and listed in `__all__`: the functions and classes of `PUBLIC`, which do
 subpackages list in theirs. Everything else can change without notice.
 
 All of it loads on first use, so `import tfeff` is fast and imports neither TensorFlow nor Keras. It turns on oneDNN,
-which TensorFlow, imported later, uses by default only on CPUs with AVX-512; `TF_ENABLE_ONEDNN_OPTS=0` turns it off.
+which TensorFlow, imported later, uses by default only on CPUs with AVX-512; `TF_ENABLE_ONEDNN_OPTS=0` turns it off. And
+TensorFlow's startup log is not shown, unless `TF_CPP_MIN_LOG_LEVEL` is set or something is wrong.
 """
 
 import importlib
@@ -12,6 +13,8 @@ import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from tfeff.execution.startup import quiet_import
 
 if TYPE_CHECKING:
     from tfeff import (
@@ -81,6 +84,7 @@ PUBLIC = {
 """Functions and classes, and their modules."""
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+quiet_import()
 
 if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept any attribute
 

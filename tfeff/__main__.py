@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from importlib import metadata
 
 from tfeff import cli
 from tfeff.errors import nearest
@@ -10,6 +11,9 @@ from tfeff.errors import nearest
 def main() -> None:
     """Runs the verb given as the first argument, or lists all verbs."""
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb == "--version":
+        print(f"tfeff {metadata.version('tfeff')}")
+        return
     if verb in ("--help", "-h", "help"):
         print("usage: tfeff VERB [--flags]     (tfeff VERB --help lists the flags of a verb)\n")
         for name, purpose in cli.VERBS.items():

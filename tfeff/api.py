@@ -136,12 +136,14 @@ def train(
         overrides |= _own_task(task)
     if backbone is not None:
         overrides |= _own_backbone(backbone, experiment)
-    settings = complete(experiment, workdir, overrides, quiet=quiet)
+    settings, choices = complete(experiment, workdir, overrides, quiet=quiet)
     settings = config.resolve_member(settings)
     source = functools.cache(lambda: selection.open_source(selection.request(settings)))  # opened once per run
     reporter = training.Reporter(quiet=quiet or not training.is_chief())
     try:
-        files = training.train(settings, Path(workdir), source=source, profile=profile, reporter=reporter)
+        files = training.train(
+            settings, Path(workdir), source=source, profile=profile, reporter=reporter, choices=choices
+        )
     except tf.errors.OpError as error:
         raise _user_error(error) or error from None
     run = runs.Run(workdir)
@@ -237,8 +239,8 @@ def _own_backbone(backbone: GivenBackbone, experiment: Description) -> dict[str,
 
 def complete(
     experiment: Description, workdir: str | os.PathLike[str], overrides: config.Overrides = (), *, quiet: bool = False
-) -> config.Experiment:
-    """The config of a run; says what a recipe has chosen.
+) -> tuple[config.Experiment, config.Choices]:
+    """The config of a run, and what a recipe has chosen, which is also said.
 
     A workdir that has a config already keeps what was chosen when its run began, even if the choice would differ now.
     """
@@ -255,7 +257,7 @@ def complete(
     if choices and not quiet:
         say_choices(settings.data.source, choices)
     assert isinstance(settings, config.Experiment)
-    return settings
+    return settings, choices
 
 
 def say_choices(source: str, choices: config.Choices) -> None:

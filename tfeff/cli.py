@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -143,7 +144,14 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    if "--version" in argv:
+        say(f"tfeff {metadata.version('tfeff')}")
+        sys.exit(0)
     prefix = "--config."
+    try:  # lines of --flagfile may be --config.key=value, too
+        argv = [*argv[:1], *flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)]
+    except flags.Error as error:
+        sys.exit(_fail(str(error)))
     overrides = [arg for arg in argv if arg.startswith(prefix)]
     if overrides and "override" not in flags.FLAGS:
         sys.exit(_fail(f"{overrides[0]}: this verb has no config (--help lists its flags)"))
@@ -153,9 +161,20 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         missing = re.findall(r"^flag --(\w+)=None", str(error), re.MULTILINE)
         message = f"give {' and '.join(f'--{name}=...' for name in missing)}" if missing else str(error)
+        if isinstance(error, flags.UnrecognizedFlagError) and (known := _config_keys(error.flagname)):
+            message = f"no flag --{error.flagname}; did you mean {' or '.join(f'--config.{key}' for key in known)}?"
         sys.exit(_fail(f"{message} (--help lists the flags)"))
     except SystemExit:  # absl's --help, which exits with 1
         sys.exit(0)
+
+
+def _config_keys(flag: str) -> list[str]:
+    """The keys of a config that end with the name of an unknown flag; none if the verb has no config."""
+    if "override" not in flags.FLAGS:
+        return []
+    from tfeff import config
+
+    return [key for key in config.flatten(config.Experiment()) if key == flag or key.endswith(f".{flag}")]
 
 
 def _remedy(error: Exception) -> str | None:

@@ -4,14 +4,15 @@ The config is an `Experiment`. Rerun the same command to resume from the last ch
 trained; a short test suggests a learning rate.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from tfeff import api, cli
 from tfeff.reporting.terminal import say
 
-FILES = "config.json", "dataset.json", "metrics.jsonl", "result.json", "checkpoints", "saved_model", "tensorboard"
+FILES = (
+    *("report.html", "config.json", "dataset.json", "provenance.json", "metrics.jsonl", "result.json"),
+    *("checkpoints", "saved_model", "tensorboard"),
+)
 
 
 def define_flags() -> None:
@@ -37,8 +38,8 @@ def main(argv: list[str]) -> None:
     if given.evaluate and training.is_chief():
         if run.evaluation is not None:  # otherwise, it was said why
             say(run.evaluation)
-        for path in filter(Path.exists, map(run.workdir.joinpath, FILES)):
-            say(f"wrote {path}")
+        written = [name for name in FILES if (run.workdir / name).exists()]
+        say(f"wrote {run.workdir}: {', '.join(written)}")
         say(f"view the training: tensorboard --logdir={run.workdir}")
 
 
@@ -47,7 +48,7 @@ def _test_learning_rates(experiment: api.Description) -> None:
         cli.refuse(name, "--range_test")
     from tfeff.training.range_test import write_range_test
 
-    settings = api.complete(experiment, flags.FLAGS.workdir)
+    settings, _ = api.complete(experiment, flags.FLAGS.workdir)
     rate, files = write_range_test(settings, flags.FLAGS.workdir)
     say(f"The loss is lowest at --config.optimizer.learning_rate={rate:.2g}")
     say("\n".join(f"wrote {path}" for path in files))

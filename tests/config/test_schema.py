@@ -110,3 +110,14 @@ def test_the_default_task_is_classification():
     assert config.from_json('{"seed": 0}', config.Experiment) == experiment
     assert experiment.task.name == "classification"
     assert config.override(experiment, ["task.name=localization", "task.hidden=64,32"]).task.hidden == (64, 32)
+
+
+def test_all_lengths_that_exceed_the_training_are_named_at_once() -> None:
+    values = {"training.epochs": 1, "schedule.warmup_epochs": 2, "task.plain_epochs": 3}
+    values |= {"task.augmentation.brightness": 0.1}
+    with pytest.raises(UserError) as raised:
+        config.override(config.Experiment(), values)
+    assert str(raised.value) == (
+        "config: training.epochs = 1 is too short for schedule.warmup_epochs = 2.0, task.plain_epochs = 3; add "
+        "--config.schedule.warmup_epochs=0 --config.task.plain_epochs=0"
+    )

@@ -148,3 +148,13 @@ def test_the_best_threshold_equals_an_exhaustive_search(seed, make_case):
     lower = max([score for score in scores if score < best], default=-np.inf)
     assert lower < found_threshold < best or found_threshold == best == 0
     assert f1(found_threshold) == f1(best)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6, 2.0])
+def test_counts_at_a_threshold_are_those_of_the_detections_above_it(threshold, make_case):
+    found, truth = make_case(0)
+    matching = match(found, truth, 4)
+    at = detection_errors(matching, found, truth).counts_at(matching, threshold)
+    kept = [each.take(each.scores >= threshold) for each in found]
+    alone = detection_errors(match(kept, truth, 4), kept, truth)
+    assert at.tolist() == alone.counts.sum(axis=1).tolist()

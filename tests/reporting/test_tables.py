@@ -70,3 +70,25 @@ def test_columns_wider_than_the_terminal_are_not_cut():
     rows = [{"a": "x" * 50, "b": "y" * 50, "c": 1}]
     blocks = tables.text(rows, width=20).split("\n\n")
     assert [block.splitlines()[-1] for block in blocks] == [f"{'x' * 50}  {'y' * 50}", f"{'x' * 50}  1"]
+
+
+def test_long_texts_are_wrapped_inside_their_column():
+    row = {
+        "key": "optimizer.frozen",
+        "value": "stem*,stage*,head_conv*",
+        "because": "few images suffice for it",
+        "n": 7,
+    }
+    assert tables.text([row], width=55).splitlines() == [
+        "key               value             because           n",
+        "────────────────  ────────────────  ────────────────  ─",
+        "optimizer.frozen  stem*,stage*,     few images        7",
+        "                  head_conv*        suffice for it",
+    ]
+    assert len(tables.text([row], width=54).split("\n\n")) == 2  # too narrow for that
+
+
+def test_words_that_do_not_fit_are_not_wrapped():
+    rows = [{"image": "a", "path": "/data/" + "x" * 40, "note": "some words that could be wrapped"}]
+    lines = tables.text(rows, width=30).splitlines()
+    assert any("/data/" + "x" * 40 in line for line in lines)

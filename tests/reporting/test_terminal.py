@@ -53,3 +53,14 @@ def test_other_characters_stay() -> None:
     text = "пчёлы 🐝👩\u200d🚀 – 50\u00a0% ─ 日本"
     say_on(Console(file=written, width=200), text)
     assert written.getvalue() == f"{text}\n"
+
+
+def test_prose_is_wrapped_on_a_terminal_and_commands_are_not() -> None:
+    prose, command = "some words that are longer than the line", "rerun python -m tfeff.train --config=configs/a.py"
+    row, written = "train  12 images from a folder", io.StringIO()
+    say_on(Console(file=written, force_terminal=True, width=20, color_system=None), f"{prose}\n{command}\n{row}")
+    shown = written.getvalue().splitlines()
+    assert shown == ["some words that are", "longer than the line", command, "train  12 images", "       from a folder"]
+    written = io.StringIO()
+    say_on(Console(file=written, width=20), prose)
+    assert written.getvalue() == f"{prose}\n"

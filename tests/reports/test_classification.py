@@ -29,7 +29,7 @@ def test_rows_contain_every_class_and_metric(report):
     assert rows[3]["recall"] is None
     np.testing.assert_allclose(np.mean([row["recall"] for row in rows[:3]]), report["balanced_accuracy"])
     scores = {row["metric"]: row["value"] for row in summary_rows(report)}
-    assert scores["top-1 accuracy"] == report["top1"]
+    assert scores["accuracy"] == report["top1"]
     assert tables.UNDEFINED in tables.text(rows).splitlines()[-1]
 
 
@@ -52,7 +52,7 @@ def test_rows_of_localization_contain_the_metrics_and_none_for_undefined_values(
     scores = {row["metric"]: row["value"] for row in localization_rows(data)}
     assert scores["mean IoU"] == data["mean_iou"]
     assert scores["localization error"] == 1 - scores["localization accuracy"]
-    assert scores["top-1 accuracy"] == data["top1"]
+    assert scores["accuracy"] == data["top1"]
     rows = localization_class_rows(data)
     assert [row["class"] for row in rows] == ["a", "b", "c"]
     assert rows[2]["mean IoU"] is None

@@ -7,7 +7,15 @@ import pytest
 from sklearn.metrics import precision_score, recall_score
 
 from tfeff.evaluation import Detections, detection_report
-from tfeff.reports.detection import BACKGROUND_OVERLAP, detection_figures, region_report, to_text
+from tfeff.reports.detection import (
+    BACKGROUND_OVERLAP,
+    DetectionEvaluator,
+    detection_figures,
+    predicted_rows,
+    region_report,
+    to_text,
+    worst_images,
+)
 
 NAMES = ("red cell", "white cell", "platelet", "absent")
 
@@ -87,3 +95,60 @@ def test_metrics_of_regions_match_scikit_learn() -> None:
     assert [value is None for value in report["object_recall"]] == [False, False, False, True]
     np.testing.assert_allclose(np.array(report["object_precision"], float), precision)
     np.testing.assert_allclose(np.array(report["object_recall"], float), recall)
+
+
+def listed(make_case: Any, threshold: float) -> tuple[Any, list[dict[str, Any]]]:
+    found, truth = make_case(0)
+    report = detection_report(found, truth, NAMES, resamples=2, score_threshold=threshold)
+    images: Any = Images([f"{number}.png" for number in range(len(found))], NAMES, truth)
+    return report, predicted_rows(report, found, images)
+
+
+class Images:
+    def __init__(self, ids: list[str], class_names: tuple[str, ...], objects: Any) -> None:
+        self.ids, self.class_names, self.objects = ids, class_names, objects
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_the_list_of_detections_and_missed_objects_adds_up_to_the_report(threshold: float, make_case: Any) -> None:
+    report, rows = listed(make_case, threshold)
+    outcomes = [row["outcome"] for row in rows if row["truth"] or row["prediction"]]
+    hits, objects = np.trace(report.confusion), report.matching.objects.sum()
+    assert outcomes.count("right") == hits
+    assert outcomes.count("missed") == objects - hits
+    wrong = [each for each in outcomes if each not in ("right", "missed")]
+    assert len(wrong) == report.confusion[:, :-1].sum() - hits
+    assert {row["image"] for row in rows} == {f"{number}.png" for number in range(report.matching.images)}
+    for row in rows:
+        if row["outcome"] == "right":
+            assert row["truth"] == row["prediction"]
+            assert not row["prediction"] or row["iou"] >= 0.5
+        elif row["outcome"] == "missed":
+            assert row["truth"]
+            assert not row["prediction"]
+
+
+def test_the_answer_has_the_counts_at_the_threshold(make_case: Any) -> None:
+    report, _ = listed(make_case, 0.5)
+    said = DetectionEvaluator().answer({"split": "test", **report.to_dict()})
+    hits = int(np.trace(report.confusion))
+    assert said.startswith(f"{hits} of {report.matching.objects.sum()} objects found on {report.matching.images} test")
+    assert f"and {report.confusion[:, :-1].sum() - hits} wrong detections, at a score of at least 0.5; mAP" in said
+
+
+def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
+    report, rows = listed(make_case, 0.5)
+    images: Any = Images([f"{number}.png" for number in range(report.matching.images)], NAMES, ())
+    described = worst_images(report, images)
+    for line in described:
+        name = line.partition(":")[0]
+        own = [row for row in rows if row["image"] == name]
+        right = sum(row["outcome"] == "right" and bool(row["prediction"]) for row in own)
+        missed = sum(row["outcome"] == "missed" for row in own)
+        wrong = sum(row["outcome"] not in ("right", "missed") for row in own)
+        assert line == f"{name}: {right} of {right + missed} objects found, {wrong} wrong detections"
+    bad = {row["image"] for row in rows if row["outcome"] != "right"}
+    assert {line.partition(":")[0] for line in described} == bad

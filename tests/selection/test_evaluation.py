@@ -119,3 +119,31 @@ def test_a_run_on_given_datasets_is_evaluated_on_splits_of_its_source(dataset):
     record["class_names"] = ["Platelets", "RBC", "WBC", "background"]
     images = selection.evaluation_images(selection.request(settings), "test", record, unused, QUIET)
     assert images.dataset.name.endswith("/test")
+
+
+def test_the_part_of_a_split_in_a_run(image_folder):
+    wanted, source = (lambda each: (selection.request(each[0]), each[1]))(planned(image_folder(FOLDERS)))
+    record = {"validation_examples": 10}
+    assert [selection.role(wanted, record, source, name) for name in ("train", "val", "all")] == [
+        "train",
+        "validation",
+        "other",
+    ]
+    wanted, source = (lambda each: (selection.request(each[0]), each[1]))(
+        planned(image_folder(FOLDERS), test_split="val")
+    )
+    assert selection.role(wanted, record, source, "validation") == "test"
+
+
+def test_how_the_splits_were_drawn_is_said(image_folder, tmp_path):
+    settings, source, _ = planned(image_folder(FOLDERS))
+    record = {"train_examples": 20, "validation_examples": 10}
+    assert selection.how_drawn(selection.request(settings), record, source) == (
+        'Trained on 20 images (split "train"), validated on 10 (split "validation"); there are no test images.'
+    )
+    settings = digits(train_examples=100, validation_fraction=0.25)
+    source = selection.open_source(selection.request(settings))
+    assert selection.how_drawn(selection.request(settings), record, source).startswith(
+        'Trained on 20 images (split "train"), validated on 10 that were drawn from the same split (25 %, seed 0); '
+        'tested on the split "test".'
+    )

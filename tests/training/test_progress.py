@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -40,12 +41,37 @@ def test_on_a_terminal_it_has_a_bar() -> None:
     assert "a line above" in written.getvalue()
 
 
-def test_the_columns_of_the_table_name_the_metrics_in_words() -> None:
+ROW = {
+    **{"epoch": 1, "step": 5, "train_loss": 0.5, "train_box_loss": 0.25, "train_accuracy": 0.625},
+    **{"images_per_second": 7.0, "validation_loss": 0.75, "validation_mean_ap": 0.125, "input_wait": 0.125},
+}
+
+
+def table_of(row: dict[str, float], *, every: int = 1, **console: Any) -> list[list[str]]:
     written = io.StringIO()
-    reporter = progress.Reporter(Console(file=written))
-    reporter.start(10, 0, validated=("loss", "mean_ap"))
-    row = {"epoch": 1, "step": 5, "train_loss": 0.5, "train_box_loss": 0.25, "images_per_second": 7.0}
-    reporter.epoch({**row, "validation_loss": 0.75, "validation_mean_ap": 0.125, "input_wait": 0.125}, epochs=2)
-    header, cells = (re.split(r"  +", line.strip()) for line in written.getvalue().splitlines())
-    assert header == ["epoch", "loss", "box loss", "val. loss", "val. mAP", "images/s", "input wait", "left"]
-    assert cells[1:7] == ["0.5000", "0.2500", "0.7500", "0.1250", "7", "12.5 %"]
+    reporter = progress.Reporter(Console(file=written, color_system=None, **console))
+    reporter.start(10, 0, validated=("loss", "box_loss", "mean_ap"), every=every)
+    reporter.epoch(row, epochs=2)
+    return [re.split(r"  +", line.strip()) for line in written.getvalue().splitlines()]
+
+
+def test_the_columns_of_the_table_name_the_metrics_in_words_without_the_parts_of_the_loss() -> None:
+    header, cells = table_of(ROW)
+    assert header == ["epoch", "loss", "accuracy", "val. loss", "val. mAP", "images/s", "left"]
+    assert cells[:6] == ["1/2", "0.5000", "0.6250", "0.7500", "0.1250", "7"]
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"), [(66, []), (65, ["accuracy"]), (56, ["accuracy"]), (55, ["accuracy", "images/s"])]
+)
+def test_a_terminal_without_room_leaves_the_least_important_columns_out(width: int, left_out: list[str]) -> None:
+    header, _ = table_of(ROW, force_terminal=True, width=width)
+    assert header == [name for name in table_of(ROW)[0] if name not in left_out]
+
+
+def test_an_epoch_without_validation_has_no_empty_cells() -> None:
+    row = {name: value for name, value in ROW.items() if not name.startswith("validation")}
+    note, header, cells = table_of(row, every=5)
+    assert note == ["validated every 5 epochs, and after the last one"]
+    assert len(cells) == len(header)
+    assert cells[3:5] == ["–", "–"]

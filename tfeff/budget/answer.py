@@ -63,11 +63,6 @@ def _shown(value: float, words: str) -> str:
     return percent(value, 1) if unit_of(words) else f"{value:.3f}"
 
 
-def upper(text: str) -> str:
-    """With a capital letter, unless it begins with a name such as mAP."""
-    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
-
-
 STEPS: Mapping[str, Mapping[str, float]] = {
     "as it is": {},
     "twice the images": {"images": 2.0},

@@ -75,7 +75,7 @@ def deliver(
         The exported model, and the evaluation; None if there are no images for it.
     """
     keras.backend.clear_session()
-    workdir = training.train(study.final(name, precision, pace, teacher), directory, reporter=reporter)
+    workdir = training.train(study.final(name, precision, pace, teacher), directory, reporter=reporter, choices={})
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     budget = study.settings.budget

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.budget.answer import screening, upper
+from tfeff.budget.answer import screening
 from tfeff.budget.prospects import Prospects
 from tfeff.budget.search import Findings
 from tfeff.config.budget import UNITS
 from tfeff.reporting.budget import budget_figure, growth_figure
 from tfeff.reporting.published import published_figure
-from tfeff.reporting.tables import unit_of
+from tfeff.reporting.tables import unit_of, upper
 
 
 def figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, str]]:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.budget.answer import answer, growth, metric_words, screening, upper
+from tfeff.budget.answer import answer, growth, metric_words, screening
 from tfeff.budget.figures import figures
 from tfeff.budget.limits import amount
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
 from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
+from tfeff.reporting.tables import upper
 from tfeff.trials.intervals import grouped_summaries
 
 GROWTH = (

@@ -393,8 +393,7 @@ class Experiment(Section):
             )
         if self.data.image_size == "original" and not self.task.keeps_image_sizes:
             self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
-        if self.schedule.warmup_epochs >= self.training.epochs:
-            self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
+        self._check_epochs()
         for key in ("mean", "std"):
             try:
                 per_channel(getattr(self.model, key), self.data.channels)
@@ -404,16 +403,29 @@ class Experiment(Section):
             self._check_transfer()
         if self.training.feature_variants is not None and not self.task.STORES_FEATURES:
             self.training.wrong("feature_variants", "none: only classification, embedding and localization support it")
-        late = [epoch for epoch, _ in self.optimizer.unfreezing() if epoch >= self.training.epochs]
-        if late:
-            self.optimizer.wrong("unfreeze", f"epochs below training.epochs = {self.training.epochs}")
         if self.training.feature_variants is not None and self.task.plain_epochs:
             self.task.wrong("plain_epochs", "0 with training.feature_variants")
-        if self.task.plain_epochs > self.training.epochs:
-            self.task.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
         own = self.model.weights is not None or isinstance(self.model, Preset)
         if own and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family": weights and presets come with their own normalization')
+
+    def _check_epochs(self) -> None:
+        """Compares all lengths with that of the training; several that are too long are named at once."""
+        epochs = self.training.epochs
+        wrong: list[tuple[Section, str, str, str]] = []
+        if self.schedule.warmup_epochs >= epochs:
+            wrong.append((self.schedule, "schedule.warmup_epochs", f"below training.epochs = {epochs}", "0"))
+        if any(epoch >= epochs for epoch, _ in self.optimizer.unfreezing()):
+            wrong.append((self.optimizer, "optimizer.unfreeze", f"epochs below training.epochs = {epochs}", "none"))
+        if self.task.plain_epochs > epochs:
+            wrong.append((self.task, "task.plain_epochs", f"at most training.epochs = {epochs}", "0"))
+        if len(wrong) == 1:
+            section, key, right, _ = wrong[0]
+            section.wrong(key.partition(".")[2], right)
+        if wrong:
+            values = ", ".join(f"{key} = {getattr(each, key.partition('.')[2])!r}" for each, key, _, _ in wrong)
+            flags = " ".join(f"--config.{key}={value}" for _, key, _, value in wrong)
+            raise UserError(f"config: training.epochs = {epochs} is too short for {values}; add {flags}")
 
     def _check_transfer(self) -> None:
         if not self.model.starts_trained:

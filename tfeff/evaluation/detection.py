@@ -83,8 +83,14 @@ class DetectionReport:
             "f1": at.f1,
             "confusion": self.confusion,
             "errors": {
-                kind: {"count": counts.sum(), "per_class": counts, "gain": gain}
-                for kind, counts, gain in zip(KINDS, self.errors.counts, self.errors.gains, strict=True)
+                kind: {"count": counts.sum(), "count_at_threshold": at_threshold, "per_class": counts, "gain": gain}
+                for kind, counts, at_threshold, gain in zip(
+                    KINDS,
+                    self.errors.counts,
+                    self.errors.counts_at(self.matching, self.score_threshold),
+                    self.errors.gains,
+                    strict=True,
+                )
             },
             "precision_at_recall": [curve.interpolated for curve in self.curves],
         }

@@ -53,6 +53,21 @@ class DetectionErrors:
     target: npt.NDArray[np.int64]
     missed: npt.NDArray[np.bool_]
 
+    def counts_at(self, matching: Matching, score_threshold: float) -> npt.NDArray[np.int64]:
+        """Number of errors of each of KINDS if detections below a score are left out, int64 [kinds].
+
+        The others keep their types, because these do not depend on detections with lower scores. An object that only
+        lower scores find is missed.
+        """
+        accepted = matching.score >= score_threshold
+        kinds = self.kind[accepted & (self.kind != NO_ERROR)]
+        missed = matching.object_counted.copy()
+        missed[matching.best_object[matching.true_positive & accepted]] = False
+        missed[self.target[accepted & (self.target >= 0)]] = False
+        counts = np.bincount(kinds, minlength=len(KINDS))
+        counts[MISSED] = missed.sum()
+        return counts
+
 
 def detection_errors(
     matching: Matching, detections: Sequence[Detections], objects: Sequence[GroundTruth], *, background_iou: float = 0.1

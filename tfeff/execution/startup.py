@@ -1,33 +1,97 @@
-"""A quiet start of TensorFlow."""
+"""A quiet start of TensorFlow, wherever it is imported first."""
 
+import importlib.machinery
 import logging
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from types import ModuleType
+
+from tfeff.execution.resources import gpus
+
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+NAME = "tensorflow"
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without its startup log, which is shown only if the import fails or TF_CPP_MIN_LOG_LEVEL is
-    set.
+    """Imports TensorFlow. Verbs call it where its seconds fit; `quiet_import` keeps it quiet."""
+    importlib.import_module(NAME)
+
+
+def quiet_import() -> None:
+    """From now on, the first import of TensorFlow shows its startup log only if it fails, if TensorFlow does not find
+    the machine's GPUs, or if TF_CPP_MIN_LOG_LEVEL is set.
 
     The C++ code writes some of these lines (CPU instructions, missing GPU driver) before it reads any log level, so
     stderr itself is redirected.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    if LEVEL not in os.environ and NAME not in sys.modules and not any(isinstance(f, _Finder) for f in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder):
+    """Finds TensorFlow, and nothing else, as the other finders do."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The specification of TensorFlow with a quiet loader."""
+        if name != NAME:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _QuietLoader(spec.loader)
+        return spec
+
+
+class _QuietLoader(Loader):
+    """A loader of TensorFlow.
+
+    Args:
+        loader: the usual one.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        """See `Loader`."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Imports TensorFlow, and looks for GPUs, which logs, too."""
+        os.environ.setdefault(LEVEL, "2")
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        with _captured() as show:
+            self._loader.exec_module(module)
+            module.get_logger().setLevel(logging.WARNING)
+            module.config.list_physical_devices()
+            if gpus() and not module.config.list_physical_devices("GPU"):
+                show()
+
+
+@contextmanager
+def _captured() -> Iterator[Callable[[], None]]:
+    """Keeps what is written to stderr; shows it after an error, or if the function that it yields is called."""
     sys.stderr.flush()
     before = os.dup(2)
     with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            import tensorflow as tf
 
-            tf.get_logger().setLevel(logging.WARNING)
-            tf.config.list_physical_devices()
-        except BaseException:
+        def show() -> None:
             log.seek(0)
             os.write(before, log.read())
+
+        os.dup2(log.fileno(), 2)
+        try:
+            yield show
+        except BaseException:
+            show()
             raise
         finally:
             os.dup2(before, 2)

@@ -95,7 +95,7 @@ NAMES = {
 }
 
 
-def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]]) -> Figure:
+def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: str = "Error types") -> Figure:
     """Draws two bars per error type: the number of errors, and the increase of mAP if they were fixed.
 
     Args:
@@ -120,7 +120,7 @@ def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]]) -> Figure:
     left.set_ylim(len(errors) - 0.5, -0.5)
     left.set_xlabel("errors")
     right.set_xlabel("mAP gain if fixed (percentage points)")
-    figure.suptitle("Error types", fontsize=12)
+    figure.suptitle(title, fontsize=12)
     return figure
 
 

@@ -192,6 +192,14 @@ def save_png(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
         figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
 
 
+def svg(figure: Figure) -> bytes:
+    """Draws a figure as SVG; equal figures give identical bytes."""
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "figure"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
 def rgb(figure: Figure, *, dpi: int = 100) -> npt.NDArray[np.uint8]:
     """Renders a figure to uint8 [height, width, 3], for TensorBoard image summaries."""
     figure.set_dpi(dpi)

@@ -23,14 +23,14 @@ JPEG, PNG = "image/jpeg", "image/png"
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": PNG, ".jpg": JPEG}
 SMALL = 64  # pixels; images up to this side are shown pixel by pixel
 LARGE = 500_000  # bytes; larger PNGs are embedded as JPEG
-MIN_SCALE = 0.62  # figures shrink to this factor on a narrow screen; below it they scroll
+SIDE = 720  # pixels; larger images of a gallery are reduced
 PIXELS_PER_POINT = 96 / 72  # CSS
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1a1a1a; --muted: #444; --paper: #fff; --line: #ddd; --rule: #888;
-  --code: #f4f4f4; --link: #00558a; --accent: #0072b2; }
+  --code: #f4f4f4; --link: #00558a; --accent: #0072b2; --shadow: #0005; }
 @media (prefers-color-scheme: dark) { :root { --text: #e8e8e8; --muted: #b5b5b5; --paper: #16181b; --line: #3a3d42;
-  --rule: #777; --code: #22252a; --link: #7cc4f5; --accent: #56b4e9; } }
+  --rule: #777; --code: #22252a; --link: #7cc4f5; --accent: #56b4e9; --shadow: #fff5; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1240px; padding: 1rem; color: var(--text); background: var(--paper);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: break-word; }
@@ -50,16 +50,23 @@ details { border-left: 3px solid var(--line); padding-left: 0.8rem; margin: 0.8r
   list-style: none; margin: 1rem 0; padding: 0; }
 .gallery figure { margin: 0; }
 .gallery img { width: 100%; max-width: 14rem; image-rendering: auto; }
+.gallery.large { grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
+.gallery.large img { max-width: 100%; }
 .gallery img.small { image-rendering: pixelated; }
 .gallery figcaption { font-size: 0.82rem; line-height: 1.35; overflow-wrap: anywhere; }
 nav ol { margin: 0; padding-left: 1.6rem; }
 figure { margin: 1.4rem 0; }
-figcaption, caption { color: var(--muted); font-size: 0.92rem; text-align: left; }
-figcaption { margin-top: 0.4rem; max-width: 46rem; }
-caption { padding-bottom: 0.4rem; max-width: min(46rem, calc(100vw - 2rem)); }
+figcaption { color: var(--muted); font-size: 0.92rem; margin-top: 0.4rem; max-width: 46rem; }
+.table figcaption { margin: 0 0 0.4rem; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 33rem), 1fr)); column-gap: 1rem; }
 .columns > * { min-width: 0; }
-.scroll { overflow-x: auto; }
+/* A shadow on each side where more is hidden; it scrolls with the content, so it is covered at the ends. */
+.scroll { overflow-x: auto; scrollbar-width: thin; background:
+  linear-gradient(to right, var(--paper) 40%, transparent) left / 2.5rem 100%,
+  linear-gradient(to left, var(--paper) 40%, transparent) right / 2.5rem 100%,
+  linear-gradient(to right, var(--shadow), transparent) left / 0.9rem 100%,
+  linear-gradient(to left, var(--shadow), transparent) right / 0.9rem 100%;
+  background-repeat: no-repeat; background-attachment: local, local, scroll, scroll; }
 img { display: block; height: auto; max-width: 100%; background: #fff; }
 table { border-collapse: collapse; width: max-content; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left;
@@ -77,10 +84,10 @@ pre { margin: 0.8rem 0; padding: 0.7rem 0.9rem; background: var(--code); border:
   :root { --text: #1a1a1a; --muted: #444; --paper: #fff; --code: #f4f4f4; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   nav, .skip { display: none; }
-  .scroll { overflow: visible; }
-  img { min-width: 0 !important; max-height: 22cm; }
+  .scroll { overflow: visible; background: none; }
+  img { max-height: 22cm; }
   figure, tr, pre { break-inside: avoid; }
-  h2, caption { break-after: avoid; }
+  h2, figcaption { break-after: avoid; }
   table { font-size: 7pt; width: auto; }
   th, td { padding: 0.1rem 0.2rem; }
   thead { display: table-header-group; }
@@ -118,13 +125,16 @@ def table(rows: Rows, caption: str = "", *, row_headers: bool = False) -> Part:
         if row_headers:
             values[0] = f'<th scope="row"{kinds[0]}>{escape(line[0])}</th>'
         lines.append(f"<tr>{''.join(values)}</tr>")
-    shown = f"<caption>{escape(caption)}</caption>" if caption else ""
-    start = f"{_scroll(caption or 'table')}<table>{shown}<thead><tr>{head}</tr></thead><tbody>"
-    return Part("\n".join([start, *lines, "</tbody></table></div>"]))
+    # Not a <caption>, which would be as narrow as the table.
+    shown = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    start = f'<figure class="table">{shown}{_scroll(caption or "table")}<table><thead><tr>{head}</tr></thead><tbody>'
+    return Part("\n".join([start, *lines, "</tbody></table></div></figure>"]))
 
 
 def figure(path: Path, caption: str) -> Part:
     """A figure from a file, as `tfeff.reporting.figure.save` writes it; the caption is also the alternative text.
+
+    It is as wide as it was drawn, or as a narrower screen.
 
     Raises:
         OSError: the file cannot be read.
@@ -134,28 +144,35 @@ def figure(path: Path, caption: str) -> Part:
     if suffix not in MEDIA_TYPES:
         raise ValueError(f"{path} is neither an .svg nor a .png or .jpg file")
     content = path.read_bytes()
-    size, pixels = "", 0.0
     if suffix == ".svg":
-        # Matplotlib writes sizes in points. Without a size, browsers scale the figure to the page width.
-        width = ElementTree.fromstring(content).get("width", "")
-        if width.endswith("pt"):
-            pixels = PIXELS_PER_POINT * float(width.removesuffix("pt"))
-    else:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            pixels = image.width * 96 / DPI
-            if len(content) > LARGE:  # photographs
-                buffer, suffix = io.BytesIO(), ".jpg"
-                image.convert("RGB").save(buffer, "JPEG", quality=85)
-                content = buffer.getvalue()
-    if pixels:
-        size = f' width="{pixels:.0f}" style="min-width: {MIN_SCALE * pixels:.0f}px"'
-    shown = f'<img src="{_data(content, MEDIA_TYPES[suffix])}" alt="{escape(caption)}"{size}>'
-    return Part(f"<figure>{_scroll(caption)}{shown}</div><figcaption>{escape(caption)}</figcaption></figure>")
+        return drawn(content, caption)
+    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        pixels = image.width * 96 / DPI
+        if len(content) > LARGE:  # photographs
+            buffer, suffix = io.BytesIO(), ".jpg"
+            image.convert("RGB").save(buffer, "JPEG", quality=85)
+            content = buffer.getvalue()
+    return _figure(content, MEDIA_TYPES[suffix], caption, pixels)
+
+
+def drawn(svg: bytes, caption: str) -> Part:
+    """A figure from the contents of an SVG file."""
+    # Matplotlib writes sizes in points. Without a size, browsers scale the figure to the page width.
+    width = ElementTree.fromstring(svg).get("width", "")
+    pixels = PIXELS_PER_POINT * float(width.removesuffix("pt")) if width.endswith("pt") else None
+    return _figure(svg, MEDIA_TYPES[".svg"], caption, pixels)
+
+
+def _figure(content: bytes, media_type: str, caption: str, width: float | None) -> Part:
+    size = "" if width is None else f' width="{width:.0f}"'
+    shown = f'<img src="{_data(content, media_type)}" alt="{escape(caption)}"{size}>'
+    return Part(f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>")
 
 
 def picture(pixels: npt.NDArray[np.uint8], lines: Sequence[str]) -> Part:
-    """An image of a gallery, uint8 [height, width, 1 or 3]: a JPEG, or, up to SMALL pixels a side, a PNG, which is
-    enlarged without interpolation.
+    """An image of a gallery, uint8 [height, width, 1 or 3].
+
+    It is a JPEG of at most SIDE pixels a side; up to SMALL pixels a side, a PNG, enlarged without interpolation.
 
     The lines of its caption are also the alternative text.
     """
@@ -164,16 +181,18 @@ def picture(pixels: npt.NDArray[np.uint8], lines: Sequence[str]) -> Part:
     if small:
         image.save(buffer, "PNG")
     else:
+        image.thumbnail((SIDE, SIDE))
         image.save(buffer, "JPEG", quality=85)
     source, kind = _data(buffer.getvalue(), PNG if small else JPEG), ' class="small"' if small else ""
     shown = f'<img src="{source}" alt="{escape("; ".join(lines))}"{kind}>'
     return Part(f"<figure>{shown}<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>")
 
 
-def gallery(title: str, pictures: Sequence[Part]) -> Part:
-    """Pictures in as many columns as fit, with a heading."""
+def gallery(title: str, pictures: Sequence[Part], *, large: bool = False) -> Part:
+    """Pictures in as many columns as fit, with a heading; `large` ones are twice as wide."""
     items = [f"<li>{each}</li>" for each in pictures]
-    return Part("\n".join([f"<h3>{escape(title)}</h3>", '<ul class="gallery">', *items, "</ul>"]))
+    start = f'<ul class="gallery{" large" * large}">'
+    return Part("\n".join([f"<h3>{escape(title)}</h3>", start, *items, "</ul>"]))
 
 
 def details(title: str, parts: Sequence[Part], *, opened: bool = False) -> Part:

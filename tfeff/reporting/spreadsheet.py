@@ -1,6 +1,6 @@
 """CSV files for people, who open them in spreadsheets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tfeff.errors import printable
 
@@ -23,6 +23,24 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     -0.50,"a,b"
     """
     return "".join(",".join(map(_cell, row)) + "\n" for row in rows)
+
+
+def table_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """The text of a CSV file with a header; the columns are the keys of all rows, in the order of their first
+    appearance, and a row without a key has an empty cell.
+
+    >>> print(table_text([{"image": "a.jpg"}, {"image": "b.jpg", "correct": True}]), end="")
+    "image","correct"
+    "a.jpg",
+    "b.jpg","yes"
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return csv_text([columns, *([_plain(row.get(column)) for column in columns] for row in rows)])
+
+
+def _plain(value: object) -> object:
+    """A cell of a table; a flag is a word."""
+    return ("yes" if value else "no") if isinstance(value, bool) else value
 
 
 def _cell(value: object) -> str:

@@ -1,9 +1,13 @@
 """Tables from rows, as plain text and Markdown, and the names of metrics in them."""
 
 import math
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from rich.cells import cell_len
@@ -13,6 +17,8 @@ from tfeff.errors import printable
 Rows = Sequence[Mapping[str, Any]]
 UNDEFINED = "–"
 GAP = "  "  # between columns
+MIN_WRAPPED = 16
+"""Characters; texts are not wrapped to less."""
 
 
 def cell(value: object) -> str:
@@ -46,8 +52,9 @@ def percent(value: float, digits: int = 0) -> str:
 def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None = None) -> str:
     """A plain-text table with text aligned left and numbers aligned right.
 
-    Nothing is truncated. A table that is wider than `width` is split into blocks of columns, one below the other, each
-    of which starts with the first column.
+    Nothing is truncated. In a table that is wider than `width`, long texts are wrapped inside their columns, except the
+    first one. If that is not enough, the table is also split into blocks of columns, one below the other, each of which
+    starts with the first column.
 
     Args:
         columns: the columns to show, in order; None shows all, in the order of their first appearance.
@@ -64,13 +71,10 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
     bumblebee       –
     """
     header, body, numeric = cells(rows, columns)
-    widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
-    lines = [header, ["─" * size for size in widths], *body]
-    padded = [list(map(_padded, line, widths, numeric)) for line in lines]
     if width is None and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
-    blocks = _blocks(widths, width)
-    return "\n\n".join("\n".join(GAP.join(line[i] for i in block).rstrip() for line in padded) for block in blocks)
+    table = [_Column(list(values), right) for *values, right in zip(header, *body, numeric, strict=True)]
+    return "\n\n".join(_block(block, width) for block in _blocks(table, width))
 
 
 def markdown(rows: Rows) -> str:
@@ -98,16 +102,70 @@ def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[li
     return [cell(key) for key in keys], body, numeric
 
 
-def _blocks(widths: Sequence[int], limit: int | None) -> list[list[int]]:
-    """Splits columns into blocks that fit the limit; every block starts with column 0 and has at least one other."""
-    blocks = [[0]] if widths else [[]]
-    for column in range(1, len(widths)):
-        block = [*blocks[-1], column]
-        total = sum(widths[i] for i in block) + len(GAP) * (len(block) - 1)
-        if limit is not None and total > limit and len(block) > 2:
-            blocks.append([0, column])
+@dataclass(frozen=True)
+class _Column:
+    """A column: its header and cells, and whether it is aligned right."""
+
+    cells: Sequence[str]
+    right: bool
+
+    @cached_property
+    def width(self) -> int:
+        """In terminal cells."""
+        return max(map(cell_len, self.cells))
+
+    @cached_property
+    def least(self) -> int:
+        """Its width if its texts are wrapped as far as possible."""
+        longest = max(cell_len(part) for value in self.cells for part in wrapped(value, 0))
+        return self.width if self.right else max(min(self.width, MIN_WRAPPED), longest)
+
+
+def _block(block: Sequence[_Column], limit: int | None) -> str:
+    """The lines of some columns; long texts are wrapped, except in the first column, as far as the limit demands."""
+    widths = [column.width for column in block]
+    surplus = 0 if limit is None else sum(widths) + len(GAP) * (len(widths) - 1) - limit
+    while surplus > 0:
+        wide = [index for index in range(1, len(block)) if widths[index] > block[index].least]
+        if not wide:
+            break
+        widths[max(wide, key=lambda index: widths[index])] -= 1
+        surplus -= 1
+    header, *rows = zip(*(column.cells for column in block), strict=True) if block else [()]
+    lines = list[str]()
+    for row in (header, ["─" * size for size in widths], *rows):
+        parts = [wrapped(value, size) for value, size in zip(row, widths, strict=True)]
+        for line in zip_longest(*parts, fillvalue=""):
+            padded = [_padded(value, size, each.right) for value, size, each in zip(line, widths, block, strict=True)]
+            lines.append(GAP.join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def wrapped(value: str, width: int) -> list[str]:
+    """The lines of a text that are at most so wide.
+
+    They are broken after spaces and commas, but not before a percent sign; a longer word is not broken.
+
+    >>> wrapped("head*=1,stem*=0.1 and more", 12)
+    ['head*=1,', 'stem*=0.1', 'and more']
+    """
+    lines = [""]
+    for word in re.findall(r"[^ ,]*(?: %)?,? *", value):
+        if lines[-1] and cell_len(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return [line.rstrip() for line in lines]
+
+
+def _blocks(table: Sequence[_Column], limit: int | None) -> list[list[_Column]]:
+    """Splits columns into blocks that fit the limit; each starts with the first column and has at least one other."""
+    blocks = [list(table[:1])]
+    for column in table[1:]:
+        total = sum(each.least for each in (*blocks[-1][1:], column)) + table[0].width + len(GAP) * len(blocks[-1])
+        if limit is not None and total > limit and len(blocks[-1]) > 1:
+            blocks.append([table[0], column])
         else:
-            blocks[-1] = block
+            blocks[-1].append(column)
     return blocks
 
 
@@ -124,6 +182,15 @@ def in_words(metric: str) -> str:
     ('validation mAP', 'train accuracy')
     """
     return metric.replace("mean_ap", "mAP").replace("_", " ")
+
+
+def upper(text: str) -> str:
+    """The text with a capital letter, unless it begins with a name such as mAP.
+
+    >>> upper("learning rate"), upper("mAP, IoU 0.5")
+    ('Learning rate', 'mAP, IoU 0.5')
+    """
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def unit_of(metric: str) -> str:

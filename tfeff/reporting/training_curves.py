@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -43,41 +44,59 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
             `images_per_second`. Keys that are missing, None or NaN in some rows leave gaps, which the curve bridges.
             Panels without values are omitted.
     """
-    panels = [
-        (label, scale, curves)
-        for label, scale, keys in PANELS
-        if (curves := {key: points for key in keys if (points := _points(rows, key))})
-    ]
+    panels = _panels(rows)
     columns = min(2, max(1, len(panels)))
     lines = max(1, -(-len(panels) // columns))
     figure = new(5.0 * columns, 3.2 * lines + 0.4)
     figure.suptitle(literal(title))
-    for index, (label, scale, curves) in enumerate(panels):
-        axes = figure.add_subplot(lines, columns, index + 1)
-        for key, points in curves.items():
-            epochs, values = zip(*points, strict=True)
-            split = key.split("_")[0]
-            # Short curves have markers: a single point would be invisible without one.
-            marker = "o" if len(points) <= 20 else None
-            axes.plot(epochs, values, color=COLORS.get(split, BLUE), label=split, marker=marker, markersize=3)
-            if key in ("validation_accuracy", "validation_iou", "validation_mean_ap"):
-                best = int(np.argmax(values))
-                axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")
-                axes.set_title(
-                    f"best validation: {values[best]:.4f} at epoch {epochs[best]:g}", fontsize=9, loc="right"
-                )
-        if scale == "log" and all(value > 0 for points in curves.values() for _, value in points):
-            axes.set_yscale("log")
-        elif label in ("loss", "images/s"):
-            top = max(value for points in curves.values() for _, value in points)
-            axes.set_ylim(0, 1.05 * top or 1)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if len(curves) > 1:
-            axes.legend(frameon=False)
-        style(axes)
+    for index, panel in enumerate(panels):
+        _draw(figure.add_subplot(lines, columns, index + 1), *panel)
     return figure
+
+
+def training_panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """The panels of `training_figure` as figures of their own, by the label of their y-axis."""
+    figures = dict[str, Figure]()
+    for panel in _panels(rows):
+        figures[panel[0]] = new(5.0, 3.2)
+        _draw(figures[panel[0]].add_subplot(), *panel)
+    return figures
+
+
+_Curves = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def _panels(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, _Curves]]:
+    """Label, scale and curves of each panel that has values."""
+    return [
+        (label, scale, curves)
+        for label, scale, keys in PANELS
+        if (curves := {key: points for key in keys if (points := _points(rows, key))})
+    ]
+
+
+def _draw(axes: Axes, label: str, scale: str, curves: _Curves) -> None:
+    for key, points in curves.items():
+        epochs, values = zip(*points, strict=True)
+        split = key.split("_")[0]
+        # Short curves have markers: a single point would be invisible without one.
+        marker = "o" if len(points) <= 20 else None
+        axes.plot(epochs, values, color=COLORS.get(split, BLUE), label=split, marker=marker, markersize=3)
+        if key in ("validation_accuracy", "validation_iou", "validation_mean_ap"):
+            best = int(np.argmax(values))
+            axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")
+            axes.set_title(f"best validation: {values[best]:.4f} at epoch {epochs[best]:g}", fontsize=9, loc="right")
+    if scale == "log" and all(value > 0 for points in curves.values() for _, value in points):
+        axes.set_yscale("log")
+    elif label in ("loss", "images/s"):
+        top = max(value for points in curves.values() for _, value in points)
+        axes.set_ylim(0, 1.05 * top or 1)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if len(curves) > 1:
+        axes.legend(frameon=False)
+    style(axes)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:

@@ -5,10 +5,10 @@ from tfeff.rcnn.task import REGIONS_DETECTION
 from tfeff.reports.classification import ClassificationEvaluator, LocalizationEvaluator
 from tfeff.reports.detection import DetectionEvaluator, RegionDetectionEvaluator
 from tfeff.reports.embedding import EmbeddingEvaluator
-from tfeff.reports.evaluator import Evaluation, Evaluator
+from tfeff.reports.evaluator import Evaluation, Evaluator, Picture
 from tfeff.tasks.task import CLASSIFICATION, DETECTION, EMBEDDING, LOCALIZATION, PredictionKind
 
-__all__ = ["EVALUATORS", "Evaluation", "Evaluator", "evaluator"]
+__all__ = ["EVALUATORS", "Evaluation", "Evaluator", "Picture", "evaluator"]
 
 EVALUATORS: dict[str, Evaluator] = {
     CLASSIFICATION.name: ClassificationEvaluator(),

@@ -4,6 +4,7 @@ Reports are `ClassificationReport.to_json` and `LocalizationReport.to_json` of `
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,28 @@ from tfeff.evaluation.localization import IOU_THRESHOLD
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure, reliability_figure
 from tfeff.reporting.detection import iou_figure
-from tfeff.reporting.gallery import detection_gallery_figure, gallery_figure
-from tfeff.reports.evaluator import Evaluation, Evaluator, metric_row
+from tfeff.reporting.gallery import LEGEND, detection_gallery_figure, gallery_figure
+from tfeff.reporting.tables import percent
+from tfeff.reports.evaluator import Evaluation, Evaluator, Picture, counted, metric_row, short_names
 from tfeff.tasks.task import Predictions
 
 MISTAKES = 25
 """Images in the gallery of mistakes."""
+SURE = 8
+"""Images in the galleries of the most and the least certain correct predictions."""
+TOP_FIVE_CLASSES = 6
+"""Classes from which on the top-5 accuracy says something."""
+CAPTIONS = {
+    "confusion": "True classes in rows, predicted classes in columns.",
+    "per_class": "Precision, recall and F1 of each class.",
+    "reliability": "How often predictions are right by confidence; on the diagonal, a probability means what it says.",
+}
 
 
 class ClassificationEvaluator(Evaluator):
     """Evaluates `probabilities`, [n, classes]."""
+
+    captions: Mapping[str, str] = CAPTIONS
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """Computes a `ClassificationReport` and its figures."""
@@ -34,7 +47,8 @@ class ClassificationEvaluator(Evaluator):
         labels, probabilities = images.dataset.labels, predictions["probabilities"]
         report = evaluation.classification_report(labels, probabilities, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
-        wrong = evaluation.confident_errors(labels, probabilities, MISTAKES)
+        errors = evaluation.confident_errors(labels, probabilities, len(labels))
+        wrong, rows = errors[:MISTAKES], predicted_rows(images, probabilities)
         if len(wrong):
             figures["mistakes"] = gallery_figure(
                 pixels(images, wrong),
@@ -43,7 +57,20 @@ class ClassificationEvaluator(Evaluator):
                 probabilities[wrong].max(axis=1),
                 title="The most confident mistakes",
             )
-        return Evaluation(report, figures)
+        shown = {"The most confident mistakes": wrong, **correct_examples(labels, probabilities)}
+        galleries = {
+            title: [
+                Picture(image, classified_lines(rows[index]))
+                for image, index in zip(pixels(images, chosen), chosen, strict=True)
+            ]
+            for title, chosen in shown.items()
+        }
+        return Evaluation(report, figures, galleries, rows, mistakes([rows[index] for index in errors], rows))
+
+    def answer(self, report: Mapping[str, Any]) -> str:
+        """See `Evaluator`."""
+        right = round(report["top1"] * report["examples"])
+        return counted(right, report["examples"], f"{report['split']} images right", report["top1_interval"])
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Metrics over all images, and per class."""
@@ -62,10 +89,11 @@ class ClassificationEvaluator(Evaluator):
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per metric over all examples: name, value and a note."""
     (low, high), calibration = report["top1_interval"], report["calibration"]
+    many = len(report["class_names"]) >= TOP_FIVE_CLASSES
     return [
         metric_row("examples", report["examples"], f"{len(report['class_names'])} classes"),
-        metric_row("top-1 accuracy", report["top1"], f"95 % interval {low:.4f} to {high:.4f}"),
-        metric_row("top-5 accuracy", report["top5"]),
+        metric_row("accuracy", report["top1"], f"95 % interval {low:.4f} to {high:.4f}"),
+        *([metric_row("top-5 accuracy", report["top5"])] if many else []),
         metric_row("balanced accuracy", report["balanced_accuracy"], "mean recall over classes"),
         metric_row("macro precision", report["macro_precision"], "mean over classes"),
         metric_row("macro F1", report["macro_f1"], "mean over classes"),
@@ -96,6 +124,60 @@ def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
     }
 
 
+def predicted_rows(images: ImageCache, probabilities: np.ndarray) -> list[dict[str, Any]]:
+    """One row per image: its class, the predicted class and its probability, and that of the true class."""
+    labels, names, predicted = images.dataset.labels, images.dataset.class_names, probabilities.argmax(axis=1)
+    return [
+        {
+            "image": name,
+            "truth": names[label],
+            "prediction": names[guess],
+            "probability": round(float(row[guess]), 6),
+            "correct": bool(label == guess),
+            "probability_of_truth": round(float(row[label]), 6),
+        }
+        for name, label, guess, row in zip(images.dataset.ids, labels, predicted, probabilities, strict=True)
+    ]
+
+
+def correct_examples(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """Indices of correct predictions by heading: the most certain ones, and those nearest to a mistake."""
+    chance = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    right = np.flatnonzero(probabilities.argmax(axis=1) == labels)
+    order = right[np.argsort(-chance[right], kind="stable")]
+    best = order[:SURE]
+    least = order[::-1][: min(SURE, len(order) - len(best))]
+    found = {"The most certain of the correct predictions": best, "The least certain of the correct predictions": least}
+    return {title: chosen for title, chosen in found.items() if len(chosen)}
+
+
+def classified_lines(row: Mapping[str, Any]) -> list[str]:
+    """The caption of an image."""
+    mark = "✓" if row["correct"] else "✗"
+    lines = [f"{mark} {row['prediction']}, {percent(row['probability'])}"]
+    if not row["correct"]:
+        lines.append(f"labeled {row['truth']}")
+    return [*lines, file_name(row["image"])]
+
+
+def mistakes(wrong: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Wrong predictions, of all `rows`, in a line each."""
+    names = short_names([row["image"] for row in rows])
+    return [
+        f"{names[row['image']]}: {row['truth']}, predicted {row['prediction']} ({percent(row['probability'])})"
+        for row in wrong
+    ]
+
+
+def file_name(id: str) -> str:
+    """The name of an image file without its folders; other ids are unchanged.
+
+    >>> file_name("/data/test/ants/7.jpg"), file_name("digits[17]")
+    ('7.jpg', 'digits[17]')
+    """
+    return PurePath(id).name
+
+
 def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:
     """The images at `positions`, uint8 [height, width, channels] each."""
     return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
@@ -108,6 +190,11 @@ BOXES = 9
 class LocalizationEvaluator(Evaluator):
     """Evaluates `probabilities` [n, classes] and `box` [n, 4], relative yxyx."""
 
+    captions: Mapping[str, str] = {
+        "overlaps": "IoU of predicted and true boxes; from 0.5 on, a box counts as right.",
+        **CAPTIONS,
+    }
+
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """Computes a `LocalizationReport`, with figures of classes, IoU, best and worst boxes."""
         images, names = pipeline.images, pipeline.images.dataset.class_names
@@ -117,14 +204,35 @@ class LocalizationEvaluator(Evaluator):
         figures: dict[str, Figure] = classification_figures(report)
         figures["overlaps"] = iou_figure(report["iou_counts"], report["mean_iou"], IOU_THRESHOLD)
         overlap = paired_iou(boxes, objects)
-        order = np.argsort(overlap, kind="stable")
+        rows = [
+            row | {"iou": round(float(value), 4)}
+            for row, value in zip(predicted_rows(images, probabilities), overlap, strict=True)
+        ]
+        order, galleries = np.argsort(overlap, kind="stable"), dict[str, list[Picture]]()
         for name, chosen in (("worst_boxes", order[:BOXES]), ("best_boxes", order[::-1][:BOXES])):
-            figures[name] = detection_gallery_figure(
+            drawn, title = (
                 drawings(images, objects, chosen, probabilities[chosen], boxes[chosen]),
-                [f"{names[labels[index]]}, IoU {overlap[index]:.2f}" for index in chosen],
-                title=name.replace("_", " ").capitalize(),
+                name.replace("_", " "),
             )
-        return Evaluation(report, figures)
+            figures[name] = detection_gallery_figure(
+                drawn,
+                [f"{names[labels[index]]}, IoU {overlap[index]:.2f}" for index in chosen],
+                title=title.capitalize(),
+            )
+            galleries[f"{title.capitalize()}: {LEGEND}"] = [
+                Picture(image.draw(), [f"IoU {overlap[index]:.2f}", *classified_lines(rows[index])])
+                for image, index in zip(drawn, chosen, strict=True)
+            ]
+        bad = [row for row in rows if not row["correct"] or row["iou"] < IOU_THRESHOLD]
+        bad.sort(key=lambda row: (row["correct"], row["iou"]))
+        described = [f"{text}, IoU {row['iou']:.2f}" for text, row in zip(mistakes(bad, rows), bad, strict=True)]
+        return Evaluation(report, figures, galleries, rows, described)
+
+    def answer(self, report: Mapping[str, Any]) -> str:
+        """See `Evaluator`."""
+        right = round(report["localization_accuracy"] * report["examples"])
+        what = f"{report['split']} images right in class and box (IoU at least {IOU_THRESHOLD:g})"
+        return counted(right, report["examples"], what, report["localization_accuracy_interval"])
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Metrics over all images, and per class."""

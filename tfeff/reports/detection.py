@@ -14,6 +14,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.evaluation import DetectionReport, Detections, detection_report
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.confusion import confusion_matrix
+from tfeff.evaluation.detection_errors import BACKGROUND, BOTH, BOX, CLASS, DUPLICATE, NO_ERROR
 from tfeff.evaluation.matching import image_quality, worst_first
 from tfeff.rcnn.regions import RegionSet, proposal_recall
 from tfeff.rcnn.task import REGION_THRESHOLD, classified_regions
@@ -21,8 +22,8 @@ from tfeff.reporting import tables
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure
 from tfeff.reporting.detection import detection_errors_figure, precision_recall_figure
-from tfeff.reporting.gallery import detection_gallery_figure
-from tfeff.reports.evaluator import Evaluation, Evaluator, metric_row
+from tfeff.reporting.gallery import LEGEND, detection_gallery_figure
+from tfeff.reports.evaluator import Evaluation, Evaluator, Picture, metric_row, short_names
 from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detections
 from tfeff.tasks.task import Predictions
 
@@ -44,8 +45,28 @@ _COCO_NAMES = {
 }
 
 
+OUTCOMES = {
+    NO_ERROR: "right",
+    CLASS: "wrong class",
+    BOX: "wrong box",
+    BOTH: "wrong class and box",
+    DUPLICATE: "duplicate",
+    BACKGROUND: "nothing there",
+}
+"""Types of detections in words."""
+MISSED = "missed"
+
+
 class DetectionEvaluator(Evaluator):
     """Evaluates what `tfeff.tasks.object_detection.detections` reads."""
+
+    main = MEAN_AP
+    captions: Mapping[str, str] = {
+        "errors": "Types of errors at the score threshold, and the gain in mAP if all of a type were fixed.",
+        "confusion": "True classes in rows, predicted classes in columns; background: missed, or nothing there.",
+        "precision_recall": "Precision against recall of each class, over all score thresholds.",
+        "per_class": "Precision, recall and F1 of each class at the score threshold.",
+    }
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """Computes a `DetectionReport`, with figures and galleries of the best and worst images."""
@@ -54,6 +75,17 @@ class DetectionEvaluator(Evaluator):
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Metrics over all images, per class, and types of errors."""
         return summary_rows(report), per_class_rows(report), error_rows(report)
+
+    def answer(self, report: Mapping[str, Any]) -> str:
+        """See `Evaluator`."""
+        confusion = np.array(report["confusion"])
+        found, objects, wrong = np.trace(confusion), sum(report["objects"]), confusion[:, :-1].sum()
+        interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
+        return (
+            f"{found:,} of {objects:,} objects found on {report['images']:,} {report['split']} images, and "
+            f"{wrong - found:,} wrong detections, at a score of at least {report['score_threshold']:.3g}; mAP "
+            f"{tables.cell(report['mean_ap'])} (95 % interval {interval})"
+        )
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
         """Mean average precision of VOC and of COCO."""
@@ -82,7 +114,79 @@ def evaluate_detections(found: Sequence[Detections], images: Dataset, score_thre
         return decoding.decode(images.encoded(image), images.ids[image])
 
     results = report.to_dict()
-    return Evaluation(results, detection_figures(results) | galleries(report, found, images, decoded))
+    shown = galleries(report, found, images, decoded)
+    figures = {
+        name: detection_gallery_figure(
+            [image for image, _ in each], [caption for _, caption in each], title=_TITLES[name].capitalize()
+        )
+        for name, each in shown.items()
+    }
+    pictures = {
+        f"{_TITLES[name].capitalize()}: {LEGEND}": [Picture(image.draw(), [caption]) for image, caption in each]
+        for name, each in shown.items()
+    }
+    return Evaluation(
+        results,
+        detection_figures(results) | figures,
+        pictures,
+        predicted_rows(report, found, images),
+        worst_images(report, images),
+    )
+
+
+def predicted_rows(report: DetectionReport, found: Sequence[Detections], images: Dataset) -> list[dict[str, Any]]:
+    """One row for each detection at the score threshold, the highest score of an image first, and each missed object;
+    images with neither have a row without a truth and a prediction.
+
+    Difficult objects and crowds, and detections of these, are left out.
+    """
+    matching, errors, names = report.matching, report.errors, images.class_names
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(len(images))]
+
+    def row(image: int, box_yxyx: np.ndarray, truth: int, outcome: str, **prediction: Any) -> None:
+        box = dict(zip(("top", "left", "bottom", "right"), np.round(box_yxyx, 1).tolist(), strict=True))
+        known = {"image": images.ids[image], "truth": names[truth] if truth >= 0 else "", "prediction": ""}
+        rows[image].append({**known, "outcome": outcome, **prediction, **box})
+
+    accepted = (matching.score >= report.score_threshold) & ~matching.ignored
+    for number in np.flatnonzero(accepted):
+        kind, image = int(errors.kind[number]), int(matching.image[number])
+        target = matching.best_object[number] if kind == NO_ERROR else errors.target[number]
+        row(
+            image,
+            found[image].boxes_yxyx[matching.index[number]],
+            int(matching.object_label[target]) if target >= 0 else -1,
+            OUTCOMES[kind],
+            prediction=names[matching.label[number]],
+            score=round(float(matching.score[number]), 4),
+            iou=round(float(matching.best_overlap[number]), 4) if kind in (NO_ERROR, BOX) else None,
+        )
+    missed = matching.object_counted.copy()
+    missed[matching.best_object[accepted & matching.true_positive]] = False
+    for number in np.flatnonzero(missed):
+        image = int(matching.object_image[number])
+        box = images.objects[image].boxes_yxyx[matching.object_index[number]]
+        row(image, box, int(matching.object_label[number]), MISSED)
+    for image, name in enumerate(images.ids):
+        if not rows[image]:
+            rows[image].append({"image": name, "truth": "", "prediction": "", "outcome": "right"})
+    return [each for image in rows for each in image]
+
+
+def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
+    """The images with the most errors in a line each, the worst first."""
+    matching, accepted = report.matching, report.matching.score >= report.score_threshold
+    count = len(images)
+    right = np.bincount(matching.image[accepted & matching.true_positive], minlength=count)
+    wrong = np.bincount(matching.image[accepted & matching.false_positive], minlength=count)
+    objects = np.bincount(matching.object_image[matching.object_counted], minlength=count)
+    names = short_names(images.ids)
+    order = [int(image) for image in worst_first(image_quality(matching, report.score_threshold))]
+    return [
+        f"{names[images.ids[image]]}: {right[image]} of {objects[image]} objects found, {wrong[image]} wrong detections"
+        for image in order
+        if wrong[image] or right[image] < objects[image]
+    ]
 
 
 def to_text(report: Mapping[str, Any]) -> str:
@@ -119,9 +223,15 @@ def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def error_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per type of error."""
+    """One row per type of error: at the score threshold, and of all detections, whose correction gains mAP."""
+    at = f"at score {report['score_threshold']:.3g}"
     return [
-        {"error type": kind, "count": error["count"], "mAP gain if fixed": error["gain"]}
+        {
+            "error type": kind,
+            at: error["count_at_threshold"],
+            "at any score": error["count"],
+            "mAP gain if fixed": error["gain"],
+        }
         for kind, error in report["errors"].items()
     ]
 
@@ -146,14 +256,23 @@ def detection_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
             report["objects"],
             title=f"Precision and recall per class, {at}",
         ),
-        "errors": detection_errors_figure(report["errors"]),
+        "errors": detection_errors_figure(
+            {
+                kind: {"count": error["count_at_threshold"], "gain": error["gain"]}
+                for kind, error in report["errors"].items()
+            },
+            title=f"Error types, {at}",
+        ),
     }
+
+
+_TITLES = {"worst": "worst images", "best": "best images", "missed": "missed objects"}
 
 
 def galleries(
     report: DetectionReport, found: Sequence[Detections], images: Dataset, decoded: Callable[[int], np.ndarray]
-) -> dict[str, Figure]:
-    """Galleries of the best and worst images and of missed objects; `decoded` returns the pixels of an image.
+) -> dict[str, list[tuple[DetectedImage, str]]]:
+    """The best and worst images and missed objects, with captions; `decoded` returns the pixels of an image.
 
     Returns:
         `worst`, `best` and, if objects were missed, `missed`.
@@ -172,20 +291,16 @@ def galleries(
 
     quality = image_quality(report.matching, report.score_threshold)
     order = worst_first(quality)
-    figures = {}
-    for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES])):
-        captions = [f"{images.ids[image]}, quality {quality[image]:.2f}" for image in chosen]
-        figures[title] = detection_gallery_figure(
-            [detected(int(image)) for image in chosen], captions, title=f"{title.capitalize()} images"
-        )
-    matching, views, captions = report.matching, list[DetectedImage](), list[str]()
+    shown = {
+        title: [(detected(int(image)), f"{images.ids[image]}, quality {quality[image]:.2f}") for image in chosen]
+        for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES]))
+    }
+    matching, missed = report.matching, list[tuple[DetectedImage, str]]()
     for number in np.flatnonzero(report.errors.missed)[:GALLERY_IMAGES]:
         image = int(matching.object_image[number])
-        views.append(detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]]))
-        captions.append(f"{names[matching.object_label[number]]} in {images.ids[image]}")
-    if views:
-        figures["missed"] = detection_gallery_figure(views, captions, title="Missed objects")
-    return figures
+        view = detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]])
+        missed.append((view, f"{names[matching.object_label[number]]} in {images.ids[image]}"))
+    return {**shown, "missed": missed} if missed else shown
 
 
 BACKGROUND_OVERLAP = 0.5

@@ -12,7 +12,7 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.evaluation.retrieval import Retrieval, retrieval, spread
 from tfeff.reporting.embedding import Neighbors, neighbors_figure, roc_figure, similarity_figure
 from tfeff.reports.classification import pixels
-from tfeff.reports.evaluator import Evaluation, Evaluator, metric_row
+from tfeff.reports.evaluator import Evaluation, Evaluator, counted, metric_row, short_names
 from tfeff.tasks.embedding import THRESHOLD
 from tfeff.tasks.task import Predictions
 
@@ -24,6 +24,14 @@ CLASSES = 30
 
 class EmbeddingEvaluator(Evaluator):
     """Evaluates `embedding`, [n, dimension], of length 1."""
+
+    main = "recall_at_1"
+    captions: Mapping[str, str] = {
+        "similarities": "Cosine similarities of pairs of images of one class and of different classes.",
+        "roc": "Pairs of one class that are accepted, against pairs of different classes that are, at every threshold.",
+        "mistakes": "Images whose nearest neighbor is of another class, the most similar first.",
+        "neighbors": "Some images with their nearest neighbors.",
+    }
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """Computes an `EmbeddingReport` and its figures."""
@@ -46,7 +54,27 @@ class EmbeddingEvaluator(Evaluator):
         report = evaluation.embedding_report(
             vectors, labels, names, threshold=validated.get(THRESHOLD), gallery=gallery, found=found
         ).to_json()
-        return Evaluation(report, embedding_figures(report) | galleries(found, images))
+        rows = nearest_rows(found, images)
+        short = short_names(images.dataset.ids)
+        wrong = sorted((row for row in rows if not row["correct"]), key=lambda row: -row["similarity"])
+        return Evaluation(
+            report,
+            embedding_figures(report) | galleries(found, images),
+            predictions=rows,
+            mistakes=[
+                f"{short[row['image']]}: {row['truth']}, nearest is {short[row['nearest']]} ({row['prediction']}, "
+                f"similarity {row['similarity']:.2f})"
+                for row in wrong
+            ],
+        )
+
+    def answer(self, report: Mapping[str, Any]) -> str:
+        """See `Evaluator`."""
+        if not report["queries"]:
+            return f"no two of the {report['split']} images are of one class: nothing to measure"
+        right = round(report["recall_at_1"] * report["queries"])
+        what = f"{report['split']} images have a nearest neighbor of their class"
+        return counted(right, report["queries"], what, report["recall_at_1_interval"])
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Metrics over all images, and per class."""
@@ -108,6 +136,22 @@ def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
     ]
     return sorted(rows, key=lambda row: np.inf if row["recall at 1"] is None else row["recall at 1"])[:CLASSES]
+
+
+def nearest_rows(found: Retrieval, images: ImageCache) -> list[dict[str, Any]]:
+    """One row per query: its class, its nearest image, and the class of that."""
+    labels, names, ids = images.dataset.labels, images.dataset.class_names, images.dataset.ids
+    return [
+        {
+            "image": ids[query],
+            "truth": names[labels[query]],
+            "prediction": names[labels[nearest]],
+            "similarity": round(float(similarity), 4),
+            "correct": bool(labels[query] == labels[nearest]),
+            "nearest": ids[nearest],
+        }
+        for query, nearest, similarity in zip(found.queries, found.nearest[:, 0], found.similarity[:, 0], strict=True)
+    ]
 
 
 def embedding_figures(report: Mapping[str, Any]) -> dict[str, Figure]:

@@ -1,27 +1,62 @@
 """The interface of an evaluator: from predictions to numbers, tables and figures."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff.data.input.batches import Batches
+from tfeff.reporting.tables import in_words, percent
 from tfeff.tasks.task import Predictions
 
 
 @dataclass(frozen=True, eq=False)
+class Picture:
+    """An image of a page.
+
+    Attributes:
+        pixels: uint8 [height, width, 1 or 3].
+        lines: its caption.
+    """
+
+    pixels: np.ndarray
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """An evaluation of predictions."""
+    """An evaluation of predictions.
+
+    Attributes:
+        report: all numbers, JSON-ready.
+        figures: by name.
+        galleries: pictures for the page of a run, by heading; also the figures that show the same.
+        predictions: rows of a table of all images: `image`, `truth`, `prediction` and what else the kind of prediction
+            has.
+        mistakes: the worst errors in words, one line each, the worst first.
+    """
 
     report: dict[str, Any]
     figures: dict[str, Figure]
+    galleries: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
+    predictions: Sequence[Mapping[str, Any]] = ()
+    mistakes: Sequence[str] = ()
 
 
 class Evaluator(ABC):
-    """Evaluates one kind of prediction."""
+    """Evaluates one kind of prediction.
+
+    Attributes:
+        main: the metric of `result` to compare with the same one of the validation images.
+        captions: of figures, by name; figures without a caption are not on the page of a run.
+    """
+
+    main: str = "accuracy"
+    captions: Mapping[str, str] = {}
 
     @abstractmethod
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
@@ -55,6 +90,11 @@ class Evaluator(ABC):
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """The tables of a report for the terminal; each is a sequence of rows."""
 
+    def answer(self, report: Mapping[str, Any]) -> str:
+        """How good the predictions are, in a sentence, for `report` with the name of its `split`."""
+        values = ", ".join(f"{in_words(name)} {value:.4f}" for name, value in self.scalars(report).items())
+        return f"On the {report['split']} images: {values}"
+
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
         """The main metrics of a report, for TensorBoard: the numbers of its result."""
         return {name: value for name, value in self.result(report).items() if isinstance(value, float)}
@@ -67,3 +107,37 @@ class Evaluator(ABC):
 def metric_row(metric: str, value: float | None, note: str = "") -> dict[str, Any]:
     """A row of a table of metrics."""
     return {"metric": metric, "value": value, "note": note}
+
+
+def short_names(ids: Sequence[str]) -> dict[str, str]:
+    """Ids of images -> these without the folders that all have in common.
+
+    >>> short_names(["/data/val/ants/1.jpg", "/data/val/bees/1.jpg"])
+    {'/data/val/ants/1.jpg': 'ants/1.jpg', '/data/val/bees/1.jpg': 'bees/1.jpg'}
+    >>> short_names(["digits[1]", "digits[2]"])
+    {'digits[1]': 'digits[1]', 'digits[2]': 'digits[2]'}
+    """
+    folders = {name.rpartition("/")[0] for name in ids}
+    start = f"{os.path.commonpath(folders)}/" if all(folder.startswith("/") for folder in folders) else ""
+    return {name: name.removeprefix(start) or name for name in ids}
+
+
+def interval_text(interval: Sequence[float | None]) -> str:
+    """A 95 % interval of a share.
+
+    >>> interval_text([0.9, 0.987]), interval_text([None, None])
+    ('95 % interval 90.0 to 98.7 %', '95 % interval undefined')
+    """
+    low, high = interval
+    if low is None or high is None:
+        return "95 % interval undefined"
+    return f"95 % interval {100 * low:.1f} to {percent(high, 1)}"
+
+
+def counted(count: int, of: int, what: str, interval: Sequence[float | None]) -> str:
+    """A count of images as a share with its interval.
+
+    >>> counted(38, 40, "test images right", [0.835, 0.986])
+    '38 of 40 test images right: 95.0 % (95 % interval 83.5 to 98.6 %)'
+    """
+    return f"{count:,} of {of:,} {what}: {percent(count / of, 1)} ({interval_text(interval)})"

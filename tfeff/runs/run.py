@@ -57,7 +57,8 @@ class Run:
 
     @in_python()
     def evaluate(self, split: str | None = None, *, quiet: bool = False) -> EvaluationResult:
-        """Evaluates the run; writes `evaluation_<split>.json` and figures into the workdir.
+        """Evaluates the run; writes `evaluation_<split>.json`, `predictions_<split>.csv` and figures into the workdir,
+        and `report.html` unless that shows another split.
 
         Args:
             split: a split of its source; `validation` is what the run validated on. None: the test split, or the
@@ -66,7 +67,7 @@ class Run:
         Raises:
             UserError: the run has not finished, or there is no such split.
         """
-        evaluated = training.evaluate_run(self._files, split, training.Reporter(quiet=quiet))
+        evaluated = training.evaluate_again(self._files, split, training.Reporter(quiet=quiet))
         return EvaluationResult(evaluated.split, evaluated.to_text(), evaluated.report, evaluated.figures)
 
     @in_python()

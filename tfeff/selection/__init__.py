@@ -6,7 +6,7 @@ finished run again; `fingerprint` says what has changed since a run began; `oddi
 """
 
 from tfeff.selection.choice import TrainingData, choose, fold
-from tfeff.selection.evaluation import evaluation_images, final_split
+from tfeff.selection.evaluation import Role, evaluation_images, final_split, how_drawn, role
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.oddities import notes
 from tfeff.selection.reading import Progress, SplitCaches, cache, image_size, read, skipped_note
@@ -28,6 +28,7 @@ __all__ = [
     "NoObjectsError",
     "Progress",
     "Request",
+    "Role",
     "SplitCaches",
     "Splits",
     "TrainingData",
@@ -40,11 +41,13 @@ __all__ = [
     "evaluation_images",
     "final_split",
     "fold",
+    "how_drawn",
     "image_size",
     "load",
     "notes",
     "open_source",
     "read",
     "request",
+    "role",
     "skipped_note",
 ]

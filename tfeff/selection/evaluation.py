@@ -1,13 +1,14 @@
-"""The split on which a finished run is evaluated, and its images."""
+"""The split on which a finished run is evaluated, its images, and how the splits of a run were drawn."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
+from tfeff.reporting.tables import percent
 from tfeff.selection.choice import choose
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.reading import Progress, cache, read
@@ -27,6 +28,53 @@ def final_split(wanted: Request, record: Mapping[str, Any], source: Source) -> t
             f"{reason}: evaluated on the validation images, which may have been used to choose the weights",
         )
     return None
+
+
+Role = Literal["train", "validation", "test", "other"]
+
+
+def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str) -> Role:
+    """What part a split had in a finished run; arguments as for `how_drawn`."""
+    chosen, name = _splits_of(wanted, record, source), source.find(split)
+    if name is not None and name == chosen.test:
+        return "test"
+    if name is not None and name == chosen.train:
+        return "train"
+    return "validation" if canonical_name(split) == "validation" or name == chosen.validation else "other"
+
+
+def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str:
+    """Which images a finished run was trained, validated and tested on, and how they were chosen, in sentences.
+
+    Args:
+        wanted: what the run asked of its images.
+        record: the workdir's `dataset.json`.
+        source: `open_source(wanted)`.
+    """
+    data, chosen, held = wanted.data, _splits_of(wanted, record, source), record["validation_examples"]
+    train = f"Trained on {record['train_examples']:,} images" + (f' (split "{chosen.train}")' if chosen.train else "")
+    if chosen.validation is not None:
+        validation = f'validated on {held:,} (split "{chosen.validation}")'
+    elif held and data.folds is not None:
+        validation = f"validated on {held:,} of the same split (fold {data.fold} of {data.folds}, seed {wanted.seed})"
+    elif held:
+        share = percent(data.validation_fraction)
+        validation = f"validated on {held:,} that were drawn from the same split ({share}, seed {wanted.seed})"
+    else:
+        validation = "not validated"
+    test = "there are no test images" if chosen.test is None else f'tested on the split "{chosen.test}"'
+    sentences = [f"{train}, {validation}; {test}."]
+    if record.get("given"):
+        sentences.append("The splits were given.")
+    elif source.drawn:
+        shares = ", ".join(f"{name} {percent(share)}" for name, share in source.options.fractions.items())
+        sentences.append(
+            f"{source.name} has no splits of its own, so they were drawn class by class with seed {wanted.seed}: "
+            f"{shares}."
+        )
+    if data.groups is not None and (source.drawn or (held and chosen.validation is None)):
+        sentences.append(f"Images with the same {data.groups!r} in their names stayed in one split.")
+    return " ".join(sentences)
 
 
 def evaluation_images(

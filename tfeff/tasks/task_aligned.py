@@ -47,8 +47,8 @@ def align(
     metric = tf.where(inside, scores**alpha * overlaps**beta, 0.0)
     count = min(candidates, metric.shape[1])
     best = tf.math.top_k(tf.transpose(metric, (0, 2, 1)), count).indices  # [b, k, candidates]
-    chosen = tf.reduce_any(tf.one_hot(best, metric.shape[1], on_value=True, off_value=False), axis=2)
-    wanted = tf.transpose(chosen, (0, 2, 1)) & (metric > 0)
+    chosen = tf.reduce_any(tf.one_hot(best, metric.shape[1], on_value=True, off_value=False, axis=1), axis=-1)
+    wanted = chosen & (metric > 0)
     assigned = tf.argmax(tf.where(wanted, overlaps, -1.0), axis=-1, output_type=tf.int32)
     kept = wanted & tf.one_hot(assigned, metric.shape[2], on_value=True, off_value=False)
 

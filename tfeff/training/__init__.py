@@ -1,8 +1,9 @@
 """Training on one device, several devices or several workers; checkpoints, TensorBoard, evaluation of a run."""
 
 from tfeff.training.distribution import is_chief
-from tfeff.training.evaluation import RunEvaluation, evaluate_run, finish_run
+from tfeff.training.evaluation import evaluate_again, evaluate_run, finish_run
 from tfeff.training.experiment import metrics, train
+from tfeff.training.findings import RunEvaluation
 from tfeff.training.plan import Plan, trained_model
 from tfeff.training.progress import Reporter
 from tfeff.training.range_test import range_test
@@ -13,6 +14,7 @@ __all__ = [
     "Reporter",
     "RunEvaluation",
     "Workdir",
+    "evaluate_again",
     "evaluate_run",
     "finish_run",
     "is_chief",

@@ -18,40 +18,24 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.retrieval import sample
 from tfeff.models.cost import complexity
-from tfeff.reporting import figure, tables
+from tfeff.reporting import figure
+from tfeff.reporting.spreadsheet import table_text
 from tfeff.reporting.training_curves import training_figure
-from tfeff.reports import Evaluation, Evaluator
-from tfeff.tasks.task import BatchPredictor, Predictions
+from tfeff.reports import Evaluation, Picture
+from tfeff.reports.activation import explained
+from tfeff.reports.classification import classified_lines
+from tfeff.tasks.task import CLASSIFICATION, BatchPredictor, Predictions
+from tfeff.training.findings import RunEvaluation, commands, trust
+from tfeff.training.page import write_page
 from tfeff.training.plan import Plan, trained_model
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
+EXPLAINED = 4
+"""Mistakes, and correct predictions, with class activation maps."""
 GALLERY = 10_000
 """Training images at most that images are compared with, or one of each class if there are more classes."""
-
-
-@dataclass(frozen=True, eq=False)
-class RunEvaluation(Evaluation):
-    """Results of a run's network on a split.
-
-    Attributes:
-        split: name of the split.
-        evaluator: of the kind of prediction; `report` is its report, with the split's name and notes.
-        files: all files written.
-    """
-
-    split: str
-    evaluator: Evaluator
-    files: Sequence[Path]
-
-    def to_text(self) -> str:
-        """Tables for the terminal and the paths of the written files."""
-        formats: dict[Path, list[str]] = {}
-        for path in self.files:
-            formats.setdefault(path.with_suffix(""), []).append(path.suffix.removeprefix("."))
-        wrote = [f"wrote {path}.{_alternatives(suffixes)}" for path, suffixes in formats.items()]
-        return "\n\n".join([*map(tables.text, self.evaluator.tables(self.report)), "\n".join(wrote)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +47,14 @@ class SplitImages:
         images: its images at the size of the run's cache.
         notes: what the user should know about them, one line each.
         found: what the split holds; None of a part of the training split, which has been said.
+        replaces: the one of the notes that says why these images stand in for a test split; empty if they do not.
     """
 
     split: str
     images: ImageCache
     notes: tuple[str, ...]
     found: Contents | None
+    replaces: str = ""
 
 
 def split_images(
@@ -90,7 +76,7 @@ def split_images(
     held_out = images.dataset.name == record["found"]["train"]["name"]
     found = None if held_out else selection.contents(wanted, images.dataset, images)
     skipped = selection.skipped_note([image.id for image in images.skipped]) if held_out else ()
-    return SplitImages(split, images, (*([note] if note else []), *images.dataset.notes, *skipped), found)
+    return SplitImages(split, images, (*([note] if note else []), *images.dataset.notes, *skipped), found, note)
 
 
 def evaluate_run(
@@ -102,7 +88,9 @@ def evaluate_run(
     plan: Plan | None = None,
     source: Source | None = None,
 ) -> RunEvaluation:
-    """Evaluates the final weights on all images of `split`; writes `evaluation_<split>.json` and figures.
+    """Evaluates the final weights on all images of `split`.
+
+    Writes `evaluation_<split>.json`, `predictions_<split>.csv` and figures.
 
     Args:
         workdir: the workdir of the run.
@@ -121,6 +109,7 @@ def evaluate_run(
     evaluator = reports.evaluator(task.kind)
     if model is None:
         model = trained_model(workdir, plan=plan)
+    source = source or selection.open_source(plan.images)
     with reporter.bars():
         read = split_images(workdir, plan.images, split, reporter, source)
         split, images, notes = read.split, read.images, read.notes
@@ -140,13 +129,15 @@ def evaluate_run(
             return predictor(plan.batches(train, model, "evaluation", reporter.reading)), train.dataset.labels
 
         evaluation = evaluator.evaluate_against(predictions, pipeline, workdir.validated(task.scores), training)
+        activation = _activation(plan, model, images, evaluation) if task.kind is CLASSIFICATION else []
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     if read.found is not None:
         report["found"] = read.found.to_dict()
         reporter.found({split: read.found})
     if notes:
         report["notes"] = list(notes)
-    for line in notes:
+    others = [line for line in notes if line != read.replaces]  # which `trust` says
+    for line in others:
         reporter.note(line)
     path = workdir.path / f"evaluation_{split}.json"
     write(path, json.dumps(report, indent=2) + "\n")
@@ -155,7 +146,52 @@ def evaluate_run(
     last, scalars = max((row["step"] for row in workdir.rows()), default=0), evaluator.scalars(report)
     files = [path, *publish(board, workdir.figures, (split,), scalars, evaluation.figures, step=last)]
     board.close()
-    return RunEvaluation(report, evaluation.figures, split, evaluator, files)
+    evaluated = RunEvaluation(
+        report,
+        evaluation.figures,
+        evaluation.galleries,
+        evaluation.predictions,
+        evaluation.mistakes,
+        split=split,
+        evaluator=evaluator,
+        workdir=workdir.path,
+        files=files,
+        answer=evaluator.answer(report),
+        trust=trust(plan, workdir, report, evaluator, selection.role(plan.images, workdir.dataset(), source, split)),
+        notes=others,
+        drawn=selection.how_drawn(plan.images, workdir.dataset(), source),
+        activation=activation,
+        commands=commands(workdir.path, plan),
+    )
+    if evaluated.predictions:
+        write(evaluated.listing, table_text(evaluated.predictions))
+        files.insert(0, evaluated.listing)
+    return evaluated
+
+
+def evaluate_again(workdir: Workdir, split: str | None, reporter: Reporter) -> RunEvaluation:
+    """As `evaluate_run`; also writes the page of the run, unless that shows another split."""
+    plan = Plan.opened(workdir)
+    evaluated = evaluate_run(workdir, split, reporter, plan=plan)
+    if workdir.result().get("split", evaluated.split) != evaluated.split:
+        return evaluated
+    return dataclasses.replace(evaluated, page=write_page(workdir, evaluated, plan))
+
+
+def _activation(plan: Plan, model: keras.Model, images: ImageCache, evaluation: Evaluation) -> list[Picture]:
+    """Class activation maps of the most confident mistakes and correct predictions."""
+    rows, names = evaluation.predictions, list(images.dataset.class_names)
+    order = sorted(range(len(rows)), key=lambda index: -rows[index]["probability"])
+    chosen = [
+        index
+        for right in (False, True)
+        for index in [each for each in order if rows[each]["correct"] is right][:EXPLAINED]
+    ]
+    chosen.sort(key=lambda index: (rows[index]["correct"], -rows[index]["probability"]))
+    pipeline = plan.evaluation_pipeline(images.take(np.array(chosen, np.int64)), model.size)
+    batches = [batch["image"].numpy()[batch["weight"].numpy() > 0] for batch in pipeline.evaluation_batches()]
+    classes = [names.index(rows[index]["prediction"]) for index in chosen]
+    return explained(model, np.concatenate(batches), classes, [classified_lines(rows[index]) for index in chosen])
 
 
 def publish(
@@ -248,9 +284,5 @@ def finish_run(
     if evaluation is not None:
         result |= {"split": evaluation.split, **evaluation.evaluator.result(evaluation.report)}
     workdir.write_result(result)
-    return evaluation and dataclasses.replace(evaluation, files=[*curves, *evaluation.files])
-
-
-def _alternatives(suffixes: Sequence[str]) -> str:
-    """File suffixes in shell syntax: `json`, `{png,svg}`."""
-    return suffixes[0] if len(suffixes) == 1 else f"{{{','.join(suffixes)}}}"
+    page = write_page(workdir, evaluation, plan)
+    return evaluation and dataclasses.replace(evaluation, files=[*curves, *evaluation.files], page=page)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfeff import config, selection
 from tfeff.data.sources.source import Source
 from tfeff.tasks.task import ImageTask
-from tfeff.training import distribution
+from tfeff.training import distribution, provenance
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Hook, Loop
@@ -49,6 +49,7 @@ def train(
     reporter: Reporter | None = None,
     tensorboard: bool = True,
     profile: bool = False,
+    choices: config.Choices | None = None,
 ) -> Workdir:
     """Trains the network of an experiment; resumes from the last checkpoint if there is one.
 
@@ -65,6 +66,8 @@ def train(
         reporter: reports progress. Default: on the console, in the first worker only.
         tensorboard: write event files.
         profile: profile a few steps for TensorBoard.
+        choices: what a recipe chose for the images, and why; recorded with the command, versions and machine. None:
+            nothing is recorded.
 
     Returns:
         The workdir. When the run is finished (after the last epoch or early stopping), `checkpoints/final.npz` holds
@@ -111,6 +114,9 @@ def train(
         last = min(until_epoch or training.epochs, training.epochs)
         # Phases, if optimizer.unfreeze divides the run.
         while (prepared := preparation.prepare()) is not None:
+            if chief and choices is not None:
+                workdir.add_call(provenance.call(), choices, preparation.images.fingerprint.digest)
+                choices = None
             loop = _loop(prepared, workdir, reporter, interruption, events=tensorboard, profile=profile)
             loop.run(prepared.until)
             if prepared.state.stopping.exhausted or prepared.until == last:
@@ -144,7 +150,7 @@ def _loop(
         hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
     if chief:
         hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
-    hooks.append(Progress(reporter, validates=prepared.validation is not None))
+    hooks.append(Progress(reporter, every=None if prepared.validation is None else training.validation_epochs))
     return Loop(
         state=prepared.state,
         step=prepared.step,

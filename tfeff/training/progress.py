@@ -1,7 +1,8 @@
 """Progress of a run: live bars on a terminal; otherwise one line per epoch."""
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,12 +13,16 @@ from rich.progress import Progress as Bars
 from tfeff.data import contents
 from tfeff.data.contents import Contents
 from tfeff.errors import printable
-from tfeff.reporting.tables import in_words, percent
+from tfeff.reporting.tables import GAP, UNDEFINED, in_words
 from tfeff.reporting.terminal import column, say_on
 from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
 """Characters, in the table of epochs."""
+NAME_SHARE = 0.2
+"""Share of the terminal's width for the name of a dataset beside a bar; of longer ones, the end is shown."""
+BAR_WIDTH = 20
+"""Characters; bars are narrower if the terminal is."""
 
 
 class Reporter:
@@ -43,7 +48,7 @@ class Reporter:
             return
         columns = (
             column("description"),
-            BarColumn(),
+            BarColumn(BAR_WIDTH),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             column("fields[note]"),
@@ -79,7 +84,9 @@ class Reporter:
                 self.say(f"read {total:,} images of {name}")
             return
         if name not in self._reading:
-            self._reading[name] = self._bar.add_task(printable(f"reading {name}"), total=total, note="")
+            length = int(NAME_SHARE * self.console.width)
+            short = name if len(name) <= length else f"…{name[1 - length :]}"
+            self._reading[name] = self._bar.add_task(printable(f"reading {short}"), total=total, note="")
         self._bar.update(self._reading[name], completed=done)
 
     @contextmanager
@@ -109,10 +116,16 @@ class Reporter:
         finally:
             bars.remove_task(task)
 
-    def start(self, total_steps: int, step: int, *, validated: Sequence[str] = ()) -> None:
-        """Starts the training bar at `step`; `validated`: names of the validation metrics to come."""
+    def start(self, total_steps: int, step: int, *, validated: Sequence[str] = (), every: int = 1) -> None:
+        """Starts the training bar at `step`.
+
+        Args:
+            total_steps: steps of the whole run.
+            validated: names of the validation metrics to come.
+            every: epochs between them.
+        """
         self._total, self._first, self._began = total_steps, step, time.monotonic()
-        self._validated = validated
+        self._validated, self._every = validated, every
         self._has_header = False
         if self._bar is not None:
             self._training = self._bar.add_task("training", total=total_steps, completed=step, note="compiling")
@@ -127,25 +140,49 @@ class Reporter:
             self.say(f"  step {step:,} of {self._total:,}, {note}, {self._remaining(step)} left")
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
-        """Writes the metrics of an epoch as a row of a table, with a header before the first row."""
+        """Writes the metrics of an epoch as a row of a table, with a header before the first row.
+
+        The parts of the loss are left out, and on a terminal the columns for which there is no room; metrics.jsonl and
+        TensorBoard have all.
+        """
         self._last_line = time.monotonic()
-        metrics = [key.removeprefix("train_") for key in row if key.startswith("train_")]
+        names = [key.removeprefix("train_") for key in row if key.startswith("train_")]
+        trained, validated = (
+            [name for name in each if not name.endswith("_loss")] for each in (names, self._validated)
+        )
         cells = {"epoch": f"{row['epoch']}/{epochs}"}
-        cells |= {in_words(name): f"{row[f'train_{name}']:.4f}" for name in metrics}
-        for name in self._validated:
+        cells |= {in_words(name): f"{row[f'train_{name}']:.4f}" for name in trained}
+        for name in validated:
             value = row.get(f"validation_{name}")
-            cells[f"val. {in_words(name)}"] = "" if value is None else f"{value:.4f}"
-        cells["images/s"] = f"{row['images_per_second']:,.0f}"
-        cells["input wait"] = percent(row["input_wait"], 1)
-        cells["left"] = self._remaining(row["step"])
-        widths = [max(len(name), MIN_COLUMN_WIDTH) for name in cells]
+            cells[f"val. {in_words(name)}"] = UNDEFINED if value is None else f"{value:.4f}"
+        cells |= {"images/s": f"{row['images_per_second']:,.0f}", "left": self._remaining(row["step"])}
+        first = ("epoch", "loss", "left", *(f"val. {in_words(name)}" for name in validated), "images/s")
+        shown = self._fitting(cells, (*first, *(in_words(name) for name in trained)))
+        widths = [_width(name) for name in shown]
         if not self._has_header:
-            self.say("  ".join(f"{name:>{width}}" for name, width in zip(cells, widths, strict=True)))
+            if self._validated and self._every > 1:
+                self.say(f"validated every {self._every} epochs, and after the last one")
+            self.say(GAP.join(f"{name:>{width}}" for name, width in zip(shown, widths, strict=True)))
             self._has_header = True
-        self.say("  ".join(f"{cell:>{width}}" for cell, width in zip(cells.values(), widths, strict=True)))
+        self.say(GAP.join(f"{cells[name]:>{width}}" for name, width in zip(shown, widths, strict=True)))
+
+    def _fitting(self, names: Iterable[str], by_priority: Iterable[str]) -> list[str]:
+        """The columns for which a terminal has room; all if the console is not a terminal."""
+        kept, room = set[str](), self.console.width + len(GAP) if self.console.is_terminal else math.inf
+        for name in dict.fromkeys(by_priority):
+            room -= _width(name) + len(GAP)
+            if room < 0:
+                break
+            kept.add(name)
+        return [name for name in names if name in kept]
 
     def _remaining(self, step: int) -> str:
         return _duration((time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step))
+
+
+def _width(name: str) -> int:
+    """Characters of a column of the table of epochs."""
+    return max(len(name), MIN_COLUMN_WIDTH)
 
 
 def _duration(seconds: float) -> str:
@@ -159,17 +196,18 @@ class Progress(Hook):
 
     Args:
         reporter: where.
-        validates: whether there will be validation metrics.
+        every: epochs between validations; None: there is no validation.
     """
 
-    def __init__(self, reporter: Reporter, *, validates: bool) -> None:
-        self._reporter, self._validates = reporter, validates
+    def __init__(self, reporter: Reporter, *, every: int | None) -> None:
+        self._reporter, self._every = reporter, every
 
     def start(self, loop: Loop) -> None:
         """Starts the training bar."""
         total, task = loop.until * loop.pipeline.steps_per_epoch, loop.step.task
         names = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
-        self._reporter.start(total, loop.state.step, validated=names if self._validates else ())
+        validated = () if self._every is None else names
+        self._reporter.start(total, loop.state.step, validated=validated, every=self._every or 1)
 
     def log(self, loop: Loop, loss: float, images_per_second: float) -> None:
         """Updates the training bar."""

@@ -4,6 +4,7 @@
 config.json      the experiment, including defaults
 dataset.json     class names, counts, per-channel statistics, sizes: what evaluation and export need; `chosen`, values
                  that optimizer.transfer=auto chose for the images, and `transfer`, why
+provenance.json  commands, versions and machines of the calls; the values that a recipe chose, and why
 images.npz       names and digests of the images with which the run began
 metrics.jsonl    one row per epoch; `crc32` is the checksum of its line
 divergence.json  where and why training diverged, if it did
@@ -12,6 +13,8 @@ checkpoints/     step_*.npz, best.npz; after training final.npz, the weights to 
 teachers/        until training is finished, the outputs of teachers that task.teacher.variants stores
 tensorboard/     event files
 figures/         PNG and SVG
+predictions_*.csv  prediction and truth of every image of a split that was evaluated
+report.html      the result on a page
 saved_model/     the exported SavedModel
 ```
 """
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import checked, config
+from tfeff.config import Choices
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.selection import Fingerprint
@@ -56,7 +60,9 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
         self.saved_model = self.path / "saved_model"
+        self.page = self.path / "report.html"
         self._metrics = self.path / "metrics.jsonl"
+        self._provenance = self.path / "provenance.json"
 
     def config(self) -> config.Experiment:
         """The saved config of the run, with what was chosen for its images, and where it keeps what."""
@@ -82,6 +88,40 @@ class Workdir:
     def fingerprint(self) -> Fingerprint:
         """The fingerprint saved by `write_fingerprint`."""
         return Fingerprint.load(self.path / "images.npz")
+
+    def add_call(self, call: dict[str, Any], choices: Choices, images: str) -> None:
+        """Adds a call to `provenance.json`.
+
+        Args:
+            call: what is known of it.
+            choices: what a recipe chose when the run began; a resumed run keeps what its first call saved.
+            images: digest of the fingerprint of the images.
+        """
+        record = self.provenance()
+        chosen = {key: {"value": each.value, "why": each.why} for key, each in choices.items()}
+        calls = [*record.get("calls", ()), call]
+        checked.write_json(
+            self._provenance, {"choices": record.get("choices", chosen), "calls": calls, "images": images}
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """`choices`, `calls` and `images` as saved by `add_call`; empty if there is no record or it is damaged."""
+        if not self._provenance.is_file():
+            return {}
+        try:
+            return checked.read_json(self._provenance, "delete it", {"choices": dict, "calls": list, "images": str})
+        except UserError as error:  # nothing but a page depends on it
+            checked.warn(f"{error}; going on without it")
+            return {}
+
+    def result(self) -> dict[str, Any]:
+        """The metrics saved by `write_result`; empty if there are none."""
+        path = self.path / "result.json"
+        try:
+            record = json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError:
+            record = {}
+        return record if isinstance(record, dict) else {}
 
     def write_result(self, record: dict[str, Any]) -> None:
         """Writes the metrics of the final weights."""

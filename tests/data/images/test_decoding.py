@@ -1,6 +1,7 @@
 """Photographs of all kinds, written by Pillow and read back; damaged ones are named."""
 
 import io
+import struct
 import subprocess
 import sys
 import zlib
@@ -450,3 +451,15 @@ def test_each_header_is_read_once(tmp_path, monkeypatch):
         assert found.size == (40, 60)
         assert isinstance(headers.header(text), UserError)
     assert read_files == [image, text]
+
+
+def test_damaged_and_odd_files_write_nothing_to_the_terminal(scene, capfd):
+    photograph = encoded(Image.fromarray(scene).resize((400, 300)), "JPEG")
+    middle = len(photograph) // 2
+    damaged = photograph[:middle] + b"\xff\xd9" * 10 + photograph[middle + 20 :]
+    assert decoding.decode(damaged, "a.jpg").shape == (300, 400, 3)
+    drawing = encoded(Image.fromarray(scene), "PNG")
+    profile = b"iCCPsRGB\0\0" + zlib.compress(bytes(128))  # as some programs write it
+    odd = drawing[:33] + struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
+    np.testing.assert_array_equal(decoding.decode(odd + drawing[33:], "a.png"), scene)
+    assert capfd.readouterr() == ("", "")

@@ -86,3 +86,8 @@ def test_every_scheme_is_documented():
         assert f"`{scheme}:" in data, scheme
         assert f"`{scheme}:" in schema, scheme
         assert f"{scheme}:" in analyze or scheme in ("embedded", "crops"), scheme
+
+
+def test_a_folder_without_a_scheme_gets_the_right_spelling(tmp_path):
+    with pytest.raises(UserError, match=f"did you mean folder:{tmp_path}[?]"):
+        catalog.open_labels(str(tmp_path))

@@ -1,12 +1,13 @@
 """The page of a comparison: numbers, figures and galleries in one self-contained HTML file."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from tfeff.analysis.comparison.figures import GALLERIES, Thumbnails
 from tfeff.analysis.comparison.insight import LEVEL, SHOWN, Insight
 from tfeff.reporting import html
+from tfeff.reports.classification import file_name
 
 LISTED = 200
 """Examples listed in a table."""
@@ -230,12 +231,3 @@ def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
             html.details("List", [html.table(table, f"Suspicious labels, the most suspicious first.{note}")]),
         ]
     return parts
-
-
-def file_name(id: str) -> str:
-    """The name of an image file without its folders; other ids are unchanged.
-
-    >>> file_name("/data/test/ants/7.jpg"), file_name("digits[17]")
-    ('7.jpg', 'digits[17]')
-    """
-    return PurePath(id).name

@@ -36,6 +36,7 @@ from tfeff.data.images import header
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting import figure, tables
 from tfeff.reporting.gallery import save_image
+from tfeff.reports.classification import file_name
 from tfeff.training.tensorboard import Board
 
 MAPPED = 2000
@@ -173,7 +174,7 @@ def _write_projector(
     names = insight.class_names
     metadata = {
         "label": [names[label] for label in insight.labels[mapped]],
-        "id": [page.file_name(insight.ids[index]) for index in mapped],
+        "id": [file_name(insight.ids[index]) for index in mapped],
         "misses": [str(insight.matrix.misses[index]) for index in mapped],
     }
     vectors = {name: features[i][mapped] for i, name in enumerate(insight.model_names)}

@@ -45,16 +45,6 @@ def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
     return header.read(encoded, name).size
 
 
-def _looks_complete(encoded: bytes) -> bool:
-    """Whether a file starts like an image and, if it is a JPEG or PNG, also ends like one. Takes a microsecond."""
-    tail = encoded[-64:]  # some programs append a few bytes
-    if encoded.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in tail
-    if encoded.startswith(b"\x89PNG"):
-        return b"IEND" in tail
-    return encoded.startswith((b"BM", b"GIF8", b"RIFF"))
-
-
 def decode(encoded: bytes, name: str) -> np.ndarray:
     """Decodes an image to uint8 [height, width, 3], RGB, upright.
 
@@ -67,18 +57,7 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
     found = header.read(encoded, name)
     if found.kind == "PNG" and (broken := _broken_chunk(encoded)):
         raise UserError(f"{name}: a corrupt image (its part {broken} is incomplete or has a wrong checksum)")
-    if found.kind == "JPEG" and not _looks_complete(encoded):
-        _require_complete(encoded, name)
-    pixels = None
-    if found.plain and found.kind in ("JPEG", "PNG", "BMP", "WEBP"):
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        try:
-            pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-        except cv2.error as error:
-            raise UserError(f"{name}: {header.reason(encoded, error)}") from None
-    if pixels is None:
-        pixels = _by_pillow(encoded, name)
-    return np.ascontiguousarray(header.turned(pixels, found.orientation))
+    return np.ascontiguousarray(header.turned(_pixels(encoded, name), found.orientation))
 
 
 _CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"acTL", b"fcTL")
@@ -103,21 +82,16 @@ def _broken_chunk(encoded: bytes) -> str:
     return "IEND"
 
 
-def _require_complete(encoded: bytes, name: str) -> None:
-    """Requires that Pillow can decode an image: OpenCV pads truncated JPEGs and only prints a warning."""
-    try:
-        with header.opened(encoded) as image:
-            image.load()
-    except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
-        raise UserError(f"{name}: {header.reason(encoded, error)}") from None
-
-
 _BAND = 1 << 22
 """Pixels that are converted at a time, so that a large image is not in memory several times."""
 
 
-def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
-    """RGB pixels as stored; those of a TIFF upright."""
+def _pixels(encoded: bytes, name: str) -> np.ndarray:
+    """RGB pixels as stored; those of a TIFF upright.
+
+    By Pillow: OpenCV is faster, but pads truncated JPEGs, and its decoders of JPEG and PNG write to the terminal what
+    they find odd in a file.
+    """
     try:
         with header.opened(encoded) as image:
             if image.mode == "F":
@@ -127,20 +101,41 @@ def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
             pixels = np.empty((image.height, image.width, 3), np.uint8)
             rows = max(1, _BAND // image.width)
             for top in range(0, image.height, rows):
-                band = image.crop((0, top, image.width, min(top + rows, image.height)))
+                whole = rows >= image.height
+                band = image if whole else image.crop((0, top, image.width, min(top + rows, image.height)))
                 pixels[top : top + rows] = _rgb(band, transparent)
             return pixels
     except UserError:
         raise
     except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
+        if (tolerated := _png(encoded)) is not None:
+            return tolerated
         raise UserError(f"{name}: {header.reason(encoded, error)}") from None
+
+
+def _png(encoded: bytes) -> np.ndarray | None:
+    """The pixels of an opaque PNG; None of other and of damaged files.
+
+    By OpenCV, which does not mind parts that are no pixels, such as comments, and are damaged.
+    """
+    try:
+        found = header.read(encoded, "")
+        if found.kind != "PNG" or not found.plain:
+            return None
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except (UserError, cv2.error):
+        return None
+    return pixels
 
 
 def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
     """uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal."""
     if image.mode in _DEEP:
         return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None]
-    return _composed(np.asarray(image.convert("RGBA"))) if transparent else np.asarray(image.convert("RGB"))
+    if transparent:
+        return _composed(np.asarray(image.convert("RGBA")))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _composed(pixels: np.ndarray) -> np.ndarray:

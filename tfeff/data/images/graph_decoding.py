@@ -35,9 +35,14 @@ def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     # The default DCT is no faster, and differs from PIL and OpenCV by up to a dozen levels.
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     number = orientation(encoded)
-    image = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    image = tf.cond(number >= 5, lambda: _transposed(image), lambda: image)
     image = tf.cond(_is_any(number, 3, 4, 7, 8), lambda: image[::-1], lambda: image)
     return tf.cond(_is_any(number, 2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
+
+
+def _transposed(image: tf.Tensor) -> tf.Tensor:
+    # Not as uint8: on some CPUs, oneDNN writes an error to the terminal before it leaves that to TensorFlow.
+    return tf.cast(tf.transpose(tf.cast(image, tf.uint16), (1, 0, 2)), tf.uint8)
 
 
 def _is_any(number: tf.Tensor, *values: int) -> tf.Tensor:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tfeff.data.sources import (
     coco,
@@ -116,7 +117,8 @@ def _open(name: str, options: Options | None, kind: str) -> Source:
     openers = {key: getattr(each, kind) for key, each in SCHEMES.items() if getattr(each, kind) is not None}
     usages = ", ".join(SCHEMES[key].usage for key in openers)
     if not colon or not rest:
-        raise UserError(f'dataset "{name}": no scheme; write one of {usages}')
+        meant = f"did you mean folder:{name}? Or " if kind == "labels" and Path(name).is_dir() else ""
+        raise UserError(f'dataset "{name}": no scheme; {meant}write one of {usages}')
     if scheme not in SCHEMES:
         raise UserError(f'dataset "{name}": unknown scheme "{scheme}"; {nearest(scheme, openers)}')
     if scheme not in openers:

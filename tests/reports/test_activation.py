@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tfeff import models
-from tfeff.analysis.comparison.explanation import cam, grad_cam
+from tfeff.reports.activation import cam, grad_cam
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,111 @@
+"""What a finished run has found, in words: how good it is, how far to believe that, and what to do next."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfeff.reporting import tables
+from tfeff.reporting.tables import in_words, percent, unit_of
+from tfeff.reports import Evaluation, Evaluator, Picture
+from tfeff.selection import Role
+from tfeff.tasks.task import CLASSIFICATION
+from tfeff.training.plan import Plan
+from tfeff.training.workdir import Workdir
+
+WORST = 8
+"""Mistakes that are named on the terminal."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunEvaluation(Evaluation):
+    """Results of a run's network on a split.
+
+    Attributes:
+        split: name of the split.
+        evaluator: of the kind of prediction; `report` is its report, with the split's name and notes.
+        workdir: of the run.
+        files: all files written.
+        answer: how good the network is, in a sentence with an interval.
+        trust: how far to believe that; empty if there is nothing to say.
+        notes: what else the user should know about the images.
+        drawn: how the splits were drawn.
+        activation: class activation maps of some images, of classifiers.
+        commands: what to do next -> the command.
+        page: `report.html`, if it shows these results.
+    """
+
+    split: str
+    evaluator: Evaluator
+    workdir: Path
+    files: Sequence[Path]
+    answer: str
+    trust: str
+    notes: Sequence[str]
+    drawn: str
+    activation: Sequence[Picture] = ()
+    commands: Mapping[str, str]
+    page: Path | None = None
+
+    @property
+    def listing(self) -> Path:
+        """The file with truth and prediction of every image."""
+        return self.workdir / f"predictions_{self.split}.csv"
+
+    def to_text(self) -> str:
+        """For the terminal: the answer, what is wrong, and what to do next; then tables and files."""
+        lines = [self.answer, *filter(None, [self.trust])]
+        if self.mistakes:
+            count = len(self.mistakes)
+            lines.append("Mistakes:" if count <= WORST else f"The {WORST} worst of {count:,} images with mistakes:")
+            lines += [f"  {mistake}" for mistake in self.mistakes[:WORST]]
+        places = {"report": self.page, "every image": self.listing if self.predictions else None}
+        ways = {name: str(path) for name, path in places.items() if path is not None}
+        if self.page is not None:
+            ways |= self.commands
+        width = max(map(len, ways), default=0)
+        listed = "\n".join(f"{name:{width}}  {what}" for name, what in ways.items())
+        shown = self.evaluator.tables(self.report)
+        written = dict.fromkeys(path.relative_to(self.workdir).parts[0] for path in self.files)
+        wrote = f"wrote {self.workdir}: {', '.join(written)}"
+        return "\n\n".join(filter(None, ["\n".join(lines), self.drawn, listed, *map(tables.text, shown), wrote]))
+
+
+def commands(workdir: Path, plan: Plan) -> dict[str, str]:
+    """What to do with a finished run -> the command."""
+    run = shlex.quote(str(workdir))
+    found = {"new photographs": f"python -m tfeff.predict --workdir={run} --images=PHOTOS --out=predictions"}
+    if plan.task.kind is CLASSIFICATION:
+        found["compare with"] = f"python -m tfeff.analyze --workdir={run} --workdir=OTHER --out=comparison"
+    return found
+
+
+def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Evaluator, role: Role) -> str:
+    """How far to believe a result: whether its images also chose something, and how validation differs from it."""
+    training, split = plan.settings.training, report["split"]
+    chosen = {
+        "the epoch whose weights are kept": training.keep == "best",
+        "when to stop": training.early_stopping_epochs is not None,
+        "when to lower the learning rate": plan.settings.schedule.name == "plateau",
+        **{f"the {in_words(name)}": name in plan.task.tuned for name in plan.task.scores if "threshold" in name},
+    }
+    *others, last = ["", *(what for what, applies in chosen.items() if applies)]
+    chose = " and ".join(filter(None, [", ".join(others[1:]), last]))
+    if role == "train":
+        return "The network was trained on these images: expect less of new ones."
+    if role == "validation":
+        if chose:
+            return f"Expect a little less of new images: these validation images also chose {chose}."
+        return "Nothing was chosen on these validation images; if you choose settings by them, expect a little less."
+    value, validated = evaluator.result(report).get(evaluator.main), workdir.validated([evaluator.main])
+    before = validated.get(evaluator.main)
+    if value is None or before is None or round(value, 3) == round(before, 3):
+        return ""
+    unit = unit_of(evaluator.main)
+    first, second = (percent(each, 1) if unit else f"{each:.3f}" for each in (before, value))
+    because = f", while the validation images chose {chose}" if chose else ""
+    return (
+        f"The {in_words(evaluator.main)} on the validation images was {first}, on the {split} images it is {second}. "
+        f"Believe the {split} images: nothing was chosen on them{because}."
+    )
