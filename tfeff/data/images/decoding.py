@@ -98,11 +98,12 @@ def _pixels(encoded: bytes, name: str) -> np.ndarray:
                 raise UserError(f"{name}: its samples are floating-point numbers; convert it to 8 or 16 bits")
             transparent = header.is_transparent(image)
             image.load()
-            pixels = np.empty((image.height, image.width, 3), np.uint8)
             rows = max(1, _BAND // image.width)
+            if rows >= image.height and image.mode == "RGB" and not transparent:  # nearly all images: no further copy
+                return np.asarray(image)
+            pixels = np.empty((image.height, image.width, 3), np.uint8)
             for top in range(0, image.height, rows):
-                whole = rows >= image.height
-                band = image if whole else image.crop((0, top, image.width, min(top + rows, image.height)))
+                band = image.crop((0, top, image.width, min(top + rows, image.height)))
                 pixels[top : top + rows] = _rgb(band, transparent)
             return pixels
     except UserError:
