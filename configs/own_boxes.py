@@ -1,6 +1,7 @@
-"""Your own images with boxes: R-CNN, with network, proposals and training chosen for their number, and printed.
+"""Your own images with boxes: YOLO, with network, input and training chosen for their number and size, and printed.
 
-The backbone has ImageNet weights and is not trained. With many images, train it first on crops of their objects:
+`--config.task.name=` chooses another detector, such as `faster_rcnn`, `efficientdet` or `rcnn`. The backbone of R-CNN
+has ImageNet weights and is not trained; with many images, train it first on crops of their objects:
 `python -m tfeff.train --config=own_images --workdir=runs/crops --config.data.source=crops:voc:<directory>`,
 then add `--config.model.weights=runs/crops` to the command.
 

@@ -48,7 +48,7 @@ def own_images(source: str | Given, overrides: config.Overrides = ()) -> config.
 
 @in_python()
 def own_boxes(source: str | Given, overrides: config.Overrides = ()) -> config.Recipe[config.Experiment]:
-    """A detector for your images with boxes: network, proposals and training are chosen for their number.
+    """A detector for your images with boxes: network and training are chosen for their number and size.
 
     Args:
         source: `voc:DIRECTORY`, `yolo:DIRECTORY`, `coco:DIRECTORY`, another source of images with boxes, or the images

@@ -49,11 +49,12 @@ def source(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(verbs, source, tmp_path_factory) -> Path:
-    """A detector to start from."""
+def trained(verbs, tmp_path_factory) -> Path:
+    """A detector to start from, of other images."""
     directory = tmp_path_factory.mktemp("start")
+    write_voc(directory / "voc", {"train": range(100, 132), "test": range(132, 140)})
     path = directory / "config.py"
-    path.write_text(TINY.format(source=source, epochs=1) + START)
+    path.write_text(TINY.format(source=f"voc:{directory / 'voc'}", epochs=1) + START)
     verbs("train", f"--config={path}", f"--workdir={directory / 'run'}", "--noevaluate").succeeds()
     return directory / "run"
 

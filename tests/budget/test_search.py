@@ -23,7 +23,7 @@ from tfeff.config import *
 def get_config():
     return Experiment(
         model=architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8),
-        data=Data(source="embedded:digits", channels=1, train_examples=400),
+        data=Data(source="embedded:digits", channels=1, train_split="test", test_split=None),
         training=Training(epochs=3, batch_size=32, precision="float32", deterministic=True),
         optimizer=Optimizer(learning_rate=0.05),
         schedule=Schedule(name="cosine"),
@@ -88,6 +88,7 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert len(chosen["values"]) == 3
     report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
     assert result["answer"] in report
+    assert [row["with"] for row in result["prospects"]][-1] == "twice the epochs"
     for name in ("params", "macs"):
         assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000
 

@@ -83,6 +83,19 @@ def test_processes_are_pinned_to_their_own_cores(processes):
     assert other < os.sched_getaffinity(0)
 
 
+def test_idle_processes_end_on_release_and_busy_ones_go_on(processes):
+    processes.submit("long", exec, "import time; time.sleep(2.0)")
+    processes.submit("idle", os.getpid)
+    idle = gather(processes, 1)["idle"].value
+    processes.release()
+    with pytest.raises(ProcessLookupError):
+        os.kill(idle, 0)
+    processes.submit("next", os.getpid)
+    outcomes = gather(processes, 2)
+    assert outcomes["long"].error is None
+    assert outcomes["next"].value != idle
+
+
 def test_workers_exit_with_their_parent(tmp_path):
     script = (
         "import os, sys, time\n"

@@ -158,7 +158,7 @@ KINDS = np.arange(32) % 2
 COLORS[KINDS == 1] //= 4
 
 
-@among("hub-resnet", "cv-mobilenet_v3")
+@among("hub-resnet")
 def test_a_classifier(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, model = saved(case, tmp_path / "preset")
     settings = config.override(

@@ -11,7 +11,7 @@ from tests.verbs import ROOT
 from tfeff import checked, config, training
 from tfeff.errors import UserError
 from tfeff.models import architecture
-from tfeff.recipes import own
+from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
 
 PATH = ROOT / "configs" / "own_images.py"
@@ -69,6 +69,9 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
             {"model.weights": "w.npz", "model.width": 12},
         ),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
+        (30, ("model.weights=none",), {"optimizer.freeze_normalization": False}),
+        (2_000, ("model.weights=imagenet",), {"optimizer.freeze_normalization": True}),
+        (2_000, ("model.weights=imagenet", "optimizer.transfer=auto"), {"optimizer.freeze_normalization": True}),
         (30, ("model.weights=w.npz",), {"optimizer.learning_rate_factors": ("*=0.1", "head_classifier*=1")}),
         (30, ("model.weights=w.npz", "optimizer.transfer=auto"), {"optimizer.learning_rate_factors": ()}),
     ],
@@ -96,20 +99,51 @@ def source(tmp_path) -> str:
     return f"voc:{tmp_path / 'voc'}"
 
 
+def completed(*overrides: str) -> tuple[config.Experiment, config.Choices]:
+    return config.complete(config.load_recipe(BOXES_PATH, config.Experiment), overrides)
+
+
 def test_choices_for_boxes(source):
-    recipe = config.load_recipe(BOXES_PATH, config.Experiment)
-    settings, choices = config.complete(recipe, [f"data.source={source}", "model.weights=none"])
+    settings, choices = completed(f"data.source={source}", "model.weights=none")
+    assert settings.task.name == "yolo"
+    assert settings.description.backbone == dense.SMALL
+    assert settings.data.validation_fraction == 0.15
+    assert settings.training.epochs == settings.training.validation_epochs == 120
+    assert settings.task.max_objects == choices["task.max_objects"].value == 10
+    settings, _ = completed(f"data.source={source}", "model.resolution=96")
+    assert (settings.model.name, settings.model.weights, settings.model.resolution) == (
+        "efficientnet-lite0",
+        "imagenet",
+        96,
+    )
+
+
+@pytest.mark.parametrize("name", ["efficientdet", "faster_rcnn"])
+def test_other_detectors_are_trained_by_the_same_rules(source, name):
+    yolo, settings = (completed(f"data.source={source}", f"task.name={each}")[0] for each in ("yolo", name))
+    assert settings.task.name == name
+    assert settings.optimizer == yolo.optimizer
+    assert settings.training == yolo.training
+
+
+def test_choices_for_regions(source):
+    settings, choices = completed(f"data.source={source}", "model.weights=none", "task.name=rcnn")
     assert (settings.model.name, settings.model.resolution) == ("resnet", 48)
     assert settings.task.proposals.max_proposals in (250, 1000)
     assert "objects per image" in choices["task.vote_overlap"].why
+    plain = own.regions(source)
+    assert settings.optimizer == plain.optimizer
+    assert settings.training == plain.training
+    assert settings.schedule == plain.schedule
+    settings, _ = completed(f"data.source={source}", "task.name=rcnn", "optimizer.learning_rate=0.5")
+    assert settings.optimizer.learning_rate == 0.5
 
 
 def test_the_backbone_of_a_run_is_adopted(source, tmp_path):
     model = architecture("resnet", width=5, stage_blocks=(1, 2), resolution=24)
     (tmp_path / "crops").mkdir()
     (tmp_path / "crops" / "config.json").write_text(config.to_json(config.Experiment(model=model)))
-    recipe = config.load_recipe(BOXES_PATH, config.Experiment)
-    settings, choices = config.complete(recipe, [f"data.source={source}", f"model.weights={tmp_path / 'crops'}"])
+    settings, choices = completed(f"data.source={source}", f"model.weights={tmp_path / 'crops'}", "task.name=rcnn")
     assert settings.description.backbone == model
     assert choices["model.width"].value == 5
 
@@ -125,7 +159,7 @@ def test_training_a_detector_on_a_backbone_that_was_trained_on_crops(verbs, sour
     done = verbs(
         *("train", f"--config={BOXES_PATH}", f"--workdir={workdir}", f"--config.data.source={source}"),
         *(f"--config.model.weights={backbone}", "--config.task.proposals.max_proposals=60"),
-        "--config.training.epochs=1",
+        *("--config.task.name=rcnn", "--config.training.epochs=1"),
     ).succeeds()
     assert "model.resolution" in done.out
     saved = config.load(workdir / "config.json", config.Experiment)

@@ -136,6 +136,12 @@ def test_boxes_are_averaged_if_objects_are_few():
     assert [rules.vote_overlap(objects).value for objects in (1.1, 3.0)] == [0.5, None]
 
 
+def test_statistics_of_the_weights_are_kept_unless_there_are_many_images_or_all_layers_are_frozen():
+    chosen = [rules.freeze_normalization(count, IMAGENET).value for count in (1_999, 2_000, 19_999, 20_000)]
+    assert chosen == [False, True, True, False]
+    assert not rules.freeze_normalization(2_000, SCRATCH).value
+
+
 def test_every_choice_has_a_reason():
     model = config.architecture(rules.NETWORK, weights="imagenet")
     choices = [rules.max_proposals(1.0), rules.vote_overlap(1.0), rules.vote_overlap(9.0), rules.class_balanced(1.0)]

@@ -62,6 +62,19 @@ def test_many_trainings_that_say_nothing_about_compute_leave_its_prior_as_it_is(
     assert (mean, deviation) == (pytest.approx(-0.15), pytest.approx(0.15))
 
 
+def test_longer_trainings_are_compared_on_the_same_folds():
+    """Folds that differ by much do not hide what twice the epochs bring to each of them."""
+    rows = []
+    for fold, odds in enumerate(np.geomspace(0.05, 0.4, 24)):
+        for epochs in (1.0, 2.0):
+            reached = odds * epochs**-0.3
+            rows.append(Training(1000, 1e8, fold, reached / (1 + reached), 20_000, epochs))
+    found = fit(rows)
+    assert found.exponents["epochs"][0] == pytest.approx(-0.3, abs=0.06)
+    before, after = found.forecast(epochs=0.5), found.forecast()
+    assert after.accuracy > before.accuracy
+
+
 def test_accuracies_stay_in_range():
     perfect = fit([Training(100 * size, 1e8, 0, 0.0, 50) for size in (1, 2, 4)])
     forecast = perfect.forecast(images=4.0)

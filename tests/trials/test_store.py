@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tfeff import checked, config
 from tfeff.errors import UserError
 from tfeff.selection import Fingerprint
@@ -107,7 +108,7 @@ def test_a_killed_writer_leaves_complete_rows(tmp_path):
         "    store.finish(job, [{'epoch': number}] * 100, 1.0, None)\n"
     )
     path = tmp_path / "s"
-    for _ in range(3):
+    for _ in range(1 + THOROUGH):
         writer = subprocess.Popen([sys.executable, "-c", script, str(path)])
         while not (path.exists() and _count(path) > 5):
             time.sleep(0.05)

@@ -16,7 +16,7 @@ from tfeff.config.tasks import TASKS
 from tfeff.errors import UserError, nearest
 from tfeff.models.cost.complexity import Complexity
 from tfeff.networks.catalog import ALL_DETECTORS
-from tfeff.networks.detectors.yolo import TABLE as YOLOS
+from tfeff.recipes import dense
 
 STEP = 16
 """Resolutions are multiples of this number of pixels."""
@@ -28,8 +28,6 @@ certain size."""
 SCRATCH = "resnet"
 SCRATCH_WIDTHS, SCRATCH_RESOLUTIONS = (1.0, 2.0), (64, 96, 128)
 """The networks from random weights: relative widths, and pixels of classifiers."""
-SMALL = YOLOS["yolo"].backbone
-"""The backbone of detectors from random weights."""
 SHARED = ("plain_epochs", "max_objects", "stretch", "augmentation")
 """What all detectors of a search have in common, by key of their task's section; also the aspect of the input."""
 
@@ -185,7 +183,7 @@ def _start(name: str, task: config.TaskSettings) -> Start:
 def _scratch(task: config.TaskSettings) -> Start:
     model = models.architecture(SCRATCH)
     if isinstance(task, config.ObjectDetectionSettings):
-        model = dataclasses.replace(SMALL, resolution=task.published_resolution)
+        model = dataclasses.replace(dense.SMALL, resolution=task.published_resolution)
     return Start(_label("random weights", task), "scratch", model, task)
 
 

@@ -1,14 +1,10 @@
 """The competition of a budget search: probes or short trainings, then trainings on more and more folds, until the time
 is over."""
 
-import dataclasses
 import functools
-import json
-import math
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -18,9 +14,9 @@ from tfeff.budget.limits import Costs, Excess
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
+from tfeff.budget.timekeeping import Timekeeper
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
-from tfeff.recipes import rules
 from tfeff.reporting.tables import percent
 from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
@@ -32,11 +28,6 @@ from tfeff.trials.trial import Candidate
 
 PROBE_SHARE = 0.25
 """Share of the time for probes or short trainings."""
-FINAL_SHARE = 1.5
-"""Time kept for the final training and export, relative to a training of the largest candidate on a fold."""
-FEWEST_TRAININGS = 4
-"""Detectors are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
-final one."""
 SHORTENED = 10
 """Trainings of fewer epochs are not preceded by short ones."""
 PRIOR_DEGREES = 4.0
@@ -59,8 +50,7 @@ class Measures(Protocol):
 class Competition:
     """The candidates of a search, and what became of them.
 
-    Everything follows from the store. Decisions that depend on the time are stored, so that a search that is killed and
-    resumed makes the same ones; with another budget, other candidates or another margin they are made anew.
+    Everything follows from the store, also decisions that depend on the time (`Timekeeper`).
 
     Args:
         precision: of trainings for which neither the config nor the rules choose one.
@@ -74,6 +64,7 @@ class Competition:
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
         pace: share of the epochs that the rules choose.
         measured: id -> costs in the exported form, where they were measured.
+        time: what trainings take.
     """
 
     def __init__(
@@ -88,32 +79,23 @@ class Competition:
     ) -> None:
         self.study, self.store, self.executor, self.runner = study, store, executor, runner
         self.measures, self.precision = measures, precision
+        self.time = Timekeeper(study, store, executor.slots, watch)
         self.candidates = dict[str, Candidate]()
-        self._ids = dict[str, str]()  # by name of a candidate
         self._set_pace(1.0)
         self.fates = dict(study.fates)
         self.screened = dict[str, float]()
         self.measured = dict[str, Costs]()
         self.alive = list(study.shortlist)
         self.blocks = study.settings.folds.blocks
-        settings = study.settings
-        choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
-        self._key = f"{zlib.crc32(json.dumps([choices, self.blocks, study.shortlist]).encode()):08x}"
         self._trained: Sequence[Block] = ()
-        self.watch = watch
-        self.slack = settings.objective.margin or race.SLACK
+        self.slack = study.settings.objective.margin or race.SLACK
 
     def _set_pace(self, pace: float) -> None:
         """Trains all candidates for this share of the epochs from here on."""
         self.pace = pace
         names = self.study.shortlist
         self.candidates = {name: self.study.candidate(name, self.precision, pace) for name in names}
-        self._ids |= {each.name: name for name, each in self.candidates.items()}
-
-    def decide(self, name: str, decision: Callable[[], Any]) -> Any:
-        """A decision that depends on the time: the stored one, or the one that is made now."""
-        self.watch.save()
-        return self.store.cached(f"decision {self._key} {name}", decision)
+        self.time.candidates = self.candidates
 
     def screen(self) -> None:
         """Discards the clearly worse candidates, by probes or short trainings, as far as the time allows."""
@@ -128,12 +110,12 @@ class Competition:
         come first."""
         names = [name for name in self.alive if self.study.networks[name].start.kind != "scratch"]
         names.sort(key=lambda name: self.study.networks[name].inherits)
-        until = self.deadline(PROBE_SHARE)
+        until = self.time.deadline(PROBE_SHARE, self.alive)
         found = probing.run(
             {name: probing.trial_of(self.candidates[name], self.study.settings.folds) for name in names},
             self.store,
             self.executor,
-            lambda name: self.decide(f"probe {name}", lambda: self.watch.seconds <= until),
+            lambda name: self.time.decide(f"probe {name}", lambda: self.time.seconds <= until),
             self.study.settings.trials.attempts,
             self.runner.check,
             self.runner.progress.say,
@@ -173,21 +155,12 @@ class Competition:
             self._trained = ()
             self._set_pace(1.0)
         if self.study.may_shorten:
-            self._set_pace(self.decide("pace", self._affordable_pace))
+            self._set_pace(self.time.decide("pace", lambda: self.time.affordable_pace(self.alive)))
 
     def _effort(self, name: str) -> tuple[bool, int]:
         network, each = self.study.networks[name], self.candidates[name]
         ready = network.start.kind != "scratch" and not network.inherits
         return not ready, each.macs * each.experiment.training.epochs
-
-    def _affordable_pace(self) -> float:
-        """The share of the epochs for which there is time, at least that of a short training."""
-        minutes, start = self.study.settings.budget.minutes, self.timing().start
-        slowest = max((self.expected(name) for name in self.alive), default=0.0)
-        if minutes is None:
-            return 1.0
-        trainings = FINAL_SHARE + FEWEST_TRAININGS / self.executor.slots
-        return race.pace((60 * minutes - self.watch.seconds) / trainings, start, slowest)
 
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""
@@ -213,13 +186,13 @@ class Competition:
         Returns:
             Whether there was time for any.
         """
-        until, waiting, trained = self.deadline(share), list(order), False
+        until, waiting, trained = self.time.deadline(share, self.alive), list(order), False
         while waiting:
             chunk = list[str]()
             while waiting and len(chunk) < self.executor.slots:
                 first = not self._trained and not trained and not chunk
                 decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
-                if not self.decide(f"stage {stage} {waiting[0]}", decision):
+                if not self.time.decide(f"stage {stage} {waiting[0]}", decision):
                     break
                 chunk.append(waiting.pop(0))
             if not chunk:
@@ -234,10 +207,10 @@ class Competition:
 
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
         """Whether there is time to train candidates at once; always for the first one of a search."""
-        expected = [self.expected(name) * self._open(name, blocks) for name in names]
+        expected = [self.time.expected(name) * self._open(name, blocks) for name in names]
         if first or not self._open(names[-1], blocks):
             return True
-        return self.watch.seconds + sum(expected) / min(len(names), self.executor.slots) <= until
+        return self.time.seconds + sum(expected) / min(len(names), self.executor.slots) <= until
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
         """Trains candidates on some folds; their numbers of epochs may differ."""
@@ -246,7 +219,7 @@ class Competition:
         stage = f"{len(group)} of {len(self.alive)} networks, {len(blocks)} fold{'s' * (len(blocks) != 1)}"
         plan = self.runner.run(group, lengths, stage, blocks)
         for name, elimination in plan.eliminated.items():
-            self.drop(self._ids[name], "failed", elimination.reason)
+            self.drop(self.time.ids[name], "failed", elimination.reason)
 
     def _measure(self) -> None:
         """Exports and times the candidates that are left, and drops those that exceed the budget after all."""
@@ -289,47 +262,6 @@ class Competition:
         if not bounded and len(self._trained) < 2:
             return {}  # nothing is known about the variance
         return chance_within(values, slack, bounded=bounded, prior=prior if bounded else None)
-
-    def timing(self) -> race.Timing:
-        """How long trainings take."""
-        finished = [
-            (self._ids[record.job.candidate], record.seconds, [float(row["seconds"]) for row in record.rows])
-            for record in self.store.records()
-            if record.state == "done" and record.seconds is not None and record.job.candidate in self._ids
-        ]
-        return race.Timing.of_trainings(finished, {name: each.macs for name, each in self.candidates.items()})
-
-    def expected(self, name: str) -> float:
-        """Expected seconds of a candidate's training on one fold; 0 as long as nothing is known."""
-        return self.timing().of(name, self.candidates[name].experiment.training.epochs) or 0.0
-
-    def teacher(self, chosen: str) -> str | None:
-        """The network that teaches the choice: the largest one of any start, as it was trained there, whose training
-        fits into half of the time that is left; None if none that is larger than the choice does."""
-        minutes, timing = self.study.settings.budget.minutes, self.timing()
-        left = math.inf if minutes is None else max(0.0, 60 * minutes - self.watch.seconds)
-        macs = self.study.networks[chosen].cost.macs
-        larger = [
-            (network.cost.macs, name)
-            for name, network in self.study.networks.items()
-            if network.start.kind != "scratch" and not network.inherits and network.cost.macs > macs
-        ]
-        for cost, name in sorted(larger, reverse=True):
-            epochs = self.study.final(name, self.precision).training.epochs
-            expected = dataclasses.replace(timing, macs={**timing.macs, name: cost}).of(name, epochs)
-            if expected is None or expected <= left / 2:
-                return name
-        return None
-
-    def deadline(self, share: float) -> float:
-        """Second of the search until which trainings may begin that have a share of the time left."""
-        minutes = self.study.settings.budget.minutes
-        if minutes is None:
-            return math.inf
-        share_of_final = FINAL_SHARE * (2 + rules.TAUGHT_EPOCHS if self.study.settings.distill else 1)
-        final = share_of_final * max((self.expected(name) for name in self.alive), default=0.0)
-        now = self.watch.seconds
-        return now + share * max(0.0, 60 * minutes - final - now)
 
     def _open(self, name: str, blocks: Sequence[Block]) -> int:
         """Number of folds on which a candidate has still to be trained."""

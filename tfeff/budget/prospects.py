@@ -1,6 +1,6 @@
-"""Labels or compute: what more images and larger networks would bring."""
+"""Labels or compute: what more images, larger networks and longer trainings would bring."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff.budget.competition import Competition
@@ -12,6 +12,8 @@ from tfeff.trials.trial import Candidate
 
 PARTS = (0.25, 0.5)
 """Shares of the training images on which the choice is also trained."""
+LONGER = 2.0
+"""Relative to its epochs, what the choice is also trained for."""
 
 
 @dataclass(frozen=True)
@@ -22,53 +24,74 @@ class Prospects:
         fitted: to the trainings of all networks of the choice's start.
         trainings: (images, metric) of each training of the choice.
         macs: multiply-adds of the choice, relative to the largest of these networks.
-        varied: whether these networks differ in multiply-adds; else nothing is known about compute.
+        varied: what these trainings differ in, of `macs` and `epochs`; about the others nothing is known.
     """
 
     fitted: Growth
     trainings: Sequence[tuple[int, float]]
     macs: float
-    varied: bool
+    varied: Collection[str]
 
-    def expected(self, *, images: float = 1.0, macs: float = 1.0) -> growth.Forecast:
-        """The metric, with `images` times the images and `macs` times the multiply-adds of the choice."""
-        return self.fitted.forecast(images=images, macs=macs * self.macs)
+    def expected(self, *, images: float = 1.0, macs: float = 1.0, epochs: float = 1.0) -> growth.Forecast:
+        """The metric, with `images` times the images, `macs` times the multiply-adds and `epochs` times the epochs of
+        the choice."""
+        longest = LONGER if "epochs" in self.varied else 1.0
+        return self.fitted.forecast(images=images, macs=macs * self.macs, epochs=epochs / longest)
 
 
 def prospects(competition: Competition, chosen: str) -> Prospects | None:
-    """Trains the choice on parts of the images, and fits power laws to all trainings of its start.
+    """Trains the choice on parts of the images and, with time left, for twice the epochs, and fits power laws to all
+    trainings of its start.
 
     The odds of an error are those of 1 - metric; of mean average precision, too.
 
     Returns:
         None without time for it, if no training on a part succeeds, and for metrics that are not in [0, 1].
     """
-    study, executor = competition.study, competition.executor
-    parts = [study.on_part(chosen, share, competition.precision, competition.pace) for share in PARTS]
+    study, precision, pace = competition.study, competition.precision, competition.pace
+    if not study.objective.bounded:
+        return None
     table = competition.table([chosen])[chosen]
     blocks = [block for block in competition.blocks if block in table]
+    parts = [study.on_part(chosen, share, precision, pace) for share in PARTS]
+    longer = study.longer(chosen, LONGER, precision, pace)
     whole = competition.candidates[chosen].experiment.training.epochs
     shares = [share * each.experiment.training.epochs / whole for share, each in zip(PARTS, parts, strict=True)]
-    expected = competition.expected(chosen) * sum(shares) * len(blocks) / executor.slots
-    until = competition.deadline(1.0)
-    affordable = competition.decide("prospects", lambda: competition.watch.seconds + expected <= until)
-    if not affordable or not study.objective.bounded:
+    if not _affordable(competition, "prospects", chosen, sum(shares) * len(blocks)):
         return None
     rows, validated = list[growth.Training](), round(study.validation_trials)
     for each in parts:
-        epochs = each.experiment.training.epochs
-        competition.runner.run([each], Full(epochs), f"the choice on {_images(each)} images", blocks)
-        values = by_fold(competition.runner.results, epochs, [each.name], blocks)[each.name]
+        values = _trained(competition, each, f"the choice on {_images(each)} images", blocks)
         rows += _trainings(each, _images(each), values, validated)
     if not rows:
         return None
     images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
+    varied = list[str]()
+    if _affordable(competition, "twice the epochs", chosen, LONGER * len(blocks)):
+        values = _trained(competition, longer, "the choice for twice the epochs", blocks)
+        rows += _trainings(longer, images, values, validated, LONGER)
+        varied += ["epochs"] if values else []
     for name, values in competition.table(list(competition.candidates)).items():
         if study.networks[name].start == study.networks[chosen].start:
             rows += _trainings(competition.candidates[name], images, values, validated)
     every = {each.macs for each in rows}
-    return Prospects(growth.fit(rows), curve, competition.candidates[chosen].macs / max(every), len(every) > 1)
+    varied += ["macs"] if len(every) > 1 else []
+    return Prospects(growth.fit(rows), curve, competition.candidates[chosen].macs / max(every), varied)
+
+
+def _affordable(competition: Competition, decision: str, chosen: str, trainings: float) -> bool:
+    """Whether there is time for some more trainings of the choice on a fold."""
+    expected = competition.time.expected(chosen) * trainings / competition.executor.slots
+    until = competition.time.deadline(1.0, competition.alive)
+    return bool(competition.time.decide(decision, lambda: competition.time.seconds + expected <= until))
+
+
+def _trained(competition: Competition, candidate: Candidate, words: str, blocks: Sequence[Block]) -> dict[Block, float]:
+    """Fold -> value of a variant of the choice."""
+    epochs = candidate.experiment.training.epochs
+    competition.runner.run([candidate], Full(epochs), words, blocks)
+    return by_fold(competition.runner.results, epochs, [candidate.name], blocks)[candidate.name]
 
 
 def _images(part: Candidate) -> int:
@@ -78,9 +101,9 @@ def _images(part: Candidate) -> int:
 
 
 def _trainings(
-    candidate: Candidate, images: int, values: Mapping[Block, float], validated: int
+    candidate: Candidate, images: int, values: Mapping[Block, float], validated: int, epochs: float = 1.0
 ) -> list[growth.Training]:
     return [
-        growth.Training(images, float(candidate.macs), fold, 1.0 - value, validated)
+        growth.Training(images, float(candidate.macs), fold, 1.0 - value, validated, epochs)
         for (fold, _), value in values.items()
     ]

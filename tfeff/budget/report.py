@@ -18,26 +18,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfeff import config
+from tfeff.budget.answer import answer, growth, metric_words, screening, upper
+from tfeff.budget.figures import figures
 from tfeff.budget.limits import amount
-from tfeff.budget.prospects import Prospects
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
-from tfeff.config.budget import UNITS
 from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
-from tfeff.reporting.budget import budget_figure, growth_figure
-from tfeff.reporting.published import published_figure
-from tfeff.reporting.tables import percent, unit_of
 from tfeff.trials.intervals import grouped_summaries
 
 GROWTH = (
-    "The choice was also trained on a quarter and on half of the training images of each fold. A power law of the odds "
-    "of an error, in images and multiply-adds, is fitted to these trainings and to those of all networks of the same "
-    "start. Forecasts beyond the images and networks at hand are extrapolations: their intervals contain the "
-    "uncertainty of the exponents, not that of the law."
+    "The choice was also trained on a quarter and on half of the training images of each fold and, with time left, for "
+    "twice the epochs. A power law of the odds of an error, in images, multiply-adds and epochs, is fitted to these "
+    "trainings and to those of all networks of the same start. Forecasts beyond the images and networks at hand are "
+    "extrapolations: their intervals contain the uncertainty of the exponents, not that of the law."
 )
 STAGES = {
     "budget": "beyond the budget",
@@ -78,7 +73,7 @@ def shortlist(study: Study) -> str:
 def write_all(findings: Findings, directory: Path, command: str) -> str:
     """Writes all files that present the findings; returns a summary for the terminal."""
     rows = _rows(findings)
-    drawn = _figures(findings, rows)
+    drawn = figures(findings, rows)
     for name, (drawing, _) in drawn.items():
         figure.save(drawing, directory / "figures" / name)
     table = _table(findings, rows)
@@ -96,109 +91,9 @@ def write_all(findings: Findings, directory: Path, command: str) -> str:
     )
 
 
-def answer(findings: Findings) -> str:
-    """The outcome in some sentences: the network, how good it is and how sure, what it costs."""
-    study, delivered = findings.study, findings.delivered
-    network = study.networks[delivered.name]
-    costs = ", ".join(
-        f"{name} {amount(delivered.costs[name], name)} of {amount(bound, name)}"
-        for name, bound in study.bounds.values.items()
-        if name in delivered.costs
-    )
-    sentences = [findings.ranking.sentence]
-    if delivered.name != findings.ranking.chosen:
-        sentences.append(f"{network.label} is the first of them that meets the budget when exported.")
-    form = study.settings.budget.format
-    sentences.append(
-        f"Trained on all training images and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
-        f"{network.label} has {amount(network.cost.params, 'params')} parameters"
-        f"{f' and meets the budget: {costs}' if costs else ''}."
-    )
-    if delivered.teacher is not None:
-        sentences.append(f"It imitates {delivered.teacher}, which was trained for this.")
-    late = sum(fate.stage == "time" for fate in findings.fates.values())
-    if not findings.complete:
-        sentences.append("The time was over before any network was trained on all folds.")
-    elif late:
-        sentences.append(f"For lack of time, {late} network{'s' * (late != 1)} could not be trained on all folds.")
-    if findings.pace < 1:
-        sentences.append(
-            f"For lack of time, all were trained for {percent(findings.pace)} of the epochs that suit the images."
-        )
-    sentences += filter(None, (_tested(findings), _more(findings)))
-    return " ".join(sentences)
-
-
-def _tested(findings: Findings) -> str:
-    """The metric on images that the search has not seen."""
-    evaluation = findings.delivered.evaluation
-    if evaluation is None:
-        return ""
-    key, words = ("mean_ap", "mAP") if findings.study.detects else ("accuracy", "accuracy")
-    result = evaluation.evaluator.result(evaluation.report)
-    value, low, high = (_shown(each, words) for each in (result[key], *result[f"{key}_interval"]))
-    return f"On the {evaluation.split} images: {words} {value} (95 % interval {low} to {high})."
-
-
-def _words(study: Study) -> str:
-    """The metric on validation images, such as "accuracy" or "mAP"."""
-    return study.objective.title.removeprefix("validation ")
-
-
-def _shown(value: float, words: str) -> str:
-    """A value of the metric with these words."""
-    return percent(value, 1) if unit_of(words) else f"{value:.3f}"
-
-
-def _upper(text: str) -> str:
-    """With a capital letter, unless it begins with a name such as mAP."""
-    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
-
-
-STEPS: Mapping[str, Mapping[str, float]] = {
-    "as it is": {},
-    "twice the images": {"images": 2.0},
-    "four times the images": {"images": 4.0},
-    "twice the multiply-adds": {"macs": 2.0},
-    "four times the multiply-adds": {"macs": 4.0},
-}
-"""What is forecast, in words."""
-
-
-def _more(findings: Findings) -> str:
-    """What brings more: labels or compute."""
-    metric = _words(findings.study)
-    rows = {row["with"]: [_shown(row[key], metric) for key in (metric, "95 % from", "to")] for row in _growth(findings)}
-    parts = [
-        f"with {words} {value} ({low} to {high})"
-        for words, (value, low, high) in rows.items()
-        if words.startswith("twice")
-    ]
-    if not rows:
-        return ""
-    return f"Expected {metric} on the folds, now {rows['as it is'][0]}: {', '.join(parts)}."
-
-
-def _growth(findings: Findings) -> list[dict[str, Any]]:
-    """The forecasts, as rows; none about compute if nothing is known about it."""
-    if findings.prospects is None:
-        return []
-    steps = {words: step for words, step in STEPS.items() if findings.prospects.varied or "macs" not in step}
-    found = {words: findings.prospects.expected(**step) for words, step in steps.items()}
-    return [
-        {"with": words, _words(findings.study): each.accuracy, "95 % from": each.low, "to": each.high}
-        for words, each in found.items()
-    ]
-
-
 def _measures(study: Study) -> list[str]:
     """The measures to show: those of the budget, and multiply-adds and parameters."""
     return list(dict.fromkeys((*study.bounds.values, "macs", "params")))
-
-
-def _screening(study: Study) -> str:
-    """What comes before the trainings on folds."""
-    return "short training" if study.detects else "probe"
 
 
 def _rows(findings: Findings) -> list[dict[str, Any]]:
@@ -240,7 +135,7 @@ def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[s
         {
             "network": row["name"],
             **{name: amount(row["costs"][name], name) for name in _measures(findings.study) if name in row["costs"]},
-            _screening(findings.study): row["screened"],
+            screening(findings.study): row["screened"],
             "mean": row["mean"],
             "95 % from": row["low"],
             "to": row["high"],
@@ -265,77 +160,9 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "exported": str(delivered.exported),
         "costs": dict(delivered.costs),
         "evaluation": None if evaluation is None else evaluation.report,
-        "prospects": _growth(findings),
+        "prospects": growth(findings),
         "networks": rows,
     }
-
-
-def _figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, str]]:
-    """Name -> (figure, caption): one figure for each measure."""
-    metric = findings.study.objective.title
-    drawn = dict[str, tuple[Any, str]]()
-    for measure in dict.fromkeys((*findings.study.bounds.values, "macs")):
-        points = []
-        for row in rows:
-            cost = row["costs"].get(measure)
-            if cost is None or (row["mean"] is None and row["screened"] is None):
-                continue
-            kinds = {"chosen": "chosen", "beaten": "finalist"}
-            kind = kinds.get(row["stage"], _screening(findings.study) if row["mean"] is None else "dropped")
-            value = {key: row[key] for key in ("mean", "low", "high")}
-            if row["mean"] is None:
-                value = {"mean": row["screened"], "low": None, "high": None}
-            name = row["name"].replace("efficientnet-", "")
-            points.append({"name": name, "cost": cost, "kind": kind, **value})
-        if not points:
-            continue
-        largest = max(point["cost"] for point in points)
-        unit, scale = next(
-            each for each in sorted(UNITS[measure].items(), key=lambda item: -item[1]) if largest >= each[1]
-        )
-        drawing = budget_figure(
-            points,
-            cost={"macs": "multiply-adds", "params": "parameters"}.get(measure, measure),
-            unit=unit,
-            scale=scale,
-            bound=findings.study.bounds.values.get(measure),
-            metric=metric,
-            metric_unit=unit_of(metric),
-        )
-        drawn[measure] = (
-            drawing,
-            f"{_upper(metric)} against {measure}: means over folds with 95 % intervals; "
-            + (
-                "networks that were only trained shortly at the value after that."
-                if findings.study.detects
-                else "networks that were only probed at the accuracy of their probe."
-            ),
-        )
-    if not findings.study.detects:
-        network = findings.study.networks[findings.delivered.name]
-        own = [{"name": network.label, "macs": network.cost.macs, "params": network.cost.params}]
-        drawn["published"] = (
-            published_figure(own),
-            "Published classifiers on ImageNet, for orientation; dashed: the costs of the choice. Accuracies there are "
-            "not those on these images.",
-        )
-    if findings.prospects is not None:
-        drawn["growth"] = _growth_figure(findings.prospects, metric)
-    return drawn
-
-
-def _growth_figure(found: Prospects, metric: str) -> tuple[Any, str]:
-    largest = max(images for images, _ in found.trainings)
-    smallest = min(images for images, _ in found.trainings)
-    band = []
-    for factor in np.geomspace(smallest / largest, 4.0, 60):
-        at = found.expected(images=float(factor))
-        band.append((factor * largest, at.accuracy, at.low, at.high))
-    return (
-        growth_figure(found.trainings, band, metric=metric, unit=unit_of(metric)),
-        f"{_upper(metric)} of the choice against the number of training images of a fold, and up to four times as "
-        "many.",
-    )
 
 
 def _use(findings: Findings) -> str:
@@ -356,7 +183,7 @@ def _page(
     stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]
     sections: dict[str, list[html.Part]] = {
         "Use it": [html.command(_use(findings))],
-        f"{_upper(_words(study))} and cost": [
+        f"{upper(metric_words(study))} and cost": [
             html.figure(directory / "figures" / f"{name}.svg", text)
             for name, (_, text) in drawn.items()
             if name not in ("growth", "published")
@@ -365,7 +192,7 @@ def _page(
             {
                 "Labels or compute": [
                     html.paragraph(GROWTH),
-                    html.table(_growth(findings), f"Expected {_words(study)} on the folds, with 95 % intervals."),
+                    html.table(growth(findings), f"Expected {metric_words(study)} on the folds, with 95 % intervals."),
                     html.figure(directory / "figures" / "growth.svg", drawn["growth"][1]),
                 ]
             }

@@ -100,6 +100,7 @@ def run(
             competition.screen()
             competition.compete()
             ranking, complete = competition.ranking()
+            executor.release()  # the choice is trained in this process, with all memory and devices
             delivered = _deliver(competition, ranking, directory / BEST)
             found = prospects(competition, delivered.name) if settings.forecast else None
         finally:
@@ -176,7 +177,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
 
 def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path, str] | None:
     """Trains the teacher of a choice: its workdir and its label; None if there is no time for one."""
-    chosen = competition.decide(f"teacher {name}", lambda: competition.teacher(name))
+    chosen = competition.time.decide(f"teacher {name}", lambda: competition.time.teacher(name, competition.precision))
     if chosen is None:
         competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
         return None

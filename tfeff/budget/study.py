@@ -136,6 +136,15 @@ class Study:
         job = f"{name}-n{count}-e{experiment.training.epochs}"
         return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
+    def longer(self, name: str, factor: float, precision: str, pace: float = 1.0) -> Candidate:
+        """A network as a candidate that is trained for `factor` times the epochs."""
+        network = self.networks[name]
+        experiment = self._experiment(network, self.counted, precision, pace)
+        epochs, before = round(factor * experiment.training.epochs), experiment.training
+        validation = epochs if before.validation_epochs == before.epochs else before.validation_epochs
+        experiment = config.replaced(experiment, {"training.epochs": epochs, "training.validation_epochs": validation})
+        return Candidate(f"{name}-e{epochs}", f"{network.label}, {epochs} epochs", experiment, network.cost.macs)
+
     def final(
         self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None
     ) -> config.Experiment:
@@ -190,6 +199,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
     base = settings.experiment
     images = open_images(base, settings.folds, settings.folds.blocks)
+    images.require_unknown([start.model.weights for start in starts if start.model.weights is not None])
     classes, channels = len(images.dataset.class_names), base.data.channels
     objective = TrialObjective(settings.objective.metric, settings.objective.cost_target, settings.objective.exponent)
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown

@@ -369,6 +369,12 @@ class Experiment(Section):
         """
         return self.task.describe(replace(self.model, weights=None))
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What it learns from besides its images: its initial weights and its teachers, as in the config."""
+        weights = self.model.weights
+        return (*(() if weights is None else (weights,)), *self.task.teachers)
+
     def _check(self) -> None:
         if not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")

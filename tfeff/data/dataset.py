@@ -210,6 +210,11 @@ class Dataset:
         """One decoded image, in eager mode or inside tf.data: scalar int64 -> uint8 [height, width, channels]."""
         return self.images.read(index, self.channels)
 
+    @cached_property
+    def origins(self) -> np.ndarray:
+        """uint64 [n], by which datasets recognize images that they share, or of which one has crops."""
+        return np.frombuffer(b"".join(map(self.images.origin, range(len(self)))), np.uint64)
+
     def class_counts(self) -> np.ndarray:
         """Images of each class: int64 [num_classes]."""
         return np.bincount(self.labels, minlength=self.num_classes)

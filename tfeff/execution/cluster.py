@@ -84,6 +84,9 @@ class RayCluster:
         ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
         return [self._outcome(reference) for reference in ended]
 
+    def release(self) -> None:
+        """See `Executor`; Ray ends idle processes itself."""
+
     def _outcome(self, reference: Any) -> Outcome:
         key = self._running.pop(reference)
         try:

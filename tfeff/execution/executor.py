@@ -58,6 +58,9 @@ class Executor(Protocol):
     def wait(self, timeout: float) -> list[Outcome]:
         """Returns the calls that ended since the last `wait`; waits up to `timeout` seconds for one."""
 
+    def release(self) -> None:
+        """Gives back the memory and the devices of idle processes; the next call starts new ones."""
+
     def __enter__(self) -> Self:
         """Starts the executor."""
 
@@ -119,6 +122,9 @@ class Threads:
                 self._outcomes.put(Outcome(key, *((call.result(),) if error is None else (None, *failure(error)))))
 
         self._pool.submit(function, *arguments).add_done_callback(ended)
+
+    def release(self) -> None:
+        """See `Executor`; idle threads hold nothing."""
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Returns the calls that ended since the last `wait`; waits up to `timeout` seconds for one."""

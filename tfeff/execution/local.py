@@ -51,11 +51,12 @@ class LocalProcesses:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for worker in self._workers:
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(GRACE_SECONDS)
-            worker.process.kill()
+        _end(self._workers)
+
+    def release(self) -> None:
+        """See `Executor`."""
+        _end([worker for worker in self._workers if not worker.busy])
+        self._workers = [worker for worker in self._workers if worker.busy]
 
     def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
         """Starts a call, or queues it if all processes are busy."""
@@ -86,6 +87,15 @@ class LocalProcesses:
                 worker = _Worker(slot, self._cores[slot], self._gpus[slot], self._log)
                 self._workers.append(worker)
             worker.start(*self._queue.popleft())
+
+
+def _end(workers: Sequence["_Worker"]) -> None:
+    """Stops processes, which save their state first."""
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(GRACE_SECONDS)
+        worker.process.kill()
 
 
 class _Worker:

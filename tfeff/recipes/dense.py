@@ -8,9 +8,16 @@ docs/dense_detection.md has the results.
 import math
 
 from tfeff.config import Choice, Choices
+from tfeff.networks.detectors.yolo import TABLE
 from tfeff.recipes import rules
 from tfeff.recipes.rules import WarmStart
 
+SMALL = TABLE["yolo"].backbone
+"""The backbone of detectors from random weights."""
+RESOLUTION, MOST_PIXELS = 320, 640
+"""Least and most pixels of the input's longer side."""
+OBJECT_PIXELS = 32
+"""Side that the median object should have in the input, if the images and `MOST_PIXELS` allow it."""
 SPREAD = 1.1
 """Images whose aspect ratios differ by at most this factor have a common one."""
 MOST_OBJECTS = 100
@@ -36,6 +43,21 @@ def aspect(aspects: tuple[float, float, float]) -> Choice:
     if high <= SPREAD * low:
         return Choice(round(min(8.0, max(0.125, middle)), 3), "the aspect ratio of the images")
     return Choice(1.0, f"aspect ratios of the images from {low:.2f} to {high:.2f}")
+
+
+def resolution(given: int, extent: float, side: int) -> Choice:
+    """The longer side of the input, in pixels.
+
+    Args:
+        given: that of the config.
+        extent: median size of the objects, relative to that of their image.
+        side: the images' typical longer side, in pixels.
+    """
+    if given != RESOLUTION:
+        return Choice(given, "as you set")
+    wanted = math.ceil(OBJECT_PIXELS / extent / 32) * 32
+    found = max(RESOLUTION, min(wanted, MOST_PIXELS, side // 32 * 32))
+    return Choice(found, f"the median object then has about {extent * found:.0f} pixels")
 
 
 def max_objects(most: int) -> Choice:

@@ -99,6 +99,7 @@ def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSett
         "training.epochs": rules.epochs(count, batch_size.value, start),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
+        "optimizer.freeze_normalization": rules.freeze_normalization(count, start),
         **(layers(count, start, task) if optimizer.transfer is None else {}),
     }
 
@@ -211,42 +212,86 @@ def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:
 
 
 def boxes(source: str) -> Recipe[Experiment]:
-    """Trains an R-CNN on the images of a source with boxes; its backbone is frozen."""
-    return Recipe(
-        Experiment(
-            task=RCNNSettings(),
-            # weights=WORKDIR of a run on crops:SOURCE is a backbone that has learned your objects.
-            model=architecture(rules.NETWORK, weights="imagenet"),
-            data=Data(source=source, validation_fraction=0.15),
-            optimizer=Optimizer(learning_rate=1e-2, momentum=0.9, nesterov=False),
-            schedule=Schedule(name="constant"),
-            training=Training(epochs=60, batch_size=128, early_stopping_epochs=5, keep="best", precision="float32"),
-        ),
-        choose_for_boxes,
+    """Trains a detector on the images of a source with boxes: YOLO, or what `task.name` asks for.
+
+    The other one-stage detectors and Faster R-CNN are trained by the same rules, R-CNN as `regions` says.
+    """
+    return Recipe(config.replaced(detectors(source), {"data.validation_fraction": HELD_OUT}), choose_for_boxes)
+
+
+HELD_OUT = 0.15
+"""Share of the training images on which a detector's threshold is chosen."""
+
+
+def regions(source: str) -> Experiment:
+    """What all R-CNNs on the images of a source have in common; their backbone is frozen."""
+    return Experiment(
+        task=RCNNSettings(),
+        # weights=WORKDIR of a run on crops:SOURCE is a backbone that has learned your objects.
+        model=architecture(rules.NETWORK, weights="imagenet"),
+        data=Data(source=source, validation_fraction=HELD_OUT),
+        optimizer=Optimizer(learning_rate=1e-2, momentum=0.9, nesterov=False),
+        schedule=Schedule(name="constant"),
+        training=Training(epochs=60, batch_size=128, early_stopping_epochs=5, keep="best", precision="float32"),
     )
 
 
 def choose_for_boxes(settings: Experiment) -> Choices:
     """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
     counted = annotated_images(settings.data, settings.seed)
+    if isinstance(settings.task, RCNNSettings):
+        return _for_regions(settings, counted)
+    start = warm_start(settings.model)
+    network = _network_of_run(settings)
+    if not network:
+        side = dense.resolution(settings.model.resolution, counted.extent, counted.side)
+        network = {**rules.network(settings.model, start), "resolution": side}
+        if start.kind == "scratch" and settings.model.name == rules.NETWORK:
+            network |= _differing(dense.SMALL, "without ImageNet weights, a small network learns more from few images")
+    resolution = network["resolution"].value
     return {
-        "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
-        "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
-        **{f"model.{key}": choice for key, choice in _network(settings).items()},
+        **{f"model.{key}": choice for key, choice in network.items()},
+        "task.network.aspect": dense.aspect(counted.aspects),
+        "task.max_objects": dense.max_objects(counted.most),
+        "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
+        **training_for_boxes(counted, start),
     }
 
 
-def _network(settings: Experiment) -> Choices:
-    """The backbone, by key of the section `model`: that of the run whose weights it starts from, if it is a run."""
+def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
+    """The choices for an R-CNN."""
+    source, why = settings.data.source, "R-CNN trains a classifier of regions"
+    plain = config.replaced(boxes(source).base, {"task.name": settings.task.name})
+    model, start = settings.model, warm_start(settings.model)
+    if model.resolution == dense.RESOLUTION:  # not set, but that of the other detectors
+        model = replace(model, resolution=architecture(model.name).resolution)
+    network = _network_of_run(settings) or {
+        **rules.network(model, start),
+        "resolution": rules.region_resolution(model, start),
+    }
+    return {
+        **{key: Choice(value, why) for key, _, value in config.differences(plain, regions(source))},
+        "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
+        "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
+        **{f"model.{key}": choice for key, choice in network.items()},
+    }
+
+
+def _network_of_run(settings: Experiment) -> Choices:
+    """The backbone, by key of the section `model`, of the run whose weights it starts from; empty if it is no run."""
     weights = settings.model.weights
-    if weights not in (None, "imagenet") and (Path(weights) / "config.json").is_file():
-        network = config.resolve_member(config.saved(Path(weights), Experiment)).model
-        values, defaults = (config.flatten(Experiment(model=each)) for each in (network, architecture(network.name)))
-        return {
-            key.removeprefix("model."): Choice(value, f"the network of {weights}")
-            for key, value in values.items()
-            if key in ("model.name", "model.resolution")
-            or (key.startswith("model.") and key != "model.weights" and value != defaults[key])
-        }
-    start = warm_start(settings.model)
-    return {**rules.network(settings.model, start), "resolution": rules.region_resolution(settings.model, start)}
+    if weights in (None, "imagenet") or not (Path(weights) / "config.json").is_file():
+        return {}
+    network, why = config.resolve_member(config.saved(Path(weights), Experiment)).model, f"the network of {weights}"
+    return {"resolution": Choice(network.resolution, why), **_differing(network, why)}
+
+
+def _differing(network: Architecture, why: str) -> Choices:
+    """The name of a network, and what differs from the published one, by key of the section `model`."""
+    values, defaults = (config.flatten(Experiment(model=each)) for each in (network, architecture(network.name)))
+    return {
+        key.removeprefix("model."): Choice(value, why)
+        for key, value in values.items()
+        if key == "model.name"
+        or (key.startswith("model.") and key not in ("model.weights", "model.resolution") and value != defaults[key])
+    }

@@ -206,6 +206,17 @@ def frozen(count: int, start: WarmStart) -> Choice:
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
+def freeze_normalization(count: int, start: WarmStart) -> Choice:
+    """Whether batch normalization keeps the statistics of the weights, with `count` training images."""
+    if start.kind != "imagenet":
+        return Choice(False, "no weights" if start.kind == "scratch" else "your weights are of other images")
+    if count < FEW:
+        return Choice(False, "frozen layers keep their statistics in any case")
+    if count >= MANY:
+        return Choice(False, f"{count:,} training examples have statistics of their own")
+    return Choice(True, "the statistics of the weights are better than those of a few batches")
+
+
 TAUGHT_EPOCHS = 4
 """Epochs with a teacher relative to those without."""
 

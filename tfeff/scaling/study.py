@@ -79,6 +79,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         blocks = [*blocks, *search.member_blocks]
     images = open_images(base, search.folds, blocks)
     check_batch_size(base.training.batch_size, images.examples[0])
+    images.require_unknown(base.sources)
     baseline = Baseline(base.model, len(images.dataset.class_names), base.data.channels, base.task)
     section = search.objective
     target = section.cost_target

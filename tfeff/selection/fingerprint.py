@@ -8,7 +8,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 
 _LISTED = 5
+_TRAINED = "trained"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +55,11 @@ class Fingerprint:
 
     Attributes:
         splits: `train`, and `validation` if the source has a split to validate on.
+        trained: uint64 [m], `Dataset.origins` of the images that the run trains on; empty if that is not known.
     """
 
     splits: Mapping[str, SplitRecord]
+    trained: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     @classmethod
     def of(cls, datasets: Mapping[str, Dataset | None]) -> "Fingerprint":
@@ -65,7 +68,7 @@ class Fingerprint:
 
     def to_bytes(self) -> bytes:
         """A compressed NumPy archive."""
-        arrays = dict[str, np.ndarray]()
+        arrays = {_TRAINED: self.trained}
         for role, split in self.splits.items():
             arrays[f"{role}/classes"] = _packed(split.class_names)
             arrays[f"{role}/ids"] = _packed(split.ids)
@@ -78,7 +81,7 @@ class Fingerprint:
     def from_bytes(cls, content: bytes) -> "Fingerprint":
         """The inverse of `to_bytes`."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            roles = dict.fromkeys(key.partition("/")[0] for key in arrays)
+            roles = dict.fromkeys(key.partition("/")[0] for key in arrays if key != _TRAINED)
             return cls(
                 {
                     role: SplitRecord(
@@ -88,7 +91,8 @@ class Fingerprint:
                         arrays[f"{role}/annotations"],
                     )
                     for role in roles
-                }
+                },
+                arrays[_TRAINED],
             )
 
     def to_text(self) -> str:

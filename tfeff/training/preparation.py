@@ -17,7 +17,7 @@ from tfeff.data.sources.source import Source
 from tfeff.models import standardization
 from tfeff.networks.catalog import unchanged
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import checks, distribution, freezing, precision, schedules, transfer
+from tfeff.training import checks, distribution, exposure, freezing, precision, schedules, transfer
 from tfeff.training.assembly import Assembly, AssemblyCache, assemble
 from tfeff.training.checkpoint import Saved
 from tfeff.training.distillation import Distilled
@@ -102,8 +102,11 @@ class Preparation:
         if images.validation is not None:
             wanted.task.check_validation(images.validation.dataset)
         if self.caches is None:  # else many trainings share the images
-            others = {"validation": images.validation and images.validation.dataset, "test": caches.test}
-            odd = selection.notes(images.train.dataset, {role: each for role, each in others.items() if each})
+            apart = {"validation": images.validation and images.validation.dataset, "test": caches.test}
+            others = {role: each for role, each in apart.items() if each}
+            odd = [*selection.notes(images.train.dataset, others)]
+            for role, dataset in others.items():
+                odd += exposure.notes(self.plan.settings.sources, dataset, role)
             images = dataclasses.replace(images, plan_notes=(*images.plan_notes, *odd))
         if caches.validation is None and images.validation is not None:
             held, data = len(images.validation), wanted.data
@@ -209,12 +212,10 @@ class Preparation:
     @property
     def _fingerprint(self) -> selection.Fingerprint:
         """Of all images to train and validate on."""
-        found = self.images.fingerprint
-        if self.unlabeled is None:
-            return found
-        return selection.Fingerprint(
-            {**found.splits, **selection.Fingerprint.of({"unlabeled": self.unlabeled.dataset}).splits}
-        )
+        splits, trained = self.images.fingerprint.splits, self.images.train.dataset.origins
+        if self.unlabeled is not None:
+            splits = {**splits, **selection.Fingerprint.of({"unlabeled": self.unlabeled.dataset}).splits}
+        return selection.Fingerprint(splits, trained)
 
     def _phase(self, plan: Plan, done: int) -> tuple[int, int]:
         return freezing.phase(plan.update, plan.training.epochs, done, self.until_epoch)

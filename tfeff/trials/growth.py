@@ -1,4 +1,4 @@
-"""How the error falls with more images and more compute: power laws, fitted to trainings on parts of the images.
+"""How the error falls with more images, larger networks and longer trainings: power laws, fitted to some of each.
 
 The error of networks falls about as a power of the number of training images and of the compute over wide ranges
 (Hestness et al., arXiv:1712.00409; Rosenfeld et al., arXiv:1909.12673, for both together), until it approaches a floor.
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-PRIOR_EXPONENTS = {"images": (-0.35, 0.2), "macs": (-0.15, 0.15)}
-"""Mean and standard deviation of the exponents before any training: those of published fits lie in these ranges."""
+PRIOR_EXPONENTS = {"images": (-0.35, 0.2), "macs": (-0.15, 0.15), "epochs": (0.0, 0.15)}
+"""Mean and standard deviation of the exponents before any training: those of published fits lie in the first two
+ranges; more epochs than suit the images may help or harm."""
 PRIOR_VARIANCE, PRIOR_DEGREES = 0.04, 3.0
 """Variance of the logarithm of the odds beyond that of counting images, and its weight in degrees of freedom."""
 FOLD_DEVIATION = 0.5
@@ -34,6 +35,7 @@ class Training:
         fold: on which it was validated.
         error: fraction of the validation images that are wrong.
         validated: number of validation images.
+        epochs: relative to those that suit the images.
     """
 
     images: int
@@ -41,6 +43,7 @@ class Training:
     fold: int
     error: float
     validated: int
+    epochs: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Forecast:
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """log odds of an error = baseline + fold + sum over images and macs of exponent · log ratio + residual.
+    """log odds of an error = baseline + fold + sum over images, macs and epochs of exponent · log ratio + residual.
 
     Bayesian regression: independent normal priors of the coefficients, a scaled inverse chi-square prior of the
     variance of the residuals, for which an estimate stands that is found by iteration, because the priors of the

@@ -9,6 +9,7 @@ from tfeff import config, selection
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
+from tfeff.training import exposure
 from tfeff.training.stopping import EarlyStopping, watched
 
 
@@ -102,15 +103,29 @@ class TrialImages:
     """The images of all trials.
 
     Attributes:
+        dataset: from which folds are drawn.
+        shared: the split that all folds are validated on, if there is one.
         examples: number of training and of validation images of one trial.
         fingerprint: of the dataset, and of the split that all folds are validated on, if there is one.
         found: what these splits hold, by role.
     """
 
     dataset: Dataset
+    shared: Dataset | None
     examples: tuple[int, int]
     fingerprint: selection.Fingerprint
     found: Mapping[str, Contents]
+
+    def require_unknown(self, sources: Sequence[str]) -> None:
+        """Refuses a candidate that learns from a run that was trained on images on which candidates are compared.
+
+        Args:
+            sources: `Experiment.sources` of the candidate.
+
+        Raises:
+            UserError: it does.
+        """
+        exposure.require_unknown(sources, self.dataset if self.shared is None else self.shared)
 
 
 def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]) -> TrialImages:
@@ -154,10 +169,10 @@ def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[t
     train = min(len(part.train) for part in parts if part is not None)
     validation = min(len(part.validation) for part in parts if part is not None)
     if folds.validation_split is None:
-        return TrialImages(dataset, (train, validation), selection.Fingerprint.of({"train": dataset}), found)
+        return TrialImages(dataset, None, (train, validation), selection.Fingerprint.of({"train": dataset}), found)
     shared = selection.load(wanted, source, folds.validation_split)
     fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
-    return TrialImages(dataset, (train, len(shared)), fingerprint, found)
+    return TrialImages(dataset, shared, (train, len(shared)), fingerprint, found)
 
 
 def check_batch_size(batch_size: int, images: int) -> None:

@@ -119,6 +119,7 @@ def prepare(sweep: config.Sweep) -> SweepStudy:
         try:
             experiment = study.candidate(combination, base).experiment
             check_batch_size(experiment.training.batch_size, study.examples[0])
+            images.require_unknown(experiment.sources)
             if sweep.allocation.name == "halving":
                 Trial(experiment).of_length(sweep.allocation.minimum_epochs)
             # Dropout and the optimizer's numbers change nothing that is checked.

@@ -85,6 +85,15 @@ class ImageStorage(ABC):
         """
         return self.digest(index)[:8]
 
+    def origin(self, index: int) -> bytes:
+        """8 bytes by which datasets recognize an image that they share, or of which one has crops, as long as its file
+        stays as it is.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self.stamp(index)
+
     def digest(self, index: int) -> bytes:
         """BLAKE2b of one image file's bytes, 16 bytes; each file is read at most once for it."""
         if index not in self._digests:
@@ -184,6 +193,11 @@ class ImageFiles(ImageStorage):
         status = os.stat(self._paths[index])
         return _stamp(status.st_size, status.st_mtime_ns)
 
+    def origin(self, index: int) -> bytes:
+        """From name, size and modification time: copied files may be equally old."""
+        status = os.stat(self._paths[index])
+        return _stamp(os.path.basename(self._paths[index]), status.st_size, status.st_mtime_ns)
+
 
 class EncodedImages(ImageStorage):
     """Image files held in memory.
@@ -255,6 +269,11 @@ class Segments(ImageStorage):
     def stamp(self, index: int) -> bytes:
         """From the version and the length; reads no file."""
         return _stamp(self._version, int(self._segments[index, 2]))
+
+    def origin(self, index: int) -> bytes:
+        """From the version and the place; reads no file."""
+        file, *place = self._segments[index].tolist()
+        return _stamp(self._version, os.path.basename(self._paths[file]), *place)
 
 
 class PixelArray(ImageStorage):
@@ -370,3 +389,6 @@ class _Subset(ImageStorage):
 
     def stamp(self, index: int) -> bytes:
         return self._whole.stamp(int(self._indices[index]))
+
+    def origin(self, index: int) -> bytes:
+        return self._whole.origin(int(self._indices[index]))

@@ -231,6 +231,9 @@ class _CroppedImages(ImageStorage):
         made.update(f"{self._context}".encode() + np.ascontiguousarray(self._boxes[index]).tobytes())
         return made.digest()
 
+    def origin(self, index: int) -> bytes:
+        return self._dataset.images.origin(int(self._owners[index]))
+
     def _decode(self, image: int) -> np.ndarray:
         return decoding.decode(self._dataset.encoded(image), self._dataset.ids[image])
 

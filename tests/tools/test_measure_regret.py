@@ -1,0 +1,100 @@
+"""Searches that are repeated on stored trainings, in virtual time."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Folds, Limits, Training, architecture
+from tfeff.trials import worker
+from tfeff.trials.results import Job
+
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture
+def replay(import_tool):
+    return import_tool("regret_replay")
+
+
+def recorded(replay, means, seconds=10.0, slots=2, folds=2):
+    """Networks with these means over the folds; the trainings on the test images are worth a tenth."""
+    trainings = {
+        Job(name, fold, 0, 3): replay.Timed({"rows": [{"epoch": 3, "fold": fold}]}, seconds)
+        for name in means
+        for fold in range(folds)
+    }
+    values = {name: dict.fromkeys(range(folds), mean) for name, mean in means.items()}
+    return replay.Recorded(
+        {}, trainings, {name: replay.Timed(mean / 10, 5.0) for name, mean in means.items()}, values, slots
+    )
+
+
+def test_trainings_run_at_once_and_the_clock_is_that_of_the_one_that_ends(replay):
+    found = recorded(replay, {"a": 0.5})
+    long = {job: replay.Timed(each.value, 30.0 if job.fold else 10.0) for job, each in found.trainings.items()}
+    executor = replay.Replay(dataclasses.replace(found, trainings=long), folds=[1, 0])
+    for fold in range(2):
+        executor.submit(Job("a", fold, 0, 3), worker.train)
+    assert executor.wait(0.5)[0].value["rows"] == [{"epoch": 3, "fold": 0}]  # fold 1 of the search
+    assert executor.clock == 10.0
+    executor.submit(Job("a", 1, 0, 3), worker.train)
+    executor.wait(0.5)
+    assert executor.clock == 20.0
+    executor.wait(0.5)
+    assert executor.clock == 30.0
+    assert executor.wait(0.5) == []
+
+
+def test_random_search_trains_as_many_networks_as_time_allows(replay):
+    found = recorded(replay, {"a": 0.5, "b": 0.9, "c": 0.7})
+    # 10 s for both folds of a network, and 5 s for the final training
+    assert {replay.random_search(found, NAMES, 14.0, seed) for seed in range(20)} == {"a", "b", "c"}
+    assert {replay.random_search(found, NAMES, 25.0, seed) for seed in range(20)} == {"b", "c"}
+    assert {replay.random_search(found, NAMES, 35.0, seed) for seed in range(20)} == {"b"}
+
+
+@pytest.fixture
+def pool(import_tool, monkeypatch):
+    monkeypatch.setattr(models, "imagenet_origin", lambda name: "a package")
+    settings = BudgetSearch(
+        experiment=Experiment(
+            model=architecture("efficientnet-lite0", weights="imagenet", resolution=32),
+            data=Data(source="embedded:digits", channels=3, image_size=32, validation_fraction=0.0),
+            training=Training(epochs=3, batch_size=32, precision="float32"),
+        ),
+        candidates=Candidates(
+            starts=("efficientnet-lite0",), widths=(1.0, 0.75, 0.5), depths=(1.0, 0.5), scratch=False, count=12
+        ),
+        folds=Folds(kind="classic", count=3, examples=None),
+        budget=Limits(minutes=10),
+    )
+    return import_tool("measure_regret").Pool.of(settings, ["1x", "0.2x"])
+
+
+def test_smaller_bounds_allow_fewer_networks_and_a_search_leaves_out_smaller_ones(pool):
+    large, small = pool.within["1x"], pool.within["0.2x"]
+    assert set(small) < set(large)
+    assert set(pool.studies["1x"].shortlist) < set(large)
+    assert max(pool.study.networks[name].cost.macs for name in small) <= pool.studies["0.2x"].bounds.values["macs"]
+
+
+def test_with_enough_time_the_search_finds_the_best_network_and_with_little_it_keeps_to_it(replay, pool):
+    study = pool.studies["1x"]
+    rng = np.random.default_rng(0)
+    trainings, values, finals = {}, {}, {}
+    for name in pool.study.shortlist:
+        mean, seconds = rng.uniform(0.6, 0.9), 10.0
+        values[name] = {fold: mean + 0.001 * fold for fold in range(3)}
+        finals[name] = replay.Timed(mean, seconds)
+        for fold in range(3):
+            rows = [{"epoch": epoch, "seconds": 3.0, "validation_accuracy": values[name][fold]} for epoch in (1, 2, 3)]
+            value = {"rows": rows, "seconds": seconds, "peak_bytes": None}
+            trainings[Job(name, fold, 0, 3)] = replay.Timed(value, seconds)
+    probes = dict.fromkeys(pool.study.shortlist, replay.Timed([True] * 50, 1.0))
+    found = replay.Recorded(probes, trainings, finals, values, slots=2)
+    chosen, spent = replay.search(study, found, 10_000.0, [1, 2, 0])
+    assert chosen == found.best(study.shortlist)
+    _, spent = replay.search(study, found, 100.0, [0, 1, 2])
+    assert spent <= 100.0

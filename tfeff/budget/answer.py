@@ -1,0 +1,111 @@
+"""The outcome of a budget search in sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfeff.budget.limits import amount
+from tfeff.budget.search import Findings
+from tfeff.budget.study import Study
+from tfeff.reporting.tables import percent, unit_of
+
+
+def answer(findings: Findings) -> str:
+    """The outcome in some sentences: the network, how good it is and how sure, what it costs."""
+    study, delivered = findings.study, findings.delivered
+    network = study.networks[delivered.name]
+    costs = ", ".join(
+        f"{name} {amount(delivered.costs[name], name)} of {amount(bound, name)}"
+        for name, bound in study.bounds.values.items()
+        if name in delivered.costs
+    )
+    sentences = [findings.ranking.sentence]
+    if delivered.name != findings.ranking.chosen:
+        sentences.append(f"{network.label} is the first of them that meets the budget when exported.")
+    form = study.settings.budget.format
+    sentences.append(
+        f"Trained on all training images and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
+        f"{network.label} has {amount(network.cost.params, 'params')} parameters"
+        f"{f' and meets the budget: {costs}' if costs else ''}."
+    )
+    if delivered.teacher is not None:
+        sentences.append(f"It imitates {delivered.teacher}, which was trained for this.")
+    late = sum(fate.stage == "time" for fate in findings.fates.values())
+    if not findings.complete:
+        sentences.append("The time was over before any network was trained on all folds.")
+    elif late:
+        sentences.append(f"For lack of time, {late} network{'s' * (late != 1)} could not be trained on all folds.")
+    if findings.pace < 1:
+        sentences.append(
+            f"For lack of time, all were trained for {percent(findings.pace)} of the epochs that suit the images."
+        )
+    sentences += filter(None, (_tested(findings), _more(findings)))
+    return " ".join(sentences)
+
+
+def _tested(findings: Findings) -> str:
+    """The metric on images that the search has not seen."""
+    evaluation = findings.delivered.evaluation
+    if evaluation is None:
+        return ""
+    key, words = ("mean_ap", "mAP") if findings.study.detects else ("accuracy", "accuracy")
+    result = evaluation.evaluator.result(evaluation.report)
+    value, low, high = (_shown(each, words) for each in (result[key], *result[f"{key}_interval"]))
+    return f"On the {evaluation.split} images: {words} {value} (95 % interval {low} to {high})."
+
+
+def metric_words(study: Study) -> str:
+    """The metric on validation images, such as "accuracy" or "mAP"."""
+    return study.objective.title.removeprefix("validation ")
+
+
+def _shown(value: float, words: str) -> str:
+    """A value of the metric with these words."""
+    return percent(value, 1) if unit_of(words) else f"{value:.3f}"
+
+
+def upper(text: str) -> str:
+    """With a capital letter, unless it begins with a name such as mAP."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
+STEPS: Mapping[str, Mapping[str, float]] = {
+    "as it is": {},
+    "twice the images": {"images": 2.0},
+    "four times the images": {"images": 4.0},
+    "twice the multiply-adds": {"macs": 2.0},
+    "four times the multiply-adds": {"macs": 4.0},
+    "twice the epochs": {"epochs": 2.0},
+}
+"""What is forecast, in words."""
+
+
+def _more(findings: Findings) -> str:
+    """What brings more: labels or compute."""
+    metric = metric_words(findings.study)
+    rows = {row["with"]: [_shown(row[key], metric) for key in (metric, "95 % from", "to")] for row in growth(findings)}
+    parts = [
+        f"with {words} {value} ({low} to {high})"
+        for words, (value, low, high) in rows.items()
+        if words.startswith("twice")
+    ]
+    if not rows:
+        return ""
+    return f"Expected {metric} on the folds, now {rows['as it is'][0]}: {', '.join(parts)}."
+
+
+def growth(findings: Findings) -> list[dict[str, Any]]:
+    """The forecasts, as rows; none about what all trainings have in common."""
+    if findings.prospects is None:
+        return []
+    known = {"images", *findings.prospects.varied}
+    steps = {words: step for words, step in STEPS.items() if known.issuperset(step)}
+    found = {words: findings.prospects.expected(**step) for words, step in steps.items()}
+    return [
+        {"with": words, metric_words(findings.study): each.accuracy, "95 % from": each.low, "to": each.high}
+        for words, each in found.items()
+    ]
+
+
+def screening(study: Study) -> str:
+    """What comes before the trainings on folds."""
+    return "short training" if study.detects else "probe"

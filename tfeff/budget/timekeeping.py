@@ -1,0 +1,127 @@
+"""The time of a budget search: what trainings take, until when they may begin, and decisions that depend on it."""
+
+import dataclasses
+import json
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tfeff.budget import race
+from tfeff.budget.race import Stopwatch
+from tfeff.budget.study import Study
+from tfeff.recipes import rules
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate
+
+FINAL_SHARE = 1.5
+"""Time kept for the final training and export, relative to a training of the largest candidate on a fold."""
+FEWEST_TRAININGS = 4
+"""Detectors are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
+final one."""
+
+
+class Timekeeper:
+    """Knows how long trainings take, from those that are stored.
+
+    Decisions that depend on the time are stored, so that a search that is killed and resumed makes the same ones; with
+    another budget, other candidates or another margin they are made anew.
+
+    Args:
+        slots: trainings at once.
+        watch: of the search.
+
+    Attributes:
+        ids: name of each candidate, also of earlier ones -> id of its network.
+    """
+
+    def __init__(self, study: Study, store: TrialStore, slots: int, watch: Stopwatch) -> None:
+        self._study, self._store, self._slots, self._watch = study, store, slots, watch
+        self._candidates: Mapping[str, Candidate] = {}
+        self.ids = dict[str, str]()
+        settings = study.settings
+        choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
+        decisive = [choices, settings.folds.blocks, list(study.shortlist)]
+        self._key = f"{zlib.crc32(json.dumps(decisive).encode()):08x}"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the search so far."""
+        return self._watch.seconds
+
+    @property
+    def candidates(self) -> Mapping[str, Candidate]:
+        """Id -> how it is trained from here on."""
+        return self._candidates
+
+    @candidates.setter
+    def candidates(self, candidates: Mapping[str, Candidate]) -> None:
+        self._candidates = candidates
+        self.ids |= {each.name: name for name, each in candidates.items()}
+
+    def decide(self, name: str, decision: Callable[[], Any]) -> Any:
+        """A decision that depends on the time: the stored one, or the one that is made now."""
+        self._watch.save()
+        return self._store.cached(f"decision {self._key} {name}", decision)
+
+    def timing(self) -> race.Timing:
+        """How long trainings take."""
+        finished = [
+            (self.ids[record.job.candidate], record.seconds, [float(row["seconds"]) for row in record.rows])
+            for record in self._store.records()
+            if record.state == "done" and record.seconds is not None and record.job.candidate in self.ids
+        ]
+        return race.Timing.of_trainings(finished, {name: each.macs for name, each in self.candidates.items()})
+
+    def expected(self, name: str) -> float:
+        """Expected seconds of a candidate's training on one fold; 0 as long as nothing is known."""
+        return self._longest([name], self.timing())
+
+    def _longest(self, names: Sequence[str], timing: race.Timing) -> float:
+        """The longest expected time of some candidates."""
+        epochs = {name: self.candidates[name].experiment.training.epochs for name in names}
+        return max((timing.of(name, epochs[name]) or 0.0 for name in names), default=0.0)
+
+    def deadline(self, share: float, names: Sequence[str]) -> float:
+        """Second of the search until which trainings may begin that have a share of the time left.
+
+        Args:
+            names: candidates that may be the choice, for whose final training time is kept.
+        """
+        minutes = self._study.settings.budget.minutes
+        if minutes is None:
+            return math.inf
+        share_of_final = FINAL_SHARE * (2 + rules.TAUGHT_EPOCHS if self._study.settings.distill else 1)
+        final = share_of_final * self._longest(names, self.timing())
+        now = self.seconds
+        return now + share * max(0.0, 60 * minutes - final - now)
+
+    def teacher(self, chosen: str, precision: str) -> str | None:
+        """The network that teaches the choice: the largest one of any start, as it was trained there, whose training
+        fits into half of the time that is left; None if none that is larger than the choice does."""
+        minutes, timing = self._study.settings.budget.minutes, self.timing()
+        left = math.inf if minutes is None else max(0.0, 60 * minutes - self.seconds)
+        macs = self._study.networks[chosen].cost.macs
+        larger = [
+            (network.cost.macs, name)
+            for name, network in self._study.networks.items()
+            if network.start.kind != "scratch" and not network.inherits and network.cost.macs > macs
+        ]
+        for cost, name in sorted(larger, reverse=True):
+            epochs = self._study.final(name, precision).training.epochs
+            expected = dataclasses.replace(timing, macs={**timing.macs, name: cost}).of(name, epochs)
+            if expected is None or expected <= left / 2:
+                return name
+        return None
+
+    def affordable_pace(self, names: Sequence[str]) -> float:
+        """The share of the epochs for which there is time, at least that of a short training.
+
+        Args:
+            names: candidates that may be trained.
+        """
+        minutes, timing = self._study.settings.budget.minutes, self.timing()
+        if minutes is None:
+            return 1.0
+        trainings = FINAL_SHARE + FEWEST_TRAININGS / self._slots
+        return race.pace((60 * minutes - self.seconds) / trainings, timing.start, self._longest(names, timing))

@@ -1,0 +1,326 @@
+"""Measures what the choice of a budget search loses against the best network of an exhaustive search.
+
+    python tools/measure_regret.py train --config=own_budget --workdir=DIR --macs=1x,0.5x,0.25x,0.12x \\
+        data.source=folder:PHOTOS candidates.count=24
+    python tools/measure_regret.py replay --workdir=DIR --out=docs/results/regret_photos
+
+`train` probes `candidates.count` networks within the bounds, also those to which a search would prefer larger ones, and
+trains them on all folds and on all training images; a killed one resumes. `replay` repeats searches with a part of that
+time on the stored trainings, by `regret_replay`: `tfeff.search`, random search and Optuna's TPE with all folds for each
+network, and the baseline's network at the largest resolution within the bound. It writes OUT.json, OUT.md and OUT.png:
+the points of the test images, and of the mean over the folds, that each choice loses against that of the exhaustive
+search.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import command_line
+import numpy as np
+
+from tfeff import api, config
+from tfeff.errors import UserError
+
+SHARES = (0.0625, 0.125, 0.25, 0.5)
+"""Time of a search, relative to the exhaustive one within the same bound."""
+REPETITIONS = 100
+"""Of searches that depend on chance."""
+
+
+def main() -> None:
+    """Trains, or replays."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["train", "replay"])
+    parser.add_argument("--config", type=Path, help="A BudgetSearch (train).")
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--macs", default="1x,0.5x,0.25x,0.12x", help="Bounds of the multiply-adds, the largest first.")
+    parser.add_argument("--processes", type=int, help="Trainings at once (train). Default: one per core.")
+    parser.add_argument("--out", type=Path, help="Path of the results, without suffix (replay).")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Of the config (train).")
+    given = parser.parse_args()
+    if given.command == "train":
+        if given.config is None:
+            raise UserError("train needs --config=FILE")
+        train(given.config, given.workdir, given.macs.split(","), given.overrides, given.processes)
+    elif given.out is None:
+        raise UserError("replay needs --out=PATH")
+    else:
+        replay(given.workdir, given.out)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The networks that are trained.
+
+    Attributes:
+        study: of all of them.
+        within: bound -> those that it allows.
+        studies: bound -> the study of a search among these, which leaves those to others that are at least as wide,
+            deep and large.
+    """
+
+    study: Any
+    within: Mapping[str, Sequence[str]]
+    studies: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, settings: config.BudgetSearch, bounds: Sequence[str]) -> "Pool":
+        """At most `candidates.count` networks within the bounds of multiply-adds; the first bound is the largest."""
+        from tfeff.budget.candidates import largest
+        from tfeff.budget.study import Estimates, prepare
+
+        class Exact:
+            """Knows nothing about the exported form, to which no bound refers."""
+
+            def estimated(self, networks: Sequence[Any], num_classes: int) -> Estimates:
+                return Estimates([{} for _ in networks], {})
+
+            def baseline(self, network: Any, num_classes: int) -> Mapping[str, float]:
+                raise AssertionError
+
+        unlimited = {f"budget.{key}": None for key in ("latency", "size", "params", "memory", "minutes")}
+        # With a margin, smaller networks compete, too.
+        margin = {"budget.macs": bounds[0], "objective.margin": 0.01}
+        study = prepare(config.replaced(settings, unlimited | margin), Exact())
+        within, studies = dict[str, Sequence[str]](), dict[str, Any]()
+        unit = study.bounds.values["macs"] / float(bounds[0].removesuffix("x"))
+        for bound in bounds:
+            most = float(bound.removesuffix("x")) * unit
+            within[bound] = [name for name in study.shortlist if study.networks[name].cost.macs <= most]
+            if not within[bound]:
+                raise UserError(f"--macs: none of {len(study.shortlist)} networks has at most {bound}; raise it")
+            kept = largest([study.networks[name] for name in within[bound]])
+            limited = config.replaced(settings, {**unlimited, "budget.macs": bound})
+            limited = config.replaced(
+                limited, {"experiment.data.image_size": study.settings.experiment.data.image_size}
+            )
+            studies[bound] = replace(study, settings=limited, fates={}, shortlist=[each.id for each in kept])
+        return cls(study, within, studies)
+
+
+class Timed:
+    """An executor that stores how long each call took, under "seconds KEY"."""
+
+    def __init__(self, executor: Any, store: Any) -> None:
+        self.slots = executor.slots
+        self._executor, self._store, self._began = executor, store, dict[Hashable, float]()
+
+    def submit(self, key: Hashable, function: Any, *arguments: Any) -> None:
+        """See `Executor`."""
+        self._began[key] = time.monotonic()
+        self._executor.submit(key, function, *arguments)
+
+    def wait(self, timeout: float) -> list[Any]:
+        """See `Executor`."""
+        ended: list[Any] = self._executor.wait(timeout)
+        for outcome in ended:
+            self._store.write_fact(f"seconds {outcome.key}", str(time.monotonic() - self._began.pop(outcome.key)))
+        return ended
+
+
+def final(experiment: config.Experiment, workdir: str) -> tuple[float, float]:
+    """Trains on all training images; runs in a worker. Returns the metric on the test images, and seconds."""
+    from tfeff import training
+    from tfeff.durable import write
+    from tfeff.training.evaluation import evaluate_run
+
+    kept = Path(workdir) / "final.json"
+    if not kept.is_file():
+        began, quiet = time.monotonic(), training.Reporter(quiet=True)
+        run = training.train(experiment, workdir, reporter=quiet, tensorboard=False)
+        seconds = time.monotonic() - began
+        evaluated = evaluate_run(run, "test", quiet)
+        key = "accuracy" if experiment.task.IS_CLASSIFIER else "mean_ap"
+        write(kept, json.dumps([float(evaluated.evaluator.result(evaluated.report)[key]), seconds]))
+    value, seconds = json.loads(kept.read_text())
+    return value, seconds
+
+
+def train(path: Path, workdir: Path, bounds: Sequence[str], overrides: Sequence[str], processes: int | None) -> None:
+    """Probes and trains all networks of the pool."""
+    from rich.console import Console
+
+    from tfeff.budget import probing, race
+    from tfeff.budget.search import open_store
+    from tfeff.execution.executor import collect
+    from tfeff.execution.local import LocalProcesses
+    from tfeff.trials.runner import running
+
+    settings, choices = config.complete(config.load_recipe(path, config.BudgetSearch), overrides)
+    if choices:
+        api.say_choices(settings.experiment.data.source, choices)
+    settings = config.replaced(settings, {"experiment.training.precision": "float32"})
+    pool = Pool.of(settings, bounds)
+    study, names = pool.study, list(pool.study.shortlist)
+    counts = ", ".join(f"{len(pool.within[bound])} within {bound}" for bound in bounds)
+    print(f"{len(names)} of {len(study.networks)} networks are trained: {counts}")
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open_store(workdir, settings) as store, LocalProcesses(processes, workdir / "trials.log") as executor:
+        store.write_fact("bounds", json.dumps(list(bounds)))
+        store.write_fact("slots", str(executor.slots))
+        with running(settings, study.fingerprint, study.objective, workdir, store, executor, Console()) as runner:
+            candidates = {name: study.candidate(name, "float32") for name in names}
+            if study.detects:
+                train_all(runner, [study.candidate(name, "float32", race.SHORT) for name in names], first=True)
+            else:
+                trials = {
+                    name: probing.trial_of(each, settings.folds)
+                    for name, each in candidates.items()
+                    if study.networks[name].start.kind != "scratch"
+                }
+                timed: Any = Timed(executor, store)
+                probing.run(trials, store, timed, lambda name: True, 3, runner.check, runner.progress.say)
+            train_all(runner, list(candidates.values()))
+            calls = {name: (final, study.final(name, "float32"), str(workdir / "finals" / name)) for name in names}
+            runner.progress.say(f"{len(names)} trainings on all training images")
+            for name, value in collect(executor, calls, runner.check).items():
+                store.write_fact(f"final of {name}", json.dumps(value))
+
+
+def train_all(runner: Any, candidates: Sequence[Any], *, first: bool = False) -> None:
+    """Trains candidates on all folds, or on the `first` one."""
+    from tfeff.trials.allocation import Lengths
+
+    lengths = Lengths({each.name: each.experiment.training.epochs for each in candidates})
+    runner.run(candidates, lengths, f"{len(candidates)} networks", runner.folds.blocks[: 1 if first else None])
+
+
+def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
+    """What `train` has stored, as `regret_replay.Recorded`."""
+    from regret_replay import Recorded, Timed
+
+    from tfeff.trials.trial import result_row
+
+    facts = {name: store.fact(f"probe {name}") for name in names}
+    probes = {
+        name: Timed(json.loads(found), float(store.fact(f"seconds {name}")))
+        for name, found in facts.items()
+        if found is not None
+    }
+    trainings, values = {}, dict[str, dict[int, float]]()
+    for each in store.records():
+        if each.state != "done":
+            raise UserError(f"{each.job.candidate}, fold {each.job.fold}: {each.state}; rerun `measure_regret train`")
+        found = {"rows": each.rows, "seconds": each.seconds, "peak_bytes": None}
+        trainings[each.job] = Timed(found, each.seconds)
+        if each.job.candidate in facts:
+            candidate = study.candidate(each.job.candidate, "float32")
+            value = study.objective.value(result_row(candidate.experiment.training, each.rows), candidate.macs)
+            values.setdefault(each.job.candidate, {})[each.job.fold] = value
+    finals = {name: store.fact(f"final of {name}") for name in names}
+    missing = [name for name, found in finals.items() if found is None]
+    if missing:
+        raise UserError(f"{store.path}: {len(missing)} final trainings are missing; rerun `measure_regret train`")
+    return Recorded(
+        probes,
+        trainings,
+        {name: Timed(*json.loads(found)) for name, found in finals.items()},
+        values,
+        int(store.fact("slots")),
+    )
+
+
+def replay(workdir: Path, out: Path) -> None:
+    """Repeats searches on what is stored; writes the results."""
+    from tfeff.budget.search import open_store
+    from tfeff.durable import write
+    from tfeff.reporting import figure, tables
+
+    with open_store(workdir, None) as store:
+        stored = store.fact("config")
+        settings = config.from_json(stored, config.BudgetSearch, where=str(store.path))
+        pool = Pool.of(settings, json.loads(store.fact("bounds")))
+        study, names = pool.study, list(pool.study.shortlist)
+        found = recorded(store, study, names)
+    rows = [row for bound, each in pool.studies.items() for row in replayed(bound, each, pool.within[bound], found)]
+    summary = {
+        "source": settings.experiment.data.source.rpartition("/")[2],
+        "folds": settings.folds.count,
+        "slots": found.slots,
+        "networks": [
+            {
+                "name": name,
+                "macs": study.networks[name].cost.macs,
+                "test": found.finals[name].value,
+                "folds": [found.values[name][fold] for fold in sorted(found.values[name])],
+                "seconds": found.seconds(name),
+            }
+            for name in names
+        ],
+        "rows": rows,
+    }
+    write(out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
+    write(out.with_suffix(".md"), tables.markdown(rows) + "\n")
+    figure.save_png(drawn(rows), out.with_suffix(".png"))
+    print(tables.text(rows))
+
+
+def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[dict[str, Any]]:
+    """The regret of each way to search among the networks within a bound, one row for each way and time."""
+    import regret_replay
+
+    folds = list(range(study.settings.folds.count))
+    best, whole = found.best(names), sum(map(found.seconds, names))
+    repetitions = range(REPETITIONS)
+    turned = [folds[start:] + folds[:start] for start in folds] if not study.detects else [folds]
+    rows = list[dict[str, Any]]()
+
+    def add(way: str, share: float, chosen: Sequence[str]) -> None:
+        test = [found.finals[best].value - found.finals[name].value for name in chosen]
+        mean = [found.mean(best) - found.mean(name) for name in chosen]
+        rows.append(
+            {
+                "bound": bound,
+                "search": way,
+                "time": share,
+                "minutes": round(share * whole / 60, 1),
+                "regret on folds, points": round(100 * float(np.mean(mean)), 2),
+                "largest": round(100 * max(mean), 2),
+                "regret on test images, points": round(100 * float(np.mean(test)), 2),
+            }
+        )
+
+    for share in SHARES:
+        seconds = share * whole
+        add("tfeff.search", share, [regret_replay.search(study, found, seconds, each)[0] for each in turned])
+        add("random", share, [regret_replay.random_search(found, names, seconds, seed) for seed in repetitions])
+        add("Optuna", share, [regret_replay.tpe(study, names, found, seconds, seed) for seed in repetitions])
+    unscaled = regret_replay.unscaled(study, names)
+    if unscaled is not None:
+        add("baseline, smaller images", 0.0, [unscaled])
+    return rows
+
+
+def drawn(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The regret over the time, one panel for each bound."""
+    from tfeff.reporting import figure
+
+    bounds = list(dict.fromkeys(row["bound"] for row in rows))
+    whole = figure.new(3.0 * len(bounds) + 0.6, 3.2)
+    panels = whole.subplots(1, len(bounds), squeeze=False, sharey=True)[0]
+    ways = list(dict.fromkeys(row["search"] for row in rows))
+    for panel, bound in zip(panels, bounds, strict=True):
+        for number, way in enumerate(ways):
+            own = [row for row in rows if (row["bound"], row["search"]) == (bound, way)]
+            values = [row["regret on folds, points"] for row in own]
+            if own and own[0]["time"]:
+                panel.plot([row["time"] for row in own], values, marker="o", color=f"C{number}", label=way)
+            elif own:
+                panel.axhline(values[0], color=f"C{number}", linestyle="--", label=way)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(SHARES, [f"1/{round(1 / share)}" for share in SHARES])
+        panel.set_title(f"at most {bound} multiply-adds", fontsize=9)
+        figure.style(panel, grid="y")
+    panels[0].set_ylabel("regret on the folds, points")
+    panels[0].set_ylim(bottom=0)
+    figure.legend_below(whole, panels[0].get_legend_handles_labels()[0], columns=4)
+    return whole
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,220 @@
+"""Repeats searches with limited time on the stored trainings of an exhaustive one; for `measure_regret`.
+
+The clock is virtual: a training takes the seconds that it took when it was stored.
+"""
+
+import dataclasses
+import heapq
+import io
+import itertools
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from rich.console import Console
+
+from tfeff import config
+from tfeff.budget import probing
+from tfeff.budget.competition import Competition
+from tfeff.budget.race import Stopwatch
+from tfeff.budget.search import open_store
+from tfeff.budget.study import Study
+from tfeff.execution.executor import Function, Outcome
+from tfeff.trials import worker
+from tfeff.trials.results import Job
+from tfeff.trials.runner import running
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A stored value, and the seconds that it took."""
+
+    value: Any
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Everything that a search can ask for.
+
+    Attributes:
+        probes: network -> for each held-out image, whether it is classified correctly.
+        trainings: job -> what `worker.train` returned.
+        finals: network -> its metric on the test images after a training on all training images.
+        values: network -> fold -> value.
+        slots: trainings at once when they were timed.
+    """
+
+    probes: Mapping[str, Timed]
+    trainings: Mapping[Job, Timed]
+    finals: Mapping[str, Timed]
+    values: Mapping[str, Mapping[int, float]]
+    slots: int
+
+    def seconds(self, name: str) -> float:
+        """Seconds of a network's trainings on all folds."""
+        own = [each.seconds for job, each in self.trainings.items() if job.candidate == name]
+        return sum(own) / self.slots
+
+    def mean(self, name: str) -> float:
+        """A network's mean over all folds."""
+        return float(np.mean(list(self.values[name].values())))
+
+    def best(self, names: Sequence[str]) -> str:
+        """The choice of an exhaustive search."""
+        return max(names, key=self.mean)
+
+
+class Replay:
+    """An executor that looks calls up.
+
+    Args:
+        recorded: the stored calls.
+        folds: fold of the search -> stored fold.
+
+    Attributes:
+        clock: virtual seconds since the start.
+    """
+
+    def __init__(self, recorded: Recorded, folds: Sequence[int]) -> None:
+        self.slots, self.clock = recorded.slots, 0.0
+        self._recorded, self._folds, self._numbers = recorded, folds, itertools.count()
+        self._running = list[tuple[float, int, Outcome]]()
+
+    def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
+        """See `Executor`; there is a free slot, because callers of this package do not queue calls."""
+        if function is probing.probe:
+            found = self._recorded.probes[str(key)]
+        elif function is worker.train and isinstance(key, Job):
+            found = self._recorded.trainings[dataclasses.replace(key, fold=self._folds[key.fold])]
+        else:
+            raise ValueError(f"{function.__name__} of {key} is not stored")
+        end = self.clock + found.seconds
+        heapq.heappush(self._running, (end, next(self._numbers), Outcome(key, found.value)))
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """See `Executor`: the call that ends first."""
+        if not self._running:
+            return []
+        self.clock, _, outcome = heapq.heappop(self._running)
+        return [outcome]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running.clear()
+
+
+class _Clock(Stopwatch):
+    def __init__(self, executor: Replay) -> None:
+        super().__init__(0.0, lambda seconds: None)
+        self._executor = executor
+
+    @property
+    def seconds(self) -> float:
+        return self._executor.clock
+
+
+def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int]) -> tuple[str, float]:
+    """The choice of the budget search in this time, and the seconds until then.
+
+    Args:
+        study: of one budget, whose costs are exact: nothing is exported.
+        folds: fold of the search -> stored fold.
+    """
+    settings = config.replaced(study.settings, {"budget.minutes": seconds / 60})
+    study = dataclasses.replace(study, settings=settings)
+    with tempfile.TemporaryDirectory() as name, open_store(Path(name), settings) as store:
+        executor, quiet = Replay(recorded, folds), Console(file=io.StringIO())
+        with running(settings, study.fingerprint, study.objective, Path(name), store, executor, quiet) as runner:
+            precision = settings.experiment.training.precision
+            # Nothing is measured, because no bound refers to the exported form.
+            measures: Any = None
+            competition = Competition(study, store, executor, runner, precision, measures, _Clock(executor))
+            competition.screen()
+            competition.compete()
+            ranking, _ = competition.ranking()
+    return ranking.chosen, executor.clock
+
+
+@dataclass
+class Trainings:
+    """Trainings on all folds, one network after the other, until the time for the best one's final training is left.
+
+    Attributes:
+        left: seconds.
+        tried: network -> mean over the folds.
+    """
+
+    recorded: Recorded
+    left: float
+    tried: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str) -> bool:
+        """Trains a network if there is time for it."""
+        if name in self.tried:
+            return True
+        needed = self.recorded.seconds(name)
+        final = max(self.recorded.finals[each].seconds for each in (*self.tried, name))
+        if self.tried and needed + final > self.left:  # the first one is always trained
+            return False
+        self.left -= needed
+        self.tried[name] = self.recorded.mean(name)
+        return True
+
+    @property
+    def chosen(self) -> str:
+        """The best one by its mean."""
+        return max(self.tried, key=lambda name: self.tried[name])
+
+
+def random_search(recorded: Recorded, names: Sequence[str], seconds: float, seed: int) -> str:
+    """Trains networks in random order."""
+    trainings = Trainings(recorded, seconds)
+    for index in np.random.default_rng(seed).permutation(len(names)).tolist():
+        if not trainings.add(names[index]):
+            break
+    return trainings.chosen
+
+
+def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, seed: int) -> str:
+    """Trains the networks that Optuna's TPE proposes, by start, width, depth and resolution; the nearest one
+    stands for each proposal."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    networks = {name: study.networks[name] for name in names}
+    places = {
+        name: np.log([each.width, each.depth, each.model.resolution / each.start.model.resolution])
+        for name, each in networks.items()
+    }
+    low, high = (np.array(list(places.values())).min(axis=0), np.array(list(places.values())).max(axis=0))
+    starts = list(dict.fromkeys(each.start.name for each in networks.values()))
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=5)
+    tuning = optuna.create_study(direction="maximize", sampler=sampler)
+    trainings = Trainings(recorded, seconds)
+    for _ in range(10 * len(networks)):
+        trial = tuning.ask()
+        start = trial.suggest_categorical("start", starts)
+        place = [trial.suggest_float(str(side), low[side], high[side] + 1e-9) for side in range(3)]
+        near = [name for name, each in networks.items() if each.start.name == start]
+        name = min(near, key=lambda each: float(np.linalg.norm(places[each] - place)))
+        if not trainings.add(name):
+            break
+        tuning.tell(trial, trainings.tried[name])
+    return trainings.chosen
+
+
+def unscaled(study: Study, names: Sequence[str]) -> str | None:
+    """The baseline's network at its own width and depth and the largest resolution within the budget; None: none."""
+    name = study.settings.experiment.model.name
+    own = {
+        key: each
+        for key in names
+        if (each := study.networks[key]).start.model.name == name and (each.width, each.depth) == (1, 1)
+    }
+    return max(own, key=lambda key: own[key].cost.macs, default=None)
