@@ -70,7 +70,16 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
         ),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
         (30, ("model.weights=none",), {"optimizer.freeze_normalization": False}),
-        (2_000, ("model.weights=imagenet",), {"optimizer.freeze_normalization": True}),
+        (
+            2_000,
+            ("model.weights=imagenet",),
+            {
+                "optimizer.freeze_normalization": True,
+                "optimizer.frozen": (),
+                "training.batch_size": 32,
+                "training.epochs": 13,
+            },
+        ),
         (2_000, ("model.weights=imagenet", "optimizer.transfer=auto"), {"optimizer.freeze_normalization": True}),
         (30, ("model.weights=w.npz",), {"optimizer.learning_rate_factors": ("*=0.1", "head_classifier*=1")}),
         (30, ("model.weights=w.npz", "optimizer.transfer=auto"), {"optimizer.learning_rate_factors": ()}),

@@ -47,13 +47,13 @@ def test_epochs_give_the_updates_that_a_training_needs(start):
 @pytest.mark.parametrize("name", ["efficientnet-lite0", thorough("mobilenet-v1"), thorough("mobilenet-v2")])
 def test_more_images_train_more_layers(name):
     trained = []
-    for count in (243, 5_000, 50_000):
+    for count in (243, 5_000):
         network = models.build(name, num_classes=2, resolution=32)
         total = len(network.trainable_variables)
         freeze(network, rules.frozen(count, WarmStart("imagenet", name, "imagenet", "")).value)
         trained.append([variable.path for variable in network.trainable_variables])
     assert trained[0] == ["head_classifier/kernel", "head_classifier/bias"]
-    assert 2 < len(trained[1]) < len(trained[2]) == total
+    assert len(trained[1]) == total
 
 
 @pytest.mark.parametrize("start", [FILE, SCRATCH])

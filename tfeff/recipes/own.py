@@ -92,11 +92,14 @@ def choose_for_images(settings: Experiment) -> Choices:
 def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer) -> Choices:
     """How a network is trained on these images, by dotted key."""
     count = counted.count
-    batch_size = rules.batch_size(count)
+    updates, per_epoch = rules.UPDATES, rules.UPDATES_PER_EPOCH
+    if start.kind == "imagenet" and count >= rules.FEW:  # all layers are trained
+        updates, per_epoch = {"imagenet": rules.ALL_UPDATES}, rules.ALL_UPDATES_PER_EPOCH
+    batch_size = rules.batch_size(count, updates=per_epoch)
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance),
         "training.batch_size": batch_size,
-        "training.epochs": rules.epochs(count, batch_size.value, start),
+        "training.epochs": rules.epochs(count, batch_size.value, start, updates),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
         "optimizer.freeze_normalization": rules.freeze_normalization(count, start),

@@ -88,7 +88,10 @@ BATCH_SIZES = (8, 16, 32, 64, 128)
 UPDATES_PER_EPOCH = 15
 """Small sets get small batches, so that an epoch has about this many updates."""
 FEW, MANY = 2_000, 20_000
-"""With few images, only the classifier of a pretrained network is trained; with many, all layers."""
+"""With few images, only the classifier of a pretrained network is trained; with many, they have statistics of their
+own."""
+ALL_UPDATES, ALL_UPDATES_PER_EPOCH = 800, 60
+"""As `UPDATES` and `UPDATES_PER_EPOCH`, for all layers of a pretrained network."""
 HEADS = {
     "efficientnet": ("head_conv*",),
     "mobilenet-v2": ("head_conv*",),
@@ -197,10 +200,8 @@ def frozen(count: int, start: WarmStart) -> Choice:
     """Patterns of the variables that are not trained, with `count` training images."""
     if start.kind != "imagenet":
         return Choice((), "all layers have to learn" if start.kind == "scratch" else "your weights are of other images")
-    if count >= MANY:
-        return Choice((), f"{count:,} training examples are enough to train all layers")
     if count >= FEW:
-        return Choice(("stem*", "stage[12]*"), f"{count:,} training examples are enough to train the upper layers")
+        return Choice((), f"{count:,} training examples are enough to train all layers")
     network = start.network or ""
     head = next((layers for name, layers in HEADS.items() if network.startswith(name)), ())
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
