@@ -40,8 +40,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUN_STAMP) ## find scaling coefficients on handwritten digits, train and export the network [WORKDIR=runs/demo]
-	@$(BIN)/python -m tfeff.search --config=configs/digits_search.py --workdir=$(WORKDIR)/search
-	@$(BIN)/python -m tfeff.train --config=configs/digits_family.py --workdir=$(WORKDIR)/phi2 \
+	@$(BIN)/python -m tfeff.search --config=digits_search --workdir=$(WORKDIR)/search
+	@$(BIN)/python -m tfeff.train --config=digits_family --workdir=$(WORKDIR)/phi2 \
 		--config.member.family=$(WORKDIR)/search --config.member.phi=2
 
 test: lint imports types pytest ## run everything that must pass: lint, layers, types, tests and doctests [WORKERS=2]

@@ -2,7 +2,7 @@
 
 Data      folder:<directory> with train/<class>/* and test/<class>/*: 2,000 training and 2,000 test images of CIFAR-10
 Command   pip install ".[imagenet]"
-          python tools/compare_variants.py --config=configs/batch_statistics.py --workdir=runs/statistics --seeds=3 \\
+          python tools/compare_variants.py --config=batch_statistics --workdir=runs/statistics --seeds=3 \\
               --out=docs/results/batch_statistics data.source=folder:<directory>
 """
 

@@ -1,7 +1,7 @@
 """The backbone of `bccd_rcnn.py`: a classifier of blood cells and background, on crops of objects and proposals.
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
-Command   python -m tfeff.train --config=configs/bccd_crops.py --workdir=runs/bccd_crops \\
+Command   python -m tfeff.train --config=bccd_crops --workdir=runs/bccd_crops \\
               --config.data.source=crops:voc:<directory>
           The first run computes the proposals by selective search and keeps them in data.proposals.directory.
 """

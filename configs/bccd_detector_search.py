@@ -1,7 +1,7 @@
 """Scaling coefficients of a whole detector, backbone, neck and heads, on the blood cells of BCCD.
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
-Command   python -m tfeff.search --config=configs/bccd_detector_search.py --workdir=runs/bccd_detector_search \\
+Command   python -m tfeff.search --config=bccd_detector_search --workdir=runs/bccd_detector_search \\
               --config.experiment.data.source=voc:<directory>
 """
 

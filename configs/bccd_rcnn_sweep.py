@@ -4,7 +4,7 @@ The backbone is that of `bccd_crops.py`. It has seen the photographs of all fold
 compare settings. A run of `bccd_rcnn.py` shares the features.
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
-Command   python -m tfeff.search --config=configs/bccd_rcnn_sweep.py --workdir=runs/bccd_rcnn_sweep \\
+Command   python -m tfeff.search --config=bccd_rcnn_sweep --workdir=runs/bccd_rcnn_sweep \\
               --config.experiment.data.source=voc:<directory> --config.experiment.model.weights=runs/bccd_crops
 Variants  classic head: --config.experiment.task.network.head=classic \\
               --config.axes=task.classic.positive_weight=1|2|5|10,task.classic.box_overlap=0.4|0.6|0.8

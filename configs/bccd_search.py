@@ -4,7 +4,7 @@ Crops of one photograph never fall into both parts of a fold. φ = 2 costs as mu
 `configs/bccd_rcnn.py` sets by hand (docs/detection.md).
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
-Command   python -m tfeff.search --config=configs/bccd_search.py --workdir=runs/bccd_search \\
+Command   python -m tfeff.search --config=bccd_search --workdir=runs/bccd_search \\
               --config.experiment.data.source=crops:voc:<directory>
           docs/detection.md has the commands that train R-CNN on the family's member φ = 2
 Machine   2 CPU cores (AMD EPYC), busy with other work: 16 minutes

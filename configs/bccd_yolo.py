@@ -1,7 +1,7 @@
 """YOLO on the blood cells of BCCD, with a small ResNet from random weights.
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
-Command   python -m tfeff.train --config=configs/bccd_yolo.py --workdir=runs/bccd_yolo \\
+Command   python -m tfeff.train --config=bccd_yolo --workdir=runs/bccd_yolo \\
               --config.data.source=voc:<directory>
 Machine   one of two virtual CPU cores, shared with other work: 23 to 49 minutes
 Result    mAP@.5 on the test photographs 0.912 (mean of three seeds, 95 % interval 0.886 to 0.938)

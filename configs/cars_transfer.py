@@ -1,7 +1,7 @@
 """Fine-tuning EfficientNet-B0 on Stanford Cars, 196 classes; for a GPU.
 
 Data      folder:<directory> with train/<class>/* and test/<class>/*: 8,144 and 8,041 photographs (Krause et al. 2013)
-Command   python -m tfeff.train --config=configs/cars_transfer.py --workdir=runs/cars \\
+Command   python -m tfeff.train --config=cars_transfer --workdir=runs/cars \\
               --config.data.source=folder:<directory>
 Target    the study that this recipe follows reports an accuracy of 91.4 % and 90.3 % with ImageNet weights (two
           networks); from scratch, 81.2 % on gray images and 79 % on color images. The recipe was not trained here, for

@@ -6,7 +6,7 @@ that of configs/cifar10_scaling_claim.py, whose residual blocks start as the ide
 warm-up and averages over a number of images. Results: docs/scaling.md.
 
 Data      folder:<directory>/train/<class>/* and test/<class>/*, 50,000 and 10,000 images of CIFAR-10
-Command   python tools/compare_variants.py --config=configs/cifar10_depth.py --workdir=runs/depth \\
+Command   python tools/compare_variants.py --config=cifar10_depth --workdir=runs/depth \\
               --out=docs/results/cifar10_depth --seeds=3 data.source=folder:<directory>
 """
 

@@ -1,7 +1,7 @@
 """A member of the family found by a search, trained on all of CIFAR-10.
 
 Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
-Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=runs/family_phi3 \\
+Command   python -m tfeff.train --config=cifar10_family --workdir=runs/family_phi3 \\
               --config.data.source=folder:<directory> --config.member.family=runs/search_cpu --config.member.phi=3
 """
 

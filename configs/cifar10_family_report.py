@@ -5,7 +5,7 @@ and 1.21 (resolution): configs/cifar10_report/coefficients.json. How the network
 configs/cifar10_family.py. `configs/cifar10_search_report.py` searches for the coefficients again.
 
 Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
-Command   python -m tfeff.train --config=configs/cifar10_family_report.py --workdir=runs/report_phi1 \\
+Command   python -m tfeff.train --config=cifar10_family_report --workdir=runs/report_phi1 \\
               --config.data.source=folder:<directory> --config.member.phi=1
 Members   φ  resolution  blocks   channels       params     multiply-adds  x baseline
           0          95  2-2-2-2  12-24-48-96      397,150    177,112,644        1.00

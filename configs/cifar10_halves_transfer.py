@@ -7,9 +7,9 @@ Data      folder:<directory> with train/<class>/* and test/<class>/* of frog, ho
               ln -s $PWD/cifar10/$split/{airplane,automobile,bird,cat,deer} first/$split
               ln -s $PWD/cifar10/$split/{dog,frog,horse,ship,truck} second/$split
           done
-Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=runs/first_half \\
+Command   python -m tfeff.train --config=cifar10_resnet --workdir=runs/first_half \\
               --config.data.source=folder:first --config.training.epochs=30
-          python tools/compare_variants.py --config=configs/cifar10_halves_transfer.py --workdir=runs/second_half \\
+          python tools/compare_variants.py --config=cifar10_halves_transfer --workdir=runs/second_half \\
               --out=docs/results/cifar10_halves_transfer --seeds=3 \\
               data.source=folder:second model.weights=runs/first_half/checkpoints/final.npz
 Machine   1 CPU core whose neighbor was busy: 20 minutes for the first half, 0.5 to 5 minutes for each other training

@@ -1,7 +1,7 @@
 """Does the best learning rate depend on the width and depth? The usual parametrization and μP, on CIFAR-10.
 
 Data      folder:<directory> with train/<class>/*: 50,000 training images, of which a fold has 3,000
-Command   python -m tfeff.search --config=configs/cifar10_learning_rates.py --workdir=runs/rates_width \\
+Command   python -m tfeff.search --config=cifar10_learning_rates --workdir=runs/rates_width \\
               --config.experiment.data.source=folder:<directory>
           Depth, in another workdir: --config.axes="optimizer.parametrization=standard|mup,\\
           model.depth_coefficient=1|4,optimizer.learning_rate=0.001|0.003|0.01|0.03|0.1"

@@ -1,7 +1,7 @@
 """The width-12 ResNet on CIFAR-10 at 32x32, from a folder of JPEGs.
 
 Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 and 10,000 images
-Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=runs/cifar10 \\
+Command   python -m tfeff.train --config=cifar10_resnet --workdir=runs/cifar10 \\
               --config.data.source=folder:<directory>
 Machine   2 CPU cores (AMD EPYC, otherwise idle): 47 s per epoch, 1,060 images/s. The run below: 95 s per epoch,
           527 images/s, on one core of an Intel Xeon whose other core was busy

@@ -15,7 +15,7 @@ Declared before the run:
   verdict says so.
 
 Data      <directory>/train/<class>/* and <directory>/test/<class>/*, 50,000 and 10,000 images of CIFAR-10
-Command   python -m tfeff.search --config=configs/cifar10_scaling_claim.py --workdir=runs/scaling_claim \\
+Command   python -m tfeff.search --config=cifar10_scaling_claim --workdir=runs/scaling_claim \\
               --config.experiment.data.source=folder:<directory> --config.folds.count=2    # then 4, 6, 8
           Images of 32x32 pixels, in another workdir: --config.experiment.data.image_size=32 \\
               --config.experiment.task.augmentation.crop_padding=4

@@ -4,7 +4,7 @@ The baseline sees the 32x32 images at half their size, so that a higher resoluti
 learning rate is the one that configs/cifar10_scaling_claim.py has found for its networks on held-out training images.
 
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,000 and validates on 3,000
-Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdir=runs/search_cpu \\
+Command   python -m tfeff.search --config=cifar10_search_cpu --workdir=runs/search_cpu \\
               --config.experiment.data.source=folder:<directory> \\
               --config.members.ratios= --config.members.batch_norm=false
           Without the last two flags, it then also compares members at 2, 4 and 8 times the cost

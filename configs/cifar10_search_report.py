@@ -9,7 +9,7 @@ Stated    by the scaling study whose question this is: a baseline at 95x95, upsa
           family. All other settings are ours
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,500 and validates on 1,500;
           the direction is learned on five folds, members are compared on five others
-Command   python -m tfeff.search --config=configs/cifar10_search_report.py --workdir=runs/search_report \\
+Command   python -m tfeff.search --config=cifar10_search_report --workdir=runs/search_report \\
               --config.experiment.data.source=folder:<directory>
 Machine   intended for a GPU. At most 100 trainings with 14.0 million images (100 x 40 x 3,500), then up to 14 networks
           for comparison: 70 trials with 9.8 million images; each of 0.18 to 1.58 billion multiply-adds

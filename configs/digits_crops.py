@@ -1,7 +1,7 @@
 """The backbone of `digits_rcnn.py`: a classifier of digits and background, on crops of objects and proposals.
 
 Data      crops of embedded:placed_digits, photographs of 128x128 pixels with one to six digits
-Command   python -m tfeff.train --config=configs/digits_crops.py --workdir=runs/digits_crops
+Command   python -m tfeff.train --config=digits_crops --workdir=runs/digits_crops
 """
 
 from tfeff.config import (

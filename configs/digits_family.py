@@ -1,6 +1,6 @@
 """A member of the family found by `configs/digits_search.py`, trained on all cluttered digits.
 
-Command   python -m tfeff.train --config=configs/digits_family.py --workdir=runs/demo/phi2 \\
+Command   python -m tfeff.train --config=digits_family --workdir=runs/demo/phi2 \\
               --config.member.family=runs/demo/search --config.member.phi=2      (make demo)
 """
 

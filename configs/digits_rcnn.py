@@ -1,8 +1,8 @@
 """R-CNN on handwritten digits placed on photographs, without any download; `digits_crops.py` trains its backbone.
 
 Data      embedded:placed_digits, photographs of 128x128 pixels with one to six digits
-Command   python -m tfeff.train --config=configs/digits_crops.py --workdir=runs/digits_crops
-          python -m tfeff.train --config=configs/digits_rcnn.py --workdir=runs/digits_rcnn
+Command   python -m tfeff.train --config=digits_crops --workdir=runs/digits_crops
+          python -m tfeff.train --config=digits_rcnn --workdir=runs/digits_rcnn
           Further heads share proposals and features: --config.task.network.head=classic or
           =sliding_window.
 Machine   1 of 2 cores (AMD EPYC): 6 minutes in total, with all heads

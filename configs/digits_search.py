@@ -5,7 +5,7 @@ training images, find the best direction. Then compound scaling by it and each s
 four times the baseline's cost on three further folds. The images are reduced to 16x16 pixels first: with more,
 resolution would add detail, and nothing else would be worth its cost.
 
-Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/demo/search      (make demo)
+Command   python -m tfeff.search --config=digits_search --workdir=runs/demo/search      (make demo)
 Machine   two quiet virtual CPU cores: 2.5 minutes, the search and the training that follows in make demo 3 minutes
 Result    depth 25 %, width 37 %, resolution 38 % of the cost: α 1.171, β 1.122, γ 1.125. The region covers 23 % of the
           plane of directions and excludes every single dimension; compound scaling at φ = 2 is 9.0 points (2.5 to 15.6)

@@ -1,6 +1,6 @@
 """A sweep in a minute: dropout and weight decay of a tiny ResNet on cluttered handwritten digits.
 
-Command   python -m tfeff.search --config=configs/digits_sweep.py --workdir=runs/digits_sweep
+Command   python -m tfeff.search --config=digits_sweep --workdir=runs/digits_sweep
 """
 
 from tfeff.config import Data, Experiment, Folds, Optimizer, Sweep, Training, architecture

@@ -1,10 +1,10 @@
 """Ants and bees from weights of CIFAR-10: what to train. The counterpart of configs/hymenoptera_transfer.py.
 
 Data      folder:<directory> with train/<class>/* and val/<class>/*: 243 and 153 photographs
-Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=runs/cifar10 \\
+Command   python -m tfeff.train --config=cifar10_resnet --workdir=runs/cifar10 \\
               --config.data.source=folder:<directory of CIFAR-10> --config.training.epochs=12 \\
               --config.training.precision=mixed_bfloat16
-          python tools/compare_variants.py --config=configs/hymenoptera_from_cifar10.py \\
+          python tools/compare_variants.py --config=hymenoptera_from_cifar10 \\
               --workdir=runs/hymenoptera_from_cifar10 --out=docs/results/hymenoptera_from_cifar10 \\
               data.source=folder:<directory> model.weights=runs/cifar10/checkpoints/final.npz
 Machine   2 virtual CPU cores, shared with other work: 0.2 to 1.4 minutes a training

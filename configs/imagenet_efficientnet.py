@@ -5,7 +5,7 @@ docs/imagenet.md compares every setting with the paper and that implementation, 
 Data      tfds:imagenet2012, prepared by TensorFlow Datasets, or folder:<directory> with train/<class>/* and
           val/<class>/*: 1,281,167 and 50,000 photographs of 1,000 classes. 25,023 training images are held out to
           choose the best epoch; the network of that epoch is evaluated on the 50,000
-Command   python -m tfeff.train --config=configs/imagenet_efficientnet.py --workdir=runs/b0 \\
+Command   python -m tfeff.train --config=imagenet_efficientnet --workdir=runs/b0 \\
               --config.data.directory=<prepared data> --config.data.cache_directory=<fast disk>
 Network   --config.model.name=efficientnet-b1 ... b7: resolution and dropout are those of the network
 Folder    --config.data.source=folder:<directory>

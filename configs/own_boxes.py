@@ -2,11 +2,11 @@
 
 `--config.task.name=` chooses another detector, such as `faster_rcnn`, `efficientdet` or `rcnn`. The backbone of R-CNN
 has ImageNet weights and is not trained; with many images, train it first on crops of their objects:
-`python -m tfeff.train --config=configs/own_images.py --workdir=runs/crops --config.data.source=crops:voc:<directory>`,
+`python -m tfeff.train --config=own_images --workdir=runs/crops --config.data.source=crops:voc:<directory>`,
 then add `--config.model.weights=runs/crops` to the command.
 
 Data      voc:<directory>, yolo:<directory> or coco:<directory>
-Command   python -m tfeff.train --config=configs/own_boxes.py --workdir=runs/boxes \\
+Command   python -m tfeff.train --config=own_boxes --workdir=runs/boxes \\
               --config.data.source=voc:<directory>
 Machine   2 virtual CPU cores, shared with other work: about 12 minutes for 200 photographs
 Result    raccoon (200 photographs, one class, five folds of 40 test images): mAP@.5 0.864, mean of the folds (0.828 to

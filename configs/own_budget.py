@@ -4,7 +4,7 @@ A classifier for images with labels, a detector for images with boxes.
 
 Data      folder:<directory> with train/<class>/* and test/<class>/*, or just <class>/*; voc:<directory>,
           yolo:<directory> or coco:<directory>; or any other source of labels or boxes
-Command   python -m tfeff.search --config=configs/own_budget.py --workdir=runs/best \\
+Command   python -m tfeff.search --config=own_budget --workdir=runs/best \\
               --config.data.source=folder:<directory> --config.budget.latency=20ms --config.budget.minutes=30
 """
 

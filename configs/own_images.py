@@ -1,7 +1,7 @@
 """Your own images: network, resolution and training are chosen for their number and size, and printed.
 
 Data      folder:<directory> with train/<class>/* and test/<class>/*, or just <class>/*; or any other source of labels
-Command   python -m tfeff.train --config=configs/own_images.py --workdir=runs/mine \\
+Command   python -m tfeff.train --config=own_images --workdir=runs/mine \\
               --config.data.source=folder:<directory>
 Machine   2 virtual CPU cores, shared with other work: 2 minutes for 243 photographs
 Result    hymenoptera (243 training and 153 test photographs, two classes), EfficientNet-Lite0 trained on ImageNet:

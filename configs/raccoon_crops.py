@@ -1,7 +1,7 @@
 """The backbone of `raccoon_rcnn.py`: a classifier of raccoons and background, on crops of objects and proposals.
 
 Data      voc:<directory> of datitran/raccoon_dataset, split by seed: 160 training, 20 validation and 20 test images
-Command   python -m tfeff.train --config=configs/raccoon_crops.py --workdir=runs/raccoon_crops \\
+Command   python -m tfeff.train --config=raccoon_crops --workdir=runs/raccoon_crops \\
               --config.data.source=crops:voc:<directory> \\
               --config.model.weights=runs/cifar10   # from configs/cifar10_resnet.py
 """

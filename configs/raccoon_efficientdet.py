@@ -4,7 +4,7 @@ Data      voc:<directory of annotations/ and images/>, or a fold of tools/split_
 Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds
           for fold in 0 1 2 3 4; do
-              python -m tfeff.train --config=configs/raccoon_efficientdet.py \\
+              python -m tfeff.train --config=raccoon_efficientdet \\
                   --workdir=runs/raccoon_efficientdet/$fold --config.data.source=voc:folds/$fold
           done
 """

@@ -4,7 +4,7 @@ Data      voc:<directory of annotations/ and images/>, or a fold of tools/split_
 Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds
           for fold in 0 1 2 3 4; do
-              python -m tfeff.train --config=configs/raccoon_faster_rcnn.py --workdir=runs/raccoon_faster_rcnn/$fold \\
+              python -m tfeff.train --config=raccoon_faster_rcnn --workdir=runs/raccoon_faster_rcnn/$fold \\
                   --config.data.source=voc:folds/$fold
           done
 Machine   one of two virtual CPU cores, shared with other work: 11 to 15 minutes per fold

@@ -1,6 +1,6 @@
 """Localization of raccoons in 200 photographs from the web (github.com/datitran/raccoon_dataset), one class.
 
-Command   python -m tfeff.train --config=configs/raccoon_localization.py --workdir=runs/raccoon_localization \\
+Command   python -m tfeff.train --config=raccoon_localization --workdir=runs/raccoon_localization \\
               --config.data.source=voc:<directory of annotations/ and images/>
 Machine   1 of 2 CPU cores (AMD EPYC): 137 images/s, 4 minutes
 Result    20 test images: mean IoU 0.598 (95 % interval 0.522 to 0.667), IoU >= 0.5 for 80 % (58 to 92)

@@ -1,10 +1,10 @@
 """R-CNN on 200 photographs of raccoons; its backbone is fine-tuned from a CIFAR-10 network by `raccoon_crops.py`.
 
 Data      voc:<directory> of datitran/raccoon_dataset, split by seed: 160 training, 20 validation and 20 test images
-Command   python -m tfeff.train --config=configs/raccoon_crops.py --workdir=runs/raccoon_crops \\
+Command   python -m tfeff.train --config=raccoon_crops --workdir=runs/raccoon_crops \\
               --config.data.source=crops:voc:<directory> \\
               --config.model.weights=runs/cifar10   # from configs/cifar10_resnet.py
-          python -m tfeff.train --config=configs/raccoon_rcnn.py --workdir=runs/raccoon_rcnn \\
+          python -m tfeff.train --config=raccoon_rcnn --workdir=runs/raccoon_rcnn \\
               --config.data.source=voc:<directory> --config.model.weights=runs/raccoon_crops
           Further heads share proposals and features: --config.task.network.head=classic or
           =sliding_window.

@@ -4,7 +4,7 @@ Data      voc:<directory of annotations/ and images/>, or a fold of tools/split_
 Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds
           for fold in 0 1 2 3 4; do
-              python -m tfeff.train --config=configs/raccoon_yolo.py \\
+              python -m tfeff.train --config=raccoon_yolo \\
                   --workdir=runs/raccoon_yolo/$fold --config.data.source=voc:folds/$fold
           done
 Machine   one of two virtual CPU cores, shared with other work: 15 to 24 minutes per fold

@@ -70,13 +70,12 @@ def here(photos, monkeypatch):
 
 
 def test_the_documented_blocks_run(here, without_figures):
-    pytest.importorskip("tf2onnx")
     matplotlib.use("agg", force=True)
     pyplot, scope = "matplotlib.pyplot" in sys.modules, {}
     for block in blocks("docs/python.md"):
         exec(compile(block, "docs/python.md", "exec"), scope)
     assert ("matplotlib.pyplot" in sys.modules) == pyplot
-    assert Path("runs/mine.onnx").is_file()
+    assert Path("runs/mine.tflite").is_file()
     assert json.loads(Path("runs/mine.json").read_text())["class_names"] == ["other", "round"]
     assert Path("first.png").is_file()
     assert scope["run"].metrics[-1]["epoch"] == 2

@@ -24,6 +24,7 @@ WITHOUT_MIRROR = {
     "tests/models/weights/test_crafted_files.py",
     "tests/rcnn/test_runs.py",
     "tests/runs/test_corrupt_images.py",
+    "tests/serving/test_clients.py",
     "tests/test_architecture.py",
     "tests/training/test_restart.py",
 }

@@ -354,7 +354,7 @@ def test_ctrl_c_that_a_library_reports_as_another_error():
 
 
 def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
-    done = verbs("train", "--config=configs/digits_demo.py", f"--workdir={tmp_path}", "--range_test")
+    done = verbs("train", "--config=digits_demo", f"--workdir={tmp_path}", "--range_test")
     done.succeeds()
     found = json.loads((tmp_path / "range_test.json").read_text())
     assert found["rates"][0] < found["learning_rate"] < found["rates"][-1]
@@ -362,7 +362,7 @@ def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {
         "range_test.json", "range_test.png", "range_test.svg",
     }  # fmt: skip
-    done = verbs("train", "--config=configs/digits_demo.py", f"--workdir={tmp_path}", "--range_test", "--profile")
+    done = verbs("train", "--config=digits_demo", f"--workdir={tmp_path}", "--range_test", "--profile")
     done.fails_with("--profile", "--range_test")
 
 

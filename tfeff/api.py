@@ -65,16 +65,16 @@ def own_boxes(source: str | Given, overrides: config.Overrides = ()) -> config.R
 
 @in_python()
 def load_config(path: str | os.PathLike[str], overrides: config.Overrides = ()) -> Description:
-    """The config in a Python file that defines `get_config()`, or in a `config.json`.
+    """The config of a name, in a Python file that defines `get_config()`, or in a `config.json`.
 
     Args:
-        path: the file.
+        path: the file, or the name of a config that comes with the package, such as "own_images".
         overrides: values by dotted key, such as `{"training.epochs": 3}`, as `--config.training.epochs=3` of a verb.
 
     Raises:
-        UserError: no such file, a mistake in it, an unknown key, or a value of the wrong type.
+        UserError: no such config, a mistake in it, an unknown key, or a value of the wrong type.
     """
-    recipe: config.Recipe[Any] = config.load_recipe(Path(path), config.Experiment)
+    recipe: config.Recipe[Any] = config.load_recipe(os.fspath(path), config.Experiment)
     recipe = config.overridden(recipe, overrides)
     return recipe.base if recipe.choose is None else recipe
 

@@ -33,11 +33,12 @@ VERBS = {
     "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX or OpenVINO",
     "summary": "print parameters, multiply-adds and activation memory of networks",
 }
+CONFIG_HELP = "Name of a config that comes with tfeff, such as own_images, or a Python file with get_config(), or JSON."
 
 
 def define_config() -> None:
     """Defines the flags --config and --config.key=value."""
-    flags.DEFINE_string("config", None, "Python file with get_config(), or a config.json.", required=True)
+    flags.DEFINE_string("config", None, CONFIG_HELP, required=True)
     flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value")
 
 

@@ -1,7 +1,7 @@
-"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--nofreeze] [--overwrite]`: export a model.
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--nofit] [--overwrite]`: export a model.
 
-The SavedModel of a trained network or detector takes raw pixels or encoded images; models for LiteRT, ONNX and OpenVINO
-take images that fit the network's input. `metadata.json` says how to fit them.
+Models take images of any size and fit them to the network's input as the training does; SavedModels also take encoded
+images. Models for LiteRT, and others with --nofit, take images that fit; `metadata.json` says how to fit them.
 """
 
 from absl import flags
@@ -21,6 +21,12 @@ def define_flags() -> None:
         "saved_model; litert: model.tflite; onnx: model.onnx; openvino: model.xml and model.bin. The last two require "
         "the extras onnx and openvino. Default: by the ending of --out; of a directory, saved_model.",
     )
+    flags.DEFINE_bool(
+        "fit",
+        None,
+        "The model takes uint8 images of any size and fits them itself. Default: yes; with --format=litert no, because "
+        "it is then three times as slow. --nofit: it takes float32 images that fit, see metadata.json.",
+    )
     flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers, calibrated on training images.")
     flags.DEFINE_bool("freeze", True, "SavedModels: weights as constants, faster on CPUs; --nofreeze: as variables.")
     flags.DEFINE_bool("overwrite", False, "Replace an earlier export.")
@@ -32,6 +38,7 @@ def main(argv: list[str]) -> None:
     path = api.open(given.workdir).export(
         given.out,
         given.format,
+        fit=given.fit,
         int8=given.int8,
         freeze=given.freeze if given["freeze"].present else None,
         overwrite=given.overwrite,

@@ -90,7 +90,6 @@ def check_flags() -> None:
 def build_proposer() -> "Proposer":
     """Builds the proposer that the flags select."""
     from tfeff import proposals
-    from tfeff.proposals import grouping, kernels
 
     given = flags.FLAGS
     match given.engine:
@@ -101,15 +100,7 @@ def build_proposer() -> "Proposer":
         case "uniform":
             return proposals.UniformBoxes(given.max_proposals, given.seed)
     search = proposals.SelectiveSearch(given.mode, given.max_proposals, given.seed)
-    if kernels.is_kept(grouping.similarity):
-        say("loading the kernels; the first run compiles them, which takes up to a minute", error=True)
-    else:
-        say(
-            "compiling the kernels, which takes up to a minute; to keep them, set the environment variable "
-            "NUMBA_CACHE_DIR to a folder that only you can write",
-            error=True,
-        )
-    search(np.zeros((8, 8, 3), np.uint8))
+    search(np.zeros((8, 8, 3), np.uint8))  # compiles, before the bar of the images
     return search
 
 

@@ -1,4 +1,4 @@
-"""`python -m tfeff.search --config=FILE --workdir=DIR [--config.key=value ...]`: find a network, or settings.
+"""`python -m tfeff.search --config=CONFIG --workdir=DIR [--config.key=value ...]`: find a network, or settings.
 
 The config is a `BudgetSearch` for the best network within a budget, a `Search` for scaling coefficients, or a `Sweep`
 over other settings. Rerun the same command to resume; finished trials are not repeated.

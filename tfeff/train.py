@@ -1,4 +1,4 @@
-"""`python -m tfeff.train --config=FILE --workdir=DIR [--config.key=value ...]`: train, evaluate, export.
+"""`python -m tfeff.train --config=CONFIG --workdir=DIR [--config.key=value ...]`: train, evaluate, export.
 
 The config is an `Experiment`. Rerun the same command to resume from the last checkpoint. With --range_test, nothing is
 trained; a short test suggests a learning rate.

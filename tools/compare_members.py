@@ -1,6 +1,6 @@
 """Compares a member of a family with its baseline and with depth, width and resolution alone at the same cost.
 
-    python tools/compare_members.py --search=DIR --phi=3 --config=configs/cifar10_family.py --workdir=DIR2 \\
+    python tools/compare_members.py --search=DIR --phi=3 --config=cifar10_family --workdir=DIR2 \\
         [key=value ...]
 
 Trains the five networks on all images with the same config, several at once, and prints a table of test accuracies and

@@ -1,6 +1,6 @@
 """Trains variants of an experiment with several seeds, and compares their test scores.
 
-    python tools/compare_variants.py --config=configs/hymenoptera_transfer.py --workdir=DIR --out=docs/results/NAME \\
+    python tools/compare_variants.py --config=hymenoptera_transfer --workdir=DIR --out=docs/results/NAME \\
         [--seeds=5] [--only=NAME ...] [key=value ...]
 
 The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,

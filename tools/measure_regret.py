@@ -1,6 +1,6 @@
 """Measures what the choice of a budget search loses against the best network of an exhaustive search.
 
-    python tools/measure_regret.py train --config=configs/own_budget.py --workdir=DIR --macs=1x,0.5x,0.25x,0.12x \\
+    python tools/measure_regret.py train --config=own_budget --workdir=DIR --macs=1x,0.5x,0.25x,0.12x \\
         data.source=folder:PHOTOS candidates.count=24
     python tools/measure_regret.py replay --workdir=DIR --out=docs/results/regret_photos
 

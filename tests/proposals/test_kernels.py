@@ -10,6 +10,7 @@ import pytest
 from numba.core import caching
 
 from tests.thoroughness import only_thorough
+from tfeff.proposals import kernels
 from tfeff.proposals.kernels import is_kept, kernel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,31 @@ def test_kernels_are_compiled_even_if_no_folder_can_be_written(monkeypatch: pyte
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
     lost = kernel()(double)
     assert (lost(3), is_kept(lost)) == (6, False)
+
+
+def test_compiling_is_shown_but_not_loading(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(caching.config, "CACHE_DIR", str(tmp_path))
+    found = []
+
+    def prepared() -> str:
+        monkeypatch.setattr(kernels, "_kernels", [])
+        monkeypatch.setattr(kernels, "_prepared", [])
+        doubled = kernel()(double)
+
+        def run() -> None:
+            found.append(doubled(3))
+
+        kernels.prepare(run)
+        kernels.prepare(run)
+        return capsys.readouterr().err
+
+    first, *others = prepared().splitlines()
+    assert first == "compiling selective search, once on this computer; this takes up to a minute"
+    assert [line.partition(" functions")[0] for line in others] == ["compiling: 1 of 1"]
+    assert prepared() == ""  # another process would load it, too
+    assert found == [6, 6]
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    assert "to keep it, set NUMBA_CACHE_DIR" in prepared()
 
 
 @only_thorough
@@ -51,5 +77,5 @@ def test_a_user_who_may_write_nowhere_but_to_the_output_proposes_regions(tmp_pat
         [*user, sys.executable, *verb], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "set the environment variable NUMBA_CACHE_DIR" in done.stderr
+    assert "to keep it, set NUMBA_CACHE_DIR" in done.stderr
     assert (tmp_path / "out").is_dir()

@@ -21,6 +21,8 @@ from tests.same_detections import assert_same_detections
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, selection, training
+from tfeff.analysis import diagnosis
+from tfeff.analysis.diagnosis.network import examine_network
 from tfeff.boxes import iou
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
 from tfeff.data.images import decoding
@@ -144,6 +146,13 @@ def test_runs_share_proposals_and_features(finished: dict[str, runs.Run], stores
 def test_a_detector_learns(finished: dict[str, runs.Run], head: str) -> None:
     """An untrained head has a mean average precision of about 0."""
     assert result(finished[head])["mean_ap"] > 0.6
+
+
+def test_of_a_detector_on_stored_features_the_dataset_is_analyzed(finished: dict[str, runs.Run]) -> None:
+    run = next(iter(finished.values()))
+    subject, reporter = diagnosis.open_run(run.workdir), training.Reporter(quiet=True)
+    links, _, _ = examine_network(subject, training.Workdir(run.workdir), None, reporter)
+    assert "stored features of regions" in links[-1].skipped
 
 
 @pytest.mark.usefixtures("without_figures")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,8 +17,10 @@ from tests.serving.random_detectors import detector
 from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
-from tfeff.serving import litert, openvino, portable
+from tfeff.serving import litert, onnx, openvino, portable, savedmodel
+from tfeff.serving.fitting import Fitting
 from tfeff.serving.run import FORMATS
+from tfeff.tasks.task import ImageReading
 
 CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 """Packages of the extras."""
@@ -42,7 +45,6 @@ def runner(format: str, directory: Path) -> Callable[..., dict]:
     file = directory / FORMATS[format].FILE
     if format == "litert":
         interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(file))
-        interpreter.allocate_tensors()
         return interpreter.get_signature_runner()
     if format == "onnx":
         onnxruntime = pytest.importorskip("onnxruntime")
@@ -87,7 +89,7 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Pa
         ],
     )
     workdir = training.train(settings, tmp_path / "run", tensorboard=False, reporter=training.Reporter(quiet=True))
-    runs.open_run(workdir.path).export(tmp_path / "exported", format=format)
+    runs.open_run(workdir.path).export(tmp_path / "exported", format=format, fit=False)
     about = json.loads((tmp_path / "exported" / "metadata.json").read_text())
     assert about["embedding"].startswith("a vector of length 1")
     assert about["threshold"] == workdir.validated(["similarity_threshold"])["similarity_threshold"]
@@ -189,7 +191,7 @@ def test_the_extra_of_a_missing_converter_is_named(
 def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: Path, format: str, int8: bool) -> None:
     skip_without_converter(format)
     out = tmp_path / format
-    runs.open_run(run.path).export(out, format, int8=int8)
+    runs.open_run(run.path).export(out, format, fit=False, int8=int8)
     call = runner(format, out)
     about = json.loads((out / "metadata.json").read_text())
     assert (about["input"], about["fit"], len(about["class_names"])) == ([16, 16, 1], "stretch", 10)
@@ -208,6 +210,72 @@ def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: 
         runs.open_run(run.path).export(tmp_path / "float", "litert")
         sizes = [(each / "model.tflite").stat().st_size for each in (out, tmp_path / "float")]
         assert sizes[0] < 0.5 * sizes[1]
+
+
+SIZES = (40, 60), (100, 30), (24, 20), (64, 64)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("fit", ["stretch", "crop", "whole", "original"])
+def test_images_of_any_size_are_fitted_by_the_model(format: str, fit: str, tmp_path: Path) -> None:
+    skip_without_converter(format)
+    task = tasks.create(config.ClassificationSettings(center_crop=0.8, interpolation="bicubic"))
+    reading = ImageReading(fit) if fit in ("stretch", "crop") else task.reading
+    fitting = Fitting(reading, None if fit == "original" else (24, 20), (16, 12), 3)
+    inputs = keras.Input((16, 12, 3))
+    spread = keras.initializers.RandomNormal(stddev=0.3)
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 64, -2.0)(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=spread)(flat))
+    for file, contents in FORMATS[format].convert(network, task, fitting=fitting).items():
+        (tmp_path / file).write_bytes(contents)
+    rng, differences = np.random.default_rng(0), list[float]()
+    call = runner(format, tmp_path)
+    for size in SIZES:
+        images = rng.integers(0, 256, (1 if format == "litert" else 3, *size, 3), np.uint8)
+        fitted = fitting.resize(tf.stack([fitting.fit(tf.constant(image)) for image in images]))
+        expected = tf.nn.softmax(network(fitted, training=False)).numpy()
+        found = call(images=images)["probabilities"]
+        assert found.shape == expected.shape
+        differences.append(np.abs(found - expected).max())
+    # A few pixels in ten thousand are rounded to the next level, here of 480.
+    assert max(differences) < 0.02
+    assert sorted(differences)[1] < 1e-5
+
+
+@pytest.mark.parametrize("name", ["yolo", thorough("fast_rcnn")])
+@pytest.mark.parametrize("format", FORMATS)
+def test_boxes_of_images_of_any_size_are_in_their_pixels(
+    format: str, name: str, image: np.ndarray, tmp_path: Path
+) -> None:
+    skip_without_converter(format)
+    task, network = detector(name, image)
+    fitting = Fitting(task.reading, (64, 64), (64, 64), 3)
+    for file, contents in FORMATS[format].convert(network, task, fitting=fitting).items():
+        (tmp_path / file).write_bytes(contents)
+    call, names = runner(format, tmp_path), [str(index) for index in range(3)]
+    saved = savedmodel.export(
+        network, names, tmp_path / "tf", image_size=(64, 64), size=(64, 64), channels=3, task=task
+    )
+    served = tf.saved_model.load(saved).signatures["serving_default"]
+    for height, width in ((96, 64), (64, 64), (50, 100)):
+        # Enlarged blocks of constant pixels: no mean of theirs is halfway between two levels.
+        given = inputs(task, np.kron(image[:, ::8, ::8].round(), np.ones((1, 16, 16, 1)))[:, :height, :width])
+        given["images"] = given["images"].astype(np.uint8)
+        expected = served(**{key: tf.constant(value) for key, value in given.items()})
+        found = call(**given)
+        assert found["count"] == expected["count"] > 0
+        image_of = (tuple(each[key][0] for key in ("boxes", "labels", "scores")) for each in (found, expected))
+        assert_same_detections(*image_of, box_atol=0.02, score_atol=1e-3)
+
+
+def test_onnx_runtime_warns_of_nothing(image: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    skip_without_converter("onnx")
+    task, network = detector("yolo", image)
+    fitting = Fitting(task.reading, (64, 64), (64, 64), 3)
+    (tmp_path / onnx.FILE).write_bytes(onnx.convert(network, task, fitting=fitting)[onnx.FILE])
+    capfd.readouterr()
+    runner("onnx", tmp_path)(images=image.astype(np.uint8))  # with the runtime's own level of messages
+    assert capfd.readouterr().err == ""
 
 
 def test_an_export_is_not_overwritten_by_mistake(run: training.Workdir, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.data.images import resizing
+from tfeff.errors import UserError
 from tfeff.serving import run as serving
+from tfeff.serving import timing
 
 
 @pytest.fixture(scope="module", params=["stretched", "whole"])
@@ -40,6 +42,17 @@ def test_a_portable_model_states_the_size_to_which_images_are_fitted_first(
     serving.export_portable(run, tmp_path / "litert", "litert")
     size = None if run.config().task.center_crop else [12, 12]
     assert metadata(tmp_path / "litert") == [size, [16, 16, 1]]
+
+
+def test_a_portable_model_that_fits_images_states_the_size_that_needs_no_fitting(run, tmp_path) -> None:
+    serving.export_portable(run, tmp_path / "litert", "litert", fit=True)
+    size = None if run.config().task.center_crop else [12, 12]
+    assert metadata(tmp_path / "litert") == [size, [None, None, 1]]
+    if size:
+        assert timing.time_exported(tmp_path / "litert", rounds=1).seconds > 0
+    else:
+        with pytest.raises(UserError, match="takes images of any size, so it has no time of its own"):
+            timing.time_exported(tmp_path / "litert", rounds=1)
 
 
 @pytest.mark.parametrize("built", [False, True])

@@ -83,7 +83,8 @@ def deliver(
     exported = workdir.saved_model
     if budget.format != "saved_model":
         exported = directory / budget.format
-        serving.export_portable(workdir, exported, budget.format, int8=budget.int8, overwrite=True)
+        # Limits are those of the network, as it was estimated, without what fits images.
+        serving.export_portable(workdir, exported, budget.format, fit=False, int8=budget.int8, overwrite=True)
     return exported, evaluation
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tfeff import checked
+from tfeff.config import shipped
 from tfeff.config.budget import BudgetSearch
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
@@ -68,7 +69,7 @@ def load(path: str | Path, *kinds: type[Config]) -> Config:
     """Loads a config from a Python file that defines `get_config()`, or from a `config.json`.
 
     Args:
-        path: the file.
+        path: the file, or the name of a config that comes with the package, such as "own_images".
         *kinds: the accepted kinds of config: `Experiment`, `Search` or `Sweep`.
 
     Raises:
@@ -90,22 +91,20 @@ def load_recipe(path: str | Path, *kinds: type[Config]) -> Recipe[Config]:
     Raises:
         UserError: as in `load`, and when the recipe's choices are made, for any exception in them.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"--config={path}: {'is a directory; give a file' if path.is_dir() else 'no such file'}")
+    given, path = str(path), shipped.find(path)
     if path.suffix == ".json":
         return Recipe(from_json(path.read_text(errors="replace"), *kinds, where=str(path), edited=True))
-    with _explained(path):
+    with _explained(path, given):
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
-            raise UserError(f"{path}: defines no get_config()")
+            raise UserError(f"{given}: defines no get_config()")
         config = get_config()
     recipe = config if isinstance(config, Recipe) else Recipe(config)
     for kind in kinds:
         if isinstance(recipe.base, kind):
             if isinstance(recipe.base, Experiment):
                 offer(recipe.base.task)
-            return Recipe(recipe.base, recipe.choose and _explaining(path, recipe.choose))
+            return Recipe(recipe.base, recipe.choose and _explaining(path, given, recipe.choose))
     for other, verb in VERBS.items():
         if isinstance(recipe.base, other):
             raise UserError(f"{path}: this config is for python -m {verb}")
@@ -331,12 +330,12 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turns any exception of a config file into a UserError with its place."""
+def _explained(path: Path, given: str) -> Iterator[None]:
+    """Turns any exception of a config file into a UserError with its place; `given` is its name or path."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise UserError(f"{given}: {str(error).removeprefix(f'{given}: ')}") from None
     except SyntaxError as error:
         raise UserError(f"{_location(path, error)}: {error.msg}") from None
     except Exception as error:
@@ -344,9 +343,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise UserError(f"{_location(path, error)}: {message}") from error
 
 
-def _explaining(path: Path, choose: Callable[[Config], Choices]) -> Callable[[Config], Choices]:
+def _explaining(path: Path, given: str, choose: Callable[[Config], Choices]) -> Callable[[Config], Choices]:
     def explaining(config: Config) -> Choices:
-        with _explained(path):
+        with _explained(path, given):
             return choose(config)
 
     return explaining

@@ -87,9 +87,11 @@ def group(
     regions = len(size)
     nodes = 2 * regions - 1
     sizes = np.zeros(nodes, np.int32)
-    sizes[:regions] = size
     boxes = np.zeros((nodes, 4), np.int32)
-    boxes[:regions] = box
+    for region in range(regions):  # sooner compiled, by seconds, than the assignment of a slice
+        sizes[region] = size[region]
+        for side in range(4):
+            boxes[region, side] = box[region, side]
     parent = np.full(nodes, -1, np.int32)
     # Union-find: from a merged region to the region that contains it, with path compression.
     merged_into = np.full(nodes, -1, np.int32)

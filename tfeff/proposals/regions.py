@@ -119,7 +119,8 @@ def neighbors(labels: np.ndarray, regions: int) -> np.ndarray:
                     capacity *= 2
                     table = np.full(2 * capacity, -1, np.int64)
                     grown = np.empty(capacity, np.int64)
-                    grown[:count] = keys
+                    for index in range(count):  # sooner compiled, by seconds, than the assignment of a slice
+                        grown[index] = keys[index]
                     keys = grown
                     for known in keys[:count]:
                         table[_find(table, known)] = known
@@ -187,6 +188,10 @@ def histograms(
         counted = np.float32(0)
         for index in range(COLOR_BINS):
             counted += counts[region, index]
-        counts[region, :first] *= np.float32(1) / (counted * channels)
-        counts[region, first:] *= np.float32(1) / (counted * orientations)
+        share = np.float32(1) / (counted * channels)
+        for index in range(first):  # as above, sooner compiled than a slice
+            counts[region, index] *= share
+        share = np.float32(1) / (counted * orientations)
+        for index in range(first, counts.shape[1]):
+            counts[region, index] *= share
     return counts

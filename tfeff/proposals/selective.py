@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.proposals import grouping, regions
+from tfeff.proposals import grouping, kernels, regions
 from tfeff.proposals.baselines import OpenCVSelectiveSearch
 from tfeff.proposals.grouping import MAX_REGIONS, TERMS, group
 from tfeff.proposals.proposals import ProposedBoxes, as_rgb
@@ -72,6 +72,7 @@ class SelectiveSearch:
 
     def __call__(self, image: np.ndarray) -> ProposedBoxes:
         """Returns the proposals of an image; see `selective_search`."""
+        kernels.prepare(_call_kernels)
         pixels = as_rgb(image)
         size, mode = (pixels.shape[0], pixels.shape[1]), resolve_mode(self.mode)
         pixels, factor = shrink(pixels, mode.side)
@@ -79,6 +80,10 @@ class SelectiveSearch:
         boxes = [nodes.astype(np.uint16) for _, nodes, _ in hierarchies(pixels, mode, factor)]
         cells = grouping.rank_boxes(boxes, max(1, round(max(shape) * DUPLICATE_CELL)), self.seed)
         return ProposedBoxes(cells[: self.max_proposals], shape, size)
+
+
+def _call_kernels() -> None:
+    list(hierarchies(np.zeros((8, 8, 3), np.uint8), resolve_mode("single"), 1.0))
 
 
 def shrink(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
@@ -140,8 +145,8 @@ def selective_search(
 ) -> np.ndarray:
     """Returns boxes that may contain an object, best first.
 
-    The same image, mode and seed give the same boxes in the same order. The first call compiles the kernels for some
-    seconds and caches them on disk.
+    The same image, mode and seed give the same boxes in the same order. The first call on a computer compiles
+    for 10 to 30 seconds, with a bar, and keeps the result on disk.
 
     Args:
         image: uint8 [height, width, 3] (RGB). Grayscale ([height, width] or one channel), RGBA, 16-bit and float images

@@ -190,12 +190,10 @@ class RCNNTask(ObjectDetectionTask):
         result = voted(kept, labels, *candidates, overlap, ops=keras.ops)
         return tf.where((tf.range(tf.shape(kept)[0]) < count)[:, tf.newaxis], result, kept)
 
-    def served(
-        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `ObjectDetectionTask`; without the regions."""
         shown = {name: value for name, value in predictions.items() if name not in (REGION_SCORE, REGION_LABEL)}
-        return super().served(shown, names, sizes, covered)
+        return super().served(shown, names)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
         """None: regions come with the images."""

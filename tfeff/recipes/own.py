@@ -245,7 +245,7 @@ def choose_for_boxes(settings: Experiment) -> Choices:
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted)
     start = warm_start(settings.model)
-    network = _network_of_run(settings)
+    network = _network_of_run(settings.model.weights)
     if not network:
         side = dense.resolution(settings.model.resolution, counted.extent, counted.side)
         network = {**rules.network(settings.model, start), "resolution": side}
@@ -268,7 +268,7 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
     model, start = settings.model, warm_start(settings.model)
     if model.resolution == dense.RESOLUTION:  # not set, but that of the other detectors
         model = replace(model, resolution=architecture(model.name).resolution)
-    network = _network_of_run(settings) or {
+    network = _network_of_run(settings.model.weights) or {
         **rules.network(model, start),
         "resolution": rules.region_resolution(model, start),
     }
@@ -280,9 +280,8 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
     }
 
 
-def _network_of_run(settings: Experiment) -> Choices:
-    """The backbone, by key of the section `model`, of the run whose weights it starts from; empty if it is no run."""
-    weights = settings.model.weights
+def _network_of_run(weights: str | None) -> Choices:
+    """The backbone of the run that the weights come from, by key of the section `model`; empty if they are no run's."""
     if weights in (None, "imagenet") or not (Path(weights) / "config.json").is_file():
         return {}
     network, why = config.resolve_member(config.saved(Path(weights), Experiment)).model, f"the network of {weights}"

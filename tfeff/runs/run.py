@@ -137,6 +137,7 @@ class Run:
         path: str | os.PathLike[str],
         format: str | None = None,
         *,
+        fit: bool | None = None,
         int8: bool = False,
         freeze: bool | None = None,
         overwrite: bool = False,
@@ -149,6 +150,8 @@ class Run:
                 that does not belong to an export is not replaced.
             format: `saved_model`, `litert`, `onnx` or `openvino`. None: by the ending of `path`; of a folder,
                 `saved_model`.
+            fit: whether the model takes uint8 images of any size and fits them itself, as SavedModels always do. None:
+                yes, but not for LiteRT, whose fast kernels need fixed sizes.
             int8: LiteRT: 8-bit integers, calibrated on training images.
             freeze: SavedModels: weights as constants, faster on CPUs; False: as variables.
             overwrite: replace an earlier export. If the process is killed meanwhile, a folder is the old or the new
@@ -168,6 +171,10 @@ class Run:
             raise UserError(f"--format={format}: {nearest(format, FORMATS)}")
         if int8 and format != "litert":
             raise UserError("--int8 requires --format=litert")
+        if fit is False and format == "saved_model":
+            raise UserError("--nofit requires another format; a SavedModel fits images itself")
+        if fit and int8:
+            raise UserError("--int8 and --fit exclude each other: an 8-bit model takes images that fit")
         if freeze is not None and format != "saved_model":
             raise UserError(
                 "--freeze requires --format=saved_model; in the other formats, weights are always constants"
@@ -177,7 +184,7 @@ class Run:
         if format == "saved_model":
             serving.export(self._files, path, freeze=freeze is not False, overwrite=overwrite)
         elif path.suffix not in endings:
-            serving.export_portable(self._files, path, format, int8=int8, overwrite=overwrite)
+            serving.export_portable(self._files, path, format, fit=fit, int8=int8, overwrite=overwrite)
         else:
             if path.exists() and not overwrite:
                 raise UserError(f"{path} exists; choose another name, or allow overwriting (--overwrite)")
@@ -189,7 +196,7 @@ class Run:
                     )
             with staging(path.with_suffix("")) as made:
                 try:
-                    serving.export_portable(self._files, made / "model", format, int8=int8)
+                    serving.export_portable(self._files, made / "model", format, fit=fit, int8=int8)
                 except UserError as error:
                     raise UserError(str(error).replace(str(made / "model"), str(path))) from error
                 # After a kill, no model remains rather than one with the metadata or the weights of another.

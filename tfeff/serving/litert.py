@@ -15,19 +15,24 @@ from tensorflow.lite.python.convert import mlir_quantize  # the public converter
 
 from tfeff.errors import UserError
 from tfeff.serving import portable
+from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
 
 FILE = "model.tflite"
 
 
 def convert(
-    model: keras.Model, task: ImageTask, examples: Callable[[], Iterable[dict[str, np.ndarray]]] | None = None
+    model: keras.Model,
+    task: ImageTask,
+    examples: Callable[[], Iterable[dict[str, np.ndarray]]] | None = None,
+    *,
+    fitting: Fitting | None = None,
 ) -> dict[str, bytes]:
     """`model.tflite` and its contents.
 
     Args:
         model: as for `portable.function`.
-        task: as for `portable.function`.
+        task, fitting: as for `portable.function`.
         examples: the inputs of `portable.function` for single images. With them, weights and activations become 8-bit
             integers wherever an operator allows it; input, decoding and output stay float32.
 
@@ -36,7 +41,7 @@ def convert(
     """
     module = tf.Module()
     module.network = [variable.value for variable in model.variables]  # what the converter's copy of the graph restores
-    module.predict = portable.function(model, task, batch_size=1)
+    module.predict = portable.function(model, task, batch_size=1, fitting=fitting)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.predict.get_concrete_function()], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if examples is not None:
@@ -69,7 +74,10 @@ def load(file: Path, threads: int) -> portable.Loaded:
     """A model in LiteRT's interpreter, that of TensorFlow."""
     interpreter = _interpreter(model_content=file.read_bytes(), num_threads=threads)  # which checks it
     run = interpreter.get_signature_runner()
-    inputs = {name: tuple(map(int, each["shape"])) for name, each in run.get_input_details().items()}
+    inputs = {
+        name: tuple(None if side < 0 else int(side) for side in each["shape_signature"])
+        for name, each in run.get_input_details().items()
+    }
     return portable.Loaded(inputs, lambda given: run(**given), f"LiteRT of tensorflow {tf.__version__}")
 
 

@@ -9,14 +9,15 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.serving import portable
+from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
 
 FILE = "model.onnx"
 OPSET = 17
 
 
-def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
-    """`model.onnx` and its contents.
+def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = None) -> dict[str, bytes]:
+    """`model.onnx` and its contents; arguments as for `portable.function`.
 
     Raises:
         UserError: tf2onnx is not installed, or cannot convert an operator of the network.
@@ -26,7 +27,7 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
         import tf2onnx
     except ImportError:
         raise UserError('--format=onnx requires tf2onnx: pip install "tfeff[onnx]"') from None
-    function = portable.function(model, task, batch_size=1 if task.kind.detects else None)
+    function = portable.function(model, task, batch_size=1 if task.kind.detects else None, fitting=fitting)
     try:
         converted, _ = tf2onnx.convert.from_function(
             function,
@@ -34,10 +35,23 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
             opset=OPSET,
             custom_op_handlers={"Erfc": (_complementary_error_function, [])},
         )
+        for node in converted.graph.node:
+            _modernize(node)
         onnx.checker.check_model(converted)  # tf2onnx only logs which operators it leaves as they are
     except (ValueError, RuntimeError, NotImplementedError, onnx.checker.ValidationError) as error:
         raise UserError(f"ONNX cannot express this network: {error}") from error
     return {FILE: bytes(converted.SerializeToString())}
+
+
+def _modernize(node: Any) -> None:
+    """Replaces a coordinate mode of nearest-neighbor resizing that is deprecated, with a warning, by an equal one.
+
+    tf2onnx takes the pixel floor((x + 0.5) / scale): that is (x + 0.5) / scale - 0.5, rounded.
+    """
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    mode = attributes.get("coordinate_transformation_mode")
+    if node.op_type == "Resize" and mode is not None and mode.s == b"tf_half_pixel_for_nn":
+        mode.s, attributes["nearest_mode"].s = b"half_pixel", b"round_prefer_ceil"
 
 
 def load(file: Path, threads: int) -> portable.Loaded:

@@ -13,13 +13,14 @@ import keras
 
 from tfeff.errors import UserError
 from tfeff.serving import portable
+from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
 
 FILE, WEIGHTS = "model.xml", "model.bin"
 
 
-def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
-    """`model.xml` and `model.bin`, and their contents.
+def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = None) -> dict[str, bytes]:
+    """`model.xml` and `model.bin`, and their contents; arguments as for `portable.function`.
 
     Raises:
         UserError: OpenVINO is not installed, or cannot convert an operator of the network.
@@ -28,7 +29,7 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
         import openvino
     except ImportError:
         raise UserError('--format=openvino requires OpenVINO: pip install "tfeff[openvino]"') from None
-    function = portable.function(model, task, batch_size=1 if task.kind.detects else None)
+    function = portable.function(model, task, batch_size=1 if task.kind.detects else None, fitting=fitting)
     names = sorted(function.get_concrete_function().structured_outputs)  # in the order of `tf.nest.flatten`
     frozen = portable.freeze(function)
     with tempfile.TemporaryDirectory() as directory:

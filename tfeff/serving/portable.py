@@ -1,6 +1,6 @@
-"""A network with its decoding as one function of fixed shapes, for runtimes other than TensorFlow; frozen graphs.
+"""A network with its decoding as one function, for runtimes other than TensorFlow; frozen graphs.
 
-The caller fits images to the input: `metadata.json`, written next to the model, says how.
+The function fits images of any size, or the caller does: `metadata.json`, written next to the model, says how.
 
 In frozen graphs, variables have become constants. TensorFlow and other runtimes then fold batch normalization into
 convolutions, arrange weights for their kernels once, and fuse operations.
@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from tfeff.data.images import resizing
 from tfeff.serving import interface
+from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
 from tfeff.tasks.task import PROPOSED, PROPOSED_VALID, Batch
 
@@ -38,26 +40,47 @@ class Loaded:
     runtime: str
 
 
-def function(model: keras.Model, task: ImageTask, *, batch_size: int | None) -> Any:
-    """The function that is converted: `images` float32 [batch_size, height, width, channels], raw pixels in
-    [0, 255], and the inputs of `serving.interface`, if any, to the predictions of `ImageTask.decode`.
+def function(model: keras.Model, task: ImageTask, *, batch_size: int | None, fitting: Fitting | None = None) -> Any:
+    """The function that is converted: `images` [batch_size, height, width, channels], raw pixels in [0, 255], and the
+    inputs of `serving.interface`, if any, to the predictions of `ImageTask.decode`.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.
         task: the network's task.
         batch_size: None: any.
+        fitting: how the function fits images, uint8 of any size, which is the same for the images of a call; boxes are
+            then in pixels of the images. None: it takes images that fit, float32.
     """
-    shape = (batch_size, *model.inputs[0].shape[1:])
 
     def predict(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
-        further = interface.network_inputs(task, *given) if given else {}
+        sizes, covered, scale = None, None, None
+        if fitting is not None:
+            images, sizes, covered = _fitted(images, fitting)
+            scale = tf.cast(covered, tf.float32) / tf.cast(sizes, tf.float32)
+        further = interface.network_inputs(task, *given, scale=scale) if given else {}
         outputs = task.forward(model, {"image": images, **further}, training=False)
         with tf.name_scope(DECODING):
-            return task.decode(outputs)
+            predictions = task.decode(outputs)
+            return predictions if fitting is None else task.placed(predictions, sizes, covered)
 
+    spec = tf.TensorSpec((batch_size, *model.inputs[0].shape[1:]), tf.float32, "images")
+    if fitting is not None:
+        spec = tf.TensorSpec((batch_size, None, None, fitting.channels), tf.uint8, "images")
     further = interface.inputs(task, batch_size=batch_size, padded=True)
-    signature = [tf.TensorSpec(shape, tf.float32, "images"), *further]
-    return tf.function(predict, input_signature=signature, autograph=False)
+    return tf.function(predict, input_signature=[spec, *further], autograph=False)
+
+
+def _fitted(images: tf.Tensor, fitting: Fitting) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """A batch uint8 [b, height, width, channels] as the network's input; the sizes of the images, and what they cover
+    of the input, int32 [b, 2]."""
+    batch, height, width, _ = tf.unstack(tf.shape(images))
+    rows, columns, channels = fitting.fitted.shape[1:]
+    with resizing.plain_operators():
+        # One image with the channels of all, because they have one size.
+        image = tf.reshape(tf.transpose(images, (1, 2, 0, 3)), (height, width, -1))
+        fitted = tf.reshape(fitting.fit(image), (rows, columns, -1, channels))
+        sizes = tf.tile([[height, width]], (batch, 1))
+        return fitting.resize(tf.transpose(fitted, (2, 0, 1, 3))), sizes, fitting.covered(sizes)
 
 
 def inputs(batch: Batch) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from tfeff import selection
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
 from tfeff.serving import interface, litert, onnx, openvino, portable, savedmodel
+from tfeff.serving.fitting import Fitting
 from tfeff.tasks.embedding import THRESHOLD, UNKNOWN
 from tfeff.tasks.object_detection import detection_threshold
 from tfeff.tasks.task import ImageTask
@@ -65,8 +66,22 @@ def export(
     )
 
 
+def fits(format: str) -> bool:
+    """Whether models of a format take images of any size, unless chosen otherwise.
+
+    LiteRT's fast kernels need fixed sizes: with others, a network takes three times as long.
+    """
+    return format != "litert"
+
+
 def export_portable(
-    workdir: Workdir, directory: str | Path, format: str, *, int8: bool = False, overwrite: bool = False
+    workdir: Workdir,
+    directory: str | Path,
+    format: str,
+    *,
+    fit: bool | None = None,
+    int8: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Exports the network of a finished run, with the decoding of its task, for LiteRT, ONNX or OpenVINO.
 
@@ -76,6 +91,7 @@ def export_portable(
         workdir: workdir of the run.
         directory: where to write.
         format: one of `FORMATS`.
+        fit: whether the model takes uint8 images of any size and fits them itself, as the training does; None: `fits`.
         int8: 8-bit weights and activations (LiteRT only), calibrated on training images.
         overwrite: replace an earlier export.
 
@@ -90,18 +106,21 @@ def export_portable(
             f"--format={format}: task.name={settings.task.name} exports only as a SavedModel, because it cuts regions"
         )
     task, model = plan.task, trained_model(workdir, plan=plan)
-    predictor = task.predictor(model)
+    predictor, image_size = task.predictor(model), record["image_size"]
+    image_size = image_size and tuple(image_size)
+    fitting = None
+    if fits(format) if fit is None else fit:
+        fitting = Fitting(task.reading, image_size, model.size, plan.images.data.channels)
     with staged(Path(directory), overwrite=overwrite, marker=FORMATS[format].FILE) as staging:
         calibration = {"examples": lambda: _examples(plan, model.size)} if int8 else {}
-        files = FORMATS[format].convert(predictor, task, **calibration)
-        image_size = record["image_size"]
+        files = FORMATS[format].convert(predictor, task, fitting=fitting, **calibration)
         about = interface.metadata(
             task,
             record["class_names"],
             _score(workdir, task),
             channels=plan.images.data.channels,
-            image_size=image_size and tuple(image_size),
-            size=model.size,
+            image_size=image_size if fitting is None or task.reading.fit == "whole" else fitting.stored_size,
+            size=model.size if fitting is None else None,
             class_ids=record.get("class_ids", ()),
             unknown=_unknown(workdir, task),
         )

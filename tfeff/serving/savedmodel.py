@@ -10,8 +10,8 @@ Both return `probabilities` (float32 [batch, classes]) and `label` (string [batc
 localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. An embedder returns `embedding`
 (float32 [batch, dimension]), vectors of length 1. A detector returns, for d detections, `boxes` (float32 [batch, d, 4],
 yxyx in pixels), `scores`, `labels` and `names` ([batch, d]), and `count` (int32 [batch]), how many of them are not
-padding. In general, a task defines its outputs: `ImageTask.decode` and `served`. Both signatures of a Fast R-CNN also
-take region proposals, see `serving.interface`.
+padding. In general, a task defines its outputs: `ImageTask.decode`, `placed` and `served`. Both signatures of a Fast
+R-CNN also take region proposals, see `serving.interface`.
 
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
 `assets/classes.txt` lists them too, one per line, as does `metadata.json`.
@@ -32,12 +32,13 @@ import tensorflow as tf
 
 from tfeff import checked
 from tfeff.data.dataset import Id
-from tfeff.data.images import graph_decoding, resizing
+from tfeff.data.images import graph_decoding
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
 from tfeff.models.derived import LOGITS
 from tfeff.serving import interface
 from tfeff.serving.detector import CHECKSUMS, DETECTOR_FILE, DetectorRecord, file_checksums
+from tfeff.serving.fitting import Fitting
 from tfeff.serving.portable import frozen
 from tfeff.tasks import ClassificationTask, ImageTask
 
@@ -71,12 +72,8 @@ class Served(tf.Module):
         self._forward = functools.partial(task.forward, model)
         self._task = task
         self._names = tf.constant(list(class_names), tf.string)
-        self._size = size
-        self._image_size = image_size or size
         self._original = task.section.CUTS_REGIONS
-        self._reading = task.reading
-        self._keeps_size = task.reading.fit == "whole" and image_size is None
-        self._channels = channels
+        self._fitting = Fitting(task.reading, image_size, size, channels)
         # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
         self.classes_file, *self.other_files = (tf.saved_model.Asset(os.fspath(file)) for file in files)
@@ -97,20 +94,20 @@ class Served(tf.Module):
         if self._original:
             sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
             return self._served(images, sizes, *given)
-        fitted = tf.map_fn(self._fit, images, fn_output_signature=tf.TensorSpec(batch.shape[1:], batch.dtype))
+        fitted = tf.map_fn(self._fitting.fit, images, fn_output_signature=tf.TensorSpec(batch.shape[1:], batch.dtype))
         sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
         return self._served(fitted, sizes, *given)
 
     def _from_bytes(self, encoded: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         def load(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            image = graph_decoding.decode(file, self._channels)
-            return self._fit(image), tf.shape(image)[:2]
+            image = graph_decoding.decode(file, self._fitting.channels)
+            return self._fitting.fit(image), tf.shape(image)[:2]
 
         if self._original:
 
             def single(each: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
                 image, *others = (
-                    value[tf.newaxis] for value in (graph_decoding.decode(each[0], self._channels), *each[1:])
+                    value[tf.newaxis] for value in (graph_decoding.decode(each[0], self._fitting.channels), *each[1:])
                 )
                 return {name: value[0] for name, value in self._from_images(image, *others).items()}
 
@@ -123,32 +120,17 @@ class Served(tf.Module):
         return self._served(fitted, sizes, *given)
 
     def _served(self, fitted: tf.Tensor, sizes: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
-        covered = sizes if self._original else tf.broadcast_to(self._size, tf.shape(sizes))
-        if self._reading.fit == "letterbox":
-            covered = resizing.letterbox_size(resizing.letterbox_size(sizes, self._image_size), self._size)
+        covered = sizes if self._original else self._fitting.covered(sizes)
         scale = tf.cast(covered / sizes, tf.float32)
         further = interface.network_inputs(self._task, *given, scale=scale) if given else {}
-        return self._task.served(self._predict({"image": fitted, **further}), self._names, sizes, covered)
-
-    def _fit(self, image: tf.Tensor) -> tf.Tensor:
-        """One image as the network's input, or as the image cache holds it if a batch of those can be resized."""
-        interpolation = self._reading.interpolation
-        if self._reading.center_crop is not None:
-            if not self._keeps_size:
-                image = resizing.whole(image, self._image_size, interpolation)
-            return resizing.center(image, self._size, self._reading.center_crop, interpolation)
-        if self._reading.fit != "letterbox":
-            return resizing.FITS[self._reading.fit](image, self._image_size, interpolation)
-        stored = resizing.letterbox_size(tf.shape(image)[:2], self._image_size)
-        return resizing.fit_within(resizing.letterbox(image, self._image_size)[: stored[0], : stored[1]], self._size)
+        predictions = self._task.placed(self._predict({"image": fitted, **further}), sizes, covered)
+        return self._task.served(predictions, self._names)
 
     def _batch(self) -> tf.TensorSpec:
-        """What `_fit` returns, stacked; of regions to be cut, the images themselves."""
+        """What `Fitting.fit` returns, in batches; of regions to be cut, the images themselves."""
         if self._original:
-            return tf.TensorSpec([None, None, None, self._channels], tf.uint8)
-        if self._reading.fit in ("stretch", "crop"):
-            return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
-        return tf.TensorSpec([None, *self._size, self._channels], tf.float32)
+            return tf.TensorSpec([None, None, None, self._fitting.channels], tf.uint8)
+        return self._fitting.fitted
 
     def _decoded(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         batch = tf.shape(inputs["image"])[0]
@@ -156,7 +138,7 @@ class Served(tf.Module):
         added = [0, tf.cast(batch == 0, tf.int32)]
         inputs = {name: tf.pad(value, [added] + [[0, 0]] * (value.shape.rank - 1)) for name, value in inputs.items()}
         if not self._original:
-            inputs["image"] = resizing.resize(inputs["image"], self._size, self._reading.interpolation)
+            inputs["image"] = self._fitting.resize(inputs["image"])
         outputs = self._forward(inputs, training=False)
         return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
 

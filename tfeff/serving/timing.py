@@ -293,11 +293,25 @@ def _loaded(format: str, path: Path, threads: int) -> Loaded:
         return _load_saved_model(path)
     try:
         loaded: Loaded = FORMATS[format].load(path, threads)
-        return loaded
     except UserError:
         raise
     except Exception as error:  # the runtimes' types of errors are not public
         raise UserError(f"{path}: cannot read the model ({brief(error)}); export it again") from error
+    if None in loaded.inputs["images"][1:]:
+        about = path.with_name(METADATA) if path.name == FORMATS[format].FILE else path.with_suffix(".json")
+        shape, run = _without_fitting(loaded.inputs["images"], about), loaded.run
+        return Loaded(
+            {**loaded.inputs, "images": shape},
+            lambda given: run({**given, "images": given["images"].astype(np.uint8)}),
+            loaded.runtime,
+        )
+    return loaded
+
+
+def _without_fitting(images: tuple[int | None, ...], metadata: Path) -> tuple[int | None, ...]:
+    """The shape of images that need no fitting; `images` if the metadata of the model do not tell it."""
+    about = checked.read_json(metadata, "export the model again", {"image_size": (list, type(None))})
+    return (1, *about["image_size"], images[-1]) if about["image_size"] else images
 
 
 def _load_saved_model(path: Path) -> Loaded:
@@ -305,9 +319,7 @@ def _load_saved_model(path: Path) -> Loaded:
     model = load(path)
     signature = model.signatures["serving_default"]
     inputs = {name: tuple(each.shape) for name, each in signature.structured_input_signature[1].items()}
-    about = checked.read_json(path / METADATA, "export the model again", {"image_size": (list, type(None))})
-    if about["image_size"]:
-        inputs["images"] = (1, *about["image_size"], inputs["images"][-1])
+    inputs["images"] = _without_fitting(inputs["images"], path / METADATA)
 
     def run(given: Mapping[str, np.ndarray]) -> object:
         return tf.nest.map_structure(np.asarray, signature(images=tf.constant(given["images"], tf.uint8)))

@@ -120,9 +120,7 @@ class EmbeddingTask(LabeledImagesTask):
             found[SIMILARITIES] = tf.cast(outputs[SIMILARITIES], tf.float32)
         return found
 
-    def served(
-        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
         """The vectors alone."""
         return predictions
 

@@ -77,13 +77,11 @@ class LocalizationTask(ImageTask):
             "box": tf.cast(outputs[BOX], tf.float32),
         }
 
-    def served(
-        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """With the box in pixels of the original image."""
+    def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See `ImageTask`."""
         height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
         box = yxyx_from_relative(predictions["box"], (height, width), ops=tf)
-        return super().served(predictions, names, sizes, covered) | {"box": box}
+        return predictions | {"box": box}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """The first class and the whole image for every image."""

@@ -106,13 +106,16 @@ class ObjectDetectionTask(ImageTask):
         """Detections; see `suppress`."""
         return suppress(*self.candidates(outputs), self.section.suppression)
 
-    def served(
-        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """With boxes in pixels of the original image, clipped to it, and the names of their classes."""
-        scale, limit = (tf.tile(tf.cast(each, tf.float32), (1, 2))[:, tf.newaxis] for each in (sizes / covered, sizes))
+    def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Boxes are clipped to the images."""
+        sizes, covered = tf.cast(sizes, tf.float32), tf.cast(covered, tf.float32)
+        scale, limit = (tf.tile(each, (1, 2))[:, tf.newaxis] for each in (sizes / covered, sizes))
         boxes = tf.clip_by_value(predictions["boxes"] * scale, 0.0, limit)
-        return predictions | {"boxes": boxes, "names": tf.gather(names, predictions["labels"])}
+        return predictions | {"boxes": boxes}
+
+    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """With the names of the classes."""
+        return predictions | {"names": tf.gather(names, predictions["labels"])}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """An object of 32 x 32 pixels in every image."""

@@ -316,16 +316,22 @@ class ImageTask(Task):
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
 
-    def served(
-        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """The outputs of the exported model.
+    def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predictions with boxes in pixels of the original images.
 
         Args:
             predictions: of `decode`.
-            names: of the classes, string [classes].
             sizes: height and width of the original images, int32 [b, 2].
             covered: height and width that they cover in the network's input, from its top left, int32 [b, 2].
+        """
+        return predictions
+
+    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The outputs of a SavedModel.
+
+        Args:
+            predictions: of `placed`.
+            names: of the classes, string [classes].
         """
         label = tf.gather(names, tf.argmax(predictions["probabilities"], axis=-1))
         return predictions | {"label": label}

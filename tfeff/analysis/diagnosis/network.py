@@ -44,7 +44,9 @@ def examine_network(
         figures["training"] = training_figure(workdir.rows(), title=settings.model.name)
     network, frozen = _network(workdir, subject.plan), None
     found: _Predictions = predictions_skipped("the run has no checkpoint"), None, {}, Suspects()
-    if network is not None:
+    if network is not None and task.section.CUTS_REGIONS:
+        found = predictions_skipped("the network reads stored features of regions, not images"), None, {}, Suspects()
+    elif network is not None:
         if settings.optimizer.frozen:
             frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
         reporter.say(f"predicting up to {PREDICTED} images of each split ...")

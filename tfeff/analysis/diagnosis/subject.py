@@ -129,6 +129,7 @@ def open_run(directory: Path) -> Subject:
             f"analyze the data alone: --dataset={settings.data.source}"
         )
     settings = config.resolve_member(settings)
+    settings = replace(settings, task=settings.task.located(directory))
     wanted = selection.request(settings)
     source = selection.open_source(wanted, keep_raw_annotations=True)
     (splits, lost), record = _splits(wanted, source), workdir.dataset()

@@ -13,9 +13,13 @@ separable and linear, so one matrix resamples all rows of a batch and another al
 values are rounded to so few binary places that all products and partial sums of 8-bit levels are exact in float32. The
 order of summation is then irrelevant: results do not depend on threads, batch size or processor. The rounding error is
 about 0.01 of 255 levels (root mean square), at most about 0.1.
+
+Exported models for other runtimes resize in operators that these have, see `plain_operators`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import tensorflow as tf
@@ -24,19 +28,34 @@ FILL = 128
 """Gray level of padding."""
 FILTERS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 """Interpolation -> the filter of TensorFlow's `ScaleAndTranslate`."""
+_PLAIN = ContextVar("plain", default=False)
 _SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twice as fast as TensorFlow's kernel.
+
+
+@contextmanager
+def plain_operators() -> Iterator[None]:
+    """Within this context, functions are traced without operators that other runtimes than TensorFlow's lack.
+
+    These are its `ScaleAndTranslate`, branches and float64. Results are equal but for rounding: of about one
+    pixel in a thousand, the level differs by one. The largest array has twice the size of the image in float32.
+    """
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
 
 
 def fit(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
     """Stretches one image to a size; the aspect ratio is not kept."""
-    return tf.ensure_shape(_resampled(image, tf.constant(size), interpolation), (*size, image.shape[-1]))
+    return _of_size(_resampled(image, tf.constant(size), interpolation), size)
 
 
 def crop(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
     """Scales one image to the smallest size that covers `size`, keeping its aspect ratio, and cuts out the center."""
     covering = whole(image, size, interpolation)
     top, left = tf.unstack((tf.shape(covering)[:2] - size) // 2)
-    return tf.ensure_shape(covering[top : top + size[0], left : left + size[1]], (*size, image.shape[-1]))
+    return _of_size(covering[top : top + size[0], left : left + size[1]], size)
 
 
 def whole(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
@@ -73,12 +92,13 @@ def center(image: tf.Tensor, size: tuple[int, int], fraction: float, interpolati
     """
     native = tf.shape(image)[:2]
     # Without the small number, 224 / 256 of 256 pixels could be 223.
-    side = tf.cast(fraction * tf.cast(tf.reduce_min(native), tf.float64) + 1e-6, tf.int32)
+    dtype, small = (tf.float32, 1e-3) if _PLAIN.get() else (tf.float64, 1e-6)
+    side = tf.cast(fraction * tf.cast(tf.reduce_min(native), dtype) + small, tf.int32)
     side = tf.maximum(side, 1)
     top, left = tf.unstack((native - side + 1) // 2)
     square = image[top : top + side, left : left + side]
-    pixels = tf.image.resize(square, size, interpolation, antialias=True)
-    return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), (*size, image.shape[-1]))
+    pixels = _antialiased(square[tf.newaxis], tf.constant(size), interpolation)[0]
+    return _of_size(tf.clip_by_value(pixels, 0.0, 255.0), size)
 
 
 def letterbox(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
@@ -86,7 +106,12 @@ def letterbox(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bil
 
     The image is at the top left and covers `letterbox_size` pixels.
     """
-    return _padded(_resampled(image, letterbox_size(tf.shape(image)[:2], size), interpolation), size)
+    return _padded(within(image, size, interpolation), size)
+
+
+def within(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
+    """Scales one image to the largest size that fits, `letterbox_size`, keeping its aspect ratio."""
+    return _resampled(image, letterbox_size(tf.shape(image)[:2], size), interpolation)
 
 
 def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -112,7 +137,7 @@ def fit_within(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     Returns:
         float32 [*size, channels].
     """
-    return _padded(tf.image.resize(image, letterbox_size(tf.shape(image)[:2], size), antialias=True), size)
+    return _padded(_antialiased(image[tf.newaxis], letterbox_size(tf.shape(image)[:2], size), "bilinear")[0], size)
 
 
 def resize(images: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
@@ -135,9 +160,10 @@ def resize(images: tf.Tensor, size: tuple[int, int], interpolation: str = "bilin
     if (height, width) == tuple(size):
         return images
     if interpolation == "bicubic":  # overshoots at edges
-        pixels = tf.image.resize(images, size, interpolation, antialias=True)
-        return tf.clip_by_value(pixels, 0.0, 255.0)
-    return tf.image.resize(images, size, antialias=shrinks)
+        return tf.clip_by_value(_antialiased(images, tf.constant(size), interpolation), 0.0, 255.0)
+    if shrinks or _PLAIN.get():
+        return tf.ensure_shape(_antialiased(images, tf.constant(size), interpolation), (None, *size, images.shape[-1]))
+    return tf.image.resize(images, size)
 
 
 FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
@@ -146,27 +172,73 @@ FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
 
 def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[..., tf.Tensor]) -> tf.Tensor:
     """Sizes int32 [..., 2] times the factor that `choose` takes of both directions, rounded."""
-    height_width = tf.cast(native, tf.float64)
-    factor = choose(tf.constant(size, tf.float64) / height_width, axis=-1, keepdims=True)
+    dtype = tf.float32 if _PLAIN.get() else tf.float64
+    height_width = tf.cast(native, dtype)
+    factor = choose(tf.constant(size, dtype) / height_width, axis=-1, keepdims=True)
     return tf.cast(tf.round(factor * height_width), tf.int32)
+
+
+def _of_size(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """An image that has a size, also in its static shape."""
+    if _PLAIN.get():
+        return tf.reshape(image, (*size, -1))
+    return tf.ensure_shape(image, (*size, image.shape[-1]))
 
 
 def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """An image at the top left of a gray canvas."""
     padding = tf.pad((tf.constant(size) - tf.shape(image)[:2])[:, tf.newaxis], [[0, 1], [1, 0]])
     canvas = tf.pad(image, padding, constant_values=tf.constant(FILL, image.dtype))
-    return tf.ensure_shape(canvas, (*size, image.shape[-1]))
+    return _of_size(canvas, size)
 
 
 def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
     """One uint8 image at a size (int32 [2]); unchanged if it has that size."""
 
     def resampled() -> tf.Tensor:
-        pixels = tf.image.resize(image[tf.newaxis], size, interpolation, antialias=True)[0]
-        return tf.saturate_cast(tf.round(pixels), tf.uint8)
+        pixels = tf.round(_antialiased(image[tf.newaxis], size, interpolation)[0])
+        return tf.cast(tf.maximum(tf.minimum(pixels, 255.0), 0.0), tf.uint8)
 
+    if _PLAIN.get():  # which does not change an image of that size
+        return resampled()
     unchanged = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
     return tf.cond(unchanged, lambda: image, resampled)
+
+
+def _antialiased(images: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """A batch [b, height, width, channels] at a size (int32 [2]), float32, not rounded."""
+    if not _PLAIN.get():
+        return tf.image.resize(images, size, interpolation, antialias=True)
+    shape = tf.shape(images)
+    batch, channels = shape[0], images.shape[-1] or shape[3]
+    rows = tf.reshape(tf.transpose(tf.cast(images, tf.float32), (1, 0, 2, 3)), (shape[1], -1))
+    rows = tf.reshape(_along_rows(rows, size[0], interpolation), (size[0], batch, shape[2], channels))
+    columns = tf.reshape(tf.transpose(rows, (2, 1, 0, 3)), (shape[2], -1))
+    columns = tf.reshape(_along_rows(columns, size[1], interpolation), (size[1], batch, size[0], channels))
+    return tf.transpose(columns, (1, 2, 0, 3))
+
+
+def _along_rows(rows: tf.Tensor, target: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """Resamples float32 [length, n] to [target, n]: each row is a weighted mean of the rows within the filter."""
+    length = tf.shape(rows)[0]
+    step = tf.cast(length, tf.float32) / tf.cast(target, tf.float32)
+    widening = tf.maximum(step, 1.0)
+    radius = widening * (1.0 if interpolation == "bilinear" else 2.0)
+    centers = (tf.range(tf.cast(target, tf.float32)) + 0.5) * step
+    taps = tf.cast(tf.math.ceil(2 * radius), tf.int32) + 1
+    first = tf.cast(tf.math.floor(centers - radius), tf.int32)
+    index = first[:, tf.newaxis] + tf.range(taps)
+    distance = tf.abs(tf.cast(index, tf.float32) + 0.5 - centers[:, tf.newaxis]) / widening
+    if interpolation == "bilinear":
+        share = tf.maximum(1.0 - distance, 0.0)
+    else:  # Keys' cubic, as in TensorFlow
+        near = ((1.5 * distance - 2.5) * distance) * distance + 1.0
+        far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
+        share = tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, tf.zeros_like(far)))
+    share *= tf.cast((index >= 0) & (index < length), tf.float32)
+    share /= tf.reduce_sum(share, axis=1, keepdims=True)
+    taken = tf.gather(rows, tf.clip_by_value(index, 0, length - 1))  # [target, taps, n]
+    return tf.matmul(share[:, tf.newaxis], taken)[:, 0]
 
 
 _MIDDLE = 128.0  # Minus this, a level takes 7 bits and the sign.

@@ -1,0 +1,166 @@
+"""The clients of docs/serving.md, as they stand there, against the SavedModel of the same network."""
+
+import base64
+import io
+import json
+import re
+import urllib.request
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.serving.random_detectors import detector
+from tfeff.serving import interface, savedmodel
+from tfeff.serving.fitting import Fitting
+from tfeff.serving.run import FORMATS, fits
+from tfeff.tasks import ClassificationTask, ImageTask
+from tfeff.tasks.task import ImageReading
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "serving.md"
+CLIENTS = dict(re.findall(r"### ([^\n]+)\n(?:(?!###).)*?```python\n(.+?)```", DOCUMENT.read_text("utf-8"), re.DOTALL))
+"""Heading -> program."""
+PACKAGES = {
+    "ONNX Runtime": ("onnx", "onnxruntime", "tf2onnx"),
+    "OpenVINO": ("openvino", "openvino"),
+    "SavedModel": ("saved_model",),
+    "LiteRT": ("litert", "ai_edge_litert"),
+    "TensorFlow Serving": ("saved_model",),
+}
+"""Heading -> format, and what its converter and its client need."""
+KINDS = ("stretch", "crop", "detector")
+NAMES = ["a", "b", "c"]
+SHOWN = 12
+"""Detections above the threshold."""
+STORED, SIZE = (72, 80), (64, 64)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smooth image of 130 x 90 pixels that lies on its side, as its EXIF orientation says."""
+    noise = np.random.default_rng(0).integers(0, 256, (13, 9, 3), np.uint8)
+    upright = Image.fromarray(noise).resize((90, 130), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, quality=95, exif=exif)
+    return path
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def network(request: pytest.FixtureRequest) -> tuple[keras.Model, ImageTask]:
+    if request.param == "detector":
+        task, model = detector("yolo", np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype(np.float32))
+        distances = next(each for each in model.trainable_variables if each.path == "box_head_predict/bias")
+        distances.assign(-np.tile(np.arange(16.0), 4))  # short ones are more probable, so boxes are small
+        return model, task
+
+    class Fitted(ClassificationTask):
+        @property
+        def reading(self):
+            return ImageReading(request.param)
+
+    inputs = keras.Input((*SIZE, 3))
+    x = keras.layers.AveragePooling2D(8)(keras.layers.Rescaling(1 / 64, -2.0)(inputs))
+    spread = keras.initializers.RandomNormal(stddev=0.1, seed=0)
+    return keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=spread)(keras.layers.Flatten()(x))), Fitted()
+
+
+@pytest.fixture(scope="module")
+def expected(network, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """The SavedModel, whose detection threshold leaves SHOWN detections, and its predictions for the pixels."""
+    (model, task), folder = network, tmp_path_factory.mktemp("saved_model")
+    sizes = {"image_size": STORED, "size": SIZE, "channels": 3, "task": task}
+    path = savedmodel.export(model, NAMES, folder / "first", score=0.5, **sizes)
+    upright = np.asarray(Image.open(photo).transpose(Image.Transpose.ROTATE_270))
+    served = tf.saved_model.load(path).signatures["serving_default"](images=tf.constant(upright[np.newaxis]))
+    found = {name: value.numpy()[0] for name, value in served.items()}
+    if "scores" in found:
+        threshold = float(found["scores"][SHOWN - 1 : SHOWN + 1].mean())
+        path = savedmodel.export(model, NAMES, folder / "second", score=threshold, **sizes)
+    return path, found
+
+
+def exported(format: str, network: tuple[keras.Model, ImageTask], saved: Path, folder: Path) -> Path:
+    """The folder of an export, as `tfeff.export` writes it."""
+    if format == "saved_model":
+        return saved
+    model, task = network
+    fitting = Fitting(task.reading, STORED, SIZE, 3) if fits(format) else None
+    for file, contents in FORMATS[format].convert(model, task, fitting=fitting).items():
+        (folder / file).write_bytes(contents)
+    score = json.loads((saved / "metadata.json").read_text()).get("score")
+    size = None if fits(format) else SIZE
+    about = interface.metadata(task, NAMES, score, channels=3, image_size=STORED, size=size)
+    (folder / "metadata.json").write_text(about)
+    return folder
+
+
+def serve(saved: Path, request: urllib.request.Request) -> io.BytesIO:
+    """What TensorFlow Serving returns to `POST .../v1/models/NAME:predict`, in its row format.
+
+    An instance has a value for each input of the signature, in its type; an object with the key `b64` stands for bytes.
+    The result has an object for each instance, with the outputs of the signature.
+    """
+    assert request.get_method() == "POST"
+    asked = json.loads(request.data)
+    signature = tf.saved_model.load(saved).signatures[asked["signature_name"]]
+    given = {
+        name: tf.constant([_value(instance[name]) for instance in asked["instances"]], spec.dtype)
+        for name, spec in signature.structured_input_signature[1].items()
+    }
+    outputs = {name: value.numpy().tolist() for name, value in signature(**given).items()}
+    rows = [{name: value[index] for name, value in outputs.items()} for index in range(len(asked["instances"]))]
+    return io.BytesIO(json.dumps({"predictions": rows}, default=bytes.decode).encode())
+
+
+def _value(value: Any) -> Any:
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
+
+
+def test_the_rest_interface_also_takes_arrays(network, expected) -> None:
+    saved, _ = expected
+    images = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), np.uint8)
+    body = {"signature_name": "serving_default", "instances": [{"images": image.tolist()} for image in images]}
+    answer = serve(saved, urllib.request.Request("http://localhost", json.dumps(body).encode()))
+    direct = tf.saved_model.load(saved).signatures["serving_default"](images=tf.constant(images))
+    for index, found in enumerate(json.load(answer)["predictions"]):
+        assert found.keys() == direct.keys()
+        for name in found.keys() & {"probabilities", "scores", "boxes"}:
+            np.testing.assert_allclose(found[name], direct[name][index], atol=1e-5)
+
+
+@pytest.mark.parametrize("client", PACKAGES)
+def test_a_client_finds_what_the_saved_model_finds(client, network, expected, photo, tmp_path, monkeypatch, capsys):
+    format, *packages = PACKAGES[client]
+    for package in packages:
+        pytest.importorskip(package)
+    assert "tfeff" not in CLIENTS[client]
+    saved, wanted = expected
+    monkeypatch.setattr(urllib.request, "urlopen", partial(serve, saved))
+    monkeypatch.setattr("sys.argv", ["client.py", str(exported(format, network, saved, tmp_path)), str(photo)])
+    exec(compile(CLIENTS[client], f"docs/serving.md, {client}", "exec"), {"__name__": "__main__"})
+    lines = [re.fullmatch(r"(\w): ([\d.]+)((?: -?[\d.]+)*)", line) for line in capsys.readouterr().out.splitlines()]
+    names, scores = [line[1] for line in lines], [float(line[2]) for line in lines]
+    if "probabilities" in wanted:
+        order = np.argsort(-wanted["probabilities"])
+        assert names == [NAMES[index] for index in order]
+        np.testing.assert_allclose(scores, wanted["probabilities"][order], atol=1e-3)
+        assert np.ptp(scores) > 0.1
+    else:
+        assert names == [NAMES[index] for index in wanted["labels"][:SHOWN]]
+        np.testing.assert_allclose(scores, wanted["scores"][:SHOWN], atol=1e-3)
+        boxes = [[float(side) for side in line[3].split()] for line in lines]
+        np.testing.assert_allclose(boxes, wanted["boxes"][:SHOWN], atol=0.2)
+        assert np.max(boxes) > SIZE[0]  # in pixels of the image, not of the input
+        assert np.std(boxes, axis=0).min() > 5  # not all of them are the whole image
+
+
+def test_there_is_a_client_for_each_format():
+    assert CLIENTS.keys() == PACKAGES.keys()
+    assert {format for format, *_ in PACKAGES.values()} == {"saved_model", *FORMATS}
