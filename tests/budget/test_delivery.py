@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.rcnn.voc_digits import write_voc
+from tests.thoroughness import only_thorough
 from tests.verbs import ROOT, Done, Verbs
 from tfeff import config
 
@@ -73,6 +74,7 @@ def whole(verbs, source, trained, tmp_path_factory) -> Path:
     return directory
 
 
+@only_thorough
 def test_the_answer_is_an_exported_detector_that_meets_the_budget(whole):
     result = json.loads((whole / "result.json").read_text())
     networks = {row["resolution"]: row for row in result["networks"]}
@@ -88,6 +90,7 @@ def test_the_answer_is_an_exported_detector_that_meets_the_budget(whole):
     assert "Published classifiers" not in report
 
 
+@only_thorough
 def test_the_choice_inherits_neck_and_heads_and_is_trained_on_all_images(whole, trained):
     saved = config.saved(whole / "best", config.Experiment)
     assert saved.model.weights == str(trained)
@@ -95,6 +98,7 @@ def test_the_choice_inherits_neck_and_heads_and_is_trained_on_all_images(whole, 
     assert (saved.data.folds, saved.data.validation_fraction, saved.training.epochs) == (None, 0.0, 10)
 
 
+@only_thorough
 def test_a_short_training_comes_first(whole):
     text = whole.with_suffix(".txt").read_text()
     assert "detectors are not probed: short trainings on one fold come first" in text

@@ -10,7 +10,7 @@ import pytest
 
 import tfeff
 from tests.models.preset_folders import CASES, preprocessed, saved
-from tests.thoroughness import thorough
+from tests.thoroughness import only_thorough, thorough
 from tfeff import config, models, runs
 from tfeff.data.sources import placed_digits
 from tfeff.errors import UserError
@@ -183,7 +183,8 @@ def test_a_classifier(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert min(near) < 0.02  # it started from the weights of the preset
 
 
-@pytest.mark.parametrize("task", ["yolo", thorough("faster_rcnn")])
+@only_thorough
+@pytest.mark.parametrize("task", ["yolo", "faster_rcnn"])
 @among("cv-csp_darknet")
 def test_a_detector(case: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placed_digits, "COUNTS", {"train": 32, "validation": 16, "test": 16})

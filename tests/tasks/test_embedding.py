@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.thoroughness import thorough
 from tfeff import config, models, runs, selection, training
 from tfeff.errors import UserError
 from tfeff.evaluation import contrastive_loss, equal_error_threshold, pairs_of
@@ -183,7 +184,7 @@ def settings_of(*overrides):
     return config.override(config.Experiment(), [*SETTINGS, *overrides])
 
 
-@pytest.mark.parametrize("loss", ["normalized_softmax", "supervised_contrastive"])
+@pytest.mark.parametrize("loss", [thorough("normalized_softmax"), "supervised_contrastive"])
 @pytest.mark.usefixtures("without_figures")
 def test_a_run_learns_measures_and_resumes(tmp_path, loss, monkeypatch):
     settings = settings_of(f"task.loss={loss}")

@@ -146,9 +146,10 @@ def test_a_run_without_tensorboard(tmp_path):
         *(".lock", "checkpoints", "config.json", "dataset.json", "images.npz", "metrics.jsonl")
     ]
     assert [row["epoch"] for row in workdir.rows() if "validation_accuracy" in row] == [2, 3]
-    head, *lines = console.file.getvalue().splitlines()[-4:]
-    ends = [head.index("val. accuracy") + len("val. accuracy")] * 3
-    assert [line[:end].endswith(" " * 13) for line, end in zip(lines, ends, strict=True)] == [True, False, False]
+    said, head, *lines = console.file.getvalue().splitlines()[-5:]
+    assert said == "validated every 2 epochs, and after the last one"
+    end = head.index("val. accuracy") + len("val. accuracy")
+    assert [line[:end].endswith(" –") for line in lines] == [True, False, False]
     assert {len(line) for line in lines} == {len(head)}
 
 

@@ -6,6 +6,7 @@ quota and memory) are respected.
 
 import math
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def gpus() -> list[str]:
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]
     return [str(index) for index in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))]
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def free_memory() -> int:

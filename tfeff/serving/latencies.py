@@ -195,16 +195,7 @@ class Latencies:
 
 def this_machine() -> dict[str, Any]:
     """Processor, architecture and usable cores."""
-    return {"processor": _processor(), "architecture": platform.machine(), "cores": len(resources.cores())}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+    return {"processor": resources.processor(), "architecture": platform.machine(), "cores": len(resources.cores())}
 
 
 def _check(network: TimedNetwork) -> None:

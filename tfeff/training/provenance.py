@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfeff.execution.resources import cores
+from tfeff.execution.resources import cores, processor
 
 PACKAGES = ("tfeff", "tensorflow", "keras", "numpy", "scipy", "opencv-contrib-python", "pillow")
 """Packages that decide about a run's numbers."""
@@ -68,21 +68,12 @@ def commit() -> str | None:
 
 def machine() -> str:
     """Operating system, processor, usable cores, memory and GPUs."""
-    parts = [platform.platform(), f"{_processor()}, {len(cores())} cores"]
+    parts = [platform.platform(), f"{processor()}, {len(cores())} cores"]
     if hasattr(os, "sysconf"):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB of memory")
     for device in tf.config.list_physical_devices("GPU"):
         parts.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
     return "; ".join(parts)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _versions() -> Mapping[str, str]:
