@@ -70,6 +70,12 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
         ),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
         (30, ("model.weights=none",), {"optimizer.freeze_normalization": False}),
+        (490, ("model.weights=imagenet",), {"optimizer.freeze_normalization": False, "training.epochs": 10}),
+        (
+            500,
+            ("model.weights=imagenet",),
+            {"optimizer.freeze_normalization": True, "optimizer.frozen": (), "training.epochs": 26},
+        ),
         (
             2_000,
             ("model.weights=imagenet",),

@@ -127,6 +127,10 @@ class Study:
         """
         network, count = self.networks[name], max(1, round(share * self.counted.count))
         part = config.flatten(self._experiment(network, self.counted.part(count), precision, pace))
+        whole = config.flatten(self._experiment(network, self.counted, precision, pace))
+        if part["optimizer.frozen"] != whole["optimizer.frozen"]:  # for so few images, the rules train fewer layers
+            epochs = min(rules.EPOCHS["imagenet"][1], round(whole["training.epochs"] / share))
+            part = whole | {"training.epochs": epochs}
         values = {key: part[key] for key in LENGTH} | {
             "training.batch_size": min(part["training.batch_size"], count),
             "data.folds": 2,  # a trial sets its own number

@@ -92,10 +92,10 @@ def choose_for_images(settings: Experiment) -> Choices:
 def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer) -> Choices:
     """How a network is trained on these images, by dotted key."""
     count = counted.count
-    updates, per_epoch = rules.UPDATES, rules.UPDATES_PER_EPOCH
-    if start.kind == "imagenet" and count >= rules.FEW:  # all layers are trained
-        updates, per_epoch = {"imagenet": rules.ALL_UPDATES}, rules.ALL_UPDATES_PER_EPOCH
-    batch_size = rules.batch_size(count, updates=per_epoch)
+    updates, batch_size = rules.UPDATES, rules.batch_size(count)
+    if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
+        updates = {"imagenet": rules.ALL_UPDATES}
+        batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH)
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance),
         "training.batch_size": batch_size,

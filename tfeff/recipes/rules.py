@@ -88,10 +88,11 @@ BATCH_SIZES = (8, 16, 32, 64, 128)
 UPDATES_PER_EPOCH = 15
 """Small sets get small batches, so that an epoch has about this many updates."""
 FEW, MANY = 2_000, 20_000
-"""With few images, only the classifier of a pretrained network is trained; with many, they have statistics of their
-own."""
-ALL_UPDATES, ALL_UPDATES_PER_EPOCH = 800, 60
-"""As `UPDATES` and `UPDATES_PER_EPOCH`, for all layers of a pretrained network."""
+"""Bounds of small and large sets."""
+ALL_LAYERS = 500
+"""From this number of images on, all layers of a pretrained network are trained, below it only the classifier."""
+ALL_UPDATES, ALL_UPDATES_PER_EPOCH, ALL_BATCH_SIZES = 800, 60, (16, 32, 64, 128)
+"""As `UPDATES`, `UPDATES_PER_EPOCH` and `BATCH_SIZES`, for all layers of a pretrained network."""
 HEADS = {
     "efficientnet": ("head_conv*",),
     "mobilenet-v2": ("head_conv*",),
@@ -200,7 +201,7 @@ def frozen(count: int, start: WarmStart) -> Choice:
     """Patterns of the variables that are not trained, with `count` training images."""
     if start.kind != "imagenet":
         return Choice((), "all layers have to learn" if start.kind == "scratch" else "your weights are of other images")
-    if count >= FEW:
+    if count >= ALL_LAYERS:
         return Choice((), f"{count:,} training examples are enough to train all layers")
     network = start.network or ""
     head = next((layers for name, layers in HEADS.items() if network.startswith(name)), ())
@@ -211,7 +212,7 @@ def freeze_normalization(count: int, start: WarmStart) -> Choice:
     """Whether batch normalization keeps the statistics of the weights, with `count` training images."""
     if start.kind != "imagenet":
         return Choice(False, "no weights" if start.kind == "scratch" else "your weights are of other images")
-    if count < FEW:
+    if count < ALL_LAYERS:
         return Choice(False, "frozen layers keep their statistics in any case")
     if count >= MANY:
         return Choice(False, f"{count:,} training examples have statistics of their own")
