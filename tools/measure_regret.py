@@ -72,7 +72,9 @@ class Pool:
     def of(cls, settings: config.BudgetSearch, bounds: Sequence[str]) -> "Pool":
         """At most `candidates.count` networks within the bounds of multiply-adds; the first bound is the largest."""
         from tfeff.budget.candidates import largest
+        from tfeff.budget.limits import Bounds
         from tfeff.budget.study import Estimates, prepare
+        from tfeff.config.budget import Amount
 
         class Exact:
             """Knows nothing about the exported form, to which no bound refers."""
@@ -88,18 +90,20 @@ class Pool:
         margin = {"budget.macs": bounds[0], "objective.margin": 0.01}
         study = prepare(config.replaced(settings, unlimited | margin), Exact())
         within, studies = dict[str, Sequence[str]](), dict[str, Any]()
-        unit = study.bounds.values["macs"] / float(bounds[0].removesuffix("x"))
+        unit = study.bounds.values["macs"] / Amount.parse(bounds[0], "macs").value
         for bound in bounds:
-            most = float(bound.removesuffix("x")) * unit
-            within[bound] = [name for name in study.shortlist if study.networks[name].cost.macs <= most]
+            limited = config.replaced(settings, {**unlimited, "budget.macs": bound})
+            own = Bounds(limited.budget, lambda measure: unit)
+            within[bound] = [name for name in study.shortlist if own.exceeded(study.costs[name]) is None]
             if not within[bound]:
                 raise UserError(f"--macs: none of {len(study.shortlist)} networks has at most {bound}; raise it")
             kept = largest([study.networks[name] for name in within[bound]])
-            limited = config.replaced(settings, {**unlimited, "budget.macs": bound})
             limited = config.replaced(
                 limited, {"experiment.data.image_size": study.settings.experiment.data.image_size}
             )
-            studies[bound] = replace(study, settings=limited, fates={}, shortlist=[each.id for each in kept])
+            studies[bound] = replace(
+                study, settings=limited, bounds=own, fates={}, shortlist=[each.id for each in kept]
+            )
         return cls(study, within, studies)
 
 

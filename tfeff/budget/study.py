@@ -127,7 +127,8 @@ class Study:
         """
         network, count = self.networks[name], max(1, round(share * self.counted.count))
         part = config.flatten(self._experiment(network, self.counted.part(count), precision, pace))
-        whole = config.flatten(self._experiment(network, self.counted, precision, pace))
+        experiment = self._experiment(network, self.counted, precision, pace)
+        whole = config.flatten(experiment)
         if part["optimizer.frozen"] != whole["optimizer.frozen"]:  # for so few images, the rules train fewer layers
             epochs = min(rules.EPOCHS["imagenet"][1], round(whole["training.epochs"] / share))
             part = whole | {"training.epochs": epochs}
@@ -136,7 +137,7 @@ class Study:
             "data.folds": 2,  # a trial sets its own number
             "data.fold_train_examples": count,
         }
-        experiment = config.replaced(self._experiment(network, self.counted, precision, pace), values)
+        experiment = config.replaced(experiment, values)
         job = f"{name}-n{count}-e{experiment.training.epochs}"
         return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 

@@ -29,7 +29,7 @@ class Timekeeper:
 
     Args:
         slots: trainings at once.
-        watch: of the search.
+        watch: time of the search.
 
     Attributes:
         ids: name of each candidate, also of earlier ones -> id of its network.

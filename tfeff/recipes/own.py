@@ -214,16 +214,16 @@ def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:
     }
 
 
+HELD_OUT = 0.15
+"""Share of the training images on which a detector's threshold is chosen."""
+
+
 def boxes(source: str) -> Recipe[Experiment]:
     """Trains a detector on the images of a source with boxes: YOLO, or what `task.name` asks for.
 
     The other one-stage detectors and Faster R-CNN are trained by the same rules, R-CNN as `regions` says.
     """
     return Recipe(config.replaced(detectors(source), {"data.validation_fraction": HELD_OUT}), choose_for_boxes)
-
-
-HELD_OUT = 0.15
-"""Share of the training images on which a detector's threshold is chosen."""
 
 
 def regions(source: str) -> Experiment:

@@ -171,7 +171,8 @@ class Preparation:
                 average.restart()
             self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
         if distribution.is_chief():
-            self.workdir.write_fingerprint(self._fingerprint)
+            trained = images.train.dataset.origins
+            self.workdir.write_fingerprint(dataclasses.replace(self._fingerprint, trained=trained))
             self.workdir.write_dataset(record | _preprocessing(model))
         prepared = self._prepared(plan, images, assembly, until)
         if plan.task.stored is not None:
@@ -212,10 +213,12 @@ class Preparation:
     @property
     def _fingerprint(self) -> selection.Fingerprint:
         """Of all images to train and validate on."""
-        splits, trained = self.images.fingerprint.splits, self.images.train.dataset.origins
-        if self.unlabeled is not None:
-            splits = {**splits, **selection.Fingerprint.of({"unlabeled": self.unlabeled.dataset}).splits}
-        return selection.Fingerprint(splits, trained)
+        found = self.images.fingerprint
+        if self.unlabeled is None:
+            return found
+        return selection.Fingerprint(
+            {**found.splits, **selection.Fingerprint.of({"unlabeled": self.unlabeled.dataset}).splits}
+        )
 
     def _phase(self, plan: Plan, done: int) -> tuple[int, int]:
         return freezing.phase(plan.update, plan.training.epochs, done, self.until_epoch)
