@@ -177,12 +177,12 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> tup
     stem = Path(path)
     if stem.suffix.lower() in {f".{suffix}" for suffix in FORMATS}:
         stem = stem.with_suffix("")
-    png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS)
-    save_png(figure, png, dpi=dpi)
+    pixels, vectors = (stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS)
+    save_png(figure, pixels, dpi=dpi)
     figure.set_layout_engine("none")  # keeps the layout: computing it takes a third of each drawing
-    with matplotlib.rc_context({"svg.hashsalt": stem.name}), replacing(svg) as file:
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return png, svg
+    with replacing(vectors) as file:
+        file.write(svg(figure, salt=stem.name))
+    return pixels, vectors
 
 
 def save_png(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
@@ -192,10 +192,10 @@ def save_png(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
         figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
 
 
-def svg(figure: Figure) -> bytes:
-    """Draws a figure as SVG; equal figures give identical bytes."""
+def svg(figure: Figure, *, salt: str = "figure") -> bytes:
+    """Draws a figure as SVG; equal figures give identical bytes, with the same salt of the names inside."""
     file = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "figure"}):
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
 
