@@ -31,6 +31,7 @@ REQUIRED = [
     "tensorboard>=2.21,<2.22",
     "tensorflow>=2.21,<2.22",
     "tensorflow-datasets>=4.9.7",
+    "threadpoolctl>=3.1",
 ]
 
 EXTRAS = {

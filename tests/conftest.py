@@ -1,5 +1,9 @@
 """Fixtures of all tests: quiet and bounded TensorFlow, a clean Keras, and real data if it is available."""
 
+import tests.environment  # noqa: F401
+
+# isort: split
+
 import fcntl
 import gc
 import json
@@ -20,16 +24,6 @@ from matplotlib.text import Text
 from PIL import Image
 
 from tests.verbs import Verbs
-
-# Set before TensorFlow is imported: pytest-xdist's processes share the cores, and a GPU's memory. Programs started by
-# tests inherit the settings.
-_threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(_threads))
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", str(_threads))
-os.environ.setdefault("OMP_NUM_THREADS", str(_threads))
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-os.environ.setdefault("MPLBACKEND", "Agg")
 
 gc.set_threshold(100_000, 50, 100)  # Graphs consist of very many objects; collecting often takes a tenth of the time.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tfeff.errors import UserError
 from tfeff.models.inheritance.blocks import place
@@ -79,6 +80,7 @@ class Inheritance:
         return f"{'; '.join(parts)} ({self.seconds:.0f} s)"
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # thousands of small matrices: threads would mostly wait, and spin
 def inherit(
     source: Network,
     target: Network,
