@@ -5,7 +5,7 @@ import random
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.inheritance.plan import is_prediction
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.network import Network, allow_deep_graphs, in_float32, standardization
+from tfeff.models.weights.classes import Classes, named
 from tfeff.models.weights.imagenet import load_imagenet
 from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, classes_of, load_weights
 from tfeff.networks.backbones.architecture import Architecture
@@ -116,10 +117,12 @@ class Trained:
     Attributes:
         network: its description.
         num_classes: number of classes, without background.
+        class_names: in the order of its outputs, if they are known.
     """
 
     network: Architecture | Detector | RCNN
     num_classes: int
+    class_names: tuple[str, ...] | None = None
 
 
 # Inheritances of this process: a training whose layers are chosen by a probe needs the same one twice, and the trials
@@ -135,6 +138,7 @@ def initialize(
     *,
     trained: Trained | None = None,
     num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> LoadReport | Inheritance | None:
     """Load the initial weights of a description, if it has any.
@@ -150,6 +154,8 @@ def initialize(
         images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
         trained: the network that the file was trained in, if it is known.
         num_classes: of the network, if it is a detector whose neck and heads may inherit, too.
+        class_names: of the network. Outputs of classes that `trained` has, too, are kept; without either's names, all
+            outputs are, if there are as many.
         progress: of an inheritance: called with the number of parts done, and of all.
 
     Raises:
@@ -160,6 +166,7 @@ def initialize(
     origin = published(described)
     if origin is not None:
         trained = Trained(origin, 1000)
+    names = named(class_names, trained.class_names if trained else None)
     if trained is not None:
         wanted: Architecture | Detector = described
         source: Architecture | Detector = trained.network.backbone
@@ -176,11 +183,11 @@ def initialize(
             if isinstance(source, Architecture):
                 classes = _classes(network), _trained_classes(source)
                 some = None if some is None else _square(some)
-            report = _inherited(network, wanted, source, classes, some, progress)
+            report = _inherited(network, wanted, source, classes, some, progress, names)
             return report if reason is None else dataclasses.replace(report, other=reason)
     if origin is not None:
         return load_imagenet(network, origin.name)
-    return load_weights(network, described.weights)
+    return load_weights(network, described.weights, classes=names)
 
 
 def _square(images: np.ndarray) -> np.ndarray:
@@ -214,8 +221,11 @@ def _inherited(
     classes: tuple[int, int],
     images: np.ndarray | None,
     progress: Callable[[int, int], None],
+    names: Classes | None,
 ) -> Inheritance:
     """Let a network, which can have other parts, too, inherit the weights of another one of its family."""
+    if names is not None:  # the outputs of all classes are inherited, and those of shared ones used
+        classes = len(names.there), len(names.there)
     channels = network.inputs[0].shape[-1]
     file = Path(str(source.backbone.weights))
     written = file.stat().st_mtime_ns if file.is_file() else None
@@ -248,8 +258,11 @@ def _inherited(
     report, arrays, statistics = _RECENT[key]
     arrays = dict(arrays)
     adopt_preprocessing(network, arrays, *statistics)
-    assign(network, arrays, source.name)
-    return report
+    loaded = assign(network, arrays, source.name, names)
+    if loaded.classes is None:
+        return report
+    new = [each.name for each in loaded.skipped if loaded.classes.has_outputs(each.name) and each.shape_here]
+    return dataclasses.replace(report, new=(*report.new, *new), classes=str(loaded.classes))
 
 
 def _built(described: Architecture | Detector, num_classes: int, channels: int) -> Network:
