@@ -129,7 +129,7 @@ class Plan:
             for variable in network.trainable_variables:
                 variable.assign(variable * mup.initial[variable.path])
         model, trained = self.settings.model, None
-        if model.weights is not None and models.published(model) is None:
+        if model.weights not in (None, models.COCO) and models.published(model) is None:
             run = Workdir(model.weights)
             if run.final.is_file():
                 theirs = Plan.opened(run)
