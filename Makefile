@@ -12,6 +12,8 @@ ARGS ?=
 # A stamp is written when its lock file has been installed; pip runs only if the lock file is newer than its stamp.
 RUN_STAMP := $(VENV)/installed-run
 DEV_STAMP := $(VENV)/installed-dev
+# The tools of the site have an environment of their own: they do not import this package.
+DOCS := .venv-docs
 
 SUPPORTED := (3, 11) <= sys.version_info < (3, 14)
 define refuse_python
@@ -34,7 +36,7 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint imports types pytest format lock build clean
+.PHONY: help demo test lint imports types pytest format docs lock build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,18 +66,24 @@ format: $(DEV_STAMP) ## apply the automatic fixes and the formatter of ruff
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-lock: $(DEV_STAMP) ## resolve both lock files again [UPGRADE=--upgrade for the newest versions]
+docs: $(DOCS)/installed ## build the site of the documents in site/; its links are checked
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+	@echo "wrote site/index.html"
+
+lock: $(DEV_STAMP) ## resolve all lock files again [UPGRADE=--upgrade for the newest versions]
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
 		setup.py --extra bayesian --extra heif --extra imagenet --extra jax --extra onnx --extra openvino --extra ray --extra dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
 		setup.py -c requirements-dev.lock -o requirements.lock
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
+		requirements-docs.in -o requirements-docs.lock
 
 build: $(DEV_STAMP) ## build sdist and wheel in dist/
 	@rm -rf build dist
 	@$(BIN)/python -m build --no-isolation
 
 clean: ## remove build outputs and caches; keep .venv and runs
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find tfeff tests tools configs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_STAMP): requirements.lock setup.py
@@ -86,3 +94,9 @@ $(RUN_STAMP): requirements.lock setup.py
 $(DEV_STAMP): requirements-dev.lock requirements.lock setup.py
 	$(call install,$<)
 	@touch $(RUN_STAMP) $@
+
+$(DOCS)/installed: requirements-docs.lock
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(not $(SUPPORTED))' 2>/dev/null || { $(refuse_python); }
+	@$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
