@@ -127,9 +127,8 @@ def initialize(
     Args:
         network: a network that consists of or contains the described one.
         described: with `weights`: "coco" (those of the published detector that a detector is or derives from),
-            "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from
-            installed packages, the others downloaded by keras.applications), or the path of a `.weights.h5`, `.keras`
-            or `.npz` file.
+            "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from installed packages, the
+            others downloaded), or the path of a `.weights.h5`, `.keras` or `.npz` file.
         images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
         trained: the network that the file was trained in, if it is known.
         num_classes: of the network, if it is a detector whose neck and heads may inherit, too.
@@ -166,6 +165,8 @@ def initialize(
             classes = num_classes or 1, trained.num_classes
             if isinstance(source, Architecture):
                 classes = _classes(network), _trained_classes(source)
+                if names is not None and classes[1] != len(names.there):  # the source has no classifier
+                    names = None
                 some = None if some is None else _square(some)
             report = _inherited(network, wanted, source, classes, some, progress, names)
             return report if reason is None else dataclasses.replace(report, other=reason)

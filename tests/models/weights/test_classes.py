@@ -74,8 +74,8 @@ def test_the_same_classes_in_the_same_order_keep_all():
 
 def test_a_narrower_network_inherits_the_outputs_of_shared_classes(tmp_path):
     source = network("classifier", 3)
-    source.save_weights(tmp_path / "source.weights.h5")
-    described = models.architecture("resnet", **{**BACKBONE, "width": 3}, weights=str(tmp_path / "source.weights.h5"))
+    np.savez(tmp_path / "source.npz", **{each.path: np.asarray(each) for each in source.weights})
+    described = models.architecture("resnet", **{**BACKBONE, "width": 3}, weights=str(tmp_path / "source.npz"))
     trained = models.Trained(models.architecture("resnet", **BACKBONE), 3, THERE)
     target = models.build("resnet", **{**BACKBONE, "width": 3}, num_classes=3)
     coarse = np.random.default_rng(2).uniform(0, 255, (64, 8, 8, 3)).astype(np.float32)
@@ -85,3 +85,16 @@ def test_a_narrower_network_inherits_the_outputs_of_shared_classes(tmp_path):
     scores, theirs = (np.asarray(each(images[:8])) for each in (target, source))
     error = np.abs(scores[:, [0, 2]] - theirs[:, [2, 0]]).mean()
     assert error < 0.6 * np.abs(theirs - theirs.mean(axis=0)).mean()
+
+
+def test_a_classifier_that_inherits_from_a_detector_is_new(tmp_path):
+    source = network("yolo", 3)
+    np.savez(tmp_path / "source.npz", **{each.path: np.asarray(each) for each in source.weights})
+    described = models.architecture("resnet", **{**BACKBONE, "width": 3}, weights=str(tmp_path / "source.npz"))
+    target = models.build("resnet", **{**BACKBONE, "width": 3}, num_classes=3)
+    before = np.asarray(target.get_layer("head_classifier").kernel)
+    report = models.initialize(
+        target, described, trained=models.Trained(source.description, 3, THERE), class_names=THERE
+    )
+    assert "head_classifier/kernel" in report.new
+    np.testing.assert_array_equal(target.get_layer("head_classifier").kernel, before)

@@ -127,6 +127,24 @@ def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter)
     return read
 
 
+def read_splits(
+    runs: Sequence[ComparedRun], split: str | None, reporter: training.Reporter
+) -> tuple[str, list[ImageCache], list[str]]:
+    """The images of a split for each run, which are the same.
+
+    Returns:
+        The name of the split, the images as each network takes them, and notes for the user.
+
+    Raises:
+        UserError: as `read_split`, or the images or their labels differ.
+    """
+    read = [read_split(run, split, reporter) for run in runs]
+    for run, each in zip(runs[1:], read[1:], strict=True):
+        require_same_examples((runs[0], read[0].images.dataset), (run, each.images.dataset))
+    notes = dict.fromkeys(note for each in read for note in each.notes)
+    return read[0].split, [each.images for each in read], list(notes)
+
+
 def require_same_examples(first: tuple[ComparedRun, Dataset], second: tuple[ComparedRun, Dataset]) -> None:
     """Checks that two networks are evaluated on the same images with the same labels, in the same order.
 

@@ -36,7 +36,7 @@ def test_a_clearly_better_model_leads():
     result = insight([0.6, 0.95, 0.7])
     assert result.ranking == [1, 2, 0]
     assert result.summary.startswith("run1 has the highest accuracy, 9")
-    assert "Its lead over all other models is significant." in result.summary
+    assert "Its lead over all others is significant." in result.summary
     assert [(row["first"], row["second"], row["separable"]) for row in result.differences] == [
         ("run1", "run2", True),
         ("run1", "run0", True),

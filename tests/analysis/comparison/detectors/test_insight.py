@@ -94,7 +94,7 @@ def test_a_clearly_better_detector_leads():
     result = insight([0.5, 0.98, 0.6])
     assert result.ranking == [1, 2, 0]
     assert result.summary.startswith("run1 has the highest mAP, ")
-    assert "Its lead over all other detectors is significant." in result.summary
+    assert "Its lead over all others is significant." in result.summary
     assert [(row["first"], row["second"]) for row in result.differences] == [
         ("run1", "run2"),
         ("run1", "run0"),

@@ -11,6 +11,7 @@ from tests.rcnn.shapes import write_yolo
 from tfeff import config, training
 from tfeff.analysis import comparison
 from tfeff.analysis.comparison.detectors import predictions
+from tfeff.errors import UserError
 from tfeff.reporting import figure
 from tfeff.serving import run as serving
 
@@ -77,6 +78,11 @@ def test_a_second_call_detects_nothing(written, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(figure, "save", lambda drawn, path: (path.with_suffix(".png"), path.with_suffix(".png")))
     comparison.write([run.path for run in runs], out, reporter=QUIET)
     assert (out / "report.json").read_text() == (written[0] / "report.json").read_text()
+
+
+def test_one_detector_is_not_compared(runs, tmp_path):
+    with pytest.raises(UserError, match="give at least two detectors"):
+        comparison.write([runs[0].path], tmp_path / "out", reporter=QUIET)
 
 
 def test_the_verb_names_wrong_formats(verbs, runs, tmp_path):

@@ -10,14 +10,12 @@ import numpy as np
 
 from tfeff import evaluation
 from tfeff.analysis.comparison.cost import Cost
-from tfeff.reporting.tables import percent
+from tfeff.analysis.comparison.verdict import adjust, verdict
 
 SHOWN = 24
 """Examples in a gallery."""
 PAIRS = 20
 """Confused pairs listed for each model."""
-LEVEL = 0.05
-"""Models with an adjusted p-value below this are separable."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +78,8 @@ class Insight:
             compared = evaluation.paired_accuracy(self.matrix.correct[first], self.matrix.correct[second])
             names = {"first": self.model_names[first], "second": self.model_names[second]}
             rows.append(names | asdict(compared))
-        adjusted = evaluation.holm([row["p_value"] for row in rows])
-        for row, value in zip(rows, adjusted, strict=True):
-            row |= {"adjusted_p_value": value, "separable": value < LEVEL}
+        adjust(rows)
         return rows
-
-    def separable(self, first: int, second: int) -> bool:
-        """Whether the accuracies of two models differ significantly."""
-        pair = {self.model_names[first], self.model_names[second]}
-        return next(bool(row["separable"]) for row in self.differences if {row["first"], row["second"]} == pair)
 
     @cached_property
     def hardest(self) -> np.ndarray:
@@ -132,17 +123,7 @@ class Insight:
         if not others:
             return f"{self.model_names[best]} has an accuracy of {accuracy}"
         text = f"{self.model_names[best]} has the highest accuracy, {accuracy}"
-        tied = [i for i in others if not self.separable(best, i)]
-        if not tied:
-            return f"{text} Its lead over all other models is significant."
-        text += f" Not separable from it: {', '.join(self.model_names[i] for i in tied)}."
-        cheaper = [i for i in tied if self.costs[i].macs < self.costs[best].macs]
-        if cheaper:
-            cheapest = min(cheaper, key=lambda i: self.costs[i].macs)
-            share = self.costs[cheapest].macs / self.costs[best].macs
-            name = self.model_names[cheapest]
-            text += f" Of these, {name} is the cheapest, with {percent(share)} of the multiply-adds."
-        return text
+        return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
 
     def model_rows(self) -> list[dict[str, Any]]:
         """The numbers of each model, the most accurate first."""

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tfeff.analysis.comparison.classifiers.figures import GALLERIES
-from tfeff.analysis.comparison.classifiers.insight import LEVEL, SHOWN, Insight
+from tfeff.analysis.comparison.classifiers.insight import SHOWN, Insight
 from tfeff.analysis.comparison.files import latency_columns, timed_formats
 from tfeff.analysis.comparison.thumbnails import Thumbnails
+from tfeff.analysis.comparison.verdict import LEVEL
 from tfeff.reporting import html
 from tfeff.reports.classification import file_name
 

@@ -15,7 +15,7 @@ from tfeff.analysis.comparison.classifiers.insight import Insight
 from tfeff.analysis.comparison.classifiers.predictions import SplitPredictions, predict
 from tfeff.analysis.comparison.cost import measure_costs
 from tfeff.analysis.comparison.files import save_figures, write_board
-from tfeff.analysis.comparison.run import ComparedRun, read_split, require_same_examples
+from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.analysis.comparison.thumbnails import Thumbnails, fitted
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting import tables
@@ -49,15 +49,9 @@ def _insight(
     reporter: training.Reporter,
 ) -> tuple[list[ImageCache], Insight, list[np.ndarray]]:
     """The images of each run, all results, and the features of each network."""
-    caches, predicted, notes, name = list[ImageCache](), list[SplitPredictions](), list[str](), ""
+    predicted = list[SplitPredictions]()
     with reporter.bars():
-        for run in runs:  # before any prediction, to report errors immediately
-            read = read_split(run, split, reporter)
-            if caches:
-                require_same_examples((runs[0], caches[0].dataset), (run, read.images.dataset))
-            caches.append(read.images)
-            notes += read.notes
-            name = name or read.split
+        name, caches, notes = read_splits(runs, split, reporter)
         for number, (run, images) in enumerate(zip(runs, caches, strict=True)):
             reporter.say(f"predicting {len(images):,} images with {run.name}")
             predicted.append(predict(run, images, directory / "predictions" / f"{number}.npz"))
@@ -75,7 +69,7 @@ def _insight(
         training_counts=np.array(record["train_class_counts"]),
         probabilities=np.stack([each.probabilities for each in predicted]),
         costs=measured,
-        notes=list(dict.fromkeys(notes)),
+        notes=notes,
     )
     return caches, insight, [each.features for each in predicted]
 

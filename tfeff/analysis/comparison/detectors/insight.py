@@ -10,14 +10,13 @@ import numpy as np
 
 from tfeff import evaluation
 from tfeff.analysis.comparison.cost import Cost
+from tfeff.analysis.comparison.verdict import adjust, verdict
 from tfeff.data.dataset import Objects
 from tfeff.evaluation import DetectionReport, Detections
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.detection_errors import KINDS
-from tfeff.reporting.tables import cell, percent
+from tfeff.reporting.tables import cell
 
-LEVEL = 0.05
-"""Detectors with an adjusted p-value below this are separable."""
 SHOWN = 8
 """Images in which the detectors differ most."""
 SIZES = {"small": "ap_small", "medium": "ap_medium", "large": "ap_large"}
@@ -89,15 +88,8 @@ class Insight:
                     "p_value": evaluation.bootstrap_p_value(resampled),
                 }
             )
-        adjusted = evaluation.holm([row["p_value"] for row in rows])
-        for row, value in zip(rows, adjusted, strict=True):
-            row |= {"adjusted_p_value": value, "separable": value < LEVEL}
+        adjust(rows)
         return rows
-
-    def separable(self, first: int, second: int) -> bool:
-        """Whether the mAPs of two detectors differ significantly."""
-        pair = {self.model_names[first], self.model_names[second]}
-        return next(bool(row["separable"]) for row in self.differences if {row["first"], row["second"]} == pair)
 
     @cached_property
     def quality(self) -> np.ndarray:
@@ -116,23 +108,14 @@ class Insight:
     @property
     def summary(self) -> str:
         """The result in two or three sentences."""
-        best, *others = self.ranking
+        best = self.ranking[0]
         report = self.reports[best]
         low, high = (cell(end) for end in report.mean_ap_interval)
         text = (
             f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {report.matching.images:,} "
             f"images of {self.split} (95 % interval {low} to {high})."
         )
-        tied = [i for i in others if not self.separable(best, i)]
-        if not tied:
-            return f"{text} Its lead over all other detectors is significant."
-        text += f" Not separable from it: {', '.join(self.model_names[i] for i in tied)}."
-        cheaper = [i for i in tied if self.costs[i].macs < self.costs[best].macs]
-        if cheaper:
-            cheapest = min(cheaper, key=lambda i: self.costs[i].macs)
-            share = percent(self.costs[cheapest].macs / self.costs[best].macs)
-            text += f" Of these, {self.model_names[cheapest]} is the cheapest, with {share} of the multiply-adds."
-        return text
+        return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
 
     def model_rows(self) -> list[dict[str, Any]]:
         """The numbers of each detector, the best first."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.analysis.comparison.detectors.insight import LEVEL, SHOWN, SIZES, Insight
+from tfeff.analysis.comparison.detectors.insight import SHOWN, SIZES, Insight
 from tfeff.analysis.comparison.files import latency_columns, timed_formats
+from tfeff.analysis.comparison.verdict import LEVEL
 from tfeff.reporting import html, published
 from tfeff.reporting.gallery import LEGEND
 from tfeff.reporting.tables import cell

@@ -10,9 +10,9 @@ from tfeff.analysis.comparison.detectors import figures, page
 from tfeff.analysis.comparison.detectors.insight import SHOWN, Insight
 from tfeff.analysis.comparison.detectors.predictions import predict
 from tfeff.analysis.comparison.files import save_figures, write_board
-from tfeff.analysis.comparison.run import ComparedRun, read_split, require_same_examples
+from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.data.dataset import Dataset
-from tfeff.data.input.cache import ImageCache
+from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.reporting import tables
 from tfeff.tasks.object_detection import THRESHOLD
@@ -26,7 +26,13 @@ def write(
     reporter: training.Reporter,
     command: str,
 ) -> str:
-    """Compares detectors; see `tfeff.analysis.comparison.write`."""
+    """Compares detectors; see `tfeff.analysis.comparison.write`.
+
+    Raises:
+        UserError: there is only one.
+    """
+    if len(runs) < 2:
+        raise UserError(f"--workdir={runs[0].workdir.path}: give at least two detectors to compare")
     images, insight = _insight(runs, directory, split, formats, reporter)
     return _write(images, insight, directory, command)
 
@@ -35,15 +41,9 @@ def _insight(
     runs: Sequence[ComparedRun], directory: Path, split: str | None, formats: Sequence[str], reporter: training.Reporter
 ) -> tuple[Dataset, Insight]:
     """The images, and all results."""
-    caches, found, notes, name = list[ImageCache](), list[list[Detections]](), list[str](), ""
+    found = list[list[Detections]]()
     with reporter.bars():
-        for run in runs:  # before any prediction, to report errors immediately
-            read = read_split(run, split, reporter)
-            if caches:
-                require_same_examples((runs[0], caches[0].dataset), (run, read.images.dataset))
-            caches.append(read.images)
-            notes += read.notes
-            name = name or read.split
+        name, caches, notes = read_splits(runs, split, reporter)
         for number, (run, images) in enumerate(zip(runs, caches, strict=True)):
             reporter.say(f"detecting objects in {len(images):,} images with {run.name}")
             found.append(predict(run, images, directory / "predictions" / f"{number}.npz", reporter))
@@ -61,7 +61,7 @@ def _insight(
         found=found,
         thresholds=[run.workdir.validated(run.task.scores).get(THRESHOLD) for run in runs],
         costs=costs,
-        notes=list(dict.fromkeys(notes)),
+        notes=notes,
     )
     return dataset, insight
 
