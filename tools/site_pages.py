@@ -30,7 +30,7 @@ FIELD = re.compile(r"([A-Z][a-z]+) {2,}(?=\S)")
 def on_config(config: Any) -> None:
     """Lists the generated pages in the navigation."""
     pages = {
-        API: [f"{API}/tfeff.md", *(f"{API}/{name}.md" for name in public_members())],
+        API: [{"tfeff": f"{API}/tfeff.md"}, *({f"tfeff.{name}": f"{API}/{name}.md"} for name in public_members())],
         NOTEBOOKS: [f"{NOTEBOOKS}/{path.stem}.md" for path in notebooks()],
     }
     for section in config.nav:
@@ -102,15 +102,26 @@ def members_page(module: str, members: list[str]) -> str:
 
 
 def overview_page() -> str:
-    """The page of the functions of `tfeff` itself, and a table of its subpackages."""
+    """The page of the functions and classes of `tfeff` itself, and a table of its subpackages."""
+    package = ast.parse((ROOT / "tfeff/__init__.py").read_text())
+    page = ["# tfeff", "", escaped(ast.get_docstring(package) or "", "../"), ""]
+    origins = {
+        alias.name: node.module
+        for node in ast.walk(package)
+        if isinstance(node, ast.ImportFrom) and node.module != "tfeff"
+        for alias in node.names
+    }
     listed, described = _all_of(ROOT / "tfeff/__init__.py"), public_members()
-    functions = [name for name in listed if not (ROOT / "tfeff" / name).is_dir()]
-    rows = ["| subpackage | |", "|---|---|"]
-    for name in sorted(set(listed) - set(functions)):
-        text = ast.get_docstring(ast.parse((ROOT / "tfeff" / name / "__init__.py").read_text())) or ""
-        link = f"[`tfeff.{name}`]({name}.md)" if name in described else f"`tfeff.{name}`"
-        rows.append(f"| {link} | {escaped(text.split(chr(10) * 2)[0])} |")
-    return "\n".join([members_page("tfeff", functions), "## Subpackages", "", *rows, ""])
+    for name in listed:
+        if name in origins:  # by its module: a folder or verb may have the same name
+            page += [f"::: {origins[name]}.{name}", "    options: {heading_level: 2, show_root_full_path: false}", ""]
+    page += ["## Subpackages", "", "| subpackage | what it does |", "|---|---|"]
+    for name in listed:
+        if name not in origins:
+            text = ast.get_docstring(ast.parse((ROOT / "tfeff" / name / "__init__.py").read_text())) or ""
+            link = f"[`tfeff.{name}`]({name}.md)" if name in described else f"`tfeff.{name}`"
+            page.append(f"| {link} | {escaped(text.split(chr(10) * 2)[0].replace(chr(10), ' '), '../')} |")
+    return "\n".join([*page, ""])
 
 
 def configs_page() -> str:
@@ -160,14 +171,21 @@ def _fields(docstring: str) -> list[tuple[str, list[str]]]:
     return fields
 
 
-def escaped(text: str) -> str:
-    """Plain text in Markdown; `code` stays, and documents and configs that it names become links."""
+def escaped(text: str, root: str = "") -> str:
+    """Plain text as Markdown; `code` stays code, and documents and configs that are named become links.
+
+    `root` is the relative path to the root of the site, such as `../`.
+    """
+
+    def link(match: re.Match[str]) -> str:
+        path = match[0].replace("\\", "")
+        return f"[{match[0]}]({root}{path})" if (ROOT / path).is_file() else match[0]
+
     parts = re.split(r"(`[^`]*`)", text)
     for place, part in enumerate(parts):
         if place % 2 == 0:
             part = re.sub(r"([\\*_\[\]|])", r"\\\1", part).replace("<", "&lt;")
-            part = re.sub(r"\bdocs/([\w\\]+)\.md", lambda m: f"[{m[0]}]({m[0]})".replace("](docs", "](docs"), part)
-            parts[place] = part
+            parts[place] = re.sub(r"\b(docs|configs)/([\w\\]+)\.(md|py)", link, part)
     return "".join(parts)
 
 
