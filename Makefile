@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# The tools of `make docs`: they read the sources and do not import the package, so TensorFlow is not installed there.
+DOCS_VENV := .venv-docs
 BIN := $(VENV)/bin
 WORKDIR ?= runs/demo
 # Number of parallel test processes. Each one imports TensorFlow, which takes 10 s and 0.5 GB.
@@ -12,6 +14,7 @@ ARGS ?=
 # A stamp is written when its lock file has been installed; pip runs only if the lock file is newer than its stamp.
 RUN_STAMP := $(VENV)/installed-run
 DEV_STAMP := $(VENV)/installed-dev
+DOCS_STAMP := $(DOCS_VENV)/installed-docs
 
 SUPPORTED := (3, 11) <= sys.version_info < (3, 14)
 define refuse_python
@@ -20,21 +23,26 @@ define refuse_python
 	exit 1
 endef
 
-# $(call install,LOCK): creates $(VENV) if needed, installs the lock file, then this package (editable, offline).
-define install
-	@$(BIN)/python -c 'import pip, sys; sys.exit(not $(SUPPORTED))' 2>/dev/null || { \
+# $(call environment,VENV,LOCK): creates the environment if needed and installs the lock file.
+define environment
+	@$(1)/bin/python -c 'import pip, sys; sys.exit(not $(SUPPORTED))' 2>/dev/null || { \
 		$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(not $(SUPPORTED))' 2>/dev/null || { $(refuse_python); }; \
-		echo "Installing $(1) into $(VENV). This takes some minutes, but only once."; \
-		$(PYTHON) -m venv --clear $(VENV); \
+		echo "Installing $(2) into $(1). This takes some minutes, but only once."; \
+		$(PYTHON) -m venv --clear $(1); \
 	}
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement $(1)
+	$(1)/bin/python -m pip install --disable-pip-version-check --require-hashes --requirement $(2)
+endef
+
+# $(call install,LOCK): the environment $(VENV) with the lock file, and this package (editable, offline).
+define install
+	$(call environment,$(VENV),$(1))
 	$(BIN)/python -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
 endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint imports types pytest format lock build clean
+.PHONY: help demo test lint imports types pytest docs format lock build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,23 +68,33 @@ pytest: $(DEV_STAMP) ## run only tests and doctests [WORKERS=2 ARGS="tests/model
 	@# One process runs all tests of a file, which share fixtures, in the order of tests/conftest.py: slow files first.
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder --durations=15 $(ARGS)
 
+docs: $(DOCS_STAMP) ## build the site in site/, without a network; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build
+	@echo "Open site/index.html, or, with search: $(PYTHON) -m http.server --directory site"
+
 format: $(DEV_STAMP) ## apply the automatic fixes and the formatter of ruff
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-lock: $(DEV_STAMP) ## resolve both lock files again [UPGRADE=--upgrade for the newest versions]
+lock: $(DEV_STAMP) ## resolve the lock files again [UPGRADE=--upgrade for the newest versions]
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
 		setup.py --extra bayesian --extra heif --extra imagenet --extra jax --extra onnx --extra openvino --extra ray --extra dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
 		setup.py -c requirements-dev.lock -o requirements.lock
+	@$(BIN)/python -c 'import importlib.metadata as m; print(*(r.split(";")[0] for r in m.requires("tfeff") if "\"docs\"" in r), sep="\n")' | \
+		$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) - -o requirements-docs.lock
 
 build: $(DEV_STAMP) ## build sdist and wheel in dist/
 	@rm -rf build dist
 	@$(BIN)/python -m build --no-isolation
 
 clean: ## remove build outputs and caches; keep .venv and runs
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find tfeff tests tools configs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DOCS_STAMP): requirements-docs.lock
+	$(call environment,$(DOCS_VENV),$<)
+	@touch $@
 
 $(RUN_STAMP): requirements.lock setup.py
 	$(call install,$<)

@@ -59,6 +59,9 @@ EXTRAS = {
     "profile": ["xprof>=2.20"],
     # Runs a search or proposals on several machines.
     "ray": ["ray>=2.52"],
+    # The site of `make docs`, in an environment of its own, with requirements-docs.lock. Material gets fixes until May
+    # 2027; Zensical, its successor, does not yet run hooks (tools/site_pages.py).
+    "docs": ["mkdocs-material>=9.7,<10", "mkdocstrings-python>=2.0,<3", "ruff>=0.11"],
     "dev": [
         "ai-edge-litert>=2.0",
         "backports-strenum<1.3",  # of ai-edge-litert; later versions refuse the Python versions that need no backport

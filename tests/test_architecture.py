@@ -17,7 +17,7 @@ from tfeff import __main__, cli
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tfeff", "tools", "configs", "tests")
 PYTHONS = ("3.11", "3.12", "3.13")
-RUN_LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
+RUN_LOCK, DEV_LOCK, DOCS_LOCK = "requirements.lock", "requirements-dev.lock", "requirements-docs.lock"
 # Tests that cover several files do not mirror one.
 WITHOUT_MIRROR = {
     "tests/models/test_jax_backend.py",
@@ -26,6 +26,7 @@ WITHOUT_MIRROR = {
     "tests/runs/test_corrupt_images.py",
     "tests/serving/test_clients.py",
     "tests/test_architecture.py",
+    "tests/test_documents.py",
     "tests/training/test_restart.py",
 }
 
@@ -202,16 +203,24 @@ def test_lock_holds_what_setup_requires(lock: str, extras: tuple[str, ...], pyth
 
 
 @pytest.mark.parametrize("python", PYTHONS)
+def test_lock_of_the_site_holds_its_extra_alone(python: str) -> None:
+    pins = pinned(DOCS_LOCK, python)
+    for requirement in declared()[1]["docs"]:
+        assert pins[canonicalize_name(requirement.name)] in requirement.specifier
+    assert "tensorflow" not in pins
+
+
+@pytest.mark.parametrize("python", PYTHONS)
 def test_development_lock_holds_the_other_one(python: str) -> None:
     assert pinned(RUN_LOCK, python).items() <= pinned(DEV_LOCK, python).items()
 
 
-@pytest.mark.parametrize("lock", [RUN_LOCK, DEV_LOCK])
-def test_every_pin_of_a_lock_has_hashes(lock: str) -> None:
+@pytest.mark.parametrize(("lock", "least"), [(RUN_LOCK, 60), (DEV_LOCK, 60), (DOCS_LOCK, 20)])
+def test_every_pin_of_a_lock_has_hashes(lock: str, least: int) -> None:
     """pip refuses other files of the same version, wherever they come from."""
     lines = [line for line in (ROOT / lock).read_text().splitlines() if not line.lstrip().startswith("#")]
     pins = [place for place, line in enumerate(lines) if line and not line.startswith(" ")]
-    assert len(pins) > 60
+    assert len(pins) > least
     assert not [lines[place] for place in pins if not lines[place + 1].startswith("    --hash=sha256:")]
 
 
