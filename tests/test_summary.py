@@ -23,6 +23,8 @@ def test_a_network_as_json(verbs: Verbs) -> None:
     assert json.loads(done.out) == {
         "name": "mobilenet-v2",
         "resolution": 65,
+        "width_coefficient": 1.0,
+        "depth_coefficient": 1.0,
         "params": cost.params,
         "trainable_params": cost.trainable_params,
         "macs": cost.macs,
@@ -138,3 +140,20 @@ def test_a_reader_that_stops_is_no_error() -> None:
     process.stdout = None
     assert b"Error" not in process.communicate()[1]
     assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_detectors_are_shown_with_their_backbone_neck_and_heads(verbs):
+    """arXiv:1911.09070, table 1."""
+    rows = json.loads(verbs("summary", "--family=efficientdet", "--json").out)[:8]
+    assert [row["resolution"] for row in rows] == [512, 640, 768, 896, 1024, 1280, 1280, 1536]
+    assert [row["neck_channels"] for row in rows] == [64, 88, 112, 160, 224, 288, 384, 384]
+    assert [row["neck_repeats"] for row in rows] == [3, 4, 5, 6, 7, 7, 8, 8]
+    assert [row["head_repeats"] for row in rows] == [3, 3, 3, 4, 4, 4, 5, 5]
+    assert rows[3]["backbone"] == "efficientnet-b3"
+
+
+def test_stages_are_rows(verbs):
+    done = verbs("summary", "--model=efficientnet-b0", "--stages").succeeds()
+    assert "stage4  conv 1x1, depthwise 3x3, squeeze-and-excite, conv 1x1  14x14" in done.out
+    verbs("summary", "--model=yolo", "--stages").fails_with("--stages requires a backbone")
+    verbs("summary", "--family=efficientnet", "--stages").fails_with("--family", "--stages")

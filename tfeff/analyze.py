@@ -4,7 +4,8 @@ python -m tfeff.analyze --dataset=voc:DIR [--config.KEY=VALUE ...] [--out=DIR]  
 python -m tfeff.analyze --dataset=voc:DIR --statistics        mean and standard deviation of its pixels
 python -m tfeff.analyze --workdir=DIR [--split=test] [--out=DIR]        during or after training
 python -m tfeff.analyze --workdir=DIR --unlabeled=DIR [--label=100] [--out=DIR]        which images to label next
-python -m tfeff.analyze --workdir=DIR --workdir=DIR ... --out=DIR [--split=test]        compares trained classifiers
+python -m tfeff.analyze --workdir=DIR --workdir=DIR ... --out=DIR [--split=test] [--formats=saved_model,onnx]
+        compares trained classifiers, or detectors
 """
 
 import json
@@ -30,7 +31,14 @@ LABELED = 100
 def define_flags() -> None:
     """Defines this verb's flags."""
     flags.DEFINE_multi_string(
-        "workdir", [], "Workdir of a tfeff.train run, finished or not. Several finished classifiers are compared."
+        "workdir",
+        [],
+        "Workdir of a tfeff.train run, finished or not. Several finished classifiers, or detectors, are compared.",
+    )
+    flags.DEFINE_list(
+        "formats",
+        ["saved_model"],
+        "With several --workdir: formats in which their models are timed: saved_model, litert, onnx, openvino.",
     )
     flags.DEFINE_string(
         "dataset",
@@ -74,6 +82,8 @@ def main(argv: list[str]) -> None:
         if given.out is None:
             raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
         cli.refuse("unlabeled", "several --workdir")
+    elif given["formats"].present:
+        raise UserError("--formats requires several --workdir, which are compared")
     if given.unlabeled is None:
         if given["label"].present:
             raise UserError("--label requires --unlabeled=DIR, the images to choose from")
@@ -93,7 +103,7 @@ def main(argv: list[str]) -> None:
         say(labeling.write(workdir, given.unlabeled, given.out or Path(workdir) / DEFAULT_OUT, given.label))
         return
     if len(given.workdir) > 1:
-        say(comparison.write(given.workdir, given.out, given.split))
+        say(comparison.write(given.workdir, given.out, given.split, formats=given.formats))
         return
     classifier = diagnose(given)
     if classifier is not None and not given.json:

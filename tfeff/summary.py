@@ -1,7 +1,8 @@
 """Cost of networks: `python -m tfeff.summary --model=efficientnet-b3`.
 
-With `--latency`, networks get random weights, are exported as `tfeff.export` exports those of a run, and timed in the
-runtime of the format, by default as a SavedModel. `--exported=PATH` times a model of `tfeff.export`.
+With `--stages`, the table has a row for each stage of the network. With `--latency`, networks get random weights, are
+exported as `tfeff.export` exports those of a run, and timed in the runtime of the format, by default as a SavedModel.
+`--exported=PATH` times a model of `tfeff.export`.
 """
 
 import json
@@ -27,6 +28,12 @@ SCALING = ("resolution", "width_coefficient", "depth_coefficient")
 COLUMNS = {
     "name": "model",
     "resolution": "resolution",
+    "width_coefficient": "width",
+    "depth_coefficient": "depth",
+    "backbone": "backbone",
+    "neck_channels": "neck channels",
+    "neck_repeats": "neck cells",
+    "head_repeats": "head layers",
     "regions": "regions",
     "params": "params",
     "trainable_params": "trainable",
@@ -40,6 +47,15 @@ COLUMNS = {
     "relative_params": "params ratio",
     "relative_macs": "multiply-adds ratio",
     "relative_latency": "latency ratio",
+}
+STAGE_COLUMNS = {
+    "name": "stage",
+    "operators": "operators of its first block",
+    "size": "output",
+    "channels": "channels",
+    "blocks": "blocks",
+    "params": "params",
+    "macs": "multiply-adds",
 }
 IMAGENET_CLASSES, COCO_CLASSES = 1000, 90
 EXPORTED_COLUMNS = {
@@ -65,6 +81,7 @@ def define_flags() -> None:
     flags.DEFINE_float("width_coefficient", None, "Multiplies the number of channels. Default: that of the network.")
     flags.DEFINE_float("depth_coefficient", None, "Multiplies the number of blocks. Default: that of the network.")
     flags.DEFINE_string("relative_to", None, "Name of a network; adds ratios to its cost, at its own scale.")
+    flags.DEFINE_bool("stages", False, "With --model: print the stages of the network instead.")
     flags.DEFINE_bool("latency", False, "Export the networks and time the prediction of one image on this machine.")
     flags.DEFINE_enum(
         "format",
@@ -91,6 +108,9 @@ def main(argv: list[str]) -> None:
         return
     if (FLAGS.model is None) == (FLAGS.family is None):
         raise UserError("give either --model=NAME or --family=NAME")
+    if FLAGS.stages:
+        for name in ("family", "relative_to", "latency", "format", "int8", "out"):
+            cli.refuse(name, "--stages")
     if FLAGS.int8 and FLAGS.format != "litert":
         raise UserError("--int8 requires --format=litert")
     for name in ("threads", "out") if not FLAGS.latency else ():
@@ -111,6 +131,9 @@ def main(argv: list[str]) -> None:
     names = families[FLAGS.family] if FLAGS.family else (FLAGS.model,)
     networks = [Described(name, {key: FLAGS[key].value for key in SCALING}) for name in names]
     base = Described(FLAGS.relative_to, {}) if FLAGS.relative_to else None
+    if FLAGS.stages:
+        show(networks[0].stages(), STAGE_COLUMNS)
+        return
     earlier = read_earlier(Path(FLAGS.out)) if FLAGS.out else None
     show([row(network, base) for network in networks], COLUMNS)
     if FLAGS.out:
@@ -120,9 +143,10 @@ def main(argv: list[str]) -> None:
 def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     """Prints rows as a table, or as JSON."""
     if FLAGS.json:
-        say(json.dumps(rows[0] if FLAGS.model else rows, indent=2))
+        say(json.dumps(rows[0] if FLAGS.model and not FLAGS.stages else rows, indent=2))
     else:
-        say(tables.text([{columns[key]: value for key, value in row.items()} for row in rows]))
+        shown = [{key: f"{value:g}" if key in SCALING[1:] else value for key, value in row.items()} for row in rows]
+        say(tables.text([{columns[key]: value for key, value in row.items()} for row in shown]))
 
 
 def row(network: "Described", base: "Described | None") -> dict[str, str | int | float]:
@@ -135,6 +159,7 @@ def row(network: "Described", base: "Described | None") -> dict[str, str | int |
     found: dict[str, str | int | float] = {
         "name": network.name,
         "resolution": architecture.resolution,
+        **network.scales(),
         **({"regions": architecture.regions} if hasattr(architecture, "regions") else {}),
         "params": cost.params,
         "trainable_params": cost.trainable_params,
@@ -238,6 +263,44 @@ class Described:
         self.architecture = describe(name, **scaling)
         self.cost = models.estimate(self.architecture, num_classes=self.classes)
         self.timing: Timing | None = None
+
+    def scales(self) -> dict[str, str | int | float]:
+        """Coefficients of a backbone; the backbone of a detector, and width and depth of its neck and heads."""
+        from tfeff.networks.backbones.architecture import Architecture
+        from tfeff.networks.detectors.detector import Detector
+
+        described = self.architecture
+        if isinstance(described, Architecture):
+            return {name: getattr(described, name) for name in SCALING[1:]}
+        found: dict[str, str | int | float] = {"backbone": described.backbone.name}
+        if isinstance(described, Detector):
+            found |= {name: getattr(described, name) for name in ("neck_channels", "neck_repeats", "head_repeats")}
+        return found
+
+    def stages(self) -> list[dict[str, Any]]:
+        """The stages of a backbone as rows.
+
+        Raises:
+            UserError: it is a detector, or a network whose layers are not described by this package.
+        """
+        from tfeff.models.cost.stages import stages
+        from tfeff.networks.backbones.architecture import Architecture
+        from tfeff.networks.backbones.given import Given
+
+        if not isinstance(self.architecture, Architecture) or isinstance(self.architecture, Given):
+            raise UserError(f"--model={self.name}: --stages requires a backbone of this package")
+        return [
+            {
+                "name": each.name,
+                "operators": ", ".join(each.operators),
+                "size": "x".join(map(str, each.size)) or None,
+                "channels": each.channels,
+                "blocks": each.blocks or None,
+                "params": each.params,
+                "macs": each.macs,
+            }
+            for each in stages(self.architecture, num_classes=self.classes)
+        ]
 
 
 if __name__ == "__main__":

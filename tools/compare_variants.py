@@ -29,6 +29,7 @@ from whole_run import train_and_evaluate
 from write_results import variants as variants_table
 
 from tfeff import config, training
+from tfeff.config import shipped
 from tfeff.durable import write
 from tfeff.errors import UserError, nearest
 from tfeff.execution.executor import collect
@@ -44,7 +45,7 @@ from tfeff.trials.ranking import rank
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="File with get_config(), VARIANTS and REFERENCE.")
+    parser.add_argument("--config", required=True, help="Name or file of a config with VARIANTS and REFERENCE.")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="Path of the results, without suffix.")
     parser.add_argument("--seeds", type=int, default=5)
@@ -108,7 +109,7 @@ def variants_of(file: str) -> tuple[Mapping[str, Sequence[str]], str]:
     Raises:
         UserError: the config does not define them.
     """
-    defined = runpy.run_path(file)
+    defined = runpy.run_path(str(shipped.find(file)))
     for name in ("VARIANTS", "REFERENCE"):
         if name not in defined:
             raise UserError(f"{file}: no {name}; define VARIANTS (name -> overrides) and REFERENCE (one of the names)")

@@ -23,7 +23,7 @@ import fuzzing
 import numpy as np
 
 from tfeff import checked, config, training
-from tfeff.analysis.comparison.insight import stored_latencies
+from tfeff.analysis.comparison.cost import stored_latencies
 from tfeff.config.family import FILE, Family
 from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError
@@ -222,13 +222,8 @@ def _records(folder: Path) -> Iterator[Kind]:
     detector = DetectorRecord(("cat", "dog"), 0.35, 3, {"engine": "windows", "max_proposals": 100}, (7, 9))
     (folder / "assets" / DETECTOR_FILE).write_text(detector.to_json())
     yield Kind("detector", f"assets/{DETECTOR_FILE}", read_record)
-    checked.write_json(folder / "latency.json", {"key": "a", "seconds": [[0.25, 0.5], [0.125, 0.75]]})
-
-    def latency(place: Path) -> Any:
-        found = stored_latencies(place / "latency.json", "a")
-        return None if found is None else found.tolist()
-
-    yield Kind("latency", "latency.json", latency)
+    checked.write_json(folder / "latency.json", {"key": "a", "latencies": [{"onnx": [0.25, 0.125, 0.5, 1000]}]})
+    yield Kind("latency", "latency.json", lambda place: stored_latencies(place / "latency.json", "a"))
 
 
 def _journal(folder: Path) -> Iterator[Kind]:

@@ -2,6 +2,7 @@
 
 import html
 import json
+import random
 import re
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.thoroughness import only_thorough
+from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.budget.search import STORE, open_store
@@ -61,7 +62,8 @@ def trained(verbs, tmp_path_factory) -> Path:
 def start(verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "") -> Process:
     path = directory.parent / "config.py"
     path.write_text(CONFIG.format(start=trained, margin=margin))
-    return verbs.start("search", f"--config={path}", f"--workdir={directory}", "--processes=1", *flags)
+    flags = flags if any("executor" in flag for flag in flags) else ("--processes=1", *flags)
+    return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags)
 
 
 def finish(verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "") -> str:
@@ -132,20 +134,51 @@ def test_a_finished_search_answers_again_without_training(verbs, trained, whole)
     assert json.loads((whole / "result.json").read_text())["answer"] in " ".join(text.split())
 
 
+def outcome(directory: Path) -> dict:
+    """The results that do not depend on timing."""
+    result = json.loads((directory / "result.json").read_text())
+    result.pop("exported")
+    result["costs"] = {name: result["costs"][name] for name in ("macs", "params", "memory")}
+    for row in result["networks"]:
+        row.pop("reason")
+    return result
+
+
 @only_thorough
-def test_a_killed_search_gives_the_same_answer(verbs, trained, whole, tmp_path):
-    directory = tmp_path / "search"
-    for seconds in (12.0, 20.0, 30.0):
-        process = start(verbs, trained, directory)
-        time.sleep(seconds)
-        process.kill_all()
+def test_a_search_killed_again_and_again_gives_the_same_answer(verbs, trained, whole, tmp_path):
+    directory, moments = tmp_path / "search", random.Random(7)
+    for number in range(3 + THOROUGH):
+        process = start(verbs, trained, directory, f"--processes={1 + number % 2}")
+        time.sleep(moments.uniform(8, 30))
+        moments.choice([process.kill, process.kill_all])()
     finish(verbs, trained, directory)
-    results = [json.loads((each / "result.json").read_text()) for each in (whole, directory)]
-    for result in results:
-        result.pop("exported")
-        for row in result["networks"]:
-            row.pop("reason")
-    assert results[0] == results[1]
+    assert outcome(directory) == outcome(whole)
+
+
+@only_thorough
+def test_two_processes_give_the_same_answer(verbs, trained, whole, tmp_path):
+    finish(verbs, trained, tmp_path / "search", "--processes=2")
+    assert outcome(tmp_path / "search") == outcome(whole)
+
+
+@only_thorough
+def test_a_cluster_that_loses_a_machine_gives_the_same_answer(verbs, trained, whole, tmp_path):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    directory = tmp_path / "search"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        other = cluster.add_node(num_cpus=1)
+        search = start(verbs, trained, directory, "--executor=ray", f"--ray_address={cluster.address}")
+        while not list((directory / "trials").rglob("step_*.npz")):
+            assert search.poll() is None, search.done()
+            time.sleep(0.3)
+        cluster.remove_node(other, allow_graceful=False)
+        search.done().succeeds()
+    finally:
+        cluster.shutdown()
+    assert outcome(directory) == outcome(whole)
 
 
 @only_thorough

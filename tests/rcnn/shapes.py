@@ -1,7 +1,11 @@
 """Images of red disks and blue squares on gray noise: objects that a small detector learns in seconds."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
+
+from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
 
 NAMES = ("disk", "square")
 SIDE = 64
@@ -28,3 +32,18 @@ def shapes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
         boxes.append([top, left, top + side, left + side])
         labels.append(label)
     return pixels.round().astype(np.uint8), np.array(boxes, np.float32), np.array(labels, np.int32)
+
+
+def write_yolo(root: Path, images: int) -> Path:
+    """Writes a YOLO dataset without splits into an empty folder, and returns it."""
+    rng = np.random.default_rng(0)
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    for index in range(images):
+        pixels, boxes, labels = shapes(rng)
+        cv2.imwrite(str(root / "images" / f"{index:03}.png"), pixels[..., ::-1])
+        rows = cyxhw_from_yxyx(relative_from_yxyx(boxes, (SIDE, SIDE)))
+        lines = [f"{label} {x} {y} {w} {h}" for label, (y, x, h, w) in zip(labels, rows, strict=True)]
+        (root / "labels" / f"{index:03}.txt").write_text("\n".join(lines))
+    return root

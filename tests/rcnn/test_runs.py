@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import tfeff
-from tests.rcnn.shapes import NAMES, SIDE, shapes
+from tests.rcnn.shapes import NAMES, shapes, write_yolo
 from tests.rcnn.voc_digits import write_voc
 from tests.same_detections import assert_same_detections
 from tests.thoroughness import THOROUGH, only_thorough
@@ -24,7 +24,6 @@ from tfeff import config, runs, selection, training
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis.network import examine_network
 from tfeff.boxes import iou
-from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections
@@ -42,17 +41,7 @@ MODEL = config.architecture("resnet", width=8, stage_blocks=(1, 1), resolution=1
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A YOLO dataset without splits."""
-    root, rng = tmp_path_factory.mktemp("shapes"), np.random.default_rng(0)
-    (root / "images").mkdir()
-    (root / "labels").mkdir()
-    (root / "classes.txt").write_text("\n".join(NAMES))
-    for index in range(IMAGES):
-        pixels, boxes, labels = shapes(rng)
-        cv2.imwrite(str(root / "images" / f"{index:03}.png"), pixels[..., ::-1])
-        rows = cyxhw_from_yxyx(relative_from_yxyx(boxes, (SIDE, SIDE)))
-        lines = [f"{label} {x} {y} {w} {h}" for label, (y, x, h, w) in zip(labels, rows, strict=True)]
-        (root / "labels" / f"{index:03}.txt").write_text("\n".join(lines))
-    return root
+    return write_yolo(tmp_path_factory.mktemp("shapes"), IMAGES)
 
 
 @pytest.fixture(scope="module")

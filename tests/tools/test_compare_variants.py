@@ -144,3 +144,8 @@ def test_a_reference_without_runs_is_named(tool: ModuleType, tmp_path: Path) -> 
     )
     with pytest.raises(UserError, match='"scratch", which the others are compared with, has no finished run'):
         tool.run(reported(tmp_path))
+
+
+def test_variants_of_a_config_that_comes_with_the_package(tool: ModuleType) -> None:
+    variants, reference = tool.variants_of("bccd_detectors")
+    assert reference in variants

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff import config, durable, selection, training
-from tfeff.analysis.comparison import run as classifiers
-from tfeff.analysis.comparison.figures import Thumbnails
+from tfeff.analysis.comparison.classifiers.predictions import predict
+from tfeff.analysis.comparison.run import open_runs
+from tfeff.analysis.comparison.thumbnails import Thumbnails
 from tfeff.data.sources import unlabeled
 from tfeff.errors import UserError
 from tfeff.reporting import tables
@@ -78,7 +79,9 @@ def write(
     """
     reporter, out = reporter or training.Reporter(), Path(out)
     config.refuse_workdir(out)
-    (run,) = classifiers.open_runs([workdir])
+    (run,) = open_runs([workdir])
+    if run.kind != "classifier":
+        raise UserError(f"--workdir={workdir}: a {run.kind}; --unlabeled requires a classifier")
     plan, record = run.plan, run.workdir.dataset()
     dataset = unlabeled.load(
         directory, record["class_names"], plan.images.data.channels, objects=False, where="--unlabeled"
@@ -90,7 +93,7 @@ def write(
         if not len(images):
             raise UserError(f"--unlabeled={directory}: no image can be read")
         reporter.say(f"predicting {len(images):,} images with {run.name}")
-        predicted = classifiers.predict(run, images, out / "predictions" / "unlabeled.npz")
+        predicted = predict(run, images, out / "predictions" / "unlabeled.npz")
         chosen = choose(predicted.probabilities, predicted.features, count)
         rows = _rows(images.dataset.ids, images.dataset.class_names, predicted.probabilities, chosen)
         columns = list(rows[0])

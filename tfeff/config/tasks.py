@@ -38,6 +38,8 @@ class TaskSettings(Section):
     """The `tfeff.tasks.ImageTask`, or `module:class`. It is created with the section."""
     IS_CLASSIFIER = False
     """Whether it predicts one class per image."""
+    IS_DETECTOR = False
+    """Whether it predicts any number of boxes with classes per image."""
     IS_SCALABLE = False
     """Whether the whole network is scaled by `tfeff.search`."""
     STORES_FEATURES = False
@@ -263,7 +265,7 @@ def _require_own_backbone(network: Detector | rcnn.RCNN, published: Detector | r
 class ObjectDetectionSettings(TaskSettings):
     """Objects in an image. The base of the detectors' sections."""
 
-    IS_SCALABLE = True
+    IS_DETECTOR = IS_SCALABLE = True
     READING = frozenset({"stretch"})
 
     network: Detector
@@ -493,7 +495,7 @@ class RCNNSettings(TaskSettings):
     """
 
     IMPLEMENTATION = "tfeff.rcnn.task:RCNNTask"
-    CUTS_REGIONS = True
+    IS_DETECTOR = CUTS_REGIONS = True
     READING = frozenset({"proposals", "windows"})
 
     name: Literal["rcnn"] = "rcnn"

@@ -4,8 +4,10 @@ except the COCO metrics (pycocotools)."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
+    bootstrap_average_precisions,
     bootstrap_mean,
     bootstrap_mean_average_precision,
+    bootstrap_p_value,
     percentile_interval,
 )
 from tfeff.evaluation.classification import ClassificationReport, calibration, classification_report, temperature
@@ -16,7 +18,7 @@ from tfeff.evaluation.detection_errors import best_f1_threshold, detection_error
 from tfeff.evaluation.embedding import EmbeddingReport, embedding_report, gallery_accuracy
 from tfeff.evaluation.label_errors import LabelErrors, confident_errors, hardest, label_errors, least_certain
 from tfeff.evaluation.localization import LocalizationReport, localization_report
-from tfeff.evaluation.matching import Detections, match
+from tfeff.evaluation.matching import Detections, image_quality, match
 from tfeff.evaluation.paired import (
     PredictionsMatrix,
     holm,
@@ -40,8 +42,10 @@ __all__ = [
     "PredictionsMatrix",
     "average_precisions",
     "best_f1_threshold",
+    "bootstrap_average_precisions",
     "bootstrap_mean",
     "bootstrap_mean_average_precision",
+    "bootstrap_p_value",
     "calibration",
     "classification_report",
     "coco_scores",
@@ -56,6 +60,7 @@ __all__ = [
     "gallery_accuracy",
     "hardest",
     "holm",
+    "image_quality",
     "label_errors",
     "least_certain",
     "localization_report",

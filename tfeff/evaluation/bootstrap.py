@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of a mean and of mean average precision.
+"""Bootstrap confidence intervals of a mean, of average precisions, and of their differences.
 
 Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). The bootstrap
 resamples images, because detections in the same image are not independent.
@@ -14,21 +14,44 @@ from tfeff.evaluation.matching import Matching
 CHUNK = 2**22  # maximum number of elements of a temporary array
 
 
+def bootstrap_average_precisions(
+    matching: Matching, *, resamples: int = 1000, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Average precisions (all points) of bootstrap resamples of the images, of which there is at least one.
+
+    Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The resamples
+    depend only on the number of images and the seed, so those of two detectors on the same images are paired.
+
+    Returns:
+        float64 [resamples, classes]; NaN for classes without objects in a resample.
+    """
+    counts = _draws(matching.images, resamples, seed)
+    return np.stack([_resampled_ap(matching, label, counts) for label in range(matching.classes)], 1)
+
+
 def bootstrap_mean_average_precision(
     matching: Matching, *, resamples: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Mean average precision (all points) of bootstrap resamples of the images, of which there is at least one.
-
-    Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The mean of a
-    resample excludes classes that have no objects in it.
+    """Means of `bootstrap_average_precisions` over the classes that have objects in a resample.
 
     Returns:
         float64 [resamples]; NaN for resamples without objects.
     """
-    counts = _draws(matching.images, resamples, seed)
-    return mean_average_precision(
-        np.stack([_resampled_ap(matching, label, counts) for label in range(matching.classes)], 1)
-    )
+    return mean_average_precision(bootstrap_average_precisions(matching, resamples=resamples, seed=seed))
+
+
+def bootstrap_p_value(differences: npt.NDArray[np.float64]) -> float:
+    """Two-sided p-value that a difference is 0, from its values in paired bootstrap resamples, float64 [resamples].
+
+    Twice the smaller share of resamples in which the difference is not positive or not negative, ignoring NaN; at
+    least 2 / (resamples + 1).
+
+    >>> bootstrap_p_value(np.array([1.0, 2.0, 3.0])), bootstrap_p_value(np.zeros(3))
+    (0.5, 1.0)
+    """
+    valid = differences[~np.isnan(differences)]
+    tails = (valid <= 0).sum(), (valid >= 0).sum()
+    return float(min(1.0, 2 * (min(tails) + 1) / (len(valid) + 1)))
 
 
 def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:

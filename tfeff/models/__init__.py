@@ -11,12 +11,14 @@ from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.network import Network, standardization
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.batch_statistics import recompute_statistics
+from tfeff.models.weights.coco import COCO, published_detector
 from tfeff.models.weights.imagenet import imagenet_here, imagenet_origin, imagenet_top1, load_imagenet
 from tfeff.models.weights.loading import LoadReport, is_weights_file, load_weights
 from tfeff.networks import Architecture, Detector, architecture, detector, detector_names, names
 from tfeff.networks.catalog import published
 
 __all__ = [
+    "COCO",
     "INHERITANCE_IMAGES",
     "Architecture",
     "Backbone",
@@ -47,6 +49,7 @@ __all__ = [
     "localizer",
     "names",
     "published",
+    "published_detector",
     "pyramid",
     "recompute_statistics",
     "standardization",

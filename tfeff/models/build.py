@@ -5,22 +5,22 @@ import random
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from tfeff.errors import UserError, printable
+from tfeff.models.bar import bar
 from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.inheritance.plan import is_prediction
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.network import Network, allow_deep_graphs, in_float32, standardization
+from tfeff.models.weights.classes import Classes, named
+from tfeff.models.weights.coco import CLASS_NAMES, COCO, load_coco, published_detector, weights_file
 from tfeff.models.weights.imagenet import load_imagenet
 from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, classes_of, load_weights
 from tfeff.networks.backbones.architecture import Architecture
@@ -75,33 +75,12 @@ def build(
         own = ALL_BACKBONES[described.name]
         if (described.mean, described.std) != (own.mean, own.std):
             raise UserError('weights "imagenet" have their own preprocessing; omit mean and std')
-    with _bar("inheriting weights") as progress:
+    with bar("inheriting weights") as progress:
         report = initialize(network, described, images, progress=progress)
     # Without a classifier, additional variables of the source are expected.
     if isinstance(report, LoadReport) and any(include_top or each.shape_here is not None for each in report.skipped):
         warnings.warn(printable(f"{described.weights}: {report}"), stacklevel=2)
     return network
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, with the remaining time, while something is done; only on a terminal.
-
-    Yields:
-        A function to call with the number of parts done, and of all. The bar appears with the first call.
-    """
-    console = Console(stderr=True)
-    with ExitStack() as stack:
-        bars = list[tuple[Progress, TaskID]]()
-
-        def show(done: int, total: int) -> None:
-            if console.is_terminal and not bars:
-                bar = stack.enter_context(Progress(console=console, transient=True))
-                bars.append((bar, bar.add_task(title, total=total)))
-            for bar, task in bars:
-                bar.update(task, completed=done)
-
-        yield show
 
 
 def _name(described: Architecture | Detector) -> str:
@@ -116,10 +95,12 @@ class Trained:
     Attributes:
         network: its description.
         num_classes: number of classes, without background.
+        class_names: in the order of its outputs, if they are known.
     """
 
     network: Architecture | Detector | RCNN
     num_classes: int
+    class_names: tuple[str, ...] | None = None
 
 
 # Inheritances of this process: a training whose layers are chosen by a probe needs the same one twice, and the trials
@@ -135,6 +116,7 @@ def initialize(
     *,
     trained: Trained | None = None,
     num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> LoadReport | Inheritance | None:
     """Load the initial weights of a description, if it has any.
@@ -144,12 +126,14 @@ def initialize(
 
     Args:
         network: a network that consists of or contains the described one.
-        described: with `weights`: "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from
-            installed packages, the others downloaded by keras.applications), or the path of a `.weights.h5`, `.keras`
-            or `.npz` file.
+        described: with `weights`: "coco" (those of the published detector that a detector is or derives from),
+            "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from installed packages, the
+            others downloaded), or the path of a `.weights.h5`, `.keras` or `.npz` file.
         images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
         trained: the network that the file was trained in, if it is known.
         num_classes: of the network, if it is a detector whose neck and heads may inherit, too.
+        class_names: of the network. Outputs of classes that `trained` has, too, are kept; without either's names, all
+            outputs are, if there are as many.
         progress: of an inheritance: called with the number of parts done, and of all.
 
     Raises:
@@ -157,9 +141,14 @@ def initialize(
     """
     if described.weights is None:
         return None
-    origin = published(described)
+    origin, coco = published(described), None
     if origin is not None:
         trained = Trained(origin, 1000)
+    elif described.weights == COCO:
+        coco = published_detector(_detector_of(network, described))
+        trained = Trained(coco, len(CLASS_NAMES), CLASS_NAMES)
+        num_classes = num_classes or 1
+    names = named(class_names, trained.class_names if trained else None)
     if trained is not None:
         wanted: Architecture | Detector = described
         source: Architecture | Detector = trained.network.backbone
@@ -170,17 +159,33 @@ def initialize(
             if reason is None:
                 source, wanted = trained.network, dataclasses.replace(own, backbone=described)
         if _shape(source) != _shape(wanted):
-            source = _fitting(source, wanted, "imagenet" if origin else described.weights)
+            weights = str(weights_file(coco.name)) if coco else "imagenet" if origin else described.weights
+            source = _fitting(source, wanted, weights)
             some = images() if callable(images) else images
             classes = num_classes or 1, trained.num_classes
             if isinstance(source, Architecture):
                 classes = _classes(network), _trained_classes(source)
+                if names is not None and classes[1] != len(names.there):  # the source has no classifier
+                    names = None
                 some = None if some is None else _square(some)
-            report = _inherited(network, wanted, source, classes, some, progress)
+            report = _inherited(network, wanted, source, classes, some, progress, names)
             return report if reason is None else dataclasses.replace(report, other=reason)
     if origin is not None:
         return load_imagenet(network, origin.name)
-    return load_weights(network, described.weights)
+    if coco is not None:
+        return load_coco(network, coco.name, names)
+    return load_weights(network, described.weights, classes=names)
+
+
+def _detector_of(network: Network, backbone: Architecture) -> Detector:
+    """The description of a network with a backbone.
+
+    Raises:
+        UserError: it is no detector.
+    """
+    if not isinstance(network.description, Detector):
+        raise UserError(f'weights "{COCO}" are those of detectors, not of {backbone.name} alone')
+    return dataclasses.replace(network.description, backbone=backbone)
 
 
 def _square(images: np.ndarray) -> np.ndarray:
@@ -214,8 +219,11 @@ def _inherited(
     classes: tuple[int, int],
     images: np.ndarray | None,
     progress: Callable[[int, int], None],
+    names: Classes | None,
 ) -> Inheritance:
     """Let a network, which can have other parts, too, inherit the weights of another one of its family."""
+    if names is not None:  # the outputs of all classes are inherited, and those of shared ones used
+        classes = len(names.there), len(names.there)
     channels = network.inputs[0].shape[-1]
     file = Path(str(source.backbone.weights))
     written = file.stat().st_mtime_ns if file.is_file() else None
@@ -248,8 +256,11 @@ def _inherited(
     report, arrays, statistics = _RECENT[key]
     arrays = dict(arrays)
     adopt_preprocessing(network, arrays, *statistics)
-    assign(network, arrays, source.name)
-    return report
+    loaded = assign(network, arrays, source.name, names)
+    if loaded.classes is None:
+        return report
+    new = [each.name for each in loaded.skipped if loaded.classes.has_outputs(each.name) and each.shape_here]
+    return dataclasses.replace(report, new=(*report.new, *new), classes=str(loaded.classes))
 
 
 def _built(described: Architecture | Detector, num_classes: int, channels: int) -> Network:
@@ -287,9 +298,10 @@ def build_detector(
         described: one of `detector_names()`, or a description.
         num_classes: number of classes, without background.
         channels: 3 (RGB) or 1 (gray).
-        weights: None (random, except for the backbone if its description has weights), or the path of a TensorFlow
-            checkpoint of google/automl, or of any file that `load_weights` reads. A warning lists the variables that do
-            not match, such as those of another number of classes.
+        weights: None (random, except for the backbone if its description has weights); "coco" (see `initialize`; with
+            90 classes, these are COCO's categories by id); or the path of a TensorFlow checkpoint of google/automl, or
+            of any file that `load_weights` reads. A warning lists the variables that do not match, such as those of
+            another number of classes.
         **options: of `detector`; only with a name.
 
     Returns:
@@ -310,9 +322,13 @@ def build_detector(
     network = Network(inputs, graph.output, name=_name(described))
     network.description = described
     network.levels = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
-    initialize(network, described.backbone)
-    if weights is not None:
-        report = load_weights(network, weights)
-        if report.skipped:
-            warnings.warn(printable(f"{weights}: {report}"), stacklevel=2)
+    if weights == COCO:
+        backbone = dataclasses.replace(described.backbone, weights=COCO)
+        names = CLASS_NAMES if num_classes == len(CLASS_NAMES) else ()
+        report = initialize(network, backbone, num_classes=num_classes, class_names=names)
+    else:
+        initialize(network, described.backbone)
+        report = None if weights is None else load_weights(network, weights)
+    if isinstance(report, LoadReport) and report.skipped:
+        warnings.warn(printable(f"{weights}: {report}"), stacklevel=2)
     return network

@@ -1,4 +1,4 @@
-"""Figures that compare classifiers: accuracy against cost, by class and by example, differences, embeddings."""
+"""Figures that compare models: accuracy against cost, by class and by example, differences, embeddings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -88,8 +88,10 @@ def embedding_map_figure(
 MAX_CLASSES = 100
 
 
-def class_accuracy_figure(class_names: Sequence[str], model_names: Sequence[str], accuracy: npt.ArrayLike) -> Figure:
-    """Draws a table of accuracies (recall) in color, the class with the lowest mean on top.
+def class_accuracy_figure(
+    class_names: Sequence[str], model_names: Sequence[str], accuracy: npt.ArrayLike, *, metric: str = "accuracy"
+) -> Figure:
+    """Draws a table of accuracies (recall) or another metric in color, the class with the lowest mean on top.
 
     With more than 100 classes, the 100 with the lowest mean are shown.
 
@@ -101,7 +103,7 @@ def class_accuracy_figure(class_names: Sequence[str], model_names: Sequence[str]
     order = present[np.argsort(values[:, present].mean(axis=0), kind="stable")][:MAX_CLASSES]
     shown = values[:, order].T
     names = captions([class_names[index] for index in order], 28)
-    title = "Accuracy per class"
+    title = f"{metric[0].upper()}{metric[1:]} per class"
     if len(order) < len(present):
         title += f"\n(the {len(order)} of {len(present)} classes with the lowest mean)"
     width = float(np.clip(7.0 / len(model_names), 0.5, 1.2))
@@ -124,7 +126,7 @@ def class_accuracy_figure(class_names: Sequence[str], model_names: Sequence[str]
     axes.set_title(title)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=20, pad=0.03)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
-    bar.set_label("accuracy (%)")
+    bar.set_label(f"{metric} (%)")
     return figure
 
 
@@ -165,7 +167,7 @@ def class_distribution_figure(
     return figure
 
 
-def paired_differences_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def paired_differences_figure(rows: Sequence[Mapping[str, Any]], *, metric: str = "accuracies") -> Figure:
     """Draws one row per pair of models: the `difference` of `first` and `second` in accuracy, from `low` to `high`."""
     figure = new(7.5, 0.4 * len(rows) + 1.3)
     axes = figure.add_subplot()
@@ -179,7 +181,7 @@ def paired_differences_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_yticks(heights, [f"{first} − {second}" for first, second in zip(firsts, seconds, strict=True)])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    quantity(axes.xaxis, "difference of accuracies", "percentage points")
+    quantity(axes.xaxis, f"difference of {metric}", "percentage points")
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+g}" if value else "0")
     style(axes, grid="x")
     return figure
@@ -231,8 +233,12 @@ def predictions_matrix_figure(model_names: Sequence[str], correct: npt.ArrayLike
     return figure
 
 
-def accuracy_cost_figure(points: Sequence[Mapping[str, Any]], *, cost: str, title: str = "") -> Figure:
-    """Draws accuracy with intervals against cost, and the Pareto front as steps; large ratios on a logarithmic axis.
+def accuracy_cost_figure(
+    points: Sequence[Mapping[str, Any]], *, cost: str, metric: str = "accuracy", title: str = ""
+) -> Figure:
+    """Draws accuracy or another metric with intervals against cost, and the Pareto front as steps.
+
+    Large ratios of costs are on a logarithmic axis.
 
     Args:
         points: models with `name`, `cost` (> 0), `accuracy`, `low` and `high` (limits of its interval).
@@ -261,7 +267,7 @@ def accuracy_cost_figure(points: Sequence[Mapping[str, Any]], *, cost: str, titl
     axes.plot(x[front], y[front], linestyle="none", marker="o", markersize=7, color=BLUE, zorder=4)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _count(value)))
     axes.set_xlabel(cost)
-    quantity(axes.yaxis, "accuracy", "%")
+    quantity(axes.yaxis, metric, "%")
     style(axes, grid="both")
     axes.set_title(title)
     handles = [

@@ -244,16 +244,20 @@ def export_untrained(
     return path
 
 
+def tensorflow_threads() -> int:
+    """The number of threads with which TensorFlow computes in this process."""
+    variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    given = int(variable) if variable.isdigit() else 0
+    return tf.config.threading.get_intra_op_parallelism_threads() or given or _number(None)
+
+
 def set_tensorflow_threads(threads: int | None) -> None:
     """Lets TensorFlow compute with a number of threads; None: all cores that the process may use.
 
     Raises:
         UserError: it has started with another number.
     """
-    wanted, threading = _number(threads), tf.config.threading
-    variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
-    given = int(variable) if variable.isdigit() else 0
-    found = threading.get_intra_op_parallelism_threads() or given or _number(None)
+    wanted, found, threading = _number(threads), tensorflow_threads(), tf.config.threading
     if found == wanted:
         return
     try:

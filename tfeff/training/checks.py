@@ -48,7 +48,14 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
 
 def _check_weights(plan: Plan) -> None:
     settings, source = plan.settings, plan.settings.model.weights
-    if source is not None and models.published(settings.model) is None:
+    if source == models.COCO:
+        if not isinstance(plan.network, models.Detector):
+            raise UserError(f"config: model.weights={source}: these weights are those of detectors, not of backbones")
+        try:
+            models.published_detector(plan.network)
+        except UserError as error:
+            raise UserError(f"config: model.{error}") from None
+    elif source is not None and models.published(settings.model) is None:
         _ = weights_file(source)
     if settings.task.CUTS_REGIONS and not settings.model.starts_trained:
         raise UserError(

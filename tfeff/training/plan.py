@@ -129,11 +129,11 @@ class Plan:
             for variable in network.trainable_variables:
                 variable.assign(variable * mup.initial[variable.path])
         model, trained = self.settings.model, None
-        if model.weights is not None and models.published(model) is None:
+        if model.weights not in (None, models.COCO) and models.published(model) is None:
             run = Workdir(model.weights)
             if run.final.is_file():
                 theirs = Plan.opened(run)
-                trained = models.Trained(theirs.network, theirs.num_classes)
+                trained = models.Trained(theirs.network, theirs.num_classes, theirs.class_names or None)
             model = dataclasses.replace(model, weights=str(weights_file(model.weights)))
         loaded = models.initialize(
             network,
@@ -141,6 +141,7 @@ class Plan:
             lambda: self._sample(images, network),
             trained=trained,
             num_classes=self.num_classes,
+            class_names=self.class_names,
             progress=lambda done, total: progress("inherited weights", done, total),
         )
         if self.training.recompute_statistics and images is not None:

@@ -3,12 +3,10 @@ import json
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from tfeff import checked, config, training
-from tfeff.analysis.comparison import run
 from tfeff.analysis.comparison.run import open_runs, read_split, require_same_examples, unique_names
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
@@ -44,11 +42,12 @@ def test_runs_that_cannot_be_compared(runs, tmp_path):
         open_runs([small.path, large.path, large.path / ".." / "small"])
     with pytest.raises(UserError, match=r"no config\.json there"):
         open_runs([small.path, tmp_path / "nothing"])
-    for name, other in (("yolo", config.YoloSettings()), ("rcnn", config.RCNNSettings())):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(config.to_json(config.Experiment(task=other)))
-        with pytest.raises(UserError, match=f"a run of {name}, which cannot be compared with classifiers"):
-            open_runs([small.path, tmp_path / name])
+    for other in (config.YoloSettings(), config.RCNNSettings(), config.LocalizationSettings()):
+        detector = training.Workdir(shutil.copytree(small.path, tmp_path / other.name))
+        (detector.path / "config.json").write_text(config.to_json(config.Experiment(task=other)))
+        message = "a detector, which cannot be compared with a" if other.IS_DETECTOR else "a run of localization"
+        with pytest.raises(UserError, match=message):
+            open_runs([small.path, detector.path])
     record = large.dataset()
     large.write_dataset(record | {"class_names": ["zero", *record["class_names"][1:]]})
     with pytest.raises(UserError, match=r"different classes \(only one of them has 0, zero\)"):
@@ -107,63 +106,3 @@ def test_validation_images_drawn_differently_are_different_examples(runs):
     reads = [read_split(model, "validation", QUIET).images.dataset for model in models]
     with pytest.raises(UserError, match="different examples"):
         require_same_examples((models[0], reads[0]), (models[1], reads[1]))
-
-
-pytestmark = pytest.mark.usefixtures("without_figures")
-
-
-@pytest.mark.parametrize("index", [0, 1])  # without and with test-time augmentation
-def test_accuracy_is_that_of_the_evaluation(runs, index, tmp_path):
-    (model,) = open_runs([runs[index].path])
-    images = read_split(model, "test", QUIET).images
-    predicted = run.predict(model, images, tmp_path / "p.npz")
-    report = training.evaluate_run(runs[index], "test", QUIET).report
-    assert np.mean(predicted.probabilities.argmax(axis=1) == images.dataset.labels) == report["top1"]
-    own = predicted.probabilities[np.arange(len(images)), images.dataset.labels]
-    assert -np.log(own.astype(np.float64)).mean() == pytest.approx(report["log_loss"], rel=1e-5)
-
-
-def test_features_are_the_means_of_the_last_feature_maps(runs, tmp_path):
-    (model,) = open_runs([runs[1].path])
-    images = read_split(model, "test", QUIET).images.take(np.arange(10))
-    features = run.predict(model, images, tmp_path / "p.npz").features
-    maps = keras.Model(model.network.input, model.network.get_layer("head_pool").input)
-    (batch,) = training.Plan.of(model.settings).evaluation_pipeline(images, model.network.size).evaluation_batches()
-    np.testing.assert_allclose(features, np.asarray(maps(batch["image"][:10])).mean(axis=(1, 2)), atol=1e-5)
-
-
-def test_predictions_are_computed_once_for_the_same_weights_and_images(runs, tmp_path, monkeypatch):
-    path = tmp_path / "folder" / "p.npz"
-    (model,) = open_runs([runs[0].path])
-    images = read_split(model, "test", QUIET).images.take(np.arange(20))
-    first = run.predict(model, images, path)
-    calls = []
-    compute = run._predict
-    monkeypatch.setattr(run, "_predict", lambda *args: calls.append(args) or compute(*args))
-    again = run.predict(model, images, path)
-    np.testing.assert_array_equal(again.probabilities, first.probabilities)
-    np.testing.assert_array_equal(again.features, first.features)
-    assert not calls
-    run.predict(model, images.take(np.arange(19)), path)
-    run.predict(model, images, path)
-    assert len(calls) == 2
-    path.write_bytes(path.read_bytes()[:100])  # of a full disk
-    run.predict(model, images, path)
-    assert len(calls) == 3
-    arrays, record = training.checkpoint.load(runs[0].final)
-    arrays["model/head_classifier/bias"] += 1.0 * np.arange(10, dtype=np.float32)
-    training.checkpoint.save(runs[0].final, arrays, record)
-    (changed,) = open_runs([runs[0].path])
-    other = run.predict(changed, images, path)
-    assert len(calls) == 4
-    assert (other.probabilities[:, 9] > first.probabilities[:, 9]).all()
-
-
-def test_diverged_networks_are_reported(runs, tmp_path):
-    arrays, record = training.checkpoint.load(runs[0].final)
-    arrays["model/head_classifier/kernel"][:] = 3e38  # finite, but the logits are not
-    training.checkpoint.save(runs[0].final, arrays, record)
-    (model,) = open_runs([runs[0].path])
-    images = read_split(model, "test", QUIET).images.take(np.arange(5))
-    with pytest.raises(UserError, match=r"small: probabilities of the network are not finite"):
-        run.predict(model, images, tmp_path / "p.npz")

@@ -78,24 +78,18 @@ def test_a_file_of_keras_applications_is_loaded(
 def test_a_file_of_torchvision_is_loaded_unless_it_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = random_state(np.random.default_rng(0))
     digest = hashlib.sha256(b"contents").hexdigest()[:8]
-    intact, damaged = tmp_path / f"regnet-{digest}.pth", tmp_path / "regnet-00000000.pth"
+    intact, damaged = f"regnet-{digest}.pth", "regnet-00000000.pth"
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
     for file in (intact, damaged):
-        file.write_bytes(b"contents")
-    asked = list[str]()
-
-    def get_file(name: str, *, origin: str, cache_subdir: str) -> str:
-        asked.append(f"{cache_subdir}: {origin}")
-        return str(tmp_path / name)
-
-    monkeypatch.setattr(keras.utils, "get_file", get_file)
+        (tmp_path / "models" / file).write_bytes(b"contents")
     monkeypatch.setattr(imagenet, "read_state_dict", lambda path: state)
-    monkeypatch.setitem(imagenet.TORCHVISION, "regnet-y-400mf", intact.name)
+    monkeypatch.setitem(imagenet.TORCHVISION, "regnet-y-400mf", intact)
     network = models.build("regnet-y-400mf", weights="imagenet", resolution=32, num_classes=10)
     kernel = state["fc.weight"].T
     np.testing.assert_array_equal(network.get_layer("head_classifier").kernel, kernel)
-    assert asked == [f"models: https://download.pytorch.org/models/{intact.name}"]
-    monkeypatch.setitem(imagenet.TORCHVISION, "regnet-y-400mf", damaged.name)
-    with pytest.raises(UserError, match="are damaged; delete the file and run again"):
+    monkeypatch.setitem(imagenet.TORCHVISION, "regnet-y-400mf", damaged)
+    with pytest.raises(UserError, match="damaged, or not the file of https"):
         models.build("regnet-y-400mf", weights="imagenet", resolution=32, num_classes=10)
 
 

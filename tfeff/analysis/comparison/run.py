@@ -1,14 +1,12 @@
-"""Opens several finished runs of classifiers and checks that they can be compared on the same examples."""
+"""Opens several finished runs and checks that they can be compared on the same images."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from tfeff import checked, config, runs, selection, training
 from tfeff.data.dataset import Dataset
@@ -16,19 +14,23 @@ from tfeff.data.images.storage import content_digest
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
-from tfeff.networks.heads import POOL
-from tfeff.tasks import task as task_interface
-from tfeff.tasks.classification import ClassificationTask
+from tfeff.models import Network
+from tfeff.tasks.task import ImageTask
 from tfeff.training import checkpoint
 from tfeff.training.evaluation import SplitImages, split_images
 
 
 @dataclass(frozen=True)
-class ClassifierRun:
-    """A finished run of a classifier; its name is unique among the compared runs."""
+class ComparedRun:
+    """A finished run; its name is unique among the compared runs."""
 
     name: str
     workdir: training.Workdir = field(repr=False)
+
+    @cached_property
+    def kind(self) -> str:
+        """`classifier` or `detector`."""
+        return kind_of(self.workdir.config().task) or ""
 
     @cached_property
     def plan(self) -> training.Plan:
@@ -41,11 +43,14 @@ class ClassifierRun:
         return self.plan.settings
 
     @property
-    def task(self) -> ClassificationTask:
+    def task(self) -> ImageTask:
         """Its task."""
-        task = self.plan.task
-        assert isinstance(task, ClassificationTask)
-        return task
+        return self.plan.task
+
+    @property
+    def reads_regions(self) -> bool:
+        """Whether the input of its network includes region proposals."""
+        return self.task.proposals is not None or self.settings.task.CUTS_REGIONS
 
     @cached_property
     def key(self) -> str:
@@ -54,16 +59,17 @@ class ClassifierRun:
         return f"{weights} {self.settings.task!r} {self.settings.training.batch_size}"
 
     @cached_property
-    def network(self) -> keras.Model:
+    def network(self) -> Network:
         """Its network with the final weights."""
         return training.trained_model(self.workdir, plan=self.plan)
 
 
-def open_runs(workdirs: Sequence[str | Path]) -> list[ClassifierRun]:
+def open_runs(workdirs: Sequence[str | Path]) -> list[ComparedRun]:
     """Opens the runs of the workdirs.
 
     Raises:
-        UserError: a workdir is given twice, holds no finished run of a classifier, or has other classes than the first.
+        UserError: a workdir is given twice, holds no finished run of a classifier or a detector, or is not of the first
+            one's kind or classes.
     """
     if not workdirs:
         raise UserError("give the workdir of at least one finished run: --workdir=DIR")
@@ -75,8 +81,14 @@ def open_runs(workdirs: Sequence[str | Path]) -> list[ClassifierRun]:
         if path in resolved[:index]:
             raise UserError(f"--workdir={paths[index]}: given twice; name each run once")
     opened = [_open(path, name) for path, name in zip(paths, unique_names(resolved), strict=True)]
+    first = opened[0]
     for other in opened[1:]:
-        _require_same_classes(opened[0].workdir, other.workdir)
+        if other.kind != first.kind:
+            raise UserError(
+                f"--workdir={other.workdir.path}: a {other.kind}, which cannot be compared with a {first.kind}; "
+                "remove it"
+            )
+        _require_same_classes(first.workdir, other.workdir)
     return opened
 
 
@@ -93,7 +105,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     raise ValueError(f"paths repeat: {paths}")
 
 
-def read_split(run: ClassifierRun, split: str | None, reporter: training.Reporter) -> SplitImages:
+def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter) -> SplitImages:
     """The images of a split, as the run's network takes them; the default is as in `training.evaluate_run`.
 
     Raises:
@@ -115,7 +127,25 @@ def read_split(run: ClassifierRun, split: str | None, reporter: training.Reporte
     return read
 
 
-def require_same_examples(first: tuple[ClassifierRun, Dataset], second: tuple[ClassifierRun, Dataset]) -> None:
+def read_splits(
+    runs: Sequence[ComparedRun], split: str | None, reporter: training.Reporter
+) -> tuple[str, list[ImageCache], list[str]]:
+    """The images of a split for each run, which are the same.
+
+    Returns:
+        The name of the split, the images as each network takes them, and notes for the user.
+
+    Raises:
+        UserError: as `read_split`, or the images or their labels differ.
+    """
+    read = [read_split(run, split, reporter) for run in runs]
+    for run, each in zip(runs[1:], read[1:], strict=True):
+        require_same_examples((runs[0], read[0].images.dataset), (run, each.images.dataset))
+    notes = dict.fromkeys(note for each in read for note in each.notes)
+    return read[0].split, [each.images for each in read], list(notes)
+
+
+def require_same_examples(first: tuple[ComparedRun, Dataset], second: tuple[ComparedRun, Dataset]) -> None:
     """Checks that two networks are evaluated on the same images with the same labels, in the same order.
 
     Images are compared by content if their files differ in path, time or number of channels.
@@ -136,18 +166,33 @@ def require_same_examples(first: tuple[ClassifierRun, Dataset], second: tuple[Cl
         raise UserError(
             f"{names} are evaluated on different examples: those of {left.name} and of {right.name}; {remedy}"
         )
-    if (left.labels != right.labels).any():
+    if not _same_labels(left, right):
         raise UserError(f"{names}: the same images have different labels in {left.name} and {right.name}; {remedy}")
 
 
-def _open(path: Path, name: str) -> ClassifierRun:
+def _same_labels(left: Dataset, right: Dataset) -> bool:
+    if (left.labels != right.labels).any():
+        return False
+    return all(
+        np.array_equal(one.labels, other.labels)
+        and np.array_equal(one.boxes_yxyx, other.boxes_yxyx)
+        and np.array_equal(one.ignored, other.ignored)
+        for one, other in zip(left.objects, right.objects, strict=True)
+    )
+
+
+def _open(path: Path, name: str) -> ComparedRun:
     settings, workdir = runs.open_run(path).config, training.Workdir(path)
-    if not isinstance(settings, config.Experiment) or settings.task.name != "classification":
-        kind = settings.task.name if isinstance(settings, config.Experiment) else "R-CNN"
-        raise UserError(f"--workdir={path}: a run of {kind}, which cannot be compared with classifiers; remove it")
+    if kind_of(settings.task) is None:
+        raise UserError(f"--workdir={path}: a run of {settings.task.name}; only classifiers and detectors are compared")
     if not workdir.final.is_file():
         raise UserError(f"--workdir={path}: the run is not finished; rerun its tfeff.train command")
-    return ClassifierRun(name, workdir)
+    return ComparedRun(name, workdir)
+
+
+def kind_of(task: config.TaskSettings) -> str | None:
+    """The kind of network that a task trains, if its runs can be compared."""
+    return "classifier" if task.IS_CLASSIFIER else "detector" if task.IS_DETECTOR else None
 
 
 def _require_same_classes(first: training.Workdir, other: training.Workdir) -> None:
@@ -163,66 +208,27 @@ def _require_same_classes(first: training.Workdir, other: training.Workdir) -> N
     )
 
 
-@dataclass(frozen=True, eq=False)
-class SplitPredictions:
-    """Predictions and features of a network for n images.
-
-    Attributes:
-        probabilities: float32 [n, classes], as `tfeff.evaluate` computes them.
-        features: float32 [n, d], the globally pooled features; without test-time augmentation.
-    """
-
-    probabilities: np.ndarray
-    features: np.ndarray
-
-
-def predict(run: ClassifierRun, images: ImageCache, path: Path) -> SplitPredictions:
-    """Predictions of a run's network, from the file if it holds them already.
+def predicted(
+    run: ComparedRun, images: ImageCache, path: Path, predict: Callable[[], Mapping[str, np.ndarray]]
+) -> Mapping[str, np.ndarray]:
+    """Arrays that depend on a run's network and the images alone, from the file if it holds them already.
 
     Args:
         images: the images, at the size of the run's cache.
         path: path of the file; written if it is missing, damaged or of other weights or images.
-
-    Raises:
-        UserError: an output of the network is not finite.
+        predict: computes them.
     """
-    key = _key(run, images)
+    dataset = images.dataset
+    parts = f"{run.key} {dataset.fingerprint} {len(images)} {images.form}".encode()
+    key = hashlib.sha256(parts + dataset.labels.tobytes()).hexdigest()
     if path.is_file():
         try:
             arrays, record = checkpoint.load(path)
             if record.get("key") == key:
-                return SplitPredictions(arrays["probabilities"], arrays["features"])
+                return arrays
         except checkpoint.DamagedError as error:
             checked.warn(f"predictions are computed again: {error}")
-    predicted = _predict(run, images)
+    arrays = dict(predict())
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"probabilities": predicted.probabilities, "features": predicted.features}
     checkpoint.save(path, arrays, {"key": key, "model": run.name})
-    return predicted
-
-
-def _key(run: ClassifierRun, images: ImageCache) -> str:
-    dataset = images.dataset
-    parts = f"{run.key} {dataset.fingerprint} {len(images)} {images.form}".encode()
-    return hashlib.sha256(parts + dataset.labels.tobytes()).hexdigest()
-
-
-def _predict(run: ClassifierRun, images: ImageCache) -> SplitPredictions:
-    network, task = run.network, run.task
-    predictor = task.predictor(network)
-    pooled = network.get_layer(POOL).output
-    if predictor is network:  # one pass for both
-        both = keras.Model(network.input, [network.output, pooled])
-    else:
-        both = keras.Model(network.input, [predictor(network.input), pooled])
-
-    def decoded(inputs: task_interface.Batch) -> dict[str, tf.Tensor]:
-        outputs, features = both(inputs["image"], training=False)
-        return {**task.decode(outputs), "features": tf.cast(features, tf.float32)}
-
-    pipeline = run.plan.evaluation_pipeline(images, network.size)
-    values = task_interface.predictions(tf.function(decoded, jit_compile=False, autograph=False), pipeline)
-    for name in ("probabilities", "features"):
-        if not np.isfinite(values[name]).all():
-            raise UserError(f"--workdir={run.workdir.path}: {name} of the network are not finite: it has diverged")
-    return SplitPredictions(values["probabilities"], values["features"])
+    return arrays

@@ -43,6 +43,7 @@ class Inheritance:
         synthetic: whether these were drawn by this package.
         seconds: time it took.
         other: how the source, a detector of another kind, differs, so that only its backbone was used.
+        classes: which classes keep their outputs, if they are not those of the source.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Inheritance:
     synthetic: bool
     seconds: float
     other: str | None = None
+    classes: str | None = None
 
     def __str__(self) -> str:
         parts = [f"inherited from {self.source}: {self.kept} variables kept, {self.reconstructed} reconstructed"]
@@ -75,6 +77,8 @@ class Inheritance:
             )
             if others := [each for each in layers if each not in self.added]:
                 parts.append(f"new: {', '.join(others)}")
+        if self.classes:
+            parts.append(self.classes)
         if self.other:
             parts.append(f"neck and heads are new: {self.other}")
         return f"{'; '.join(parts)} ({self.seconds:.0f} s)"

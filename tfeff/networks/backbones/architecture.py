@@ -66,9 +66,10 @@ class Architecture(ABC):
 
     Attributes:
         name: that of the published network that it is, or that it was derived from.
-        weights: initial weights: "imagenet" (those published for the network of this name), the name of another
-            network of the family (those published for it), or the path of a weights file; None for random ones. Where
-            depth or width differ from those of the source, they are inherited (`models.inheritance`).
+        weights: initial weights: "imagenet" (those published for the network of this name), "coco" (of a detector:
+            those published for the detector of its name, trained on COCO), the name of another network of the family
+            (those published for it), or the path of a weights file; None for random ones. Where depth or width differ
+            from those of the source, they are inherited (`models.inheritance`).
         resolution: side of the square input image, in pixels; at least 8.
         width_coefficient: multiplies the number of channels.
         depth_coefficient: multiplies the number of blocks.

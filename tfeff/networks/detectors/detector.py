@@ -56,6 +56,9 @@ class Detector(ABC):
         bn_epsilon: epsilon of batch normalization in neck and heads.
     """
 
+    BEFORE_CLASSES = 0  # not annotated, so it is no field
+    """Outputs of each anchor of the class head before those of the classes."""
+
     name: str
     backbone: Architecture = field(metadata={"hidden": True})
     aspect: float = 1.0

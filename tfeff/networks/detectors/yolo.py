@@ -95,6 +95,8 @@ class AnchorYolo(Detector):
             belong to the first level. Their number is a multiple of that of the levels.
     """
 
+    BEFORE_CLASSES = 1
+
     anchors: tuple[float, ...] = COCO_ANCHORS
 
     def __post_init__(self) -> None:

@@ -1,12 +1,10 @@
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from tfeff import checked, models
-from tfeff.analysis.comparison.insight import Cost, Insight, measure_costs
-from tfeff.analysis.comparison.run import open_runs
+from tfeff.analysis.comparison.classifiers.insight import Insight
+from tfeff.analysis.comparison.cost import Cost, Latency
 
 
 def insight(accuracies, examples=400, macs=None, classes=4):
@@ -29,7 +27,7 @@ def insight(accuracies, examples=400, macs=None, classes=4):
         labels=labels.astype(np.int32),
         training_counts=np.full(classes, 10),
         probabilities=np.array(probabilities, np.float32),
-        costs=[Cost(10, each, 100, 0.01, 0.009, 0.011, None) for each in costs],
+        costs=[Cost(10, each, 100, {"saved_model": Latency(0.01, 0.009, 0.011, 1000)}, None) for each in costs],
         notes=["a note"],
     )
 
@@ -38,7 +36,7 @@ def test_a_clearly_better_model_leads():
     result = insight([0.6, 0.95, 0.7])
     assert result.ranking == [1, 2, 0]
     assert result.summary.startswith("run1 has the highest accuracy, 9")
-    assert "Its lead over all other models is significant." in result.summary
+    assert "Its lead over all others is significant." in result.summary
     assert [(row["first"], row["second"], row["separable"]) for row in result.differences] == [
         ("run1", "run2", True),
         ("run1", "run0", True),
@@ -108,35 +106,3 @@ def test_numbers_are_json_and_consistent():
 def test_classes_without_examples_have_no_accuracy():
     result = insight([0.8], examples=3)
     assert json.loads(json.dumps(result.to_json(), allow_nan=False))["classes"][3]["accuracy"] == {"run0": None}
-
-
-def test_costs_of_a_model(runs, tmp_path):
-    compared = open_runs([run.path for run in runs])
-    measured = measure_costs(compared, tmp_path / "latency.json")
-    for model, cost in zip(compared, measured, strict=True):
-        estimated = models.estimate(model.settings.model, num_classes=10, channels=1)
-        assert (cost.params, cost.macs) == (estimated.params, estimated.macs)
-        assert cost.weights_bytes == len(model.workdir.final.read_bytes())
-        assert 0 < cost.latency_low <= cost.latency <= cost.latency_high
-        assert cost.imagenet_top1 is None
-
-
-def test_latencies_are_measured_once_for_the_same_models(runs, tmp_path):
-    path = tmp_path / "latency.json"
-    compared = open_runs([run.path for run in runs])
-    measure_costs(compared, path)
-    kept = checked.read_json(path, "")
-    checked.write_json(path, kept | {"seconds": [[1.0, 2.0], [3.0, 2.0], [3.0, 2.0]]})
-    assert [cost.latency for cost in measure_costs(compared, path)] == [3.0, 2.0]
-    assert measure_costs(compared[::-1], path)[0].latency < 1
-    path.write_text("{")
-    assert measure_costs(compared, path)[0].latency < 1
-
-
-def test_published_accuracy_is_shown_for_published_weights(runs, tmp_path, monkeypatch):
-    (model,) = open_runs([runs[0].path])
-    section = dataclasses.replace(model.settings.model, weights="imagenet")
-    monkeypatch.setattr(models, "imagenet_top1", {"resnet": 0.75}.get)
-    settings = dataclasses.replace(model.settings, model=section)
-    monkeypatch.setitem(model.__dict__, "plan", dataclasses.replace(model.plan, settings=settings))
-    assert measure_costs([model], tmp_path / "latency.json")[0].imagenet_top1 == 0.75

@@ -10,8 +10,8 @@ from PIL import Image
 from tensorboard.plugins import projector as tensorboard
 
 from tfeff import config, training
-from tfeff.analysis.comparison import report
-from tfeff.analysis.comparison import run as comparison_run
+from tfeff.analysis import comparison
+from tfeff.analysis.comparison.classifiers import predictions, report
 from tfeff.errors import UserError
 from tfeff.reporting import figure
 
@@ -49,7 +49,7 @@ def written(trained_once, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure, "save", save_coarsely)
-        text = report.write([run.path for run in trained_once], out, reporter=training.Reporter(quiet=True))
+        text = comparison.write([run.path for run in trained_once], out, reporter=training.Reporter(quiet=True))
     return out, text
 
 
@@ -102,10 +102,10 @@ def test_tensorboard_has_figures_texts_and_vectors(written):
 
 def test_a_second_call_computes_no_predictions(written, trained_once, tmp_path, monkeypatch):
     out = shutil.copytree(written[0], tmp_path / "out")
-    monkeypatch.setattr(comparison_run, "_predict", None)
+    monkeypatch.setattr(predictions, "_predict", None)
     # The figures of the first call stay: drawing them takes longer than everything else.
     monkeypatch.setattr(figure, "save", lambda drawn, path: (path.with_suffix(".png"), path.with_suffix(".png")))
-    report.write([run.path for run in trained_once], out, reporter=training.Reporter(quiet=True))
+    comparison.write([run.path for run in trained_once], out, reporter=training.Reporter(quiet=True))
     before, after = (json.loads((path / "report.json").read_text()) for path in (written[0], out))
     assert after == before
     assert len(list((out / "tensorboard" / "comparison").glob("events.out.tfevents.*"))) == 1
@@ -127,7 +127,7 @@ def test_hostile_names_and_a_single_run(tmp_path, monkeypatch):
         training=config.Training(epochs=1, batch_size=16, precision="float32"),
     )
     run = training.train(settings, tmp_path / "<b>run$^$", tensorboard=False)
-    report.write([run.path], tmp_path / "out", reporter=training.Reporter(quiet=True))
+    comparison.write([run.path], tmp_path / "out", reporter=training.Reporter(quiet=True))
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert not [tag for tag, _ in page.elements if tag in ("script", "b", "i")]
     assert any("<script>alert(1)<∕script>" in word for word in page.words)
@@ -138,10 +138,10 @@ def test_hostile_names_and_a_single_run(tmp_path, monkeypatch):
 
 def test_an_output_directory_that_cannot_be_used(runs, tmp_path):
     with pytest.raises(UserError, match=r"--out=.*large: the workdir of a run"):
-        report.write([runs[0].path], runs[1].path)
+        comparison.write([runs[0].path], runs[1].path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--out=.*file: a file is in the way"):
-        report.write([runs[0].path], tmp_path / "file", reporter=training.Reporter(quiet=True))
+        comparison.write([runs[0].path], tmp_path / "file", reporter=training.Reporter(quiet=True))
 
 
 def test_the_verb_reports_mistakes(verbs, runs, tmp_path):

@@ -1,92 +1,21 @@
-"""What the predictions of several models for the same examples say about models, classes, examples and labels."""
+"""What the predictions of several classifiers for the same examples say about models, classes, examples and labels."""
 
 import itertools
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfeff import checked, evaluation, models
-from tfeff.analysis.comparison.run import ClassifierRun
-from tfeff.errors import UserError
-from tfeff.reporting.tables import percent
-from tfeff.training.latency import latencies
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of a model.
-
-    Attributes:
-        macs: multiply-adds for one image.
-        weights_bytes: size of the file with the final weights.
-        latency: median time to predict one image, in seconds; of the plain network, without test-time augmentation.
-        latency_low: first quartile.
-        latency_high: third quartile.
-        imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
-    """
-
-    params: int
-    macs: int
-    weights_bytes: int
-    latency: float
-    latency_low: float
-    latency_high: float
-    imagenet_top1: float | None
-
-
-def measure_costs(compared: Sequence[ClassifierRun], path: Path) -> list[Cost]:
-    """Counts and measures the costs of models.
-
-    Args:
-        compared: the models; they are timed alternately.
-        path: a file that keeps the latencies; used again on the same machine for the same models.
-    """
-    key = " ".join([platform.node(), *(run.key for run in compared)])
-    seconds = stored_latencies(path, key)
-    if seconds is None:
-        seconds = latencies(*(run.network for run in compared))
-        checked.write_json(path, {"key": key, "seconds": seconds.tolist()})
-    low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75], axis=0)
-    costs = []
-    for index, run in enumerate(compared):
-        counted, section = models.complexity.count(run.network), run.settings.model
-        costs.append(
-            Cost(
-                params=counted.params,
-                macs=counted.macs,
-                weights_bytes=run.workdir.final.stat().st_size,
-                latency=float(middle[index]),
-                latency_low=float(low[index]),
-                latency_high=float(high[index]),
-                imagenet_top1=models.imagenet_top1(section.name) if section.weights == "imagenet" else None,
-            )
-        )
-    return costs
-
-
-def stored_latencies(path: Path, key: str) -> np.ndarray | None:
-    """The latencies that `measure_costs` kept for the same models; None if there are none, or if they are damaged."""
-    if not path.is_file():
-        return None
-    try:
-        kept = checked.read_json(path, "they are measured again", {"key": str, "seconds": list})
-        return np.array(kept["seconds"], float) if kept["key"] == key else None
-    except (UserError, ValueError, TypeError) as error:
-        checked.warn(f"latencies: {error}")
-        return None
-
+from tfeff import evaluation
+from tfeff.analysis.comparison.cost import Cost
+from tfeff.analysis.comparison.verdict import adjust, verdict
 
 SHOWN = 24
 """Examples in a gallery."""
 PAIRS = 20
 """Confused pairs listed for each model."""
-LEVEL = 0.05
-"""Models with an adjusted p-value below this are separable."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,15 +78,8 @@ class Insight:
             compared = evaluation.paired_accuracy(self.matrix.correct[first], self.matrix.correct[second])
             names = {"first": self.model_names[first], "second": self.model_names[second]}
             rows.append(names | asdict(compared))
-        adjusted = evaluation.holm([row["p_value"] for row in rows])
-        for row, value in zip(rows, adjusted, strict=True):
-            row |= {"adjusted_p_value": value, "separable": value < LEVEL}
+        adjust(rows)
         return rows
-
-    def separable(self, first: int, second: int) -> bool:
-        """Whether the accuracies of two models differ significantly."""
-        pair = {self.model_names[first], self.model_names[second]}
-        return next(bool(row["separable"]) for row in self.differences if {row["first"], row["second"]} == pair)
 
     @cached_property
     def hardest(self) -> np.ndarray:
@@ -201,17 +123,7 @@ class Insight:
         if not others:
             return f"{self.model_names[best]} has an accuracy of {accuracy}"
         text = f"{self.model_names[best]} has the highest accuracy, {accuracy}"
-        tied = [i for i in others if not self.separable(best, i)]
-        if not tied:
-            return f"{text} Its lead over all other models is significant."
-        text += f" Not separable from it: {', '.join(self.model_names[i] for i in tied)}."
-        cheaper = [i for i in tied if self.costs[i].macs < self.costs[best].macs]
-        if cheaper:
-            cheapest = min(cheaper, key=lambda i: self.costs[i].macs)
-            share = self.costs[cheapest].macs / self.costs[best].macs
-            name = self.model_names[cheapest]
-            text += f" Of these, {name} is the cheapest, with {percent(share)} of the multiply-adds."
-        return text
+        return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
 
     def model_rows(self) -> list[dict[str, Any]]:
         """The numbers of each model, the most accurate first."""

@@ -1,11 +1,14 @@
-"""The page of a comparison: numbers, figures and galleries in one self-contained HTML file."""
+"""The page of a comparison of classifiers: numbers, figures and galleries in one self-contained HTML file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfeff.analysis.comparison.figures import GALLERIES, Thumbnails
-from tfeff.analysis.comparison.insight import LEVEL, SHOWN, Insight
+from tfeff.analysis.comparison.classifiers.figures import GALLERIES
+from tfeff.analysis.comparison.classifiers.insight import SHOWN, Insight
+from tfeff.analysis.comparison.files import latency_columns, timed_formats
+from tfeff.analysis.comparison.thumbnails import Thumbnails
+from tfeff.analysis.comparison.verdict import LEVEL
 from tfeff.reporting import html
 from tfeff.reports.classification import file_name
 
@@ -28,7 +31,7 @@ def comparison_page(
         "Models": [
             *(html.paragraph(f"Note: {note}.") for note in insight.notes),
             html.table(model_table(insight), _table_caption(insight), row_headers=True),
-            html.columns(shown("accuracy_macs", "accuracy_latency")),
+            html.columns(shown(*(name for name in figures if name.startswith("accuracy_")))),
         ],
         "Differences": [
             html.paragraph(
@@ -84,8 +87,8 @@ def comparison_page(
 
 def model_table(insight: Insight) -> list[dict[str, Any]]:
     """The models as rows of text and numbers for people."""
-    rows = []
-    for row in insight.model_rows():
+    rows, formats = [], timed_formats(insight.costs)
+    for i, row in zip(insight.ranking, insight.model_rows(), strict=True):
         low, high = row["accuracy_interval"]
         line = {
             "model": row["name"],
@@ -95,9 +98,8 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
             "calibration error (%)": f"{100 * row['calibration_error']:.1f}",
             "parameters (M)": f"{row['params'] / 1e6:.3g}",
             "multiply-adds (M)": f"{row['macs'] / 1e6:.4g}",
-            "latency (ms), quartiles": f"{1e3 * row['latency']:.1f} ({1e3 * row['latency_low']:.1f} to "
-            f"{1e3 * row['latency_high']:.1f})",
             "weights (MB)": f"{row['weights_bytes'] / 1e6:.2f}",
+            **latency_columns(insight.costs[i], formats),
         }
         published = row["imagenet_top1"]
         line["ImageNet top-1 (%)"] = None if published is None else f"{100 * published:.1f}"
@@ -127,7 +129,8 @@ def difference_table(insight: Insight) -> list[dict[str, Any]]:
 
 def _table_caption(insight: Insight) -> str:
     caption = (
-        "The models side by side, the most accurate first. Latency: one image, median and quartiles, on this machine."
+        "The models side by side, the most accurate first. Milliseconds: one image, the exported model with "
+        "its decoding, median and quartiles, on this machine."
     )
     if any(cost.imagenet_top1 is not None for cost in insight.costs):
         caption += " ImageNet top-1: published accuracy of the weights that training started from, at their resolution."

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfeff.analysis.comparison.insight import Insight
-from tfeff.analysis.comparison.run import ClassifierRun
+from tfeff.analysis.comparison.classifiers.insight import Insight
+from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting.class_activation import Explanation, class_activation_figure
 from tfeff.reports.activation import cam, grad_cam
@@ -21,7 +21,7 @@ CAPTION = (
 
 
 def explain(
-    run: ClassifierRun, images: ImageCache, insight: Insight, index: int, examples: np.ndarray
+    run: ComparedRun, images: ImageCache, insight: Insight, index: int, examples: np.ndarray
 ) -> list[Explanation]:
     """Explains the predictions of a network for some examples.
 

@@ -1,19 +1,14 @@
-"""The figures of a comparison."""
-
-from collections.abc import Iterable
+"""The figures of a comparison of classifiers."""
 
 import numpy as np
-import tensorflow as tf
-from matplotlib.figure import Figure
-from PIL import Image
 
 from tfeff import evaluation
-from tfeff.analysis.comparison.insight import SHOWN, Insight
-from tfeff.data.dataset import Dataset
+from tfeff.analysis.comparison.classifiers.insight import SHOWN, Insight
+from tfeff.analysis.comparison.files import CaptionedFigure, cost_figures
+from tfeff.analysis.comparison.thumbnails import Thumbnails
 from tfeff.reporting import figure
 from tfeff.reporting.classification import confusion_figure, reliability_figure
 from tfeff.reporting.comparison import (
-    accuracy_cost_figure,
     class_accuracy_figure,
     class_distribution_figure,
     embedding_map_figure,
@@ -22,45 +17,6 @@ from tfeff.reporting.comparison import (
 )
 from tfeff.reporting.gallery import contact_sheet
 
-SIDE = 224
-"""Maximum side of a thumbnail, in pixels."""
-
-
-class Thumbnails:
-    """Thumbnails of the images of a dataset; each is read once."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._kept = dict[int, np.ndarray]()
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [h, w, 1 or 3], at most `SIDE` pixels a side; the whole image, not as a network sees it."""
-        if index not in self._kept:
-            pixels = self._dataset.read(tf.constant(index, tf.int64)).numpy()
-            self._kept[index] = resized(pixels, SIDE / max(*pixels.shape[:2], SIDE))
-        return self._kept[index]
-
-    def take(self, indices: Iterable[int]) -> list[np.ndarray]:
-        """Several thumbnails."""
-        return [self[int(index)] for index in indices]
-
-
-def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """An image at another scale, uint8 [h, w, 1 or 3]; unchanged at a scale of 1."""
-    if scale == 1:
-        return pixels
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    return fitted(pixels, (height, width))
-
-
-def fitted(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image stretched to (height, width), uint8 [h, w, 1 or 3]."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)).reshape(*size, pixels.shape[2])
-
-
-CaptionedFigure = tuple[Figure, str]
-"""A figure and its caption."""
 GALLERIES = {
     "missed_by_all": "Examples that all models misclassify",
     "most_confidently_wrong": "The most confident errors of any model",
@@ -71,17 +27,16 @@ GALLERIES = {
 
 def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
     """The figures that compare models and classes, by name."""
-    figures = {
-        "accuracy_macs": (
-            _accuracy_cost(insight, "macs", 1.0, "multiply-adds for one image"),
-            "Accuracy with 95 % Wilson intervals against multiply-adds. Models on the Pareto front are filled: no "
-            "other model is at least as accurate with fewer multiply-adds.",
-        ),
-        "accuracy_latency": (
-            _accuracy_cost(insight, "latency", 1e3, "latency of one image (ms)"),
-            "Accuracy with 95 % Wilson intervals against the latency on this machine.",
-        ),
-    }
+    points = [
+        {
+            "name": insight.model_names[i],
+            "accuracy": report["top1"],
+            "low": report["top1_interval"][0],
+            "high": report["top1_interval"][1],
+        }
+        for i, report in enumerate(insight.reports)
+    ]
+    figures = dict(cost_figures(points, insight.costs, metric="accuracy", interval="95 % Wilson intervals"))
     if insight.differences:
         figures["differences"] = (
             paired_differences_figure(insight.differences),
@@ -114,20 +69,6 @@ def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
         "The predictions matrix: a row per model, a column per example that at least one model misclassifies.",
     )
     return figures
-
-
-def _accuracy_cost(insight: Insight, key: str, scale: float, label: str) -> Figure:
-    points = [
-        {
-            "name": row["name"],
-            "cost": row[key] * scale,
-            "accuracy": row["accuracy"],
-            "low": row["accuracy_interval"][0],
-            "high": row["accuracy_interval"][1],
-        }
-        for row in insight.model_rows()
-    ]
-    return accuracy_cost_figure(points, cost=label)
 
 
 def model_figures(insight: Insight, index: int) -> dict[str, CaptionedFigure]:

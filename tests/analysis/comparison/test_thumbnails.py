@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfeff.analysis.comparison.figures import Thumbnails, fitted, resized
+from tfeff.analysis.comparison.thumbnails import Thumbnails, fitted, resized
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 

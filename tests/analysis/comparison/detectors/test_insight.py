@@ -1,0 +1,129 @@
+"""Numbers of a comparison of detectors, on detections of known quality."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfeff import evaluation
+from tfeff.analysis.comparison.cost import Cost
+from tfeff.analysis.comparison.detectors.insight import Insight
+from tfeff.data.dataset import Objects
+from tfeff.evaluation import Detections
+
+IMAGES = 60
+
+
+def scene(rng):
+    """Objects of one image, far apart."""
+    count = int(rng.integers(1, 5))
+    corners = np.stack([np.arange(count) * 50, rng.integers(0, 100, count)], axis=1).astype(np.float32)
+    boxes = np.concatenate([corners, corners + 40], axis=1)
+    none = np.zeros(count, bool)
+    return Objects(boxes, rng.integers(0, 2, count).astype(np.int32), none, none)
+
+
+def detected(objects, quality, rng):
+    """Finds each object with a probability, and as often something that is not there."""
+    seen = rng.random(len(objects)) < quality
+    wrong = rng.random(len(objects)) > quality
+    boxes = np.concatenate([objects.boxes_yxyx[seen] + 1, objects.boxes_yxyx[wrong] + 300])
+    labels = np.concatenate([objects.labels[seen], objects.labels[wrong]])
+    return Detections(boxes, labels, rng.random(len(labels)).astype(np.float32))
+
+
+def insight(qualities, macs=None, same=False):
+    rng = np.random.default_rng(1)
+    objects = [scene(rng) for _ in range(IMAGES)]
+    found = [
+        [detected(each, quality, np.random.default_rng((seed, image))) for image, each in enumerate(objects)]
+        for seed, quality in enumerate(qualities)
+    ]
+    if same:
+        found = found[:1] * len(qualities)
+    names = [f"run{number}" for number in range(len(qualities))]
+    return Insight(
+        split="test",
+        model_names=names,
+        networks=["yolo, resnet at 64 px"] * len(names),
+        workdirs=[f"/runs/{name}" for name in names],
+        class_names=["cat", "dog"],
+        ids=[f"{image}.jpg" for image in range(IMAGES)],
+        objects=objects,
+        found=found,
+        thresholds=[0.1] * len(names),
+        costs=[Cost(10, each, 100, {}, None) for each in macs or [1000 * (i + 1) for i in range(len(names))]],
+        notes=["a note"],
+    )
+
+
+def test_paired_intervals_are_those_of_a_direct_computation():
+    """Images are drawn, repeated, matched and evaluated again."""
+    result = insight([0.9, 0.7])
+    (row,) = result.differences
+    drawn = np.random.default_rng(0).multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES), size=1000)
+    differences = []
+    for counts in drawn[:100]:
+        images = np.repeat(np.arange(IMAGES), counts)
+        values = [
+            evaluation.mean_average_precision(
+                evaluation.average_precisions(
+                    evaluation.match([found[i] for i in images], [result.objects[i] for i in images], 2)
+                )
+            )
+            for found in result.found
+        ]
+        differences.append(float(values[0] - values[1]))
+    np.testing.assert_allclose(result.resampled[0, :100] - result.resampled[1, :100], differences, atol=1e-12)
+    low, high = np.quantile(result.resampled[0] - result.resampled[1], [0.025, 0.975])
+    assert (row["low"], row["high"]) == (low, high)
+    assert row["low"] < row["difference"] < row["high"]
+
+
+def test_a_detector_does_not_differ_from_itself():
+    result = insight([0.8, 0.8], same=True)
+    (row,) = result.differences
+    assert (row["difference"], row["low"], row["high"], row["coco_ap_difference"]) == (0, 0, 0, 0)
+    assert row["p_value"] == 1
+    assert not row["separable"]
+    assert not len(result.contrasts)
+    assert "Not separable from it: run1." in result.summary
+
+
+def test_a_clearly_better_detector_leads():
+    result = insight([0.5, 0.98, 0.6])
+    assert result.ranking == [1, 2, 0]
+    assert result.summary.startswith("run1 has the highest mAP, ")
+    assert "Its lead over all others is significant." in result.summary
+    assert [(row["first"], row["second"]) for row in result.differences] == [
+        ("run1", "run2"),
+        ("run1", "run0"),
+        ("run2", "run0"),
+    ]
+    assert all(row["difference"] >= 0 for row in result.differences)
+
+
+def test_the_cheapest_of_similar_detectors_is_named():
+    result = insight([0.9, 0.9], macs=[100, 400])
+    best = result.ranking[0]
+    assert ("Of these, run0 is the cheapest, with 25 %" in result.summary) == (best == 1)
+
+
+def test_images_are_ordered_by_the_difference_of_qualities():
+    result = insight([0.9, 0.5])
+    spread = np.abs(result.quality[0] - result.quality[1])
+    assert spread[result.contrasts[0]] == spread.max()
+    assert (np.diff(spread[result.contrasts]) <= 0).all()
+
+
+def test_numbers_are_json():
+    result = insight([0.9, 0.6])
+    numbers = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    for row, index in zip(numbers["models"], result.ranking, strict=True):
+        assert row["mean_ap"] == result.reports[index].mean_ap
+        assert sum(each["count"] for each in numbers["errors"][row["name"]].values()) > 0
+    for label, row in enumerate(numbers["classes"]):
+        assert row["objects"] == sum((each.labels == label).sum() for each in result.objects)
+    assert numbers["differences"][0]["difference"] == pytest.approx(
+        numbers["models"][0]["mean_ap"] - numbers["models"][1]["mean_ap"]
+    )

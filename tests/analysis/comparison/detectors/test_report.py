@@ -1,0 +1,91 @@
+"""A comparison of two trained detectors, as files."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.analysis.comparison.classifiers.test_report import save_coarsely
+from tests.rcnn.shapes import write_yolo
+from tfeff import config, training
+from tfeff.analysis import comparison
+from tfeff.analysis.comparison.detectors import predictions
+from tfeff.errors import UserError
+from tfeff.reporting import figure
+from tfeff.serving import run as serving
+
+QUIET = training.Reporter(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """YOLO, and a copy of it whose weights have changed a little."""
+    root = tmp_path_factory.mktemp("detectors")
+    (root / "shapes").mkdir()
+    settings = config.Experiment(
+        task=config.YoloSettings(network=config.detector("yolo", neck="fpn", levels=("P3", "P4"), neck_channels=8)),
+        model=config.architecture("resnet", width=4, stage_blocks=(1, 1, 1), stem="7x7", resolution=64),
+        data=config.Data(source=f"yolo:{write_yolo(root / 'shapes', 40)}", validation_fraction=0.5),
+        training=config.Training(batch_size=8, epochs=1, precision="float32"),
+    )
+    run = training.train(settings, root / "first", tensorboard=False)
+    serving.export(run, run.saved_model)
+    other = training.Workdir(shutil.copytree(run.path, root / "second"))
+    arrays, record = training.checkpoint.load(other.final)
+    changed = {name: value * 1.02 if name.endswith("kernel") else value for name, value in arrays.items()}
+    training.checkpoint.save(other.final, changed, record)
+    return run, other
+
+
+@pytest.fixture(scope="module")
+def written(runs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure, "save", save_coarsely)
+        text = comparison.write([run.path for run in runs], out, reporter=QUIET)
+    return out, text
+
+
+def test_numbers_are_those_of_the_evaluation(written, runs, without_figures):
+    numbers = json.loads((written[0] / "report.json").read_text())
+    for run in runs:
+        evaluated = training.evaluate_run(run, None, QUIET).report
+        (row,) = [each for each in numbers["models"] if each["name"] == run.path.name]
+        for key in ("mean_ap", "mean_ap_interval", "coco", "score_threshold"):
+            assert row[key] == evaluated[key]
+        errors = numbers["errors"][run.path.name]
+        assert {kind: each["count"] for kind, each in errors.items()} == {
+            kind: each["count_at_threshold"] for kind, each in evaluated["errors"].items()
+        }
+    assert numbers["summary"] in written[1]
+
+
+def test_the_page_is_complete_and_loads_nothing(written):
+    text = (written[0] / "report.html").read_text()
+    shown = re.sub(r"base64,[\w+/=]+", "", text)
+    assert not re.search(r"https?:|@import|url\(", shown)
+    for heading in ("Detectors", "Differences", "Classes and sizes", "Errors", "Where they differ"):
+        assert f">{heading}</h2>" in shown
+    for name in ("accuracy_macs", "accuracy_latency_saved_model", "differences", "errors", "published", "confusion_1"):
+        assert (written[0] / "figures" / f"{name}.png").is_file()
+    assert "EfficientDet-D0" in shown
+
+
+def test_a_second_call_detects_nothing(written, runs, tmp_path, monkeypatch):
+    out = shutil.copytree(written[0], tmp_path / "out")
+    monkeypatch.setattr(predictions, "_predict", None)
+    monkeypatch.setattr(figure, "save", lambda drawn, path: (path.with_suffix(".png"), path.with_suffix(".png")))
+    comparison.write([run.path for run in runs], out, reporter=QUIET)
+    assert (out / "report.json").read_text() == (written[0] / "report.json").read_text()
+
+
+def test_one_detector_is_not_compared(runs, tmp_path):
+    with pytest.raises(UserError, match="give at least two detectors"):
+        comparison.write([runs[0].path], tmp_path / "out", reporter=QUIET)
+
+
+def test_the_verb_names_wrong_formats(verbs, runs, tmp_path):
+    flags = [f"--workdir={run.path}" for run in runs]
+    verbs("analyze", *flags, f"--out={tmp_path / 'out'}", "--formats=onx").fails_with("--formats=onx", "onnx")
+    verbs("analyze", flags[0], "--formats=onnx").fails_with("--formats requires several --workdir")

@@ -1,0 +1,100 @@
+"""Outputs of shared classes are kept, by name."""
+
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.models.weights.classes import Classes
+from tfeff.models.weights.loading import load_weights
+
+IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+THERE = ("cat", "dog", "traffic_light")
+HERE = ("Traffic light", "bird", "cat")
+BACKBONE = {"resolution": 64, "width": 4, "stage_blocks": (1, 1, 1), "stem": "7x7"}
+
+
+def network(kind, classes):
+    backbone = models.architecture("resnet", **BACKBONE)
+    if kind == "classifier":
+        return models.build(backbone, num_classes=classes)
+    options = {"levels": ("P3", "P4"), "neck_channels": 8}
+    if kind == "anchor-yolo":
+        options["anchors"] = tuple(0.1 + 0.05 * i for i in range(12))
+    if kind == "faster-rcnn":
+        options |= {"hidden": (16,), "head_repeats": 1}
+    return models.build_detector(models.detector(kind, backbone=backbone, **options), num_classes=classes)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "yolo", "anchor-yolo", "efficientdet-d0", "faster-rcnn"])
+def test_shared_classes_keep_their_scores(kind):
+    source, target = network(kind, 3), network(kind, 3)
+    rng = np.random.default_rng(1)
+    for each in source.weights:
+        if "predict" in each.path or each.path.startswith(("head_classifier", "box_head_")):
+            each.assign(rng.normal(0, 0.1, each.shape))
+    arrays = {each.path: np.asarray(each) for each in source.weights}
+    report = load_weights(target, arrays, classes=Classes(HERE, THERE))
+    assert not report.skipped
+    assert "kept: Traffic light, cat; new: bird" in str(report)
+    for each in target.weights:
+        loaded, original = np.asarray(each), arrays[each.path]
+        if each.path.startswith(("head_classifier", "class_head_predict", "box_head_logits", "box_head_codes")):
+            if kind in ("yolo", "anchor-yolo", "efficientdet-d0") and "depthwise" in each.path:
+                continue
+            per, before, after = 1, int(kind == "anchor-yolo"), int("box_head_logits" in each.path)
+            per = 4 if "box_head_codes" in each.path else 1
+            ours, theirs = (x.reshape(-1, before + 3 * per + after) for x in (loaded, original))
+            for mine, other in ((0, 2), (2, 0)):
+                np.testing.assert_array_equal(
+                    ours[:, before + per * mine : before + per * (mine + 1)],
+                    theirs[:, before + per * other : before + per * (other + 1)],
+                )
+            assert (ours[:, before + per : before + 2 * per] != theirs[:, before + per : before + 2 * per]).any()
+            np.testing.assert_array_equal(ours[:, :before], theirs[:, :before])
+            np.testing.assert_array_equal(ours[:, before + 3 * per :], theirs[:, before + 3 * per :])
+        else:
+            np.testing.assert_array_equal(loaded, original)
+
+
+def test_other_classes_are_new_although_there_are_as_many():
+    source, target = network("classifier", 2), network("classifier", 2)
+    before = np.asarray(target.get_layer("head_classifier").kernel)
+    report = load_weights(target, source, classes=Classes(("ant", "bee"), ("cat", "dog")))
+    assert [each.name for each in report.skipped] == ["head_classifier/kernel", "head_classifier/bias"]
+    np.testing.assert_array_equal(target.get_layer("head_classifier").kernel, before)
+
+
+def test_the_same_classes_in_the_same_order_keep_all():
+    source, target = network("classifier", 2), network("classifier", 2)
+    report = load_weights(target, source, classes=Classes(("ant", "bee"), ("ant", "bee")))
+    assert report.classes is None
+    assert not report.skipped
+    np.testing.assert_array_equal(np.asarray(target(IMAGE)), np.asarray(source(IMAGE)))
+
+
+def test_a_narrower_network_inherits_the_outputs_of_shared_classes(tmp_path):
+    source = network("classifier", 3)
+    np.savez(tmp_path / "source.npz", **{each.path: np.asarray(each) for each in source.weights})
+    described = models.architecture("resnet", **{**BACKBONE, "width": 3}, weights=str(tmp_path / "source.npz"))
+    trained = models.Trained(models.architecture("resnet", **BACKBONE), 3, THERE)
+    target = models.build("resnet", **{**BACKBONE, "width": 3}, num_classes=3)
+    coarse = np.random.default_rng(2).uniform(0, 255, (64, 8, 8, 3)).astype(np.float32)
+    images = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    report = models.initialize(target, described, images[8:], trained=trained, class_names=HERE)
+    assert "kept: Traffic light, cat; new: bird" in str(report)
+    scores, theirs = (np.asarray(each(images[:8])) for each in (target, source))
+    error = np.abs(scores[:, [0, 2]] - theirs[:, [2, 0]]).mean()
+    assert error < 0.6 * np.abs(theirs - theirs.mean(axis=0)).mean()
+
+
+def test_a_classifier_that_inherits_from_a_detector_is_new(tmp_path):
+    source = network("yolo", 3)
+    np.savez(tmp_path / "source.npz", **{each.path: np.asarray(each) for each in source.weights})
+    described = models.architecture("resnet", **{**BACKBONE, "width": 3}, weights=str(tmp_path / "source.npz"))
+    target = models.build("resnet", **{**BACKBONE, "width": 3}, num_classes=3)
+    before = np.asarray(target.get_layer("head_classifier").kernel)
+    report = models.initialize(
+        target, described, trained=models.Trained(source.description, 3, THERE), class_names=THERE
+    )
+    assert "head_classifier/kernel" in report.new
+    np.testing.assert_array_equal(target.get_layer("head_classifier").kernel, before)

@@ -1,0 +1,131 @@
+"""COCO weights by one word, from files of the published formats that are made here."""
+
+import hashlib
+import tarfile
+
+import numpy as np
+import pytest
+
+from tests.conftest import SHARED
+from tests.models.weights.test_torchvision import state_dict
+from tests.thoroughness import only_thorough
+from tfeff import config, models, training
+from tfeff.errors import UserError
+from tfeff.models.weights import coco
+from tfeff.training import checks
+
+CHECKPOINT = SHARED / "reference" / "efficientdet-d0"
+
+
+def test_categories_have_the_ids_of_coco():
+    assert len(coco.CLASS_NAMES) == 90
+    known = [name for name in coco.CLASS_NAMES if not name.startswith("(none")]
+    assert len(known) == len(set(known)) == 80
+    for number, name in ((1, "person"), (13, "stop sign"), (44, "bottle"), (67, "dining table"), (90, "toothbrush")):
+        assert coco.CLASS_NAMES[number - 1] == name
+
+
+def test_each_detector_with_weights_is_known():
+    for name in coco.URLS:
+        described = models.detector(name)
+        assert coco.published_detector(described) == described
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+    """The checkpoint of EfficientDet-D0 in an archive, as it is published, in the cache of downloads."""
+    if not CHECKPOINT.is_dir():
+        pytest.skip("no reference checkpoint")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    with tarfile.open(tmp_path / "models" / "efficientdet-d0.tar.gz", "w:gz") as made:
+        for file in CHECKPOINT.iterdir():
+            if file.suffix != ".npz":
+                made.add(file, f"efficientdet-d0/{file.name}")
+    return tmp_path / "models"
+
+
+def test_every_tensor_of_an_efficientdet_is_used(archive):
+    network = models.build_detector("efficientdet-d0", num_classes=90, weights="coco", resolution=128)
+    expected = models.build_detector("efficientdet-d0", num_classes=90, weights=str(CHECKPOINT), resolution=128)
+    for ours, theirs in zip(network.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [each.name for each in archive.iterdir()] == ["efficientdet-d0-coco"]  # unpacked once
+    described = models.detector("efficientdet-d0", resolution=128)
+    again = models.build_detector(described, num_classes=2)
+    report = models.initialize(
+        again,
+        models.architecture("efficientnet-b0", weights="coco", resolution=128),
+        num_classes=2,
+        class_names=("zebra", "unicorn"),
+    )
+    assert not report.skipped
+    assert "kept: zebra; new: unicorn" in str(report)
+    kernels = [
+        np.asarray(each.get_layer("class_head_predict_pointwise").kernel).reshape(64, 9, -1)
+        for each in (again, network)
+    ]
+    np.testing.assert_array_equal(kernels[0][..., 0], kernels[1][..., 23])
+
+
+def test_a_damaged_archive_is_named(archive):
+    file = archive / "efficientdet-d0.tar.gz"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"efficientdet-d0.tar.gz: damaged .*; delete it and run again"):
+        models.build_detector("efficientdet-d0", num_classes=90, weights="coco", resolution=128)
+
+
+@only_thorough
+def test_a_faster_rcnn_starts_with_the_boxes_of_torchvision(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    file = tmp_path / "models" / f"made-{hashlib.sha256(b'contents').hexdigest()[:8]}.pth"
+    file.write_bytes(b"contents")
+    rng = np.random.default_rng(0)
+    state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in state_dict(nested=True).items()}
+    monkeypatch.setattr(coco, "read_state_dict", lambda path: state)
+    monkeypatch.setitem(coco.URLS, "faster-rcnn", f"https://download.pytorch.org/models/{file.name}")
+    network = models.build_detector("faster-rcnn", num_classes=90, weights="coco", resolution=64)
+    bias = np.asarray(network.get_layer("box_head_logits").bias)
+    np.testing.assert_array_equal(bias[:90], state["roi_heads.box_predictor.cls_score.bias"][1:])
+
+
+def plan(task, **model):
+    return training.Plan.of(config.Experiment(task=task, model=config.architecture(weights="coco", **model)))
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "message"),
+    [
+        (config.ClassificationSettings(), {"name": "resnet50-v1.5"}, "are those of detectors"),
+        (config.YoloSettings(), {"name": "resnet50-v1.5"}, "there are none for yolo; these have some: faster-rcnn"),
+        (config.FasterRCNNSettings(), {"name": "efficientnet-lite0"}, "set model.name=resnet50-v1.5"),
+    ],
+)
+def test_what_has_no_weights_is_refused_before_training(task, model, message):
+    with pytest.raises(UserError, match=message):
+        checks.check(plan(task, **model), 1, new_run=True)
+
+
+def test_a_fine_tuning_starts_with_the_outputs_of_shared_classes(tmp_path, monkeypatch):
+    """And a narrower neck inherits from the published one."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    small = models.detector(
+        "efficientdet-d0",
+        backbone=models.architecture("resnet", width=4, stage_blocks=(1, 1, 1), stem="7x7", resolution=64),
+        levels=("P3", "P4"),
+        neck_channels=8,
+    )
+    source = models.build_detector(small, num_classes=90)
+    arrays = {each.path: np.asarray(each) for each in source.weights}
+    monkeypatch.setitem(coco.ALL_DETECTORS, "efficientdet-d0", small)
+    monkeypatch.setattr(coco, "weights_file", lambda name: tmp_path / "made.pth")
+    monkeypatch.setattr(coco, "read_state_dict", lambda path: arrays)
+    monkeypatch.setattr(coco.torchvision, "rename", lambda network, found: found)
+    target = models.build_detector(small, num_classes=2)
+    backbone = models.architecture("resnet", width=4, stage_blocks=(1, 1, 1), stem="7x7", resolution=64, weights="coco")
+    report = models.initialize(target, backbone, num_classes=2, class_names=("dog", "dragon"))
+    assert "kept: dog; new: dragon" in str(report)
+    dog = coco.CLASS_NAMES.index("dog")
+    bias = np.asarray(target.get_layer("class_head_predict_pointwise").bias).reshape(9, 2)
+    np.testing.assert_array_equal(bias[:, 0], arrays["class_head_predict_pointwise/bias"].reshape(9, 90)[:, dog])

@@ -1,0 +1,5 @@
+"""Compares classifiers: choosing by numbers, the predictions matrix, label errors, explanations."""
+
+from tfeff.analysis.comparison.classifiers.report import write
+
+__all__ = ["write"]

@@ -1,0 +1,125 @@
+"""What the compared models cost: parameters, multiply-adds, bytes, and the latency of their exported models."""
+
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfeff import checked, models
+from tfeff.analysis.comparison.run import ComparedRun
+from tfeff.errors import UserError
+from tfeff.serving import run as serving
+from tfeff.serving import timing
+
+SAVED_MODEL = timing.SAVED_MODEL
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time in which an exported model predicts one image.
+
+    Attributes:
+        seconds: median.
+        low: first quartile.
+        high: third quartile.
+        size: bytes of the exported model.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    size: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a model.
+
+    Attributes:
+        macs: multiply-adds for one image.
+        weights_bytes: size of the file with the final weights.
+        latencies: by format; none of models whose input includes region proposals.
+        imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
+    """
+
+    params: int
+    macs: int
+    weights_bytes: int
+    latencies: Mapping[str, Latency]
+    imagenet_top1: float | None
+
+
+def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path: Path) -> list[Cost]:
+    """Counts and measures the costs of models.
+
+    Args:
+        compared: the models. They are exported, unless the run has done so, and timed alternately.
+        formats: of `tfeff.export`.
+        path: a file that keeps the latencies; used again on the same machine for the same models and formats.
+
+    Raises:
+        UserError: a format cannot express one of the models, or its package is not installed.
+    """
+    key = " ".join([platform.node(), *formats, *(run.key for run in compared)])
+    found = stored_latencies(path, key)
+    if found is None:
+        found = _measured(compared, formats)
+        rows = [{format: list(vars(each).values()) for format, each in of.items()} for of in found]
+        checked.write_json(path, {"key": key, "latencies": rows})
+    costs = []
+    for run, latencies in zip(compared, found, strict=True):
+        counted, section = models.complexity.count(run.network, regions=run.network.regions), run.settings.model
+        costs.append(
+            Cost(
+                params=counted.params,
+                macs=counted.macs,
+                weights_bytes=run.workdir.final.stat().st_size,
+                latencies=latencies,
+                imagenet_top1=models.imagenet_top1(section.name) if section.weights == "imagenet" else None,
+            )
+        )
+    return costs
+
+
+def stored_latencies(path: Path, key: str) -> list[dict[str, Latency]] | None:
+    """The latencies that `measure_costs` kept for the same models; None if there are none, or if they are damaged."""
+    if not path.is_file():
+        return None
+    try:
+        kept = checked.read_json(path, "they are measured again", {"key": str, "latencies": list})
+        rows = [{format: Latency(*values) for format, values in row.items()} for row in kept["latencies"]]
+        return rows if kept["key"] == key else None
+    except (UserError, ValueError, TypeError, AttributeError) as error:
+        checked.warn(f"latencies: {error}")
+        return None
+
+
+def _measured(compared: Sequence[ComparedRun], formats: Sequence[str]) -> list[dict[str, Latency]]:
+    found: list[dict[str, Latency]] = [{} for _ in compared]
+    with tempfile.TemporaryDirectory() as directory:
+        exported = {
+            (number, format): _exported(run, format, Path(directory) / f"{number}_{format}")
+            for number, run in enumerate(compared)
+            if not run.reads_regions
+            for format in formats
+        }
+        timed = timing.time_alternately(list(exported.values()), threads=timing.tensorflow_threads())
+        for (number, format), each in zip(exported, timed, strict=True):
+            found[number][format] = Latency(each.seconds, *each.quartiles, each.size)
+    return found
+
+
+def _exported(run: ComparedRun, format: str, path: Path) -> Path:
+    if format != SAVED_MODEL:
+        serving.export_portable(run.workdir, path, format)
+    elif run.workdir.saved_model.is_dir():
+        return run.workdir.saved_model
+    else:
+        serving.export(run.workdir, path)
+    return path
+
+
+def shared_formats(costs: Sequence[Cost]) -> list[str]:
+    """The formats in which all models were timed."""
+    return [format for format in costs[0].latencies if all(format in cost.latencies for cost in costs)]

@@ -1,0 +1,176 @@
+"""What the detections of several models in the same images say about models, classes, sizes, errors and images."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tfeff import evaluation
+from tfeff.analysis.comparison.cost import Cost
+from tfeff.analysis.comparison.verdict import adjust, verdict
+from tfeff.data.dataset import Objects
+from tfeff.evaluation import DetectionReport, Detections
+from tfeff.evaluation.classification import plain
+from tfeff.evaluation.detection_errors import KINDS
+from tfeff.reporting.tables import cell
+
+SHOWN = 8
+"""Images in which the detectors differ most."""
+SIZES = {"small": "ap_small", "medium": "ap_medium", "large": "ap_large"}
+"""Sizes of objects by COCO -> keys of its metrics."""
+
+
+@dataclass(frozen=True, eq=False)
+class Insight:
+    """Results of m detectors on n images.
+
+    Attributes:
+        networks: what each of them is, in words.
+        objects: the objects of each image.
+        found: what each detector finds in each image, in any order and of any score.
+        thresholds: scores from which on detections count, chosen on each run's validation images; None: the best one on
+            these images.
+        notes: what the user should know, one line each.
+    """
+
+    split: str
+    model_names: Sequence[str]
+    networks: Sequence[str]
+    workdirs: Sequence[str]
+    class_names: Sequence[str]
+    ids: Sequence[str]
+    objects: Sequence[Objects]
+    found: Sequence[Sequence[Detections]]
+    thresholds: Sequence[float | None]
+    costs: Sequence[Cost]
+    notes: Sequence[str]
+
+    @cached_property
+    def reports(self) -> list[DetectionReport]:
+        """The evaluation of each detector."""
+        return [
+            evaluation.detection_report(found, self.objects, self.class_names, score_threshold=threshold)
+            for found, threshold in zip(self.found, self.thresholds, strict=True)
+        ]
+
+    @cached_property
+    def resampled(self) -> np.ndarray:
+        """float64 [m, resamples], mAP on the same bootstrap resamples of the images."""
+        return np.stack([evaluation.bootstrap_mean_average_precision(report.matching) for report in self.reports])
+
+    @cached_property
+    def ranking(self) -> list[int]:
+        """Indices of the detectors: the highest mAP first, at equal mAP the one with fewer multiply-adds."""
+        return sorted(range(len(self.reports)), key=lambda i: (-self.reports[i].mean_ap, self.costs[i].macs))
+
+    @cached_property
+    def differences(self) -> list[dict[str, Any]]:
+        """Each pair of detectors: mAP of the first minus that of the second, in the order of the ranking.
+
+        Intervals are percentile intervals of the differences in the same resamples of the images, p-values those of
+        `evaluation.bootstrap_p_value`, adjusted by Holm's method.
+        """
+        rows = list[dict[str, Any]]()
+        for first, second in itertools.combinations(self.ranking, 2):
+            resampled = self.resampled[first] - self.resampled[second]
+            low, high = evaluation.percentile_interval(resampled)
+            rows.append(
+                {
+                    "first": self.model_names[first],
+                    "second": self.model_names[second],
+                    "difference": self.reports[first].mean_ap - self.reports[second].mean_ap,
+                    "low": low,
+                    "high": high,
+                    "coco_ap_difference": self.reports[first].coco["ap"] - self.reports[second].coco["ap"],
+                    "p_value": evaluation.bootstrap_p_value(resampled),
+                }
+            )
+        adjust(rows)
+        return rows
+
+    @cached_property
+    def quality(self) -> np.ndarray:
+        """float64 [m, n], `evaluation.image_quality` of each detector in each image; 1 where nothing is there and
+        nothing was found."""
+        found = [evaluation.image_quality(report.matching, report.score_threshold) for report in self.reports]
+        return np.nan_to_num(np.stack(found), nan=1.0)
+
+    @cached_property
+    def contrasts(self) -> np.ndarray:
+        """int64, images in which the qualities differ, the largest difference between two detectors first."""
+        spread = np.ptp(self.quality, axis=0)
+        order = np.argsort(-spread, kind="stable")
+        return order[spread[order] > 0]
+
+    @property
+    def summary(self) -> str:
+        """The result in two or three sentences."""
+        best = self.ranking[0]
+        report = self.reports[best]
+        low, high = (cell(end) for end in report.mean_ap_interval)
+        text = (
+            f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {report.matching.images:,} "
+            f"images of {self.split} (95 % interval {low} to {high})."
+        )
+        return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
+
+    def model_rows(self) -> list[dict[str, Any]]:
+        """The numbers of each detector, the best first."""
+        return [
+            {
+                "name": self.model_names[i],
+                "workdir": self.workdirs[i],
+                "network": self.networks[i],
+                "mean_ap": self.reports[i].mean_ap,
+                "mean_ap_interval": self.reports[i].mean_ap_interval,
+                "coco": self.reports[i].coco,
+                "score_threshold": self.reports[i].score_threshold,
+                **asdict(self.costs[i]),
+            }
+            for i in self.ranking
+        ]
+
+    def errors(self, index: int) -> dict[str, dict[str, Any]]:
+        """Types of errors of a detector: `count` at its score threshold, and `gain` in mAP if all were fixed."""
+        report = self.reports[index]
+        counts = report.errors.counts_at(report.matching, report.score_threshold)
+        return {
+            kind: {"count": int(count), "gain": float(gain)}
+            for kind, count, gain in zip(KINDS, counts, report.errors.gains, strict=True)
+        }
+
+    def class_rows(self) -> list[dict[str, Any]]:
+        """Each class: its objects and the average precision of each detector."""
+        return [
+            {
+                "name": name,
+                "objects": int(self.reports[0].matching.objects[label]),
+                "ap": {model: float(self.reports[i].ap[label]) for i, model in enumerate(self.model_names)},
+            }
+            for label, name in enumerate(self.class_names)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """All results, JSON-serializable."""
+        return plain(
+            {
+                "split": self.split,
+                "images": len(self.ids),
+                "summary": self.summary,
+                "notes": list(self.notes),
+                "models": self.model_rows(),
+                "differences": self.differences,
+                "classes": self.class_rows(),
+                "errors": {name: self.errors(i) for i, name in enumerate(self.model_names)},
+                "contrasts": [
+                    {
+                        "id": self.ids[image],
+                        "quality": dict(zip(self.model_names, self.quality[:, image].tolist(), strict=True)),
+                    }
+                    for image in self.contrasts
+                ],
+            }
+        )

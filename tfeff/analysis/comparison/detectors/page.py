@@ -1,0 +1,192 @@
+"""The page of a comparison of detectors: numbers, figures and images in one self-contained HTML file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff.analysis.comparison.detectors.insight import SHOWN, SIZES, Insight
+from tfeff.analysis.comparison.files import latency_columns, timed_formats
+from tfeff.analysis.comparison.verdict import LEVEL
+from tfeff.reporting import html, published
+from tfeff.reporting.gallery import LEGEND
+from tfeff.reporting.tables import cell
+from tfeff.reports.evaluator import short_names
+
+
+def comparison_page(
+    insight: Insight, figures: Mapping[str, tuple[Path, str]], drawn: Mapping[int, Sequence[np.ndarray]], command: str
+) -> str:
+    """The page.
+
+    Args:
+        figures: files and captions of figures by name; those of a single detector are `<name>_<index>`.
+        drawn: index of an image in which the detectors differ -> how it is drawn for each of them, uint8 [height,
+            width, 3], in the order of the detectors.
+    """
+
+    def shown(*names: str) -> list[html.Part]:
+        return [html.figure(*figures[name]) for name in names if name in figures]
+
+    sections: dict[str, Sequence[html.Part]] = {
+        "Detectors": [
+            *(html.paragraph(f"Note: {note}.") for note in insight.notes),
+            html.table(model_table(insight), _MODELS, row_headers=True),
+            html.columns(shown(*(name for name in figures if name.startswith("accuracy_")))),
+        ],
+        "Differences": [
+            html.paragraph(
+                "All detectors saw the same images, so they are compared on the same resamples of these images. "
+                "p-values are adjusted for the number of pairs by Holm's method. Two detectors are called separable if "
+                f"the adjusted p-value is below {LEVEL:g}. The intervals do not cover the randomness of training."
+            ),
+            html.table(difference_table(insight), "mAP of the first detector minus that of the second."),
+            *shown("differences"),
+        ],
+        "Classes and sizes": [
+            html.table(class_table(insight), "Average precision (IoU 0.5) of each class.", row_headers=True),
+            html.table(
+                size_table(insight),
+                "COCO AP of objects by area: below 32² pixels, below 96², and above.",
+                row_headers=True,
+            ),
+            *shown("class_ap"),
+        ],
+        "Errors": [html.table(error_table(insight), _ERRORS, row_headers=True), *shown("errors")],
+        "Where they differ": _contrasts(insight, drawn),
+        "Each detector": [
+            html.details(insight.model_names[i], [html.columns(shown(f"precision_recall_{i}", f"confusion_{i}"))])
+            for i in insight.ranking
+        ],
+        "Published detectors": [
+            *shown("published"),
+            html.details("Table with sources", [html.table(published_table(), _PUBLISHED, row_headers=True)]),
+        ],
+        "Command": [html.command(command)],
+    }
+    return html.page(f"Comparison of {len(insight.model_names)} detectors", sections, summary=insight.summary)
+
+
+_MODELS = (
+    "The detectors side by side, the highest mAP (IoU 0.5) first. Milliseconds: one image, the exported model with "
+    "decoding and suppression, median and quartiles, on this machine; models that read region proposals are not timed."
+)
+_ERRORS = (
+    "Types of errors: at each detector's score threshold, and in parentheses the gain in mAP, in points, if all of a "
+    "type were fixed, whatever their score."
+)
+_PUBLISHED = (
+    "Published detectors, single model and single scale. Ratio: multiply-adds relative to the smallest EfficientDet "
+    "that is at least as accurate. GPU: Titan V, float32; CPU: one thread of a Xeon."
+)
+
+
+def model_table(insight: Insight) -> list[dict[str, Any]]:
+    """The detectors as rows of text for people, the best first."""
+    rows, formats = [], timed_formats(insight.costs)
+    for i in insight.ranking:
+        report, cost = insight.reports[i], insight.costs[i]
+        low, high = (cell(end) for end in report.mean_ap_interval)
+        rows.append(
+            {
+                "detector": insight.model_names[i],
+                "network": insight.networks[i],
+                "mAP, 95 % interval": f"{cell(report.mean_ap)} ({low} to {high})",
+                "COCO AP": cell(report.coco["ap"]),
+                "AP, IoU 0.75": cell(report.coco["ap75"]),
+                "parameters (M)": f"{cost.params / 1e6:.3g}",
+                "multiply-adds (M)": f"{cost.macs / 1e6:.4g}",
+                "weights (MB)": f"{cost.weights_bytes / 1e6:.2f}",
+                **latency_columns(cost, formats),
+            }
+        )
+    return rows
+
+
+def difference_table(insight: Insight) -> list[dict[str, Any]]:
+    """The pairs of detectors as rows of text for people."""
+    return [
+        {
+            "first": row["first"],
+            "second": row["second"],
+            "difference (points)": f"{100 * row['difference']:+.2f}",
+            "95 % interval": f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+            "of COCO AP (points)": f"{100 * row['coco_ap_difference']:+.2f}",
+            "p-value": f"{row['p_value']:.2g}",
+            "adjusted": f"{row['adjusted_p_value']:.2g}",
+            "separable": "yes" if row["separable"] else "no",
+        }
+        for row in insight.differences
+    ]
+
+
+def class_table(insight: Insight) -> list[dict[str, Any]]:
+    """Average precision of each class."""
+    names = [insight.model_names[i] for i in insight.ranking]
+    return [
+        {"class": row["name"], "objects": row["objects"], **{name: cell(row["ap"][name]) for name in names}}
+        for row in insight.class_rows()
+    ]
+
+
+def size_table(insight: Insight) -> list[dict[str, Any]]:
+    """COCO AP by the size of objects."""
+    return [
+        {"objects": size, **{insight.model_names[i]: cell(insight.reports[i].coco[key]) for i in insight.ranking}}
+        for size, key in SIZES.items()
+    ]
+
+
+def error_table(insight: Insight) -> list[dict[str, Any]]:
+    """Number of errors of each type, and the gain in mAP if they were fixed."""
+    errors = {insight.model_names[i]: insight.errors(i) for i in insight.ranking}
+    return [
+        {
+            "error": kind,
+            **{name: f"{of[kind]['count']:,} ({100 * of[kind]['gain']:+.1f})" for name, of in errors.items()},
+        }
+        for kind in insight.errors(0)
+    ]
+
+
+def published_table() -> list[dict[str, Any]]:
+    """The published detectors."""
+    family = [each for each in published.detectors() if each.name.startswith(published.DETECTOR_FAMILY)]
+    rows = []
+    for each in published.detectors():
+        base = min((other for other in family if other.ap >= each.ap), key=lambda other: other.macs)
+        rows.append(
+            {
+                "detector": each.name,
+                "COCO AP (%)": f"{100 * each.ap:.1f}",
+                "images": each.split,
+                "parameters (M)": each.params and f"{each.params / 1e6:.3g}",
+                "multiply-adds (G)": f"{each.macs / 1e9:,.10g}",
+                "ratio": f"{each.macs / base.macs:.2g}",
+                "GPU (ms)": each.gpu_seconds and f"{1e3 * each.gpu_seconds:.0f}",
+                "CPU (s)": each.cpu_seconds and f"{each.cpu_seconds:g}",
+                "source": each.source,
+            }
+        )
+    return rows
+
+
+def _contrasts(insight: Insight, drawn: Mapping[int, Sequence[np.ndarray]]) -> list[html.Part]:
+    if not drawn:
+        return [html.paragraph("All detectors are equally good in every image.")]
+    names = short_names(insight.ids)
+    parts = [
+        html.paragraph(
+            f"The {min(SHOWN, len(insight.contrasts))} of {len(insight.contrasts):,} images in which the quality "
+            "(panoptic quality of boxes, from 0 to 1, at each detector's score threshold) differs most between two "
+            f"detectors. {LEGEND[0].upper()}{LEGEND[1:]}."
+        )
+    ]
+    for image, pictures in drawn.items():
+        shown = [
+            html.picture(pictures[i], [insight.model_names[i], f"quality {insight.quality[i, image]:.2f}"])
+            for i in insight.ranking
+        ]
+        parts.append(html.gallery(names[insight.ids[image]], shown, large=True))
+    return parts

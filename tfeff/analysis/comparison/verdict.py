@@ -1,0 +1,41 @@
+"""Which models are separable, and what that says about the best one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tfeff import evaluation
+from tfeff.analysis.comparison.cost import Cost
+from tfeff.reporting.tables import percent
+
+LEVEL = 0.05
+"""Models with an adjusted p-value below this are separable."""
+
+
+def adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Adds `adjusted_p_value` (Holm's method) and `separable` to the comparison of each pair of models."""
+    adjusted = evaluation.holm([row["p_value"] for row in rows])
+    for row, value in zip(rows, adjusted, strict=True):
+        row |= {"adjusted_p_value": value, "separable": value < LEVEL}
+
+
+def verdict(
+    names: Sequence[str], ranking: Sequence[int], differences: Iterable[Mapping[str, Any]], costs: Sequence[Cost]
+) -> str:
+    """Which models are not separable from the best one, and the cheapest of these.
+
+    Args:
+        ranking: indices of several models, the best first.
+        differences: rows of `adjust`, whose `first` and `second` are names of models.
+    """
+    best, *others = ranking
+    separable = {frozenset((row["first"], row["second"])): row["separable"] for row in differences}
+    tied = [i for i in others if not separable[frozenset((names[best], names[i]))]]
+    if not tied:
+        return "Its lead over all others is significant."
+    text = f"Not separable from it: {', '.join(names[i] for i in tied)}."
+    cheaper = [i for i in tied if costs[i].macs < costs[best].macs]
+    if cheaper:
+        cheapest = min(cheaper, key=lambda i: costs[i].macs)
+        share = percent(costs[cheapest].macs / costs[best].macs)
+        text += f" Of these, {names[cheapest]} is the cheapest, with {share} of the multiply-adds."
+    return text

@@ -1,0 +1,101 @@
+"""Outputs for classes: those of the classes that a network shares with the source of its weights are kept, by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tfeff.networks.heads import CLASS_HEAD, CLASSIFIER, PROXIES
+
+_OUTPUTS = {
+    CLASSIFIER: (1, 0),
+    PROXIES: (1, 0),
+    f"{CLASS_HEAD}_predict": (1, 0),
+    f"{CLASS_HEAD}_predict_pointwise": (1, 0),
+    "box_head_logits": (1, 1),
+    "box_head_codes": (4, 0),
+}
+"""Layers whose outputs are, for each anchor, some numbers for each class -> how many for each class, and how many more
+after them, for the background."""
+
+
+LISTED = 8
+"""Names of classes that are listed."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a network and of the source of its weights, in the order of their outputs."""
+
+    here: tuple[str, ...]
+    there: tuple[str, ...]
+
+    @cached_property
+    def shared(self) -> dict[int, int]:
+        """Index of a class here -> its index there. Names are compared without case; `_` is a space."""
+        places = {_plain(name): place for place, name in enumerate(self.there)}
+        found = {place: places.get(_plain(name)) for place, name in enumerate(self.here)}
+        return {here: there for here, there in found.items() if there is not None}
+
+    @property
+    def same(self) -> bool:
+        """Whether these are the same classes in the same order."""
+        return list(map(_plain, self.here)) == list(map(_plain, self.there))
+
+    def merged(self, path: str, here: np.ndarray, there: np.ndarray, before: int = 0) -> np.ndarray | None:
+        """A variable of a layer with outputs for classes, with those of the shared classes from the source.
+
+        Args:
+            path: of the variable, such as "head_classifier/kernel".
+            here: (..., outputs), its value in the network, which the other classes keep.
+            there: (..., outputs), its value in the source.
+            before: outputs of each anchor before those of the classes.
+
+        Returns:
+            None if the layer has no such outputs, reads other channels, or no class is shared.
+        """
+        layer = path.rpartition("/")[0]
+        if layer not in _OUTPUTS or not self.shared or here.shape[:-1] != there.shape[:-1]:
+            return None
+        each, after = _OUTPUTS[layer]
+        sizes = [before + each * len(names) + after for names in (self.here, self.there)]
+        if any(array.shape[-1] % size for array, size in zip((here, there), sizes, strict=True)):
+            return None
+        ours, theirs = (
+            array.reshape(*array.shape[:-1], -1, size) for array, size in zip((here, there), sizes, strict=True)
+        )
+        if ours.shape[:-1] != theirs.shape[:-1]:  # other anchors
+            return None
+        made = ours.copy()
+        made[..., :before] = theirs[..., :before]
+        if after:
+            made[..., -after:] = theirs[..., -after:]
+        for mine, other in self.shared.items():
+            target, source = (slice(before + each * place, before + each * (place + 1)) for place in (mine, other))
+            made[..., target] = theirs[..., source]
+        return made.reshape(here.shape)
+
+    def __str__(self) -> str:
+        kept = [self.here[place] for place in self.shared]
+        new = [name for place, name in enumerate(self.here) if place not in self.shared]
+        parts = [(kept, "kept"), (new, "new")]
+        return f"outputs of classes: {'; '.join(f'{what}: {_listed(names)}' for names, what in parts if names)}"
+
+    def has_outputs(self, path: str) -> bool:
+        """Whether a variable belongs to a layer with outputs for classes."""
+        return path.rpartition("/")[0] in _OUTPUTS
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LISTED])
+    return f"{shown} and {len(names) - LISTED} more" if len(names) > LISTED else shown
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").strip()
+
+
+def named(here: Sequence[str] | None, there: Sequence[str] | None) -> Classes | None:
+    """The classes of both; None if those of one side are not known."""
+    return Classes(tuple(here), tuple(there)) if here and there else None
