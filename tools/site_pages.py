@@ -70,6 +70,13 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return with_site_links(markdown, "../" * page.file.src_uri.count("/"))
 
 
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Names the theme's search dialog for screen readers."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+
+
 def with_site_links(markdown: str, root: str) -> str:
     """`root` is the relative path to the root of the site, such as `../`."""
     markdown = re.sub(r"\]\((?:\.\./)*configs/(\w+)\.py\)", rf"]({root}{CONFIGS}#\1)", markdown)
