@@ -60,7 +60,7 @@ EXTRAS = {
     # Runs a search or proposals on several machines.
     "ray": ["ray>=2.52"],
     # The site of `make docs`, in an environment of its own, with requirements-docs.lock. Material gets fixes until May
-    # 2027; Zensical, its successor, does not yet run hooks (tools/site_pages.py).
+    # 2027; its successor, Zensical, supports mkdocstrings only provisionally.
     "docs": ["mkdocs-material>=9.7,<10", "mkdocstrings-python>=2.0,<3", "ruff>=0.11"],
     "dev": [
         "ai-edge-litert>=2.0",
