@@ -140,8 +140,9 @@ def configs_page() -> str:
         "# Configs and results",
         "",
         "The names are those of `--config`. Each config says what it does, on which data,",
+        "by which command, and what came out on which machine.",
+        "",
     ]
-    page += ["by which command, and what came out on which machine.", ""]
     for group, paths in groups.items():
         page += [f"## {group}", ""]
         for path in paths:

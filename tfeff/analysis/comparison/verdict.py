@@ -39,3 +39,22 @@ def verdict(
         share = percent(costs[cheapest].macs / costs[best].macs)
         text += f" Of these, {names[cheapest]} is the cheapest, with {share} of the multiply-adds."
     return text
+
+
+def difference_row(row: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `adjust` as texts for people.
+
+    Args:
+        row: also with `difference`, `low` and `high`, the limits of its interval.
+        further: columns after the interval.
+    """
+    return {
+        "first": row["first"],
+        "second": row["second"],
+        "difference (points)": f"{100 * row['difference']:+.2f}",
+        "95 % interval": f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+        **further,
+        "p-value": f"{row['p_value']:.2g}",
+        "adjusted": f"{row['adjusted_p_value']:.2g}",
+        "separable": "yes" if row["separable"] else "no",
+    }

@@ -18,8 +18,6 @@ _OUTPUTS = {
 }
 """Layers whose outputs are, for each anchor, some numbers for each class -> how many for each class, and how many more
 after them, for the background."""
-
-
 LISTED = 8
 """Names of classes that are listed."""
 

@@ -8,7 +8,7 @@ from tfeff.analysis.comparison.classifiers.figures import GALLERIES
 from tfeff.analysis.comparison.classifiers.insight import SHOWN, Insight
 from tfeff.analysis.comparison.files import latency_columns, timed_formats
 from tfeff.analysis.comparison.thumbnails import Thumbnails
-from tfeff.analysis.comparison.verdict import LEVEL
+from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html
 from tfeff.reports.classification import file_name
 
@@ -112,17 +112,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
 def difference_table(insight: Insight) -> list[dict[str, Any]]:
     """The pairs of models as rows of text and numbers for people."""
     return [
-        {
-            "first": row["first"],
-            "second": row["second"],
-            "difference (points)": f"{100 * row['difference']:+.2f}",
-            "95 % interval": f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
-            "only first correct": row["only_first"],
-            "only second correct": row["only_second"],
-            "p-value": f"{row['p_value']:.2g}",
-            "adjusted": f"{row['adjusted_p_value']:.2g}",
-            "separable": "yes" if row["separable"] else "no",
-        }
+        difference_row(row, {"only first correct": row["only_first"], "only second correct": row["only_second"]})
         for row in insight.differences
     ]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.analysis.comparison.detectors.insight import SHOWN, SIZES, Insight
 from tfeff.analysis.comparison.files import latency_columns, timed_formats
-from tfeff.analysis.comparison.verdict import LEVEL
+from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html, published
 from tfeff.reporting.gallery import LEGEND
 from tfeff.reporting.tables import cell
@@ -107,16 +107,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
 def difference_table(insight: Insight) -> list[dict[str, Any]]:
     """The pairs of detectors as rows of text for people."""
     return [
-        {
-            "first": row["first"],
-            "second": row["second"],
-            "difference (points)": f"{100 * row['difference']:+.2f}",
-            "95 % interval": f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
-            "of COCO AP (points)": f"{100 * row['coco_ap_difference']:+.2f}",
-            "p-value": f"{row['p_value']:.2g}",
-            "adjusted": f"{row['adjusted_p_value']:.2g}",
-            "separable": "yes" if row["separable"] else "no",
-        }
+        difference_row(row, {"of COCO AP (points)": f"{100 * row['coco_ap_difference']:+.2f}"})
         for row in insight.differences
     ]
 
