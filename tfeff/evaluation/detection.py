@@ -36,6 +36,8 @@ class DetectionReport:
         matching: all detections, matched by VOC's rules.
         mean_ap: VOC mean average precision (all points) at the matching's IoU threshold; NaN without objects.
         mean_ap_interval: 95 % bootstrap interval of `mean_ap` over images.
+        resampled_mean_ap: float64 [resamples], `mean_ap` of the resamples, which are paired between detectors on the
+            same images.
         mean_ap_eleven_point: mean average precision in the 11-point form of VOC 2007.
         ap: float64 [classes], average precision (all points); NaN for classes without objects.
         ap_eleven_point: float64 [classes], the same in the 11-point form.
@@ -49,6 +51,7 @@ class DetectionReport:
     matching: Matching
     mean_ap: float
     mean_ap_interval: tuple[float, float]
+    resampled_mean_ap: npt.NDArray[np.float64]
     mean_ap_eleven_point: float
     ap: npt.NDArray[np.float64]
     ap_eleven_point: npt.NDArray[np.float64]
@@ -125,13 +128,13 @@ def detection_report(
     confusion = detection_confusion(matching, detections, objects, score_threshold=threshold)
     ap, eleven = average_precisions(matching), average_precisions(matching, eleven_point=True)
     with_background = per_class(confusion)
+    resampled = bootstrap_mean_average_precision(matching, resamples=resamples, seed=seed)
     return DetectionReport(
         class_names=tuple(class_names),
         matching=matching,
         mean_ap=float(mean_average_precision(ap)),
-        mean_ap_interval=percentile_interval(
-            bootstrap_mean_average_precision(matching, resamples=resamples, seed=seed)
-        ),
+        mean_ap_interval=percentile_interval(resampled),
+        resampled_mean_ap=resampled,
         mean_ap_eleven_point=float(mean_average_precision(eleven)),
         ap=ap,
         ap_eleven_point=eleven,

@@ -59,7 +59,7 @@ class Insight:
     @cached_property
     def resampled(self) -> np.ndarray:
         """float64 [m, resamples], mAP on the same bootstrap resamples of the images."""
-        return np.stack([evaluation.bootstrap_mean_average_precision(report.matching) for report in self.reports])
+        return np.stack([report.resampled_mean_ap for report in self.reports])
 
     @cached_property
     def ranking(self) -> list[int]:
