@@ -3,6 +3,8 @@
     python tools/compare_variants.py --config=hymenoptera_transfer --workdir=DIR --out=docs/results/NAME \\
         [--seeds=5] [--only=NAME ...] [key=value ...]
 
+`{seed}` in the value of `data.source` is the number of the seed: `data.source=voc:folds/{seed}` gives each its own fold.
+
 The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,
 the name of the variant that the others are compared with. Writes OUT.json (as `tools/summarize_runs.py` does, with the
 paired differences and the time of a prediction) and OUT.png, both with every finished run of WORKDIR and those that
@@ -70,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     runs = {
         f"{name}, seed {seed}": (
             train_and_evaluate,
-            dataclasses.replace(experiment, seed=seed),
+            of_seed(experiment, seed),
             str(folders[name] / str(seed)),
         )
         for seed in range(arguments.seeds)
@@ -132,7 +134,8 @@ def known_runs(file: Path, variants: Mapping[str, config.Experiment]) -> dict[st
         if name not in variants:
             raise UserError(f'{file} has runs of "{name}", which the config no longer defines; use another --out')
         now, then = settings(variants[name]), stored[name]["settings"]
-        changed = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key) and key != "seed")
+        of_seeds = {"seed", "data.source"} if "{seed}" in variants[name].data.source else {"seed"}
+        changed = sorted(key for key in (now.keys() | then.keys()) - of_seeds if now.get(key) != then.get(key))
         if changed:
             raise UserError(f"{file}: the runs of {name} differ in {', '.join(changed)}; use another --out")
     return dict(stored)
@@ -147,10 +150,16 @@ def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
     runs = {int(path.parent.name): path.parent for path in folder.glob("*/result.json") if path.parent.name.isdigit()}
     for seed, run in runs.items():
         trained = config.load(run / "config.json", config.Experiment)
-        changed = [key for key, *_ in config.differences(dataclasses.replace(variant, seed=seed), trained)]
+        changed = [key for key, *_ in config.differences(of_seed(variant, seed), trained)]
         if changed:
             raise UserError(f"{run}: this run differs in {', '.join(changed)}; use another --workdir, or delete it")
     return [runs[seed] for seed in sorted(runs)]
+
+
+def of_seed(variant: config.Experiment, seed: int) -> config.Experiment:
+    """The experiment of one seed."""
+    data = dataclasses.replace(variant.data, source=variant.data.source.replace("{seed}", str(seed)))
+    return dataclasses.replace(variant, seed=seed, data=data)
 
 
 def compare(groups: Mapping[str, dict[str, Any]], reference: str) -> None:

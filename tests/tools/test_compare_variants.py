@@ -109,6 +109,15 @@ def test_published_runs_are_not_repeated(tool: ModuleType, tmp_path: Path) -> No
         tool.known_runs(file, {"thawed": config.Experiment()})
 
 
+def test_each_seed_may_have_its_own_fold(tool: ModuleType, tmp_path: Path) -> None:
+    folds = config.override(config.Experiment(), ["data.source=voc:folds/{seed}"])
+    assert tool.of_seed(folds, 3).data.source == "voc:folds/3"
+    file = tmp_path / "results.json"
+    published = {"half": {"settings": {}}}  # what the folds have in common
+    file.write_text(json.dumps({"variants": published}))
+    assert tool.known_runs(file, {"half": folds}) == published
+
+
 def test_variants_without_common_seeds_have_no_difference(tool: ModuleType) -> None:
     groups = {"scratch": group(0.5), "frozen": {**group(0.9), "runs": ["3"]}}
     tool.compare(groups, "scratch")
