@@ -3,7 +3,7 @@
     python tools/compare_variants.py --config=hymenoptera_transfer --workdir=DIR --out=docs/results/NAME \\
         [--seeds=5] [--only=NAME ...] [key=value ...]
 
-`{seed}` in the value of `data.source` is the number of the seed: `data.source=voc:folds/{seed}` gives each its own fold.
+`{seed}` in `data.source` stands for the number of the seed: `data.source=voc:folds/{seed}` gives each its own fold.
 
 The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,
 the name of the variant that the others are compared with. Writes OUT.json (as `tools/summarize_runs.py` does, with the
