@@ -1,14 +1,14 @@
 """Trains variants of an experiment with several seeds, and compares their test scores.
 
     python tools/compare_variants.py --config=hymenoptera_transfer --workdir=DIR --out=docs/results/NAME \\
-        [--seeds=5] [--only=NAME ...] [key=value ...]
+        [--variants=CONFIG] [--seeds=5] [--only=NAME ...] [key=value ...]
 
 `{seed}` in `data.source` stands for the number of the seed: `data.source=voc:folds/{seed}` gives each its own fold.
 
 The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,
-the name of the variant that the others are compared with. Writes OUT.json (as `tools/summarize_runs.py` does, with the
-paired differences and the time of a prediction) and OUT.png, both with every finished run of WORKDIR and those that
-OUT.json already has; `tools/write_results.py` writes them into documents.
+the name of the variant that the others are compared with; `--variants` takes both from another config. Writes OUT.json
+(as `tools/summarize_runs.py` does, with the paired differences and the time of a prediction) and OUT.png, both with
+every finished run of WORKDIR and those that OUT.json already has; `tools/write_results.py` writes them into documents.
 
 Rerun the same command to resume. This also works on another machine: runs of OUT.json are not repeated, and the times
 of predictions are kept. Give more seeds to add some; with `--only`, to a few variants. `--seeds=0` reports what is
@@ -48,6 +48,7 @@ def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="Name or file of a config with VARIANTS and REFERENCE.")
+    parser.add_argument("--variants", help="Name or file of the config whose VARIANTS and REFERENCE are used.")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="Path of the results, without suffix.")
     parser.add_argument("--seeds", type=int, default=5)
@@ -60,7 +61,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, and reports every finished run."""
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
-    defined, reference = variants_of(arguments.config)
+    defined, reference = variants_of(arguments.variants or arguments.config)
     unknown = set(arguments.only or ()) - defined.keys()
     if unknown:
         raise UserError(f"--only={min(unknown)}: no such variant; there are {', '.join(defined)}")

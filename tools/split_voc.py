@@ -1,7 +1,8 @@
 """Splits a VOC dataset into folds: `python tools/split_voc.py --dataset=voc:DIR --folds=5 --out=DIR2`.
 
 DIR2/0, DIR2/1, ... are datasets that link to the annotations and images of DIR. Fold k is the `test` list of dataset k,
-the other images are its `train` list. So every image is tested once, by a detector that was not trained on it.
+the other images are its `train` list. So every image is tested once, by a detector that was not trained on it. With
+`--split=trainval`, the images of that list alone are split, and those of the dataset's own test list stay out.
 """
 
 import argparse
@@ -17,11 +18,12 @@ def main() -> None:
     """Splits the dataset that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="voc:DIR.")
+    parser.add_argument("--split", default="all", help="List whose images are split; default: all images.")
     parser.add_argument("--folds", type=int, default=5, help="Number of folds.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draw.")
     parser.add_argument("--out", type=Path, required=True, help="Output directory.")
     arguments = parser.parse_args()
-    names = list(catalog.open_objects(arguments.dataset).load("all").ids)
+    names = list(catalog.open_objects(arguments.dataset).load(arguments.split).ids)
     split(Path(arguments.dataset.removeprefix("voc:")), names, arguments.folds, arguments.seed, arguments.out)
 
 

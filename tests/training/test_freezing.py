@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.thoroughness import only_thorough
-from tfeff import config, selection, training
+from tfeff import config, models, selection, training
 from tfeff.errors import UserError
 from tfeff.tasks.classification import ClassificationTask
 from tfeff.training import freezing, optimizers
@@ -109,6 +109,17 @@ def test_batch_normalization_alone_is_frozen(images: np.ndarray) -> None:
     changed = {path for path, after in values(model).items() if not np.array_equal(after, before[path])}
     assert changed == {"stem_conv/kernel", "stage_conv/kernel", "head/kernel", "head/bias"}
     np.testing.assert_array_equal(model(images, training=True), model(images, training=False))
+
+
+@pytest.mark.parametrize("name", ["efficientdet-d0", "faster-rcnn", "grid", "yolo"])
+def test_neck_and_heads_of_detectors_keep_learning_their_statistics(name: str) -> None:
+    detector = models.build_detector(name, num_classes=2, resolution=128)
+    backbone = models.build(detector.description.backbone, num_classes=2)
+    of_backbone = {layer.name for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    found = [each for each in detector.layers if isinstance(each, keras.layers.BatchNormalization)]
+    assert {each.name for each in found} & of_backbone
+    freeze(detector, (), normalization=True)
+    assert {each.name for each in found if not each.trainable} == {each.name for each in found} & of_backbone
 
 
 def test_batch_normalization_inside_a_frozen_submodel(images: np.ndarray) -> None:

@@ -197,7 +197,8 @@ class Optimizer(Section):
     and no gradients are computed for them. Batch normalization with frozen variables uses its moving statistics and
     keeps them. Use it with `model.weights`."""
     freeze_normalization: bool = False
-    """All batch normalization keeps its scale, offset and moving statistics. Use it with `model.weights`."""
+    """All batch normalization (of a detector: of its backbone) keeps its scale, offset and moving statistics. Use it
+    with `model.weights`."""
     unfreeze: tuple[str, ...] = ()
     """Patterns of frozen variables that are trained from some epoch on, as `epoch=pattern`, such as
     `("2=stage4*", "4=*")` after `frozen=("stem*", "stage*")`: the first after two epochs, all after four (gradual

@@ -15,6 +15,7 @@ import keras
 
 from tfeff import config
 from tfeff.errors import UserError, nearest
+from tfeff.networks.detectors.detector import NECK_AND_HEADS
 
 KEY, FREED_KEY = "optimizer.frozen", "optimizer.unfreeze"
 
@@ -31,7 +32,8 @@ def freeze(
         model: the network; a second call with the same patterns fails, because they match nothing that is trained.
         patterns: see `matching`.
         freed: patterns of the variables among them that are trained nevertheless.
-        normalization: also freeze all batch normalization: scale, offset and moving statistics.
+        normalization: also freeze all batch normalization: scale, offset and moving statistics. Of a detector, only
+            that of the backbone: neck and heads, which mostly start from random weights, have no statistics to keep.
 
     Raises:
         UserError: if a pattern matches nothing, or if nothing is left to train.
@@ -52,7 +54,8 @@ def freeze(
                 layer.trainable = False
     if normalization:
         for layer in model._flatten_layers(include_self=False):
-            if isinstance(layer, keras.layers.BatchNormalization):
+            new = layer.name.startswith(NECK_AND_HEADS)
+            if isinstance(layer, keras.layers.BatchNormalization) and not new:
                 layer.trainable = False
 
 

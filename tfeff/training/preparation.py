@@ -282,7 +282,7 @@ class Preparation:
         if (note := unchanged(plan.settings.model)) is not None:
             self.reporter.note(note)
         if plan.update.freeze_normalization:
-            self.reporter.say("batch normalization is frozen")
+            self.reporter.say("batch normalization of the backbone is frozen")
         if plan.update.frozen:
             freed = [pattern for _, pattern in plan.in_phase(start).update.unfreezing()]
             self.reporter.say(f"{frozen_params(model, plan.update.frozen, freed):,} parameters are frozen")

@@ -29,6 +29,8 @@ from tfeff.networks.preprocessing import standardized
 from tfeff.networks.scaling import round_filters
 
 MAXIMUM_ASPECT = 8
+NECK_AND_HEADS = ("neck_", "box_head_", "class_head_", "rpn_", "cells_")
+"""Beginnings of the names of all layers that do not belong to the backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)
