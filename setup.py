@@ -55,6 +55,9 @@ EXTRAS = {
     "jax": ["jax>=0.7"],
     # `sampler.name=bayesian` of a sweep.
     "bayesian": ["optuna>=4.0"],
+    # `--track=mlflow` or `wandb`. The skinny MLflow is its client, with what a SQLite store needs.
+    "mlflow": ["mlflow-skinny>=3.4", "alembic>=1.13", "sqlalchemy>=2.0"],
+    "wandb": ["wandb>=0.20"],
     # Shows the traces of `--profile` in TensorBoard.
     "profile": ["xprof>=2.20"],
     # Runs a search or proposals on several machines.

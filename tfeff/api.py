@@ -5,7 +5,7 @@ Errors that a user can fix are `tfeff.errors.UserError`.
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,7 @@ def train(
     evaluate: bool = True,
     export: bool = True,
     profile: bool = False,
+    track: Sequence[str] = (),
     quiet: bool = False,
 ) -> "Run":
     """Trains, evaluates and exports a network; called again, it resumes from the last checkpoint.
@@ -111,6 +112,8 @@ def train(
         evaluate: evaluate on the test split, or on the validation images if there is none; `evaluation` of the result.
         export: write the SavedModel.
         profile: profile a few steps for TensorBoard.
+        track: copy settings, metrics, figures and the model to these trackers, "mlflow" or "wandb"; their environment
+            variables name server and project.
         quiet: show neither choices nor progress.
 
     Returns:
@@ -136,13 +139,20 @@ def train(
         overrides |= _own_task(task)
     if backbone is not None:
         overrides |= _own_backbone(backbone, experiment)
+    training.check_trackers(track)
     settings, choices = complete(experiment, workdir, overrides, quiet=quiet)
     settings = config.resolve_member(settings)
     source = functools.cache(lambda: selection.open_source(selection.request(settings)))  # opened once per run
     reporter = training.Reporter(quiet=quiet or not training.is_chief())
     try:
         files = training.train(
-            settings, Path(workdir), source=source, profile=profile, reporter=reporter, choices=choices
+            settings,
+            Path(workdir),
+            source=source,
+            profile=profile,
+            trackers=track,
+            reporter=reporter,
+            choices=choices,
         )
     except tf.errors.OpError as error:
         raise _user_error(error) or error from None
@@ -156,6 +166,8 @@ def train(
             )
         if export:
             serving.export(files, files.saved_model, model=model, overwrite=True)
+    if training.is_chief():
+        training.finish_tracking(files)
     return run
 
 

@@ -22,6 +22,7 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Directory for all results of the run.", required=True)
     flags.DEFINE_bool("evaluate", True, "Evaluate and export after training.")
     flags.DEFINE_bool("profile", False, "Profile a few steps for TensorBoard.")
+    flags.DEFINE_list("track", [], "Also send the run to these trackers: mlflow, wandb.")
     flags.DEFINE_bool("range_test", False, "Instead of training, find a learning rate and draw the losses at others.")
 
 
@@ -32,7 +33,14 @@ def main(argv: list[str]) -> None:
     if given.range_test:
         _test_learning_rates(experiment)
         return
-    run = api.train(experiment, given.workdir, evaluate=given.evaluate, export=given.evaluate, profile=given.profile)
+    run = api.train(
+        experiment,
+        given.workdir,
+        evaluate=given.evaluate,
+        export=given.evaluate,
+        profile=given.profile,
+        track=given.track,
+    )
     from tfeff import training
 
     if given.evaluate and training.is_chief():
@@ -44,7 +52,7 @@ def main(argv: list[str]) -> None:
 
 
 def _test_learning_rates(experiment: api.Description) -> None:
-    for name in ("profile", "evaluate"):
+    for name in ("profile", "evaluate", "track"):
         cli.refuse(name, "--range_test")
     from tfeff.training.range_test import write_range_test
 

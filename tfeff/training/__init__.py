@@ -7,6 +7,7 @@ from tfeff.training.findings import RunEvaluation
 from tfeff.training.plan import Plan, trained_model
 from tfeff.training.progress import Reporter
 from tfeff.training.range_test import range_test
+from tfeff.training.tracking.mirror import check_trackers, finish_tracking
 from tfeff.training.workdir import Workdir
 
 __all__ = [
@@ -14,9 +15,11 @@ __all__ = [
     "Reporter",
     "RunEvaluation",
     "Workdir",
+    "check_trackers",
     "evaluate_again",
     "evaluate_run",
     "finish_run",
+    "finish_tracking",
     "is_chief",
     "metrics",
     "range_test",

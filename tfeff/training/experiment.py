@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tfeff.training.saving import Saving
 from tfeff.training.stored import FeatureCache
 from tfeff.training.swa import WeightAveraging
 from tfeff.training.tensorboard import Events
+from tfeff.training.tracking.mirror import Tracking
 from tfeff.training.validation import Validation
 from tfeff.training.workdir import Workdir
 
@@ -49,6 +50,7 @@ def train(
     reporter: Reporter | None = None,
     tensorboard: bool = True,
     profile: bool = False,
+    trackers: Sequence[str] = (),
     choices: config.Choices | None = None,
 ) -> Workdir:
     """Trains the network of an experiment; resumes from the last checkpoint if there is one.
@@ -66,6 +68,7 @@ def train(
         reporter: reports progress. Default: on the console, in the first worker only.
         tensorboard: write event files.
         profile: profile a few steps for TensorBoard.
+        trackers: copy the metrics to these, see `tfeff.training.tracking.mirror`.
         choices: what a recipe chose for the images, and why; recorded with the command, versions and machine. None:
             nothing is recorded.
 
@@ -117,7 +120,9 @@ def train(
             if chief and choices is not None:
                 workdir.add_call(provenance.call(), choices, preparation.images.fingerprint.digest)
                 choices = None
-            loop = _loop(prepared, workdir, reporter, interruption, events=tensorboard, profile=profile)
+            loop = _loop(
+                prepared, workdir, reporter, interruption, events=tensorboard, profile=profile, trackers=trackers
+            )
             loop.run(prepared.until)
             if prepared.state.stopping.exhausted or prepared.until == last:
                 break
@@ -134,6 +139,7 @@ def _loop(
     *,
     events: bool,
     profile: bool,
+    trackers: Sequence[str],
 ) -> Loop:
     """The loop of a run, or of one phase of it, with its hooks."""
     settings, chief = prepared.plan.settings, distribution.is_chief()
@@ -150,6 +156,8 @@ def _loop(
         hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
     if chief:
         hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
+    if chief and (trackers or workdir.trackers.is_file()):
+        hooks.append(Tracking(trackers))
     hooks.append(Progress(reporter, every=None if prepared.validation is None else training.validation_epochs))
     return Loop(
         state=prepared.state,

@@ -16,6 +16,7 @@ figures/         PNG and SVG
 predictions_*.csv  prediction and truth of every image of a split that was evaluated
 report.html      the result on a page
 saved_model/     the exported SavedModel
+trackers.json    the runs of trackers that hold copies, and how many epochs they have
 ```
 """
 
@@ -61,6 +62,7 @@ class Workdir:
         self.figures = self.path / "figures"
         self.saved_model = self.path / "saved_model"
         self.page = self.path / "report.html"
+        self.trackers = self.path / "trackers.json"
         self._metrics = self.path / "metrics.jsonl"
         self._provenance = self.path / "provenance.json"
 

@@ -1,0 +1,64 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.tracking.small_run import SETTINGS
+from tfeff import training
+from tfeff.errors import UserError
+from tfeff.training.tracking import mirror
+from tfeff.training.tracking.tracker import Tracker
+from tfeff.training.workdir import Workdir
+
+
+class Failing(Tracker):
+    """Fails until `works`."""
+
+    package = "json"
+    errors = (OSError,)
+    works = False
+    sent: list[tuple[int, Mapping[str, float]]]
+
+    def __init__(self, workdir: Workdir, run: str | None) -> None:
+        self.run = run or "one"
+
+    def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
+        pass
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if not Failing.works:
+            raise OSError("no route to host")
+        Failing.sent.append((step, values))
+
+    def files(self, workdir: Workdir) -> None:
+        pass
+
+    def close(self, *, finished: bool) -> None:
+        pass
+
+
+def test_what_a_tracker_missed_is_sent_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Failing})
+    monkeypatch.setattr(Failing, "sent", [], raising=False)
+    workdir = training.train(SETTINGS, tmp_path, trackers=["failing"])
+    assert "failing failed" in caplog.text
+    assert "no route to host" in caplog.text
+    assert len(workdir.rows()) == 2
+    monkeypatch.setattr(Failing, "works", True)
+    training.finish_tracking(workdir)
+    training.finish_tracking(workdir)
+    steps = [row["step"] for row in workdir.rows()]
+    assert [step for step, _ in Failing.sent] == [*steps, steps[-1], steps[-1]]
+
+
+@pytest.mark.parametrize(("name", "message"), [("mlflo", "mlflow"), ("absent", "pip install")])
+def test_trackers_that_cannot_be_used_are_refused(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Absent(Failing):
+        package = "a_package_that_nobody_has"
+
+    monkeypatch.setattr(mirror, "TRACKERS", {"mlflow": Failing, "absent": Absent})
+    with pytest.raises(UserError, match=message):
+        training.check_trackers([name])
