@@ -91,6 +91,7 @@ def train(
     evaluate: bool = True,
     export: bool = True,
     profile: bool = False,
+    histograms: int = 0,
     track: Sequence[str] = (),
     quiet: bool = False,
 ) -> "Run":
@@ -112,6 +113,8 @@ def train(
         evaluate: evaluate on the test split, or on the validation images if there is none; `evaluation` of the result.
         export: write the SavedModel.
         profile: profile a few steps for TensorBoard.
+        histograms: every so many epochs, write histograms of weights and gradients for TensorBoard, and once the graph
+            of the network; 0: never.
         track: copy settings, metrics, figures and the model to these trackers, "mlflow" or "wandb"; their environment
             variables name server and project.
         quiet: show neither choices nor progress.
@@ -149,6 +152,7 @@ def train(
             settings,
             Path(workdir),
             source=source,
+            histograms=histograms,
             profile=profile,
             trackers=track,
             reporter=reporter,

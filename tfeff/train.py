@@ -22,6 +22,9 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Directory for all results of the run.", required=True)
     flags.DEFINE_bool("evaluate", True, "Evaluate and export after training.")
     flags.DEFINE_bool("profile", False, "Profile a few steps for TensorBoard.")
+    flags.DEFINE_integer(
+        "histograms", 0, "Epochs between histograms of weights and gradients in TensorBoard; 0: none.", lower_bound=0
+    )
     flags.DEFINE_list("track", [], "Also send the run to these trackers: mlflow, wandb.")
     flags.DEFINE_bool("range_test", False, "Instead of training, find a learning rate and draw the losses at others.")
 
@@ -39,6 +42,7 @@ def main(argv: list[str]) -> None:
         evaluate=given.evaluate,
         export=given.evaluate,
         profile=given.profile,
+        histograms=given.histograms,
         track=given.track,
     )
     from tfeff import training
@@ -52,7 +56,7 @@ def main(argv: list[str]) -> None:
 
 
 def _test_learning_rates(experiment: api.Description) -> None:
-    for name in ("profile", "evaluate", "track"):
+    for name in ("profile", "evaluate", "histograms", "track"):
         cli.refuse(name, "--range_test")
     from tfeff.training.range_test import write_range_test
 

@@ -1,10 +1,16 @@
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
+import tfeff
+from tests.training.tracking.small_run import SETTINGS
+from tfeff import config
 from tfeff.training.tensorboard import Board
+from tfeff.training.workdir import Workdir
 
 
 def test_resuming_drops_later_steps(tmp_path):
@@ -23,3 +29,33 @@ def test_resuming_drops_later_steps(tmp_path):
     points = {point.step: float(make_ndarray(point.tensor_proto)) for point in events.Tensors("train/loss_by_step")}
     assert [point.step for point in events.Tensors("train/loss_by_step")] == [1, 2, 3, 4, 5]
     assert points == pytest.approx({1: 1, 2: 2, 3: 23, 4: 24, 5: 25})
+
+
+def test_a_run_has_its_config_classes_graph_and_histograms(tmp_path: Path) -> None:
+    settings = config.override(SETTINGS, ["training.epochs=3", "optimizer.weight_decay=0"])
+    run = tfeff.train(settings, tmp_path, histograms=2, export=False, quiet=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (text,) = make_ndarray(events.Tensors("config")[0].tensor_proto).ravel()
+    assert "| model.name | `resnet` |" in text.decode()
+    report = run.evaluation.report
+    for name, recall in zip(report["class_names"], report["per_class"]["recall"], strict=True):
+        assert make_ndarray(events.Tensors(f"test/recall/{name}")[0].tensor_proto) == pytest.approx(recall)
+    assert "stem" in events.Graph().SerializeToString().decode("latin-1")
+    steps = Workdir(tmp_path).rows()[0]["step"]
+    kernel = "stem_conv/kernel"
+    assert [each.step for each in events.Tensors(f"weights/{kernel}")] == [0, 2 * steps, 3 * steps]
+    assert [each.step for each in events.Tensors(f"gradients/{kernel}")] == [0, 2 * steps]
+    buckets = make_ndarray(events.Tensors(f"weights/{kernel}")[-1].tensor_proto)
+    assert buckets[:, 2].sum() == np.load(tmp_path / "checkpoints" / "final.npz")[f"model/{kernel}"].size
+
+
+def test_histograms_change_nothing(tmp_path: Path) -> None:
+    ways = {
+        every: tfeff.train(SETTINGS, tmp_path / str(every), histograms=every, export=False, quiet=True)
+        for every in (0, 1)
+    }
+    plain, watched = (
+        [(row["train_loss"], row["validation_loss"]) for row in Workdir(each.workdir).rows()] for each in ways.values()
+    )
+    assert plain == watched

@@ -76,6 +76,11 @@ class ClassificationEvaluator(Evaluator):
         """Metrics over all images, and per class."""
         return summary_rows(report), per_class_rows(report)
 
+    def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
+        """Precision and recall of each class."""
+        rows = per_class_rows(report)
+        return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
+
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Top-1 accuracy with its interval, top-5 accuracy, calibration error."""
         return {
@@ -237,6 +242,11 @@ class LocalizationEvaluator(Evaluator):
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Metrics over all images, and per class."""
         return localization_rows(report), localization_class_rows(report)
+
+    def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
+        """Precision and recall of each class."""
+        rows = per_class_rows(report)
+        return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Accuracy, mean IoU and localization accuracy, with their intervals."""

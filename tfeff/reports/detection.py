@@ -91,6 +91,10 @@ class DetectionEvaluator(Evaluator):
         """Mean average precision of VOC and of COCO."""
         return {MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]}
 
+    def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
+        """Average precision of each class."""
+        return {f"ap/{row['class']}": row["AP"] for row in per_class_rows(report)}
+
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Mean average precision of VOC, with its interval, and of COCO."""
         return {

@@ -99,6 +99,10 @@ class Evaluator(ABC):
         """The main metrics of a report, for TensorBoard: the numbers of its result."""
         return {name: value for name, value in self.result(report).items() if isinstance(value, float)}
 
+    def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
+        """A metric of each class of a report, for TensorBoard, by its tag."""
+        return {}
+
     @abstractmethod
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """The part of a report that goes into `result.json`."""

@@ -32,6 +32,8 @@ from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
+MOST_CLASSES = 100
+"""With more classes, TensorBoard gets no scalars of each."""
 EXPLAINED = 4
 """Mistakes, and correct predictions, with class activation maps."""
 GALLERY = 10_000
@@ -144,6 +146,9 @@ def evaluate_run(
 
     board = Board(workdir.tensorboard)
     last, scalars = max((row["step"] for row in workdir.rows()), default=0), evaluator.scalars(report)
+    of_classes = {name: value for name, value in evaluator.class_scalars(report).items() if value is not None}
+    if len(of_classes) <= MOST_CLASSES:
+        scalars |= of_classes
     files = [path, *publish(board, workdir.figures, (split,), scalars, evaluation.figures, step=last)]
     board.close()
     evaluated = RunEvaluation(

@@ -49,6 +49,7 @@ def train(
     features: FeatureCache | None = None,
     reporter: Reporter | None = None,
     tensorboard: bool = True,
+    histograms: int = 0,
     profile: bool = False,
     trackers: Sequence[str] = (),
     choices: config.Choices | None = None,
@@ -67,6 +68,7 @@ def train(
             for several runs in this process.
         reporter: reports progress. Default: on the console, in the first worker only.
         tensorboard: write event files.
+        histograms: epochs between histograms of weights and gradients in them, with the graph of the network; 0: none.
         profile: profile a few steps for TensorBoard.
         trackers: copy the metrics to these, see `tfeff.training.tracking.mirror`.
         choices: what a recipe chose for the images, and why; recorded with the command, versions and machine. None:
@@ -121,7 +123,14 @@ def train(
                 workdir.add_call(provenance.call(), choices, preparation.images.fingerprint.digest)
                 choices = None
             loop = _loop(
-                prepared, workdir, reporter, interruption, events=tensorboard, profile=profile, trackers=trackers
+                prepared,
+                workdir,
+                reporter,
+                interruption,
+                events=tensorboard,
+                histograms=histograms,
+                profile=profile,
+                trackers=trackers,
             )
             loop.run(prepared.until)
             if prepared.state.stopping.exhausted or prepared.until == last:
@@ -138,6 +147,7 @@ def _loop(
     interruption: Interruption,
     *,
     events: bool,
+    histograms: int,
     profile: bool,
     trackers: Sequence[str],
 ) -> Loop:
@@ -153,7 +163,7 @@ def _loop(
         monitor, every, sampled = training.monitor, training.validation_epochs, settings.task.CUTS_REGIONS
         hooks.append(Validation(batches, prepared.scoring, monitor=monitor, every=every, sampled=sampled))
     if chief and events:
-        hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
+        hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings), histograms))
     if chief:
         hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
     if chief and (trackers or workdir.trackers.is_file()):

@@ -80,6 +80,7 @@ class Step:
         inner = optimizer.inner_optimizer if self._scaled else optimizer
         self._reduce_first = replicas > 1 and (self._scaled or inner.global_clipnorm is not None)
         self._train = tf.function(self._distributed_update, autograph=False, jit_compile=xla)
+        self._inspect = tf.function(self._distributed_gradients, autograph=False, jit_compile=False)
         self._evaluate = tf.function(self._distributed_evaluation, autograph=False, jit_compile=False)
         self._predict = tf.function(self._sums_and_predictions, autograph=False, jit_compile=False)
 
@@ -88,6 +89,13 @@ class Step:
         `Task.names`."""
         self.optimizer.learning_rate = learning_rate
         return self._train(batch, tf.constant(step, tf.int64))
+
+    def gradients(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Returns the gradients of the validation loss by path of the trainable variable. Changes nothing: batch
+        normalization uses its moving statistics, and nothing is dropped."""
+        paths = [variable.path for variable in self.model.trainable_variables]
+        found = zip(paths, self._inspect(batch), strict=True)
+        return {path: gradient for path, gradient in found if gradient is not None}
 
     def evaluate(self, batch: Batch) -> tf.Tensor:
         """Returns totals and counts like `train`, without an update and with the validation loss."""
@@ -102,6 +110,13 @@ class Step:
         if self.average is not None:
             self.average.update(step, self.strategy)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    def _distributed_gradients(self, batch: Batch) -> list[tf.Tensor | None]:
+        gradients = self.strategy.run(self._validation_gradients, args=(batch,))
+        return [
+            each if each is None else self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+            for each in gradients
+        ]
 
     def _distributed_evaluation(self, batch: Batch) -> tf.Tensor:
         sums = self.strategy.run(self._sums, args=(batch,))
@@ -124,11 +139,19 @@ class Step:
         """The replica's share of the gradients, and its totals and counts."""
         with tf.GradientTape() as tape:
             totals = self._totals(batch, training=True)
-            losses = self._grouped(totals)
-            counts = self._counts(totals)
-            loss = tf.add_n([tf.math.divide_no_nan(losses[group], counts[group]) for group in self._groups])
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(self._loss(totals))
         return tape.gradient(scaled, self._variables()), self._stacked(totals)
+
+    def _validation_gradients(self, batch: Batch) -> list[tf.Tensor | None]:
+        """The replica's share of the gradients of the validation loss."""
+        with tf.GradientTape() as tape:
+            loss = self._loss(self._totals(batch, training=False))
+        return list(tape.gradient(loss, self._variables()))
+
+    def _loss(self, totals: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The replica's share of the loss."""
+        losses, counts = self._grouped(totals), self._counts(totals)
+        return tf.add_n([tf.math.divide_no_nan(losses[group], counts[group]) for group in self._groups])
 
     def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Like `_gradients`, one part of the batch at a time, to need memory for the activations of only one part.
@@ -218,6 +241,10 @@ class Step:
 
 class FittedStep(Step):
     """The steps of a network that is not trained by gradients."""
+
+    def gradients(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Returns none."""
+        return {}
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
         """Changes nothing; returns zeros."""

@@ -5,16 +5,18 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from tfeff.tasks.task import Batch
+from tfeff.tasks.task import Batch, Task
 from tfeff.training.loop import Hook, Loop, Row
 
 LEADING = (
@@ -27,14 +29,6 @@ LEADING = (
     "training.epochs",
 )
 """Settings shown first in the HParams table; by default, TensorBoard shows five columns."""
-METRICS = {
-    "test/accuracy": "test accuracy",
-    "validation/accuracy": "validation accuracy",
-    "train/accuracy": "train accuracy",
-    "validation/loss": "validation loss",
-    "throughput/images_per_second": "images/s",
-}
-"""Metrics in the HParams table: tag of the scalar -> column title."""
 AUGMENTED_SAMPLES = 16
 """Number of augmented training images shown."""
 SAMPLE_SIDE = 96
@@ -55,17 +49,37 @@ class Board:
             _begin(directory, step)
         self._writer = tf.summary.create_file_writer(str(directory))
 
-    def settings(self, config: Mapping[str, Any]) -> None:
-        """Writes the config, values by dotted key, as HParams, for comparing runs."""
+    def settings(self, config: Mapping[str, Any], task: Task) -> None:
+        """Writes the config, values by dotted key, as HParams, for comparing runs, and as a table.
+
+        Args:
+            config: the values.
+            task: its metrics are columns of the HParams table.
+        """
         values = {key: _plain(value) for key, value in config.items()}
         table = summary.experiment_pb(
             # TensorBoard shows columns that differ between runs first, but cannot know them when there is one run.
             [api_pb2.HParamInfo(name=key, differs=key in LEADING) for key in values],
-            [hparams.Metric(tag, display_name=name).as_proto() for tag, name in METRICS.items()],
+            [hparams.Metric(tag, display_name=name).as_proto() for tag, name in compared(task).items()],
         )
         with self._writer.as_default(step=0):
             tf.summary.experimental.write_raw_pb(table.SerializeToString(), step=0)
             hparams.hparams(values)
+            rows = "".join(f"| {key} | `{value}` |\n" for key, value in values.items())
+            tf.summary.text("config", f"| key | value |\n|---|---|\n{rows}")
+
+    def graph(self, network: keras.Model) -> None:
+        """Writes the graph of a network."""
+        inputs = [tf.TensorSpec(each.shape, each.dtype) for each in network.inputs]
+        traced = tf.function(partial(network, training=False), autograph=False)
+        with self._writer.as_default(step=0):
+            tf.summary.graph(traced.get_concrete_function(inputs if len(inputs) > 1 else inputs[0]).graph)
+
+    def histograms(self, step: int, values: Mapping[str, tf.Tensor]) -> None:
+        """Writes histograms by tag."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.histogram(name, value)
 
     def samples(self, images: np.ndarray) -> None:
         """Writes a grid of augmented images, float32 [n, h, w, c] in [0, 255]."""
@@ -129,20 +143,33 @@ class Events(Hook):
         directory: their directory.
         step: step at which training starts or resumes.
         config: values by dotted key.
+        histograms: epochs between histograms of weights and gradients; the graph of the network is written, too. 0:
+            neither.
     """
 
-    def __init__(self, directory: Path, step: int, config: Mapping[str, Any]) -> None:
-        self._board, self._config = Board(directory, step), config
+    def __init__(self, directory: Path, step: int, config: Mapping[str, Any], histograms: int = 0) -> None:
+        self._board, self._config, self._histograms = Board(directory, step), config, histograms
 
     def start(self, loop: Loop) -> None:
-        """Writes the config."""
-        self._board.settings(self._config)
+        """Writes the config, and the graph."""
+        self._board.settings(self._config, loop.step.task)
+        if self._histograms and loop.state.step == 0:
+            self._board.graph(loop.step.model)
 
     def step(self, loop: Loop, batch: Batch) -> None:
-        """Writes samples of the first batch."""
+        """Writes samples of the first batch, and histograms at the start of an epoch."""
         if loop.state.step == 0 and loop.step.reads_images:
             images = loop.step.strategy.experimental_local_results(batch["image"])[0]
             self._board.samples(images[:AUGMENTED_SAMPLES].numpy())
+        epoch, first = divmod(loop.state.step, loop.pipeline.steps_per_epoch)
+        if self._histograms and first == 0 and epoch % self._histograms == 0:
+            gradients = {f"gradients/{name}": each for name, each in loop.step.gradients(batch).items()}
+            self._board.histograms(loop.state.step, weights(loop) | gradients)
+
+    def finish(self, loop: Loop) -> None:
+        """Writes histograms of the last weights."""
+        if self._histograms:
+            self._board.histograms(loop.state.step, weights(loop))
 
     def log(self, loop: Loop, loss: float, images_per_second: float) -> None:
         """Writes progress."""
@@ -156,6 +183,19 @@ class Events(Hook):
     def close(self, loop: Loop) -> None:
         """Closes the files."""
         self._board.close()
+
+
+def weights(loop: Loop) -> dict[str, tf.Tensor]:
+    """The trainable variables of the network, by tag."""
+    return {f"weights/{variable.path}": variable.value for variable in loop.step.model.trainable_variables}
+
+
+def compared(task: Task) -> dict[str, str]:
+    """The metrics of a task in the HParams table: tag of the scalar -> column title."""
+    validated = [f"validation/{name}" for name in (*task.metrics, *task.scores, "loss")]
+    tested = [f"test/{name}" for name in (*task.metrics, *task.scores)]
+    tags = (*tested, *validated, *(f"train/{name}" for name in task.metrics), "throughput/images_per_second")
+    return {tag: tag.replace("/", " ").replace("_", " ").removeprefix("throughput ") for tag in tags}
 
 
 def _begin(directory: Path, step: int) -> None:

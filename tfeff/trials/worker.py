@@ -60,7 +60,7 @@ def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[s
     rows = workdir.rows()
     if rows and workdir.final.is_file():
         board = Board(Path(events))
-        board.settings(config.flatten(trial.experiment))
+        board.settings(config.flatten(trial.experiment), Plan.opened(workdir).task)
         for row in rows:
             board.epoch(row)
         board.result(rows[-1]["step"], {}, {})

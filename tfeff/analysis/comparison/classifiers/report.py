@@ -116,7 +116,7 @@ def _write_tensorboard(directory: Path, insight: Insight, images: dict[str, np.n
     scalars = {f"accuracy/{name}": insight.reports[i]["top1"] for i, name in enumerate(insight.model_names)}
     texts = {"summary": insight.summary, "models": tables.markdown(page.model_table(insight))}
     if insight.differences:
-        texts["differences"] = tables.markdown(page.difference_table(insight))
+        texts["table of differences"] = tables.markdown(page.difference_table(insight))
     if rows := insight.suspects():
         texts["suspicious_labels"] = tables.markdown(rows[: page.LISTED])
     write_board(directory, scalars, images, texts)

@@ -86,7 +86,7 @@ def _write(images: Dataset, insight: Insight, directory: Path, command: str) -> 
     texts = {
         "summary": insight.summary,
         "models": tables.markdown(rows),
-        "differences": tables.markdown(differences),
+        "table of differences": tables.markdown(differences),
     }
     scalars = {f"mean_ap/{name}": insight.reports[i].mean_ap for i, name in enumerate(insight.model_names)}
     write_board(directory / "tensorboard" / "comparison", scalars, pixels, texts)
