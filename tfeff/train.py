@@ -10,7 +10,7 @@ from tfeff import api, cli
 from tfeff.reporting.terminal import say
 
 FILES = (
-    *("report.html", "config.json", "dataset.json", "provenance.json", "metrics.jsonl", "result.json"),
+    *("report.html", "model_card.md", "config.json", "dataset.json", "provenance.json", "metrics.jsonl", "result.json"),
     *("checkpoints", "saved_model", "tensorboard"),
 )
 

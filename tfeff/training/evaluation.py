@@ -25,6 +25,7 @@ from tfeff.reports import Evaluation, Picture
 from tfeff.reports.activation import explained
 from tfeff.reports.classification import classified_lines
 from tfeff.tasks.task import CLASSIFICATION, BatchPredictor, Predictions
+from tfeff.training.card import write_card
 from tfeff.training.findings import RunEvaluation, commands, trust
 from tfeff.training.page import write_page
 from tfeff.training.plan import Plan, trained_model
@@ -290,4 +291,5 @@ def finish_run(
         result |= {"split": evaluation.split, **evaluation.evaluator.result(evaluation.report)}
     workdir.write_result(result)
     page = write_page(workdir, evaluation, plan)
+    write_card(workdir, evaluation, plan)
     return evaluation and dataclasses.replace(evaluation, files=[*curves, *evaluation.files], page=page)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfeff import config
 from tfeff.reporting import tables
 from tfeff.reporting.tables import in_words, percent, unit_of
 from tfeff.reports import Evaluation, Evaluator, Picture
 from tfeff.selection import Role
-from tfeff.tasks.task import CLASSIFICATION
 from tfeff.training.plan import Plan
 from tfeff.training.workdir import Workdir
 
@@ -72,11 +72,53 @@ class RunEvaluation(Evaluation):
         return "\n\n".join(filter(None, ["\n".join(lines), self.drawn, listed, *map(tables.text, shown), wrote]))
 
 
+def contents(workdir: Workdir, evaluation: RunEvaluation | None) -> dict[str, dict[str, Any]]:
+    """What the splits of a run hold, by split: `tfeff.data.contents.Contents` as a record."""
+    found = dict(workdir.dataset().get("found") or {})
+    if evaluation is not None and "found" in evaluation.report:
+        read = evaluation.report["found"]
+        if read["name"] not in {each["name"] for each in found.values()}:  # held-out images have the name of a split
+            found[evaluation.split] = read
+    return found
+
+
+def content_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each split of `contents`: images, objects, and what was lost."""
+    return [
+        {
+            "split": role,
+            "images": each["images"],
+            **({} if each["objects"] is None else {"objects": each["objects"], "ignored": each["ignored_objects"]}),
+            "lost images": each["lost_images"],
+            **({} if each["objects"] is None else {"lost objects": each["lost_objects"]}),
+            "from": each["name"],
+        }
+        for role, each in found.items()
+    ]
+
+
+def changed_settings(settings: config.Experiment) -> dict[str, Any]:
+    """The settings of a run that are not the default, by dotted key."""
+    default = config.Experiment(model=config.architecture("resnet"))
+    return {key: value for key, _, value in config.differences(default, settings) if value is not None}
+
+
+def setting_text(value: object) -> str:
+    """The value of a setting, for readers.
+
+    >>> setting_text(("stem*", "stage1*")), setting_text(True)
+    ('stem*, stage1*', 'true')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "()"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def commands(workdir: Path, plan: Plan) -> dict[str, str]:
     """What to do with a finished run -> the command."""
     run = shlex.quote(str(workdir))
     found = {"new photographs": f"python -m tfeff.predict --workdir={run} --images=PHOTOS --out=predictions"}
-    if plan.task.kind is CLASSIFICATION:
+    if plan.settings.task.IS_CLASSIFIER or plan.settings.task.IS_DETECTOR:
         found["compare with"] = f"python -m tfeff.analyze --workdir={run} --workdir=OTHER --out=comparison"
     return found
 

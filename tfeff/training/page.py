@@ -10,7 +10,7 @@ from tfeff.reporting import figure, html
 from tfeff.reporting.tables import upper
 from tfeff.reporting.training_curves import training_panels
 from tfeff.reports import Picture
-from tfeff.training.findings import RunEvaluation, commands
+from tfeff.training.findings import RunEvaluation, changed_settings, commands, content_rows, contents, setting_text
 from tfeff.training.plan import Plan
 from tfeff.training.workdir import CHOSEN, Workdir
 
@@ -145,21 +145,8 @@ def _whole(value: float) -> float:
 
 
 def _data(workdir: Workdir, evaluation: RunEvaluation | None) -> list[html.Part]:
-    record = workdir.dataset()
-    found = dict(record.get("found") or {})
-    if evaluation is not None and "found" in evaluation.report:
-        found[evaluation.split] = evaluation.report["found"]
-    rows = [
-        {
-            "split": role,
-            "images": each["images"],
-            **({} if each["objects"] is None else {"objects": each["objects"], "ignored": each["ignored_objects"]}),
-            "lost images": each["lost_images"],
-            **({} if each["objects"] is None else {"lost objects": each["lost_objects"]}),
-            "from": each["name"],
-        }
-        for role, each in found.items()
-    ]
+    record, found = workdir.dataset(), contents(workdir, evaluation)
+    rows = content_rows(found)
     names = list(dict.fromkeys(name for each in found.values() for name in each["classes"]))
     classes = [
         {"class": name, **{role: each["classes"].get(name, 0) for role, each in found.items()}} for name in names
@@ -182,25 +169,21 @@ def _data(workdir: Workdir, evaluation: RunEvaluation | None) -> list[html.Part]
 
 def _settings(workdir: Workdir, plan: Plan) -> list[html.Part]:
     choices, record = workdir.provenance().get("choices", {}), workdir.dataset()
-    rows = [{"key": key, "value": _value(each["value"]), "because": each["why"]} for key, each in choices.items()]
+    rows = [{"key": key, "value": setting_text(each["value"]), "because": each["why"]} for key, each in choices.items()]
     why = (record.get("transfer") or {}).get("why", "")
-    rows += [{"key": key, "value": _value(value), "because": why} for key, value in (record.get(CHOSEN) or {}).items()]
+    rows += [
+        {"key": key, "value": setting_text(value), "because": why} for key, value in (record.get(CHOSEN) or {}).items()
+    ]
     changed = [
-        {"key": key, "value": _value(value)}
-        for key, _, value in config.differences(config.Experiment(model=config.architecture("resnet")), plan.settings)
-        if key not in choices and value is not None
+        {"key": key, "value": setting_text(value)}
+        for key, value in changed_settings(plan.settings).items()
+        if key not in choices
     ]
     return [
         *([html.table(rows, "What was chosen for these images, and why.", row_headers=True)] if rows else []),
         html.details("Other settings that are not the default", [html.table(changed, row_headers=True)]),
         html.details("The whole config", [html.command(config.to_json(plan.settings))]),
     ]
-
-
-def _value(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "()"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _provenance(workdir: Workdir) -> list[html.Part]:

@@ -15,6 +15,7 @@ tensorboard/     event files
 figures/         PNG and SVG
 predictions_*.csv  prediction and truth of every image of a split that was evaluated
 report.html      the result on a page
+model_card.md    what to publish beside the model; kept once it is edited
 saved_model/     the exported SavedModel
 trackers.json    the runs of trackers that hold copies, and how many epochs they have
 ```
@@ -62,6 +63,7 @@ class Workdir:
         self.figures = self.path / "figures"
         self.saved_model = self.path / "saved_model"
         self.page = self.path / "report.html"
+        self.card = self.path / "model_card.md"
         self.trackers = self.path / "trackers.json"
         self._metrics = self.path / "metrics.jsonl"
         self._provenance = self.path / "provenance.json"

@@ -11,7 +11,15 @@ from tfeff.training.workdir import Workdir
 
 PROJECT = "tfeff"
 """Experiment of MLflow and project of Weights & Biases, unless their environment variables name another."""
-FILES = ("config.json", "dataset.json", "provenance.json", "metrics.jsonl", "result.json", "report.html")
+FILES = (
+    "config.json",
+    "dataset.json",
+    "provenance.json",
+    "metrics.jsonl",
+    "result.json",
+    "report.html",
+    "model_card.md",
+)
 """Files of the workdir that a tracker gets at the end, if they exist, beside figures and the exported model."""
 
 

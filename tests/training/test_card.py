@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.training.tracking.small_run import SETTINGS
+from tfeff import training
+from tfeff.training.workdir import Workdir
+
+QUIET = training.Reporter(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workdir:
+    workdir = training.train(SETTINGS, tmp_path_factory.mktemp("card"))
+    training.finish_run(workdir, QUIET)
+    return workdir
+
+
+def test_the_head_has_the_result(finished: Workdir) -> None:
+    _, head, text = finished.card.read_text().split("---\n", 2)
+    metadata = yaml.safe_load(head)
+    assert metadata["pipeline_tag"] == "image-classification"
+    (result,) = metadata["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "embedded:digits"
+    assert result["metrics"] == [{"type": "accuracy", "value": round(finished.result()["accuracy"], 4)}]
+    assert "test images right" in text
+    assert f"--workdir={finished.path}" in text
+    assert "| model.width | 2 |" in text
+
+
+def test_an_edited_card_is_kept(finished: Workdir) -> None:
+    first = finished.card.read_text()
+    finished.card.write_text(first + "added\n")  # the line that says how to keep changes is still there
+    training.finish_run(finished, QUIET)
+    assert finished.card.read_text() == first
+    Path(finished.card).write_text("# My network\n")
+    training.finish_run(finished, QUIET)
+    assert finished.card.read_text() == "# My network\n"
