@@ -170,7 +170,7 @@ def open(
     """A finished run, to evaluate, predict and export.
 
     Args:
-        workdir: of the run.
+        workdir: the run's workdir.
         images: the images that were given to `train`; only evaluation needs them.
         backbone: the backbone that was given to `train`, with any weights; those of the run are used.
         task: the section of the task that was given to `train`, with any values; those of the run are used.

@@ -46,7 +46,7 @@ class Kind:
     """A file, and how it is read.
 
     Attributes:
-        name: of the kind.
+        name: name of the kind.
         file: its path in its folder.
         read: reads it in a folder; returns something to compare.
         appended: whether a part of it is what a kill leaves.

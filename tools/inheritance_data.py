@@ -70,7 +70,7 @@ def views(images: Any, boxes: Any, resolution: int) -> Any:
     Args:
         images: (n, side, side, 3).
         boxes: float32 (n, 4): y and x of the upper left corner and the side, relative to the image's side; mirrored: 1.
-        resolution: of the result, in pixels.
+        resolution: side of the results, in pixels.
 
     Returns:
         float32 (n, resolution, resolution, 3).

@@ -22,12 +22,12 @@ class Data:
     """A data set and how networks are trained on it.
 
     Attributes:
-        side: of the square images as they are stored, in pixels.
-        resolution: of Lite0; other networks have the published ratio to it.
-        classes: their number.
-        seeds: trainings of each network.
+        side: side of the square images as they are stored, in pixels.
+        resolution: input side of Lite0, in pixels; other networks have the published ratio to it.
+        classes: number of classes.
+        seeds: number of trainings of each network.
         crop: least side of a random crop, relative to the image.
-        shift: of the crop, relative to the image's side; beyond the border, the border is repeated.
+        shift: largest shift of the crop, relative to the image's side; beyond the border, the border is repeated.
     """
 
     side: int
@@ -51,8 +51,8 @@ class Job:
         data: name in `DATA`.
         network: such as "lite0", "lite0-0.25-width" or "lite2-lite0-depth" (Lite2 scaled to Lite0's cost).
         start: "inherited" (published networks: their own weights), "grown" (from Lite0), or "random".
-        variant: of batch statistics: "" (kept), "recomputed" before, "frozen" in fine-tuning, "recomputed+frozen", or
-            "momentum0.9".
+        variant: treatment of batch statistics: "" (kept), "recomputed" before, "frozen" in fine-tuning,
+            "recomputed+frozen", or "momentum0.9".
         held_out: "tune": trains with several rates on a part of the training images, and tests on the others.
         epochs: for "tune"; 0: those that "tune" chose.
     """
@@ -91,9 +91,9 @@ class Scaled:
     """A network of a wanted cost.
 
     Attributes:
-        options: of `tfeff.models.architecture`.
+        options: arguments of `tfeff.models.architecture`.
         macs: its multiply-adds.
-        ratio: to the wanted ones.
+        ratio: its multiply-adds relative to the wanted ones.
     """
 
     name: str

@@ -46,7 +46,7 @@ class Engine:
 
     Args:
         network: classifier.
-        images: of training and test.
+        images: training and test images.
         frozen: batch normalization uses its moving statistics, unchanged, in training.
     """
 
@@ -61,11 +61,11 @@ class Engine:
         self.decay = [DECAY if len(each.shape) > 1 else 0.0 for each in self.model.trainable_variables]
 
     def fit(self, weights: list[np.ndarray], epochs: Iterator[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray], Any]:
-        """Train.
+        """Trains the network from several initial weights at once.
 
         Args:
-            weights: initial ones, (seeds, ...), in the order of `network.weights`.
-            epochs: of each epoch rates (seeds, steps), order (seeds, steps, batch), boxes (seeds, steps, batch, 4).
+            weights: initial weights, (seeds, ...), in the order of `network.weights`.
+            epochs: for each epoch: rates (seeds, steps), order (seeds, steps, batch), boxes (seeds, steps, batch, 4).
 
         Returns:
             The weights, and the mean loss of each epoch, (epochs, seeds).
@@ -326,9 +326,9 @@ def train(
     """Train all seeds of a job, and test them.
 
     Args:
-        images: of its data set.
+        images: the images of its data set.
         initial: weights of `inheritance_data.initial_weights`.
-        seeds: their number.
+        seeds: number of seeds.
         schedule: peak of the learning rate, and epochs; the rate is not used by a job that tunes it.
         resolution: see `inheritance_data.described`.
 

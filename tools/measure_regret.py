@@ -58,8 +58,8 @@ class Pool:
     """The networks that are trained.
 
     Attributes:
-        study: of all of them.
-        within: bound -> those that it allows.
+        study: the study of all these networks.
+        within: bound -> ids of the networks that it allows.
         studies: bound -> the study of a search among these, which leaves those to others that are at least as wide,
             deep and large.
     """

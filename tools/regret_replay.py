@@ -123,7 +123,7 @@ def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int
     """The choice of the budget search in this time, and the seconds until then.
 
     Args:
-        study: of one budget, whose costs are exact: nothing is exported.
+        study: the study of one budget. Its costs are exact, so nothing is exported.
         folds: fold of the search -> stored fold.
     """
     settings = config.replaced(study.settings, {"budget.minutes": seconds / 60})

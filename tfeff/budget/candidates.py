@@ -200,7 +200,7 @@ def scaled(
     Args:
         side: the images' typical shorter side, for detectors the longer one, in pixels; inputs are at most twice as
             large.
-        channels: of an image.
+        channels: number of image channels.
         num_classes: number of classes.
     """
     networks = dict[object, Network]()

@@ -53,13 +53,13 @@ class Competition:
     Everything follows from the store, also decisions that depend on the time (`Timekeeper`).
 
     Args:
-        precision: of trainings for which neither the config nor the rules choose one.
+        precision: dtype policy of trainings, used if neither the config nor the rules choose one.
         measures: exports networks and times them.
-        watch: of the search.
+        watch: time since the search began.
 
     Attributes:
         candidates: id -> how it is trained.
-        fates: id -> what became of it, of all networks that are not in the competition any more.
+        fates: id -> what became of it, for all networks that are no longer in the competition.
         alive: ids of those that are.
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
         pace: share of the epochs that the rules choose.

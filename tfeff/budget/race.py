@@ -59,7 +59,7 @@ class Timing:
     Attributes:
         epoch: seconds of an epoch on one fold, by candidate that was trained.
         start: seconds of a training besides its epochs.
-        macs: of all candidates.
+        macs: multiply-adds of every candidate.
     """
 
     epoch: Mapping[str, float]
@@ -96,7 +96,7 @@ def pace(seconds: float, start: float, whole: float) -> float:
     """The share of a training's epochs for which there is time, from `SHORT` to 1.
 
     Args:
-        seconds: that a training may take.
+        seconds: time that a training may take.
         start: seconds of a training besides its epochs.
         whole: seconds of a training with all epochs.
     """

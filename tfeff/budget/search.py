@@ -38,7 +38,7 @@ class Findings:
         fates: id -> what became of it, for all networks.
         candidates: id -> how it was trained, for those that were.
         table: id -> fold -> value.
-        ranking: of the candidates that were trained on the most folds.
+        ranking: ranking of the candidates that were trained on the most folds.
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
         complete: whether the best ones were trained on all folds.
@@ -82,7 +82,7 @@ def run(
 
     Args:
         measures: exports networks and times them.
-        watch: of the search.
+        watch: time since the search began.
 
     Raises:
         UserError: the images have changed since the first trial, every candidate failed, or no network meets the budget

@@ -25,7 +25,7 @@ class Estimates:
     """The costs of networks in the exported form, as far as they can be known without exporting them.
 
     Attributes:
-        costs: of each network, by measure.
+        costs: costs of each network, by measure.
         errors: measure -> half of the 95 % interval of an estimate, relative to it.
     """
 
@@ -64,12 +64,12 @@ class Study:
     Attributes:
         settings: the config, with `experiment.data.image_size` set.
         examples: number of training and of validation images of one trial.
-        fingerprint: of the images.
+        fingerprint: fingerprint of the images, to notice changes.
         found: what the splits hold, by role.
         networks: all distinct networks, by id.
         costs: their costs, by id.
         estimated: measures of which the costs are estimates.
-        bounds: of the budget.
+        bounds: the budget's limits.
         fates: id -> why it does not compete.
         shortlist: ids of those that compete.
         counted: the training images of one trial.
@@ -110,7 +110,7 @@ class Study:
         """A network as a candidate for trials.
 
         Args:
-            precision: of a training for which neither the config nor the rules choose one.
+            precision: dtype policy of the training, used if neither the config nor the rules choose one.
             pace: share of the epochs that a detector is trained for.
         """
         network = self.networks[name]
@@ -193,7 +193,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
 
     Args:
         settings: the config.
-        estimator: of costs that depend on the exported form.
+        estimator: estimates the costs that depend on the exported form.
 
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
@@ -260,7 +260,7 @@ def _shortlist(
     """Why networks do not compete, and the ids of those that do.
 
     Args:
-        errors: of estimated costs, see `Estimates`.
+        errors: errors of estimated costs, see `Estimates`.
     """
     fates = dict[str, Fate]()
     for name, each in costs.items():

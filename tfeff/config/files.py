@@ -37,7 +37,7 @@ class Choice:
     """A value, and why it was chosen.
 
     Attributes:
-        value: of the type of its key.
+        value: the value, of the type of its key.
         why: a few words for the table that `tfeff.train` prints.
     """
 
@@ -242,7 +242,7 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
 
     Args:
         directory: the workdir.
-        config: of the run.
+        config: the run's config.
         raised: keys of numbers that may be higher than in the saved config, which is then replaced. Corrupt images that
             were an error may also be skipped: so far, there were none.
 

@@ -30,7 +30,7 @@ class Member(Section):
 
     family: str | None = None
     """Workdir of a `tfeff.search`: use the member `phi` of the family found there. The family then determines the
-    network: of `model`, only `dropout`, `survival_probability` and `weights` can be set."""
+    network: only `dropout`, `survival_probability` and `weights` of `model` can be set."""
     phi: NotNegative[float] | None = None
     """Scaling exponent φ of the member: depth α^φ, width β^φ, resolution γ^φ. None: 0, the baseline."""
     method: Method = "compound"

@@ -207,7 +207,7 @@ def check_trials(
     """Rejects values that contradict each other in an experiment of many trials.
 
     Args:
-        experiment: of all trials.
+        experiment: the experiment that every trial runs.
         folds: how its images are divided.
         trials: how learning rates are found.
         allocation: how epochs are allocated; None: the search decides.

@@ -330,7 +330,7 @@ def _carried(values: dict[str, Any], variants: Mapping[str, Any], new: Any) -> d
 
     Args:
         values: the values before.
-        variants: of the section.
+        variants: name -> default values of each variant of the section.
         new: one of them.
     """
     old = variants[values["name"]]

@@ -104,7 +104,8 @@ class Dataset:
         objects: the objects in each image; empty if they are not annotated.
         groups: int32 [n]; images of one group, such as crops of one photograph, are never split between training and
             validation. None: each image is on its own.
-        cropped_images: of crops, the number of images that they are cropped from; groups are indices of these.
+        cropped_images: if the images are crops, the number of images that they were cut from; `groups` are indices of
+            these. Else None.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
         defects: what was wrong in its files.
         raw_annotations: the objects in each image as they are written; empty unless the source was opened to keep them.

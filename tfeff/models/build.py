@@ -131,10 +131,10 @@ def initialize(
             others downloaded), or the path of a `.weights.h5`, `.keras` or `.npz` file.
         images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
         trained: the network that the file was trained in, if it is known.
-        num_classes: of the network, if it is a detector whose neck and heads may inherit, too.
-        class_names: of the network. Outputs of classes that `trained` has, too, are kept; without either's names, all
-            outputs are, if there are as many.
-        progress: of an inheritance: called with the number of parts done, and of all.
+        num_classes: number of classes, if the network is a detector whose neck and heads may inherit, too.
+        class_names: the network's class names. Outputs for classes that `trained` has, too, are kept. If either's names
+            are unknown, all outputs are kept, provided that their number is the same.
+        progress: called during inheritance with the number of parts done and their total.
 
     Raises:
         UserError: weights that cannot be read or of which none match.

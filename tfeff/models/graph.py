@@ -52,7 +52,7 @@ class Node:
     Attributes:
         layer: the layer or another operation.
         inputs: names of the applications whose outputs it reads, in the order of its arguments.
-        shape: of its output, with the batch.
+        shape: shape of its first output, with the batch dimension.
         node: Keras' own node.
     """
 

@@ -36,7 +36,7 @@ class ClassicTraining:
 
     Args:
         train: the training regions.
-        seed: of all random draws.
+        seed: seed of all random draws.
     """
 
     def __init__(self, train: RegionSet, seed: int) -> None:
@@ -58,7 +58,7 @@ class ClassicTraining:
         """One SVM per class.
 
         Args:
-            settings: of the head.
+            settings: the head's settings.
             report: called with a line of text for each class.
 
         Raises:

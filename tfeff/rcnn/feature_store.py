@@ -70,7 +70,7 @@ def stored_features(
     """The features of all images, and int64 [images], how many regions each has. Missing ones are computed and added.
 
     Args:
-        directory: of the store. If features are missing, another process that adds to it is waited for.
+        directory: the store's folder. If features are missing and another process is adding to it, this waits for that.
         digests: one per image, of everything its features are computed from: boxes, file, backbone.
         size: D.
         compute: computes the features of an image.

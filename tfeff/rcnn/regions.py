@@ -30,7 +30,7 @@ class RegionSet:
     The regions of an image are the boxes of its objects (without difficult ones and crowds), then its proposals.
 
     Attributes:
-        images: with their objects.
+        images: the images, with their objects.
         proposals: boxes_yxyx float32 [n, 4] of each image.
         features: float16 [R, D].
         counts: int64 [images], regions of each image.
@@ -109,9 +109,9 @@ def region_set(
 
     Args:
         backbone: see `FeatureExtractor`.
-        images: with their objects.
+        images: the images, with their objects.
         proposals: boxes_yxyx float32 [n, 4] of each image.
-        directory: of the stores, one for each backbone.
+        directory: folder of the stores, one store for each backbone.
         context: see `FeatureExtractor`.
         progress: see `stored_features`.
 

@@ -62,7 +62,7 @@ def linear_svms(
     """Trains one SVM per class. A round of mining reads the features once for all classes.
 
     Args:
-        features: of n regions.
+        features: the features of n regions, D each.
         positives: for each of C classes, the rows int [p] of its objects; at least one.
         overlaps: float [n, C], the largest IoU of each region with an object of each class; NaN: ignored.
         negative_overlap: regions with a smaller overlap are negatives of a class; each class needs one.

@@ -28,7 +28,7 @@ class RegionTraining(StoredTraining):
     """See `StoredTraining`. Training batches are those of `RegionBatches`; evaluation reads `ImageBatches`.
 
     Attributes:
-        section: of the task.
+        section: the task's section of the config.
         proposals: the regions.
     """
 

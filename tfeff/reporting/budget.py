@@ -87,7 +87,7 @@ def budget_figure(
         cost: name of the cost.
         unit: its unit.
         scale: value of the unit.
-        bound: of the budget; None if there is none.
+        bound: the budget's limit of this cost; None if there is none.
     """
     figure = new(7.4, 4.9)
     axes = figure.add_subplot()

@@ -52,7 +52,7 @@ class Evaluator(ABC):
 
     Attributes:
         main: the metric of `result` to compare with the same one of the validation images.
-        captions: of figures, by name; figures without a caption are not on the page of a run.
+        captions: captions of figures, by name. Figures without a caption are not shown on the page of a run.
     """
 
     main: str = "accuracy"

@@ -28,8 +28,8 @@ class ImageFile:
     """What identifies the contents of an image file.
 
     Attributes:
-        size: in bytes.
-        digest: of the contents.
+        size: length in bytes.
+        digest: BLAKE2b hash of the contents (16 bytes), in hexadecimal.
     """
 
     size: int

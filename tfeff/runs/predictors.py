@@ -69,8 +69,8 @@ class ClassifierPredictor(Predictor):
     """The SavedModel of a classifier or a localizer.
 
     Args:
-        directory: of the SavedModel.
-        model: loaded from it.
+        directory: folder of the SavedModel.
+        model: the model loaded from it.
         batch_size: images in one call.
     """
 

@@ -169,7 +169,7 @@ class Recognition(Embedding):
     """The class of one image in a gallery.
 
     Attributes:
-        class_names: of the gallery.
+        class_names: the gallery's class names.
         similarities: float32 [classes], cosine similarities to the classes.
         threshold: minimum similarity of a known class; None: there is none.
     """

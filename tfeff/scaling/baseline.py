@@ -25,7 +25,7 @@ class ScaledNetwork:
     """A baseline scaled by three coefficients, rounded to whole blocks, channels and pixels.
 
     Attributes:
-        model: its description; of a detector, that of its backbone.
+        model: description of the network, or of a detector's backbone.
         task: its task, with the neck of a detector.
         depth: α^φ, factor of the baseline's blocks.
         width: β^φ, factor of the baseline's channels.
@@ -33,7 +33,7 @@ class ScaledNetwork:
         scale: γ^φ, `resolution` relative to the baseline's.
         blocks: blocks per stage.
         widths: channels per stage.
-        neck: of a detector: channels and cells of the neck, and convolutions of each head; else empty.
+        neck: a detector's neck channels, neck cells and convolutions per head; empty for classifiers.
         neck_depth: factor of the baseline's cells and of the convolutions of its heads.
         neck_width: factor of the channels of its neck and heads.
         relative: cost relative to the baseline's, by measure (`macs`, `memory`, `params`).

@@ -19,7 +19,7 @@ class Ranked:
     """The outcome of `choice=mean`.
 
     Attributes:
-        ranking: of the candidates that were trained to the end.
+        ranking: ranking of the candidates that were trained to the end.
     """
 
     ranking: Ranking

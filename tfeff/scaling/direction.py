@@ -69,7 +69,7 @@ class Trained:
     """A training and its result.
 
     Attributes:
-        value: of the objective; None if it failed.
+        value: value of the objective; None if the training failed.
     """
 
     network: ScaledNetwork

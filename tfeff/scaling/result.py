@@ -55,7 +55,7 @@ class Result:
         Args:
             members: on the folds of the members, not on those of the candidates.
             objective: the objective instead of its metric.
-            epochs: of the trainings; None: all.
+            epochs: number of epochs of the trainings; None: all of them.
         """
 
         def value(row: Mapping[str, Any]) -> float:

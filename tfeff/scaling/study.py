@@ -34,7 +34,7 @@ class Study:
 
     Attributes:
         examples: number of training and of validation images of one trial.
-        fingerprint: of the images from which folds are drawn, and of those that all folds are validated on.
+        fingerprint: fingerprint of the images from which folds are drawn and of those that all folds are validated on.
         found: what these splits hold, by role.
         networks: all distinct networks within the budget, with `choice=surface` the baseline and those of all φ; none
             if the coefficients are given.

@@ -29,10 +29,10 @@ class TrainingData:
         image_size: (height, width) to which images were resized at loading; None if they were not.
         mean: per channel, in pixel units; empty for the network family's own.
         std: per channel, in pixel units; empty for the network family's own.
-        fingerprint: of the `SplitCaches`.
-        given: of the `SplitCaches`.
-        plan_notes: of the `SplitCaches`.
-        found: of the `SplitCaches`.
+        fingerprint: see `SplitCaches`.
+        given: see `SplitCaches`.
+        plan_notes: `notes` of the `SplitCaches`.
+        found: see `SplitCaches`.
     """
 
     train: ImageCache

@@ -27,7 +27,7 @@ class SplitCaches:
         train: the whole training split.
         validation: the whole validation split, if the source has one to validate on.
         settings: the settings that they were read with, by dotted key.
-        fingerprint: of both splits, to notice changes.
+        fingerprint: fingerprint of both splits, to notice changes.
         given: whether the caller passed other datasets than those of the experiment's source.
         notes: on the choice of splits.
         found: what the splits hold, by role.

@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         data: the section of the config.
-        seed: of everything that is drawn from the images.
+        seed: seed of everything that is drawn from the images.
         task: decides what is annotated, and how images are brought to the size of the network's input.
         network_size: returns (height, width) of the network's input.
         batch_size: minimum number of training images.

@@ -10,12 +10,12 @@ from tfeff.tasks.task import ImageReading
 
 @dataclass(frozen=True)
 class Fitting:
-    """From images of any size to the network's input, in two steps.
+    """Fits images of any size to the network's input, in two steps.
 
     Attributes:
-        reading: of the task.
-        image_size: (height, width) to which the training fits images first, rounded to whole numbers; None: the size of
-            the input; of whole images, their own.
+        reading: how the task reads images.
+        image_size: (height, width) to which the training fits images first, rounded to whole numbers. None: the size of
+            the input, or the image's own size if whole images are read.
         size: (height, width) of the network's input.
         channels: 1 or 3.
     """

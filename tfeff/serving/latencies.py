@@ -37,11 +37,11 @@ class TimedNetwork:
     """A network by name, scaled, with its measured latency.
 
     Attributes:
-        name: of a network or detector.
+        name: name of the network or detector.
         num_classes: number of classes.
         resolution: side of the input, in pixels.
-        width_coefficient: of the network, or of the detector's backbone.
-        depth_coefficient: of the network, or of the detector's backbone.
+        width_coefficient: factor of the channels of the network or of the detector's backbone.
+        depth_coefficient: factor of the blocks of the network or of the detector's backbone.
         seconds: median time to predict one image.
         low: first quartile.
         high: third quartile.
@@ -109,9 +109,9 @@ class Latencies:
     Attributes:
         format: `saved_model`, `litert`, `onnx` or `openvino`.
         int8: whether in 8-bit integers.
-        threads: of the runtime; None: all cores of the machine.
+        threads: number of the runtime's threads; None: all cores of the machine.
         machine: `processor`, `architecture` and `cores`.
-        versions: of TensorFlow, whose converters wrote the models, and of the runtime.
+        versions: package -> version: TensorFlow, whose converters wrote the models, and the runtime.
         networks: distinct networks.
     """
 

@@ -53,7 +53,7 @@ class Timing:
         processor: seconds that the processor spent on each call; empty with several threads, or on a GPU.
         size: bytes of the model's files, without metadata.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
-        threads: of the runtime; None: all cores that the process may use.
+        threads: number of the runtime's threads; None: all cores that the process may use.
         runtime: name and version of the package that ran it.
     """
 
@@ -99,8 +99,8 @@ def time_alternately(
 
     Args:
         paths: folders or files of `tfeff.export`, of any formats.
-        threads: of the runtime; None: all cores that the process may use. TensorFlow's can only be set before it
-            starts: with SavedModels, another number than it started with requires a new process.
+        threads: number of the runtime's threads; None: all cores that the process may use. TensorFlow's number
+            can only be set before it starts, so SavedModels need a new process for another number.
         rounds: timed calls of each model, after a warm-up. The i-th calls of all models are neighbors in time.
 
     Raises:
@@ -200,7 +200,7 @@ def export_untrained(
     """Exports a network with random weights as `tfeff.export` would export that of a run.
 
     Args:
-        description: of the network, with its resolution.
+        description: the network's description, with its resolution.
         path: folder to create.
         num_classes: number of classes.
         channels: channels of an image, 1 or 3.

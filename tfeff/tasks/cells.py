@@ -45,9 +45,9 @@ def images_with_shared_cells(boxes: Sequence[np.ndarray], rows: int, columns: in
     """Number of images in which two objects have their centers in one cell of a grid.
 
     Args:
-        boxes: of each image, yxyx relative to the grid, float [k, 4].
-        rows: of the grid.
-        columns: of the grid.
+        boxes: one array per image, float [k, 4], yxyx relative to the grid.
+        rows: number of rows of the grid.
+        columns: number of columns of the grid.
     """
     centers = [(each[:, :2] + each[:, 2:]) / 2 for each in boxes]
     counts = np.array([rows, columns])

@@ -62,7 +62,7 @@ def distribution_focal_loss(distances: tf.Tensor, logits: tf.Tensor) -> tf.Tenso
 
     Args:
         distances: [...]; clipped to those that the bins can express.
-        logits: of the distances 0, 1, ..., bins - 1; [..., bins].
+        logits: [..., bins]; logits of the distances 0, 1, ..., bins - 1.
 
     Returns:
         [...].

@@ -74,7 +74,7 @@ class Task(ABC):
 
         Args:
             batch: the targets.
-            outputs: of `forward`.
+            outputs: what `forward` returned.
             training: use the training loss, for example with label smoothing; otherwise the validation loss, without.
         """
 
@@ -136,7 +136,8 @@ class ImageReading:
     Attributes:
         fit: how an image is brought to the size of the network's input; see `tfeff.data.images.resizing`.
         interpolation: how images are resized.
-        center_crop: of whole images, the central square that the network sees: its side, relative to the shorter side.
+        center_crop: side of the central square that the network sees, relative to the image's shorter side; only with
+            `fit="whole"`.
         max_objects: how many objects of an image are used at most; None: all.
     """
 
@@ -160,11 +161,11 @@ class StoredTraining(ABC):
         """The batches of a role, as those of `Batches`. Features that are missing in the store are computed here.
 
         Args:
-            network: with the weights of its frozen part.
+            network: the network, with the weights of its frozen part.
             images: the images.
             role: what the batches are for: `training`, `validation` in training, or `evaluation` of all images.
-            seed: of the experiment.
-            batch_size: of the experiment.
+            seed: the experiment's seed.
+            batch_size: the experiment's batch size.
             progress: called with the name of what is computed, images done and images in total.
 
         Raises:
@@ -176,9 +177,9 @@ class StoredTraining(ABC):
         """Sets the initial weights of the trained part; those of a network whose section is `fitted` are final.
 
         Args:
-            network: with its other weights.
+            network: the network, with its other weights.
             training: what `batches` returned for training.
-            seed: of the experiment.
+            seed: the experiment's seed.
             report: called with messages.
         """
 
@@ -234,7 +235,7 @@ class ImageTask(Task):
 
         Args:
             images: the training images.
-            description: of the network, without it.
+            description: the network's description, in which the measured fields are not set yet.
 
         Returns:
             fields of the description to replace, JSON-serializable; what the user should know, one line each.
@@ -246,7 +247,7 @@ class ImageTask(Task):
         """The randomly initialized network.
 
         Args:
-            description: of the network; see `TaskSettings.describe`.
+            description: the network's description; see `TaskSettings.describe`.
             num_classes: number of classes.
             channels: channels of an image.
         """
@@ -289,7 +290,7 @@ class ImageTask(Task):
         The row of an image depends on no other image of the batch, so it can be stored.
 
         Args:
-            teachers: of each teacher, what `forward_with_features` returns.
+            teachers: what `forward_with_features` of each teacher returned.
             section: what is imitated.
         """
         raise NotImplementedError
@@ -298,8 +299,8 @@ class ImageTask(Task):
         """How far the outputs are from those of teachers, weighted as the section says; at least float32 [b].
 
         Args:
-            outputs: of `forward_with_features`.
-            targets: of `teacher_targets`.
+            outputs: what `forward_with_features` returned.
+            targets: what `teacher_targets` returned.
             section: what is imitated.
         """
         raise NotImplementedError
@@ -320,7 +321,7 @@ class ImageTask(Task):
         """Predictions with boxes in pixels of the original images.
 
         Args:
-            predictions: of `decode`.
+            predictions: what `decode` returned.
             sizes: height and width of the original images, int32 [b, 2].
             covered: height and width that they cover in the network's input, from its top left, int32 [b, 2].
         """
@@ -330,8 +331,8 @@ class ImageTask(Task):
         """The outputs of a SavedModel.
 
         Args:
-            predictions: of `placed`.
-            names: of the classes, string [classes].
+            predictions: what `placed` returned.
+            names: class names, string [classes].
         """
         label = tf.gather(names, tf.argmax(predictions["probabilities"], axis=-1))
         return predictions | {"label": label}
@@ -344,7 +345,7 @@ class ImageTask(Task):
         """The training loss of the best prediction that is the same for all images; infinity if it is unknown.
 
         Args:
-            targets: of n images by name, [n, ...] each.
+            targets: the targets of n images by name, [n, ...] each.
         """
         return math.inf
 
@@ -372,8 +373,8 @@ class BatchPredictor:
     """Predictions of a network, compiled once.
 
     Args:
-        network: as `ImageTask.predictor` returns it.
-        task: of the network.
+        network: what `ImageTask.predictor` returned.
+        task: the network's task.
     """
 
     def __init__(self, network: keras.Model, task: ImageTask) -> None:
@@ -404,8 +405,8 @@ def of_images(batch: Batch, decoded: Mapping[str, Any]) -> Predictions:
     """The predictions for a batch, without its padding, with what it says about the images.
 
     Args:
-        batch: of `Batches.evaluation_batches`.
-        decoded: what `ImageTask.decode` returns for it: tensors or arrays.
+        batch: a batch from `Batches.evaluation_batches`.
+        decoded: what `ImageTask.decode` returned for it: tensors or arrays.
     """
     kept = batch["weight"].numpy() > 0
     about = {key: batch[key] for key in ABOUT_IMAGES if key in batch}

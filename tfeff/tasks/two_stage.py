@@ -53,9 +53,9 @@ class TwoStageTask(ObjectDetectionTask):
 
         Args:
             network: the detector.
-            batch: with images, and what else the regions come from.
-            outputs: of the first stage.
-            training: whether they are for training.
+            batch: the images, and whatever else the regions come from.
+            outputs: outputs of the first stage.
+            training: whether the regions are for training.
 
         Returns:
             boxes_yxyx float [b, n, 4]; bool [b, n], False for padding.

@@ -25,7 +25,7 @@ class Assembly:
     Attributes:
         model: randomly initialized with the experiment's seed.
         optimizer: with fresh slot variables.
-        average: of the model's weights, if `averaging.wanted` asks for one.
+        average: moving average of the model's weights, if `averaging.wanted` asks for one; else None.
         step: compiled training and evaluation steps; traced on the first call.
         features: the frozen part of the model, if the step takes its output; else None.
     """

@@ -20,7 +20,7 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
     """Reports errors that would otherwise occur only after all images are read, or after training.
 
     Args:
-        plan: of the run.
+        plan: the run's plan.
         replicas: number of devices that share a batch, over all workers.
         new_run: whether this is a new run; resumed runs do not need the initial weights.
 

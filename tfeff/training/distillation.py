@@ -21,7 +21,7 @@ class Distilled(Task):
     """A task whose network also imitates teachers. Without training, it is the task itself.
 
     Args:
-        task: of the labels.
+        task: the task that the labels are for.
         section: what is imitated.
         teachers: networks as the task builds them.
     """

@@ -46,7 +46,7 @@ def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch
     """Splits this worker's batches among its devices and prefetches to them.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy.
         batches: this worker's part of each batch.
         batch_size: examples of a batch, over all workers.
     """

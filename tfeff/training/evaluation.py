@@ -207,11 +207,11 @@ def publish(
 
     Args:
         board: the event files.
-        directory: of the figures.
+        directory: where the figures are saved.
         name: parts of the name of everything, such as the split.
         scalars: metrics by name.
         figures: figures by name.
-        step: of the event files.
+        step: the step under which TensorBoard shows them.
 
     Returns:
         The files of the figures.

@@ -24,14 +24,14 @@ class RunEvaluation(Evaluation):
 
     Attributes:
         split: name of the split.
-        evaluator: of the kind of prediction; `report` is its report, with the split's name and notes.
-        workdir: of the run.
+        evaluator: evaluator for the kind of prediction; `report` is its report, with the split's name and notes.
+        workdir: the run's workdir.
         files: all files written.
         answer: how good the network is, in a sentence with an interval.
         trust: how far to believe that; empty if there is nothing to say.
         notes: what else the user should know about the images.
         drawn: how the splits were drawn.
-        activation: class activation maps of some images, of classifiers.
+        activation: class activation maps of some images; empty unless the run has a classifier.
         commands: what to do next -> the command.
         page: `report.html`, if it shows these results.
     """

@@ -98,7 +98,7 @@ def phase(update: config.Optimizer, epochs: int, done: int, until_epoch: int | N
 
     Args:
         update: says when what is unfrozen.
-        epochs: of the whole run.
+        epochs: number of epochs of the whole run.
         done: finished epochs.
         until_epoch: epoch at which the call ends; None: the last one.
 

@@ -82,9 +82,9 @@ class Loop:
         step: the compiled training and evaluation steps.
         pipeline: the training batches.
         hooks: called in this order.
-        workdir: of the run.
+        workdir: the run's workdir.
         interruption: notices signals.
-        epochs: of the whole run.
+        epochs: number of epochs of the whole run.
         checkpoint_seconds: seconds between checkpoints within an epoch.
         advice: what to do if training diverges, for the message.
         chief: whether this is the first worker, the only one that writes files.

@@ -28,9 +28,9 @@ def write_page(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -
     """Writes the page of a finished run, and returns its path.
 
     Args:
-        workdir: of the run.
-        evaluation: of the images that `result.json` is about; None if there are none.
-        plan: of the run.
+        workdir: the run's workdir.
+        evaluation: evaluation on the images that `result.json` is about; None if there are none.
+        plan: the run's plan.
     """
     settings, result = plan.settings, workdir.result()
     reason = result.get("not_evaluated", "it was not evaluated")

@@ -44,7 +44,7 @@ class Plan:
         settings: the experiment, with all values that were chosen for its images.
         images: which images it uses; with its task.
         network: the description of its network.
-        class_names: of its images; none as long as they are not known.
+        class_names: names of the classes; empty as long as the images are not known.
         precision: the dtype policy; `auto` as long as none was chosen.
     """
 
@@ -120,7 +120,7 @@ class Plan:
 
         Args:
             images: the training images, which an inheritance is fitted on; None: drawn ones.
-            progress: of an inheritance.
+            progress: called with (what, done, total) while weights are inherited from another network.
 
         Raises:
             UserError: for a missing file, a file in which nothing fits, or a failed download.
@@ -243,11 +243,11 @@ class Plan:
         """The batches of a role: of images, or those that the task reads from a store (see `StoredTraining`).
 
         Args:
-            images: of the role.
-            network: takes them.
+            images: the images that the role uses.
+            network: the network that takes them.
             role: training batches are shuffled and augmented.
-            progress: of a store.
-            worker: (index, count).
+            progress: called with (what, done, total) while a store is filled.
+            worker: (index, number of workers).
         """
         seed, batch_size = self.settings.seed, self.training.batch_size
         stored = self.task.stored

@@ -66,10 +66,10 @@ class Preparation:
     """Prepares the phases of a run, one after the other.
 
     Attributes:
-        plan: of the run, before its images are known.
+        plan: the run's plan, before its images are known.
         workdir: claimed for the run.
-        strategy: of the run.
-        until_epoch: see `train`.
+        strategy: distribution strategy.
+        until_epoch: last epoch of this call; None: the last one of the run.
         source: see `train`.
         caches: see `train`.
         assemblies: see `train`.

@@ -145,7 +145,8 @@ class _Pass:
     """One pass through the network.
 
     Args:
-        ranges: of all maps, in the order of execution; None: those of this pass.
+        ranges: float32 [maps, 2], lowest and highest value of each feature map in the order of execution; None: use
+            those of this pass.
         observing: whether maps extend the ranges.
     """
 

@@ -78,7 +78,7 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
     Another seed can change it by a factor of 2 or 3 if batches are small or the network learns slowly.
 
     Args:
-        plan: of the run. Rates around its learning rate are tried. Its schedule and precision are ignored; the
+        plan: the run's plan. Rates around its learning rate are tried. Its schedule and precision are ignored; the
             test runs in float32.
         caches: its images.
         features: see `train`.

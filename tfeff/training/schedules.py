@@ -143,7 +143,7 @@ class WarmUp:
 
     Attributes:
         after: the other schedule.
-        steps: of the warm-up.
+        steps: length of the warm-up, in steps.
         start: step from which the other schedule counts: `steps` if it starts after the warm-up, 0 if the warm-up
             replaces its first part.
 
@@ -182,10 +182,10 @@ def build(
     """Creates a learning-rate schedule.
 
     Args:
-        section: of the config.
+        section: the config's `schedule`.
         peak: the highest learning rate.
-        epochs: of the whole run.
-        steps_per_epoch: of the run.
+        epochs: number of epochs of the whole run.
+        steps_per_epoch: number of updates in each epoch.
         change: smallest improvement that counts for `plateau`.
     """
     warm_up, total = round(section.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch

@@ -39,7 +39,7 @@ class Step:
     Attributes:
         network: what runs on the inputs of a batch.
         reads_images: whether these are images, not features.
-        ranges: of the feature maps of a quantized network, see `Quantized`; else None.
+        ranges: value ranges of a quantized network's feature maps, see `Quantized`; else None.
     """
 
     def __init__(

@@ -36,8 +36,8 @@ class TaughtBatches:
 
     Args:
         batches: the images, whose augmentation repeats after `batches.variants` epochs.
-        task: with its teachers.
-        directory: of the files.
+        task: the task, with its teachers.
+        directory: folder of the files that hold the targets.
         cache: targets of earlier runs.
         reporter: reports progress.
         interruption: checked while targets are computed.
@@ -164,7 +164,7 @@ def taught(parts: Sequence[Batches], epochs: int, *args: Any, **options: Any) ->
 
     Args:
         parts: the first ones determine the steps of an epoch.
-        epochs: of the run.
+        epochs: number of epochs of the run.
         args, options: see `TaughtBatches`.
 
     Raises:

@@ -50,8 +50,8 @@ def choose(
     Validation and test images are not used.
 
     Args:
-        plan: of a new run, with `optimizer.transfer` and without `optimizer.frozen`.
-        images: of the run.
+        plan: plan of a new run, with `optimizer.transfer` and without `optimizer.frozen`.
+        images: the run's images.
         cache: probes of earlier runs.
         reporter: reports progress, and what is chosen.
         interruption: checked while features are computed.

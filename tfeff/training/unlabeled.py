@@ -15,7 +15,7 @@ class WithUnlabeled:
 
     Args:
         labeled: determines the steps.
-        unlabeled: of the same task, without labels. They are seen in their own order, as often as it takes.
+        unlabeled: batches of the same task, without labels. They keep their own order and repeat as often as needed.
 
     Raises:
         UserError: there are fewer images without labels than a batch takes.

@@ -55,7 +55,7 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
 
     Args:
         compared: the models. They are exported, unless the run has done so, and timed alternately.
-        formats: of `tfeff.export`.
+        formats: export formats, as in `tfeff.export`.
         path: a file that keeps the latencies; used again on the same machine for the same models and formats.
 
     Raises:

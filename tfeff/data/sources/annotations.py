@@ -37,7 +37,8 @@ class ObjectCollector:
         origin: index of the first row and column. 0: corners are edges, with right and bottom exclusive. 1: corners are
             pixels that belong to the box, as in VOC files; two corners in one row or column are a mistake, so such a
             box has no area.
-        orientation: of the image as stored, if boxes may have been drawn on that (`Header.orientation`).
+        orientation: the stored image's Exif orientation, if boxes may have been drawn on the image as stored
+            (`Header.orientation`).
         written: the size that the annotation states; None if it does not say.
         relative: whether the boxes were relative, so that none leaves its image, however that is turned.
 
@@ -86,7 +87,7 @@ class ObjectCollector:
             label: its class.
             difficult: whether it is marked as difficult.
             crowd: whether the box is around a group of objects.
-            origin: of this box, if it differs from that of the others.
+            origin: this box's origin, if it differs from the image's.
         """
         self._pending.append((number, yxyx, label, difficult, crowd, self._origin if origin is None else origin))
 

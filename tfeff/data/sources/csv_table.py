@@ -106,11 +106,11 @@ def guessed_note(name: str, guessed: Sequence[str]) -> tuple[str, ...]:
 
 
 def unlisted_note(name: str, paths: Iterable[str | Path]) -> tuple[str, ...]:
-    """A line about image files in the folders of the listed ones that no row lists; none without any.
+    """Notes image files next to the listed ones that no row lists, in one line; empty if there are none.
 
     Args:
-        name: source name.
-        paths: of the listed images.
+        name: the source's name.
+        paths: paths of the listed images.
     """
     known = {os.path.abspath(path) for path in paths}
     spare = list[str]()

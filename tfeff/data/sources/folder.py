@@ -264,7 +264,7 @@ def _require_classes(folder: Path, paths: Collection[str]) -> None:
 
     Args:
         folder: the folder of the classes.
-        paths: of the images in them, relative to it.
+        paths: paths of the images in them, relative to `folder`.
     """
     inner, flat = defaultdict[str, set[str]](set), set[str]()
     for path in paths:

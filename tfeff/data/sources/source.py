@@ -183,8 +183,8 @@ class Source(ABC):
 
         Args:
             split: a split.
-            ids: of some of its images, not all.
-            kind: of the defect.
+            ids: ids of the images to leave out, not all of the split.
+            kind: the kind of defect.
 
         Raises:
             UserError: with `on_defect="stop"`.

@@ -27,7 +27,7 @@ def load(
 
     Args:
         directory: the folder.
-        class_names: of the images that have labels.
+        class_names: class names of the labeled images.
         channels: see `Dataset`.
         objects: whether images have objects instead of labels.
         on_defect: see `config.Data`.

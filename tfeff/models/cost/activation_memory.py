@@ -30,7 +30,7 @@ class Interval(NamedTuple):
     """Steps during which a map is in memory.
 
     Attributes:
-        number: of the map. It occurs again for the map's gradient, and for a map of the same size inside its layer.
+        number: the map's number. It recurs for the map's gradient, and for a map of the same size inside its layer.
         first: first step.
         last: last step, inclusive.
     """

@@ -27,7 +27,7 @@ def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
     decoding of detectors is not counted, so their estimates are too small.
 
     Args:
-        cost: of the network.
+        cost: the network's cost.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
         int8: LiteRT's 8-bit integers.
 

@@ -72,9 +72,9 @@ def networks_to_time(costs: Sequence[Complexity], count: int, groups: Sequence[H
     resolution.
 
     Args:
-        costs: of all networks.
+        costs: the cost of each network.
         count: how many to choose.
-        groups: of each network, such as its family: groups take turns. None: one group.
+        groups: the group of each network, such as its family. Groups take turns. None: one group.
 
     Returns:
         Indices, at most `count`, in the order of choice; networks of equal cost count as one.

@@ -21,7 +21,7 @@ class Stage:
         name: `stem`, `stage1`, ..., `head`.
         operators: its layers with kernels in its first block, such as "conv 1x1" or "squeeze-and-excite", in order.
         size: (height, width) of its output; empty if that is a vector.
-        channels: of its output.
+        channels: number of channels of its output.
         blocks: number of blocks; 0 if it has none.
         params: parameters.
         macs: multiply-adds for one image.

@@ -14,8 +14,8 @@ class Channels:
     """Encodings of the spaces of a network, one for each number of channels.
 
     Args:
-        nodes: of the source.
-        spaces: of the outputs of its operations, by name.
+        nodes: the source's operations by name.
+        spaces: channel space of each operation's output, by name.
         groups: number of groups that its convolutions in groups become, by name.
         measured: returns the statistics of the source on images; called only if channels are lost.
         rng: chooses the channels that are repeated.

@@ -27,7 +27,7 @@ class Encoding:
         encode: float64 (C, c): values of the new channels = values of the old ones @ encode.
         decode: float64 (c, C): the best linear reconstruction of the old values, up to a constant.
         index: int (c,): the old channel that each new one equals; None in another basis.
-        groups: of channels that a convolution in groups reads or computes: the old group of each new one, and the
+        groups: for channels that a grouped convolution reads or computes, the old group of each new one, and the
             encoding within it; else empty.
     """
 

@@ -93,16 +93,16 @@ def inherit(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Inheritance:
-    """Give a network the weights of another member of its family.
+    """Gives a network the weights of another member of its family.
 
     Wider (Chen et al., "Net2Net", arXiv:1511.05641) and deeper networks, and those of another resolution, compute
     what the source computes, to rounding. Narrower and shallower ones are fitted to it, layer by layer, on images; so
     are additional cells of a neck, and additional convolutions of a head with an activation that has no fixed points.
 
     Args:
-        source: with weights, in float32, for images of the target's size.
-        target: of the same family or, of detectors, kind, in float32. Its weights are set, except those of predictions
-            of other classes.
+        source: a network with weights, in float32, for images of the target's size.
+        target: a network of the same family (detectors: the same kind), in float32. All its weights are set, except
+            those that predict other classes.
         images: (n, height, width, channels) in [0, 255], of the target's size, without labels. About 100 suffice. None:
             `IMAGES` drawn ones, if they are needed.
         seed: chooses positions of images and channels to repeat; the result depends on nothing else.

@@ -41,11 +41,11 @@ class Side:
 
     Attributes:
         nodes: operations by name, in the order of execution, without those that only arrange predictions.
-        segments: of the operations, each after those whose outputs it reads.
+        segments: the operations in segments, each after those whose outputs it reads.
         outputs: names of the outputs of each block, by (chain, block).
         blocks: number of blocks of each chain.
         applied: names of the applications of each layer, by its identity.
-        spaces: of the outputs of the operations, by name.
+        spaces: channel space of each operation's output, by name.
     """
 
     def __init__(self, network: Network) -> None:
@@ -77,10 +77,10 @@ class Plan:
     Attributes:
         source: the network that has weights.
         target: the one that inherits them.
-        origins: of the target's blocks, by (chain, block).
+        origins: what each of the target's blocks starts from, by (chain, block).
         counterparts: the operation of the source whose weights an operation of the target starts with.
         values: the operation of the source whose output, encoded, that of an operation of the target should equal.
-        encodings: of the output of each of the target's operations that has such a value.
+        encodings: encoding of the output of each of the target's operations that has such a value.
         exact: the target's operations whose outputs are encodings of the source's, to rounding.
     """
 

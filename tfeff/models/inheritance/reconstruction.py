@@ -158,9 +158,9 @@ class _Fitting:
 
     Args:
         plan: the correspondence.
-        segment: of the target.
+        segment: the target's segment that holds the layer.
         names: applications of the layer.
-        endings: of the segment.
+        endings: what ends each layer of the segment, by name.
         theirs, maps: feature maps of source and target.
         images: number of images.
     """
@@ -347,8 +347,8 @@ def _assign(
 
     Args:
         kernel: float64 (inputs, outputs); of a convolution in groups, (inputs of a group, outputs).
-        mean: of the outputs, without the bias.
-        variance: of the outputs.
+        mean: float64 (outputs,), mean of the outputs without the bias.
+        variance: float64 (outputs,), variance of the outputs.
     """
     layer = nodes[name].layer
     follower = normalization_after(nodes, name)

@@ -51,7 +51,7 @@ def read_variables(prefix: Path) -> dict[str, np.ndarray]:
     TensorFlow 2 holds them. Tensors without a variable keep their name in the checkpoint; strings are left out.
 
     Args:
-        prefix: of `find_checkpoint`.
+        prefix: the checkpoint's prefix, as `find_checkpoint` returns it.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -170,7 +170,7 @@ def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.
 
     Args:
         model: an EfficientDet with a BiFPN, of any backbone and size.
-        variables: of `read_variables`.
+        variables: what `read_variables` returned.
 
     Returns:
         Arrays by path in the network. Those that the network lacks keep their names.

@@ -45,7 +45,7 @@ class Classes:
         """A variable of a layer with outputs for classes, with those of the shared classes from the source.
 
         Args:
-            path: of the variable, such as "head_classifier/kernel".
+            path: the variable's path, such as "head_classifier/kernel".
             here: (..., outputs), its value in the network, which the other classes keep.
             there: (..., outputs), its value in the source.
             before: outputs of each anchor before those of the classes.

@@ -27,7 +27,7 @@ def fetch(url: str, name: str, sha256: str = "") -> Path:
 
     Args:
         url: where it is.
-        name: of the file in the cache.
+        name: name of the file in the cache.
         sha256: the first digits of its SHA-256; empty if it is not known.
 
     Returns:
