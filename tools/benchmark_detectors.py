@@ -155,7 +155,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare inference and training of detectors to google/automl, effdet, torchvision and ultralytics."""
+    """Compares inference and training of detectors to google/automl, effdet, torchvision and ultralytics."""
     pythons = {"automl": arguments.automl_python, "peer": arguments.peer_python}
     names, chosen_runtimes = arguments.only.split(","), arguments.runtimes.split(",")
     for flag, given, known in (("only", names, COMPARISONS), ("runtimes", chosen_runtimes, RUNTIMES)):

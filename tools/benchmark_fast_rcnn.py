@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare Fast R-CNN to R-CNN, per image, with the same backbone and proposals."""
+    """Compares Fast R-CNN to R-CNN, per image, with the same backbone and proposals."""
     if arguments.rounds < 2 or min(arguments.proposals, arguments.images) < 1:
         raise UserError("--rounds must be at least 2, --proposals and --images at least 1")
     slow = rcnn(arguments)

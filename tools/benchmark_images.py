@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure the CPU time per image of decoding and of each augmentation."""
+    """Measures the CPU time per image of decoding and of each augmentation."""
     if arguments.rounds < 2 or arguments.batches < 1:
         raise UserError(f"--rounds={arguments.rounds} must be at least 2, --batches={arguments.batches} at least 1")
     small = catalog.open_labels(arguments.small).load("train")

@@ -1,4 +1,4 @@
-"""Compare proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
+"""Comparison of proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
 
 One process runs all engines on each image in turn. Times are CPU times of a call on a decoded image; overlaps are
 measured on the boxes of the same calls. Intervals are 95 % bootstrap intervals over images.
@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare selective search to OpenCV and other packages: CPU time, recall and ABO."""
+    """Compares selective search to OpenCV and other packages: CPU time, recall and ABO."""
     cv2.setNumThreads(1)
     if arguments.memory:
         print(tables.markdown([memory(mode, *size) for size in MEMORY_SIZES for mode in ("single", "fast", "quality")]))

@@ -195,7 +195,7 @@ def whole_training(
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare training on cached features to running the backbone in every batch."""
+    """Compares training on cached features to running the backbone in every batch."""
     if arguments.batches < 2:
         raise UserError(f"--batches={arguments.batches}: must be at least 2")
     workdir = training.Workdir(arguments.workdir)

@@ -46,7 +46,7 @@ def add_naive_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare complete searches to naive ones, which train every candidate to the end in a single process."""
+    """Compares complete searches to naive ones, which train every candidate to the end in a single process."""
     if arguments.rounds < 1:
         raise UserError(f"--rounds={arguments.rounds}: must be at least 1")
     rows = []
@@ -107,7 +107,7 @@ def conclusion(rows: list[dict[str, Any]]) -> str:
 
 
 def naive_search(arguments: argparse.Namespace) -> None:
-    """Train every trial in this process, tracing the graph each time (used by `search`)."""
+    """Trains every trial in this process, tracing the graph each time (used by `search`)."""
     search = config.override(config.load(arguments.config, config.Search), arguments.override)
     study = prepare(search)
     directory = Path(arguments.workdir)

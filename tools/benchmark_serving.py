@@ -245,7 +245,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare EfficientNet-B0 in all runtimes, batches of 16 and single images, to keras.applications."""
+    """Compares EfficientNet-B0 in all runtimes, batches of 16 and single images, to keras.applications."""
     if arguments.rounds < 2 or arguments.threads < 1:
         raise UserError("--rounds must be at least 2, --threads at least 1")
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)

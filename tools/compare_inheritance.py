@@ -79,7 +79,7 @@ def records(file: Path) -> list[dict[str, Any]]:
 
 
 def run(arguments: argparse.Namespace, accelerator: Mapping[str, str | None]) -> None:
-    """Run all jobs that are not finished.
+    """Runs all jobs that are not finished.
 
     Args:
         arguments: flags.
@@ -193,7 +193,7 @@ class Worker:
         os.environ.update(before)
 
     def start(self, function: Callable[..., dict[str, Any]], job: Any, *arguments: Any) -> None:
-        """Begin function(job, *arguments)."""
+        """Starts function(job, *arguments) in another process."""
         self.job = job
         self.connection.send((function, (job, *arguments)))
 

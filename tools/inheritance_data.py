@@ -34,7 +34,7 @@ class Images:
 
 
 def load(name: str, directory: Path, limit: int | None = None) -> Images:
-    """Read DIR/NAME/SPLIT/CLASS/*.jpg.
+    """Reads DIR/NAME/SPLIT/CLASS/*.jpg.
 
     Args:
         name: in `DATA`.

@@ -155,7 +155,7 @@ def _macs(data: str, name: str, options: dict[str, Any]) -> int:
 
 
 def tuning() -> list[Job]:
-    """Choose epochs and rate of each kind of start on a held-out part of CIFAR-10's training images."""
+    """Chooses epochs and rate of each kind of start on a held-out part of CIFAR-10's training images."""
     return [
         Job("cifar10", network, start, held_out=True, epochs=epochs)
         for network, start, choices in (

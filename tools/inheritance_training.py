@@ -323,7 +323,7 @@ def train(
     schedule: tuple[float, int],
     resolution: int | None = None,
 ) -> dict[str, Any]:
-    """Train all seeds of a job, and test them.
+    """Trains all seeds of a job, and tests them.
 
     Args:
         images: the images of its data set.

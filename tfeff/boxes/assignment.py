@@ -34,7 +34,7 @@ class Regions:
         return len(self.label)
 
     def take(self, indices: np.ndarray) -> "Regions":
-        """Select regions by `indices`: int [m], or bool [n]."""
+        """Selects regions by `indices`: int [m], or bool [n]."""
         return Regions(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
 
 
@@ -45,7 +45,7 @@ IGNORED_OVERLAP = 0.3
 def assign(
     proposals_yxyx: np.ndarray, objects_yxyx: np.ndarray, labels: np.ndarray, ignored: np.ndarray, image: int = 0
 ) -> Regions:
-    """Assign the regions of one image to its objects. The regions are the boxes of `region_boxes`.
+    """Assigns the regions of one image to its objects. The regions are the boxes of `region_boxes`.
 
     Args:
         proposals_yxyx: float32 [n, 4].

@@ -39,7 +39,7 @@ def build(
     images: np.ndarray | None = None,
     **options: Any,
 ) -> Network:
-    """Build a network. Its input is raw pixels; preprocessing is part of the network.
+    """Builds a network. Its input is raw pixels; preprocessing is part of the network.
 
     Args:
         described: one of `names()`, or a description.
@@ -119,7 +119,7 @@ def initialize(
     class_names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> LoadReport | Inheritance | None:
-    """Load the initial weights of a description, if it has any.
+    """Loads the initial weights of a description, if it has any.
 
     If the network has another depth or width than the one that the weights were trained in, it inherits them
     (`inheritance.inherit`): all of a detector from one of the same kind, and otherwise the backbone.
@@ -221,7 +221,7 @@ def _inherited(
     progress: Callable[[int, int], None],
     names: Classes | None,
 ) -> Inheritance:
-    """Let a network, which can have other parts, too, inherit the weights of another one of its family."""
+    """Lets a network, which can have other parts, too, inherit the weights of another one of its family."""
     if names is not None:  # the outputs of all classes are inherited, and those of shared ones used
         classes = len(names.there), len(names.there)
     channels = network.inputs[0].shape[-1]
@@ -292,7 +292,7 @@ def build_detector(
     weights: str | None = None,
     **options: Any,
 ) -> Network:
-    """Build a detector. Its input is raw pixels; preprocessing is part of the network.
+    """Builds a detector. Its input is raw pixels; preprocessing is part of the network.
 
     Args:
         described: one of `detector_names()`, or a description.

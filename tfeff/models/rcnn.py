@@ -40,7 +40,7 @@ class Parts:
 
 
 def build_rcnn(described: RCNN, *, num_classes: int, channels: int = 3) -> Network:
-    """Build an R-CNN. Its input is raw pixels of regions; its outputs are two: scores and box codes.
+    """Builds an R-CNN. Its input is raw pixels of regions; its two outputs are scores and box codes.
 
     Args:
         described: the network.

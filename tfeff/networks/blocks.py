@@ -160,7 +160,7 @@ def inverted_residual(
     squeeze: Squeeze | None = None,
     survival_probability: float = 1.0,
 ) -> FeatureMap:
-    """Expand (1x1), filter (depthwise), squeeze-and-excite, project (1x1). Equal shapes get an identity shortcut.
+    """Expands (1x1), filters (depthwise), squeezes and excites, projects (1x1). Equal shapes get an identity shortcut.
 
     Sandler et al., "MobileNetV2" (2018), section 3.4; with squeeze-and-excitation, Tan et al., "MnasNet" (2019); fused,
     Tan and Le, "EfficientNetV2" (arXiv:2104.00298), figure 2.
@@ -258,7 +258,7 @@ def squeeze_excite(
     name: str,
     gate_activation: str = "sigmoid",
 ) -> FeatureMap:
-    """Multiply each channel by a gate in (0, 1), computed from the means of all channels.
+    """Multiplies each channel by a gate in (0, 1), computed from the means of all channels.
 
     Hu et al., "Squeeze-and-Excitation Networks" (2018), section 3; the two layers are 1x1 convolutions with biases.
 

@@ -59,7 +59,7 @@ SECTIONS = _Sections({**ALL_BACKBONES, given.NAME: given.Given()})
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
-    """List the names of networks.
+    """Lists the names of networks.
 
     Args:
         family: a key of `BACKBONES`, such as "resnet"; None lists all families.
@@ -71,7 +71,7 @@ def names(family: str | None = None) -> tuple[str, ...]:
 
 
 def architecture(name: str, **options: Any) -> Architecture:
-    """Describe a network by name. `options` replace its fields; None keeps the default of the network.
+    """Describes a network by name. `options` replace its fields; None keeps the default of the network.
 
     Raises:
         UserError: unknown name, unknown option, or a value out of range.
@@ -106,7 +106,7 @@ def unchanged(described: Architecture) -> str | None:
 
 
 def detector_names(family: str | None = None) -> tuple[str, ...]:
-    """List the names of detectors.
+    """Lists the names of detectors.
 
     Args:
         family: a key of `DETECTORS`, such as "yolo"; None lists all families.
@@ -118,7 +118,7 @@ def detector_names(family: str | None = None) -> tuple[str, ...]:
 
 
 def detector(name: str, *, backbone: str | Architecture | None = None, **options: Any) -> Detector:
-    """Describe a detector by name.
+    """Describes a detector by name.
 
     Args:
         name: one of `detector_names()`.

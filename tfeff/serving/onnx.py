@@ -77,7 +77,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
 
 
 def _complementary_error_function(graph: Any, node: Any, name: str, _: list[str]) -> None:
-    """Replace TensorFlow's Erfc, with which it computes GELU and which ONNX lacks, by 1 - Erf."""
+    """Replaces TensorFlow's Erfc, which computes GELU and which ONNX lacks, by 1 - Erf."""
     shape, dtype = graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
     one = graph.make_const(f"{name}_one", np.ones((), np.float32))
     erf = graph.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])

@@ -107,7 +107,7 @@ def preprocessed(name: str, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "resolution"), [case if case in COMPARED else thorough(*case) for case in CASES])
 def test_same_outputs(name: str, resolution: int) -> None:
-    """Compare in double precision: deep random networks amplify the rounding errors of single precision 100 times."""
+    """Compares in double precision: deep random networks amplify the rounding errors of single precision 100 times."""
     keras.config.set_dtype_policy("float64")
     theirs = application(name, resolution)
     ours = models.build(name, resolution=resolution)
@@ -123,7 +123,7 @@ def test_same_outputs(name: str, resolution: int) -> None:
 
 @only_thorough
 def test_flipped_channels_only_change_the_summation_order() -> None:
-    """Compare in single precision with the flipped application: there are no rounding errors to amplify."""
+    """Compares in single precision with the flipped application: there are no rounding errors to amplify."""
     theirs = application("resnet50", 64)
     ours = models.build("resnet50", resolution=64)
     models.from_applications(ours, theirs)

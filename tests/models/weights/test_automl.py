@@ -31,7 +31,7 @@ def variables() -> dict[str, np.ndarray]:
 
 
 def compare(network: models.Network, names: tuple[tuple[str, str, int], ...]) -> None:
-    """Compare outputs with those of the reference, whose input is normalized."""
+    """Compares outputs with those of the reference, whose input is normalized."""
     mean, std = models.standardization(network)
     with np.load(CHECKPOINT / "io.npz") as io:
         outputs = network((io["input"] * std + mean).astype("float32"), training=False)

@@ -85,7 +85,7 @@ def lifetimes(
     kept: Collection[int] = (),
     held: Collection[int] = (),
 ) -> Lifetimes:
-    """Compute the lifetimes of all maps of a forward and a backward pass through a graph.
+    """Computes the lifetimes of all maps of a forward and a backward pass through a graph.
 
     The backward pass runs the layers in reverse order. The gradient of a map has the size of the map. It is allocated
     when the backward pass reaches the last layer that reads the map, and freed after the layer that computed the map.

@@ -86,7 +86,7 @@ class _Run:
 
 
 def count(model: keras.Model, resolution: int | None = None, *, regions: int | None = None) -> Complexity:
-    """Count the cost of a functional or sequential model, including nested models, at batch size 1.
+    """Counts the cost of a functional or sequential model, including nested models, at batch size 1.
 
     Args:
         model: a built model. If it calls a layer several times, each call counts; the parameters count once.
@@ -145,7 +145,7 @@ def _spatial(tensor: keras.KerasTensor, resolution: int | None) -> tuple[int | N
 
 
 def _run(graph: Any, inputs: Sequence[keras.KerasTensor], runs: list[_Run]) -> object:
-    """Propagate shapes through a graph and record every call of a layer, also inside nested models."""
+    """Propagates shapes through a graph and records every call of a layer, also inside nested models."""
 
     def record(operation: keras.Operation, *args: Any, **kwargs: Any) -> object:
         arguments = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]

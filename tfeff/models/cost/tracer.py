@@ -22,7 +22,7 @@ BATCH_NORMALIZATION = KINDS["batch_normalization"]
 
 
 def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
-    """Compute the cost of a network without building it, equal to `complexity.count` of the built network in float32.
+    """Computes the cost of a network without building it, as `complexity.count` of the built network in float32 does.
 
     Takes less than a millisecond for a backbone, and about ten for a detector. An R-CNN, whose cost is that of one
     region, is built; so is a network with a backbone that was given in Python.
@@ -140,7 +140,7 @@ class CostTracer(Layers):
         return method
 
     def _applied(self, kind: Kind, x: Any, *, name: str, precise: bool = False, **settings: Any) -> Any:
-        """Count a layer on a map, or on each of several that share it: parameters once, multiply-adds for each."""
+        """Counts a layer on a map, or on each of several that share it: parameters once, multiply-adds for each."""
         if type(x) is list:
             layer = len(self._calls) + 1
             return [self._output(kind, each, settings, layer, first=each is x[0]) for each in x]
@@ -149,7 +149,7 @@ class CostTracer(Layers):
     def _output(
         self, kind: Kind, x: TracedMap, settings: Mapping[str, Any], layer: int, first: bool = True
     ) -> TracedMap:
-        """Count a call of a layer; `first`: its parameters, too."""
+        """Counts a call of a layer; with `first`, also its parameters."""
         before = x.shape
         shape = kind.shape(before, settings)
         reused = 0
@@ -178,7 +178,7 @@ class CostTracer(Layers):
         return result
 
     def _merged(self, kind: Kind, *maps: Any, name: str, precise: bool = False, **settings: Any) -> TracedMap:
-        """Count a layer that merges maps."""
+        """Counts a layer that merges maps."""
         if type(maps[0]) is list:  # RoIAlign: the maps of all levels, and the boxes
             maps = (*maps[0], *maps[1:])
         shapes = [each.shape for each in maps]
@@ -211,7 +211,7 @@ class CostTracer(Layers):
         )
 
     def _call(self, shape: tuple[int, ...], reads: Reads | None, inputs: tuple[int, ...], layer: int) -> TracedMap:
-        """Record a call; `inputs` are numbers of maps of the current segment, `layer` is as in `TracedCall`."""
+        """Records a call; `inputs` are numbers of maps of the current segment, `layer` is as in `TracedCall`."""
         calls = self._calls
         calls.append((inputs, reads, layer))
         self._sizes.append(FLOAT_BYTES * math.prod(shape))
@@ -219,7 +219,7 @@ class CostTracer(Layers):
         return result
 
     def _end_segment(self, times: int = 1, is_end: bool = False) -> None:
-        """Count the current segment, repeated `times`, and start the next one at its output."""
+        """Counts the current segment, repeated `times`, and starts the next one at its output."""
         if not self._calls:
             return
         self._counts.add(self._segment_counts, times)

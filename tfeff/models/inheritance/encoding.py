@@ -105,7 +105,7 @@ def in_groups(parts: Sequence[tuple[int, Encoding]], groups: int) -> Encoding:
 
 
 def backward_elimination(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> np.ndarray:
-    """Remove channels until the wanted number remains; returns their indices in ascending order.
+    """Removes channels until the wanted number remains; returns their indices in ascending order.
 
     The loss is the variance of x @ readers that the remaining channels cannot explain. Removing channel q costs
     |w_q|^2 / M_qq, where M is the inverse covariance of the remaining channels and w the refitted kernels. Up to one

@@ -98,7 +98,7 @@ class Plan:
 
 
 def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rng: np.random.Generator) -> Plan:
-    """Decide which blocks and channels to keep.
+    """Decides which blocks and channels to keep.
 
     Args:
         measured: returns the statistics of the source on images; called only if blocks or channels are lost.

@@ -70,7 +70,7 @@ def reconstruct(
     rng: np.random.Generator,
     progress: Callable[[int, int], None],
 ) -> dict[str, tuple[float, float]]:
-    """Fit all layers of the target that are not exact, in order.
+    """Fits all layers of the target that are not exact, in order.
 
     Args:
         plan: the correspondence; the target has the weights of `transfer.copy_weights`.
@@ -341,7 +341,7 @@ def _assign(
     mean: np.ndarray,
     variance: np.ndarray,
 ) -> None:
-    """Set a linear layer, and the batch normalization after it, to x @ kernel + bias.
+    """Sets a linear layer, and the batch normalization after it, to x @ kernel + bias.
 
     The moving statistics are those of the rows of the regression, so batch normalization computes the same in training.
 

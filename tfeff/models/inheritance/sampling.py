@@ -23,7 +23,7 @@ def chunks(images: Mapping[str, np.ndarray]) -> list[slice]:
 
 
 def run(nodes: Mapping[str, Node], known: dict[str, Any], wanted: Iterable[str]) -> None:
-    """Apply the operations that some outputs depend on, at inference.
+    """Applies the operations that some outputs depend on, at inference.
 
     Args:
         nodes: in the order of execution.

@@ -63,7 +63,7 @@ def array(variable: Any) -> np.ndarray:
 
 
 def copy_weights(plan: Plan, rng: np.random.Generator) -> None:
-    """Set all weights of the target that the source has, too, and make its additional blocks the identity.
+    """Sets all weights of the target that the source has, too, and makes its additional blocks the identity.
 
     Args:
         rng: divides kernels among repeated channels unevenly, so that these do not learn the same.
@@ -148,7 +148,7 @@ def passing_on(shape: Sequence[int], reads: Encoding, makes: Encoding) -> np.nda
 
 
 def _pass_on(layer: keras.Layer, reads: Encoding | None, makes: Encoding) -> None:
-    """Make a layer that the source lacks pass on its input, the first one if it has several."""
+    """Makes a layer that the source lacks pass on its input, the first one if it has several."""
     if isinstance(layer, LINEAR) and reads is not None:
         for variable in layer.weights:
             kernel = variable is layer.kernel
@@ -176,7 +176,7 @@ def _fitted_window(kernel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _make_identity(segment: Segment) -> None:
-    """Make a block compute its input.
+    """Makes a block compute its input.
 
     The last layer of a residual branch becomes 0. In a block without a shortcut, every layer becomes the identity,
     which its activations keep: its input has passed through the same one.

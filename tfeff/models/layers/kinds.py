@@ -302,7 +302,7 @@ class KerasLayers(Layers):
 
 
 def _applied(kind: Kind, *inputs: FeatureMap, name: str, precise: bool = False, **settings: Any) -> FeatureMap:
-    """Create a layer and apply it to its inputs; see `Layers`."""
+    """Creates a layer and applies it to its inputs; see `Layers`."""
     if precise:
         settings["dtype"] = keras.config.floatx()
     layer = (kind.create or kind.layer)(**settings, name=name)

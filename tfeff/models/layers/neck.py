@@ -42,7 +42,7 @@ class WeightedFusion(keras.layers.Layer):
         self.per_channel = per_channel
 
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
-        """Create the weights, [n] or [n, channels]."""
+        """Creates the weights, [n] or [n, channels]."""
         count, channels = len(input_shape), input_shape[0][-1]
         # Without autocast: weights are normalized in full precision under mixed precision too.
         self.fusion_weights = self.add_weight(
@@ -76,7 +76,7 @@ class WeightedFusion(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class NearestUpsampling(keras.layers.Layer):
-    """Repeat each pixel `factor` times in both directions and crop to a size.
+    """Nearest-neighbor upsampling by `factor` in both directions, cropped to a size.
 
     Level n of a pyramid has ceil(r / 2^n) pixels, so the repeated map can exceed the finer level by up to factor - 1
     pixels. Pixel i of the result is pixel i // factor of the input.

@@ -169,7 +169,7 @@ def _own_layers(application: keras.Model) -> dict[str, keras.Layer]:
 
 
 def from_applications(model: Network, application: keras.Model) -> LoadReport:
-    """Load the weights of a network of keras.applications, so that both networks compute the same outputs.
+    """Loads the weights of a network of keras.applications, so that both networks compute the same outputs.
 
     The input of the network remains raw RGB pixels. The preprocessing of the application (its layers, or its module's
     `preprocess_input`) is transferred; for BGR, the stem's kernel is flipped. MobileNet of keras.applications maps an

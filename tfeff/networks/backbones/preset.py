@@ -36,7 +36,7 @@ class Preset(Given):
     std: tuple[float, ...] = field(default=(1.0,), metadata=ITS_OWN)
 
     def __post_init__(self) -> None:
-        """Validate field values; raises UserError."""
+        """Validates field values; raises UserError."""
         package, preset = parts(self.name)
         object.__setattr__(self, "pretrained", package == "keras_hub" or bool(_TRAINED.search(preset)))
         if self.weights == "imagenet":

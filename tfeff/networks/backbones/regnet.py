@@ -74,7 +74,7 @@ class RegNet(Architecture):
         return tuple(groups * self._scaled(width // groups) for width, groups in pairs)
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem and stages. P1 is the stem, and P2 to P5 are the stages."""
+        """Defines stem and stages. P1 is the stem, and P2 to P5 are the stages."""
         unit = self.convolution_unit(layers, activation="relu", initializer=INITIALIZER)
         # One pixel of padding on every side, as in PyTorch. With "same", even sides would get it at one end.
         x = layers.zero_padding(images, padding=1, name="stem_pad")

@@ -78,7 +78,7 @@ class ResNet(Architecture):
         return doubled_widths(self.width, self.width_coefficient, stacks=len(self.stage_blocks))
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define the stem and the stacks.
+        """Defines the stem and the stacks.
 
         With the 3x3 stem, P1, P2, … are the stacks from the second on. With the 7x7 stem, P1 is the stem before
         pooling, and P2, P3, … are the stacks.

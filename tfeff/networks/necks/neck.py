@@ -61,7 +61,7 @@ class Neck:
     def __call__(
         self, unit: ConvolutionUnit, maps: Mapping[str, FeatureMap], size: tuple[int, int]
     ) -> dict[str, FeatureMap]:
-        """Define the neck.
+        """Defines the neck.
 
         Levels beyond the backbone's last are added by max-pooling, the first of them after a 1x1 convolution.
 
@@ -114,7 +114,7 @@ class Neck:
         size: tuple[int, int],
         name: str,
     ) -> FeatureMap:
-        """Resample the inputs, fuse them, and convolve the result."""
+        """Resamples the inputs, fuses them, and convolves the result."""
         layers, maps = unit.layers, []
         for source in node.inputs:
             level, x = computed[source]
