@@ -52,7 +52,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name in tables."""
         optimizer = f", {self.optimizer}" if self.work == "training" else ""
         return f"{self.network}: {self.work}, batch {self.batch}, {self.precision}{optimizer}"
 

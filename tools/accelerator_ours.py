@@ -112,8 +112,10 @@ class Ours:
 
 @contextmanager
 def quick_initializers() -> Iterator[None]:
-    """On the CPU, without compiling a program for each shape of a weight, which would take most of the time. The values
-    have the distribution's mean and deviation."""
+    """Initializes weights on the CPU with the distribution's mean and deviation.
+
+    Compiling a program for each shape of a weight would take most of the time.
+    """
     rng = np.random.default_rng(0)
 
     def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:

@@ -60,7 +60,7 @@ RESERVE_SECONDS = 5.0
 """Time to stop the sides and print."""
 START_SECONDS = 120.0
 MEMORY_SHARE = "0.55"
-"""Of the device's memory for JAX; PyTorch needs the rest."""
+"""JAX's share of the device's memory; PyTorch needs the rest."""
 
 
 class OutOfTimeError(Exception):

@@ -202,7 +202,7 @@ def largest_differences(sides: Sequence[Side], batch: np.ndarray) -> list[float]
 
 
 def seconds(sides: Sequence[Side], batch: np.ndarray, rounds: int) -> dict[int, Mapping[int, list[float]]]:
-    """For each batch size and side (by its index), the seconds that the whole batch takes in every round."""
+    """Measures the seconds of a whole batch in every round, for each batch size and side (by its index)."""
 
     def predict(side: Side, size: int) -> Callable[[], None]:
         given = batch.astype(side.dtype)

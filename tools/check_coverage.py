@@ -164,7 +164,7 @@ PLACES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float
 }
 """Shares of depth, width and resolution where the surface is highest, and its slopes there, in log odds."""
 CURVATURE = np.array([[-1.8, -0.3], [-0.3, -2.4]])
-"""Of the log odds of the accuracy in the plane of shares: from the middle, a single dimension loses about 0.6."""
+"""Curvature of the accuracy's log odds in the plane of shares: from the middle, a single dimension loses about 0.6."""
 OTHERS = (0.4, -0.1, 0.1, -0.1)
 """Coefficients of the terms that do not concern the direction: growth with the cost and how slopes change with it."""
 PHIS, PER_SIDE = (1.0, 2.0, 3.0), 8
@@ -185,13 +185,13 @@ def planner(center: Floats, folds: int) -> Planner:
 
 
 def coefficients(peak: Floats, slopes: Floats, center: Floats) -> Floats:
-    """Those of a surface that is highest at `peak`."""
+    """Returns the coefficients of a surface that is highest at `peak`."""
     slope = BASIS @ slopes - CURVATURE @ plane(peak, center)[0]
     return np.array([*slope, CURVATURE[0, 0], CURVATURE[0, 1], CURVATURE[1, 1], *OTHERS])
 
 
 def regions(count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """How often the region of a sequential search contains the best direction, and how large it is."""
+    """Returns how often the region of a sequential search contains the best direction, and how large it is."""
     for name, (peak, slopes) in PLACES.items():
         for prior in ("right", "wrong"):
             # A right prior is a little beside the best direction, a wrong one far from it.

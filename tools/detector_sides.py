@@ -92,7 +92,7 @@ def torch_image(height: int, width: int) -> Any:
 
 
 class Undecoded:
-    """In the place of a task: exports a network without decoding and suppression."""
+    """A stand-in for a task that exports a network without decoding and suppression."""
 
     kind, proposals = SimpleNamespace(detects=True), None
 
@@ -112,7 +112,7 @@ def undecoded(build: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
 
 
 def frozen(network: Any, task: Any) -> Step:
-    """As a TensorFlow graph whose variables have become constants."""
+    """Returns a function that runs the detector as a TensorFlow graph whose variables have become constants."""
     from tfeff.serving import portable
 
     return constant(portable.function(network, task, batch_size=1), image(*network.size))
@@ -128,7 +128,7 @@ def constant(function: Any, pixels: np.ndarray) -> Step:
 
 
 def litert(network: Any, task: Any) -> Step:
-    """In LiteRT."""
+    """Returns a function that runs the detector in LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
     from tfeff.serving import litert
@@ -139,7 +139,7 @@ def litert(network: Any, task: Any) -> Step:
 
 
 def onnx(network: Any, task: Any) -> Step:
-    """In ONNX Runtime."""
+    """Returns a function that runs the detector in ONNX Runtime."""
     import onnxruntime
 
     from tfeff.serving import onnx
@@ -153,7 +153,7 @@ def onnx(network: Any, task: Any) -> Step:
 
 
 def openvino(network: Any, task: Any) -> Step:
-    """In OpenVINO."""
+    """Returns a function that runs the detector in OpenVINO."""
     from tfeff.serving import openvino
 
     with tempfile.TemporaryDirectory() as directory:

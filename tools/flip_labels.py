@@ -96,7 +96,7 @@ def suspects(report: Path) -> list[str]:
 
 
 def count(out: Path, ids: list[str]) -> tuple[int, int]:
-    """How many flipped labels are among some suspects, and how many there are.
+    """Counts the flipped labels among some suspects, and all of them.
 
     Args:
         out: what `flip` wrote.

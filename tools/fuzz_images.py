@@ -191,7 +191,7 @@ def _pillow(kind: str, mode: str = "RGB", **options: object) -> Write:
 
 
 def _transparent(write: Write) -> Write:
-    """With a gradient of transparency."""
+    """Returns a writer that adds a gradient of transparency."""
 
     def changed(image: Image.Image) -> bytes:
         alpha = Image.fromarray(np.tile(np.linspace(0, 255, image.width).astype(np.uint8), (image.height, 1)))

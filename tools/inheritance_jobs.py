@@ -77,12 +77,12 @@ class Job:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """For the results."""
+        """The job's fields in the results."""
         return {"name": self.name, "kind": self.kind} | dataclasses.asdict(self)
 
     @property
     def kind(self) -> str:
-        """Of the start, which decides the schedule."""
+        """The kind of start, which decides the schedule."""
         return "random" if self.start == "random" else "pretrained"
 
 

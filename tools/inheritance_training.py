@@ -36,7 +36,7 @@ _BETAS = (0.9, 0.999)
 RATES = {"pretrained": (3e-4, 1e-3, 3e-3), "random": (1e-3, 3e-3, 1e-2)}
 TUNING_SEEDS = (0, 1)
 _MACS_AT_ONCE = 1.1e9
-"""Of all seeds that are trained at once, per image; more need too much memory and are no faster."""
+"""Multiply-adds per image, over all seeds that are trained at once; more need too much memory and are no faster."""
 _MOMENTS_CHUNKS = 10
 """Parts of `CHUNK` training images for batch statistics, at most."""
 

@@ -29,7 +29,7 @@ from tfeff.errors import UserError
 SHARES = (0.0625, 0.125, 0.25, 0.5)
 """Time of a search, relative to the exhaustive one within the same bound."""
 REPETITIONS = 100
-"""Of searches that depend on chance."""
+"""Repetitions of searches that depend on chance."""
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ class Pool:
 
     @classmethod
     def of(cls, settings: config.BudgetSearch, bounds: Sequence[str]) -> "Pool":
-        """At most `candidates.count` networks within the bounds of multiply-adds; the first bound is the largest."""
+        """Chooses up to `candidates.count` networks within the bounds of multiply-adds; the first bound is largest."""
         from tfeff.budget.candidates import largest
         from tfeff.budget.limits import Bounds
         from tfeff.budget.study import Estimates, prepare

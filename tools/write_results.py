@@ -220,7 +220,7 @@ def rates(result: Result) -> str:
 
 
 def failures(result: Result) -> str:
-    """How many trials failed, and which."""
+    """Says how many trials failed, and which."""
     failed = result["failed_trials"]
     if not failed:
         return "No trial failed."
@@ -228,7 +228,7 @@ def failures(result: Result) -> str:
 
 
 def choice(result: Result) -> str:
-    """How the coefficients were chosen."""
+    """Says how the coefficients were chosen."""
     return str(result["sentence"])
 
 

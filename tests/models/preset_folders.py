@@ -9,7 +9,7 @@ import numpy as np
 from keras_cv.src.utils.preset_utils import save_to_preset
 
 SCALE, OFFSET = (0.02, 0.018, 0.019), (-2.1, -2.0, -1.9)
-"""Of the image converters of KerasHub's presets."""
+"""Scales and offsets of the image converters of KerasHub's presets."""
 _RESNET: dict[str, Any] = {
     "input_conv_filters": [64],
     "input_conv_kernel_sizes": [7],

@@ -17,7 +17,7 @@ from tfeff.execution.executor import Threads
 from tfeff.proposals import ProposalStore, UniformBoxes, generate
 
 CORRUPT = 21
-"""Of the damaged files; the others can be read."""
+"""Number of damaged files that cannot be read; the others can."""
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:

@@ -1,4 +1,4 @@
-"""From images of any size to the detections of a SavedModel, against its network on images fitted here."""
+"""Detections of a SavedModel on images of any size, against its network on images fitted here."""
 
 from pathlib import Path
 from typing import Any

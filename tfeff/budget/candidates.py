@@ -44,7 +44,7 @@ class Start:
     """Where a network's weights come from.
 
     Attributes:
-        name: for tables.
+        name: name in tables.
         kind: `imagenet`, `run` (a finished run of the user) or `scratch` (random weights).
         model: the network, of a detector the backbone, as it was trained; its `weights` say where these are.
         task: what it is trained for; of a detector with neck and heads.
@@ -98,7 +98,7 @@ class Network:
 
     @property
     def label(self) -> str:
-        """For tables and figures, such as "efficientnet-lite0, width 0.5, 160 px"."""
+        """Name in tables and figures, such as "efficientnet-lite0, width 0.5, 160 px"."""
         parts = [f"{name} {value:g}" for name, value in (("width", self.width), ("depth", self.depth)) if value != 1]
         return ", ".join([self.start.name, *parts, f"{self.model.resolution} px"])
 
@@ -273,7 +273,7 @@ def _contains(larger: Network, network: Network) -> bool:
 
 
 def spread(networks: Sequence[Network], count: int) -> list[Network]:
-    """At most `count` networks, spread evenly over starts, widths, depths and resolutions.
+    """Chooses at most `count` networks, spread evenly over starts, widths, depths and resolutions.
 
     Farthest-point sampling (Gonzalez 1985) on the logarithms of depth, squared width and squared resolution, from the
     most expensive network on; another start is as far away as a factor of two in the cost.

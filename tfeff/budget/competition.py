@@ -41,10 +41,10 @@ class Measures(Protocol):
     """Format, precision, threads and machine, in words."""
 
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
-        """Of networks with random weights, which are exported for this; or why one cannot be exported."""
+        """Yields the costs of networks, exported with random weights; or why one cannot be exported."""
 
     def exported(self, path: Path) -> Costs:
-        """Of an exported model."""
+        """Returns the costs of an exported model."""
 
 
 class Competition:
@@ -253,7 +253,7 @@ class Competition:
         return sorted(self.alive, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle), name))
 
     def _chances(self, slack: float) -> dict[str, float]:
-        """Of being within the slack of the best one, of the candidates that are left and trained."""
+        """Returns each remaining trained candidate's chance to be within the slack of the best one."""
         values = {name: row for name, row in self.table(self.alive).items() if finite(row)}
         if not values:
             return {}

@@ -27,7 +27,7 @@ class Delivered:
         workdir: workdir of its run on all training images.
         exported: the exported model.
         costs: measured in the exported form, with those that are exact.
-        evaluation: on the test images, else on the validation images; None if there are none.
+        evaluation: evaluation on the test images, else on the validation images; None if there are none.
     """
 
     name: str
@@ -43,7 +43,7 @@ def teach(study: Study, name: str, precision: str, directory: Path, reporter: tr
 
     Args:
         name: id of its network.
-        precision: as of `deliver`.
+        precision: see `deliver`.
         directory: directory of all teachers.
 
     Returns:

@@ -21,7 +21,7 @@ from tfeff.serving.latencies import Latencies, this_machine
 from tfeff.trials.store import TrialStore
 
 SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
-"""Of an estimated size, relative to it: see `exported_bytes`. The decoding of detectors adds about 100 kB."""
+"""Largest relative error of an estimated size; see `exported_bytes`. The decoding of detectors adds about 100 kB."""
 FEWEST_TIMED = 4
 """Networks of a family that a file of latencies must have."""
 TIMED = 6
@@ -121,13 +121,15 @@ class Exports:
         return {**costs, **latency}
 
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
-        """Latency and size of networks with random weights, exported for this; without the latency if it is that of
-        another device. Of a network that cannot be exported, the reason."""
+        """Yields latency and size of networks, exported with random weights; or why one cannot be exported.
+
+        The latency is left out if it is that of another device.
+        """
         for costs in self._measured(networks, num_classes):
             yield costs if isinstance(costs, UserError) else self._here(costs)
 
     def exported(self, path: Path) -> Costs:
-        """As `networks`, for an exported model, in a fresh process."""
+        """Measures latency and size of an exported model, in a fresh process."""
         call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
         with LocalProcesses(1, self._log) as process:
             return self._here(_costs(process, call, str(path)))

@@ -114,7 +114,7 @@ def run(
     Args:
         trials: name -> what is probed, see `trial_of`, in the order to probe them.
         affordable: whether there is time for a probe that is not stored.
-        attempts: at a probe whose process is lost.
+        attempts: number of attempts at a probe whose process is lost.
         check: called repeatedly while waiting; may raise.
         say: shows a line on the progress.
 

@@ -21,7 +21,7 @@ class Prospects:
     """What more images and more compute would bring.
 
     Attributes:
-        fitted: to the trainings of all networks of the choice's start.
+        fitted: the fit to the trainings of all networks of the choice's start.
         trainings: (images, metric) of each training of the choice.
         macs: multiply-adds of the choice, relative to the largest of these networks.
         varied: what these trainings differ in, of `macs` and `epochs`; about the others nothing is known.

@@ -68,7 +68,7 @@ class Timing:
 
     @classmethod
     def of_trainings(cls, trainings: Iterable[tuple[str, float, Sequence[float]]], macs: Mapping[str, int]) -> "Timing":
-        """From finished trainings.
+        """Measures the timing of finished trainings.
 
         Args:
             trainings: candidate, seconds of the whole training, and those of each epoch. The first epoch contains the
@@ -84,8 +84,10 @@ class Timing:
         return cls(means, statistics.fmean(starts) if starts else 0.0, macs)
 
     def of(self, name: str, epochs: float) -> float | None:
-        """Expected seconds of a training; an epoch takes time in proportion to multiply-adds, if this candidate was not
-        trained yet. None: nothing is known."""
+        """Predicts the seconds of a training; None if nothing is known.
+
+        An epoch of a candidate that was not trained yet takes time in proportion to multiply-adds.
+        """
         if not self.epoch:
             return None
         per_mac = sum(self.epoch.values()) / sum(self.macs[each] for each in self.epoch)

@@ -257,7 +257,7 @@ def _shortlist(
     bounds: Bounds,
     errors: Mapping[str, float],
 ) -> tuple[dict[str, Fate], list[str]]:
-    """Why networks do not compete, and the ids of those that do.
+    """Returns why networks do not compete, and the ids of those that do.
 
     Args:
         errors: errors of estimated costs, see `Estimates`.

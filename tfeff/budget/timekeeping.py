@@ -65,7 +65,7 @@ class Timekeeper:
         return self._store.cached(f"decision {self._key} {name}", decision)
 
     def timing(self) -> race.Timing:
-        """How long trainings take."""
+        """Returns how long trainings take."""
         finished = [
             (self.ids[record.job.candidate], record.seconds, [float(row["seconds"]) for row in record.rows])
             for record in self._store.records()

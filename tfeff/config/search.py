@@ -60,7 +60,7 @@ class Budget(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Design(Section):
-    """For `choice=surface`: which networks are trained, and when it is enough."""
+    """Settings of `choice=surface`: which networks are trained, and when to stop."""
 
     phis: tuple[float, ...] = (1.0, 2.0, 3.0)
     """Costs of the networks: `budget.macs` to the power of φ. The coefficients are those that are best at the largest

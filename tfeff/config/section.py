@@ -24,7 +24,7 @@ class Limit:
     """The numbers that a field accepts; its annotation contains it.
 
     Attributes:
-        words: for messages.
+        words: what it is called in messages.
         allows: whether a number is accepted.
     """
 
@@ -110,12 +110,12 @@ def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
 
 
 def _created(kind: Any, base: Any, values: Any, where: str, variants: Mapping[str, Any] = {}) -> Any:
-    """As `from_dict`.
+    """Creates a section, see `from_dict`.
 
     Args:
         kind: the class.
         base: an instance with the values for missing keys. None: the defaults of the class.
-        values: by key.
+        values: the values by key.
         where: place of the values, for messages.
         variants: the sections among which this one was selected.
     """
@@ -168,7 +168,7 @@ def selected(variants: Mapping[str, Any], name: Any, where: str) -> Any:
 
 
 def _elsewhere(variants: Mapping[str, Any], key: str, where: str) -> str | None:
-    """Where a key belongs that this section does not have; None if no other variant has it."""
+    """Returns a hint to the variants that have a key that this section lacks; None if no other variant has it."""
     names = [name for name, other in variants.items() if key in keys(other)]
     listed = " or ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"it requires {where.removeprefix('config.')}.name={listed}" if names else None

@@ -250,7 +250,7 @@ class Dataset:
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
-    """At most `most` positions below `count`, evenly spaced.
+    """Returns at most `most` positions below `count`, evenly spaced.
 
     >>> evenly_spaced(10, 4).tolist()
     [0, 3, 6, 9]

@@ -55,11 +55,11 @@ class Defects:
             self.costs[kind] = lost
 
     def first(self, kind: str) -> str:
-        """Where the first defect of a kind is; "" if there is none."""
+        """Returns where the first defect of a kind is; "" if there is none."""
         return next(iter(self.examples.get(kind, ())), "")
 
     def lost(self, what: Lost) -> int:
-        """How many objects or images the dataset lacks because of defects."""
+        """Returns how many objects or images the dataset lacks because of defects."""
         return sum(self.counts[kind] for kind, cost in self.costs.items() if cost == what)
 
     def text(self) -> str:

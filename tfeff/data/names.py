@@ -18,7 +18,7 @@ def is_text(name: str) -> bool:
 
 
 def problem(name: str) -> str:
-    """Why a name cannot be that of a class, which is written to tables and lists, one class per line; "" if it can be.
+    """Returns why a name cannot be that of a class, which tables and lists hold on one line; "" if it can be.
 
     >>> problem("пчёлы 🐝"), problem("a" + chr(10))
     ('', 'contains a line break or another control character')

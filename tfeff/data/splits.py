@@ -93,7 +93,7 @@ def stratified_split(
 
 
 def _quotas(counts: np.ndarray, shares: Sequence[float]) -> list[list[int]]:
-    """How many images of each class each split gets.
+    """Returns how many images of each class each split gets.
 
     Exact shares are rounded down. What is left of a class goes to the splits that lack most so far, so that small
     classes, all rounded alike, do not leave a split empty.

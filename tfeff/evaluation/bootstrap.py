@@ -64,7 +64,7 @@ def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.9
 
 
 def _draws(images: int, resamples: int, seed: int) -> npt.NDArray[np.int32]:
-    """How often each resample contains each image, int32 [resamples, images]."""
+    """Draws how often each resample contains each image, int32 [resamples, images]."""
     drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
     return drawn.astype(np.int32)
 

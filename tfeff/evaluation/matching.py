@@ -201,7 +201,7 @@ def match(
 
 
 def _best(predicted: Detections, truth: GroundTruth) -> tuple[Ints, npt.NDArray[np.float64]]:
-    """For each detection, the object of its class with the highest IoU (-1 if there is none), and that IoU."""
+    """Finds, for each detection, the object of its class with the highest IoU (-1 if there is none), and that IoU."""
     if not len(truth.labels):
         return np.full(len(predicted), -1), np.zeros(len(predicted))
     same_class = predicted.labels[:, None] == truth.labels[None]

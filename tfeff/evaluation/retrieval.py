@@ -158,7 +158,7 @@ def checked(vectors: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[
 
 
 def spread(indices: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """At most `limit` of the indices, evenly spaced."""
+    """Returns at most `limit` of the indices, evenly spaced."""
     if len(indices) <= limit:
         return indices
     return indices[np.linspace(0, len(indices) - 1, limit).round().astype(np.int64)]

@@ -95,7 +95,7 @@ class Trained:
     Attributes:
         network: its description.
         num_classes: number of classes, without background.
-        class_names: in the order of its outputs, if they are known.
+        class_names: names of its classes in the order of its outputs, if they are known.
     """
 
     network: Architecture | Detector | RCNN
@@ -126,10 +126,10 @@ def initialize(
 
     Args:
         network: a network that consists of or contains the described one.
-        described: with `weights`: "coco" (those of the published detector that a detector is or derives from),
-            "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from installed packages, the
-            others downloaded), or the path of a `.weights.h5`, `.keras` or `.npz` file.
-        images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
+        described: the description. Its `weights` are "coco" (those of the published detector that a detector is or
+            derives from), "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from installed
+            packages, the others downloaded), or the path of a `.weights.h5`, `.keras` or `.npz` file.
+        images: images for `inheritance.inherit`, or a function that returns them, called only if they are used.
         trained: the network that the file was trained in, if it is known.
         num_classes: number of classes, if the network is a detector whose neck and heads may inherit, too.
         class_names: the network's class names. Outputs for classes that `trained` has, too, are kept. If either's names
@@ -302,7 +302,7 @@ def build_detector(
             90 classes, these are COCO's categories by id); or the path of a TensorFlow checkpoint of google/automl, or
             of any file that `load_weights` reads. A warning lists the variables that do not match, such as those of
             another number of classes.
-        **options: of `detector`; only with a name.
+        **options: arguments of `detector`; only with a name.
 
     Returns:
         A functional model from (batch, height, width, channels) float32 in [0, 255] to a dictionary of the

@@ -141,7 +141,7 @@ class ImageBatches:
 
 
 class FittedBatches(RegionBatches):
-    """In place of the training batches of a fitted head: an epoch of one step, which changes nothing."""
+    """A stand-in for the training batches of a fitted head: an epoch of one step, which changes nothing."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -161,7 +161,7 @@ class RCNNTask(ObjectDetectionTask):
         return boxes, tf.where(valid[..., tf.newaxis], self._class_scores(outputs), 0.0)
 
     def _class_scores(self, outputs: Any) -> tf.Tensor:
-        """Of every region, float32 [b, n, C]."""
+        """Returns the class scores of every region, float32 [b, n, C]."""
         scores = tf.cast(outputs[0], tf.float32)
         return tf.nn.softmax(scores)[..., :-1] if self.section.network.head == "joint" else scores
 
@@ -196,7 +196,7 @@ class RCNNTask(ObjectDetectionTask):
         return super().served(shown, names)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """None: regions come with the images."""
+        """Returns None, because regions come with the images."""
         return {}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:

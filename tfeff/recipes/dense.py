@@ -49,7 +49,7 @@ def resolution(given: int, extent: float, side: int) -> Choice:
     """The longer side of the input, in pixels.
 
     Args:
-        given: that of the config.
+        given: the value in the config.
         extent: median size of the objects, relative to that of their image.
         side: the images' typical longer side, in pixels.
     """

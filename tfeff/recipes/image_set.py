@@ -84,7 +84,7 @@ class AnnotatedImages:
 
 
 def source_options(data: config.Data, seed: int) -> Options:
-    """How the source of a config is read, to count its images.
+    """Returns how the source of a config is read, to count its images.
 
     Args:
         data: the section of the config.

@@ -90,7 +90,7 @@ def choose_for_images(settings: Experiment) -> Choices:
 
 
 def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer) -> Choices:
-    """How a network is trained on these images, by dotted key."""
+    """Returns how a network is trained on these images, by dotted key."""
     count = counted.count
     updates, batch_size = rules.UPDATES, rules.batch_size(count)
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
@@ -108,7 +108,7 @@ def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSett
 
 
 def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
-    """Which layers learn, and how fast; with optimizer.transfer=auto, the features of the images decide instead."""
+    """Returns which layers learn, and how fast; with optimizer.transfer=auto, the images' features decide instead."""
     embeds = isinstance(task, EmbeddingSettings)
     return {
         "optimizer.frozen": rules.frozen(count, start),
@@ -145,7 +145,7 @@ def choose_for_budget(settings: BudgetSearch) -> Choices:
 
 
 RESOLUTIONS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.6, 0.5)
-"""Of detectors, relative to the published detector's."""
+"""Resolutions to try for detectors, relative to the published detector's."""
 
 
 def detectors(source: str) -> Experiment:
@@ -202,7 +202,7 @@ def trained_for_images(
 
 
 def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:
-    """How a one-stage detector is trained on these images, by dotted key."""
+    """Returns how a one-stage detector is trained on these images, by dotted key."""
     batch_size = dense.batch_size(counted.count)
     epochs = dense.epochs(counted.count, batch_size.value, start)
     return {

@@ -25,8 +25,8 @@ class WarmStart:
     Attributes:
         kind: `imagenet`, `file` (your own weights) or `scratch`.
         network: its name; None if any will do.
-        weights: as `model.weights`.
-        why: for the table of choices.
+        weights: the value of `model.weights`.
+        why: the reason, for the table of choices.
     """
 
     kind: Literal["imagenet", "file", "scratch"]

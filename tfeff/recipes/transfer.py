@@ -30,7 +30,7 @@ FOLDS = 5
 PROBED = 1000
 """Images that are probed at most: about a minute for EfficientNet-Lite0 on one CPU core, half an hour for B7."""
 QUANTILE = 1.96
-"""Of the normal distribution, for 95 % intervals."""
+"""Quantile of the normal distribution for 95 % intervals."""
 FACTORS = ("*=0.1", "head_classifier*=1")
 """`optimizer.learning_rate_factors`: trained layers that are not new learn at a tenth of the classifier's rate."""
 
@@ -111,7 +111,7 @@ def last_frozen(starts: Sequence[Start]) -> Start:
     """The latest level from which on the features suffice: what precedes it can stay frozen, with the level itself.
 
     Args:
-        starts: from `probe`, not empty.
+        starts: results of `probe`, not empty.
     """
     return next(start for start in reversed(starts) if start.suffices)
 

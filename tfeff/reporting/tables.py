@@ -111,7 +111,7 @@ class _Column:
 
     @cached_property
     def width(self) -> int:
-        """In terminal cells."""
+        """Width in terminal cells."""
         return max(map(cell_len, self.cells))
 
     @cached_property

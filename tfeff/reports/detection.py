@@ -323,7 +323,7 @@ class RegionDetectionEvaluator(DetectionEvaluator):
         return evaluation
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Those of detections; and of regions."""
+        """See `DetectionEvaluator`; adds those of regions."""
         regions = report["regions"]
         overall = {
             "proposal recall": report["proposal_recall"],
@@ -337,13 +337,13 @@ class RegionDetectionEvaluator(DetectionEvaluator):
         return *super().tables(report), [overall], by_class
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """Those of detections; and of regions."""
+        """See `DetectionEvaluator`; adds those of regions."""
         regions = report["regions"]
         own = {"accuracy_of_objects": regions["accuracy"], "background_recall": regions["background_recall"]}
         return super().scalars(report) | {name: value for name, value in own.items() if value is not None}
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """That of detections; and of regions."""
+        """See `DetectionEvaluator`; adds that of regions."""
         return {**super().result(report), "proposal_recall": report["proposal_recall"], **report["regions"]}
 
 

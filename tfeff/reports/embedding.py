@@ -44,7 +44,7 @@ class EmbeddingEvaluator(Evaluator):
         validated: Mapping[str, float],
         training: Callable[[], tuple[Predictions, np.ndarray] | None],
     ) -> Evaluation:
-        """As `evaluate`; the training images are the gallery for the classes that were trained on."""
+        """Evaluates predictions; the training images are the gallery for the classes that were trained on."""
         images, vectors = pipeline.images, predictions["embedding"]
         labels, names, compared = images.dataset.labels, images.dataset.class_names, training()
         gallery = None

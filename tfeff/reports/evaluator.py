@@ -91,7 +91,7 @@ class Evaluator(ABC):
         """The tables of a report for the terminal; each is a sequence of rows."""
 
     def answer(self, report: Mapping[str, Any]) -> str:
-        """How good the predictions are, in a sentence, for `report` with the name of its `split`."""
+        """Says how good the predictions are, in a sentence, for `report` with the name of its `split`."""
         values = ", ".join(f"{in_words(name)} {value:.4f}" for name, value in self.scalars(report).items())
         return f"On the {report['split']} images: {values}"
 

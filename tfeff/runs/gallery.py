@@ -37,7 +37,7 @@ class ImageFile:
 
     @classmethod
     def of(cls, contents: bytes) -> "ImageFile":
-        """That of the contents of a file."""
+        """Identifies the contents of a file."""
         return cls(len(contents), hashlib.blake2b(contents, digest_size=16).hexdigest())
 
 
@@ -109,11 +109,10 @@ class Gallery:
         return *self.found, line, threshold
 
     def copies(self, images: Iterable[Path]) -> str | None:
-        """How many images have the same contents as one of the gallery, and how many of the gallery the same as one of
-        another class there; None if none.
+        """Returns a warning about images that the gallery holds, too, and gallery images in several classes, if any.
 
         Args:
-            images: files; of those that cannot be read, nothing is said.
+            images: files; those that cannot be read are skipped.
         """
         classes = dict[ImageFile, set[int]]()
         for file, label in zip(self.files, self.labels.tolist(), strict=True):

@@ -192,7 +192,7 @@ def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> I
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """Why a file cannot be read."""
+    """Returns why a file cannot be read."""
     dangling = os.path.islink(path) and not os.path.exists(path)
     return "link to a missing file" if dangling else f"cannot be read ({error.strerror})"
 
@@ -319,7 +319,7 @@ def _small(path: Path, name: str) -> np.ndarray:
 
 
 def _drawing(out: Path, name: str) -> Path:
-    """Where an image is drawn; the longest names of files are cut to leave room for an ending."""
+    """Returns where an image is drawn; the longest names of files are cut to leave room for an ending."""
     path = out / f"{name}.png"
     encoded = os.fsencode(path.name)
     if len(encoded) <= NAME_BYTES:

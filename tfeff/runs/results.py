@@ -140,7 +140,7 @@ class Localization(Classification):
 
     @property
     def row(self) -> Row:
-        """As of a `Classification`, and `box_yxyx`."""
+        """The row of a `Classification`, and `box_yxyx`."""
         return super().row | {"box_yxyx": self.box_yxyx.tolist()}
 
     def draw(self) -> np.ndarray:

@@ -299,7 +299,7 @@ def _files(path: str) -> list[Path]:
 
 
 def _predicted(predictor: Predictor, images: Sequence[tuple[str, Path | np.ndarray]]) -> list[Prediction | UserError]:
-    """In the order of the images, which are files or arrays."""
+    """Predicts for images, files or arrays, in their order."""
     found = dict[int, Prediction | UserError]()
     encoded, pixels = dict[int, tuple[str, bytes]](), dict[int, tuple[str, np.ndarray]]()
     for number, (name, image) in enumerate(images):

@@ -36,7 +36,7 @@ def shares_of(depth: float, width: float, resolution: float) -> tuple[float, flo
 
 
 def limits(section: config.Design) -> Limits:
-    """When a search with these settings is finished."""
+    """Returns when a search with these settings is finished."""
     return Limits(section.precision, section.trainings, None if section.minutes is None else 60.0 * section.minutes)
 
 

@@ -256,7 +256,7 @@ class Comparison:
 
     @cached_property
     def power(self) -> list[dict[str, Any]]:
-        """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen.
+        """The smallest detectable advantage of compound scaling, for each φ and some numbers of folds.
 
         Over one dimension, or over all three at once.
         """

@@ -147,7 +147,7 @@ def _coefficients(result: Result) -> str:
 
 
 def _comparison(result: Result) -> str:
-    """How the methods are compared, as a paragraph."""
+    """Says how the methods are compared, as a paragraph."""
     search = result.search
     if search.coefficients is not None:
         folds = "The coefficients were given; no network was selected here."
@@ -177,7 +177,7 @@ def _comparison(result: Result) -> str:
 
 
 def _method(result: Result) -> str:
-    """How the coefficients were found, as a paragraph."""
+    """Says how the coefficients were found, as a paragraph."""
     study, search, folds = result.study, result.search, result.search.folds
     bounds = " and ".join(f"{bound:g} times the {MEASURES[name]}" for name, bound in search.budget.bounds.items())
     kind = "independent subsets"

@@ -60,7 +60,7 @@ class TrainingData:
         return tuple(dict.fromkeys(notes))
 
     def record(self) -> dict[str, Any]:
-        """For the workdir: what evaluation and export need without the images."""
+        """Returns what evaluation and export need without the images, for the workdir."""
         train = self.train.dataset
         return {
             "class_names": list(self.class_names),
@@ -132,7 +132,7 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
 
 
 def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | None:
-    """Which images of the training split to train on, and which to hold out for validation; None: all train.
+    """Returns which images of the training split to train on, and which to hold out for validation; None: all train.
 
     Args:
         wanted: what the run asks of its images.

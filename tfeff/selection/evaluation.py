@@ -44,7 +44,7 @@ def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str)
 
 
 def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str:
-    """Which images a finished run was trained, validated and tested on, and how they were chosen, in sentences.
+    """Says which images a finished run was trained, validated and tested on, and how they were chosen.
 
     Args:
         wanted: what the run asked of its images.

@@ -67,7 +67,7 @@ def _contradictions(train: Dataset, known: _Known) -> list[str]:
 
 
 def _copies(train: Dataset, others: Mapping[str, Dataset], known: _Known) -> list[str]:
-    """Which images have the bytes of a training image."""
+    """Finds the images that have the bytes of a training image."""
     found = list[str]()
     for role, images in others.items():
         pairs, differing = list[str](), 0

@@ -41,7 +41,7 @@ def metadata(
 
     Args:
         task: the network's task.
-        class_names: in the order of the probabilities.
+        class_names: names of the classes, in the order of the probabilities.
         score: detection threshold of a detector; of an embedder, the minimum similarity of images of one class; else,
             or if it is not known, None.
         channels: channels of an image, 1 or 3.

@@ -142,7 +142,7 @@ class Latencies:
                 )
 
     def added(self, others: "Latencies", path: Path) -> "Latencies":
-        """With other latencies, which replace those of the same networks.
+        """Returns these and other latencies, which replace those of the same networks.
 
         Raises:
             UserError: they were measured otherwise than these, which were read from `path`.

@@ -133,8 +133,8 @@ def export_portable(
 
 
 def _score(workdir: Workdir, task: ImageTask) -> float | None:
-    """Of a detector, the minimum score of the detections to show; of an embedder, the minimum similarity of images of
-    one class, if the run has found it; else None."""
+    """Returns a detector's minimum score of the detections to show, an embedder's minimum similarity of images of one
+    class if the run has found it, and None otherwise."""
     validated = workdir.validated(task.scores)
     return detection_threshold(validated) if task.kind.detects else validated.get(THRESHOLD)
 

@@ -62,7 +62,7 @@ class AnchorYoloTask(DenseDetectionTask):
         }
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the responsible anchors, and the shapes of all anchors."""
+        """Measures coverage by the responsible anchors, and by the shapes of all anchors."""
         objects, anchors = tf.cast(batch["boxes_yxyx"], tf.float32), geometry[ANCHORS]
         usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
         positive, index = self._owners(objects, usable, geometry[CORNERS], geometry[STRIDES], anchors)

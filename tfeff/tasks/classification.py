@@ -88,7 +88,7 @@ class ClassificationTask(LabeledImagesTask):
             self.section.tta.wrong("shift", f"below the resolution, {resolution}")
 
     def predictor(self, network: keras.Model) -> keras.Model:
-        """With test-time augmentation, if it is enabled."""
+        """Returns the network, with test-time augmentation if it is enabled."""
         tta = self.section.tta
         if not (tta.mirrored or tta.shift):
             return network

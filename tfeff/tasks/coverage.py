@@ -29,7 +29,7 @@ def sizes(sides: tf.Tensor) -> np.ndarray:
 
 
 def owned(kind_is_positive: tf.Tensor, index: tf.Tensor, count: int) -> tf.Tensor:
-    """Which of `count` objects belong to a positive anchor or cell: bool [b, k].
+    """Returns which of `count` objects belong to a positive anchor or cell: bool [b, k].
 
     Args:
         kind_is_positive: bool [b, n].

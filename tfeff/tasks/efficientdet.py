@@ -38,7 +38,7 @@ class EfficientDetTask(DenseDetectionTask):
         return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the positive anchors."""
+        """Measures coverage by the positive anchors."""
         anchors, boxes = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
         matched = self._matched(anchors[0], boxes, batch)
         learned = owned(matched.kind == POSITIVE, matched.object, boxes.shape[1])

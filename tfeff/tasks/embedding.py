@@ -87,7 +87,7 @@ class EmbeddingTask(LabeledImagesTask):
         )
 
     def predictor(self, network: keras.Model) -> keras.Model:
-        """Without proxies."""
+        """Returns the network without proxies."""
         return keras.Model(network.inputs, {VECTOR: network.output[VECTOR]})
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:

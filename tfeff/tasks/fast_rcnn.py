@@ -43,11 +43,11 @@ class FastRCNNTask(TwoStageTask):
         return batch[PROPOSED], batch[PROPOSED_VALID]
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """None: regions come with the images."""
+        """Returns None, because regions come with the images."""
         return {}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the proposals with enough overlap; in training, the objects themselves are regions, too."""
+        """Measures coverage by the proposals that overlap enough; in training, the objects are regions, too."""
         proposals, objects = batch[PROPOSED], batch["boxes_yxyx"]
         overlap = best_overlap(proposals, objects)
         learned = batch["valid"] & (overlap >= self.section.region_overlap)

@@ -60,7 +60,7 @@ class FasterRCNNTask(TwoStageTask):
         return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the positive anchors of the first stage."""
+        """Measures coverage by the positive anchors of the first stage."""
         anchors, objects = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
         matched = self._matched(anchors[0], objects, batch)
         learned = owned(matched.kind == POSITIVE, matched.object, objects.shape[1])

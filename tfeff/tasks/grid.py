@@ -32,7 +32,7 @@ class GridTask(DenseDetectionTask):
         super().__init__(section or config.GridSettings())
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """In how many images two objects are in one cell, which can learn only one of them."""
+        """Counts the images in which two objects share a cell, which can learn only one of them."""
         (level,) = description.points.levels
         rows, columns = (-(-side // 2**level) for side in description.size)
         boxes = relative_objects(images, description.size, stretch=self.section.stretch)
@@ -49,7 +49,7 @@ class GridTask(DenseDetectionTask):
         }
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the cells that own an object. A cell predicts boxes of any size."""
+        """Measures coverage by the cells that own an object. A cell predicts boxes of any size."""
         objects = tf.cast(batch["boxes_yxyx"], tf.float32)
         usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
         inside = tf.cast(containing(geometry[CORNERS], geometry[STRIDES], objects), tf.int32)

@@ -61,7 +61,7 @@ def feature_difference(features: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
 def dense_difference(
     boxes: tf.Tensor, scores: tf.Tensor, teacher_boxes: tf.Tensor, teacher_scores: tf.Tensor
 ) -> tf.Tensor:
-    """How far the predictions of a dense detector are from a teacher's at the same positions.
+    """Measures how far a dense detector's predictions are from a teacher's at the same positions.
 
     The binary cross-entropy of all scores, minus the teacher's own, and 1 - IoU of the boxes, weighted by the teacher's
     highest score; both are summed over the positions and divided by the sum of these scores.

@@ -1,4 +1,4 @@
-"""From the outputs of a region proposal network to regions: the best of each level, without near duplicates."""
+"""Regions from the outputs of a region proposal network: the best of each level, without near duplicates."""
 
 from collections.abc import Sequence
 

@@ -272,7 +272,7 @@ class ImageTask(Task):
         """Changes the trained network as validation found it better, if it did.
 
         Args:
-            network: with its final weights.
+            network: the network, with its final weights.
             validated: the metrics of `scores` on the run's validation images, if it has any.
         """
 
@@ -296,7 +296,7 @@ class ImageTask(Task):
         raise NotImplementedError
 
     def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
-        """How far the outputs are from those of teachers, weighted as the section says; at least float32 [b].
+        """Measures how far the outputs are from those of teachers, weighted as the section says; at least float32 [b].
 
         Args:
             outputs: what `forward_with_features` returned.
@@ -353,7 +353,7 @@ class ImageTask(Task):
         """The validation metrics of `scores`.
 
         Args:
-            predictions: for all images of the pipeline, in order.
+            predictions: predictions for all images of the pipeline, in order.
             pipeline: the validation images.
         """
         return {}

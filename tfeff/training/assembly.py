@@ -24,7 +24,7 @@ class Assembly:
 
     Attributes:
         model: randomly initialized with the experiment's seed.
-        optimizer: with fresh slot variables.
+        optimizer: the optimizer, with fresh slot variables.
         average: moving average of the model's weights, if `averaging.wanted` asks for one; else None.
         step: compiled training and evaluation steps; traced on the first call.
         features: the frozen part of the model, if the step takes its output; else None.
@@ -41,7 +41,7 @@ def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
     """Builds all parts under the current dtype policy.
 
     Args:
-        plan: with what it takes from the training images.
+        plan: the run's plan, completed from the training images.
         strategy: the distribution strategy.
     """
     with strategy.scope():

@@ -12,7 +12,7 @@ from tfeff.tasks.task import Batch, ImageTask, Task
 
 LABEL_LOSS, TEACHER_LOSS, TAUGHT = "label_loss", "teacher_loss", "taught_images"
 LABELED = "labeled"
-"""Of batches with unlabeled images: bool [b]."""
+"""Key in batches with unlabeled images: bool [b], whether an image has a label."""
 STORED = "teacher/"
 """Begins the names of stored targets of teachers in a batch."""
 
@@ -62,7 +62,7 @@ class Distilled(Task):
         return own, stored or self.targets(batch)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Those of the task for the images with labels, and in training the difference from the teachers for all."""
+        """Returns the task's totals for labeled images and, in training, the difference from the teachers for all."""
         if not training:
             totals = self._renamed(self._task.totals(batch, outputs, training=False))
             zero = tf.zeros_like(next(iter(totals.values())))
@@ -83,7 +83,7 @@ class Distilled(Task):
         return {self._names.get(name, name): value for name, value in totals.items()}
 
     def means(self, sums: Any) -> dict[str, float]:
-        """Without that of the teachers in validation, which does not ask them."""
+        """Returns the means; in validation, without the teachers' loss, which is not computed there."""
         means = super().means(sums)
         if not sums[self.names.index(TAUGHT)]:
             del means[TEACHER_LOSS]

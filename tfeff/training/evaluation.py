@@ -170,7 +170,7 @@ def evaluate_run(
 
 
 def evaluate_again(workdir: Workdir, split: str | None, reporter: Reporter) -> RunEvaluation:
-    """As `evaluate_run`; also writes the page of the run, unless that shows another split."""
+    """Does what `evaluate_run` does, and writes the page of the run, unless that shows another split."""
     plan = Plan.opened(workdir)
     evaluated = evaluate_run(workdir, split, reporter, plan=plan)
     if workdir.result().get("split", evaluated.split) != evaluated.split:

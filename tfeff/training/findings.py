@@ -28,7 +28,7 @@ class RunEvaluation(Evaluation):
         workdir: the run's workdir.
         files: all files written.
         answer: how good the network is, in a sentence with an interval.
-        trust: how far to believe that; empty if there is nothing to say.
+        trust: how far to trust that; empty if there is nothing to say.
         notes: what else the user should know about the images.
         drawn: how the splits were drawn.
         activation: class activation maps of some images; empty unless the run has a classifier.
@@ -54,7 +54,7 @@ class RunEvaluation(Evaluation):
         return self.workdir / f"predictions_{self.split}.csv"
 
     def to_text(self) -> str:
-        """For the terminal: the answer, what is wrong, and what to do next; then tables and files."""
+        """Formats results for the terminal: the answer, what is wrong, and what to do next; then tables and files."""
         lines = [self.answer, *filter(None, [self.trust])]
         if self.mistakes:
             count = len(self.mistakes)
@@ -82,7 +82,7 @@ def commands(workdir: Path, plan: Plan) -> dict[str, str]:
 
 
 def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Evaluator, role: Role) -> str:
-    """How far to believe a result: whether its images also chose something, and how validation differs from it."""
+    """Says how far to trust a result: whether its images also chose something, and how validation differs from it."""
     training, split = plan.settings.training, report["split"]
     chosen = {
         "the epoch whose weights are kept": training.keep == "best",

@@ -36,28 +36,28 @@ class Hook:
     """
 
     def start(self, loop: "Loop") -> None:
-        """Before the first step of a call."""
+        """Runs before the first step of a call."""
 
     def step(self, loop: "Loop", batch: Batch) -> None:
-        """Before each step, with its batch."""
+        """Runs before each step, with its batch."""
 
     def log(self, loop: "Loop", loss: float, images_per_second: float) -> None:
-        """About once per second, with the mean loss and the speed since the last time."""
+        """Runs about once per second, with the mean loss and the speed since the last time."""
 
     def save(self, loop: "Loop") -> None:
         """Within an epoch, when a checkpoint is due or a signal stops the run."""
 
     def epoch(self, loop: "Loop", row: Row) -> None:
-        """After each epoch, with its metrics; a hook may add others, which the hooks after it see."""
+        """Runs after each epoch, with its metrics; a hook may add others, which the hooks after it see."""
 
     def best(self, loop: "Loop", epoch: int) -> None:
-        """When validation has found the best value so far of the monitored metric."""
+        """Runs when validation has found the best value so far of the monitored metric."""
 
     def finish(self, loop: "Loop") -> None:
-        """After the last epoch of the run, or early stopping; not if a later call continues the run."""
+        """Runs after the last epoch of the run, or early stopping; not if a later call continues the run."""
 
     def close(self, loop: "Loop") -> None:
-        """At the end of a call, also after an error."""
+        """Runs at the end of a call, also after an error."""
 
 
 class Pipeline(Protocol):

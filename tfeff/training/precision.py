@@ -50,7 +50,7 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) ->
     """Chooses the dtype policy of a new run.
 
     Args:
-        plan: with what it takes from the training images.
+        plan: the run's plan, completed from the training images.
         reporter: reports the timing.
         interruption: checked between steps.
     """

@@ -43,8 +43,8 @@ class Prepared:
     """What the loop needs.
 
     Attributes:
-        plan: with what it takes from the training images.
-        state: as at the start of training, or restored.
+        plan: the run's plan, completed from the training images (classes, mean, anchors).
+        state: the state at the start of training, or the restored one.
         step: the compiled steps.
         training: the training batches.
         validation: the validation batches, if any.
@@ -212,7 +212,7 @@ class Preparation:
 
     @property
     def _fingerprint(self) -> selection.Fingerprint:
-        """Of all images to train and validate on."""
+        """The fingerprint of all images to train and validate on."""
         found = self.images.fingerprint
         if self.unlabeled is None:
             return found

@@ -28,7 +28,7 @@ L = keras.layers
 Activation: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 MOMENTUM = 0.95
-"""Of the ranges: they grow at once, as those of calibration do, and shrink slowly."""
+"""Momentum of the ranges: they grow at once, as those of calibration do, and shrink slowly."""
 # Some weights are the ends of their own range, which must not lose their gradient by rounding.
 _MARGIN = 1.0 + 1e-6
 # LiteRT's fixed ranges.
@@ -131,7 +131,7 @@ class _Map:
         return self._value
 
     def activated(self, activation: Activation) -> "_Map":
-        """With ReLU or ReLU6, which need no range of their own."""
+        """Returns the map after ReLU or ReLU6, which need no range of their own."""
         if self._value is not None:
             return _Map.of(activation(self._value), self.range)
         return _Map(lambda then: self._compute(lambda value: then(activation(value))))

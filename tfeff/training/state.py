@@ -31,7 +31,7 @@ class State:
     stopping: EarlyStopping
     precision: str
     ranges: tf.Variable | None
-    """Of the feature maps of a quantized network, see `Quantized`."""
+    """Value ranges of the feature maps of a quantized network, see `Quantized`."""
     sums: np.ndarray
     """Totals and counts of the current epoch, in the order of `Task.names`."""
     step: int = 0

@@ -100,7 +100,7 @@ def computed(
     """What is computed of each batch, by name, [n, ...] each; with the rows of padding.
 
     Args:
-        batches: with `weight`, 0 for padding.
+        batches: batches with `weight`, which is 0 for padding.
         compute: a batch -> tensors [b, ...] by name.
         advance: called with the number of images of each batch, when they are done.
     """

@@ -96,7 +96,7 @@ class TaughtBatches:
         return min(self._variants, epochs)
 
     def _targets(self, variants: int) -> Batch:
-        """Of the first variants, see `stored.of_variants`."""
+        """Returns the teachers' targets for the first variants, see `stored.of_variants`."""
         return self._cache.get(f"{self._fingerprint} {variants}", lambda: self._of_variants(variants))
 
     def _of_variants(self, variants: int) -> Batch:

@@ -17,7 +17,7 @@ def taught(plan: Plan, network: models.Network) -> Task:
     """The task of a run, with its teachers if it has any.
 
     Args:
-        plan: with what it takes from the training images.
+        plan: the run's plan, completed from the training images.
         network: the one that imitates.
 
     Raises:

@@ -212,7 +212,7 @@ def _matches(factor: str, paths: Sequence[str]) -> bool:
 
 
 def _variants(plan: Plan, shape: Sequence[int], count: int) -> int | None:
-    """How many augmented variants of each image to store features of; None if they cannot be stored."""
+    """Returns how many augmented variants of each image to store features of; None if they cannot be stored."""
     task = plan.settings.task
     assert isinstance(task, config.ClassificationSettings)
     if task.augmentation.mixes or task.plain_epochs or task.teachers:

@@ -170,7 +170,7 @@ _EXIF_BLOCK, _ORIGINAL_TIME, _MODEL, _SERIAL_NUMBER = 0x8769, 0x9003, 0x0110, 0x
 
 
 def _exif(encoded: bytes) -> tuple[float, str]:
-    """When and by which camera an image was taken, as far as its EXIF block says it."""
+    """Reads when and by which camera an image was taken, as far as its EXIF block says it."""
     if not any(mark in encoded[: 1 << 16] for mark in (b"Exif", b"eXIf", b"EXIF")):
         return float("nan"), ""
     try:

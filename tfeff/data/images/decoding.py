@@ -19,7 +19,7 @@ __all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "is_dark", "luma",
 _LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
 """ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
 DARK = 64
-"""Of 255. Of many images some pixel is brighter, unless their samples have other units."""
+"""Largest pixel value of dark images, of 255. Among many images, some pixel is brighter unless their units differ."""
 DARK_ADVICE = (
     "16-bit images lose their lower byte, so samples of 12 bits (0 to 4095), as thermal and X-ray cameras write them, "
     "leave 15, and samples of 8 bits (0 to 255) leave 0: multiply them by 16 or by 256, or save them with 8 bits"

@@ -107,7 +107,7 @@ _BEGINNINGS = (1 << 12, 1 << 17)
 
 
 def _quick_of(path: Path) -> Header | None:
-    """As `_quick` of the whole file, of which no more is read than needed."""
+    """Returns `_quick` of a file, and reads no more of it than needed."""
     try:
         with path.open("rb") as file:
             content = b""
@@ -211,7 +211,7 @@ def is_transparent(image: Image.Image) -> bool:
 
 
 def reason(content: bytes | Path, error: Exception) -> str:
-    """Why a file cannot be used, and what to do if that is known."""
+    """Returns why a file cannot be used, and what to do if that is known."""
     try:
         head = content[:32] if isinstance(content, bytes) else _head(content)
     except OSError as failure:

@@ -66,7 +66,7 @@ class ImageStorage(ABC):
         return image
 
     def _content(self, index: int) -> bytes:
-        """As `encoded`, without keeping its digest."""
+        """Returns what `encoded` does, without keeping its digest."""
         return self.encoded(index)
 
     @abstractmethod
@@ -189,12 +189,12 @@ class ImageFiles(ImageStorage):
         return digest.hexdigest()
 
     def stamp(self, index: int) -> bytes:
-        """From size and modification time."""
+        """Computes the stamp from size and modification time."""
         status = os.stat(self._paths[index])
         return _stamp(status.st_size, status.st_mtime_ns)
 
     def origin(self, index: int) -> bytes:
-        """From name, size and modification time: copied files may be equally old."""
+        """Computes the origin from name, size and modification time: copied files may be equally old."""
         status = os.stat(self._paths[index])
         return _stamp(os.path.basename(self._paths[index]), status.st_size, status.st_mtime_ns)
 
@@ -267,11 +267,11 @@ class Segments(ImageStorage):
         return f"{self._version}/{len(self)}/{self._segments[:, 2].sum()}"
 
     def stamp(self, index: int) -> bytes:
-        """From the version and the length; reads no file."""
+        """Computes the stamp from the version and the length; reads no file."""
         return _stamp(self._version, int(self._segments[index, 2]))
 
     def origin(self, index: int) -> bytes:
-        """From the version and the place; reads no file."""
+        """Computes the origin from the version and the place; reads no file."""
         file, *place = self._segments[index].tolist()
         return _stamp(self._version, os.path.basename(self._paths[file]), *place)
 
@@ -315,7 +315,7 @@ class PixelArray(ImageStorage):
         return self._version
 
     def stamp(self, index: int) -> bytes:
-        """From the pixels."""
+        """Computes the stamp from the pixels."""
         return content_digest(self._pixels[index].tobytes())[:8]
 
     def outline(self, index: int) -> bytes:
@@ -348,7 +348,7 @@ class DrawnImages(ImageStorage):
         return f"{self._version}/{self._count}"
 
     def stamp(self, index: int) -> bytes:
-        """From the version and the position; draws nothing."""
+        """Computes the stamp from the version and the position; draws nothing."""
         return _stamp(self._version, index)
 
 

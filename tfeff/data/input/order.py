@@ -27,10 +27,10 @@ class Order(ABC):
 
     @abstractmethod
     def examples(self, epoch: int, count: int) -> OrderedExamples:
-        """At least `count` examples of an epoch.
+        """Returns at least `count` examples of an epoch.
 
         Args:
-            epoch: from 0.
+            epoch: number of the epoch, counted from 0.
             count: examples needed per epoch, the same in every epoch; at most the size of the dataset.
         """
 

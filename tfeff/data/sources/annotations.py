@@ -344,7 +344,7 @@ def single_objects(dataset: Dataset) -> Dataset:
     count. Images without an object are skipped. The result's `notes` hold both counts.
 
     Args:
-        dataset: with objects.
+        dataset: a dataset with objects.
 
     Raises:
         UserError: no image has an object.

@@ -73,7 +73,7 @@ class COCO(Source):
 
     @property
     def disjoint(self) -> bool:
-        """Only if splits are drawn: several files may list the same image."""
+        """Whether splits share no image: only if they are drawn, because several files may list the same image."""
         return self.drawn
 
     def find(self, split: str) -> str | None:
@@ -177,7 +177,7 @@ class COCO(Source):
         return [f"{names[path]} ({reason})" if reason else names[path] for path, reason in reasons.items()]
 
     def _problem(self, path: Path) -> str:
-        """Why a JSON file that could be anything has no annotations; "" if it has some."""
+        """Returns why a JSON file of unknown content has no annotations; "" if it has some."""
         try:
             self._read[path] = COCOFile.read(path)
         except UserError as error:

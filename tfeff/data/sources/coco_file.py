@@ -46,10 +46,10 @@ class COCOFile:
     """An annotation file.
 
     Attributes:
-        categories: in the order of their keys.
-        images: in the order of the file.
+        categories: the categories, in the order of their keys.
+        images: the images, in the order of the file.
         sizes: (height, width) of the images, where they are stated.
-        annotations: by the key of their image.
+        annotations: the annotations, by the key of their image.
         problems: what is wrong.
         parents: categories without annotations that only group others, as exporters add them.
         notes: what the user should know.

@@ -46,7 +46,7 @@ class Crops(Source):
     """Crops of every image of a source with objects.
 
     Args:
-        source: with objects.
+        source: a source with objects.
         options: `channels`, `seed` and `crop_context` apply.
     """
 
@@ -105,7 +105,7 @@ def object_crops(
     """Crops of every image, one image after the other. Difficult objects and crowds are neither object nor background.
 
     Args:
-        dataset: with objects.
+        dataset: a dataset with objects.
         options: `channels`, `seed` and `crop_context` apply; the boxes of an image do not depend on other images.
         copies: boxes around each object besides its own, drawn by the seed.
         backgrounds: background boxes per object; 0 omits that class.
@@ -140,7 +140,7 @@ def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], options: Op
     proposals (up to BACKGROUNDS per object).
 
     Args:
-        images: with their objects.
+        images: the images, with their objects.
         proposals: boxes_yxyx float32 [n, 4] of each image.
         options: as for `object_crops`.
     """

@@ -38,7 +38,7 @@ class BoxTable(Source):
     Args:
         name: source name.
         rows: one per object.
-        folder: to which ids of images are relative.
+        folder: the folder to which ids of images are relative.
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
         search: whether images that are not where rows say are searched below the folder.
 

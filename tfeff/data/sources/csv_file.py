@@ -59,7 +59,7 @@ class LabelTable(Source):
 
     Args:
         name: source name.
-        rows: with `image` and `label`.
+        rows: rows with `image` and `label`.
         options: `channels`, `fractions`, `seed`, `further_classes` and `on_defect` apply.
         folder: where images are searched whose names lack the ending, or differ only in case or in composed accents;
             None: nowhere.
@@ -180,12 +180,12 @@ def _find(images: Sequence[_Image], folder: Path) -> None:
 
 
 def _place(image: _Image) -> str:
-    """Where an image is listed, and which file is meant: paths are often relative to another folder."""
+    """Says where an image is listed, and which file is meant: paths are often relative to another folder."""
     return f"{image.where}: {shown(os.path.abspath(image.path))}" if image.path else image.where
 
 
 def _problem(row: Row, path: str) -> str:
-    """Why an image cannot be used; "" if it can."""
+    """Returns why an image cannot be used; "" if it can."""
     if row.problem:
         return row.problem
     if not row.values["image"]:

@@ -43,8 +43,8 @@ class Row(NamedTuple):
 
     Attributes:
         where: file and line, for messages.
-        folder: to which paths of images are relative: that of the file.
-        values: by meaning of the column.
+        folder: the file's folder, to which paths of images are relative.
+        values: the row's values, by meaning of the column.
         problem: why it cannot be used, as a kind of defect; "" if it can.
     """
 

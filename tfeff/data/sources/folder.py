@@ -32,7 +32,7 @@ class _Listing(NamedTuple):
         paths: paths of the images.
         labels: int64 [n].
         problems: path -> why the image cannot be used.
-        notes: on other entries of the folders.
+        notes: notes on other entries of the folders.
     """
 
     paths: list[str]

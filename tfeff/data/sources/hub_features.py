@@ -33,7 +33,7 @@ class Classes(NamedTuple):
 
     @classmethod
     def of(cls, feature: Any, used: Sequence[Any]) -> "Classes":
-        """Those that a `ClassLabel` names, or else the values that occur, in their order."""
+        """Returns the classes that a `ClassLabel` names, or else the values that occur, in their order."""
         if kind(feature) == "ClassLabel":
             names = feature.get("names")
             if isinstance(names, list):
@@ -62,7 +62,7 @@ class ObjectKeys(NamedTuple):
 
 
 def object_keys(column: str, feature: Any) -> ObjectKeys | None:
-    """Which fields of a column describe its objects; None if the column has no objects."""
+    """Finds the fields of a column that describe its objects; None if the column has no objects."""
     fields = fields_of(feature)
     low = {key.lower(): key for key in fields}
     box = next((low[name] for name in _BOXES if name in low and _item(fields[low[name]]) is not None), None)

@@ -206,7 +206,7 @@ class _RowGroups(ImageStorage):
         return f"{self._version}/{len(self)}"
 
     def stamp(self, index: int) -> bytes:
-        """From the version and the row; reads no file."""
+        """Computes the stamp from the version and the row; reads no file."""
         return hashlib.blake2b(f"{self._version}/{self._rows[index]}".encode(), digest_size=8).digest()
 
 

@@ -114,7 +114,7 @@ class Finder:
         return None
 
     def problem(self, name: str) -> str:
-        """Why a name that is not found means no file: the kind of defect."""
+        """Returns the kind of defect of a name that is not found."""
         parts = path_parts(unquote(name))
         several = bool(parts) and folded(parts[-1]) in self._shared
         return "listed name that fits several images" if several else "image without a file"
@@ -160,7 +160,7 @@ def tails(parts: Sequence[str], most: int) -> Iterator[str]:
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Those keys that belong to one value alone."""
+    """Returns the keys that belong to one value alone."""
     found = dict[str, str | None]()
     for key, value in pairs:
         found[key] = None if key in found else value

@@ -179,7 +179,7 @@ class Source(ABC):
         ]
 
     def leave_out(self, split: str, ids: Sequence[str], kind: str) -> None:
-        """From now on, `load` returns a split without some of its images, which are lost to a defect.
+        """Makes `load` return a split without some of its images, which are lost to a defect.
 
         Args:
             split: a split.

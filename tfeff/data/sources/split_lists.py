@@ -32,7 +32,7 @@ class SplitLists:
 
     Attributes:
         files: split -> its list, or, if there are only lists of single classes, all lists of the split.
-        notes: on lists that are not used.
+        notes: notes on lists that are not used.
 
     Raises:
         UserError: two lists would be the same split.

@@ -55,6 +55,6 @@ def _character(byte: int) -> str:
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Why a text cannot be read, and what to do."""
+    """Returns why a text cannot be read, and what to do."""
     kind = "UTF-16, as its mark says" if error.encoding.startswith("utf-16") else "UTF-8"
     return f"the byte 0x{error.object[error.start]:02x} is not {kind}; save it as UTF-8"

@@ -19,7 +19,7 @@ import numpy as np
 from tfeff.data.sources import text
 
 _FLAGS = (0, 1, 2)
-"""Of a keypoint: not labeled, hidden, visible."""
+"""Flags of a keypoint: not labeled, hidden, visible."""
 _TRACKED = 3
 """Lines with the tracks 0 or 1 that must be seen; a triangle or two could end on the border of the image."""
 _ENOUGH = 10
@@ -64,7 +64,7 @@ def is_track(number: float) -> bool:
 
 
 def guessed(lines: Iterable[Sequence[float]]) -> int:
-    """How many numbers of keypoints follow each box, as far as lines show it; 0: they have none.
+    """Guesses from lines how many numbers of keypoints follow each box; 0: none.
 
     Args:
         lines: the values of each line after its class.
@@ -99,7 +99,7 @@ def _fits(table: np.ndarray, width: int) -> bool:
 
 
 def _are_boxes(table: np.ndarray) -> np.ndarray:
-    """Which lines, float64 [n, values], start with a box inside the image."""
+    """Returns which lines, float64 [n, values], start with a box inside the image."""
     centers, sides = table[:, :2], table[:, 2:4]
     edges = np.concatenate([centers - sides / 2, 1 - centers - sides / 2], axis=1)
     return np.asarray(np.concatenate([edges >= -_EPSILON, sides > 0], axis=1).all(axis=1))

@@ -5,7 +5,7 @@ from tfeff.models.cost.complexity import Complexity
 
 FLOAT_BYTES = 4
 QUANTIZED_CHANNEL_BYTES = 28
-"""Of each output channel in LiteRT's 8-bit integers: a bias of 4 bytes, and twice a scale (4) and a zero point (8)."""
+"""Bytes per output channel in LiteRT's 8-bit integers: a bias (4), and twice a scale (4) and a zero point (8)."""
 GRAPH_BYTES = {
     "saved_model": (130_000, 5_200),
     "litert": (500, 990),

@@ -130,7 +130,7 @@ class CostTracer(Layers):
         return self._call((number, 4), NOTHING, (), len(self._calls) + 1)
 
     def given(self, images: Any, *, source: str, levels: Mapping[str, str]) -> NoReturn:
-        """Not available: `estimate` builds networks with such a backbone."""
+        """Raises NotImplementedError: `estimate` builds networks with such a backbone."""
         raise NotImplementedError("the cost of a given backbone is counted on the built network")
 
     def __getattr__(self, kind: str) -> Callable[..., Any]:
@@ -299,7 +299,7 @@ def _segment(calls: tuple[TracedCall, ...], is_start: bool, begins_kept: bool, i
     """Lifetimes in a segment. Cached, because networks repeat few different segments.
 
     Args:
-        calls: in order of definition.
+        calls: the calls, in order of definition.
         is_start: whether this is the first segment of the network.
         begins_kept: whether the previous segment keeps the input.
         is_end: whether this is the last segment of the network.

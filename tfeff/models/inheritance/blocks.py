@@ -91,7 +91,7 @@ def segments_of(nodes: Mapping[str, Node]) -> list[Segment]:
 
 
 def last_reads(segments: list[Segment]) -> list[set[str]]:
-    """After each segment, the names of the operations whose outputs are still needed."""
+    """Returns, for each segment, the names of the operations whose outputs are still needed after it."""
     alive, found = set[str](), list[set[str]]()
     for segment in reversed(segments):
         found.append(set(alive))

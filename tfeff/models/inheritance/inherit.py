@@ -34,7 +34,7 @@ class Inheritance:
         kept: number of variables whose layers compute what they computed in the source.
         reconstructed: number of variables that were fitted to the source's outputs.
         new: paths of the variables that the source does not have.
-        errors: by stage, neck and head, of its last block's output, and of predictions: mean squared difference from
+        errors: of the last block of each stage, neck and head, and of predictions: mean squared difference from
             the source's, in the channels that the network has, divided by the variance. Empty if nothing was
             reconstructed.
         dropped: blocks of the source that the network does not have, such as "stage3_block2" or "neck_block3".

@@ -93,7 +93,7 @@ class Plan:
     exact: set[str]
 
     def origin(self, segment: Segment) -> Origin:
-        """Of a segment of the target."""
+        """Returns what a segment of the target starts from."""
         return self.origins.get((segment.chain, segment.block), Origin(0, 0))
 
 

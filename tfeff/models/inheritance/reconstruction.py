@@ -118,7 +118,7 @@ def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> li
 
 
 def _depth(segment: Segment) -> dict[str, int]:
-    """Of each linear layer of a segment: the most linear layers on a path to its output."""
+    """Returns, for each linear layer of a segment, the most linear layers on a path to its output."""
     depth = dict[str, int]()
     for name, node in segment.nodes.items():
         depth[name] = isinstance(node.layer, LINEAR) + max((depth.get(each, 0) for each in node.inputs), default=0)
@@ -126,7 +126,7 @@ def _depth(segment: Segment) -> dict[str, int]:
 
 
 def _endings(segment: Segment) -> dict[str, _Ending]:
-    """Which linear layers lead to the outputs of a segment: of several that are added, the one that is fitted last."""
+    """Finds the linear layers that lead to the outputs of a segment; if several are added, the one fitted last."""
     depth, found = _depth(segment), dict[str, tuple[str, _Ending]]()
     for name in sorted(depth, key=depth.__getitem__):
         ending = _ending(segment, name)
@@ -136,7 +136,7 @@ def _endings(segment: Segment) -> dict[str, _Ending]:
 
 
 def _ending(segment: Segment, name: str) -> _Ending | None:
-    """How a linear layer leads to an output of its segment; None if other linear layers follow it."""
+    """Returns how a linear layer leads to an output of its segment; None if other linear layers follow it."""
     scale = add = None
     while name not in segment.outputs:
         reader = next(reader for reader, node in segment.nodes.items() if name in node.inputs)

@@ -26,7 +26,7 @@ def run(nodes: Mapping[str, Node], known: dict[str, Any], wanted: Iterable[str])
     """Applies the operations that some outputs depend on, at inference.
 
     Args:
-        nodes: in the order of execution.
+        nodes: operations by name, in the order of execution.
         known: outputs by name, to which further ones are added.
         wanted: names of operations that are known afterwards.
     """

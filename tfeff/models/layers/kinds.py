@@ -132,7 +132,7 @@ def _concatenated(shapes: Sequence[Shape], s: Settings) -> Shape:
 
 
 def _regions(shapes: Sequence[Shape], s: Settings) -> Shape:
-    """Of the maps and, last, the boxes."""
+    """Returns the output shape for the shapes of the maps and, last, the boxes."""
     return shapes[-1][0], s["size"], s["size"], shapes[0][-1]
 
 

@@ -24,8 +24,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """In training, normalizes with the statistics of the batch and updates the moving ones; otherwise normalizes
-        with the moving ones."""
+        """Normalizes with the batch's statistics and updates the moving ones in training; else uses the moving ones."""
         if not (training and self.trainable and mask is None and self._can_fuse(inputs)):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf

@@ -190,7 +190,7 @@ class RoIMaxPool(_RegionFeatures):
         return ops.where(filled[..., None], result, ops.zeros_like(result))
 
     def _powers(self, side: int) -> int:
-        """How many powers of two, from 1, fit into the largest bin along a side."""
+        """Returns how many powers of two, from 1, fit into the largest bin along a side."""
         return 1 + int(math.log2(math.ceil(side / self.size) + 1))
 
     def _maxima(self, x: Any, down: int, across: int) -> list[Any]:

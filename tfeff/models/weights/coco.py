@@ -90,7 +90,7 @@ def load_coco(network: Network, name: str, classes: Classes | None = None) -> Lo
     """Loads COCO weights into a detector of the shape of the published one.
 
     Args:
-        name: that of the published detector.
+        name: name of the published detector.
         classes: those of the network and `CLASS_NAMES`.
 
     Raises:

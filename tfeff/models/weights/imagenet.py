@@ -121,13 +121,13 @@ _SECONDS = 10.0
 
 
 def imagenet_origin(name: str) -> str | None:
-    """Where `load_imagenet` would take the weights of a network from; None if they cannot be had.
+    """Returns where `load_imagenet` would take the weights of a network from; None if there are none.
 
     Weights that are downloaded are downloaded now, if they are not in Keras' cache. Without an internet connection,
     this takes up to ten seconds.
 
     Args:
-        name: in `tfeff.models.build`.
+        name: name of the network in `tfeff.models.build`.
     """
     if name in lite.PACKAGES:
         return None if lite.weights_file(name) is None else f"the installed package {lite.PACKAGES[name]}"

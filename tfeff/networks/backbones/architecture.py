@@ -65,7 +65,7 @@ class Architecture(ABC):
     """Complete description of one network, and the section `model` of a config.
 
     Attributes:
-        name: that of the published network that it is, or that it was derived from.
+        name: name of the published network that it is, or that it was derived from.
         weights: initial weights: "imagenet" (those published for the network of this name), "coco" (of a detector:
             those published for the detector of its name, trained on COCO), the name of another network of the family
             (those published for it), or the path of a weights file; None for random ones. Where depth or width differ
@@ -129,7 +129,7 @@ class Architecture(ABC):
         return self.resolution, self.resolution
 
     def scaled(self, *, depth: float, width: float, resolution: int) -> Self:
-        """With `depth` times the blocks and `width` times the channels, at another resolution."""
+        """Returns the network with `depth` times the blocks and `width` times the channels, at another resolution."""
         return dataclasses.replace(
             self,
             depth_coefficient=self.depth_coefficient * depth,

@@ -77,7 +77,7 @@ class Given(Architecture):
         return ()
 
     def scaled(self, *, depth: float, width: float, resolution: int) -> Self:
-        """Not available.
+        """Rejects scaling.
 
         Raises:
             UserError: always.
