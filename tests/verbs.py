@@ -95,7 +95,7 @@ class Process:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code; None while the process runs."""
+        """Returns the exit code; None while the process runs."""
         if self._code is None:
             self._code = self._verbs.ask({"poll": self._pid})
         return self._code

@@ -107,5 +107,5 @@ if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept any at
 
 
 def __dir__() -> list[str]:
-    """All attributes, including subpackages that are not loaded yet."""
+    """Returns all attributes, including subpackages that are not loaded yet."""
     return sorted({*globals(), *__all__})

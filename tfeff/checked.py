@@ -37,7 +37,7 @@ def file_crc32(path: Path) -> int:
 
 
 def to_json(record: Mapping[str, Any]) -> str:
-    """The contents of a JSON file with a checksum."""
+    """Returns the contents of a JSON file with a checksum."""
     return json.dumps({KEY: "", **record} | {KEY: checksum(record)}, indent=2) + "\n"
 
 
@@ -101,7 +101,7 @@ def from_json(
 
 
 def to_line(record: Mapping[str, Any]) -> str:
-    """A line of a file of lines, with a checksum."""
+    """Returns a line of a file of lines, with a checksum."""
     return json.dumps({**record, KEY: checksum(record)}) + "\n"
 
 

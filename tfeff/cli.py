@@ -170,7 +170,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _config_keys(flag: str) -> list[str]:
-    """The keys of a config that end with the name of an unknown flag; none if the verb has no config."""
+    """Returns the keys of a config that end with the name of an unknown flag; none if the verb has no config."""
     if "override" not in flags.FLAGS:
         return []
     from tfeff import config

@@ -29,7 +29,7 @@ class UserError(Exception):
 
 
 def printable(text: str) -> str:
-    """The text with escapes in place of control characters, such as those of names of files.
+    """Returns the text with escapes in place of control characters, such as those of names of files.
 
     >>> printable("a\\x1b[31mb\\udce9")
     'a\\\\x1b[31mb\\\\xe9'
@@ -94,7 +94,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error, without the names of TensorFlow's nodes."""
+    """Returns the first line of an error, without the names of TensorFlow's nodes."""
     return re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
 
 
@@ -111,7 +111,7 @@ def changes(values: Iterable[tuple[str, object, object]]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint at the end of a message about an unknown name.
+    """Returns the hint at the end of a message about an unknown name.
 
     >>> nearest("bacth_size", ["batch_size", "epochs"])
     'did you mean "batch_size"?'

@@ -87,11 +87,11 @@ class Side(Protocol):
     """A framework."""
 
     def versions(self) -> str:
-        """Versions and device."""
+        """Returns versions and device."""
         ...
 
     def prepare(self, case: Case) -> dict[str, Callable[[], Mode]]:
-        """The modes of a case by name. Each function builds one, compiles it and warms it up."""
+        """Returns the modes of a case by name. Each function builds one, compiles it and warms it up."""
         ...
 
     def release(self) -> None:
@@ -147,12 +147,12 @@ def serve(make_side: Callable[[], Side]) -> None:
 
 
 def timed(mode: Mode, steps: int) -> float:
-    """Seconds per step."""
+    """Returns seconds per step."""
     began = time.perf_counter()
     mode.run(steps)
     return (time.perf_counter() - began) / steps
 
 
 def summary(error: Exception) -> str:
-    """The first line of an error."""
+    """Returns the first line of an error."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"

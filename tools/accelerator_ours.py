@@ -48,7 +48,7 @@ class Ours:
         self._hlo = hlo
 
     def versions(self) -> str:
-        """Versions and device."""
+        """Returns versions and device."""
         return f"jax {jax.__version__}, keras {keras.__version__}, {jax.devices()[0].device_kind}"
 
     def release(self) -> None:
@@ -58,7 +58,7 @@ class Ours:
         gc.collect()
 
     def prepare(self, case: Case) -> dict[str, Callable[[], Mode]]:
-        """One mode: the whole step is one program."""
+        """Returns one mode: the whole step is one program."""
         return {"ours": lambda: self._mode(case)}
 
     def _mode(self, case: Case) -> Mode:
@@ -130,7 +130,7 @@ def quick_initializers() -> Iterator[None]:
 
 
 def build(case: Case) -> keras.Model:
-    """The network of a case."""
+    """Returns the network of a case."""
     keras.config.set_dtype_policy(POLICIES[case.precision])
     with quick_initializers():
         if case.stack:
@@ -141,7 +141,7 @@ def build(case: Case) -> keras.Model:
 
 
 def stack(kind: str) -> keras.Model:
-    """Equal layers on a map, then the mean of each channel."""
+    """Applies equal layers to a map, then averages each channel."""
     side, channels = STACKS[kind]
     x = images = keras.Input((side, side, channels))
     x = keras.layers.Rescaling(1 / 255)(x)
@@ -157,7 +157,7 @@ def stack(kind: str) -> keras.Model:
 
 
 def batch_of(network: keras.Model, case: Case) -> list[np.ndarray]:
-    """Random bytes, then labels (training) or boxes (two-stage detectors)."""
+    """Returns random bytes, then labels (training) or boxes (two-stage detectors)."""
     rng = np.random.default_rng(0)
     height, width, channels = network.inputs[0].shape[1:]
     arrays = [rng.integers(0, 256, (case.batch, height, width, channels), np.uint8)]
@@ -180,7 +180,7 @@ def on_device(values: Any) -> Any:
 
 
 def training(network: keras.Model, case: Case) -> tuple[Any, Callable[..., Any]]:
-    """State, and (state, images, labels) -> (state, loss)."""
+    """Returns the state, and (state, images, labels) -> (state, loss)."""
     rate = LEARNING_RATE[case.optimizer]
     with jax.default_device(jax.devices("cpu")[0]):
         optimizer: Any = (
@@ -206,7 +206,7 @@ def training(network: keras.Model, case: Case) -> tuple[Any, Callable[..., Any]]
 
 
 def inference(network: keras.Model) -> tuple[Any, Callable[..., Any]]:
-    """State, and (state, images, [boxes]) -> (state, outputs)."""
+    """Returns the state, and (state, images, [boxes]) -> (state, outputs)."""
     groups = network.trainable_variables, network.non_trainable_variables
     state = on_device([[variable.value for variable in group] for group in groups])
 
@@ -239,7 +239,7 @@ def layouts(text: str) -> dict[str, int]:
 
 
 def profile(run: Callable[[], object]) -> dict[str, float]:
-    """Seconds by kernel, or by operation if there are no kernels. Numbers in names are dropped."""
+    """Returns seconds by kernel, or by operation if there are no kernels. Numbers in names are dropped."""
     with tempfile.TemporaryDirectory() as directory:
         with jax.profiler.trace(directory):
             run()

@@ -218,7 +218,7 @@ class Benchmark:
         self._write({"kind": "case", "case": case.name, "seconds": self._elapsed() - began})
 
     def _seconds(self, case: Case, way: Timing, steps: int) -> float | None:
-        """Seconds per step; writes an error."""
+        """Returns seconds per step; writes an error."""
         way.side.ask(do="run", mode=way.mode, steps=steps)
         answer = way.side.answer(self._deadline)
         if "error" in answer:
@@ -247,7 +247,7 @@ class Benchmark:
     def _result(
         self, case: Case, way: Timing, seconds: Sequence[float], ours: Sequence[float] | None
     ) -> dict[str, Any]:
-        """A row. The ratio is our speed over this one, of each pair of rounds: above 1, ours is faster."""
+        """Returns a row. The ratio is our speed over this one, of each pair of rounds: above 1, ours is faster."""
         low, middle, high = quartiles(seconds)
         flops = 2 * way.facts["macs"] * case.passes * case.batch / middle
         peak = {"bfloat16": self._flags.bf16_tflops, "tf32": self._flags.tf32_tflops}[case.precision]
@@ -283,7 +283,7 @@ class Benchmark:
 
 
 def ours_settings(hlo: str | None) -> dict[str, str]:
-    """Environment of our side."""
+    """Returns the environment of our side."""
     settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_PYTHON_CLIENT_MEM_FRACTION": MEMORY_SHARE}
     return settings | ({"ACCELERATOR_HLO": hlo} if hlo else {})
 
@@ -297,7 +297,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def parse(text: str, resolution: int | None) -> Case:
-    """A case from NETWORK:WORK:BATCH[:PRECISION[:OPTIMIZER]].
+    """Returns a case from NETWORK:WORK:BATCH[:PRECISION[:OPTIMIZER]].
 
     Raises:
         UserError: unknown names, or a batch that is no number.
@@ -339,7 +339,7 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Iterator[Callable[[dict[str
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The table of the results."""
+    """Returns the table of the results."""
     return [
         {
             "case": row["case"],

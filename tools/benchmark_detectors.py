@@ -57,7 +57,7 @@ class Comparison:
 
 
 def runtimes(name: str) -> tuple[str, ...]:
-    """Our side in each runtime."""
+    """Returns our side in each runtime."""
     return tuple(f"{name}-{runtime}" for runtime in RUNTIMES)
 
 

@@ -86,7 +86,7 @@ def thread_counts(text: str) -> list[int]:
 
 
 def load_images(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Decoded images of a dataset and the boxes of their objects."""
+    """Returns decoded images of a dataset and the boxes of their objects."""
     source = catalog.open_objects(name).load("all")
     chosen = {"even": slice(0, None, 2), "odd": slice(1, None, 2), "all": slice(None)}[part]
     indices = range(len(source))[chosen][:limit]
@@ -144,7 +144,7 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
 
 
 def overlaps(boxes: Sequence[np.ndarray], objects: Sequence[np.ndarray]) -> np.ndarray:
-    """Best overlap of each object with the first COUNTS boxes of its image, float [objects, COUNTS]."""
+    """Returns the best overlap of each object with the first COUNTS boxes of its image, float [objects, COUNTS]."""
     return coverage(boxes, objects, [np.zeros(len(each), int) for each in objects], COUNTS).best
 
 
@@ -187,7 +187,7 @@ def differences(
 
 
 def at_side(side: int, propose: Callable[[np.ndarray, float], ProposedBoxes]) -> Engine:
-    """An engine that sees the image at a working size, as ours does.
+    """Returns an engine that sees the image at a working size, as ours does.
 
     Args:
         side: its longest side in pixels.
@@ -221,7 +221,7 @@ def scaled_opencv(image: np.ndarray, factor: float) -> ProposedBoxes:
 
 
 def peer(package: str) -> Engine:
-    """The engine of a package from PyPI, with its default settings."""
+    """Returns the engine of a package from PyPI, with its default settings."""
     module = importlib.import_module(package)
     if package == "selectivesearch":
 

@@ -96,7 +96,7 @@ class Extraction:
         self._channels = extractor.channels
 
     def seconds(self, regions: RegionSet, image: int) -> tuple[float, int]:
-        """Seconds and number of regions of one image."""
+        """Returns seconds and number of regions of one image."""
         boxes, images = regions.boxes(image), regions.images
         began = time.perf_counter()
         pixels = decoding.decode(images.encoded(image), images.ids[image])
@@ -105,7 +105,7 @@ class Extraction:
 
 
 def endless(pipeline: RegionBatches) -> Iterator[dict[str, tf.Tensor]]:
-    """The training batches of all epochs, each read when it is needed."""
+    """Yields the training batches of all epochs, each read when it is needed."""
     for epoch in itertools.count(1):
         for rows in pipeline.rows(epoch):
             yield {name: tf.constant(values) for name, values in pipeline.read(rows).items()}
@@ -147,18 +147,18 @@ class Side:
         self.seconds["validation"].append(time.perf_counter() - began)
 
     def epoch(self, rounds: np.ndarray | slice = slice(1, None)) -> float:
-        """Seconds of an epoch, from the medians over some rounds; the first one traces graphs."""
+        """Returns seconds of an epoch, from the medians over some rounds; the first one traces graphs."""
         batches = {"training": self.pipeline.steps_per_epoch, "validation": validation_batches(self.validation)}
         return sum(count * float(np.median(np.array(self.seconds[kind])[rounds])) for kind, count in batches.items())
 
 
 def validation_batches(pipeline: RegionBatches) -> int:
-    """Validation batches of an epoch."""
+    """Returns the validation batches of an epoch."""
     return min(len(pipeline.rows(0)), region_batches.MAX_VALIDATION_BATCHES)
 
 
 def validation_accuracy(step: Step, pipeline: RegionBatches) -> float:
-    """The head's accuracy on the validation batches."""
+    """Returns the head's accuracy on the validation batches."""
     sums = np.sum([step.evaluate(batch).numpy() for batch in pipeline.evaluation_batches()], axis=0)
     return step.task.means(sums)["accuracy"]
 

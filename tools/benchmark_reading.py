@@ -78,7 +78,7 @@ Write = Callable[[Path, Images, int], str]
 
 
 def folder(root: Path, images: Images, count: int, classes: int = CLASSES) -> str:
-    """An image folder."""
+    """Returns an image folder."""
     for number in range(classes):
         (root / "train" / f"class {number:06}").mkdir(parents=True)
     for number in range(count):
@@ -87,7 +87,7 @@ def folder(root: Path, images: Images, count: int, classes: int = CLASSES) -> st
 
 
 def csv(root: Path, images: Images, count: int) -> str:
-    """A table of labels."""
+    """Returns a table of labels."""
     _flat(root / "images", images, count)
     rows = (f"images/{number:07}.jpg,class {number % CLASSES},train\n" for number in range(count))
     (root / "labels.csv").write_text("image,label,split\n" + "".join(rows))
@@ -110,7 +110,7 @@ def voc(root: Path, images: Images, count: int) -> str:
 
 
 def coco(root: Path, images: Images, count: int, boxes: int = 1, classes: int = CLASSES) -> str:
-    """A COCO file."""
+    """Returns a COCO file."""
     _flat(root / "train", images, count)
     (root / "annotations").mkdir()
     rows = [

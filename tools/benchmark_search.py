@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def compared(ours: dict[str, Any], naive: dict[str, list[float]]) -> dict[str, Any]:
-    """The winners of both sides.
+    """Returns the winners of both sides.
 
     Args:
         ours: `result.json` of the search.
@@ -96,7 +96,7 @@ def compared(ours: dict[str, Any], naive: dict[str, list[float]]) -> dict[str, A
 
 
 def conclusion(rows: list[dict[str, Any]]) -> str:
-    """The speedup over all rounds, and in how many of them both sides chose the same network."""
+    """Returns the speedup over all rounds, and in how many of them both sides chose the same network."""
     speedups = [row["naive, s"] / row["ours, s"] for row in rows]
     loss = [row["mean"] - row["mean of our best there"] for row in rows]
     return (

@@ -103,12 +103,12 @@ WORLDS = (
 
 
 def as_table(values: Floats) -> dict[str, dict[Block, float]]:
-    """Candidate -> block -> value."""
+    """Returns candidate -> block -> value."""
     return {f"c{i:02}": {(fold, 0): float(v) for fold, v in enumerate(row)} for i, row in enumerate(values)}
 
 
 def intervals(world: World, count: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Coverage of the intervals of means and differences, and the errors of "within the margin"."""
+    """Returns the coverage of the intervals of means and differences, and the errors of "within the margin"."""
     true = dict(zip(as_table(np.empty((world.candidates, 1))), world.means.tolist(), strict=True))
     best, *others = true
     lose = [name for name in others if true[best] - true[name] >= world.margin - 1e-12]
@@ -145,12 +145,12 @@ def intervals(world: World, count: int, rng: np.random.Generator) -> dict[str, A
 
 
 def inside(low: float | None, value: float, high: float | None) -> bool:
-    """Whether an interval contains a value."""
+    """Returns whether an interval contains a value."""
     return low is not None and high is not None and low - 1e-12 <= value <= high + 1e-12
 
 
 def share(hits: Sequence[bool | float]) -> str | None:
-    """A share in percent."""
+    """Returns a share in percent."""
     return f"{100 * np.mean(hits):.1f}" if hits else None
 
 
@@ -215,7 +215,7 @@ def regions(count: int, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def chances(count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Whether candidates with a chance of less than 5 % are within the margin less often than that."""
+    """Yields whether candidates with a chance of less than 5 % are within the margin less often than that."""
     for name, quantiles in (
         ("normal", special.ndtri),
         ("crowded at the top", lambda u: np.log(u)),

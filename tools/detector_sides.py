@@ -48,7 +48,7 @@ YOLO: Mapping[str, Any] = {
 
 
 def d0() -> tuple[Any, Any]:
-    """Our EfficientDet-D0 and its task."""
+    """Returns our EfficientDet-D0 and its task."""
     from tfeff import config, models
     from tfeff.tasks.efficientdet import EfficientDetTask
 
@@ -58,7 +58,7 @@ def d0() -> tuple[Any, Any]:
 
 
 def yolo(side: int) -> tuple[Any, Any]:
-    """Our YOLO and its task."""
+    """Returns our YOLO and its task."""
     from tfeff import config, models
     from tfeff.tasks.yolo import YoloTask
 
@@ -67,7 +67,7 @@ def yolo(side: int) -> tuple[Any, Any]:
 
 
 def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
-    """Our Faster R-CNN with a ResNet-50, 1,000 proposals, and its task."""
+    """Returns our Faster R-CNN with a ResNet-50, 1,000 proposals, and its task."""
     import keras
 
     from tfeff import config, models
@@ -79,12 +79,12 @@ def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
 
 
 def image(height: int, width: int) -> np.ndarray:
-    """Raw pixels, (1, height, width, 3)."""
+    """Returns raw pixels, (1, height, width, 3)."""
     return np.random.default_rng(0).uniform(0, 255, (1, height, width, 3)).astype(np.float32)
 
 
 def torch_image(height: int, width: int) -> Any:
-    """A normalized image, (1, 3, height, width)."""
+    """Returns a normalized image, (1, 3, height, width)."""
     import torch
 
     torch.set_num_threads(THREADS)
@@ -97,16 +97,16 @@ class Undecoded:
     kind, proposals = SimpleNamespace(detects=True), None
 
     def forward(self, network: Any, batch: Mapping[str, Any], *, training: bool) -> Any:
-        """The network's own outputs."""
+        """Returns the network's own outputs."""
         return network(batch["image"], training=training)
 
     def decode(self, outputs: Any) -> Any:
-        """The same outputs."""
+        """Returns the same outputs."""
         return outputs
 
 
 def undecoded(build: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
-    """A detector's network alone."""
+    """Returns a detector's network alone."""
     network, _ = build()
     return network, Undecoded()
 
@@ -119,7 +119,7 @@ def frozen(network: Any, task: Any) -> Step:
 
 
 def constant(function: Any, pixels: np.ndarray) -> Step:
-    """A function of one image, without variables."""
+    """Returns a function of one image, without variables."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -163,7 +163,7 @@ def openvino(network: Any, task: Any) -> Step:
 
 
 def in_openvino(model: Any, pixels: np.ndarray) -> Step:
-    """A model, or its file, in OpenVINO, computing in float32."""
+    """Returns a model, or its file, in OpenVINO, computing in float32."""
     import openvino
 
     settings = {
@@ -179,7 +179,7 @@ RUNTIMES = (frozen, litert, onnx, openvino)
 
 
 def ours(build: Callable[[], tuple[Any, Any]], runtime: Callable[..., Step]) -> Step:
-    """Our detector, or its network, in a runtime: the model that `tfeff.export` writes for it."""
+    """Returns our detector, or its network, in a runtime: the model that `tfeff.export` writes for it."""
     return runtime(*build())
 
 
@@ -231,7 +231,7 @@ def yolov8n_network() -> Step:
 
 
 def yolov8n_network_openvino() -> Step:
-    """The same in OpenVINO."""
+    """Returns the same in OpenVINO."""
     import openvino
     import torch
 
@@ -243,7 +243,7 @@ def yolov8n_network_openvino() -> Step:
             self.model = undecoded_yolov8n()
 
         def forward(self, images: Any) -> Any:
-            """Distributions and logits."""
+            """Returns distributions and logits."""
             outputs = self.model(images)
             return outputs["boxes"], outputs["scores"]
 
@@ -278,7 +278,7 @@ def inference(model: Any, images: Any, torch: Any) -> Step:
 
 
 def fastest_way(build: Callable[..., Step], torch: Any) -> Step:
-    """The fastest of a PyTorch side's steps in two memory formats, compiled or not.
+    """Returns the fastest of a PyTorch side's steps in two memory formats, compiled or not.
 
     Args:
         build: makes the step of a memory format; `compiled` says whether by `torch.compile`.
@@ -346,7 +346,7 @@ def torchvision_inference() -> Step:
 
 
 def torchvision_training() -> Step:
-    """Training steps of torchvision's Faster R-CNN with momentum SGD."""
+    """Returns the training steps of torchvision's Faster R-CNN with momentum SGD."""
     import torch
 
     height, width = TWO_STAGE_SIZE
@@ -375,13 +375,13 @@ def torchvision_training() -> Step:
 
 
 def random_boxes(count: int) -> np.ndarray:
-    """Corners relative to the image, yxyx [count, objects, 4]."""
+    """Returns corners relative to the image, yxyx [count, objects, 4]."""
     corners = np.random.default_rng(0).uniform(0, 0.7, (count, OBJECTS, 2))
     return np.concatenate([corners, corners + 0.25], axis=-1).astype(np.float32)
 
 
 def our_training(build: Callable[[], tuple[Any, Any]], images: int) -> Step:
-    """Training steps of our detector with momentum SGD."""
+    """Returns the training steps of our detector with momentum SGD."""
     import tensorflow as tf
 
     from tfeff.training import optimizers
@@ -402,7 +402,7 @@ def our_training(build: Callable[[], tuple[Any, Any]], images: int) -> Step:
 
 
 def yolov8n_training() -> Step:
-    """Training steps of YOLOv8n with momentum SGD."""
+    """Returns the training steps of YOLOv8n with momentum SGD."""
     import torch
 
     torch.set_num_threads(THREADS)

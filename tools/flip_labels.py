@@ -84,7 +84,7 @@ def flip(source: Path, out: Path, split: str, number: int, seed: int) -> None:
 
 
 def suspects(report: Path) -> list[str]:
-    """The images whose labels look wrong, the most suspicious first.
+    """Returns the images whose labels look wrong, the most suspicious first.
 
     Raises:
         UserError: the file is not a report about classifiers.

@@ -112,7 +112,7 @@ def check(
 
 
 def checksums_fit(png: bytes) -> bool:
-    """Whether all parts of a PNG have the right checksum, as after the loss of a whole part."""
+    """Returns whether all parts of a PNG have the right checksum, as after the loss of a whole part."""
     place = 8
     while png[place + 4 : place + 8] != b"IEND":
         end = place + 8 + int.from_bytes(png[place : place + 4], "big")
@@ -164,7 +164,7 @@ def enlarged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _header(content: bytes | Path) -> tuple[header.Header | None, bool]:
-    """The header, and whether it is that of a large image."""
+    """Returns the header, and whether it is that of a large image."""
     try:
         found = header.read(content, "image")
     except UserError as error:

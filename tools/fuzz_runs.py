@@ -184,7 +184,7 @@ def _with_another_value(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _training(folder: Path) -> Iterator[Kind]:
-    """The workdir of a classifier."""
+    """Yields the workdir of a classifier."""
     settings = config.Experiment(
         model=config.architecture("resnet", width=2, stage_blocks=(1,), resolution=8),
         data=config.Data(source="embedded:digits", channels=1, train_examples=96),

@@ -92,12 +92,12 @@ def views(images: Any, boxes: Any, resolution: int) -> Any:
 
 
 def whole(count: int) -> np.ndarray:
-    """Boxes of whole images."""
+    """Returns boxes of whole images."""
     return np.tile(np.float32([0, 0, 1, 0]), (count, 1))
 
 
 def draw(data: Data, count: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Order and augmentation of an epoch: int32 (steps, batch) and float32 (steps, batch, 4)."""
+    """Returns the order and augmentation of an epoch: int32 (steps, batch) and float32 (steps, batch, 4)."""
     rng = np.random.default_rng([seed, epoch])
     steps = max(1, count // BATCH)
     order = np.resize(rng.permutation(count), (steps, BATCH)).astype(np.int32)
@@ -115,7 +115,7 @@ def rates(peak: float, steps: int) -> np.ndarray:
 
 
 def described(job: Job, resolution: int | None, **options: Any) -> Any:
-    """The description of a job's network.
+    """Returns the description of a job's network.
 
     Args:
         resolution: in pixels; None: the job's.
@@ -162,7 +162,7 @@ def initial_weights(job: Job, images: Images, seeds: int, resolution: int | None
 
 
 def arrays(network: Any) -> list[np.ndarray]:
-    """The weights of a network."""
+    """Returns the weights of a network."""
     return [ops.convert_to_numpy(weight) for weight in network.weights]
 
 

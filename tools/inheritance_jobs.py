@@ -104,7 +104,7 @@ class Scaled:
 
 @lru_cache
 def scaled(data: str, network: str) -> Scaled | None:
-    """The network of a name; None if its way of scaling does not reach the cost within 15 %."""
+    """Returns the network of a name; None if its way of scaling does not reach the cost within 15 %."""
     base, *rest = network.split("-")
     options = _published(data, base)
     name = f"efficientnet-{base}"
@@ -168,7 +168,7 @@ def tuning() -> list[Job]:
 
 
 def jobs() -> list[Job]:
-    """All jobs but tuning, the most important first; those that cannot be reached are left out."""
+    """Returns all jobs but tuning, the most important first; those that cannot be reached are left out."""
     return [job for job in dict.fromkeys(_wanted()) if scaled(job.data, job.network) is not None]
 
 

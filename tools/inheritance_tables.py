@@ -37,7 +37,7 @@ def tables(results: Iterable[Mapping[str, Any]]) -> str:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half of the 95 % t-interval; infinite for one value."""
+    """Returns the mean and half of the 95 % t-interval; infinite for one value."""
     array = np.asarray(values, float)
     if len(array) < 2:
         return float(array.mean()), math.inf

@@ -73,11 +73,11 @@ class Engine:
         raise NotImplementedError
 
     def predict(self, weights: list[np.ndarray], images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features (seeds, n, channels) and logits (seeds, n, classes)."""
+        """Returns features (seeds, n, channels) and logits (seeds, n, classes)."""
         raise NotImplementedError
 
     def forward(self, weights: list[np.ndarray], images: np.ndarray) -> list[np.ndarray]:
-        """The other weights after a training step's pass over the images, (seeds, ...)."""
+        """Returns the other weights after a training step's pass over the images, (seeds, ...)."""
         raise NotImplementedError
 
     def recomputed(self, weights: list[np.ndarray], momentum: float) -> list[np.ndarray]:
@@ -106,7 +106,7 @@ class Engine:
 
 
 def adamw(values: list, gradients: list, first: list, second: list, step: Any, rate: Any, decay: list[float]) -> tuple:
-    """One update (Loshchilov and Hutter, arXiv:1711.05101) of all variables: values and both moments."""
+    """Updates all variables once (Loshchilov and Hutter, arXiv:1711.05101); returns the values and both moments."""
     one, two = _BETAS
     first = [one * m + (1 - one) * g for m, g in zip(first, gradients, strict=True)]
     second = [two * v + (1 - two) * g * g for v, g in zip(second, gradients, strict=True)]
@@ -119,7 +119,7 @@ def adamw(values: list, gradients: list, first: list, second: list, step: Any, r
 
 
 def cross_entropy(labels: Any, logits: Any) -> Any:
-    """Mean over the batch."""
+    """Returns the mean over the batch."""
     return ops.mean(ops.sparse_categorical_crossentropy(labels, logits, from_logits=True))
 
 

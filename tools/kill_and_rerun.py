@@ -120,7 +120,7 @@ def kill(command: list[str], out: Path, log: Path, after: float) -> bool:
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
-    """Files that only one directory has, and those with other contents."""
+    """Yields files that only one directory has, and those with other contents."""
     files = [
         {path.relative_to(root) for path in root.rglob("*") if path.is_file() and not SKIPPED.search(path.name)}
         for root in (one, other)
@@ -149,7 +149,7 @@ def differences(one: Path, other: Path) -> Iterator[str]:
 
 
 def contents(path: Path, root: Path) -> Any:
-    """What is compared: values without measured ones."""
+    """Returns what is compared: values without measured ones."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return {
@@ -181,7 +181,7 @@ def contents(path: Path, root: Path) -> Any:
 
 
 def without_columns(table: list[list[str]]) -> list[list[str]]:
-    """A table, titles first, without its measured columns."""
+    """Returns a table, titles first, without its measured columns."""
     kept = [place for place, name in enumerate(table[0]) if not MEASURED.search(name)] if table else []
     return [[line[place] for place in kept] for line in table]
 
@@ -199,7 +199,7 @@ def without_quantities(text: str) -> list[Any]:
 
 
 def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
-    """The rows of a table, sorted, without measured values."""
+    """Returns the rows of a table, sorted, without measured values."""
     cursor = database.execute(f"select * from {table}")
     names = [each[0] for each in cursor.description]
     found = []
@@ -215,7 +215,7 @@ def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
 
 
 def without_measured(value: Any, root: Path) -> Any:
-    """A JSON value without the values that differ from run to run and the directory's name."""
+    """Returns a JSON value without the values that differ from run to run and the directory's name."""
     if isinstance(value, dict):
         return {key: without_measured(each, root) for key, each in value.items() if not MEASURED.search(key)}
     if isinstance(value, list):

@@ -195,7 +195,7 @@ def train_all(runner: Any, candidates: Sequence[Any], *, first: bool = False) ->
 
 
 def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
-    """What `train` has stored, as `regret_replay.Recorded`."""
+    """Returns what `train` has stored, as `regret_replay.Recorded`."""
     from regret_replay import Recorded, Timed
 
     from tfeff.trials.trial import result_row
@@ -265,7 +265,7 @@ def replay(workdir: Path, out: Path) -> None:
 
 
 def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[dict[str, Any]]:
-    """The regret of each way to search among the networks within a bound, one row for each way and time."""
+    """Returns the regret of each way to search among the networks within a bound, one row for each way and time."""
     import regret_replay
 
     folds = list(range(study.settings.folds.count))
@@ -301,7 +301,7 @@ def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[d
 
 
 def drawn(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """The regret over the time, one panel for each bound."""
+    """Returns the regret over the time, one panel for each bound."""
     from tfeff.reporting import figure
 
     bounds = list(dict.fromkeys(row["bound"] for row in rows))

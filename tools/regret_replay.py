@@ -55,16 +55,16 @@ class Recorded:
     slots: int
 
     def seconds(self, name: str) -> float:
-        """Seconds of a network's trainings on all folds."""
+        """Returns seconds of a network's trainings on all folds."""
         own = [each.seconds for job, each in self.trainings.items() if job.candidate == name]
         return sum(own) / self.slots
 
     def mean(self, name: str) -> float:
-        """A network's mean over all folds."""
+        """Returns a network's mean over all folds."""
         return float(np.mean(list(self.values[name].values())))
 
     def best(self, names: Sequence[str]) -> str:
-        """The choice of an exhaustive search."""
+        """Returns the choice of an exhaustive search."""
         return max(names, key=self.mean)
 
 
@@ -120,7 +120,7 @@ class _Clock(Stopwatch):
 
 
 def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int]) -> tuple[str, float]:
-    """The choice of the budget search in this time, and the seconds until then.
+    """Returns the choice of the budget search in this time, and the seconds until then.
 
     Args:
         study: the study of one budget. Its costs are exact, so nothing is exported.

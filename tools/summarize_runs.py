@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def summarize(workdirs: list[Path]) -> dict[str, Any]:
-    """The summary of some finished runs, JSON-ready."""
+    """Returns the summary of some finished runs, JSON-ready."""
     experiments = [config.load(workdir / "config.json", config.Experiment) for workdir in workdirs]
     results = [json.loads((workdir / "result.json").read_text()) for workdir in workdirs]
     scored = [scores(result) for result in results]
@@ -88,7 +88,7 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
 
 
 def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary of the runs of two summaries; a run that is in both is taken from `new`."""
+    """Returns the summary of the runs of two summaries; a run that is in both is taken from `new`."""
     places = {run: (each, index) for each in (known, new) for index, run in enumerate(each["runs"])}
     runs = sorted(places, key=lambda run: (len(run), run))  # numbers in their order
 
@@ -104,7 +104,7 @@ def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
 
 
 def with_mean(values: list[float]) -> dict[str, Any]:
-    """The scores of runs, all in [0, 1], with their mean and its 95 % interval."""
+    """Returns the scores of runs, all in [0, 1], with their mean and its 95 % interval."""
     of_runs = summary(values, bounded=True)
     return {
         "mean": of_runs.mean,
@@ -114,7 +114,7 @@ def with_mean(values: list[float]) -> dict[str, Any]:
 
 
 def with_interval_of_images(answer: dict[str, Any]) -> dict[str, Any]:
-    """A summary with the interval of the mean accuracy over test images, if their number is known."""
+    """Returns a summary with the interval of the mean accuracy over test images, if their number is known."""
     if "test_images" not in answer:
         return answer
     low, high = wilson_interval(answer["scores"]["accuracy"]["mean"], answer["test_images"])
@@ -122,18 +122,18 @@ def with_interval_of_images(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings(experiment: config.Experiment) -> dict[str, Any]:
-    """The settings that differ from the defaults, as they are published: equal to those read from a file."""
+    """Returns the settings that differ from the defaults, as they are published: equal to those read from a file."""
     changed = {key: shown(key, value) for key, _, value in config.differences(defaults(experiment), experiment)}
     return dict(json.loads(json.dumps(changed)))  # tuples become lists
 
 
 def defaults(experiment: config.Experiment) -> config.Experiment:
-    """The default settings of the same task."""
+    """Returns the default settings of the same task."""
     return config.Experiment(task=type(experiment.task)())
 
 
 def shown(key: str, value: Any) -> Any:
-    """A setting as it is published: sources and weights without the location of their folder.
+    """Returns a setting as it is published: sources and weights without the location of their folder.
 
     >>> shown("data.source", "folder:/tmp/images"), shown("model.weights", "/tmp/runs/source/checkpoints/final.npz")
     ('folder:images', 'source/checkpoints/final.npz')
@@ -147,7 +147,7 @@ def shown(key: str, value: Any) -> Any:
 
 
 def scores(result: Mapping[str, Any]) -> dict[str, float]:
-    """Accuracy of a classifier, or the scores of a detector, from its `result.json`."""
+    """Returns the accuracy of a classifier, or the scores of a detector, from its `result.json`."""
     if "proposal_recall" in result:
         return {name: result[key] for key, name in REGION_SCORES.items()}
     if "mean_ap" in result:

@@ -116,7 +116,7 @@ class Setting:
     constants: dict[str, float] = field(default_factory=dict)
 
     def propose(self, image: np.ndarray) -> np.ndarray:
-        """Boxes float32 [n, 4] of an image uint8 [height, width, 3], best first."""
+        """Returns boxes float32 [n, 4] of an image uint8 [height, width, 3], best first."""
         with ExitStack() as patches:
             for name, value in self.constants.items():
                 patches.enter_context(mock.patch.object(*CONSTANTS[name], value))
@@ -134,7 +134,7 @@ class Images:
 
 
 def settings(mode: str) -> list[Setting]:
-    """The current mode, then all settings that differ from it in one factor, then combinations."""
+    """Returns the current mode, then all settings that differ from it in one factor, then combinations."""
     current = MODES[mode]
     spaces, thresholds, similarities = (
         tuple(dict.fromkeys(values))
@@ -159,14 +159,14 @@ def settings(mode: str) -> list[Setting]:
 
 
 def described(value: Any) -> str:
-    """A setting's value as text."""
+    """Returns a setting's value as text."""
     if isinstance(value, tuple):
         return ", ".join("+".join(item) if isinstance(item, tuple) else str(item) for item in value)
     return f"1/{round(1 / value)}" if 0 < value < 0.05 else f"{value:g}"
 
 
 def tuning_images(dataset: str, limit: int | None) -> Images:
-    """The even-numbered images of a dataset that are not in its test split."""
+    """Returns the even-numbered images of a dataset that are not in its test split."""
     opened = catalog.open_objects(dataset)
     source = opened.load("all")
     own_test = not opened.drawn and opened.find("test") is not None
@@ -206,7 +206,7 @@ def standard_error(difference: np.ndarray, image: np.ndarray) -> float:
 
 
 def tune(mode: str, datasets: Sequence[Images]) -> list[dict[str, Any]]:
-    """One row for each setting of a mode."""
+    """Returns one row for each setting of a mode."""
     candidates = settings(mode)
     candidates[0].propose(datasets[0].pixels[0])  # compiles
     measured = [measure(images, candidates) for images in datasets]
@@ -274,7 +274,7 @@ def main() -> None:
 
 
 def to_json(result: dict[str, Any]) -> str:
-    """The result as JSON with one row per line."""
+    """Returns the result as JSON with one row per line."""
     modes = [
         f'  "{mode}": [\n' + ",\n".join(f"   {json.dumps(row)}" for row in rows) + "\n  ]"
         for mode, rows in result["modes"].items()

@@ -92,7 +92,7 @@ def store(tmp_path):
 
 
 def brightness(store):
-    """Image -> the first pixel, decoded from its proposals."""
+    """Returns image -> the first pixel, decoded from its proposals."""
     return {name: int(store[name].cells[1, 3]) - 1 for name in store}
 
 

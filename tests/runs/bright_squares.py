@@ -37,7 +37,7 @@ class SquaresPredictor(DetectorPredictor):
 
 
 def squares(height: int, width: int, *, seed: int = 0, side: int = 12) -> np.ndarray:
-    """A black image with squares that do not touch, uint8 [height, width, 3]."""
+    """Returns a black image with squares that do not touch, uint8 [height, width, 3]."""
     pixels = np.zeros((height, width, 3), np.uint8)
     rng = np.random.default_rng(seed)
     for top in range(0, height - 2 * side, 2 * side):

@@ -96,5 +96,5 @@ def ignored_overlap(boxes_yxyx: np.ndarray, ignored_yxyx: np.ndarray) -> np.ndar
 
 
 def region_boxes(proposals_yxyx: np.ndarray, objects_yxyx: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Boxes of the regions of an image: objects that are not ignored, then proposals; float32 [n, 4]."""
+    """Returns boxes of the regions of an image: objects that are not ignored, then proposals; float32 [n, 4]."""
     return np.concatenate([objects_yxyx[~ignored], proposals_yxyx]).astype(np.float32).reshape(-1, 4)

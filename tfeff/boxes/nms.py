@@ -74,7 +74,7 @@ def nms_per_class(
 def voted(
     kept_yxyx: Any, kept_labels: Any, boxes_yxyx: Any, labels: Any, scores: Any, overlap: float, *, ops: Any = np
 ) -> Any:
-    """The kept boxes, each replaced by the average of the candidates of its class that overlap it.
+    """Returns the kept boxes, each replaced by the average of the candidates of its class that overlap it.
 
     Args:
         kept_yxyx: [n, 4], the result of non-maximum suppression.

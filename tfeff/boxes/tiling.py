@@ -87,13 +87,13 @@ class Tiling:
         return boxes[best].astype(np.float32), label[best], score[best]
 
     def _same(self, boxes: np.ndarray, tile: np.ndarray, first: int, others: np.ndarray) -> np.ndarray:
-        """Whether boxes of other tiles show the object of the first: bool [others]."""
+        """Returns whether boxes of other tiles show the object of the first: bool [others]."""
         common = _clip(self.tiles_yxyx[tile[others]], self.tiles_yxyx[tile[first]])
         parts = paired_iou(_clip(boxes[first], common), _clip(boxes[others], common))
         return (paired_iou(boxes[first], boxes[others]) > SAME) | (parts > SAME_PARTS)
 
     def _distance(self, boxes: np.ndarray, tile: np.ndarray) -> np.ndarray:
-        """Distance of each box's center from the core of its tile, relative to the box's size; 0 inside."""
+        """Returns the distance of each box's center from the core of its tile, relative to the box's size; 0 inside."""
         cores = self.cores_yxyx[tile]
         center, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)
         # A core includes its top and left limits, not those at the bottom and right.
@@ -102,7 +102,7 @@ class Tiling:
 
 
 def _cut(length: int, side: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
-    """(start, end) of the tiles along one side of the image, and of their cores: [n, 2] each."""
+    """Returns (start, end) of the tiles along one side of the image, and of their cores: [n, 2] each."""
     side = min(side, length)
     starts = np.append(np.arange(0, length - side, side - min(overlap, side - 1)), length - side)
     ends = starts + side
@@ -112,18 +112,18 @@ def _cut(length: int, side: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _grid(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Boxes [R * C, 4] from the intervals [R, 2] and [C, 2] of rows and columns."""
+    """Returns boxes [R * C, 4] from the intervals [R, 2] and [C, 2] of rows and columns."""
     row, column = np.repeat(rows, len(columns), axis=0), np.tile(columns, (len(rows), 1))
     return np.stack([row[:, 0], column[:, 0], row[:, 1], column[:, 1]], axis=1)
 
 
 def _clip(boxes: np.ndarray, limits_yxyx: np.ndarray) -> np.ndarray:
-    """The parts of boxes inside other boxes, [n, 4]; their area is 0 if there are none."""
+    """Returns the parts of boxes inside other boxes, [n, 4]; their area is 0 if there are none."""
     return np.clip(boxes, np.tile(limits_yxyx[..., :2], 2), np.tile(limits_yxyx[..., 2:], 2))
 
 
 def checked_overlap(tile: tuple[int, int] | None, overlap: int | None) -> int:
-    """The pixels that neighboring tiles share: `overlap`, or a quarter of the shorter side; 0 without tiles.
+    """Returns the pixels that neighboring tiles share: `overlap`, or a quarter of the shorter side; 0 without tiles.
 
     Raises:
         UserError: an overlap without tiles, or one that is not smaller than the tile.

@@ -33,7 +33,7 @@ SHARED = ("plain_epochs", "max_objects", "stretch", "augmentation")
 
 
 def described(task: config.TaskSettings, model: models.Architecture) -> models.Architecture | models.Detector:
-    """The description of a whole network."""
+    """Returns the description of a whole network."""
     found = task.describe(model)
     assert isinstance(found, models.Architecture | models.Detector)  # the config allows no R-CNN
     return found
@@ -109,7 +109,7 @@ class Network:
 
 
 def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]:
-    """The starts that a config names, or all that can be had here without a download.
+    """Returns the starts that a config names, or all that can be had here without a download.
 
     Args:
         section: candidates of the config.
@@ -135,7 +135,7 @@ def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]
 
 
 def _detection(name: str, task: config.TaskSettings) -> config.TaskSettings:
-    """The section of a published detector, with what it shares with that of the experiment."""
+    """Returns the section of a published detector, with what it shares with that of the experiment."""
     assert isinstance(task, config.ObjectDetectionSettings)
     if name == task.network.name:
         return task
@@ -151,7 +151,7 @@ def _detection(name: str, task: config.TaskSettings) -> config.TaskSettings:
 def _sharing(
     section: config.ObjectDetectionSettings, task: config.ObjectDetectionSettings
 ) -> config.ObjectDetectionSettings:
-    """A detector's section with what all detectors of a search have in common, which `task` says."""
+    """Returns a detector's section with what all detectors of a search have in common, which `task` says."""
     network = dataclasses.replace(section.network, aspect=task.network.aspect)
     return dataclasses.replace(section, network=network, **{key: getattr(task, key) for key in SHARED})
 
@@ -188,14 +188,14 @@ def _scratch(task: config.TaskSettings) -> Start:
 
 
 def _label(name: str, task: config.TaskSettings) -> str:
-    """The name of a start, with that of the detector."""
+    """Returns the name of a start, with that of the detector."""
     return f"{task.network.name} {name}" if isinstance(task, config.ObjectDetectionSettings) else name
 
 
 def scaled(
     section: config.Candidates, found: Sequence[Start], *, side: int, channels: int, num_classes: int
 ) -> list[Network]:
-    """All distinct networks that the starts can be scaled to, with their costs.
+    """Returns all distinct networks that the starts can be scaled to, with their costs.
 
     Args:
         side: the images' typical shorter side, for detectors the longer one, in pixels; inputs are at most twice as
@@ -214,7 +214,7 @@ def scaled(
 
 
 def _inputs(section: config.Candidates, start: Start, side: int) -> list[int]:
-    """Resolutions of the networks of a start, the largest first."""
+    """Returns resolutions of the networks of a start, the largest first."""
     own, limit = start.model.resolution, max(STEP, LARGEST * side // STEP * STEP)
     if start.kind == "scratch" and not start.detects:
         return sorted({min(each, limit) for each in SCRATCH_RESOLUTIONS}, reverse=True)
@@ -246,23 +246,23 @@ def _add(
 
 
 def largest_input(section: config.Candidates, found: Sequence[Start], side: int) -> int:
-    """The largest resolution of all networks, in pixels."""
+    """Returns the largest resolution of all networks, in pixels."""
     return max(max(_inputs(section, start, side)) for start in found)
 
 
 def baseline(task: config.TaskSettings, model: models.Architecture, *, channels: int, num_classes: int) -> Network:
-    """The network that relative bounds refer to."""
+    """Returns the network that relative bounds refer to."""
     cost = models.estimate(described(task, model), num_classes=num_classes, channels=channels)
     return Network(Start(_label(model.name, task), "imagenet", model, task), 1.0, 1.0, model, task, cost)
 
 
 def largest(networks: Sequence[Network]) -> list[Network]:
-    """The networks than which no other one of the same start is at least as wide, deep and large."""
+    """Returns the networks than which no other one of the same start is at least as wide, deep and large."""
     return [network for network in networks if not any(_contains(other, network) for other in networks)]
 
 
 def container(network: Network, others: Sequence[Network]) -> Network:
-    """The first of the networks that is at least as wide, deep and large, of the same start."""
+    """Returns the first of the networks that is at least as wide, deep and large, of the same start."""
     return next(other for other in others if _contains(other, network))
 
 

@@ -206,7 +206,7 @@ class Competition:
         return trained
 
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
-        """Whether there is time to train candidates at once; always for the first one of a search."""
+        """Returns whether there is time to train candidates at once; always for the first one of a search."""
         expected = [self.time.expected(name) * self._open(name, blocks) for name in names]
         if first or not self._open(names[-1], blocks):
             return True
@@ -246,7 +246,7 @@ class Competition:
             )
 
     def _order(self) -> list[str]:
-        """The candidates that are left, the most promising ones first."""
+        """Returns the candidates that are left, the most promising ones first."""
         chances = self._chances(self.slack) if self._trained else {}
         accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
@@ -264,7 +264,7 @@ class Competition:
         return chance_within(values, slack, bounded=bounded, prior=prior if bounded else None)
 
     def _open(self, name: str, blocks: Sequence[Block]) -> int:
-        """Number of folds on which a candidate has still to be trained."""
+        """Returns the number of folds on which a candidate has still to be trained."""
         each = self.candidates[name]
         wanted = each.name, each.experiment.training.epochs
         done = {job.block for job in self.runner.results if (job.candidate, job.epochs) == wanted}
@@ -277,7 +277,7 @@ class Competition:
             self.alive.remove(name)
 
     def table(self, names: Sequence[str]) -> dict[str, dict[Block, float]]:
-        """Candidate -> fold -> value, averaged over seeds."""
+        """Returns candidate -> fold -> value, averaged over seeds."""
         found = dict[str, dict[Block, float]]()
         for name in names:
             each = self.candidates[name]

@@ -54,7 +54,7 @@ class Exports:
         self.form = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
-        """Latency and size of networks, as far as the budget bounds them, without exporting all of them.
+        """Returns the latency and size of networks, as far as the budget bounds them, without exporting all of them.
 
         Raises:
             UserError: no network can be exported and timed, or the file of latencies is not one of this format.
@@ -78,7 +78,7 @@ class Exports:
         return Estimates(costs, errors)
 
     def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
-        """The latencies of the networks of a family."""
+        """Returns the latencies of the networks of a family."""
         budget = self._settings.budget
         if budget.latencies is not None:
             found = Latencies.read(budget.latencies)
@@ -165,7 +165,7 @@ def _costs(process: Executor, call: Callable[[], timing.Timing], name: str) -> d
 
 
 def _family(network: Network) -> str:
-    """The family of a network; of a detector with the detector's name."""
+    """Returns the family of a network; of a detector with the detector's name."""
     name = network.model.name
     family = next((family for family, members in BACKBONES.items() if name in members), name)
     detector = network.task.network.name if isinstance(network.task, config.ObjectDetectionSettings) else ""

@@ -22,7 +22,7 @@ best one."""
 
 
 def stages(blocks: Sequence[Block]) -> list[list[Block]]:
-    """The folds of each stage: one, about half of them, all.
+    """Returns the folds of each stage: one, about half of them, all.
 
     >>> stages([(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)])
     [[(0, 0)], [(0, 0), (1, 0), (2, 0)], [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)]]
@@ -95,7 +95,7 @@ class Timing:
 
 
 def pace(seconds: float, start: float, whole: float) -> float:
-    """The share of a training's epochs for which there is time, from `SHORT` to 1.
+    """Returns the share of a training's epochs for which there is time, from `SHORT` to 1.
 
     Args:
         seconds: time that a training may take.
@@ -106,7 +106,7 @@ def pace(seconds: float, start: float, whole: float) -> float:
 
 
 def dropped(chances: Mapping[str, float], slack: float, words: str) -> dict[str, str]:
-    """The candidates that are hardly among the best, with the reason.
+    """Returns the candidates that are hardly among the best, with the reason.
 
     Args:
         chances: chance of each candidate.

@@ -60,12 +60,12 @@ class Findings:
 
 
 def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialStore:
-    """The store in the workdir of a search; None opens an existing one with any config."""
+    """Returns the store in the workdir of a search; None opens an existing one with any config."""
     return TrialStore(directory / STORE, settings, FREE)
 
 
 def watch(store: TrialStore) -> Stopwatch:
-    """The time that the search has taken so far."""
+    """Returns the time that the search has taken so far."""
     return Stopwatch(float(store.fact(ELAPSED) or 0.0), lambda seconds: store.write_fact(ELAPSED, str(seconds)))
 
 

@@ -37,10 +37,10 @@ class Estimator(Protocol):
     """Knows the costs of networks in the exported form."""
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
-        """The costs of networks, as far as the budget bounds them, without exporting all of them."""
+        """Returns the costs of networks, as far as the budget bounds them, without exporting all of them."""
 
     def baseline(self, network: Network, num_classes: int) -> Costs:
-        """The measured costs of the network that relative bounds refer to."""
+        """Returns the measured costs of the network that relative bounds refer to."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Study:
         return max(1.0, self.counted.trials(self.examples[1]))
 
     def candidate(self, name: str, precision: str = "auto", pace: float = 1.0) -> Candidate:
-        """A network as a candidate for trials.
+        """Returns a network as a candidate for trials.
 
         Args:
             precision: dtype policy of the training, used if neither the config nor the rules choose one.
@@ -121,7 +121,7 @@ class Study:
         return Candidate(job, network.label, experiment, network.cost.macs, values)
 
     def on_part(self, name: str, share: float, precision: str, pace: float = 1.0) -> Candidate:
-        """A network as a candidate that is trained on a share of the training images of each fold.
+        """Returns a network as a candidate that is trained on a share of the training images of each fold.
 
         Layers and learning rates are those of the whole; only the batch size and the epochs follow the images.
         """
@@ -142,7 +142,7 @@ class Study:
         return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
     def longer(self, name: str, factor: float, precision: str, pace: float = 1.0) -> Candidate:
-        """A network as a candidate that is trained for `factor` times the epochs."""
+        """Returns a network as a candidate that is trained for `factor` times the epochs."""
         network = self.networks[name]
         experiment = self._experiment(network, self.counted, precision, pace)
         epochs, before = round(factor * experiment.training.epochs), experiment.training
@@ -153,7 +153,7 @@ class Study:
     def final(
         self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None
     ) -> config.Experiment:
-        """The training of a network on all training images, loaded at its own resolution.
+        """Returns the training of a network on all training images, loaded at its own resolution.
 
         Args:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
@@ -241,7 +241,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
 
 
 def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | AnnotatedImages) -> config.BudgetSearch:
-    """The config with images that all trials load at one size, in memory if they fit."""
+    """Returns the config with images that all trials load at one size, in memory if they fit."""
     data = settings.experiment.data
     size = largest if data.image_size is None else data.image_size
     values: dict[str, object] = {"experiment.data.image_size": size}
@@ -285,11 +285,11 @@ def _shortlist(
 
 
 def _raised(costs: Costs, errors: Mapping[str, float]) -> Costs:
-    """Costs at the upper ends of their intervals."""
+    """Returns costs at the upper ends of their intervals."""
     return {name: value * (1.0 + errors.get(name, 0.0)) for name, value in costs.items()}
 
 
 def _costs(network: Network) -> dict[str, float]:
-    """The exact costs of a network."""
+    """Returns the exact costs of a network."""
     cost = network.cost
     return {"macs": float(cost.macs), "params": float(cost.params), "memory": float(cost.training_peak_bytes)}

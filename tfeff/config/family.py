@@ -48,7 +48,7 @@ class Family(Section):
                 self.wrong(key, "1 or more")
 
     def coefficients(self, phi: float) -> tuple[float, float, int]:
-        """(depth, width, resolution) of member φ: two factors relative to the baseline, and pixels."""
+        """Returns (depth, width, resolution) of member φ: two factors relative to the baseline, and pixels."""
         resolution = math.floor(self.baseline.resolution * self.gamma**phi + 0.5)
         return self.alpha**phi, self.beta**phi, resolution
 
@@ -59,7 +59,7 @@ class Family(Section):
         return {"neck_depth": self.neck_depth**phi, "neck_width": self.neck_width**phi}
 
     def member(self, phi: float, method: str = COMPOUND) -> Architecture | Detector:
-        """The description of member φ >= 0; φ = 0 is the baseline.
+        """Returns the description of member φ >= 0; φ = 0 is the baseline.
 
         Args:
             method: with another one than "compound", the network of `others`.
@@ -139,7 +139,7 @@ def resolve_member(experiment: Experiment) -> Experiment:
 
 
 def _changed(description: Any, *others: Any) -> dict[str, Any]:
-    """The values that no other description has."""
+    """Returns the values that no other description has."""
     values = {key: getattr(description, key) for key in keys(description)}
     return {key: value for key, value in values.items() if all(value != getattr(each, key, None) for each in others)}
 

@@ -101,7 +101,7 @@ class Contents:
 
 
 def text(found: Mapping[str, Contents]) -> str:
-    """What the splits of each role hold, one line each, and below it what is wrong in each."""
+    """Returns what the splits of each role hold, one line each, and below it what is wrong in each."""
     width = max(map(len, found), default=0)
     summary = [f"{role:{width}}  {_summary(each)}" for role, each in found.items()]
     classes = _classes(next(iter(found.values()))) if found else []
@@ -109,7 +109,7 @@ def text(found: Mapping[str, Contents]) -> str:
 
 
 def _classes(contents: Contents) -> list[str]:
-    """The classes of the first split, the most frequent first, and what is odd about their names."""
+    """Returns the classes of the first split, the most frequent first, and what is odd about their names."""
     order = sorted(contents.classes, key=lambda name: -contents.classes[name])
     used = [name for name in order if contents.classes[name]]
     counted = ", ".join(f"{shown(name)} {contents.classes[name]:,}" for name in used[:NAMED])

@@ -53,7 +53,7 @@ class Objects:
         return self.difficult | self.crowd
 
     def take(self, indices: np.ndarray) -> "Objects":
-        """The objects at `indices` (int [m] or bool [n])."""
+        """Returns the objects at `indices` (int [m] or bool [n])."""
         return Objects(*(getattr(self, each.name)[indices] for each in dataclasses.fields(self)))
 
 
@@ -204,7 +204,7 @@ class Dataset:
         return digest.hexdigest()
 
     def encoded(self, index: int) -> bytes:
-        """The bytes of one image file."""
+        """Returns the bytes of one image file."""
         return self.images.encoded(index)
 
     def read(self, index: "tf.Tensor") -> "tf.Tensor":
@@ -217,11 +217,11 @@ class Dataset:
         return np.frombuffer(b"".join(map(self.images.origin, range(len(self)))), np.uint64)
 
     def class_counts(self) -> np.ndarray:
-        """Images of each class: int64 [num_classes]."""
+        """Returns images of each class: int64 [num_classes]."""
         return np.bincount(self.labels, minlength=self.num_classes)
 
     def relative_boxes(self) -> np.ndarray:
-        """The one object of each image, as float32 [n, 4] relative to height and width, clipped to [0, 1].
+        """Returns the one object of each image, as float32 [n, 4] relative to height and width, clipped to [0, 1].
 
         Raises:
             ValueError: an image does not have exactly one object, or sizes are unknown.
@@ -235,7 +235,7 @@ class Dataset:
         return np.clip(np.stack(boxes), 0.0, 1.0).astype(np.float32)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The images at `indices` (int [m]), in that order."""
+        """Returns the images at `indices` (int [m]), in that order."""
         indices = np.asarray(indices, np.int64)
         return dataclasses.replace(
             self,

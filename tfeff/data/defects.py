@@ -63,11 +63,11 @@ class Defects:
         return sum(self.counts[kind] for kind, cost in self.costs.items() if cost == what)
 
     def text(self) -> str:
-        """One line per kind; empty without defects."""
+        """Returns one line per kind; empty without defects."""
         return "\n".join(f"{count} x {kind}, first: {self.first(kind)}" for kind, count in sorted(self.counts.items()))
 
     def joined(self, others: Iterable["Defects"]) -> "Defects":
-        """These defects and those of others."""
+        """Returns these defects and those of others."""
         result = Defects(self.on_defect)
         for each in (self, *others):
             result.counts += each.counts

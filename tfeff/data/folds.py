@@ -29,7 +29,7 @@ class Fold:
 
 
 def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """A stratified subset of n positions.
+    """Returns a stratified subset of n positions.
 
     Raises:
         UserError: n is not within 1..len(labels).
@@ -48,7 +48,7 @@ def holdout(
     class_names: Sequence[str] = (),
     groups: np.ndarray | None = None,
 ) -> Fold:
-    """A stratified part of `fraction` held out for validation, the rest for training.
+    """Returns a stratified part of `fraction` held out for validation, the rest for training.
 
     Args:
         fraction: Share held out.
@@ -168,7 +168,7 @@ def independent_folds(
 
 
 def _by_class(labels: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The positions grouped by class, shuffled within each class."""
+    """Returns the positions grouped by class, shuffled within each class."""
     shuffled = rng.permutation(positions)
     return shuffled[np.argsort(labels[shuffled], kind="stable")]
 

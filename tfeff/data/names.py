@@ -10,7 +10,7 @@ from tfeff.errors import escape
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written to files and shown: TensorFlow, JSON and CSV take UTF-8 alone."""
+    """Returns whether a name can be written to files and shown: TensorFlow, JSON and CSV take UTF-8 alone."""
     try:
         return name.isascii() or bool(name.encode())
     except UnicodeEncodeError:
@@ -35,7 +35,7 @@ def problem(name: str) -> str:
 
 
 def as_number(name: str) -> str | None:
-    """The same text for all ways to write a decimal number; None for other names.
+    """Returns the same text for all ways to write a decimal number; None for other names.
 
     >>> as_number("1"), as_number("01.0"), as_number("-0.50"), as_number("-0"), as_number("1a"), as_number("nan")
     ('1', '1', '-0.5', '0', None, None)
@@ -49,7 +49,7 @@ def as_number(name: str) -> str | None:
 
 
 def stands_for_missing(name: str) -> bool:
-    """Whether a name is what programs write for a missing value.
+    """Returns whether a name is what programs write for a missing value.
 
     >>> stands_for_missing("NaN"), stands_for_missing("n/a"), stands_for_missing("none of these")
     (True, True, False)
@@ -58,7 +58,7 @@ def stands_for_missing(name: str) -> bool:
 
 
 def groups(names: Collection[str], pattern: str) -> tuple[np.ndarray, int]:
-    """Groups of names that match a regular expression with equal groups, anywhere in the name.
+    """Returns groups of names that match a regular expression with equal groups, anywhere in the name.
 
     Returns:
         int32 [n], the group of each name, from 0; names that do not match are groups of their own. And how many match.
@@ -85,7 +85,7 @@ def shown(name: str) -> str:
 
 
 def listed(names: Collection[str], most: int = 3) -> str:
-    """The first of some names as messages show them, and how many more there are.
+    """Returns the first of some names as messages show them, and how many more there are.
 
     >>> listed(["a", "b", "c"], 2)
     'a, b and 1 more'

@@ -16,7 +16,7 @@ _ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "tr
 
 
 def canonical_name(split: str) -> str:
-    """The usual name of a split: lower case, without a year, aliases replaced.
+    """Returns the usual name of a split: lower case, without a year, aliases replaced.
 
     >>> canonical_name("val"), canonical_name("Valid"), canonical_name("train2017"), canonical_name("trainval")
     ('validation', 'validation', 'train', 'trainval')
@@ -26,7 +26,7 @@ def canonical_name(split: str) -> str:
 
 
 def find_split(split: str, known: Collection[str]) -> str | None:
-    """The one among `known` that a name means: itself, or the only one with the same canonical name.
+    """Returns the one among `known` that a name means: itself, or the only one with the same canonical name.
 
     >>> find_split("val", ["train2017", "val2017"]), find_split("test", ["train"])
     ('val2017', None)
@@ -38,7 +38,7 @@ def find_split(split: str, known: Collection[str]) -> str | None:
 
 
 def require_split(name: str, split: str, known: Collection[str]) -> str:
-    """The same, but a missing split is an error.
+    """Returns the same, but a missing split is an error.
 
     Args:
         name: how messages refer to the dataset.
@@ -136,7 +136,7 @@ def drawn_note(name: str, fractions: Mapping[str, float], seed: int) -> str:
 
 
 def checked_fractions(fractions: Mapping[str, float]) -> Mapping[str, float]:
-    """The same fractions.
+    """Returns the same fractions.
 
     Raises:
         UserError: one is not positive, or they add up to more than 1.

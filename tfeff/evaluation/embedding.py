@@ -78,7 +78,7 @@ class EmbeddingReport:
     gallery: GalleryAccuracy | None
 
     def to_json(self) -> dict[str, Any]:
-        """The report as dicts, lists, strings and numbers. Undefined values are None."""
+        """Returns the report as dicts, lists, strings and numbers. Undefined values are None."""
         return plain(asdict(self))
 
 

@@ -81,7 +81,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def standard_error(proportion: float, examples: float) -> float:
-    """Standard error of a proportion measured on independent examples, sqrt(p (1 - p) / n).
+    """Returns the standard error of a proportion measured on independent examples, sqrt(p (1 - p) / n).
 
     Args:
         proportion: the measured proportion, in [0, 1].
@@ -144,7 +144,7 @@ class PredictionsMatrix:
         return order[self.misses[order] > 0]
 
     def missed_only_by(self, model: int) -> npt.NDArray[np.int64]:
-        """Indices of the examples that only this model misclassifies."""
+        """Returns indices of the examples that only this model misclassifies."""
         return np.flatnonzero((self.misses == 1) & ~self.correct[model])
 
     @property
@@ -153,7 +153,7 @@ class PredictionsMatrix:
         return float(np.mean(self.misses < len(self.correct)))
 
     def agreement(self) -> npt.NDArray[np.float64]:
-        """float64 [m, m], share of the examples for which two models predict the same class."""
+        """Returns float64 [m, m], share of the examples for which two models predict the same class."""
         return (self.predicted[:, np.newaxis] == self.predicted).mean(axis=2)
 
 

@@ -119,8 +119,8 @@ def nearest(vectors: npt.ArrayLike, gallery: npt.ArrayLike) -> Nearest:
 
 
 def contrastive_loss(vectors: npt.ArrayLike, labels: npt.ArrayLike, temperature: float, limit: int = QUERIES) -> float:
-    """The supervised contrastive loss of images, each compared with all others (arXiv:2004.11362, equation 2), as the
-    mean over the images that have another one of their class.
+    """Returns the supervised contrastive loss of images, each compared with all others (arXiv:2004.11362, equation 2),
+    as the mean over the images that have another one of their class.
 
     Args:
         vectors: float [n, d], of length 1.
@@ -143,7 +143,7 @@ def contrastive_loss(vectors: npt.ArrayLike, labels: npt.ArrayLike, temperature:
 
 
 def checked(vectors: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """float32 [n, d] and int64 [n].
+    """Returns float32 [n, d] and int64 [n].
 
     Raises:
         UserError: vectors are not finite.
@@ -183,13 +183,13 @@ def sample(labels: npt.NDArray[np.int64], limit: int, per_class: int = 4) -> npt
 
 
 def chunks(queries: npt.NDArray[np.int64], images: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The queries in parts whose similarities to all images fit into memory."""
+    """Returns the queries in parts whose similarities to all images fit into memory."""
     step = max(1, _CHUNK // images)
     return (queries[start : start + step] for start in range(0, len(queries), step))
 
 
 def _largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
-    """Indices of the largest values of each row, the largest first: int64 [rows, count]."""
+    """Returns indices of the largest values of each row, the largest first: int64 [rows, count]."""
     found = np.argpartition(-values, count - 1, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(values, found, axis=1), axis=1, kind="stable")
     return np.take_along_axis(found, order, axis=1)

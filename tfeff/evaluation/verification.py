@@ -79,7 +79,7 @@ class Pairs:
 
 
 def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED) -> Pairs:
-    """All pairs of at most `limit` images.
+    """Returns all pairs of at most `limit` images.
 
     Of more images, `retrieval.sample` takes those of classes with at least two; at least a quarter of the places is for
     images that are alone in their class, as far as there are any, since they form pairs of different classes only.
@@ -101,7 +101,7 @@ def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED)
 
 
 def _paired(label: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """Indices of the images that form pairs, rising."""
+    """Returns indices of the images that form pairs, rising."""
     if len(label) <= limit:
         return np.arange(len(label))
     alone = np.bincount(label)[label] == 1
@@ -111,8 +111,8 @@ def _paired(label: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
 
 
 def equal_error_threshold(pairs: Pairs) -> tuple[float, float]:
-    """The threshold at the equal error rate, halfway between two similarities, and this rate; NaN without pairs of one
-    of the kinds.
+    """Returns the threshold at the equal error rate, halfway between two similarities, and this rate; NaN without pairs
+    of one of the kinds.
 
     >>> pairs = Pairs(np.arange(4), np.arange(4), np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, True, True]))
     >>> equal_error_threshold(pairs)
@@ -169,8 +169,8 @@ def _area(same: npt.NDArray, different: npt.NDArray) -> float:
 
 
 def _equal_error(same: npt.NDArray, different: npt.NDArray) -> tuple[int, float]:
-    """The first accepted place at the equal error rate, of several the lowest, and this rate; there are pairs of both
-    kinds."""
+    """Returns the first accepted place at the equal error rate, of several the lowest, and this rate; there are pairs
+    of both kinds."""
     rejected = (np.cumsum(same) - same) / same.sum()
     accepted = 1 - (np.cumsum(different) - different) / different.sum()
     place = int(np.abs(accepted - rejected).argmin())

@@ -38,7 +38,7 @@ class Outcome:
 
 
 def failure(error: BaseException) -> tuple[str, bool]:
-    """The `error` of a call that raised, and whether it is `retryable`."""
+    """Returns the `error` of a call that raised, and whether it is `retryable`."""
     if isinstance(error, UserError):
         return str(error), isinstance(error, BusyError)
     if is_disk_full(error):

@@ -119,7 +119,7 @@ class _Worker:
             self.process.join()
 
     def outcome(self) -> Outcome:
-        """The outcome of the current call."""
+        """Returns the outcome of the current call."""
         self.busy = False
         try:
             value, error, retryable = pickle.loads(self.connection.recv_bytes())

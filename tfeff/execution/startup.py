@@ -40,7 +40,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The specification of TensorFlow with a quiet loader."""
+        """Returns the specification of TensorFlow with a quiet loader."""
         if name != NAME:
             return None
         sys.meta_path.remove(self)

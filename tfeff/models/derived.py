@@ -190,7 +190,7 @@ class Stages:
 
     @classmethod
     def of(cls, network: Network) -> "Stages":
-        """The two parts of a network that was built from a `networks.detectors.rcnn.TwoStage`."""
+        """Returns the two parts of a network that was built from a `networks.detectors.rcnn.TwoStage`."""
         maps = [network.pyramid[level] for level in network.description.levels]
         images, boxes = network.inputs
         head = {name: network.output[name] for name in (rcnn.LOGITS, rcnn.CODES)}

@@ -209,7 +209,7 @@ def inverted_residual_stages(
     squeeze: Squeeze | None = None,
     last_survival: float = 1.0,
 ) -> dict[str, FeatureMap]:
-    """Stages of inverted residuals, after a stem of stride 2.
+    """Returns stages of inverted residuals, after a stem of stride 2.
 
     The survival probability of stochastic depth decreases linearly to that of the last block: p_l = 1 - (l / L) (1 -
     p_L) for l = 1, ..., L (Huang et al., "Deep Networks with Stochastic Depth", 2016, equation 4).
@@ -315,7 +315,7 @@ def convolution_3x3(
     initializer: str | dict,
     bias_value: float = 0.0,
 ) -> FeatureMap:
-    """A 3x3 convolution: (batch, h, w, c) -> (batch, h, w, filters).
+    """Returns a 3x3 convolution: (batch, h, w, c) -> (batch, h, w, filters).
 
     Args:
         x: a feature map, or a list of maps that share the layers.

@@ -87,8 +87,8 @@ def architecture(name: str, **options: Any) -> Architecture:
 
 
 def published(described: Architecture) -> Architecture | None:
-    """The network whose published weights a network starts from: the one of its own name, or another one of its family
-    that its `weights` name. None if it starts from a file, or from random weights."""
+    """Returns the network whose published weights a network starts from: the one of its own name, or another one of its
+    family that its `weights` name. None if it starts from a file, or from random weights."""
     found = ALL_BACKBONES.get(described.name if described.weights == "imagenet" else str(described.weights))
     return found if isinstance(described, type(found)) else None
 
@@ -152,7 +152,7 @@ def _fields(description: Any) -> set[str]:
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are not None, lists as tuples."""
+    """Returns the options that are not None, lists as tuples."""
     given = {option: value for option, value in options.items() if value is not None}
     return {option: tuple(value) if isinstance(value, list) else value for option, value in given.items()}
 
@@ -165,7 +165,7 @@ def _check_options(name: str, given: Mapping[str, Any], known: set[str]) -> None
 
 
 def listed(families: Mapping[str, Mapping[str, Any]], family: str | None) -> tuple[str, ...]:
-    """The members of a family, or of all.
+    """Returns the members of a family, or of all.
 
     Raises:
         UserError: unknown family.

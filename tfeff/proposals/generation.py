@@ -169,7 +169,7 @@ def complete(
     key: str = "proposals.directory",
     wait: bool = False,
 ) -> ProposalStore:
-    """A store with the proposals of all images; those that are missing are computed.
+    """Returns a store with the proposals of all images; those that are missing are computed.
 
     Args:
         proposer: computes them.

@@ -38,7 +38,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def is_kept(compiled: Any) -> bool:
-    """Whether later processes find what this one compiles."""
+    """Returns whether later processes find what this one compiles."""
     return compiled._cache.cache_path is not None
 
 

@@ -17,7 +17,7 @@ ENGINES: Mapping[str, type[SelectiveSearch] | type[SlidingWindows]] = {
 
 
 def method(settings: config.StoredProposals, seed: int = 0) -> SelectiveSearch | SlidingWindows:
-    """The proposal method of a section of a config."""
+    """Returns the proposal method of a section of a config."""
     match settings:
         case config.Windows():
             return SlidingWindows(settings.max_proposals, seed, settings.scales, settings.ratios, settings.overlap)
@@ -34,7 +34,7 @@ def to_record(proposer: SelectiveSearch | SlidingWindows) -> dict[str, Any]:
 
 
 def from_record(record: Mapping[str, Any]) -> Proposer:
-    """The inverse of `to_record`. Warns if the version is another one, because the boxes then differ.
+    """Returns the inverse of `to_record`. Warns if the version is another one, because the boxes then differ.
 
     Raises:
         KeyError, TypeError, ValueError: not such a record.

@@ -55,7 +55,7 @@ class ClassicTraining:
         return self.unscaled(svms, boxes)
 
     def svms(self, settings: config.Classic, report: Callable[[str], None] = lambda text: None) -> LinearMaps:
-        """One SVM per class.
+        """Returns one SVM per class.
 
         Args:
             settings: the head's settings.

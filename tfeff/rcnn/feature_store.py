@@ -56,7 +56,7 @@ class StoredFeatures:
         return len(self._rows)
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
-        """float16 [n, D]."""
+        """Returns float16 [n, D]."""
         return self._file[self._rows[rows]]
 
 
@@ -120,7 +120,7 @@ def _add(
 def _read(
     path: Path, features_path: Path, size: int, checked_before: Mapping[str, _Place] = MappingProxyType({})
 ) -> dict[str, _Place]:
-    """The places of the features of each image, by digest.
+    """Returns the places of the features of each image, by digest.
 
     Features are read to find damaged ones, except those that an earlier call has checked.
     """

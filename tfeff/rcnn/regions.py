@@ -42,12 +42,12 @@ class RegionSet:
     counts: np.ndarray
 
     def boxes(self, image: int) -> np.ndarray:
-        """float32 [n, 4]: the regions of an image, objects first."""
+        """Returns float32 [n, 4]: the regions of an image, objects first."""
         objects = self.images.objects[image]
         return region_boxes(self.proposals[image], objects.boxes_yxyx, objects.ignored)
 
     def features_of(self, image: int) -> np.ndarray:
-        """float16 [n, D] of the regions of an image."""
+        """Returns float16 [n, D] of the regions of an image."""
         end = int(self.counts[: image + 1].sum())
         return self.features[slice(end - int(self.counts[image]), end)]
 
@@ -105,7 +105,7 @@ def region_set(
     context: int,
     progress: Callable[[int, int], None],
 ) -> RegionSet:
-    """Images with the features of their regions, from a store where possible.
+    """Returns images with the features of their regions, from a store where possible.
 
     Args:
         backbone: see `FeatureExtractor`.

@@ -96,7 +96,7 @@ class RCNNTask(ObjectDetectionTask):
         raise UserError("task.name=rcnn: batches are read from a store of features, not from images")
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """The two outputs of the head for sampled regions; for the regions of images also the regions.
+        """Returns the two outputs of the head for sampled regions; for the regions of images also the regions.
 
         Args:
             network: the network, or its head.
@@ -122,7 +122,7 @@ class RCNNTask(ObjectDetectionTask):
         return [tf.reshape(each, (*tf.unstack(shape), *each.shape[1:])) for each in outputs] + [boxes, valid, size]
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Cross-entropy in nats, smooth L1 of the positives' codes; accuracy."""
+        """Returns the cross-entropy in nats, smooth L1 of the positives' codes; accuracy."""
         first, codes = to_float32(outputs[0]), to_float32(outputs[1])
         label, positive = batch["label"], tf.cast(batch["positive"], codes.dtype)
         if self.section.network.head == "joint":
@@ -166,7 +166,7 @@ class RCNNTask(ObjectDetectionTask):
         return tf.nn.softmax(scores)[..., :-1] if self.section.network.head == "joint" else scores
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Detections, see `suppress`; and the score and class of every region."""
+        """Returns detections, see `suppress`; and the score and class of every region."""
         boxes, scores = self.candidates(outputs)
         found = suppress(boxes, scores, self.section.suppression)
         overlap = self.section.vote_overlap
@@ -183,7 +183,7 @@ class RCNNTask(ObjectDetectionTask):
     def _voted(
         self, overlap: float, kept: tf.Tensor, labels: tf.Tensor, count: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor
     ) -> tf.Tensor:
-        """The detections of one image, float32 [d, 4], after box voting."""
+        """Returns the detections of one image, float32 [d, 4], after box voting."""
         used = tf.where(scores > self.section.suppression.minimum_score)
         near = tf.gather_nd(boxes, used) if boxes.shape.rank == 3 else tf.gather(boxes, used[:, 0])
         candidates = near, tf.cast(used[:, 1], tf.int32), tf.gather_nd(scores, used)
@@ -215,7 +215,7 @@ class RCNNTask(ObjectDetectionTask):
 
 
 def classified_regions(predictions: Predictions, pipeline: Any) -> tuple[np.ndarray, np.ndarray, Regions]:
-    """Score and class of every region, without padding; and what they should be."""
+    """Returns the score and class of every region, without padding; and what they should be."""
     regions: RegionSet = pipeline.regions
     real = np.arange(predictions[REGION_SCORE].shape[1]) < regions.counts[:, None]
     return predictions[REGION_SCORE][real], predictions[REGION_LABEL][real], regions.targets

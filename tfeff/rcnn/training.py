@@ -36,7 +36,7 @@ class RegionTraining(StoredTraining):
     proposals: config.StoredProposals
 
     def part(self, network: keras.Model) -> keras.Model:
-        """The head."""
+        """Returns the head."""
         return Parts.of(network).head
 
     def batches(

@@ -49,7 +49,7 @@ def warp(image: tf.Tensor, boxes_yxyx: tf.Tensor, side: int, context: int = 0) -
 
 
 def _halved(pixels: tf.Tensor) -> tf.Tensor:
-    """Averages of 2x2 pixels; an unpaired last row or column is repeated."""
+    """Returns averages of 2x2 pixels; an unpaired last row or column is repeated."""
     missing = tf.shape(pixels)[:2] % 2
     even = tf.pad(pixels, [[0, missing[0]], [0, missing[1]], [0, 0]], "SYMMETRIC")
     return tf.nn.avg_pool2d(even[tf.newaxis], 2, 2, "VALID")[0]

@@ -46,7 +46,7 @@ def aspect(aspects: tuple[float, float, float]) -> Choice:
 
 
 def resolution(given: int, extent: float, side: int) -> Choice:
-    """The longer side of the input, in pixels.
+    """Returns the longer side of the input, in pixels.
 
     Args:
         given: the value in the config.
@@ -61,23 +61,23 @@ def resolution(given: int, extent: float, side: int) -> Choice:
 
 
 def max_objects(most: int) -> Choice:
-    """Objects of a training image that are used, for the largest number in an image."""
+    """Returns the maximum number of objects used per training image, for the largest number in an image."""
     number = min(MOST_OBJECTS, math.ceil(most / 10) * 10)
     return Choice(number, f"at most {most:,} objects per image")
 
 
 def batch_size(count: int) -> Choice:
-    """A power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
+    """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
     return rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH)
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
-    """Epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
+    """Returns the number of epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
     return rules.epochs(count, batch_size, start, UPDATES, EPOCHS)
 
 
 def length(epochs: int) -> Choices:
-    """What follows from the number of epochs, by dotted key."""
+    """Returns what follows from the number of epochs, by dotted key."""
     return {
         "training.epochs": Choice(epochs, "see there"),
         "training.validation_epochs": Choice(epochs, "only the last weights count"),

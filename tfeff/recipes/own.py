@@ -74,7 +74,7 @@ def images(source: str) -> Recipe[Experiment]:
 
 
 def choose_for_images(settings: Experiment) -> Choices:
-    """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+    """Returns the values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
     counted = labeled_images(settings.data, settings.seed)
     model, start = settings.model, warm_start(settings.model)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
@@ -125,7 +125,7 @@ def budget(source: str) -> Recipe[BudgetSearch]:
 
 
 def choose_for_budget(settings: BudgetSearch) -> Choices:
-    """The values of a search for a detector; none if the images have labels."""
+    """Returns the values of a search for a detector; none if the images have labels."""
     base = settings.experiment
     data = base.data
     if base.task.IS_CLASSIFIER and not catalog.has_objects(data.source, source_options(data, base.seed)):
@@ -149,7 +149,7 @@ RESOLUTIONS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.6, 0.5)
 
 
 def detectors(source: str) -> Experiment:
-    """What all trainings of one-stage detectors on the images of a source have in common."""
+    """Returns what all trainings of one-stage detectors on the images of a source have in common."""
     return Experiment(
         task=YoloSettings(
             augmentation=BoxAugmentation(
@@ -172,7 +172,7 @@ def trained_for_images(
     by_rules: bool = True,
     pace: float = 1.0,
 ) -> Experiment:
-    """The experiment with another network, trained as the rules choose for the images.
+    """Returns the experiment with another network, trained as the rules choose for the images.
 
     Args:
         base: the experiment; values that differ from those of `images` or `detectors` are kept.
@@ -227,7 +227,7 @@ def boxes(source: str) -> Recipe[Experiment]:
 
 
 def regions(source: str) -> Experiment:
-    """What all R-CNNs on the images of a source have in common; their backbone is frozen."""
+    """Returns what all R-CNNs on the images of a source have in common; their backbone is frozen."""
     return Experiment(
         task=RCNNSettings(),
         # weights=WORKDIR of a run on crops:SOURCE is a backbone that has learned your objects.
@@ -240,7 +240,7 @@ def regions(source: str) -> Experiment:
 
 
 def choose_for_boxes(settings: Experiment) -> Choices:
-    """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+    """Returns the values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
     counted = annotated_images(settings.data, settings.seed)
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted)
@@ -262,7 +262,7 @@ def choose_for_boxes(settings: Experiment) -> Choices:
 
 
 def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
-    """The choices for an R-CNN."""
+    """Returns the choices for an R-CNN."""
     source, why = settings.data.source, "R-CNN trains a classifier of regions"
     plain = config.replaced(boxes(source).base, {"task.name": settings.task.name})
     model, start = settings.model, warm_start(settings.model)
@@ -289,7 +289,7 @@ def _network_of_run(weights: str | None) -> Choices:
 
 
 def _differing(network: Architecture, why: str) -> Choices:
-    """The name of a network, and what differs from the published one, by key of the section `model`."""
+    """Returns the name of a network, and what differs from the published one, by key of the section `model`."""
     values, defaults = (config.flatten(Experiment(model=each)) for each in (network, architecture(network.name)))
     return {
         key.removeprefix("model."): Choice(value, why)

@@ -60,7 +60,7 @@ class Start:
 
 
 def few(count: int, features: int) -> bool:
-    """Whether a linear classifier fits at least half of all labelings of the training images with two classes.
+    """Returns whether a linear classifier fits at least half of all labelings of the training images with two classes.
 
     Args:
         count: number of training images.
@@ -167,7 +167,7 @@ def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequ
 
 
 def _scaled(level: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """float64 [n, d], with the mean and standard deviation of the training images."""
+    """Returns float64 [n, d], with the mean and standard deviation of the training images."""
     level = np.asarray(level, np.float64)
     deviation = level[train].std(axis=0)
     return (level - level[train].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0) / np.sqrt(level.shape[1])

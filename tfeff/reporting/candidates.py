@@ -50,7 +50,7 @@ STANDINGS = {
 
 
 def coefficients(candidate: Candidate) -> str:
-    """The coefficients as a label.
+    """Returns the coefficients as a label.
 
     >>> coefficients({"depth": 1.2, "width": 1.0, "resolution": 1.3})
     'd 1.20  w 1.00  r 1.30'
@@ -168,7 +168,7 @@ def shares(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
 
 
 def positions(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-    """Positions of the rows in a triangle with side 1, float64 [rows, 2]."""
+    """Returns positions of the rows in a triangle with side 1, float64 [rows, 2]."""
     return shares(rows) @ CORNERS
 
 

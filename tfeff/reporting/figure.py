@@ -67,7 +67,7 @@ def quantity(axis: Axis, name: str, unit: str) -> None:
 
 
 def with_unit(name: str, unit: str) -> str:
-    """The name of a quantity with its unit, if any.
+    """Returns the name of a quantity with its unit, if any.
 
     >>> with_unit("latency", "ms"), with_unit("mAP", "")
     ('latency (ms)', 'mAP')
@@ -76,7 +76,7 @@ def with_unit(name: str, unit: str) -> str:
 
 
 def known(value: float | None) -> TypeGuard[float]:
-    """Whether a value is neither None nor NaN nor infinite."""
+    """Returns whether a value is neither None nor NaN nor infinite."""
     return value is not None and bool(np.isfinite(value))
 
 

@@ -66,7 +66,7 @@ class PublishedDetector:
 
 @cache
 def detectors() -> tuple[PublishedDetector, ...]:
-    """All detectors of the table."""
+    """Returns all detectors of the table."""
     with open(Path(__file__).with_name("published_detectors.csv"), newline="", encoding="utf-8") as file:
         return tuple(
             PublishedDetector(
@@ -85,7 +85,7 @@ def detectors() -> tuple[PublishedDetector, ...]:
 
 @cache
 def table() -> tuple[Published, ...]:
-    """All networks of the table."""
+    """Returns all networks of the table."""
     with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as file:
         return tuple(
             Published(

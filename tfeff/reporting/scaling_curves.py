@@ -192,7 +192,7 @@ def spread_apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float
 
 
 def _drawn(points: Sequence[Point], methods: Sequence[str]) -> list[Point]:
-    """Points of these methods that have a mean, in the order of the methods."""
+    """Returns points of these methods that have a mean, in the order of the methods."""
     return [point for method in methods for point in points if point["method"] == method and known(point.get("mean"))]
 
 
@@ -242,7 +242,7 @@ def _has_interval(point: Point) -> bool:
 
 
 def _bars(positions: npt.NDArray[np.float64], points: Sequence[Point]) -> list[npt.NDArray[np.float64]]:
-    """The error bars as polylines, float [2, 2] each."""
+    """Returns the error bars as polylines, float [2, 2] each."""
     return [
         np.array([(position, point["low"]), (position, point["high"])])
         for position, point in zip(positions, points, strict=True)

@@ -50,7 +50,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 
 def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None = None) -> str:
-    """A plain-text table with text aligned left and numbers aligned right.
+    """Returns a plain-text table with text aligned left and numbers aligned right.
 
     Nothing is truncated. In a table that is wider than `width`, long texts are wrapped inside their columns, except the
     first one. If that is not enough, the table is also split into blocks of columns, one below the other, each of which
@@ -78,7 +78,7 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
 
 
 def markdown(rows: Rows) -> str:
-    """A table in GitHub's Markdown, with the rows of `text` and all their columns.
+    """Returns a table in GitHub's Markdown, with the rows of `text` and all their columns.
 
     >>> print(markdown([{"class": "a|b", "support": 1200}]))
     | class | support |
@@ -92,7 +92,7 @@ def markdown(rows: Rows) -> str:
 
 
 def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
-    """(header, cells of each row, whether each column holds only numbers)."""
+    """Returns (header, cells of each row, whether each column holds only numbers)."""
     keys = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else list(columns)
     body = [[cell(row.get(key)) for key in keys] for row in rows]
     numeric = []
@@ -142,7 +142,7 @@ def _block(block: Sequence[_Column], limit: int | None) -> str:
 
 
 def wrapped(value: str, width: int) -> list[str]:
-    """The lines of a text that are at most so wide.
+    """Returns the lines of a text that are at most so wide.
 
     They are broken after spaces and commas, but not before a percent sign; a longer word is not broken.
 
@@ -176,7 +176,7 @@ def _padded(value: str, width: int, right: bool) -> str:
 
 
 def in_words(metric: str) -> str:
-    """The name of a metric as text.
+    """Returns the name of a metric as text.
 
     >>> in_words("validation_mean_ap"), in_words("train_accuracy")
     ('validation mAP', 'train accuracy')
@@ -185,7 +185,7 @@ def in_words(metric: str) -> str:
 
 
 def upper(text: str) -> str:
-    """The text with a capital letter, unless it begins with a name such as mAP.
+    """Returns the text with a capital letter, unless it begins with a name such as mAP.
 
     >>> upper("learning rate"), upper("mAP, IoU 0.5")
     ('Learning rate', 'mAP, IoU 0.5')

@@ -15,7 +15,7 @@ from tfeff.reports.evaluator import Picture
 def explained(
     network: keras.Model, images: npt.NDArray[np.float32], classes: npt.ArrayLike, lines: Sequence[Sequence[str]]
 ) -> list[Picture]:
-    """Images beside themselves under their Grad-CAM; none if the network has no global pooling.
+    """Returns images beside themselves under their Grad-CAM; none if the network has no global pooling.
 
     Args:
         network: returns logits [n, classes].

@@ -88,7 +88,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """The tables of a report for the terminal; each is a sequence of rows."""
+        """Returns the tables of a report for the terminal; each is a sequence of rows."""
 
     def answer(self, report: Mapping[str, Any]) -> str:
         """Says how good the predictions are, in a sentence, for `report` with the name of its `split`."""
@@ -96,21 +96,21 @@ class Evaluator(ABC):
         return f"On the {report['split']} images: {values}"
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """The main metrics of a report, for TensorBoard: the numbers of its result."""
+        """Returns the main metrics of a report, for TensorBoard: the numbers of its result."""
         return {name: value for name, value in self.result(report).items() if isinstance(value, float)}
 
     @abstractmethod
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of a report that goes into `result.json`."""
+        """Returns the part of a report that goes into `result.json`."""
 
 
 def metric_row(metric: str, value: float | None, note: str = "") -> dict[str, Any]:
-    """A row of a table of metrics."""
+    """Returns a row of a table of metrics."""
     return {"metric": metric, "value": value, "note": note}
 
 
 def short_names(ids: Sequence[str]) -> dict[str, str]:
-    """Ids of images -> these without the folders that all have in common.
+    """Returns ids of images -> these without the folders that all have in common.
 
     >>> short_names(["/data/val/ants/1.jpg", "/data/val/bees/1.jpg"])
     {'/data/val/ants/1.jpg': 'ants/1.jpg', '/data/val/bees/1.jpg': 'bees/1.jpg'}
@@ -123,7 +123,7 @@ def short_names(ids: Sequence[str]) -> dict[str, str]:
 
 
 def interval_text(interval: Sequence[float | None]) -> str:
-    """A 95 % interval of a share.
+    """Returns a 95 % interval of a share.
 
     >>> interval_text([0.9, 0.987]), interval_text([None, None])
     ('95 % interval 90.0 to 98.7 %', '95 % interval undefined')
@@ -135,7 +135,7 @@ def interval_text(interval: Sequence[float | None]) -> str:
 
 
 def counted(count: int, of: int, what: str, interval: Sequence[float | None]) -> str:
-    """A count of images as a share with its interval.
+    """Returns a count of images as a share with its interval.
 
     >>> counted(38, 40, "test images right", [0.835, 0.986])
     '38 of 40 test images right: 95.0 % (95 % interval 83.5 to 98.6 %)'

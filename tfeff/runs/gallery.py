@@ -68,7 +68,7 @@ class Gallery:
     found: tuple[str, ...] = ()
 
     def similarities(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The similarity of each image to each class.
+        """Returns the similarity of each image to each class.
 
         Args:
             vectors: float32 [n, d], of length 1.

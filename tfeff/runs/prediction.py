@@ -178,7 +178,7 @@ def _compute(
 
 
 def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> Iterator[Files]:
-    """The files' contents. Unreadable files go to `damaged`."""
+    """Yields the files' contents. Unreadable files go to `damaged`."""
     names = list(paths)
     for start in range(0, len(names), size):
         files = []
@@ -198,7 +198,7 @@ def unreadable(path: Path, error: OSError) -> str:
 
 
 def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
-    """The items; a thread computes the next one while one is in use."""
+    """Yields the items; a thread computes the next one while one is in use."""
     upcoming = thread.submit(next, items, None)
     while (item := upcoming.result()) is not None:
         upcoming = thread.submit(next, items, None)
@@ -206,7 +206,7 @@ def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
 
 
 def dataset_images(dataset: str) -> dict[str, Path]:
-    """The image files of a dataset, by their path in the folder that has all of them.
+    """Returns the image files of a dataset, by their path in the folder that has all of them.
 
     Args:
         dataset: name of a source with objects whose images have ids, such as `coco:FILE`.
@@ -222,7 +222,7 @@ def dataset_images(dataset: str) -> dict[str, Path]:
 
 
 def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
-    """Image name -> its id in a dataset, of those images that have one.
+    """Returns the image name -> its id in a dataset, of those images that have one.
 
     Args:
         dataset: name of a source with objects, such as `coco:DIR`.
@@ -275,12 +275,12 @@ def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: M
 
 
 def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
-    """A JSON list with one entry per line. (The json module is much slower if it indents.)"""
+    """Returns a JSON list with one entry per line. (The json module is much slower if it indents.)"""
     return "[" + ",".join("\n" + json.dumps(entry) for entry in entries) + "]"
 
 
 def _csv(rows: Mapping[str, Row]) -> str:
-    """One line per image, or per detected object."""
+    """Returns one line per image, or per detected object."""
     first = next(iter(rows.values()))
     if "boxes_yxyx" in first:
         return detections_csv(["image"], (([name], row) for name, row in rows.items()))
@@ -298,7 +298,7 @@ def _csv(rows: Mapping[str, Row]) -> str:
 
 
 def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
-    """Images that are evenly spread over all."""
+    """Returns images that are evenly spread over all."""
     names = list(rows)
     shown = [names[index] for index in evenly_spaced(len(names), SHEET)]
     captions = [f"{rows[name]['label']} {_confidence(rows[name])}\n{Path(name).name}" for name in shown]
@@ -311,7 +311,7 @@ def _confidence(row: Row) -> str:
 
 
 def _small(path: Path, name: str) -> np.ndarray:
-    """A small image; a white one if the file is gone since it was predicted for."""
+    """Returns a small image; a white one if the file is gone since it was predicted for."""
     try:
         return thumbnail(decoding.decode(path.read_bytes(), name))
     except OSError:

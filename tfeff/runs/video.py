@@ -48,7 +48,7 @@ class Video:
             raise UserError(f"--video={path}: an image; give it as --images")
 
     def length(self, every: int) -> int | None:
-        """Expected number of items of `frames(every)`; None if unknown."""
+        """Returns the expected number of items of `frames(every)`; None if unknown."""
         return None if self.announced is None else -(-self.announced // every)
 
     def frames(self, every: int = 1) -> Iterator[tuple[int, float, np.ndarray]]:

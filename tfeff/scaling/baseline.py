@@ -112,7 +112,7 @@ class Baseline:
         return self._cost(self.description)
 
     def network(self, depth: float, width: float, resolution: int, **neck: float) -> ScaledNetwork:
-        """The baseline scaled; a detector also by `neck_depth` and `neck_width`, by default 1."""
+        """Returns the baseline scaled; a detector also by `neck_depth` and `neck_width`, by default 1."""
         scaled = self.description.scaled(depth=depth, width=width, resolution=resolution, **neck)
         cost = self._cost(scaled)
         return ScaledNetwork(
@@ -150,7 +150,7 @@ class Baseline:
         )
 
     def member(self, family: Family, phi: float) -> ScaledNetwork:
-        """The member φ of a family of this baseline."""
+        """Returns the member φ of a family of this baseline."""
         depth, width, resolution = family.coefficients(phi)
         return self.network(depth, width, resolution, **family.neck_coefficients(phi))
 
@@ -168,7 +168,7 @@ COEFFICIENTS = ("depth", "width", "resolution", "neck_depth", "neck_width")
 
 
 def experiment(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> config.Experiment:
-    """The baseline's experiment with another network, and the batch size and learning rate that suit it."""
+    """Returns the baseline's experiment with another network, and the batch size and learning rate that suit it."""
     base = search.experiment
     size = batch_size(search, baseline, network)
     return dataclasses.replace(
@@ -181,7 +181,7 @@ def experiment(search: config.Search, baseline: Baseline, network: ScaledNetwork
 
 
 def candidate(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> Candidate:
-    """A network as a candidate for trials; its settings describe it to readers of the store."""
+    """Returns a network as a candidate for trials; its settings describe it to readers of the store."""
     settings: dict[str, Any] = {
         "depth": network.depth,
         "width": network.width,
@@ -199,7 +199,7 @@ def candidate(search: config.Search, baseline: Baseline, network: ScaledNetwork)
 
 
 def stored_networks(store: TrialStore, baseline: Baseline) -> dict[str, ScaledNetwork]:
-    """The networks of a store by id, with the coefficients that they were first trained with.
+    """Returns the networks of a store by id, with the coefficients that they were first trained with.
 
     Different coefficients may round to the same network. Networks of another baseline are omitted.
     """
@@ -211,7 +211,7 @@ def stored_networks(store: TrialStore, baseline: Baseline) -> dict[str, ScaledNe
 
 
 def batch_size(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> int:
-    """Images per update, chosen so that every network needs about the baseline's memory.
+    """Chooses the number of images per update so that every network needs about the baseline's memory.
 
     Raises:
         UserError: it would be less than one image.
@@ -235,7 +235,7 @@ def batch_size(search: config.Search, baseline: Baseline, network: ScaledNetwork
 
 
 def learning_rate(search: config.Search, size: int) -> float:
-    """The learning rate for a batch size."""
+    """Returns the learning rate for a batch size."""
     base = search.experiment
     ratio = size / base.training.batch_size
     factor = {"linear": ratio, "sqrt": math.sqrt(ratio)}.get(search.trials.learning_rate, 1.0)

@@ -33,7 +33,7 @@ ESTIMATED: Costs = operator.attrgetter("relative")
 
 
 def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = ESTIMATED) -> list[ScaledNetwork]:
-    """All distinct networks that satisfy every bound of a budget and exhaust at least one of them.
+    """Returns all distinct networks that satisfy every bound of a budget and exhaust at least one of them.
 
     Args:
         baseline: the network to scale; all coefficients are at least 1.
@@ -84,7 +84,7 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = ESTI
 
 
 def of_all_costs(baseline: Baseline, budget: config.Budget, phis: Sequence[float]) -> list[ScaledNetwork]:
-    """The baseline, and all distinct networks whose multiply-adds are `budget.macs` to the power of some φ.
+    """Returns the baseline, and all distinct networks whose multiply-adds are `budget.macs` to the power of some φ.
 
     Raises:
         UserError: for one of the φ, there is none.
@@ -98,18 +98,18 @@ def of_all_costs(baseline: Baseline, budget: config.Budget, phis: Sequence[float
 
 
 def meets(network: ScaledNetwork, budget: config.Budget) -> bool:
-    """Whether a network satisfies a budget and exhausts it, by its `relative` costs."""
+    """Returns whether a network satisfies a budget and exhausts it, by its `relative` costs."""
     share = _share(network.relative, budget)
     return 1 - budget.tolerance <= share <= 1 + budget.tolerance
 
 
 def _share(relative: dict[str, float], budget: config.Budget) -> float:
-    """Fraction of the budget used, by the measure that uses most."""
+    """Returns the fraction of the budget used, by the measure that uses most."""
     return max(relative[name] / bound for name, bound in budget.bounds.items())
 
 
 def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]:
-    """A subset of `count` networks spread evenly over depth, width and resolution.
+    """Returns a subset of `count` networks spread evenly over depth, width and resolution.
 
     Farthest-point sampling (Gonzalez 1985) on the logarithms of α, β² and γ², which add up to that of the cost; for
     detectors also on those of depth and squared width of the neck. It starts in the middle and repeatedly adds the
@@ -162,8 +162,8 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
 
 
 def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -> Iterator[Scaling]:
-    """All factors of depth and width, of the backbone and of a detector's neck, that are affordable at the baseline's
-    resolution."""
+    """Yields all factors of depth and width, of the backbone and of a detector's neck, that are affordable at the
+    baseline's resolution."""
     start = baseline.resolution
 
     def network(**factors: float) -> ScaledNetwork:
@@ -204,7 +204,7 @@ class _Column:
         self._networks: dict[int, tuple[float, ScaledNetwork]] = {}
 
     def at(self, resolution: int) -> tuple[float, ScaledNetwork]:
-        """The fraction of the budget that the network uses, and the network."""
+        """Returns the fraction of the budget that the network uses, and the network."""
         if resolution not in self._networks:
             network = self.baseline.network(resolution=resolution, **self.scaling)
             self._networks[resolution] = self._share(network), network

@@ -29,7 +29,7 @@ REASONS = {
 
 
 def shares_of(depth: float, width: float, resolution: float) -> tuple[float, float, float]:
-    """Shares of three coefficients in the logarithm of the cost."""
+    """Returns shares of three coefficients in the logarithm of the cost."""
     row = {"depth": depth, "width": width, "resolution": resolution}
     found = candidates.shares([row])[0].tolist()
     return found[0], found[1], found[2]
@@ -202,7 +202,7 @@ class BestDirection:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """All numbers, except the trainings."""
+        """Returns all numbers, except the trainings."""
         direction, surface = self.state.direction, self.state.surface
         return {
             "phi": self.phi,
@@ -229,7 +229,7 @@ def find(
     *,
     bounded: bool,
 ) -> BestDirection:
-    """The best direction by the trainings of a search.
+    """Returns the best direction by the trainings of a search.
 
     Raises:
         UserError: every training failed.

@@ -114,7 +114,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
 
 
 def _of_all_costs(search: config.Search, baseline: Baseline) -> list[ScaledNetwork]:
-    """The networks from which a surface is learned.
+    """Returns the networks from which a surface is learned.
 
     Raises:
         UserError: a detector, no network of some cost, or an impossible batch size.
@@ -128,7 +128,7 @@ def _of_all_costs(search: config.Search, baseline: Baseline) -> list[ScaledNetwo
 
 
 def without_batch_norm(baseline: Baseline) -> Baseline:
-    """The same baseline without batch normalization.
+    """Returns the same baseline without batch normalization.
 
     Raises:
         UserError: its family has no such option.
@@ -141,7 +141,7 @@ def without_batch_norm(baseline: Baseline) -> Baseline:
 def _select(
     baseline: Baseline, budget: config.Budget, clock: Callable[[Baseline, ScaledNetwork], Latency] | None
 ) -> tuple[list[ScaledNetwork], list[ScaledNetwork]]:
-    """All networks within a budget, and the candidates."""
+    """Returns all networks within a budget, and the candidates."""
     if budget.latency is None:
         networks = candidates.within_budget(baseline, budget)
         return networks, candidates.spread(networks, budget.candidates)

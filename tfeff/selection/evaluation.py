@@ -34,7 +34,7 @@ Role = Literal["train", "validation", "test", "other"]
 
 
 def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str) -> Role:
-    """What part a split had in a finished run; arguments as for `how_drawn`."""
+    """Returns what part a split had in a finished run; arguments as for `how_drawn`."""
     chosen, name = _splits_of(wanted, record, source), source.find(split)
     if name is not None and name == chosen.test:
         return "test"
@@ -85,7 +85,7 @@ def evaluation_images(
     progress: Progress,
     source: Source | None = None,
 ) -> ImageCache:
-    """The images of one split of a finished run.
+    """Returns the images of one split of a finished run.
 
     Args:
         wanted: what the run asked of its images.
@@ -135,7 +135,7 @@ def evaluation_images(
 
 
 def _splits_of(wanted: Request, record: Mapping[str, Any], source: Source) -> Splits:
-    """The splits of a finished run; a run on given datasets was not split by its source."""
+    """Returns the splits of a finished run; a run on given datasets was not split by its source."""
     if not record.get("given"):
         return assign(wanted, source)
     test = wanted.data.test_split

@@ -14,7 +14,7 @@ _SAMPLED = 64
 
 
 def notes(train: Dataset, others: Mapping[str, Dataset]) -> tuple[str, ...]:
-    """What the user should know, one line each.
+    """Returns what the user should know, one line each.
 
     Args:
         train: the images to train on.
@@ -36,7 +36,7 @@ class _Known:
                 self.places.setdefault(outline, []).append(index)
 
     def alike(self, outline: bytes) -> dict[bytes, list[int]]:
-        """Digest -> training images, among those of an outline."""
+        """Returns digest -> training images, among those of an outline."""
         if outline not in self._digests:
             found = self._digests[outline] = dict[bytes, list[int]]()
             for place in self.places.get(outline, ()):
@@ -46,7 +46,7 @@ class _Known:
 
 
 def _contradictions(train: Dataset, known: _Known) -> list[str]:
-    """Training images with equal bytes and different labels."""
+    """Returns the training images with equal bytes and different labels."""
     if not train.has_labels or train.cropped_images is not None:
         return []
     pairs, count = list[str](), 0
@@ -107,7 +107,7 @@ def _digest(images: Dataset, index: int) -> bytes:
 
 
 def _darkness(train: Dataset) -> list[str]:
-    """Whether all of some evenly spaced images are nearly black."""
+    """Returns whether all of some evenly spaced images are nearly black."""
     brightest = 0
     for index in evenly_spaced(len(train), _SAMPLED).tolist():
         brightest = max(brightest, int(tf.reduce_max(train.read(tf.constant(index, tf.int64)))))

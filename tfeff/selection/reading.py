@@ -112,7 +112,7 @@ def read(
 
 
 def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
-    """(height, width) to which each image is resized at loading; None: images are not resized."""
+    """Returns (height, width) to which each image is resized at loading; None: images are not resized."""
     task, side = wanted.task, wanted.data.image_size
     if side == "original" or task.section.CUTS_REGIONS:
         return None
@@ -125,7 +125,7 @@ def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
 
 
 def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress) -> ImageCache:
-    """The decoded images of a dataset; stores their missing proposals if the task needs them."""
+    """Returns the decoded images of a dataset; stores their missing proposals if the task needs them."""
     task, images = wanted.task, _decoded(wanted, dataset, size, progress)
     if task.proposals is not None:
         name, total = f"{dataset.name} (proposals)", len(images)
@@ -158,12 +158,12 @@ def _decoded(
 
 
 def skipped_note(ids: Sequence[str]) -> tuple[str, ...]:
-    """What the user should know about corrupt images that were skipped: one line, or none."""
+    """Returns what the user should know about corrupt images that were skipped: one line, or none."""
     return (f"skipped {len(ids)} corrupt images, the first is {ids[0]}",) if ids else ()
 
 
 def reading_settings(wanted: Request, dataset: Dataset, validation: str | None, *, seeded: bool) -> dict[str, Any]:
-    """The settings that determine how images are read, by dotted key."""
+    """Returns the settings that determine how images are read, by dotted key."""
     data, task = wanted.data, wanted.task
     return {
         "task.name": wanted.task.section.name,

@@ -26,7 +26,7 @@ CHECKSUMS = "checksums.json"
 
 
 def load(directory: Path) -> Any:
-    """A SavedModel with the signatures of our exports.
+    """Returns a SavedModel with the signatures of our exports.
 
     Raises:
         UserError: it is damaged.
@@ -52,7 +52,7 @@ def load(directory: Path) -> Any:
 
 
 def file_checksums(directory: Path) -> dict[str, str]:
-    """The contents of `CHECKSUMS`."""
+    """Returns the contents of `CHECKSUMS`."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".json")
     return {path.relative_to(directory).as_posix(): f"{checked.file_crc32(path):08x}" for path in files}
 
@@ -159,5 +159,5 @@ def read_record(directory: Path) -> DetectorRecord:
 
 
 def damaged(directory: Path, error: Exception) -> UserError:
-    """The error for a `detector.json` that cannot be used."""
+    """Returns the error for a `detector.json` that cannot be used."""
     return UserError(f"{directory / 'assets' / DETECTOR_FILE}: damaged ({error!r}); export the detector again")

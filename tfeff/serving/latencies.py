@@ -124,7 +124,7 @@ class Latencies:
 
     @classmethod
     def here(cls, timing: Timing, networks: Sequence[TimedNetwork], *, int8: bool) -> "Latencies":
-        """Latencies measured on this machine, of which `timing` is one."""
+        """Returns latencies measured on this machine, of which `timing` is one."""
         versions = {"tensorflow": tf.__version__, "runtime": timing.runtime}
         return cls(timing.format, int8, timing.threads, this_machine(), versions, tuple(networks))
 

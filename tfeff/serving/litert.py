@@ -58,7 +58,7 @@ def convert(
 
 
 def _quantized(calibrated: bytes) -> bytes:
-    """A calibrated model in 8-bit integers up to its decoding.
+    """Returns a calibrated model in 8-bit integers up to its decoding.
 
     In 8-bit integers, all coordinates of boxes would have one scale, and be off by several pixels.
     """
@@ -71,7 +71,7 @@ def _quantized(calibrated: bytes) -> bytes:
 
 
 def load(file: Path, threads: int) -> portable.Loaded:
-    """A model in LiteRT's interpreter, that of TensorFlow."""
+    """Returns a model in LiteRT's interpreter, that of TensorFlow."""
     interpreter = _interpreter(model_content=file.read_bytes(), num_threads=threads)  # which checks it
     run = interpreter.get_signature_runner()
     inputs = {

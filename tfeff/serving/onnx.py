@@ -55,7 +55,7 @@ def _modernize(node: Any) -> None:
 
 
 def load(file: Path, threads: int) -> portable.Loaded:
-    """A model in ONNX Runtime, on the CPU.
+    """Returns a model in ONNX Runtime, on the CPU.
 
     Raises:
         UserError: ONNX Runtime is not installed.

@@ -58,7 +58,7 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
 
 
 def load(file: Path, threads: int) -> portable.Loaded:
-    """A model in OpenVINO, in float32 on the CPU.
+    """Returns a model in OpenVINO, in float32 on the CPU.
 
     Raises:
         UserError: OpenVINO is not installed.

@@ -67,7 +67,7 @@ def export(
 
 
 def fits(format: str) -> bool:
-    """Whether models of a format take images of any size, unless chosen otherwise.
+    """Returns whether models of a format take images of any size, unless chosen otherwise.
 
     LiteRT's fast kernels need fixed sizes: with others, a network takes three times as long.
     """
@@ -146,7 +146,7 @@ def _unknown(workdir: Workdir, task: ImageTask) -> dict[int, float]:
 
 
 def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:
-    """The inputs of `portable.function` for single training images."""
+    """Yields the inputs of `portable.function` for single training images."""
     images = selection.choose(plan.images, selection.read(plan.images, Reporter(quiet=True).reading)).train
     images = images.take(np.arange(min(len(images), CALIBRATION_IMAGES)))
     for batch in plan.evaluation_pipeline(images, size).evaluation_batches():

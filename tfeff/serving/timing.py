@@ -131,7 +131,7 @@ def time_alternately(
 
 
 def bytes_of(path: Path) -> int:
-    """Bytes of the files of an exported model, a folder or a file, without its metadata."""
+    """Returns the bytes of the files of an exported model, a folder or a file, without its metadata."""
     if path.is_dir():
         files = [file for file in path.rglob("*") if file.is_file() and file.name not in (METADATA, CHECKSUMS)]
     else:
@@ -245,7 +245,7 @@ def export_untrained(
 
 
 def tensorflow_threads() -> int:
-    """The number of threads with which TensorFlow computes in this process."""
+    """Returns the number of threads with which TensorFlow computes in this process."""
     variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     given = int(variable) if variable.isdigit() else 0
     return tf.config.threading.get_intra_op_parallelism_threads() or given or _number(None)
@@ -279,7 +279,7 @@ def _number(threads: int | None) -> int:
 
 
 def _located(path: Path) -> tuple[str, Path]:
-    """The format of an exported model and its folder or file."""
+    """Returns the format of an exported model and its folder or file."""
     if (path / "saved_model.pb").is_file():
         return SAVED_MODEL, path
     for name, module in FORMATS.items():
@@ -313,13 +313,13 @@ def _loaded(format: str, path: Path, threads: int) -> Loaded:
 
 
 def _without_fitting(images: tuple[int | None, ...], metadata: Path) -> tuple[int | None, ...]:
-    """The shape of images that need no fitting; `images` if the metadata of the model do not tell it."""
+    """Returns the shape of images that need no fitting; `images` if the metadata of the model do not tell it."""
     about = checked.read_json(metadata, "export the model again", {"image_size": (list, type(None))})
     return (1, *about["image_size"], images[-1]) if about["image_size"] else images
 
 
 def _load_saved_model(path: Path) -> Loaded:
-    """The signature for pixels, for images that need no fitting."""
+    """Returns the signature for pixels, for images that need no fitting."""
     model = load(path)
     signature = model.signatures["serving_default"]
     inputs = {name: tuple(each.shape) for name, each in signature.structured_input_signature[1].items()}
@@ -333,7 +333,7 @@ def _load_saved_model(path: Path) -> Loaded:
 
 
 def _call(model: Loaded, path: Path) -> Callable[[], object]:
-    """A call with a random image.
+    """Returns a call with a random image.
 
     Raises:
         UserError: the model takes more than images, or images of no certain size.
@@ -348,7 +348,7 @@ def _call(model: Loaded, path: Path) -> Callable[[], object]:
 
 
 def _plan(description: Architecture | Detector, task: TaskSettings | None, *, num_classes: int, channels: int) -> Plan:
-    """The plan of a run that trains a network."""
+    """Returns the plan of a run that trains a network."""
     section = (task or _section(description)).with_network(description)
     settings = config.Experiment(
         model=dataclasses.replace(description.backbone, weights=None),

@@ -35,7 +35,7 @@ class AnchorYoloTask(DenseDetectionTask):
         super().__init__(section or config.AnchorYoloSettings())
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The anchors, by k-means on the boxes of the training images, unless the config sets them."""
+        """Returns the anchors, by k-means on the boxes of the training images, unless the config sets them."""
         if self.section.anchors_per_level is None:
             return {}, ()
         boxes = np.concatenate(relative_objects(images, description.size, stretch=self.section.stretch))
@@ -115,7 +115,7 @@ class AnchorYoloTask(DenseDetectionTask):
         return tf.cast(self._boxes(outputs), tf.float32), probabilities[..., :1] * probabilities[..., 1:]
 
     def _boxes(self, outputs: Any) -> tf.Tensor:
-        """The predicted boxes, [b, n, 4], not clipped."""
+        """Returns the predicted boxes, [b, n, 4], not clipped."""
         codes = to_float32(outputs[CODES])
         corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
         centers = corners + tf.sigmoid(codes[..., :2]) * strides

@@ -48,7 +48,7 @@ class LabeledImagesTask(ImageTask):
         )
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """The first class for every image."""
+        """Returns the first class for every image."""
         return {
             "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
             "weight": tf.ones(batch_size),
@@ -70,7 +70,7 @@ class ClassificationTask(LabeledImagesTask):
         self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
     def dataset(self, split: Dataset) -> Dataset:
-        """All images, if there are at least two classes."""
+        """Returns all images, if there are at least two classes."""
         if split.num_classes < 2:
             raise UserError(
                 f'{split.name} has a single class, "{split.class_names[0]}"; a classifier needs at least two. Add '
@@ -79,7 +79,7 @@ class ClassificationTask(LabeledImagesTask):
         return split
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
-        """A backbone with its classifier."""
+        """Returns a backbone with its classifier."""
         return models.build(description, num_classes=num_classes, channels=channels)
 
     def check(self, resolution: int) -> None:
@@ -95,7 +95,7 @@ class ClassificationTask(LabeledImagesTask):
         return models.averaged(network, mirrored=tta.mirrored, shift=tta.shift)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Cross-entropy in nats; accuracy."""
+        """Returns the cross-entropy in nats; accuracy."""
         loss = cross_entropy(batch["label"], outputs, self.section.label_smoothing if training else 0.0)
         weight = tf.cast(batch["weight"], loss.dtype)
         return {
@@ -105,7 +105,7 @@ class ClassificationTask(LabeledImagesTask):
         }
 
     def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """Logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated."""
+        """Returns logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated."""
         if not self.section.teacher.features:
             return self.forward(network, batch, training=training), None
         if id(network) not in self._with_features:
@@ -114,7 +114,7 @@ class ClassificationTask(LabeledImagesTask):
         return tuple(self._with_features[id(network)](batch["image"], training=training))
 
     def without_features(self, outputs: Any) -> Any:
-        """The logits."""
+        """Returns the logits."""
         return outputs[0]
 
     def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
@@ -127,7 +127,7 @@ class ClassificationTask(LabeledImagesTask):
         return targets
 
     def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
-        """Divergence of the probabilities, and squared difference of the features."""
+        """Returns the divergence of the probabilities, and squared difference of the features."""
         logits, features = outputs
         difference = tf.zeros_like(to_float32(logits)[:, 0])
         if section.weight:
@@ -141,7 +141,7 @@ class ClassificationTask(LabeledImagesTask):
         """All classifiers of the same classes can be compared."""
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
-        """The temperature that calibrates the network, if it is used."""
+        """Returns the temperature that calibrates the network, if it is used."""
         if not self.section.temperature_scaling:
             return {}
         return {TEMPERATURE: evaluation.temperature(pipeline.images.dataset.labels, predictions[PROBABILITIES])}
@@ -162,7 +162,7 @@ class ClassificationTask(LabeledImagesTask):
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy [b] of at least float32, with hard or soft labels [b, classes]."""
+    """Returns the cross-entropy [b] of at least float32, with hard or soft labels [b, classes]."""
     logits = to_float32(logits)
     labels = tf.cast(labels, logits.dtype)
     if smoothing:

@@ -24,7 +24,7 @@ class Coverage(NamedTuple):
 
 
 def sizes(sides: tf.Tensor) -> np.ndarray:
-    """The different heights and widths among float [1, n, 2], to a hundredth of a pixel."""
+    """Returns the different heights and widths among float [1, n, 2], to a hundredth of a pixel."""
     return np.unique(np.round(sides.numpy()[0], 2), axis=0).astype(np.float32)
 
 

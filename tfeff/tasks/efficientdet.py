@@ -70,7 +70,7 @@ class EfficientDetTask(DenseDetectionTask):
         }
 
     def _matched(self, anchors: tf.Tensor, boxes: tf.Tensor, batch: Batch) -> Match:
-        """The object of each anchor."""
+        """Returns the object of each anchor."""
         return match(
             anchors,
             boxes,

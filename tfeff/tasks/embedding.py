@@ -54,7 +54,7 @@ class EmbeddingTask(LabeledImagesTask):
         super().__init__(section or config.EmbeddingSettings())
 
     def dataset(self, split: Dataset) -> Dataset:
-        """All images, if there are at least two classes."""
+        """Returns all images, if there are at least two classes."""
         if split.num_classes < 2:
             raise UserError(
                 f'{split.name} has a single class, "{split.class_names[0]}"; at least two are needed to learn how they '
@@ -77,7 +77,7 @@ class EmbeddingTask(LabeledImagesTask):
         )
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
-        """A backbone with a vector, and proxies of the classes if the loss has some."""
+        """Returns a backbone with a vector, and proxies of the classes if the loss has some."""
         backbone = models.build(description, num_classes=num_classes, channels=channels, include_top=False)
         return models.embedder(
             backbone,
@@ -121,7 +121,7 @@ class EmbeddingTask(LabeledImagesTask):
         return found
 
     def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The vectors alone."""
+        """Returns the vectors alone."""
         return predictions
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
@@ -144,7 +144,7 @@ class EmbeddingTask(LabeledImagesTask):
 def contrastive(
     vectors: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The supervised contrastive loss of images, compared with all others of a batch.
+    """Returns the supervised contrastive loss of images, compared with all others of a batch.
 
     Args:
         vectors: float [b, d], of length 1.

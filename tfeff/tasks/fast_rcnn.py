@@ -39,7 +39,7 @@ class FastRCNNTask(TwoStageTask):
     def regions(
         self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The proposals of the batch."""
+        """Returns the proposals of the batch."""
         return batch[PROPOSED], batch[PROPOSED_VALID]
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:

@@ -39,7 +39,7 @@ class FasterRCNNTask(TwoStageTask):
     def regions(
         self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The proposals; adds the anchors to the outputs."""
+        """Returns the proposals; adds the anchors to the outputs."""
         section, anchors = self.section, network.description.anchors
         boxes = tf.constant(anchors.boxes(network.size), to_float32(outputs[PROPOSAL_CODES]).dtype)
         outputs[ANCHORS] = boxes[tf.newaxis]
@@ -67,7 +67,7 @@ class FasterRCNNTask(TwoStageTask):
         return Coverage(learned, best_overlap(anchors[0], objects), sizes(anchors[..., 2:] - anchors[..., :2]))
 
     def _matched(self, anchors: tf.Tensor, objects: tf.Tensor, batch: Batch) -> Match:
-        """The object of each anchor."""
+        """Returns the object of each anchor."""
         return match(
             anchors,
             objects,

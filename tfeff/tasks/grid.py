@@ -104,22 +104,22 @@ class GridTask(DenseDetectionTask):
         return tf.cast(boxes, tf.float32), tf.cast(tf.reshape(scores, (-1, count, classes.shape[2])), tf.float32)
 
     def _parts(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Classes [b, n, C]; of each box, confidence [b, n, B], position in the cell and roots of the sides
-        [b, n, B, 2]."""
+        """Returns classes [b, n, C]; of each box, confidence [b, n, B], position in the cell and roots of the sides [b,
+        n, B, 2]."""
         cells, number = to_float32(outputs[CELLS]), self.section.network.boxes
         classes, confidence, codes = tf.split(cells, [cells.shape[-1] - 5 * number, number, 4 * number], axis=-1)
         codes = tf.reshape(codes, (-1, cells.shape[1], number, 4))
         return classes, confidence, codes[..., :2], codes[..., 2:]
 
     def _boxes(self, outputs: Any) -> tf.Tensor:
-        """The predicted boxes, [b, n, B, 4], not clipped."""
+        """Returns the predicted boxes, [b, n, B, 4], not clipped."""
         _, _, place, root = self._parts(outputs)
         corners, strides = (tf.cast(outputs[key], place.dtype)[:, :, tf.newaxis] for key in (CORNERS, STRIDES))
         centers, halves = corners + place * strides, root**2 * self._extent(outputs) / 2
         return tf.concat([centers - halves, centers + halves], axis=-1)
 
     def _extent(self, outputs: Any) -> tf.Tensor:
-        """Height and width of the grid in pixels, [2]."""
+        """Returns the height and width of the grid in pixels, [2]."""
         dtype = to_float32(outputs[CELLS]).dtype
         return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], dtype), axis=(0, 1))
 

@@ -11,7 +11,7 @@ _SMALLEST = 1e-6  # probability, so that logarithms are finite
 
 
 def softened(teachers: Sequence[tf.Tensor], temperature: float) -> tf.Tensor:
-    """The mean of the teachers' probabilities at a temperature: at least float32 [b, classes].
+    """Returns the mean of the teachers' probabilities at a temperature: at least float32 [b, classes].
 
     Args:
         teachers: logits [b, classes] each.
@@ -21,8 +21,8 @@ def softened(teachers: Sequence[tf.Tensor], temperature: float) -> tf.Tensor:
 
 
 def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Divergence of the predicted probabilities from those of teachers, both at a temperature, times its square, so
-    that gradients do not shrink with it (Hinton et al., arXiv:1503.02531, section 2).
+    """Returns the divergence of the predicted probabilities from those of teachers, both at a temperature, times its
+    square, so that gradients do not shrink with it (Hinton et al., arXiv:1503.02531, section 2).
 
     Args:
         logits: [b, classes].

@@ -33,11 +33,11 @@ class LocalizationTask(ImageTask):
         super().__init__(section or config.LocalizationSettings())
 
     def dataset(self, split: Dataset) -> Dataset:
-        """The images with an object; see `single_objects`."""
+        """Returns the images with an object; see `single_objects`."""
         return single_objects(split)
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
-        """A backbone with a classifier and a box regressor."""
+        """Returns a backbone with a classifier and a box regressor."""
         backbone = models.build(description, num_classes=num_classes, channels=channels, include_top=False)
         return models.localizer(
             backbone,
@@ -84,7 +84,7 @@ class LocalizationTask(ImageTask):
         return predictions | {"box": box}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """The first class and the whole image for every image."""
+        """Returns the first class and the whole image for every image."""
         return {
             "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
             "box": tf.tile([[0.0, 0.0, 1.0, 1.0]], (batch_size, 1)),
@@ -92,7 +92,7 @@ class LocalizationTask(ImageTask):
         }
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
-        """The best constant box is the mean box."""
+        """Returns the loss of the mean box, the best constant box."""
         spread = np.sum(np.var(targets["box"], axis=0, dtype=np.float64))
         class_loss = entropy(targets["label"], self.section.label_smoothing)
         return float(self.section.class_weight * class_loss + self.section.box_weight * spread)

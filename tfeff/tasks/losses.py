@@ -75,6 +75,6 @@ def distribution_focal_loss(distances: tf.Tensor, logits: tf.Tensor) -> tf.Tenso
 
 
 def _aspect(boxes: tf.Tensor) -> tf.Tensor:
-    """Angle of the diagonal, [...]; an empty box has that of a square."""
+    """Returns the angle of the diagonal, [...]; an empty box has that of a square."""
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
     return tf.math.atan2(sides[..., 1], sides[..., 0])

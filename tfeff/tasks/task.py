@@ -65,12 +65,12 @@ class Task(ABC):
     tuned: Sequence[str] = ()
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """The network's outputs for a batch."""
+        """Returns the network's outputs for a batch."""
         return network(batch["image"], training=training)
 
     @abstractmethod
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Total of each loss and metric, and the value of each count: scalars of at least float32.
+        """Returns the total of each loss and metric, and the value of each count: scalars of at least float32.
 
         Args:
             batch: the targets.
@@ -89,7 +89,7 @@ class Task(ABC):
         return (*self.losses, *self.metrics, *self.counts)
 
     def zero_sums(self) -> np.ndarray:
-        """Initial value for accumulating the totals of batches: zeros, float64 [k], in the order of `names`."""
+        """Returns zeros for accumulating the totals of batches: float64 [k], in the order of `names`."""
         return np.zeros(len(self.names))
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
@@ -152,7 +152,7 @@ class StoredTraining(ABC):
 
     @abstractmethod
     def part(self, network: keras.Model) -> keras.Model:
-        """The part of the network that is trained, from features to outputs."""
+        """Returns the part of the network that is trained, from features to outputs."""
 
     @abstractmethod
     def batches(
@@ -216,7 +216,7 @@ class ImageTask(Task):
         self.section = section
 
     def dataset(self, split: Dataset) -> Dataset:
-        """The images of a split that the task can use.
+        """Returns the images of a split that the task can use.
 
         Raises:
             UserError: there are none, or too few classes.
@@ -231,7 +231,7 @@ class ImageTask(Task):
         """
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """What the network takes from the training images, such as anchors.
+        """Returns what the network takes from the training images, such as anchors.
 
         Args:
             images: the training images.
@@ -244,7 +244,7 @@ class ImageTask(Task):
 
     @abstractmethod
     def network(self, description: Any, *, num_classes: int, channels: int) -> models.Network:
-        """The randomly initialized network.
+        """Returns the randomly initialized network.
 
         Args:
             description: the network's description; see `TaskSettings.describe`.
@@ -254,7 +254,7 @@ class ImageTask(Task):
 
     @abstractmethod
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
-        """What happens to images, and their annotations, on their way to the network; arguments as for
+        """Returns what happens to images, and their annotations, on their way to the network; arguments as for
         `ImageTransform`."""
 
     def check(self, resolution: int) -> None:
@@ -265,7 +265,7 @@ class ImageTask(Task):
         """
 
     def predictor(self, network: keras.Model) -> keras.Model:
-        """The trained network as it is evaluated and exported."""
+        """Returns the trained network as it is evaluated and exported."""
         return network
 
     def calibrate(self, network: keras.Model, validated: Mapping[str, float]) -> None:
@@ -281,11 +281,11 @@ class ImageTask(Task):
         return self.forward(network, batch, training=training)
 
     def without_features(self, outputs: Any) -> Any:
-        """The outputs alone."""
+        """Returns the outputs alone."""
         return outputs
 
     def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
-        """What `imitated` compares the outputs with, by name: at least float32 [b, ...] each.
+        """Returns what `imitated` compares the outputs with, by name: at least float32 [b, ...] each.
 
         The row of an image depends on no other image of the batch, so it can be stored.
 
@@ -315,10 +315,10 @@ class ImageTask(Task):
 
     @abstractmethod
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
+        """Returns predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
 
     def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predictions with boxes in pixels of the original images.
+        """Returns predictions with boxes in pixels of the original images.
 
         Args:
             predictions: what `decode` returned.
@@ -328,7 +328,7 @@ class ImageTask(Task):
         return predictions
 
     def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The outputs of a SavedModel.
+        """Returns the outputs of a SavedModel.
 
         Args:
             predictions: what `placed` returned.
@@ -342,7 +342,7 @@ class ImageTask(Task):
         """Dummy targets for benchmarking: a batch without its images."""
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
-        """The training loss of the best prediction that is the same for all images; infinity if it is unknown.
+        """Returns the training loss of the best prediction that is the same for all images; infinity if it is unknown.
 
         Args:
             targets: the targets of n images by name, [n, ...] each.
@@ -350,7 +350,7 @@ class ImageTask(Task):
         return math.inf
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
-        """The validation metrics of `scores`.
+        """Returns the validation metrics of `scores`.
 
         Args:
             predictions: predictions for all images of the pipeline, in order.
@@ -384,12 +384,12 @@ class BatchPredictor:
         self._decoded = tf.function(decoded, jit_compile=False, autograph=False)
 
     def __call__(self, pipeline: Batches) -> Predictions:
-        """Predictions for all images of a pipeline, in order."""
+        """Returns predictions for all images of a pipeline, in order."""
         return predictions(self._decoded, pipeline)
 
 
 def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches) -> Predictions:
-    """Predictions for all images of a pipeline, in order.
+    """Returns predictions for all images of a pipeline, in order.
 
     Args:
         decoded: the INPUTS of a batch -> what `ImageTask.decode` returns: tensors or arrays.
@@ -402,7 +402,7 @@ def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches
 
 
 def of_images(batch: Batch, decoded: Mapping[str, Any]) -> Predictions:
-    """The predictions for a batch, without its padding, with what it says about the images.
+    """Returns the predictions for a batch, without its padding, with what it says about the images.
 
     Args:
         batch: a batch from `Batches.evaluation_batches`.

@@ -96,7 +96,7 @@ class AssemblyCache:
 
 
 def _graph_key(plan: Plan) -> str:
-    """Everything that the graph depends on, as text."""
+    """Returns everything that the graph depends on, as text."""
     settings, training = plan.settings, to_dict(plan.training)
     for key in ("epochs", "checkpoint_seconds", "validation_epochs"):
         del training[key]

@@ -199,7 +199,7 @@ def _check_parametrization(plan: Plan) -> None:
 
 
 def _frozen_network(plan: Plan, replicas: int) -> keras.Model:
-    """A network for any data, frozen as in the first phase of a run; its optimizer can be created."""
+    """Returns a network for any data, frozen as in the first phase of a run; its optimizer can be created."""
     network = plan.build_network()
     plan.build_optimizer(network, replicas)
     return network

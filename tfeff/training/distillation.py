@@ -46,7 +46,7 @@ class Distilled(Task):
         return type(self._task).__name__, dataclasses.replace(self._section, runs=(), variants=None)
 
     def targets(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """What the teachers make of a batch; see `ImageTask.teacher_targets`."""
+        """Returns what the teachers make of a batch; see `ImageTask.teacher_targets`."""
         outputs = [
             self._task.forward_with_features(teacher, _seen_by(teacher, batch), training=False)
             for teacher in self._teachers
@@ -95,7 +95,7 @@ class Distilled(Task):
 
 
 def _seen_by(teacher: keras.Model, batch: Batch) -> Mapping[str, tf.Tensor]:
-    """The batch with images of the teacher's size."""
+    """Returns the batch with images of the teacher's size."""
     size = tuple(teacher.inputs[0].shape[1:3])
     if tuple(batch["image"].shape[1:3]) == size:
         return batch

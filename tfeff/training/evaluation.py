@@ -179,7 +179,7 @@ def evaluate_again(workdir: Workdir, split: str | None, reporter: Reporter) -> R
 
 
 def _activation(plan: Plan, model: keras.Model, images: ImageCache, evaluation: Evaluation) -> list[Picture]:
-    """Class activation maps of the most confident mistakes and correct predictions."""
+    """Returns the class activation maps of the most confident mistakes and correct predictions."""
     rows, names = evaluation.predictions, list(images.dataset.class_names)
     order = sorted(range(len(rows)), key=lambda index: -rows[index]["probability"])
     chosen = [

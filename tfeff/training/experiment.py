@@ -28,7 +28,7 @@ from tfeff.training.workdir import Workdir
 
 
 def metrics(task: ImageTask) -> tuple[str, ...]:
-    """The columns of metrics.jsonl for a task; those of the validation only in validated epochs."""
+    """Returns the columns of metrics.jsonl for a task; those of the validation only in validated epochs."""
     names = tuple(task.means(task.zero_sums()))
     return (
         *("epoch", "step", *(f"train_{name}" for name in names)),
@@ -135,7 +135,7 @@ def _loop(
     events: bool,
     profile: bool,
 ) -> Loop:
-    """The loop of a run, or of one phase of it, with its hooks."""
+    """Returns the loop of a run, or of one phase of it, with its hooks."""
     settings, chief = prepared.plan.settings, distribution.is_chief()
     training, hooks = settings.training, list[Hook]()
     if chief and profile:

@@ -73,7 +73,7 @@ class RunEvaluation(Evaluation):
 
 
 def commands(workdir: Path, plan: Plan) -> dict[str, str]:
-    """What to do with a finished run -> the command."""
+    """Returns what to do with a finished run -> the command."""
     run = shlex.quote(str(workdir))
     found = {"new photographs": f"python -m tfeff.predict --workdir={run} --images=PHOTOS --out=predictions"}
     if plan.task.kind is CLASSIFICATION:

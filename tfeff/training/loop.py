@@ -128,7 +128,7 @@ class Loop:
             hook.best(self, epoch)
 
     def divergence(self, reason: str) -> DivergedError:
-        """The error for a loss or a weight that is not finite."""
+        """Returns the error for a loss or a weight that is not finite."""
         state, last = self.state, self.workdir.checkpoints.latest()
         epoch = (state.step - 1) // self.pipeline.steps_per_epoch + 1
         if self.chief:

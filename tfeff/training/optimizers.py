@@ -144,7 +144,7 @@ def build(
 
 
 def _factors(paths: Sequence[str], patterns: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """The learning-rate factor of each path."""
+    """Returns the learning-rate factor of each path."""
     factors = dict.fromkeys(paths, 1.0)
     for pattern, factor in patterns:
         factors |= dict.fromkeys(matching(pattern, paths, "optimizer.learning_rate_factors"), factor)

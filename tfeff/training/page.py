@@ -140,7 +140,7 @@ def _training(workdir: Workdir, result: Mapping[str, Any]) -> list[html.Part]:
 
 
 def _whole(value: float) -> float:
-    """A number without decimals that nobody needs."""
+    """Returns a number without decimals that nobody needs."""
     return round(value) if abs(value) >= 10 else round(value, 2)
 
 
@@ -228,7 +228,7 @@ def _provenance(workdir: Workdir) -> list[html.Part]:
 
 
 def _file(stem: Path) -> Path | None:
-    """The file of a figure to show: the SVG, unless it is large; None if there is none."""
+    """Returns the file of a figure to show: the SVG, unless it is large; None if there is none."""
     svg, png = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("svg", "png"))
     if svg.is_file() and (svg.stat().st_size <= LARGE or not png.is_file()):
         return svg

@@ -39,7 +39,7 @@ class Parametrization:
 
 
 def narrow(description: Architecture) -> Architecture:
-    """The member of the same depth whose width coefficient is 1."""
+    """Returns the member of the same depth whose width coefficient is 1."""
     return dataclasses.replace(description, width_coefficient=1.0)
 
 
@@ -78,7 +78,7 @@ def parametrization(
 
 
 def _last_weighted(nodes: Mapping[str, Node]) -> set[str]:
-    """The last layer with weights of each residual branch."""
+    """Returns the last layer with weights of each residual branch."""
     found = set()
     for name, node in nodes.items():
         if not isinstance(node.layer, L.Add) or _block(name) is None:
@@ -92,7 +92,7 @@ def _last_weighted(nodes: Mapping[str, Node]) -> set[str]:
 
 
 def _block(name: str) -> str | None:
-    """The block that a layer is part of."""
+    """Returns the block that a layer is part of."""
     match = _BLOCK.match(name)
     return match and match[0]
 
@@ -106,7 +106,7 @@ def _fans(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _deviation(layer: keras.Layer, fan_in: int, fan_out: int) -> float:
-    """Initial standard deviation of a kernel with these fans, up to a factor."""
+    """Returns the initial standard deviation of a kernel with these fans, up to a factor."""
     initializer = getattr(layer, "kernel_initializer", None)
     if not isinstance(initializer, keras.initializers.VarianceScaling):
         return 1.0

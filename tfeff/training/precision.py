@@ -102,7 +102,7 @@ def _gpu_candidate(details: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether /proc/cpuinfo lists bfloat16 instructions."""
+    """Returns whether /proc/cpuinfo lists bfloat16 instructions."""
     try:
         with open("/proc/cpuinfo") as file:
             words = set(next((line for line in file if line.startswith(("flags", "Features"))), "").split())

@@ -157,7 +157,7 @@ class Preparation:
         return self._start(plan, self.images) if saved is None else self._resume(plan, self.images, saved)
 
     def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
-        """A new run: what it takes from its images is found and recorded; the initial weights are loaded."""
+        """Returns a new run: what it takes from its images is found and recorded; the initial weights are loaded."""
         record = self._learn(plan, images)
         plan = plan.learned(record)
         plan = dataclasses.replace(plan, precision=precision.select_policy(plan, self.reporter, self.interruption))
@@ -182,7 +182,7 @@ class Preparation:
         return self._announced(prepared, images, assembly, start)
 
     def _resume(self, plan: Plan, images: selection.TrainingData, saved: Saved) -> Prepared:
-        """A run that has begun, with the same images, in the state of its last checkpoint."""
+        """Returns a run that has begun, with the same images, in the state of its last checkpoint."""
         remedy = "Restore them, or use another --workdir"
         self.workdir.fingerprint().require_unchanged(self._fingerprint, plan.settings.data.source, remedy)
         plan = plan.learned(self.workdir.dataset())
@@ -198,7 +198,7 @@ class Preparation:
         return self._announced(prepared, images, assembly, start)
 
     def _learn(self, plan: Plan, images: selection.TrainingData) -> dict[str, Any]:
-        """What a new run takes from its images, for its `dataset.json`."""
+        """Returns what a new run takes from its images, for its `dataset.json`."""
         fields, notes = plan.task.measured(images.train.dataset, plan.network)
         record = images.record() | {"measured": fields}
         for note in notes:
@@ -228,7 +228,7 @@ class Preparation:
         return (self.assemblies.assemble if self.assemblies else assemble)(plan, self.strategy)
 
     def _prepared(self, plan: Plan, images: selection.TrainingData, assembly: Assembly, until: int) -> Prepared:
-        """Batches and state, as at the start of training."""
+        """Returns batches and state, as at the start of training."""
         model, training = assembly.model, plan.training
         worker = distribution.worker_index(), distribution.worker_count()
         pipeline = self._training(plan, images, assembly, worker)
@@ -257,7 +257,7 @@ class Preparation:
     def _training(
         self, plan: Plan, images: selection.TrainingData, assembly: Assembly, worker: tuple[int, int]
     ) -> Pipeline:
-        """The training batches of images, or of what the task reads from a store."""
+        """Returns the training batches of images, or of what the task reads from a store."""
         model, task = assembly.model, assembly.step.task
         parts = [plan.batches(images.train, model, "training", self._reading, worker)]
         if self.unlabeled is not None:
@@ -312,13 +312,13 @@ class Preparation:
 
 
 def _joined(parts: Sequence[Any]) -> Pipeline:
-    """Batches of images with labels, and without if there are such images."""
+    """Returns batches of images with labels, and without if there are such images."""
     pipeline: Pipeline = WithUnlabeled(*parts) if len(parts) > 1 else parts[0]
     return pipeline
 
 
 def _preprocessing(network: keras.Model) -> dict[str, Any]:
-    """The network's per-channel `mean` and `std`, for `dataset.json`."""
+    """Returns the network's per-channel `mean` and `std`, for `dataset.json`."""
     statistics = standardization(network)
     assert statistics is not None  # every network that takes images has them
     return {"mean": list(statistics[0]), "std": list(statistics[1])}

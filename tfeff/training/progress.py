@@ -167,7 +167,7 @@ class Reporter:
         self.say(GAP.join(f"{cells[name]:>{width}}" for name, width in zip(shown, widths, strict=True)))
 
     def _fitting(self, names: Iterable[str], by_priority: Iterable[str]) -> list[str]:
-        """The columns for which a terminal has room; all if the console is not a terminal."""
+        """Returns the columns for which a terminal has room; all if the console is not a terminal."""
         kept, room = set[str](), self.console.width + len(GAP) if self.console.is_terminal else math.inf
         for name in dict.fromkeys(by_priority):
             room -= _width(name) + len(GAP)
@@ -181,7 +181,7 @@ class Reporter:
 
 
 def _width(name: str) -> int:
-    """Characters of a column of the table of epochs."""
+    """Returns the width of a column of the table of epochs, in characters."""
     return max(len(name), MIN_COLUMN_WIDTH)
 
 

@@ -37,7 +37,7 @@ def call() -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command line of this process, as a shell takes it; of a Python session, its program."""
+    """Returns the command line of this process, as a shell takes it; of a Python session, its program."""
     program = sys.argv[0] if sys.argv else ""
     path = Path(program)
     if program.startswith("tfeff "):  # `tfeff VERB`, see tfeff/__main__.py

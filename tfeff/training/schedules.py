@@ -12,7 +12,7 @@ class LearningRate(Protocol):
     """A function from step (from 0) to learning rate."""
 
     def __call__(self, step: int) -> float:
-        """The learning rate of the update that `step` makes."""
+        """Returns the learning rate of the update that `step` makes."""
         ...
 
     def observe(self, value: float, *, epochs: int) -> None:
@@ -20,7 +20,7 @@ class LearningRate(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """State for the checkpoint, JSON-serializable."""
+        """Returns the state for the checkpoint, JSON-serializable."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Constant(Stateless):
     peak: float
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return self.peak
 
 
@@ -65,7 +65,7 @@ class Cosine(Stateless):
     decay_steps: int
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return self.peak * 0.5 * (1 + math.cos(math.pi * min(step / self.decay_steps, 1)))
 
 
@@ -79,7 +79,7 @@ class Exponential(Stateless):
     decay_steps: float
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return float(self.peak * self.rate ** math.floor(step / self.decay_steps))
 
 
@@ -96,7 +96,7 @@ class StepDecay(Stateless):
     boundaries: Sequence[float]
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return float(self.peak * self.rate ** sum(step >= boundary for boundary in self.boundaries))
 
 
@@ -113,7 +113,7 @@ class Plateau:
     factor: float = field(default=1.0)
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return self.peak * self.factor
 
     def observe(self, value: float, *, epochs: int) -> None:
@@ -126,7 +126,7 @@ class Plateau:
             self.factor, self.waited = self.factor * self.rate, 0
 
     def state(self) -> dict[str, Any]:
-        """Best value, epochs since then, and the current factor."""
+        """Returns the best value, epochs since then, and the current factor."""
         return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited, "factor": self.factor}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ class WarmUp:
     start: int
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         if step < self.steps:
             return self.after(0) * (step + 1) / self.steps
         return self.after(step - self.start)
@@ -168,7 +168,7 @@ class WarmUp:
         self.after.observe(value, epochs=epochs)
 
     def state(self) -> dict[str, Any]:
-        """State of the schedule after the warm-up."""
+        """Returns the state of the schedule after the warm-up."""
         return self.after.state()
 
     def restore(self, state: dict[str, Any]) -> None:

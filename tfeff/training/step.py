@@ -121,7 +121,7 @@ class Step:
         return sums
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """The replica's share of the gradients, and its totals and counts."""
+        """Returns the replica's share of the gradients, and its totals and counts."""
         with tf.GradientTape() as tape:
             totals = self._totals(batch, training=True)
             losses = self._grouped(totals)
@@ -179,7 +179,7 @@ class Step:
         return self.task.totals(batch, self.task.forward(self.network, batch, training=training), training=training)
 
     def _grouped(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The sum of the losses of each group."""
+        """Returns the sum of the losses of each group."""
         groups: dict[str, list[tf.Tensor]] = {group: [] for group in self._groups}
         for name, count in self.task.losses.items():
             groups[count].append(totals[name])
@@ -188,7 +188,7 @@ class Step:
         return {group: tf.add_n(losses) for group, losses in groups.items()}
 
     def _counts(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The count of each group, summed over the replicas."""
+        """Returns the count of each group, summed over the replicas."""
         names = [group for group in self._groups if group != REGULARIZATION]
         named = [tf.stop_gradient(totals[name]) for name in names]
         if self._replicas > 1:
@@ -225,5 +225,5 @@ class FittedStep(Step):
 
 
 def _regularizes(model: keras.Model) -> bool:
-    """Whether a training step adds `model.losses`: activity regularization shows only in a forward pass."""
+    """Returns whether a training step adds `model.losses`: activity regularization shows only in a forward pass."""
     return bool(model.losses) or any(layer.activity_regularizer is not None for layer in model._flatten_layers())

@@ -41,7 +41,7 @@ class EarlyStopping:
         return self.patience is not None and self.waited >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """State for the checkpoint, JSON-serializable."""
+        """Returns the state for the checkpoint, JSON-serializable."""
         return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ class TaughtBatches:
         return batches.map(with_targets, num_parallel_calls=1).prefetch(_PREFETCHED_BATCHES)
 
     def needed(self, epochs: int) -> int:
-        """Number of variants in the first epochs."""
+        """Returns the number of variants in the first epochs."""
         return min(self._variants, epochs)
 
     def _targets(self, variants: int) -> Batch:
@@ -113,7 +113,7 @@ class TaughtBatches:
         return self._directory / f"{self._fingerprint}_{variant}.npz"
 
     def _of_variant(self, variant: int, advance: Callable[[int], None]) -> Arrays:
-        """The targets of a variant, from its file if there is one."""
+        """Returns the targets of a variant, from its file if there is one."""
         count, path = len(self.images), self._path(variant)
         if path.is_file():
             try:
@@ -143,7 +143,7 @@ class TaughtBatches:
         return stored.fingerprint(self._task.teachers, self._batches, variation)
 
     def _sample(self, name: str) -> str:
-        """A hash of the first augmented images, which changes with a function that was given in Python.
+        """Returns a hash of the first augmented images, which changes with a function that was given in Python.
 
         Raises:
             UserError: the function makes other images of the same examples each time.
@@ -160,7 +160,7 @@ class TaughtBatches:
 
 
 def taught(parts: Sequence[Batches], epochs: int, *args: Any, **options: Any) -> list[TaughtBatches]:
-    """Batches that are taken together, each with the targets of teachers.
+    """Returns batches that are taken together, each with the targets of teachers.
 
     Args:
         parts: the first ones determine the steps of an epoch.

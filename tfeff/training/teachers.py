@@ -14,7 +14,7 @@ from tfeff.training.workdir import Workdir
 
 
 def taught(plan: Plan, network: models.Network) -> Task:
-    """The task of a run, with its teachers if it has any.
+    """Returns the task of a run, with its teachers if it has any.
 
     Args:
         plan: the run's plan, completed from the training images.

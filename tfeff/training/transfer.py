@@ -45,7 +45,7 @@ def choose(
     reporter: Reporter,
     interruption: Interruption,
 ) -> dict[str, Any]:
-    """What `optimizer.transfer=auto` chooses for the training images of a new run; says it and why.
+    """Returns what `optimizer.transfer=auto` chooses for the training images of a new run; says it and why.
 
     Validation and test images are not used.
 
@@ -92,7 +92,7 @@ def levels(network: Network) -> dict[str, keras.KerasTensor]:
 
 
 def patterns_before(network: Network, end: keras.KerasTensor) -> tuple[str, ...]:
-    """Patterns for `optimizer.frozen` of all variables that a tensor depends on, and no others.
+    """Returns patterns for `optimizer.frozen` of all variables that a tensor depends on, and no others.
 
     Args:
         network: nothing in it is frozen.
@@ -118,7 +118,7 @@ def _probed(
     reporter: Reporter,
     interruption: Interruption,
 ) -> tuple[transfer.Start, ...]:
-    """The probes of (some of) the training images, as they are, at the network's resolution."""
+    """Returns the probes of (some of) the training images, as they are, at the network's resolution."""
     if len(images) > transfer.PROBED:
         images = images.take(folds.subset(images.dataset.labels, transfer.PROBED, seed=0))
     maps, dataset = levels(network), images.dataset
@@ -146,7 +146,7 @@ def _probed(
 
 
 def _size(images: ImageCache, width: int, *, few: bool) -> str:
-    """Whether the training images are few for a classifier of `width` features, as part of a sentence."""
+    """Returns whether the training images are few for a classifier of `width` features, as part of a sentence."""
     counts, limit = images.dataset.class_counts(), 2 * (width + 1)
     reason = f"a linear classifier fits most labelings of up to {limit:,}"
     return (
@@ -156,7 +156,7 @@ def _size(images: ImageCache, width: int, *, few: bool) -> str:
 
 
 def _table(starts: Sequence[transfer.Start]) -> str:
-    """The probes as text."""
+    """Returns the probes as text."""
     return tables.text(
         [
             {
@@ -171,7 +171,7 @@ def _table(starts: Sequence[transfer.Start]) -> str:
 
 
 def _form(network: Network, starts: Sequence[transfer.Start]) -> tuple[str, tuple[str, ...], str]:
-    """What is trained, in words; the patterns of what is frozen; and why."""
+    """Returns what is trained, in words; the patterns of what is frozen; and why."""
     maps = levels(network)
     if not starts:
         return "the classifier alone", patterns_before(network, maps[LAST]), "too few to probe earlier features"
@@ -187,7 +187,7 @@ def _form(network: Network, starts: Sequence[transfer.Start]) -> tuple[str, tupl
 
 
 def _values(plan: Plan, network: Network, patterns: tuple[str, ...], count: int) -> dict[str, Any]:
-    """The chosen values by dotted key, without those that the config sets. Freezes the network."""
+    """Returns the chosen values by dotted key, without those that the config sets. Freezes the network."""
     freeze(network, patterns)
     trained = [variable.path for variable in network.trainable_variables]
     values: dict[str, Any] = {"optimizer.frozen": patterns}
@@ -207,7 +207,7 @@ def _values(plan: Plan, network: Network, patterns: tuple[str, ...], count: int)
 
 
 def _matches(factor: str, paths: Sequence[str]) -> bool:
-    """Whether the pattern of an item of `optimizer.learning_rate_factors` matches a path."""
+    """Returns whether the pattern of an item of `optimizer.learning_rate_factors` matches a path."""
     return any(fnmatchcase(path, factor.rpartition("=")[0].strip()) for path in paths)
 
 

@@ -32,7 +32,7 @@ MODULES = {
 
 
 def options(name: str) -> dict[str, object]:
-    """Arguments of the application's class."""
+    """Returns arguments of the application's class."""
     return {"alpha": 0.75} if name.endswith("0.75") else {"minimalistic": True} if "minimal" in name else {}
 
 
@@ -66,7 +66,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def application(name: str, resolution: int) -> keras.Model:
-    """A random network whose outputs depend on every weight: scales and shifts are random too.
+    """Returns a random network whose outputs depend on every weight: scales and shifts are random too.
 
     Moving statistics are computed from images. With other statistics, the outputs of a deep network hardly depend on
     the image.

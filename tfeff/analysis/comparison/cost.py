@@ -121,5 +121,5 @@ def _exported(run: ComparedRun, format: str, path: Path) -> Path:
 
 
 def shared_formats(costs: Sequence[Cost]) -> list[str]:
-    """The formats in which all models were timed."""
+    """Returns the formats in which all models were timed."""
     return [format for format in costs[0].latencies if all(format in cost.latencies for cost in costs)]

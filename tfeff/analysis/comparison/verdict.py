@@ -42,7 +42,7 @@ def verdict(
 
 
 def difference_row(row: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `adjust` as texts for people.
+    """Returns a row of `adjust` as texts for people.
 
     Args:
         row: also with `difference`, `low` and `high`, the limits of its interval.

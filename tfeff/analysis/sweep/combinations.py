@@ -56,7 +56,7 @@ class Combination:
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """The shortest ends of dotted keys that differ.
+    """Returns the shortest ends of dotted keys that differ.
 
     >>> short_keys(["model.dropout", "optimizer.name", "schedule.name"])
     {'model.dropout': 'dropout', 'optimizer.name': 'optimizer.name', 'schedule.name': 'schedule.name'}
@@ -95,7 +95,7 @@ def listed(axes: Sequence[Axis], sampler: Sampler, seed: int) -> list[Combinatio
 
 
 def bayesian(axes: Sequence[Axis], sampler: Sampler, seed: int, scores: Scores) -> Iterator[list[Combination]]:
-    """Combinations that Optuna's tree-structured Parzen estimator proposes, batch after batch.
+    """Yields combinations that Optuna's tree-structured Parzen estimator proposes, batch after batch.
 
     The same results lead to the same proposals, so a resumed sweep proposes what it has already trained.
 

@@ -47,7 +47,7 @@ class SweepStudy:
     combinations: Sequence[Combination]
 
     def candidate(self, combination: Combination, base: config.Experiment) -> Candidate:
-        """A combination as a candidate for trials, with the other values of `base`."""
+        """Returns a combination as a candidate for trials, with the other values of `base`."""
         experiment = dataclasses.replace(self.sweep, experiment=base).member(combination.assignments)
         channels = experiment.data.channels
         cost = models.estimate(experiment.description, num_classes=self.num_classes, channels=channels)
@@ -83,7 +83,7 @@ class SweepFindings:
 
 
 def open_store(directory: Path, sweep: config.Sweep | None) -> TrialStore:
-    """The store in the workdir of a sweep; None opens an existing one with any config."""
+    """Returns the store in the workdir of a sweep; None opens an existing one with any config."""
     return TrialStore(directory / STORE, sweep, FREE)
 
 

@@ -28,7 +28,7 @@ _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright image, from the file's header alone.
+    """Returns (height, width) of the upright image, from the file's header alone.
 
     Raises:
         UserError: not an image, missing, or of too many pixels.
@@ -37,7 +37,7 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
-    """(height, width) of an encoded image, upright, from its header alone.
+    """Returns (height, width) of an encoded image, upright, from its header alone.
 
     Raises:
         UserError: not an image, or of too many pixels; the message starts with `name`.
@@ -65,7 +65,7 @@ _CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"acTL", b"fcTL")
 
 
 def _broken_chunk(encoded: bytes) -> str:
-    """The first part of a PNG that is incomplete or has a wrong checksum; "" if there is none.
+    """Returns the first part of a PNG that is incomplete or has a wrong checksum; "" if there is none.
 
     Decoders do not check the last part of the pixels, and some fill up what is missing.
     """
@@ -115,7 +115,7 @@ def _pixels(encoded: bytes, name: str) -> np.ndarray:
 
 
 def _png(encoded: bytes) -> np.ndarray | None:
-    """The pixels of an opaque PNG; None of other and of damaged files.
+    """Returns the pixels of an opaque PNG; None of other and of damaged files.
 
     By OpenCV, which does not mind parts that are no pixels, such as comments, and are damaged.
     """
@@ -131,7 +131,7 @@ def _png(encoded: bytes) -> np.ndarray | None:
 
 
 def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
-    """uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal."""
+    """Returns uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal."""
     if image.mode in _DEEP:
         return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None]
     if transparent:
@@ -146,7 +146,7 @@ def _composed(pixels: np.ndarray) -> np.ndarray:
 
 
 def is_dark(pixels: np.ndarray) -> bool:
-    """Whether an image, uint8, is nearly black."""
+    """Returns whether an image, uint8, is nearly black."""
     return int(pixels.max()) < DARK
 
 
@@ -162,7 +162,7 @@ class Headers:
         self._found = dict[Path, Header | UserError]()
 
     def header(self, path: Path) -> Header | UserError:
-        """The header, or why it cannot be read."""
+        """Returns the header, or why it cannot be read."""
         if path not in self._found:
             try:
                 self._found[path] = header.read(path, str(path))

@@ -64,7 +64,7 @@ def whole(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinea
 
 
 def whole_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The smallest size with the aspect ratio of an image that covers another size, rounded.
+    """Returns the smallest size with the aspect ratio of an image that covers another size, rounded.
 
     Args:
         native: int32 [..., 2], (height, width) of the image.
@@ -179,21 +179,21 @@ def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[...
 
 
 def _of_size(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """An image that has a size, also in its static shape."""
+    """Returns an image that has a size, also in its static shape."""
     if _PLAIN.get():
         return tf.reshape(image, (*size, -1))
     return tf.ensure_shape(image, (*size, image.shape[-1]))
 
 
 def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """An image at the top left of a gray canvas."""
+    """Returns an image at the top left of a gray canvas."""
     padding = tf.pad((tf.constant(size) - tf.shape(image)[:2])[:, tf.newaxis], [[0, 1], [1, 0]])
     canvas = tf.pad(image, padding, constant_values=tf.constant(FILL, image.dtype))
     return _of_size(canvas, size)
 
 
 def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """One uint8 image at a size (int32 [2]); unchanged if it has that size."""
+    """Returns one uint8 image at a size (int32 [2]); unchanged if it has that size."""
 
     def resampled() -> tf.Tensor:
         pixels = tf.round(_antialiased(image[tf.newaxis], size, interpolation)[0])
@@ -206,7 +206,7 @@ def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tens
 
 
 def _antialiased(images: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """A batch [b, height, width, channels] at a size (int32 [2]), float32, not rounded."""
+    """Returns a batch [b, height, width, channels] at a size (int32 [2]), float32, not rounded."""
     if not _PLAIN.get():
         return tf.image.resize(images, size, interpolation, antialias=True)
     shape = tf.shape(images)
@@ -272,7 +272,7 @@ def resample(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def weights(length: int, target: int, places: int) -> np.ndarray:
-    """The weight of each of `length` pixels in each of `target` pixels: float64 [target, length].
+    """Returns the weight of each of `length` pixels in each of `target` pixels: float64 [target, length].
 
     A triangle of half-width max(1, length / target) about each target's center (as in PIL), truncated at the borders.
     Each row sums to 1 exactly, in multiples of 2**-places, none of them negative.

@@ -29,18 +29,18 @@ class ImageStorage(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
 
     @abstractmethod
     def encoded(self, index: int) -> bytes:
-        """The bytes of one image file.
+        """Returns the bytes of one image file.
 
         Raises:
             OSError: the file cannot be read.
         """
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of one image, from its header alone.
+        """Returns (height, width) of one image, from its header alone.
 
         Raises:
             UserError: not an image.
@@ -49,7 +49,7 @@ class ImageStorage(ABC):
         return decoding.encoded_size(self.encoded(index), f"image {index}")
 
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """One decoded image: scalar int64 -> uint8 [height, width, channels].
+        """Returns one decoded image: scalar int64 -> uint8 [height, width, channels].
 
         Raises:
             tf.errors.OpError: the image cannot be read or decoded.
@@ -74,7 +74,7 @@ class ImageStorage(ABC):
         """Changes whenever an image, as read with that many channels, may have changed."""
 
     def take(self, indices: np.ndarray) -> "ImageStorage":
-        """The images at `indices` (int64 [m]), in that order."""
+        """Returns the images at `indices` (int64 [m]), in that order."""
         return _Subset(self, indices)
 
     def stamp(self, index: int) -> bytes:
@@ -101,8 +101,8 @@ class ImageStorage(ABC):
         return self._digests[index]
 
     def outline(self, index: int) -> bytes | None:
-        """A few bytes that equal image files share and others rarely do, such as length and end; None if finding them
-        costs as much as reading the image.
+        """Returns a few bytes that equal image files share and others rarely do, such as length and end; None if
+        finding them costs as much as reading the image.
 
         Raises:
             OSError: the file cannot be read.
@@ -118,7 +118,7 @@ class ImageStorage(ABC):
 
 
 def host_constant(values: Any) -> "tf.Tensor":
-    """A tensor in host memory that graphs can share, even if the first use is inside one."""
+    """Returns a tensor in host memory that graphs can share, even if the first use is inside one."""
     import tensorflow as tf
 
     with tf.device("CPU:0"), tf.init_scope():
@@ -126,7 +126,7 @@ def host_constant(values: Any) -> "tf.Tensor":
 
 
 def content_digest(encoded: bytes) -> bytes:
-    """What two files share if their contents are equal: BLAKE2b, 16 bytes."""
+    """Returns what two files share if their contents are equal: BLAKE2b, 16 bytes."""
     return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
@@ -181,7 +181,7 @@ class ImageFiles(ImageStorage):
         return same_file or super().same_content(index, other, place)
 
     def fingerprint(self, channels: int) -> str:
-        """Digest of names, sizes and modification times."""
+        """Returns the digest of names, sizes and modification times."""
         digest = hashlib.sha256(str(channels).encode())
         for path in self._paths:
             status = os.stat(path)
@@ -223,7 +223,7 @@ class EncodedImages(ImageStorage):
         return _outline(len(self._contents[index]), self._contents[index][-_ENDING:])
 
     def fingerprint(self, channels: int) -> str:
-        """The version and the total size."""
+        """Returns the version and the total size."""
         return f"{self._version}/{len(self._contents)}/{sum(map(len, self._contents))}"
 
 
@@ -263,7 +263,7 @@ class Segments(ImageStorage):
         return content
 
     def fingerprint(self, channels: int) -> str:
-        """The version and the total size."""
+        """Returns the version and the total size."""
         return f"{self._version}/{len(self)}/{self._segments[:, 2].sum()}"
 
     def stamp(self, index: int) -> bytes:
@@ -292,7 +292,7 @@ class PixelArray(ImageStorage):
         return len(self._pixels)
 
     def encoded(self, index: int) -> bytes:
-        """The image as PNG."""
+        """Returns the image as PNG."""
         return cv2.imencode(".png", self._pixels[index][..., ::-1])[1].tobytes()
 
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
@@ -311,7 +311,7 @@ class PixelArray(ImageStorage):
         return host_constant(self._pixels)
 
     def fingerprint(self, channels: int) -> str:
-        """The version."""
+        """Returns the version."""
         return self._version
 
     def stamp(self, index: int) -> bytes:
@@ -344,7 +344,7 @@ class DrawnImages(ImageStorage):
         return self._draw(index)
 
     def fingerprint(self, channels: int) -> str:
-        """The version."""
+        """Returns the version."""
         return f"{self._version}/{self._count}"
 
     def stamp(self, index: int) -> bytes:

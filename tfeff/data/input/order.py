@@ -99,7 +99,7 @@ class ClassBalanced(Order):
         return OrderedExamples(indices, repeats)
 
     def _rounds(self, classes: int, first: int, last: int) -> list[np.ndarray]:
-        """The order of the classes in some successive rounds."""
+        """Returns the order of the classes in some successive rounds."""
         start = max(0, first - 1)
         orders = [_permutation(classes, self.seed, _BALANCED_CLASSES, number) for number in range(start, last + 1)]
         if self.together > 1 and classes > 2:
@@ -110,7 +110,7 @@ class ClassBalanced(Order):
 
 
 def _grouped(group: np.ndarray, groups: int) -> list[np.ndarray]:
-    """The rising indices of the members of each group; `group` is int64 [n]."""
+    """Returns the rising indices of the members of each group; `group` is int64 [n]."""
     return np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=groups))[:-1])
 
 

@@ -22,7 +22,7 @@ class Histogram:
         self._count += [np.bincount(channel, minlength=256) for channel in images.reshape(-1, images.shape[-1]).T]
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each channel, on a scale of [0, 255].
+        """Returns the mean and standard deviation of each channel, on a scale of [0, 255].
 
         Returns:
             mean: float32 [channels].

@@ -72,14 +72,14 @@ class Transform(ABC):
         return (self.size,)
 
     def load(self, draws: Draws) -> Batch:
-        """The tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
+        """Returns the tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
         if self.per_example:
             return {"image": self.reader.image(draws.index[0])[tf.newaxis]}
         return {"image": self.reader.images(draws.index)}
 
     @abstractmethod
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
-        """The batch of one worker.
+        """Returns the batch of one worker.
 
         Args:
             loaded: from `load`: the worker's examples; if there are `partners` and several workers, followed by theirs.
@@ -90,7 +90,7 @@ class Transform(ABC):
         """
 
     def without_augmentation(self) -> Self:
-        """The same transform for evaluation."""
+        """Returns the same transform for evaluation."""
         plain = copy.copy(self)
         plain.augmentation, plain.plain_from, plain.given = self.augmentation.off, None, None
         return plain
@@ -100,11 +100,11 @@ class Transform(ABC):
         return None
 
     def dependencies(self, draws: Draws) -> tf.Tensor:
-        """Indices of all images that the one example of `draws` is made of, int64 [m]."""
+        """Returns indices of all images that the one example of `draws` is made of, int64 [m]."""
         return draws.index
 
     def _in_phases(self, epoch: tf.Tensor, make: Callable[[Any], Batch]) -> Batch:
-        """What `make` returns for the augmentation of an epoch."""
+        """Returns what `make` returns for the augmentation of an epoch."""
         if self.plain_from is None:
             return make(self.augmentation)
         return tf.cond(epoch < self.plain_from, lambda: make(self.augmentation), lambda: make(self.augmentation.plain))

@@ -119,7 +119,7 @@ class ObjectCollector:
         return self._orientation > 1 and bool(self._pending)
 
     def drawn_on(self) -> Literal["stored", "upright", ""]:
-        """The image that the boxes belong to, according to the annotation; "" if it does not show that."""
+        """Returns the image that the boxes belong to, according to the annotation; "" if it does not show that."""
         upright, stored = (self._height, self._width), (self._width, self._height)
         if self._orientation < 5 or upright == stored:
             return ""
@@ -183,13 +183,13 @@ class ObjectCollector:
         self._unnamed.append((yxyx, label))
 
     def raw_annotations(self) -> RawAnnotations:
-        """All objects of the annotation, also those that `objects` lacks."""
+        """Returns all objects of the annotation, also those that `objects` lacks."""
         self._finish()
         boxes, labels = zip(*self._raw, strict=True) if self._raw else ((), ())
         return RawAnnotations(np.array(boxes, np.float64).reshape(-1, 4), np.array(labels, np.int64), self._written)
 
     def objects(self) -> Objects:
-        """The objects added so far; their defects are counted now."""
+        """Returns the objects added so far; their defects are counted now."""
         self._finish()
         boxes, labels, difficult, crowd = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
         return Objects(
@@ -218,7 +218,7 @@ def are_relative(boxes: Iterable[Box | None]) -> bool:
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:
-    """A relative box, yxyx, in pixels of an image of a size, (height, width).
+    """Returns a relative box, yxyx, in pixels of an image of a size, (height, width).
 
     Coordinates usually have six digits: a side that rounding moves past the border of the image is on the border.
     """
@@ -234,7 +234,7 @@ def scaled(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _is_empty(box: tuple[float, float, float, float]) -> bool:
-    """Whether a box has no area in single precision, in which boxes are stored: a sliver may have none."""
+    """Returns whether a box has no area in single precision, in which boxes are stored: a sliver may have none."""
     if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
         return False
     stored = np.array(box, np.float32)
@@ -290,7 +290,7 @@ class AnnotatedSplit:
         self._turned.clear()
 
     def header(self, headers: Headers, path: Path) -> Header | None:
-        """The header of an image file. If it cannot be read, that is a defect, and the result is None."""
+        """Returns the header of an image file. If it cannot be read, that is a defect, and the result is None."""
         header = headers.header(path)
         if isinstance(header, UserError):
             self.defects.add("unreadable image", str(header), lost="images")
@@ -298,7 +298,7 @@ class AnnotatedSplit:
         return header
 
     def dataset(self, class_names: tuple[str, ...], images: ImageStorage, class_ids: Sequence[Id] = ()) -> Dataset:
-        """The split, with its images as `ids` lists them.
+        """Returns the split, with its images as `ids` lists them.
 
         Raises:
             NoImagesError: no images.
@@ -320,7 +320,7 @@ class AnnotatedSplit:
 
 
 def distinct(names: Sequence[str], where: str, defects: Defects) -> tuple[str, ...]:
-    """Class names, of which repeated ones get a number, since a name stands for one class.
+    """Returns the class names, of which repeated ones get a number, since a name stands for one class.
 
     >>> distinct(["cat", "dog", "cat"], "classes.txt", Defects())
     ('cat', 'dog', 'cat (2)')
@@ -338,7 +338,7 @@ def distinct(names: Sequence[str], where: str, defects: Defects) -> tuple[str, .
 
 
 def single_objects(dataset: Dataset) -> Dataset:
-    """Every image with one object, its label and its box.
+    """Returns every image with one object, its label and its box.
 
     If an image has several objects, the largest is used (the first of equal ones). Difficult objects and crowds do not
     count. Images without an object are skipped. The result's `notes` hold both counts.

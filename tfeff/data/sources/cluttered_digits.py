@@ -96,7 +96,7 @@ def _piece(digits: tf.Tensor, index: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
 
 
 def _interval(length: int, extent: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Masks of random intervals of `length` pixels: bool [m, length]."""
+    """Returns masks of random intervals of `length` pixels: bool [m, length]."""
     low, high = PIECE_SIDE
     side = tf.floor(_between(extent, (low, high + 1)))
     first = tf.floor(place * (length - side + 1))[:, tf.newaxis]

@@ -80,11 +80,11 @@ class Crops(Source):
         return False
 
     def annotated(self, split: str) -> Dataset:
-        """The images that the crops are cut from."""
+        """Returns the images that the crops are cut from."""
         return self._source.load(split)
 
     def shared(self, one: str, other: str) -> list[str]:
-        """The images of the source that two splits share."""
+        """Returns the images of the source that two splits share."""
         return self._source.shared(one, other)
 
     def leave_out(self, split: str, ids: Sequence[str], kind: str) -> None:
@@ -136,8 +136,8 @@ def object_crops(
 
 
 def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], options: Options) -> Dataset:
-    """Crops of objects, of proposals that overlap one by at least half (up to COPIES per object), and of background
-    proposals (up to BACKGROUNDS per object).
+    """Returns crops of objects, of proposals that overlap one by at least half (up to COPIES per object), and of
+    background proposals (up to BACKGROUNDS per object).
 
     Args:
         images: the images, with their objects.
@@ -177,7 +177,7 @@ def crop(
     class_names: tuple[str, ...],
     options: Options,
 ) -> Dataset:
-    """Boxes of images as a labeled dataset, in their order.
+    """Returns boxes of images as a labeled dataset, in their order.
 
     Args:
         dataset: the images; boxes of one image should follow each other, since only the last few stay decoded.
@@ -245,7 +245,7 @@ class _CroppedImages(ImageStorage):
 
 
 def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Boxes with an IoU of MIN_OVERLAP or more with one box."""
+    """Yields boxes with an IoU of MIN_OVERLAP or more with one box."""
     sides = np.tile(box[2:] - box[:2], 2)
     limits = np.array([*size, *size], np.float32)
     for _ in range(count):
@@ -258,7 +258,7 @@ def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.ra
 def _background_boxes(
     objects: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Boxes with an IoU of at most MAX_OVERLAP with every object; fewer than `count` if there is no room."""
+    """Yields boxes with an IoU of at most MAX_OVERLAP with every object; fewer than `count` if there is no room."""
     drawn = np.zeros((count * _ATTEMPTS, 4))
     for axis in range(2):
         sides = np.minimum(max(size) * _MIN_SIDE ** rng.uniform(0, 1, len(drawn)), size[axis])
@@ -269,7 +269,7 @@ def _background_boxes(
 
 
 def _cropped(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
-    """A box and its context in whole pixels, at least one in each direction."""
+    """Returns a box and its context in whole pixels, at least one in each direction."""
     size = np.array(pixels.shape[:2])
     margin = context * (box[2:] - box[:2])
     low = np.minimum(np.floor(box[:2] - margin + 0.5), size - 1).astype(int)

@@ -93,7 +93,7 @@ class LabelTable(Source):
         return not self._splits
 
     def _load(self, split: str) -> Dataset:
-        """The rows of one split.
+        """Returns the rows of one split.
 
         Raises:
             NoImagesError: no images.
@@ -149,7 +149,7 @@ class LabelTable(Source):
 
 
 def _listed(rows: Iterable[Row]) -> list[_Image]:
-    """The images that rows list, each once."""
+    """Returns the images that rows list, each once."""
     found = dict[str, _Image]()
     for row in rows:
         label, split = (row.values.get(key, "") for key in ("label", _SPLIT))

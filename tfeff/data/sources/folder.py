@@ -170,7 +170,7 @@ class Folder(Source):
         return folders.get("train", next(iter(folders.values()), self._root))
 
     def _listing(self, folder: Path) -> _Listing:
-        """All images in the class folders of a folder."""
+        """Returns all images in the class folders of a folder."""
         found = files.find(folder)
         numbers = {name: number for number, name in enumerate(self._class_names)}
         members = sorted([*found.paths, *found.unusable]) if found.unusable else found.paths
@@ -206,7 +206,7 @@ class Folder(Source):
 
 
 def _advice(root: Path, folder: Path) -> str:
-    """What to do about a folder with images and a table of their labels, as of Hugging Face and Roboflow."""
+    """Returns what to do about a folder with images and a table of their labels, as of Hugging Face and Roboflow."""
     tables = files.find(folder, (".csv", ".jsonl"), deep=False).paths
     if not tables:
         return ""
@@ -233,7 +233,7 @@ def _unwrapped(root: Path, split: str = "") -> Path:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Split -> folder, if the folder has splits; a class that happens to be called `test` is not a split.
+    """Returns split -> folder, if the folder has splits; a class that happens to be called `test` is not a split.
 
     Without folders that are named like splits, those with a word that is, such as `seg_train` and `seg_test`.
     """
@@ -254,7 +254,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _split_in(name: str) -> str:
-    """The split that a word of a name names; "" if none or several do."""
+    """Returns the split that a word of a name names; "" if none or several do."""
     splits = {canonical_name(word) for word in re.split(r"[\W_]+", name)} & {*FRACTIONS}
     return splits.pop() if len(splits) == 1 else ""
 

@@ -79,7 +79,7 @@ class HubDataset(Source):
         return (*self._layout_notes, *ignored)
 
     def _rows(self, column: str, split: str) -> tuple[Tables, list[str], list[Any]]:
-        """The tables of a split, an id of each of their rows, and the values of a column."""
+        """Returns the tables of a split, an id of each of their rows, and the values of a column."""
         parts = [split] if split in self._tables else list(self._tables)
         tables = self._tables[parts[0]] if len(parts) == 1 else Tables([p for part in parts for p in self._paths[part]])
         values = [self._column(part, column) for part in parts]
@@ -87,7 +87,7 @@ class HubDataset(Source):
         return tables, ids, [value for found in values for value in found]
 
     def _column(self, part: str, column: str) -> list[Any]:
-        """The values of a column; read once."""
+        """Returns the values of a column; read once."""
         key = part, column
         if key not in self._columns:
             self._columns[key] = self._tables[part].column(column)

@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
 
 def find(name: str, root: Path) -> Layout:
-    """The tables in a folder, or a single one.
+    """Returns the tables in a folder, or a single one.
 
     Args:
         name: source name, for messages.
@@ -70,7 +70,7 @@ def find(name: str, root: Path) -> Layout:
 
 
 def _saved(name: str, folder: Path) -> tuple[str, list[Path]]:
-    """The split and the tables of a dataset that `save_to_disk` wrote."""
+    """Returns the split and the tables of a dataset that `save_to_disk` wrote."""
     path = folder / "state.json"
     state = _json(path)
     if state.get("_indices_data_files"):
@@ -109,7 +109,7 @@ class _Table(NamedTuple):
 
 
 def _named(name: str, root: Path, paths: Sequence[str]) -> Layout:
-    """The splits of tables by their names."""
+    """Returns the splits of tables by their names."""
     tables = [_table(path) for path in paths]
     configurations = sorted({each.configuration for each in tables if each.split}) or [
         *sorted({each.configuration for each in tables})
@@ -156,7 +156,7 @@ def _check_shards(where: str, tables: Sequence[_Table]) -> None:
 
 
 def _checked(name: str, splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """The splits in their usual order. Refuses those that cannot be told apart."""
+    """Returns the splits in their usual order. Refuses those that cannot be told apart."""
     names = dict[str, str]()
     for split in splits:
         other = names.setdefault(canonical_name(split), split)

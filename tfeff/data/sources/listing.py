@@ -32,7 +32,7 @@ class Tree:
 
     @classmethod
     def of(cls, root: Path) -> "Tree":
-        """The files below a folder.
+        """Returns the files below a folder.
 
         Raises:
             UserError: it cannot be read.
@@ -48,7 +48,7 @@ class Tree:
         return cls(folders, {path: problem for path, problem in found.unusable.items() if not path.endswith(_TEXTS)})
 
     def images(self, below: str = "") -> list[str]:
-        """Paths of all images in or below a folder, sorted."""
+        """Returns paths of all images in or below a folder, sorted."""
         inside = f"{below}/" if below else ""
         return sorted(
             joined(folder, name)
@@ -60,22 +60,22 @@ class Tree:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name has the ending of a format that can be read."""
+    """Returns whether a file name has the ending of a format that can be read."""
     return name.lower().endswith(decoding.EXTENSIONS)
 
 
 def joined(folder: str, name: str) -> str:
-    """The path of a file in a folder, which may be "", the root."""
+    """Returns the path of a file in a folder, which may be "", the root."""
     return f"{folder}/{name}" if folder else name
 
 
 def folded(name: str) -> str:
-    """A name without the differences that some file systems ignore: upper and lower case, composed accents."""
+    """Returns a name without the differences that some file systems ignore: upper and lower case, composed accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def entered(root: Path) -> Path:
-    """The folder itself; or, if all that it has is one folder, as after unpacking an archive, that folder.
+    """Returns the folder itself; or, if all that it has is one folder, as after unpacking an archive, that folder.
 
     Raises:
         UserError: it cannot be read.
@@ -99,7 +99,7 @@ class Finder:
         self._depth = depth(self.files)
 
     def find(self, name: str) -> str | None:
-        """The only file that a name can mean: the one whose path ends with most of it."""
+        """Returns the only file that a name can mean: the one whose path ends with most of it."""
         if name in self.files:
             return name
         for written in dict.fromkeys((name, unquote(name))):
@@ -135,7 +135,7 @@ class Finder:
 
 
 def path_parts(name: str) -> list[str]:
-    r"""The folders and the file of a written path or address.
+    r"""Returns the folders and the file of a written path or address.
 
     >>> path_parts(r".\images\a.jpg"), path_parts("/data/local-files/?d=cats/b.jpg")
     (['images', 'a.jpg'], ['data', 'local-files', 'cats', 'b.jpg'])
@@ -144,13 +144,13 @@ def path_parts(name: str) -> list[str]:
 
 
 def depth(paths: Iterable[str]) -> int:
-    """The largest number of parts of some paths."""
+    """Returns the largest number of parts of some paths."""
     return max((path.count("/") + 1 for path in paths), default=0)
 
 
 def tails(parts: Sequence[str], most: int) -> Iterator[str]:
-    """The ends of a path, the longest first, that have at most `most` parts: a written path can have many more than
-    those of the files that it may mean, so that all of its ends would cost the square of its length.
+    """Yields the ends of a path, the longest first, that have at most `most` parts: a written path can have many more
+    than those of the files that it may mean, so that all of its ends would cost the square of its length.
 
     >>> list(tails(["a", "b", "c"], 2))
     ['b/c', 'c']

@@ -102,7 +102,7 @@ class Source(ABC):
         return find_split(split, self.splits)
 
     def load(self, split: str) -> Dataset:
-        """The images of one split; the same object each time.
+        """Returns the images of one split; the same object each time.
 
         Args:
             split: one of `splits` or an alias such as `val`, or `all` for every image.
@@ -137,11 +137,11 @@ class Source(ABC):
         return drawn
 
     def _drawn_names(self, ids: Sequence[str], split: str) -> list[str]:
-        """The ids of a split that is drawn from all images."""
+        """Returns the ids of a split that is drawn from all images."""
         return [ids[place] for place in self._draw(ids, split)]
 
     def _grouped(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-        """The images with their groups, and what to say about these."""
+        """Returns the images with their groups, and what to say about these."""
         if self.options.groups is None:
             return dataset, ()
         if dataset.groups is not None:
@@ -157,15 +157,15 @@ class Source(ABC):
         return dataclasses.replace(dataset, groups=found), (note,)
 
     def annotated(self, split: str) -> Dataset:
-        """The images of one split as they are annotated, before anything is cut from them; see `load`."""
+        """Returns the images of one split as they are annotated, before anything is cut from them; see `load`."""
         return self.load(split)
 
     def overlap(self, one: str, other: str) -> bool:
-        """Whether two splits share images."""
+        """Returns whether two splits share images."""
         return self.find(one) == self.find(other) or bool(self.shared(one, other))
 
     def shared(self, one: str, other: str) -> list[str]:
-        """The ids of the images that two splits share: files with the same name and content."""
+        """Returns the ids of the images that two splits share: files with the same name and content."""
         if self.find(one) == self.find(other):
             return list(self.annotated(one).ids)
         if self.disjoint:
@@ -198,4 +198,4 @@ class Source(ABC):
 
     @abstractmethod
     def _load(self, split: str) -> Dataset:
-        """The images of a split, one of `splits` or `all`."""
+        """Returns the images of a split, one of `splits` or `all`."""

@@ -9,7 +9,7 @@ _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 def encoding(path: Path) -> str:
-    """The encoding of a text file, by its mark.
+    """Returns the encoding of a text file, by its mark.
 
     Raises:
         OSError: it cannot be read.
@@ -19,7 +19,7 @@ def encoding(path: Path) -> str:
 
 
 def read(path: Path, errors: str = "strict") -> str:
-    """The text of a file.
+    """Returns the text of a file.
 
     Args:
         path: the file.

@@ -23,7 +23,7 @@ def load(
     on_defect: Literal["report", "stop"] = "report",
     where: str = "config: data.unlabeled",
 ) -> Dataset:
-    """All images below a folder. Their labels, all 0, or their objects, none, mean nothing.
+    """Returns all images below a folder. Their labels, all 0, or their objects, none, mean nothing.
 
     Args:
         directory: the folder.

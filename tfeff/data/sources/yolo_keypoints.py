@@ -59,7 +59,7 @@ def _ends_with_track(values: Sequence[float]) -> bool:
 
 
 def is_track(number: float) -> bool:
-    """Whether a value can be the number of a track."""
+    """Returns whether a value can be the number of a track."""
     return number >= 0 and float(number).is_integer()
 
 
@@ -80,7 +80,7 @@ def guessed(lines: Iterable[Sequence[float]]) -> int:
 
 
 def _fits(table: np.ndarray, width: int) -> bool:
-    """Whether the lines, float64 [n, values], are boxes with keypoints of 2 or 3 numbers each."""
+    """Returns whether the lines, float64 [n, values], are boxes with keypoints of 2 or 3 numbers each."""
     centers, sides = table[:, None, :2], table[:, None, 2:4]
     points = table[:, 4:].reshape(len(table), -1, width)
     valid = _are_boxes(table)
@@ -114,7 +114,7 @@ def _sides_near(table: np.ndarray, points: np.ndarray) -> float:
 
 
 def values(path: Path) -> list[list[float]]:
-    """The values of each line of a label file after its class; none of lines that are not numbers."""
+    """Returns the values of each line of a label file after its class; none of lines that are not numbers."""
     found = list[list[float]]()
     try:
         content = text.read(path, "replace")

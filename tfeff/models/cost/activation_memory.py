@@ -57,7 +57,7 @@ class Lifetimes:
 
 
 def changes(intervals: Sequence[Interval]) -> tuple[int, ...]:
-    """The numbers of the maps in the order in which they enter memory (n) and leave it (~n).
+    """Returns the numbers of the maps in the order in which they enter memory (n) and leave it (~n).
 
     At each step, maps leave before others enter.
     """
@@ -67,7 +67,7 @@ def changes(intervals: Sequence[Interval]) -> tuple[int, ...]:
 
 
 def peak_of(changes: Sequence[int], sizes: Sequence[int]) -> int:
-    """Largest total size of live maps at any step, from `changes`; `sizes` has the size of each map."""
+    """Returns the largest total size of live maps at any step, from `changes`; `sizes` has the size of each map."""
     signed = [*sizes, *[-size for size in reversed(sizes)]]  # the negative index ~n finds -sizes[n]
     return max(accumulate(map(signed.__getitem__, changes)))
 

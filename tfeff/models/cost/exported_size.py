@@ -16,7 +16,7 @@ GRAPH_BYTES = {
 
 
 def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
-    """Bytes of the files of an exported network, without its metadata.
+    """Returns the bytes of the files of an exported network, without its metadata.
 
     Weights are counted: a SavedModel keeps all of them; the other formats fold batch normalization into the layer
     before it. The rest, the graph, is estimated.

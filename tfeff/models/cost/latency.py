@@ -49,7 +49,7 @@ class LatencyFit:
         return cls(tuple(_fitted(rows, seconds).tolist()), tuple(errors))
 
     def seconds(self, cost: Complexity) -> float:
-        """Estimated latency of a network."""
+        """Estimates the latency of a network."""
         return float(np.dot(_terms(cost), self.coefficients))
 
     @property
@@ -114,7 +114,7 @@ def _terms(cost: Complexity) -> tuple[float, ...]:
 
 
 def _fitted(rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Coefficients of the terms, [n, terms]."""
+    """Returns coefficients of the terms, [n, terms]."""
     scale = np.maximum(rows.max(axis=0), 1e-300)
     found: np.ndarray = optimize.nnls(rows / scale / seconds[:, np.newaxis], np.ones(len(seconds)))[0]
     return found / scale

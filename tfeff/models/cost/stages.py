@@ -37,7 +37,7 @@ class Stage:
 
 
 def stages(architecture: Architecture, *, num_classes: int, channels: int = 3) -> list[Stage]:
-    """The stages of a classifier, in order. Their costs add up to those of `estimate`.
+    """Returns the stages of a classifier, in order. Their costs add up to those of `estimate`.
 
     Raises:
         UserError: as for `estimate`.

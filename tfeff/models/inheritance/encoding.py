@@ -43,12 +43,12 @@ class Encoding:
 
 
 def identity(channels: int) -> Encoding:
-    """The same channels."""
+    """Returns the same channels."""
     return Encoding(np.eye(channels), np.eye(channels), np.arange(channels))
 
 
 def repeated(channels: int, wanted: int, rng: np.random.Generator) -> Encoding:
-    """All channels, and copies of random ones, of which none is copied twice before all are copied once."""
+    """Returns all channels, and copies of random ones, of which none is copied twice before all are copied once."""
     copies = [rng.permutation(channels) for _ in range(-(-wanted // channels) - 1)]
     index = np.concatenate([np.arange(channels), *copies])[:wanted]
     encode = (index == np.arange(channels)[:, None]).astype(np.float64)
@@ -56,7 +56,7 @@ def repeated(channels: int, wanted: int, rng: np.random.Generator) -> Encoding:
 
 
 def chosen(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding:
-    """The channels without which the layers that read them lose most.
+    """Returns the channels without which the layers that read them lose most.
 
     Args:
         covariance: float64 (C, C) of the channels.
@@ -68,7 +68,7 @@ def chosen(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding
 
 
 def principal(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding:
-    """The directions without which the layers that read the channels lose most.
+    """Returns the directions without which the layers that read the channels lose most.
 
     They minimize the expected square of (x - x encode decode) @ readers.
 
@@ -87,7 +87,7 @@ def principal(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encod
 
 
 def in_groups(parts: Sequence[tuple[int, Encoding]], groups: int) -> Encoding:
-    """Channels in groups of equal size.
+    """Returns channels in groups of equal size.
 
     Args:
         parts: for each new group, the old one and the encoding of its channels, which keeps channels as they are.
@@ -137,7 +137,7 @@ def backward_elimination(covariance: np.ndarray, readers: np.ndarray, wanted: in
 
 
 def ridge(gram: np.ndarray, cross: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """The kernel that minimizes |y - x kernel|^2 + strength |kernel - prior|^2.
+    """Returns the kernel that minimizes |y - x kernel|^2 + strength |kernel - prior|^2.
 
     Args:
         gram: float64 (n, n), covariance of the inputs x.
@@ -157,7 +157,7 @@ def wide_ridge(x: np.ndarray, y: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def _regression(covariance: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """The linear prediction of all channels from those of the index: (c, C)."""
+    """Returns the linear prediction of all channels from those of the index: (c, C)."""
     inside = covariance[np.ix_(index, index)]
     inside = inside + _CONDITIONING * _mean_variance(covariance) * np.eye(len(index))
     predicted = np.linalg.solve(inside, covariance[index])

@@ -167,7 +167,7 @@ def _by_part(errors: dict[str, tuple[float, float]]) -> dict[str, float]:
 
 
 def _drawn_regions(images: int, size: tuple[int, int], seed: int) -> np.ndarray:
-    """Regions of all sizes and places: boxes_yxyx float32 (images, REGIONS, 4) in pixels."""
+    """Returns regions of all sizes and places: boxes_yxyx float32 (images, REGIONS, 4) in pixels."""
     rng = np.random.default_rng((seed, 1))
     sides = np.exp(rng.uniform(np.log(16), np.log(max(size)), (images, REGIONS, 1)) + rng.normal(0, 0.3, (1, 1, 2)))
     centers = rng.uniform(0, size, (images, REGIONS, 2))

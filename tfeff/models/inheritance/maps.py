@@ -59,7 +59,7 @@ class Maps:
         return len(self._known)
 
     def part(self, number: int, names: Iterable[str]) -> dict[str, Any]:
-        """The maps of a part that have these names, and others."""
+        """Returns the maps of a part that have these names, and others."""
         known = self._known[number] if self._keep else dict(self._known[number])
         sampling.run(self._nodes, known, names)
         return known
@@ -75,7 +75,7 @@ class Maps:
                 known.pop(each, None)
 
     def kept(self, names: set[str]) -> list[dict[str, Any]]:
-        """The maps of these names that are known after the segment, of each part."""
+        """Returns the maps of these names that are known after the segment, of each part."""
         found = list[dict[str, Any]]()
         for number in range(len(self._known)):
             known = self.part(number, [name for name in names if name in self._nodes])

@@ -185,7 +185,7 @@ def _size(plan: Plan, name: str) -> tuple[int | None, ...]:
 
 
 def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
-    """Whether an operation has a counterpart. Predictions of other classes have none."""
+    """Returns whether an operation has a counterpart. Predictions of other classes have none."""
     if theirs not in source.nodes:
         return False
     classes = [channels_of(side.nodes, each) for side, each in ((source, theirs), (target, name))]
@@ -193,7 +193,7 @@ def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
 
 
 def _groups(plan: Plan) -> dict[str, int]:
-    """Number of groups that the target has of each of the source's convolutions in groups, by its name.
+    """Returns the number of groups that the target has of each of the source's convolutions in groups, by its name.
 
     Raises:
         UserError: only one of the networks has groups.
@@ -222,7 +222,7 @@ def _find_exact(plan: Plan, segment: Segment) -> None:
 
 
 def _computes_the_same(plan: Plan, name: str, node: Node) -> bool:
-    """Whether an operation on the same inputs as its counterpart has the same output."""
+    """Returns whether an operation on the same inputs as its counterpart has the same output."""
     theirs, mine = plan.source.nodes[plan.counterparts[name]], plan.encodings[name]
     if (
         plan.values[name] != plan.counterparts[name]
@@ -235,7 +235,7 @@ def _computes_the_same(plan: Plan, name: str, node: Node) -> bool:
 
 
 def _passes_on(plan: Plan, name: str, node: Node) -> bool:
-    """Whether an operation that the source lacks can be the identity."""
+    """Returns whether an operation that the source lacks can be the identity."""
     if len(node.inputs) != 1 or plan.values[name] != plan.values[node.inputs[0]]:
         return False
     if isinstance(node.layer, LINEAR) and not plan.encodings[node.inputs[0]].lossless:
@@ -250,14 +250,14 @@ def _passes_on(plan: Plan, name: str, node: Node) -> bool:
 
 
 def _is_even(encoding: Encoding) -> bool:
-    """Whether every channel occurs equally often, so that their mean and variance are the same."""
+    """Returns whether every channel occurs equally often, so that their mean and variance are the same."""
     assert encoding.index is not None
     counts = np.bincount(encoding.index, minlength=len(encoding.encode))
     return bool(counts.min() == counts.max())
 
 
 def dropped(plan: Plan) -> tuple[str, ...]:
-    """Names of the source's blocks that the target does not have."""
+    """Returns names of the source's blocks that the target does not have."""
     kept = {(chain, origin.first) for (chain, _), origin in plan.origins.items()}
     return tuple(
         block_name(chain, block)
@@ -268,7 +268,7 @@ def dropped(plan: Plan) -> tuple[str, ...]:
 
 
 def added(plan: Plan) -> dict[str, bool]:
-    """Names of the target's blocks that the source does not have, and whether each is the identity."""
+    """Returns names of the target's blocks that the source does not have, and whether each is the identity."""
     return {
         block_name(segment.chain, segment.block): segment.is_residual or plan.exact.issuperset(segment.outputs)
         for segment in plan.target.segments
@@ -277,10 +277,10 @@ def added(plan: Plan) -> dict[str, bool]:
 
 
 def block_name(chain: str, block: int) -> str:
-    """Name of a block for people."""
+    """Returns the name of a block for people."""
     return f"{chain}_block{block}"
 
 
 def is_prediction(name: str) -> bool:
-    """Whether an operation computes predictions."""
+    """Returns whether an operation computes predictions."""
     return _PREDICTIONS.fullmatch(name) is not None

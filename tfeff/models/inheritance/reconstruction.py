@@ -102,8 +102,8 @@ def reconstruct(
 
 
 def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> list[list[str]]:
-    """The applications of each linear layer of a segment that is to be fitted, each after those whose outputs it reads;
-    a branch's after its shortcut's."""
+    """Returns the applications of each linear layer of a segment that is to be fitted, each after those whose outputs
+    it reads; a branch's after its shortcut's."""
     if plan.origin(segment).new and segment.is_residual:
         return []
     depth = _depth(segment)
@@ -234,14 +234,14 @@ class _Fitting:
         self._maps.changed(names)
 
     def _of_groups(self, kernel: np.ndarray, groups: int) -> list[np.ndarray]:
-        """The parts, (inputs, outputs), of a kernel (inputs, outputs) between the channels of each group."""
+        """Returns the parts, (inputs, outputs), of a kernel (inputs, outputs) between the channels of each group."""
         channels = len(self._reads.decode)
         rows = np.split(kernel.reshape(-1, channels, kernel.shape[-1]), groups, axis=1)
         parts = [np.split(part, groups, axis=-1)[group] for group, part in enumerate(rows)]
         return [part.reshape(-1, part.shape[-1]) for part in parts]
 
     def _values(self, place: int, known: dict[str, Any], ours: dict[str, Any], positions: np.ndarray) -> np.ndarray:
-        """What an application should compute at some positions, float32 (n, outputs)."""
+        """Returns what an application should compute at some positions, float32 (n, outputs)."""
         ending, segment = self._endings[place], self._segment
         y = self._computed(self._goals[place], known, positions) @ self._makes.encode
         if ending is not None and ending.add is not None:
@@ -253,7 +253,7 @@ class _Fitting:
         return found
 
     def _prior(self) -> np.ndarray:
-        """What the kernel is drawn to: that of the source in the channels that both sides have."""
+        """Returns what the kernel is drawn to: that of the source in the channels that both sides have."""
         plan, reads, makes = self._plan, self._reads, self._makes
         counterpart = plan.counterparts.get(self._names[0])
         if counterpart is None:
@@ -270,12 +270,12 @@ class _Fitting:
         return prior.reshape(-1, len(makes.decode))
 
     def _wanted(self) -> list[str]:
-        """Names of the source's maps that the goals are computed from."""
+        """Returns names of the source's maps that the goals are computed from."""
         nodes = self._plan.source.nodes
         return [nodes[goal.of].inputs[0] if goal.layer else goal.of for goal in self._goals]
 
     def _computed(self, goal: _Goal, known: dict[str, Any], places: np.ndarray) -> np.ndarray:
-        """The goal at some positions, float64 (n, channels of the source)."""
+        """Returns the goal at some positions, float64 (n, channels of the source)."""
         if not goal.layer:
             return sampling.values_at(known[goal.of], places)
         nodes = self._plan.source.nodes
@@ -284,11 +284,11 @@ class _Fitting:
         return sampling.inputs_at(known[node.inputs[0]], node.layer, places) @ kernel.reshape(-1, len(bias)) + bias
 
     def _needed(self, name: str) -> list[str]:
-        """Names of the maps that the regression of an application reads."""
+        """Returns names of the maps that the regression of an application reads."""
         return [self._segment.nodes[name].inputs[0], *self._others(name)]
 
     def _others(self, name: str) -> list[str]:
-        """Names of what is added to the branch of an application."""
+        """Returns names of what is added to the branch of an application."""
         ending = self._endings[self._names.index(name)]
         if ending is None or ending.add is None:
             return []
@@ -329,7 +329,7 @@ class _Fitting:
 
 
 def _activation(layer: keras.Layer) -> bool:
-    """Whether a linear layer has an activation of its own."""
+    """Returns whether a linear layer has an activation of its own."""
     return layer.activation not in (None, keras.activations.linear)
 
 

@@ -60,8 +60,9 @@ def _has_gpu() -> bool:
 
 
 def _compiles_with_xla() -> bool:
-    """Whether the current graph is compiled with XLA, whose version of the operator computes the variance as the
-    difference of two large numbers: it loses all digits of channels whose mean is much larger than their deviation."""
+    """Returns whether the current graph is compiled with XLA, whose version of the operator computes the variance as
+    the difference of two large numbers: it loses all digits of channels whose mean is much larger than their
+    deviation."""
     import tensorflow as tf
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public equivalent
 
@@ -78,5 +79,5 @@ class Standardize(keras.layers.Layer):
         self.scale = self.add_weight(name="scale", shape=shape[-1:], initializer="ones", trainable=False)
 
     def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
-        """Standardized features [n, D]."""
+        """Returns standardized features [n, D]."""
         return (features - self.mean) * self.scale

@@ -46,7 +46,7 @@ class StochasticDepth(keras.layers.Layer):
         return inputs * (ops.cast(survives, inputs.dtype) / self.survival_probability)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
+        """Returns the shape of the input."""
         return input_shape
 
 
@@ -78,5 +78,5 @@ class LayerScale(keras.layers.Layer):
         return inputs * ops.cast(self.gamma, inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
+        """Returns the shape of the input."""
         return input_shape

@@ -32,9 +32,9 @@ class CosineSimilarity(keras.layers.Layer):
         return ops.matmul(ops.normalize(inputs), ops.normalize(ops.cast(self.kernel, inputs.dtype), axis=0))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """(batch, units)."""
+        """Returns (batch, units)."""
         return *input_shape[:-1], self.units
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the layer."""
+        """Returns the arguments of the layer."""
         return {**super().get_config(), "units": self.units}

@@ -15,7 +15,7 @@ from tfeff.networks.heads import CLASSIFIER
 
 
 def _number(stages: tuple[Stage, ...], stage: int, block: int) -> int | None:
-    """Index of a block in the whole network, or None if it does not exist."""
+    """Returns the index of a block in the whole network, or None if it does not exist."""
     if stage > len(stages) or block > stages[stage - 1].repeats:
         return None
     return sum(row.repeats for row in stages[: stage - 1]) + block - 1
@@ -163,7 +163,7 @@ _MARKERS = {
 
 
 def _own_layers(application: keras.Model) -> dict[str, keras.Layer]:
-    """The layers with weights by name, also those inside nested models, without the name of the application."""
+    """Returns the layers with weights by name, also those inside nested models, without the name of the application."""
     layers = (layer for layer in application._flatten_layers() if not isinstance(layer, keras.Model))
     return {layer.name.removeprefix(f"{application.name}_"): layer for layer in layers if layer.weights}
 
@@ -212,7 +212,7 @@ def from_applications(model: Network, application: keras.Model) -> LoadReport:
 
 
 def _in_our_layout(array: np.ndarray, layer: str) -> np.ndarray:
-    """Kernels of dense layers that are 1x1 convolutions there, and of depthwise layers that are convolutions in
+    """Returns kernels of dense layers that are 1x1 convolutions there, and of depthwise layers that are convolutions in
     groups."""
     if array.ndim == 4 and layer in (CLASSIFIER, "head_hidden"):
         return array[0, 0]

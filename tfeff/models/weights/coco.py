@@ -39,7 +39,7 @@ CLASS_NAMES = tuple(" ".join(name.split()) or f"(none {number})" for number, nam
 
 
 def published_detector(described: Detector) -> Detector:
-    """The detector whose COCO weights a detector starts from: the one of its name.
+    """Returns the detector whose COCO weights a detector starts from: the one of its name.
 
     Raises:
         UserError: there are none for it, or its backbone is of another family.

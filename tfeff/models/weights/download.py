@@ -17,7 +17,7 @@ _SECONDS = 30.0
 
 
 def cache() -> Path:
-    """The folder in which Keras keeps published weights."""
+    """Returns the folder in which Keras keeps published weights."""
     home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # ~ stays without a home
     return home / "models"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 
 def read_layers(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """The variables of each layer: name of the layer -> number of the variable, counted from 0 -> its value.
+    """Returns the variables of each layer: name of the layer -> number of the variable, counted from 0 -> its value.
 
     Raises:
         OSError, ValueError, TypeError, KeyError, RuntimeError: the file is damaged, or refers to others.

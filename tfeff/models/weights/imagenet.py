@@ -144,7 +144,7 @@ def imagenet_origin(name: str) -> str | None:
 
 
 def imagenet_here() -> tuple[str, ...]:
-    """The networks whose published weights are on this machine: in installed packages, or downloaded before."""
+    """Returns the networks whose published weights are on this machine: in installed packages, or downloaded before."""
     installed = (name for name in lite.PACKAGES if lite.weights_file(name) is not None)
     return (*installed, *(name for name in (*PUBLISHED, *TORCHVISION) if _is_cached(name)))
 
@@ -193,7 +193,7 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
 
 
 def _download(name: str) -> keras.Model | Path:
-    """The network of keras.applications, or the file of torchvision, from the cache if it is there."""
+    """Returns the network of keras.applications, or the file of torchvision, from the cache if it is there."""
     if name in PUBLISHED:
         return getattr(keras.applications, PUBLISHED[name])(weights="imagenet", **_OPTIONS.get(name, {}))
     file = TORCHVISION[name]
@@ -201,7 +201,7 @@ def _download(name: str) -> keras.Model | Path:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether weights of this network, or of another with the same class, were downloaded before."""
+    """Returns whether weights of this network, or of another with the same class, were downloaded before."""
     if name in TORCHVISION:
         return (download.cache() / TORCHVISION[name]).is_file()
     files = (re.sub("[-_]", "", path.name.lower()) for path in download.cache().glob("*.h5"))
@@ -209,7 +209,7 @@ def _is_cached(name: str) -> bool:
 
 
 def _is_reachable(url: str) -> bool:
-    """Whether a host answers soon. The name service has no timeout of its own, so a thread waits for it."""
+    """Returns whether a host answers soon. The name service has no timeout of its own, so a thread waits for it."""
     answers = list[bool]()
 
     def ask() -> None:

@@ -24,7 +24,7 @@ _METADATA = "__metadata__"
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file by name; bfloat16 becomes float32, which is exact.
+    """Returns the tensors of a file by name; bfloat16 becomes float32, which is exact.
 
     Args:
         path: a `.safetensors` file.

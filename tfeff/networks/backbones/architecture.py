@@ -148,7 +148,7 @@ class Architecture(ABC):
         """Number of channels of each stage, after width scaling."""
 
     def convolution_unit(self, layers: Layers, **settings: Any) -> ConvolutionUnit:
-        """The convolution unit with this network's batch normalization; `settings` are its other fields."""
+        """Returns the convolution unit with this network's batch normalization; `settings` are its other fields."""
         return ConvolutionUnit(
             layers=layers,
             momentum=self.bn_momentum,
@@ -195,7 +195,7 @@ class Architecture(ABC):
 
 
 def by_name(*descriptions: Description) -> dict[str, Description]:
-    """A table of descriptions."""
+    """Returns a table of descriptions."""
     return {description.name: description for description in descriptions}
 
 
@@ -230,7 +230,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def level_numbers(levels: Sequence[str]) -> list[int]:
-    """Numbers of the levels in ascending order.
+    """Returns numbers of the levels in ascending order.
 
     Raises:
         UserError: no levels, or a malformed or repeated name.
@@ -245,7 +245,7 @@ def level_numbers(levels: Sequence[str]) -> list[int]:
 
 
 def level_number(level: str) -> int:
-    """The n of "Pn"; raises UserError for a malformed name."""
+    """Returns the n of "Pn"; raises UserError for a malformed name."""
     if not re.fullmatch(r"P[1-9][0-9]*", str(level)):
         raise UserError(f'pyramid level "{level}": must be P1 (stride 2), P2 (stride 4), P3 (stride 8), ...')
     return int(level[1:])

@@ -133,7 +133,7 @@ def _b(
 
 
 def _larger(table: str, resolution: int, dropout: float) -> EfficientNetV2:
-    """Pixels in [-1, 1), as the published weights expect."""
+    """Returns pixels in [-1, 1), as the published weights expect."""
     return EfficientNetV2(
         name=f"efficientnet-v2-{table}",
         table=table,

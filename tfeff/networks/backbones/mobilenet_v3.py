@@ -109,7 +109,7 @@ class MobileNetV3(Architecture):
 
 
 def _member(name: str, table: str, *, width_coefficient: float = 1.0, minimalistic: bool = False) -> MobileNetV3:
-    """Pixels in [-1, 1], as the published weights expect."""
+    """Returns pixels in [-1, 1], as the published weights expect."""
     return MobileNetV3(
         name=f"mobilenet-v3-{name}",
         table=table,

@@ -57,12 +57,12 @@ class Preset(Given):
 
 
 def is_name(name: Any) -> bool:
-    """Whether this is the name of a preset, such as `keras_cv:resnet50_v2_imagenet`."""
+    """Returns whether this is the name of a preset, such as `keras_cv:resnet50_v2_imagenet`."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def parts(name: str) -> tuple[str, str]:
-    """The package and the preset of such a name."""
+    """Returns the package and the preset of such a name."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise UserError(f"name {name!r}: must be PACKAGE:PRESET, with one of {', '.join(PACKAGES)}")

@@ -112,7 +112,7 @@ class ResNet(Architecture):
 def basic_block(
     unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str, *, zero: bool = False
 ) -> FeatureMap:
-    """Two 3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
+    """Returns two 3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, activate=False, zero=zero, name=f"{name}_conv2")
     return residual_sum(unit, subsampled(unit, x, strides, name), y, name)
@@ -145,7 +145,7 @@ def bottleneck_block(
 
 
 def subsampled(unit: ConvolutionUnit, x: FeatureMap, strides: int, name: str) -> FeatureMap:
-    """The pixels that a 1x1 convolution with these strides reads.
+    """Returns the pixels that a 1x1 convolution with these strides reads.
 
     Subsampling and then 1x1 with stride 1 equals 1x1 with stride 2. With few channels, the filter gradient of the
     latter is wrong in oneDNN (TensorFlow 2.21 on CPUs) for some sizes, or writes out of bounds and crashes the process.

@@ -91,7 +91,7 @@ class Neck:
         return dict(maps)
 
     def _extended(self, unit: ConvolutionUnit, maps: Mapping[str, FeatureMap]) -> dict[str, FeatureMap]:
-        """The backbone's maps, with the levels beyond its last."""
+        """Returns the backbone's maps, with the levels beyond its last."""
         maps, last = dict(maps), max(map(level_number, maps))
         for level in self.levels:
             if level not in maps and level_number(level) <= last:
@@ -150,7 +150,7 @@ class Neck:
         return layers.add(first, layers.multiply(second, gate, name=f"{name}_scale"), *others, name=f"{name}_fusion")
 
     def _projected(self, unit: ConvolutionUnit, x: FeatureMap, name: str, *, always: bool = False) -> FeatureMap:
-        """A map of `channels` channels, convolved only if it has others, or always."""
+        """Returns a map of `channels` channels, convolved only if it has others, or always."""
         if x.shape[-1] == self.channels and not always:
             return x
         x = unit.layers.convolution(

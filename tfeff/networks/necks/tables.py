@@ -82,7 +82,7 @@ def bifpn(first: int, last: int) -> tuple[Node, ...]:
 
 
 def nas_fpn(first: int, last: int) -> tuple[Node, ...]:
-    """The architecture that the search found, for five levels.
+    """Returns the architecture that the search found, for five levels.
 
     As in the reference implementation, the outputs P5 and P7 also add the inputs that no other node reads.
 
@@ -115,7 +115,7 @@ TABLES: dict[str, Callable[[int, int], tuple[Node, ...]]] = {
 
 
 def nodes(neck: str, first: int, last: int) -> tuple[Node, ...]:
-    """The nodes of a neck's cell in the order in which they are computed.
+    """Returns the nodes of a neck's cell in the order in which they are computed.
 
     Args:
         neck: a name in TABLES.

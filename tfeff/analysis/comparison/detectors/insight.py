@@ -118,7 +118,7 @@ class Insight:
         return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
 
     def model_rows(self) -> list[dict[str, Any]]:
-        """The numbers of each detector, the best first."""
+        """Returns the numbers of each detector, the best first."""
         return [
             {
                 "name": self.model_names[i],
@@ -143,7 +143,7 @@ class Insight:
         }
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Each class: its objects and the average precision of each detector."""
+        """Returns each class: its objects and the average precision of each detector."""
         return [
             {
                 "name": name,
@@ -154,7 +154,7 @@ class Insight:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All results, JSON-serializable."""
+        """Returns all results, JSON-serializable."""
         return plain(
             {
                 "split": self.split,
