@@ -42,7 +42,7 @@ class Done:
 
 
 class Verbs:
-    """Starts verbs; `with` ends those that still run."""
+    """Verbs in processes of their own; `with` ends those that still run."""
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(

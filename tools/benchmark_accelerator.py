@@ -1,4 +1,4 @@
-"""Compares networks under JAX with those of timm and torchvision under PyTorch, on one accelerator.
+"""Comparison of networks under JAX with those of timm and torchvision under PyTorch, on one accelerator.
 
     python tools/benchmark_accelerator.py --out=FILE.jsonl [--minutes=5] [--cases=CASE,CASE,...]
 

@@ -84,7 +84,7 @@ class LiveFeatures:
 
 
 class Extraction:
-    """Extracts the features of whole images, as `rcnn.regions.region_set` does.
+    """Extraction of the features of whole images, as in `rcnn.regions.region_set`.
 
     Args:
         extractor: computes them.

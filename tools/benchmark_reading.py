@@ -52,7 +52,7 @@ print(time.process_time() - start)
 
 
 class Images:
-    """Writes images: links to a few files.
+    """Writer of images: links to a few files.
 
     Args:
         folder: folder of these files.

@@ -66,13 +66,13 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Identifies the job in the results."""
+        """The job's id in the results."""
         tuning = f"tune{self.epochs}" if self.held_out else ""
         return "/".join(filter(None, (self.data, self.network, self.start, self.variant, tuning)))
 
     @property
     def weights(self) -> str:
-        """Identifies the initial weights."""
+        """The id of the initial weights."""
         return "-".join((self.data, self.network, self.start))
 
     @property

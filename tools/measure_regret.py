@@ -77,7 +77,7 @@ class Pool:
         from tfeff.config.budget import Amount
 
         class Exact:
-            """Knows nothing about the exported form, to which no bound refers."""
+            """An estimator without estimates of the exported form, to which no bound refers."""
 
             def estimated(self, networks: Sequence[Any], num_classes: int) -> Estimates:
                 return Estimates([{} for _ in networks], {})

@@ -73,7 +73,7 @@ def random_objects(count: int) -> list[dict[str, torch.Tensor]]:
 
 
 class RecordingSampler:
-    """Keeps the masks that a sampler returns."""
+    """A sampler that keeps the masks it returns."""
 
     def __init__(self, sampler: Any) -> None:
         self._sampler = sampler

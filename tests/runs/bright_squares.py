@@ -7,7 +7,7 @@ from tfeff.runs.predictors import DetectorPredictor
 
 
 class Squares:
-    """Counts its calls, and is interrupted after some of them."""
+    """A model that counts its calls, and is interrupted after some of them."""
 
     class_names = ("red", "green", "blue")
     score = 0.5
@@ -29,7 +29,7 @@ class Squares:
 
 
 class SquaresPredictor(DetectorPredictor):
-    """Predicts with `Squares`."""
+    """A predictor with `Squares`."""
 
     def __init__(self, tile: tuple[int, int] | None = None, overlap: int = 0, limit: float = np.inf) -> None:
         self.squares = Squares(limit)

@@ -58,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 class Perfect:
-    """Detects the objects of a split, in the order of its images."""
+    """A detector that finds the objects of a split, in the order of its images."""
 
     score = 0.5
 
@@ -160,7 +160,7 @@ def damage(root: Path) -> set[str]:
 
 
 class Counting(Predictor):
-    """Counts the files that reach a predictor, and fails after some of them."""
+    """A predictor that counts the files it gets, and fails after some of them."""
 
     def __init__(self, inner: Predictor, limit: float = np.inf) -> None:
         self.inner, self.limit, self.names = inner, limit, list[str]()

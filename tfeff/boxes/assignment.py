@@ -1,4 +1,4 @@
-"""Assigns the regions of an image to its objects, by overlap."""
+"""Assignment of an image's regions to its objects, by overlap."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Cuts a large image into overlapping tiles, and merges what was detected in each of them.
+"""Overlapping tiles of a large image, and the merging of what was detected in each of them.
 
 A tile sees only a part of an object that its border cuts. Neighboring tiles share an overlap, so objects up to its size
 lie wholly in at least one tile. The lines through the middle of the overlaps divide the image into one core per tile. A

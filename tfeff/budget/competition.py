@@ -35,7 +35,7 @@ PRIOR_DEGREES = 4.0
 
 
 class Measures(Protocol):
-    """Measures costs in the exported form."""
+    """Measurement of costs in the exported form."""
 
     form: str
     """Format, precision, threads and machine, in words."""

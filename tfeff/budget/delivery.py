@@ -1,4 +1,4 @@
-"""Trains the choice on all training images, evaluates and exports it."""
+"""Training of the choice on all training images, evaluation and export."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -30,7 +30,7 @@ wrong by up to a half for another one."""
 
 
 class Exports:
-    """Estimates and measures the costs of networks in the exported form.
+    """Estimated and measured costs of networks in the exported form.
 
     A latency is that without other load on the machine (`timing.Timing.undisturbed`). Measurements run one after the
     other in a process that may use all cores, which those of trials may not.

@@ -31,7 +31,7 @@ class Excess:
 
     @property
     def text(self) -> str:
-        """Returns the limits in words.
+        """The limits in words.
 
         >>> Excess("latency", 0.0231, 0.02).text
         'a latency of 23.1 ms, above 20 ms'

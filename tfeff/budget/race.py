@@ -1,4 +1,4 @@
-"""Trains candidates on more and more folds, and drops those that are hardly among the best, until the time is over."""
+"""A race of candidates on more and more folds, in which those that are hardly among the best drop out."""
 
 import math
 import statistics

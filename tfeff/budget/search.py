@@ -1,4 +1,4 @@
-"""Runs a budget search: the competition, the prospects of the choice, and its delivery."""
+"""A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Prepares a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
+"""Preparation of a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Estimates:
 
 
 class Estimator(Protocol):
-    """Knows the costs of networks in the exported form."""
+    """Estimator of the costs of networks in the exported form."""
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Returns the costs of networks, as far as the budget bounds them, without exporting all of them."""

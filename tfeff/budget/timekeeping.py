@@ -22,7 +22,7 @@ final one."""
 
 
 class Timekeeper:
-    """Knows how long trainings take, from those that are stored.
+    """Prediction of how long trainings take, from those that are stored.
 
     Decisions that depend on the time are stored, so that a search that is killed and resumed makes the same ones; with
     another budget, other candidates or another margin they are made anew.

@@ -22,7 +22,7 @@ class TTA(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Suppression(Section):
-    """How predictions become detections: threshold, non-maximum suppression, and limits."""
+    """From predictions to detections: threshold, non-maximum suppression, and limits."""
 
     KEY = "task.suppression"
 

@@ -193,7 +193,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever the images, their objects, or the way they are read may have changed."""
+        """A hash that changes whenever the images, their objects, or the way they are read may have changed."""
         images = self.images.fingerprint(self.channels)
         if not self.has_objects:
             return images

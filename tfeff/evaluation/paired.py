@@ -1,4 +1,4 @@
-"""Compares the accuracies of two classifiers on the same examples.
+"""Comparison of the accuracies of two classifiers on the same examples.
 
 Sources: McNemar 1947 (exact form: a binomial test of the discordant examples); Bonett and Price 2012, "Adjusted Wald
 confidence interval for a difference of binomial proportions based on paired data" (interval of the difference); Holm

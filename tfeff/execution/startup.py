@@ -35,7 +35,7 @@ def quiet_import() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds TensorFlow, and nothing else, as the other finders do."""
+    """A finder of TensorFlow, and of nothing else, that finds it as the other finders do."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Measures how well the proposals of one or more stores cover the objects of a dataset: tables, JSON and a figure."""
+"""How well the proposals of one or more stores cover the objects of a dataset: tables, JSON and a figure."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ BREAKDOWN_COUNT = 1000
 
 
 class Quality:
-    """Evaluates the proposals of stores on one dataset.
+    """Evaluation of the proposals of stores on one dataset.
 
     Difficult and crowd objects are ignored. Unreadable images without proposals are skipped for all stores.
 

@@ -1,4 +1,4 @@
-"""Stores the proposals of a dataset on disk, by image id.
+"""Stores of a dataset's proposals on disk, by image id.
 
 ```
 parameters.json      parameters of the proposer; a store has one proposer
@@ -53,7 +53,7 @@ class _Record:
 
 
 class ProposalStore:
-    """Reads proposals by image id.
+    """Stored proposals, by image id.
 
     Args:
         directory: directory of the store.
@@ -180,7 +180,7 @@ def _record(shard: Path, content: mmap.mmap, offset: int) -> tuple[str, _Record]
 
 
 class Writer:
-    """Appends to a store, in its own shard; other writers may be active.
+    """A writer that appends to a store, in its own shard; other writers may be active.
 
     Args:
         store: the store.

@@ -1,4 +1,4 @@
-"""Fits the classic head to stored features: one linear SVM and one ridge regression per class."""
+"""Fit of the classic head to stored features: one linear SVM and one ridge regression per class."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

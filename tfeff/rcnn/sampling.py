@@ -10,7 +10,7 @@ from tfeff.boxes.assignment import Regions
 
 @dataclass(frozen=True, eq=False)
 class RegionSampler:
-    """Draws batches from a set of regions.
+    """Sampler of batches from a set of regions.
 
     Attributes:
         positive: int [p], rows of the regions that overlap their object by more than `positive_overlap`.

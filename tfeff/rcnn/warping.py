@@ -1,4 +1,4 @@
-"""Warps regions of an image to one size (Girshick et al., arXiv:1311.2524, appendix A)."""
+"""Warping of regions of an image to one size (Girshick et al., arXiv:1311.2524, appendix A)."""
 
 import tensorflow as tf
 

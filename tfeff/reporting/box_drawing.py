@@ -1,4 +1,4 @@
-"""Draws detections and ground truth on an image.
+"""Drawings of detections and ground truth on an image.
 
 Labels are placed next to their boxes, inside the image and, if possible, without overlap.
 """

@@ -37,7 +37,7 @@ CAPTIONS = {
 
 
 class ClassificationEvaluator(Evaluator):
-    """Evaluates `probabilities`, [n, classes]."""
+    """Evaluator of `probabilities`, [n, classes]."""
 
     captions: Mapping[str, str] = CAPTIONS
 
@@ -188,7 +188,7 @@ BOXES = 9
 
 
 class LocalizationEvaluator(Evaluator):
-    """Evaluates `probabilities` [n, classes] and `box` [n, 4], relative yxyx."""
+    """Evaluator of `probabilities` [n, classes] and `box` [n, 4], relative yxyx."""
 
     captions: Mapping[str, str] = {
         "overlaps": "IoU of predicted and true boxes; from 0.5 on, a box counts as right.",

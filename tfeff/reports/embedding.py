@@ -23,7 +23,7 @@ CLASSES = 30
 
 
 class EmbeddingEvaluator(Evaluator):
-    """Evaluates `embedding`, [n, dimension], of length 1."""
+    """Evaluator of `embedding`, [n, dimension], of length 1."""
 
     main = "recall_at_1"
     captions: Mapping[str, str] = {

@@ -48,7 +48,7 @@ class Evaluation:
 
 
 class Evaluator(ABC):
-    """Evaluates one kind of prediction.
+    """Evaluator of one kind of prediction.
 
     Attributes:
         main: the metric of `result` to compare with the same one of the validation images.

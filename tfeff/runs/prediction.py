@@ -1,4 +1,4 @@
-"""Predicts for many image files, resumably: rows as JSON and CSV, and pictures."""
+"""Resumable prediction for many image files: rows as JSON and CSV, and pictures."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Detects objects in the frames of a video, resumably: rows as JSON lines and CSV, and an annotated video."""
+"""Resumable detection of objects in the frames of a video: rows as JSON lines and CSV, and an annotated video."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Enumerates the distinct networks within a budget and selects candidates.
+"""The distinct networks within a budget, and the candidates among them.
 
 Two triples of coefficients that round to the same blocks, channels and pixels are one network. The budget applies to
 the real cost of a network after rounding, not to α·β²·γ².

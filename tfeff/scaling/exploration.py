@@ -1,4 +1,4 @@
-"""Trains the networks from which the best direction is learned, round by round."""
+"""Training of the networks from which the best direction is learned, round by round."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -25,7 +25,7 @@ class Latency:
 
 
 class Clock:
-    """Times networks one after the other, so that they do not slow each other down, and each only once per store."""
+    """A clock that times networks one after the other, so that none slows another, and each only once per store."""
 
     def __init__(self, store: TrialStore, executor: Executor, say: Callable[[str], None] = lambda text: None) -> None:
         self._store, self._executor, self._say = store, executor, say

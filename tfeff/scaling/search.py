@@ -1,4 +1,4 @@
-"""Runs a search: trains the candidates, ranks them, and trains members of the winner's family."""
+"""A search: training and ranking of the candidates, and training of members of the winner's family."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Prepares a search: checks its config and data, enumerates the networks within the budget and selects candidates."""
+"""Preparation of a search: checks of its config and data, the networks within the budget, and the candidates."""
 
 import dataclasses
 import functools

@@ -10,7 +10,7 @@ from tfeff.tasks.task import ImageReading
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits images of any size to the network's input, in two steps.
+    """Fit of images of any size to the network's input, in two steps.
 
     Attributes:
         reading: how the task reads images.

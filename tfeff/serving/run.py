@@ -1,4 +1,4 @@
-"""Exports a finished run."""
+"""Export of a finished run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

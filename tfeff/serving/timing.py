@@ -1,4 +1,4 @@
-"""Times exported models in their runtimes: TensorFlow, LiteRT, ONNX Runtime, OpenVINO.
+"""Timing of exported models in their runtimes: TensorFlow, LiteRT, ONNX Runtime, OpenVINO.
 
 A time is that of one call of a loaded model with one image: no decoding of files and no fitting (a SavedModel gets an
 image that fits already), but the decoding of the predictions, which is part of the model. The image is random, always

@@ -1,4 +1,4 @@
-"""Assigns anchors to objects, inside the training graph."""
+"""Assignment of anchors to objects, inside the training graph."""
 
 from typing import Literal, NamedTuple
 

@@ -58,7 +58,7 @@ def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
 
 
 class AssemblyCache:
-    """Reuses assemblies for many runs in one process, on one device.
+    """Assemblies to reuse for many runs in one process, on one device.
 
     Runs that differ only in seed, images, learning rate or schedule share one graph. It is traced and compiled once,
     which for a small network takes longer than training it; for each further run only the variables are reset. Results

@@ -1,4 +1,4 @@
-"""Trains the network of an experiment: what the loop is given, and the order of its hooks."""
+"""Training of an experiment's network: what the loop is given, and the order of its hooks."""
 
 import dataclasses
 import shutil

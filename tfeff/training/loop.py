@@ -30,7 +30,7 @@ TIMES = ("images_per_second", "input_wait", "seconds")
 
 
 class Hook:
-    """Takes part in a run at the named points of the loop, by default at none.
+    """Callbacks at the named points of the training loop, which do nothing by default.
 
     At each point the loop calls its hooks in their order.
     """
@@ -75,7 +75,7 @@ class Pipeline(Protocol):
 
 @dataclass(kw_only=True, eq=False)
 class Loop:
-    """Trains a network, epoch by epoch.
+    """Training loop over the epochs of a run.
 
     Attributes:
         state: what the steps change; `state.step` is where training begins or resumes.

@@ -35,8 +35,9 @@ class ConvolutionMuon(keras.optimizers.Muon):
 
 
 class Layerwise(keras.optimizers.Optimizer):
-    """Mixed into a Keras optimizer (`class SGD(Layerwise, keras.optimizers.SGD)`), it scales the learning rate and
-    decays the weights of each variable.
+    """Mixin for Keras optimizers that scales the learning rate and decays the weights of each variable.
+
+    Use it as in `class SGD(Layerwise, keras.optimizers.SGD)`.
 
     Keras calls `update_step` once for each variable, with its gradient of the whole batch: after unscaling, clipping
     and the sum over replicas. Keras' own weight decay has one learning rate for all variables, so it stays off.

@@ -1,4 +1,4 @@
-"""Chooses the faster dtype policy: float32, or mixed precision with float32 variables."""
+"""Choice of the faster dtype policy: float32, or mixed precision with float32 variables."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""Prepares a run: its images, its network, and the state in which it starts or resumes."""
+"""Preparation of a run: its images, its network, and the state in which it starts or resumes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Preparation:
-    """Prepares the phases of a run, one after the other.
+    """Preparation of the phases of a run, one after the other.
 
     Attributes:
         plan: the run's plan, before its images are known.

@@ -26,7 +26,7 @@ BAR_WIDTH = 20
 
 
 class Reporter:
-    """Reports progress on the console.
+    """Reporter of progress on the console.
 
     Args:
         console: the console to write to; if it is not a terminal, bars become plain lines.
@@ -192,7 +192,7 @@ def _duration(seconds: float) -> str:
 
 
 class Progress(Hook):
-    """Shows the progress of a run.
+    """Hook that shows the progress of a run.
 
     Args:
         reporter: where.

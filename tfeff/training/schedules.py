@@ -71,7 +71,7 @@ class Cosine(Stateless):
 
 @dataclass(frozen=True)
 class Exponential(Stateless):
-    """Multiplies by `rate` every `decay_steps`, in steps. EfficientNet: 0.97 every 2.4 epochs (arXiv:1905.11946,
+    """Decay by the factor `rate` every `decay_steps`, in steps. EfficientNet: 0.97 every 2.4 epochs (arXiv:1905.11946,
     §5.2)."""
 
     peak: float
@@ -85,7 +85,7 @@ class Exponential(Stateless):
 
 @dataclass(frozen=True)
 class StepDecay(Stateless):
-    """Multiplies by `rate` at each of the `boundaries` (in steps).
+    """Decay by the factor `rate` at each of the `boundaries` (in steps).
 
     >>> [StepDecay(1.0, 0.5, (2, 3))(step) for step in range(4)]
     [1.0, 1.0, 0.5, 0.25]
@@ -102,7 +102,7 @@ class StepDecay(Stateless):
 
 @dataclass
 class Plateau:
-    """Multiplies by `rate` when a value has not fallen by more than `minimum_change` for `patience` epochs."""
+    """Decay by the factor `rate` when a value has not fallen by more than `minimum_change` for `patience` epochs."""
 
     peak: float
     rate: float

@@ -8,8 +8,9 @@ from typing import Any
 
 @dataclass
 class EarlyStopping:
-    """Tracks the best value of the monitored metric, the lower the better. `patience=None` never stops but still tracks
-    the best epoch.
+    """Early stopping by the monitored metric, the lower the better.
+
+    `patience=None` never stops but still tracks the best epoch.
 
     Attributes:
         patience: epochs without improvement before the run stops.

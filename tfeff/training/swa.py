@@ -13,7 +13,7 @@ from tfeff.training.loop import Hook, Loop, Row
 
 
 class WeightAveraging(Hook):
-    """Adds the weights of each of the last epochs to the average, and computes its batch statistics.
+    """Hook that adds the weights of each of the last epochs to the average, and computes its batch statistics.
 
     Hooks that use the average must come after it.
 

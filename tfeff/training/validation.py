@@ -17,7 +17,7 @@ Scoring = Callable[[Predictions | None], Mapping[str, float]]
 
 
 class Validation(Hook):
-    """Adds validation metrics to the row of an epoch, and reports the monitored one to schedule and early stopping.
+    """Hook that adds validation metrics to an epoch's row and reports the monitored one to schedule and early stopping.
 
     The averaged weights are validated, if there is an average.
 

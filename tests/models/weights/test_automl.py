@@ -120,7 +120,7 @@ def test_every_type(tmp_path: Path) -> None:
 
 
 class Average(tf.compat.v1.train.Optimizer):
-    """Has the slot in which optimizers keep moving averages."""
+    """A variable with the slot in which optimizers keep moving averages."""
 
     def average(self, variable: tf.Variable, value: float) -> None:
         self._zeros_slot(variable, "average", "Average").assign(tf.fill(variable.shape, value))

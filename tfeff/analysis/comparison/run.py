@@ -1,4 +1,4 @@
-"""Opens several finished runs and checks that they can be compared on the same images."""
+"""Several finished runs, and whether they can be compared on the same images."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +54,7 @@ class ComparedRun:
 
     @cached_property
     def key(self) -> str:
-        """Changes whenever its weights or its test-time augmentation change."""
+        """A key that changes whenever its weights or its test-time augmentation change."""
         weights = content_digest(self.workdir.final.read_bytes()).hex()
         return f"{weights} {self.settings.task!r} {self.settings.training.batch_size}"
 

@@ -1,4 +1,4 @@
-"""Prepares a sweep and runs it: candidates are trained as trials on shared folds, and ranked."""
+"""A sweep from its config to its ranking: candidates are trained as trials on shared folds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

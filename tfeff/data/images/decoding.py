@@ -156,7 +156,7 @@ def luma(pixels: np.ndarray) -> np.ndarray:
 
 
 class Headers:
-    """Reads the header of each file once."""
+    """Headers of files, each of which is read once."""
 
     def __init__(self) -> None:
         self._found = dict[Path, Header | UserError]()

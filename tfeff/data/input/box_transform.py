@@ -18,7 +18,7 @@ NO_LABEL = -1
 
 
 class BoxTransform(Transform):
-    """Augments images with their boxes, scales them to one size and pads the objects to a fixed number.
+    """Augmentation of images with boxes, which are scaled to one size; objects are padded to a fixed number.
 
     A batch holds, for K = `max_objects`,
 

@@ -17,7 +17,7 @@ ExtraBoxes = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Reader:
-    """Reads images, labels and objects inside TensorFlow graphs.
+    """Reader of images, labels and objects inside TensorFlow graphs.
 
     Args:
         cache: the images, cached or decoded at each use.

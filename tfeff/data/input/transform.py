@@ -42,7 +42,7 @@ class Shard:
 
 
 class Transform(ABC):
-    """Turns examples into the tensors of a batch, in two stages: `load`, then `finish`.
+    """The way from examples to the tensors of a batch, in two stages: `load`, then `finish`.
 
     Every random choice is a function of (seed, epoch, example).
 

@@ -1,4 +1,4 @@
-"""Collects annotated objects, checks them and fixes what can be fixed; datasets with one object per image."""
+"""Annotated objects, collected, checked and fixed where possible; datasets with one object per image."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ REPEATED = "repeated object"
 
 
 class ObjectCollector:
-    """Collects the objects of one image.
+    """Collector of the objects of one image.
 
     Args:
         where: the annotation file, for messages.
@@ -242,7 +242,7 @@ def _is_empty(box: tuple[float, float, float, float]) -> bool:
 
 
 class AnnotatedSplit:
-    """Collects the images of one split with their objects.
+    """Collector of the images of one split, with their objects.
 
     Args:
         name: name of the split's dataset.

@@ -1,4 +1,4 @@
-"""Lists files below folders, alike for every source and for predictions.
+"""Lists of files below folders, alike for every source and for predictions.
 
 Ignored is what computers leave behind: hidden files and folders (`.ipynb_checkpoints`, `._photo.jpg`, `.DS_Store`),
 `__MACOSX`, `Thumbs.db` and the like. Symbolic links to files and folders are followed. A folder that is reached twice,

@@ -88,7 +88,7 @@ def entered(root: Path) -> Path:
 
 
 class Finder:
-    """Finds files by names as annotation files write them: with backslashes, in another case, in other folders.
+    """Finder of files by names as annotation files write them: with backslashes, in another case, in other folders.
 
     Args:
         paths: paths of the files, with `/`.

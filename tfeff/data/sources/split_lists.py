@@ -59,7 +59,7 @@ class SplitLists:
 
 
 class Names:
-    """Finds the image that a line of a list means.
+    """Finder of the image that a line of a list means.
 
     Args:
         ids: ids of all images: paths without their endings.

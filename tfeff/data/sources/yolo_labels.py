@@ -125,7 +125,7 @@ class _Folder:
 
 
 class Labels:
-    """Finds the label files of images.
+    """Finder of the label files of images.
 
     Args:
         root: folder of the dataset.

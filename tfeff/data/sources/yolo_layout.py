@@ -173,7 +173,7 @@ def _are_names(lines: Iterable[str]) -> bool:
 
 
 class _Places:
-    """Finds what the entries of a file that declares splits mean."""
+    """Finder of what the entries of a file that declares splits mean."""
 
     def __init__(self, root: Path, tree: Tree, declared: Declaration) -> None:
         self._root, self._tree = root, tree

@@ -48,7 +48,7 @@ def stages(architecture: Architecture, *, num_classes: int, channels: int = 3) -
 
 
 class _StageTracer(GraphTracer):
-    """Counts each layer for the stage that its name begins with."""
+    """A cost tracer that counts each layer for the stage that its name begins with."""
 
     def __init__(self) -> None:
         super().__init__()

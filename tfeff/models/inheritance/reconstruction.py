@@ -1,4 +1,4 @@
-"""Fits a network, layer by layer, to what the network that it inherits from computes on images.
+"""Fit of a network, layer by layer, to what the network that it inherits from computes on images.
 
 Every layer is a ridge regression from what it reads in the new network, errors of earlier layers included, so that
 errors do not accumulate. The last layer of a block is fitted to the block's output, minus its shortcut. A layer that is

@@ -1,4 +1,4 @@
-"""Sets the weights of a network to those of the source in its own channels.
+"""Transfer of weights: those of the source, in the network's own channels.
 
 Where all channels of an input are kept, the layer then computes what it computed in the source. Elsewhere, the weights
 are the starting point of a regression.

@@ -71,7 +71,7 @@ def _compiles_with_xla() -> bool:
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class Standardize(keras.layers.Layer):
-    """Standardizes features with a fixed mean and standard deviation, weights that are set before training."""
+    """Standardization of features with a fixed mean and standard deviation, weights that are set before training."""
 
     def build(self, shape: Sequence[int | None]) -> None:
         """Creates the mean, 0, and the scale, 1 / standard deviation, 1."""

@@ -236,8 +236,9 @@ def _moved(x: Any, pixels: int, axis: int) -> Any:
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class Cells(keras.layers.Layer):
-    """Averages a feature map [n, height, width, channels] over grid x grid cells, as adaptive average pooling does: the
-    cells have equal sizes up to rounding. Returns [n, grid * grid * channels], cell by cell.
+    """Averages of a feature map [n, height, width, channels] over grid x grid cells, as in adaptive average pooling.
+
+    The cells have equal sizes up to rounding. The output is [n, grid * grid * channels], cell by cell.
 
     Args:
         grid: cells along each axis, at most the height and width of the map.

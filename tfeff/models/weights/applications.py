@@ -1,4 +1,4 @@
-"""Transfers the weights of keras.applications' networks, whose layers have other names."""
+"""Transfer of weights from keras.applications' networks, whose layers have other names."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Reads Keras' weights files (HDF5), which may come from anywhere.
+"""Reader of Keras' weights files (HDF5), which may come from anywhere.
 
 HDF5 can refer to other files: by links, by external storage, by virtual data sets. Keras writes none of these, so they
 are refused, as is a data set or a member of a `.keras` file that is larger than what is stored of it.

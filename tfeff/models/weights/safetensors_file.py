@@ -1,4 +1,4 @@
-"""Reads weights from files in the format `safetensors`, without its package.
+"""Reader of weights in the format `safetensors`, without its package.
 
 A file is the length of a header (8 bytes, little-endian), the header (JSON: dtype, shape and place of each tensor), and
 the tensors' contents, one after the other, in C order.

@@ -1,4 +1,4 @@
-"""Reads weights from PyTorch's files, without PyTorch.
+"""Reader of PyTorch's weights files, without PyTorch.
 
 Since version 1.6, `torch.save` writes a zip archive with one pickle and a file for each storage. Before, a file was a
 sequence of pickles: a magic number, the version, the byte order, the state dict, and the keys of its storages; the
@@ -168,7 +168,7 @@ def _arrays(state: Any, storages: dict[str, _Storage], contents: Callable[[_Stor
 
 
 class _Unpickler(pickle._Unpickler):
-    """Admits dictionaries whose keys are strings or integers, lists, and tensors."""
+    """Unpickler that admits dictionaries whose keys are strings or integers, lists, and tensors."""
 
     dispatch: ClassVar[dict] = {code: pickle._Unpickler.dispatch[code] for code in _OPCODES}
 

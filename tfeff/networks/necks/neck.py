@@ -1,4 +1,4 @@
-"""Builds necks from their tables of nodes, on any backbone.
+"""Necks, built from their tables of nodes on any backbone.
 
 Facts of EfficientDet's reference implementation (google/automl `efficientdet/`) that the paper leaves open: inputs
 whose channels differ pass a 1x1 convolution with batch normalization, one for each node that reads them; maps are

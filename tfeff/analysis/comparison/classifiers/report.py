@@ -1,4 +1,4 @@
-"""Writes the comparison of classifiers."""
+"""The report of a comparison of classifiers."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Writes the comparison of detectors."""
+"""The report of a comparison of detectors."""
 
 import json
 from collections.abc import Sequence
