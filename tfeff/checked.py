@@ -106,8 +106,9 @@ def to_line(record: Mapping[str, Any]) -> str:
 
 
 def read_lines(path: Path, lost: str) -> list[dict[str, Any]]:
-    """Reads a file of lines. Damaged lines are dropped with a warning; an incomplete last line of a killed process is
-    dropped without one. Empty if there is no file.
+    """Reads a file of lines; empty if there is no file.
+
+    Damaged lines are dropped with a warning. An incomplete last line of a killed process is dropped without one.
 
     Args:
         path: the file.

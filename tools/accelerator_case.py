@@ -63,8 +63,10 @@ class Case:
 
     @property
     def passes(self) -> int:
-        """Products of a step relative to the forward pass: the backward pass has two for each, one for the inputs and
-        one for the weights."""
+        """Products of a step relative to the forward pass.
+
+        The backward pass has two for each, one for the inputs and one for the weights.
+        """
         return 3 if self.work == "training" else 1
 
 

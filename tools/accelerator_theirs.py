@@ -54,8 +54,10 @@ class Theirs:
             torch.cuda.empty_cache()
 
     def prepare(self, case: Case) -> dict[str, Callable[[], Mode]]:
-        """Returns two modes: compiled, and without the compiler, if possible as one CUDA graph. None for a network
-        without a peer."""
+        """Returns two modes, compiled and without the compiler; None for a network without a peer.
+
+        Without the compiler, the step is one CUDA graph if possible.
+        """
         if case.network == "yolo":
             return {}
         torch.set_float32_matmul_precision("high")  # TF32, which convolutions use by default
@@ -269,8 +271,10 @@ def optimizer_of(network: nn.Module, case: Case) -> torch.optim.Optimizer:
 
 
 def captured(step: Callable[[], Any]) -> Callable[[], Any]:
-    """Returns the step as a CUDA graph. All steps before it run on another stream than the default one, which must not
-    wait for what is captured."""
+    """Returns the step as a CUDA graph.
+
+    All steps before it run on another stream than the default one, which must not wait for what is captured.
+    """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -61,8 +61,10 @@ def trainings(result: dict[str, Any]) -> list[Training]:
 
 
 def fitted(found: list[Training], center: Floats) -> tuple[Floats, float, float]:
-    """Returns coefficients at φ = TOP of the surface through trainings, and standard deviations: of a training of one
-    network on different folds, and of the networks around the surface."""
+    """Returns the coefficients of the surface at φ = TOP through trainings, and standard deviations.
+
+    These are of a training of one network on different folds, and of the networks around the surface.
+    """
     top = max(each.phi for each in found)
     data = Data.of(found, center, top, 1 + max(each.fold for each in found))
     penalty = np.zeros(data.design.shape[1])

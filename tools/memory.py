@@ -59,8 +59,7 @@ ENVIRONMENT = {
 
 
 def train(name: str, options: dict[str, Any], batch_size: int, rematerialize: bool) -> tuple[int, float]:
-    """Returns the peak memory of this process, in bytes, after training for STEPS steps, and the time of the last one,
-    in seconds."""
+    """Returns the peak memory of this process, in bytes, and the seconds of the last of STEPS training steps."""
     import tensorflow as tf
 
     from tfeff import config, models, tasks

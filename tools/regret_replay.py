@@ -182,8 +182,10 @@ def random_search(recorded: Recorded, names: Sequence[str], seconds: float, seed
 
 
 def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, seed: int) -> str:
-    """Trains the networks that Optuna's TPE proposes, by start, width, depth and resolution; the nearest one
-    stands for each proposal."""
+    """Trains the networks that Optuna's TPE proposes by start, width, depth and resolution.
+
+    The nearest network stands for each proposal.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,5 +1,4 @@
-"""The competition of a budget search: probes or short trainings, then trainings on more and more folds, until the time
-is over."""
+"""Competition of a budget search: probes or short trainings, then trainings on more folds until the time is over."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,8 +105,10 @@ class Competition:
             self._probe()
 
     def _probe(self) -> None:
-        """Probes the candidates with trained weights. Those whose weights need not be inherited, which takes longest,
-        come first."""
+        """Probes the candidates with trained weights.
+
+        Candidates whose weights need not be inherited come first, because inheriting takes longest.
+        """
         names = [name for name in self.alive if self.study.networks[name].start.kind != "scratch"]
         names.sort(key=lambda name: self.study.networks[name].inherits)
         until = self.time.deadline(PROBE_SHARE, self.alive)
@@ -139,8 +140,9 @@ class Competition:
             )
 
     def _train_shortly(self) -> None:
-        """Trains detectors for a part of their epochs on one fold, the cheapest ones first, before those whose weights
-        are random or have to be inherited; then shortens all trainings, if there is no time for whole ones.
+        """Trains detectors for a part of their epochs on one fold; shortens all trainings if time is short.
+
+        The cheapest detectors come first. Those whose weights are random or have to be inherited come last.
         """
         if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")

@@ -33,15 +33,15 @@ class Prospects:
     varied: Collection[str]
 
     def expected(self, *, images: float = 1.0, macs: float = 1.0, epochs: float = 1.0) -> growth.Forecast:
-        """Returns the metric, with `images` times the images, `macs` times the multiply-adds and `epochs` times the
-        epochs of the choice."""
+        """Predicts the metric of the choice with its images, multiply-adds and epochs multiplied by these factors."""
         longest = LONGER if "epochs" in self.varied else 1.0
         return self.fitted.forecast(images=images, macs=macs * self.macs, epochs=epochs / longest)
 
 
 def prospects(competition: Competition, chosen: str) -> Prospects | None:
-    """Trains the choice on parts of the images and, with time left, for twice the epochs, and fits power laws to all
-    trainings of its start.
+    """Trains the choice on parts of the images and, with time left, for twice the epochs, and fits power laws.
+
+    The power laws are fitted to all trainings of the choice's start.
 
     The odds of an error are those of 1 - metric; of mean average precision, too.
 

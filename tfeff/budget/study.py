@@ -102,8 +102,10 @@ class Study:
 
     @property
     def validation_trials(self) -> float:
-        """The number n for which the metric p of a trial has about the variance p (1 - p) / n, if only the choice of
-        its validation images matters."""
+        """The n for which the metric p of a trial has about the variance p (1 - p) / n.
+
+        Only the choice of the validation images is counted as a source of variance.
+        """
         return max(1.0, self.counted.trials(self.examples[1]))
 
     def candidate(self, name: str, precision: str = "auto", pace: float = 1.0) -> Candidate:

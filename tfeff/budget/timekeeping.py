@@ -97,8 +97,11 @@ class Timekeeper:
         return now + share * max(0.0, 60 * minutes - final - now)
 
     def teacher(self, chosen: str, precision: str) -> str | None:
-        """Returns the network that teaches the choice: the largest one of any start, as it was trained there, whose
-        training fits into half of the time that is left; None if none that is larger than the choice does."""
+        """Returns the network that teaches the choice; None if none is suitable.
+
+        It is the largest network that starts from its own trained weights and whose training fits into half of the time
+        that is left. It must be larger than the choice.
+        """
         minutes, timing = self._study.settings.budget.minutes, self.timing()
         left = math.inf if minutes is None else max(0.0, 60 * minutes - self.seconds)
         macs = self._study.networks[chosen].cost.macs

@@ -108,8 +108,9 @@ class Family(Section):
 
 
 def resolve_member(experiment: Experiment) -> Experiment:
-    """Replaces `model`, and the `task.network` of a detector, by the network that `member` selects, so that the file of
-    the family is not needed any more.
+    """Replaces `model`, and the `task.network` of a detector, by the network that `member` selects.
+
+    The file of the family is not needed after that.
 
     Raises:
         UserError: the family cannot be read or is not one for this task, or a key is set that the family determines.

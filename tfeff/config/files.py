@@ -113,8 +113,10 @@ def load_recipe(path: str | Path, *kinds: type[Config]) -> Recipe[Config]:
 
 
 def overridden(recipe: Recipe[Config], overrides: Overrides) -> Recipe[Config]:
-    """Returns the recipe with values replaced, see `override`. They come before the choices, which can depend on them,
-    and win over them."""
+    """Returns the recipe with values replaced, see `override`.
+
+    The values come before the choices, which can depend on them, and win over them.
+    """
     values = dict(_pairs(overrides))
     base = override(recipe.base, values)
     return Recipe(base, recipe.choose, recipe.kept.union(_full_key(flatten(base), key) for key in values))

@@ -1,5 +1,4 @@
-"""The sections of an `Experiment` and all their keys, except those of its task (`tfeff.config.tasks`) and its network
-(`tfeff.networks`).
+"""The sections of an `Experiment` and all their keys, except those of task (`config.tasks`) and network (`networks`).
 
 Unknown keys and values of the wrong type are errors that name the key. `None` selects a default that depends on other
 settings.

@@ -317,8 +317,10 @@ class ObjectDetectionSettings(TaskSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientDetSettings(ObjectDetectionSettings):
-    """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes. The defaults are those
-    of the reference implementation."""
+    """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes.
+
+    The defaults are those of the reference implementation.
+    """
 
     IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDetTask"
 

@@ -137,8 +137,10 @@ class PredictionsMatrix:
 
     @property
     def missed_by_any(self) -> npt.NDArray[np.int64]:
-        """Indices of the examples that at least one model misclassifies: the most often missed first, then those that
-        the same models miss next to each other."""
+        """Indices of the examples that at least one model misclassifies, the most often missed first.
+
+        Examples that the same models miss are next to each other.
+        """
         patterns = tuple(self.correct[::-1])
         order = np.lexsort((*patterns, -self.misses))
         return order[self.misses[order] > 0]

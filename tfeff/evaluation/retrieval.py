@@ -119,8 +119,9 @@ def nearest(vectors: npt.ArrayLike, gallery: npt.ArrayLike) -> Nearest:
 
 
 def contrastive_loss(vectors: npt.ArrayLike, labels: npt.ArrayLike, temperature: float, limit: int = QUERIES) -> float:
-    """Returns the supervised contrastive loss of images, each compared with all others (arXiv:2004.11362, equation 2),
-    as the mean over the images that have another one of their class.
+    """Returns the supervised contrastive loss of images (arXiv:2004.11362, equation 2).
+
+    Each image is compared with all others. The loss is the mean over the images that have another one of their class.
 
     Args:
         vectors: float [n, d], of length 1.

@@ -60,8 +60,9 @@ def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int
 
 
 def unknown_threshold(thresholds: Mapping[int, float], images: int) -> float | None:
-    """Returns the threshold for a gallery with a number of images, linear in its logarithm between and beyond the known
-    ones; None if fewer than two are known.
+    """Returns the threshold for a gallery with a number of images; None if fewer than two thresholds are known.
+
+    It is linear in the logarithm of the number, between and beyond the known thresholds.
 
     >>> round(unknown_threshold({1: 0.2, 8: 0.5}, 64), 6)
     0.8

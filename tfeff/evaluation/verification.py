@@ -111,8 +111,9 @@ def _paired(label: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
 
 
 def equal_error_threshold(pairs: Pairs) -> tuple[float, float]:
-    """Returns the threshold at the equal error rate, halfway between two similarities, and this rate; NaN without pairs
-    of one of the kinds.
+    """Returns the threshold at the equal error rate, and this rate; NaN without pairs of one of the kinds.
+
+    The threshold is halfway between two similarities.
 
     >>> pairs = Pairs(np.arange(4), np.arange(4), np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, True, True]))
     >>> equal_error_threshold(pairs)
@@ -169,8 +170,10 @@ def _area(same: npt.NDArray, different: npt.NDArray) -> float:
 
 
 def _equal_error(same: npt.NDArray, different: npt.NDArray) -> tuple[int, float]:
-    """Returns the first accepted place at the equal error rate, of several the lowest, and this rate; there are pairs
-    of both kinds."""
+    """Returns the first accepted place at the equal error rate (the lowest if there are several), and this rate.
+
+    There must be pairs of both kinds.
+    """
     rejected = (np.cumsum(same) - same) / same.sum()
     accepted = 1 - (np.cumsum(different) - different) / different.sum()
     place = int(np.abs(accepted - rejected).argmin())

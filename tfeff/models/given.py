@@ -141,8 +141,11 @@ class Backbone:
     def _copied(
         self, images: FeatureMap, levels: Mapping[str, str]
     ) -> tuple[list[FeatureMap], dict[str, FeatureMap], dict[str, str]]:
-        """Returns outputs; the output of each layer, and an identity after those of levels; names of layers in networks
-        by their names in the model. The first time, it keeps the weights."""
+        """Copies the layers; keeps the weights the first time.
+
+        Returns the outputs; the output of each layer, and an identity after those of levels; names of layers in
+        networks by their names in the model.
+        """
         copies, maps = dict[keras.Operation, keras.Operation](), dict[str, FeatureMap]()
         ends = {layer: f"backbone_{level.lower()}" for level, layer in levels.items()}
 
@@ -228,8 +231,10 @@ def find(source: str) -> Backbone:
 def _levels(
     own: Any, names: Mapping[str, str], maps: Mapping[str, FeatureMap], size: Sequence[int], output: FeatureMap
 ) -> dict[str, str]:
-    """Returns the layers of levels that a model names itself, if their strides are right; otherwise the layer with the
-    last map of each stride, up to the stride of the output."""
+    """Returns the layers of levels that a model names itself, if their strides are right.
+
+    Otherwise, returns the layer with the last map of each stride, up to the stride of the output.
+    """
     strides = {_cells(size, number): f"P{number}" for number in range(1, math.ceil(math.log2(max(size))) + 1)}
     found = {layer: strides[sides] for layer, each in maps.items() if (sides := _sides(each)) in strides}
     layers = {

@@ -87,8 +87,10 @@ def architecture(name: str, **options: Any) -> Architecture:
 
 
 def published(described: Architecture) -> Architecture | None:
-    """Returns the network whose published weights a network starts from: the one of its own name, or another one of its
-    family that its `weights` name. None if it starts from a file, or from random weights."""
+    """Returns the network whose published weights a network starts from; None for a file or random weights.
+
+    It is the network of its own name, or another one of its family that its `weights` name.
+    """
     found = ALL_BACKBONES.get(described.name if described.weights == "imagenet" else str(described.weights))
     return found if isinstance(described, type(found)) else None
 

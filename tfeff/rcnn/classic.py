@@ -86,8 +86,11 @@ class ClassicTraining:
         return LinearMaps(weights, biases)
 
     def box_regressions(self, overlap: float, penalties: Sequence[float]) -> list[LinearMaps]:
-        """Fits one box regression per class for each penalty, on regions whose IoU with an object of the class exceeds
-        `overlap`. A class without such regions leaves boxes unchanged."""
+        """Fits one box regression per class for each penalty.
+
+        Each is fitted on regions whose IoU with an object of the class exceeds `overlap`. A class without such regions
+        leaves boxes unchanged.
+        """
         targets, classes, rng = self._targets, len(self._class_names), np.random.default_rng(self._seed)
         shape = self._features.shape[1], classes, 4
         regressions = [LinearMaps(np.zeros(shape), np.zeros(shape[1:])) for _ in penalties]

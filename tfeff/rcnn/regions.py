@@ -63,8 +63,10 @@ class RegionSet:
 
     @cached_property
     def class_overlaps(self) -> np.ndarray:
-        """float32 [R, C]: the largest IoU of each region with an object of each class; NaN for regions that lie on a
-        difficult object or crowd."""
+        """float32 [R, C]: the largest IoU of each region with an object of each class.
+
+        NaN for regions that lie on a difficult object or crowd.
+        """
         classes = self.images.num_classes
         parts = []
         for image, objects in enumerate(self.images.objects):

@@ -37,8 +37,10 @@ class RegionSampler:
         negative_overlap: float,
         seed: int,
     ) -> "RegionSampler":
-        """Returns a sampler that separates regions by overlap; ignored regions are never drawn. Without background
-        regions, the whole batch is positive."""
+        """Returns a sampler that separates regions by overlap; ignored regions are never drawn.
+
+        Without background regions, the whole batch is positive.
+        """
         negative = np.flatnonzero((targets.overlap < negative_overlap) & ~targets.ignored)
         positives = min(positives, batch_size) if len(negative) else batch_size
         return cls(

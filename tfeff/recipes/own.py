@@ -117,8 +117,7 @@ def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
 
 
 def budget(source: str) -> Recipe[BudgetSearch]:
-    """Searches for the best network for the images of a source within a budget: a classifier, or a detector if the
-    images have boxes."""
+    """Searches for the best classifier within a budget for images, or the best detector if they have boxes."""
     return Recipe(
         BudgetSearch(experiment=images(source).base, candidates=Candidates(training="rules")), choose_for_budget
     )

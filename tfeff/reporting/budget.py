@@ -78,8 +78,7 @@ def budget_figure(
     metric: str,
     metric_unit: str,
 ) -> Figure:
-    """Draws networks by cost and accuracy, with intervals, the Pareto front of the finalists, and the
-    bound.
+    """Draws networks by cost and accuracy, with intervals, the Pareto front of the finalists, and the bound.
 
     Args:
         points: networks with `name`, `cost` (> 0), `mean`, `low` and `high` (limits of its interval, or None) and

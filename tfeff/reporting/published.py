@@ -1,5 +1,4 @@
-"""Published networks, with their sources: classifiers on ImageNet (`published.csv`) and detectors on COCO
-(`published_detectors.csv`)."""
+"""Published networks with sources: classifiers on ImageNet (`published.csv`), detectors (`published_detectors.csv`)."""
 
 import csv
 from collections.abc import Mapping, Sequence

@@ -26,8 +26,9 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def table_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Returns the text of a CSV file with a header; the columns are the keys of all rows, in the order of their first
-    appearance, and a row without a key has an empty cell.
+    """Returns the text of a CSV file with a header.
+
+    The columns are the keys of all rows, in the order of their first appearance. A row without a key has an empty cell.
 
     >>> print(table_text([{"image": "a.jpg"}, {"image": "b.jpg", "correct": True}]), end="")
     "image","correct"

@@ -171,8 +171,10 @@ def embedding_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def galleries(found: Retrieval, images: ImageCache) -> dict[str, Figure]:
-    """Returns images with their nearest neighbors: `neighbors` of some, and `mistakes`, those with the most similar
-    neighbor of another class."""
+    """Returns images with their nearest neighbors: `neighbors` of some, and `mistakes`.
+
+    Mistakes are the images with the most similar neighbor of another class.
+    """
     wrong = np.flatnonzero(~found.found_within(1))
     worst = wrong[np.argsort(-found.similarity[wrong, 0], kind="stable")[:SHOWN]]
     some = spread(np.arange(len(found.queries)), SHOWN)

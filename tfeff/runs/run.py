@@ -222,8 +222,11 @@ class Run:
         threshold: float | None = None,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Predictor:
-        """Returns the exported model of the run, for many calls; it is exported first if it has not been. Arguments and
-        errors as for `predict`; `progress` is called with the number of images of the gallery that have been read."""
+        """Returns the exported model of the run, for many calls; it is exported first if it has not been.
+
+        Arguments and errors are as for `predict`. `progress` is called with the number of images of the gallery that
+        have been read.
+        """
         if not self.saved_model.is_dir():
             serving.export(self._files, self.saved_model)
         return load_predictor(

@@ -162,8 +162,10 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
 
 
 def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -> Iterator[Scaling]:
-    """Yields all factors of depth and width, of the backbone and of a detector's neck, that are affordable at the
-    baseline's resolution."""
+    """Yields all factors of depth and width that are affordable at the baseline's resolution.
+
+    These are factors of the backbone and of a detector's neck.
+    """
     start = baseline.resolution
 
     def network(**factors: float) -> ScaledNetwork:

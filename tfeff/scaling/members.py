@@ -309,8 +309,10 @@ class Comparison:
 
     @cached_property
     def not_optimized(self) -> set[str]:
-        """Networks with a failed trial, or whose final training loss is above the baseline's: more capacity should
-        lower it."""
+        """Networks with a failed trial, or whose final training loss is above the baseline's.
+
+        More capacity should lower the training loss.
+        """
         baseline = next((point.network.id for point in self._points if point.method == "baseline"), "")
         final = {name: np.mean(losses) for name, losses in self._losses.items() if losses}
         worse = {name for name, loss in final.items() if not loss <= final.get(baseline, np.inf)}

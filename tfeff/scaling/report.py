@@ -32,8 +32,10 @@ from tfeff.trials.store import Record
 
 
 def candidates(study: Study, directory: Path) -> str:
-    """Writes `candidates.json`, with `choice=mean` also its figure; returns them, or the members of given coefficients,
-    as text."""
+    """Writes `candidates.json` and, with `choice=mean`, its figure; returns the candidates as text.
+
+    With given coefficients, nothing is written, and the members are returned.
+    """
     search = study.search
     if search.coefficients is not None:
         return _members(study)

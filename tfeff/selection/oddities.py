@@ -1,5 +1,4 @@
-"""What is odd about the images of a run, cheaply found before it trains: copies in other parts, copies with different
-labels, black images."""
+"""Oddities of a run's images, found before it trains: copies in other parts or with different labels, black images."""
 
 from collections.abc import Mapping
 

@@ -254,8 +254,9 @@ def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None,
 
 
 def require_same_classes(dataset: Dataset, other: Dataset, *, open_set: bool = False) -> None:
-    """Requires the same classes in the same order, so that labels mean the same; with `open_set`, `other` may have
-    further ones after them.
+    """Requires the same classes in the same order, so that labels mean the same.
+
+    With `open_set`, `other` may have further classes after them.
 
     Raises:
         UserError: they differ.

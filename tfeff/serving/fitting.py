@@ -38,8 +38,10 @@ class Fitting:
         return tf.TensorSpec([None, *self.size, self.channels], tf.float32)
 
     def fit(self, image: tf.Tensor) -> tf.Tensor:
-        """Returns one image uint8 [height, width, any] as the network's input, or as the image cache holds it if a
-        batch of those can be resized."""
+        """Fits an image, uint8 [height, width, any], to the input, or as the cache does if batches are resized later.
+
+        See `resize`.
+        """
         interpolation = self.reading.interpolation
         if self.reading.center_crop is not None:
             if self.image_size is not None:

@@ -41,8 +41,10 @@ class Loaded:
 
 
 def function(model: keras.Model, task: ImageTask, *, batch_size: int | None, fitting: Fitting | None = None) -> Any:
-    """Returns the function that is converted: `images` [batch_size, height, width, channels], raw pixels in [0, 255],
-    and the inputs of `serving.interface`, if any, to the predictions of `ImageTask.decode`.
+    """Returns the function that is converted, from raw pixels to the predictions of `ImageTask.decode`.
+
+    Its inputs are `images` [batch_size, height, width, channels], raw pixels in [0, 255], and those of
+    `serving.interface`, if any.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.
@@ -71,8 +73,10 @@ def function(model: keras.Model, task: ImageTask, *, batch_size: int | None, fit
 
 
 def _fitted(images: tf.Tensor, fitting: Fitting) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns a batch uint8 [b, height, width, channels] as the network's input; the sizes of the images, and what they
-    cover of the input, int32 [b, 2]."""
+    """Fits a batch, uint8 [b, height, width, channels], to the network's input.
+
+    Also returns the sizes of the images, and what they cover of the input, int32 [b, 2] each.
+    """
     batch, height, width, _ = tf.unstack(tf.shape(images))
     rows, columns, channels = fitting.fitted.shape[1:]
     with resizing.plain_operators():

@@ -133,8 +133,10 @@ def export_portable(
 
 
 def _score(workdir: Workdir, task: ImageTask) -> float | None:
-    """Returns a detector's minimum score of the detections to show, an embedder's minimum similarity of images of one
-    class if the run has found it, and None otherwise."""
+    """Returns a detector's minimum score, or an embedder's minimum similarity of images of one class; else None.
+
+    The similarity is None if the run has not found it.
+    """
     validated = workdir.validated(task.scores)
     return detection_threshold(validated) if task.kind.detects else validated.get(THRESHOLD)
 

@@ -71,8 +71,10 @@ class Timing:
 
     @property
     def undisturbed(self) -> float:
-        """Seconds on a machine without other load, for fits: with one thread, the median of `processor`; with more, the
-        fastest call."""
+        """Seconds on a machine without other load, for fits.
+
+        With one thread, this is the median of `processor`; with more, the fastest call.
+        """
         return float(np.median(self.processor)) if self.processor else min(self.rounds)
 
     @property

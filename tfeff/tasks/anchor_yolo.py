@@ -72,8 +72,11 @@ class AnchorYoloTask(DenseDetectionTask):
         return Coverage(owned(positive, index, objects.shape[1]), tf.constant(fit), shapes)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Binary cross-entropy of objectness and, of positive anchors, of classes and position; squared error of the
-        positive anchors' sizes."""
+        """Returns the losses of objectness, classes, positions and sizes.
+
+        Binary cross-entropy of objectness and, for positive anchors, of classes and position; squared error of the
+        positive anchors' sizes.
+        """
         section = self.section
         logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))

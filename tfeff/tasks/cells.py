@@ -7,8 +7,9 @@ import tensorflow as tf
 
 
 def containing(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    """Returns whether each cell contains the center of each box; a center on the lower or right border of the image
-    belongs to the last cell.
+    """Returns whether each cell contains the center of each box.
+
+    A center on the lower or right border of the image belongs to the last cell.
 
     Args:
         corners: top left of each cell in pixels, [1, n, 2].

@@ -45,8 +45,11 @@ class EfficientDetTask(DenseDetectionTask):
         return Coverage(learned, best_overlap(anchors[0], boxes), sizes(anchors[..., 2:] - anchors[..., :2]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Focal loss over all classes of all anchors that are not ignored; Huber loss, mean over the four numbers of a
-        code, of the positive anchors."""
+        """Returns the focal loss of classes and the Huber loss of boxes.
+
+        The focal loss is summed over all classes of all anchors that are not ignored. The Huber loss of a positive
+        anchor is the mean over the four numbers of its code.
+        """
         section = self.section
         logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         anchors = tf.cast(outputs[ANCHORS], codes.dtype)

@@ -91,8 +91,10 @@ class EmbeddingTask(LabeledImagesTask):
         return keras.Model(network.inputs, {VECTOR: network.output[VECTOR]})
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Loss in nats; accuracy: whether the nearest proxy, or the nearest other image of the batch, is of the right
-        class."""
+        """Returns the loss in nats, and the accuracy.
+
+        An image is classified correctly if its nearest proxy, or the nearest other image of the batch, is of its class.
+        """
         labels = batch["label"]
         if SIMILARITIES in outputs:
             similarity = to_float32(outputs[SIMILARITIES])

@@ -79,8 +79,10 @@ class FasterRCNNTask(TwoStageTask):
         )
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """See `TwoStage`; binary cross-entropy of the sampled anchors; smooth L1 loss of the codes of the positive
-        ones."""
+        """Returns the losses of `TwoStage` and those of the region proposal network.
+
+        Binary cross-entropy of the sampled anchors; smooth L1 loss of the codes of the positive ones.
+        """
         section = self.section
         logits, codes = to_float32(outputs[OBJECTNESS])[..., 0], to_float32(outputs[PROPOSAL_CODES])
         anchors, objects = tf.cast(outputs[ANCHORS][0], codes.dtype), tf.cast(batch["boxes_yxyx"], codes.dtype)

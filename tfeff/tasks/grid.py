@@ -58,8 +58,11 @@ class GridTask(DenseDetectionTask):
         return Coverage(learned, tf.cast(learned, tf.float32), sizes(geometry[STRIDES]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Squared errors: of the classes in cells with an object; of all confidences, whose target is the box's IoU
-        with the object if the box is responsible, else 0; of the responsible boxes."""
+        """Returns the squared errors of classes, confidences and boxes.
+
+        Classes count in cells with an object, and boxes if they are responsible. The target of a confidence is the
+        box's IoU with the object if the box is responsible, else 0.
+        """
         section = self.section
         classes, confidence, place, root = self._parts(outputs)
         corners, strides = (tf.cast(outputs[key], classes.dtype) for key in (CORNERS, STRIDES))

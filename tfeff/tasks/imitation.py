@@ -21,8 +21,10 @@ def softened(teachers: Sequence[tf.Tensor], temperature: float) -> tf.Tensor:
 
 
 def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Returns the divergence of the predicted probabilities from those of teachers, both at a temperature, times its
-    square, so that gradients do not shrink with it (Hinton et al., arXiv:1503.02531, section 2).
+    """Returns the divergence of predicted probabilities from those of teachers, both at a temperature.
+
+    It is multiplied by the square of the temperature, so that gradients do not shrink with it (Hinton et al.,
+    arXiv:1503.02531, section 2).
 
     Args:
         logits: [b, classes].

@@ -21,8 +21,10 @@ from tfeff.tasks.task import IMAGES, LOCALIZATION, Batch, ImageTask, to_float32
 
 
 class LocalizationTask(ImageTask):
-    """Class and box of one object. Networks come from `tfeff.models.localizer`; batches have a `box`, relative
-    yxyx."""
+    """Class and box of one object.
+
+    Networks come from `tfeff.models.localizer`; batches have a `box`, relative yxyx.
+    """
 
     section: config.LocalizationSettings
     kind = LOCALIZATION
@@ -54,8 +56,11 @@ class LocalizationTask(ImageTask):
         )
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """α × cross-entropy in nats; β × squared error of the box; accuracy; IoU; localization accuracy: correct class
-        and IoU of at least IOU_THRESHOLD."""
+        """Returns class loss, box loss, accuracy, mean IoU and localization accuracy.
+
+        The losses are α × cross-entropy in nats and β × squared error of the box. A localization is correct if the
+        class is and the IoU is at least IOU_THRESHOLD.
+        """
         boxes = to_float32(outputs[BOX])
         weight, truth = tf.cast(batch["weight"], boxes.dtype), tf.cast(batch["box"], boxes.dtype)
         class_loss = cross_entropy(batch["label"], outputs[LOGITS], self.section.label_smoothing if training else 0.0)

@@ -37,8 +37,10 @@ def smooth_l1_loss(errors: tf.Tensor, *, beta: float) -> tf.Tensor:
 
 
 def complete_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """CIoU (Zheng et al., arXiv:1911.08287): IoU, minus the squared distance of the centers relative to the diagonal of
-    the common bounding box, minus a penalty for different aspect ratios, whose weight has no gradient.
+    """Computes CIoU (Zheng et al., arXiv:1911.08287).
+
+    CIoU is IoU, minus the squared distance of the centers relative to the diagonal of the common bounding box, minus a
+    penalty for different aspect ratios, whose weight has no gradient.
 
     Args:
         first: yxyx in pixels, [..., 4].

@@ -185,8 +185,7 @@ class StoredTraining(ABC):
 
 
 class ImageTask(Task):
-    """A task on images. It defines what differs between tasks: the images it reads, the network, the augmentation and
-    the predictions.
+    """A task on images: the images it reads, the network, the augmentation and the predictions.
 
     Attributes:
         kind: what it predicts.
@@ -203,8 +202,10 @@ class ImageTask(Task):
 
     @property
     def proposals(self) -> StoredProposals | None:
-        """The region proposals that batches hold (`extra_boxes_yxyx` and `extra_valid`, see `BoxTransform`), and that
-        the exported model takes as further inputs; None: there are none."""
+        """The region proposals in batches, which the exported model takes as further inputs; None: there are none.
+
+        Batches hold them as `extra_boxes_yxyx` and `extra_valid`, see `BoxTransform`.
+        """
         return None
 
     @property
@@ -254,8 +255,7 @@ class ImageTask(Task):
 
     @abstractmethod
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
-        """Returns what happens to images, and their annotations, on their way to the network; arguments as for
-        `ImageTransform`."""
+        """Returns the augmentation and fitting of images and their annotations; arguments as for `ImageTransform`."""
 
     def check(self, resolution: int) -> None:
         """Checks the section against the network's resolution, in pixels.

@@ -34,9 +34,12 @@ SAMPLED_LABEL, SAMPLED_TARGET, SAMPLED = "sampled_label", "sampled_target", "sam
 
 
 class TwoStageTask(ObjectDetectionTask):
-    """A two-stage detector. Outputs: for a batch with targets, those of the sampled regions and their targets; except
-    in training, the regions, `proposals` [b, n, 4], and `class_boxes` [b, n, classes, 4] and `class_scores`
-    [b, n, classes] of all regions."""
+    """A two-stage detector.
+
+    Its outputs for a batch with targets are those of the sampled regions and their targets. Except in training, they
+    also include the regions, `proposals` [b, n, 4], and `class_boxes` [b, n, classes, 4] and `class_scores` [b, n,
+    classes] of all regions.
+    """
 
     section: config.TwoStageSettings
     losses: ClassVar = {"class_loss": REGIONS, "box_loss": REGIONS}

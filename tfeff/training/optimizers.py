@@ -86,8 +86,7 @@ def build(
     replicas: int = 1,
     loss_scaling: bool = False,
 ) -> keras.optimizers.Optimizer:
-    """Builds an optimizer for the trainable variables of `model`. The training loop sets the learning rate at each
-    step.
+    """Builds an optimizer for the trainable variables of `model`; the training loop sets the learning rate.
 
     Args:
         name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.

@@ -163,8 +163,7 @@ class Plan:
         return found
 
     def build_optimizer(self, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
-        """Freezes parts of the network, if the config says so, and creates the optimizer of the rest, under the current
-        dtype policy and strategy."""
+        """Freezes layers as configured; creates the optimizer of the rest under the current policy and strategy."""
         section = self.update
         freed = [pattern for epoch, pattern in section.unfreezing() if epoch == 0]
         freeze(network, section.frozen, freed, normalization=section.freeze_normalization)

@@ -71,8 +71,10 @@ class Cosine(Stateless):
 
 @dataclass(frozen=True)
 class Exponential(Stateless):
-    """Decay by the factor `rate` every `decay_steps`, in steps. EfficientNet: 0.97 every 2.4 epochs (arXiv:1905.11946,
-    §5.2)."""
+    """Decay by the factor `rate` every `decay_steps`, in steps.
+
+    EfficientNet: 0.97 every 2.4 epochs (arXiv:1905.11946, section 5.2).
+    """
 
     peak: float
     rate: float

@@ -84,8 +84,7 @@ class Step:
         self._predict = tf.function(self._sums_and_predictions, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
-        """Updates the network and returns totals and counts of the batch, floatx [k], in the order of
-        `Task.names`."""
+        """Updates the network; returns totals and counts of the batch, floatx [k], in the order of `Task.names`."""
         self.optimizer.learning_rate = learning_rate
         return self._train(batch, tf.constant(step, tf.int64))
 

@@ -23,8 +23,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 class FeatureCache:
-    """What several runs in this process, such as the trials of a sweep, compute with networks that they share: features
-    and targets of teachers.
+    """Features and targets of teachers that several runs in this process share, such as the trials of a sweep.
 
     Args:
         size: bytes to keep; what was least recently used is dropped.

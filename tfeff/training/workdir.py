@@ -145,8 +145,10 @@ class Workdir:
         return {name: row[f"validation_{name}"] for name in names if f"validation_{name}" in row}
 
     def kept_row(self) -> dict[str, Any]:
-        """Returns the metrics of the epoch whose weights are the final ones, as saved with them; if they were lost
-        before, only its number, `epoch`."""
+        """Returns the metrics of the epoch whose weights are the final ones, as saved with them.
+
+        If they were lost before, returns only its number, `epoch`.
+        """
         return checkpoint.load(self.final)[1]
 
     def rows(self) -> list[dict[str, Any]]:

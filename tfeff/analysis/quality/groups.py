@@ -1,5 +1,6 @@
-"""Groups of images that belong together, such as the frames of a video, the photographs of one patient or the augmented
-copies of one original, by their names and by the time at which they were taken.
+"""Groups of images that belong together, found by their names and by the time at which they were taken.
+
+Examples are the frames of a video, the photographs of one patient and the augmented copies of one original.
 
 If images of one group are in the training and in the test images, the test measures memory.
 """

@@ -86,8 +86,7 @@ class ImageStorage(ABC):
         return self.digest(index)[:8]
 
     def origin(self, index: int) -> bytes:
-        """8 bytes by which datasets recognize an image that they share, or of which one has crops, as long as its file
-        stays as it is.
+        """Returns 8 bytes that identify an image across datasets and crops, as long as its file does not change.
 
         Raises:
             OSError: the file cannot be read.
@@ -101,8 +100,9 @@ class ImageStorage(ABC):
         return self._digests[index]
 
     def outline(self, index: int) -> bytes | None:
-        """Returns a few bytes that equal image files share and others rarely do, such as length and end; None if
-        finding them costs as much as reading the image.
+        """Returns a few bytes that equal image files share and others rarely do, such as length and end.
+
+        None if finding them costs as much as reading the image.
 
         Raises:
             OSError: the file cannot be read.

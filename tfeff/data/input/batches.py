@@ -203,8 +203,10 @@ class Batches:
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
 
     def _parts(self, transform: Transform) -> int:
-        """Returns the number of equal parts of a batch, so that the threads, which make one each, need little memory: a
-        batch of 2,048 images of 224 x 224 pixels has 1.2 GB."""
+        """Returns the number of equal parts of a batch; each thread makes one part at a time, which limits its memory.
+
+        A batch of 2,048 images of 224 x 224 pixels has 1.2 GB.
+        """
         if transform.partners(self.batch_size, tf.constant(0, tf.int64)) is not None:
             return 1
         image = math.prod(transform.size) * transform.reader.dataset.channels * tf.float32.size

@@ -136,8 +136,9 @@ def object_crops(
 
 
 def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], options: Options) -> Dataset:
-    """Returns crops of objects, of proposals that overlap one by at least half (up to COPIES per object), and of
-    background proposals (up to BACKGROUNDS per object).
+    """Returns crops of objects, of proposals that overlap an object by at least half, and of background proposals.
+
+    Each object has at most COPIES proposals, and BACKGROUNDS background proposals.
 
     Args:
         images: the images, with their objects.

@@ -150,8 +150,7 @@ def subfolders(folder: str | Path) -> tuple[str, ...]:
 
 
 def contents(folder: str | Path) -> str:
-    """Returns what is in a folder, for messages: its subfolders, the number of its files by ending, and files of
-    formats that are not read."""
+    """Describes a folder for messages: its subfolders, files by ending, and files of formats that are not read."""
     folders, endings = subfolders(folder), Counter[str]()
     for entry in os.scandir(folder):
         if not is_clutter(entry.name) and not _is_folder(entry):

@@ -95,8 +95,9 @@ class HubDataset(Source):
 
 
 class HubLabeledImages(HubDataset):
-    """Images with one label each, in the order of their rows. Rows without label, such as those of a test split whose
-    labels are secret, are left out.
+    """Images with one label each, in the order of their rows.
+
+    Rows without a label, such as those of a test split whose labels are secret, are left out.
 
     The label is a `ClassLabel`, or else a column of texts or whole numbers with a usual name, such as `label`.
 

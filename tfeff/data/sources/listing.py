@@ -149,8 +149,10 @@ def depth(paths: Iterable[str]) -> int:
 
 
 def tails(parts: Sequence[str], most: int) -> Iterator[str]:
-    """Yields the ends of a path, the longest first, that have at most `most` parts: a written path can have many more
-    than those of the files that it may mean, so that all of its ends would cost the square of its length.
+    """Yields the ends of a path that have at most `most` parts, the longest first.
+
+    A written path can have many more parts than the files that it may mean, and all its ends would cost the square of
+    its length.
 
     >>> list(tails(["a", "b", "c"], 2))
     ['b/c', 'c']

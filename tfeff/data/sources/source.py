@@ -83,8 +83,10 @@ class Source(ABC):
 
     @property
     def lists_cheaply(self) -> bool:
-        """Whether loading a split opens no more than annotations and the headers of images, so that all splits can be
-        checked before any image is decoded."""
+        """Whether loading a split opens no more than annotations and the headers of images.
+
+        If so, all splits can be checked before any image is decoded.
+        """
         return True
 
     @property

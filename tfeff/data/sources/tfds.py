@@ -79,8 +79,9 @@ class PreparedDataset(Source):
 
 
 class TfdsLabeledImages(PreparedDataset):
-    """Images with one label each. The images stay in their files, if these are TFRecord files, as is usual; otherwise
-    they are held in memory, encoded.
+    """Images with one label each.
+
+    The images stay in their files if these are TFRecord files, as is usual. Otherwise they are held in memory, encoded.
 
     Args:
         name: as for `PreparedDataset`.

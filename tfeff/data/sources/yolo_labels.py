@@ -66,8 +66,10 @@ class LabelFile:
 
 
 def _parsed(line: str, keypoints: int, tracked: bool) -> tuple[int, tuple[float, float, float, float], tuple[str, ...]]:
-    """Returns the class, box and kinds of a line: class, then a box, perhaps with keypoints, or, in datasets without
-    these, the corners of a polygon, then perhaps a confidence, then perhaps the number of a track.
+    """Returns the class, box and kinds of a line.
+
+    A line has a class and a box, perhaps with keypoints. In datasets without keypoints, it can have the corners of a
+    polygon instead of a box. A confidence and the number of a track may follow.
 
     Raises:
         ValueError: it is none of these.

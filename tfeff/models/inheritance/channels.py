@@ -75,8 +75,10 @@ class Channels:
         return in_groups([(group, parts[group]) for group in kept], groups)
 
     def _kept_groups(self, name: str) -> list[int]:
-        """Returns the group of a convolution that each new group stands for: copies of random ones, or those that
-        matter most to the layers that read them."""
+        """Returns the group of a convolution that each new group stands for.
+
+        These are copies of random groups, or those that matter most to the layers that read them.
+        """
         groups, wanted = groups_of(self._nodes[name].layer), self._groups[name]
         if wanted >= groups:
             return np.argmax(repeated(groups, wanted, self._rng).encode, axis=0).tolist()

@@ -12,8 +12,10 @@ _KEPT_BYTES = 512 * 2**20  # of feature maps of one segment
 
 
 def source_steps(plan: Plan) -> list[tuple[dict[str, Node], set[str]]]:
-    """For each segment of the target, the operations of the source that compute what it is compared with, and the names
-    of those whose outputs are needed after it."""
+    """Returns the operations of the source that compute what each segment of the target is compared with.
+
+    The names of those whose outputs are needed after the segment are returned, too.
+    """
     nodes, done, steps = plan.source.nodes, set[str](), list[dict[str, Node]]()
     reads = list[set[str]]()
     for segment in plan.target.segments:

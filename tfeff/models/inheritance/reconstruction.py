@@ -102,8 +102,10 @@ def reconstruct(
 
 
 def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> list[list[str]]:
-    """Returns the applications of each linear layer of a segment that is to be fitted, each after those whose outputs
-    it reads; a branch's after its shortcut's."""
+    """Returns the applications of each linear layer of a segment that is to be fitted, in order.
+
+    Each layer comes after those whose outputs it reads; a branch's layers come after its shortcut's.
+    """
     if plan.origin(segment).new and segment.is_residual:
         return []
     depth = _depth(segment)

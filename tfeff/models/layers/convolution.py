@@ -34,8 +34,10 @@ class GroupedConvolution(keras.layers.Conv2D):
 
 
 def _has_gradients(dtype: str) -> bool:
-    """Returns whether TensorFlow has gradients of its operator for groups, on this machine. For bfloat16, oneDNN has
-    them on some CPUs only."""
+    """Returns whether TensorFlow has gradients of its operator for groups on this machine.
+
+    For bfloat16, oneDNN has them on some CPUs only.
+    """
     import tensorflow as tf
 
     if tf.config.get_visible_devices("GPU"):

@@ -60,9 +60,11 @@ def _has_gpu() -> bool:
 
 
 def _compiles_with_xla() -> bool:
-    """Returns whether the current graph is compiled with XLA, whose version of the operator computes the variance as
-    the difference of two large numbers: it loses all digits of channels whose mean is much larger than their
-    deviation."""
+    """Returns whether the current graph is compiled with XLA.
+
+    XLA computes the variance as the difference of two large numbers, so it loses all digits of channels whose mean is
+    much larger than their deviation.
+    """
     import tensorflow as tf
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public equivalent
 

@@ -226,8 +226,10 @@ class _Windows:
 
 
 def _moved(x: Any, pixels: int, axis: int) -> Any:
-    """Returns the map's values `pixels` further along an axis; at its end, the map's own, which change no maximum of
-    windows within the map."""
+    """Returns the map's values `pixels` further along an axis.
+
+    Beyond the end, the map's own values stand, which change no maximum of windows within the map.
+    """
     if pixels >= x.shape[axis]:
         return x
     ahead, rest = (slice(None),) * axis + (slice(pixels, None),), (slice(None),) * axis + (slice(-pixels, None),)

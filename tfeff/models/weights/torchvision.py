@@ -1,5 +1,4 @@
-"""Weights of torchvision: its RegNets, its ResNet-50, and its Faster R-CNN with a ResNet-50 and a pyramid
-(`fasterrcnn_resnet50_fpn`)."""
+"""Weights of torchvision: RegNets, ResNet-50, and Faster R-CNN with ResNet-50 and FPN (`fasterrcnn_resnet50_fpn`)."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -94,8 +94,10 @@ class RegNet(Architecture):
     def _block(
         self, unit: ConvolutionUnit, inputs: FeatureMap, width: int, groups: int, strides: int, name: str
     ) -> FeatureMap:
-        """1x1, 3x3 in groups, squeeze-and-excitation, 1x1, and a shortcut: a projection in the first block of a
-        stage."""
+        """Applies 1x1, 3x3 in groups, squeeze-and-excitation, 1x1, and a shortcut.
+
+        The shortcut is a projection in the first block of a stage.
+        """
         layers = unit.layers
         x = unit(inputs, width, 1, name=f"{name}_conv1")
         if strides > 1:

@@ -93,8 +93,7 @@ class Insight:
 
     @cached_property
     def quality(self) -> np.ndarray:
-        """float64 [m, n], `evaluation.image_quality` of each detector in each image; 1 where nothing is there and
-        nothing was found."""
+        """float64 [m, n], `evaluation.image_quality` of each detector in each image; 1 for correctly empty images."""
         found = [evaluation.image_quality(report.matching, report.score_threshold) for report in self.reports]
         return np.nan_to_num(np.stack(found), nan=1.0)
 
