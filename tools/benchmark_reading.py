@@ -2,7 +2,7 @@
 
 For each format, sets of tiny images (links to a few files) with a quarter, a half and all of --images are read: the
 source is opened, and all images are listed with their labels or boxes. Images with boxes are opened for their headers.
-Then sets with many boxes or classes: `coco boxes` and `yolo boxes` have ten times as many boxes as images; `classes`
+Sets with many boxes or classes follow. `coco boxes` and `yolo boxes` have ten times as many boxes as images. `classes`
 and `coco classes` have as many images as the others and ten times as many classes, a quarter and a half of it.
 
 --before=DIR is a checkout of an earlier version, which reads the largest set in turn with this one. Each reading is a

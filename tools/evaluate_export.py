@@ -1,8 +1,8 @@
 """Metrics of a run's network and of its exports: `python tools/evaluate_export.py --workdir=DIR`.
 
-Exports a finished run for LiteRT, for LiteRT in 8-bit integers, for ONNX and for OpenVINO, lets their runtimes predict
-a split (OpenVINO in float32 and in bfloat16), and evaluates the predictions as `python -m tfeff.evaluate` does those of
-the network. Prints one line per format as a table; `--out=FILE` writes them as JSON.
+A finished run is exported for LiteRT, for LiteRT in 8-bit integers, for ONNX and for OpenVINO. Their runtimes predict a
+split (OpenVINO in float32 and in bfloat16), and the predictions are evaluated as by `python -m tfeff.evaluate`. One
+line per format is printed as a table; `--out=FILE` writes them as JSON.
 """
 
 import argparse

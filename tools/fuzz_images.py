@@ -1,9 +1,10 @@
 """Tests the decoders with damaged images: `python tools/fuzz_images.py --data=DIR`.
 
 DIR contains photographs, of which small images of every format that Pillow and OpenCV write here are made. A damaged
-image must be decoded or refused with `UserError`: by the reader of headers (from the file and from its bytes, with one
-result), by the decoder of all verbs, and by that of exported models. Sizes of headers are those of the pixels. PNG has
-checksums, so a damaged PNG must not be decoded into other pixels. The other formats have none: they are only counted.
+image must be decoded or refused with `UserError`. This holds for the reader of headers (with the same result from the
+file and from its bytes), for the decoder of all verbs, and for that of exported models. Sizes in headers must be those
+of the pixels. PNG has checksums, so a damaged PNG must not be decoded into other pixels. The other formats have none:
+they are only counted.
 """
 
 import io

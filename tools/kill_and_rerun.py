@@ -3,8 +3,8 @@
     python tools/kill_and_rerun.py --kills=10 --out=/tmp/kills -- python -m tfeff.propose --dataset=voc:DIR --out={out}
 
 `{out}` in the command stands for the directory of its results. The command is run once without interruption in
-OUT/unbroken, and once in OUT/killed: there it is killed (SIGKILL, with all its children) that often, each time after a
-random share of the unbroken run's time, and finally runs to its end. The files of both must then be equal. Compared are
+OUT/unbroken. In OUT/killed, it is killed `--kills` times (SIGKILL, with all its children), each time after a random
+share of the unbroken run's time, and then runs to its end. The files of both must be equal. Compared are
 
 - JSON, lines of JSON, arrays (`.npz`), SQLite, CSV and tables in Markdown: all values, except those whose names or
   columns say that they are measured times, speeds or memory (`MEASURED`)

@@ -7,8 +7,8 @@ with the batch cancels out: the program, weights, their gradients, and workspace
 
 Use large batches: in small ones, the workspace of a single operation can determine the peak.
 
-So that VmHWM reflects the memory of feature maps, freed memory is returned to the kernel immediately (glibc's malloc
-maps all blocks above 64 KB), and TensorFlow uses its own kernels, because those of oneDNN allocate from a pool that
+Two settings make VmHWM reflect the memory of feature maps. Freed memory is returned to the kernel immediately (glibc's
+malloc maps all blocks above 64 KB). TensorFlow uses its own kernels, because those of oneDNN allocate from a pool that
 doubles its size.
 
 With --rematerialize=efficientdet-d2 (or another network): the memory and the time of a training step with and without

@@ -1,11 +1,13 @@
 """Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
 
-Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
-the `REGION_SCORES` of R-CNN, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval
-(Student's t, over the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean
-accuracy), the validation mAP of the weights that were kept, or the training accuracy of their epoch (on augmented
-images, while the weights were changing), and the settings that differ from the defaults. Existing names that are not
-given stay.
+Each DIR holds workdirs of `tfeff.train`. For each name, FILE gets the score of each run: the accuracy of a classifier,
+the `REGION_SCORES` of R-CNN, and mAP@.5 and COCO's AP of other detectors. It also gets the mean of the runs with its
+95 % interval (Student's t), and the interval of each run over the test images (for classifiers, Wilson's of the mean
+accuracy).
+
+Further columns are the validation mAP of the weights that were kept, or the training accuracy of their epoch (on
+augmented images, while the weights were changing), and the settings that differ from the defaults. Existing names that
+are not given stay.
 """
 
 import argparse

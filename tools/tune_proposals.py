@@ -1,12 +1,12 @@
-"""Tune selective search: `python tools/tune_proposals.py --dataset=voc:DIR --dataset=yolo:DIR2 --out=FILE.json`.
+"""Tuning of selective search: `python tools/tune_proposals.py --dataset=voc:DIR --dataset=yolo:DIR2 --out=FILE.json`.
 
 The tuning images are the even-numbered images of each dataset, without its test split if it has one of its own. The
 grid varies one setting of a mode at a time; a few combinations follow. All settings run on each image in turn.
 
 The score of a setting is its average best overlap (ABO), averaged over the datasets and over 500, 1,000 and 2,000
-proposals. The rule: a setting replaces the current one only if its score is higher by more than two standard errors of
-the paired difference over images, and if it takes no more CPU time (median ratio over images of at most 1.02).
-One standard error would be too few: with about 45 settings, several exceed it by chance.
+proposals. A setting replaces the current one only if two conditions hold. Its score is higher by more than two standard
+errors of the paired difference over images. It takes no more CPU time (median ratio over images of at most 1.02). One
+standard error would be too few: with about 45 settings, several exceed it by chance.
 """
 
 import argparse

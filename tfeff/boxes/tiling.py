@@ -16,8 +16,8 @@ from tfeff.boxes.overlap import paired_iou
 from tfeff.errors import UserError
 
 TOLERANCE = 0.1
-"""A detection counts up to this distance of its center from the core, relative to the size of its box: the boxes of an
-object in two tiles differ slightly, so each center can lie in the other tile's core."""
+"""Largest distance of a detection's center from the core, relative to the size of its box. The boxes of an object in
+two tiles differ slightly, so each center can lie in the other tile's core."""
 SAME = 0.5
 """IoU above which boxes of two tiles are the same object."""
 SAME_PARTS = 0.75
@@ -52,9 +52,9 @@ class Tiling:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Merges the detections of the T tiles.
 
-        If every tile reports all objects, and the visible part of those that its border cuts, the result is exactly the
-        objects up to the size of the overlap, as long as objects of the same class overlap by an IoU of at most 0.3.
-        Larger objects are the union of their parts if they fit into two neighboring tiles in each direction.
+        Suppose that every tile reports all its objects, including the visible part of those that its border cuts. Then
+        the result is exact for objects up to the size of the overlap, if objects of one class overlap by an IoU of at
+        most 0.3. Larger objects are the union of their parts if they fit into two neighboring tiles in each direction.
 
         Args:
             boxes_yxyx: T arrays, float [n, 4], in pixels of the tile.

@@ -31,7 +31,7 @@ class Excess:
 
     @property
     def text(self) -> str:
-        """The limits in words.
+        """The cost and the exceeded bound, in words.
 
         >>> Excess("latency", 0.0231, 0.02).text
         'a latency of 23.1 ms, above 20 ms'

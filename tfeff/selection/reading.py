@@ -58,8 +58,8 @@ def read(
         progress: called while reading.
         given: training and validation dataset in place of the source's.
         source: `open_source(wanted)`, if it is open already.
-        checked: what `check` found. If it counted the test split, the images of this are decoded once, too, without
-            being kept: a corrupt one is found now and not when the finished run is evaluated.
+        checked: what `check` found. If it counted the test split, its images are decoded once, too, but not kept, so
+            that corrupt ones are found before the run is trained.
 
     Raises:
         UserError: the source is missing, has corrupt images, or has lost too much to defects.

@@ -212,8 +212,8 @@ def check(wanted: Request, source: Source) -> dict[str, Contents]:
     """Reports mistakes in the choice of images, and in their annotations, before any image is decoded.
 
     Returns:
-        What the splits for `train`, `validation` and `test` hold; the latter only if it is known without reading the
-        images.
+        What the splits for `train`, `validation` and `test` hold; the test split only if that is known without reading
+        the images.
 
     Raises:
         UserError: see `assign`; too much is lost, there is nothing to train on, or the classes of the splits differ.

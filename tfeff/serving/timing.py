@@ -1,8 +1,9 @@
 """Timing of exported models in their runtimes: TensorFlow, LiteRT, ONNX Runtime, OpenVINO.
 
-A time is that of one call of a loaded model with one image: no decoding of files and no fitting (a SavedModel gets an
-image that fits already), but the decoding of the predictions, which is part of the model. The image is random, always
-the same one. ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the file.
+A time is that of one call of a loaded model with one image. It includes the decoding of the predictions, which is part
+of the model, but not the decoding of files or the fitting of images (a SavedModel gets an image that fits already). The
+image is random, and always the same. ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the
+file.
 
 Models of `export_untrained` have random weights. Their time is that of trained ones, except for the suppression of
 detections: it has more to do the more objects are found.

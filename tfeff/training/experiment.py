@@ -89,7 +89,7 @@ def train(
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    # With more epochs, others would be averaged; their weights are gone.
+    # Raising the epochs would average later weights, which earlier runs did not keep.
     raised = () if training.swa_epochs is not None else ("training.epochs",)
     claimed = config.claimed(workdir.path, settings, raised) if chief else nullcontext()
     settings = dataclasses.replace(settings, task=settings.task.located(workdir.path))

@@ -123,7 +123,7 @@ class Loop:
                 hook.close(self)
 
     def best(self, epoch: int) -> None:
-        """Passes on that an epoch is the best one so far."""
+        """Tells the hooks that this epoch is the best so far."""
         for hook in self.hooks:
             hook.best(self, epoch)
 

@@ -140,7 +140,7 @@ def _training(workdir: Workdir, result: Mapping[str, Any]) -> list[html.Part]:
 
 
 def _whole(value: float) -> float:
-    """Returns a number without decimals that nobody needs."""
+    """Formats a number without superfluous decimals."""
     return round(value) if abs(value) >= 10 else round(value, 2)
 
 

@@ -1,12 +1,13 @@
 """The maximal update parametrization (μP): one learning rate for all widths and depths of a family.
 
 Yang et al., "Tensor Programs V" (arXiv:2203.03466), in the form of Yang, Simon and Bernstein, "A Spectral Condition for
-Feature Learning" (arXiv:2310.17813, section 4): with the fan-in n and the fan-out m of a variable, its initial standard
-deviation is proportional to min(1, √(m/n)) / √n, and its learning rate to m / n for SGD and to 1 / n for optimizers
-that normalize gradients. Of L residual blocks, each adds 1/√L of its result, and those optimizers train it at 1/√L of
-the rate (Yang et al., "Tensor Programs VI", arXiv:2310.02244, table 1).
+Feature Learning" (arXiv:2310.17813, section 4): a variable with fan-in n and fan-out m has an initial standard
+deviation proportional to min(1, √(m/n)) / √n. Its learning rate is proportional to m / n for SGD, and to 1 / n for
+optimizers that normalize gradients. Each of L residual blocks adds 1/√L of its result, and those optimizers train it at
+1/√L of the rate (Yang et al., "Tensor Programs VI", arXiv:2310.02244, table 1).
 
-All of it is relative to the member of the family whose width and depth coefficients are 1: that one is trained as ever.
+All factors are relative to the member of the family whose width and depth coefficients are 1, which is trained as
+usual.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Learning-rate range test: finds a good learning rate in a short run with increasing rates.
 
-Follows Smith (arXiv:1506.01186, section 3.3), except that the rate grows exponentially, because good rates of different
-networks can be decades apart, and that the test looks at the training loss instead of the accuracy.
+The test follows Smith (arXiv:1506.01186, section 3.3), with two differences. The rate grows exponentially, because good
+rates of different networks can be decades apart. The training loss is used instead of the accuracy.
 """
 
 import json

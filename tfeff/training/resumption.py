@@ -16,7 +16,7 @@ def resume(
     until_epoch: int | None,
     report: Callable[[str], None],
 ) -> tuple[bool, Saved | None]:
-    """Returns whether training has to go on, and the checkpoint to resume from (None: from the beginning).
+    """Returns whether training must continue, and the checkpoint to resume from (None: from the beginning).
 
     Args:
         workdir: the run's workdir.

@@ -9,7 +9,7 @@ from tfeff.training.stored_teachers import TaughtBatches
 
 
 class WithUnlabeled:
-    """Batches of images with labels, each followed by images without. An epoch is one pass over the former.
+    """Batches of labeled images, each followed by unlabeled images. An epoch is one pass over the labeled ones.
 
     An element holds the tensors of both and `labeled`, bool [b].
 

@@ -20,16 +20,16 @@ from tfeff.analysis.quality.survey import Place, Survey, places_in
 from tfeff.data.images.header import EXTENSIONS
 
 BURST = 10.0
-"""Seconds between photographs of one burst, at most."""
+"""Largest number of seconds between photographs of one burst."""
 LARGEST = 0.5
-"""Share of all images in one group, at most: a name that most images have names no group."""
+"""Largest share of all images in one group: a name that most images have does not name a group."""
 FEW = 20
 """Images; smaller groups name no class or split, however small these are."""
 PAIRS = 2000
-"""Pairs of images whose likeness is compared, at most."""
+"""Maximum number of pairs of images that are compared."""
 MIN_PAIRS = 20
 LIKENESS = 0.65
-"""Probability that two images of one group are more alike than two of different groups, at least; chance is 0.5."""
+"""Smallest probability that two images of one group are more similar than two of different groups; chance is 0.5."""
 Z = 4.0
 """Standard deviations from chance."""
 

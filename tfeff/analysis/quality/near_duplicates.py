@@ -21,18 +21,18 @@ CORRELATION = 0.93
 """Correlation of the thumbnails of near duplicates, at least."""
 BANDS, WIDTH = 4, 16
 """Parts of a hash, and bits of a part. If two hashes differ in at most 4 * radius + 3 bits, they differ in at most
-`radius` bits in one of the parts, so that all such pairs are found by looking up each part and its neighbors, without
+`radius` bits in one of the parts. Looking up each part and its neighbors therefore finds all such pairs without
 comparing all pairs."""
 SMALLEST = 32
-"""Pixels. Smaller images, such as handwritten digits, have too few pixels to tell copies from likeness: of these, only
-equal files are copies."""
+"""Pixels. Smaller images, such as handwritten digits, have too few pixels to distinguish copies from similar images, so
+only equal files count as copies."""
 BLOCK, BUDGET = 4_000_000, 200_000_000
 """Pairs of hashes that are compared at a time, and in all, about. If images look so much alike that there are more,
 hashes must agree in more bits."""
 LARGEST, FEW = 0.1, 20
-"""Groups with more than this share of all images, and with more than FEW, are copies only if most pairs of their images
-are near duplicates and most images are not in them. Otherwise they look alike without being copies, as aligned X-rays
-do."""
+"""Groups with more than this share of all images, and with more than FEW, must pass two tests to count as copies: most
+pairs of their images are near duplicates, and most images are not in them. Other groups look alike without being
+copies, as aligned X-rays do."""
 SAMPLED = 2000
 """Pairs of a group that are compared to tell this."""
 

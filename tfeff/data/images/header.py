@@ -40,7 +40,7 @@ EXTENSIONS = (
 )  # fmt: skip
 """Endings of files that count as images; what they are is decided by their content."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", *(["HEIF"] if HEIF else []))
-"""What Pillow may open. Others start programs (EPS) or are hardly tested."""
+"""Formats that Pillow may open. Others start programs (EPS) or are rarely tested."""
 MAX_PIXELS = 120_000_000
 """Larger images are refused before anything is decoded; the environment variable TFEFF_MAX_PIXELS sets another limit.
 Decoding takes up to 8 bytes of memory per pixel."""

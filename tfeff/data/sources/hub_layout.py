@@ -1,9 +1,9 @@
 """Which tables of a Hugging Face dataset on disk hold which split.
 
-Two layouts are read: what `save_to_disk` of the package `datasets` writes (`dataset_dict.json`, `state.json`), and
-Parquet and Arrow files that are named after their splits, as in clones of the hub
+Two layouts are read. The first is what `save_to_disk` of the package `datasets` writes (`dataset_dict.json`,
+`state.json`). The second is Parquet and Arrow files named after their splits, as in clones of the hub
 (`data/train-00000-of-00002.parquet`, also in a folder for each configuration) and in the cache of `datasets`. Nothing
-outside the folder is read, whatever its files say, except through symbolic links.
+outside the folder is read, except through symbolic links.
 """
 
 import json

@@ -2,8 +2,8 @@
 
 Such a line could also be a polygon, so keypoints are assumed only if nearly all lines have the same number of values,
 and their first four are a box inside the image. With flags, every third further value is 0, 1 or 2 (not labeled,
-hidden, visible), as in COCO. Without them, nearly all points are inside their boxes, and in many lines, the sides of
-the box, taken as a point, are far from the other points, unlike the second corner of a polygon.
+hidden, visible), as in COCO. Without flags, two tests must pass. Nearly all points are inside their boxes. In many
+lines, the sides of the box, taken as a point, are far from the other points, unlike the second corner of a polygon.
 
 Trackers add the number of the track: `class cx cy w h id`, or `class cx cy w h confidence id`, which could be a
 triangle, or `class x1 y1 x2 y2 ... confidence id`.

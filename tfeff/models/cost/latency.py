@@ -19,8 +19,8 @@ class LatencyFit:
     An estimate therefore never falls as a network grows. Instead of seconds, a fit can have any measure that is
     proportional to them.
 
-    A fit is for one family: fitted to 16 EfficientNet-Lite (one thread, all four formats), the error on others of them
-    was 3 to 7 % (root mean square, one left out), but ConvNeXt took up to 2.4 times as long as its estimate and
+    A fit is for one family. A fit to 16 EfficientNet-Lite (one thread, all four formats) had an error of 3 to 7 % on
+    other EfficientNet-Lite (root mean square, one left out). ConvNeXt took up to 2.4 times as long as its estimate, and
     EfficientNet-B0 a quarter longer.
 
     Attributes:

@@ -1,10 +1,10 @@
 """How the channels of a narrower or wider network represent those of the network it inherits from. NumPy alone.
 
-Three ways to have c channels instead of C. Repeated channels (Chen et al., "Net2Net", arXiv:1511.05641, section 3.1)
-lose nothing. Chosen channels are those that remain when few at a time are removed, each time those whose loss costs
-least after all others have been refitted (Hassibi and Stork, "Second order derivatives for network pruning:
-Optimal Brain Surgeon", 1993). Where no layer acts on single channels, any basis will do: the principal directions,
-weighted by what the layers that read the channels make of them.
+There are three ways to have c channels instead of C. Repeated channels (Chen et al., "Net2Net", arXiv:1511.05641,
+section 3.1) lose nothing. Chosen channels are found by elimination: a few at a time are removed, those whose loss costs
+least after all others have been refitted (Hassibi and Stork, "Second order derivatives for network pruning: Optimal
+Brain Surgeon", 1993). If no layer acts on single channels, any basis is possible: the principal directions are used,
+weighted by the layers that read the channels.
 """
 
 from collections.abc import Sequence

@@ -34,9 +34,9 @@ class Inheritance:
         kept: number of variables whose layers compute what they computed in the source.
         reconstructed: number of variables that were fitted to the source's outputs.
         new: paths of the variables that the source does not have.
-        errors: of the last block of each stage, neck and head, and of predictions: mean squared difference from
-            the source's, in the channels that the network has, divided by the variance. Empty if nothing was
-            reconstructed.
+        errors: mean squared difference from the source's outputs, divided by their variance, for the last block of each
+            stage, neck and head, and for predictions. Only channels that the network has are compared. Empty if nothing
+            was reconstructed.
         dropped: blocks of the source that the network does not have, such as "stage3_block2" or "neck_block3".
         added: blocks that the source does not have, and whether each passes on its input to rounding.
         images: number of images; 0 if none were needed.

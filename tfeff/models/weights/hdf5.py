@@ -76,6 +76,6 @@ def _require_stored(data: h5py.Dataset, where: str) -> None:
     if data.external or data.is_virtual:
         raise ValueError(f"the contents of {where} are in another file")
     if data.dtype.hasobject:
-        return  # text, such as the names that Keras keeps; read by nobody here
+        return  # text, such as the names that Keras keeps; not read here
     if data.id.get_create_plist().get_nfilters() or data.id.get_storage_size() < data.size * data.dtype.itemsize:
         raise ValueError(f"{where} is compressed or incomplete")
