@@ -38,7 +38,10 @@ def printable(text: str) -> str:
 
 
 def escape(character: str) -> str:
-    """A character as an escape; a byte that is not UTF-8, as Python represents it in names of files, as a byte."""
+    """Returns a character as an escape.
+
+    A byte that is not UTF-8 (as Python represents it in file names) is shown as a byte.
+    """
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
@@ -87,7 +90,10 @@ class WorkerLostError(Exception):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a disk is full, or a quota or limit reached. TensorFlow and SQLite say so only in the text of errors."""
+    """Returns whether a disk is full, or a quota or limit reached.
+
+    TensorFlow and SQLite say so only in the text of errors.
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     return any(words in str(error) for words in ("No space left on device", "disk is full", "File too large"))

@@ -179,7 +179,9 @@ def run(arguments: argparse.Namespace) -> None:
 def compare(
     comparison: Comparison, ours: Sequence[str], python: str, source: Path, arguments: argparse.Namespace
 ) -> list[dict[str, object]]:
-    """The rows of a comparison. All sides are started first; each round of ours has a round of the peer next to it.
+    """Returns the rows of a comparison.
+
+    All sides are started first; each round of ours has a round of the peer next to it.
 
     A peer in PyTorch runs with the faster of two ways of waiting, `PASSIVE` or the default.
 

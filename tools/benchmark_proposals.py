@@ -149,7 +149,10 @@ def overlaps(boxes: Sequence[np.ndarray], objects: Sequence[np.ndarray]) -> np.n
 
 
 def resample_weights(objects: Sequence[np.ndarray]) -> np.ndarray:
-    """Weight of each object in bootstrap resamples of the images, float64 [RESAMPLES, objects]; rows sum to 1."""
+    """Returns the weight of each object in bootstrap resamples of the images, float64 [RESAMPLES, objects].
+
+    Rows sum to 1.
+    """
     image = np.repeat(np.arange(len(objects)), [len(boxes) for boxes in objects])
     draws = np.random.default_rng(0).integers(0, len(objects), (RESAMPLES, len(objects)))
     weights = np.stack([np.bincount(draw, minlength=len(objects)) for draw in draws])[:, image].astype(np.float64)
@@ -159,7 +162,10 @@ def resample_weights(objects: Sequence[np.ndarray]) -> np.ndarray:
 def differences(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], objects: Sequence[np.ndarray]
 ) -> list[dict[str, object]]:
-    """Overlap measures of two engines, with 95 % paired bootstrap intervals (over images) of their differences."""
+    """Returns overlap measures of two engines, with paired bootstrap intervals of their differences.
+
+    The intervals are 95 % intervals over images.
+    """
     best = [overlaps(boxes, objects) for boxes in (ours, theirs)]
     weights = resample_weights(objects)
     rows = []
@@ -316,7 +322,7 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
 
 
 def memory(mode: str, height: int, width: int) -> dict[str, object]:
-    """Table row of a first image in a new process: peak memory on top of the imports and the image, and seconds."""
+    """Measures a first image in a new process: peak memory on top of imports and image, and seconds."""
     script = (
         "import time, numpy as np, cv2\n"
         "from tfeff.proposals import selective_search\n"

@@ -166,7 +166,9 @@ def validation_accuracy(step: Step, pipeline: RegionBatches) -> float:
 def whole_training(
     cached: Side, live: Side, extraction: np.ndarray, regions: int, epochs: int, rng: np.random.Generator
 ) -> dict[str, object]:
-    """Seconds of a training of some epochs on both sides and their ratio, with a 95 % bootstrap interval over rounds.
+    """Returns seconds of a training of some epochs on both sides and their ratio.
+
+    The ratio has a 95 % bootstrap interval over rounds.
 
     Args:
         cached: the side that reads features; it pays for the extraction once.

@@ -174,7 +174,10 @@ DEVIATIONS = {"0.06": 0.06, "0.15": 0.15}
 
 
 def planner(center: Floats, folds: int) -> Planner:
-    """Networks in all directions, three at each cost, that take as long as their cost and a start of half a unit."""
+    """Plans networks in all directions, three at each cost.
+
+    A network takes as long as its cost and a start of half a unit.
+    """
     places = [
         Place((a, b, c), phi + away, 0.5 + 2.0 ** (phi + away))
         for phi in PHIS

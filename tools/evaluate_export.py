@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -> list[dict]:
-    """One row for the network and one for each format: its name, the size of its file in MB, and the task's metrics."""
+    """Returns one row for the network and one per format: name, file size in MB, and the task's metrics."""
     settings, record = workdir.config(), workdir.dataset()
     source = selection.open_source(selection.request(settings))
     if split is None:
@@ -73,7 +73,10 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
 
 
 def _runner(file: Path, bfloat16: bool) -> Runner:
-    """A model file as a function of its inputs by name, such as `images`, float32 [1, height, width, channels]."""
+    """Returns a function that runs a model file on inputs by name.
+
+    An example is `images`, float32 [1, height, width, channels].
+    """
     if file.suffix == ".xml":
         import openvino
 

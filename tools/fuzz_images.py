@@ -134,7 +134,10 @@ _SIZES = ((1, 1), *AT_THE_LIMIT, (65_535, 65_535), (2**31 - 1, 2**31 - 1))
 
 
 def enlarged(content: bytes, rng: np.random.Generator) -> bytes:
-    """An image whose header states another size, with a valid checksum; nothing if this is not known of its format."""
+    """Returns an image whose header states another size, with a valid checksum.
+
+    Nothing if this is not known of its format.
+    """
     width, height = fuzzing.pick(rng, _SIZES)
     short = min(width, 65_535), min(height, 65_535)
     if content.startswith(b"\x89PNG"):

@@ -136,7 +136,10 @@ def _difference(value: Any, expected: Any) -> str:
 
 
 def damaged(content: bytes, rng: np.random.Generator, row: slice | None = None, *, text: bool) -> tuple[str, bytes]:
-    """Kind of damage, and the damaged content. In a row, bytes are replaced, so that the others remain in place."""
+    """Returns the kind of damage, and the damaged content.
+
+    In a row, bytes are replaced, so that the others remain in place.
+    """
     if row is not None:
         place = int(rng.integers(row.start, row.stop))
         byte = (content[place] ^ int(rng.integers(1, 256))).to_bytes()

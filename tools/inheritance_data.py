@@ -143,7 +143,10 @@ def uninitialized() -> Iterator[None]:
 
 
 def initial_weights(job: Job, images: Images, seeds: int, resolution: int | None = None) -> dict[str, Any]:
-    """Initial weights, one array for all seeds or, of a random start, (seeds, ...); and a report on inheritance."""
+    """Returns initial weights, and a report on inheritance.
+
+    The weights are one array for all seeds or, for a random start, (seeds, ...).
+    """
     classes = DATA[job.data].classes
     if job.start == "random":
         networks = []
@@ -167,7 +170,10 @@ def arrays(network: Any) -> list[np.ndarray]:
 
 
 def with_heads(network: Any, initial: list[np.ndarray], job: Job, seeds: list[int]) -> list[np.ndarray]:
-    """Weights of every seed, (seeds, ...); the classifiers of pretrained networks are drawn (Glorot, uniform)."""
+    """Returns weights of every seed, (seeds, ...).
+
+    The classifiers of pretrained networks are drawn (Glorot, uniform).
+    """
     if job.start == "random":
         return [each[seeds] for each in initial]
     found = []
@@ -182,7 +188,10 @@ def with_heads(network: Any, initial: list[np.ndarray], job: Job, seeds: list[in
 
 
 def probe(features: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
-    """Accuracy of ridge regression on standardized features; its strength has the least leave-one-out error."""
+    """Returns the accuracy of ridge regression on standardized features.
+
+    Its strength has the least leave-one-out error.
+    """
     mean, std = features.mean(axis=0), features.std(axis=0) + 1e-6
     x, targets = (features - mean) / std, np.eye(labels.max() + 1)[labels]
     center = targets.mean(axis=0)

@@ -45,7 +45,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def kept(part: Sequence[float], full: Sequence[float], none: Sequence[float]) -> tuple[float, float]:
-    """Share of the distance from `none` to `full` that `part` reaches, and half of its interval (delta method).
+    """Returns the share of the distance from `none` to `full` that `part` reaches, and half of its interval.
+
+    The interval is by the delta method.
 
     All are accuracies of the same seeds.
     """

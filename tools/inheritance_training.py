@@ -81,7 +81,10 @@ class Engine:
         raise NotImplementedError
 
     def recomputed(self, weights: list[np.ndarray], momentum: float) -> list[np.ndarray]:
-        """The weights, with moving statistics over training images: the mean of the statistics of large batches."""
+        """Returns the weights, with moving statistics over training images.
+
+        These are the mean of the statistics of large batches.
+        """
         moving = [number for number in self.others if "moving_" in self.network.weights[number].path]
         zeroed = [np.zeros_like(each) if number in moving else each for number, each in enumerate(weights)]
         chunks = max(1, min(len(self.images.train) // CHUNK, _MOMENTS_CHUNKS))

@@ -187,7 +187,10 @@ def without_columns(table: list[list[str]]) -> list[list[str]]:
 
 
 def without_quantities(text: str) -> list[Any]:
-    """The lines of a text without numbers that have a unit of time or speed, and without measured columns of tables."""
+    """Returns the lines of a text without numbers that have a unit of time or speed.
+
+    Measured columns of tables are left out, too.
+    """
     found = list[Any]()
     for in_table, group in itertools.groupby(text.splitlines(), lambda line: line.startswith("|")):
         lines = list(group)

@@ -98,7 +98,10 @@ def replaced(source: str, node: Node, changed: Node) -> str:
 
 
 def _code(node: ast.AST) -> Iterator[Node]:
-    """The expressions and augmented assignments that run: no annotations, and no text, which tests need not repeat."""
+    """Yields the expressions and augmented assignments that run.
+
+    Annotations and texts, which tests need not repeat, are left out.
+    """
     if isinstance(node, ast.JoinedStr):
         return
     if isinstance(node, Node):
@@ -297,7 +300,7 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
 
 
 def tested_commit(root: Path, out: Path) -> str:
-    """The short hash of the checked-out commit, with `DIRTY` if any file but `out` differs from it or is new."""
+    """Returns the commit's short hash, with `DIRTY` if any file but `out` differs from it or is new."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()

@@ -212,7 +212,10 @@ def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, 
 
 
 def unscaled(study: Study, names: Sequence[str]) -> str | None:
-    """The baseline's network at its own width and depth and the largest resolution within the budget; None: none."""
+    """Returns the baseline's network at its own width and depth and the largest resolution within the budget.
+
+    None if there is none.
+    """
     name = study.settings.experiment.model.name
     own = {
         key: each

@@ -89,7 +89,10 @@ def notebooks() -> list[Path]:
 
 
 def public_members() -> dict[str, list[str]]:
-    """What each public subpackage lists in its `__all__`, if it lists anything; the sources are not imported."""
+    """Returns what each public subpackage lists in its `__all__`, if it lists anything.
+
+    The sources are not imported.
+    """
     listed = {name: _all_of(ROOT / "tfeff" / name / "__init__.py") for name in _all_of(ROOT / "tfeff/__init__.py")}
     return {name: members for name, members in listed.items() if members}
 

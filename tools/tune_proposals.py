@@ -199,7 +199,10 @@ def measure(images: Images, candidates: Sequence[Setting]) -> tuple[np.ndarray, 
 
 
 def standard_error(difference: np.ndarray, image: np.ndarray) -> float:
-    """Standard error of a mean over objects, float [objects], whose images (int [objects]) are drawn as a whole."""
+    """Returns the standard error of a mean over objects, float [objects].
+
+    The objects of an image, int [objects], are drawn as a whole.
+    """
     residuals = np.bincount(image, weights=difference - difference.mean())
     images = len(residuals)
     return float(np.sqrt(images / (images - 1) * np.sum(residuals**2)) / len(difference))

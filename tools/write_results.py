@@ -238,7 +238,10 @@ def family(result: Result) -> str:
 
 
 def variants(result: Result) -> str:
-    """The variants of an experiment: their scores, with intervals over the runs, or over the images of a single run."""
+    """Returns the variants of an experiment with their scores.
+
+    The intervals are over the runs, or over the images of a single run.
+    """
     groups, reference = result["variants"], result["reference"]
     compared = {score for group in groups.values() for score, each in differences(group).items() if each["interval"]}
     written = []

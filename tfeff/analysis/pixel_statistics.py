@@ -72,7 +72,10 @@ def measure(dataset: Dataset, report: Callable[[int, int], None] = lambda done, 
 
 
 def in_chunks(function: Callable[[int], T], indices: Sequence[int], report: Callable[[int, int], None]) -> Iterator[T]:
-    """The results of a function for each index, in order, computed in threads, CHUNK at a time; `report` as above."""
+    """Yields the results of a function for each index, in order, computed in threads, CHUNK at a time.
+
+    `report` is as above.
+    """
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(indices), CHUNK):
             part = indices[start : start + CHUNK]

@@ -81,7 +81,7 @@ def assign(
 
 
 def ignored_overlap(boxes_yxyx: np.ndarray, ignored_yxyx: np.ndarray) -> np.ndarray:
-    """Largest intersection of each box with an ignored object, divided by the area of the box, as COCO does for crowds.
+    """Returns the largest share of each box that one ignored object covers, as COCO computes it for crowds.
 
     Args:
         boxes_yxyx: float [n, 4].

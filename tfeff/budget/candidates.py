@@ -61,7 +61,10 @@ class Start:
         return isinstance(self.task, config.ObjectDetectionSettings)
 
     def scaled(self, width: float, depth: float, resolution: int) -> models.Architecture | models.Detector:
-        """The description of the whole network, scaled; of a detector also neck and heads, as in EfficientDet."""
+        """Returns the description of the whole network, scaled.
+
+        A detector's neck and heads are scaled, too, as in EfficientDet.
+        """
         scaled = described(self.task, self.model).scaled(depth=depth, width=width, resolution=resolution)
         if isinstance(scaled, models.Detector):
             return scaled.scaled_neck(neck_depth=depth, neck_width=width)

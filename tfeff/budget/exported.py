@@ -106,7 +106,9 @@ class Exports:
         return LatencyFit.fit(timed)
 
     def baseline(self, network: Network, num_classes: int) -> Costs:
-        """The measured costs of the network that relative bounds refer to; its latency on another device is estimated.
+        """Returns the measured costs of the network that relative bounds refer to.
+
+        Its latency on another device is estimated.
 
         Raises:
             UserError: it cannot be exported.

@@ -208,7 +208,7 @@ class Dataset:
         return self.images.encoded(index)
 
     def read(self, index: "tf.Tensor") -> "tf.Tensor":
-        """One decoded image, in eager mode or inside tf.data: scalar int64 -> uint8 [height, width, channels]."""
+        """Reads one image, in eager mode or inside tf.data: scalar int64 -> uint8 [height, width, channels]."""
         return self.images.read(index, self.channels)
 
     @cached_property

@@ -76,7 +76,9 @@ def groups(names: Collection[str], pattern: str) -> tuple[np.ndarray, int]:
 
 
 def shown(name: str) -> str:
-    """A name as one line of text: bytes that are not UTF-8, and control characters such as line breaks, as escapes.
+    """Returns a name as one line of text.
+
+    Bytes that are not UTF-8, and control characters such as line breaks, are escaped.
 
     >>> shown("line\\nbreak"), shown("caf\\udce9"), shown("пчёлы")
     ('line\\\\nbreak', 'caf\\\\xe9', 'пчёлы')

@@ -59,7 +59,9 @@ def require_split(name: str, split: str, known: Collection[str]) -> str:
 def stratified_split(
     labels: np.ndarray, split: str, fractions: Mapping[str, float], seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """The images that a draw by seed assigns to one of the splits of `fractions`: each class is shuffled and cut.
+    """Returns the images that a draw by seed assigns to one of the splits of `fractions`.
+
+    The images of each class are shuffled and divided.
 
     Each split has its share of each class to within one image, and its share of all images as closely as that allows.
     The largest split has an image of each class; no split is empty if a class has images to spare. With groups, whole

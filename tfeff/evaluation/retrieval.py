@@ -45,7 +45,10 @@ class Retrieval:
     average_precision: npt.NDArray[np.float64]
 
     def found_within(self, k: int) -> npt.NDArray[np.bool_]:
-        """bool [q], whether one of the k nearest images is of the query's class; its mean is the recall at k."""
+        """Returns bool [q], whether one of the k nearest images is of the query's class.
+
+        Its mean is the recall at k.
+        """
         return np.any(self.correct[:, :k], axis=1)
 
 
@@ -166,7 +169,9 @@ def spread(indices: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
 
 
 def sample(labels: npt.NDArray[np.int64], limit: int, per_class: int = 4) -> npt.NDArray[np.int64]:
-    """Indices of at most `limit` images, rising: equally many of each class, or at least `per_class` of fewer classes.
+    """Returns the indices of at most `limit` images, rising.
+
+    Equally many of each class or, if these would be fewer than `per_class`, `per_class` of fewer classes.
 
     Classes with fewer images give all of them. Classes and images are evenly spaced.
 

@@ -22,7 +22,9 @@ COMPARED = 1_000
 
 
 def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = COMPARED) -> dict[int, float]:
-    """The similarity that a share of ACCEPTED of images reaches at their nearest image in a gallery of other classes.
+    """Returns the similarity that a share of ACCEPTED of images reaches in a gallery of other classes.
+
+    The similarity of an image is that to its nearest image in the gallery.
 
     Args:
         vectors: float [n, d], of length 1.

@@ -73,7 +73,10 @@ class Pairs:
     same: npt.NDArray[np.bool_]
 
     def rates(self, threshold: float) -> tuple[float, float]:
-        """The false accept rate and the false reject rate; NaN without pairs of different classes, or of one."""
+        """Returns the false accept rate and the false reject rate.
+
+        NaN without pairs of different classes, or of one.
+        """
         accepted = self.similarity >= threshold
         return _mean(accepted[~self.same]), _mean(~accepted[self.same])
 
@@ -156,14 +159,17 @@ def verification(pairs: Pairs) -> Verification:
 
 
 def _grouped(pairs: Pairs) -> tuple[npt.NDArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The similarities that occur, rising, and the number of pairs of one class and of different ones with each."""
+    """Returns the similarities that occur, rising, and for each the number of pairs of one and of two classes."""
     values, group = np.unique(pairs.similarity.astype(np.float64), return_inverse=True)
     same = np.bincount(group[pairs.same], minlength=len(values))
     return values, same, np.bincount(group[~pairs.same], minlength=len(values))
 
 
 def _area(same: npt.NDArray, different: npt.NDArray) -> float:
-    """Area under the ROC curve, from the numbers of pairs by rising similarity; NaN if there are none of a kind."""
+    """Returns the area under the ROC curve, from the numbers of pairs by rising similarity.
+
+    NaN if there are none of a kind.
+    """
     below = np.cumsum(different) - different / 2
     total = float(same.sum()) * float(different.sum())
     return float((same * below).sum() / total) if total else np.nan
@@ -181,7 +187,7 @@ def _equal_error(same: npt.NDArray, different: npt.NDArray) -> tuple[int, float]
 
 
 def _resampled(pairs: Pairs) -> npt.NDArray[np.float64]:
-    """Area under the ROC curve and equal error rate of bootstrap resamples of the images: float64 [resamples, 2].
+    """Returns area under the ROC curve and equal error rate of bootstrap resamples: float64 [resamples, 2].
 
     A pair counts as often as both of its images are drawn; an image and itself are no pair. Similarities are binned by
     their ranks, wherever they lie in [-1, 1].

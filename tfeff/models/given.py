@@ -257,7 +257,10 @@ def _sides(output: Any) -> tuple[int, ...]:
 
 
 def _name(operation: keras.Operation, used: Container[str]) -> str:
-    """Its name in networks: generated ones count from the beginning, and others get a number if they are used."""
+    """Returns a layer's name in networks.
+
+    Generated names count from the beginning, and others get a number if they are used.
+    """
     stem, kind = re.sub(r"_\d+$", "", operation.name), type(operation).__name__.lower()
     name = stem if stem.replace("_", "") == kind.replace("_", "") else operation.name
     names = chain([name], (f"{name}_{number}" for number in count(1)))
@@ -265,7 +268,10 @@ def _name(operation: keras.Operation, used: Container[str]) -> str:
 
 
 def _unnamed(config: Any) -> Any:
-    """A config of layers without names and precision, and without None: whether a mask of None stands depends on it."""
+    """Returns a config of layers without names, precision and None.
+
+    Entries of None are removed because Keras writes a mask of None only sometimes.
+    """
     if isinstance(config, Mapping):
         kept = {key: each for key, each in config.items() if key not in ("name", "dtype") and each is not None}
         return {key: _unnamed(each) for key, each in kept.items()}

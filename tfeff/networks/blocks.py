@@ -91,7 +91,7 @@ class ConvolutionUnit:
         return self.normalized(x, name)
 
     def normalized(self, x: FeatureMap, name: str, *, activate: bool = True, zero: bool = False) -> FeatureMap:
-        """Batch normalization, `<name>_bn`, and activation, `<name>_act`, of the output of a convolution."""
+        """Applies batch normalization, `<name>_bn`, and activation, `<name>_act`, to a convolution's output."""
         if self.batch_norm:
             x = self.layers.batch_normalization(
                 x,

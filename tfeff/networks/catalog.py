@@ -96,7 +96,10 @@ def published(described: Architecture) -> Architecture | None:
 
 
 def unchanged(described: Architecture) -> str | None:
-    """What a depth coefficient does not change, because numbers of blocks are rounded; None if it changes something."""
+    """Returns what a depth coefficient does not change, because numbers of blocks are rounded.
+
+    None if it changes something.
+    """
     own = ALL_BACKBONES.get(described.name)
     if own is None or own.depth_coefficient == described.depth_coefficient:
         return None

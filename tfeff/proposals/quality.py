@@ -92,7 +92,7 @@ class Quality:
         return rows
 
     def size_rows(self) -> list[dict[str, Any]]:
-        """One row per object size: recall and average best overlap of each store with BREAKDOWN_COUNT proposals."""
+        """Returns one row per object size: each store's recall and ABO with BREAKDOWN_COUNT proposals."""
         at = COUNTS.index(BREAKDOWN_COUNT)
         rows = []
         for size in SIZES:

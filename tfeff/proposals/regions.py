@@ -148,7 +148,9 @@ def _find(table: np.ndarray, key: np.int64) -> np.int64:
 def histograms(
     labels: np.ndarray, color: np.ndarray, texture: np.ndarray, texture_bins: int, regions: int, stride: int
 ) -> np.ndarray:
-    """Color and texture histograms of all regions, float32 [2R - 1, bins]; each of the two sums to 1 in a region.
+    """Returns the color and texture histograms of all regions, float32 [2R - 1, bins].
+
+    Each of the two sums to 1 in a region.
 
     The rows from R on are zero, reserved for merged regions.
 

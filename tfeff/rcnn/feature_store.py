@@ -67,7 +67,9 @@ def stored_features(
     compute: Compute,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[StoredFeatures, np.ndarray]:
-    """The features of all images, and int64 [images], how many regions each has. Missing ones are computed and added.
+    """Returns the features of all images, and int64 [images], how many regions each has.
+
+    Missing ones are computed and added.
 
     Args:
         directory: the store's folder. If features are missing and another process is adding to it, this waits for that.

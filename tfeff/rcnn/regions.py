@@ -81,7 +81,10 @@ class RegionSet:
         return np.concatenate(parts)
 
     def moments(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each feature, float64 [D]; 1 for the standard deviation of constant ones."""
+        """Returns the mean and standard deviation of each feature, float64 [D].
+
+        The standard deviation of constant features is 1.
+        """
         rows = np.sort(np.random.default_rng(seed).permutation(len(self.features))[:MOMENT_ROWS])
         parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         mean = np.sum([np.sum(self.features[part], axis=0, dtype=np.float64) for part in parts], axis=0) / len(rows)
@@ -91,7 +94,10 @@ class RegionSet:
 
 
 def proposal_recall(objects: Sequence[Objects], proposals: Sequence[np.ndarray], overlap: float = 0.5) -> float:
-    """Share of objects (without difficult ones and crowds) covered by a proposal: the upper bound of recall."""
+    """Returns the share of objects (without difficult ones and crowds) that a proposal covers.
+
+    It is the upper bound of the recall.
+    """
     best = [np.zeros(0)]
     for own, boxes in zip(objects, proposals, strict=True):
         best.append(iou(boxes, own.boxes_yxyx[~own.ignored]).max(axis=0, initial=0.0))

@@ -56,7 +56,10 @@ def _halved(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _sampled(pixels: tf.Tensor, low: tf.Tensor, high: tf.Tensor, count: int) -> tf.Tensor:
-    """float32 [n, count, count, channels]: bilinear samples at the centers of equal parts of each box; 0 outside."""
+    """Samples the centers of equal parts of each box bilinearly: float32 [n, count, count, channels].
+
+    Samples outside the image are 0.
+    """
     # Padded by one pixel, since the outermost pixels extend half a pixel beyond their centers.
     padded = tf.pad(pixels, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     half = (high - low) / (2 * count)

@@ -34,7 +34,9 @@ FEW = 200
 
 
 def aspect(aspects: tuple[float, float, float]) -> Choice:
-    """Width / height of the input: that of the images if nearly all have the same, so that none of it is padding.
+    """Returns width / height of the input.
+
+    It is that of the images if nearly all have the same, so that none of the input is padding.
 
     Args:
         aspects: 5th percentile, median and 95th percentile of the images' aspect ratios.
@@ -87,7 +89,7 @@ def length(epochs: int) -> Choices:
 
 
 def optimizer(count: int, start: WarmStart) -> Choices:
-    """The optimizer, its learning rate and weight decay, and the layers that do not learn, by key of `optimizer`.
+    """Returns optimizer, learning rate, weight decay and the layers that do not learn, by key of `optimizer`.
 
     Args:
         count: number of training images.

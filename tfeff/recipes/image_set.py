@@ -74,7 +74,7 @@ class AnnotatedImages:
         return replace(self, count=count, objects=round(share * self.objects), class_images=class_images)
 
     def trials(self, count: int) -> float:
-        """The number n for which a mean average precision p on `count` such images has a variance of p (1 - p) / n.
+        """Returns the n for which a mean average precision p on `count` images has a variance of p (1 - p) / n.
 
         An approximation: the average precision of a class varies as a fraction of the images that show it does; the
         mean of C classes has the sum of their variances, divided by C².

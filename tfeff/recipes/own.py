@@ -280,7 +280,10 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
 
 
 def _network_of_run(weights: str | None) -> Choices:
-    """The backbone of the run that the weights come from, by key of the section `model`; empty if they are no run's."""
+    """Returns the backbone of the run that the weights come from, by key of the section `model`.
+
+    Empty if the weights are not those of a run.
+    """
     if weights in (None, "imagenet") or not (Path(weights) / "config.json").is_file():
         return {}
     network, why = config.resolve_member(config.saved(Path(weights), Experiment)).model, f"the network of {weights}"

@@ -224,7 +224,9 @@ TAUGHT_EPOCHS = 4
 
 
 def taught(epochs: int) -> Choices:
-    """What a teacher changes, by dotted key; a network learns for longer from it than from labels (arXiv:2106.05237).
+    """Returns what a teacher changes, by dotted key.
+
+    A network learns for longer from it than from labels (arXiv:2106.05237).
 
     Args:
         epochs: without a teacher.

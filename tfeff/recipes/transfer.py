@@ -108,7 +108,7 @@ def probe(
 
 
 def last_frozen(starts: Sequence[Start]) -> Start:
-    """The latest level from which on the features suffice: what precedes it can stay frozen, with the level itself.
+    """Returns the latest level whose features suffice, so that it and what precedes it can stay frozen.
 
     Args:
         starts: results of `probe`, not empty.

@@ -153,7 +153,9 @@ def allocation_figure(rows: Sequence[Candidate]) -> Figure:
 
 
 def shares(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-    """Shares of depth, width and resolution in the logarithm of the cost, float64 [rows, 3]; each row sums to 1.
+    """Returns shares of depth, width and resolution in the logarithm of the cost, float64 [rows, 3].
+
+    Each row sums to 1.
 
     Coefficients below 1 count by the absolute value of their logarithm. If all three are 1, the shares are equal.
 

@@ -152,7 +152,10 @@ def caption(text: str, length: int) -> str:
 
 
 def literal(text: str) -> str:
-    """A title with each `$` escaped that is not yet (see `caption`): Matplotlib reads formulas between two of them."""
+    """Escapes each `$` of a title that is not escaped yet (see `caption`).
+
+    Matplotlib reads formulas between two of them.
+    """
     return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 

@@ -132,7 +132,9 @@ def table(rows: Rows, caption: str = "", *, row_headers: bool = False) -> Part:
 
 
 def figure(path: Path, caption: str) -> Part:
-    """A figure from a file, as `tfeff.reporting.figure.save` writes it; the caption is also the alternative text.
+    """Returns a figure from a file, as `tfeff.reporting.figure.save` writes it.
+
+    The caption is also the alternative text.
 
     It is as wide as it was drawn, or as a narrower screen.
 

@@ -177,7 +177,7 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
 
 
 def spread_apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float64]:
-    """Positions with at least `distance` between neighbors, closest to `values` by least squares, in the same order.
+    """Moves positions at least `distance` apart, closest to `values` by least squares, in the same order.
 
     >>> spread_apart([1.0, 1.0, 3.0], 0.5)
     array([0.75, 1.25, 3.  ])

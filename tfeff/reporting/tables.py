@@ -122,7 +122,10 @@ class _Column:
 
 
 def _block(block: Sequence[_Column], limit: int | None) -> str:
-    """The lines of some columns; long texts are wrapped, except in the first column, as far as the limit demands."""
+    """Returns the lines of some columns.
+
+    Long texts are wrapped, except in the first column, as far as the limit demands.
+    """
     widths = [column.width for column in block]
     surplus = 0 if limit is None else sum(widths) + len(GAP) * (len(widths) - 1) - limit
     while surplus > 0:
@@ -194,7 +197,9 @@ def upper(text: str) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """The unit of a metric, by its name or its name in words: "%" for accuracies, which are in [0, 1]; "" for others.
+    """Returns the unit of a metric, by its name or its name in words.
+
+    The unit is "%" for accuracies, which are in [0, 1], and "" for others.
 
     >>> unit_of("validation_accuracy"), unit_of("-(validation loss)")
     ('%', '')

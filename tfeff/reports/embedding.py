@@ -155,7 +155,10 @@ def nearest_rows(found: Retrieval, images: ImageCache) -> list[dict[str, Any]]:
 
 
 def embedding_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `roc` and `similarities`, by name; none if there are no pairs of one class or of different ones."""
+    """Returns the figures `roc` and `similarities`, by name.
+
+    There are none without pairs of one class and of different ones.
+    """
     pairs = report["pairs"]
     if pairs["auc"] is None:
         return {}

@@ -61,7 +61,9 @@ class Predictions:
 
 
 def find_images(images: Path, out: Path | None = None, notes: list[str] | None = None) -> dict[str, Path]:
-    """Image files by name (the path inside `images`), sorted, except those in `out`, which an earlier call wrote.
+    """Returns image files by name (the path inside `images`), sorted.
+
+    Files in `out`, which an earlier call wrote, are left out.
 
     Args:
         images: an image file, or a folder.

@@ -52,7 +52,10 @@ class Video:
         return None if self.announced is None else -(-self.announced // every)
 
     def frames(self, every: int = 1) -> Iterator[tuple[int, float, np.ndarray]]:
-        """(number from 0, time in seconds, uint8 [height, width, 3]) of every n-th frame, until one is unreadable."""
+        """Yields (number, seconds, uint8 [height, width, 3]) of every n-th frame, until one is unreadable.
+
+        Numbers count from 0.
+        """
         capture, number = self._open(), 0
         while capture.grab():
             if number % every == 0:

@@ -135,7 +135,7 @@ class Baseline:
         )
 
     def family(self, coefficients: Sequence[float], finding: str = "") -> Family:
-        """The family of this baseline with some growth of depth, width and resolution, and of a detector's neck."""
+        """Returns this baseline's family for a growth of depth, width and resolution, and of a detector's neck."""
         alpha, beta, gamma, *of_neck = coefficients
         neck_depth, neck_width = of_neck or (1.0, 1.0)
         return Family(

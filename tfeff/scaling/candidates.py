@@ -139,7 +139,9 @@ def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]
 
 
 def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = MAX_COEFFICIENT) -> Iterator[float]:
-    """One coefficient per distinct rounding, from 1 up: the middle of those with the same rounding, 1 for the first.
+    """Yields one coefficient per distinct rounding, from 1 up.
+
+    It is the middle of those with the same rounding, and 1 for the first.
 
     Args:
         rounded: coefficient -> whole numbers, none of which may fall as the coefficient rises.
@@ -213,7 +215,10 @@ class _Column:
         return self._networks[resolution]
 
     def first(self, share: float, *, strict: bool = False) -> int:
-        """Smallest resolution, at least the baseline's, that uses at least `share` of the budget (more if `strict`)."""
+        """Returns the smallest resolution that uses at least `share` of the budget (more if `strict`).
+
+        It is at least the baseline's.
+        """
         low = high = self.baseline.resolution
         while high < self.baseline.resolution * MAX_COEFFICIENT and not self._reaches(high, share, strict):
             low, high = high + 1, high + max(1, high // GROWTH)

@@ -77,7 +77,7 @@ def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
 
 
 def scaled(baseline: Baseline, method: str, macs: int) -> ScaledNetwork:
-    """The baseline scaled to about `macs` multiply-adds in `depth`, `width`, `resolution` or `width+resolution`."""
+    """Scales the baseline to about `macs` multiply-adds in `depth`, `width`, `resolution` or `width+resolution`."""
     start = baseline.resolution
     parts = start if "resolution" in method else round(1 / STEP)  # of the grid between two whole factors
 

@@ -291,7 +291,10 @@ class Result:
         return job.epochs == self.epochs and job.block in self.search.member_blocks
 
     def _seconds(self, network: ScaledNetwork) -> float | None:
-        """Latency as ratio times the baseline's seconds: the ratio is least affected by other load on the machine."""
+        """Returns the latency as its ratio times the baseline's seconds.
+
+        Other load on the machine affects the ratio least.
+        """
         latencies = self.findings.latencies
         baseline, latency = latencies.get(self.study.baseline.unscaled.id), latencies.get(network.id)
         return None if baseline is None or latency is None else baseline.seconds * latency.relative

@@ -16,7 +16,10 @@ from tfeff.selection.splits import Request, Splits, assign, load, open_source, r
 
 
 def final_split(wanted: Request, record: Mapping[str, Any], source: Source) -> tuple[str, str] | None:
-    """The split on which a finished run is evaluated, and a note if it is not the test split; None: there is none."""
+    """Returns the split on which a finished run is evaluated, and a note if it is not the test split.
+
+    None if there is none.
+    """
     chosen = _splits_of(wanted, record, source)
     if chosen.test is not None:
         return chosen.test, ""

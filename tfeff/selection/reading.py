@@ -143,7 +143,10 @@ def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progr
 def _decoded(
     wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress, *, keep: bool = True
 ) -> ImageCache:
-    """The decoded images of a dataset. Without `keep`, memory holds none of them; the disk does, if it is the cache."""
+    """Returns the decoded images of a dataset.
+
+    Without `keep`, memory holds none of them; the disk does, if it is the cache.
+    """
     task, kind = wanted.task, wanted.data.cache
     return ImageCache.open(
         dataset,

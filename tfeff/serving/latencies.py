@@ -62,7 +62,7 @@ class TimedNetwork:
 
     @classmethod
     def of(cls, description: models.Architecture | models.Detector, num_classes: int, timing: Timing) -> "TimedNetwork":
-        """A network of which nothing but resolution, width and depth differ from the published one of its name."""
+        """Returns a network that differs from the published one of its name only in resolution, width and depth."""
         backbone, (low, high) = description.backbone, timing.quartiles
         return cls(
             name=description.name,

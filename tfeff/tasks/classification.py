@@ -171,7 +171,10 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) 
 
 
 def entropy(labels: np.ndarray, smoothing: float = 0.0) -> float:
-    """Entropy in nats of the mean of labels [n, classes]: the cross-entropy of the best constant prediction."""
+    """Returns the cross-entropy in nats of the best constant prediction of labels [n, classes].
+
+    It is the entropy of the mean of the labels.
+    """
     share = labels.mean(axis=0, dtype=np.float64) * (1 - smoothing) + smoothing / labels.shape[1]
     return float(-np.sum(share[share > 0] * np.log(share[share > 0])))
 

@@ -41,7 +41,10 @@ def owned(kind_is_positive: tf.Tensor, index: tf.Tensor, count: int) -> tf.Tenso
 
 
 def best_overlap(anchors_yxyx: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    """The highest IoU of each box with an anchor: [b, k] for anchors [n, 4], or [b, n, 4], and boxes [b, k, 4]."""
+    """Returns the highest IoU of each box with an anchor: [b, k].
+
+    Anchors are [n, 4] or [b, n, 4], and boxes [b, k, 4].
+    """
     images, count = boxes_yxyx.shape[0], anchors_yxyx.shape[-2]
     anchors = tf.broadcast_to(anchors_yxyx, (images, count, 4))
     overlaps = [

@@ -32,7 +32,10 @@ def huber_loss(errors: tf.Tensor, *, delta: float) -> tf.Tensor:
 
 
 def smooth_l1_loss(errors: tf.Tensor, *, beta: float) -> tf.Tensor:
-    """Smooth L1 loss (arXiv:1504.08083, equation 3, for beta 1): e² / (2 beta) up to beta, then |e| - beta / 2."""
+    """Computes the smooth L1 loss (arXiv:1504.08083, equation 3, for beta 1).
+
+    The loss is e² / (2 beta) up to beta, then |e| - beta / 2.
+    """
     return huber_loss(errors, delta=beta) / beta if beta else tf.abs(errors)
 
 

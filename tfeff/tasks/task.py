@@ -277,7 +277,7 @@ class ImageTask(Task):
         """
 
     def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """What is compared with teachers: the outputs, and features of the network if the task imitates these."""
+        """Returns what is compared with teachers: the outputs, and features if the task imitates these."""
         return self.forward(network, batch, training=training)
 
     def without_features(self, outputs: Any) -> Any:

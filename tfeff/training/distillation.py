@@ -54,7 +54,10 @@ class Distilled(Task):
         return self._task.teacher_targets(outputs, self._section)
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """The network's outputs; in training, with the targets of the teachers, which run unless the batch has them."""
+        """Returns the network's outputs and, in training, the targets of the teachers.
+
+        The teachers run unless the batch has their targets.
+        """
         if not training:
             return self._task.forward(network, batch, training=False)
         own = self._task.forward_with_features(network, batch, training=True)

@@ -72,7 +72,10 @@ def _runs(sources: Sequence[str], followed: set[str]) -> Iterator[str]:
 
 
 def _workdir(source: str) -> Path | None:
-    """The workdir of a run that is named by itself or by one of its files of weights; None: it is something else."""
+    """Returns the workdir of a run that is named by itself or by one of its files of weights.
+
+    None if it is something else.
+    """
     path = Path(source)
     found = next((each for each in (path, path.parent.parent) if (each / "config.json").is_file()), None)
     return found if found is not None and (found / "images.npz").is_file() else None

@@ -50,7 +50,10 @@ def command() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the package's source, with `, changed` if files differ from it; None without a repository."""
+    """Returns the commit of the package's source, with `, changed` if files differ from it.
+
+    None without a repository.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(

@@ -93,7 +93,10 @@ class Step:
         return self._evaluate(batch)
 
     def evaluate_and_predict(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """What `evaluate` returns, and decoded predictions, in one forward pass. For an `ImageTask` on one device."""
+        """Returns what `evaluate` returns, and decoded predictions, in one forward pass.
+
+        The task must be an `ImageTask` on one device.
+        """
         return self._predict(batch)
 
     def _distributed_update(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:

@@ -52,7 +52,9 @@ class EarlyStopping:
 
 
 def watched(row: Mapping[str, Any], monitor: str) -> float:
-    """The monitored value of an epoch, the lower the better: a validation loss, or a metric with its sign changed.
+    """Returns the monitored value of an epoch, the lower the better.
+
+    It is a validation loss, or a metric with its sign changed.
 
     >>> watched({"validation_loss": 0.5}, "loss"), watched({"validation_accuracy": 0.8}, "accuracy")
     (0.5, -0.8)

@@ -85,7 +85,10 @@ def choose(
 
 
 def levels(network: Network) -> dict[str, keras.KerasTensor]:
-    """The network's feature maps by level, from the first to the last one; the last one is the classifier's input."""
+    """Returns the network's feature maps by level, from the first to the last one.
+
+    The last one is the classifier's input.
+    """
     last = network.get_layer(POOL).input
     found = {level: tensor for level, tensor in network.pyramid.items() if tensor is not last}
     return {**found, LAST: network.get_layer(CLASSIFIER).input}
@@ -104,7 +107,7 @@ def patterns_before(network: Network, end: keras.KerasTensor) -> tuple[str, ...]
 
 
 def _shortest(path: str, others: Iterable[str]) -> str:
-    """The pattern of the fewest words that matches a path and none of the others, such as stage1* or head_conv*."""
+    """Returns the pattern of fewest words that matches a path and no others, such as stage1* or head_conv*."""
     words = path.partition("/")[0].split("_")
     prefixes = ("_".join(words[:count]) for count in range(1, len(words) + 1))
     return next((f"{each}*" for each in prefixes if not any(other.startswith(each) for other in others)), path)

@@ -132,7 +132,10 @@ class Workdir:
         checked.write_json(self.path / "divergence.json", record)
 
     def divergence(self) -> dict[str, Any] | None:
-        """The record saved by `write_divergence`; None if the run has not diverged, or has passed that step since."""
+        """Returns the record saved by `write_divergence`.
+
+        None if the run has not diverged, or has passed that step since.
+        """
         path = self.path / "divergence.json"
         if not path.is_file():
             return None

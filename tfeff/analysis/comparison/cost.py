@@ -83,7 +83,10 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
 
 
 def stored_latencies(path: Path, key: str) -> list[dict[str, Latency]] | None:
-    """The latencies that `measure_costs` kept for the same models; None if there are none, or if they are damaged."""
+    """Returns the latencies that `measure_costs` kept for the same models.
+
+    None if there are none, or if they are damaged.
+    """
     if not path.is_file():
         return None
     try:

@@ -136,9 +136,11 @@ def pairs(hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint8]) -> 
 
 
 def close(queries: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> tuple[Indices, Indices, int]:
-    """All pairs (query, known) of hashes that differ in at most so many bits: two arrays of indices, and the bits.
+    """Returns all pairs (query, known) of hashes that differ in at most so many bits.
 
-    These are BITS, or fewer if more than BUDGET pairs would have to be compared.
+    The result is two arrays of indices, and the number of bits.
+
+    The number is BITS, or less if more than BUDGET pairs would have to be compared.
     """
     bands = [(_part(queries, band), _part(known, band)) for band in range(BANDS)]
     chosen, bits = [0], 0  # equal parts always have to be compared

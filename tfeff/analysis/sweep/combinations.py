@@ -74,7 +74,9 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def listed(axes: Sequence[Axis], sampler: Sampler, seed: int) -> list[Combination]:
-    """The combinations of a sampler that does not wait for results: of a grid, whose axes are lists, or random ones.
+    """Returns the combinations of a sampler that does not wait for results.
+
+    These are a grid, whose axes are lists, or random combinations.
 
     Raises:
         UserError: the axes have fewer combinations than the sampler should draw.

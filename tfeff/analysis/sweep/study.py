@@ -135,7 +135,10 @@ def prepare(sweep: config.Sweep) -> SweepStudy:
 
 
 def _ends(sweep: config.Sweep) -> list[Combination]:
-    """A combination for each value of a list, and both ends of a range; the other keys have their first values."""
+    """Returns a combination for each value of a list, and both ends of a range.
+
+    The other keys have their first values.
+    """
     values = {axis.key: axis.choices or (axis.text(0.0), axis.text(1.0)) for axis in sweep.parsed}
     first = {key: texts[0] for key, texts in values.items()}
     return [Combination({**first, key: text}) for key, texts in values.items() for text in texts]

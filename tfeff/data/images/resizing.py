@@ -115,7 +115,7 @@ def within(image: tf.Tensor, size: tuple[int, int], interpolation: str = "biline
 
 
 def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The largest size with the aspect ratio of an image that fits a canvas, rounded, at least 1 pixel each way.
+    """Returns the largest size with an image's aspect ratio that fits a canvas, at least 1 pixel each way.
 
     Args:
         native: int32 [..., 2], (height, width) of the image.

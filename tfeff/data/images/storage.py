@@ -110,7 +110,7 @@ class ImageStorage(ABC):
         return None
 
     def same_content(self, index: int, other: "ImageStorage", place: int) -> bool:
-        """Whether an image has the bytes of that at a place of another storage; assumed if one cannot be read."""
+        """Returns whether an image has the same bytes as one of another storage; True if either cannot be read."""
         try:
             return self.digest(index) == other.digest(place)
         except OSError:

@@ -179,7 +179,9 @@ class ImageCache:
         return replace(self, dataset=self.dataset.take(indices), rows=self.rows[indices])
 
     def chunks(self, count: int) -> Iterator[np.ndarray | list[np.ndarray]]:
-        """All images in order, `count` at a time: uint8 [<= count, height, width, channels]; a list of whole images.
+        """Yields all images in order, `count` at a time: uint8 [<= count, height, width, channels].
+
+        Whole images, which differ in size, come as lists.
 
         Raises:
             UserError: an image that is not cached can no longer be read.

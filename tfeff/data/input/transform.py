@@ -96,7 +96,10 @@ class Transform(ABC):
         return plain
 
     def partners(self, batch_size: int, step: tf.Tensor) -> tf.Tensor | None:
-        """The row of the global batch with which each row is mixed, int32 [batch_size]; None if rows do not mix."""
+        """Returns the row of the global batch with which each row is mixed, int32 [batch_size].
+
+        None if rows do not mix.
+        """
         return None
 
     def dependencies(self, draws: Draws) -> tf.Tensor:

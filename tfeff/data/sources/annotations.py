@@ -201,7 +201,9 @@ class ObjectCollector:
 
 
 def are_relative(boxes: Iterable[Box | None]) -> bool:
-    """Whether boxes are relative to the height and width of their images, not in pixels: none reaches beyond 1 or -1.
+    """Returns whether boxes are relative to the height and width of their images, not in pixels.
+
+    No coordinate of relative boxes is beyond 1 or -1.
 
     Args:
         boxes: all boxes of a file, as they are written; None: an incomplete one.

@@ -110,7 +110,7 @@ class COCOFile:
 
 
 def _without_stuff(categories: list[Any], annotations: list[Any]) -> tuple[list[Any], list[Any], tuple[str, ...]]:
-    """Categories and annotations of a file for panoptic segmentation as those of one with boxes, and what to say.
+    """Converts a file for panoptic segmentation to one with boxes: categories, annotations, and what to say.
 
     Such a file has an annotation for each image, whose `segments_info` has a box for each object, and others for what
     has no objects, such as sky: stuff, categories with `isthing` 0.

@@ -136,7 +136,10 @@ class COCOLayout:
 
 
 def _may_annotate(folder: str) -> bool:
-    """Whether a folder, relative to the root, may have annotation files: the root, those for annotations, splits."""
+    """Returns whether a folder, relative to the root, may have annotation files.
+
+    This is true of the root, of folders for annotations, and of splits.
+    """
     return all(part in _ANNOTATIONS or canonical_name(part) in FRACTIONS for part in folded(folder).split("/") if part)
 
 

@@ -102,7 +102,9 @@ class Crops(Source):
 def object_crops(
     dataset: Dataset, options: Options, *, copies: int = COPIES, backgrounds: int = BACKGROUNDS
 ) -> Dataset:
-    """Crops of every image, one image after the other. Difficult objects and crowds are neither object nor background.
+    """Returns crops of every image, one image after the other.
+
+    Difficult objects and crowds are neither object nor background.
 
     Args:
         dataset: a dataset with objects.

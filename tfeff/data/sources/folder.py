@@ -220,7 +220,10 @@ def _advice(root: Path, folder: Path) -> str:
 
 
 def _unwrapped(root: Path, split: str = "") -> Path:
-    """The folder itself, or the only one in it if that contains folders; that of a split may have its name again."""
+    """Returns the folder itself, or the only one in it if that contains folders.
+
+    The folder of a split may contain one of the same name.
+    """
     while True:
         inner = files.subfolders(root)
         if len(inner) != 1 or canonical_name(inner[0]) in {*FRACTIONS} - {split}:

@@ -240,7 +240,7 @@ class HubAnnotatedImages(HubDataset):
         return are_relative(tuple(box) if features.is_box(box) else None for box in boxes)
 
     def _fits(self, box: Sequence[float], size: tuple[int, int]) -> tuple[bool, bool]:
-        """Whether a box fits an image of a size, (height, width), in each of `_FORMS`. A little may be outside."""
+        """Returns whether a box fits an image of a size, (height, width), in each of `_FORMS`, with some tolerance."""
         height, width = size
         a, b, c, d = (x * side for x, side in zip(box, (width, height) * 2, strict=True)) if self._relative else box
         slack = 1 + 0.01 * max(height, width)

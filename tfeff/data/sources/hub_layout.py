@@ -131,7 +131,7 @@ def _named(name: str, root: Path, paths: Sequence[str]) -> Layout:
 
 
 def _table(path: str) -> _Table:
-    """What a path says: `<configuration>/train-00000-of-00002.parquet`, `train/0000.parquet`, `pets-train.arrow`."""
+    """Parses a path such as `<configuration>/train-00000-of-00002.parquet` or `pets-train.arrow`."""
     folders, stem = path.split("/")[:-1], os.path.splitext(os.path.basename(path))[0]
     shard = _SHARD.match(stem)
     base = shard["name"] if shard else stem

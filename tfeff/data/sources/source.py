@@ -100,7 +100,10 @@ class Source(ABC):
         return {}
 
     def find(self, split: str) -> str | None:
-        """The name under which the source knows a split (`val` finds `validation`), or None; `all` is not a split."""
+        """Returns the name under which the source knows a split (`val` finds `validation`), or None.
+
+        `all` is not a split.
+        """
         return find_split(split, self.splits)
 
     def load(self, split: str) -> Dataset:
@@ -122,7 +125,10 @@ class Source(ABC):
         return self._loaded[known]
 
     def _draw(self, ids: Sequence[str], split: str, labels: np.ndarray | None = None) -> np.ndarray:
-        """The images of a drawn split: int64 [m], places in `ids`, those of all images; classes keep their shares."""
+        """Returns the images of a drawn split: int64 [m], places in `ids`, those of all images.
+
+        Classes keep their shares.
+        """
         together = None if self.options.groups is None else groups(ids, self.options.groups)[0]
         classes = np.zeros(len(ids), np.int64) if labels is None else labels
         drawn = stratified_split(classes, split, self.options.fractions, self.options.seed, together)

@@ -36,7 +36,9 @@ def read(path: Path, errors: str = "strict") -> str:
 
 
 def windows(text: str) -> str:
-    """Text in which bytes that are not UTF-8 were escaped (`surrogateescape`), with their characters in Windows-1252.
+    """Returns text with bytes that are not UTF-8 decoded as Windows-1252.
+
+    In the argument, these bytes are escaped (`surrogateescape`).
 
     >>> windows(b"caf\\xe9".decode(errors="surrogateescape"))
     'café'

@@ -36,7 +36,9 @@ _CORNERS = 0.8
 
 
 def tracked(lines: Iterable[Sequence[float]]) -> bool:
-    """Whether lines end with the number of a track: a whole number, which coordinates and confidences rarely are.
+    """Returns whether lines end with the number of a track.
+
+    It is a whole number, which coordinates and confidences rarely are.
 
     Args:
         lines: the values of each line after its class.
@@ -106,7 +108,7 @@ def _are_boxes(table: np.ndarray) -> np.ndarray:
 
 
 def _sides_near(table: np.ndarray, points: np.ndarray) -> float:
-    """Share of the lines in which the sides of the box, taken as a point, are not far from the other points."""
+    """Returns the share of lines in which the box's sides, taken as a point, are near the other points."""
     others = np.concatenate([table[:, None, :2], points], axis=1)
     low, high = others.min(axis=1), others.max(axis=1)
     reach = (high - low).max(axis=1, keepdims=True)

@@ -168,7 +168,7 @@ def joined_missing(parts: Iterable[Part]) -> dict[str, str]:
 
 
 def _are_names(lines: Iterable[str]) -> bool:
-    """Whether some of the lines of a file called like a split can be names, unlike those of the labels of an image."""
+    """Returns whether some lines of a file named after a split can be names, unlike labels of an image."""
     return any(not re.fullmatch(r"\S+(\s+[-+.\de]+){4,}", line) for line in lines)
 
 
@@ -220,7 +220,7 @@ class _Places:
         return None
 
     def _list(self, path: Path, folder: str) -> Part:
-        """The images that a text file lists, relative to the dataset or to a folder in it, where the file is."""
+        """Returns the images that a text file lists, relative to the dataset or to the file's folder in it."""
         try:
             lines = text.read(path, "replace").splitlines()
         except OSError as error:
@@ -303,7 +303,10 @@ def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
 
 
 def named_split(name: str) -> str:
-    """The split that a folder or list is called by, also as CVAT's `obj_train_data` or Ultralytics' `autosplit_val`."""
+    """Returns the split that a folder or list is named after, also in the forms of CVAT and Ultralytics.
+
+    These are `obj_train_data` and `autosplit_val`.
+    """
     name = re.sub(r"\.txt$", "", name, flags=re.IGNORECASE)
     return canonical_name(re.sub(r"^obj_(.+)_data$|^autosplit_(.+)$", r"\1\2", name, flags=re.IGNORECASE))
 

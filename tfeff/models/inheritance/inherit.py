@@ -152,7 +152,7 @@ def inherit(
 
 
 def _by_part(errors: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """The relative errors of the last block of each chain, by its name, and of predictions, over all pyramid levels."""
+    """Returns the relative errors of each chain's last block, by name, and of predictions over all levels."""
     blocks, parts = dict[str, int](), dict[str, list[tuple[float, float]]]()
     for name, error in errors.items():
         chain, block = place(name)

@@ -27,7 +27,7 @@ class Rows:
             self.moments.add(x, y)
 
     def solve(self, prior: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """The kernel, (inputs, outputs); the bias; mean (without the bias) and variance of the outputs; float64."""
+        """Returns kernel (inputs, outputs), bias, and mean (without the bias) and variance of the outputs; float64."""
         if self._wide:
             x, y = (np.concatenate(each) for each in zip(*self._rows, strict=True))
             chosen = rng.permutation(len(x))[:_ROWS]

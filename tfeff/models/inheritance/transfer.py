@@ -139,7 +139,10 @@ def _in_groups(kernel: np.ndarray, reads: Encoding, makes: Encoding, rng: np.ran
 
 
 def passing_on(shape: Sequence[int], reads: Encoding, makes: Encoding) -> np.ndarray:
-    """The kernel (height, width, inputs, outputs) or (inputs, outputs) that changes the encoding of what it reads."""
+    """Returns the kernel that changes the encoding of what it reads.
+
+    Its shape is (height, width, inputs, outputs) or (inputs, outputs).
+    """
     kernel = np.zeros(shape)
     center = tuple(side // 2 for side in shape[:-2])
     if reads.decode.shape[1] == len(makes.encode) and len(reads.decode) == shape[-2]:

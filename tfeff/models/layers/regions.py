@@ -194,7 +194,7 @@ class RoIMaxPool(_RegionFeatures):
         return 1 + int(math.log2(math.ceil(side / self.size) + 1))
 
     def _maxima(self, x: Any, down: int, across: int) -> list[Any]:
-        """Maxima over windows of 2^i x 2^j pixels whose top left is each pixel, in the order of i * across + j."""
+        """Computes maxima over windows of 2^i x 2^j pixels whose top left is each pixel, ordered by i * across + j."""
         maxima = []
         for i in range(down):
             x = x if i == 0 else ops.maximum(x, _moved(x, 2 ** (i - 1), axis=1))

@@ -222,7 +222,10 @@ def _in_our_layout(array: np.ndarray, layer: str) -> np.ndarray:
 
 
 def _own_statistics(application: keras.Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) in pixel units of the leading preprocessing layers, from their outputs for black and white."""
+    """Returns (mean, std) of the leading preprocessing layers in pixel units.
+
+    They follow from the outputs for black and white.
+    """
     values = [np.zeros((1, 1, 1, 3), "float32"), np.full((1, 1, 1, 3), 255, "float32")]
     for layer in application.layers[1:]:
         if not isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):

@@ -56,7 +56,9 @@ def published_detector(described: Detector) -> Detector:
 
 
 def weights_file(name: str) -> Path:
-    """The weights of a detector: a `.pth` file, or the folder of a checkpoint. Downloaded once, into Keras' cache.
+    """Returns the weights of a detector: a `.pth` file, or the folder of a checkpoint.
+
+    They are downloaded once, into Keras' cache.
 
     Args:
         name: a key of `URLS`.

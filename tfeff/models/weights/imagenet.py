@@ -149,7 +149,10 @@ def imagenet_here() -> tuple[str, ...]:
 
 
 def imagenet_top1(name: str) -> float | None:
-    """Published top-1 accuracy on ImageNet of the weights that `load_imagenet` loads; None if there are none."""
+    """Returns the published top-1 accuracy on ImageNet of the weights that `load_imagenet` loads.
+
+    None if there is none.
+    """
     return TOP1.get(name)
 
 

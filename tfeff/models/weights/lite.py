@@ -78,7 +78,10 @@ def from_package(model: Network, name: str) -> LoadReport:
 
 
 def _block_name(blocks: tuple[int, ...], stage: int, block: int) -> str | None:
-    """The PyTorch module of a block, numbered over all stages; None if the published network does not have it."""
+    """Returns the PyTorch module of a block, numbered over all stages.
+
+    None if the published network does not have it.
+    """
     return None if block > blocks[stage - 1] else f"_blocks.{sum(blocks[: stage - 1]) + block - 1}"
 
 

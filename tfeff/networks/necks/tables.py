@@ -42,7 +42,10 @@ def fpn(first: int, last: int) -> tuple[Node, ...]:
 
 
 def classic_fpn(first: int, last: int) -> tuple[Node, ...]:
-    """Sums from the top down, then a convolution of each: P5_td = [P5], P4_td = [P4, P5_td], ...; P3_out = [P3_td]."""
+    """Sums from the top down, then convolves each sum.
+
+    P5_td = [P5], P4_td = [P4, P5_td], ...; P3_out = [P3_td].
+    """
     top = Node(f"P{last}_td", last, (f"P{last}",), convolved=False)
     down = (Node(f"P{n}_td", n, (f"P{n}", f"P{n + 1}_td"), convolved=False) for n in _down(last - 1, first))
     return (top, *down, *(Node(f"P{n}_out", n, (f"P{n}_td",)) for n in _up(first, last)))

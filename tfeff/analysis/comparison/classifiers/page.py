@@ -21,7 +21,10 @@ NAMED = 6
 def comparison_page(
     insight: Insight, figures: Mapping[str, tuple[Path, str]], thumbnails: Thumbnails, command: str
 ) -> str:
-    """The page, with the files and captions of figures by name; those of a single model are `<name>_<index>`."""
+    """Returns the page, with the files and captions of figures by name.
+
+    The names of a single model's figures are `<name>_<index>`.
+    """
 
     def shown(*names: str) -> list[html.Part]:
         return [html.figure(*figures[name]) for name in names if name in figures]

@@ -133,7 +133,7 @@ class Insight:
         ]
 
     def errors(self, index: int) -> dict[str, dict[str, Any]]:
-        """Types of errors of a detector: `count` at its score threshold, and `gain` in mAP if all were fixed."""
+        """Returns a detector's errors by type: `count` at its score threshold, and `gain` in mAP if all were fixed."""
         report = self.reports[index]
         counts = report.errors.counts_at(report.matching, report.score_threshold)
         return {
