@@ -22,13 +22,13 @@ _LOG = logging.getLogger(__name__)
 
 
 def checksum(record: Mapping[str, Any]) -> str:
-    """CRC-32 of a JSON-serializable record without its own checksum, as 8 hexadecimal digits."""
+    """Returns CRC-32 of a JSON-serializable record without its own checksum, as 8 hexadecimal digits."""
     values = {key: value for key, value in json.loads(json.dumps(record)).items() if key != KEY}
     return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def file_crc32(path: Path) -> int:
-    """CRC-32 of the content of a file."""
+    """Returns CRC-32 of a file's contents."""
     found = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -50,7 +50,7 @@ def escape(character: str) -> str:
 
 @contextlib.contextmanager
 def in_python() -> Iterator[None]:
-    """Errors that leave this context name arguments of functions, which have the names of the verbs' flags.
+    """Makes errors that leave its context name arguments of functions instead of flags, which have the same names.
 
     >>> with in_python():
     ...     raise UserError("use another --workdir")

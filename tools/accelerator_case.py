@@ -101,7 +101,7 @@ class Side(Protocol):
         ...
 
     def ceiling(self) -> dict[str, float]:
-        """FLOP/s of a large bfloat16 matrix product."""
+        """Measures FLOP/s of a large bfloat16 matrix product."""
         ...
 
 

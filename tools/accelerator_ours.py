@@ -100,7 +100,7 @@ class Ours:
         return Mode(run, facts, lambda steps: profile(lambda: run(steps)))
 
     def ceiling(self) -> dict[str, float]:
-        """FLOP/s of a bfloat16 matrix product."""
+        """Measures FLOP/s of a bfloat16 matrix product."""
         side = 8192 if jax.default_backend() != "cpu" else 256
         a, b = (jax.random.normal(key, (side, side), jnp.bfloat16) for key in jax.random.split(jax.random.key(0)))
         product = jax.jit(jnp.matmul)
@@ -169,7 +169,7 @@ def batch_of(network: keras.Model, case: Case) -> list[np.ndarray]:
 
 
 def random_boxes(rng: np.random.Generator, batch: int, count: int, height: int, width: int) -> np.ndarray:
-    """Boxes_yxyx, float32 (batch, count, 4)."""
+    """Draws boxes_yxyx, float32 (batch, count, 4)."""
     edges = np.sort(rng.uniform(0, 1, (batch, count, 2, 2)), axis=2) * (height, width)
     return edges.reshape(batch, count, 4).astype(np.float32)
 
@@ -219,7 +219,7 @@ def inference(network: keras.Model) -> tuple[Any, Callable[..., Any]]:
 
 
 def peak_bytes(compiled: Any) -> int | None:
-    """Device memory of a program: arguments, results and temporary values."""
+    """Returns the device memory of a program: arguments, results and temporary values."""
     found = compiled.memory_analysis()
     if found is None:
         return None
@@ -228,7 +228,7 @@ def peak_bytes(compiled: Any) -> int | None:
 
 
 def layouts(text: str) -> dict[str, int]:
-    """Convolutions of a compiled program, by type and order of dimensions."""
+    """Counts convolutions of a compiled program, by type and order of dimensions."""
     found = collections.Counter[str]()
     for line in text.splitlines():
         labels, dtype = re.search(r"dim_labels=(\S+?)[, ]", line), re.search(r"= \(?(\w+)\[", line)

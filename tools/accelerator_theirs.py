@@ -67,7 +67,7 @@ class Theirs:
         return {name: partial(mode, case, name) for name in ("compiled", other)}
 
     def ceiling(self) -> dict[str, float]:
-        """FLOP/s of a bfloat16 matrix product."""
+        """Measures FLOP/s of a bfloat16 matrix product."""
         side = 8192 if DEVICE == "cuda" else 256
         a, b = (torch.randn(side, side, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
         for _ in range(3):
@@ -96,7 +96,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits."""
+        """Returns logits."""
         return self.network((images.permute(0, 3, 1, 2).float() - self.mean) / self.std)
 
 
@@ -118,7 +118,7 @@ class Stack(nn.Module):
         return nn.Conv2d(channels, channels, size, padding=size // 2, bias=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Means."""
+        """Returns means."""
         return self.layers(images.permute(0, 3, 1, 2).float() / 255).float().mean((2, 3))
 
 

@@ -227,7 +227,7 @@ class Benchmark:
         return answer["seconds"] / steps
 
     def _prepare(self, case: Case) -> Iterator[Timing]:
-        """Both sides build and compile, at the same time unless --serial; writes their errors."""
+        """Lets both sides build and compile, at the same time unless --serial; writes their errors."""
         self._start()
         answers = {}
         for name, side in self._sides.items():
@@ -289,7 +289,7 @@ def ours_settings(hlo: str | None) -> dict[str, str]:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """25 %, 50 % and 75 %; of fewer than two values the value itself."""
+    """Returns the quartiles (25 %, 50 % and 75 %); for fewer than two values, the value itself."""
     if len(values) < 2:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -320,7 +320,7 @@ def parse(text: str, resolution: int | None) -> Case:
 
 @contextmanager
 def lines(path: Path, rows: list[dict[str, Any]]) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that appends a row to a file, at once, and to a list."""
+    """Yields a function that appends a row to a file, at once, and to a list."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
 

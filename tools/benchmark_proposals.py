@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def thread_counts(text: str) -> list[int]:
-    """Positive numbers, separated by commas."""
+    """Parses positive numbers, separated by commas."""
     counts = [int(number) for number in text.split(",")]
     if min(counts) < 1:
         raise ValueError(text)
@@ -209,7 +209,7 @@ def at_side(side: int, propose: Callable[[np.ndarray, float], ProposedBoxes]) ->
 
 
 def scaled_opencv(image: np.ndarray, factor: float) -> ProposedBoxes:
-    """OpenCV's mode `fast` with its parameters scaled to a smaller image: sigma 0.8, k 150, 300 and 450, 100 pixels."""
+    """Scales the parameters of OpenCV's mode `fast` to a smaller image: sigma 0.8, k 150, 300 and 450, 100 pixels."""
     segmentation = cv2.ximgproc.segmentation
     bgr = np.ascontiguousarray(image[..., ::-1])
     search = segmentation.createSelectiveSearchSegmentation()
@@ -251,7 +251,7 @@ def peer(package: str) -> Engine:
 
 
 def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) -> list[dict[str, object]]:
-    """Images/s of both engines for each number of threads; median of three interleaved rounds."""
+    """Measures images/s of both engines for each number of threads; median of three interleaved rounds."""
     engines = {"ours": SelectiveSearch(mode), "OpenCV": OpenCVSelectiveSearch(mode)}
     engines["ours"](images[0])
     speeds: dict[tuple[str, int], list[float]] = {}

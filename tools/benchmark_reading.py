@@ -95,7 +95,7 @@ def csv(root: Path, images: Images, count: int) -> str:
 
 
 def voc(root: Path, images: Images, count: int) -> str:
-    """Pascal VOC, with a list."""
+    """Writes Pascal VOC, with a list."""
     _flat(root / "JPEGImages", images, count)
     (root / "Annotations").mkdir()
     (root / "ImageSets/Main").mkdir(parents=True)
@@ -127,7 +127,7 @@ def coco(root: Path, images: Images, count: int, boxes: int = 1, classes: int = 
 
 
 def yolo(root: Path, images: Images, count: int, boxes: int = 1) -> str:
-    """YOLO's text files."""
+    """Writes YOLO's text files."""
     _flat(root / "images/train", images, count)
     (root / "labels/train").mkdir(parents=True)
     names = "".join(f"  {number}: class {number}\n" for number in range(CLASSES))
@@ -212,7 +212,7 @@ def measured(kind: str, place: Path, images: int, rounds: int, before: Path | No
 
 
 def read(side: Path, name: str, annotations: str) -> float:
-    """CPU seconds in which a version reads a dataset, in a new process; NaN if it does not know the format."""
+    """Measures CPU seconds in which a version reads a dataset, in a new process; NaN if it lacks the format."""
     environment = {**os.environ, "PYTHONPATH": str(side), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", _READ, name, annotations]
     output = subprocess.run(command, env=environment, cwd=side, stdout=subprocess.PIPE, text=True, check=True).stdout

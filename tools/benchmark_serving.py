@@ -77,7 +77,7 @@ def images(count: int) -> np.ndarray:
 
 
 def our_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[Callable[[], Side]]:
-    """Each exported as by `tfeff.export`."""
+    """Yields our sides, each exported as by `tfeff.export`."""
     task, names = ClassificationTask(), [str(label) for label in range(CLASSES)]
 
     def saved_model(freeze: bool) -> Side:
@@ -121,7 +121,7 @@ def our_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[C
 
 
 def their_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[Callable[[], Side]]:
-    """Each exported by Keras, or frozen."""
+    """Yields the other sides, each exported by Keras, or frozen."""
 
     def saved_model() -> Side:
         network.export(directory / "theirs", verbose=False)

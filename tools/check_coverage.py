@@ -62,7 +62,7 @@ class World:
         return np.concatenate([[self.accuracy], np.linspace(others, lowest, self.candidates - 1)])
 
     def draw(self, rng: np.random.Generator, means: Floats) -> Floats:
-        """Values [candidates, folds] with these expectations."""
+        """Draws values [candidates, folds] with these expectations."""
         both = np.full((len(means), 1), self.both)
         both[-1] = self.both if self.unstable is None else self.unstable
         deviation, logits = np.hypot(self.fold, both), special.logit(means)

@@ -184,7 +184,7 @@ def ours(build: Callable[[], tuple[Any, Any]], runtime: Callable[..., Step]) -> 
 
 
 def automl_d0() -> Step:
-    """Frozen graph of google/automl's D0 with its `postprocess_global`, for an image that is already normalized."""
+    """Loads the frozen graph of google/automl's D0 with its `postprocess_global`, for a normalized image."""
     import hparams_config
     import tensorflow as tf
     from tf2 import efficientdet_keras
@@ -204,7 +204,7 @@ def automl_d0() -> Step:
 
 
 def effdet_d0(*, detections: bool) -> Step:
-    """D0 of effdet, with or without its post-processing."""
+    """Builds effdet's D0, with or without its post-processing."""
     import effdet
     import torch
 
@@ -215,7 +215,7 @@ def effdet_d0(*, detections: bool) -> Step:
 
 
 def yolov8n() -> Any:
-    """YOLOv8n of ultralytics."""
+    """Builds YOLOv8n of ultralytics."""
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
@@ -224,7 +224,7 @@ def yolov8n() -> Any:
 
 
 def yolov8n_network() -> Step:
-    """YOLOv8n with batch normalization folded into the convolutions, up to the logits and the distributions."""
+    """Builds YOLOv8n with batch normalization folded into convolutions, up to the logits and distributions."""
     import torch
 
     return inference(undecoded_yolov8n(), torch_image(YOLO_SIDE, YOLO_SIDE), torch)
@@ -254,7 +254,7 @@ def yolov8n_network_openvino() -> Step:
 
 
 def undecoded_yolov8n() -> Any:
-    """YOLOv8n for inference, without decoding."""
+    """Builds YOLOv8n for inference, without decoding."""
     model = yolov8n().eval().fuse(verbose=False)
     model.model[-1].train()  # its head has no batch normalization left
     return model
@@ -310,7 +310,7 @@ def fastest_way(build: Callable[..., Step], torch: Any) -> Step:
 
 
 def torchvision_model() -> Any:
-    """torchvision's Faster R-CNN with a ResNet-50."""
+    """Builds torchvision's Faster R-CNN with a ResNet-50."""
     import torch
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
@@ -323,7 +323,7 @@ def torchvision_model() -> Any:
 
 
 def torchvision_inference() -> Step:
-    """torchvision's Faster R-CNN on an image that is already resized and normalized."""
+    """Builds torchvision's Faster R-CNN for an image that is already resized and normalized."""
     import torch
     from torchvision.models.detection.image_list import ImageList
 
@@ -337,7 +337,7 @@ def torchvision_inference() -> Step:
             self.model = model
 
         def forward(self, images: Any) -> Any:
-            """Detections."""
+            """Returns detections."""
             features = self.model.backbone(images)
             proposals, _ = self.model.rpn(ImageList(images, [TWO_STAGE_SIZE]), features)
             return self.model.roi_heads(features, proposals, [TWO_STAGE_SIZE])[0]

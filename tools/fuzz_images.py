@@ -180,7 +180,7 @@ Write = Callable[[Image.Image], bytes]
 
 
 def _pillow(kind: str, mode: str = "RGB", **options: object) -> Write:
-    """Written by Pillow, in a mode; `frames`: how many, the others being turned by 180 degrees."""
+    """Returns a writer by Pillow, in a mode; `frames`: how many, the others being turned by 180 degrees."""
 
     def write(image: Image.Image) -> bytes:
         image, settings = image.convert(mode), dict(options)
@@ -256,7 +256,7 @@ FORMATS: dict[str, Write] = {
 
 
 def _written(write: Write, image: Image.Image) -> bytes:
-    """Nothing if the installed libraries cannot write the format."""
+    """Returns the written image; nothing if the installed libraries cannot write the format."""
     try:
         return write(image)
     except (KeyError, OSError):

@@ -163,7 +163,7 @@ def damaged(content: bytes, rng: np.random.Generator, row: slice | None = None, 
 
 
 def _with_another_value(content: bytes, rng: np.random.Generator) -> bytes:
-    """JSON, or a line of JSON, with one value replaced; its checksum remains, or goes, as if the user had edited it."""
+    """Replaces one value of JSON or a line of JSON; its checksum remains, or goes, as if the user had edited it."""
     lines = content.splitlines(keepends=True)
     try:
         place, record = None, json.loads(content)
@@ -217,7 +217,7 @@ def _plain(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Any:
 
 
 def _records(folder: Path) -> Iterator[Kind]:
-    """JSON files of searches, exports and reports."""
+    """Returns JSON files of searches, exports and reports."""
     (folder / "assets").mkdir(parents=True)
     family = Family(baseline=config.architecture("resnet", resolution=32), alpha=1.2, beta=1.1, gamma=1.15, finding="x")
     (folder / FILE).write_text(family.to_json())

@@ -59,7 +59,7 @@ def load(name: str, directory: Path, limit: int | None = None) -> Images:
 
 
 def hold_out(images: Images) -> Images:
-    """Every fifth training image becomes a test image, in place of the test images."""
+    """Makes every fifth training image a test image, in place of the test images."""
     out = np.arange(len(images.train)) % 5 == 0
     return Images(images.train[~out], images.train_labels[~out], images.train[out], images.train_labels[out])
 
@@ -107,7 +107,7 @@ def draw(data: Data, count: int, seed: int, epoch: int) -> tuple[np.ndarray, np.
 
 
 def rates(peak: float, steps: int) -> np.ndarray:
-    """Learning rate of each step: linear warm-up in the first tenth, then a cosine to zero."""
+    """Returns the learning rate of each step: linear warm-up in the first tenth, then a cosine to zero."""
     warm = max(1, steps // 10)
     now = np.arange(steps)
     cosine = 0.5 * (1 + np.cos(np.pi * (now - warm + 1) / (steps - warm + 1)))
@@ -132,7 +132,7 @@ def described(job: Job, resolution: int | None, **options: Any) -> Any:
 
 @contextmanager
 def uninitialized() -> Iterator[None]:
-    """Networks that are built here start at zero: JAX compiles a random generator for each shape of kernel."""
+    """Builds networks in its context with zeros, because JAX compiles a random generator for each shape of kernel."""
     initializer = keras.initializers.VarianceScaling
     call = initializer.__call__
     initializer.__call__ = lambda _, shape, dtype=None, **__: np.zeros(shape, dtype or "float32")

@@ -15,7 +15,7 @@ VARIANTS = ("", "recomputed", "frozen", "recomputed+frozen", "momentum0.9")
 
 
 def tables(results: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown of all results that are there."""
+    """Returns Markdown of all results that are there."""
     results = [each for each in results if "accuracy" in each]
     found = {
         (each["data"], each["network"], each["start"], each["variant"]): each
@@ -66,7 +66,7 @@ def _accuracy(record: Mapping[str, Any] | None) -> str:
 
 
 def _difference(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str:
-    """Paired over seeds."""
+    """Returns the difference, paired over seeds."""
     if one is None or other is None or len(one["accuracy"]) != len(other["accuracy"]):
         return UNDEFINED
     return _shown(*interval(np.subtract(one["accuracy"], other["accuracy"])))

@@ -219,7 +219,7 @@ class JaxEngine(Engine):
 
 
 def _pointwise_as_products() -> None:
-    """1x1 convolutions become matrix products, which stay fast when seeds are trained at once; others stay."""
+    """Makes 1x1 convolutions matrix products, which stay fast when seeds are trained at once; others stay."""
     if hasattr(keras.layers.Conv2D, "plain_convolution"):
         return
     plain = keras.layers.Conv2D.convolution_op
@@ -234,7 +234,7 @@ def _pointwise_as_products() -> None:
 
 
 def on_cpu() -> AbstractContextManager[Any]:
-    """Under JAX, operations outside of compiled functions run on the CPU, where they compile sooner."""
+    """Makes JAX run operations outside of compiled functions on the CPU, where they compile sooner."""
     if keras.backend.backend() != "jax":
         return nullcontext()
     import jax

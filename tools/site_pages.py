@@ -78,7 +78,7 @@ def on_post_page(output: str, page: Any, config: Any) -> str:
 
 
 def with_site_links(markdown: str, root: str) -> str:
-    """`root` is the relative path to the root of the site, such as `../`."""
+    """Turns links into links of the site; `root` is the relative path to the site's root, such as `../`."""
     markdown = re.sub(r"\]\((?:\.\./)*configs/(\w+)\.py\)", rf"]({root}{CONFIGS}#\1)", markdown)
     return re.sub(r"\]\(([\w./]+)\.ipynb(#[\w-]+)?\)", r"](\1.md\2)", markdown)
 

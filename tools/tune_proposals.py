@@ -182,7 +182,7 @@ def tuning_images(dataset: str, limit: int | None) -> Images:
 
 
 def measure(images: Images, candidates: Sequence[Setting]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """CPU seconds float [settings, images], and best overlaps float [objects, COUNTS] of each setting."""
+    """Returns CPU seconds float [settings, images], and best overlaps float [objects, COUNTS] of each setting."""
     seconds = np.zeros((len(candidates), len(images.pixels)))
     boxes: list[list[np.ndarray]] = [[] for _ in candidates]
     for number, pixels in enumerate(images.pixels):

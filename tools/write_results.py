@@ -133,7 +133,7 @@ def networks(result: Result) -> str:
 
 
 def comparisons(result: Result) -> str:
-    """Compound scaling against the other methods."""
+    """Compares compound scaling with the other methods."""
     rows = [
         {
             "φ": f"{row['φ']:g}",
@@ -314,7 +314,7 @@ def forms(result: Result) -> str:
 
 
 def sensitivity(rows: Sequence[Result]) -> str:
-    """R-CNN's metrics for each value of a setting, and their differences from those of the run's own head."""
+    """Returns R-CNN's metrics for each value of a setting, and their differences from those of the run's own head."""
 
     def difference(row: Result, metric: str) -> str | None:
         if not any(map(any, row["differences"].values())):  # the run's own head
@@ -391,7 +391,7 @@ def methods(result: Result) -> Figure:
 
 
 def against(result: Result) -> Figure:
-    """Compound scaling with each other method."""
+    """Compares compound scaling with each other method."""
     return single_against_compound_figure(result["members"], metric=metric(result), unit=unit_of(metric(result)))
 
 

@@ -122,7 +122,7 @@ def cells(level: int, size: tuple[int, int]) -> tuple[npt.NDArray[np.float64], t
 
 
 def shape_iou(first_hw: npt.ArrayLike, second_hw: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """IoU of each pair of boxes with the same center: float64 [n, m] for (height, width) [n, 2] and [m, 2].
+    """Computes IoU of each pair of boxes with the same center: float64 [n, m] for (height, width) [n, 2] and [m, 2].
 
     >>> shape_iou([[2, 2]], [[2, 1], [4, 4]]).tolist()
     [[0.5, 0.25]]
@@ -133,7 +133,7 @@ def shape_iou(first_hw: npt.ArrayLike, second_hw: npt.ArrayLike) -> npt.NDArray[
 
 
 def anchor_sizes(sizes_hw: npt.ArrayLike, count: int, *, iterations: int = 300) -> npt.NDArray[np.float64]:
-    """Anchor sizes that overlap the boxes well.
+    """Finds anchor sizes that overlap the boxes well.
 
     Deterministic: clusters start at quantiles of the area. A cluster that loses all boxes keeps its size.
 

@@ -34,7 +34,7 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def paired_iou(first: Any, second: Any, *, ops: Any = np) -> Any:
-    """Elementwise intersection over union of two arrays of boxes, [...]; 0 if both areas are 0.
+    """Computes elementwise intersection over union of two arrays of boxes, [...]; 0 if both areas are 0.
 
     Args:
         first: yxyx, float [..., 4], in pixels or relative.

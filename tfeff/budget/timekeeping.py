@@ -83,7 +83,7 @@ class Timekeeper:
         return max((timing.of(name, epochs[name]) or 0.0 for name in names), default=0.0)
 
     def deadline(self, share: float, names: Sequence[str]) -> float:
-        """Second of the search until which trainings may begin that have a share of the time left.
+        """Returns the second of the search until which trainings may start that have a share of the time left.
 
         Args:
             names: candidates that may be the choice, for whose final training time is kept.

@@ -87,7 +87,7 @@ class Family(Section):
         )
 
     def to_json(self) -> str:
-        """JSON text that `load` reads."""
+        """Returns JSON text that `load` reads."""
         return checked.to_json(to_dict(self))
 
     @classmethod

@@ -219,12 +219,12 @@ class Optimizer(Section):
     of it."""
 
     def factors(self) -> tuple[tuple[str, float], ...]:
-        """`learning_rate_factors` as (pattern, factor)."""
+        """Returns `learning_rate_factors` as (pattern, factor)."""
         parts = (item.rpartition("=") for item in self.learning_rate_factors)
         return tuple((pattern.strip(), float(factor)) for pattern, _, factor in parts)
 
     def unfreezing(self) -> tuple[tuple[int, str], ...]:
-        """`unfreeze` as (epoch, pattern)."""
+        """Returns `unfreeze` as (epoch, pattern)."""
         parts = (item.partition("=") for item in self.unfreeze)
         return tuple((int(epoch), pattern.strip()) for epoch, _, pattern in parts)
 

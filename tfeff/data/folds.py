@@ -81,7 +81,7 @@ def k_folds(
     *,
     every_class: bool = True,
 ) -> list[Fold]:
-    """k rounds of cross-validation: the validation parts are disjoint and together the whole.
+    """Returns k rounds of cross-validation, whose validation parts are disjoint and together the whole.
 
     Args:
         k: Number of folds.
@@ -121,7 +121,7 @@ def independent_folds(
     class_names: Sequence[str] = (),
     groups: np.ndarray | None = None,
 ) -> list[Fold]:
-    """k disjoint stratified subsets, each with its own training and validation part.
+    """Returns k disjoint stratified subsets, each with its own training and validation part.
 
     Nothing is shared between two folds, so their results are independent samples of the same experiment. The folds are
     the first of as many as there are images for, so that more of them can be drawn later.
@@ -174,7 +174,7 @@ def _by_class(labels: np.ndarray, positions: np.ndarray, rng: np.random.Generato
 
 
 def _draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """n positions drawn class by class in proportion (largest remainders first), and the others; both sorted."""
+    """Draws n positions, class by class in proportion (largest remainders first); returns them and the rest, sorted."""
     _, counts = np.unique(labels, return_counts=True)
     exact = counts * n / len(labels)
     quotas = np.floor(exact).astype(np.int64)

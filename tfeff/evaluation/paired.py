@@ -68,7 +68,7 @@ def paired_accuracy(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for several comparisons by Holm's step-down method, in the given order.
+    """Adjusts p-values for several comparisons by Holm's step-down method; the order is kept.
 
     >>> [round(value, 6) for value in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -94,7 +94,7 @@ def standard_error(proportion: float, examples: float) -> float:
 
 
 def wilson_interval(proportion: float, examples: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion (Wilson 1927).
+    """Returns the Wilson score interval of a proportion (Wilson 1927).
 
     Unlike p ± z · standard error, it stays inside [0, 1] and has a positive width at p = 0 and p = 1, which are common
     on small test sets.

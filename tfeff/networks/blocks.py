@@ -51,7 +51,7 @@ class ConvolutionUnit:
         groups: int = 1,
         zero: bool = False,
     ) -> FeatureMap:
-        """Convolution unit: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
+        """Applies a convolution unit: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
 
         Args:
             x: feature map.
@@ -78,7 +78,7 @@ class ConvolutionUnit:
         return self.normalized(x, name, activate=activate, zero=zero)
 
     def depthwise(self, x: FeatureMap, kernel_size: int, *, name: str, strides: int = 1) -> FeatureMap:
-        """Depthwise convolution unit: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
+        """Applies a depthwise convolution unit: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
         x = self.layers.depthwise_convolution(
             x,
             kernel_size=kernel_size,
@@ -287,7 +287,7 @@ def squeeze_excite(
 
 
 def squeeze_inputs(unit: ConvolutionUnit, ratio: float) -> Squeeze | None:
-    """Squeeze-and-excitation to `ratio` times the input channels of a block, rounded down, at least 1.
+    """Returns `ratio` times the input channels of a block, rounded down, at least 1, for squeeze-and-excitation.
 
     Args:
         unit: activation between the two layers, and initializer.

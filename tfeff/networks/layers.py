@@ -28,11 +28,11 @@ class Layers(ABC):
 
     @abstractmethod
     def images(self, size: tuple[int, int], channels: int) -> FeatureMap:
-        """Input of the network: raw pixels of images of this (height, width)."""
+        """Defines the input of the network: raw pixels of images of this (height, width)."""
 
     @abstractmethod
     def regions(self, number: int, *, name: str) -> FeatureMap:
-        """Second input of a network: boxes_yxyx float32 (batch, number, 4) in pixels."""
+        """Defines the second input of a network: boxes_yxyx float32 (batch, number, 4) in pixels."""
 
     @abstractmethod
     def given(

@@ -27,7 +27,7 @@ def method(settings: config.StoredProposals, seed: int = 0) -> SelectiveSearch |
 
 
 def to_record(proposer: SelectiveSearch | SlidingWindows) -> dict[str, Any]:
-    """`engine`, one of ENGINES, its arguments, and the version of a selective search."""
+    """Returns `engine`, one of ENGINES, its arguments, and the version of a selective search."""
     engine = next(name for name, kind in ENGINES.items() if isinstance(proposer, kind))
     version = {"version": VERSION} if isinstance(proposer, SelectiveSearch) else {}
     return {"engine": engine, **asdict(proposer), **version}

@@ -49,7 +49,7 @@ class ClassicTraining:
     def run(
         self, settings: config.Classic, report: Callable[[str], None] = lambda text: None
     ) -> tuple[LinearMaps, LinearMaps]:
-        """SVMs and box regressions of unscaled features; errors as for `svms`."""
+        """Trains SVMs and box regressions of unscaled features; errors as for `svms`."""
         svms = self.svms(settings, report)
         (boxes,) = self.box_regressions(settings.box_overlap, [settings.ridge])
         return self.unscaled(svms, boxes)
@@ -105,7 +105,7 @@ class ClassicTraining:
         return regressions
 
     def unscaled(self, svms: LinearMaps, boxes: LinearMaps) -> tuple[LinearMaps, LinearMaps]:
-        """SVMs and box regressions with the scaling of the features folded into their weights."""
+        """Folds the scaling of the features into the weights of SVMs and box regressions."""
         mean, scale = self._mean, self._scale
         return (
             LinearMaps(svms.weights * scale[:, None], svms.biases - (mean * scale) @ svms.weights),

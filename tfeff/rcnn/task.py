@@ -92,7 +92,7 @@ class RCNNTask(ObjectDetectionTask):
         return build_rcnn(description, num_classes=num_classes, channels=channels)
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
-        """There is none: batches are those of `stored`."""
+        """Raises an error, because batches are those of `stored`."""
         raise UserError("task.name=rcnn: batches are read from a store of features, not from images")
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
@@ -200,7 +200,7 @@ class RCNNTask(ObjectDetectionTask):
         return {}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """Unknown: training batches hold regions, not images."""
+        """Raises an error, because training batches hold regions, not images."""
         raise UserError("task.name=rcnn: the coverage of objects is the recall of the proposals in its evaluation")
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:

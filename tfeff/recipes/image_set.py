@@ -149,7 +149,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
 
 
 def counted_images(data: config.Data, seed: int, *, boxes: bool) -> LabeledImages | AnnotatedImages:
-    """`annotated_images` of images with boxes, else `labeled_images`; arguments and errors as there."""
+    """Returns `annotated_images` for images with boxes, else `labeled_images`; arguments and errors as there."""
     return annotated_images(data, seed) if boxes else labeled_images(data, seed)
 
 

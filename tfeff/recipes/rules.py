@@ -270,7 +270,7 @@ def region_resolution(model: Architecture, start: WarmStart) -> Choice:
 
 
 def vote_overlap(objects: float) -> Choice:
-    """Box voting, for a number of objects per image."""
+    """Returns the overlap of box voting, for a number of objects per image."""
     if objects < 3:
         return Choice(0.5, f"{objects:.1f} objects per image: they hardly overlap, so boxes can be averaged")
     return Choice(None, f"{objects:.1f} objects per image: they may overlap")

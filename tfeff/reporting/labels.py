@@ -118,7 +118,7 @@ def _within(points: Pixels, boxes: Pixels) -> npt.NDArray[np.bool_]:
 
 
 def _along(line: Pixels, pixel: float) -> Pixels:
-    """Points along a polyline, spaced more closely than the height of any text."""
+    """Returns points along a polyline, spaced more closely than the height of any text."""
     pieces = [line[:1]]
     for start, end in itertools.pairwise(line):
         pieces.append(np.linspace(start, end, 2 + int(np.linalg.norm(end - start) / (2 * pixel))))

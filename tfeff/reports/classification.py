@@ -77,7 +77,7 @@ class ClassificationEvaluator(Evaluator):
         return summary_rows(report), per_class_rows(report)
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Top-1 accuracy with its interval, top-5 accuracy, calibration error."""
+        """Returns top-1 accuracy with its interval, top-5 accuracy, and calibration error."""
         return {
             "accuracy": report["top1"],
             "accuracy_interval": report["top1_interval"],

@@ -38,7 +38,7 @@ class Journal:
 
 
 def state_of(directory: Path) -> str:
-    """Sizes and modification times of all files in a directory, to detect changed contents."""
+    """Returns sizes and modification times of all files in a directory, to detect changed contents."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return json.dumps([[path.relative_to(directory).as_posix(), *(_state(path) or ())] for path in files])
 

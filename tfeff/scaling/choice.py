@@ -68,7 +68,7 @@ def unscaled(coefficients: Sequence[float]) -> list[str]:
 
 
 def coefficients_of(network: ScaledNetwork) -> tuple[float, ...]:
-    """Depth, width and resolution relative to the baseline; of a detector, also depth and width of its neck."""
+    """Returns depth, width and resolution relative to the baseline; for detectors, also the neck's depth and width."""
     neck = (network.neck_depth, network.neck_width) if network.neck else ()
     return network.depth, network.width, network.scale, *neck
 

@@ -243,7 +243,7 @@ def find(
 
 
 def coefficients_in(shares: Floats, baseline: Baseline, ratio: float) -> tuple[float, float, float]:
-    """α, β and γ with these shares [3], whose member φ = 1 has about `ratio` times the baseline's multiply-adds.
+    """Returns α, β and γ with these shares [3] and about `ratio` times the baseline's multiply-adds at φ = 1.
 
     α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers.
     """

@@ -175,7 +175,7 @@ def _select(
 
 
 def _fitted_costs(fit: LatencyFit, network: ScaledNetwork) -> dict[str, float]:
-    """Relative costs, with the latency estimated by a fit to latencies relative to the baseline's."""
+    """Returns relative costs, with the latency estimated by a fit to latencies relative to the baseline's."""
     return network.relative | {"latency": fit.seconds(network.cost)}
 
 

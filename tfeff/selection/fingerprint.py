@@ -96,7 +96,7 @@ class Fingerprint:
             )
 
     def to_text(self) -> str:
-        """`to_bytes` in base64."""
+        """Returns `to_bytes` in base64."""
         return base64.b64encode(self.to_bytes()).decode()
 
     @classmethod

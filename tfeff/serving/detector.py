@@ -69,7 +69,7 @@ class ImageDetector(Protocol):
     score: float
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in an image, uint8 [height, width, 3]."""
+        """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
         ...
 
 
@@ -100,7 +100,7 @@ class ExportedDetector:
             raise damaged(directory, error) from error
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in an image, uint8 [height, width, 3]."""
+        """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
         inputs = {"images": graph_decoding.in_channels(pixels, self._channels)[None]}
         if self._propose is not None:
             boxes = self._propose(pixels).boxes_yxyx
@@ -130,7 +130,7 @@ class DetectorRecord:
     class_ids: tuple[Id, ...] = ()
 
     def to_json(self) -> str:
-        """JSON text that `read_record` reads."""
+        """Returns JSON text that `read_record` reads."""
         proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
         fields = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
         class_ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}

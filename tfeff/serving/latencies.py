@@ -194,7 +194,7 @@ class Latencies:
 
 
 def this_machine() -> dict[str, Any]:
-    """Processor, architecture and usable cores."""
+    """Returns processor, architecture and usable cores."""
     return {"processor": resources.processor(), "architecture": platform.machine(), "cores": len(resources.cores())}
 
 

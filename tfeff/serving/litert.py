@@ -28,7 +28,7 @@ def convert(
     *,
     fitting: Fitting | None = None,
 ) -> dict[str, bytes]:
-    """`model.tflite` and its contents.
+    """Returns `model.tflite` and its contents.
 
     Args:
         model: as for `portable.function`.
@@ -82,7 +82,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
 
 
 def _interpreter(**arguments: Any) -> Any:
-    """TensorFlow's interpreter, without its warning that a later version lacks it."""
+    """Returns TensorFlow's interpreter, without its warning that a later version lacks it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return tf.lite.Interpreter(**arguments)

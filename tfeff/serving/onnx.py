@@ -17,7 +17,7 @@ OPSET = 17
 
 
 def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = None) -> dict[str, bytes]:
-    """`model.onnx` and its contents; arguments as for `portable.function`.
+    """Returns `model.onnx` and its contents; arguments as for `portable.function`.
 
     Raises:
         UserError: tf2onnx is not installed, or cannot convert an operator of the network.

@@ -142,7 +142,7 @@ def _score(workdir: Workdir, task: ImageTask) -> float | None:
 
 
 def _unknown(workdir: Workdir, task: ImageTask) -> dict[int, float]:
-    """`evaluation.unknown_thresholds` of an embedder, as far as the run has found them."""
+    """Returns `evaluation.unknown_thresholds` of an embedder, as far as the run has found them."""
     validated = workdir.validated(task.scores)
     return {size: validated[name] for size, name in UNKNOWN.items() if name in validated}
 

@@ -371,7 +371,7 @@ def _vary(network: keras.Model) -> None:
 
 
 def _section(description: Architecture | Detector) -> TaskSettings:
-    """Classification, or the defaults of a detector's task."""
+    """Returns the section of classification, or the defaults of a detector's task."""
     for section in TASKS.values():
         if isinstance(section, ObjectDetectionSettings) and type(section.network) is type(description):
             published = dataclasses.replace(description, backbone=ALL_DETECTORS[description.name].backbone)

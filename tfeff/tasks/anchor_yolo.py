@@ -48,7 +48,7 @@ class AnchorYoloTask(DenseDetectionTask):
         return {"anchors": [round(float(side), 5) for side in anchors.ravel()]}, (note,)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`corners`, `strides` and `anchors`."""
+        """Returns `corners`, `strides` and `anchors`."""
         described = description
         each = described.per_position
         centers, strides = described.points.centers(size), described.points.strides(size)

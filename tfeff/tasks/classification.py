@@ -118,7 +118,7 @@ class ClassificationTask(LabeledImagesTask):
         return outputs[0]
 
     def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
-        """`probabilities` [b, classes], the mean over the teachers; `features_0` [b, n] and so on, of each."""
+        """Returns `probabilities` [b, classes], the mean over the teachers; `features_0` [b, n] and so on, of each."""
         targets = {}
         if section.weight:
             targets[PROBABILITIES] = softened([logits for logits, _ in teachers], section.temperature)
@@ -138,7 +138,7 @@ class ClassificationTask(LabeledImagesTask):
         return difference
 
     def check_teacher(self, teacher: keras.Model, network: keras.Model, where: str) -> None:
-        """All classifiers of the same classes can be compared."""
+        """Accepts all classifiers of the same classes."""
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
         """Returns the temperature that calibrates the network, if it is used."""
@@ -153,7 +153,7 @@ class ClassificationTask(LabeledImagesTask):
                 variable.assign(variable / validated[TEMPERATURE])
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`probabilities` [b, classes]."""
+        """Returns `probabilities` [b, classes]."""
         return {PROBABILITIES: tf.nn.softmax(tf.cast(outputs, tf.float32))}
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
@@ -180,6 +180,6 @@ def entropy(labels: np.ndarray, smoothing: float = 0.0) -> float:
 
 
 def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """1 where the largest logit and the largest label are of the same class, else 0; [b], at least float32."""
+    """Returns 1 where the largest logit and the largest label are of one class, else 0; [b], at least float32."""
     equal = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1))
     return tf.cast(equal, to_float32(logits).dtype)

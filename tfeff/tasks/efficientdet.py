@@ -34,7 +34,7 @@ class EfficientDetTask(DenseDetectionTask):
         super().__init__(section or config.EfficientDetSettings())
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`anchors`."""
+        """Returns `anchors`."""
         return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:

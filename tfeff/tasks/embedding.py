@@ -116,7 +116,7 @@ class EmbeddingTask(LabeledImagesTask):
         }
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`embedding` [b, dimension], of length 1; of a network with proxies, `similarities` [b, classes]."""
+        """Returns `embedding` [b, dimension], of length 1; for a network with proxies, `similarities` [b, classes]."""
         found = {"embedding": tf.nn.l2_normalize(tf.cast(outputs[VECTOR], tf.float32), axis=-1)}
         if SIMILARITIES in outputs:
             found[SIMILARITIES] = tf.cast(outputs[SIMILARITIES], tf.float32)

@@ -56,7 +56,7 @@ class FasterRCNNTask(TwoStageTask):
         )
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`anchors`."""
+        """Returns `anchors`."""
         return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:

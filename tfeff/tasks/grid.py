@@ -40,7 +40,7 @@ class GridTask(DenseDetectionTask):
         return {}, (f"grid of {rows}x{columns}: in {shared:,} of {len(images):,} images, two objects share a cell",)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`corners` and `strides`."""
+        """Returns `corners` and `strides`."""
         points = description.points
         strides = points.strides(size)
         return {

@@ -40,7 +40,7 @@ def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.T
 
 
 def feature_difference(features: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
-    """Squared difference of features, relative to the variance of the teacher's in the batch.
+    """Returns the squared difference of features, relative to the variance of the teacher's in the batch.
 
     If their numbers differ, the similarities between the images of the batch are compared instead (Tung and Mori,
     arXiv:1907.09682, equation 4).

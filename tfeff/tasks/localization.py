@@ -76,7 +76,7 @@ class LocalizationTask(ImageTask):
         return totals | {IMAGES: tf.reduce_sum(weight)}
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`probabilities` [b, classes]; `box` [b, 4], relative yxyx."""
+        """Returns `probabilities` [b, classes]; `box` [b, 4], relative yxyx."""
         return {
             "probabilities": tf.nn.softmax(tf.cast(outputs[LOGITS], tf.float32)),
             "box": tf.cast(outputs[BOX], tf.float32),

@@ -8,7 +8,7 @@ from tfeff.boxes import paired_iou
 
 
 def focal_loss(targets: tf.Tensor, logits: tf.Tensor, *, alpha: float, gamma: float) -> tf.Tensor:
-    """Focal loss (arXiv:1708.02002, section 3.2).
+    """Computes the focal loss (arXiv:1708.02002, section 3.2).
 
     Args:
         targets: 0 or 1, [...].
@@ -26,7 +26,7 @@ def focal_loss(targets: tf.Tensor, logits: tf.Tensor, *, alpha: float, gamma: fl
 
 
 def huber_loss(errors: tf.Tensor, *, delta: float) -> tf.Tensor:
-    """Huber loss: e² / 2 up to delta, then delta (|e| - delta / 2)."""
+    """Computes the Huber loss: e² / 2 up to delta, then delta (|e| - delta / 2)."""
     size = tf.abs(errors)
     return tf.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
 
@@ -63,7 +63,9 @@ def complete_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 def distribution_focal_loss(distances: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Distribution focal loss (arXiv:2006.04388, equation 6): cross-entropy with the two integers next to a distance.
+    """Computes the distribution focal loss: cross-entropy with the two integers next to a distance.
+
+    See arXiv:2006.04388, equation 6.
 
     Args:
         distances: [...]; clipped to those that the bins can express.

@@ -93,7 +93,7 @@ class Task(ABC):
         return np.zeros(len(self.names))
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
-        """`loss`, the sum of all losses; each loss, if there are several; and each metric.
+        """Returns `loss`, the sum of all losses; each loss, if there are several; and each metric.
 
         Args:
             sums: totals and counts in the order of `names`, summed over any number of batches.
@@ -158,7 +158,7 @@ class StoredTraining(ABC):
     def batches(
         self, network: keras.Model, images: ImageCache, role: Role, *, seed: int, batch_size: int, progress: Progress
     ) -> Any:
-        """The batches of a role, as those of `Batches`. Features that are missing in the store are computed here.
+        """Returns the batches of a role, like those of `Batches`; features that the store lacks are computed here.
 
         Args:
             network: the network, with the weights of its frozen part.
@@ -339,7 +339,7 @@ class ImageTask(Task):
 
     @abstractmethod
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """Dummy targets for benchmarking: a batch without its images."""
+        """Returns dummy targets for benchmarking: a batch without its images."""
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
         """Returns the training loss of the best prediction that is the same for all images; infinity if it is unknown.

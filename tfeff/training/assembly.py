@@ -73,7 +73,7 @@ class AssemblyCache:
         self._assemblies: OrderedDict[str, tuple[Assembly, list[np.ndarray]]] = OrderedDict()
 
     def assemble(self, plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
-        """Like the function `assemble`. The assembly may be reused, and then reset, by the next call."""
+        """Does what the function `assemble` does. The assembly may be reused, and then reset, by the next call."""
         key = _graph_key(plan)
         if key in self._assemblies:
             self._assemblies.move_to_end(key)

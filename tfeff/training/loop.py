@@ -45,7 +45,7 @@ class Hook:
         """Runs about once per second, with the mean loss and the speed since the last time."""
 
     def save(self, loop: "Loop") -> None:
-        """Within an epoch, when a checkpoint is due or a signal stops the run."""
+        """Runs within an epoch, when a checkpoint is due or a signal stops the run."""
 
     def epoch(self, loop: "Loop", row: Row) -> None:
         """Runs after each epoch, with its metrics; a hook may add others, which the hooks after it see."""
@@ -69,7 +69,7 @@ class Pipeline(Protocol):
         ...
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
-        """This worker's part of all batches from `start_step` to the end of the last of `epochs`."""
+        """Returns this worker's part of all batches from `start_step` to the end of the last of `epochs`."""
         ...
 
 

@@ -47,7 +47,7 @@ def narrow(description: Architecture) -> Architecture:
 def parametrization(
     network: keras.Model, description: Architecture, narrower: Mapping[str, tuple[int, ...]], *, normalizes: bool
 ) -> Parametrization:
-    """μP of a classifier.
+    """Returns the μP of a classifier.
 
     Args:
         network: functional.
@@ -99,7 +99,7 @@ def _block(name: str) -> str | None:
 
 
 def _fans(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Fan-in and fan-out; what multiplies or shifts single channels reads one value."""
+    """Returns fan-in and fan-out; what multiplies or shifts single channels reads one value."""
     if len(shape) == 1 or isinstance(layer, L.DepthwiseConv2D):
         return 1, math.prod(shape[-2:])
     window = math.prod(shape[:-2])

@@ -308,7 +308,7 @@ def weights_file(source: str) -> Path:
 
 
 def statistics_of(source: str | None) -> dict[str, Any]:
-    """`mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
+    """Returns `mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
     if source is None or not Workdir(source).final.is_file():
         return {}
     record = Workdir(source).dataset()

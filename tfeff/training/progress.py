@@ -186,7 +186,7 @@ def _width(name: str) -> int:
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Formats hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 

@@ -21,7 +21,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def call() -> dict[str, Any]:
-    """This call, JSON-ready.
+    """Describes this call, JSON-ready.
 
     Returns:
         `started`: local time; `command`; `commit` of the package's source, if that is known; `versions` by package;
@@ -70,7 +70,7 @@ def commit() -> str | None:
 
 
 def machine() -> str:
-    """Operating system, processor, usable cores, memory and GPUs."""
+    """Returns operating system, processor, usable cores, memory and GPUs."""
     parts = [platform.platform(), f"{processor()}, {len(cores())} cores"]
     if hasattr(os, "sysconf"):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB of memory")

@@ -35,7 +35,7 @@ class Stateless:
         """Ignores the validation loss."""
 
     def state(self) -> dict[str, Any]:
-        """Empty."""
+        """Returns an empty state."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -133,7 +133,7 @@ class Step:
         return tape.gradient(scaled, self._variables()), self._stacked(totals)
 
     def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Like `_gradients`, one part of the batch at a time, to need memory for the activations of only one part.
+        """Does what `_gradients` does, one part of the batch at a time, to keep the activations of only one part.
 
         The counts are known after the last part, so the gradients of each group are accumulated apart.
         """

@@ -68,7 +68,7 @@ class WeightAveraging(Hook):
             variable.assign(total / loop.pipeline.steps_per_epoch)
 
     def _run(self, loop: Loop, batch: Batch) -> None:
-        """A forward pass in training mode."""
+        """Runs a forward pass in training mode."""
         step = loop.step
 
         def forward(batch: Batch) -> tf.Tensor:

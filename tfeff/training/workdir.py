@@ -105,7 +105,7 @@ class Workdir:
         )
 
     def provenance(self) -> dict[str, Any]:
-        """`choices`, `calls` and `images` as saved by `add_call`; empty if there is no record or it is damaged."""
+        """Returns `choices`, `calls` and `images` as saved by `add_call`; empty without an undamaged record."""
         if not self._provenance.is_file():
             return {}
         try:

@@ -87,7 +87,7 @@ _BAND = 1 << 22
 
 
 def _pixels(encoded: bytes, name: str) -> np.ndarray:
-    """RGB pixels as stored; those of a TIFF upright.
+    """Returns RGB pixels as stored; those of a TIFF upright.
 
     By Pillow: OpenCV is faster, but pads truncated JPEGs, and its decoders of JPEG and PNG write to the terminal what
     they find odd in a file.
@@ -140,7 +140,7 @@ def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
 
 
 def _composed(pixels: np.ndarray) -> np.ndarray:
-    """RGBA pixels over white: uint8 [..., 4] -> uint8 [..., 3]."""
+    """Puts RGBA pixels over white: uint8 [..., 4] -> uint8 [..., 3]."""
     color, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
     return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
@@ -151,7 +151,7 @@ def is_dark(pixels: np.ndarray) -> bool:
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
+    """Computes ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
     return ((pixels @ _LUMA_WEIGHTS + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 

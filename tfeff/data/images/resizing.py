@@ -34,7 +34,7 @@ _SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twic
 
 @contextmanager
 def plain_operators() -> Iterator[None]:
-    """Within this context, functions are traced without operators that other runtimes than TensorFlow's lack.
+    """Traces functions in its context without operators that other runtimes than TensorFlow's lack.
 
     These are its `ScaleAndTranslate`, branches and float64. Results are equal but for rounding: of about one
     pixel in a thousand, the level differs by one. The largest array has twice the size of the image in float32.
@@ -171,7 +171,7 @@ FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
 
 
 def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[..., tf.Tensor]) -> tf.Tensor:
-    """Sizes int32 [..., 2] times the factor that `choose` takes of both directions, rounded."""
+    """Multiplies sizes, int32 [..., 2], by the factor that `choose` takes of both directions; rounded."""
     dtype = tf.float32 if _PLAIN.get() else tf.float64
     height_width = tf.cast(native, dtype)
     factor = choose(tf.constant(size, dtype) / height_width, axis=-1, keepdims=True)

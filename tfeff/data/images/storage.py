@@ -78,7 +78,9 @@ class ImageStorage(ABC):
         return _Subset(self, indices)
 
     def stamp(self, index: int) -> bytes:
-        """8 bytes that change whenever the image may have changed, however it is called; by default from its content.
+        """Returns 8 bytes that change whenever the image may have changed, but not if its file is renamed.
+
+        By default, they depend on the content.
 
         Raises:
             OSError: the file cannot be read.
@@ -94,7 +96,7 @@ class ImageStorage(ABC):
         return self.stamp(index)
 
     def digest(self, index: int) -> bytes:
-        """BLAKE2b of one image file's bytes, 16 bytes; each file is read at most once for it."""
+        """Returns BLAKE2b of an image file's bytes, 16 bytes; each file is read at most once for it."""
         if index not in self._digests:
             self._digests[index] = content_digest(self.encoded(index))
         return self._digests[index]

@@ -146,7 +146,7 @@ class Batches:
         return self._batches(self._once(0), self.transform.without_augmentation())
 
     def augmented_batches(self, epoch: int) -> tf.data.Dataset:
-        """Like `evaluation_batches`, with the augmentation of an epoch of training.
+        """Returns batches like `evaluation_batches`, with the augmentation of an epoch of training.
 
         Raises:
             ValueError: the augmentation mixes images of a batch.
@@ -219,7 +219,7 @@ class Batches:
         return dataset.map(function, num_parallel_calls=self.parallelism)
 
     def _loaded_one_by_one(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
-        """For each table, the indices and the tensors of its examples.
+        """Loads the indices and the tensors of each table's examples.
 
         An example that fails to load is dropped, and the following ones move up; the indices reveal this.
         """

@@ -357,7 +357,7 @@ def _size(dataset: Dataset, image_size: tuple[int, int] | None, fit: str) -> tup
 
 
 def _laid_out(sizes: np.ndarray, channels: int) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Whole images of these sizes (int64 [n, 2]) one after the other: their layout, and the shape of their array."""
+    """Lays out whole images of these sizes, int64 [n, 2], one after the other; returns layout and array shape."""
     ends = np.cumsum(sizes.prod(axis=1) * channels)
     starts = ends - sizes.prod(axis=1) * channels
     return np.column_stack([starts, sizes]), (int(ends[-1]),)

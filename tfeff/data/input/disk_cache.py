@@ -64,7 +64,7 @@ class DiskCache:
 
     @contextmanager
     def filling(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """A writable array, and a dict whose "note" is saved; both become valid when the block ends without error.
+        """Yields a writable array, and a dict whose "note" is saved; both are valid if the block ends without error.
 
         Leftovers of killed processes are removed first.
 

@@ -36,7 +36,7 @@ class Histogram:
 
 
 def channel_statistics(cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
-    """`Histogram.statistics` over all pixels of all images."""
+    """Computes `Histogram.statistics` over all pixels of all images."""
     histogram = Histogram(cache.dataset.channels)
     for chunk in cache.chunks(_CHUNK):
         for images in [chunk] if isinstance(chunk, np.ndarray) else chunk:

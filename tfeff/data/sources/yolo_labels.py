@@ -178,7 +178,7 @@ class Labels:
         return first
 
     def _candidates(self, folder: Path) -> Iterator[Path]:
-        """`labels` in place of `images`; one more folder `labels`; the folder itself."""
+        """Yields `labels` in place of `images`; one more folder `labels`; the folder itself."""
         inside = folder.is_relative_to(self._root)
         base = self._root if inside else Path(folder.anchor)
         parts = folder.relative_to(base).parts

@@ -153,7 +153,7 @@ def _value(value: Any) -> str:
 
 
 def _darknet(file: Path) -> Declaration:
-    """Darknet's `obj.data`: `train = data/train.txt`, `valid = ...`, `names = data/obj.names`."""
+    """Reads Darknet's `obj.data`: `train = data/train.txt`, `valid = ...`, `names = data/obj.names`."""
     rows = (line.partition("=") for line in _lines(file))
     values = {key.strip().lower(): value.strip() for key, _, value in rows if value.strip()}
     splits = {canonical_name(key): [value] for key, value in values.items() if canonical_name(key) in FRACTIONS}

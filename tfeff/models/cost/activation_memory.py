@@ -73,7 +73,7 @@ def peak_of(changes: Sequence[int], sizes: Sequence[int]) -> int:
 
 
 def peak_size(intervals: Sequence[Interval], sizes: Sequence[int]) -> int:
-    """`peak_of` their changes."""
+    """Returns `peak_of` their changes."""
     return peak_of(changes(intervals), sizes)
 
 

@@ -150,7 +150,7 @@ def ridge(gram: np.ndarray, cross: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def wide_ridge(x: np.ndarray, y: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """`ridge` of centered rows x (rows, n) and y (rows, m), for more inputs than rows."""
+    """Computes `ridge` of centered rows x (rows, n) and y (rows, m), for more inputs than rows."""
     strength = RIDGE * max(float(np.square(x).mean()), 1e-12) * len(x)
     factor = cho_factor(x @ x.T + strength * np.eye(len(x)), overwrite_a=True, check_finite=False)
     return prior + x.T @ cho_solve(factor, y - x @ prior, check_finite=False)

@@ -134,7 +134,7 @@ def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rn
 
 
 def _corresponding(plan: Plan, segment: Segment) -> None:
-    """Counterparts and values of the operations of a segment whose layers the source has."""
+    """Adds counterparts and values of a segment's operations whose layers the source has."""
     source, nodes, origin = plan.source, segment.nodes, plan.origin(segment)
     if origin.new and origin.first == 1:  # whose layers have other shapes
         (output,) = segment.outputs
@@ -166,7 +166,7 @@ def _corresponding(plan: Plan, segment: Segment) -> None:
 
 
 def _passed_on(plan: Plan, segment: Segment) -> None:
-    """Values of the operations of an additional block of a neck or a head: those that it reads."""
+    """Adds the values of the operations of an additional block of a neck or a head: those that it reads."""
     outputs = plan.target.outputs[segment.chain, segment.block - 1] if segment.block > 1 else segment.inputs
     levels = {match[1]: name for name in outputs if (match := _LEVEL.match(name))}
     for name, node in segment.nodes.items():

@@ -301,7 +301,7 @@ class _Fitting:
         return [each for each in self._segment.nodes[ending.add].inputs if each not in branch]
 
     def _set_shared(self, groups: list[Moments], prior: np.ndarray) -> None:
-        """A kernel for all applications, each of which has its own batch normalization."""
+        """Sets one kernel for all applications, each of which has its own batch normalization."""
         weights = [1 / max(float(each.variance(1).mean()), 1e-12) for each in groups]
         gram, cross = (
             np.sum([w * each.covariance(which) for w, each in zip(weights, groups, strict=True)], axis=0)
@@ -373,7 +373,7 @@ def _assign(
 
 
 def _errors(plan: Plan, segment: Segment, theirs: Maps, maps: Maps) -> dict[str, tuple[float, float]]:
-    """Squared errors and variances of the outputs of a segment that have a value in the source, by name."""
+    """Returns squared errors and variances of a segment's outputs that have a value in the source, by name."""
     names = [name for name in segment.outputs if name in plan.values]
     differences, moments = dict.fromkeys(names, 0.0), {name: Moments() for name in names}
     for number in range(len(maps)):

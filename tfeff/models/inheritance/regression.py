@@ -20,7 +20,7 @@ class Rows:
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """float32 (n, inputs) and (n, outputs)."""
+        """Adds rows, float32 (n, inputs) and (n, outputs)."""
         if self._wide:
             self._rows.append((x, y))
         else:

@@ -114,7 +114,7 @@ class Moments:
         self._centers: list[np.ndarray] = []
 
     def add(self, rows: np.ndarray, others: np.ndarray | None = None) -> None:
-        """Rows, (n, variables), and rows of other variables, whose covariance with them is wanted."""
+        """Adds rows, (n, variables), and rows of other variables, whose covariance with them is wanted."""
         every = [rows] if others is None else [rows, others]
         if not self._centers:
             self._centers = [each.mean(axis=0, dtype=np.float64).astype(np.float32) for each in every]

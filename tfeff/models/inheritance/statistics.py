@@ -63,7 +63,7 @@ def measure(
 
 
 def _change(pairs: list[tuple[Any, Any]]) -> float:
-    """|after - before|^2 / |after|^2 of pairs of maps; infinite if their shapes differ."""
+    """Returns |after - before|^2 / |after|^2 of pairs of maps; infinite if their shapes differ."""
     if any(before.shape != after.shape for before, after in pairs):
         return math.inf
     change = sum(float(ops.sum(ops.square(after - before))) for before, after in pairs)

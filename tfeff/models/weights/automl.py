@@ -207,7 +207,10 @@ def _layers(model: Network, backbone: str) -> Iterator[tuple[str, str]]:
 
 
 def _backbone(names: list[str], backbone: str) -> Iterator[tuple[str, str]]:
-    """Layers of a block are numbered there in the order of their computation, by kind."""
+    """Yields names of the backbone's layers, here and there.
+
+    There, the layers of a block are numbered by kind in the order of their computation.
+    """
     yield "stem_conv", f"{backbone}/stem/conv2d"
     yield "stem_conv_bn", f"{backbone}/stem/{_NORMALIZATION}"
     found = (re.fullmatch(r"(stage\d+_block\d+)_project_conv", name) for name in names)
@@ -226,7 +229,10 @@ def _backbone(names: list[str], backbone: str) -> Iterator[tuple[str, str]]:
 
 
 def _neck(model: Network, names: list[str]) -> Iterator[tuple[str, str]]:
-    """There, nodes and their inputs are numbered; the number of a node is also that of all maps before it."""
+    """Yields names of the neck's layers, here and there.
+
+    There, nodes and their inputs are numbered; the number of a node is also that of all maps before it.
+    """
     numbers = sorted(map(level_number, model.levels))
     for number in numbers:
         yield f"neck_p{number}_conv", f"resample_p{number}/conv2d"

@@ -62,7 +62,7 @@ def _without_repetitions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _require_gapless(header: dict[str, Any], size: int) -> None:
-    """Each byte of the contents belongs to one tensor."""
+    """Requires that each byte of the contents belongs to one tensor."""
     position = 0
     for begin, end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
         if type(begin) is not int or type(end) is not int or begin != position or end < begin:

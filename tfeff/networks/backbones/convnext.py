@@ -98,7 +98,7 @@ class ConvNeXt(Architecture):
         return dataclasses.replace(graph, output=x)
 
     def _block(self, layers: Layers, inputs: FeatureMap, survival_probability: float, name: str) -> FeatureMap:
-        """Depthwise 7x7, layer normalization, two dense layers with GELU between them, LayerScale, and a shortcut."""
+        """Applies depthwise 7x7, layer normalization, two dense layers with GELU between, LayerScale, a shortcut."""
         width = inputs.shape[-1]
         x = layers.depthwise_convolution(
             inputs, kernel_size=7, padding="same", depthwise_initializer=INITIALIZER, name=f"{name}_depthwise_conv"

@@ -128,7 +128,7 @@ def bottleneck_block(
     zero: bool = False,
     strided_3x3: bool = False,
 ) -> FeatureMap:
-    """1x1 to `width` channels, 3x3, 1x1 to four times `width`, and a shortcut; `zero`: it starts as the shortcut.
+    """Applies 1x1 to `width` channels, 3x3, 1x1 to 4 `width`, and a shortcut; with `zero`, it starts as the shortcut.
 
     The first 1x1 has the stride, or the 3x3, which then pads one pixel on every side, as in PyTorch.
     """
@@ -158,7 +158,7 @@ def subsampled(unit: ConvolutionUnit, x: FeatureMap, strides: int, name: str) ->
 
 
 def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, name: str) -> FeatureMap:
-    """ReLU(shortcut(x) + y). The shortcut is the identity if the shapes are equal, otherwise a projection."""
+    """Computes ReLU(shortcut(x) + y). The shortcut is the identity if the shapes are equal, otherwise a projection."""
     if x.shape[-1] != y.shape[-1]:
         x = unit(x, y.shape[-1], 1, activate=False, name=f"{name}_shortcut_conv")
     x = unit.layers.add(x, y, name=f"{name}_add")
@@ -166,7 +166,7 @@ def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, name: str)
 
 
 def _published(name: str, stage_blocks: tuple[int, ...]) -> ResNet:
-    """ResNet-50/101/152, compatible with the published weights."""
+    """Describes ResNet-50/101/152, compatible with the published weights."""
     return ResNet(
         name=name,
         resolution=224,

@@ -51,7 +51,7 @@ def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
 
 
 def model_figures(insight: Insight, index: int) -> dict[str, CaptionedFigure]:
-    """Precision-recall curves and confusion matrix of a detector."""
+    """Draws precision-recall curves and confusion matrix of a detector."""
     name, drawn = insight.model_names[index], detection_figures(insight.reports[index].to_dict())
     captions = {
         "precision_recall": f"Precision against recall of {name}.",

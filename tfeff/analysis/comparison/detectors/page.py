@@ -122,7 +122,7 @@ def class_table(insight: Insight) -> list[dict[str, Any]]:
 
 
 def size_table(insight: Insight) -> list[dict[str, Any]]:
-    """COCO AP by the size of objects."""
+    """Returns COCO AP by the size of objects."""
     return [
         {"objects": size, **{insight.model_names[i]: cell(insight.reports[i].coco[key]) for i in insight.ranking}}
         for size, key in SIZES.items()
