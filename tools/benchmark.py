@@ -207,7 +207,7 @@ DAMAGE: tuple[Callable[[bytes], bytes], ...] = (
 
 
 def copy_photographs(source: Path, images: Path, count: int) -> list[Path]:
-    """Copies of the photographs in a folder, in turn, until there are `count`."""
+    """Returns copies of the photographs in a folder, in turn, until there are `count`."""
     images.mkdir()
     paths = list(find_images(source, images).values())
     chosen = [paths[number % len(paths)] for number in range(count)]

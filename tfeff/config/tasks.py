@@ -73,7 +73,7 @@ class TaskSettings(Section):
         return None
 
     def describe(self, model: Architecture) -> Architecture | Detector | rcnn.RCNN:
-        """The description of the network with a backbone.
+        """Returns the description of the network with a backbone.
 
         Raises:
             UserError: they do not fit.
@@ -81,11 +81,11 @@ class TaskSettings(Section):
         return model
 
     def with_network(self, description: Architecture | Detector | rcnn.RCNN) -> Self:
-        """The section for which `describe` returns `description`, given its backbone."""
+        """Returns the section for which `describe` returns `description`, given its backbone."""
         return self
 
     def for_reading(self) -> Self:
-        """The same task with defaults for all keys that do not change how images are read."""
+        """Returns the same task with defaults for all keys that do not change how images are read."""
         return type(self)(**{key: getattr(self, key) for key in ("name", *self.READING)})
 
     @property

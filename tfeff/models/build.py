@@ -1,4 +1,4 @@
-"""Builds networks by name, or from their descriptions."""
+"""Construction of networks by name, or from their descriptions."""
 
 import dataclasses
 import random
@@ -84,7 +84,7 @@ def build(
 
 
 def _name(described: Architecture | Detector) -> str:
-    """Name of the Keras model; those of presets may contain any characters."""
+    """Returns the name of the Keras model; those of presets may contain any characters."""
     return re.sub(r"[^\w.]", "_", described.name)
 
 
@@ -178,7 +178,7 @@ def initialize(
 
 
 def _detector_of(network: Network, backbone: Architecture) -> Detector:
-    """The description of a network with a backbone.
+    """Returns the description of a network with a backbone.
 
     Raises:
         UserError: it is no detector.
@@ -189,14 +189,14 @@ def _detector_of(network: Network, backbone: Architecture) -> Detector:
 
 
 def _square(images: np.ndarray) -> np.ndarray:
-    """Images for a backbone alone, which takes square ones: mirrored at the borders of the shorter side."""
+    """Returns images for a backbone alone, which takes square ones: mirrored at the borders of the shorter side."""
     side = max(images.shape[1:3])
     height, width = (side - each for each in images.shape[1:3])
     return np.pad(images, ((0, 0), (0, height), (0, width), (0, 0)), mode="symmetric")
 
 
 def _shape(described: Architecture | Detector) -> tuple[Any, ...]:
-    """Depths and widths of a network."""
+    """Returns the depths and widths of a network."""
     backbone = described.backbone
     return backbone.blocks, backbone.widths, described.neck_sizes, getattr(described, "hidden", ())
 
@@ -204,7 +204,7 @@ def _shape(described: Architecture | Detector) -> tuple[Any, ...]:
 def _fitting(
     source: Architecture | Detector, wanted: Architecture | Detector, weights: str | None
 ) -> Architecture | Detector:
-    """The description of the source with its weights, for the same images as the network that is wanted."""
+    """Returns the description of the source with its weights, for the same images as the network that is wanted."""
     resolution = wanted.backbone.resolution
     backbone = dataclasses.replace(source.backbone, resolution=resolution, weights=weights, dropout=0.0)
     if not isinstance(source, Detector) or not isinstance(wanted, Detector):
@@ -264,7 +264,7 @@ def _inherited(
 
 
 def _built(described: Architecture | Detector, num_classes: int, channels: int) -> Network:
-    """A network with its weights."""
+    """Returns a network with its weights."""
     if isinstance(described, Architecture):
         return build(described, num_classes=num_classes, channels=channels)
     weights, backbone = described.backbone.weights, dataclasses.replace(described.backbone, weights=None)
@@ -273,14 +273,14 @@ def _built(described: Architecture | Detector, num_classes: int, channels: int) 
 
 
 def _trained_classes(source: Architecture) -> int:
-    """Outputs of the classifier that a source was trained with; 1 if it is no classifier."""
+    """Returns the number of outputs of the classifier that a source was trained with; 1 if it is no classifier."""
     if source.weights == "imagenet":
         return 1000
     return classes_of(Path(str(source.weights))) or 1
 
 
 def _classes(network: Network) -> int:
-    """Outputs of the classifier of a network; 1 if it has none."""
+    """Returns the number of outputs of a network's classifier; 1 if it has none."""
     return next((layer.units for layer in network.layers if layer.name == CLASSIFIER), 1)
 
 

@@ -51,7 +51,7 @@ class Network(keras.Model):
         return {level: self.get_layer(layer).output for level, layer in self.levels.items()}
 
     def get_config(self) -> dict[str, Any]:
-        """The functional graph and the levels."""
+        """Returns the functional graph and the levels."""
         return {**super().get_config(), "levels": dict(self.levels)}
 
     @classmethod

@@ -47,7 +47,7 @@ def fake_quantized(maps: tf.Tensor, low: Any, high: Any) -> tf.Tensor:
 
 
 def fake_quantized_kernel(kernel: tf.Tensor) -> tf.Tensor:
-    """A kernel [..., channels], each channel rounded to multiples of 1/127 of its largest absolute value.
+    """Returns a kernel [..., channels], each channel rounded to multiples of 1/127 of its largest absolute value.
 
     The gradient is 1.
     """
@@ -89,7 +89,7 @@ class Quantized:
         return getattr(self._network, name)
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> Any:
-        """The network's outputs, each rounded."""
+        """Returns the network's outputs, each rounded."""
         run = _Pass(self.ranges.read_value(), observing=training)
         outputs = run(self._network, images, training=training)
         if training:
@@ -118,7 +118,7 @@ class _Map:
 
     @classmethod
     def of(cls, value: tf.Tensor, range: Any = None) -> "_Map":
-        """The map of a value, which is rounded if its range is given."""
+        """Returns the map of a value, which is rounded if its range is given."""
         self = cls(lambda activation: activation(value))
         self._value, self.range = value, range
         return self
@@ -160,7 +160,7 @@ class _Pass:
         return keras.tree.map_structure(lambda output: self._rounded(output).value, outputs)
 
     def _range(self, *values: tf.Tensor) -> tf.Tensor:
-        """The range of the next map, which includes all these values."""
+        """Returns the range of the next map, which includes all these values."""
         known = None if self._ranges is None else self._ranges[self._taken]
         self._taken += 1
         if not self._observing:
@@ -175,7 +175,7 @@ class _Pass:
         return seen
 
     def _rounded(self, maps: _Map, *included: tf.Tensor) -> _Map:
-        """The map, rounded in its own range if it is not yet."""
+        """Returns the map, rounded in its own range if it is not yet."""
         if maps.range is None:
             maps.round(self._range(maps.value, *included))
         return maps
@@ -184,13 +184,13 @@ class _Pass:
         return _Map.of(fake_quantized(value, *ends), tf.constant(ends))
 
     def _constant(self, value: Any) -> tf.Tensor:
-        """A constant, which has one scale as a map has."""
+        """Returns a constant, which has one scale as a map has."""
         value = tf.convert_to_tensor(value, tf.float32)
         low, high = tf.minimum(tf.reduce_min(value), 0.0), tf.maximum(tf.reduce_max(value), 0.0)
         return fake_quantized(value, tf.stop_gradient(low) * _MARGIN, tf.stop_gradient(high) * _MARGIN)
 
     def _affine(self, maps: _Map, scale: Any, offset: Any) -> _Map:
-        """A product and a sum with constants."""
+        """Returns a product and a sum with constants."""
         product = _Map.of(self._rounded(maps).value * self._constant(scale))
         return self._sum(product, _Map.of(self._constant(offset), range=()))
 
@@ -241,7 +241,10 @@ class _Pass:
         return _Map(lambda activation: activation(layer(pair)))
 
     def _sum(self, first: _Map, second: _Map) -> _Map:
-        """The sum of two maps. In calibration, it overwrites one of them, whose range then includes that of the sum."""
+        """Returns the sum of two maps.
+
+        In calibration, it overwrites one of them, whose range then includes that of the sum.
+        """
 
         def value(activation: Activation) -> tf.Tensor:
             result = activation(first.value + second.value)
@@ -277,7 +280,7 @@ class _Pass:
 
 
 def _activation(layer: keras.Layer) -> Activation:
-    """The activation function of a layer.
+    """Returns the activation function of a layer.
 
     Raises:
         UserError: of a kind that LiteRT has no operator for.
@@ -290,7 +293,7 @@ def _activation(layer: keras.Layer) -> Activation:
 
 
 def _normalization(layer: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale and offset of batch normalization with its moving statistics, [channels]."""
+    """Returns the scale and offset of batch normalization with its moving statistics, [channels]."""
     scale = tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
     if layer.scale:
         scale *= layer.gamma.value
@@ -301,7 +304,10 @@ def _normalization(layer: keras.layers.BatchNormalization) -> tuple[tf.Tensor, t
 def _linear(
     layer: keras.Layer, x: tf.Tensor, normalization: keras.layers.BatchNormalization | None = None
 ) -> tf.Tensor:
-    """A convolution or dense layer without activation, with a rounded kernel that includes the normalization."""
+    """Applies a convolution or dense layer without activation.
+
+    Its rounded kernel includes the normalization.
+    """
     depthwise = isinstance(layer, L.DepthwiseConv2D)
     kernel = tf.convert_to_tensor(layer.kernel)
     shape = kernel.shape

@@ -53,7 +53,7 @@ class Suspects:
 
 
 def of_labels(splits: Mapping[str, Dataset], predictions: Mapping[str, ClassifierPredictions]) -> Suspects:
-    """By confident learning, on images that the network was not trained on.
+    """Finds suspects by confident learning, on images that the network was not trained on.
 
     Args:
         splits: the predicted images of each split.

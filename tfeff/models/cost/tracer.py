@@ -50,7 +50,7 @@ def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int =
 
 
 def _counted(described: Architecture | Detector, num_classes: int, channels: int) -> Complexity:
-    """The cost of the built network."""
+    """Returns the cost of the built network."""
     if isinstance(described, Detector):
         network = build_detector(described, num_classes=num_classes, channels=channels)
         return count(network, regions=network.regions)
@@ -97,7 +97,7 @@ class _Counts:
 
 
 class CostTracer(Layers):
-    """Counts the cost of the layers that are applied to its maps, for a chain of blocks with one output.
+    """Cost of the layers that are applied to its maps, for a chain of blocks with one output.
 
     The network is divided into segments where a single map passes from one to the next: before a stage and after each
     of its blocks. Each segment numbers its maps from 0, its input; call i computes map i + 1. The second block of a
@@ -120,7 +120,7 @@ class CostTracer(Layers):
         self._sizes: list[int] = []
 
     def images(self, size: tuple[int, int], channels: int) -> TracedMap:
-        """The input of the first segment."""
+        """Returns the input of the first segment."""
         self._last = TracedMap((*size, channels), 0)
         self._sizes.append(FLOAT_BYTES * math.prod(size) * channels)
         return self._last
@@ -134,7 +134,10 @@ class CostTracer(Layers):
         raise NotImplementedError("the cost of a given backbone is counted on the built network")
 
     def __getattr__(self, kind: str) -> Callable[..., Any]:
-        """The method that counts a kind of layer. Kept as an attribute, which Python finds first the next time."""
+        """Returns the method that counts a kind of layer.
+
+        It is kept as an attribute, which Python finds first the next time.
+        """
         found = described(kind)
         method = self.__dict__[kind] = partial(self._merged if found.merges else self._applied, found)
         return method
@@ -191,7 +194,7 @@ class CostTracer(Layers):
         return self._call(kind.shape(shapes, settings), kind.reads, numbers, len(self._calls) + 1)
 
     def blocks(self, number: int) -> Iterable[int]:
-        """The first block, and the second as a stand-in for all others."""
+        """Yields the first block, and the second as a stand-in for all others."""
         self._end_segment()
         yield 0
         self._end_segment()
@@ -200,7 +203,7 @@ class CostTracer(Layers):
             self._end_segment(times=number - 1)
 
     def total(self, *outputs: TracedMap) -> Complexity:
-        """Total cost of a network whose output is the last map."""
+        """Returns the total cost of a network whose output is the last map."""
         output_bytes = self._sizes[-1]
         self._end_segment(is_end=True)
         return Complexity(
@@ -242,7 +245,7 @@ class CostTracer(Layers):
 
 
 class GraphTracer(CostTracer):
-    """Counts the cost of a network of any structure, such as a detector. Layers that no output needs do not count.
+    """Cost of a network of any structure, such as a detector. Layers that no output needs do not count.
 
     Nothing is counted once for several blocks, because a pyramid keeps maps across blocks.
     """
@@ -252,11 +255,11 @@ class GraphTracer(CostTracer):
         self._costs: list[_Counts] = []  # of each call
 
     def blocks(self, number: int) -> Iterable[int]:
-        """All indices."""
+        """Returns all indices."""
         return range(number)
 
     def total(self, *outputs: TracedMap) -> Complexity:
-        """Total cost of a network with these outputs."""
+        """Returns the total cost of a network with these outputs."""
         numbers = tuple(output.number for output in outputs)
         calls, sizes = _in_execution_order(self._calls, numbers), self._sizes
         counts = _Counts()
@@ -296,7 +299,7 @@ class _Segment:
 
 @lru_cache(maxsize=1024)
 def _segment(calls: tuple[TracedCall, ...], is_start: bool, begins_kept: bool, is_end: bool) -> _Segment:
-    """Lifetimes in a segment. Cached, because networks repeat few different segments.
+    """Returns the lifetimes in a segment. They are cached, because networks repeat few different segments.
 
     Args:
         calls: the calls, in order of definition.

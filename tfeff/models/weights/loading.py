@@ -1,4 +1,4 @@
-"""Loads matching variables from files and other models, and reports the rest."""
+"""Loading of matching variables from files and other models, and a report of the rest."""
 
 import math
 import re
@@ -79,12 +79,12 @@ class LoadReport:
 
 
 def is_weights_file(path: str | Path) -> bool:
-    """Whether there is a file or a TensorFlow checkpoint to load weights from."""
+    """Returns whether there is a file or a TensorFlow checkpoint to load weights from."""
     return Path(path).is_file() or automl.find_checkpoint(Path(path)) is not None
 
 
 def classes_of(path: Path) -> int | None:
-    """Outputs of the classifier in a `.npz` file; None if there is none, or in files of other kinds."""
+    """Returns the number of outputs of the classifier in a `.npz` file; None if there is none, or for other files."""
     if path.suffix != ".npz":
         return None
     with zipfile.ZipFile(path) as archive:
@@ -299,7 +299,7 @@ def _array_name(info: zipfile.ZipInfo) -> str:
 
 
 def _header(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, which is as large as its file: NumPy allocates what the header states."""
+    """Returns the shape and type of an array, which is as large as its file: NumPy allocates what the header states."""
     with zipped.open(info) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -344,7 +344,7 @@ class Naming:
     flipped: bool = False
 
     def __call__(self, layer: str) -> str | None:
-        """Name of a layer in the other implementation, or None."""
+        """Returns the name of a layer in the other implementation, or None."""
         parts = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
         if parts is None:
             return self.ends.get(layer)
