@@ -250,7 +250,7 @@ class Described:
         scaling: options that replace its resolution and coefficients.
 
     Attributes:
-        timing: its latency, once measured.
+        timing: the network's latency, once measured.
     """
 
     def __init__(self, name: str, scaling: Mapping[str, Any]) -> None:

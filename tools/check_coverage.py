@@ -41,7 +41,7 @@ class World:
         margin: what the others lose.
         lowest: true mean of the worst candidate; None: all others lose the margin.
         fold, both: standard deviations of the effects of a fold, and of a candidate on a fold, on the logit scale.
-        unstable: that of the last candidate on a fold, if its training sometimes fails.
+        unstable: deviation of the last candidate's effect on a fold if its training sometimes fails; None: `both`.
     """
 
     candidates: int

@@ -37,8 +37,8 @@ def load(name: str, directory: Path, limit: int | None = None) -> Images:
     """Reads DIR/NAME/SPLIT/CLASS/*.jpg.
 
     Args:
-        name: in `DATA`.
-        directory: with a folder of each data set.
+        name: name of the data set in `DATA`.
+        directory: folder with a folder for each data set.
         limit: images of each class and split.
     """
     found = list[np.ndarray]()
@@ -118,7 +118,7 @@ def described(job: Job, resolution: int | None, **options: Any) -> Any:
     """Returns the description of a job's network.
 
     Args:
-        resolution: in pixels; None: the job's.
+        resolution: input side in pixels; None: the job's.
     """
     network = scaled(job.data, job.network)
     assert network is not None

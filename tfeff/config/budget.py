@@ -31,7 +31,7 @@ class Amount:
     """An upper bound of a cost.
 
     Attributes:
-        value: in seconds, bytes, multiply-adds or parameters; if `relative`, a multiple of the baseline's cost.
+        value: seconds, bytes, multiply-adds or parameters; if `relative`, a multiple of the baseline's cost.
     """
 
     value: float

@@ -53,7 +53,7 @@ class Family(Section):
         return self.alpha**phi, self.beta**phi, resolution
 
     def neck_coefficients(self, phi: float) -> dict[str, float]:
-        """`neck_depth` and `neck_width` of member φ of a detector, relative to the baseline; empty for classifiers."""
+        """Returns a detector's `neck_depth` and `neck_width` at φ, relative to the baseline; empty for classifiers."""
         if self.detector is None:
             return {}
         return {"neck_depth": self.neck_depth**phi, "neck_width": self.neck_width**phi}
@@ -62,7 +62,7 @@ class Family(Section):
         """Returns the description of member φ >= 0; φ = 0 is the baseline.
 
         Args:
-            method: with another one than "compound", the network of `others`.
+            method: scaling method; for others than "compound", the network of `others` is returned.
 
         Raises:
             UserError: `others` has no such network.

@@ -290,7 +290,7 @@ def put(
 
     Args:
         kind: class of the config.
-        values: its values, as of `to_dict`; changed in place.
+        values: the section's values, as `to_dict` returns them; changed in place.
         path: the keys from the config down to the value.
         value: the value, or its text as written by the user.
         converted: `conform`, or `parse` for a text.

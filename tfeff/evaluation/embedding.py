@@ -22,7 +22,7 @@ class GalleryAccuracy:
     """How often the nearest image of a gallery has the class of an image.
 
     Attributes:
-        images: those whose class is in the gallery.
+        images: number of images whose class is in the gallery.
         gallery: images in the gallery.
         accuracy: share of the images whose nearest gallery image is of their class.
         accuracy_interval: 95 % Wilson interval.

@@ -102,7 +102,7 @@ class ImageBatches:
 
     Args:
         images: the images.
-        regions: their regions.
+        regions: the images' regions.
     """
 
     batch_size = 1

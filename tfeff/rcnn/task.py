@@ -100,7 +100,7 @@ class RCNNTask(ObjectDetectionTask):
 
         Args:
             network: the network, or its head.
-            batch: with features, or with images of the same size and proposals.
+            batch: a batch with features, or with images of the same size and proposals.
             training: as for Keras.
         """
         head = Parts.of(network).head if isinstance(network, Network) else network

@@ -20,7 +20,7 @@ class Picture:
 
     Attributes:
         pixels: uint8 [height, width, 1 or 3].
-        lines: its caption.
+        lines: the caption, line by line.
     """
 
     pixels: np.ndarray
@@ -33,7 +33,7 @@ class Evaluation:
 
     Attributes:
         report: all numbers, JSON-ready.
-        figures: by name.
+        figures: figures by name.
         galleries: pictures for the page of a run, by heading; also the figures that show the same.
         predictions: rows of a table of all images: `image`, `truth`, `prediction` and what else the kind of prediction
             has.
@@ -63,7 +63,7 @@ class Evaluator(ABC):
         """Evaluates the predictions for all images of a pipeline.
 
         Args:
-            predictions: for all images of the pipeline, in order.
+            predictions: predictions for all images of the pipeline, in order.
             validated: the metrics of the task's `scores` on the run's validation images, if it has any.
 
         Raises:

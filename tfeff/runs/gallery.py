@@ -145,7 +145,7 @@ def read_gallery(
     """Computes the vectors of all images of a gallery.
 
     Args:
-        directory: with a folder for each class.
+        directory: a folder with a folder for each class.
         embed: (name, contents) of image files -> float32 [n, d], of length 1.
         neighbors: see `Gallery`.
         threshold: see `Gallery`; None: `unknown_threshold` for as many images.

@@ -130,7 +130,7 @@ class EmbeddingPredictor(ClassifierPredictor):
     """The SavedModel of an embedder; arguments as for `ClassifierPredictor`.
 
     Attributes:
-        gallery: with it, images are recognized; None: they get their vectors.
+        gallery: the gallery in which images are recognized; None: images only get their vectors.
         unknown: `evaluation.unknown_thresholds` of the run, as far as it has found them.
 
     Raises:

@@ -44,7 +44,7 @@ def planner(search: config.Search, networks: Sequence[ScaledNetwork], rate: Rate
     """Plans the trainings of a search.
 
     Args:
-        networks: those to choose from.
+        networks: the networks to choose from.
         rate: training time on this machine.
         images: number of training and of validation images of a trial.
     """

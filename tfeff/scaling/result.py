@@ -53,7 +53,7 @@ class Result:
         """Returns fold -> metric of a network, averaged over seeds; failed and missing trials are omitted.
 
         Args:
-            members: on the folds of the members, not on those of the candidates.
+            members: use the folds of the members, not those of the candidates.
             objective: the objective instead of its metric.
             epochs: number of epochs of the trainings; None: all of them.
         """

@@ -17,7 +17,7 @@ def notes(train: Dataset, others: Mapping[str, Dataset]) -> tuple[str, ...]:
 
     Args:
         train: the images to train on.
-        others: those to validate and to test on, by role.
+        others: the images to validate and to test on, by role.
     """
     known = _Known(train)
     return (*_contradictions(train, known), *_copies(train, others, known), *_darkness(train))

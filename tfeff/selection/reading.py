@@ -29,7 +29,7 @@ class SplitCaches:
         settings: the settings that they were read with, by dotted key.
         fingerprint: fingerprint of both splits, to notice changes.
         given: whether the caller passed other datasets than those of the experiment's source.
-        notes: on the choice of splits.
+        notes: notes on the choice of splits.
         found: what the splits hold, by role.
         test: the images of the test split that can be decoded, if that was checked.
     """

@@ -55,7 +55,7 @@ class Task(ABC):
         added: name of a count -> what is added to its sum over the batch, such as 1 for losses that are divided by the
             number of positives plus one.
         scores: names of the validation metrics that need all predictions at once; see `ImageTask.score`.
-        tuned: those of them that are settings found by validation, not measures of quality.
+        tuned: those `scores` that are settings found by validation, not measures of quality.
     """
 
     losses: ClassVar[Mapping[str, str]]

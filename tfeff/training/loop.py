@@ -81,7 +81,7 @@ class Loop:
         state: what the steps change; `state.step` is where training begins or resumes.
         step: the compiled training and evaluation steps.
         pipeline: the training batches.
-        hooks: called in this order.
+        hooks: the hooks, called in this order.
         workdir: the run's workdir.
         interruption: notices signals.
         epochs: number of epochs of the whole run.

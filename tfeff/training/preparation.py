@@ -67,7 +67,7 @@ class Preparation:
 
     Attributes:
         plan: the run's plan, before its images are known.
-        workdir: claimed for the run.
+        workdir: the workdir, claimed for the run.
         strategy: distribution strategy.
         until_epoch: last epoch of this call; None: the last one of the run.
         source: see `train`.

@@ -58,7 +58,7 @@ def chance_within(
 
     Args:
         table: candidate -> block -> value, higher is better; candidates without a value are left out.
-        margin: in the unit of the values, >= 0.
+        margin: largest difference that counts as equal, in the unit of the values, >= 0.
         bounded: whether the metric is in [0, 1].
         prior: prior of the residual variance; needed if the table has no degrees of freedom, as with a single block.
 

@@ -74,7 +74,7 @@ class Planner:
     Attributes:
         center: shares [3] of the published proportions.
         top: the largest φ, at whose cost the best direction is sought.
-        folds: their number.
+        folds: number of folds.
     """
 
     places: Sequence[Place]
@@ -171,8 +171,8 @@ class Limits:
 
     Attributes:
         precision: share of the plane that the region may cover at most.
-        trainings: their largest number.
-        seconds: their largest sum, as forecast; None: any.
+        trainings: maximum number of trainings.
+        seconds: maximum of their predicted seconds in total; None: any.
     """
 
     precision: float
@@ -217,7 +217,7 @@ def explore(
 
     Args:
         train: all trainings, those of a new round last, and its number -> the values of all trainings.
-        report: called after each round.
+        report: called with the state after each round.
     """
     chosen: list[Choice] = []
     values: Sequence[float | None] = []

@@ -35,7 +35,7 @@ class Training:
         fold: the fold on which it was validated.
         error: fraction of the validation images that are wrong.
         validated: number of validation images.
-        epochs: relative to those that suit the images.
+        epochs: number of epochs relative to those that suit the images.
     """
 
     images: int

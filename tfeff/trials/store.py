@@ -116,7 +116,7 @@ class TrialStore:
         """Stores the images of all trials.
 
         Args:
-            images: those from which folds are drawn, and those that all folds are validated on, if there are any.
+            images: the images from which folds are drawn, and those that all folds are validated on, if there are any.
             fold_examples: number of images of each independent fold; None for classic folds.
 
         Raises:
@@ -249,7 +249,7 @@ class Records:
             epochs: epochs of the trials to read.
             training: training of the candidate; it says which row of metrics belongs to the weights that are kept.
             value: maps this row to the value.
-            blocks: those to read; None: all.
+            blocks: blocks to read; None: all.
         """
         values = {
             record.job.block: value(result_row(dataclasses.replace(training, epochs=epochs), record.rows))

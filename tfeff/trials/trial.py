@@ -19,7 +19,7 @@ class Candidate:
 
     Attributes:
         name: unique, valid as a file name.
-        experiment: its training, before a fold and a seed are set.
+        experiment: the training, before a fold and a seed are set.
         settings: JSON-ready description that the store keeps.
     """
 

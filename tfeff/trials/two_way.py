@@ -38,8 +38,8 @@ class TwoWay:
     connected), their difference has no interval.
 
     Attributes:
-        candidates: those with at least one value, in the order of the table.
-        blocks: those with at least one value, sorted.
+        candidates: candidates with at least one value, in the order of the table.
+        blocks: blocks with at least one value, sorted.
         means: adjusted mean of each candidate: the model's estimate of its mean over all blocks. Equals its plain
             mean if no cell is missing.
         variance: residual variance; None without degrees of freedom. Of a metric in [0, 1], relative to p (1 - p).

@@ -39,7 +39,7 @@ class Cost:
     Attributes:
         macs: multiply-adds for one image.
         weights_bytes: size of the file with the final weights.
-        latencies: by format; none of models whose input includes region proposals.
+        latencies: latencies by format; none for models whose input includes region proposals.
         imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
     """
 

@@ -27,7 +27,7 @@ def cost_figures(
 
     Args:
         points: models with `name`, `accuracy`, and `low` and `high`, the limits of its interval.
-        metric: its name.
+        metric: name of the metric.
         interval: what the intervals are.
     """
 

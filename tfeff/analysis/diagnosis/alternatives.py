@@ -120,7 +120,7 @@ class Alternative:
 
     Attributes:
         what: what is wrong if they have this meaning, as a sentence without its period.
-        transform: from the boxes as they were read to the correct ones.
+        transform: converts boxes as they were read to the correct ones.
         same_unit: whether the numbers have the unit in which they were read.
     """
 

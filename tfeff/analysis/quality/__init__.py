@@ -17,7 +17,7 @@ class Quality:
     """What the images of all splits are like.
 
     Attributes:
-        surveys: by split.
+        surveys: surveys by split.
         odd: odd images by kind.
         copies: near duplicates.
         groupings: groups that belong together.

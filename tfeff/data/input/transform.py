@@ -49,7 +49,7 @@ class Transform(ABC):
     Attributes:
         reader: where images come from.
         size: (height, width) of the images in a batch.
-        seed: at least 0.
+        seed: the seed, at least 0.
         augmentation: random variation of training images.
         plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
         per_example: whether `load` takes one example at a time, because each has to be decoded or has a size of its
@@ -82,7 +82,7 @@ class Transform(ABC):
         """Returns the batch of one worker.
 
         Args:
-            loaded: from `load`: the worker's examples; if there are `partners` and several workers, followed by theirs.
+            loaded: what `load` returned for the worker's examples and, with `partners` and several workers, for theirs.
             table: `index` and `repeat` int64 [n] of the loaded examples; `weight` float32 [shard.size], 0 for padding;
                 `epoch` and `step`, scalar int64; if there are `partners`, `partner` int32 [shard.size], rows of
                 `loaded`.

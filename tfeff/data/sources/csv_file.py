@@ -29,12 +29,12 @@ class _Image:
     """An image that rows list.
 
     Attributes:
-        path: as the process can open it; "" without one.
+        path: path by which the process can open the file; "" without one.
         where: the first of its rows, for messages.
         label: name of its class.
-        splits: those that its rows name; "" for none.
+        splits: the splits that its rows name; "" for none.
         problem: why it cannot be used; "" if it can.
-        repeated: its further rows.
+        repeated: further rows of the image.
         written: how it is listed, if that lacks the ending of its file.
     """
 

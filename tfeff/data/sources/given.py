@@ -103,7 +103,7 @@ def offer(images: Images | Mapping[str, Any] | Any) -> str:
     """Makes images known to this process; returns the name of their source, `python:<name>`.
 
     Args:
-        images: by split, see `Images`; or a data frame, or one for each split, see `ListedImages`.
+        images: images by split, see `Images`; or a data frame, or one for each split, see `ListedImages`.
 
     Raises:
         UserError: as for `Images` and `ListedImages`.
@@ -119,7 +119,7 @@ def open_given(name: str, options: Options, *, objects: bool) -> Source:
     """Returns the source of images that were offered.
 
     Args:
-        name: their name.
+        name: name of the images.
         options: how to read them.
         objects: whether they must have boxes, or else a label each.
 

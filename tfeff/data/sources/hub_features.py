@@ -23,7 +23,7 @@ class Classes(NamedTuple):
 
     Attributes:
         names: one per class.
-        ids: their numbers in the tables; empty if they are texts there.
+        ids: the classes' numbers in the tables; empty if they are texts there.
         numbers: value in the tables -> class.
     """
 

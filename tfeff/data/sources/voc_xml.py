@@ -50,7 +50,7 @@ class Annotation(NamedTuple):
     Attributes:
         file_name: name of the image, without folders; "" if missing.
         image_size: (height, width) of the image; None if missing.
-        objects: those that LabelMe does not mark as deleted.
+        objects: the objects that LabelMe does not mark as deleted.
     """
 
     file_name: str

@@ -54,7 +54,7 @@ class Complexity:
         training_peak_bytes: peak memory of a training step for each image of the batch: input, layer outputs in use or
             kept, and gradients of layer outputs. Weights, their gradients and the workspace of single operations are
             not included, because they do not grow with the batch.
-        kernel_params: those of `params` in the kernels of convolutions and dense layers.
+        kernel_params: number of those `params` that are in the kernels of convolutions and dense layers.
         folded_params: number of parameters if batch normalization is folded into kernels: these, a bias for each of
             their output channels, and the parameters of other layers.
         copied_params: parameters of kernels that are called again with another batch normalization, as by a detector's

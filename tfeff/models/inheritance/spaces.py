@@ -54,7 +54,7 @@ class Space:
     """Feature maps with the same channels.
 
     Attributes:
-        channels: their number.
+        channels: number of channels.
         any_basis: whether no operation acts on single channels.
         readers: names of the linear layers that read the channels.
         grouped: name of the convolution in groups that reads or computes the channels, if any.

@@ -93,7 +93,7 @@ def load_coco(network: Network, name: str, classes: Classes | None = None) -> Lo
 
     Args:
         name: name of the published detector.
-        classes: those of the network and `CLASS_NAMES`.
+        classes: the classes of the network, and `CLASS_NAMES`.
 
     Raises:
         UserError: as for `weights_file`, or nothing fits.

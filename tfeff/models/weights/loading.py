@@ -55,7 +55,7 @@ class LoadReport:
     Attributes:
         loaded: paths of the network's variables that were set.
         skipped: all other variables of the network and of the source.
-        classes: those of the network and of the source, if they differ; outputs of shared ones were loaded.
+        classes: the classes of network and source, if they differ; outputs of shared classes were loaded.
     """
 
     loaded: tuple[str, ...]
@@ -119,7 +119,7 @@ def load_weights(
             dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", or of `fasterrcnn_resnet50_fpn` for
             the detector "faster-rcnn"; or `.safetensors`, with either the names of such a state dict or the paths of
             the variables.
-        classes: those of the network and of the source. If they differ, outputs are loaded class by class. None: all
+        classes: the classes of network and source. If they differ, outputs are loaded class by class. None: all
             outputs are loaded, if there are as many.
 
     Raises:

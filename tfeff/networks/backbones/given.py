@@ -21,7 +21,7 @@ class Given(Architecture):
 
     Attributes:
         resolution: side of the square input image, in pixels; 0: not set.
-        graph: its name, with a digest of its layers.
+        graph: name of the graph, with a digest of its layers.
         initial: digest of the weights with which it is given.
         levels: pyramid levels, as `level=layer`, such as `P3=block_5_add`.
         pretrained: whether its weights are those of a training, so that recipes fine-tune them.
