@@ -1,4 +1,4 @@
-"""Compares detections of one network that two runtimes computed."""
+"""Comparison of the detections that two runtimes computed with one network."""
 
 import numpy as np
 

@@ -32,7 +32,7 @@ WITHOUT_MIRROR = {
 
 
 def sources(folder: str) -> list[Path]:
-    """The Python files in a folder, relative to the repository."""
+    """Returns the Python files in a folder, relative to the repository."""
     return sorted(path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -72,7 +72,7 @@ def test_files_and_attributes_that_documents_name_exist(document: str) -> None:
 
 
 def folders(folder: str) -> set[Path]:
-    """The folders with Python files in a folder, and itself, relative to the repository."""
+    """Returns the folders with Python files in a folder, and itself, relative to the repository."""
     return {parent for path in sources(folder) for parent in path.parents if parent.parts}
 
 
@@ -134,7 +134,7 @@ def test_console_script_is_installed() -> None:
 
 
 def declared() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """The requirements of setup.py, and those of its extras."""
+    """Returns the requirements of setup.py, and those of its extras."""
     values = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse((ROOT / "setup.py").read_text()).body
@@ -176,7 +176,7 @@ def test_setup_requires_what_the_package_imports() -> None:
 
 
 def pinned(lock: str, python: str) -> dict[str, str]:
-    """The versions pinned by a lock file on Linux, by canonical package name."""
+    """Returns the versions pinned by a lock file on Linux, by canonical package name."""
     environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
     environment |= {"os_name": "posix", "platform_python_implementation": "CPython"}
     pins: dict[str, str] = {}

@@ -12,7 +12,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT /
 
 
 def text(path: Path) -> str:
-    """The Markdown of a document, without blocks of code."""
+    """Returns the Markdown of a document, without blocks of code."""
     content = path.read_text()
     if path.suffix == ".ipynb":
         cells = [cell for cell in json.loads(content)["cells"] if cell["cell_type"] == "markdown"]
@@ -32,7 +32,7 @@ def anchors(markdown: str) -> set[str]:
 
 
 def broken(path: Path, markdown: str) -> list[str]:
-    """Links of a document, outside `code`, that lead nowhere."""
+    """Returns links of a document, outside `code`, that lead nowhere."""
     wrong = []
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", markdown)):
         if re.match(r"\w+:", link):

@@ -14,5 +14,5 @@ only_thorough = pytest.mark.skipif(not THOROUGH, reason="takes long; set TFEFF_T
 
 
 def thorough(*values: object) -> object:
-    """A value of `pytest.mark.parametrize` that is tested only if tests are thorough."""
+    """Returns a value of `pytest.mark.parametrize` that is tested only if tests are thorough."""
     return pytest.param(*values, marks=only_thorough)

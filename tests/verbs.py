@@ -42,7 +42,7 @@ class Done:
 
 
 class Verbs:
-    """Starts verbs; `with` ends those that still run."""
+    """Verbs in processes of their own; `with` ends those that still run."""
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
@@ -95,7 +95,7 @@ class Process:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code; None while the process runs."""
+        """Returns the exit code; None while the process runs."""
         if self._code is None:
             self._code = self._verbs.ask({"poll": self._pid})
         return self._code

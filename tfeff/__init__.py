@@ -97,7 +97,7 @@ if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept any at
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     class _Package(ModuleType):
-        """Keeps the function `tfeff.train` when the verb of the same name, the module `tfeff/train.py`, is imported."""
+        """A module that keeps the function `tfeff.train` when the verb of that name, `tfeff/train.py`, is imported."""
 
         def __setattr__(self, name: str, value: object) -> None:
             if not (name in PUBLIC and isinstance(value, ModuleType)):
@@ -107,5 +107,5 @@ if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept any at
 
 
 def __dir__() -> list[str]:
-    """All attributes, including subpackages that are not loaded yet."""
+    """Returns all attributes, including subpackages that are not loaded yet."""
     return sorted({*globals(), *__all__})

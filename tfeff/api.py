@@ -31,7 +31,7 @@ __all__ = ["Images", "load_config", "open", "own_boxes", "own_images", "train"]
 
 @in_python()
 def own_images(source: str | Given, overrides: config.Overrides = ()) -> config.Recipe[config.Experiment]:
-    """A classifier for your images: network, resolution and training are chosen for their number and size.
+    """Returns a classifier for your images: network, resolution and training are chosen for their number and size.
 
     Args:
         source: `folder:DIRECTORY` with `train/<class>/*` and `test/<class>/*`, or just `<class>/*`; another source of
@@ -48,7 +48,7 @@ def own_images(source: str | Given, overrides: config.Overrides = ()) -> config.
 
 @in_python()
 def own_boxes(source: str | Given, overrides: config.Overrides = ()) -> config.Recipe[config.Experiment]:
-    """A detector for your images with boxes: network and training are chosen for their number and size.
+    """Returns a detector for your images with boxes: network and training are chosen for their number and size.
 
     Args:
         source: `voc:DIRECTORY`, `yolo:DIRECTORY`, `coco:DIRECTORY`, another source of images with boxes, or the images
@@ -65,7 +65,7 @@ def own_boxes(source: str | Given, overrides: config.Overrides = ()) -> config.R
 
 @in_python()
 def load_config(path: str | os.PathLike[str], overrides: config.Overrides = ()) -> Description:
-    """The config of a name, in a Python file that defines `get_config()`, or in a `config.json`.
+    """Returns the config of a name, in a Python file that defines `get_config()`, or in a `config.json`.
 
     Args:
         path: the file, or the name of a config that comes with the package, such as "own_images".
@@ -183,10 +183,10 @@ def open(
     backbone: GivenBackbone | None = None,
     task: config.TaskSettings | None = None,
 ) -> "Run":
-    """A finished run, to evaluate, predict and export.
+    """Returns a finished run, to evaluate, predict and export.
 
     Args:
-        workdir: of the run.
+        workdir: the run's workdir.
         images: the images that were given to `train`; only evaluation needs them.
         backbone: the backbone that was given to `train`, with any weights; those of the run are used.
         task: the section of the task that was given to `train`, with any values; those of the run are used.
@@ -256,7 +256,7 @@ def _own_backbone(backbone: GivenBackbone, experiment: Description) -> dict[str,
 def complete(
     experiment: Description, workdir: str | os.PathLike[str], overrides: config.Overrides = (), *, quiet: bool = False
 ) -> tuple[config.Experiment, config.Choices]:
-    """The config of a run, and what a recipe has chosen, which is also said.
+    """Returns the config of a run, and what a recipe has chosen, which is also said.
 
     A workdir that has a config already keeps what was chosen when its run began, even if the choice would differ now.
     """
@@ -291,6 +291,6 @@ def _shown(value: object) -> str:
 
 
 def _user_error(error: Exception) -> UserError | None:
-    """The error of a user that TensorFlow passed on as text, such as that of an own augmentation."""
+    """Returns the error of a user that TensorFlow passed on as text, such as that of an own augmentation."""
     message = str(error).partition("UserError: ")[2].partition("\n")[0]
     return UserError(message) if message else None

@@ -22,13 +22,13 @@ _LOG = logging.getLogger(__name__)
 
 
 def checksum(record: Mapping[str, Any]) -> str:
-    """CRC-32 of a JSON-serializable record without its own checksum, as 8 hexadecimal digits."""
+    """Returns CRC-32 of a JSON-serializable record without its own checksum, as 8 hexadecimal digits."""
     values = {key: value for key, value in json.loads(json.dumps(record)).items() if key != KEY}
     return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def file_crc32(path: Path) -> int:
-    """CRC-32 of the content of a file."""
+    """Returns CRC-32 of a file's contents."""
     found = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -37,7 +37,7 @@ def file_crc32(path: Path) -> int:
 
 
 def to_json(record: Mapping[str, Any]) -> str:
-    """The contents of a JSON file with a checksum."""
+    """Returns the contents of a JSON file with a checksum."""
     return json.dumps({KEY: "", **record} | {KEY: checksum(record)}, indent=2) + "\n"
 
 
@@ -101,13 +101,14 @@ def from_json(
 
 
 def to_line(record: Mapping[str, Any]) -> str:
-    """A line of a file of lines, with a checksum."""
+    """Returns a line of a file of lines, with a checksum."""
     return json.dumps({**record, KEY: checksum(record)}) + "\n"
 
 
 def read_lines(path: Path, lost: str) -> list[dict[str, Any]]:
-    """Reads a file of lines. Damaged lines are dropped with a warning; an incomplete last line of a killed process is
-    dropped without one. Empty if there is no file.
+    """Reads a file of lines; empty if there is no file.
+
+    Damaged lines are dropped with a warning. An incomplete last line of a killed process is dropped without one.
 
     Args:
         path: the file.

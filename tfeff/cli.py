@@ -170,7 +170,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _config_keys(flag: str) -> list[str]:
-    """The keys of a config that end with the name of an unknown flag; none if the verb has no config."""
+    """Returns the keys of a config that end with the name of an unknown flag; none if the verb has no config."""
     if "override" not in flags.FLAGS:
         return []
     from tfeff import config
@@ -179,7 +179,10 @@ def _config_keys(flag: str) -> list[str]:
 
 
 def _remedy(error: Exception) -> str | None:
-    """The message for an error caused by the environment (disk, memory, permissions); None for a bug in the program."""
+    """Returns the message for an error caused by the environment (disk, memory, permissions).
+
+    None for a bug in the program.
+    """
     code = error.errno if isinstance(error, OSError) else None
     first_line = brief(error)
     if "UserError: " in first_line:  # raised inside tf.data while reading an image

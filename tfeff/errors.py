@@ -29,7 +29,7 @@ class UserError(Exception):
 
 
 def printable(text: str) -> str:
-    """The text with escapes in place of control characters, such as those of names of files.
+    """Returns the text with escapes in place of control characters, such as those of names of files.
 
     >>> printable("a\\x1b[31mb\\udce9")
     'a\\\\x1b[31mb\\\\xe9'
@@ -38,7 +38,10 @@ def printable(text: str) -> str:
 
 
 def escape(character: str) -> str:
-    """A character as an escape; a byte that is not UTF-8, as Python represents it in names of files, as a byte."""
+    """Returns a character as an escape.
+
+    A byte that is not UTF-8 (as Python represents it in file names) is shown as a byte.
+    """
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
@@ -47,7 +50,7 @@ def escape(character: str) -> str:
 
 @contextlib.contextmanager
 def in_python() -> Iterator[None]:
-    """Errors that leave this context name arguments of functions, which have the names of the verbs' flags.
+    """Makes errors that leave its context name arguments of functions instead of flags, which have the same names.
 
     >>> with in_python():
     ...     raise UserError("use another --workdir")
@@ -87,14 +90,17 @@ class WorkerLostError(Exception):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a disk is full, or a quota or limit reached. TensorFlow and SQLite say so only in the text of errors."""
+    """Returns whether a disk is full, or a quota or limit reached.
+
+    TensorFlow and SQLite say so only in the text of errors.
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     return any(words in str(error) for words in ("No space left on device", "disk is full", "File too large"))
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error, without the names of TensorFlow's nodes."""
+    """Returns the first line of an error, without the names of TensorFlow's nodes."""
     return re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
 
 
@@ -111,7 +117,7 @@ def changes(values: Iterable[tuple[str, object, object]]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint at the end of a message about an unknown name.
+    """Returns the hint at the end of a message about an unknown name.
 
     >>> nearest("bacth_size", ["batch_size", "epochs"])
     'did you mean "batch_size"?'

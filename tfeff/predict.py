@@ -170,7 +170,7 @@ def main(argv: list[str]) -> None:
 
 
 def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
-    """Image name -> its id in a dataset; and why that of the run cannot be read.
+    """Returns the image name -> its id in a dataset; and why that of the run cannot be read.
 
     Raises:
         UserError: the dataset that the user names cannot be read.
@@ -188,7 +188,7 @@ def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str
 
 
 def _tile() -> tuple[int, int] | None:
-    """(height, width) of the tiles, or None.
+    """Returns (height, width) of the tiles, or None.
 
     Raises:
         UserError: not a size.

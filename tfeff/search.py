@@ -122,7 +122,7 @@ def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> No
 
 
 def _command() -> str:
-    """The command line of this process, for reports."""
+    """Returns the command line of this process, for reports."""
     return shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]])
 
 

@@ -150,7 +150,7 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
 
 
 def row(network: "Described", base: "Described | None") -> dict[str, str | int | float]:
-    """Name, resolution and cost of one network; its latency, and ratios to `base`, if asked for."""
+    """Returns the name, resolution and cost of one network; its latency, and ratios to `base`, if asked for."""
     from tfeff.networks.catalog import unchanged
 
     cost, architecture = network.cost, network.architecture
@@ -191,7 +191,7 @@ def row(network: "Described", base: "Described | None") -> dict[str, str | int |
 
 
 def measured(timing: "Timing") -> dict[str, str | int | float]:
-    """Size and latency of an exported model; says if the machine was busy."""
+    """Returns the size and latency of an exported model; says if the machine was busy."""
     if timing.is_disturbed:
         say(
             f"the machine was busy: the median call took {timing.seconds / timing.undisturbed:.1f} times as long as an "
@@ -209,7 +209,7 @@ def measured(timing: "Timing") -> dict[str, str | int | float]:
 
 
 def exported(paths: Sequence[str]) -> list[dict[str, str | int | float]]:
-    """Format, size and latency of exported models, timed in turn."""
+    """Returns the format, size and latency of exported models, timed in turn."""
     load_tensorflow()
     from tfeff.serving.timing import time_alternately
 
@@ -218,7 +218,7 @@ def exported(paths: Sequence[str]) -> list[dict[str, str | int | float]]:
 
 
 def read_earlier(path: Path) -> "Latencies | None":
-    """The file that is extended, if it exists; before anything is timed, so that it cannot fail later."""
+    """Returns the file that is extended, if it exists; before anything is timed, so that it cannot fail later."""
     from tfeff.serving.latencies import Latencies
     from tfeff.serving.timing import SAVED_MODEL
 
@@ -250,7 +250,7 @@ class Described:
         scaling: options that replace its resolution and coefficients.
 
     Attributes:
-        timing: its latency, once measured.
+        timing: the network's latency, once measured.
     """
 
     def __init__(self, name: str, scaling: Mapping[str, Any]) -> None:
@@ -265,7 +265,7 @@ class Described:
         self.timing: Timing | None = None
 
     def scales(self) -> dict[str, str | int | float]:
-        """Coefficients of a backbone; the backbone of a detector, and width and depth of its neck and heads."""
+        """Returns coefficients of a backbone; the backbone of a detector, and width and depth of its neck and heads."""
         from tfeff.networks.backbones.architecture import Architecture
         from tfeff.networks.detectors.detector import Detector
 
@@ -278,7 +278,7 @@ class Described:
         return found
 
     def stages(self) -> list[dict[str, Any]]:
-        """The stages of a backbone as rows.
+        """Returns the stages of a backbone as rows.
 
         Raises:
             UserError: it is a detector, or a network whose layers are not described by this package.

@@ -52,7 +52,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name in tables."""
         optimizer = f", {self.optimizer}" if self.work == "training" else ""
         return f"{self.network}: {self.work}, batch {self.batch}, {self.precision}{optimizer}"
 
@@ -63,8 +63,10 @@ class Case:
 
     @property
     def passes(self) -> int:
-        """Products of a step relative to the forward pass: the backward pass has two for each, one for the inputs and
-        one for the weights."""
+        """Products of a step relative to the forward pass.
+
+        The backward pass has two for each, one for the inputs and one for the weights.
+        """
         return 3 if self.work == "training" else 1
 
 
@@ -87,11 +89,11 @@ class Side(Protocol):
     """A framework."""
 
     def versions(self) -> str:
-        """Versions and device."""
+        """Returns versions and device."""
         ...
 
     def prepare(self, case: Case) -> dict[str, Callable[[], Mode]]:
-        """The modes of a case by name. Each function builds one, compiles it and warms it up."""
+        """Returns the modes of a case by name. Each function builds one, compiles it and warms it up."""
         ...
 
     def release(self) -> None:
@@ -99,7 +101,7 @@ class Side(Protocol):
         ...
 
     def ceiling(self) -> dict[str, float]:
-        """FLOP/s of a large bfloat16 matrix product."""
+        """Measures FLOP/s of a large bfloat16 matrix product."""
         ...
 
 
@@ -147,12 +149,12 @@ def serve(make_side: Callable[[], Side]) -> None:
 
 
 def timed(mode: Mode, steps: int) -> float:
-    """Seconds per step."""
+    """Returns seconds per step."""
     began = time.perf_counter()
     mode.run(steps)
     return (time.perf_counter() - began) / steps
 
 
 def summary(error: Exception) -> str:
-    """The first line of an error."""
+    """Returns the first line of an error."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"

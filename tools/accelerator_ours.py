@@ -48,7 +48,7 @@ class Ours:
         self._hlo = hlo
 
     def versions(self) -> str:
-        """Versions and device."""
+        """Returns versions and device."""
         return f"jax {jax.__version__}, keras {keras.__version__}, {jax.devices()[0].device_kind}"
 
     def release(self) -> None:
@@ -58,7 +58,7 @@ class Ours:
         gc.collect()
 
     def prepare(self, case: Case) -> dict[str, Callable[[], Mode]]:
-        """One mode: the whole step is one program."""
+        """Returns one mode: the whole step is one program."""
         return {"ours": lambda: self._mode(case)}
 
     def _mode(self, case: Case) -> Mode:
@@ -100,7 +100,7 @@ class Ours:
         return Mode(run, facts, lambda steps: profile(lambda: run(steps)))
 
     def ceiling(self) -> dict[str, float]:
-        """FLOP/s of a bfloat16 matrix product."""
+        """Measures FLOP/s of a bfloat16 matrix product."""
         side = 8192 if jax.default_backend() != "cpu" else 256
         a, b = (jax.random.normal(key, (side, side), jnp.bfloat16) for key in jax.random.split(jax.random.key(0)))
         product = jax.jit(jnp.matmul)
@@ -112,8 +112,10 @@ class Ours:
 
 @contextmanager
 def quick_initializers() -> Iterator[None]:
-    """On the CPU, without compiling a program for each shape of a weight, which would take most of the time. The values
-    have the distribution's mean and deviation."""
+    """Initializes weights on the CPU with the distribution's mean and deviation.
+
+    Compiling a program for each shape of a weight would take most of the time.
+    """
     rng = np.random.default_rng(0)
 
     def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
@@ -128,7 +130,7 @@ def quick_initializers() -> Iterator[None]:
 
 
 def build(case: Case) -> keras.Model:
-    """The network of a case."""
+    """Returns the network of a case."""
     keras.config.set_dtype_policy(POLICIES[case.precision])
     with quick_initializers():
         if case.stack:
@@ -139,7 +141,7 @@ def build(case: Case) -> keras.Model:
 
 
 def stack(kind: str) -> keras.Model:
-    """Equal layers on a map, then the mean of each channel."""
+    """Applies equal layers to a map, then averages each channel."""
     side, channels = STACKS[kind]
     x = images = keras.Input((side, side, channels))
     x = keras.layers.Rescaling(1 / 255)(x)
@@ -155,7 +157,7 @@ def stack(kind: str) -> keras.Model:
 
 
 def batch_of(network: keras.Model, case: Case) -> list[np.ndarray]:
-    """Random bytes, then labels (training) or boxes (two-stage detectors)."""
+    """Returns random bytes, then labels (training) or boxes (two-stage detectors)."""
     rng = np.random.default_rng(0)
     height, width, channels = network.inputs[0].shape[1:]
     arrays = [rng.integers(0, 256, (case.batch, height, width, channels), np.uint8)]
@@ -167,7 +169,7 @@ def batch_of(network: keras.Model, case: Case) -> list[np.ndarray]:
 
 
 def random_boxes(rng: np.random.Generator, batch: int, count: int, height: int, width: int) -> np.ndarray:
-    """Boxes_yxyx, float32 (batch, count, 4)."""
+    """Draws boxes_yxyx, float32 (batch, count, 4)."""
     edges = np.sort(rng.uniform(0, 1, (batch, count, 2, 2)), axis=2) * (height, width)
     return edges.reshape(batch, count, 4).astype(np.float32)
 
@@ -178,7 +180,7 @@ def on_device(values: Any) -> Any:
 
 
 def training(network: keras.Model, case: Case) -> tuple[Any, Callable[..., Any]]:
-    """State, and (state, images, labels) -> (state, loss)."""
+    """Returns the state, and (state, images, labels) -> (state, loss)."""
     rate = LEARNING_RATE[case.optimizer]
     with jax.default_device(jax.devices("cpu")[0]):
         optimizer: Any = (
@@ -204,7 +206,7 @@ def training(network: keras.Model, case: Case) -> tuple[Any, Callable[..., Any]]
 
 
 def inference(network: keras.Model) -> tuple[Any, Callable[..., Any]]:
-    """State, and (state, images, [boxes]) -> (state, outputs)."""
+    """Returns the state, and (state, images, [boxes]) -> (state, outputs)."""
     groups = network.trainable_variables, network.non_trainable_variables
     state = on_device([[variable.value for variable in group] for group in groups])
 
@@ -217,7 +219,7 @@ def inference(network: keras.Model) -> tuple[Any, Callable[..., Any]]:
 
 
 def peak_bytes(compiled: Any) -> int | None:
-    """Device memory of a program: arguments, results and temporary values."""
+    """Returns the device memory of a program: arguments, results and temporary values."""
     found = compiled.memory_analysis()
     if found is None:
         return None
@@ -226,7 +228,7 @@ def peak_bytes(compiled: Any) -> int | None:
 
 
 def layouts(text: str) -> dict[str, int]:
-    """Convolutions of a compiled program, by type and order of dimensions."""
+    """Counts convolutions of a compiled program, by type and order of dimensions."""
     found = collections.Counter[str]()
     for line in text.splitlines():
         labels, dtype = re.search(r"dim_labels=(\S+?)[, ]", line), re.search(r"= \(?(\w+)\[", line)
@@ -237,7 +239,7 @@ def layouts(text: str) -> dict[str, int]:
 
 
 def profile(run: Callable[[], object]) -> dict[str, float]:
-    """Seconds by kernel, or by operation if there are no kernels. Numbers in names are dropped."""
+    """Returns seconds by kernel, or by operation if there are no kernels. Numbers in names are dropped."""
     with tempfile.TemporaryDirectory() as directory:
         with jax.profiler.trace(directory):
             run()

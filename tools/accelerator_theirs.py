@@ -39,7 +39,7 @@ class Theirs:
     """PyTorch."""
 
     def versions(self) -> str:
-        """Versions and device."""
+        """Returns versions and device."""
         import timm
         import torchvision
 
@@ -54,8 +54,10 @@ class Theirs:
             torch.cuda.empty_cache()
 
     def prepare(self, case: Case) -> dict[str, Callable[[], Mode]]:
-        """Two modes: compiled, and without the compiler, if possible as one CUDA graph. None for a network without a
-        peer."""
+        """Returns two modes, compiled and without the compiler; None for a network without a peer.
+
+        Without the compiler, the step is one CUDA graph if possible.
+        """
         if case.network == "yolo":
             return {}
         torch.set_float32_matmul_precision("high")  # TF32, which convolutions use by default
@@ -65,7 +67,7 @@ class Theirs:
         return {name: partial(mode, case, name) for name in ("compiled", other)}
 
     def ceiling(self) -> dict[str, float]:
-        """FLOP/s of a bfloat16 matrix product."""
+        """Measures FLOP/s of a bfloat16 matrix product."""
         side = 8192 if DEVICE == "cuda" else 256
         a, b = (torch.randn(side, side, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
         for _ in range(3):
@@ -94,7 +96,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits."""
+        """Returns logits."""
         return self.network((images.permute(0, 3, 1, 2).float() - self.mean) / self.std)
 
 
@@ -116,7 +118,7 @@ class Stack(nn.Module):
         return nn.Conv2d(channels, channels, size, padding=size // 2, bias=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Means."""
+        """Returns means."""
         return self.layers(images.permute(0, 3, 1, 2).float() / 255).float().mean((2, 3))
 
 
@@ -134,7 +136,7 @@ class RegionDetector(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor, boxes: torch.Tensor) -> Any:
-        """Raw outputs of both stages. Boxes: (batch, n, 4), x1, y1, x2, y2."""
+        """Returns raw outputs of both stages. Boxes: (batch, n, 4), x1, y1, x2, y2."""
         x = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
         maps = self.model.backbone(x)
         proposals = self.model.rpn.head(list(maps.values()))
@@ -144,7 +146,7 @@ class RegionDetector(nn.Module):
 
 
 def build(case: Case) -> nn.Module:
-    """The network of a case."""
+    """Returns the network of a case."""
     if case.stack:
         network: nn.Module = Stack(case.stack)
     elif case.network == "faster-rcnn":
@@ -164,7 +166,7 @@ def build(case: Case) -> nn.Module:
 
 
 def batch_of(case: Case) -> list[torch.Tensor]:
-    """Random bytes, then labels (training) or boxes (two-stage detectors)."""
+    """Returns random bytes, then labels (training) or boxes (two-stage detectors)."""
     rng = np.random.default_rng(0)
     shape: tuple[int, ...] = (case.resolution or 224, case.resolution or 224, 3)
     classes = 1000
@@ -184,7 +186,7 @@ def batch_of(case: Case) -> list[torch.Tensor]:
 
 
 def macs(network: nn.Module, inputs: list[torch.Tensor]) -> int:
-    """Multiply-adds of one image."""
+    """Returns the multiply-adds of one image."""
     network.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(*(each[:1] for each in inputs))
@@ -258,7 +260,7 @@ def mode(case: Case, name: str) -> Mode:
 
 
 def optimizer_of(network: nn.Module, case: Case) -> torch.optim.Optimizer:
-    """A fused optimizer."""
+    """Returns a fused optimizer."""
     rate = LEARNING_RATE[case.optimizer]
     if case.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), rate, momentum=0.9, fused=True)
@@ -269,8 +271,10 @@ def optimizer_of(network: nn.Module, case: Case) -> torch.optim.Optimizer:
 
 
 def captured(step: Callable[[], Any]) -> Callable[[], Any]:
-    """The step as a CUDA graph. All steps before it run on another stream than the default one, which must not wait
-    for what is captured."""
+    """Returns the step as a CUDA graph.
+
+    All steps before it run on another stream than the default one, which must not wait for what is captured.
+    """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -290,7 +294,7 @@ def captured(step: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def profile(run: Callable[[], object]) -> dict[str, float]:
-    """Seconds by kernel, or by operator if there are no kernels. Numbers in names are dropped."""
+    """Returns seconds by kernel, or by operator if there are no kernels. Numbers in names are dropped."""
     activities = [torch.profiler.ProfilerActivity.CUDA if DEVICE == "cuda" else torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities) as profiler:
         run()

@@ -82,7 +82,7 @@ def train_for(step: Step, steps: int, next_batch: Callable[[], dict[str, tf.Tens
 
 
 def benchmark_input(arguments: argparse.Namespace) -> None:
-    """Compare training with the input pipeline to training on one batch in memory."""
+    """Compares training with the input pipeline to training on one batch in memory."""
     cases = [
         ("resnet width 12 at 32", arguments.small, 32, 32, 128, 100, {"width": 12, "resolution": 32}, "resnet"),
         ("efficientnet-b0 at 224", arguments.large, 256, 224, 16, 20, {}, "efficientnet-b0"),
@@ -110,7 +110,7 @@ def benchmark_input(arguments: argparse.Namespace) -> None:
 
 
 def benchmark_models(arguments: argparse.Namespace) -> None:
-    """Compare training and inference of our networks to those of keras.applications."""
+    """Compares training and inference of our networks to those of keras.applications."""
     peers = {
         "efficientnet-b0": keras.applications.EfficientNetB0,
         "resnet50": keras.applications.ResNet50,
@@ -144,7 +144,7 @@ def infer_for(model: keras.Model, steps: int, images: tf.Tensor) -> Round:
 
 
 def benchmark_predict(arguments: argparse.Namespace) -> None:
-    """Compare predictions for many files to the bare SavedModel; kill and resume a call.
+    """Compares predictions for many files to the bare SavedModel; kills and resumes a call.
 
     The files are copies of a folder's photographs, and ten damaged ones. "Theirs" passes batches of the undamaged
     files, already in memory, to the signature serving_bytes.
@@ -207,7 +207,7 @@ DAMAGE: tuple[Callable[[bytes], bytes], ...] = (
 
 
 def copy_photographs(source: Path, images: Path, count: int) -> list[Path]:
-    """Copies of the photographs in a folder, in turn, until there are `count`."""
+    """Returns copies of the photographs in a folder, in turn, until there are `count`."""
     images.mkdir()
     paths = list(find_images(source, images).values())
     chosen = [paths[number % len(paths)] for number in range(count)]
@@ -241,7 +241,7 @@ def kill_and_resume(model: str, images: Path, out: Path) -> None:
 
 
 def benchmark_estimate(arguments: argparse.Namespace) -> None:
-    """Measure the CPU time of estimating the cost of random networks."""
+    """Measures the CPU time of estimating the cost of random networks."""
     rows = []
     for name in arguments.names.split(","):
         rng, seconds = random.Random(name), list[float]()

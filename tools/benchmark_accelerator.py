@@ -1,4 +1,4 @@
-"""Compares networks under JAX with those of timm and torchvision under PyTorch, on one accelerator.
+"""Comparison of networks under JAX with those of timm and torchvision under PyTorch, on one accelerator.
 
     python tools/benchmark_accelerator.py --out=FILE.jsonl [--minutes=5] [--cases=CASE,CASE,...]
 
@@ -60,7 +60,7 @@ RESERVE_SECONDS = 5.0
 """Time to stop the sides and print."""
 START_SECONDS = 120.0
 MEMORY_SHARE = "0.55"
-"""Of the device's memory for JAX; PyTorch needs the rest."""
+"""JAX's share of the device's memory; PyTorch needs the rest."""
 
 
 class OutOfTimeError(Exception):
@@ -218,7 +218,7 @@ class Benchmark:
         self._write({"kind": "case", "case": case.name, "seconds": self._elapsed() - began})
 
     def _seconds(self, case: Case, way: Timing, steps: int) -> float | None:
-        """Seconds per step; writes an error."""
+        """Returns seconds per step; writes an error."""
         way.side.ask(do="run", mode=way.mode, steps=steps)
         answer = way.side.answer(self._deadline)
         if "error" in answer:
@@ -227,7 +227,7 @@ class Benchmark:
         return answer["seconds"] / steps
 
     def _prepare(self, case: Case) -> Iterator[Timing]:
-        """Both sides build and compile, at the same time unless --serial; writes their errors."""
+        """Lets both sides build and compile, at the same time unless --serial; writes their errors."""
         self._start()
         answers = {}
         for name, side in self._sides.items():
@@ -247,7 +247,7 @@ class Benchmark:
     def _result(
         self, case: Case, way: Timing, seconds: Sequence[float], ours: Sequence[float] | None
     ) -> dict[str, Any]:
-        """A row. The ratio is our speed over this one, of each pair of rounds: above 1, ours is faster."""
+        """Returns a row. The ratio is our speed over this one, of each pair of rounds: above 1, ours is faster."""
         low, middle, high = quartiles(seconds)
         flops = 2 * way.facts["macs"] * case.passes * case.batch / middle
         peak = {"bfloat16": self._flags.bf16_tflops, "tf32": self._flags.tf32_tflops}[case.precision]
@@ -283,13 +283,13 @@ class Benchmark:
 
 
 def ours_settings(hlo: str | None) -> dict[str, str]:
-    """Environment of our side."""
+    """Returns the environment of our side."""
     settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_PYTHON_CLIENT_MEM_FRACTION": MEMORY_SHARE}
     return settings | ({"ACCELERATOR_HLO": hlo} if hlo else {})
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """25 %, 50 % and 75 %; of fewer than two values the value itself."""
+    """Returns the quartiles (25 %, 50 % and 75 %); for fewer than two values, the value itself."""
     if len(values) < 2:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -297,7 +297,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def parse(text: str, resolution: int | None) -> Case:
-    """A case from NETWORK:WORK:BATCH[:PRECISION[:OPTIMIZER]].
+    """Returns a case from NETWORK:WORK:BATCH[:PRECISION[:OPTIMIZER]].
 
     Raises:
         UserError: unknown names, or a batch that is no number.
@@ -320,7 +320,7 @@ def parse(text: str, resolution: int | None) -> Case:
 
 @contextmanager
 def lines(path: Path, rows: list[dict[str, Any]]) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that appends a row to a file, at once, and to a list."""
+    """Yields a function that appends a row to a file, at once, and to a list."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
 
@@ -339,7 +339,7 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Iterator[Callable[[dict[str
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The table of the results."""
+    """Returns the table of the results."""
     return [
         {
             "case": row["case"],

@@ -57,7 +57,7 @@ class Comparison:
 
 
 def runtimes(name: str) -> tuple[str, ...]:
-    """Our side in each runtime."""
+    """Returns our side in each runtime."""
     return tuple(f"{name}-{runtime}" for runtime in RUNTIMES)
 
 
@@ -155,7 +155,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare inference and training of detectors to google/automl, effdet, torchvision and ultralytics."""
+    """Compares inference and training of detectors to google/automl, effdet, torchvision and ultralytics."""
     pythons = {"automl": arguments.automl_python, "peer": arguments.peer_python}
     names, chosen_runtimes = arguments.only.split(","), arguments.runtimes.split(",")
     for flag, given, known in (("only", names, COMPARISONS), ("runtimes", chosen_runtimes, RUNTIMES)):
@@ -179,7 +179,9 @@ def run(arguments: argparse.Namespace) -> None:
 def compare(
     comparison: Comparison, ours: Sequence[str], python: str, source: Path, arguments: argparse.Namespace
 ) -> list[dict[str, object]]:
-    """The rows of a comparison. All sides are started first; each round of ours has a round of the peer next to it.
+    """Returns the rows of a comparison.
+
+    All sides are started first; each round of ours has a round of the peer next to it.
 
     A peer in PyTorch runs with the faster of two ways of waiting, `PASSIVE` or the default.
 

@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare Fast R-CNN to R-CNN, per image, with the same backbone and proposals."""
+    """Compares Fast R-CNN to R-CNN, per image, with the same backbone and proposals."""
     if arguments.rounds < 2 or min(arguments.proposals, arguments.images) < 1:
         raise UserError("--rounds must be at least 2, --proposals and --images at least 1")
     slow = rcnn(arguments)
@@ -45,14 +45,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def photograph(size: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels float32 [1, height, width, 3] and `count` boxes float32 [1, count, 4] of all sizes."""
+    """Returns pixels float32 [1, height, width, 3] and `count` boxes float32 [1, count, 4] of all sizes."""
     rng = np.random.default_rng(0)
     corners = np.sort(rng.uniform(0, 1, (1, count, 2, 2)), axis=2) * size
     return rng.uniform(0, 255, (1, *size, 3)).astype(np.float32), corners.reshape(1, count, 4).astype(np.float32)
 
 
 def fast_rcnn(arguments: argparse.Namespace, member: str) -> Round:
-    """A round of Fast R-CNN: from pixels and proposals to detections."""
+    """Returns a round of Fast R-CNN: from pixels and proposals to detections."""
     section = config.FastRCNNSettings(
         network=config.detector(member, hidden=(HIDDEN,)),
         proposals=config.SharedProposals(max_proposals=arguments.proposals),
@@ -66,7 +66,7 @@ def fast_rcnn(arguments: argparse.Namespace, member: str) -> Round:
 
 
 def rcnn(arguments: argparse.Namespace) -> Round:
-    """A round of R-CNN: from pixels and proposals to detections."""
+    """Returns a round of R-CNN: from pixels and proposals to detections."""
     section = config.RCNNSettings(network=config.RCNN(grid=1, hidden=(HIDDEN,)))
     task = tasks.create(section)
     model = config.architecture(arguments.backbone, resolution=arguments.crop)
@@ -84,7 +84,7 @@ def rcnn(arguments: argparse.Namespace) -> Round:
 
 
 def repeated(detect: Round, images: int) -> Round:
-    """A round of several images, each of which is waited for."""
+    """Returns a round of several images, each of which is waited for."""
 
     def run_round() -> None:
         for _ in range(images):

@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare training on stored features of frozen layers to running them in every step."""
+    """Compares training on stored features of frozen layers to running them in every step."""
     if arguments.rounds < 2:
         raise UserError(f"--rounds={arguments.rounds}: must be at least 2")
     shared = [f"data.source={arguments.source}", FROZEN, f"training.epochs={max(EPOCHS)}"]

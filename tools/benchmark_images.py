@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure the CPU time per image of decoding and of each augmentation."""
+    """Measures the CPU time per image of decoding and of each augmentation."""
     if arguments.rounds < 2 or arguments.batches < 1:
         raise UserError(f"--rounds={arguments.rounds} must be at least 2, --batches={arguments.batches} at least 1")
     small = catalog.open_labels(arguments.small).load("train")
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
 def batches(
     cache: ImageCache, size: tuple[int, int], batch_size: int, count: int, augmentation: Augmentation
 ) -> Callable[[], float]:
-    """A round of `count` training batches, which returns CPU seconds per image.
+    """Returns a round of `count` training batches, which returns CPU seconds per image.
 
     A round begins and ends with full buffers, so it pays for as many batches as it takes.
     """
@@ -113,7 +113,7 @@ def wait_until_idle() -> None:
 
 
 def decoding(images: Dataset) -> Callable[[], tuple[float, float]]:
-    """A round that decodes all images of a dataset, which returns CPU seconds and seconds."""
+    """Returns a round that decodes all images of a dataset, which returns CPU seconds and seconds."""
 
     def timed() -> tuple[float, float]:
         began = time.process_time(), time.perf_counter()
@@ -124,7 +124,7 @@ def decoding(images: Dataset) -> Callable[[], tuple[float, float]]:
 
 
 def row(name: str, seconds: list[float]) -> dict[str, object]:
-    """Table row of a pipeline's CPU seconds per image."""
+    """Returns the table row of a pipeline's CPU seconds per image."""
     low, middle, high = statistics.quantiles(seconds, n=4)
     return {
         "batches of": name,

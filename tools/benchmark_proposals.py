@@ -1,4 +1,4 @@
-"""Compare proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
+"""Comparison of proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
 
 One process runs all engines on each image in turn. Times are CPU times of a call on a decoded image; overlaps are
 measured on the boxes of the same calls. Intervals are 95 % bootstrap intervals over images.
@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare selective search to OpenCV and other packages: CPU time, recall and ABO."""
+    """Compares selective search to OpenCV and other packages: CPU time, recall and ABO."""
     cv2.setNumThreads(1)
     if arguments.memory:
         print(tables.markdown([memory(mode, *size) for size in MEMORY_SIZES for mode in ("single", "fast", "quality")]))
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def thread_counts(text: str) -> list[int]:
-    """Positive numbers, separated by commas."""
+    """Parses positive numbers, separated by commas."""
     counts = [int(number) for number in text.split(",")]
     if min(counts) < 1:
         raise ValueError(text)
@@ -86,7 +86,7 @@ def thread_counts(text: str) -> list[int]:
 
 
 def load_images(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Decoded images of a dataset and the boxes of their objects."""
+    """Returns decoded images of a dataset and the boxes of their objects."""
     source = catalog.open_objects(name).load("all")
     chosen = {"even": slice(0, None, 2), "odd": slice(1, None, 2), "all": slice(None)}[part]
     indices = range(len(source))[chosen][:limit]
@@ -144,12 +144,15 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
 
 
 def overlaps(boxes: Sequence[np.ndarray], objects: Sequence[np.ndarray]) -> np.ndarray:
-    """Best overlap of each object with the first COUNTS boxes of its image, float [objects, COUNTS]."""
+    """Returns the best overlap of each object with the first COUNTS boxes of its image, float [objects, COUNTS]."""
     return coverage(boxes, objects, [np.zeros(len(each), int) for each in objects], COUNTS).best
 
 
 def resample_weights(objects: Sequence[np.ndarray]) -> np.ndarray:
-    """Weight of each object in bootstrap resamples of the images, float64 [RESAMPLES, objects]; rows sum to 1."""
+    """Returns the weight of each object in bootstrap resamples of the images, float64 [RESAMPLES, objects].
+
+    Rows sum to 1.
+    """
     image = np.repeat(np.arange(len(objects)), [len(boxes) for boxes in objects])
     draws = np.random.default_rng(0).integers(0, len(objects), (RESAMPLES, len(objects)))
     weights = np.stack([np.bincount(draw, minlength=len(objects)) for draw in draws])[:, image].astype(np.float64)
@@ -159,7 +162,10 @@ def resample_weights(objects: Sequence[np.ndarray]) -> np.ndarray:
 def differences(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], objects: Sequence[np.ndarray]
 ) -> list[dict[str, object]]:
-    """Overlap measures of two engines, with 95 % paired bootstrap intervals (over images) of their differences."""
+    """Returns overlap measures of two engines, with paired bootstrap intervals of their differences.
+
+    The intervals are 95 % intervals over images.
+    """
     best = [overlaps(boxes, objects) for boxes in (ours, theirs)]
     weights = resample_weights(objects)
     rows = []
@@ -187,7 +193,7 @@ def differences(
 
 
 def at_side(side: int, propose: Callable[[np.ndarray, float], ProposedBoxes]) -> Engine:
-    """An engine that sees the image at a working size, as ours does.
+    """Returns an engine that sees the image at a working size, as ours does.
 
     Args:
         side: its longest side in pixels.
@@ -203,7 +209,7 @@ def at_side(side: int, propose: Callable[[np.ndarray, float], ProposedBoxes]) ->
 
 
 def scaled_opencv(image: np.ndarray, factor: float) -> ProposedBoxes:
-    """OpenCV's mode `fast` with its parameters scaled to a smaller image: sigma 0.8, k 150, 300 and 450, 100 pixels."""
+    """Scales the parameters of OpenCV's mode `fast` to a smaller image: sigma 0.8, k 150, 300 and 450, 100 pixels."""
     segmentation = cv2.ximgproc.segmentation
     bgr = np.ascontiguousarray(image[..., ::-1])
     search = segmentation.createSelectiveSearchSegmentation()
@@ -221,7 +227,7 @@ def scaled_opencv(image: np.ndarray, factor: float) -> ProposedBoxes:
 
 
 def peer(package: str) -> Engine:
-    """The engine of a package from PyPI, with its default settings."""
+    """Returns the engine of a package from PyPI, with its default settings."""
     module = importlib.import_module(package)
     if package == "selectivesearch":
 
@@ -245,7 +251,7 @@ def peer(package: str) -> Engine:
 
 
 def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) -> list[dict[str, object]]:
-    """Images/s of both engines for each number of threads; median of three interleaved rounds."""
+    """Measures images/s of both engines for each number of threads; median of three interleaved rounds."""
     engines = {"ours": SelectiveSearch(mode), "OpenCV": OpenCVSelectiveSearch(mode)}
     engines["ours"](images[0])
     speeds: dict[tuple[str, int], list[float]] = {}
@@ -316,7 +322,7 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
 
 
 def memory(mode: str, height: int, width: int) -> dict[str, object]:
-    """Table row of a first image in a new process: peak memory on top of the imports and the image, and seconds."""
+    """Measures a first image in a new process: peak memory on top of imports and image, and seconds."""
     script = (
         "import time, numpy as np, cv2\n"
         "from tfeff.proposals import selective_search\n"

@@ -84,7 +84,7 @@ class LiveFeatures:
 
 
 class Extraction:
-    """Extracts the features of whole images, as `rcnn.regions.region_set` does.
+    """Extraction of the features of whole images, as in `rcnn.regions.region_set`.
 
     Args:
         extractor: computes them.
@@ -96,7 +96,7 @@ class Extraction:
         self._channels = extractor.channels
 
     def seconds(self, regions: RegionSet, image: int) -> tuple[float, int]:
-        """Seconds and number of regions of one image."""
+        """Returns seconds and number of regions of one image."""
         boxes, images = regions.boxes(image), regions.images
         began = time.perf_counter()
         pixels = decoding.decode(images.encoded(image), images.ids[image])
@@ -105,7 +105,7 @@ class Extraction:
 
 
 def endless(pipeline: RegionBatches) -> Iterator[dict[str, tf.Tensor]]:
-    """The training batches of all epochs, each read when it is needed."""
+    """Yields the training batches of all epochs, each read when it is needed."""
     for epoch in itertools.count(1):
         for rows in pipeline.rows(epoch):
             yield {name: tf.constant(values) for name, values in pipeline.read(rows).items()}
@@ -147,18 +147,18 @@ class Side:
         self.seconds["validation"].append(time.perf_counter() - began)
 
     def epoch(self, rounds: np.ndarray | slice = slice(1, None)) -> float:
-        """Seconds of an epoch, from the medians over some rounds; the first one traces graphs."""
+        """Returns seconds of an epoch, from the medians over some rounds; the first one traces graphs."""
         batches = {"training": self.pipeline.steps_per_epoch, "validation": validation_batches(self.validation)}
         return sum(count * float(np.median(np.array(self.seconds[kind])[rounds])) for kind, count in batches.items())
 
 
 def validation_batches(pipeline: RegionBatches) -> int:
-    """Validation batches of an epoch."""
+    """Returns the validation batches of an epoch."""
     return min(len(pipeline.rows(0)), region_batches.MAX_VALIDATION_BATCHES)
 
 
 def validation_accuracy(step: Step, pipeline: RegionBatches) -> float:
-    """The head's accuracy on the validation batches."""
+    """Returns the head's accuracy on the validation batches."""
     sums = np.sum([step.evaluate(batch).numpy() for batch in pipeline.evaluation_batches()], axis=0)
     return step.task.means(sums)["accuracy"]
 
@@ -166,7 +166,9 @@ def validation_accuracy(step: Step, pipeline: RegionBatches) -> float:
 def whole_training(
     cached: Side, live: Side, extraction: np.ndarray, regions: int, epochs: int, rng: np.random.Generator
 ) -> dict[str, object]:
-    """Seconds of a training of some epochs on both sides and their ratio, with a 95 % bootstrap interval over rounds.
+    """Returns seconds of a training of some epochs on both sides and their ratio.
+
+    The ratio has a 95 % bootstrap interval over rounds.
 
     Args:
         cached: the side that reads features; it pays for the extraction once.
@@ -195,7 +197,7 @@ def whole_training(
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare training on cached features to running the backbone in every batch."""
+    """Compares training on cached features to running the backbone in every batch."""
     if arguments.batches < 2:
         raise UserError(f"--batches={arguments.batches}: must be at least 2")
     workdir = training.Workdir(arguments.workdir)

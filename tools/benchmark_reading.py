@@ -2,7 +2,7 @@
 
 For each format, sets of tiny images (links to a few files) with a quarter, a half and all of --images are read: the
 source is opened, and all images are listed with their labels or boxes. Images with boxes are opened for their headers.
-Then sets with many boxes or classes: `coco boxes` and `yolo boxes` have ten times as many boxes as images; `classes`
+Sets with many boxes or classes follow. `coco boxes` and `yolo boxes` have ten times as many boxes as images. `classes`
 and `coco classes` have as many images as the others and ten times as many classes, a quarter and a half of it.
 
 --before=DIR is a checkout of an earlier version, which reads the largest set in turn with this one. Each reading is a
@@ -52,7 +52,7 @@ print(time.process_time() - start)
 
 
 class Images:
-    """Writes images: links to a few files.
+    """Writer of images: links to a few files.
 
     Args:
         folder: folder of these files.
@@ -78,7 +78,7 @@ Write = Callable[[Path, Images, int], str]
 
 
 def folder(root: Path, images: Images, count: int, classes: int = CLASSES) -> str:
-    """An image folder."""
+    """Returns an image folder."""
     for number in range(classes):
         (root / "train" / f"class {number:06}").mkdir(parents=True)
     for number in range(count):
@@ -87,7 +87,7 @@ def folder(root: Path, images: Images, count: int, classes: int = CLASSES) -> st
 
 
 def csv(root: Path, images: Images, count: int) -> str:
-    """A table of labels."""
+    """Returns a table of labels."""
     _flat(root / "images", images, count)
     rows = (f"images/{number:07}.jpg,class {number % CLASSES},train\n" for number in range(count))
     (root / "labels.csv").write_text("image,label,split\n" + "".join(rows))
@@ -95,7 +95,7 @@ def csv(root: Path, images: Images, count: int) -> str:
 
 
 def voc(root: Path, images: Images, count: int) -> str:
-    """Pascal VOC, with a list."""
+    """Writes Pascal VOC, with a list."""
     _flat(root / "JPEGImages", images, count)
     (root / "Annotations").mkdir()
     (root / "ImageSets/Main").mkdir(parents=True)
@@ -110,7 +110,7 @@ def voc(root: Path, images: Images, count: int) -> str:
 
 
 def coco(root: Path, images: Images, count: int, boxes: int = 1, classes: int = CLASSES) -> str:
-    """A COCO file."""
+    """Returns a COCO file."""
     _flat(root / "train", images, count)
     (root / "annotations").mkdir()
     rows = [
@@ -127,7 +127,7 @@ def coco(root: Path, images: Images, count: int, boxes: int = 1, classes: int = 
 
 
 def yolo(root: Path, images: Images, count: int, boxes: int = 1) -> str:
-    """YOLO's text files."""
+    """Writes YOLO's text files."""
     _flat(root / "images/train", images, count)
     (root / "labels/train").mkdir(parents=True)
     names = "".join(f"  {number}: class {number}\n" for number in range(CLASSES))
@@ -212,7 +212,7 @@ def measured(kind: str, place: Path, images: int, rounds: int, before: Path | No
 
 
 def read(side: Path, name: str, annotations: str) -> float:
-    """CPU seconds in which a version reads a dataset, in a new process; NaN if it does not know the format."""
+    """Measures CPU seconds in which a version reads a dataset, in a new process; NaN if it lacks the format."""
     environment = {**os.environ, "PYTHONPATH": str(side), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", _READ, name, annotations]
     output = subprocess.run(command, env=environment, cwd=side, stdout=subprocess.PIPE, text=True, check=True).stdout

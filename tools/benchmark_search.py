@@ -46,7 +46,7 @@ def add_naive_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare complete searches to naive ones, which train every candidate to the end in a single process."""
+    """Compares complete searches to naive ones, which train every candidate to the end in a single process."""
     if arguments.rounds < 1:
         raise UserError(f"--rounds={arguments.rounds}: must be at least 1")
     rows = []
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def compared(ours: dict[str, Any], naive: dict[str, list[float]]) -> dict[str, Any]:
-    """The winners of both sides.
+    """Returns the winners of both sides.
 
     Args:
         ours: `result.json` of the search.
@@ -96,7 +96,7 @@ def compared(ours: dict[str, Any], naive: dict[str, list[float]]) -> dict[str, A
 
 
 def conclusion(rows: list[dict[str, Any]]) -> str:
-    """The speedup over all rounds, and in how many of them both sides chose the same network."""
+    """Returns the speedup over all rounds, and in how many of them both sides chose the same network."""
     speedups = [row["naive, s"] / row["ours, s"] for row in rows]
     loss = [row["mean"] - row["mean of our best there"] for row in rows]
     return (
@@ -107,7 +107,7 @@ def conclusion(rows: list[dict[str, Any]]) -> str:
 
 
 def naive_search(arguments: argparse.Namespace) -> None:
-    """Train every trial in this process, tracing the graph each time (used by `search`)."""
+    """Trains every trial in this process, tracing the graph each time (used by `search`)."""
     search = config.override(config.load(arguments.config, config.Search), arguments.override)
     study = prepare(search)
     directory = Path(arguments.workdir)

@@ -53,7 +53,7 @@ class Side:
 
 
 def networks() -> tuple[keras.Model, keras.Model]:
-    """Our network and that of keras.applications with the same weights. The second returns probabilities."""
+    """Returns our network and that of keras.applications with the same weights. The second returns probabilities."""
     theirs = keras.applications.EfficientNetB0(weights=None, input_shape=(RESOLUTION, RESOLUTION, 3))
     rng = np.random.default_rng(0)
     for layer in theirs.layers:
@@ -71,13 +71,13 @@ def networks() -> tuple[keras.Model, keras.Model]:
 
 
 def images(count: int) -> np.ndarray:
-    """Smooth random images, uint8 [count, height, width, 3]."""
+    """Returns smooth random images, uint8 [count, height, width, 3]."""
     coarse = np.random.default_rng(1).uniform(0, 255, (count, 7, 7, 3))
     return tf.image.resize(coarse, (RESOLUTION, RESOLUTION), "bicubic").numpy().clip(0, 255).astype(np.uint8)
 
 
 def our_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[Callable[[], Side]]:
-    """Each exported as by `tfeff.export`."""
+    """Yields our sides, each exported as by `tfeff.export`."""
     task, names = ClassificationTask(), [str(label) for label in range(CLASSES)]
 
     def saved_model(freeze: bool) -> Side:
@@ -121,7 +121,7 @@ def our_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[C
 
 
 def their_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[Callable[[], Side]]:
-    """Each exported by Keras, or frozen."""
+    """Yields the other sides, each exported by Keras, or frozen."""
 
     def saved_model() -> Side:
         network.export(directory / "theirs", verbose=False)
@@ -152,7 +152,7 @@ def their_sides(network: keras.Model, directory: Path, threads: int) -> Iterator
 
 
 def signature(directory: Path, name: str | None) -> Predict:
-    """The signature `serving_default` of a SavedModel, by the name of its input; None: the only one."""
+    """Returns the signature `serving_default` of a SavedModel, by the name of its input; None: the only one."""
     model = tf.saved_model.load(str(directory))
     serve = model.signatures["serving_default"]
     name = name or next(iter(serve.structured_input_signature[1]))
@@ -165,7 +165,7 @@ def signature(directory: Path, name: str | None) -> Predict:
 
 
 def with_openvino(network: str, file: Path, precision: str, threads: int, settings: str = "frozen graph") -> Side:
-    """A model in OpenVINO, computing in "f32" or "bf16"."""
+    """Returns a model in OpenVINO, computing in "f32" or "bf16"."""
     import openvino as runtime
 
     properties = {
@@ -179,7 +179,7 @@ def with_openvino(network: str, file: Path, precision: str, threads: int, settin
 
 
 def available(sides: Iterator[Callable[[], Side]]) -> Iterator[Side]:
-    """The sides whose packages are installed; the others are named."""
+    """Yields the sides whose packages are installed; the others are named."""
     for build in sides:
         try:
             yield build()
@@ -188,7 +188,7 @@ def available(sides: Iterator[Callable[[], Side]]) -> Iterator[Side]:
 
 
 def largest_differences(sides: Sequence[Side], batch: np.ndarray) -> list[float]:
-    """Largest difference of a probability from the first side's.
+    """Returns the largest difference of a probability from the first side's.
 
     Raises:
         UserError: it is larger than the tolerance, in float32.
@@ -202,7 +202,7 @@ def largest_differences(sides: Sequence[Side], batch: np.ndarray) -> list[float]
 
 
 def seconds(sides: Sequence[Side], batch: np.ndarray, rounds: int) -> dict[int, Mapping[int, list[float]]]:
-    """For each batch size and side (by its index), the seconds that the whole batch takes in every round."""
+    """Measures the seconds of a whole batch in every round, for each batch size and side (by its index)."""
 
     def predict(side: Side, size: int) -> Callable[[], None]:
         given = batch.astype(side.dtype)
@@ -221,7 +221,7 @@ def seconds(sides: Sequence[Side], batch: np.ndarray, rounds: int) -> dict[int, 
 def rows(
     sides: Sequence[Side], differences: Sequence[float], times: Mapping[int, Mapping[int, Sequence[float]]], count: int
 ) -> list[dict[str, object]]:
-    """Rows of the table: images/s of each side, and their ratios to the SavedModel of keras.applications."""
+    """Returns rows of the table: images/s of each side, and their ratios to the SavedModel of keras.applications."""
     peer = next((index for index, side in enumerate(sides) if side.network == THEIRS), None)
     table: list[dict[str, object]] = []
     for index, (side, difference) in enumerate(zip(sides, differences, strict=True)):
@@ -245,7 +245,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare EfficientNet-B0 in all runtimes, batches of 16 and single images, to keras.applications."""
+    """Compares EfficientNet-B0 in all runtimes, batches of 16 and single images, to keras.applications."""
     if arguments.rounds < 2 or arguments.threads < 1:
         raise UserError("--rounds must be at least 2, --threads at least 1")
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)

@@ -41,7 +41,7 @@ class World:
         margin: what the others lose.
         lowest: true mean of the worst candidate; None: all others lose the margin.
         fold, both: standard deviations of the effects of a fold, and of a candidate on a fold, on the logit scale.
-        unstable: that of the last candidate on a fold, if its training sometimes fails.
+        unstable: deviation of the last candidate's effect on a fold if its training sometimes fails; None: `both`.
     """
 
     candidates: int
@@ -62,7 +62,7 @@ class World:
         return np.concatenate([[self.accuracy], np.linspace(others, lowest, self.candidates - 1)])
 
     def draw(self, rng: np.random.Generator, means: Floats) -> Floats:
-        """Values [candidates, folds] with these expectations."""
+        """Draws values [candidates, folds] with these expectations."""
         both = np.full((len(means), 1), self.both)
         both[-1] = self.both if self.unstable is None else self.unstable
         deviation, logits = np.hypot(self.fold, both), special.logit(means)
@@ -103,12 +103,12 @@ WORLDS = (
 
 
 def as_table(values: Floats) -> dict[str, dict[Block, float]]:
-    """Candidate -> block -> value."""
+    """Returns candidate -> block -> value."""
     return {f"c{i:02}": {(fold, 0): float(v) for fold, v in enumerate(row)} for i, row in enumerate(values)}
 
 
 def intervals(world: World, count: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Coverage of the intervals of means and differences, and the errors of "within the margin"."""
+    """Returns the coverage of the intervals of means and differences, and the errors of "within the margin"."""
     true = dict(zip(as_table(np.empty((world.candidates, 1))), world.means.tolist(), strict=True))
     best, *others = true
     lose = [name for name in others if true[best] - true[name] >= world.margin - 1e-12]
@@ -145,12 +145,12 @@ def intervals(world: World, count: int, rng: np.random.Generator) -> dict[str, A
 
 
 def inside(low: float | None, value: float, high: float | None) -> bool:
-    """Whether an interval contains a value."""
+    """Returns whether an interval contains a value."""
     return low is not None and high is not None and low - 1e-12 <= value <= high + 1e-12
 
 
 def share(hits: Sequence[bool | float]) -> str | None:
-    """A share in percent."""
+    """Returns a share in percent."""
     return f"{100 * np.mean(hits):.1f}" if hits else None
 
 
@@ -164,7 +164,7 @@ PLACES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float
 }
 """Shares of depth, width and resolution where the surface is highest, and its slopes there, in log odds."""
 CURVATURE = np.array([[-1.8, -0.3], [-0.3, -2.4]])
-"""Of the log odds of the accuracy in the plane of shares: from the middle, a single dimension loses about 0.6."""
+"""Curvature of the accuracy's log odds in the plane of shares: from the middle, a single dimension loses about 0.6."""
 OTHERS = (0.4, -0.1, 0.1, -0.1)
 """Coefficients of the terms that do not concern the direction: growth with the cost and how slopes change with it."""
 PHIS, PER_SIDE = (1.0, 2.0, 3.0), 8
@@ -174,7 +174,10 @@ DEVIATIONS = {"0.06": 0.06, "0.15": 0.15}
 
 
 def planner(center: Floats, folds: int) -> Planner:
-    """Networks in all directions, three at each cost, that take as long as their cost and a start of half a unit."""
+    """Plans networks in all directions, three at each cost.
+
+    A network takes as long as its cost and a start of half a unit.
+    """
     places = [
         Place((a, b, c), phi + away, 0.5 + 2.0 ** (phi + away))
         for phi in PHIS
@@ -185,13 +188,13 @@ def planner(center: Floats, folds: int) -> Planner:
 
 
 def coefficients(peak: Floats, slopes: Floats, center: Floats) -> Floats:
-    """Those of a surface that is highest at `peak`."""
+    """Returns the coefficients of a surface that is highest at `peak`."""
     slope = BASIS @ slopes - CURVATURE @ plane(peak, center)[0]
     return np.array([*slope, CURVATURE[0, 0], CURVATURE[0, 1], CURVATURE[1, 1], *OTHERS])
 
 
 def regions(count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """How often the region of a sequential search contains the best direction, and how large it is."""
+    """Returns how often the region of a sequential search contains the best direction, and how large it is."""
     for name, (peak, slopes) in PLACES.items():
         for prior in ("right", "wrong"):
             # A right prior is a little beside the best direction, a wrong one far from it.
@@ -215,7 +218,7 @@ def regions(count: int, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def chances(count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Whether candidates with a chance of less than 5 % are within the margin less often than that."""
+    """Yields whether candidates with a chance of less than 5 % are within the margin less often than that."""
     for name, quantiles in (
         ("normal", special.ndtri),
         ("crowded at the top", lambda u: np.log(u)),

@@ -1,4 +1,4 @@
-"""Runs a tool as a program."""
+"""Tools as programs."""
 
 import sys
 from collections.abc import Callable

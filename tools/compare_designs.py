@@ -45,7 +45,7 @@ VALIDATED = 3000
 
 
 def trainings(result: dict[str, Any]) -> list[Training]:
-    """All trainings of a result, on φ with 2^φ times the baseline's multiply-adds."""
+    """Returns all trainings of a result, on φ with 2^φ times the baseline's multiply-adds."""
     found = []
     for row in (*result.get("candidates", ()), *result["members"]):
         if "depth" in row:
@@ -61,8 +61,10 @@ def trainings(result: dict[str, Any]) -> list[Training]:
 
 
 def fitted(found: list[Training], center: Floats) -> tuple[Floats, float, float]:
-    """Coefficients at φ = TOP of the surface through trainings, and standard deviations: of a training of one network
-    on different folds, and of the networks around the surface."""
+    """Returns the coefficients of the surface at φ = TOP through trainings, and standard deviations.
+
+    These are of a training of one network on different folds, and of the networks around the surface.
+    """
     top = max(each.phi for each in found)
     data = Data.of(found, center, top, 1 + max(each.fold for each in found))
     penalty = np.zeros(data.design.shape[1])
@@ -88,7 +90,7 @@ def fitted(found: list[Training], center: Floats) -> tuple[Floats, float, float]
 
 
 def at_first(coefficients: Floats, center: Floats) -> Floats:
-    """The coefficients of the same surface relative to φ = 1 as the largest one."""
+    """Returns the coefficients of the same surface relative to φ = 1 as the largest one."""
     directions = np.concatenate([lattice(4)[0]] * 2)
     phis = np.repeat([1.0, 0.5], len(directions) // 2)
     values = terms(directions, phis, center, TOP) @ coefficients
@@ -97,7 +99,7 @@ def at_first(coefficients: Floats, center: Floats) -> Floats:
 
 
 def compare(path: Path, count: int) -> dict[str, Any]:
-    """The areas of the regions on the surface of one result."""
+    """Returns the areas of the regions on the surface of one result."""
     result = json.loads(path.read_text())
     reference = dict(
         zip(("depth", "width", "resolution"), result["config"].get("reference", (1.2, 1.1, 1.15)), strict=True)

@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def records(file: Path) -> list[dict[str, Any]]:
-    """The results in a file; an incomplete last line, of a killed run, is skipped."""
+    """Returns the results in a file; an incomplete last line, of a killed run, is skipped."""
     found = []
     for line in file.read_text().splitlines() if file.exists() else ():
         try:
@@ -79,7 +79,7 @@ def records(file: Path) -> list[dict[str, Any]]:
 
 
 def run(arguments: argparse.Namespace, accelerator: Mapping[str, str | None]) -> None:
-    """Run all jobs that are not finished.
+    """Runs all jobs that are not finished.
 
     Args:
         arguments: flags.
@@ -193,12 +193,12 @@ class Worker:
         os.environ.update(before)
 
     def start(self, function: Callable[..., dict[str, Any]], job: Any, *arguments: Any) -> None:
-        """Begin function(job, *arguments)."""
+        """Starts function(job, *arguments) in another process."""
         self.job = job
         self.connection.send((function, (job, *arguments)))
 
     def finish(self) -> tuple[Any, dict[str, Any]]:
-        """The job and the result; after a crash, {"error": ...}, and the process is started again."""
+        """Returns the job and the result; after a crash, {"error": ...}, and the process is started again."""
         job, self.job = self.job, None
         try:
             return job, self.connection.recv()
@@ -298,14 +298,14 @@ def _schedules(text: str) -> dict[str, tuple[float, int]]:
 
 
 def _tuned(kind: str, finished: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all tuning of a kind of start has ended, failed or not."""
+    """Returns whether all tuning of a kind of start has ended, failed or not."""
     from inheritance_jobs import tuning
 
     return {job.name for job in tuning() if job.kind == kind} <= {each["name"] for each in finished}
 
 
 def chosen(kind: str, finished: Sequence[Mapping[str, Any]]) -> tuple[float, int]:
-    """Rate and epochs of a kind of start with the highest mean accuracy on the held-out images.
+    """Returns the rate and epochs of a kind of start with the highest mean accuracy on the held-out images.
 
     Raises:
         UserError: all tuning of this kind has failed.

@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def recorded(experiment: config.Experiment) -> list[int]:
-    """The epochs after which factors are recorded."""
+    """Returns the epochs after which factors are recorded."""
     epochs = experiment.training.epochs
     return sorted({max(1, round(epochs * part / RECORDS)) for part in range(1, RECORDS + 1)})
 
@@ -162,7 +162,7 @@ def train(
 
 
 def fusion_factors(experiment: config.Experiment, workdir: training.Workdir) -> dict[str, list[float]]:
-    """The factors of the nodes of the first cell, from the newest checkpoint."""
+    """Returns the factors of the nodes of the first cell, from the newest checkpoint."""
     arrays, _ = checkpoint.load(workdir.checkpoints.latest())
     found = {}
     for key, weights in arrays.items():
@@ -177,7 +177,7 @@ def fusion_factors(experiment: config.Experiment, workdir: training.Workdir) -> 
 
 
 def step_seconds(networks: list[tuple[config.Experiment, keras.Model]]) -> list[float]:
-    """Median time of a training step of each network; they take turns."""
+    """Returns the median time of a training step of each network; they take turns."""
     steps = []
     for experiment, network in networks:
         task, batch_size = tasks.create(experiment.task), experiment.training.batch_size

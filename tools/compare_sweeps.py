@@ -74,12 +74,12 @@ def require_same(results: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def best(result: dict[str, Any]) -> dict[str, Any]:
-    """The row of the best candidate of a sweep."""
+    """Returns the row of the best candidate of a sweep."""
     return next(dict(row) for row in result["candidates"] if row["name"] == result["best"])
 
 
 def compare(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per sweep; the first is the reference.
+    """Returns a row per sweep; the first is the reference.
 
     Args:
         results: name -> contents of result.json.

@@ -38,13 +38,13 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def above(detections: Found, score: float) -> Found:
-    """Detections with at least this score."""
+    """Returns detections with at least this score."""
     boxes, labels, scores = (each[detections[2] >= score] for each in detections)
     return boxes, labels, scores
 
 
 def joined(parts: list[Found], corners: np.ndarray) -> Found:
-    """Detections of several images in a mosaic, whose top left corners are given, [n, 2]."""
+    """Returns detections of several images in a mosaic, whose top left corners are given, [n, 2]."""
     boxes = [boxes + np.tile(corner, 2) for (boxes, _, _), corner in zip(parts, corners, strict=True)]
     return (
         np.concatenate(boxes),
@@ -54,7 +54,7 @@ def joined(parts: list[Found], corners: np.ndarray) -> Found:
 
 
 def matched(first: Found, second: Found) -> int:
-    """Number of pairs of the same class, one to one, by descending IoU of at least 0.5."""
+    """Returns the number of pairs of the same class, one to one, by descending IoU of at least 0.5."""
     overlaps = iou(first[0], second[0]) * (first[1][:, None] == second[1])
     rows, columns = np.nonzero(overlaps >= 0.5)
     pairs: list[tuple[int, int]] = []
@@ -66,7 +66,7 @@ def matched(first: Found, second: Found) -> int:
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """(height, width) of HEIGHTxWIDTH."""
+    """Returns (height, width) of HEIGHTxWIDTH."""
     sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if not sides:
         raise UserError(f"{text}: give the size in pixels, as HEIGHTxWIDTH")
@@ -74,7 +74,7 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def tiles_of(text: str) -> tuple[tuple[int, int], int]:
-    """(height, width) and overlap of HEIGHTxWIDTH:OVERLAP."""
+    """Returns (height, width) and overlap of HEIGHTxWIDTH:OVERLAP."""
     tile, _, overlap = text.partition(":")
     size = size_of(tile)
     if not overlap.isdecimal() or int(overlap) >= min(size):
@@ -83,7 +83,7 @@ def tiles_of(text: str) -> tuple[tuple[int, int], int]:
 
 
 def share(part: int, whole: int) -> float | None:
-    """A ratio; None if there is nothing to divide by."""
+    """Returns a ratio; None if there is nothing to divide by."""
     return part / whole if whole else None
 
 

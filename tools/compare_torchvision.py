@@ -37,7 +37,7 @@ THEIRS = {
 
 
 def indices(masks: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """The marked candidates of each image, padded.
+    """Returns the marked candidates of each image, padded.
 
     Args:
         masks: bool [b, n].
@@ -57,13 +57,13 @@ class GivenProposals(faster_rcnn.FasterRCNNTask):
     given: tuple[tf.Tensor, tf.Tensor]
 
     def regions(self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool) -> Any:
-        """The given proposals; adds the anchors to the outputs."""
+        """Returns the given proposals; adds the anchors to the outputs."""
         super().regions(network, batch, outputs, training=training)
         return self.given
 
 
 def losses(network: keras.Model, expected: dict[str, np.ndarray], dtype: str) -> dict[str, float]:
-    """Our losses for the other side's proposals and samples."""
+    """Returns our losses for the other side's proposals and samples."""
     task = GivenProposals()
     network.trainable = False  # batch normalization as in inference
     boxes, labels = expected["object_boxes"][..., YXYX], expected["object_labels"].astype(int)
@@ -98,7 +98,7 @@ def losses(network: keras.Model, expected: dict[str, np.ndarray], dtype: str) ->
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference, relative to the largest value."""
+    """Returns the largest difference, relative to the largest value."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
@@ -126,7 +126,7 @@ def matched(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> di
 
 
 def compare(directory: Path, dtype: str) -> list[dict[str, object]]:
-    """The table."""
+    """Returns the table."""
     with np.load(directory / "expected.npz") as stored:
         expected = dict(stored)
     height, width = expected["images"].shape[1:3]

@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def variants_of(file: str) -> tuple[Mapping[str, Sequence[str]], str]:
-    """The variants that a config defines, with their overrides, and the name of the reference.
+    """Returns the variants that a config defines, with their overrides, and the name of the reference.
 
     Raises:
         UserError: the config does not define them.
@@ -123,7 +123,7 @@ def variants_of(file: str) -> tuple[Mapping[str, Sequence[str]], str]:
 
 
 def known_runs(file: Path, variants: Mapping[str, config.Experiment]) -> dict[str, dict[str, Any]]:
-    """The summaries of variants that a file of results has; none if there is no such file.
+    """Returns the summaries of variants that a file of results has; none if there is no such file.
 
     Raises:
         UserError: runs in it have other settings than their variant, or are of no variant.
@@ -143,7 +143,7 @@ def known_runs(file: Path, variants: Mapping[str, config.Experiment]) -> dict[st
 
 
 def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
-    """The workdirs of a variant's finished runs, in the order of their seeds.
+    """Returns the workdirs of a variant's finished runs, in the order of their seeds.
 
     Raises:
         UserError: a run has other settings than the variant.
@@ -158,7 +158,7 @@ def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
 
 
 def of_seed(variant: config.Experiment, seed: int) -> config.Experiment:
-    """The experiment of one seed."""
+    """Returns the experiment of one seed."""
     data = dataclasses.replace(variant.data, source=variant.data.source.replace("{seed}", str(seed)))
     return dataclasses.replace(variant, seed=seed, data=data)
 
@@ -180,12 +180,12 @@ def compare(groups: Mapping[str, dict[str, Any]], reference: str) -> None:
 
 
 def by_seed(group: Mapping[str, Any], score: str) -> dict[tuple[int, int], float]:
-    """The scores of a variant's runs."""
+    """Returns the scores of a variant's runs."""
     return {(int(run), 0): value for run, value in zip(group["runs"], group["scores"][score]["runs"], strict=True)}
 
 
 def drawn(groups: Mapping[str, Mapping[str, Any]], score: str) -> list[dict[str, Any]]:
-    """The rows of the figure, the best first."""
+    """Returns the rows of the figure, the best first."""
     table = {name: by_seed(group, score) for name, group in groups.items()}
     ranking = rank(table, dict.fromkeys(table, 1.0), bounded=True)
     rows = []

@@ -221,7 +221,10 @@ def _rows(objects: Objects) -> Iterator[tuple[list[float], int, bool, bool]]:
 
 
 def _pixel_span(low: float, high: float, limit: int) -> tuple[int, int]:
-    """The first and the last pixel between two edges, counted from 1; at least two pixels, so that boxes have area."""
+    """Returns the first and the last pixel between two edges, counted from 1.
+
+    These are at least two pixels, so that boxes have area.
+    """
     first, last = round(low) + 1, round(high)
     if first >= last:
         first = max(1, min(first, limit - 1))

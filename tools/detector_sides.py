@@ -48,7 +48,7 @@ YOLO: Mapping[str, Any] = {
 
 
 def d0() -> tuple[Any, Any]:
-    """Our EfficientDet-D0 and its task."""
+    """Returns our EfficientDet-D0 and its task."""
     from tfeff import config, models
     from tfeff.tasks.efficientdet import EfficientDetTask
 
@@ -58,7 +58,7 @@ def d0() -> tuple[Any, Any]:
 
 
 def yolo(side: int) -> tuple[Any, Any]:
-    """Our YOLO and its task."""
+    """Returns our YOLO and its task."""
     from tfeff import config, models
     from tfeff.tasks.yolo import YoloTask
 
@@ -67,7 +67,7 @@ def yolo(side: int) -> tuple[Any, Any]:
 
 
 def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
-    """Our Faster R-CNN with a ResNet-50, 1,000 proposals, and its task."""
+    """Returns our Faster R-CNN with a ResNet-50, 1,000 proposals, and its task."""
     import keras
 
     from tfeff import config, models
@@ -79,12 +79,12 @@ def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
 
 
 def image(height: int, width: int) -> np.ndarray:
-    """Raw pixels, (1, height, width, 3)."""
+    """Returns raw pixels, (1, height, width, 3)."""
     return np.random.default_rng(0).uniform(0, 255, (1, height, width, 3)).astype(np.float32)
 
 
 def torch_image(height: int, width: int) -> Any:
-    """A normalized image, (1, 3, height, width)."""
+    """Returns a normalized image, (1, 3, height, width)."""
     import torch
 
     torch.set_num_threads(THREADS)
@@ -92,34 +92,34 @@ def torch_image(height: int, width: int) -> Any:
 
 
 class Undecoded:
-    """In the place of a task: exports a network without decoding and suppression."""
+    """A stand-in for a task that exports a network without decoding and suppression."""
 
     kind, proposals = SimpleNamespace(detects=True), None
 
     def forward(self, network: Any, batch: Mapping[str, Any], *, training: bool) -> Any:
-        """The network's own outputs."""
+        """Returns the network's own outputs."""
         return network(batch["image"], training=training)
 
     def decode(self, outputs: Any) -> Any:
-        """The same outputs."""
+        """Returns the same outputs."""
         return outputs
 
 
 def undecoded(build: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
-    """A detector's network alone."""
+    """Returns a detector's network alone."""
     network, _ = build()
     return network, Undecoded()
 
 
 def frozen(network: Any, task: Any) -> Step:
-    """As a TensorFlow graph whose variables have become constants."""
+    """Returns a function that runs the detector as a TensorFlow graph whose variables have become constants."""
     from tfeff.serving import portable
 
     return constant(portable.function(network, task, batch_size=1), image(*network.size))
 
 
 def constant(function: Any, pixels: np.ndarray) -> Step:
-    """A function of one image, without variables."""
+    """Returns a function of one image, without variables."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -128,7 +128,7 @@ def constant(function: Any, pixels: np.ndarray) -> Step:
 
 
 def litert(network: Any, task: Any) -> Step:
-    """In LiteRT."""
+    """Returns a function that runs the detector in LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
     from tfeff.serving import litert
@@ -139,7 +139,7 @@ def litert(network: Any, task: Any) -> Step:
 
 
 def onnx(network: Any, task: Any) -> Step:
-    """In ONNX Runtime."""
+    """Returns a function that runs the detector in ONNX Runtime."""
     import onnxruntime
 
     from tfeff.serving import onnx
@@ -153,7 +153,7 @@ def onnx(network: Any, task: Any) -> Step:
 
 
 def openvino(network: Any, task: Any) -> Step:
-    """In OpenVINO."""
+    """Returns a function that runs the detector in OpenVINO."""
     from tfeff.serving import openvino
 
     with tempfile.TemporaryDirectory() as directory:
@@ -163,7 +163,7 @@ def openvino(network: Any, task: Any) -> Step:
 
 
 def in_openvino(model: Any, pixels: np.ndarray) -> Step:
-    """A model, or its file, in OpenVINO, computing in float32."""
+    """Returns a model, or its file, in OpenVINO, computing in float32."""
     import openvino
 
     settings = {
@@ -179,12 +179,12 @@ RUNTIMES = (frozen, litert, onnx, openvino)
 
 
 def ours(build: Callable[[], tuple[Any, Any]], runtime: Callable[..., Step]) -> Step:
-    """Our detector, or its network, in a runtime: the model that `tfeff.export` writes for it."""
+    """Returns our detector, or its network, in a runtime: the model that `tfeff.export` writes for it."""
     return runtime(*build())
 
 
 def automl_d0() -> Step:
-    """Frozen graph of google/automl's D0 with its `postprocess_global`, for an image that is already normalized."""
+    """Loads the frozen graph of google/automl's D0 with its `postprocess_global`, for a normalized image."""
     import hparams_config
     import tensorflow as tf
     from tf2 import efficientdet_keras
@@ -204,7 +204,7 @@ def automl_d0() -> Step:
 
 
 def effdet_d0(*, detections: bool) -> Step:
-    """D0 of effdet, with or without its post-processing."""
+    """Builds effdet's D0, with or without its post-processing."""
     import effdet
     import torch
 
@@ -215,7 +215,7 @@ def effdet_d0(*, detections: bool) -> Step:
 
 
 def yolov8n() -> Any:
-    """YOLOv8n of ultralytics."""
+    """Builds YOLOv8n of ultralytics."""
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
@@ -224,14 +224,14 @@ def yolov8n() -> Any:
 
 
 def yolov8n_network() -> Step:
-    """YOLOv8n with batch normalization folded into the convolutions, up to the logits and the distributions."""
+    """Builds YOLOv8n with batch normalization folded into convolutions, up to the logits and distributions."""
     import torch
 
     return inference(undecoded_yolov8n(), torch_image(YOLO_SIDE, YOLO_SIDE), torch)
 
 
 def yolov8n_network_openvino() -> Step:
-    """The same in OpenVINO."""
+    """Returns the same in OpenVINO."""
     import openvino
     import torch
 
@@ -243,7 +243,7 @@ def yolov8n_network_openvino() -> Step:
             self.model = undecoded_yolov8n()
 
         def forward(self, images: Any) -> Any:
-            """Distributions and logits."""
+            """Returns distributions and logits."""
             outputs = self.model(images)
             return outputs["boxes"], outputs["scores"]
 
@@ -254,7 +254,7 @@ def yolov8n_network_openvino() -> Step:
 
 
 def undecoded_yolov8n() -> Any:
-    """YOLOv8n for inference, without decoding."""
+    """Builds YOLOv8n for inference, without decoding."""
     model = yolov8n().eval().fuse(verbose=False)
     model.model[-1].train()  # its head has no batch normalization left
     return model
@@ -278,7 +278,7 @@ def inference(model: Any, images: Any, torch: Any) -> Step:
 
 
 def fastest_way(build: Callable[..., Step], torch: Any) -> Step:
-    """The fastest of a PyTorch side's steps in two memory formats, compiled or not.
+    """Returns the fastest of a PyTorch side's steps in two memory formats, compiled or not.
 
     Args:
         build: makes the step of a memory format; `compiled` says whether by `torch.compile`.
@@ -310,7 +310,7 @@ def fastest_way(build: Callable[..., Step], torch: Any) -> Step:
 
 
 def torchvision_model() -> Any:
-    """torchvision's Faster R-CNN with a ResNet-50."""
+    """Builds torchvision's Faster R-CNN with a ResNet-50."""
     import torch
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
@@ -323,7 +323,7 @@ def torchvision_model() -> Any:
 
 
 def torchvision_inference() -> Step:
-    """torchvision's Faster R-CNN on an image that is already resized and normalized."""
+    """Builds torchvision's Faster R-CNN for an image that is already resized and normalized."""
     import torch
     from torchvision.models.detection.image_list import ImageList
 
@@ -337,7 +337,7 @@ def torchvision_inference() -> Step:
             self.model = model
 
         def forward(self, images: Any) -> Any:
-            """Detections."""
+            """Returns detections."""
             features = self.model.backbone(images)
             proposals, _ = self.model.rpn(ImageList(images, [TWO_STAGE_SIZE]), features)
             return self.model.roi_heads(features, proposals, [TWO_STAGE_SIZE])[0]
@@ -346,7 +346,7 @@ def torchvision_inference() -> Step:
 
 
 def torchvision_training() -> Step:
-    """Training steps of torchvision's Faster R-CNN with momentum SGD."""
+    """Returns the training steps of torchvision's Faster R-CNN with momentum SGD."""
     import torch
 
     height, width = TWO_STAGE_SIZE
@@ -375,13 +375,13 @@ def torchvision_training() -> Step:
 
 
 def random_boxes(count: int) -> np.ndarray:
-    """Corners relative to the image, yxyx [count, objects, 4]."""
+    """Returns corners relative to the image, yxyx [count, objects, 4]."""
     corners = np.random.default_rng(0).uniform(0, 0.7, (count, OBJECTS, 2))
     return np.concatenate([corners, corners + 0.25], axis=-1).astype(np.float32)
 
 
 def our_training(build: Callable[[], tuple[Any, Any]], images: int) -> Step:
-    """Training steps of our detector with momentum SGD."""
+    """Returns the training steps of our detector with momentum SGD."""
     import tensorflow as tf
 
     from tfeff.training import optimizers
@@ -402,7 +402,7 @@ def our_training(build: Callable[[], tuple[Any, Any]], images: int) -> Step:
 
 
 def yolov8n_training() -> Step:
-    """Training steps of YOLOv8n with momentum SGD."""
+    """Returns the training steps of YOLOv8n with momentum SGD."""
     import torch
 
     torch.set_num_threads(THREADS)

@@ -138,7 +138,7 @@ def _histogram(axes: Axes, values: npt.NDArray[np.float64], edges: npt.NDArray[n
 
 
 def _octaves(values: npt.NDArray[np.float64], parts: int) -> npt.NDArray[np.float64]:
-    """Bin edges that enclose all values, with `parts` bins per octave."""
+    """Returns bin edges that enclose all values, with `parts` bins per octave."""
     low, high = (np.log2(values.min()), np.log2(values.max())) if len(values) else (0.0, 1.0)
     return 2.0 ** (np.arange(np.floor(low * parts), np.floor(high * parts) + 2) / parts)
 

@@ -1,4 +1,4 @@
-"""Draw selective search on an image: `python tools/draw_proposals.py --image=FILE --out=DIR`.
+"""Draws selective search on an image: `python tools/draw_proposals.py --image=FILE --out=DIR`.
 
 Writes the best boxes on the image (`boxes.png`), and the hierarchy of the mode's first strategy as a strip of images
 (`hierarchy.png`) and as an animation (`hierarchy.gif`).

@@ -1,8 +1,8 @@
 """Metrics of a run's network and of its exports: `python tools/evaluate_export.py --workdir=DIR`.
 
-Exports a finished run for LiteRT, for LiteRT in 8-bit integers, for ONNX and for OpenVINO, lets their runtimes predict
-a split (OpenVINO in float32 and in bfloat16), and evaluates the predictions as `python -m tfeff.evaluate` does those of
-the network. Prints one line per format as a table; `--out=FILE` writes them as JSON.
+A finished run is exported for LiteRT, for LiteRT in 8-bit integers, for ONNX and for OpenVINO. Their runtimes predict a
+split (OpenVINO in float32 and in bfloat16), and the predictions are evaluated as by `python -m tfeff.evaluate`. One
+line per format is printed as a table; `--out=FILE` writes them as JSON.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -> list[dict]:
-    """One row for the network and one for each format: its name, the size of its file in MB, and the task's metrics."""
+    """Returns one row for the network and one per format: name, file size in MB, and the task's metrics."""
     settings, record = workdir.config(), workdir.dataset()
     source = selection.open_source(selection.request(settings))
     if split is None:
@@ -73,7 +73,10 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
 
 
 def _runner(file: Path, bfloat16: bool) -> Runner:
-    """A model file as a function of its inputs by name, such as `images`, float32 [1, height, width, channels]."""
+    """Returns a function that runs a model file on inputs by name.
+
+    An example is `images`, float32 [1, height, width, channels].
+    """
     if file.suffix == ".xml":
         import openvino
 

@@ -84,7 +84,7 @@ def flip(source: Path, out: Path, split: str, number: int, seed: int) -> None:
 
 
 def suspects(report: Path) -> list[str]:
-    """The images whose labels look wrong, the most suspicious first.
+    """Returns the images whose labels look wrong, the most suspicious first.
 
     Raises:
         UserError: the file is not a report about classifiers.
@@ -96,7 +96,7 @@ def suspects(report: Path) -> list[str]:
 
 
 def count(out: Path, ids: list[str]) -> tuple[int, int]:
-    """How many flipped labels are among some suspects, and how many there are.
+    """Counts the flipped labels among some suspects, and all of them.
 
     Args:
         out: what `flip` wrote.

@@ -1,9 +1,10 @@
 """Tests the decoders with damaged images: `python tools/fuzz_images.py --data=DIR`.
 
 DIR contains photographs, of which small images of every format that Pillow and OpenCV write here are made. A damaged
-image must be decoded or refused with `UserError`: by the reader of headers (from the file and from its bytes, with one
-result), by the decoder of all verbs, and by that of exported models. Sizes of headers are those of the pixels. PNG has
-checksums, so a damaged PNG must not be decoded into other pixels. The other formats have none: they are only counted.
+image must be decoded or refused with `UserError`. This holds for the reader of headers (with the same result from the
+file and from its bytes), for the decoder of all verbs, and for that of exported models. Sizes in headers must be those
+of the pixels. PNG has checksums, so a damaged PNG must not be decoded into other pixels. The other formats have none:
+they are only counted.
 """
 
 import io
@@ -112,7 +113,7 @@ def check(
 
 
 def checksums_fit(png: bytes) -> bool:
-    """Whether all parts of a PNG have the right checksum, as after the loss of a whole part."""
+    """Returns whether all parts of a PNG have the right checksum, as after the loss of a whole part."""
     place = 8
     while png[place + 4 : place + 8] != b"IEND":
         end = place + 8 + int.from_bytes(png[place : place + 4], "big")
@@ -133,7 +134,10 @@ _SIZES = ((1, 1), *AT_THE_LIMIT, (65_535, 65_535), (2**31 - 1, 2**31 - 1))
 
 
 def enlarged(content: bytes, rng: np.random.Generator) -> bytes:
-    """An image whose header states another size, with a valid checksum; nothing if this is not known of its format."""
+    """Returns an image whose header states another size, with a valid checksum.
+
+    Nothing if this is not known of its format.
+    """
     width, height = fuzzing.pick(rng, _SIZES)
     short = min(width, 65_535), min(height, 65_535)
     if content.startswith(b"\x89PNG"):
@@ -164,7 +168,7 @@ def enlarged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _header(content: bytes | Path) -> tuple[header.Header | None, bool]:
-    """The header, and whether it is that of a large image."""
+    """Returns the header, and whether it is that of a large image."""
     try:
         found = header.read(content, "image")
     except UserError as error:
@@ -176,7 +180,7 @@ Write = Callable[[Image.Image], bytes]
 
 
 def _pillow(kind: str, mode: str = "RGB", **options: object) -> Write:
-    """Written by Pillow, in a mode; `frames`: how many, the others being turned by 180 degrees."""
+    """Returns a writer by Pillow, in a mode; `frames`: how many, the others being turned by 180 degrees."""
 
     def write(image: Image.Image) -> bytes:
         image, settings = image.convert(mode), dict(options)
@@ -191,7 +195,7 @@ def _pillow(kind: str, mode: str = "RGB", **options: object) -> Write:
 
 
 def _transparent(write: Write) -> Write:
-    """With a gradient of transparency."""
+    """Returns a writer that adds a gradient of transparency."""
 
     def changed(image: Image.Image) -> bytes:
         alpha = Image.fromarray(np.tile(np.linspace(0, 255, image.width).astype(np.uint8), (image.height, 1)))
@@ -252,7 +256,7 @@ FORMATS: dict[str, Write] = {
 
 
 def _written(write: Write, image: Image.Image) -> bytes:
-    """Nothing if the installed libraries cannot write the format."""
+    """Returns the written image; nothing if the installed libraries cannot write the format."""
     try:
         return write(image)
     except (KeyError, OSError):

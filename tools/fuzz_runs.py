@@ -46,7 +46,7 @@ class Kind:
     """A file, and how it is read.
 
     Attributes:
-        name: of the kind.
+        name: name of the kind.
         file: its path in its folder.
         read: reads it in a folder; returns something to compare.
         appended: whether a part of it is what a kill leaves.
@@ -136,7 +136,10 @@ def _difference(value: Any, expected: Any) -> str:
 
 
 def damaged(content: bytes, rng: np.random.Generator, row: slice | None = None, *, text: bool) -> tuple[str, bytes]:
-    """Kind of damage, and the damaged content. In a row, bytes are replaced, so that the others remain in place."""
+    """Returns the kind of damage, and the damaged content.
+
+    In a row, bytes are replaced, so that the others remain in place.
+    """
     if row is not None:
         place = int(rng.integers(row.start, row.stop))
         byte = (content[place] ^ int(rng.integers(1, 256))).to_bytes()
@@ -160,7 +163,7 @@ def damaged(content: bytes, rng: np.random.Generator, row: slice | None = None, 
 
 
 def _with_another_value(content: bytes, rng: np.random.Generator) -> bytes:
-    """JSON, or a line of JSON, with one value replaced; its checksum remains, or goes, as if the user had edited it."""
+    """Replaces one value of JSON or a line of JSON; its checksum remains, or goes, as if the user had edited it."""
     lines = content.splitlines(keepends=True)
     try:
         place, record = None, json.loads(content)
@@ -184,7 +187,7 @@ def _with_another_value(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _training(folder: Path) -> Iterator[Kind]:
-    """The workdir of a classifier."""
+    """Yields the workdir of a classifier."""
     settings = config.Experiment(
         model=config.architecture("resnet", width=2, stage_blocks=(1,), resolution=8),
         data=config.Data(source="embedded:digits", channels=1, train_examples=96),
@@ -214,7 +217,7 @@ def _plain(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Any:
 
 
 def _records(folder: Path) -> Iterator[Kind]:
-    """JSON files of searches, exports and reports."""
+    """Returns JSON files of searches, exports and reports."""
     (folder / "assets").mkdir(parents=True)
     family = Family(baseline=config.architecture("resnet", resolution=32), alpha=1.2, beta=1.1, gamma=1.15, finding="x")
     (folder / FILE).write_text(family.to_json())

@@ -148,7 +148,7 @@ def _safetensors(arrays: Arrays) -> bytes:
 
 
 def _checkpoint(arrays: Arrays) -> dict[str, bytes]:
-    """The files of a TensorFlow checkpoint by their endings."""
+    """Returns the files of a TensorFlow checkpoint by their endings."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:

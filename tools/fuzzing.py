@@ -112,7 +112,7 @@ def _journaled(path: Path | None) -> list[Row]:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Counts of each kind of file, damage and result; the failures; the slowest file and the peak memory."""
+    """Returns counts of each kind of file, damage and result; the failures; the slowest file and the peak memory."""
     rows = list(rows)
     counts = Counter((row.kind, row.damage, row.result) for row in rows)
     lines = [f"{count:6}  {kind:16} {damage:30} {result}" for (kind, damage, result), count in sorted(counts.items())]
@@ -219,7 +219,7 @@ def _work(pipe: Connection, prepare: Callable[[Path], Make], data: Path, folder:
 
 
 def _kilobytes(what: str) -> int:
-    """A figure of this process's memory, as Linux states it."""
+    """Returns a figure of this process's memory, as Linux states it."""
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index(f"{what}:") + 1])
 
@@ -228,7 +228,7 @@ def _kilobytes(what: str) -> int:
 
 
 def pick(rng: np.random.Generator, values: Any) -> Any:
-    """One of some values."""
+    """Returns one of some values."""
     return values[int(rng.integers(len(values)))]
 
 
@@ -274,7 +274,7 @@ def damaged(content: bytes, rng: np.random.Generator, other: bytes = b"") -> tup
 
 
 def _extreme(rng: np.random.Generator, piece: bytes, other: bytes) -> bytes:
-    """A number as large or small as it can be in the place of another."""
+    """Returns a number as large or small as it can be in the place of another."""
     length = int(pick(rng, (1, 2, 4, 8)))
     ones = b"\xff" * (length - 1)
     number = pick(rng, (bytes(length), ones + b"\xff", ones + b"\x7f", b"\x7f" + ones, b"\x80" + bytes(length - 1)))

@@ -34,11 +34,11 @@ class Images:
 
 
 def load(name: str, directory: Path, limit: int | None = None) -> Images:
-    """Read DIR/NAME/SPLIT/CLASS/*.jpg.
+    """Reads DIR/NAME/SPLIT/CLASS/*.jpg.
 
     Args:
-        name: in `DATA`.
-        directory: with a folder of each data set.
+        name: name of the data set in `DATA`.
+        directory: folder with a folder for each data set.
         limit: images of each class and split.
     """
     found = list[np.ndarray]()
@@ -59,7 +59,7 @@ def load(name: str, directory: Path, limit: int | None = None) -> Images:
 
 
 def hold_out(images: Images) -> Images:
-    """Every fifth training image becomes a test image, in place of the test images."""
+    """Makes every fifth training image a test image, in place of the test images."""
     out = np.arange(len(images.train)) % 5 == 0
     return Images(images.train[~out], images.train_labels[~out], images.train[out], images.train_labels[out])
 
@@ -70,7 +70,7 @@ def views(images: Any, boxes: Any, resolution: int) -> Any:
     Args:
         images: (n, side, side, 3).
         boxes: float32 (n, 4): y and x of the upper left corner and the side, relative to the image's side; mirrored: 1.
-        resolution: of the result, in pixels.
+        resolution: side of the results, in pixels.
 
     Returns:
         float32 (n, resolution, resolution, 3).
@@ -92,12 +92,12 @@ def views(images: Any, boxes: Any, resolution: int) -> Any:
 
 
 def whole(count: int) -> np.ndarray:
-    """Boxes of whole images."""
+    """Returns boxes of whole images."""
     return np.tile(np.float32([0, 0, 1, 0]), (count, 1))
 
 
 def draw(data: Data, count: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Order and augmentation of an epoch: int32 (steps, batch) and float32 (steps, batch, 4)."""
+    """Returns the order and augmentation of an epoch: int32 (steps, batch) and float32 (steps, batch, 4)."""
     rng = np.random.default_rng([seed, epoch])
     steps = max(1, count // BATCH)
     order = np.resize(rng.permutation(count), (steps, BATCH)).astype(np.int32)
@@ -107,7 +107,7 @@ def draw(data: Data, count: int, seed: int, epoch: int) -> tuple[np.ndarray, np.
 
 
 def rates(peak: float, steps: int) -> np.ndarray:
-    """Learning rate of each step: linear warm-up in the first tenth, then a cosine to zero."""
+    """Returns the learning rate of each step: linear warm-up in the first tenth, then a cosine to zero."""
     warm = max(1, steps // 10)
     now = np.arange(steps)
     cosine = 0.5 * (1 + np.cos(np.pi * (now - warm + 1) / (steps - warm + 1)))
@@ -115,10 +115,10 @@ def rates(peak: float, steps: int) -> np.ndarray:
 
 
 def described(job: Job, resolution: int | None, **options: Any) -> Any:
-    """The description of a job's network.
+    """Returns the description of a job's network.
 
     Args:
-        resolution: in pixels; None: the job's.
+        resolution: input side in pixels; None: the job's.
     """
     network = scaled(job.data, job.network)
     assert network is not None
@@ -132,7 +132,7 @@ def described(job: Job, resolution: int | None, **options: Any) -> Any:
 
 @contextmanager
 def uninitialized() -> Iterator[None]:
-    """Networks that are built here start at zero: JAX compiles a random generator for each shape of kernel."""
+    """Builds networks in its context with zeros, because JAX compiles a random generator for each shape of kernel."""
     initializer = keras.initializers.VarianceScaling
     call = initializer.__call__
     initializer.__call__ = lambda _, shape, dtype=None, **__: np.zeros(shape, dtype or "float32")
@@ -143,7 +143,10 @@ def uninitialized() -> Iterator[None]:
 
 
 def initial_weights(job: Job, images: Images, seeds: int, resolution: int | None = None) -> dict[str, Any]:
-    """Initial weights, one array for all seeds or, of a random start, (seeds, ...); and a report on inheritance."""
+    """Returns initial weights, and a report on inheritance.
+
+    The weights are one array for all seeds or, for a random start, (seeds, ...).
+    """
     classes = DATA[job.data].classes
     if job.start == "random":
         networks = []
@@ -162,12 +165,15 @@ def initial_weights(job: Job, images: Images, seeds: int, resolution: int | None
 
 
 def arrays(network: Any) -> list[np.ndarray]:
-    """The weights of a network."""
+    """Returns the weights of a network."""
     return [ops.convert_to_numpy(weight) for weight in network.weights]
 
 
 def with_heads(network: Any, initial: list[np.ndarray], job: Job, seeds: list[int]) -> list[np.ndarray]:
-    """Weights of every seed, (seeds, ...); the classifiers of pretrained networks are drawn (Glorot, uniform)."""
+    """Returns weights of every seed, (seeds, ...).
+
+    The classifiers of pretrained networks are drawn (Glorot, uniform).
+    """
     if job.start == "random":
         return [each[seeds] for each in initial]
     found = []
@@ -182,7 +188,10 @@ def with_heads(network: Any, initial: list[np.ndarray], job: Job, seeds: list[in
 
 
 def probe(features: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
-    """Accuracy of ridge regression on standardized features; its strength has the least leave-one-out error."""
+    """Returns the accuracy of ridge regression on standardized features.
+
+    Its strength has the least leave-one-out error.
+    """
     mean, std = features.mean(axis=0), features.std(axis=0) + 1e-6
     x, targets = (features - mean) / std, np.eye(labels.max() + 1)[labels]
     center = targets.mean(axis=0)

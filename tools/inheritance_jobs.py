@@ -22,12 +22,12 @@ class Data:
     """A data set and how networks are trained on it.
 
     Attributes:
-        side: of the square images as they are stored, in pixels.
-        resolution: of Lite0; other networks have the published ratio to it.
-        classes: their number.
-        seeds: trainings of each network.
+        side: side of the square images as they are stored, in pixels.
+        resolution: input side of Lite0, in pixels; other networks have the published ratio to it.
+        classes: number of classes.
+        seeds: number of trainings of each network.
         crop: least side of a random crop, relative to the image.
-        shift: of the crop, relative to the image's side; beyond the border, the border is repeated.
+        shift: largest shift of the crop, relative to the image's side; beyond the border, the border is repeated.
     """
 
     side: int
@@ -51,8 +51,8 @@ class Job:
         data: name in `DATA`.
         network: such as "lite0", "lite0-0.25-width" or "lite2-lite0-depth" (Lite2 scaled to Lite0's cost).
         start: "inherited" (published networks: their own weights), "grown" (from Lite0), or "random".
-        variant: of batch statistics: "" (kept), "recomputed" before, "frozen" in fine-tuning, "recomputed+frozen", or
-            "momentum0.9".
+        variant: treatment of batch statistics: "" (kept), "recomputed" before, "frozen" in fine-tuning,
+            "recomputed+frozen", or "momentum0.9".
         held_out: "tune": trains with several rates on a part of the training images, and tests on the others.
         epochs: for "tune"; 0: those that "tune" chose.
     """
@@ -66,23 +66,23 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Identifies the job in the results."""
+        """The job's id in the results."""
         tuning = f"tune{self.epochs}" if self.held_out else ""
         return "/".join(filter(None, (self.data, self.network, self.start, self.variant, tuning)))
 
     @property
     def weights(self) -> str:
-        """Identifies the initial weights."""
+        """The id of the initial weights."""
         return "-".join((self.data, self.network, self.start))
 
     @property
     def fields(self) -> dict[str, Any]:
-        """For the results."""
+        """The job's fields in the results."""
         return {"name": self.name, "kind": self.kind} | dataclasses.asdict(self)
 
     @property
     def kind(self) -> str:
-        """Of the start, which decides the schedule."""
+        """The kind of start, which decides the schedule."""
         return "random" if self.start == "random" else "pretrained"
 
 
@@ -91,9 +91,9 @@ class Scaled:
     """A network of a wanted cost.
 
     Attributes:
-        options: of `tfeff.models.architecture`.
+        options: arguments of `tfeff.models.architecture`.
         macs: its multiply-adds.
-        ratio: to the wanted ones.
+        ratio: its multiply-adds relative to the wanted ones.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Scaled:
 
 @lru_cache
 def scaled(data: str, network: str) -> Scaled | None:
-    """The network of a name; None if its way of scaling does not reach the cost within 15 %."""
+    """Returns the network of a name; None if its way of scaling does not reach the cost within 15 %."""
     base, *rest = network.split("-")
     options = _published(data, base)
     name = f"efficientnet-{base}"
@@ -155,7 +155,7 @@ def _macs(data: str, name: str, options: dict[str, Any]) -> int:
 
 
 def tuning() -> list[Job]:
-    """Choose epochs and rate of each kind of start on a held-out part of CIFAR-10's training images."""
+    """Chooses epochs and rate of each kind of start on a held-out part of CIFAR-10's training images."""
     return [
         Job("cifar10", network, start, held_out=True, epochs=epochs)
         for network, start, choices in (
@@ -168,7 +168,7 @@ def tuning() -> list[Job]:
 
 
 def jobs() -> list[Job]:
-    """All jobs but tuning, the most important first; those that cannot be reached are left out."""
+    """Returns all jobs but tuning, the most important first; those that cannot be reached are left out."""
     return [job for job in dict.fromkeys(_wanted()) if scaled(job.data, job.network) is not None]
 
 

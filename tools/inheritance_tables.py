@@ -15,7 +15,7 @@ VARIANTS = ("", "recomputed", "frozen", "recomputed+frozen", "momentum0.9")
 
 
 def tables(results: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown of all results that are there."""
+    """Returns Markdown of all results that are there."""
     results = [each for each in results if "accuracy" in each]
     found = {
         (each["data"], each["network"], each["start"], each["variant"]): each
@@ -37,7 +37,7 @@ def tables(results: Iterable[Mapping[str, Any]]) -> str:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half of the 95 % t-interval; infinite for one value."""
+    """Returns the mean and half of the 95 % t-interval; infinite for one value."""
     array = np.asarray(values, float)
     if len(array) < 2:
         return float(array.mean()), math.inf
@@ -45,7 +45,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def kept(part: Sequence[float], full: Sequence[float], none: Sequence[float]) -> tuple[float, float]:
-    """Share of the distance from `none` to `full` that `part` reaches, and half of its interval (delta method).
+    """Returns the share of the distance from `none` to `full` that `part` reaches, and half of its interval.
+
+    The interval is by the delta method.
 
     All are accuracies of the same seeds.
     """
@@ -64,7 +66,7 @@ def _accuracy(record: Mapping[str, Any] | None) -> str:
 
 
 def _difference(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str:
-    """Paired over seeds."""
+    """Returns the difference, paired over seeds."""
     if one is None or other is None or len(one["accuracy"]) != len(other["accuracy"]):
         return UNDEFINED
     return _shown(*interval(np.subtract(one["accuracy"], other["accuracy"])))

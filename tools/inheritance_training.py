@@ -36,7 +36,7 @@ _BETAS = (0.9, 0.999)
 RATES = {"pretrained": (3e-4, 1e-3, 3e-3), "random": (1e-3, 3e-3, 1e-2)}
 TUNING_SEEDS = (0, 1)
 _MACS_AT_ONCE = 1.1e9
-"""Of all seeds that are trained at once, per image; more need too much memory and are no faster."""
+"""Multiply-adds per image, over all seeds that are trained at once; more need too much memory and are no faster."""
 _MOMENTS_CHUNKS = 10
 """Parts of `CHUNK` training images for batch statistics, at most."""
 
@@ -46,7 +46,7 @@ class Engine:
 
     Args:
         network: classifier.
-        images: of training and test.
+        images: training and test images.
         frozen: batch normalization uses its moving statistics, unchanged, in training.
     """
 
@@ -61,11 +61,11 @@ class Engine:
         self.decay = [DECAY if len(each.shape) > 1 else 0.0 for each in self.model.trainable_variables]
 
     def fit(self, weights: list[np.ndarray], epochs: Iterator[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray], Any]:
-        """Train.
+        """Trains the network from several initial weights at once.
 
         Args:
-            weights: initial ones, (seeds, ...), in the order of `network.weights`.
-            epochs: of each epoch rates (seeds, steps), order (seeds, steps, batch), boxes (seeds, steps, batch, 4).
+            weights: initial weights, (seeds, ...), in the order of `network.weights`.
+            epochs: for each epoch: rates (seeds, steps), order (seeds, steps, batch), boxes (seeds, steps, batch, 4).
 
         Returns:
             The weights, and the mean loss of each epoch, (epochs, seeds).
@@ -73,15 +73,18 @@ class Engine:
         raise NotImplementedError
 
     def predict(self, weights: list[np.ndarray], images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features (seeds, n, channels) and logits (seeds, n, classes)."""
+        """Returns features (seeds, n, channels) and logits (seeds, n, classes)."""
         raise NotImplementedError
 
     def forward(self, weights: list[np.ndarray], images: np.ndarray) -> list[np.ndarray]:
-        """The other weights after a training step's pass over the images, (seeds, ...)."""
+        """Returns the other weights after a training step's pass over the images, (seeds, ...)."""
         raise NotImplementedError
 
     def recomputed(self, weights: list[np.ndarray], momentum: float) -> list[np.ndarray]:
-        """The weights, with moving statistics over training images: the mean of the statistics of large batches."""
+        """Returns the weights, with moving statistics over training images.
+
+        These are the mean of the statistics of large batches.
+        """
         moving = [number for number in self.others if "moving_" in self.network.weights[number].path]
         zeroed = [np.zeros_like(each) if number in moving else each for number, each in enumerate(weights)]
         chunks = max(1, min(len(self.images.train) // CHUNK, _MOMENTS_CHUNKS))
@@ -106,7 +109,7 @@ class Engine:
 
 
 def adamw(values: list, gradients: list, first: list, second: list, step: Any, rate: Any, decay: list[float]) -> tuple:
-    """One update (Loshchilov and Hutter, arXiv:1711.05101) of all variables: values and both moments."""
+    """Updates all variables once (Loshchilov and Hutter, arXiv:1711.05101); returns the values and both moments."""
     one, two = _BETAS
     first = [one * m + (1 - one) * g for m, g in zip(first, gradients, strict=True)]
     second = [two * v + (1 - two) * g * g for v, g in zip(second, gradients, strict=True)]
@@ -119,7 +122,7 @@ def adamw(values: list, gradients: list, first: list, second: list, step: Any, r
 
 
 def cross_entropy(labels: Any, logits: Any) -> Any:
-    """Mean over the batch."""
+    """Returns the mean over the batch."""
     return ops.mean(ops.sparse_categorical_crossentropy(labels, logits, from_logits=True))
 
 
@@ -216,7 +219,7 @@ class JaxEngine(Engine):
 
 
 def _pointwise_as_products() -> None:
-    """1x1 convolutions become matrix products, which stay fast when seeds are trained at once; others stay."""
+    """Makes 1x1 convolutions matrix products, which stay fast when seeds are trained at once; others stay."""
     if hasattr(keras.layers.Conv2D, "plain_convolution"):
         return
     plain = keras.layers.Conv2D.convolution_op
@@ -231,7 +234,7 @@ def _pointwise_as_products() -> None:
 
 
 def on_cpu() -> AbstractContextManager[Any]:
-    """Under JAX, operations outside of compiled functions run on the CPU, where they compile sooner."""
+    """Makes JAX run operations outside of compiled functions on the CPU, where they compile sooner."""
     if keras.backend.backend() != "jax":
         return nullcontext()
     import jax
@@ -323,12 +326,12 @@ def train(
     schedule: tuple[float, int],
     resolution: int | None = None,
 ) -> dict[str, Any]:
-    """Train all seeds of a job, and test them.
+    """Trains all seeds of a job, and tests them.
 
     Args:
-        images: of its data set.
+        images: the images of its data set.
         initial: weights of `inheritance_data.initial_weights`.
-        seeds: their number.
+        seeds: number of seeds.
         schedule: peak of the learning rate, and epochs; the rate is not used by a job that tunes it.
         resolution: see `inheritance_data.described`.
 

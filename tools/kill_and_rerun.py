@@ -3,8 +3,8 @@
     python tools/kill_and_rerun.py --kills=10 --out=/tmp/kills -- python -m tfeff.propose --dataset=voc:DIR --out={out}
 
 `{out}` in the command stands for the directory of its results. The command is run once without interruption in
-OUT/unbroken, and once in OUT/killed: there it is killed (SIGKILL, with all its children) that often, each time after a
-random share of the unbroken run's time, and finally runs to its end. The files of both must then be equal. Compared are
+OUT/unbroken. In OUT/killed, it is killed `--kills` times (SIGKILL, with all its children), each time after a random
+share of the unbroken run's time, and then runs to its end. The files of both must be equal. Compared are
 
 - JSON, lines of JSON, arrays (`.npz`), SQLite, CSV and tables in Markdown: all values, except those whose names or
   columns say that they are measured times, speeds or memory (`MEASURED`)
@@ -120,7 +120,7 @@ def kill(command: list[str], out: Path, log: Path, after: float) -> bool:
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
-    """Files that only one directory has, and those with other contents."""
+    """Yields files that only one directory has, and those with other contents."""
     files = [
         {path.relative_to(root) for path in root.rglob("*") if path.is_file() and not SKIPPED.search(path.name)}
         for root in (one, other)
@@ -149,7 +149,7 @@ def differences(one: Path, other: Path) -> Iterator[str]:
 
 
 def contents(path: Path, root: Path) -> Any:
-    """What is compared: values without measured ones."""
+    """Returns what is compared: values without measured ones."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return {
@@ -181,13 +181,16 @@ def contents(path: Path, root: Path) -> Any:
 
 
 def without_columns(table: list[list[str]]) -> list[list[str]]:
-    """A table, titles first, without its measured columns."""
+    """Returns a table, titles first, without its measured columns."""
     kept = [place for place, name in enumerate(table[0]) if not MEASURED.search(name)] if table else []
     return [[line[place] for place in kept] for line in table]
 
 
 def without_quantities(text: str) -> list[Any]:
-    """The lines of a text without numbers that have a unit of time or speed, and without measured columns of tables."""
+    """Returns the lines of a text without numbers that have a unit of time or speed.
+
+    Measured columns of tables are left out, too.
+    """
     found = list[Any]()
     for in_table, group in itertools.groupby(text.splitlines(), lambda line: line.startswith("|")):
         lines = list(group)
@@ -199,7 +202,7 @@ def without_quantities(text: str) -> list[Any]:
 
 
 def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
-    """The rows of a table, sorted, without measured values."""
+    """Returns the rows of a table, sorted, without measured values."""
     cursor = database.execute(f"select * from {table}")
     names = [each[0] for each in cursor.description]
     found = []
@@ -215,7 +218,7 @@ def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
 
 
 def without_measured(value: Any, root: Path) -> Any:
-    """A JSON value without the values that differ from run to run and the directory's name."""
+    """Returns a JSON value without the values that differ from run to run and the directory's name."""
     if isinstance(value, dict):
         return {key: without_measured(each, root) for key, each in value.items() if not MEASURED.search(key)}
     if isinstance(value, list):

@@ -29,7 +29,7 @@ from tfeff.errors import UserError
 SHARES = (0.0625, 0.125, 0.25, 0.5)
 """Time of a search, relative to the exhaustive one within the same bound."""
 REPETITIONS = 100
-"""Of searches that depend on chance."""
+"""Repetitions of searches that depend on chance."""
 
 
 def main() -> None:
@@ -58,8 +58,8 @@ class Pool:
     """The networks that are trained.
 
     Attributes:
-        study: of all of them.
-        within: bound -> those that it allows.
+        study: the study of all these networks.
+        within: bound -> ids of the networks that it allows.
         studies: bound -> the study of a search among these, which leaves those to others that are at least as wide,
             deep and large.
     """
@@ -70,14 +70,14 @@ class Pool:
 
     @classmethod
     def of(cls, settings: config.BudgetSearch, bounds: Sequence[str]) -> "Pool":
-        """At most `candidates.count` networks within the bounds of multiply-adds; the first bound is the largest."""
+        """Chooses up to `candidates.count` networks within the bounds of multiply-adds; the first bound is largest."""
         from tfeff.budget.candidates import largest
         from tfeff.budget.limits import Bounds
         from tfeff.budget.study import Estimates, prepare
         from tfeff.config.budget import Amount
 
         class Exact:
-            """Knows nothing about the exported form, to which no bound refers."""
+            """An estimator without estimates of the exported form, to which no bound refers."""
 
             def estimated(self, networks: Sequence[Any], num_classes: int) -> Estimates:
                 return Estimates([{} for _ in networks], {})
@@ -195,7 +195,7 @@ def train_all(runner: Any, candidates: Sequence[Any], *, first: bool = False) ->
 
 
 def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
-    """What `train` has stored, as `regret_replay.Recorded`."""
+    """Returns what `train` has stored, as `regret_replay.Recorded`."""
     from regret_replay import Recorded, Timed
 
     from tfeff.trials.trial import result_row
@@ -265,7 +265,7 @@ def replay(workdir: Path, out: Path) -> None:
 
 
 def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[dict[str, Any]]:
-    """The regret of each way to search among the networks within a bound, one row for each way and time."""
+    """Returns the regret of each way to search among the networks within a bound, one row for each way and time."""
     import regret_replay
 
     folds = list(range(study.settings.folds.count))
@@ -301,7 +301,7 @@ def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[d
 
 
 def drawn(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """The regret over the time, one panel for each bound."""
+    """Returns the regret over the time, one panel for each bound."""
     from tfeff.reporting import figure
 
     bounds = list(dict.fromkeys(row["bound"] for row in rows))

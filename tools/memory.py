@@ -7,8 +7,8 @@ with the batch cancels out: the program, weights, their gradients, and workspace
 
 Use large batches: in small ones, the workspace of a single operation can determine the peak.
 
-So that VmHWM reflects the memory of feature maps, freed memory is returned to the kernel immediately (glibc's malloc
-maps all blocks above 64 KB), and TensorFlow uses its own kernels, because those of oneDNN allocate from a pool that
+Two settings make VmHWM reflect the memory of feature maps. Freed memory is returned to the kernel immediately (glibc's
+malloc maps all blocks above 64 KB). TensorFlow uses its own kernels, because those of oneDNN allocate from a pool that
 doubles its size.
 
 With --rematerialize=efficientdet-d2 (or another network): the memory and the time of a training step with and without
@@ -59,8 +59,7 @@ ENVIRONMENT = {
 
 
 def train(name: str, options: dict[str, Any], batch_size: int, rematerialize: bool) -> tuple[int, float]:
-    """Peak memory of this process, in bytes, after training for STEPS steps, and the time of the last one, in
-    seconds."""
+    """Returns the peak memory of this process, in bytes, and the seconds of the last of STEPS training steps."""
     import tensorflow as tf
 
     from tfeff import config, models, tasks
@@ -97,7 +96,7 @@ def train(name: str, options: dict[str, Any], batch_size: int, rematerialize: bo
 def measure(
     name: str, options: dict[str, Any], batch_size: int, threads: int, rematerialize: bool = False
 ) -> tuple[int, float]:
-    """Run `train` in a new process."""
+    """Runs `train` in a new process."""
     arguments = ["--network", name, "--options", json.dumps(options), "--batch_size", str(batch_size)]
     arguments += ["--rematerialized"] * rematerialize
     pool = {"TF_NUM_INTEROP_THREADS": str(threads), "TF_NUM_INTRAOP_THREADS": "1"}
@@ -113,7 +112,7 @@ def measure(
 
 
 def compare(name: str, options: dict[str, Any], megabytes: int, threads: int) -> dict[str, object]:
-    """Measure one network and return its row of the table."""
+    """Measures one network and returns its row of the table."""
     from tfeff import models
 
     estimated = models.estimate(models.architecture(name, **options), num_classes=CLASSES)
@@ -130,7 +129,7 @@ def compare(name: str, options: dict[str, Any], megabytes: int, threads: int) ->
 
 
 def rematerialization(name: str, threads: int) -> list[dict[str, object]]:
-    """Measure a training step with one and with two images, with and without rematerialization."""
+    """Measures a training step with one and with two images, with and without rematerialization."""
     rows = []
     for rematerialize in (False, True):
         (small, _), (large, seconds) = (measure(name, {}, size, threads, rematerialize) for size in (1, 2))
@@ -148,7 +147,7 @@ def rematerialization(name: str, threads: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    """Print the table or, in a process started by `measure`, the peak memory of one network."""
+    """Prints the table or, in a process started by `measure`, the peak memory of one network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=600, help="Estimated memory of the smaller batch.")
     parser.add_argument("--threads", type=int, default=2, help="Number of operations that may run in parallel.")

@@ -81,12 +81,12 @@ class Mutant:
 
 
 def changes(source: str) -> list[tuple[Node, Node]]:
-    """All pairs of an expression or augmented assignment of a file and one that replaces it."""
+    """Returns all pairs of an expression or augmented assignment of a file and one that replaces it."""
     return [(node, changed) for node in _code(ast.parse(source)) for changed in _changes(node)]
 
 
 def replaced(source: str, node: Node, changed: Node) -> str:
-    """A source with another expression or augmented assignment in the place of one of its own."""
+    """Returns a source with another expression or augmented assignment in the place of one of its own."""
     lines = source.encode().splitlines(keepends=True)
     assert node.end_lineno is not None
     assert node.end_col_offset is not None
@@ -98,7 +98,10 @@ def replaced(source: str, node: Node, changed: Node) -> str:
 
 
 def _code(node: ast.AST) -> Iterator[Node]:
-    """The expressions and augmented assignments that run: no annotations, and no text, which tests need not repeat."""
+    """Yields the expressions and augmented assignments that run.
+
+    Annotations and texts, which tests need not repeat, are left out.
+    """
     if isinstance(node, ast.JoinedStr):
         return
     if isinstance(node, Node):
@@ -112,7 +115,7 @@ def _code(node: ast.AST) -> Iterator[Node]:
 
 
 def _changes(node: Node) -> Iterator[Node]:
-    """What replaces an expression or augmented assignment, one at a time."""
+    """Yields what replaces an expression or augmented assignment, one at a time."""
     match node:
         case ast.Compare():
             for index, comparison in enumerate(node.ops):
@@ -137,7 +140,7 @@ def _is_text(node: ast.expr) -> bool:
 
 
 def candidates(root: Path, folder: str) -> dict[Mutant, str]:
-    """All mutants of a folder below `tfeff/`, each with the changed source of its file.
+    """Returns all mutants of a folder below `tfeff/`, each with the changed source of its file.
 
     Raises:
         UserError: the folder or its tests do not exist.
@@ -297,7 +300,7 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
 
 
 def tested_commit(root: Path, out: Path) -> str:
-    """The short hash of the checked-out commit, with `DIRTY` if any file but `out` differs from it or is new."""
+    """Returns the commit's short hash, with `DIRTY` if any file but `out` differs from it or is new."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()

@@ -51,7 +51,7 @@ def alternate(sides: Mapping[Name, Round], *, rounds: int) -> dict[Name, list[fl
 
 
 def row(comparison: str, ours: Sequence[float], theirs: Sequence[float], images: int) -> dict[str, object]:
-    """Table row of a comparison. The ratio is our images/s over theirs: above 1, this package is faster."""
+    """Returns the table row of a comparison. The ratio is our images/s over theirs: above 1, this package is faster."""
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {

@@ -55,16 +55,16 @@ class Recorded:
     slots: int
 
     def seconds(self, name: str) -> float:
-        """Seconds of a network's trainings on all folds."""
+        """Returns seconds of a network's trainings on all folds."""
         own = [each.seconds for job, each in self.trainings.items() if job.candidate == name]
         return sum(own) / self.slots
 
     def mean(self, name: str) -> float:
-        """A network's mean over all folds."""
+        """Returns a network's mean over all folds."""
         return float(np.mean(list(self.values[name].values())))
 
     def best(self, names: Sequence[str]) -> str:
-        """The choice of an exhaustive search."""
+        """Returns the choice of an exhaustive search."""
         return max(names, key=self.mean)
 
 
@@ -120,10 +120,10 @@ class _Clock(Stopwatch):
 
 
 def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int]) -> tuple[str, float]:
-    """The choice of the budget search in this time, and the seconds until then.
+    """Returns the choice of the budget search in this time, and the seconds until then.
 
     Args:
-        study: of one budget, whose costs are exact: nothing is exported.
+        study: the study of one budget. Its costs are exact, so nothing is exported.
         folds: fold of the search -> stored fold.
     """
     settings = config.replaced(study.settings, {"budget.minutes": seconds / 60})
@@ -182,8 +182,10 @@ def random_search(recorded: Recorded, names: Sequence[str], seconds: float, seed
 
 
 def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, seed: int) -> str:
-    """Trains the networks that Optuna's TPE proposes, by start, width, depth and resolution; the nearest one
-    stands for each proposal."""
+    """Trains the networks that Optuna's TPE proposes by start, width, depth and resolution.
+
+    The nearest network stands for each proposal.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -210,7 +212,10 @@ def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, 
 
 
 def unscaled(study: Study, names: Sequence[str]) -> str | None:
-    """The baseline's network at its own width and depth and the largest resolution within the budget; None: none."""
+    """Returns the baseline's network at its own width and depth and the largest resolution within the budget.
+
+    None if there is none.
+    """
     name = study.settings.experiment.model.name
     own = {
         key: each

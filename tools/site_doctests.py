@@ -9,7 +9,7 @@ DOCTEST = re.compile(r"^( *)>>> .*(?:\n(?! *$).*)*", re.M)  # to the next empty 
 
 
 class Doctests(griffe.Extension):
-    """Puts fences around doctests."""
+    """An extension that puts fences around doctests."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Changes the docstring that is shown, not the source."""

@@ -40,7 +40,7 @@ def on_config(config: Any) -> None:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """The files of docs/ as `docs/...`, the documents next to it, and the generated pages."""
+    """Returns the files of docs/ as `docs/...`, the documents next to it, and the generated pages."""
     from mkdocs.structure.files import File  # the tests run without it
 
     def add(uri: str, content: str | bytes) -> None:
@@ -66,7 +66,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Links to the pages of configs and notebooks in place of those to their files."""
+    """Returns links to the pages of configs and notebooks in place of those to their files."""
     return with_site_links(markdown, "../" * page.file.src_uri.count("/"))
 
 
@@ -78,18 +78,21 @@ def on_post_page(output: str, page: Any, config: Any) -> str:
 
 
 def with_site_links(markdown: str, root: str) -> str:
-    """`root` is the relative path to the root of the site, such as `../`."""
+    """Turns links into links of the site; `root` is the relative path to the site's root, such as `../`."""
     markdown = re.sub(r"\]\((?:\.\./)*configs/(\w+)\.py\)", rf"]({root}{CONFIGS}#\1)", markdown)
     return re.sub(r"\]\(([\w./]+)\.ipynb(#[\w-]+)?\)", r"](\1.md\2)", markdown)
 
 
 def notebooks() -> list[Path]:
-    """The notebooks, in the order of their names."""
+    """Returns the notebooks, in the order of their names."""
     return sorted((ROOT / NOTEBOOKS).glob("*.ipynb"))
 
 
 def public_members() -> dict[str, list[str]]:
-    """What each public subpackage lists in its `__all__`, if it lists anything; the sources are not imported."""
+    """Returns what each public subpackage lists in its `__all__`, if it lists anything.
+
+    The sources are not imported.
+    """
     listed = {name: _all_of(ROOT / "tfeff" / name / "__init__.py") for name in _all_of(ROOT / "tfeff/__init__.py")}
     return {name: members for name, members in listed.items() if members}
 
@@ -104,12 +107,12 @@ def _all_of(path: Path) -> list[str]:
 
 
 def members_page(module: str, members: list[str]) -> str:
-    """A page of mkdocstrings for the listed members of a module."""
+    """Returns a page of mkdocstrings for the listed members of a module."""
     return f"::: {module}\n    options:\n      members: {json.dumps(members)}\n      summary: true\n"
 
 
 def overview_page() -> str:
-    """The page of the functions and classes of `tfeff` itself, and a table of its subpackages."""
+    """Returns the page of the functions and classes of `tfeff` itself, and a table of its subpackages."""
     package = ast.parse((ROOT / "tfeff/__init__.py").read_text())
     page = ["# tfeff", "", escaped(ast.get_docstring(package) or "", "../"), ""]
     origins = {
@@ -132,7 +135,7 @@ def overview_page() -> str:
 
 
 def configs_page() -> str:
-    """What the docstrings of configs/ say: purpose, data, command, machine, result; and the sources."""
+    """Returns what the docstrings of configs/ say: purpose, data, command, machine, result; and the sources."""
     groups: dict[str, list[Path]] = {group: [] for group in GROUPS}
     for path in sorted((ROOT / "configs").glob("*.py")):
         groups[next(group for group, prefix in GROUPS.items() if path.stem.startswith(prefix))].append(path)
@@ -151,7 +154,7 @@ def configs_page() -> str:
 
 
 def config_section(name: str, source: str) -> Iterator[str]:
-    """The Markdown of a config."""
+    """Yields the Markdown of a config."""
     yield from (f"### {name}", "")
     for field, lines in _fields(ast.get_docstring(ast.parse(source)) or ""):
         if field == "Command":
@@ -164,7 +167,7 @@ def config_section(name: str, source: str) -> Iterator[str]:
 
 
 def _fields(docstring: str) -> list[tuple[str, list[str]]]:
-    """The text of a docstring (with an empty name) and its fields, `Name      text`, with their lines."""
+    """Returns the text of a docstring (with an empty name) and its fields, `Name      text`, with their lines."""
     found: list[tuple[str, list[str]]] = [("", [])]
     for line in docstring.splitlines():
         if match := FIELD.match(line):
@@ -180,7 +183,7 @@ def _fields(docstring: str) -> list[tuple[str, list[str]]]:
 
 
 def escaped(text: str, root: str = "") -> str:
-    """Plain text as Markdown; `code` stays code, and documents and configs that are named become links.
+    """Returns plain text as Markdown; `code` stays code, and documents and configs that are named become links.
 
     `root` is the relative path to the root of the site, such as `../`.
     """
@@ -198,7 +201,7 @@ def escaped(text: str, root: str = "") -> str:
 
 
 def notebook_page(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, bytes]]:
-    """The Markdown of an executed notebook, and its figures by file name."""
+    """Returns the Markdown of an executed notebook, and its figures by file name."""
     page, figures, heading = list[str](), dict[str, bytes](), name
     for cell in notebook["cells"]:
         source = "".join(cell["source"])

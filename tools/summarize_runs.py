@@ -1,11 +1,13 @@
 """Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
 
-Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
-the `REGION_SCORES` of R-CNN, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval
-(Student's t, over the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean
-accuracy), the validation mAP of the weights that were kept, or the training accuracy of their epoch (on augmented
-images, while the weights were changing), and the settings that differ from the defaults. Existing names that are not
-given stay.
+Each DIR holds workdirs of `tfeff.train`. For each name, FILE gets the score of each run: the accuracy of a classifier,
+the `REGION_SCORES` of R-CNN, and mAP@.5 and COCO's AP of other detectors. It also gets the mean of the runs with its
+95 % interval (Student's t), and the interval of each run over the test images (for classifiers, Wilson's of the mean
+accuracy).
+
+Further columns are the validation mAP of the weights that were kept, or the training accuracy of their epoch (on
+augmented images, while the weights were changing), and the settings that differ from the defaults. Existing names that
+are not given stay.
 """
 
 import argparse
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 def summarize(workdirs: list[Path]) -> dict[str, Any]:
-    """The summary of some finished runs, JSON-ready."""
+    """Returns the summary of some finished runs, JSON-ready."""
     experiments = [config.load(workdir / "config.json", config.Experiment) for workdir in workdirs]
     results = [json.loads((workdir / "result.json").read_text()) for workdir in workdirs]
     scored = [scores(result) for result in results]
@@ -88,7 +90,7 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
 
 
 def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary of the runs of two summaries; a run that is in both is taken from `new`."""
+    """Returns the summary of the runs of two summaries; a run that is in both is taken from `new`."""
     places = {run: (each, index) for each in (known, new) for index, run in enumerate(each["runs"])}
     runs = sorted(places, key=lambda run: (len(run), run))  # numbers in their order
 
@@ -104,7 +106,7 @@ def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
 
 
 def with_mean(values: list[float]) -> dict[str, Any]:
-    """The scores of runs, all in [0, 1], with their mean and its 95 % interval."""
+    """Returns the scores of runs, all in [0, 1], with their mean and its 95 % interval."""
     of_runs = summary(values, bounded=True)
     return {
         "mean": of_runs.mean,
@@ -114,7 +116,7 @@ def with_mean(values: list[float]) -> dict[str, Any]:
 
 
 def with_interval_of_images(answer: dict[str, Any]) -> dict[str, Any]:
-    """A summary with the interval of the mean accuracy over test images, if their number is known."""
+    """Returns a summary with the interval of the mean accuracy over test images, if their number is known."""
     if "test_images" not in answer:
         return answer
     low, high = wilson_interval(answer["scores"]["accuracy"]["mean"], answer["test_images"])
@@ -122,18 +124,18 @@ def with_interval_of_images(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings(experiment: config.Experiment) -> dict[str, Any]:
-    """The settings that differ from the defaults, as they are published: equal to those read from a file."""
+    """Returns the settings that differ from the defaults, as they are published: equal to those read from a file."""
     changed = {key: shown(key, value) for key, _, value in config.differences(defaults(experiment), experiment)}
     return dict(json.loads(json.dumps(changed)))  # tuples become lists
 
 
 def defaults(experiment: config.Experiment) -> config.Experiment:
-    """The default settings of the same task."""
+    """Returns the default settings of the same task."""
     return config.Experiment(task=type(experiment.task)())
 
 
 def shown(key: str, value: Any) -> Any:
-    """A setting as it is published: sources and weights without the location of their folder.
+    """Returns a setting as it is published: sources and weights without the location of their folder.
 
     >>> shown("data.source", "folder:/tmp/images"), shown("model.weights", "/tmp/runs/source/checkpoints/final.npz")
     ('folder:images', 'source/checkpoints/final.npz')
@@ -147,7 +149,7 @@ def shown(key: str, value: Any) -> Any:
 
 
 def scores(result: Mapping[str, Any]) -> dict[str, float]:
-    """Accuracy of a classifier, or the scores of a detector, from its `result.json`."""
+    """Returns the accuracy of a classifier, or the scores of a detector, from its `result.json`."""
     if "proposal_recall" in result:
         return {name: result[key] for key, name in REGION_SCORES.items()}
     if "mean_ap" in result:

@@ -28,7 +28,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def random_model(*, frozen: bool) -> FasterRCNN:
-    """The model, with weights that keep the size of activations, and a predictor with many detections."""
+    """Returns the model, with weights that keep the size of activations, and a predictor with many detections."""
     backbone = torchvision.models.resnet50(weights=None, norm_layer=FrozenBatchNorm2d if frozen else nn.BatchNorm2d)
     model = FasterRCNN(_resnet_fpn_extractor(backbone, 5), CLASSES + 1)
     if frozen:
@@ -51,7 +51,7 @@ def random_model(*, frozen: bool) -> FasterRCNN:
 
 
 def photographs(folder: Path, count: int) -> np.ndarray:
-    """The first images of a folder, stretched, uint8 [count, HEIGHT, WIDTH, 3]."""
+    """Returns the first images of a folder, stretched, uint8 [count, HEIGHT, WIDTH, 3]."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:count]
     return np.stack(
         [np.asarray(Image.open(file, formats=("JPEG", "PNG")).convert("RGB").resize((WIDTH, HEIGHT))) for file in files]
@@ -59,7 +59,7 @@ def photographs(folder: Path, count: int) -> np.ndarray:
 
 
 def random_objects(count: int) -> list[dict[str, torch.Tensor]]:
-    """One to eight objects per image, one of them tiny."""
+    """Returns one to eight objects per image, one of them tiny."""
     rng = np.random.default_rng(1)
     targets = []
     for _ in range(count):
@@ -73,7 +73,7 @@ def random_objects(count: int) -> list[dict[str, torch.Tensor]]:
 
 
 class RecordingSampler:
-    """Keeps the masks that a sampler returns."""
+    """A sampler that keeps the masks it returns."""
 
     def __init__(self, sampler: Any) -> None:
         self._sampler = sampler
@@ -87,7 +87,7 @@ class RecordingSampler:
 
 
 def stack(rows: list[torch.Tensor], fill: float = 0.0) -> np.ndarray:
-    """Rows of different lengths, padded."""
+    """Returns rows of different lengths, padded."""
     longest = max(len(row) for row in rows)
     padded = np.full((len(rows), longest, *rows[0].shape[1:]), fill)
     for index, row in enumerate(rows):
@@ -111,7 +111,7 @@ def adapt(model: FasterRCNN, images: ImageList) -> None:
 
 
 def outputs(model: FasterRCNN, images: ImageList, features: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """The outputs of all stages, and the detections."""
+    """Returns the outputs of all stages, and the detections."""
     count = len(images.image_sizes)
     found = {f"map_{name}": value.permute(0, 2, 3, 1).numpy() for name, value in features.items()}
     objectness, codes = model.rpn.head(list(features.values()))
@@ -134,7 +134,7 @@ def outputs(model: FasterRCNN, images: ImageList, features: dict[str, torch.Tens
 
 
 def losses(model: FasterRCNN, images: ImageList, features: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """The losses for random objects, with sampling as in training, and batch normalization as in inference."""
+    """Returns the losses for random objects, with sampling as in training, and batch normalization as in inference."""
     targets = [
         {**each, "boxes": each["boxes"].to(images.tensors.dtype)} for each in random_objects(len(images.image_sizes))
     ]

@@ -1,12 +1,12 @@
-"""Tune selective search: `python tools/tune_proposals.py --dataset=voc:DIR --dataset=yolo:DIR2 --out=FILE.json`.
+"""Tuning of selective search: `python tools/tune_proposals.py --dataset=voc:DIR --dataset=yolo:DIR2 --out=FILE.json`.
 
 The tuning images are the even-numbered images of each dataset, without its test split if it has one of its own. The
 grid varies one setting of a mode at a time; a few combinations follow. All settings run on each image in turn.
 
 The score of a setting is its average best overlap (ABO), averaged over the datasets and over 500, 1,000 and 2,000
-proposals. The rule: a setting replaces the current one only if its score is higher by more than two standard errors of
-the paired difference over images, and if it takes no more CPU time (median ratio over images of at most 1.02).
-One standard error would be too few: with about 45 settings, several exceed it by chance.
+proposals. A setting replaces the current one only if two conditions hold. Its score is higher by more than two standard
+errors of the paired difference over images. It takes no more CPU time (median ratio over images of at most 1.02). One
+standard error would be too few: with about 45 settings, several exceed it by chance.
 """
 
 import argparse
@@ -116,7 +116,7 @@ class Setting:
     constants: dict[str, float] = field(default_factory=dict)
 
     def propose(self, image: np.ndarray) -> np.ndarray:
-        """Boxes float32 [n, 4] of an image uint8 [height, width, 3], best first."""
+        """Returns boxes float32 [n, 4] of an image uint8 [height, width, 3], best first."""
         with ExitStack() as patches:
             for name, value in self.constants.items():
                 patches.enter_context(mock.patch.object(*CONSTANTS[name], value))
@@ -134,7 +134,7 @@ class Images:
 
 
 def settings(mode: str) -> list[Setting]:
-    """The current mode, then all settings that differ from it in one factor, then combinations."""
+    """Returns the current mode, then all settings that differ from it in one factor, then combinations."""
     current = MODES[mode]
     spaces, thresholds, similarities = (
         tuple(dict.fromkeys(values))
@@ -159,14 +159,14 @@ def settings(mode: str) -> list[Setting]:
 
 
 def described(value: Any) -> str:
-    """A setting's value as text."""
+    """Returns a setting's value as text."""
     if isinstance(value, tuple):
         return ", ".join("+".join(item) if isinstance(item, tuple) else str(item) for item in value)
     return f"1/{round(1 / value)}" if 0 < value < 0.05 else f"{value:g}"
 
 
 def tuning_images(dataset: str, limit: int | None) -> Images:
-    """The even-numbered images of a dataset that are not in its test split."""
+    """Returns the even-numbered images of a dataset that are not in its test split."""
     opened = catalog.open_objects(dataset)
     source = opened.load("all")
     own_test = not opened.drawn and opened.find("test") is not None
@@ -182,7 +182,7 @@ def tuning_images(dataset: str, limit: int | None) -> Images:
 
 
 def measure(images: Images, candidates: Sequence[Setting]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """CPU seconds float [settings, images], and best overlaps float [objects, COUNTS] of each setting."""
+    """Returns CPU seconds float [settings, images], and best overlaps float [objects, COUNTS] of each setting."""
     seconds = np.zeros((len(candidates), len(images.pixels)))
     boxes: list[list[np.ndarray]] = [[] for _ in candidates]
     for number, pixels in enumerate(images.pixels):
@@ -199,14 +199,17 @@ def measure(images: Images, candidates: Sequence[Setting]) -> tuple[np.ndarray, 
 
 
 def standard_error(difference: np.ndarray, image: np.ndarray) -> float:
-    """Standard error of a mean over objects, float [objects], whose images (int [objects]) are drawn as a whole."""
+    """Returns the standard error of a mean over objects, float [objects].
+
+    The objects of an image, int [objects], are drawn as a whole.
+    """
     residuals = np.bincount(image, weights=difference - difference.mean())
     images = len(residuals)
     return float(np.sqrt(images / (images - 1) * np.sum(residuals**2)) / len(difference))
 
 
 def tune(mode: str, datasets: Sequence[Images]) -> list[dict[str, Any]]:
-    """One row for each setting of a mode."""
+    """Returns one row for each setting of a mode."""
     candidates = settings(mode)
     candidates[0].propose(datasets[0].pixels[0])  # compiles
     measured = [measure(images, candidates) for images in datasets]
@@ -274,7 +277,7 @@ def main() -> None:
 
 
 def to_json(result: dict[str, Any]) -> str:
-    """The result as JSON with one row per line."""
+    """Returns the result as JSON with one row per line."""
     modes = [
         f'  "{mode}": [\n' + ",\n".join(f"   {json.dumps(row)}" for row in rows) + "\n  ]"
         for mode, rows in result["modes"].items()

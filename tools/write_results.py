@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def updated(text: str, folder: Path, *, draw: bool) -> str:
-    """A document whose blocks have what their results say.
+    """Returns a document whose blocks have what their results say.
 
     Args:
         text: the document.
@@ -96,7 +96,7 @@ def updated(text: str, folder: Path, *, draw: bool) -> str:
 
 
 def candidates(result: Result) -> str:
-    """The candidates, the best first."""
+    """Returns the candidates, the best first."""
     detector = any("neck" in row["label"] for row in result["candidates"])
     ranked = sorted(result["candidates"], key=place)
     rows = [
@@ -122,7 +122,7 @@ def place(candidate: Result) -> tuple[bool, bool, float]:
 
 
 def networks(result: Result) -> str:
-    """The members, and the networks that they are compared with."""
+    """Returns the members, and the networks that they are compared with."""
     rows = []
     for row in map(with_interval, result["networks"]):
         row["x baseline"] = f"{row['x baseline']:.2f}"
@@ -133,7 +133,7 @@ def networks(result: Result) -> str:
 
 
 def comparisons(result: Result) -> str:
-    """Compound scaling against the other methods."""
+    """Compares compound scaling with the other methods."""
     rows = [
         {
             "φ": f"{row['φ']:g}",
@@ -150,7 +150,7 @@ def comparisons(result: Result) -> str:
 
 
 def verdict(result: Result) -> str:
-    """What the lower bounds of the largest member say about the claim."""
+    """Returns what the lower bounds of the largest member say about the claim."""
     compared = [row for row in result["comparisons"] if row["against"] in ALONE]
     if not compared:
         return "Compound scaling was not compared with single dimensions."
@@ -183,7 +183,7 @@ def verdict(result: Result) -> str:
 
 
 def power(result: Result) -> str:
-    """The smallest advantage that these folds, and others, can detect."""
+    """Returns the smallest advantage that these folds, and others, can detect."""
     rows = [
         {
             "φ": f"{row['φ']:g}",
@@ -199,7 +199,7 @@ def power(result: Result) -> str:
 
 
 def slopes(result: Result) -> str:
-    """Growth per doubling of the multiply-adds."""
+    """Returns the growth per doubling of the multiply-adds."""
     rows = [
         {
             "method": row["method"],
@@ -215,12 +215,12 @@ def slopes(result: Result) -> str:
 
 
 def rates(result: Result) -> str:
-    """The learning rates tried for each network."""
+    """Returns the learning rates tried for each network."""
     return tables.markdown(result["learning_rates"]) if result["learning_rates"] else "No learning rates were tried."
 
 
 def failures(result: Result) -> str:
-    """How many trials failed, and which."""
+    """Says how many trials failed, and which."""
     failed = result["failed_trials"]
     if not failed:
         return "No trial failed."
@@ -228,17 +228,20 @@ def failures(result: Result) -> str:
 
 
 def choice(result: Result) -> str:
-    """How the coefficients were chosen."""
+    """Says how the coefficients were chosen."""
     return str(result["sentence"])
 
 
 def family(result: Result) -> str:
-    """The members of the family."""
+    """Returns the members of the family."""
     return tables.markdown(result["family"])
 
 
 def variants(result: Result) -> str:
-    """The variants of an experiment: their scores, with intervals over the runs, or over the images of a single run."""
+    """Returns the variants of an experiment with their scores.
+
+    The intervals are over the runs, or over the images of a single run.
+    """
     groups, reference = result["variants"], result["reference"]
     compared = {score for group in groups.values() for score, each in differences(group).items() if each["interval"]}
     written = []
@@ -265,7 +268,7 @@ def variants(result: Result) -> str:
 
 
 def in_points(difference: Result | None) -> str | None:
-    """A difference with its interval; None without one."""
+    """Returns a difference with its interval; None without one."""
     if difference is None or difference["interval"] is None:
         return None
     low, high = difference["interval"]
@@ -273,12 +276,12 @@ def in_points(difference: Result | None) -> str | None:
 
 
 def differences(group: Result) -> Mapping[str, Any]:
-    """A variant's differences from the reference, by score."""
+    """Returns a variant's differences from the reference, by score."""
     return group.get("minus_reference", {})
 
 
 def sweeps(result: Result) -> str:
-    """What sweeps over the same keys found, and for how much training."""
+    """Returns what sweeps over the same keys found, and for how much training."""
     return tables.markdown(
         [
             {
@@ -296,7 +299,7 @@ def sweeps(result: Result) -> str:
 
 
 def forms(result: Result) -> str:
-    """The scores of R-CNN's forms, means over the runs of the only group of a summary."""
+    """Returns the scores of R-CNN's forms, means over the runs of the only group of a summary."""
     if len(result) != 1:
         raise UserError(f'"forms" needs a summary of one group of runs; this one has {", ".join(result)}')
     (group,) = result.values()
@@ -311,7 +314,7 @@ def forms(result: Result) -> str:
 
 
 def sensitivity(rows: Sequence[Result]) -> str:
-    """R-CNN's metrics for each value of a setting, and their differences from those of the run's own head."""
+    """Returns R-CNN's metrics for each value of a setting, and their differences from those of the run's own head."""
 
     def difference(row: Result, metric: str) -> str | None:
         if not any(map(any, row["differences"].values())):  # the run's own head
@@ -336,7 +339,7 @@ def sensitivity(rows: Sequence[Result]) -> str:
 
 
 def plain(rows: Sequence[Result]) -> str:
-    """Rows as they are; three significant digits."""
+    """Returns rows as they are, with three significant digits."""
     return tables.markdown(
         [
             {
@@ -349,7 +352,7 @@ def plain(rows: Sequence[Result]) -> str:
 
 
 def with_interval(row: Result) -> dict[str, Any]:
-    """A row without the columns of an interval's ends, which join the column before them."""
+    """Returns a row without the columns of an interval's ends, which join the column before them."""
     shown, last = {}, ""
     for key, value in row.items():
         if key == "95 % from":
@@ -360,7 +363,7 @@ def with_interval(row: Result) -> dict[str, Any]:
 
 
 def significant(value: float) -> str | None:
-    """Three significant digits, without an exponent.
+    """Formats a number with three significant digits, without an exponent.
 
     >>> [significant(value) for value in (0.5, 14.04, 1234.5, float("nan"))]
     ['0.500', '14.0', '1,234', None]
@@ -371,29 +374,29 @@ def significant(value: float) -> str | None:
 
 
 def interval(mean: float | None, low: float | None, high: float | None) -> str | None:
-    """A mean with its 95 % interval."""
+    """Returns a mean with its 95 % interval."""
     if mean is None:
         return None
     return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
 def points(share: float | None) -> str:
-    """A difference of accuracies, in percentage points; "-0.0" is below zero."""
+    """Returns a difference of accuracies, in percentage points; "-0.0" is below zero."""
     return tables.UNDEFINED if share is None else f"{100 * share + 0.0:+.1f}"
 
 
 def methods(result: Result) -> Figure:
-    """All scaling methods on the same axes."""
+    """Returns all scaling methods on the same axes."""
     return methods_figure(result["members"], metric=metric(result), unit=unit_of(metric(result)))
 
 
 def against(result: Result) -> Figure:
-    """Compound scaling with each other method."""
+    """Compares compound scaling with each other method."""
     return single_against_compound_figure(result["members"], metric=metric(result), unit=unit_of(metric(result)))
 
 
 def metric(result: Result) -> str:
-    """What the members are compared by."""
+    """Returns what the members are compared by."""
     return str(result.get("metric", result["objective"]))
 
 

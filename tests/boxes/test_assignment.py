@@ -14,7 +14,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def covered(one: np.ndarray, other: np.ndarray) -> float:
-    """Fraction of one box that lies in the other."""
+    """Returns the fraction of one box that lies in the other."""
     height = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
     width = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
     return height * width / ((one[2] - one[0]) * (one[3] - one[1]))

@@ -39,7 +39,7 @@ def test_a_box_no_larger_than_the_overlap_lies_in_the_tile_whose_core_contains_i
 
 
 def objects(rng: np.random.Generator, size: tuple[int, int], longest: int, count: int) -> np.ndarray:
-    """Random boxes with whole or fractional coordinates."""
+    """Returns random boxes with whole or fractional coordinates."""
     sides = rng.uniform(1, max(longest, 1), (count, 2)).clip(max=np.array(size))
     corners = rng.uniform(0, 1, (count, 2)) * (size - sides)
     boxes = np.concatenate([corners, corners + sides], axis=1)
@@ -47,7 +47,7 @@ def objects(rng: np.random.Generator, size: tuple[int, int], longest: int, count
 
 
 def separate(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices of boxes that overlap no earlier one of their class by an IoU above 0.3."""
+    """Returns indices of boxes that overlap no earlier one of their class by an IoU above 0.3."""
     kept = list[int]()
     overlaps = iou(boxes, boxes)
     for index in range(len(boxes)):
@@ -59,7 +59,7 @@ def separate(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def perfect(
     tiling: Tiling, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator, noise: float = 0.0
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """What a detector reports that finds every visible part of an object, with any score.
+    """Returns what a detector reports that finds every visible part of an object, with any score.
 
     Each tile moves the sides of the boxes by up to `noise`, relative to their size.
     """

@@ -112,7 +112,7 @@ def test_without_weights_there_is_nothing_to_start_from(monkeypatch):
 
 
 def run_of(directory, task, **options):
-    """A workdir with the config of a run, as far as starts read it."""
+    """Returns a workdir with the config of a run, as far as starts read it."""
     directory.mkdir()
     model = models.architecture("resnet", width=8, stage_blocks=(1, 1, 1, 1), stem="7x7", **options)
     (directory / "config.json").write_text(config.to_json(config.Experiment(task=task, model=model)))

@@ -20,7 +20,7 @@ MEASURED = ESTIMATED | {0.8: 0.0085}
 
 
 class Device:
-    """Knows latencies by width; the first models that are exported take longer.
+    """A device with latencies by width, on which the first exported models take longer.
 
     Args:
         late: how many of them.

@@ -135,7 +135,7 @@ def test_a_finished_search_answers_again_without_training(verbs, trained, whole)
 
 
 def outcome(directory: Path) -> dict:
-    """The results that do not depend on timing."""
+    """Returns the results that do not depend on timing."""
     result = json.loads((directory / "result.json").read_text())
     result.pop("exported")
     result["costs"] = {name: result["costs"][name] for name in ("macs", "params", "memory")}

@@ -36,7 +36,7 @@ MEMBERS = {
 
 
 def settings(*overrides: str) -> config.Experiment:
-    """The config, with what it chooses for these overrides."""
+    """Returns the config, with what it chooses for these overrides."""
     return config.complete(config.load_recipe(PATH, config.Experiment), overrides)[0]
 
 
@@ -51,7 +51,7 @@ def b0() -> keras.Model:
 
 
 def rows() -> list[list[str]]:
-    """The cells of the documentation's table."""
+    """Returns the cells of the documentation's table."""
     section = TABLE.read_text().split("## The published recipe, line by line")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]

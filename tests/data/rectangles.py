@@ -31,14 +31,14 @@ def draw(number: int, objects: int = 1, sides: tuple[int, int] = (40, 120)) -> A
 
 
 def find(image: np.ndarray, label: int) -> np.ndarray:
-    """The box, yxyx, around the pixels of a label's rectangle."""
+    """Returns the box, yxyx, around the pixels of a label's rectangle."""
     marked = (image[..., 0] - image[..., 1] > 127) & (np.abs(image[..., 2] - _BLUE[label]) < 40)
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
 
 def draws(index: int, *, seed: int = 0, epoch: int = 0) -> Draws:
-    """One example."""
+    """Returns one example."""
     return Draws(seed, tf.constant(epoch), tf.constant([index], tf.int64), tf.zeros(1, tf.int64))
 
 

@@ -9,7 +9,7 @@ from tfeff.errors import UserError
 
 
 def split(counts, *, defects=None, difficult=0, name="voc:pets/train"):
-    """Images `0`, `1`, ... with that many objects each, of which the first ones of each image are difficult."""
+    """Returns images `0`, `1`, ... with that many objects each, of which the first ones of each image are difficult."""
     objects = [
         Objects(
             np.tile(np.array([0, 0, 4, 4], np.float32), (count, 1)),

@@ -8,7 +8,7 @@ LABELS = np.random.default_rng(0).choice(5, 1003, p=[0.5, 0.2, 0.15, 0.1, 0.05])
 
 
 def spread(part, labels=LABELS):
-    """Largest distance of a class's count from its proportional share, in images."""
+    """Returns the largest distance of a class's count from its proportional share, in images."""
     share = np.bincount(labels) * len(part) / len(labels)
     return np.abs(np.bincount(labels[part], minlength=share.size) - share).max()
 

@@ -17,7 +17,7 @@ NAMES = [f"{number:03}" for number in range(97)]
 
 
 def drawn_split(names, split, fractions, seed):
-    """The names that a draw of images of one class assigns to a split."""
+    """Returns the names that a draw of images of one class assigns to a split."""
     return [names[place] for place in stratified_split(np.zeros(len(names), np.int64), split, fractions, seed)]
 
 

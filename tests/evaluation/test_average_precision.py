@@ -16,7 +16,7 @@ def iou(first, second):
 
 
 def by_definition(found, truth, label, threshold):
-    """(all-point, 11-point) average precision of one class, computed one detection and one recall at a time."""
+    """Returns (all-point, 11-point) average precision of one class, computed one detection and one recall at a time."""
     total, rows = 0, []
     for image, (predicted, real) in enumerate(zip(found, truth, strict=True)):
         for name, difficult, crowd in zip(real.labels, real.difficult, real.crowd, strict=True):

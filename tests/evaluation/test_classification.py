@@ -13,7 +13,7 @@ NAMES = [f"class {i}" for i in range(7)]
 
 
 def predictions(examples=400, classes=7, seed=0, absent=()):
-    """Labels and probabilities with an accuracy of about 50 %."""
+    """Returns labels and probabilities with an accuracy of about 50 %."""
     rng = np.random.default_rng(seed)
     labels = rng.choice([c for c in range(classes) if c not in absent], examples)
     logits = rng.normal(size=(examples, classes))

@@ -54,7 +54,7 @@ def test_metrics_equal_pycocotools(seed, make_case, tmp_path, capsys):
 
 
 def padded(arrays, length, value):
-    """[images, length, ...]: the arrays of all images as one, padded with a value."""
+    """Returns [images, length, ...]: the arrays of all images as one, padded with a value."""
     rows = [np.concatenate([x, np.full((length - len(x), *x.shape[1:]), value, np.float32)]) for x in arrays]
     return np.stack(rows).astype(np.float32)
 

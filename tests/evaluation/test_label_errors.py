@@ -41,7 +41,7 @@ def test_correct_labels_are_rarely_suspected(digits):
 
 
 def definition(labels, probabilities):
-    """The confident joint and the examples pruned by class, with their likely classes, example by example."""
+    """Returns the confident joint and the examples pruned by class, with their likely classes, example by example."""
     classes = probabilities.shape[1]
     thresholds = [
         np.mean([p[j] for p, y in zip(probabilities, labels, strict=True) if y == j]) if j in labels else np.inf

@@ -22,7 +22,7 @@ LABELS = np.array([0] * 9 + [1] * 2 + [2] * 1 + [3] * 14 + [4] * 3)
 
 
 def by_hand(vectors, labels, query):
-    """Recall at 1 and 5, R-precision and average precision of a query, with loops."""
+    """Returns the recall at 1 and 5, R-precision and average precision of a query, with loops."""
     similarity = vectors.astype(np.float64) @ vectors[query].astype(np.float64)
     order = [other for other in np.argsort(-similarity) if other != query]
     hits = [labels[other] == labels[query] for other in order]

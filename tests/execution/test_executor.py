@@ -10,7 +10,7 @@ from tfeff.execution.executor import DISK_FULL, Threads
 
 
 def gather(executor, count):
-    """The first `count` outcomes, in order of arrival."""
+    """Returns the first `count` outcomes, in order of arrival."""
     outcomes, deadline = [], time.monotonic() + 60
     while len(outcomes) < count:
         assert time.monotonic() < deadline

@@ -52,7 +52,7 @@ def sequential():
 
 
 def nested():
-    """A nested model in inference mode, a shared layer, and operators."""
+    """Returns a nested model in inference mode, a shared layer, and operators."""
     images, shared = keras.Input((None, None, 3)), L.Conv2D(8, 3, padding="same")
     stem = keras.Sequential([L.Conv2D(8, 3, strides=2, padding="same"), L.BatchNormalization()])
     x = stem(images, training=False)

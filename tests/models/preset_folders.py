@@ -9,7 +9,7 @@ import numpy as np
 from keras_cv.src.utils.preset_utils import save_to_preset
 
 SCALE, OFFSET = (0.02, 0.018, 0.019), (-2.1, -2.0, -1.9)
-"""Of the image converters of KerasHub's presets."""
+"""Scales and offsets of the image converters of KerasHub's presets."""
 _RESNET: dict[str, Any] = {
     "input_conv_filters": [64],
     "input_conv_kernel_sizes": [7],
@@ -154,7 +154,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, int]]] = {
 
 
 def saved(case: str, folder: Path) -> tuple[str, keras.Model]:
-    """A backbone, saved as a preset in a folder: its name in configs, and the backbone."""
+    """Returns a backbone, saved as a preset in a folder: its name in configs, and the backbone."""
     package, class_name, arguments, _ = CASES[case]
     keras.utils.set_random_seed(0)
     if package == "keras_cv":
@@ -180,7 +180,7 @@ def saved(case: str, folder: Path) -> tuple[str, keras.Model]:
 
 
 def preprocessed(case: str, pixels: np.ndarray) -> np.ndarray:
-    """What the backbone itself takes for raw pixels."""
+    """Returns what the backbone itself takes for raw pixels."""
     if case.startswith("hub"):
         return (pixels * np.array(SCALE) + np.array(OFFSET)).astype("float32")
     return pixels if CASES[case][2]["include_rescaling"] else pixels / 255

@@ -13,7 +13,7 @@ from tfeff.errors import UserError
 
 
 def backbone(resolution: int = 33, **options: object) -> models.Network:
-    """A ResNet with P1, P2 and P3, which has 32 channels."""
+    """Returns a ResNet with P1, P2 and P3, which has 32 channels."""
     return models.build(
         "resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=resolution, include_top=False, **options
     )

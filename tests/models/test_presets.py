@@ -25,7 +25,7 @@ def case(request: pytest.FixtureRequest) -> str:
 
 
 def among(*quick: str) -> pytest.MarkDecorator:
-    """All cases; a quick test has these."""
+    """Returns all cases; a quick test has these."""
     return pytest.mark.parametrize("case", [case if case in quick else thorough(case) for case in CASES], indirect=True)
 
 

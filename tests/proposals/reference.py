@@ -6,7 +6,7 @@ OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def edges(planes, steps, neighbors):
-    """(bucket, pixel, direction, other pixel) of all edges, sorted."""
+    """Returns (bucket, pixel, direction, other pixel) of all edges, sorted."""
     _, height, width = planes.shape
     found = []
     for y in range(height):
@@ -73,7 +73,7 @@ def similarity(one, other, total, terms):
 
 
 def merged(one, other):
-    """The union of two regions."""
+    """Returns the union of two regions."""
     (size, box, *histograms), (size2, box2, *histograms2) = one, other
     share = size / (size + size2)
     return (
@@ -84,7 +84,7 @@ def merged(one, other):
 
 
 def group(regions, pairs, total, terms):
-    """Boxes of all regions and merged regions, in the order of merging; each step compares all pairs."""
+    """Returns boxes of all regions and merged regions, in the order of merging; each step compares all pairs."""
     alive = dict(enumerate(regions))
     neighbors = {frozenset(map(int, pair)) for pair in pairs}
     boxes = [region[1] for region in regions]

@@ -29,7 +29,7 @@ def png(gray, size=(20, 30)):
 
 
 class Gray:
-    """Proposes the whole image and a box whose width encodes the first pixel."""
+    """A proposer of the whole image and of a box whose width encodes the first pixel."""
 
     @property
     def parameters(self):
@@ -56,7 +56,7 @@ class Files:
 
 
 class CrashingExecutor:
-    """Runs calls in this process, in random order; some images crash their worker first.
+    """An executor that runs calls in this process, in random order; some images crash their worker first.
 
     Args:
         deaths: image -> number of crashes.
@@ -92,7 +92,7 @@ def store(tmp_path):
 
 
 def brightness(store):
-    """Image -> the first pixel, decoded from its proposals."""
+    """Returns image -> the first pixel, decoded from its proposals."""
     return {name: int(store[name].cells[1, 3]) - 1 for name in store}
 
 
@@ -206,7 +206,7 @@ Shown = list[GenerationCounts]
 
 
 class Whole:
-    """Proposes the whole image."""
+    """A proposer of the whole image."""
 
     def __init__(self, version: int = 1) -> None:
         self.version = version

@@ -11,7 +11,7 @@ ALL_TERM_SETS = [terms for n in range(1, 5) for terms in itertools.combinations(
 
 
 def random_labels(rng, regions=12, height=14, width=17):
-    """A Voronoi partition of random points."""
+    """Returns a Voronoi partition of random points."""
     points = rng.uniform(0, [height, width], (regions, 2))
     y, x = np.mgrid[:height, :width]
     nearest = ((y[..., None] - points[:, 0]) ** 2 + (x[..., None] - points[:, 1]) ** 2).argmin(-1)

@@ -22,7 +22,7 @@ UNSEEN = 3
 
 
 def boxes(rng, n):
-    """Boxes uint16 [n, 4] of all sizes, each with a positive area."""
+    """Returns boxes uint16 [n, 4] of all sizes, each with a positive area."""
     sides = np.exp(rng.uniform(np.log(6), np.log(SIDE), (n, 2))).astype(int)
     corners = rng.integers(0, SIDE - sides + 1)
     return np.concatenate([corners, corners + sides], axis=1).astype(np.uint16)
@@ -72,7 +72,7 @@ def data():
 
 
 def make_store(directory, source, cells, files):
-    """A store with `cells` as the proposals of each image; None skips the image."""
+    """Returns a store with `cells` as the proposals of each image; None skips the image."""
     store = ProposalStore.create(directory, {"engine": directory.name})
     with Writer(store) as writer:
         for name, found, file in zip(source.ids, cells, files, strict=True):
@@ -97,7 +97,7 @@ def stores(tmp_path, data, cells):
 
 
 def overlap(one, other):
-    """Intersection over union of two boxes, counted in pixels."""
+    """Returns the intersection over union of two boxes, counted in pixels."""
     grids = np.zeros((2, SIDE, SIDE), bool)
     for grid, (top, left, bottom, right) in zip(grids, (one, other), strict=True):
         grid[int(top) : int(bottom), int(left) : int(right)] = True
@@ -105,7 +105,7 @@ def overlap(one, other):
 
 
 def best(data, cells, count):
-    """(class, area, best overlap with the first `count`) of each evaluated object."""
+    """Returns (class, area, best overlap with the first `count`) of each evaluated object."""
     rows = []
     for found, items in zip(cells, data.objects, strict=True):
         for box, label, difficult, crowd in zip(
@@ -122,7 +122,7 @@ def best(data, cells, count):
 
 
 def bound(one, other):
-    """Upper bound of the overlap: the ratio of the areas, or 0 for disjoint boxes."""
+    """Returns the upper bound of the overlap: the ratio of the areas, or 0 for disjoint boxes."""
     if one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]:
         return 0.0
     areas = sorted(float(box[2] - box[0]) * float(box[3] - box[1]) for box in (one, other))

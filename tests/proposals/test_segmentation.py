@@ -7,7 +7,7 @@ from tfeff.proposals.segmentation import segmentations
 
 
 def random_planes(rng, channels=3):
-    """A small image with flat parts, steps and noise; smoothed in half of the cases."""
+    """Returns a small image with flat parts, steps and noise; smoothed in half of the cases."""
     height, width = rng.integers(1, 15, 2)
     planes = rng.integers(0, 4, (channels, height, width)).astype(np.float32) * rng.choice([1, 8, 60])
     planes += rng.choice([0, 1, 5]) * rng.random(planes.shape).astype(np.float32)

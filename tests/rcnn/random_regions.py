@@ -14,7 +14,7 @@ NAMES = ("a", "b", "c")
 
 
 def examples(seed: int, count: int = 3000, names: tuple[str, ...] = NAMES) -> tuple[RegionSet, np.ndarray, np.ndarray]:
-    """Regions, their boxes and those of their objects; features are in a random basis, with noise.
+    """Returns regions, their boxes and those of their objects; features are in a random basis, with noise.
 
     Each region overlaps an object of its own class only.
     """

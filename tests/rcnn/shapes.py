@@ -13,7 +13,7 @@ SIDE = 64
 
 
 def shapes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An image with one or two objects that do not overlap.
+    """Returns an image with one or two objects that do not overlap.
 
     Returns:
         uint8 [64, 64, 3]; boxes, float32 [n, 4], yxyx in pixels; labels, int32 [n].

@@ -13,7 +13,7 @@ from tfeff.rcnn.svm import Mining, linear_svms
 def fit_svm(
     features: np.ndarray, positive: np.ndarray, negative: np.ndarray, **settings: Any
 ) -> tuple[np.ndarray, float]:
-    """The SVM of a single class."""
+    """Returns the SVM of a single class."""
     overlaps = np.ones((len(features), 1), np.float32)
     overlaps[negative] = 0.0
     weights, biases = linear_svms(features, [positive], overlaps, negative_overlap=0.3, **settings)
@@ -31,7 +31,7 @@ def problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def objective(
     features: np.ndarray, positive: np.ndarray, weights: np.ndarray, bias: float, penalty: float, weight: float
 ) -> float:
-    """The objective of LinearSVC: half the squared norm (with the bias) plus C times the squared hinge loss."""
+    """Returns the objective of LinearSVC: half the squared norm (with the bias) plus C times the squared hinge loss."""
     signs = -np.ones(len(features))
     signs[positive] = 1
     costs = np.where(signs > 0, weight, 1.0) * penalty

@@ -29,7 +29,7 @@ def batches(seed: int = 1) -> RegionBatches:
 
 
 def head(task: RCNNTask, seed: int = 0) -> keras.Model:
-    """A joint head as at the start of training."""
+    """Returns a joint head as at the start of training."""
     features = keras.Input((SIZE,))
     outputs = rcnn.joint_head(features, CLASSES, task.section.describe(config.architecture("resnet")))
     network = keras.Model(features, outputs)
@@ -38,7 +38,7 @@ def head(task: RCNNTask, seed: int = 0) -> keras.Model:
 
 
 def trained(task: RCNNTask, epochs: int, learning_rate: float) -> tuple[keras.Model, list[float]]:
-    """The head, and the loss of each epoch."""
+    """Returns the head, and the loss of each epoch."""
     network, pipeline = head(task), batches()
     optimizer: Any = keras.optimizers.SGD(learning_rate, momentum=0.9)
     if keras.mixed_precision.dtype_policy().name == "mixed_float16":
@@ -176,7 +176,7 @@ IMAGE = 70, 80
 
 
 def case(seed: int, boxes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Regions, scores and codes of an image; some scores equal MINIMUM, which they have to exceed."""
+    """Returns regions, scores and codes of an image; some scores equal MINIMUM, which they have to exceed."""
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 60, (REGIONS, 2))
     regions = np.concatenate([low, low + rng.uniform(5, 40, (REGIONS, 2))], axis=1).astype(np.float32)

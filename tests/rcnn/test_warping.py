@@ -8,7 +8,7 @@ from tfeff.rcnn.warping import warp
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """An image whose value at a pixel's center (y, x) is 3 y + 2 x + 1; half of it in the second channel."""
+    """Returns an image whose value at a pixel's center (y, x) is 3 y + 2 x + 1; half of it in the second channel."""
     y, x = np.mgrid[:height, :width] + 0.5
     plane = 3 * y + 2 * x + 1
     return np.stack([plane, plane / 2], axis=-1).astype(np.float32)

@@ -108,7 +108,7 @@ def test_too_few_images_are_not_probed(groups: np.ndarray | None) -> None:
 
 
 def drawn() -> tuple[list[np.ndarray], np.ndarray]:
-    """Two levels of noisy features of different scales, and labels."""
+    """Returns two levels of noisy features of different scales, and labels."""
     rng = np.random.default_rng(0)
     labels = np.arange(15) % 3
     means = rng.normal(size=(3, 7))
@@ -117,7 +117,7 @@ def drawn() -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and unpenalized intercepts."""
+    """Returns weights and unpenalized intercepts."""
     centered = x - x.mean(axis=0)
     weights = np.linalg.solve(centered.T @ centered + penalty * np.eye(x.shape[1]), centered.T @ (y - y.mean(axis=0)))
     return weights, y.mean(axis=0) - x.mean(axis=0) @ weights

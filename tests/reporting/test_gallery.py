@@ -10,7 +10,7 @@ LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note
 
 
 def images(count):
-    """Images of various sizes, gray and color, uint8 and float."""
+    """Yields images of various sizes, gray and color, uint8 and float."""
     rng = np.random.default_rng(0)
     for i in range(count):
         height, width = rng.integers(8, 200, 2)

@@ -17,7 +17,7 @@ HOSTILE = """<script>alert("x")</script> & 'quotes' <b>"""
 
 
 class Document(HTMLParser):
-    """Collects elements and texts; checks that tags are closed in order."""
+    """A parser that collects elements and texts, and checks that tags are closed in order."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)

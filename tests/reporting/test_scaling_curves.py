@@ -36,7 +36,7 @@ def point(method, phi, relative_macs, values, label=None, latency=0.002):
 
 
 def study(folds=3, phis=(1, 2, 3), equal=False, label=None):
-    """The points of a search: the baseline and all methods."""
+    """Returns the points of a search: the baseline and all methods."""
     rng = np.random.default_rng(folds)
 
     def values(mean):
@@ -50,7 +50,7 @@ def study(folds=3, phis=(1, 2, 3), equal=False, label=None):
 
 
 def markers(axes):
-    """(x, y) of every drawn mean."""
+    """Returns (x, y) of every drawn mean."""
     lines = [line for line in axes.lines if line.get_label() in {f"_{method.label}" for method in METHODS.values()}]
     return sorted(tuple(xy) for line in lines for xy in line.get_xydata().tolist())
 

@@ -7,7 +7,7 @@ from tfeff.runs.predictors import DetectorPredictor
 
 
 class Squares:
-    """Counts its calls, and is interrupted after some of them."""
+    """A model that counts its calls, and is interrupted after some of them."""
 
     class_names = ("red", "green", "blue")
     score = 0.5
@@ -29,7 +29,7 @@ class Squares:
 
 
 class SquaresPredictor(DetectorPredictor):
-    """Predicts with `Squares`."""
+    """A predictor with `Squares`."""
 
     def __init__(self, tile: tuple[int, int] | None = None, overlap: int = 0, limit: float = np.inf) -> None:
         self.squares = Squares(limit)
@@ -37,7 +37,7 @@ class SquaresPredictor(DetectorPredictor):
 
 
 def squares(height: int, width: int, *, seed: int = 0, side: int = 12) -> np.ndarray:
-    """A black image with squares that do not touch, uint8 [height, width, 3]."""
+    """Returns a black image with squares that do not touch, uint8 [height, width, 3]."""
     pixels = np.zeros((height, width, 3), np.uint8)
     rng = np.random.default_rng(seed)
     for top in range(0, height - 2 * side, 2 * side):

@@ -17,7 +17,7 @@ from tfeff.execution.executor import Threads
 from tfeff.proposals import ProposalStore, UniformBoxes, generate
 
 CORRUPT = 21
-"""Of the damaged files; the others can be read."""
+"""Number of damaged files that cannot be read; the others can."""
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:
@@ -27,7 +27,7 @@ def encoded(picture: Image.Image, form: str) -> bytes:
 
 
 def damaged_files() -> dict[str, bytes]:
-    """Name -> contents."""
+    """Returns name -> contents."""
     rows, columns = np.mgrid[:48, :64]
     picture = Image.fromarray(np.stack([rows * 5, columns * 3, rows + columns], axis=-1).astype(np.uint8))
     jpeg, png, bmp, tiff, webp = (encoded(picture, form) for form in ("JPEG", "PNG", "BMP", "TIFF", "WEBP"))

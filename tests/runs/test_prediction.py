@@ -58,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 class Perfect:
-    """Detects the objects of a split, in the order of its images."""
+    """A detector that finds the objects of a split, in the order of its images."""
 
     score = 0.5
 
@@ -71,7 +71,7 @@ class Perfect:
 
 
 def with_other_ids(source: Dataset, out: Path, kind: Callable[[int], Any]) -> Path:
-    """A dataset as COCO, with ids that are neither ordered nor without gaps."""
+    """Returns a dataset as COCO, with ids that are neither ordered nor without gaps."""
     convert(source, "all", "coco", out)
     path = out / "annotations/instances_all.json"
     content = json.loads(path.read_text())
@@ -90,7 +90,7 @@ def with_other_ids(source: Dataset, out: Path, kind: Callable[[int], Any]) -> Pa
 
 
 def coco_scores(annotations: Path, detections: Path) -> list[float]:
-    """The metrics of COCO's own evaluation."""
+    """Returns the metrics of COCO's own evaluation."""
     truth = COCO(annotations)
     evaluation = COCOeval(truth, truth.loadRes(str(detections)), "bbox")
     evaluation.evaluate()
@@ -160,7 +160,7 @@ def damage(root: Path) -> set[str]:
 
 
 class Counting(Predictor):
-    """Counts the files that reach a predictor, and fails after some of them."""
+    """A predictor that counts the files it gets, and fails after some of them."""
 
     def __init__(self, inner: Predictor, limit: float = np.inf) -> None:
         self.inner, self.limit, self.names = inner, limit, list[str]()
@@ -292,7 +292,7 @@ def test_a_killed_verb_resumes_without_repeating(
 
 
 def rows_in(out: Path) -> int:
-    """Complete rows that the journal contains."""
+    """Returns complete rows that the journal contains."""
     journal = out / ".predictions.jsonl"
     return journal.read_bytes().count(b"\n") - 1 if journal.is_file() else 0
 

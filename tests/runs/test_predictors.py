@@ -12,7 +12,7 @@ from tfeff.runs.results import Detection
 
 
 def found(detected: Detection) -> list[tuple[list[float], str]]:
-    """Boxes and classes, in a fixed order."""
+    """Returns boxes and classes, in a fixed order."""
     return sorted(zip(detected.boxes_yxyx.tolist(), detected.classes, strict=True))
 
 

@@ -18,7 +18,7 @@ def identity(network):
 
 
 def every_network(baseline, max_blocks, max_width, max_resolution):
-    """All networks at least as large as the baseline in blocks, channels and pixels, with their cost."""
+    """Yields all networks at least as large as the baseline in blocks, channels and pixels, with their cost."""
     start = baseline.description
     blocks, width = sum(start.stage_blocks), start.width
     for total, channels, resolution in itertools.product(

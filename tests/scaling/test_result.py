@@ -80,7 +80,7 @@ def findings():
 
 
 def _folds(accuracy, name, epochs, folds=FOLDS):
-    """Mean over the seeds of each fold."""
+    """Returns the mean over the seeds of each fold."""
     return [np.mean([accuracy[Job(name, fold, seed, epochs)] for seed in SEEDS]) for fold in folds]
 
 

@@ -54,7 +54,7 @@ def finish(verbs: Verbs, directory: Path, *flags: str) -> str:
 
 
 def outcome(directory: Path) -> dict:
-    """The results that do not depend on timing."""
+    """Returns the results that do not depend on timing."""
     result = json.loads((directory / "result.json").read_text())
     result.pop("seconds_of_trials")
     for row in result["members"]:
@@ -65,7 +65,7 @@ def outcome(directory: Path) -> dict:
 
 
 def done(directory: Path) -> dict:
-    """Seconds of every finished trial; a repeated trial would take a different time."""
+    """Returns seconds of every finished trial; a repeated trial would take a different time."""
     if not (directory / "search.sqlite").exists():
         return {}
     with open_store(directory, None) as store:

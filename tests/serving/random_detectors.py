@@ -20,7 +20,7 @@ OWN = {
 
 
 def detector(name: str, image: np.ndarray, *overrides: str) -> tuple[tasks.ImageTask, models.Network]:
-    """A detector whose best scores differ by more than the runtimes do, so that their order is certain.
+    """Returns a detector whose best scores differ by more than the runtimes do, so that their order is certain.
 
     Args:
         name: of the task.

@@ -87,7 +87,7 @@ def expected(network, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def exported(format: str, network: tuple[keras.Model, ImageTask], saved: Path, folder: Path) -> Path:
-    """The folder of an export, as `tfeff.export` writes it."""
+    """Returns the folder of an export, as `tfeff.export` writes it."""
     if format == "saved_model":
         return saved
     model, task = network
@@ -102,7 +102,7 @@ def exported(format: str, network: tuple[keras.Model, ImageTask], saved: Path, f
 
 
 def serve(saved: Path, request: urllib.request.Request) -> io.BytesIO:
-    """What TensorFlow Serving returns to `POST .../v1/models/NAME:predict`, in its row format.
+    """Returns what TensorFlow Serving returns to `POST .../v1/models/NAME:predict`, in its row format.
 
     An instance has a value for each input of the signature, in its type; an object with the key `b64` stands for bytes.
     The result has an object for each instance, with the outputs of the signature.

@@ -1,4 +1,4 @@
-"""From images of any size to the detections of a SavedModel, against its network on images fitted here."""
+"""Detections of a SavedModel on images of any size, against its network on images fitted here."""
 
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def random_tiles(height: int, width: int, channels: int = 3) -> np.ndarray:
-    """Squares of random colors, uint8."""
+    """Returns squares of random colors, uint8."""
     rng = np.random.default_rng(height)
     tiles = rng.integers(0, 256, (height // 8, width // 8, channels), np.uint8)
     return tiles.repeat(8, axis=0).repeat(8, axis=1)
 
 
 def written(task: tasks.ImageTask, network: models.Network, directory: Path) -> Path:
-    """The SavedModel."""
+    """Returns the SavedModel."""
     channels = network.inputs[0].shape[-1]
     sizes: Any = {"image_size": None, "size": (SIDE, SIDE), "channels": channels}
     return export(network, NAMES, directory / "model", task=task, score=0.25, **sizes)
@@ -40,7 +40,7 @@ def written(task: tasks.ImageTask, network: models.Network, directory: Path) -> 
 def expected(
     predict: Any, fitted: np.ndarray, native: tuple[int, int], covered: tuple[int, int], *given: np.ndarray
 ) -> Found:
-    """The detections of the network, with boxes in pixels of the original image.
+    """Returns the detections of the network, with boxes in pixels of the original image.
 
     Args:
         predict: of `portable.function`.

@@ -26,7 +26,7 @@ def resized(image: np.ndarray, size: np.ndarray | list[int], interpolation: str 
 
 
 def fitted(image: np.ndarray, about: dict) -> np.ndarray:
-    """An image, uint8 [height, width, channels], at the size of the input, float32."""
+    """Returns an image, uint8 [height, width, channels], at the size of the input, float32."""
     channels = image.transpose(2, 0, 1).astype(np.float32)
     if about["fit"] == "whole":
         return centered(channels, about)

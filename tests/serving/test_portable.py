@@ -33,7 +33,7 @@ def image() -> np.ndarray:
 
 
 def inputs(task: tasks.ImageTask, image: np.ndarray) -> dict[str, np.ndarray]:
-    """An image, and proposals if the task needs them, with padding that is not zero."""
+    """Returns an image, and proposals if the task needs them, with padding that is not zero."""
     if task.proposals is None:
         return {"images": image}
     corners = np.sort(np.random.default_rng(2).uniform(0, 64, (1, 40, 2, 2)), axis=2).astype(np.float32)

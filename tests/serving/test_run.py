@@ -31,7 +31,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def metadata(directory: Path) -> list[list[int | None] | None]:
-    """The size to which the run fits images first, and the shape of the inputs."""
+    """Returns the size to which the run fits images first, and the shape of the inputs."""
     found = json.loads((directory / "metadata.json").read_text())
     return [found["image_size"], found["input"]]
 

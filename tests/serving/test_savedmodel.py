@@ -24,7 +24,7 @@ DIGITS = [str(digit) for digit in range(10)]
 
 
 def network(resolution, channels, classes, dtype="float32"):
-    """A small convolutional network with random batch statistics, so that logits vary between images."""
+    """Returns a small convolutional network with random batch statistics, so that logits vary between images."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input((resolution, resolution, channels))
     x = keras.layers.Rescaling(1 / 64, -2.0, dtype="float32")(inputs)
@@ -52,7 +52,7 @@ def encoded(image, suffix):
 
 
 def predict(model, images, image_size, fit=resizing.fit):
-    """The Keras model's probabilities, computed eagerly."""
+    """Returns the Keras model's probabilities, computed eagerly."""
     resolution = model.input_shape[1:3]
     fitted = np.stack([fit(image, image_size or resolution) for image in images])
     logits = model(resizing.resize(fitted, resolution), training=False)

@@ -12,7 +12,7 @@ from tfeff.tasks.object_detection import ObjectDetectionTask
 
 
 def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 64) -> dict[str, tf.Tensor]:
-    """Objects within the image; some are padding, some difficult; the last image has none."""
+    """Returns objects within the image; some are padding, some difficult; the last image has none."""
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, side - 30, (images, objects, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(6, 30, (images, objects, 2))], axis=-1)
@@ -32,7 +32,7 @@ def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 
 def outputs_of(
     task: ObjectDetectionTask, *, classes: int, levels: tuple[str, ...], seed: int, images: int = 4
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """A small network at 64 pixels, and its outputs with random predictions in place of its own."""
+    """Returns a small network at 64 pixels, and its outputs with random predictions in place of its own."""
     assert isinstance(task.section, config.ObjectDetectionSettings)
     backbone = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1, 1))
     described = dataclasses.replace(

@@ -13,7 +13,7 @@ def boxes(rng: np.random.Generator, count: int, size: int = 128) -> np.ndarray:
 
 
 def by_definition(anchors, objects, usable, hidden, positive, negative):
-    """One image, one anchor after the other."""
+    """Returns one image, one anchor after the other."""
     overlap = iou(anchors, objects) * usable
     kinds, owners = [], []
     forced: dict[int, int] = {}

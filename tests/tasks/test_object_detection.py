@@ -75,7 +75,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir:
-    """A run on all images, which are also its validation images."""
+    """Returns a run on all images, which are also its validation images."""
     source = selection.open_source(selection.request(experiment))
     images = source.load("train")
     caches = selection.read(selection.request(experiment), lambda *_: None, given=(images, images))
@@ -154,7 +154,7 @@ def test_the_export_detects_what_the_evaluation_does(
 
 
 def stored_proposals(task: tasks.ImageTask, ids: Sequence[str]) -> dict[str, tf.Tensor]:
-    """The proposals of images as inputs of an exported model, if the task has any."""
+    """Returns the proposals of images as inputs of an exported model, if the task has any."""
     if task.proposals is None:
         return {}
     store = ProposalStore(task.proposals.store)

@@ -10,7 +10,7 @@ LEVELS = ("P3", "P4")
 
 
 def decoded(distances: np.ndarray, center: np.ndarray, stride: float) -> np.ndarray:
-    """The box of one cell from its 4 x bins logits."""
+    """Returns the box of one cell from its 4 x bins logits."""
     shares = np.exp(distances - distances.max(axis=1, keepdims=True))
     mean = (shares / shares.sum(axis=1, keepdims=True)) @ np.arange(distances.shape[1])
     return np.concatenate([center - mean[:2] * stride, center + mean[2:] * stride])

@@ -48,7 +48,7 @@ def benchmark(import_tool, monkeypatch, tmp_path):
 
 
 def run(benchmark, monkeypatch, tmp_path, *flags):
-    """The rows of the file."""
+    """Returns the rows of the file."""
     out = tmp_path / "out" / "rows.jsonl"
     monkeypatch.setattr(
         sys, "argv", ["benchmark_accelerator", f"--out={out}", "--rounds=2", "--round_seconds=0.9", *flags]

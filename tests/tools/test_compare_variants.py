@@ -25,7 +25,7 @@ def group(*values: float) -> dict:
 
 
 def reported(directory: Path) -> argparse.Namespace:
-    """Flags that report the finished runs of a directory and train none."""
+    """Returns flags that report the finished runs of a directory and train none."""
     return argparse.Namespace(
         variants=None,
         config=str(directory / "config.py"),

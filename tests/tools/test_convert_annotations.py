@@ -10,7 +10,7 @@ FORMATS = ("voc", "yolo", "coco", "csv")
 
 
 def load(target, out, split):
-    """A converted split, as its format is read."""
+    """Returns a converted split, as its format is read."""
     path = out / "all.csv" if (target, split) == ("csv", "all") else out
     return catalog.open_objects(f"{target}:{path}").load(split)
 

@@ -19,7 +19,7 @@ def replay(import_tool):
 
 
 def recorded(replay, means, seconds=10.0, slots=2, folds=2):
-    """Networks with these means over the folds; the trainings on the test images are worth a tenth."""
+    """Returns networks with these means over the folds; the trainings on the test images are worth a tenth."""
     trainings = {
         Job(name, fold, 0, 3): replay.Timed({"rows": [{"epoch": 3, "fold": fold}]}, seconds)
         for name in means

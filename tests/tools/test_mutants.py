@@ -14,7 +14,7 @@ GIT = "git", "-c", "user.name=Test", "-c", "user.email=test@example.com"
 
 
 def texts(source: str) -> set[str]:
-    """All mutants of a source of one expression or augmented assignment."""
+    """Returns all mutants of a source of one expression or augmented assignment."""
     return {mutants.replaced(source, *change).strip("()") for change in mutants.changes(source)}
 
 

@@ -56,7 +56,7 @@ def test_variants_have_intervals_over_runs_or_else_over_images(write_results):
 
 
 def test_candidates_are_ranked_by_means_of_any_sign(write_results):
-    """Of a loss that is minimized, the means are negative."""
+    """The means of a loss are negative, because it is minimized."""
     means = {"tied": -0.5, "winner": -0.2, "eliminated": -0.1, "failed": None}
     rows = [
         {

@@ -36,7 +36,7 @@ def get_config():
 
 
 def free_ports(count):
-    """Ports below those that the system hands out to others while the workers start."""
+    """Returns ports below those that the system hands out to others while the workers start."""
     ports = list[int]()
     for port in np.random.default_rng().permutation(np.arange(20_000, 32_000)).tolist():
         with socket.socket() as tried:

@@ -30,7 +30,7 @@ def photographs(tmp_path_factory):
 
 
 def on(source, *changes, **data):
-    """Three folds of the photographs, of which one is held out."""
+    """Returns three folds of the photographs, of which one is held out."""
     data = {"source": source, "channels": 3, "train_examples": None, "test_split": None, "folds": 3} | data
     return experiment("training.batch_size=8", "training.epochs=1", *changes, **data, validation_fraction=0.0)
 

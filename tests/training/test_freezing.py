@@ -20,7 +20,7 @@ STEM = ("stem*",)
 
 
 def network() -> keras.Model:
-    """Two convolutions with batch normalization, and a classifier."""
+    """Returns two convolutions with batch normalization, and a classifier."""
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((6, 6, 1))
     for name in ("stem", "stage"):
@@ -203,7 +203,7 @@ def caches() -> selection.SplitCaches:
 
 
 def run(directory: Path, caches: selection.SplitCaches, until: int | None = None) -> dict[str, np.ndarray]:
-    """The weights after some epochs."""
+    """Returns the weights after some epochs."""
     workdir = training.train(SETTINGS, directory, until_epoch=until, caches=caches, tensorboard=False)
     latest = workdir.checkpoints.latest()
     assert latest is not None

@@ -19,7 +19,7 @@ from tfeff.training.step import Step
 
 
 def experiment(*overrides, **data):
-    """Two epochs of four steps on 144 digits."""
+    """Returns two epochs of four steps on 144 digits."""
     data = {"source": "embedded:digits", "channels": 1, "train_examples": 144, "validation_fraction": 0.1} | data
     settings = config.Experiment(
         model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8),
@@ -34,7 +34,7 @@ def final(workdir):
 
 
 def measures(workdir, *left_out):
-    """The rows without timing, and without keys that start with one of `left_out`."""
+    """Returns the rows without timing, and without keys that start with one of `left_out`."""
     others = ("seconds", "images_per_second", "input_wait", *left_out)
     return [{k: v for k, v in row.items() if not k.startswith(others)} for row in workdir.rows()]
 

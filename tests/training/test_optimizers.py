@@ -84,7 +84,7 @@ def trained(optimizer: keras.optimizers.Optimizer, variable: keras.Variable, gra
 
 
 def updated(layer: keras.layers.Layer, shape: tuple[int, ...], gradients: np.ndarray, **settings: bool) -> np.ndarray:
-    """The layer's kernel after STEPS steps."""
+    """Returns the layer's kernel after STEPS steps."""
     model = keras.Sequential([keras.Input(shape), layer])
     model.trainable_variables[0].assign(START[gradients.shape[1:]])
     optimizer = optimizers.build("muon", model, momentum=0.95, weight_decay=DECAY_MUON, **settings)
@@ -156,7 +156,7 @@ def gradients_of_layerwise(model: keras.Model) -> list[list[np.ndarray]]:
 def trained_layerwise(
     optimizer: keras.optimizers.Optimizer, model: keras.Model, rate: float = RATE_LAYERWISE, penalty: float = 0.0
 ) -> dict[str, np.ndarray]:
-    """The variables after STEPS steps; `penalty` × variable is added to the gradients of kernels."""
+    """Returns the variables after STEPS steps; `penalty` × variable is added to the gradients of kernels."""
     optimizer.learning_rate = rate
     variables = model.trainable_variables
     for gradients in gradients_of_layerwise(model):
@@ -244,7 +244,7 @@ def test_the_penalty_is_added_after_clipping() -> None:
 
 def test_an_l2_penalty_corresponds_to_a_decoupled_decay_divided_by_one_minus_the_momentum() -> None:
     def left(**options: Any) -> float:
-        """What is left of a kernel after 300 steps without a gradient of the loss."""
+        """Returns what is left of a kernel after 300 steps without a gradient of the loss."""
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, use_bias=False)])
         (kernel,) = model.trainable_variables
         kernel.assign(np.ones((3, 2), np.float32))

@@ -78,7 +78,7 @@ def test_steps_change_the_logits_of_all_widths_alike(name, rate):
     labels = np.arange(32) % 10
 
     def change(width, parametrization):
-        """Root mean square of the change of the logits after five steps."""
+        """Returns the root mean square of the change of the logits after five steps."""
         overrides = {"model.width_coefficient": width, "optimizer.parametrization": parametrization}
         plan = Plan.of(settings(**overrides, **{"optimizer.name": name, "optimizer.learning_rate": rate}))
         plan = dataclasses.replace(plan, class_names=tuple("0123456789"))

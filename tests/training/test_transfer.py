@@ -106,7 +106,7 @@ def test_runs_on_the_same_images_share_their_probes(
     cache = FeatureCache()
 
     def probes(weights: Path, *changes: str) -> bool:
-        """Whether a run with the cache probes features; it chooses what it would choose without the cache."""
+        """Returns whether a run with the cache probes features; it chooses what it would choose without the cache."""
         found, alone = choose(weights, *changes, cache=cache), choose(weights, *changes)
         assert {key: found[key] for key in ("chosen", "transfer")} == {
             key: alone[key] for key in ("chosen", "transfer")

@@ -9,7 +9,7 @@ from tfeff.trials.chance import Prior, chance_within
 
 
 def brute_force(values, margin, prior, rng, draws=60_000):
-    """The same posterior by random draws: complete tables, one grid point per true mean, no shortcuts."""
+    """Returns the same posterior by random draws: complete tables, one grid point per true mean, no shortcuts."""
     c, k = values.shape
     means = values.mean(1)
     residuals = values - values.mean(0) - means[:, None] + values.mean()

@@ -18,7 +18,7 @@ def table(values: np.ndarray) -> dict[str, dict[tuple[int, int], float]]:
 
 
 def experiments(count: int, folds: int, means: tuple[float, ...], deviation: float = 0.01) -> np.ndarray:
-    """Simulated accuracies [count, arms, folds], with effects of the folds."""
+    """Returns simulated accuracies [count, arms, folds], with effects of the folds."""
     rng = np.random.default_rng(3)
     effects = rng.normal(0.5, 0.05, (count, 1, folds))
     return effects + np.array(means)[:, None] + rng.normal(0.0, deviation, (count, len(means), folds))

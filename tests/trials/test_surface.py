@@ -16,7 +16,7 @@ def logarithms(shares: np.ndarray, phi: float) -> np.ndarray:
 
 
 def truth(shares: np.ndarray, phi: float) -> float:
-    """A quadratic in the logarithms of the dimensions that is highest at PEAK, of all directions at φ = 3."""
+    """Returns a quadratic in the logarithms of the dimensions that is highest at PEAK, of all directions at φ = 3."""
     a, b, c = logarithms(shares, phi)
     x, y, z = logarithms(PEAK, TOP)
     return 2.0 + 0.4 * (a + b + c) - 0.03 * (a + b + c) ** 2 - 0.1 * ((a - x) ** 2 + (b - y) ** 2 + 2 * (c - z) ** 2)

@@ -1,4 +1,4 @@
-"""Understands data and models: why a network finds nothing, and which settings and classifiers are best."""
+"""Analysis of data and models: why a network finds nothing, and which settings and classifiers are best."""
 
 from tfeff.analysis import comparison, diagnosis, sweep
 

@@ -28,7 +28,7 @@ PRINTED = 10
 def choose(
     probabilities: npt.NDArray[np.float32], features: npt.NDArray[np.float32], count: int, *, seed: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Images that are uncertain and differ from each other (BADGE: Ash et al., arXiv:1906.03671).
+    """Returns images that are uncertain and differ from each other (BADGE: Ash et al., arXiv:1906.03671).
 
     If the predicted class were the label, the gradient of the classifier's loss would be the outer product of
     probabilities minus label and features (here: minus their mean). It is large for uncertain images. k-means++ draws

@@ -36,7 +36,7 @@ class PixelStatistics:
     unreadable: tuple[str, ...]
 
     def to_text(self) -> str:
-        """The statistics, also as settings."""
+        """Returns the statistics, also as settings."""
         lines = [f"{self.images:,} images, at their own sizes"]
         for name, channels, (mean, std) in (("color", 3, self.color), ("gray", 1, self.gray)):
             settings = (
@@ -72,7 +72,10 @@ def measure(dataset: Dataset, report: Callable[[int, int], None] = lambda done, 
 
 
 def in_chunks(function: Callable[[int], T], indices: Sequence[int], report: Callable[[int, int], None]) -> Iterator[T]:
-    """The results of a function for each index, in order, computed in threads, CHUNK at a time; `report` as above."""
+    """Yields the results of a function for each index, in order, computed in threads, CHUNK at a time.
+
+    `report` is as above.
+    """
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(indices), CHUNK):
             part = indices[start : start + CHUNK]
@@ -81,7 +84,7 @@ def in_chunks(function: Callable[[int], T], indices: Sequence[int], report: Call
 
 
 def pixels_of(dataset: Dataset, index: int) -> npt.NDArray[np.uint8] | None:
-    """An image, uint8 [height, width, 3]; None if it is unreadable."""
+    """Returns an image, uint8 [height, width, 3]; None if it is unreadable."""
     try:
         return decoding.decode(dataset.encoded(index), dataset.ids[index])
     except (UserError, OSError):

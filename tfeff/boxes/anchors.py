@@ -54,7 +54,7 @@ class Anchors:
         return len(self.scales) * len(self.aspects)
 
     def boxes(self, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-        """All anchors of an image, also those that extend beyond it.
+        """Returns all anchors of an image, also those that extend beyond it.
 
         Args:
             size: (height, width) of the image in pixels; for the positions see `Points.centers`.
@@ -70,7 +70,7 @@ class Anchors:
         return np.concatenate([self._level(level, size) for level in self.levels]).astype(np.float32)
 
     def _level(self, level: int, size: tuple[int, int]) -> npt.NDArray[np.float64]:
-        """Anchors of one level, [positions * per_position, 4]."""
+        """Returns anchors of one level, [positions * per_position, 4]."""
         centers, spacing = cells(level, size)
         strides: tuple[float, ...] = spacing
         if self.corner:
@@ -96,7 +96,7 @@ class Points:
     levels: tuple[int, ...]
 
     def centers(self, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-        """Centers (y, x) in pixels, float32 [n, 2], ordered by level, row, column.
+        """Returns centers (y, x) in pixels, float32 [n, 2], ordered by level, row, column.
 
         Args:
             size: (height, width) of the image in pixels. Level n has ceil(height / 2^n) x ceil(width / 2^n) cells. As
@@ -109,20 +109,20 @@ class Points:
         return np.concatenate([cells(level, size)[0] for level in self.levels]).astype(np.float32)
 
     def strides(self, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-        """(height, width) of each cell in pixels, float32 [n, 2]."""
+        """Returns (height, width) of each cell in pixels, float32 [n, 2]."""
         levels = [cells(level, size) for level in self.levels]
         return np.concatenate([np.tile(stride, (len(centers), 1)) for centers, stride in levels]).astype(np.float32)
 
 
 def cells(level: int, size: tuple[int, int]) -> tuple[npt.NDArray[np.float64], tuple[float, ...]]:
-    """Centers (y, x) of the cells of one level, [n, 2], and its stride in both directions, in pixels."""
+    """Returns centers (y, x) of the cells of one level, [n, 2], and its stride in both directions, in pixels."""
     strides = tuple(side / math.ceil(side / 2**level) for side in size)
     axes = (np.arange(stride / 2, side, stride) for stride, side in zip(strides, size, strict=True))
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2), strides
 
 
 def shape_iou(first_hw: npt.ArrayLike, second_hw: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """IoU of each pair of boxes with the same center: float64 [n, m] for (height, width) [n, 2] and [m, 2].
+    """Computes IoU of each pair of boxes with the same center: float64 [n, m] for (height, width) [n, 2] and [m, 2].
 
     >>> shape_iou([[2, 2]], [[2, 1], [4, 4]]).tolist()
     [[0.5, 0.25]]
@@ -133,7 +133,7 @@ def shape_iou(first_hw: npt.ArrayLike, second_hw: npt.ArrayLike) -> npt.NDArray[
 
 
 def anchor_sizes(sizes_hw: npt.ArrayLike, count: int, *, iterations: int = 300) -> npt.NDArray[np.float64]:
-    """Anchor sizes that overlap the boxes well.
+    """Finds anchor sizes that overlap the boxes well.
 
     Deterministic: clusters start at quantiles of the area. A cluster that loses all boxes keeps its size.
 

@@ -1,4 +1,4 @@
-"""Assigns the regions of an image to its objects, by overlap."""
+"""Assignment of an image's regions to its objects, by overlap."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Regions:
         return len(self.label)
 
     def take(self, indices: np.ndarray) -> "Regions":
-        """Select regions by `indices`: int [m], or bool [n]."""
+        """Selects regions by `indices`: int [m], or bool [n]."""
         return Regions(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
 
 
@@ -45,7 +45,7 @@ IGNORED_OVERLAP = 0.3
 def assign(
     proposals_yxyx: np.ndarray, objects_yxyx: np.ndarray, labels: np.ndarray, ignored: np.ndarray, image: int = 0
 ) -> Regions:
-    """Assign the regions of one image to its objects. The regions are the boxes of `region_boxes`.
+    """Assigns the regions of one image to its objects. The regions are the boxes of `region_boxes`.
 
     Args:
         proposals_yxyx: float32 [n, 4].
@@ -81,7 +81,7 @@ def assign(
 
 
 def ignored_overlap(boxes_yxyx: np.ndarray, ignored_yxyx: np.ndarray) -> np.ndarray:
-    """Largest intersection of each box with an ignored object, divided by the area of the box, as COCO does for crowds.
+    """Returns the largest share of each box that one ignored object covers, as COCO computes it for crowds.
 
     Args:
         boxes_yxyx: float [n, 4].
@@ -96,5 +96,5 @@ def ignored_overlap(boxes_yxyx: np.ndarray, ignored_yxyx: np.ndarray) -> np.ndar
 
 
 def region_boxes(proposals_yxyx: np.ndarray, objects_yxyx: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Boxes of the regions of an image: objects that are not ignored, then proposals; float32 [n, 4]."""
+    """Returns boxes of the regions of an image: objects that are not ignored, then proposals; float32 [n, 4]."""
     return np.concatenate([objects_yxyx[~ignored], proposals_yxyx]).astype(np.float32).reshape(-1, 4)

@@ -28,7 +28,7 @@ MIN_SIDE = 1e-6
 
 
 def encode(boxes_yxyx: Any, anchors_yxyx: Any, *, weights: Weights = (1.0, 1.0, 1.0, 1.0), ops: Any = np) -> Any:
-    """Encode boxes relative to anchors.
+    """Encodes boxes relative to anchors.
 
     Args:
         boxes_yxyx: float [..., 4].
@@ -52,7 +52,7 @@ def encode(boxes_yxyx: Any, anchors_yxyx: Any, *, weights: Weights = (1.0, 1.0, 
 
 
 def decode(codes: Any, anchors_yxyx: Any, *, weights: Weights = (1.0, 1.0, 1.0, 1.0), ops: Any = np) -> Any:
-    """Decode boxes. This is the inverse of `encode`, up to LOG_SIZE_LIMIT.
+    """Decodes boxes. This is the inverse of `encode`, up to LOG_SIZE_LIMIT.
 
     Args:
         codes: float [..., 4], weights times (dy, dx, log dh, log dw).

@@ -13,40 +13,40 @@ import numpy as np
 
 
 def xywh_from_yxyx(boxes_yxyx: Any, *, ops: Any = np) -> Any:
-    """Convert (top, left, bottom, right) to COCO's (left, top, width, height)."""
+    """Converts (top, left, bottom, right) to COCO's (left, top, width, height)."""
     top, left, bottom, right = _columns(boxes_yxyx)
     return ops.stack([left, top, right - left, bottom - top], axis=-1)
 
 
 def cyxhw_from_yxyx(boxes_yxyx: Any, *, ops: Any = np) -> Any:
-    """Convert (top, left, bottom, right) to (center y, center x, height, width)."""
+    """Converts (top, left, bottom, right) to (center y, center x, height, width)."""
     top, left, bottom, right = _columns(boxes_yxyx)
     height, width = bottom - top, right - left
     return ops.stack([top + 0.5 * height, left + 0.5 * width, height, width], axis=-1)
 
 
 def yxyx_from_cyxhw(boxes_cyxhw: Any, *, ops: Any = np) -> Any:
-    """Convert (center y, center x, height, width) to (top, left, bottom, right)."""
+    """Converts (center y, center x, height, width) to (top, left, bottom, right)."""
     y, x, height, width = _columns(boxes_cyxhw)
     return ops.stack([y - 0.5 * height, x - 0.5 * width, y + 0.5 * height, x + 0.5 * width], axis=-1)
 
 
 def relative_from_yxyx(boxes_yxyx: Any, size: tuple[int, int], *, ops: Any = np) -> Any:
-    """Convert pixels to relative coordinates. `size` is the (height, width) of the image in pixels."""
+    """Converts pixels to relative coordinates. `size` is the (height, width) of the image in pixels."""
     height, width = size
     top, left, bottom, right = _columns(boxes_yxyx)
     return ops.stack([top / height, left / width, bottom / height, right / width], axis=-1)
 
 
 def yxyx_from_relative(boxes_rel_yxyx: Any, size: tuple[int, int], *, ops: Any = np) -> Any:
-    """Convert relative coordinates to pixels. `size` is the (height, width) of the image in pixels."""
+    """Converts relative coordinates to pixels. `size` is the (height, width) of the image in pixels."""
     height, width = size
     top, left, bottom, right = _columns(boxes_rel_yxyx)
     return ops.stack([top * height, left * width, bottom * height, right * width], axis=-1)
 
 
 def clip(boxes_yxyx: Any, size: tuple[int, int], *, ops: Any = np) -> Any:
-    """Clip boxes to an image of `size` (height, width) in pixels. Boxes outside the image get area 0.
+    """Clips boxes to an image of `size` (height, width) in pixels. Boxes outside the image get area 0.
 
     >>> clip(np.array([[-2.0, 1.0, 5.0, 9.0], [20.0, 0.0, 30.0, 1.0]]), (10, 8)).tolist()
     [[0.0, 1.0, 5.0, 8.0], [10.0, 0.0, 10.0, 1.0]]

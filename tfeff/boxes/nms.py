@@ -15,7 +15,7 @@ from tfeff.boxes.overlap import area, paired_iou
 def nms(
     boxes_yxyx: npt.ArrayLike, scores: npt.ArrayLike, threshold: float, *, limit: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """Greedy non-maximum suppression.
+    """Suppresses boxes that overlap a better one too much (greedy non-maximum suppression).
 
     Repeatedly keeps the box with the highest score and removes the boxes that overlap it by more than the threshold.
 
@@ -58,7 +58,7 @@ def nms_per_class(
     *,
     limit: int | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Non-maximum suppression within each class, by `labels` int [n]; otherwise as `nms`.
+    """Applies `nms` within each class, by `labels` int [n].
 
     `limit` applies to all classes combined.
     """
@@ -74,7 +74,7 @@ def nms_per_class(
 def voted(
     kept_yxyx: Any, kept_labels: Any, boxes_yxyx: Any, labels: Any, scores: Any, overlap: float, *, ops: Any = np
 ) -> Any:
-    """The kept boxes, each replaced by the average of the candidates of its class that overlap it.
+    """Returns the kept boxes, each replaced by the average of the candidates of its class that overlap it.
 
     Args:
         kept_yxyx: [n, 4], the result of non-maximum suppression.

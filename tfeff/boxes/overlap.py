@@ -6,20 +6,20 @@ import numpy as np
 
 
 def area(boxes_yxyx: np.ndarray) -> np.ndarray:
-    """Areas, float64 [N], of boxes [N, 4]; 0 if bottom < top or right < left."""
+    """Returns areas, float64 [N], of boxes [N, 4]; 0 if bottom < top or right < left."""
     boxes = np.asarray(boxes_yxyx, np.float64)
     return np.clip(boxes[:, 2] - boxes[:, 0], 0.0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0.0, None)
 
 
 def intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Area of the intersection of each pair of boxes [N, 4] and [M, 4]: float64 [N, M]."""
+    """Returns the area of the intersection of each pair of boxes [N, 4] and [M, 4]: float64 [N, M]."""
     rows, columns = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
     sides = np.minimum(rows[..., 2:], columns[..., 2:]) - np.maximum(rows[..., :2], columns[..., :2])
     return np.clip(sides, 0.0, None).prod(axis=-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of each pair, float64 [N, M]; 0 if both areas are 0.
+    """Returns the intersection over union of each pair, float64 [N, M]; 0 if both areas are 0.
 
     Args:
         first: boxes_yxyx [N, 4].
@@ -34,7 +34,7 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def paired_iou(first: Any, second: Any, *, ops: Any = np) -> Any:
-    """Elementwise intersection over union of two arrays of boxes, [...]; 0 if both areas are 0.
+    """Computes elementwise intersection over union of two arrays of boxes, [...]; 0 if both areas are 0.
 
     Args:
         first: yxyx, float [..., 4], in pixels or relative.

@@ -1,4 +1,4 @@
-"""Cuts a large image into overlapping tiles, and merges what was detected in each of them.
+"""Overlapping tiles of a large image, and the merging of what was detected in each of them.
 
 A tile sees only a part of an object that its border cuts. Neighboring tiles share an overlap, so objects up to its size
 lie wholly in at least one tile. The lines through the middle of the overlaps divide the image into one core per tile. A
@@ -16,8 +16,8 @@ from tfeff.boxes.overlap import paired_iou
 from tfeff.errors import UserError
 
 TOLERANCE = 0.1
-"""A detection counts up to this distance of its center from the core, relative to the size of its box: the boxes of an
-object in two tiles differ slightly, so each center can lie in the other tile's core."""
+"""Largest distance of a detection's center from the core, relative to the size of its box. The boxes of an object in
+two tiles differ slightly, so each center can lie in the other tile's core."""
 SAME = 0.5
 """IoU above which boxes of two tiles are the same object."""
 SAME_PARTS = 0.75
@@ -52,9 +52,9 @@ class Tiling:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Merges the detections of the T tiles.
 
-        If every tile reports all objects, and the visible part of those that its border cuts, the result is exactly the
-        objects up to the size of the overlap, as long as objects of the same class overlap by an IoU of at most 0.3.
-        Larger objects are the union of their parts if they fit into two neighboring tiles in each direction.
+        Suppose that every tile reports all its objects, including the visible part of those that its border cuts. Then
+        the result is exact for objects up to the size of the overlap, if objects of one class overlap by an IoU of at
+        most 0.3. Larger objects are the union of their parts if they fit into two neighboring tiles in each direction.
 
         Args:
             boxes_yxyx: T arrays, float [n, 4], in pixels of the tile.
@@ -87,13 +87,13 @@ class Tiling:
         return boxes[best].astype(np.float32), label[best], score[best]
 
     def _same(self, boxes: np.ndarray, tile: np.ndarray, first: int, others: np.ndarray) -> np.ndarray:
-        """Whether boxes of other tiles show the object of the first: bool [others]."""
+        """Returns whether boxes of other tiles show the object of the first: bool [others]."""
         common = _clip(self.tiles_yxyx[tile[others]], self.tiles_yxyx[tile[first]])
         parts = paired_iou(_clip(boxes[first], common), _clip(boxes[others], common))
         return (paired_iou(boxes[first], boxes[others]) > SAME) | (parts > SAME_PARTS)
 
     def _distance(self, boxes: np.ndarray, tile: np.ndarray) -> np.ndarray:
-        """Distance of each box's center from the core of its tile, relative to the box's size; 0 inside."""
+        """Returns the distance of each box's center from the core of its tile, relative to the box's size; 0 inside."""
         cores = self.cores_yxyx[tile]
         center, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)
         # A core includes its top and left limits, not those at the bottom and right.
@@ -102,7 +102,7 @@ class Tiling:
 
 
 def _cut(length: int, side: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
-    """(start, end) of the tiles along one side of the image, and of their cores: [n, 2] each."""
+    """Returns (start, end) of the tiles along one side of the image, and of their cores: [n, 2] each."""
     side = min(side, length)
     starts = np.append(np.arange(0, length - side, side - min(overlap, side - 1)), length - side)
     ends = starts + side
@@ -112,18 +112,18 @@ def _cut(length: int, side: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _grid(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Boxes [R * C, 4] from the intervals [R, 2] and [C, 2] of rows and columns."""
+    """Returns boxes [R * C, 4] from the intervals [R, 2] and [C, 2] of rows and columns."""
     row, column = np.repeat(rows, len(columns), axis=0), np.tile(columns, (len(rows), 1))
     return np.stack([row[:, 0], column[:, 0], row[:, 1], column[:, 1]], axis=1)
 
 
 def _clip(boxes: np.ndarray, limits_yxyx: np.ndarray) -> np.ndarray:
-    """The parts of boxes inside other boxes, [n, 4]; their area is 0 if there are none."""
+    """Returns the parts of boxes inside other boxes, [n, 4]; their area is 0 if there are none."""
     return np.clip(boxes, np.tile(limits_yxyx[..., :2], 2), np.tile(limits_yxyx[..., 2:], 2))
 
 
 def checked_overlap(tile: tuple[int, int] | None, overlap: int | None) -> int:
-    """The pixels that neighboring tiles share: `overlap`, or a quarter of the shorter side; 0 without tiles.
+    """Returns the pixels that neighboring tiles share: `overlap`, or a quarter of the shorter side; 0 without tiles.
 
     Raises:
         UserError: an overlap without tiles, or one that is not smaller than the tile.

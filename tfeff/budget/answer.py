@@ -10,7 +10,7 @@ from tfeff.reporting.tables import percent, unit_of
 
 
 def answer(findings: Findings) -> str:
-    """The outcome in some sentences: the network, how good it is and how sure, what it costs."""
+    """Returns the outcome in some sentences: the network, how good it is and how sure, what it costs."""
     study, delivered = findings.study, findings.delivered
     network = study.networks[delivered.name]
     costs = ", ".join(
@@ -43,7 +43,7 @@ def answer(findings: Findings) -> str:
 
 
 def _tested(findings: Findings) -> str:
-    """The metric on images that the search has not seen."""
+    """Returns the metric on images that the search has not seen."""
     evaluation = findings.delivered.evaluation
     if evaluation is None:
         return ""
@@ -54,12 +54,12 @@ def _tested(findings: Findings) -> str:
 
 
 def metric_words(study: Study) -> str:
-    """The metric on validation images, such as "accuracy" or "mAP"."""
+    """Returns the metric on validation images, such as "accuracy" or "mAP"."""
     return study.objective.title.removeprefix("validation ")
 
 
 def _shown(value: float, words: str) -> str:
-    """A value of the metric with these words."""
+    """Returns a value of the metric with these words."""
     return percent(value, 1) if unit_of(words) else f"{value:.3f}"
 
 
@@ -75,7 +75,7 @@ STEPS: Mapping[str, Mapping[str, float]] = {
 
 
 def _more(findings: Findings) -> str:
-    """What brings more: labels or compute."""
+    """Returns what brings more: labels or compute."""
     metric = metric_words(findings.study)
     rows = {row["with"]: [_shown(row[key], metric) for key in (metric, "95 % from", "to")] for row in growth(findings)}
     parts = [
@@ -89,7 +89,7 @@ def _more(findings: Findings) -> str:
 
 
 def growth(findings: Findings) -> list[dict[str, Any]]:
-    """The forecasts, as rows; none about what all trainings have in common."""
+    """Returns the forecasts, as rows; none about what all trainings have in common."""
     if findings.prospects is None:
         return []
     known = {"images", *findings.prospects.varied}
@@ -102,5 +102,5 @@ def growth(findings: Findings) -> list[dict[str, Any]]:
 
 
 def screening(study: Study) -> str:
-    """What comes before the trainings on folds."""
+    """Returns what comes before the trainings on folds."""
     return "short training" if study.detects else "probe"

@@ -33,7 +33,7 @@ SHARED = ("plain_epochs", "max_objects", "stretch", "augmentation")
 
 
 def described(task: config.TaskSettings, model: models.Architecture) -> models.Architecture | models.Detector:
-    """The description of a whole network."""
+    """Returns the description of a whole network."""
     found = task.describe(model)
     assert isinstance(found, models.Architecture | models.Detector)  # the config allows no R-CNN
     return found
@@ -44,7 +44,7 @@ class Start:
     """Where a network's weights come from.
 
     Attributes:
-        name: for tables.
+        name: name in tables.
         kind: `imagenet`, `run` (a finished run of the user) or `scratch` (random weights).
         model: the network, of a detector the backbone, as it was trained; its `weights` say where these are.
         task: what it is trained for; of a detector with neck and heads.
@@ -61,7 +61,10 @@ class Start:
         return isinstance(self.task, config.ObjectDetectionSettings)
 
     def scaled(self, width: float, depth: float, resolution: int) -> models.Architecture | models.Detector:
-        """The description of the whole network, scaled; of a detector also neck and heads, as in EfficientDet."""
+        """Returns the description of the whole network, scaled.
+
+        A detector's neck and heads are scaled, too, as in EfficientDet.
+        """
         scaled = described(self.task, self.model).scaled(depth=depth, width=width, resolution=resolution)
         if isinstance(scaled, models.Detector):
             return scaled.scaled_neck(neck_depth=depth, neck_width=width)
@@ -98,7 +101,7 @@ class Network:
 
     @property
     def label(self) -> str:
-        """For tables and figures, such as "efficientnet-lite0, width 0.5, 160 px"."""
+        """Name in tables and figures, such as "efficientnet-lite0, width 0.5, 160 px"."""
         parts = [f"{name} {value:g}" for name, value in (("width", self.width), ("depth", self.depth)) if value != 1]
         return ", ".join([self.start.name, *parts, f"{self.model.resolution} px"])
 
@@ -109,7 +112,7 @@ class Network:
 
 
 def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]:
-    """The starts that a config names, or all that can be had here without a download.
+    """Returns the starts that a config names, or all that can be had here without a download.
 
     Args:
         section: candidates of the config.
@@ -135,7 +138,7 @@ def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]
 
 
 def _detection(name: str, task: config.TaskSettings) -> config.TaskSettings:
-    """The section of a published detector, with what it shares with that of the experiment."""
+    """Returns the section of a published detector, with what it shares with that of the experiment."""
     assert isinstance(task, config.ObjectDetectionSettings)
     if name == task.network.name:
         return task
@@ -151,7 +154,7 @@ def _detection(name: str, task: config.TaskSettings) -> config.TaskSettings:
 def _sharing(
     section: config.ObjectDetectionSettings, task: config.ObjectDetectionSettings
 ) -> config.ObjectDetectionSettings:
-    """A detector's section with what all detectors of a search have in common, which `task` says."""
+    """Returns a detector's section with what all detectors of a search have in common, which `task` says."""
     network = dataclasses.replace(section.network, aspect=task.network.aspect)
     return dataclasses.replace(section, network=network, **{key: getattr(task, key) for key in SHARED})
 
@@ -188,19 +191,19 @@ def _scratch(task: config.TaskSettings) -> Start:
 
 
 def _label(name: str, task: config.TaskSettings) -> str:
-    """The name of a start, with that of the detector."""
+    """Returns the name of a start, with that of the detector."""
     return f"{task.network.name} {name}" if isinstance(task, config.ObjectDetectionSettings) else name
 
 
 def scaled(
     section: config.Candidates, found: Sequence[Start], *, side: int, channels: int, num_classes: int
 ) -> list[Network]:
-    """All distinct networks that the starts can be scaled to, with their costs.
+    """Returns all distinct networks that the starts can be scaled to, with their costs.
 
     Args:
         side: the images' typical shorter side, for detectors the longer one, in pixels; inputs are at most twice as
             large.
-        channels: of an image.
+        channels: number of image channels.
         num_classes: number of classes.
     """
     networks = dict[object, Network]()
@@ -214,7 +217,7 @@ def scaled(
 
 
 def _inputs(section: config.Candidates, start: Start, side: int) -> list[int]:
-    """Resolutions of the networks of a start, the largest first."""
+    """Returns resolutions of the networks of a start, the largest first."""
     own, limit = start.model.resolution, max(STEP, LARGEST * side // STEP * STEP)
     if start.kind == "scratch" and not start.detects:
         return sorted({min(each, limit) for each in SCRATCH_RESOLUTIONS}, reverse=True)
@@ -246,23 +249,23 @@ def _add(
 
 
 def largest_input(section: config.Candidates, found: Sequence[Start], side: int) -> int:
-    """The largest resolution of all networks, in pixels."""
+    """Returns the largest resolution of all networks, in pixels."""
     return max(max(_inputs(section, start, side)) for start in found)
 
 
 def baseline(task: config.TaskSettings, model: models.Architecture, *, channels: int, num_classes: int) -> Network:
-    """The network that relative bounds refer to."""
+    """Returns the network that relative bounds refer to."""
     cost = models.estimate(described(task, model), num_classes=num_classes, channels=channels)
     return Network(Start(_label(model.name, task), "imagenet", model, task), 1.0, 1.0, model, task, cost)
 
 
 def largest(networks: Sequence[Network]) -> list[Network]:
-    """The networks than which no other one of the same start is at least as wide, deep and large."""
+    """Returns the networks than which no other one of the same start is at least as wide, deep and large."""
     return [network for network in networks if not any(_contains(other, network) for other in networks)]
 
 
 def container(network: Network, others: Sequence[Network]) -> Network:
-    """The first of the networks that is at least as wide, deep and large, of the same start."""
+    """Returns the first of the networks that is at least as wide, deep and large, of the same start."""
     return next(other for other in others if _contains(other, network))
 
 
@@ -273,7 +276,7 @@ def _contains(larger: Network, network: Network) -> bool:
 
 
 def spread(networks: Sequence[Network], count: int) -> list[Network]:
-    """At most `count` networks, spread evenly over starts, widths, depths and resolutions.
+    """Chooses at most `count` networks, spread evenly over starts, widths, depths and resolutions.
 
     Farthest-point sampling (Gonzalez 1985) on the logarithms of depth, squared width and squared resolution, from the
     most expensive network on; another start is as far away as a factor of two in the cost.

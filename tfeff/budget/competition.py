@@ -1,5 +1,4 @@
-"""The competition of a budget search: probes or short trainings, then trainings on more and more folds, until the time
-is over."""
+"""Competition of a budget search: probes or short trainings, then trainings on more folds until the time is over."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,16 +34,16 @@ PRIOR_DEGREES = 4.0
 
 
 class Measures(Protocol):
-    """Measures costs in the exported form."""
+    """Measurement of costs in the exported form."""
 
     form: str
     """Format, precision, threads and machine, in words."""
 
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
-        """Of networks with random weights, which are exported for this; or why one cannot be exported."""
+        """Yields the costs of networks, exported with random weights; or why one cannot be exported."""
 
     def exported(self, path: Path) -> Costs:
-        """Of an exported model."""
+        """Returns the costs of an exported model."""
 
 
 class Competition:
@@ -53,13 +52,13 @@ class Competition:
     Everything follows from the store, also decisions that depend on the time (`Timekeeper`).
 
     Args:
-        precision: of trainings for which neither the config nor the rules choose one.
+        precision: dtype policy of trainings, used if neither the config nor the rules choose one.
         measures: exports networks and times them.
-        watch: of the search.
+        watch: time since the search began.
 
     Attributes:
         candidates: id -> how it is trained.
-        fates: id -> what became of it, of all networks that are not in the competition any more.
+        fates: id -> what became of it, for all networks that are no longer in the competition.
         alive: ids of those that are.
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
         pace: share of the epochs that the rules choose.
@@ -106,8 +105,10 @@ class Competition:
             self._probe()
 
     def _probe(self) -> None:
-        """Probes the candidates with trained weights. Those whose weights need not be inherited, which takes longest,
-        come first."""
+        """Probes the candidates with trained weights.
+
+        Candidates whose weights need not be inherited come first, because inheriting takes longest.
+        """
         names = [name for name in self.alive if self.study.networks[name].start.kind != "scratch"]
         names.sort(key=lambda name: self.study.networks[name].inherits)
         until = self.time.deadline(PROBE_SHARE, self.alive)
@@ -139,8 +140,9 @@ class Competition:
             )
 
     def _train_shortly(self) -> None:
-        """Trains detectors for a part of their epochs on one fold, the cheapest ones first, before those whose weights
-        are random or have to be inherited; then shortens all trainings, if there is no time for whole ones.
+        """Trains detectors for a part of their epochs on one fold; shortens all trainings if time is short.
+
+        The cheapest detectors come first. Those whose weights are random or have to be inherited come last.
         """
         if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
@@ -206,7 +208,7 @@ class Competition:
         return trained
 
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
-        """Whether there is time to train candidates at once; always for the first one of a search."""
+        """Returns whether there is time to train candidates at once; always for the first one of a search."""
         expected = [self.time.expected(name) * self._open(name, blocks) for name in names]
         if first or not self._open(names[-1], blocks):
             return True
@@ -246,14 +248,14 @@ class Competition:
             )
 
     def _order(self) -> list[str]:
-        """The candidates that are left, the most promising ones first."""
+        """Returns the candidates that are left, the most promising ones first."""
         chances = self._chances(self.slack) if self._trained else {}
         accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
         return sorted(self.alive, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle), name))
 
     def _chances(self, slack: float) -> dict[str, float]:
-        """Of being within the slack of the best one, of the candidates that are left and trained."""
+        """Returns each remaining trained candidate's chance to be within the slack of the best one."""
         values = {name: row for name, row in self.table(self.alive).items() if finite(row)}
         if not values:
             return {}
@@ -264,7 +266,7 @@ class Competition:
         return chance_within(values, slack, bounded=bounded, prior=prior if bounded else None)
 
     def _open(self, name: str, blocks: Sequence[Block]) -> int:
-        """Number of folds on which a candidate has still to be trained."""
+        """Returns the number of folds on which a candidate has still to be trained."""
         each = self.candidates[name]
         wanted = each.name, each.experiment.training.epochs
         done = {job.block for job in self.runner.results if (job.candidate, job.epochs) == wanted}
@@ -277,7 +279,7 @@ class Competition:
             self.alive.remove(name)
 
     def table(self, names: Sequence[str]) -> dict[str, dict[Block, float]]:
-        """Candidate -> fold -> value, averaged over seeds."""
+        """Returns candidate -> fold -> value, averaged over seeds."""
         found = dict[str, dict[Block, float]]()
         for name in names:
             each = self.candidates[name]

@@ -1,4 +1,4 @@
-"""Trains the choice on all training images, evaluates and exports it."""
+"""Training of the choice on all training images, evaluation and export."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ class Delivered:
     """The chosen network.
 
     Attributes:
-        name: of the candidate.
+        name: the candidate's name.
         teacher: label of the network that it imitates; None if there is none.
-        workdir: of its run on all training images.
+        workdir: workdir of its run on all training images.
         exported: the exported model.
         costs: measured in the exported form, with those that are exact.
-        evaluation: on the test images, else on the validation images; None if there are none.
+        evaluation: evaluation on the test images, else on the validation images; None if there are none.
     """
 
     name: str
@@ -43,7 +43,7 @@ def teach(study: Study, name: str, precision: str, directory: Path, reporter: tr
 
     Args:
         name: id of its network.
-        precision: as of `deliver`.
+        precision: see `deliver`.
         directory: directory of all teachers.
 
     Returns:
@@ -65,10 +65,10 @@ def deliver(
     """Trains a candidate on all training images, evaluates and exports it.
 
     Args:
-        precision: of the training, if neither the config nor the rules choose one.
+        precision: dtype policy of the training, used if neither the config nor the rules choose one.
         pace: share of the epochs that a detector is trained for.
         directory: workdir of the run; an interrupted run continues.
-        reporter: of the training.
+        reporter: reports the progress of the training.
         teacher: workdir of the run that is imitated, if any.
 
     Returns:

@@ -21,7 +21,7 @@ from tfeff.serving.latencies import Latencies, this_machine
 from tfeff.trials.store import TrialStore
 
 SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
-"""Of an estimated size, relative to it: see `exported_bytes`. The decoding of detectors adds about 100 kB."""
+"""Largest relative error of an estimated size; see `exported_bytes`. The decoding of detectors adds about 100 kB."""
 FEWEST_TIMED = 4
 """Networks of a family that a file of latencies must have."""
 TIMED = 6
@@ -30,7 +30,7 @@ wrong by up to a half for another one."""
 
 
 class Exports:
-    """Estimates and measures the costs of networks in the exported form.
+    """Estimated and measured costs of networks in the exported form.
 
     A latency is that without other load on the machine (`timing.Timing.undisturbed`). Measurements run one after the
     other in a process that may use all cores, which those of trials may not.
@@ -54,7 +54,7 @@ class Exports:
         self.form = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
-        """Latency and size of networks, as far as the budget bounds them, without exporting all of them.
+        """Returns the latency and size of networks, as far as the budget bounds them, without exporting all of them.
 
         Raises:
             UserError: no network can be exported and timed, or the file of latencies is not one of this format.
@@ -78,7 +78,7 @@ class Exports:
         return Estimates(costs, errors)
 
     def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
-        """The latencies of the networks of a family."""
+        """Returns the latencies of the networks of a family."""
         budget = self._settings.budget
         if budget.latencies is not None:
             found = Latencies.read(budget.latencies)
@@ -106,7 +106,9 @@ class Exports:
         return LatencyFit.fit(timed)
 
     def baseline(self, network: Network, num_classes: int) -> Costs:
-        """The measured costs of the network that relative bounds refer to; its latency on another device is estimated.
+        """Returns the measured costs of the network that relative bounds refer to.
+
+        Its latency on another device is estimated.
 
         Raises:
             UserError: it cannot be exported.
@@ -121,13 +123,15 @@ class Exports:
         return {**costs, **latency}
 
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
-        """Latency and size of networks with random weights, exported for this; without the latency if it is that of
-        another device. Of a network that cannot be exported, the reason."""
+        """Yields latency and size of networks, exported with random weights; or why one cannot be exported.
+
+        The latency is left out if it is that of another device.
+        """
         for costs in self._measured(networks, num_classes):
             yield costs if isinstance(costs, UserError) else self._here(costs)
 
     def exported(self, path: Path) -> Costs:
-        """As `networks`, for an exported model, in a fresh process."""
+        """Measures latency and size of an exported model, in a fresh process."""
         call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
         with LocalProcesses(1, self._log) as process:
             return self._here(_costs(process, call, str(path)))
@@ -163,7 +167,7 @@ def _costs(process: Executor, call: Callable[[], timing.Timing], name: str) -> d
 
 
 def _family(network: Network) -> str:
-    """The family of a network; of a detector with the detector's name."""
+    """Returns the family of a network; of a detector with the detector's name."""
     name = network.model.name
     family = next((family for family, members in BACKBONES.items() if name in members), name)
     detector = network.task.network.name if isinstance(network.task, config.ObjectDetectionSettings) else ""

@@ -15,7 +15,7 @@ from tfeff.reporting.tables import unit_of, upper
 
 
 def figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, str]]:
-    """Name -> (figure, caption): one figure for each measure."""
+    """Returns name -> (figure, caption): one figure for each measure."""
     metric = findings.study.objective.title
     drawn = dict[str, tuple[Any, str]]()
     for measure in dict.fromkeys((*findings.study.bounds.values, "macs")):

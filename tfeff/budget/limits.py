@@ -31,7 +31,7 @@ class Excess:
 
     @property
     def text(self) -> str:
-        """In words.
+        """The cost and the exceeded bound, in words.
 
         >>> Excess("latency", 0.0231, 0.02).text
         'a latency of 23.1 ms, above 20 ms'
@@ -42,7 +42,7 @@ class Excess:
 
 
 def amount(value: float, measure: str, digits: int = 3) -> str:
-    """A cost with its unit.
+    """Returns a cost with its unit.
 
     >>> amount(0.02, "latency"), amount(4.2e6, "size"), amount(98_100_000, "macs"), amount(999_900, "params")
     ('20 ms', '4.2 MB', '98.1 M', '1 M')
@@ -71,7 +71,7 @@ class Bounds:
         }
 
     def exceeded(self, costs: Costs) -> Excess | None:
-        """The bound that is exceeded most, by its share; None if all known costs are allowed."""
+        """Returns the bound that is exceeded most, by its share; None if all known costs are allowed."""
         found = [
             Excess(measure, costs[measure], bound)
             for measure, bound in self.values.items()

@@ -52,7 +52,7 @@ class Probe:
 
 
 def trial_of(candidate: Candidate, section: config.Folds) -> Trial:
-    """What is probed: the network of a candidate, on one half of the images; the other half is held out.
+    """Returns what is probed: the network of a candidate, on one half of the images; the other half is held out.
 
     Folds hold out fewer images, on which candidates differ by less than chance; and a half has enough images to fit
     inherited weights.
@@ -114,7 +114,7 @@ def run(
     Args:
         trials: name -> what is probed, see `trial_of`, in the order to probe them.
         affordable: whether there is time for a probe that is not stored.
-        attempts: at a probe whose process is lost.
+        attempts: number of attempts at a probe whose process is lost.
         check: called repeatedly while waiting; may raise.
         say: shows a line on the progress.
 
@@ -155,7 +155,7 @@ def run(
 
 
 def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]:
-    """The candidates whose probe is certainly worse than the best one by more than `SPARED`.
+    """Returns the candidates whose probe is certainly worse than the best one by more than `SPARED`.
 
     Differences are paired by image: Agresti and Min's interval (Statistics in Medicine 24, 2005), which adds half an
     image to each of the four outcomes, with Bonferroni's correction for the number of candidates.

@@ -21,7 +21,7 @@ class Prospects:
     """What more images and more compute would bring.
 
     Attributes:
-        fitted: to the trainings of all networks of the choice's start.
+        fitted: the fit to the trainings of all networks of the choice's start.
         trainings: (images, metric) of each training of the choice.
         macs: multiply-adds of the choice, relative to the largest of these networks.
         varied: what these trainings differ in, of `macs` and `epochs`; about the others nothing is known.
@@ -33,15 +33,15 @@ class Prospects:
     varied: Collection[str]
 
     def expected(self, *, images: float = 1.0, macs: float = 1.0, epochs: float = 1.0) -> growth.Forecast:
-        """The metric, with `images` times the images, `macs` times the multiply-adds and `epochs` times the epochs of
-        the choice."""
+        """Predicts the metric of the choice with its images, multiply-adds and epochs multiplied by these factors."""
         longest = LONGER if "epochs" in self.varied else 1.0
         return self.fitted.forecast(images=images, macs=macs * self.macs, epochs=epochs / longest)
 
 
 def prospects(competition: Competition, chosen: str) -> Prospects | None:
-    """Trains the choice on parts of the images and, with time left, for twice the epochs, and fits power laws to all
-    trainings of its start.
+    """Trains the choice on parts of the images and, with time left, for twice the epochs, and fits power laws.
+
+    The power laws are fitted to all trainings of the choice's start.
 
     The odds of an error are those of 1 - metric; of mean average precision, too.
 
@@ -81,14 +81,14 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
 
 
 def _affordable(competition: Competition, decision: str, chosen: str, trainings: float) -> bool:
-    """Whether there is time for some more trainings of the choice on a fold."""
+    """Returns whether there is time for some more trainings of the choice on a fold."""
     expected = competition.time.expected(chosen) * trainings / competition.executor.slots
     until = competition.time.deadline(1.0, competition.alive)
     return bool(competition.time.decide(decision, lambda: competition.time.seconds + expected <= until))
 
 
 def _trained(competition: Competition, candidate: Candidate, words: str, blocks: Sequence[Block]) -> dict[Block, float]:
-    """Fold -> value of a variant of the choice."""
+    """Returns fold -> value of a variant of the choice."""
     epochs = candidate.experiment.training.epochs
     competition.runner.run([candidate], Full(epochs), words, blocks)
     return by_fold(competition.runner.results, epochs, [candidate.name], blocks)[candidate.name]

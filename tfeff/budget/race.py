@@ -1,4 +1,4 @@
-"""Trains candidates on more and more folds, and drops those that are hardly among the best, until the time is over."""
+"""A race of candidates on more and more folds, in which those that are hardly among the best drop out."""
 
 import math
 import statistics
@@ -22,7 +22,7 @@ best one."""
 
 
 def stages(blocks: Sequence[Block]) -> list[list[Block]]:
-    """The folds of each stage: one, about half of them, all.
+    """Returns the folds of each stage: one, about half of them, all.
 
     >>> stages([(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)])
     [[(0, 0)], [(0, 0), (1, 0), (2, 0)], [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)]]
@@ -59,7 +59,7 @@ class Timing:
     Attributes:
         epoch: seconds of an epoch on one fold, by candidate that was trained.
         start: seconds of a training besides its epochs.
-        macs: of all candidates.
+        macs: multiply-adds of every candidate.
     """
 
     epoch: Mapping[str, float]
@@ -68,7 +68,7 @@ class Timing:
 
     @classmethod
     def of_trainings(cls, trainings: Iterable[tuple[str, float, Sequence[float]]], macs: Mapping[str, int]) -> "Timing":
-        """From finished trainings.
+        """Measures the timing of finished trainings.
 
         Args:
             trainings: candidate, seconds of the whole training, and those of each epoch. The first epoch contains the
@@ -84,8 +84,10 @@ class Timing:
         return cls(means, statistics.fmean(starts) if starts else 0.0, macs)
 
     def of(self, name: str, epochs: float) -> float | None:
-        """Expected seconds of a training; an epoch takes time in proportion to multiply-adds, if this candidate was not
-        trained yet. None: nothing is known."""
+        """Predicts the seconds of a training; None if nothing is known.
+
+        An epoch of a candidate that was not trained yet takes time in proportion to multiply-adds.
+        """
         if not self.epoch:
             return None
         per_mac = sum(self.epoch.values()) / sum(self.macs[each] for each in self.epoch)
@@ -93,10 +95,10 @@ class Timing:
 
 
 def pace(seconds: float, start: float, whole: float) -> float:
-    """The share of a training's epochs for which there is time, from `SHORT` to 1.
+    """Returns the share of a training's epochs for which there is time, from `SHORT` to 1.
 
     Args:
-        seconds: that a training may take.
+        seconds: time that a training may take.
         start: seconds of a training besides its epochs.
         whole: seconds of a training with all epochs.
     """
@@ -104,7 +106,7 @@ def pace(seconds: float, start: float, whole: float) -> float:
 
 
 def dropped(chances: Mapping[str, float], slack: float, words: str) -> dict[str, str]:
-    """The candidates that are hardly among the best, with the reason.
+    """Returns the candidates that are hardly among the best, with the reason.
 
     Args:
         chances: chance of each candidate.

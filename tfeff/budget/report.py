@@ -52,7 +52,7 @@ STAGES = {
 
 
 def shortlist(study: Study) -> str:
-    """The networks that compete, and why the others do not, as text."""
+    """Returns the networks that compete, and why the others do not, as text."""
     rows = []
     for key in study.shortlist:
         costs = study.costs[key]
@@ -93,12 +93,12 @@ def write_all(findings: Findings, directory: Path, command: str) -> str:
 
 
 def _measures(study: Study) -> list[str]:
-    """The measures to show: those of the budget, and multiply-adds and parameters."""
+    """Returns the measures to show: those of the budget, and multiply-adds and parameters."""
     return list(dict.fromkeys((*study.bounds.values, "macs", "params")))
 
 
 def _rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row per network, the chosen one first, then by how far it came."""
+    """Returns one row per network, the chosen one first, then by how far it came."""
     study, order = findings.study, list(STAGES)
     table = {name: row for name, row in findings.table.items() if row}
     epochs = {name: findings.candidates[name].experiment.training.epochs for name in table}
@@ -131,7 +131,7 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
 
 
 def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The networks that competed."""
+    """Returns the networks that competed."""
     return [
         {
             "network": row["name"],
@@ -150,7 +150,7 @@ def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[s
 
 
 def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The contents of result.json."""
+    """Returns the contents of result.json."""
     study, delivered = findings.study, findings.delivered
     evaluation = delivered.evaluation
     return {
@@ -167,7 +167,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def _use(findings: Findings) -> str:
-    """The command that uses the chosen network."""
+    """Returns the command that uses the chosen network."""
     return f"python -m tfeff.predict --workdir={findings.delivered.workdir} --images=PHOTOS --out=predictions"
 
 
@@ -178,7 +178,7 @@ def _page(
     command: str,
     drawn: Mapping[str, tuple[Any, str]],
 ) -> str:
-    """The HTML page of the report."""
+    """Returns the HTML page of the report."""
     study = findings.study
     counts = Counter(fate.stage for fate in findings.fates.values())
     stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]

@@ -1,4 +1,4 @@
-"""Runs a budget search: the competition, the prospects of the choice, and its delivery."""
+"""A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import functools
 import json
@@ -38,7 +38,7 @@ class Findings:
         fates: id -> what became of it, for all networks.
         candidates: id -> how it was trained, for those that were.
         table: id -> fold -> value.
-        ranking: of the candidates that were trained on the most folds.
+        ranking: ranking of the candidates that were trained on the most folds.
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
         complete: whether the best ones were trained on all folds.
@@ -60,12 +60,12 @@ class Findings:
 
 
 def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialStore:
-    """The store in the workdir of a search; None opens an existing one with any config."""
+    """Returns the store in the workdir of a search; None opens an existing one with any config."""
     return TrialStore(directory / STORE, settings, FREE)
 
 
 def watch(store: TrialStore) -> Stopwatch:
-    """The time that the search has taken so far."""
+    """Returns the time that the search has taken so far."""
     return Stopwatch(float(store.fact(ELAPSED) or 0.0), lambda seconds: store.write_fact(ELAPSED, str(seconds)))
 
 
@@ -82,7 +82,7 @@ def run(
 
     Args:
         measures: exports networks and times them.
-        watch: of the search.
+        watch: time since the search began.
 
     Raises:
         UserError: the images have changed since the first trial, every candidate failed, or no network meets the budget

@@ -1,4 +1,4 @@
-"""Prepares a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
+"""Preparation of a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Estimates:
     """The costs of networks in the exported form, as far as they can be known without exporting them.
 
     Attributes:
-        costs: of each network, by measure.
+        costs: costs of each network, by measure.
         errors: measure -> half of the 95 % interval of an estimate, relative to it.
     """
 
@@ -34,13 +34,13 @@ class Estimates:
 
 
 class Estimator(Protocol):
-    """Knows the costs of networks in the exported form."""
+    """Estimator of the costs of networks in the exported form."""
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
-        """The costs of networks, as far as the budget bounds them, without exporting all of them."""
+        """Returns the costs of networks, as far as the budget bounds them, without exporting all of them."""
 
     def baseline(self, network: Network, num_classes: int) -> Costs:
-        """The measured costs of the network that relative bounds refer to."""
+        """Returns the measured costs of the network that relative bounds refer to."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Study:
     Attributes:
         settings: the config, with `experiment.data.image_size` set.
         examples: number of training and of validation images of one trial.
-        fingerprint: of the images.
+        fingerprint: fingerprint of the images, to notice changes.
         found: what the splits hold, by role.
         networks: all distinct networks, by id.
         costs: their costs, by id.
         estimated: measures of which the costs are estimates.
-        bounds: of the budget.
+        bounds: the budget's limits.
         fates: id -> why it does not compete.
         shortlist: ids of those that compete.
         counted: the training images of one trial.
@@ -102,15 +102,17 @@ class Study:
 
     @property
     def validation_trials(self) -> float:
-        """The number n for which the metric p of a trial has about the variance p (1 - p) / n, if only the choice of
-        its validation images matters."""
+        """The n for which the metric p of a trial has about the variance p (1 - p) / n.
+
+        Only the choice of the validation images is counted as a source of variance.
+        """
         return max(1.0, self.counted.trials(self.examples[1]))
 
     def candidate(self, name: str, precision: str = "auto", pace: float = 1.0) -> Candidate:
-        """A network as a candidate for trials.
+        """Returns a network as a candidate for trials.
 
         Args:
-            precision: of a training for which neither the config nor the rules choose one.
+            precision: dtype policy of the training, used if neither the config nor the rules choose one.
             pace: share of the epochs that a detector is trained for.
         """
         network = self.networks[name]
@@ -121,7 +123,7 @@ class Study:
         return Candidate(job, network.label, experiment, network.cost.macs, values)
 
     def on_part(self, name: str, share: float, precision: str, pace: float = 1.0) -> Candidate:
-        """A network as a candidate that is trained on a share of the training images of each fold.
+        """Returns a network as a candidate that is trained on a share of the training images of each fold.
 
         Layers and learning rates are those of the whole; only the batch size and the epochs follow the images.
         """
@@ -142,7 +144,7 @@ class Study:
         return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
     def longer(self, name: str, factor: float, precision: str, pace: float = 1.0) -> Candidate:
-        """A network as a candidate that is trained for `factor` times the epochs."""
+        """Returns a network as a candidate that is trained for `factor` times the epochs."""
         network = self.networks[name]
         experiment = self._experiment(network, self.counted, precision, pace)
         epochs, before = round(factor * experiment.training.epochs), experiment.training
@@ -153,7 +155,7 @@ class Study:
     def final(
         self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None
     ) -> config.Experiment:
-        """The training of a network on all training images, loaded at its own resolution.
+        """Returns the training of a network on all training images, loaded at its own resolution.
 
         Args:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
@@ -193,7 +195,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
 
     Args:
         settings: the config.
-        estimator: of costs that depend on the exported form.
+        estimator: estimates the costs that depend on the exported form.
 
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
@@ -241,7 +243,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
 
 
 def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | AnnotatedImages) -> config.BudgetSearch:
-    """The config with images that all trials load at one size, in memory if they fit."""
+    """Returns the config with images that all trials load at one size, in memory if they fit."""
     data = settings.experiment.data
     size = largest if data.image_size is None else data.image_size
     values: dict[str, object] = {"experiment.data.image_size": size}
@@ -257,10 +259,10 @@ def _shortlist(
     bounds: Bounds,
     errors: Mapping[str, float],
 ) -> tuple[dict[str, Fate], list[str]]:
-    """Why networks do not compete, and the ids of those that do.
+    """Returns why networks do not compete, and the ids of those that do.
 
     Args:
-        errors: of estimated costs, see `Estimates`.
+        errors: errors of estimated costs, see `Estimates`.
     """
     fates = dict[str, Fate]()
     for name, each in costs.items():
@@ -285,11 +287,11 @@ def _shortlist(
 
 
 def _raised(costs: Costs, errors: Mapping[str, float]) -> Costs:
-    """Costs at the upper ends of their intervals."""
+    """Returns costs at the upper ends of their intervals."""
     return {name: value * (1.0 + errors.get(name, 0.0)) for name, value in costs.items()}
 
 
 def _costs(network: Network) -> dict[str, float]:
-    """The exact costs of a network."""
+    """Returns the exact costs of a network."""
     cost = network.cost
     return {"macs": float(cost.macs), "params": float(cost.params), "memory": float(cost.training_peak_bytes)}

@@ -22,7 +22,7 @@ final one."""
 
 
 class Timekeeper:
-    """Knows how long trainings take, from those that are stored.
+    """Prediction of how long trainings take, from those that are stored.
 
     Decisions that depend on the time are stored, so that a search that is killed and resumed makes the same ones; with
     another budget, other candidates or another margin they are made anew.
@@ -60,12 +60,12 @@ class Timekeeper:
         self.ids |= {each.name: name for name, each in candidates.items()}
 
     def decide(self, name: str, decision: Callable[[], Any]) -> Any:
-        """A decision that depends on the time: the stored one, or the one that is made now."""
+        """Returns a decision that depends on the time: the stored one, or the one that is made now."""
         self._watch.save()
         return self._store.cached(f"decision {self._key} {name}", decision)
 
     def timing(self) -> race.Timing:
-        """How long trainings take."""
+        """Returns how long trainings take."""
         finished = [
             (self.ids[record.job.candidate], record.seconds, [float(row["seconds"]) for row in record.rows])
             for record in self._store.records()
@@ -74,16 +74,16 @@ class Timekeeper:
         return race.Timing.of_trainings(finished, {name: each.macs for name, each in self.candidates.items()})
 
     def expected(self, name: str) -> float:
-        """Expected seconds of a candidate's training on one fold; 0 as long as nothing is known."""
+        """Returns the expected seconds of a candidate's training on one fold; 0 as long as nothing is known."""
         return self._longest([name], self.timing())
 
     def _longest(self, names: Sequence[str], timing: race.Timing) -> float:
-        """The longest expected time of some candidates."""
+        """Returns the longest expected time of some candidates."""
         epochs = {name: self.candidates[name].experiment.training.epochs for name in names}
         return max((timing.of(name, epochs[name]) or 0.0 for name in names), default=0.0)
 
     def deadline(self, share: float, names: Sequence[str]) -> float:
-        """Second of the search until which trainings may begin that have a share of the time left.
+        """Returns the second of the search until which trainings may start that have a share of the time left.
 
         Args:
             names: candidates that may be the choice, for whose final training time is kept.
@@ -97,8 +97,11 @@ class Timekeeper:
         return now + share * max(0.0, 60 * minutes - final - now)
 
     def teacher(self, chosen: str, precision: str) -> str | None:
-        """The network that teaches the choice: the largest one of any start, as it was trained there, whose training
-        fits into half of the time that is left; None if none that is larger than the choice does."""
+        """Returns the network that teaches the choice; None if none is suitable.
+
+        It is the largest network that starts from its own trained weights and whose training fits into half of the time
+        that is left. It must be larger than the choice.
+        """
         minutes, timing = self._study.settings.budget.minutes, self.timing()
         left = math.inf if minutes is None else max(0.0, 60 * minutes - self.seconds)
         macs = self._study.networks[chosen].cost.macs
@@ -115,7 +118,7 @@ class Timekeeper:
         return None
 
     def affordable_pace(self, names: Sequence[str]) -> float:
-        """The share of the epochs for which there is time, at least that of a short training.
+        """Returns the share of the epochs for which there is time, at least that of a short training.
 
         Args:
             names: candidates that may be trained.

@@ -31,7 +31,7 @@ class Amount:
     """An upper bound of a cost.
 
     Attributes:
-        value: in seconds, bytes, multiply-adds or parameters; if `relative`, a multiple of the baseline's cost.
+        value: seconds, bytes, multiply-adds or parameters; if `relative`, a multiple of the baseline's cost.
     """
 
     value: float
@@ -162,10 +162,10 @@ class Candidates(Section):
 class BudgetSearch(Section):
     """A search for the best network for some images within a budget.
 
-    Networks are discarded as cheaply as possible: those beyond the budget by their costs; the clearly worse ones by a
-    linear probe on their features, of detectors by a short training; others by trainings on a growing number of folds,
-    as soon as their chance of being the best is below 5 %. The choice is trained on all training images, exported, and
-    measured in this form.
+    Networks are discarded as cheaply as possible. Costs exclude those beyond the budget. A linear probe on their
+    features discards the clearly worse classifiers, and a short training the clearly worse detectors. The others are
+    trained on a growing number of folds, and discarded as soon as their chance of being the best is below 5 %. The
+    choice is trained on all training images, exported, and measured in this form.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
@@ -176,8 +176,8 @@ class BudgetSearch(Section):
     trials: Trials = field(default_factory=lambda: Trials(batch_size="fixed", learning_rate="fixed"))
     objective: Objective = field(default_factory=Objective)
     distill: bool = False
-    """Classifiers: the choice imitates a teacher, the largest unscaled network of all starts whose training fits into
-    the time, whatever it costs to run; also on the images of `experiment.data.unlabeled`."""
+    """For classifiers: the choice imitates a teacher, also on the images of `experiment.data.unlabeled`. The teacher is
+    the largest unscaled network of all starts whose training fits into the time; its own cost does not matter."""
     forecast: bool = True
     """If time is left, also train the choice on a quarter and on half of the training images of each fold, and forecast
     what more images and more compute would bring."""

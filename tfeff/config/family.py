@@ -48,21 +48,21 @@ class Family(Section):
                 self.wrong(key, "1 or more")
 
     def coefficients(self, phi: float) -> tuple[float, float, int]:
-        """(depth, width, resolution) of member φ: two factors relative to the baseline, and pixels."""
+        """Returns (depth, width, resolution) of member φ: two factors relative to the baseline, and pixels."""
         resolution = math.floor(self.baseline.resolution * self.gamma**phi + 0.5)
         return self.alpha**phi, self.beta**phi, resolution
 
     def neck_coefficients(self, phi: float) -> dict[str, float]:
-        """`neck_depth` and `neck_width` of member φ of a detector, relative to the baseline; empty for classifiers."""
+        """Returns a detector's `neck_depth` and `neck_width` at φ, relative to the baseline; empty for classifiers."""
         if self.detector is None:
             return {}
         return {"neck_depth": self.neck_depth**phi, "neck_width": self.neck_width**phi}
 
     def member(self, phi: float, method: str = COMPOUND) -> Architecture | Detector:
-        """The description of member φ >= 0; φ = 0 is the baseline.
+        """Returns the description of member φ >= 0; φ = 0 is the baseline.
 
         Args:
-            method: with another one than "compound", the network of `others`.
+            method: scaling method; for others than "compound", the network of `others` is returned.
 
         Raises:
             UserError: `others` has no such network.
@@ -87,7 +87,7 @@ class Family(Section):
         )
 
     def to_json(self) -> str:
-        """JSON text that `load` reads."""
+        """Returns JSON text that `load` reads."""
         return checked.to_json(to_dict(self))
 
     @classmethod
@@ -108,8 +108,9 @@ class Family(Section):
 
 
 def resolve_member(experiment: Experiment) -> Experiment:
-    """Replaces `model`, and the `task.network` of a detector, by the network that `member` selects, so that the file of
-    the family is not needed any more.
+    """Replaces `model`, and the `task.network` of a detector, by the network that `member` selects.
+
+    The file of the family is not needed after that.
 
     Raises:
         UserError: the family cannot be read or is not one for this task, or a key is set that the family determines.
@@ -139,7 +140,7 @@ def resolve_member(experiment: Experiment) -> Experiment:
 
 
 def _changed(description: Any, *others: Any) -> dict[str, Any]:
-    """The values that no other description has."""
+    """Returns the values that no other description has."""
     values = {key: getattr(description, key) for key in keys(description)}
     return {key: value for key, value in values.items() if all(value != getattr(each, key, None) for each in others)}
 

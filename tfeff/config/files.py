@@ -37,7 +37,7 @@ class Choice:
     """A value, and why it was chosen.
 
     Attributes:
-        value: of the type of its key.
+        value: the value, of the type of its key.
         why: a few words for the table that `tfeff.train` prints.
     """
 
@@ -113,15 +113,17 @@ def load_recipe(path: str | Path, *kinds: type[Config]) -> Recipe[Config]:
 
 
 def overridden(recipe: Recipe[Config], overrides: Overrides) -> Recipe[Config]:
-    """The recipe with values replaced, see `override`. They come before the choices, which can depend on them, and win
-    over them."""
+    """Returns the recipe with values replaced, see `override`.
+
+    The values come before the choices, which can depend on them, and win over them.
+    """
     values = dict(_pairs(overrides))
     base = override(recipe.base, values)
     return Recipe(base, recipe.choose, recipe.kept.union(_full_key(flatten(base), key) for key in values))
 
 
 def complete(recipe: Recipe[Config], overrides: Overrides = ()) -> tuple[Config, Choices]:
-    """The config that a recipe, with overrides, gives for its dataset, and the choices in it.
+    """Returns the config that a recipe, with overrides, gives for its dataset, and the choices in it.
 
     Raises:
         UserError: for a wrong override or choice, or a dataset that cannot be opened.
@@ -178,7 +180,7 @@ def override(config: Config, overrides: Overrides) -> Config:
 
 
 def _full_key(known: Collection[str], key: str) -> str:
-    """A key as it is in the config of a search, where `experiment.` can be omitted."""
+    """Returns a key as it is in the config of a search, where `experiment.` can be omitted."""
     first = key.partition(".")[0]
     sections = {name.partition(".")[0] for name in known}
     omitted = first not in sections and any(f"{name}.".startswith(f"experiment.{first}.") for name in known)
@@ -202,7 +204,7 @@ def _names_first(key: str) -> tuple[bool, int]:
 
 
 def to_json(config: Section) -> str:
-    """The whole config as JSON, including defaults, with a checksum; `from_json` restores an equal config."""
+    """Returns the whole config as JSON, including defaults, with a checksum; `from_json` restores an equal config."""
     return checked.to_json(to_dict(config))
 
 
@@ -228,7 +230,7 @@ def from_json(
 
 
 def _may_change(key: str, saved: Any, now: Any, raised: Collection[str]) -> bool:
-    """Whether a run may resume with another value of a key."""
+    """Returns whether a run may resume with another value of a key."""
     skips = key.endswith("data.corrupt_images") and (saved, now) == ("error", "skip")
     return skips or (key in raised and now > saved)
 
@@ -242,7 +244,7 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
 
     Args:
         directory: the workdir.
-        config: of the run.
+        config: the run's config.
         raised: keys of numbers that may be higher than in the saved config, which is then replaced. Corrupt images that
             were an error may also be skipped: so far, there were none.
 
@@ -273,7 +275,7 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
 
 
 def saved(directory: Path, *kinds: type[Config]) -> Config:
-    """The config that a run has saved in its workdir.
+    """Returns the config that a run has saved in its workdir.
 
     Args:
         directory: the workdir.
@@ -308,14 +310,14 @@ def refuse_workdir(directory: Path) -> None:
 
 
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
-    """The dotted keys in which two configs differ, with both values."""
+    """Returns the dotted keys in which two configs differ, with both values."""
     left, right = flatten(first), flatten(second)
     keys = dict.fromkeys((*left, *right))
     return [(key, left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)]
 
 
 def flatten(config: Section) -> dict[str, Any]:
-    """All values by dotted key."""
+    """Returns all values by dotted key."""
     return _flatten(to_dict(config))
 
 
@@ -352,7 +354,7 @@ def _explaining(path: Path, given: str, choose: Callable[[Config], Choices]) -> 
 
 
 def _location(path: Path, error: Exception) -> str:
-    """The file, and its line that caused the error if known."""
+    """Returns the file, and its line that caused the error if known."""
     if isinstance(error, SyntaxError):
         line = error.lineno if error.filename in (None, str(path)) else None
     else:
@@ -362,7 +364,7 @@ def _location(path: Path, error: Exception) -> str:
 
 
 def _unknown_argument(error: Exception) -> str | None:
-    """The message for a section created with an unknown key; None for any other error."""
+    """Returns the message for a section created with an unknown key; None for any other error."""
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if found is None:
         return None
@@ -374,7 +376,7 @@ def _unknown_argument(error: Exception) -> str | None:
 
 
 def _sections(kind: Any) -> list[Any]:
-    """The classes of all sections below a kind of config."""
+    """Returns the classes of all sections below a kind of config."""
     below = [field.type for field in keys(kind).values() if dataclasses.is_dataclass(field.type)]
     below += [type(each) for field in keys(kind).values() for each in field.metadata.get(VARIANTS, {}).values()]
     return below + [deeper for child in below for deeper in _sections(child)]

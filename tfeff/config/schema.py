@@ -1,5 +1,4 @@
-"""The sections of an `Experiment` and all their keys, except those of its task (`tfeff.config.tasks`) and its network
-(`tfeff.networks`).
+"""The sections of an `Experiment` and all their keys, except those of task (`config.tasks`) and network (`networks`).
 
 Unknown keys and values of the wrong type are errors that name the key. `None` selects a default that depends on other
 settings.
@@ -30,7 +29,7 @@ class Member(Section):
 
     family: str | None = None
     """Workdir of a `tfeff.search`: use the member `phi` of the family found there. The family then determines the
-    network: of `model`, only `dropout`, `survival_probability` and `weights` can be set."""
+    network: only `dropout`, `survival_probability` and `weights` of `model` can be set."""
     phi: NotNegative[float] | None = None
     """Scaling exponent φ of the member: depth α^φ, width β^φ, resolution γ^φ. None: 0, the baseline."""
     method: Method = "compound"
@@ -220,12 +219,12 @@ class Optimizer(Section):
     of it."""
 
     def factors(self) -> tuple[tuple[str, float], ...]:
-        """`learning_rate_factors` as (pattern, factor)."""
+        """Returns `learning_rate_factors` as (pattern, factor)."""
         parts = (item.rpartition("=") for item in self.learning_rate_factors)
         return tuple((pattern.strip(), float(factor)) for pattern, _, factor in parts)
 
     def unfreezing(self) -> tuple[tuple[int, str], ...]:
-        """`unfreeze` as (epoch, pattern)."""
+        """Returns `unfreeze` as (epoch, pattern)."""
         parts = (item.partition("=") for item in self.unfreeze)
         return tuple((int(epoch), pattern.strip()) for epoch, _, pattern in parts)
 

@@ -60,7 +60,7 @@ class Budget(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Design(Section):
-    """For `choice=surface`: which networks are trained, and when it is enough."""
+    """Settings of `choice=surface`: which networks are trained, and when to stop."""
 
     phis: tuple[float, ...] = (1.0, 2.0, 3.0)
     """Costs of the networks: `budget.macs` to the power of φ. The coefficients are those that are best at the largest
@@ -129,10 +129,10 @@ class Trials(Section):
     learning_rate: Literal["linear", "sqrt", "fixed", "range_test", "held_out"] = "linear"
     """`optimizer.learning_rate` applies to the baseline. `linear` and `sqrt`: scaled with the batch size (Goyal et al.,
     arXiv:1706.02677; Krizhevsky, arXiv:1404.5997). `fixed`: the same for all networks. `range_test`: found for each
-    network by a learning-rate range test (Smith, arXiv:1506.01186). `held_out`: for each network, the best of
-    a third of the rate, the rate and three times the rate, and of up to two more, lower or higher by a factor of three,
-    while the best is the lowest or the highest. It trains on a part of the first fold and validates on the rest of it
-    (`folds.validation_fraction`), so it requires `folds.validation_split`."""
+    network by a learning-rate range test (Smith, arXiv:1506.01186). `held_out`: for each network, the best of a third
+    of the rate, the rate and three times the rate. While the best is the lowest or the highest, up to two more rates
+    are tried, lower or higher by a factor of three. It trains on a part of the first fold and validates on the rest of
+    it (`folds.validation_fraction`), so it requires `folds.validation_split`."""
     attempts: Positive[int] = 3
     """Maximum number of attempts of a trial whose process is lost; after that it counts as failed."""
 
@@ -164,8 +164,8 @@ class Objective(Section):
     exponent: float = 0.0
     """w in MnasNet's objective, there -0.07; 0 ignores cost."""
     margin: Positive[float] | None = None
-    """Choose the cheapest candidate that loses less than this (0.01 is one point of accuracy) against the truly best
-    one, with 95 % confidence; with fewer than three folds, and by default, choose the highest mean."""
+    """Choose the cheapest candidate that, with 95 % confidence, loses less than this against the truly best one (0.01
+    is one point of accuracy). None, or with fewer than three folds: choose the highest mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +207,7 @@ def check_trials(
     """Rejects values that contradict each other in an experiment of many trials.
 
     Args:
-        experiment: of all trials.
+        experiment: the experiment that every trial runs.
         folds: how its images are divided.
         trials: how learning rates are found.
         allocation: how epochs are allocated; None: the search decides.

@@ -24,7 +24,7 @@ class Limit:
     """The numbers that a field accepts; its annotation contains it.
 
     Attributes:
-        words: for messages.
+        words: what it is called in messages.
         allows: whether a number is accepted.
     """
 
@@ -71,7 +71,7 @@ class Section:
 
 
 def _limits(annotation: Any) -> list[Limit]:
-    """The limits of a number, such as that of `Positive[int] | None`."""
+    """Returns the limits of a number, such as that of `Positive[int] | None`."""
     parts = (annotation, *typing.get_args(annotation))
     return [limit for part in parts for limit in getattr(part, "__metadata__", ())]
 
@@ -87,12 +87,12 @@ def choice(variants: Mapping[str, Any], default: str | None) -> Any:
 
 
 def keys(kind: Any) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a section that are keys of configs, by name."""
+    """Returns the fields of a section that are keys of configs, by name."""
     return {field.name: field for field in dataclasses.fields(kind) if not field.metadata.get(HIDDEN)}
 
 
 def to_dict(section: Any) -> dict[str, Any]:
-    """The values of a section by key, nested."""
+    """Returns the values of a section by key, nested."""
     values = {key: getattr(section, key) for key in keys(section)}
     return {key: to_dict(value) if dataclasses.is_dataclass(value) else value for key, value in values.items()}
 
@@ -110,12 +110,12 @@ def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
 
 
 def _created(kind: Any, base: Any, values: Any, where: str, variants: Mapping[str, Any] = {}) -> Any:
-    """As `from_dict`.
+    """Creates a section, see `from_dict`.
 
     Args:
         kind: the class.
         base: an instance with the values for missing keys. None: the defaults of the class.
-        values: by key.
+        values: the values by key.
         where: place of the values, for messages.
         variants: the sections among which this one was selected.
     """
@@ -134,7 +134,7 @@ def _created(kind: Any, base: Any, values: Any, where: str, variants: Mapping[st
 
 
 def _value(field: dataclasses.Field[Any], hint: Any, current: Any, value: Any, where: str) -> Any:
-    """The value of a field; `current`: the section in which it replaces values."""
+    """Returns the value of a field; `current`: the section in which it replaces values."""
     variants = field.metadata.get(VARIANTS)
     if variants is not None and not (value is None and field.default is None):
         if isinstance(value, dict) and ("name" in value or current is None):
@@ -150,14 +150,14 @@ def _value(field: dataclasses.Field[Any], hint: Any, current: Any, value: Any, w
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    """The default of a field; None if there is none."""
+    """Returns the default of a field; None if there is none."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default
 
 
 def selected(variants: Mapping[str, Any], name: Any, where: str) -> Any:
-    """The section of this name.
+    """Returns the section of this name.
 
     Raises:
         UserError: there is none; the message suggests the nearest name.
@@ -168,14 +168,14 @@ def selected(variants: Mapping[str, Any], name: Any, where: str) -> Any:
 
 
 def _elsewhere(variants: Mapping[str, Any], key: str, where: str) -> str | None:
-    """Where a key belongs that this section does not have; None if no other variant has it."""
+    """Returns a hint to the variants that have a key that this section lacks; None if no other variant has it."""
     names = [name for name, other in variants.items() if key in keys(other)]
     listed = " or ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"it requires {where.removeprefix('config.')}.name={listed}" if names else None
 
 
 def _placed(kind: Any, message: str, where: str) -> str:
-    """The message of a section that does not know its place in the config."""
+    """Returns the message of a section that does not know its place in the config."""
     path = f"config: {where.removeprefix('config.')}" if where.startswith("config.") else where
     first = re.match(r"\w*", message)
     if first is not None and first[0] in keys(kind):
@@ -258,7 +258,7 @@ def parse(text: str, annotation: Any) -> Any:
 
 
 def describe(annotation: Any) -> str:
-    """A type in words, for messages.
+    """Returns a type in words, for messages.
 
     >>> describe(int | None), describe(typing.Literal["a", "b"])
     ('an integer or none', '"a" or "b"')
@@ -290,7 +290,7 @@ def put(
 
     Args:
         kind: class of the config.
-        values: its values, as of `to_dict`; changed in place.
+        values: the section's values, as `to_dict` returns them; changed in place.
         path: the keys from the config down to the value.
         value: the value, or its text as written by the user.
         converted: `conform`, or `parse` for a text.
@@ -326,11 +326,11 @@ def put(
 
 
 def _carried(values: dict[str, Any], variants: Mapping[str, Any], new: Any) -> dict[str, Any]:
-    """The values of `new`, except those that were set before and that both have.
+    """Returns the values of `new`, except those that were set before and that both have.
 
     Args:
         values: the values before.
-        variants: of the section.
+        variants: name -> default values of each variant of the section.
         new: one of them.
     """
     old = variants[values["name"]]

@@ -11,12 +11,12 @@ FOLDER = next(filter(Path.is_dir, (_PACKAGE / "configs", _PACKAGE.parent / "conf
 
 
 def names() -> list[str]:
-    """The names of all configs, in alphabetical order."""
+    """Returns the names of all configs, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def find(given: str | Path) -> Path:
-    """The file of a config.
+    """Returns the file of a config.
 
     Args:
         given: a name, such as `own_images`, or the path of a file. A file in the current folder with the name of a

@@ -38,7 +38,7 @@ class Axis:
     whole: bool = False
 
     def text(self, position: float) -> str:
-        """The value at a position in [0, 1] of a range, as in --config.KEY=VALUE, with four digits.
+        """Returns the value at a position in [0, 1] of a range, as in --config.KEY=VALUE, with four digits.
 
         >>> Axis.parse("x=1e-4~1e-2").text(0.5), Axis("x", low=8, high=16, whole=True).text(0.99)
         ('0.001', '16')
@@ -146,7 +146,7 @@ class Sweep(Section):
         return tuple(parsed)
 
     def member(self, assignments: Sequence[str]) -> Experiment:
-        """The experiment with some values replaced, `key=value` each.
+        """Returns the experiment with some values replaced, `key=value` each.
 
         Raises:
             UserError: an unknown key, or a value that is not accepted.

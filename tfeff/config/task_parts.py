@@ -189,9 +189,9 @@ class Teacher(Section):
     """Share of the imitation in the loss; the rest is that of the labels, which images of `data.unlabeled` lack. At
     1, labels are not used."""
     temperature: Positive[float] = 2.0
-    """Of classification: the logits of both are divided by it, so that small probabilities count more."""
+    """For classification: divides the logits of both, so that small probabilities count more."""
     features: NotNegative[float] = 0.0
-    """Of classification: weight of the squared difference of the features before the classifier, relative to the
+    """For classification: weight of the squared difference of the features before the classifier, relative to the
     variance of the teacher's. Teachers with another number of features are imitated in the similarities that the
     features of the images of a batch have (Tung and Mori, arXiv:1907.09682)."""
     variants: Positive[int] | None = None

@@ -73,7 +73,7 @@ class TaskSettings(Section):
         return None
 
     def describe(self, model: Architecture) -> Architecture | Detector | rcnn.RCNN:
-        """The description of the network with a backbone.
+        """Returns the description of the network with a backbone.
 
         Raises:
             UserError: they do not fit.
@@ -81,11 +81,11 @@ class TaskSettings(Section):
         return model
 
     def with_network(self, description: Architecture | Detector | rcnn.RCNN) -> Self:
-        """The section for which `describe` returns `description`, given its backbone."""
+        """Returns the section for which `describe` returns `description`, given its backbone."""
         return self
 
     def for_reading(self) -> Self:
-        """The same task with defaults for all keys that do not change how images are read."""
+        """Returns the same task with defaults for all keys that do not change how images are read."""
         return type(self)(**{key: getattr(self, key) for key in ("name", *self.READING)})
 
     @property
@@ -107,7 +107,7 @@ class TaskSettings(Section):
 
     @property
     def teacher_variants(self) -> int | None:
-        """For how many variants of each image the teachers' outputs are stored; None: they are not stored."""
+        """The number of variants of each image for which teachers' outputs are stored; None: they are not stored."""
         teacher: Teacher | None = getattr(self, "teacher", None)
         return None if teacher is None else teacher.variants
 
@@ -117,7 +117,7 @@ class TaskSettings(Section):
         return False
 
     def located(self, workdir: Path) -> "TaskSettings":
-        """With the directories inside the workdir that are not set."""
+        """Returns the settings with unset directories placed inside the workdir."""
         return self
 
     def _check(self) -> None:
@@ -145,7 +145,7 @@ class LabeledImageSettings(TaskSettings):
 
     @property
     def keeps_image_sizes(self) -> bool:
-        """With `center_crop`."""
+        """Whether images keep their sizes, as they do with `center_crop`."""
         return self.center_crop is not None
 
     def _check(self) -> None:
@@ -177,7 +177,7 @@ class ClassificationSettings(LabeledImageSettings):
 
     @property
     def tunes_on_validation(self) -> bool:
-        """With `temperature_scaling`."""
+        """Whether validation images tune the network, as `temperature_scaling` does."""
         return self.temperature_scaling
 
     def _check(self) -> None:
@@ -317,8 +317,10 @@ class ObjectDetectionSettings(TaskSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientDetSettings(ObjectDetectionSettings):
-    """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes. The defaults are those
-    of the reference implementation."""
+    """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes.
+
+    The defaults are those of the reference implementation.
+    """
 
     IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDetTask"
 

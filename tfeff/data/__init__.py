@@ -1,4 +1,4 @@
-"""From a dataset's name to batches.
+"""Datasets, images and annotations: everything from a dataset's name to batches.
 
 `sources.catalog` opens a source by its name (`folder:<dir>`, `voc:<dir>`, ...); a source loads the `dataset.Dataset` of
 each split; `input.cache.ImageCache` decodes its images; `input` makes batches of them: order, reader, transform,

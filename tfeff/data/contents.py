@@ -46,7 +46,7 @@ class Contents:
 
         Args:
             dataset: a split, with or without its corrupt images.
-            max_objects: on how many objects of an image is trained at most; None: all.
+            max_objects: maximum number of objects per image in training; None: all.
             corrupt: id -> reason, its images that could not be decoded and were skipped.
         """
         further, absent = Defects(), corrupt or {}
@@ -77,13 +77,13 @@ class Contents:
         )
 
     def lost(self, what: Lost) -> float:
-        """Which fraction of the objects or images is lost."""
+        """Returns the fraction of the objects or images that is lost."""
         lost = self.defects.lost(what)
         kept = (self.images if what == "images" else self.objects) or 0
         return lost / (lost + kept) if lost else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the fields for JSON."""
         defects = self.defects
         return {
             "name": self.name,
@@ -101,7 +101,7 @@ class Contents:
 
 
 def text(found: Mapping[str, Contents]) -> str:
-    """What the splits of each role hold, one line each, and below it what is wrong in each."""
+    """Returns what the splits of each role hold, one line each, and below it what is wrong in each."""
     width = max(map(len, found), default=0)
     summary = [f"{role:{width}}  {_summary(each)}" for role, each in found.items()]
     classes = _classes(next(iter(found.values()))) if found else []
@@ -109,7 +109,7 @@ def text(found: Mapping[str, Contents]) -> str:
 
 
 def _classes(contents: Contents) -> list[str]:
-    """The classes of the first split, the most frequent first, and what is odd about their names."""
+    """Returns the classes of the first split, the most frequent first, and what is odd about their names."""
     order = sorted(contents.classes, key=lambda name: -contents.classes[name])
     used = [name for name in order if contents.classes[name]]
     counted = ", ".join(f"{shown(name)} {contents.classes[name]:,}" for name in used[:NAMED])
@@ -165,7 +165,7 @@ def require_enough(found: Mapping[str, Contents], max_lost: float) -> None:
     """Refuses splits that have lost too much, and a training split without objects.
 
     Args:
-        found: by role.
+        found: what the splits hold, by role.
         max_lost: the largest fraction of images or of objects that may be lost.
 
     Raises:

@@ -53,7 +53,7 @@ class Objects:
         return self.difficult | self.crowd
 
     def take(self, indices: np.ndarray) -> "Objects":
-        """The objects at `indices` (int [m] or bool [n])."""
+        """Returns the objects at `indices` (int [m] or bool [n])."""
         return Objects(*(getattr(self, each.name)[indices] for each in dataclasses.fields(self)))
 
 
@@ -104,7 +104,8 @@ class Dataset:
         objects: the objects in each image; empty if they are not annotated.
         groups: int32 [n]; images of one group, such as crops of one photograph, are never split between training and
             validation. None: each image is on its own.
-        cropped_images: of crops, the number of images that they are cropped from; groups are indices of these.
+        cropped_images: if the images are crops, the number of images that they were cut from; `groups` are indices of
+            these. Else None.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
         defects: what was wrong in its files.
         raw_annotations: the objects in each image as they are written; empty unless the source was opened to keep them.
@@ -192,7 +193,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever the images, their objects, or the way they are read may have changed."""
+        """A hash that changes whenever the images, their objects, or the way they are read may have changed."""
         images = self.images.fingerprint(self.channels)
         if not self.has_objects:
             return images
@@ -203,11 +204,11 @@ class Dataset:
         return digest.hexdigest()
 
     def encoded(self, index: int) -> bytes:
-        """The bytes of one image file."""
+        """Returns the bytes of one image file."""
         return self.images.encoded(index)
 
     def read(self, index: "tf.Tensor") -> "tf.Tensor":
-        """One decoded image, in eager mode or inside tf.data: scalar int64 -> uint8 [height, width, channels]."""
+        """Reads one image, in eager mode or inside tf.data: scalar int64 -> uint8 [height, width, channels]."""
         return self.images.read(index, self.channels)
 
     @cached_property
@@ -216,11 +217,11 @@ class Dataset:
         return np.frombuffer(b"".join(map(self.images.origin, range(len(self)))), np.uint64)
 
     def class_counts(self) -> np.ndarray:
-        """Images of each class: int64 [num_classes]."""
+        """Returns images of each class: int64 [num_classes]."""
         return np.bincount(self.labels, minlength=self.num_classes)
 
     def relative_boxes(self) -> np.ndarray:
-        """The one object of each image, as float32 [n, 4] relative to height and width, clipped to [0, 1].
+        """Returns the one object of each image, as float32 [n, 4] relative to height and width, clipped to [0, 1].
 
         Raises:
             ValueError: an image does not have exactly one object, or sizes are unknown.
@@ -234,7 +235,7 @@ class Dataset:
         return np.clip(np.stack(boxes), 0.0, 1.0).astype(np.float32)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The images at `indices` (int [m]), in that order."""
+        """Returns the images at `indices` (int [m]), in that order."""
         indices = np.asarray(indices, np.int64)
         return dataclasses.replace(
             self,
@@ -249,7 +250,7 @@ class Dataset:
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
-    """At most `most` positions below `count`, evenly spaced.
+    """Returns at most `most` positions below `count`, evenly spaced.
 
     >>> evenly_spaced(10, 4).tolist()
     [0, 3, 6, 9]

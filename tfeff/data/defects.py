@@ -55,19 +55,19 @@ class Defects:
             self.costs[kind] = lost
 
     def first(self, kind: str) -> str:
-        """Where the first defect of a kind is; "" if there is none."""
+        """Returns where the first defect of a kind is; "" if there is none."""
         return next(iter(self.examples.get(kind, ())), "")
 
     def lost(self, what: Lost) -> int:
-        """How many objects or images the dataset lacks because of defects."""
+        """Returns how many objects or images the dataset lacks because of defects."""
         return sum(self.counts[kind] for kind, cost in self.costs.items() if cost == what)
 
     def text(self) -> str:
-        """One line per kind; empty without defects."""
+        """Returns one line per kind; empty without defects."""
         return "\n".join(f"{count} x {kind}, first: {self.first(kind)}" for kind, count in sorted(self.counts.items()))
 
     def joined(self, others: Iterable["Defects"]) -> "Defects":
-        """These defects and those of others."""
+        """Returns these defects and those of others."""
         result = Defects(self.on_defect)
         for each in (self, *others):
             result.counts += each.counts

@@ -29,7 +29,7 @@ class Fold:
 
 
 def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """A stratified subset of n positions.
+    """Returns a stratified subset of n positions.
 
     Raises:
         UserError: n is not within 1..len(labels).
@@ -48,7 +48,7 @@ def holdout(
     class_names: Sequence[str] = (),
     groups: np.ndarray | None = None,
 ) -> Fold:
-    """A stratified part of `fraction` held out for validation, the rest for training.
+    """Returns a stratified part of `fraction` held out for validation, the rest for training.
 
     Args:
         fraction: Share held out.
@@ -81,7 +81,7 @@ def k_folds(
     *,
     every_class: bool = True,
 ) -> list[Fold]:
-    """k rounds of cross-validation: the validation parts are disjoint and together the whole.
+    """Returns k rounds of cross-validation, whose validation parts are disjoint and together the whole.
 
     Args:
         k: Number of folds.
@@ -121,7 +121,7 @@ def independent_folds(
     class_names: Sequence[str] = (),
     groups: np.ndarray | None = None,
 ) -> list[Fold]:
-    """k disjoint stratified subsets, each with its own training and validation part.
+    """Returns k disjoint stratified subsets, each with its own training and validation part.
 
     Nothing is shared between two folds, so their results are independent samples of the same experiment. The folds are
     the first of as many as there are images for, so that more of them can be drawn later.
@@ -168,13 +168,13 @@ def independent_folds(
 
 
 def _by_class(labels: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The positions grouped by class, shuffled within each class."""
+    """Returns the positions grouped by class, shuffled within each class."""
     shuffled = rng.permutation(positions)
     return shuffled[np.argsort(labels[shuffled], kind="stable")]
 
 
 def _draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """n positions drawn class by class in proportion (largest remainders first), and the others; both sorted."""
+    """Draws n positions, class by class in proportion (largest remainders first); returns them and the rest, sorted."""
     _, counts = np.unique(labels, return_counts=True)
     exact = counts * n / len(labels)
     quotas = np.floor(exact).astype(np.int64)

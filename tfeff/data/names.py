@@ -10,7 +10,7 @@ from tfeff.errors import escape
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written to files and shown: TensorFlow, JSON and CSV take UTF-8 alone."""
+    """Returns whether a name can be written to files and shown: TensorFlow, JSON and CSV take UTF-8 alone."""
     try:
         return name.isascii() or bool(name.encode())
     except UnicodeEncodeError:
@@ -18,7 +18,7 @@ def is_text(name: str) -> bool:
 
 
 def problem(name: str) -> str:
-    """Why a name cannot be that of a class, which is written to tables and lists, one class per line; "" if it can be.
+    """Returns why a name cannot be that of a class, which tables and lists hold on one line; "" if it can be.
 
     >>> problem("пчёлы 🐝"), problem("a" + chr(10))
     ('', 'contains a line break or another control character')
@@ -35,7 +35,7 @@ def problem(name: str) -> str:
 
 
 def as_number(name: str) -> str | None:
-    """The same text for all ways to write a decimal number; None for other names.
+    """Returns the same text for all ways to write a decimal number; None for other names.
 
     >>> as_number("1"), as_number("01.0"), as_number("-0.50"), as_number("-0"), as_number("1a"), as_number("nan")
     ('1', '1', '-0.5', '0', None, None)
@@ -49,7 +49,7 @@ def as_number(name: str) -> str | None:
 
 
 def stands_for_missing(name: str) -> bool:
-    """Whether a name is what programs write for a missing value.
+    """Returns whether a name is what programs write for a missing value.
 
     >>> stands_for_missing("NaN"), stands_for_missing("n/a"), stands_for_missing("none of these")
     (True, True, False)
@@ -58,7 +58,7 @@ def stands_for_missing(name: str) -> bool:
 
 
 def groups(names: Collection[str], pattern: str) -> tuple[np.ndarray, int]:
-    """Groups of names that match a regular expression with equal groups, anywhere in the name.
+    """Returns groups of names that match a regular expression with equal groups, anywhere in the name.
 
     Returns:
         int32 [n], the group of each name, from 0; names that do not match are groups of their own. And how many match.
@@ -76,7 +76,9 @@ def groups(names: Collection[str], pattern: str) -> tuple[np.ndarray, int]:
 
 
 def shown(name: str) -> str:
-    """A name as one line of text: bytes that are not UTF-8, and control characters such as line breaks, as escapes.
+    """Returns a name as one line of text.
+
+    Bytes that are not UTF-8, and control characters such as line breaks, are escaped.
 
     >>> shown("line\\nbreak"), shown("caf\\udce9"), shown("пчёлы")
     ('line\\\\nbreak', 'caf\\\\xe9', 'пчёлы')
@@ -85,7 +87,7 @@ def shown(name: str) -> str:
 
 
 def listed(names: Collection[str], most: int = 3) -> str:
-    """The first of some names as messages show them, and how many more there are.
+    """Returns the first of some names as messages show them, and how many more there are.
 
     >>> listed(["a", "b", "c"], 2)
     'a, b and 1 more'

@@ -16,7 +16,7 @@ _ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "tr
 
 
 def canonical_name(split: str) -> str:
-    """The usual name of a split: lower case, without a year, aliases replaced.
+    """Returns the usual name of a split: lower case, without a year, aliases replaced.
 
     >>> canonical_name("val"), canonical_name("Valid"), canonical_name("train2017"), canonical_name("trainval")
     ('validation', 'validation', 'train', 'trainval')
@@ -26,7 +26,7 @@ def canonical_name(split: str) -> str:
 
 
 def find_split(split: str, known: Collection[str]) -> str | None:
-    """The one among `known` that a name means: itself, or the only one with the same canonical name.
+    """Returns the one among `known` that a name means: itself, or the only one with the same canonical name.
 
     >>> find_split("val", ["train2017", "val2017"]), find_split("test", ["train"])
     ('val2017', None)
@@ -38,7 +38,7 @@ def find_split(split: str, known: Collection[str]) -> str | None:
 
 
 def require_split(name: str, split: str, known: Collection[str]) -> str:
-    """The same, but a missing split is an error.
+    """Returns the same, but a missing split is an error.
 
     Args:
         name: how messages refer to the dataset.
@@ -59,7 +59,9 @@ def require_split(name: str, split: str, known: Collection[str]) -> str:
 def stratified_split(
     labels: np.ndarray, split: str, fractions: Mapping[str, float], seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """The images that a draw by seed assigns to one of the splits of `fractions`: each class is shuffled and cut.
+    """Returns the images that a draw by seed assigns to one of the splits of `fractions`.
+
+    The images of each class are shuffled and divided.
 
     Each split has its share of each class to within one image, and its share of all images as closely as that allows.
     The largest split has an image of each class; no split is empty if a class has images to spare. With groups, whole
@@ -93,7 +95,7 @@ def stratified_split(
 
 
 def _quotas(counts: np.ndarray, shares: Sequence[float]) -> list[list[int]]:
-    """How many images of each class each split gets.
+    """Returns how many images of each class each split gets.
 
     Exact shares are rounded down. What is left of a class goes to the splits that lack most so far, so that small
     classes, all rounded alike, do not leave a split empty.
@@ -136,7 +138,7 @@ def drawn_note(name: str, fractions: Mapping[str, float], seed: int) -> str:
 
 
 def checked_fractions(fractions: Mapping[str, float]) -> Mapping[str, float]:
-    """The same fractions.
+    """Returns the same fractions.
 
     Raises:
         UserError: one is not positive, or they add up to more than 1.

@@ -61,7 +61,7 @@ class PrecisionRecall:
         return self._precision_at(100)
 
     def _precision_at(self, steps: int) -> Floats:
-        """float64 [steps + 1], the envelope at recalls 0, 1 / steps, ..., 1."""
+        """Returns float64 [steps + 1], the envelope at recalls 0, 1 / steps, ..., 1."""
         if not self.objects:
             return np.full(steps + 1, np.nan)
         first = np.searchsorted(steps * self.true_positives, self.objects * np.arange(steps + 1))
@@ -81,7 +81,9 @@ def precision_recall(matching: Matching, label: int) -> PrecisionRecall:
 
 
 def average_precisions(matching: Matching, *, eleven_point: bool = False) -> Floats:
-    """float64 [classes], average precision of each class; NaN for classes whose objects are all ignored or absent.
+    """Computes the average precision of each class, float64 [classes].
+
+    NaN for classes whose objects are all ignored or absent.
 
     With `eleven_point`, in the 11-point form of VOC 2007 instead of the area of VOC 2010 and later.
     """
@@ -90,7 +92,7 @@ def average_precisions(matching: Matching, *, eleven_point: bool = False) -> Flo
 
 
 def mean_average_precision(ap: Floats, axis: int | tuple[int, ...] = -1) -> Floats:
-    """Mean over classes, ignoring NaN; NaN if all values are NaN.
+    """Returns the mean over classes, ignoring NaN; NaN if all values are NaN.
 
     Args:
         ap: float64 [..., classes].

@@ -17,7 +17,7 @@ CHUNK = 2**22  # maximum number of elements of a temporary array
 def bootstrap_average_precisions(
     matching: Matching, *, resamples: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Average precisions (all points) of bootstrap resamples of the images, of which there is at least one.
+    """Returns the average precisions (all points) of bootstrap resamples of the images, of which there is at least one.
 
     Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The resamples
     depend only on the number of images and the seed, so those of two detectors on the same images are paired.
@@ -32,7 +32,7 @@ def bootstrap_average_precisions(
 def bootstrap_mean_average_precision(
     matching: Matching, *, resamples: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Means of `bootstrap_average_precisions` over the classes that have objects in a resample.
+    """Returns means of `bootstrap_average_precisions` over the classes that have objects in a resample.
 
     Returns:
         float64 [resamples]; NaN for resamples without objects.
@@ -55,7 +55,7 @@ def bootstrap_p_value(differences: npt.NDArray[np.float64]) -> float:
 
 
 def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
-    """(low, high): the central interval that contains this share of the values, ignoring NaN."""
+    """Returns (low, high): the central interval that contains this share of the values, ignoring NaN."""
     valid = values[~np.isnan(values)]
     if not len(valid):
         return np.nan, np.nan
@@ -64,7 +64,7 @@ def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.9
 
 
 def _draws(images: int, resamples: int, seed: int) -> npt.NDArray[np.int32]:
-    """How often each resample contains each image, int32 [resamples, images]."""
+    """Draws how often each resample contains each image, int32 [resamples, images]."""
     drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
     return drawn.astype(np.int32)
 
@@ -91,7 +91,7 @@ def _resampled_ap(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) 
 
 
 def bootstrap_mean(values: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0) -> npt.NDArray[np.float64]:
-    """Means of bootstrap resamples of the values, float [n], n > 0, one per image.
+    """Returns means of bootstrap resamples of the values, float [n], n > 0, one per image.
 
     Returns:
         float64 [resamples].

@@ -35,7 +35,7 @@ class BoxSuspect:
         image: index of the image.
         annotated: index of the object in the image; None if it is missing.
         detected: index of the detection in the image that contradicts it; None if there is none.
-        suspicion: in [0, 1], for ranking within a kind.
+        suspicion: score in [0, 1] for ranking within a kind.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class BoxSuspect:
 def box_errors(
     detections: Sequence[Detections], objects: Sequence[GroundTruth], *, threshold: float
 ) -> dict[str, list[BoxSuspect]]:
-    """Suspicious objects by kind, the most suspicious first.
+    """Returns suspicious objects by kind, the most suspicious first.
 
     Args:
         detections: detections of each image, also those with low scores, in [0, 1].
@@ -77,7 +77,7 @@ def box_errors(
 def _missing(
     image: int, predicted: Detections, overlaps: npt.NDArray[np.floating], threshold: float
 ) -> list[BoxSuspect]:
-    """Detections on nothing; of several at one place, the one with the highest score."""
+    """Returns detections on nothing; of several at one place, the one with the highest score."""
     suspects, kept = list[BoxSuspect](), list[int]()
     nothing = overlaps.max(axis=1, initial=0.0) < NEAR
     for index in np.argsort(-predicted.scores, kind="stable").tolist():

@@ -76,7 +76,9 @@ def calibration(confidences: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 
 
 
 def temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-    """The temperature by which logits should be divided, for the lowest cross-entropy (Guo et al., section 4.2).
+    """Finds the temperature for the lowest cross-entropy, by which logits should be divided.
+
+    Guo et al., section 4.2.
 
     Above 1, predictions were too confident. If the cross-entropy has no minimum from 0.05 to 20, as when all
     predictions are correct, the examples do not determine a temperature, and the result is 1.
@@ -131,7 +133,7 @@ class ClassificationReport:
     calibration: Calibration
 
     def to_json(self) -> dict[str, Any]:
-        """The report as dicts, lists, strings and numbers. Undefined scores are None."""
+        """Returns the report as dicts, lists, strings and numbers. Undefined scores are None."""
         return plain(asdict(self))
 
 
@@ -173,14 +175,14 @@ def classification_report(
 
 
 def _rank(labels: npt.NDArray, scores: npt.NDArray) -> npt.NDArray[np.int64]:
-    """int64 [n], number of classes ranked above the true class."""
+    """Returns int64 [n], number of classes ranked above the true class."""
     own = np.take_along_axis(scores, labels[:, np.newaxis], axis=1)
     tied_before = (scores == own) & (np.arange(scores.shape[1]) < labels[:, np.newaxis])
     return np.count_nonzero((scores > own) | tied_before, axis=1)
 
 
 def _negative_log_likelihood(labels: npt.NDArray, scores: npt.NDArray) -> npt.NDArray[np.float64]:
-    """float64 [n], -ln of the true class's probability, which is clipped at the dtype's epsilon."""
+    """Returns float64 [n], -ln of the true class's probability, which is clipped at the dtype's epsilon."""
     own = np.take_along_axis(scores, labels[:, np.newaxis], axis=1)[:, 0]
     return -np.log(np.clip(own, np.finfo(scores.dtype).eps, 1.0).astype(np.float64))
 

@@ -78,6 +78,6 @@ def per_class(matrix: npt.NDArray[np.int64]) -> PerClass:
 
 
 def ratio(numerator: npt.NDArray, denominator: npt.NDArray) -> npt.NDArray[np.float64]:
-    """float64, numerator / denominator, element by element; NaN where the denominator is 0."""
+    """Returns float64, numerator / denominator, element by element; NaN where the denominator is 0."""
     undefined = np.full(denominator.shape, np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator > 0)

@@ -63,7 +63,7 @@ class DetectionReport:
     errors: DetectionErrors
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as dicts, lists, strings and numbers, for JSON. Undefined values are None.
+        """Returns the report as dicts, lists, strings and numbers, for JSON. Undefined values are None.
 
         Curves are sampled: the highest precision at recalls 0, 0.01, ..., 1 or above.
         """

@@ -54,7 +54,7 @@ class DetectionErrors:
     missed: npt.NDArray[np.bool_]
 
     def counts_at(self, matching: Matching, score_threshold: float) -> npt.NDArray[np.int64]:
-        """Number of errors of each of KINDS if detections below a score are left out, int64 [kinds].
+        """Returns the number of errors of each of KINDS if detections below a score are left out, int64 [kinds].
 
         The others keep their types, because these do not depend on detections with lower scores. An object that only
         lower scores find is missed.
@@ -123,7 +123,9 @@ def _fixed(matching: Matching, errors: npt.NDArray[np.bool_], target: npt.NDArra
 def _best_overlaps(
     matching: Matching, detections: Sequence[Detections], objects: Sequence[GroundTruth]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """(object of the same class, IoU, object of another class, IoU) with the highest IoU of each detection, [D] each.
+    """Finds the best objects of the same and of another class for each detection, [D] each.
+
+    Returns (object of the same class, IoU, object of another class, IoU).
 
     Ignores difficult objects and crowds; the IoU is 0 if there is no object.
     """
@@ -145,7 +147,9 @@ def _best_overlaps(
 
 
 def best_f1_threshold(matching: Matching) -> float:
-    """The score threshold with the highest micro-averaged F1; of several that tie, the one that accepts the fewest.
+    """Finds the score threshold with the highest micro-averaged F1.
+
+    If several tie, it is the one that accepts the fewest.
 
     It is the midpoint between the lowest accepted score and the next lower one, or 1 % below the lowest accepted score
     if there is no other, so that rounding in another runtime changes nothing. Results at this threshold are optimistic

@@ -22,7 +22,7 @@ class GalleryAccuracy:
     """How often the nearest image of a gallery has the class of an image.
 
     Attributes:
-        images: those whose class is in the gallery.
+        images: number of images whose class is in the gallery.
         gallery: images in the gallery.
         accuracy: share of the images whose nearest gallery image is of their class.
         accuracy_interval: 95 % Wilson interval.
@@ -39,7 +39,7 @@ class EmbeddingReport:
     """Metrics of vectors on a labeled split.
 
     Attributes:
-        class_names: of the classes with images in the split.
+        class_names: names of the classes that have images in the split.
         class_images: int64 [classes], images of each class.
         class_recall: float64 [classes], recall at 1 of each class; NaN for classes without queries.
         examples: images in the split.
@@ -52,7 +52,7 @@ class EmbeddingReport:
         map_at_r_interval: 95 % bootstrap interval over queries.
         r_precision: mean R-precision, see `Retrieval`.
         pairs: verification of pairs.
-        threshold: of the run, a cosine similarity; None if it has none.
+        threshold: the run's minimum cosine similarity of images of one class; None if it has none.
         false_accept_rate: share of the pairs of different classes that reach the threshold; NaN without one.
         false_reject_rate: share of the pairs of one class that do not reach it; NaN without one.
         gallery: accuracy with the training images as the gallery; None if no class of the split was trained on, or if
@@ -78,7 +78,7 @@ class EmbeddingReport:
     gallery: GalleryAccuracy | None
 
     def to_json(self) -> dict[str, Any]:
-        """The report as dicts, lists, strings and numbers. Undefined values are None."""
+        """Returns the report as dicts, lists, strings and numbers. Undefined values are None."""
         return plain(asdict(self))
 
 
@@ -97,7 +97,7 @@ def embedding_report(
         vectors: float [n, d], of length 1.
         labels: int [n], classes, indices into `class_names`.
         threshold: minimum cosine similarity of images of one class.
-        gallery: of `gallery_accuracy`.
+        gallery: result of `gallery_accuracy`; None if there is none.
         found: `retrieval(vectors, labels)`, if it is known.
 
     Raises:

@@ -86,7 +86,7 @@ def _joint(confident_joint: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
 
 
 def confident_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Misclassified examples, the most confident first. Label errors often appear at the top.
+    """Returns misclassified examples, the most confident first. Label errors often appear at the top.
 
     Args:
         labels: int [n], true classes.
@@ -101,7 +101,7 @@ def confident_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count:
 
 
 def hardest(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Examples with the highest mean loss over several models, correct or not.
+    """Returns examples with the highest mean loss over several models, correct or not.
 
     Args:
         labels: int [n], true classes.
@@ -117,7 +117,9 @@ def hardest(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> 
 
 
 def least_certain(probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Examples with the smallest margin between the two most probable classes of float [n, classes], classes > 1.
+    """Returns the examples with the smallest margin between their two most probable classes.
+
+    The probabilities are float [n, classes], classes > 1.
 
     Returns:
         int64 [at most count], indices into `probabilities`, the smallest margin first.

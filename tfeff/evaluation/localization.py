@@ -50,7 +50,7 @@ class LocalizationReport:
     classification: ClassificationReport
 
     def to_json(self) -> dict[str, Any]:
-        """The report as dicts, lists and numbers, merged with that of the classification."""
+        """Returns the report as dicts, lists and numbers, merged with that of the classification."""
         values = plain(asdict(self))
         return {**values.pop("classification"), **values}
 

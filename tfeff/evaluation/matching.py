@@ -201,7 +201,7 @@ def match(
 
 
 def _best(predicted: Detections, truth: GroundTruth) -> tuple[Ints, npt.NDArray[np.float64]]:
-    """For each detection, the object of its class with the highest IoU (-1 if there is none), and that IoU."""
+    """Finds, for each detection, the object of its class with the highest IoU (-1 if there is none), and that IoU."""
     if not len(truth.labels):
         return np.full(len(predicted), -1), np.zeros(len(predicted))
     same_class = predicted.labels[:, None] == truth.labels[None]
@@ -215,13 +215,15 @@ def _concatenate(parts: Sequence[npt.NDArray], dtype: type) -> npt.NDArray:
 
 
 def _positions(lengths: Sequence[int]) -> tuple[Ints, Ints]:
-    """(image, index in the image) of each item, given the number of items of each image."""
+    """Returns (image, index in the image) of each item, given the number of items of each image."""
     image = np.repeat(np.arange(len(lengths)), lengths)
     return image, np.arange(len(image)) - np.repeat(np.cumsum([0, *lengths])[:-1], lengths)
 
 
 def image_quality(matching: Matching, score_threshold: float) -> npt.NDArray[np.float64]:
-    """float64 [images], from 0 (no true positive) to 1 (perfect detections); NaN without detections and objects.
+    """Computes float64 [images], from 0 (no true positive) to 1 (perfect detections).
+
+    NaN without detections and objects.
 
     This is panoptic quality (Kirillov et al. 2019, arXiv:1801.00868, equation 1) of boxes, over all classes: the sum of
     the true positives' IoUs divided by the mean of the numbers of detections and objects. Like F1, it decreases with
@@ -236,7 +238,9 @@ def image_quality(matching: Matching, score_threshold: float) -> npt.NDArray[np.
 
 
 def worst_first(quality: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Images in order of ascending quality, int64 [images without NaN]; images with equal quality keep their order.
+    """Returns the images in order of ascending quality, int64 [images without NaN].
+
+    Images with equal quality keep their order.
 
     >>> worst_first(np.array([0.5, np.nan, 0.25, 0.5])).tolist()
     [2, 0, 3]

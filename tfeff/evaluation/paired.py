@@ -1,4 +1,4 @@
-"""Compares the accuracies of two classifiers on the same examples.
+"""Comparison of the accuracies of two classifiers on the same examples.
 
 Sources: McNemar 1947 (exact form: a binomial test of the discordant examples); Bonett and Price 2012, "Adjusted Wald
 confidence interval for a difference of binomial proportions based on paired data" (interval of the difference); Holm
@@ -68,7 +68,7 @@ def paired_accuracy(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for several comparisons by Holm's step-down method, in the given order.
+    """Adjusts p-values for several comparisons by Holm's step-down method; the order is kept.
 
     >>> [round(value, 6) for value in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -81,7 +81,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def standard_error(proportion: float, examples: float) -> float:
-    """Standard error of a proportion measured on independent examples, sqrt(p (1 - p) / n).
+    """Returns the standard error of a proportion measured on independent examples, sqrt(p (1 - p) / n).
 
     Args:
         proportion: the measured proportion, in [0, 1].
@@ -94,7 +94,7 @@ def standard_error(proportion: float, examples: float) -> float:
 
 
 def wilson_interval(proportion: float, examples: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion (Wilson 1927).
+    """Returns the Wilson score interval of a proportion (Wilson 1927).
 
     Unlike p ± z · standard error, it stays inside [0, 1] and has a positive width at p = 0 and p = 1, which are common
     on small test sets.
@@ -137,14 +137,16 @@ class PredictionsMatrix:
 
     @property
     def missed_by_any(self) -> npt.NDArray[np.int64]:
-        """Indices of the examples that at least one model misclassifies: the most often missed first, then those that
-        the same models miss next to each other."""
+        """Indices of the examples that at least one model misclassifies, the most often missed first.
+
+        Examples that the same models miss are next to each other.
+        """
         patterns = tuple(self.correct[::-1])
         order = np.lexsort((*patterns, -self.misses))
         return order[self.misses[order] > 0]
 
     def missed_only_by(self, model: int) -> npt.NDArray[np.int64]:
-        """Indices of the examples that only this model misclassifies."""
+        """Returns indices of the examples that only this model misclassifies."""
         return np.flatnonzero((self.misses == 1) & ~self.correct[model])
 
     @property
@@ -153,7 +155,7 @@ class PredictionsMatrix:
         return float(np.mean(self.misses < len(self.correct)))
 
     def agreement(self) -> npt.NDArray[np.float64]:
-        """float64 [m, m], share of the examples for which two models predict the same class."""
+        """Returns float64 [m, m], share of the examples for which two models predict the same class."""
         return (self.predicted[:, np.newaxis] == self.predicted).mean(axis=2)
 
 

@@ -34,7 +34,7 @@ class ProposalCoverage:
     areas: np.ndarray
 
     def recall(self, threshold: float) -> np.ndarray:
-        """Share of the objects with an IoU of at least `threshold`: [C]; NaN without objects."""
+        """Returns the share of the objects with an IoU of at least `threshold`: [C]; NaN without objects."""
         return _mean(self.best >= threshold)
 
     @cached_property
@@ -55,11 +55,11 @@ class ProposalCoverage:
         )
 
     def for_class(self, label: int) -> "ProposalCoverage":
-        """Coverage of the objects of one class."""
+        """Returns the coverage of the objects of one class."""
         return self._select(self.labels == label)
 
     def for_size(self, name: str) -> "ProposalCoverage":
-        """Coverage of the objects of one of SIZES."""
+        """Returns the coverage of the objects of one of SIZES."""
         low, high = SIZES[name]
         return self._select((self.areas >= low) & (self.areas < high))
 

@@ -45,7 +45,10 @@ class Retrieval:
     average_precision: npt.NDArray[np.float64]
 
     def found_within(self, k: int) -> npt.NDArray[np.bool_]:
-        """bool [q], whether one of the k nearest images is of the query's class; its mean is the recall at k."""
+        """Returns bool [q], whether one of the k nearest images is of the query's class.
+
+        Its mean is the recall at k.
+        """
         return np.any(self.correct[:, :k], axis=1)
 
 
@@ -119,8 +122,9 @@ def nearest(vectors: npt.ArrayLike, gallery: npt.ArrayLike) -> Nearest:
 
 
 def contrastive_loss(vectors: npt.ArrayLike, labels: npt.ArrayLike, temperature: float, limit: int = QUERIES) -> float:
-    """The supervised contrastive loss of images, each compared with all others (arXiv:2004.11362, equation 2), as the
-    mean over the images that have another one of their class.
+    """Returns the supervised contrastive loss of images (arXiv:2004.11362, equation 2).
+
+    Each image is compared with all others. The loss is the mean over the images that have another one of their class.
 
     Args:
         vectors: float [n, d], of length 1.
@@ -143,7 +147,7 @@ def contrastive_loss(vectors: npt.ArrayLike, labels: npt.ArrayLike, temperature:
 
 
 def checked(vectors: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """float32 [n, d] and int64 [n].
+    """Returns float32 [n, d] and int64 [n].
 
     Raises:
         UserError: vectors are not finite.
@@ -158,14 +162,16 @@ def checked(vectors: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[
 
 
 def spread(indices: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """At most `limit` of the indices, evenly spaced."""
+    """Returns at most `limit` of the indices, evenly spaced."""
     if len(indices) <= limit:
         return indices
     return indices[np.linspace(0, len(indices) - 1, limit).round().astype(np.int64)]
 
 
 def sample(labels: npt.NDArray[np.int64], limit: int, per_class: int = 4) -> npt.NDArray[np.int64]:
-    """Indices of at most `limit` images, rising: equally many of each class, or at least `per_class` of fewer classes.
+    """Returns the indices of at most `limit` images, rising.
+
+    Equally many of each class or, if these would be fewer than `per_class`, `per_class` of fewer classes.
 
     Classes with fewer images give all of them. Classes and images are evenly spaced.
 
@@ -183,13 +189,13 @@ def sample(labels: npt.NDArray[np.int64], limit: int, per_class: int = 4) -> npt
 
 
 def chunks(queries: npt.NDArray[np.int64], images: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The queries in parts whose similarities to all images fit into memory."""
+    """Returns the queries in parts whose similarities to all images fit into memory."""
     step = max(1, _CHUNK // images)
     return (queries[start : start + step] for start in range(0, len(queries), step))
 
 
 def _largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
-    """Indices of the largest values of each row, the largest first: int64 [rows, count]."""
+    """Returns indices of the largest values of each row, the largest first: int64 [rows, count]."""
     found = np.argpartition(-values, count - 1, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(values, found, axis=1), axis=1, kind="stable")
     return np.take_along_axis(found, order, axis=1)

@@ -22,7 +22,9 @@ COMPARED = 1_000
 
 
 def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = COMPARED) -> dict[int, float]:
-    """The similarity that a share of ACCEPTED of images reaches at their nearest image in a gallery of other classes.
+    """Returns the similarity that a share of ACCEPTED of images reaches in a gallery of other classes.
+
+    The similarity of an image is that to its nearest image in the gallery.
 
     Args:
         vectors: float [n, d], of length 1.
@@ -60,8 +62,9 @@ def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int
 
 
 def unknown_threshold(thresholds: Mapping[int, float], images: int) -> float | None:
-    """The threshold for a gallery with a number of images, linear in its logarithm between and beyond the known ones;
-    None if fewer than two are known.
+    """Returns the threshold for a gallery with a number of images; None if fewer than two thresholds are known.
+
+    It is linear in the logarithm of the number, between and beyond the known thresholds.
 
     >>> round(unknown_threshold({1: 0.2, 8: 0.5}, 64), 6)
     0.8

@@ -73,13 +73,16 @@ class Pairs:
     same: npt.NDArray[np.bool_]
 
     def rates(self, threshold: float) -> tuple[float, float]:
-        """The false accept rate and the false reject rate; NaN without pairs of different classes, or of one."""
+        """Returns the false accept rate and the false reject rate.
+
+        NaN without pairs of different classes, or of one.
+        """
         accepted = self.similarity >= threshold
         return _mean(accepted[~self.same]), _mean(~accepted[self.same])
 
 
 def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED) -> Pairs:
-    """All pairs of at most `limit` images.
+    """Returns all pairs of at most `limit` images.
 
     Of more images, `retrieval.sample` takes those of classes with at least two; at least a quarter of the places is for
     images that are alone in their class, as far as there are any, since they form pairs of different classes only.
@@ -101,7 +104,7 @@ def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED)
 
 
 def _paired(label: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """Indices of the images that form pairs, rising."""
+    """Returns indices of the images that form pairs, rising."""
     if len(label) <= limit:
         return np.arange(len(label))
     alone = np.bincount(label)[label] == 1
@@ -111,8 +114,9 @@ def _paired(label: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
 
 
 def equal_error_threshold(pairs: Pairs) -> tuple[float, float]:
-    """The threshold at the equal error rate, halfway between two similarities, and this rate; NaN without pairs of one
-    of the kinds.
+    """Returns the threshold at the equal error rate, and this rate; NaN without pairs of one of the kinds.
+
+    The threshold is halfway between two similarities.
 
     >>> pairs = Pairs(np.arange(4), np.arange(4), np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, True, True]))
     >>> equal_error_threshold(pairs)
@@ -155,22 +159,27 @@ def verification(pairs: Pairs) -> Verification:
 
 
 def _grouped(pairs: Pairs) -> tuple[npt.NDArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The similarities that occur, rising, and the number of pairs of one class and of different ones with each."""
+    """Returns the similarities that occur, rising, and for each the number of pairs of one and of two classes."""
     values, group = np.unique(pairs.similarity.astype(np.float64), return_inverse=True)
     same = np.bincount(group[pairs.same], minlength=len(values))
     return values, same, np.bincount(group[~pairs.same], minlength=len(values))
 
 
 def _area(same: npt.NDArray, different: npt.NDArray) -> float:
-    """Area under the ROC curve, from the numbers of pairs by rising similarity; NaN if there are none of a kind."""
+    """Returns the area under the ROC curve, from the numbers of pairs by rising similarity.
+
+    NaN if there are none of a kind.
+    """
     below = np.cumsum(different) - different / 2
     total = float(same.sum()) * float(different.sum())
     return float((same * below).sum() / total) if total else np.nan
 
 
 def _equal_error(same: npt.NDArray, different: npt.NDArray) -> tuple[int, float]:
-    """The first accepted place at the equal error rate, of several the lowest, and this rate; there are pairs of both
-    kinds."""
+    """Returns the first accepted place at the equal error rate (the lowest if there are several), and this rate.
+
+    There must be pairs of both kinds.
+    """
     rejected = (np.cumsum(same) - same) / same.sum()
     accepted = 1 - (np.cumsum(different) - different) / different.sum()
     place = int(np.abs(accepted - rejected).argmin())
@@ -178,7 +187,7 @@ def _equal_error(same: npt.NDArray, different: npt.NDArray) -> tuple[int, float]
 
 
 def _resampled(pairs: Pairs) -> npt.NDArray[np.float64]:
-    """Area under the ROC curve and equal error rate of bootstrap resamples of the images: float64 [resamples, 2].
+    """Returns area under the ROC curve and equal error rate of bootstrap resamples: float64 [resamples, 2].
 
     A pair counts as often as both of its images are drawn; an image and itself are no pair. Similarities are binned by
     their ranks, wherever they lie in [-1, 1].

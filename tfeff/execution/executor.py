@@ -38,7 +38,7 @@ class Outcome:
 
 
 def failure(error: BaseException) -> tuple[str, bool]:
-    """The `error` of a call that raised, and whether it is `retryable`."""
+    """Returns the `error` of a call that raised, and whether it is `retryable`."""
     if isinstance(error, UserError):
         return str(error), isinstance(error, BusyError)
     if is_disk_full(error):
@@ -47,7 +47,10 @@ def failure(error: BaseException) -> tuple[str, bool]:
 
 
 class Executor(Protocol):
-    """Runs functions elsewhere. Functions and arguments must be picklable, so functions are defined at module level."""
+    """A place where functions run, such as other processes.
+
+    Functions and arguments must be picklable, so functions are defined at module level.
+    """
 
     slots: int
     """Number of calls that run concurrently."""

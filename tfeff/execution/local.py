@@ -119,7 +119,7 @@ class _Worker:
             self.process.join()
 
     def outcome(self) -> Outcome:
-        """The outcome of the current call."""
+        """Returns the outcome of the current call."""
         self.busy = False
         try:
             value, error, retryable = pickle.loads(self.connection.recv_bytes())
@@ -132,7 +132,7 @@ class _Worker:
 
 
 def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: str) -> None:
-    """Main loop of a worker process: runs calls until the parent closes the connection."""
+    """Runs calls in a worker process until the parent closes the connection."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.setpgid(0, 0)  # Ctrl-C would signal the whole process group; the parent stops its workers itself
     with open(log, "a") as file:

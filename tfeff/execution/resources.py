@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def cores() -> list[int]:
-    """Indices of the usable cores; a container's CPU quota may allow fewer than are visible."""
+    """Returns indices of the usable cores; a container's CPU quota may allow fewer than are visible."""
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
     visible = sorted(os.sched_getaffinity(0))
@@ -21,7 +21,7 @@ def cores() -> list[int]:
 
 
 def gpus() -> list[str]:
-    """The usable GPUs, as named in CUDA_VISIBLE_DEVICES."""
+    """Returns the usable GPUs, as named in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]
@@ -29,7 +29,7 @@ def gpus() -> list[str]:
 
 
 def processor() -> str:
-    """The name of the processor."""
+    """Returns the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -39,7 +39,7 @@ def processor() -> str:
 
 
 def free_memory() -> int:
-    """Bytes available to new processes, on the machine and in the container."""
+    """Returns the bytes available to new processes, on the machine and in the container."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def free_memory() -> int:
 
 
 def _control(name: str) -> str:
-    """Contents of a file of this container's cgroup; empty if there is none."""
+    """Returns contents of a file of this container's cgroup; empty if there is none."""
     try:
         return (Path("/sys/fs/cgroup") / name).read_text().strip()
     except OSError:

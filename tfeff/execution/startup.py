@@ -22,8 +22,10 @@ def load_tensorflow() -> None:
 
 
 def quiet_import() -> None:
-    """From now on, the first import of TensorFlow shows its startup log only if it fails, if TensorFlow does not find
-    the machine's GPUs, or if TF_CPP_MIN_LOG_LEVEL is set.
+    """Hides the startup log of TensorFlow's first import.
+
+    The log is still shown if the import fails, if TensorFlow does not find the machine's GPUs, or if
+    TF_CPP_MIN_LOG_LEVEL is set.
 
     The C++ code writes some of these lines (CPU instructions, missing GPU driver) before it reads any log level, so
     stderr itself is redirected.
@@ -33,12 +35,12 @@ def quiet_import() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds TensorFlow, and nothing else, as the other finders do."""
+    """A finder of TensorFlow, and of nothing else, that finds it as the other finders do."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The specification of TensorFlow with a quiet loader."""
+        """Returns the specification of TensorFlow with a quiet loader."""
         if name != NAME:
             return None
         sys.meta_path.remove(self)

@@ -9,7 +9,7 @@ from rich.progress import Progress, TaskID
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, with the remaining time, while something is done; only on a terminal.
+    """Shows a bar on standard error, with the remaining time, while something is done; only on a terminal.
 
     Yields:
         A function to call with the number of parts done, and of all. The bar appears with the first call.

@@ -1,4 +1,4 @@
-"""Builds networks by name, or from their descriptions."""
+"""Construction of networks by name, or from their descriptions."""
 
 import dataclasses
 import random
@@ -39,7 +39,7 @@ def build(
     images: np.ndarray | None = None,
     **options: Any,
 ) -> Network:
-    """Build a network. Its input is raw pixels; preprocessing is part of the network.
+    """Builds a network. Its input is raw pixels; preprocessing is part of the network.
 
     Args:
         described: one of `names()`, or a description.
@@ -84,7 +84,7 @@ def build(
 
 
 def _name(described: Architecture | Detector) -> str:
-    """Name of the Keras model; those of presets may contain any characters."""
+    """Returns the name of the Keras model; those of presets may contain any characters."""
     return re.sub(r"[^\w.]", "_", described.name)
 
 
@@ -95,7 +95,7 @@ class Trained:
     Attributes:
         network: its description.
         num_classes: number of classes, without background.
-        class_names: in the order of its outputs, if they are known.
+        class_names: names of its classes in the order of its outputs, if they are known.
     """
 
     network: Architecture | Detector | RCNN
@@ -119,22 +119,22 @@ def initialize(
     class_names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> LoadReport | Inheritance | None:
-    """Load the initial weights of a description, if it has any.
+    """Loads the initial weights of a description, if it has any.
 
     If the network has another depth or width than the one that the weights were trained in, it inherits them
     (`inheritance.inherit`): all of a detector from one of the same kind, and otherwise the backbone.
 
     Args:
         network: a network that consists of or contains the described one.
-        described: with `weights`: "coco" (those of the published detector that a detector is or derives from),
-            "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from installed packages, the
-            others downloaded), or the path of a `.weights.h5`, `.keras` or `.npz` file.
-        images: for `inheritance.inherit`, or a function that returns them; called only if they are used.
+        described: the description. Its `weights` are "coco" (those of the published detector that a detector is or
+            derives from), "imagenet" or the name of a published network (EfficientNet-Lite0 to Lite2 from installed
+            packages, the others downloaded), or the path of a `.weights.h5`, `.keras` or `.npz` file.
+        images: images for `inheritance.inherit`, or a function that returns them, called only if they are used.
         trained: the network that the file was trained in, if it is known.
-        num_classes: of the network, if it is a detector whose neck and heads may inherit, too.
-        class_names: of the network. Outputs of classes that `trained` has, too, are kept; without either's names, all
-            outputs are, if there are as many.
-        progress: of an inheritance: called with the number of parts done, and of all.
+        num_classes: number of classes, if the network is a detector whose neck and heads may inherit, too.
+        class_names: the network's class names. Outputs for classes that `trained` has, too, are kept. If either's names
+            are unknown, all outputs are kept, provided that their number is the same.
+        progress: called during inheritance with the number of parts done and their total.
 
     Raises:
         UserError: weights that cannot be read or of which none match.
@@ -178,7 +178,7 @@ def initialize(
 
 
 def _detector_of(network: Network, backbone: Architecture) -> Detector:
-    """The description of a network with a backbone.
+    """Returns the description of a network with a backbone.
 
     Raises:
         UserError: it is no detector.
@@ -189,14 +189,14 @@ def _detector_of(network: Network, backbone: Architecture) -> Detector:
 
 
 def _square(images: np.ndarray) -> np.ndarray:
-    """Images for a backbone alone, which takes square ones: mirrored at the borders of the shorter side."""
+    """Returns images for a backbone alone, which takes square ones: mirrored at the borders of the shorter side."""
     side = max(images.shape[1:3])
     height, width = (side - each for each in images.shape[1:3])
     return np.pad(images, ((0, 0), (0, height), (0, width), (0, 0)), mode="symmetric")
 
 
 def _shape(described: Architecture | Detector) -> tuple[Any, ...]:
-    """Depths and widths of a network."""
+    """Returns the depths and widths of a network."""
     backbone = described.backbone
     return backbone.blocks, backbone.widths, described.neck_sizes, getattr(described, "hidden", ())
 
@@ -204,7 +204,7 @@ def _shape(described: Architecture | Detector) -> tuple[Any, ...]:
 def _fitting(
     source: Architecture | Detector, wanted: Architecture | Detector, weights: str | None
 ) -> Architecture | Detector:
-    """The description of the source with its weights, for the same images as the network that is wanted."""
+    """Returns the description of the source with its weights, for the same images as the network that is wanted."""
     resolution = wanted.backbone.resolution
     backbone = dataclasses.replace(source.backbone, resolution=resolution, weights=weights, dropout=0.0)
     if not isinstance(source, Detector) or not isinstance(wanted, Detector):
@@ -221,7 +221,7 @@ def _inherited(
     progress: Callable[[int, int], None],
     names: Classes | None,
 ) -> Inheritance:
-    """Let a network, which can have other parts, too, inherit the weights of another one of its family."""
+    """Lets a network, which can have other parts, too, inherit the weights of another one of its family."""
     if names is not None:  # the outputs of all classes are inherited, and those of shared ones used
         classes = len(names.there), len(names.there)
     channels = network.inputs[0].shape[-1]
@@ -264,7 +264,7 @@ def _inherited(
 
 
 def _built(described: Architecture | Detector, num_classes: int, channels: int) -> Network:
-    """A network with its weights."""
+    """Returns a network with its weights."""
     if isinstance(described, Architecture):
         return build(described, num_classes=num_classes, channels=channels)
     weights, backbone = described.backbone.weights, dataclasses.replace(described.backbone, weights=None)
@@ -273,14 +273,14 @@ def _built(described: Architecture | Detector, num_classes: int, channels: int) 
 
 
 def _trained_classes(source: Architecture) -> int:
-    """Outputs of the classifier that a source was trained with; 1 if it is no classifier."""
+    """Returns the number of outputs of the classifier that a source was trained with; 1 if it is no classifier."""
     if source.weights == "imagenet":
         return 1000
     return classes_of(Path(str(source.weights))) or 1
 
 
 def _classes(network: Network) -> int:
-    """Outputs of the classifier of a network; 1 if it has none."""
+    """Returns the number of outputs of a network's classifier; 1 if it has none."""
     return next((layer.units for layer in network.layers if layer.name == CLASSIFIER), 1)
 
 
@@ -292,7 +292,7 @@ def build_detector(
     weights: str | None = None,
     **options: Any,
 ) -> Network:
-    """Build a detector. Its input is raw pixels; preprocessing is part of the network.
+    """Builds a detector. Its input is raw pixels; preprocessing is part of the network.
 
     Args:
         described: one of `detector_names()`, or a description.
@@ -302,7 +302,7 @@ def build_detector(
             90 classes, these are COCO's categories by id); or the path of a TensorFlow checkpoint of google/automl, or
             of any file that `load_weights` reads. A warning lists the variables that do not match, such as those of
             another number of classes.
-        **options: of `detector`; only with a name.
+        **options: arguments of `detector`; only with a name.
 
     Returns:
         A functional model from (batch, height, width, channels) float32 in [0, 255] to a dictionary of the

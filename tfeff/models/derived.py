@@ -20,7 +20,7 @@ from tfeff.networks.heads import PROXIES, classifier, embedding
 
 
 def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = None) -> Network:
-    """Build a network that outputs the given pyramid levels. Level Pn has stride 2^n.
+    """Builds a network that outputs the given pyramid levels. Level Pn has stride 2^n.
 
     Levels of the backbone share their weights with `model`; layers that no level needs are omitted. Each level beyond
     the backbone's last is a 3x3 convolution of the level before it, with stride 2 and padding "same"
@@ -73,7 +73,7 @@ LOGITS, BOX = "logits", "box"
 def localizer(
     backbone: Network, *, num_classes: int, dropout: float = 0.0, grid: int = 4, hidden: Sequence[int] = (128,)
 ) -> Network:
-    """Add a classifier and a box regressor to a backbone: the class and the box of one object.
+    """Adds a classifier and a box regressor to a backbone: the class and the box of one object.
 
     Sermanet et al., "OverFeat" (arXiv:1312.6229, section 4.1), with one box regressor for all classes. Global pooling
     discards location, so the box regressor reads a spatial grid.
@@ -113,7 +113,7 @@ VECTOR, SIMILARITIES = "vector", "similarities"
 
 
 def embedder(backbone: Network, *, dimension: int, dropout: float = 0.0, proxies: int = 0) -> Network:
-    """Add a vector to a backbone, and its cosine similarities to learned vectors, the proxies of classes.
+    """Adds a vector to a backbone, and its cosine similarities to learned vectors, the proxies of classes.
 
     Args:
         backbone: a network of `build` with `include_top=False`.
@@ -141,7 +141,7 @@ UNSHIFTED_WEIGHT = 0.5
 
 
 def averaged(model: keras.Model, *, mirrored: bool = True, shift: int = 0) -> keras.Model:
-    """Build a classifier that averages the probabilities of several views of an image.
+    """Builds a classifier that averages the probabilities of several views of an image.
 
     It shares its weights with `model`. Views and their weights follow K. Jordan ("94% on CIFAR-10 in 3.29 Seconds on a
     Single GPU", 2024, section 3.5), who averages logits.
@@ -190,7 +190,7 @@ class Stages:
 
     @classmethod
     def of(cls, network: Network) -> "Stages":
-        """The two parts of a network that was built from a `networks.detectors.rcnn.TwoStage`."""
+        """Returns the two parts of a network that was built from a `networks.detectors.rcnn.TwoStage`."""
         maps = [network.pyramid[level] for level in network.description.levels]
         images, boxes = network.inputs
         head = {name: network.output[name] for name in (rcnn.LOGITS, rcnn.CODES)}

@@ -141,8 +141,11 @@ class Backbone:
     def _copied(
         self, images: FeatureMap, levels: Mapping[str, str]
     ) -> tuple[list[FeatureMap], dict[str, FeatureMap], dict[str, str]]:
-        """Outputs; the output of each layer, and an identity after those of levels; names of layers in networks by
-        their names in the model. The first time, it keeps the weights."""
+        """Copies the layers; keeps the weights the first time.
+
+        Returns the outputs; the output of each layer, and an identity after those of levels; names of layers in
+        networks by their names in the model.
+        """
         copies, maps = dict[keras.Operation, keras.Operation](), dict[str, FeatureMap]()
         ends = {layer: f"backbone_{level.lower()}" for level, layer in levels.items()}
 
@@ -212,7 +215,7 @@ def offer(backbone: keras.Model | Backbone) -> Given:
 
 
 def find(source: str) -> Backbone:
-    """The backbone of this name.
+    """Returns the backbone of this name.
 
     Raises:
         UserError: it was not offered to this process.
@@ -228,8 +231,10 @@ def find(source: str) -> Backbone:
 def _levels(
     own: Any, names: Mapping[str, str], maps: Mapping[str, FeatureMap], size: Sequence[int], output: FeatureMap
 ) -> dict[str, str]:
-    """The layers of levels that a model names itself, if their strides are right; otherwise the layer with the last
-    map of each stride, up to the stride of the output."""
+    """Returns the layers of levels that a model names itself, if their strides are right.
+
+    Otherwise, returns the layer with the last map of each stride, up to the stride of the output.
+    """
     strides = {_cells(size, number): f"P{number}" for number in range(1, math.ceil(math.log2(max(size))) + 1)}
     found = {layer: strides[sides] for layer, each in maps.items() if (sides := _sides(each)) in strides}
     layers = {
@@ -241,18 +246,21 @@ def _levels(
 
 
 def _cells(size: Sequence[int], number: int) -> tuple[int, ...]:
-    """Height and width of a map of stride 2^number."""
+    """Returns the height and width of a map of stride 2^number."""
     return tuple(-(-side // 2**number) for side in size)
 
 
 def _sides(output: Any) -> tuple[int, ...]:
-    """Height and width of a feature map; empty for other outputs."""
+    """Returns the height and width of a feature map; empty for other outputs."""
     shape = getattr(output, "shape", ())
     return tuple(shape[1:3]) if len(shape) == 4 else ()
 
 
 def _name(operation: keras.Operation, used: Container[str]) -> str:
-    """Its name in networks: generated ones count from the beginning, and others get a number if they are used."""
+    """Returns a layer's name in networks.
+
+    Generated names count from the beginning, and others get a number if they are used.
+    """
     stem, kind = re.sub(r"_\d+$", "", operation.name), type(operation).__name__.lower()
     name = stem if stem.replace("_", "") == kind.replace("_", "") else operation.name
     names = chain([name], (f"{name}_{number}" for number in count(1)))
@@ -260,7 +268,10 @@ def _name(operation: keras.Operation, used: Container[str]) -> str:
 
 
 def _unnamed(config: Any) -> Any:
-    """A config of layers without names and precision, and without None: whether a mask of None stands depends on it."""
+    """Returns a config of layers without names, precision and None.
+
+    Entries of None are removed because Keras writes a mask of None only sometimes.
+    """
     if isinstance(config, Mapping):
         kept = {key: each for key, each in config.items() if key not in ("name", "dtype") and each is not None}
         return {key: _unnamed(each) for key, each in kept.items()}

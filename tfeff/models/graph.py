@@ -9,7 +9,7 @@ import keras
 
 
 def graph_of(model: Any) -> Any:
-    """The functional graph of a functional or sequential model; None for all else."""
+    """Returns the functional graph of a functional or sequential model; None for all else."""
     if isinstance(model, keras.Sequential):
         model = model._functional
     return model if isinstance(model, keras.Model) and hasattr(model, "_run_through_graph") else None
@@ -52,7 +52,7 @@ class Node:
     Attributes:
         layer: the layer or another operation.
         inputs: names of the applications whose outputs it reads, in the order of its arguments.
-        shape: of its output, with the batch.
+        shape: shape of its first output, with the batch dimension.
         node: Keras' own node.
     """
 
@@ -62,7 +62,7 @@ class Node:
     node: Any
 
     def __call__(self, known: Mapping[str, Any]) -> Any:
-        """Its output at inference.
+        """Computes the output of the operation at inference.
 
         Args:
             known: the outputs of its inputs, by name.
@@ -73,7 +73,7 @@ class Node:
 
 
 def nodes_of(model: keras.Model) -> dict[str, Node]:
-    """The applications of the layers of a functional model by name, in the order of execution.
+    """Returns the applications of the layers of a functional model by name, in the order of execution.
 
     Each has one output. The first application of a layer has its name; further ones, such as those of a head on other
     pyramid levels, are called `<name>#2` and so on.

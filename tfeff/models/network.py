@@ -51,12 +51,12 @@ class Network(keras.Model):
         return {level: self.get_layer(layer).output for level, layer in self.levels.items()}
 
     def get_config(self) -> dict[str, Any]:
-        """The functional graph and the levels."""
+        """Returns the functional graph and the levels."""
         return {**super().get_config(), "levels": dict(self.levels)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Network":
-        """Rebuild a network from its config."""
+        """Rebuilds a network from its config."""
         allow_deep_graphs()
         config = dict(config)
         levels = config.pop("levels")
@@ -75,7 +75,7 @@ def standardization(model: keras.Model) -> tuple[tuple[float, ...], tuple[float,
 
 
 def allow_deep_graphs() -> None:
-    """Raise Python's recursion limit, because Keras walks through graphs recursively.
+    """Raises Python's recursion limit, because Keras walks through graphs recursively.
 
     EfficientDet-D6 and larger have paths of more than 1000 layers, Python's default limit.
     """

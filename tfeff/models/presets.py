@@ -25,7 +25,7 @@ _LOADED = dict[str, Backbone]()
 
 
 def find(source: str) -> Backbone:
-    """The backbone of this name: of a preset, which is loaded once, or one that was given in Python.
+    """Returns the backbone of this name: of a preset, which is loaded once, or one that was given in Python.
 
     Raises:
         UserError: it was not offered to this process; or the package is not installed, the preset does not exist or
@@ -67,7 +67,7 @@ def _load(name: str) -> Backbone:
 
 
 def _known(module: ModuleType) -> Mapping[str, str]:
-    """Presets of backbones of images, by name: what `from_preset` of the base class takes."""
+    """Returns presets of backbones of images, by name: what `from_preset` of the base class takes."""
     if module.__name__ == "keras_hub":
         return {name: name for name in module.layers.ImageConverter.presets}
     classes = (getattr(module.models, name) for name in dir(module.models) if name.endswith("Backbone"))
@@ -76,7 +76,7 @@ def _known(module: ModuleType) -> Mapping[str, str]:
 
 
 def _of_keras_hub(module: ModuleType, preset: str) -> tuple[keras.Model, Any, Any]:
-    """The backbone, and the scale and the offset of its image converter."""
+    """Returns the backbone, and the scale and the offset of its image converter."""
     model = module.models.Backbone.from_preset(preset, dtype="float32")
     converter = module.layers.ImageConverter.from_preset(preset)
     pairs = ((converter.scale, 1.0), (converter.offset, 0.0))
@@ -85,7 +85,7 @@ def _of_keras_hub(module: ModuleType, preset: str) -> tuple[keras.Model, Any, An
 
 
 def _of_keras_cv(module: ModuleType, preset: str) -> tuple[keras.Model, Any, Any]:
-    """The backbone; without rescaling of its own, it takes pixels in [0, 1]."""
+    """Returns the backbone; without rescaling of its own, it takes pixels in [0, 1]."""
     model = module.models.Backbone.from_preset(preset)
     return model, (1.0 if getattr(model, "include_rescaling", False) else 1 / 255), 0.0
 

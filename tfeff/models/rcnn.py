@@ -34,13 +34,13 @@ class Parts:
 
     @classmethod
     def of(cls, network: keras.Model) -> "Parts":
-        """The parts of a network that `build_rcnn` has built."""
+        """Returns the parts of a network that `build_rcnn` has built."""
         features = network.get_layer(FEATURES).output
         return cls(keras.Model(network.inputs, features), keras.Model(features, network.outputs))
 
 
 def build_rcnn(described: RCNN, *, num_classes: int, channels: int = 3) -> Network:
-    """Build an R-CNN. Its input is raw pixels of regions; its outputs are two: scores and box codes.
+    """Builds an R-CNN. Its input is raw pixels of regions; its two outputs are scores and box codes.
 
     Args:
         described: the network.
@@ -82,7 +82,7 @@ def build_rcnn(described: RCNN, *, num_classes: int, channels: int = 3) -> Netwo
 
 
 def joint_head(features: keras.KerasTensor, classes: int, described: RCNN) -> list[keras.KerasTensor]:
-    """A softmax classifier with background and box regressors, on the dense layers `described.hidden`.
+    """Returns a softmax classifier with background and box regressors, on the dense layers `described.hidden`.
 
     Returns:
         logits [n, C + 1], background last; codes [n, C or 1, 4] with FAST_RCNN_WEIGHTS.
@@ -108,7 +108,7 @@ def joint_head(features: keras.KerasTensor, classes: int, described: RCNN) -> li
 
 
 def linear_head(features: keras.KerasTensor, classes: int) -> list[keras.KerasTensor]:
-    """One linear SVM and one ridge regression per class.
+    """Returns one linear SVM and one ridge regression per class.
 
     Returns:
         scores [n, C], the sigmoid of the SVM margins, so 0.5 is the decision boundary; codes [n, C, 4] with weights 1.
@@ -120,7 +120,7 @@ def linear_head(features: keras.KerasTensor, classes: int) -> list[keras.KerasTe
 
 
 def classifier_head(features: keras.KerasTensor, classes: int) -> list[keras.KerasTensor]:
-    """The backbone's own classifier, whose last class is background. It does not change the boxes.
+    """Returns the backbone's own classifier, whose last class is background. It does not change the boxes.
 
     Returns:
         scores [n, C], probabilities; codes [n, 1, 4], all 0.

@@ -51,7 +51,7 @@ class ConvolutionUnit:
         groups: int = 1,
         zero: bool = False,
     ) -> FeatureMap:
-        """Convolution unit: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
+        """Applies a convolution unit: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
 
         Args:
             x: feature map.
@@ -78,7 +78,7 @@ class ConvolutionUnit:
         return self.normalized(x, name, activate=activate, zero=zero)
 
     def depthwise(self, x: FeatureMap, kernel_size: int, *, name: str, strides: int = 1) -> FeatureMap:
-        """Depthwise convolution unit: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
+        """Applies a depthwise convolution unit: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
         x = self.layers.depthwise_convolution(
             x,
             kernel_size=kernel_size,
@@ -91,7 +91,7 @@ class ConvolutionUnit:
         return self.normalized(x, name)
 
     def normalized(self, x: FeatureMap, name: str, *, activate: bool = True, zero: bool = False) -> FeatureMap:
-        """Batch normalization, `<name>_bn`, and activation, `<name>_act`, of the output of a convolution."""
+        """Applies batch normalization, `<name>_bn`, and activation, `<name>_act`, to a convolution's output."""
         if self.batch_norm:
             x = self.layers.batch_normalization(
                 x,
@@ -160,7 +160,7 @@ def inverted_residual(
     squeeze: Squeeze | None = None,
     survival_probability: float = 1.0,
 ) -> FeatureMap:
-    """Expand (1x1), filter (depthwise), squeeze-and-excite, project (1x1). Equal shapes get an identity shortcut.
+    """Expands (1x1), filters (depthwise), squeezes and excites, projects (1x1). Equal shapes get an identity shortcut.
 
     Sandler et al., "MobileNetV2" (2018), section 3.4; with squeeze-and-excitation, Tan et al., "MnasNet" (2019); fused,
     Tan and Le, "EfficientNetV2" (arXiv:2104.00298), figure 2.
@@ -209,7 +209,7 @@ def inverted_residual_stages(
     squeeze: Squeeze | None = None,
     last_survival: float = 1.0,
 ) -> dict[str, FeatureMap]:
-    """Stages of inverted residuals, after a stem of stride 2.
+    """Returns stages of inverted residuals, after a stem of stride 2.
 
     The survival probability of stochastic depth decreases linearly to that of the last block: p_l = 1 - (l / L) (1 -
     p_L) for l = 1, ..., L (Huang et al., "Deep Networks with Stochastic Depth", 2016, equation 4).
@@ -258,7 +258,7 @@ def squeeze_excite(
     name: str,
     gate_activation: str = "sigmoid",
 ) -> FeatureMap:
-    """Multiply each channel by a gate in (0, 1), computed from the means of all channels.
+    """Multiplies each channel by a gate in (0, 1), computed from the means of all channels.
 
     Hu et al., "Squeeze-and-Excitation Networks" (2018), section 3; the two layers are 1x1 convolutions with biases.
 
@@ -287,7 +287,7 @@ def squeeze_excite(
 
 
 def squeeze_inputs(unit: ConvolutionUnit, ratio: float) -> Squeeze | None:
-    """Squeeze-and-excitation to `ratio` times the input channels of a block, rounded down, at least 1.
+    """Returns `ratio` times the input channels of a block, rounded down, at least 1, for squeeze-and-excitation.
 
     Args:
         unit: activation between the two layers, and initializer.
@@ -315,7 +315,7 @@ def convolution_3x3(
     initializer: str | dict,
     bias_value: float = 0.0,
 ) -> FeatureMap:
-    """A 3x3 convolution: (batch, h, w, c) -> (batch, h, w, filters).
+    """Returns a 3x3 convolution: (batch, h, w, c) -> (batch, h, w, filters).
 
     Args:
         x: a feature map, or a list of maps that share the layers.

@@ -59,7 +59,7 @@ SECTIONS = _Sections({**ALL_BACKBONES, given.NAME: given.Given()})
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
-    """List the names of networks.
+    """Lists the names of networks.
 
     Args:
         family: a key of `BACKBONES`, such as "resnet"; None lists all families.
@@ -71,7 +71,7 @@ def names(family: str | None = None) -> tuple[str, ...]:
 
 
 def architecture(name: str, **options: Any) -> Architecture:
-    """Describe a network by name. `options` replace its fields; None keeps the default of the network.
+    """Describes a network by name. `options` replace its fields; None keeps the default of the network.
 
     Raises:
         UserError: unknown name, unknown option, or a value out of range.
@@ -87,14 +87,19 @@ def architecture(name: str, **options: Any) -> Architecture:
 
 
 def published(described: Architecture) -> Architecture | None:
-    """The network whose published weights a network starts from: the one of its own name, or another one of its family
-    that its `weights` name. None if it starts from a file, or from random weights."""
+    """Returns the network whose published weights a network starts from; None for a file or random weights.
+
+    It is the network of its own name, or another one of its family that its `weights` name.
+    """
     found = ALL_BACKBONES.get(described.name if described.weights == "imagenet" else str(described.weights))
     return found if isinstance(described, type(found)) else None
 
 
 def unchanged(described: Architecture) -> str | None:
-    """What a depth coefficient does not change, because numbers of blocks are rounded; None if it changes something."""
+    """Returns what a depth coefficient does not change, because numbers of blocks are rounded.
+
+    None if it changes something.
+    """
     own = ALL_BACKBONES.get(described.name)
     if own is None or own.depth_coefficient == described.depth_coefficient:
         return None
@@ -106,7 +111,7 @@ def unchanged(described: Architecture) -> str | None:
 
 
 def detector_names(family: str | None = None) -> tuple[str, ...]:
-    """List the names of detectors.
+    """Lists the names of detectors.
 
     Args:
         family: a key of `DETECTORS`, such as "yolo"; None lists all families.
@@ -118,7 +123,7 @@ def detector_names(family: str | None = None) -> tuple[str, ...]:
 
 
 def detector(name: str, *, backbone: str | Architecture | None = None, **options: Any) -> Detector:
-    """Describe a detector by name.
+    """Describes a detector by name.
 
     Args:
         name: one of `detector_names()`.
@@ -152,7 +157,7 @@ def _fields(description: Any) -> set[str]:
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are not None, lists as tuples."""
+    """Returns the options that are not None, lists as tuples."""
     given = {option: value for option, value in options.items() if value is not None}
     return {option: tuple(value) if isinstance(value, list) else value for option, value in given.items()}
 
@@ -165,7 +170,7 @@ def _check_options(name: str, given: Mapping[str, Any], known: set[str]) -> None
 
 
 def listed(families: Mapping[str, Mapping[str, Any]], family: str | None) -> tuple[str, ...]:
-    """The members of a family, or of all.
+    """Returns the members of a family, or of all.
 
     Raises:
         UserError: unknown family.

@@ -100,7 +100,7 @@ def dense_head(
 
 
 def rows(layers: Layers, maps: Sequence[FeatureMap], values: int, *, name: str) -> FeatureMap:
-    """Predictions of all levels, each (batch, h, w, k * values), as one (batch, sum of h * w * k, values).
+    """Returns predictions of all levels, each (batch, h, w, k * values), as one (batch, sum of h * w * k, values).
 
     float32 under any precision policy, so that losses are precise.
     """
@@ -119,7 +119,7 @@ RPN_INITIALIZER = {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
 def proposals(
     layers: Layers, maps: Mapping[str, FeatureMap], anchors: int, *, repeats: int = 1
 ) -> dict[str, FeatureMap]:
-    """The head of a region proposal network: 3x3 convolutions with ReLU, then two 1x1 convolutions.
+    """Returns the head of a region proposal network: 3x3 convolutions with ReLU, then two 1x1 convolutions.
 
     Ren et al., "Faster R-CNN" (arXiv:1506.01497), section 3.1. All convolutions are shared by the levels.
 

@@ -28,17 +28,17 @@ class Layers(ABC):
 
     @abstractmethod
     def images(self, size: tuple[int, int], channels: int) -> FeatureMap:
-        """Input of the network: raw pixels of images of this (height, width)."""
+        """Defines the input of the network: raw pixels of images of this (height, width)."""
 
     @abstractmethod
     def regions(self, number: int, *, name: str) -> FeatureMap:
-        """Second input of a network: boxes_yxyx float32 (batch, number, 4) in pixels."""
+        """Defines the second input of a network: boxes_yxyx float32 (batch, number, 4) in pixels."""
 
     @abstractmethod
     def given(
         self, images: FeatureMap, *, source: str, levels: Mapping[str, str]
     ) -> tuple[FeatureMap, dict[str, FeatureMap]]:
-        """The layers of a backbone that was given in Python, or of a preset: its output, and its maps by level.
+        """Returns the layers of a backbone that was given in Python, or of a preset: its output, and its maps by level.
 
         Args:
             images: standardized.
@@ -48,7 +48,7 @@ class Layers(ABC):
 
     @abstractmethod
     def blocks(self, number: int) -> Iterable[int]:
-        """Indices, from 0, of the blocks of a stage to define.
+        """Returns indices, from 0, of the blocks of a stage to define.
 
         Each block reads only the output of the block before it. All blocks after the first have the same shapes, so a
         backend that only counts may skip some of them.
@@ -56,7 +56,7 @@ class Layers(ABC):
 
     @abstractmethod
     def __getattr__(self, kind: str) -> Callable[..., FeatureMap]:
-        """The method of a kind of layer.
+        """Returns the method of a kind of layer.
 
         Raises:
             AttributeError: the table has no such kind.

@@ -10,7 +10,7 @@ STANDARDIZATION = "standardisation"
 
 
 def standardized(layers: Layers, images: FeatureMap, mean: Sequence[float], std: Sequence[float]) -> FeatureMap:
-    """Define (x - mean) / std for each channel, without weights.
+    """Defines (x - mean) / std for each channel, without weights.
 
     It is computed in float32 under any precision policy. Half precision is too coarse for pixels.
 
@@ -33,7 +33,7 @@ def standardized(layers: Layers, images: FeatureMap, mean: Sequence[float], std:
 
 
 def per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Adapt per-channel statistics to the number of image channels.
+    """Adapts per-channel statistics to the number of image channels.
 
     For gray images, RGB statistics are averaged. A single value is repeated for all channels.
 

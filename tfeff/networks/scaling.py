@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def round_filters(filters: float, width_coefficient: float = 1.0, *, largest_loss: float = 0.1) -> int:
-    """Scale a number of filters and round it to the nearest multiple of 8.
+    """Scales a number of filters and rounds it to the nearest multiple of 8.
 
     Halves round up. The result is at least 8. If rounding down would remove more than `largest_loss` of the filters, it
     rounds up.
@@ -30,7 +30,7 @@ def round_filters(filters: float, width_coefficient: float = 1.0, *, largest_los
 
 
 def round_repeats(repeats: int, depth_coefficient: float = 1.0) -> int:
-    """Scale the repeats of one stage and round up.
+    """Scales the repeats of one stage and rounds up.
 
     >>> round_repeats(4, 1.1), round_repeats(1, 3.1), round_repeats(3, 1.0)
     (5, 4, 3)
@@ -39,7 +39,7 @@ def round_repeats(repeats: int, depth_coefficient: float = 1.0) -> int:
 
 
 def scale_total_blocks(stage_blocks: Sequence[int], depth_coefficient: float = 1.0) -> tuple[int, ...]:
-    """Scale the total number of blocks, then distribute it over the stacks in the original proportions.
+    """Scales the total number of blocks, then distributes it over the stacks in the original proportions.
 
     The total is rounded to the nearest integer (halves up), and is at least one block per stack. It is distributed by
     the largest remainder method: each stack gets the integer part of its share, and the remaining blocks go to the
@@ -69,7 +69,7 @@ def scale_total_blocks(stage_blocks: Sequence[int], depth_coefficient: float = 1
 
 
 def doubled_widths(width: int, width_coefficient: float = 1.0, stacks: int = 4) -> tuple[int, ...]:
-    """Scale the channels of the first stack, round them (halves up), and double them from stack to stack.
+    """Scales the channels of the first stack, rounds them (halves up), and doubles them from stack to stack.
 
     >>> doubled_widths(12)
     (12, 24, 48, 96)

@@ -150,7 +150,7 @@ class UniformBoxes:
 
 
 def _grid(size: tuple[int, int], height: float, width: float, stride: float) -> np.ndarray:
-    """Windows of one height and width, uint16 [n, 4]; the outermost ones touch the borders of the image."""
+    """Returns windows of one height and width, uint16 [n, 4]; the outermost ones touch the borders of the image."""
     lengths = [max(1, round(length)) for length in (height, width)]
     starts = []
     for side, length in zip(size, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""Generates the proposals of a dataset in parallel; images that the store already has are not computed again."""
+"""Parallel generation of a dataset's proposals; images that the store already has are not computed again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ QUEUED_PER_SLOT = 4
 
 
 class Proposer(Protocol):
-    """Proposes boxes for one image."""
+    """Proposer of boxes for one image."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def complete(
     key: str = "proposals.directory",
     wait: bool = False,
 ) -> ProposalStore:
-    """A store with the proposals of all images; those that are missing are computed.
+    """Returns a store with the proposals of all images; those that are missing are computed.
 
     Args:
         proposer: computes them.

@@ -34,7 +34,9 @@ def similarity(
     pixels: int,
     terms: int,
 ) -> np.float32:
-    """Similarity of two regions: the sum of the selected terms, each in [0, 1] (IJCV 2013, equations 2 to 6).
+    """Returns the similarity of two regions: the sum of the selected terms, each in [0, 1].
+
+    IJCV 2013, equations 2 to 6.
 
     Args:
         one: index of a region.

@@ -38,7 +38,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def is_kept(compiled: Any) -> bool:
-    """Whether later processes find what this one compiles."""
+    """Returns whether later processes find what this one compiles."""
     return compiled._cache.cache_path is not None
 
 
@@ -59,7 +59,7 @@ def prepare(run: Callable[[], object]) -> None:
 
 
 class _Compiling(event.Listener):
-    """Shows that kernels are compiled, from the first one on; nothing if all are loaded."""
+    """Message that kernels are compiled, shown from the first one on, and not if all are loaded."""
 
     def __init__(self) -> None:
         self._began, self._done = False, set[str]()

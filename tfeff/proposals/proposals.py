@@ -31,7 +31,7 @@ class ProposedBoxes:
         return (self.cells * scale).astype(np.float32)
 
     def first(self, count: int | None) -> "ProposedBoxes":
-        """The best `count` proposals; None returns all."""
+        """Returns the best `count` proposals; None returns all."""
         return ProposedBoxes(self.cells[:count], self.grid, self.size)
 
 

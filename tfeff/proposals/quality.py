@@ -1,4 +1,4 @@
-"""Measures how well the proposals of one or more stores cover the objects of a dataset: tables, JSON and a figure."""
+"""How well the proposals of one or more stores cover the objects of a dataset: tables, JSON and a figure."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ BREAKDOWN_COUNT = 1000
 
 
 class Quality:
-    """Evaluates the proposals of stores on one dataset.
+    """Evaluation of the proposals of stores on one dataset.
 
     Difficult and crowd objects are ignored. Unreadable images without proposals are skipped for all stores.
 
@@ -64,7 +64,7 @@ class Quality:
             self.mean_count[name] = float(np.mean([len(store[image]) for image in source.ids]))
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per store and number of proposals."""
+        """Returns one row per store and number of proposals."""
         return [
             {
                 "proposer": name,
@@ -80,7 +80,7 @@ class Quality:
         ]
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """One row per class: average best overlap of each store with BREAKDOWN_COUNT proposals."""
+        """Returns one row per class: average best overlap of each store with BREAKDOWN_COUNT proposals."""
         at = COUNTS.index(BREAKDOWN_COUNT)
         rows = []
         for label, class_name in enumerate(self.source.class_names):
@@ -92,7 +92,7 @@ class Quality:
         return rows
 
     def size_rows(self) -> list[dict[str, Any]]:
-        """One row per object size: recall and average best overlap of each store with BREAKDOWN_COUNT proposals."""
+        """Returns one row per object size: each store's recall and ABO with BREAKDOWN_COUNT proposals."""
         at = COUNTS.index(BREAKDOWN_COUNT)
         rows = []
         for size in SIZES:
@@ -108,7 +108,7 @@ class Quality:
         return rows
 
     def to_text(self) -> str:
-        """All tables as text."""
+        """Returns all tables as text."""
         counts = ", ".join(f"{name} {count:,.0f}" for name, count in self.mean_count.items())
         return "\n\n".join(
             [
@@ -126,7 +126,7 @@ class Quality:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All results as JSON values."""
+        """Returns all results as JSON values."""
         return {
             "dataset": self.source.name,
             "counts": list(COUNTS),

@@ -17,7 +17,7 @@ ENGINES: Mapping[str, type[SelectiveSearch] | type[SlidingWindows]] = {
 
 
 def method(settings: config.StoredProposals, seed: int = 0) -> SelectiveSearch | SlidingWindows:
-    """The proposal method of a section of a config."""
+    """Returns the proposal method of a section of a config."""
     match settings:
         case config.Windows():
             return SlidingWindows(settings.max_proposals, seed, settings.scales, settings.ratios, settings.overlap)
@@ -27,14 +27,14 @@ def method(settings: config.StoredProposals, seed: int = 0) -> SelectiveSearch |
 
 
 def to_record(proposer: SelectiveSearch | SlidingWindows) -> dict[str, Any]:
-    """`engine`, one of ENGINES, its arguments, and the version of a selective search."""
+    """Returns `engine`, one of ENGINES, its arguments, and the version of a selective search."""
     engine = next(name for name, kind in ENGINES.items() if isinstance(proposer, kind))
     version = {"version": VERSION} if isinstance(proposer, SelectiveSearch) else {}
     return {"engine": engine, **asdict(proposer), **version}
 
 
 def from_record(record: Mapping[str, Any]) -> Proposer:
-    """The inverse of `to_record`. Warns if the version is another one, because the boxes then differ.
+    """Returns the inverse of `to_record`. Warns if the version is another one, because the boxes then differ.
 
     Raises:
         KeyError, TypeError, ValueError: not such a record.

@@ -96,7 +96,7 @@ def measure(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @kernel()
 def neighbors(labels: np.ndarray, regions: int) -> np.ndarray:
-    """Pairs of 4-connected regions, int32 [P, 2]: the smaller label first, pairs in raster order."""
+    """Returns pairs of 4-connected regions, int32 [P, 2]: the smaller label first, pairs in raster order."""
     height, width = labels.shape
     capacity = 1024
     table = np.full(2 * capacity, -1, np.int64)
@@ -137,7 +137,7 @@ def neighbors(labels: np.ndarray, regions: int) -> np.ndarray:
 
 @kernel(inline="always")
 def _find(table: np.ndarray, key: np.int64) -> np.int64:
-    """The slot of a key in a hash table with linear probing, or the free slot where it belongs."""
+    """Returns the slot of a key in a hash table with linear probing, or the free slot where it belongs."""
     slot = ((key * _GOLDEN) >> 20) & (len(table) - 1)
     while table[slot] >= 0 and table[slot] != key:
         slot = (slot + 1) & (len(table) - 1)
@@ -148,7 +148,9 @@ def _find(table: np.ndarray, key: np.int64) -> np.int64:
 def histograms(
     labels: np.ndarray, color: np.ndarray, texture: np.ndarray, texture_bins: int, regions: int, stride: int
 ) -> np.ndarray:
-    """Color and texture histograms of all regions, float32 [2R - 1, bins]; each of the two sums to 1 in a region.
+    """Returns the color and texture histograms of all regions, float32 [2R - 1, bins].
+
+    Each of the two sums to 1 in a region.
 
     The rows from R on are zero, reserved for merged regions.
 

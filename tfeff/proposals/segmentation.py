@@ -100,7 +100,7 @@ def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarr
 
 @kernel(inline="always")
 def _root(parent: np.ndarray, node: int) -> int:
-    """The root of a node's tree, with path halving. The entry of a root is minus its size.
+    """Returns the root of a node's tree, with path halving. The entry of a root is minus its size.
 
     Unsigned indices spare numba the check for negative ones.
     """

@@ -42,7 +42,7 @@ STRIDE = 2
 
 @dataclass(frozen=True)
 class SelectiveSearch:
-    """Proposes boxes by selective search.
+    """Selective search as a proposer.
 
     Attributes:
         mode: `single`, `fast`, `quality`, a `Mode`, or a sequence of strategies.

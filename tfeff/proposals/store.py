@@ -1,4 +1,4 @@
-"""Stores the proposals of a dataset on disk, by image id.
+"""Stores of a dataset's proposals on disk, by image id.
 
 ```
 parameters.json      parameters of the proposer; a store has one proposer
@@ -53,7 +53,7 @@ class _Record:
 
 
 class ProposalStore:
-    """Reads proposals by image id.
+    """Stored proposals, by image id.
 
     Args:
         directory: directory of the store.
@@ -112,7 +112,7 @@ class ProposalStore:
         return iter(self._ids)
 
     def __getitem__(self, name: str) -> ProposedBoxes:
-        """The latest proposals of an image.
+        """Returns the latest proposals of an image.
 
         Raises:
             UserError: the store has none.
@@ -122,16 +122,16 @@ class ProposalStore:
         return self._proposals(self._ids[name])
 
     def matches(self, name: str, content: bytes) -> bool:
-        """Whether the store has proposals of an image with this content (a `digest`)."""
+        """Returns whether the store has proposals of an image with this content (a `digest`)."""
         return name in self._ids and self._ids[name].digest == content
 
     def by_content(self, content: bytes) -> ProposedBoxes | None:
-        """The proposals of any image with this content (a `digest`), or None."""
+        """Returns the proposals of any image with this content (a `digest`), or None."""
         record = self._digests.get(content)
         return None if record is None else self._proposals(record)
 
     def revision(self, name: str) -> int:
-        """The revision of the next record of an image: 0, 1, ..."""
+        """Returns the revision of the next record of an image: 0, 1, ..."""
         return self._ids[name].revision + 1 if name in self._ids else 0
 
     def refresh(self) -> None:
@@ -167,7 +167,7 @@ class ProposalStore:
 
 
 def _record(shard: Path, content: mmap.mmap, offset: int) -> tuple[str, _Record] | None:
-    """Image id and record at an offset of a shard; None if there is no intact one."""
+    """Returns the image id and record at an offset of a shard; None if there is no intact one."""
     if offset + _HEADER.size > len(content):
         return None
     magic, checksum, image, height, width, rows, columns, count, length, revision = _HEADER.unpack_from(content, offset)
@@ -180,7 +180,7 @@ def _record(shard: Path, content: mmap.mmap, offset: int) -> tuple[str, _Record]
 
 
 class Writer:
-    """Appends to a store, in its own shard; other writers may be active.
+    """A writer that appends to a store, in its own shard; other writers may be active.
 
     Args:
         store: the store.

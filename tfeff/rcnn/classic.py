@@ -1,4 +1,4 @@
-"""Fits the classic head to stored features: one linear SVM and one ridge regression per class."""
+"""Fit of the classic head to stored features: one linear SVM and one ridge regression per class."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class ClassicTraining:
 
     Args:
         train: the training regions.
-        seed: of all random draws.
+        seed: seed of all random draws.
     """
 
     def __init__(self, train: RegionSet, seed: int) -> None:
@@ -49,16 +49,16 @@ class ClassicTraining:
     def run(
         self, settings: config.Classic, report: Callable[[str], None] = lambda text: None
     ) -> tuple[LinearMaps, LinearMaps]:
-        """SVMs and box regressions of unscaled features; errors as for `svms`."""
+        """Trains SVMs and box regressions of unscaled features; errors as for `svms`."""
         svms = self.svms(settings, report)
         (boxes,) = self.box_regressions(settings.box_overlap, [settings.ridge])
         return self.unscaled(svms, boxes)
 
     def svms(self, settings: config.Classic, report: Callable[[str], None] = lambda text: None) -> LinearMaps:
-        """One SVM per class.
+        """Returns one SVM per class.
 
         Args:
-            settings: of the head.
+            settings: the head's settings.
             report: called with a line of text for each class.
 
         Raises:
@@ -86,8 +86,11 @@ class ClassicTraining:
         return LinearMaps(weights, biases)
 
     def box_regressions(self, overlap: float, penalties: Sequence[float]) -> list[LinearMaps]:
-        """Fits one box regression per class for each penalty, on regions whose IoU with an object of the class exceeds
-        `overlap`. A class without such regions leaves boxes unchanged."""
+        """Fits one box regression per class for each penalty.
+
+        Each is fitted on regions whose IoU with an object of the class exceeds `overlap`. A class without such regions
+        leaves boxes unchanged.
+        """
         targets, classes, rng = self._targets, len(self._class_names), np.random.default_rng(self._seed)
         shape = self._features.shape[1], classes, 4
         regressions = [LinearMaps(np.zeros(shape), np.zeros(shape[1:])) for _ in penalties]
@@ -102,7 +105,7 @@ class ClassicTraining:
         return regressions
 
     def unscaled(self, svms: LinearMaps, boxes: LinearMaps) -> tuple[LinearMaps, LinearMaps]:
-        """SVMs and box regressions with the scaling of the features folded into their weights."""
+        """Folds the scaling of the features into the weights of SVMs and box regressions."""
         mean, scale = self._mean, self._scale
         return (
             LinearMaps(svms.weights * scale[:, None], svms.biases - (mean * scale) @ svms.weights),

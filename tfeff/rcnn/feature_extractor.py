@@ -40,12 +40,12 @@ class FeatureExtractor(tf.Module):
             )
 
     def __call__(self, image: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-        """Features float32 [n, D] of regions float [n, 4] of an image [height, width, channels] in [0, 255]."""
+        """Returns features float32 [n, D] of regions float [n, 4] of an image [height, width, channels] in [0, 255]."""
         count = tf.shape(boxes_yxyx)[0]
         return self.padded(image, boxes_yxyx)[:count]
 
     def padded(self, image: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-        """The same, with further rows that fill the last of one or more batches."""
+        """Returns the same, with further rows that fill the last of one or more batches."""
         count = tf.shape(boxes_yxyx)[0]
         batches = tf.maximum(1, -(-count // BATCH))
         # Padded to whole batches, so that one graph serves any number of regions.

@@ -56,7 +56,7 @@ class StoredFeatures:
         return len(self._rows)
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
-        """float16 [n, D]."""
+        """Returns float16 [n, D]."""
         return self._file[self._rows[rows]]
 
 
@@ -67,10 +67,12 @@ def stored_features(
     compute: Compute,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[StoredFeatures, np.ndarray]:
-    """The features of all images, and int64 [images], how many regions each has. Missing ones are computed and added.
+    """Returns the features of all images, and int64 [images], how many regions each has.
+
+    Missing ones are computed and added.
 
     Args:
-        directory: of the store. If features are missing, another process that adds to it is waited for.
+        directory: the store's folder. If features are missing and another process is adding to it, this waits for that.
         digests: one per image, of everything its features are computed from: boxes, file, backbone.
         size: D.
         compute: computes the features of an image.
@@ -120,7 +122,7 @@ def _add(
 def _read(
     path: Path, features_path: Path, size: int, checked_before: Mapping[str, _Place] = MappingProxyType({})
 ) -> dict[str, _Place]:
-    """The places of the features of each image, by digest.
+    """Returns the places of the features of each image, by digest.
 
     Features are read to find damaged ones, except those that an earlier call has checked.
     """

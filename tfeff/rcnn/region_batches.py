@@ -38,24 +38,24 @@ class RegionBatches:
         return self.sampler.batches
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
-        """All batches from `start_step` to the end of the last of `epochs`."""
+        """Returns all batches from `start_step` to the end of the last of `epochs`."""
         steps = self.steps_per_epoch
         return self._batches(
             rows_of_epochs(lambda epoch: self.rows(epoch + 1), (self.batch_size,), steps, epochs, start_step)
         )
 
     def evaluation_batches(self) -> tf.data.Dataset:
-        """The same batches every time."""
+        """Returns the same batches every time."""
         with tf.device("CPU:0"):
             rows = tf.constant(self.rows(0)[:MAX_VALIDATION_BATCHES])
         return self._batches(tf.data.Dataset.from_tensor_slices(rows))
 
     def rows(self, epoch: int) -> np.ndarray:
-        """Rows of the regions of each batch, int64 [batches, batch_size]; epoch 0 is for validation."""
+        """Returns rows of the regions of each batch, int64 [batches, batch_size]; epoch 0 is for validation."""
         return np.stack(list(self.sampler.epoch(epoch))).astype(np.int64)
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The batch of these rows."""
+        """Returns the batch of these rows."""
         targets = self.regions.targets.take(rows)
         positive = np.arange(len(rows)) < self.sampler.positives
         return {
@@ -102,7 +102,7 @@ class ImageBatches:
 
     Args:
         images: the images.
-        regions: their regions.
+        regions: the images' regions.
     """
 
     batch_size = 1
@@ -112,7 +112,7 @@ class ImageBatches:
         self._most = int(regions.counts.max(initial=1))
 
     def evaluation_batches(self) -> tf.data.Dataset:
-        """Every image once, in order."""
+        """Returns every image once, in order."""
         most, size = self._most, self.regions.features.shape[1]
         signature = {
             FEATURES: tf.TensorSpec((1, most, size), tf.float16),
@@ -141,7 +141,7 @@ class ImageBatches:
 
 
 class FittedBatches(RegionBatches):
-    """In place of the training batches of a fitted head: an epoch of one step, which changes nothing."""
+    """A stand-in for the training batches of a fitted head: an epoch of one step, which changes nothing."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -149,5 +149,5 @@ class FittedBatches(RegionBatches):
         return 1
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
-        """An empty batch for each step."""
+        """Returns an empty batch for each step."""
         return tf.data.Dataset.from_tensors({"weight": tf.zeros(1)}).repeat(epochs - start_step)

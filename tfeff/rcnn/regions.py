@@ -30,7 +30,7 @@ class RegionSet:
     The regions of an image are the boxes of its objects (without difficult ones and crowds), then its proposals.
 
     Attributes:
-        images: with their objects.
+        images: the images, with their objects.
         proposals: boxes_yxyx float32 [n, 4] of each image.
         features: float16 [R, D].
         counts: int64 [images], regions of each image.
@@ -42,12 +42,12 @@ class RegionSet:
     counts: np.ndarray
 
     def boxes(self, image: int) -> np.ndarray:
-        """float32 [n, 4]: the regions of an image, objects first."""
+        """Returns float32 [n, 4]: the regions of an image, objects first."""
         objects = self.images.objects[image]
         return region_boxes(self.proposals[image], objects.boxes_yxyx, objects.ignored)
 
     def features_of(self, image: int) -> np.ndarray:
-        """float16 [n, D] of the regions of an image."""
+        """Returns float16 [n, D] of the regions of an image."""
         end = int(self.counts[: image + 1].sum())
         return self.features[slice(end - int(self.counts[image]), end)]
 
@@ -63,8 +63,10 @@ class RegionSet:
 
     @cached_property
     def class_overlaps(self) -> np.ndarray:
-        """float32 [R, C]: the largest IoU of each region with an object of each class; NaN for regions that lie on a
-        difficult object or crowd."""
+        """float32 [R, C]: the largest IoU of each region with an object of each class.
+
+        NaN for regions that lie on a difficult object or crowd.
+        """
         classes = self.images.num_classes
         parts = []
         for image, objects in enumerate(self.images.objects):
@@ -79,7 +81,10 @@ class RegionSet:
         return np.concatenate(parts)
 
     def moments(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each feature, float64 [D]; 1 for the standard deviation of constant ones."""
+        """Returns the mean and standard deviation of each feature, float64 [D].
+
+        The standard deviation of constant features is 1.
+        """
         rows = np.sort(np.random.default_rng(seed).permutation(len(self.features))[:MOMENT_ROWS])
         parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         mean = np.sum([np.sum(self.features[part], axis=0, dtype=np.float64) for part in parts], axis=0) / len(rows)
@@ -89,7 +94,10 @@ class RegionSet:
 
 
 def proposal_recall(objects: Sequence[Objects], proposals: Sequence[np.ndarray], overlap: float = 0.5) -> float:
-    """Share of objects (without difficult ones and crowds) covered by a proposal: the upper bound of recall."""
+    """Returns the share of objects (without difficult ones and crowds) that a proposal covers.
+
+    It is the upper bound of the recall.
+    """
     best = [np.zeros(0)]
     for own, boxes in zip(objects, proposals, strict=True):
         best.append(iou(boxes, own.boxes_yxyx[~own.ignored]).max(axis=0, initial=0.0))
@@ -105,13 +113,13 @@ def region_set(
     context: int,
     progress: Callable[[int, int], None],
 ) -> RegionSet:
-    """Images with the features of their regions, from a store where possible.
+    """Returns images with the features of their regions, from a store where possible.
 
     Args:
         backbone: see `FeatureExtractor`.
-        images: with their objects.
+        images: the images, with their objects.
         proposals: boxes_yxyx float32 [n, 4] of each image.
-        directory: of the stores, one for each backbone.
+        directory: folder of the stores, one store for each backbone.
         context: see `FeatureExtractor`.
         progress: see `stored_features`.
 

@@ -10,7 +10,7 @@ from tfeff.boxes.assignment import Regions
 
 @dataclass(frozen=True, eq=False)
 class RegionSampler:
-    """Draws batches from a set of regions.
+    """Sampler of batches from a set of regions.
 
     Attributes:
         positive: int [p], rows of the regions that overlap their object by more than `positive_overlap`.
@@ -37,8 +37,10 @@ class RegionSampler:
         negative_overlap: float,
         seed: int,
     ) -> "RegionSampler":
-        """A sampler that separates regions by overlap; ignored regions are never drawn. Without background regions, the
-        whole batch is positive."""
+        """Returns a sampler that separates regions by overlap; ignored regions are never drawn.
+
+        Without background regions, the whole batch is positive.
+        """
         negative = np.flatnonzero((targets.overlap < negative_overlap) & ~targets.ignored)
         positives = min(positives, batch_size) if len(negative) else batch_size
         return cls(
@@ -55,7 +57,7 @@ class RegionSampler:
         return -(-len(self.positive) // self.positives)
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
-        """Rows int [positives + negatives] of each batch; no positive is repeated before all have been drawn."""
+        """Yields rows int [positives + negatives] of each batch; no positive is repeated before all have been drawn."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
         needed = self.batches * self.positives
         repeats = -(-needed // max(1, len(self.positive)))

@@ -19,7 +19,7 @@ class FeatureRows(Protocol):
         """(n, D)."""
 
     def __getitem__(self, rows: npt.NDArray[np.int64] | slice) -> np.ndarray:
-        """float32 [len(rows), D]."""
+        """Returns float32 [len(rows), D]."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def linear_svms(
     """Trains one SVM per class. A round of mining reads the features once for all classes.
 
     Args:
-        features: of n regions.
+        features: the features of n regions, D each.
         positives: for each of C classes, the rows int [p] of its objects; at least one.
         overlaps: float [n, C], the largest IoU of each region with an object of each class; NaN: ignored.
         negative_overlap: regions with a smaller overlap are negatives of a class; each class needs one.
@@ -164,11 +164,11 @@ class _ClassSVM:
 
 
 def _workers(svms: Sequence[_ClassSVM]) -> int:
-    """Number of parallel fits: one per core, within FIT_BYTES."""
+    """Returns the number of parallel fits: one per core, within FIT_BYTES."""
     largest = max(svm.fit_bytes for svm in svms)
     return max(1, min(os.cpu_count() or 1, len(svms), FIT_BYTES // largest))
 
 
 def _stacked(svms: Sequence[_ClassSVM]) -> tuple[np.ndarray, np.ndarray]:
-    """Weights float64 [D, C] and biases float64 [C]."""
+    """Returns weights float64 [D, C] and biases float64 [C]."""
     return np.stack([svm.weights for svm in svms], axis=1), np.array([svm.bias for svm in svms])

@@ -92,15 +92,15 @@ class RCNNTask(ObjectDetectionTask):
         return build_rcnn(description, num_classes=num_classes, channels=channels)
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
-        """There is none: batches are those of `stored`."""
+        """Raises an error, because batches are those of `stored`."""
         raise UserError("task.name=rcnn: batches are read from a store of features, not from images")
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """The two outputs of the head for sampled regions; for the regions of images also the regions.
+        """Returns the two outputs of the head for sampled regions; for the regions of images also the regions.
 
         Args:
             network: the network, or its head.
-            batch: with features, or with images of the same size and proposals.
+            batch: a batch with features, or with images of the same size and proposals.
             training: as for Keras.
         """
         head = Parts.of(network).head if isinstance(network, Network) else network
@@ -122,7 +122,7 @@ class RCNNTask(ObjectDetectionTask):
         return [tf.reshape(each, (*tf.unstack(shape), *each.shape[1:])) for each in outputs] + [boxes, valid, size]
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Cross-entropy in nats, smooth L1 of the positives' codes; accuracy."""
+        """Returns the cross-entropy in nats, smooth L1 of the positives' codes; accuracy."""
         first, codes = to_float32(outputs[0]), to_float32(outputs[1])
         label, positive = batch["label"], tf.cast(batch["positive"], codes.dtype)
         if self.section.network.head == "joint":
@@ -161,12 +161,12 @@ class RCNNTask(ObjectDetectionTask):
         return boxes, tf.where(valid[..., tf.newaxis], self._class_scores(outputs), 0.0)
 
     def _class_scores(self, outputs: Any) -> tf.Tensor:
-        """Of every region, float32 [b, n, C]."""
+        """Returns the class scores of every region, float32 [b, n, C]."""
         scores = tf.cast(outputs[0], tf.float32)
         return tf.nn.softmax(scores)[..., :-1] if self.section.network.head == "joint" else scores
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Detections, see `suppress`; and the score and class of every region."""
+        """Returns detections, see `suppress`; and the score and class of every region."""
         boxes, scores = self.candidates(outputs)
         found = suppress(boxes, scores, self.section.suppression)
         overlap = self.section.vote_overlap
@@ -183,7 +183,7 @@ class RCNNTask(ObjectDetectionTask):
     def _voted(
         self, overlap: float, kept: tf.Tensor, labels: tf.Tensor, count: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor
     ) -> tf.Tensor:
-        """The detections of one image, float32 [d, 4], after box voting."""
+        """Returns the detections of one image, float32 [d, 4], after box voting."""
         used = tf.where(scores > self.section.suppression.minimum_score)
         near = tf.gather_nd(boxes, used) if boxes.shape.rank == 3 else tf.gather(boxes, used[:, 0])
         candidates = near, tf.cast(used[:, 1], tf.int32), tf.gather_nd(scores, used)
@@ -196,11 +196,11 @@ class RCNNTask(ObjectDetectionTask):
         return super().served(shown, names)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """None: regions come with the images."""
+        """Returns None, because regions come with the images."""
         return {}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """Unknown: training batches hold regions, not images."""
+        """Raises an error, because training batches hold regions, not images."""
         raise UserError("task.name=rcnn: the coverage of objects is the recall of the proposals in its evaluation")
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
@@ -215,7 +215,7 @@ class RCNNTask(ObjectDetectionTask):
 
 
 def classified_regions(predictions: Predictions, pipeline: Any) -> tuple[np.ndarray, np.ndarray, Regions]:
-    """Score and class of every region, without padding; and what they should be."""
+    """Returns the score and class of every region, without padding; and what they should be."""
     regions: RegionSet = pipeline.regions
     real = np.arange(predictions[REGION_SCORE].shape[1]) < regions.counts[:, None]
     return predictions[REGION_SCORE][real], predictions[REGION_LABEL][real], regions.targets

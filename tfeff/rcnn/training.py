@@ -28,7 +28,7 @@ class RegionTraining(StoredTraining):
     """See `StoredTraining`. Training batches are those of `RegionBatches`; evaluation reads `ImageBatches`.
 
     Attributes:
-        section: of the task.
+        section: the task's section of the config.
         proposals: the regions.
     """
 
@@ -36,7 +36,7 @@ class RegionTraining(StoredTraining):
     proposals: config.StoredProposals
 
     def part(self, network: keras.Model) -> keras.Model:
-        """The head."""
+        """Returns the head."""
         return Parts.of(network).head
 
     def batches(
@@ -72,8 +72,11 @@ class RegionTraining(StoredTraining):
         return (FittedBatches if role == "training" and self.section.fitted else RegionBatches)(regions, sampler)
 
     def start(self, network: keras.Model, training: RegionBatches, *, seed: int, report: Callable[[str], None]) -> None:
-        """Initializes a joint head: its standardization of the features, and its kernels by the seed. Fits the SVMs and
-        regressions of a classic head. A sliding window has the classifier of its backbone."""
+        """Initializes a joint head, or fits the SVMs and regressions of a classic head.
+
+        A joint head gets its standardization from the features and its kernels from the seed. A sliding window has the
+        classifier of its backbone.
+        """
         head = self.section.network.head
         if head == "joint":
             self._initialize(network, training, seed)

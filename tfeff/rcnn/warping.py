@@ -1,4 +1,4 @@
-"""Warps regions of an image to one size (Girshick et al., arXiv:1311.2524, appendix A)."""
+"""Warping of regions of an image to one size (Girshick et al., arXiv:1311.2524, appendix A)."""
 
 import tensorflow as tf
 
@@ -49,14 +49,17 @@ def warp(image: tf.Tensor, boxes_yxyx: tf.Tensor, side: int, context: int = 0) -
 
 
 def _halved(pixels: tf.Tensor) -> tf.Tensor:
-    """Averages of 2x2 pixels; an unpaired last row or column is repeated."""
+    """Returns averages of 2x2 pixels; an unpaired last row or column is repeated."""
     missing = tf.shape(pixels)[:2] % 2
     even = tf.pad(pixels, [[0, missing[0]], [0, missing[1]], [0, 0]], "SYMMETRIC")
     return tf.nn.avg_pool2d(even[tf.newaxis], 2, 2, "VALID")[0]
 
 
 def _sampled(pixels: tf.Tensor, low: tf.Tensor, high: tf.Tensor, count: int) -> tf.Tensor:
-    """float32 [n, count, count, channels]: bilinear samples at the centers of equal parts of each box; 0 outside."""
+    """Samples the centers of equal parts of each box bilinearly: float32 [n, count, count, channels].
+
+    Samples outside the image are 0.
+    """
     # Padded by one pixel, since the outermost pixels extend half a pixel beyond their centers.
     padded = tf.pad(pixels, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     half = (high - low) / (2 * count)

@@ -1,5 +1,4 @@
-"""Rules that choose values of a config for its dataset: by the number of images, the weights to start from, and the
-features of these weights."""
+"""Rules that choose values of a config for its dataset: by number of images, initial weights, and their features."""
 
 from tfeff.recipes import rules, transfer
 from tfeff.recipes.image_set import annotated_images, labeled_images

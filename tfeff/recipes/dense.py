@@ -34,7 +34,9 @@ FEW = 200
 
 
 def aspect(aspects: tuple[float, float, float]) -> Choice:
-    """Width / height of the input: that of the images if nearly all have the same, so that none of it is padding.
+    """Returns width / height of the input.
+
+    It is that of the images if nearly all have the same, so that none of the input is padding.
 
     Args:
         aspects: 5th percentile, median and 95th percentile of the images' aspect ratios.
@@ -46,10 +48,10 @@ def aspect(aspects: tuple[float, float, float]) -> Choice:
 
 
 def resolution(given: int, extent: float, side: int) -> Choice:
-    """The longer side of the input, in pixels.
+    """Returns the longer side of the input, in pixels.
 
     Args:
-        given: that of the config.
+        given: the value in the config.
         extent: median size of the objects, relative to that of their image.
         side: the images' typical longer side, in pixels.
     """
@@ -61,23 +63,23 @@ def resolution(given: int, extent: float, side: int) -> Choice:
 
 
 def max_objects(most: int) -> Choice:
-    """Objects of a training image that are used, for the largest number in an image."""
+    """Returns the maximum number of objects used per training image, for the largest number in an image."""
     number = min(MOST_OBJECTS, math.ceil(most / 10) * 10)
     return Choice(number, f"at most {most:,} objects per image")
 
 
 def batch_size(count: int) -> Choice:
-    """A power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
+    """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
     return rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH)
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
-    """Epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
+    """Returns the number of epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
     return rules.epochs(count, batch_size, start, UPDATES, EPOCHS)
 
 
 def length(epochs: int) -> Choices:
-    """What follows from the number of epochs, by dotted key."""
+    """Returns what follows from the number of epochs, by dotted key."""
     return {
         "training.epochs": Choice(epochs, "see there"),
         "training.validation_epochs": Choice(epochs, "only the last weights count"),
@@ -87,7 +89,7 @@ def length(epochs: int) -> Choices:
 
 
 def optimizer(count: int, start: WarmStart) -> Choices:
-    """The optimizer, its learning rate and weight decay, and the layers that do not learn, by key of `optimizer`.
+    """Returns optimizer, learning rate, weight decay and the layers that do not learn, by key of `optimizer`.
 
     Args:
         count: number of training images.

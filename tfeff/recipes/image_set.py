@@ -36,12 +36,12 @@ class LabeledImages:
         return max(self.class_counts) / max(1, min(self.class_counts))
 
     def part(self, count: int) -> Self:
-        """A random part of them."""
+        """Returns a random part of them."""
         share = count / max(1, self.count)
         return replace(self, count=count, class_counts=tuple(max(1, round(share * each)) for each in self.class_counts))
 
     def trials(self, count: int) -> float:
-        """The number n for which an accuracy p on `count` such images has the variance p (1 - p) / n."""
+        """Returns the number n for which an accuracy p on `count` such images has the variance p (1 - p) / n."""
         return count
 
 
@@ -68,13 +68,13 @@ class AnnotatedImages:
     aspects: tuple[float, float, float]
 
     def part(self, count: int) -> Self:
-        """A random part of them."""
+        """Returns a random part of them."""
         share = count / max(1, self.count)
         class_images = tuple(max(1, round(share * each)) for each in self.class_images)
         return replace(self, count=count, objects=round(share * self.objects), class_images=class_images)
 
     def trials(self, count: int) -> float:
-        """The number n for which a mean average precision p on `count` such images has a variance of p (1 - p) / n.
+        """Returns the n for which a mean average precision p on `count` images has a variance of p (1 - p) / n.
 
         An approximation: the average precision of a class varies as a fraction of the images that show it does; the
         mean of C classes has the sum of their variances, divided by C².
@@ -84,7 +84,7 @@ class AnnotatedImages:
 
 
 def source_options(data: config.Data, seed: int) -> Options:
-    """How the source of a config is read, to count its images.
+    """Returns how the source of a config is read, to count its images.
 
     Args:
         data: the section of the config.
@@ -149,12 +149,12 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
 
 
 def counted_images(data: config.Data, seed: int, *, boxes: bool) -> LabeledImages | AnnotatedImages:
-    """`annotated_images` of images with boxes, else `labeled_images`; arguments and errors as there."""
+    """Returns `annotated_images` for images with boxes, else `labeled_images`; arguments and errors as there."""
     return annotated_images(data, seed) if boxes else labeled_images(data, seed)
 
 
 def _trained_share(data: config.Data, count: int) -> float:
-    """The fraction of the training split that a run trains on."""
+    """Returns the fraction of the training split that a run trains on."""
     held_out = data.validation_fraction if data.validation_split is None else 0.0
     if data.folds is not None and data.fold_examples is not None:
         return min(1.0, data.fold_examples * (1 - held_out) / count)
@@ -165,7 +165,7 @@ def _trained_share(data: config.Data, count: int) -> float:
 
 
 def _typical_side(images: Dataset) -> int:
-    """Median of the shorter sides, of an even sample of images."""
+    """Returns the median of the shorter sides, of an even sample of images."""
     if len(images.sizes):
         return int(np.median(images.sizes.min(axis=1)))
     sides = list[int]()

@@ -74,7 +74,7 @@ def images(source: str) -> Recipe[Experiment]:
 
 
 def choose_for_images(settings: Experiment) -> Choices:
-    """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+    """Returns the values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
     counted = labeled_images(settings.data, settings.seed)
     model, start = settings.model, warm_start(settings.model)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
@@ -90,7 +90,7 @@ def choose_for_images(settings: Experiment) -> Choices:
 
 
 def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer) -> Choices:
-    """How a network is trained on these images, by dotted key."""
+    """Returns how a network is trained on these images, by dotted key."""
     count = counted.count
     updates, batch_size = rules.UPDATES, rules.batch_size(count)
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
@@ -108,7 +108,7 @@ def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSett
 
 
 def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
-    """Which layers learn, and how fast; with optimizer.transfer=auto, the features of the images decide instead."""
+    """Returns which layers learn, and how fast; with optimizer.transfer=auto, the images' features decide instead."""
     embeds = isinstance(task, EmbeddingSettings)
     return {
         "optimizer.frozen": rules.frozen(count, start),
@@ -117,15 +117,14 @@ def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
 
 
 def budget(source: str) -> Recipe[BudgetSearch]:
-    """Searches for the best network for the images of a source within a budget: a classifier, or a detector if the
-    images have boxes."""
+    """Searches for the best classifier within a budget for images, or the best detector if they have boxes."""
     return Recipe(
         BudgetSearch(experiment=images(source).base, candidates=Candidates(training="rules")), choose_for_budget
     )
 
 
 def choose_for_budget(settings: BudgetSearch) -> Choices:
-    """The values of a search for a detector; none if the images have labels."""
+    """Returns the values of a search for a detector; none if the images have labels."""
     base = settings.experiment
     data = base.data
     if base.task.IS_CLASSIFIER and not catalog.has_objects(data.source, source_options(data, base.seed)):
@@ -145,11 +144,11 @@ def choose_for_budget(settings: BudgetSearch) -> Choices:
 
 
 RESOLUTIONS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.6, 0.5)
-"""Of detectors, relative to the published detector's."""
+"""Resolutions to try for detectors, relative to the published detector's."""
 
 
 def detectors(source: str) -> Experiment:
-    """What all trainings of one-stage detectors on the images of a source have in common."""
+    """Returns what all trainings of one-stage detectors on the images of a source have in common."""
     return Experiment(
         task=YoloSettings(
             augmentation=BoxAugmentation(
@@ -172,7 +171,7 @@ def trained_for_images(
     by_rules: bool = True,
     pace: float = 1.0,
 ) -> Experiment:
-    """The experiment with another network, trained as the rules choose for the images.
+    """Returns the experiment with another network, trained as the rules choose for the images.
 
     Args:
         base: the experiment; values that differ from those of `images` or `detectors` are kept.
@@ -202,7 +201,7 @@ def trained_for_images(
 
 
 def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:
-    """How a one-stage detector is trained on these images, by dotted key."""
+    """Returns how a one-stage detector is trained on these images, by dotted key."""
     batch_size = dense.batch_size(counted.count)
     epochs = dense.epochs(counted.count, batch_size.value, start)
     return {
@@ -227,7 +226,7 @@ def boxes(source: str) -> Recipe[Experiment]:
 
 
 def regions(source: str) -> Experiment:
-    """What all R-CNNs on the images of a source have in common; their backbone is frozen."""
+    """Returns what all R-CNNs on the images of a source have in common; their backbone is frozen."""
     return Experiment(
         task=RCNNSettings(),
         # weights=WORKDIR of a run on crops:SOURCE is a backbone that has learned your objects.
@@ -240,7 +239,7 @@ def regions(source: str) -> Experiment:
 
 
 def choose_for_boxes(settings: Experiment) -> Choices:
-    """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+    """Returns the values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
     counted = annotated_images(settings.data, settings.seed)
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted)
@@ -262,7 +261,7 @@ def choose_for_boxes(settings: Experiment) -> Choices:
 
 
 def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
-    """The choices for an R-CNN."""
+    """Returns the choices for an R-CNN."""
     source, why = settings.data.source, "R-CNN trains a classifier of regions"
     plain = config.replaced(boxes(source).base, {"task.name": settings.task.name})
     model, start = settings.model, warm_start(settings.model)
@@ -281,7 +280,10 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
 
 
 def _network_of_run(weights: str | None) -> Choices:
-    """The backbone of the run that the weights come from, by key of the section `model`; empty if they are no run's."""
+    """Returns the backbone of the run that the weights come from, by key of the section `model`.
+
+    Empty if the weights are not those of a run.
+    """
     if weights in (None, "imagenet") or not (Path(weights) / "config.json").is_file():
         return {}
     network, why = config.resolve_member(config.saved(Path(weights), Experiment)).model, f"the network of {weights}"
@@ -289,7 +291,7 @@ def _network_of_run(weights: str | None) -> Choices:
 
 
 def _differing(network: Architecture, why: str) -> Choices:
-    """The name of a network, and what differs from the published one, by key of the section `model`."""
+    """Returns the name of a network, and what differs from the published one, by key of the section `model`."""
     values, defaults = (config.flatten(Experiment(model=each)) for each in (network, architecture(network.name)))
     return {
         key.removeprefix("model."): Choice(value, why)

@@ -25,8 +25,8 @@ class WarmStart:
     Attributes:
         kind: `imagenet`, `file` (your own weights) or `scratch`.
         network: its name; None if any will do.
-        weights: as `model.weights`.
-        why: for the table of choices.
+        weights: the value of `model.weights`.
+        why: the reason, for the table of choices.
     """
 
     kind: Literal["imagenet", "file", "scratch"]
@@ -36,7 +36,7 @@ class WarmStart:
 
 
 def warm_start(model: Architecture) -> WarmStart:
-    """The weights that a config asks for, or the best that can be had instead.
+    """Returns the weights that a config asks for, or the best that can be had instead.
 
     For `weights="imagenet"`, these are the published weights of the network, from its installed package or downloaded;
     else those of EfficientNet-B0, downloaded; else none. The weights of another network of the family are inherited.
@@ -107,7 +107,7 @@ so."""
 
 
 def network(model: Architecture, start: WarmStart) -> Choices:
-    """The network and its weights, by key of the section `model`.
+    """Returns the network and its weights, by key of the section `model`.
 
     Args:
         model: what the config asks for.
@@ -123,7 +123,7 @@ def network(model: Architecture, start: WarmStart) -> Choices:
 
 
 def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> Choice:
-    """The side of a classifier's input, in pixels.
+    """Returns the side of a classifier's input, in pixels.
 
     Weights of ImageNet were trained on random crops, in which objects are larger than in whole images. A larger input
     makes up for that (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423).
@@ -148,7 +148,7 @@ def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> 
 
 
 def cache(count: int, size: int, channels: int) -> Choice:
-    """Whether decoded images are kept in memory.
+    """Returns whether decoded images are kept in memory.
 
     Args:
         count: number of training images.
@@ -161,7 +161,7 @@ def cache(count: int, size: int, channels: int) -> Choice:
 
 
 def class_balanced(imbalance: float) -> Choice:
-    """Whether all classes are sampled equally often.
+    """Returns whether all classes are sampled equally often.
 
     Args:
         imbalance: images of the largest class per image of the smallest.
@@ -170,7 +170,7 @@ def class_balanced(imbalance: float) -> Choice:
 
 
 def batch_size(count: int, sizes: Sequence[int] = BATCH_SIZES, updates: int = UPDATES_PER_EPOCH) -> Choice:
-    """One of the sizes that gives about so many updates per epoch, for `count` training images."""
+    """Returns one of the sizes that gives about so many updates per epoch, for `count` training images."""
     possible = [size for size in sizes if size * updates <= count]
     size = min(possible[-1] if possible else sizes[0], count)
     return Choice(size, f"{count:,} training examples: {count // size:,} updates per epoch")
@@ -183,7 +183,7 @@ def epochs(
     updates: Mapping[str, int] = UPDATES,
     limits: Mapping[str, tuple[int, int]] = EPOCHS,
 ) -> Choice:
-    """Epochs for so many updates with `count` training images, within limits; both by kind of start."""
+    """Returns the epochs for so many updates with `count` training images, within limits; both by kind of start."""
     least, most = limits[start.kind]
     per_epoch = max(1, count // batch_size)
     number = min(most, max(least, math.ceil(updates[start.kind] / per_epoch)))
@@ -191,14 +191,14 @@ def epochs(
 
 
 def precision(count: int) -> Choice:
-    """Whether it pays to time mixed precision before training on `count` images."""
+    """Returns whether it pays to time mixed precision before training on `count` images."""
     if count < FEW:
         return Choice("float32", "training is too short to time mixed precision")
     return Choice("auto", "mixed precision, if it is faster here")
 
 
 def frozen(count: int, start: WarmStart) -> Choice:
-    """Patterns of the variables that are not trained, with `count` training images."""
+    """Returns patterns of the variables that are not trained, with `count` training images."""
     if start.kind != "imagenet":
         return Choice((), "all layers have to learn" if start.kind == "scratch" else "your weights are of other images")
     if count >= ALL_LAYERS:
@@ -209,7 +209,7 @@ def frozen(count: int, start: WarmStart) -> Choice:
 
 
 def freeze_normalization(count: int, start: WarmStart) -> Choice:
-    """Whether batch normalization keeps the statistics of the weights, with `count` training images."""
+    """Returns whether batch normalization keeps the statistics of the weights, with `count` training images."""
     if start.kind != "imagenet":
         return Choice(False, "no weights" if start.kind == "scratch" else "your weights are of other images")
     if count < ALL_LAYERS:
@@ -224,7 +224,9 @@ TAUGHT_EPOCHS = 4
 
 
 def taught(epochs: int) -> Choices:
-    """What a teacher changes, by dotted key; a network learns for longer from it than from labels (arXiv:2106.05237).
+    """Returns what a teacher changes, by dotted key.
+
+    A network learns for longer from it than from labels (arXiv:2106.05237).
 
     Args:
         epochs: without a teacher.
@@ -240,7 +242,7 @@ def taught(epochs: int) -> Choices:
 
 
 def optimizer(start: WarmStart) -> Choices:
-    """The optimizer, its learning rate and weight decay, by key of the section `optimizer`."""
+    """Returns the optimizer, its learning rate and weight decay, by key of the section `optimizer`."""
     values: dict[str, str | float] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01}
     if start.kind == "scratch":
         values = {"name": "muon", "learning_rate": 0.01, "weight_decay": 0.05}
@@ -250,7 +252,7 @@ def optimizer(start: WarmStart) -> Choices:
 
 
 def learning_rate_factors(start: WarmStart, *, embeds: bool = False) -> Choice:
-    """Factors on the learning rate, by patterns of variables; `embeds`: of an embedder, not of a classifier."""
+    """Returns factors on the learning rate, by patterns of variables; `embeds`: of an embedder, not of a classifier."""
     if start.kind == "scratch":
         return Choice((), "all layers start from random weights")
     if embeds:
@@ -259,7 +261,7 @@ def learning_rate_factors(start: WarmStart, *, embeds: bool = False) -> Choice:
 
 
 def region_resolution(model: Architecture, start: WarmStart) -> Choice:
-    """The side of the input of R-CNN's backbone, in pixels: it is applied to hundreds of regions per image."""
+    """Returns the side of the input of R-CNN's backbone, in pixels: it is applied to hundreds of regions per image."""
     if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
     if start.kind == "imagenet":
@@ -268,14 +270,14 @@ def region_resolution(model: Architecture, start: WarmStart) -> Choice:
 
 
 def vote_overlap(objects: float) -> Choice:
-    """Box voting, for a number of objects per image."""
+    """Returns the overlap of box voting, for a number of objects per image."""
     if objects < 3:
         return Choice(0.5, f"{objects:.1f} objects per image: they hardly overlap, so boxes can be averaged")
     return Choice(None, f"{objects:.1f} objects per image: they may overlap")
 
 
 def max_proposals(objects: float) -> Choice:
-    """Proposals per image, for a number of objects per image.
+    """Returns the number of proposals per image, for a number of objects per image.
 
     Features are computed for 128 regions at a time; the objects' own boxes are among them.
     """

@@ -30,7 +30,7 @@ FOLDS = 5
 PROBED = 1000
 """Images that are probed at most: about a minute for EfficientNet-Lite0 on one CPU core, half an hour for B7."""
 QUANTILE = 1.96
-"""Of the normal distribution, for 95 % intervals."""
+"""Quantile of the normal distribution for 95 % intervals."""
 FACTORS = ("*=0.1", "head_classifier*=1")
 """`optimizer.learning_rate_factors`: trained layers that are not new learn at a tenth of the classifier's rate."""
 
@@ -60,7 +60,7 @@ class Start:
 
 
 def few(count: int, features: int) -> bool:
-    """Whether a linear classifier fits at least half of all labelings of the training images with two classes.
+    """Returns whether a linear classifier fits at least half of all labelings of the training images with two classes.
 
     Args:
         count: number of training images.
@@ -108,10 +108,10 @@ def probe(
 
 
 def last_frozen(starts: Sequence[Start]) -> Start:
-    """The latest level from which on the features suffice: what precedes it can stay frozen, with the level itself.
+    """Returns the latest level whose features suffice, so that it and what precedes it can stay frozen.
 
     Args:
-        starts: from `probe`, not empty.
+        starts: results of `probe`, not empty.
     """
     return next(start for start in reversed(starts) if start.suffices)
 
@@ -167,7 +167,7 @@ def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequ
 
 
 def _scaled(level: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """float64 [n, d], with the mean and standard deviation of the training images."""
+    """Returns float64 [n, d], with the mean and standard deviation of the training images."""
     level = np.asarray(level, np.float64)
     deviation = level[train].std(axis=0)
     return (level - level[train].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0) / np.sqrt(level.shape[1])

@@ -1,4 +1,4 @@
-"""Draws detections and ground truth on an image.
+"""Drawings of detections and ground truth on an image.
 
 Labels are placed next to their boxes, inside the image and, if possible, without overlap.
 """
@@ -115,7 +115,7 @@ def draw_detections(
 
 
 def _enlarged(image: npt.ArrayLike) -> tuple[Image.Image, npt.NDArray[np.float64]]:
-    """The image as RGB, enlarged to MIN_SIDE, and the scale of its boxes, float64 [4]."""
+    """Returns the image as RGB, enlarged to MIN_SIDE, and the scale of its boxes, float64 [4]."""
     pixels = np.clip(np.rint(np.asarray(image, np.float32)), 0, 255).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
@@ -168,7 +168,7 @@ def _write(
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, shortened in the middle to fit: the end contains the score."""
+    """Returns the text, shortened in the middle to fit: the end contains the score."""
     shown, kept = text, len(text)
     while font.getlength(shown) > width and kept > 1:
         kept -= 1
@@ -212,7 +212,7 @@ def place_labels(boxes_yxyx: npt.ArrayLike, sizes: Sequence[tuple[int, int]], im
 
 
 def _candidates(box: Pixels, size: Pixels, image_size: Pixels) -> Pixels:
-    """float64 [candidates, 4], all inside the image, in order of preference."""
+    """Returns float64 [candidates, 4], all inside the image, in order of preference."""
     height, width = size
     top, left, bottom, right = np.clip(box, 0.0, [*image_size, *image_size])
     across = [left + share * (right - left - width) for share in ALONG]
@@ -226,6 +226,6 @@ def _candidates(box: Pixels, size: Pixels, image_size: Pixels) -> Pixels:
 
 
 def _intersections(first: Pixels, second: Pixels) -> Pixels:
-    """float64 [first, second], areas of intersection."""
+    """Returns float64 [first, second], areas of intersection."""
     sides = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
     return np.clip(sides, 0.0, None).prod(axis=-1)

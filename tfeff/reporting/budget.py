@@ -78,8 +78,7 @@ def budget_figure(
     metric: str,
     metric_unit: str,
 ) -> Figure:
-    """Draws networks by cost and accuracy, with intervals, the Pareto front of the finalists, and the
-    bound.
+    """Draws networks by cost and accuracy, with intervals, the Pareto front of the finalists, and the bound.
 
     Args:
         points: networks with `name`, `cost` (> 0), `mean`, `low` and `high` (limits of its interval, or None) and
@@ -87,7 +86,7 @@ def budget_figure(
         cost: name of the cost.
         unit: its unit.
         scale: value of the unit.
-        bound: of the budget; None if there is none.
+        bound: the budget's limit of this cost; None if there is none.
     """
     figure = new(7.4, 4.9)
     axes = figure.add_subplot()

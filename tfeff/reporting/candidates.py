@@ -50,7 +50,7 @@ STANDINGS = {
 
 
 def coefficients(candidate: Candidate) -> str:
-    """The coefficients as a label.
+    """Returns the coefficients as a label.
 
     >>> coefficients({"depth": 1.2, "width": 1.0, "resolution": 1.3})
     'd 1.20  w 1.00  r 1.30'
@@ -153,7 +153,9 @@ def allocation_figure(rows: Sequence[Candidate]) -> Figure:
 
 
 def shares(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-    """Shares of depth, width and resolution in the logarithm of the cost, float64 [rows, 3]; each row sums to 1.
+    """Returns shares of depth, width and resolution in the logarithm of the cost, float64 [rows, 3].
+
+    Each row sums to 1.
 
     Coefficients below 1 count by the absolute value of their logarithm. If all three are 1, the shares are equal.
 
@@ -168,7 +170,7 @@ def shares(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
 
 
 def positions(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-    """Positions of the rows in a triangle with side 1, float64 [rows, 2]."""
+    """Returns positions of the rows in a triangle with side 1, float64 [rows, 2]."""
     return shares(rows) @ CORNERS
 
 

@@ -282,7 +282,7 @@ def accuracy_cost_figure(
 
 
 def _count(value: float) -> str:
-    """A large number with the suffix of its power of 1000.
+    """Returns a large number with the suffix of its power of 1000.
 
     >>> [_count(value) for value in (500, 20_000, 3.5e6, 4e9)]
     ['500', '20 k', '3.5 M', '4 G']
@@ -298,7 +298,7 @@ LOG_RATIO = 4.0
 
 
 def pareto_front(cost: npt.ArrayLike, value: npt.ArrayLike) -> list[int]:
-    """Indices of the points that no point of the same or lower cost surpasses in value, cheapest first.
+    """Returns indices of the points that no point of the same or lower cost surpasses in value, cheapest first.
 
     >>> pareto_front([1, 2, 3, 3], [0.5, 0.4, 0.6, 0.7])
     [0, 3]
@@ -312,7 +312,7 @@ def pareto_front(cost: npt.ArrayLike, value: npt.ArrayLike) -> list[int]:
 
 
 def stairs(cost: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Corners of the steps through n points of increasing cost, float [2n - 1, 2].
+    """Returns corners of the steps through n points of increasing cost, float [2n - 1, 2].
 
     >>> stairs([1, 3], [0.5, 0.7]).tolist()
     [[1.0, 0.5], [3.0, 0.5], [3.0, 0.7]]

@@ -39,7 +39,7 @@ def box_figures(
 
 
 def _histogram(values: Mapping[str, npt.NDArray[np.float64]], label: str, step: float) -> Figure:
-    """Shares of positive values in bins whose edges grow by a factor of 2 ** `step`."""
+    """Returns shares of positive values in bins whose edges grow by a factor of 2 ** `step`."""
     figure = new(4.6, 3.5)
     axes = figure.subplots()
     together = np.log2(np.concatenate(list(values.values())))
@@ -58,7 +58,7 @@ def _histogram(values: Mapping[str, npt.NDArray[np.float64]], label: str, step: 
 
 
 def _density(points_yx: npt.NDArray[np.float64]) -> Figure:
-    """A map of points relative to the image, [n, 2]."""
+    """Returns a map of points relative to the image, [n, 2]."""
     figure = new(4.6, 3.5)
     axes = figure.subplots()
     y, x = np.clip(points_yx, 0, 1).T

@@ -118,7 +118,7 @@ def score_figure(
 
 
 def _pixels(axes: Axes, which: str) -> None:
-    """Logarithmic axes with powers of two."""
+    """Sets logarithmic axes with powers of two."""
     for axis, setter in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         if axis is axes.xaxis or which == "both":
             setter("log", base=2)

@@ -52,7 +52,7 @@ def direction_figure(
         reference: name and shares [3] of a direction to mark.
         extents: the region's share of the plane after each round.
         counts: number of trainings until then.
-        unit: of the metric; "%" formats values in [0, 1] as percentages, "" means no unit.
+        unit: the metric's unit; "%" formats values in [0, 1] as percentages, "" means no unit.
     """
     figure = new(11.0, 5.8)
     axes = figure.subplot_mosaic([["left", "upper"], ["left", "lower"]], width_ratios=[1.15, 1])

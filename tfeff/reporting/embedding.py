@@ -85,8 +85,8 @@ class Neighbors:
 
     Attributes:
         images: [height, width, 1 or 3] each, in [0, 255]: the image itself, then the nearest, next ...
-        names: the class of each.
-        similarity: of each neighbor with the image.
+        names: class name of each image.
+        similarity: cosine similarity of each neighbor to the image.
     """
 
     images: Sequence[npt.NDArray[np.uint8]]

@@ -67,7 +67,7 @@ def quantity(axis: Axis, name: str, unit: str) -> None:
 
 
 def with_unit(name: str, unit: str) -> str:
-    """The name of a quantity with its unit, if any.
+    """Returns the name of a quantity with its unit, if any.
 
     >>> with_unit("latency", "ms"), with_unit("mAP", "")
     ('latency (ms)', 'mAP')
@@ -76,7 +76,7 @@ def with_unit(name: str, unit: str) -> str:
 
 
 def known(value: float | None) -> TypeGuard[float]:
-    """Whether a value is neither None nor NaN nor infinite."""
+    """Returns whether a value is neither None nor NaN nor infinite."""
     return value is not None and bool(np.isfinite(value))
 
 
@@ -152,7 +152,10 @@ def caption(text: str, length: int) -> str:
 
 
 def literal(text: str) -> str:
-    """A title with each `$` escaped that is not yet (see `caption`): Matplotlib reads formulas between two of them."""
+    """Escapes each `$` of a title that is not escaped yet (see `caption`).
+
+    Matplotlib reads formulas between two of them.
+    """
     return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 

@@ -93,7 +93,7 @@ def detection_gallery_figure(
 
 
 def _grid(figure: Figure, rows: int, columns: int, count: int) -> npt.NDArray[Any]:
-    """Axes for so many images, row by row."""
+    """Creates axes for so many images, row by row."""
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
@@ -134,7 +134,7 @@ def contact_sheet(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[st
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The image at its size on a contact sheet: its longest side has CELL pixels."""
+    """Returns the image at its size on a contact sheet: its longest side has CELL pixels."""
     image = Image.fromarray(pixels)
     scale = SHEET_CELL / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))

@@ -102,17 +102,17 @@ Part = NewType("Part", str)
 
 
 def paragraph(text: str) -> Part:
-    """A paragraph of plain text."""
+    """Returns a paragraph of plain text."""
     return Part(f"<p>{_words(text)}</p>")
 
 
 def command(text: str) -> Part:
-    """One or more lines of code, shown verbatim."""
+    """Returns one or more lines of code, shown verbatim."""
     return Part(f"<pre><code>{escape(text)}</code></pre>")
 
 
 def table(rows: Rows, caption: str = "", *, row_headers: bool = False) -> Part:
-    """A table of rows as for `tfeff.reporting.tables`; it scrolls horizontally on a narrow screen.
+    """Returns a table of rows as for `tfeff.reporting.tables`; it scrolls horizontally on a narrow screen.
 
     With `row_headers`, the first column names the rows.
     """
@@ -132,7 +132,9 @@ def table(rows: Rows, caption: str = "", *, row_headers: bool = False) -> Part:
 
 
 def figure(path: Path, caption: str) -> Part:
-    """A figure from a file, as `tfeff.reporting.figure.save` writes it; the caption is also the alternative text.
+    """Returns a figure from a file, as `tfeff.reporting.figure.save` writes it.
+
+    The caption is also the alternative text.
 
     It is as wide as it was drawn, or as a narrower screen.
 
@@ -156,7 +158,7 @@ def figure(path: Path, caption: str) -> Part:
 
 
 def drawn(svg: bytes, caption: str) -> Part:
-    """A figure from the contents of an SVG file."""
+    """Returns a figure from the contents of an SVG file."""
     # Matplotlib writes sizes in points. Without a size, browsers scale the figure to the page width.
     width = ElementTree.fromstring(svg).get("width", "")
     pixels = PIXELS_PER_POINT * float(width.removesuffix("pt")) if width.endswith("pt") else None
@@ -170,7 +172,7 @@ def _figure(content: bytes, media_type: str, caption: str, width: float | None) 
 
 
 def picture(pixels: npt.NDArray[np.uint8], lines: Sequence[str]) -> Part:
-    """An image of a gallery, uint8 [height, width, 1 or 3].
+    """Returns an image of a gallery, uint8 [height, width, 1 or 3].
 
     It is a JPEG of at most SIDE pixels a side; up to SMALL pixels a side, a PNG, enlarged without interpolation.
 
@@ -189,20 +191,20 @@ def picture(pixels: npt.NDArray[np.uint8], lines: Sequence[str]) -> Part:
 
 
 def gallery(title: str, pictures: Sequence[Part], *, large: bool = False) -> Part:
-    """Pictures in as many columns as fit, with a heading; `large` ones are twice as wide."""
+    """Returns pictures in as many columns as fit, with a heading; `large` ones are twice as wide."""
     items = [f"<li>{each}</li>" for each in pictures]
     start = f'<ul class="gallery{" large" * large}">'
     return Part("\n".join([f"<h3>{escape(title)}</h3>", start, *items, "</ul>"]))
 
 
 def details(title: str, parts: Sequence[Part], *, opened: bool = False) -> Part:
-    """Parts that the reader can open and close."""
+    """Returns parts that the reader can open and close."""
     start = "<details open>" if opened else "<details>"
     return Part("\n".join([f"{start}<summary>{escape(title)}</summary>", *parts, "</details>"]))
 
 
 def columns(parts: Sequence[Part]) -> Part:
-    """Parts side by side, if the screen is wide enough."""
+    """Returns parts side by side, if the screen is wide enough."""
     return Part("\n".join(['<div class="columns">', *parts, "</div>"]))
 
 
@@ -212,17 +214,17 @@ def _words(text: str) -> str:
 
 
 def _scroll(label: str) -> str:
-    """The start of an element that scrolls horizontally, also with the keyboard."""
+    """Returns the start of an element that scrolls horizontally, also with the keyboard."""
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
 
 
 def _data(content: bytes, media_type: str) -> str:
-    """A file as a URI."""
+    """Returns a file as a URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def page(title: str, sections: Mapping[str, Sequence[Part]], *, summary: str = "") -> str:
-    """A complete HTML document for screens, phones and print: title, summary, table of contents and sections.
+    """Returns a complete HTML document for screens, phones and print: title, summary, table of contents and sections.
 
     Sections are parts by heading; those without parts are omitted.
 

@@ -91,7 +91,7 @@ def place(
 def _free_box(
     center: Pixels, size: Pixels, room: Pixels, covered: Pixels, boxes: Pixels, radius: float, pixel: float
 ) -> Pixels | None:
-    """The nearest free (left, bottom, right, top) of a text that can be connected to its point, or None."""
+    """Returns the nearest free (left, bottom, right, top) of a text that can be connected to its point, or None."""
     margin = MARGIN * pixel * np.array([-1, -1, 1, 1])
     for distance in DISTANCES:
         for direction in np.array(DIRECTIONS):
@@ -112,13 +112,13 @@ def _free_box(
 
 
 def _within(points: Pixels, boxes: Pixels) -> npt.NDArray[np.bool_]:
-    """[points, boxes], whether each point, [points, 2], is inside each box, [boxes, 4]."""
+    """Returns [points, boxes], whether each point, [points, 2], is inside each box, [boxes, 4]."""
     inside = (points[:, None] > boxes[:, :2]) & (points[:, None] < boxes[:, 2:])
     return inside[..., 0] & inside[..., 1]
 
 
 def _along(line: Pixels, pixel: float) -> Pixels:
-    """Points along a polyline, spaced more closely than the height of any text."""
+    """Returns points along a polyline, spaced more closely than the height of any text."""
     pieces = [line[:1]]
     for start, end in itertools.pairwise(line):
         pieces.append(np.linspace(start, end, 2 + int(np.linalg.norm(end - start) / (2 * pixel))))

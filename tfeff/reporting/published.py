@@ -1,5 +1,4 @@
-"""Published networks, with their sources: classifiers on ImageNet (`published.csv`) and detectors on COCO
-(`published_detectors.csv`)."""
+"""Published networks with sources: classifiers on ImageNet (`published.csv`), detectors (`published_detectors.csv`)."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ class Published:
         macs: multiply-adds for one image at the published resolution.
         top1: accuracy on ImageNet's validation images, single crop.
         top5: fraction of images whose class is among the five most probable; None if it was not published.
-        source: of the accuracies and, unless it says otherwise, of the costs.
+        source: where the accuracies were published and, unless it says otherwise, the costs.
     """
 
     name: str
@@ -46,12 +45,12 @@ class PublishedDetector:
 
     Attributes:
         ap: COCO AP.
-        split: of the images with this AP, `test-dev` or `val`.
+        split: the COCO split that the AP was measured on, `test-dev` or `val`.
         params: parameters; None if they were not published.
         macs: multiply-adds for one image.
         gpu_seconds: latency of one image on a Titan V in float32; None if it was not published.
         cpu_seconds: latency of one image in one thread of a Xeon; None if it was not published.
-        source: of all values.
+        source: where all values were published.
     """
 
     name: str
@@ -66,7 +65,7 @@ class PublishedDetector:
 
 @cache
 def detectors() -> tuple[PublishedDetector, ...]:
-    """All detectors of the table."""
+    """Returns all detectors of the table."""
     with open(Path(__file__).with_name("published_detectors.csv"), newline="", encoding="utf-8") as file:
         return tuple(
             PublishedDetector(
@@ -85,7 +84,7 @@ def detectors() -> tuple[PublishedDetector, ...]:
 
 @cache
 def table() -> tuple[Published, ...]:
-    """All networks of the table."""
+    """Returns all networks of the table."""
     with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as file:
         return tuple(
             Published(

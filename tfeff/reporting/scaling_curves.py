@@ -177,7 +177,7 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
 
 
 def spread_apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float64]:
-    """Positions with at least `distance` between neighbors, closest to `values` by least squares, in the same order.
+    """Moves positions at least `distance` apart, closest to `values` by least squares, in the same order.
 
     >>> spread_apart([1.0, 1.0, 3.0], 0.5)
     array([0.75, 1.25, 3.  ])
@@ -192,7 +192,7 @@ def spread_apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float
 
 
 def _drawn(points: Sequence[Point], methods: Sequence[str]) -> list[Point]:
-    """Points of these methods that have a mean, in the order of the methods."""
+    """Returns points of these methods that have a mean, in the order of the methods."""
     return [point for method in methods for point in points if point["method"] == method and known(point.get("mean"))]
 
 
@@ -242,7 +242,7 @@ def _has_interval(point: Point) -> bool:
 
 
 def _bars(positions: npt.NDArray[np.float64], points: Sequence[Point]) -> list[npt.NDArray[np.float64]]:
-    """The error bars as polylines, float [2, 2] each."""
+    """Returns the error bars as polylines, float [2, 2] each."""
     return [
         np.array([(position, point["low"]), (position, point["high"])])
         for position, point in zip(positions, points, strict=True)

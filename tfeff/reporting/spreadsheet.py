@@ -8,7 +8,7 @@ _FORMULAS = tuple("=+-@＝＋－＠")
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """The text of a CSV file. Texts that a spreadsheet would run as formulas get a leading apostrophe.
+    """Returns the text of a CSV file. Texts that a spreadsheet would run as formulas get a leading apostrophe.
 
     Names of files and classes may come from anyone; the remedy is that of OWASP ("CSV Injection"). Control characters
     are escaped. Texts are in quotation marks, so that no other separator, such as the semicolon of some countries, ends
@@ -26,8 +26,9 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def table_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """The text of a CSV file with a header; the columns are the keys of all rows, in the order of their first
-    appearance, and a row without a key has an empty cell.
+    """Returns the text of a CSV file with a header.
+
+    The columns are the keys of all rows, in the order of their first appearance. A row without a key has an empty cell.
 
     >>> print(table_text([{"image": "a.jpg"}, {"image": "b.jpg", "correct": True}]), end="")
     "image","correct"
@@ -39,7 +40,7 @@ def table_text(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _plain(value: object) -> object:
-    """A cell of a table; a flag is a word."""
+    """Returns a cell of a table; a flag is a word."""
     return ("yes" if value else "no") if isinstance(value, bool) else value
 
 

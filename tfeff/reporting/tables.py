@@ -50,7 +50,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 
 def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None = None) -> str:
-    """A plain-text table with text aligned left and numbers aligned right.
+    """Returns a plain-text table with text aligned left and numbers aligned right.
 
     Nothing is truncated. In a table that is wider than `width`, long texts are wrapped inside their columns, except the
     first one. If that is not enough, the table is also split into blocks of columns, one below the other, each of which
@@ -78,7 +78,7 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
 
 
 def markdown(rows: Rows) -> str:
-    """A table in GitHub's Markdown, with the rows of `text` and all their columns.
+    """Returns a table in GitHub's Markdown, with the rows of `text` and all their columns.
 
     >>> print(markdown([{"class": "a|b", "support": 1200}]))
     | class | support |
@@ -92,7 +92,7 @@ def markdown(rows: Rows) -> str:
 
 
 def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
-    """(header, cells of each row, whether each column holds only numbers)."""
+    """Returns (header, cells of each row, whether each column holds only numbers)."""
     keys = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else list(columns)
     body = [[cell(row.get(key)) for key in keys] for row in rows]
     numeric = []
@@ -111,7 +111,7 @@ class _Column:
 
     @cached_property
     def width(self) -> int:
-        """In terminal cells."""
+        """Width in terminal cells."""
         return max(map(cell_len, self.cells))
 
     @cached_property
@@ -122,7 +122,10 @@ class _Column:
 
 
 def _block(block: Sequence[_Column], limit: int | None) -> str:
-    """The lines of some columns; long texts are wrapped, except in the first column, as far as the limit demands."""
+    """Returns the lines of some columns.
+
+    Long texts are wrapped, except in the first column, as far as the limit demands.
+    """
     widths = [column.width for column in block]
     surplus = 0 if limit is None else sum(widths) + len(GAP) * (len(widths) - 1) - limit
     while surplus > 0:
@@ -142,7 +145,7 @@ def _block(block: Sequence[_Column], limit: int | None) -> str:
 
 
 def wrapped(value: str, width: int) -> list[str]:
-    """The lines of a text that are at most so wide.
+    """Returns the lines of a text that are at most so wide.
 
     They are broken after spaces and commas, but not before a percent sign; a longer word is not broken.
 
@@ -176,7 +179,7 @@ def _padded(value: str, width: int, right: bool) -> str:
 
 
 def in_words(metric: str) -> str:
-    """The name of a metric as text.
+    """Returns the name of a metric as text.
 
     >>> in_words("validation_mean_ap"), in_words("train_accuracy")
     ('validation mAP', 'train accuracy')
@@ -185,7 +188,7 @@ def in_words(metric: str) -> str:
 
 
 def upper(text: str) -> str:
-    """The text with a capital letter, unless it begins with a name such as mAP.
+    """Returns the text with a capital letter, unless it begins with a name such as mAP.
 
     >>> upper("learning rate"), upper("mAP, IoU 0.5")
     ('Learning rate', 'mAP, IoU 0.5')
@@ -194,7 +197,9 @@ def upper(text: str) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """The unit of a metric, by its name or its name in words: "%" for accuracies, which are in [0, 1]; "" for others.
+    """Returns the unit of a metric, by its name or its name in words.
+
+    The unit is "%" for accuracies, which are in [0, 1], and "" for others.
 
     >>> unit_of("validation_accuracy"), unit_of("-(validation loss)")
     ('%', '')

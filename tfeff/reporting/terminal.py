@@ -35,7 +35,7 @@ def say_on(console: Console, text: str) -> None:
 
 
 def _prose(text: str, width: int) -> str:
-    """The text with lines that fit a terminal; commands, which must remain whole, are unchanged.
+    """Returns the text with lines that fit a terminal; commands, which must remain whole, are unchanged.
 
     A line that starts with spaces or a word in a column of its own continues below what follows these.
     """
@@ -51,5 +51,5 @@ def _prose(text: str, width: int) -> str:
 
 
 def column(field: str) -> TextColumn:
-    """A column of bars with a text of their tasks: `description`, or one of `fields`."""
+    """Returns a column of bars with a text of their tasks: `description`, or one of `fields`."""
     return TextColumn(f"{{task.{field}}}", markup=False)

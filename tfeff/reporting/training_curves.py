@@ -55,7 +55,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
 
 
 def training_panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """The panels of `training_figure` as figures of their own, by the label of their y-axis."""
+    """Returns the panels of `training_figure` as figures of their own, by the label of their y-axis."""
     figures = dict[str, Figure]()
     for panel in _panels(rows):
         figures[panel[0]] = new(5.0, 3.2)
@@ -67,7 +67,7 @@ _Curves = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def _panels(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, _Curves]]:
-    """Label, scale and curves of each panel that has values."""
+    """Returns the label, scale and curves of each panel that has values."""
     return [
         (label, scale, curves)
         for label, scale, keys in PANELS

@@ -21,7 +21,7 @@ EVALUATORS: dict[str, Evaluator] = {
 
 
 def evaluator(kind: PredictionKind) -> Evaluator:
-    """The evaluator of a kind of prediction.
+    """Returns the evaluator of a kind of prediction.
 
     Raises:
         UserError: there is none.

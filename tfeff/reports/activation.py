@@ -15,7 +15,7 @@ from tfeff.reports.evaluator import Picture
 def explained(
     network: keras.Model, images: npt.NDArray[np.float32], classes: npt.ArrayLike, lines: Sequence[Sequence[str]]
 ) -> list[Picture]:
-    """Images beside themselves under their Grad-CAM; none if the network has no global pooling.
+    """Returns images beside themselves under their Grad-CAM; none if the network has no global pooling.
 
     Args:
         network: returns logits [n, classes].
@@ -37,7 +37,7 @@ def explained(
 def grad_cam(
     network: keras.Model, images: npt.ArrayLike, classes: npt.ArrayLike, *, layer: str | None = None
 ) -> npt.NDArray[np.float32]:
-    """Grad-CAM: feature maps weighted by the spatial means of the class score's gradients; negative values become 0.
+    """Computes Grad-CAM: feature maps weighted by the spatial means of the class score's gradients; at least 0.
 
     Args:
         network: returns logits [n, classes].
@@ -61,7 +61,7 @@ def grad_cam(
 
 
 def cam(network: keras.Model, images: npt.ArrayLike, classes: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """CAM: the last feature maps weighted by the classifier's weights. Negative values are evidence against the class.
+    """Computes CAM: the last feature maps weighted by the classifier's weights; negative is evidence against the class.
 
     Its spatial mean plus the classifier's bias is the class's logit. If the network normalizes the pooled features
     (ConvNeXt) or has a hidden layer (MobileNetV3), the features of each cell are treated in the same way, and the logit

@@ -37,7 +37,7 @@ CAPTIONS = {
 
 
 class ClassificationEvaluator(Evaluator):
-    """Evaluates `probabilities`, [n, classes]."""
+    """Evaluator of `probabilities`, [n, classes]."""
 
     captions: Mapping[str, str] = CAPTIONS
 
@@ -73,7 +73,7 @@ class ClassificationEvaluator(Evaluator):
         return counted(right, report["examples"], f"{report['split']} images right", report["top1_interval"])
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Metrics over all images, and per class."""
+        """Returns metrics over all images, and per class."""
         return summary_rows(report), per_class_rows(report)
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
@@ -82,7 +82,7 @@ class ClassificationEvaluator(Evaluator):
         return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Top-1 accuracy with its interval, top-5 accuracy, calibration error."""
+        """Returns top-1 accuracy with its interval, top-5 accuracy, and calibration error."""
         return {
             "accuracy": report["top1"],
             "accuracy_interval": report["top1_interval"],
@@ -92,7 +92,7 @@ class ClassificationEvaluator(Evaluator):
 
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per metric over all examples: name, value and a note."""
+    """Returns one row per metric over all examples: name, value and a note."""
     (low, high), calibration = report["top1_interval"], report["calibration"]
     many = len(report["class_names"]) >= TOP_FIVE_CLASSES
     return [
@@ -110,7 +110,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per class: name, precision, recall, F1 and number of examples."""
+    """Returns one row per class: name, precision, recall, F1 and number of examples."""
     scores = report["per_class"]
     columns = (report["class_names"], scores["precision"], scores["recall"], scores["f1"], scores["support"])
     keys = ("class", "precision", "recall", "F1", "examples")
@@ -118,7 +118,7 @@ def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `confusion`, `per_class` and `reliability`, by name."""
+    """Returns the figures `confusion`, `per_class` and `reliability`, by name."""
     names, scores, bins = report["class_names"], report["per_class"], report["calibration"]
     return {
         "confusion": confusion_figure(report["confusion"], names),
@@ -130,7 +130,7 @@ def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def predicted_rows(images: ImageCache, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """One row per image: its class, the predicted class and its probability, and that of the true class."""
+    """Returns one row per image: its class, the predicted class and its probability, and that of the true class."""
     labels, names, predicted = images.dataset.labels, images.dataset.class_names, probabilities.argmax(axis=1)
     return [
         {
@@ -146,7 +146,7 @@ def predicted_rows(images: ImageCache, probabilities: np.ndarray) -> list[dict[s
 
 
 def correct_examples(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
-    """Indices of correct predictions by heading: the most certain ones, and those nearest to a mistake."""
+    """Returns indices of correct predictions by heading: the most certain ones, and those nearest to a mistake."""
     chance = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
     right = np.flatnonzero(probabilities.argmax(axis=1) == labels)
     order = right[np.argsort(-chance[right], kind="stable")]
@@ -157,7 +157,7 @@ def correct_examples(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
 
 
 def classified_lines(row: Mapping[str, Any]) -> list[str]:
-    """The caption of an image."""
+    """Returns the caption of an image."""
     mark = "✓" if row["correct"] else "✗"
     lines = [f"{mark} {row['prediction']}, {percent(row['probability'])}"]
     if not row["correct"]:
@@ -166,7 +166,7 @@ def classified_lines(row: Mapping[str, Any]) -> list[str]:
 
 
 def mistakes(wrong: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Wrong predictions, of all `rows`, in a line each."""
+    """Returns wrong predictions, of all `rows`, in a line each."""
     names = short_names([row["image"] for row in rows])
     return [
         f"{names[row['image']]}: {row['truth']}, predicted {row['prediction']} ({percent(row['probability'])})"
@@ -175,7 +175,7 @@ def mistakes(wrong: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any
 
 
 def file_name(id: str) -> str:
-    """The name of an image file without its folders; other ids are unchanged.
+    """Returns the name of an image file without its folders; other ids are unchanged.
 
     >>> file_name("/data/test/ants/7.jpg"), file_name("digits[17]")
     ('7.jpg', 'digits[17]')
@@ -184,7 +184,7 @@ def file_name(id: str) -> str:
 
 
 def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:
-    """The images at `positions`, uint8 [height, width, channels] each."""
+    """Returns the images at `positions`, uint8 [height, width, channels] each."""
     return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
 
 
@@ -193,7 +193,7 @@ BOXES = 9
 
 
 class LocalizationEvaluator(Evaluator):
-    """Evaluates `probabilities` [n, classes] and `box` [n, 4], relative yxyx."""
+    """Evaluator of `probabilities` [n, classes] and `box` [n, 4], relative yxyx."""
 
     captions: Mapping[str, str] = {
         "overlaps": "IoU of predicted and true boxes; from 0.5 on, a box counts as right.",
@@ -240,7 +240,7 @@ class LocalizationEvaluator(Evaluator):
         return counted(right, report["examples"], what, report["localization_accuracy_interval"])
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Metrics over all images, and per class."""
+        """Returns metrics over all images, and per class."""
         return localization_rows(report), localization_class_rows(report)
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
@@ -249,7 +249,7 @@ class LocalizationEvaluator(Evaluator):
         return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Accuracy, mean IoU and localization accuracy, with their intervals."""
+        """Returns the accuracy, mean IoU and localization accuracy, with their intervals."""
         return {
             "accuracy": report["top1"],
             "accuracy_interval": report["top1_interval"],
@@ -261,7 +261,7 @@ class LocalizationEvaluator(Evaluator):
 
 
 def localization_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per metric over all images: name, value and a note."""
+    """Returns one row per metric over all images: name, value and a note."""
 
     def row(metric: str, key: str, note: str) -> dict[str, Any]:
         low, high = report[f"{key}_interval"]
@@ -277,7 +277,7 @@ def localization_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def localization_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per class: the classification metrics and the mean IoU of its images."""
+    """Returns one row per class: the classification metrics and the mean IoU of its images."""
     rows = per_class_rows(report)
     return [row | {"mean IoU": value} for row, value in zip(rows, report["class_iou"], strict=True)]
 
@@ -289,7 +289,7 @@ def drawings(
     probabilities: np.ndarray,
     boxes_rel_yxyx: np.ndarray,
 ) -> list[DetectedImage]:
-    """Images with their predicted box and class and the ground-truth box, for a gallery.
+    """Returns images with their predicted box and class and the ground-truth box, for a gallery.
 
     Args:
         images: n images of one size.

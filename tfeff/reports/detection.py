@@ -58,7 +58,7 @@ MISSED = "missed"
 
 
 class DetectionEvaluator(Evaluator):
-    """Evaluates what `tfeff.tasks.object_detection.detections` reads."""
+    """Evaluator of what `tfeff.tasks.object_detection.detections` reads."""
 
     main = MEAN_AP
     captions: Mapping[str, str] = {
@@ -73,7 +73,7 @@ class DetectionEvaluator(Evaluator):
         return evaluate_detections(detections(predictions), pipeline.images.dataset, validated.get(THRESHOLD))
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Metrics over all images, per class, and types of errors."""
+        """Returns metrics over all images, per class, and types of errors."""
         return summary_rows(report), per_class_rows(report), error_rows(report)
 
     def answer(self, report: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ class DetectionEvaluator(Evaluator):
         )
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """Mean average precision of VOC and of COCO."""
+        """Returns the mean average precision of VOC and of COCO."""
         return {MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]}
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
@@ -96,7 +96,7 @@ class DetectionEvaluator(Evaluator):
         return {f"ap/{row['class']}": row["AP"] for row in per_class_rows(report)}
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Mean average precision of VOC, with its interval, and of COCO."""
+        """Returns the mean average precision of VOC, with its interval, and of COCO."""
         return {
             MEAN_AP: report["mean_ap"],
             "mean_ap_interval": report["mean_ap_interval"],
@@ -139,8 +139,8 @@ def evaluate_detections(found: Sequence[Detections], images: Dataset, score_thre
 
 
 def predicted_rows(report: DetectionReport, found: Sequence[Detections], images: Dataset) -> list[dict[str, Any]]:
-    """One row for each detection at the score threshold, the highest score of an image first, and each missed object;
-    images with neither have a row without a truth and a prediction.
+    """Returns one row for each detection at the score threshold, the highest score of an image first, and each missed
+    object; images with neither have a row without a truth and a prediction.
 
     Difficult objects and crowds, and detections of these, are left out.
     """
@@ -178,7 +178,7 @@ def predicted_rows(report: DetectionReport, found: Sequence[Detections], images:
 
 
 def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
-    """The images with the most errors in a line each, the worst first."""
+    """Returns the images with the most errors in a line each, the worst first."""
     matching, accepted = report.matching, report.matching.score >= report.score_threshold
     count = len(images)
     right = np.bincount(matching.image[accepted & matching.true_positive], minlength=count)
@@ -194,7 +194,7 @@ def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
 
 
 def to_text(report: Mapping[str, Any]) -> str:
-    """A report as tables for a terminal or a log, without a trailing newline."""
+    """Returns a report as tables for a terminal or a log, without a trailing newline."""
     found = f"{report['images']:,} images, {sum(report['objects']):,} objects, {sum(report['detections']):,} detections"
     overall, classes, errors = map(tables.text, (summary_rows(report), per_class_rows(report), error_rows(report)))
     at = f"Per class (precision, recall and F1 at a score threshold of {report['score_threshold']:.4g})"
@@ -202,7 +202,7 @@ def to_text(report: Mapping[str, Any]) -> str:
 
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per metric over all images: name, value and a note."""
+    """Returns one row per metric over all images: name, value and a note."""
     interval = [tables.cell(end) for end in report["mean_ap_interval"]]
     return [
         metric_row(f"VOC mAP, IoU {report['overlap']:g}", report["mean_ap"], f"95 % interval {' to '.join(interval)}"),
@@ -212,7 +212,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per class; precision, recall and F1 are those at the score threshold of the report."""
+    """Returns one row per class; precision, recall and F1 are those at the score threshold of the report."""
     columns = {
         "class": report["class_names"],
         "objects": report["objects"],
@@ -227,7 +227,7 @@ def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def error_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per type of error: at the score threshold, and of all detections, whose correction gains mAP."""
+    """Returns one row per type of error: at the score threshold, and of all detections, whose correction gains mAP."""
     at = f"at score {report['score_threshold']:.3g}"
     return [
         {
@@ -241,7 +241,7 @@ def error_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def detection_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `precision_recall`, `confusion`, `per_class` and `errors`, by name."""
+    """Returns the figures `precision_recall`, `confusion`, `per_class` and `errors`, by name."""
     names, at = report["class_names"], f"score threshold {report['score_threshold']:.3g}"
     return {
         "precision_recall": precision_recall_figure(
@@ -276,7 +276,7 @@ _TITLES = {"worst": "worst images", "best": "best images", "missed": "missed obj
 def galleries(
     report: DetectionReport, found: Sequence[Detections], images: Dataset, decoded: Callable[[int], np.ndarray]
 ) -> dict[str, list[tuple[DetectedImage, str]]]:
-    """The best and worst images and missed objects, with captions; `decoded` returns the pixels of an image.
+    """Returns the best and worst images and missed objects, with captions; `decoded` returns the pixels of an image.
 
     Returns:
         `worst`, `best` and, if objects were missed, `missed`.
@@ -312,8 +312,10 @@ BACKGROUND_OVERLAP = 0.5
 
 
 class RegionDetectionEvaluator(DetectionEvaluator):
-    """Evaluates an `RCNNTask`. To the report of detections, it adds `proposal_recall`, the share of objects covered by
-    a proposal, which bounds the recall, and `regions`."""
+    """Evaluator of an `RCNNTask`, which adds `regions` and `proposal_recall` to the report of detections.
+
+    `proposal_recall` is the share of objects covered by a proposal, which bounds the recall.
+    """
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """See the class."""
@@ -327,7 +329,7 @@ class RegionDetectionEvaluator(DetectionEvaluator):
         return evaluation
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Those of detections; and of regions."""
+        """See `DetectionEvaluator`; adds those of regions."""
         regions = report["regions"]
         overall = {
             "proposal recall": report["proposal_recall"],
@@ -341,18 +343,18 @@ class RegionDetectionEvaluator(DetectionEvaluator):
         return *super().tables(report), [overall], by_class
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """Those of detections; and of regions."""
+        """See `DetectionEvaluator`; adds those of regions."""
         regions = report["regions"]
         own = {"accuracy_of_objects": regions["accuracy"], "background_recall": regions["background_recall"]}
         return super().scalars(report) | {name: value for name, value in own.items() if value is not None}
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """That of detections; and of regions."""
+        """See `DetectionEvaluator`; adds that of regions."""
         return {**super().result(report), "proposal_recall": report["proposal_recall"], **report["regions"]}
 
 
 def region_report(predicted: np.ndarray, targets: Regions, classes: int) -> dict[str, Any]:
-    """Metrics of predicted classes, JSON-ready; None for those without regions.
+    """Returns metrics of predicted classes, JSON-ready; None for those without regions.
 
     Args:
         predicted: int [n], the class of each region, `classes` for background.

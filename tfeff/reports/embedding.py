@@ -23,7 +23,7 @@ CLASSES = 30
 
 
 class EmbeddingEvaluator(Evaluator):
-    """Evaluates `embedding`, [n, dimension], of length 1."""
+    """Evaluator of `embedding`, [n, dimension], of length 1."""
 
     main = "recall_at_1"
     captions: Mapping[str, str] = {
@@ -44,7 +44,7 @@ class EmbeddingEvaluator(Evaluator):
         validated: Mapping[str, float],
         training: Callable[[], tuple[Predictions, np.ndarray] | None],
     ) -> Evaluation:
-        """As `evaluate`; the training images are the gallery for the classes that were trained on."""
+        """Evaluates predictions; the training images are the gallery for the classes that were trained on."""
         images, vectors = pipeline.images, predictions["embedding"]
         labels, names, compared = images.dataset.labels, images.dataset.class_names, training()
         gallery = None
@@ -77,12 +77,12 @@ class EmbeddingEvaluator(Evaluator):
         return counted(right, report["queries"], what, report["recall_at_1_interval"])
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Metrics over all images, and per class."""
+        """Returns metrics over all images, and per class."""
         return summary_rows(report), class_rows(report)
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Recall at 1 and MAP@R with their intervals, the area under the ROC curve, the equal error rate, and the
-        accuracy with the training images as the gallery."""
+        """Returns the recall at 1 and MAP@R with their intervals, the area under the ROC curve, the equal error rate,
+        and the accuracy with the training images as the gallery."""
         pairs, gallery = report["pairs"], report["gallery"]
         found = {
             "recall_at_1": report["recall_at_1"],
@@ -99,7 +99,7 @@ class EmbeddingEvaluator(Evaluator):
 
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per metric over all images: name, value and a note."""
+    """Returns one row per metric over all images: name, value and a note."""
     pairs, gallery = report["pairs"], report["gallery"]
     queries = f"{report['queries']:,} images among all others"
     rows = [
@@ -128,7 +128,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row for each of the `CLASSES` classes with the lowest recall, the lowest first."""
+    """Returns one row for each of the `CLASSES` classes with the lowest recall, the lowest first."""
     rows = [
         {"class": name, "recall at 1": recall, "images": images}
         for name, recall, images in zip(
@@ -139,7 +139,7 @@ def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def nearest_rows(found: Retrieval, images: ImageCache) -> list[dict[str, Any]]:
-    """One row per query: its class, its nearest image, and the class of that."""
+    """Returns one row per query: its class, its nearest image, and the class of that."""
     labels, names, ids = images.dataset.labels, images.dataset.class_names, images.dataset.ids
     return [
         {
@@ -155,7 +155,10 @@ def nearest_rows(found: Retrieval, images: ImageCache) -> list[dict[str, Any]]:
 
 
 def embedding_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `roc` and `similarities`, by name; none if there are no pairs of one class or of different ones."""
+    """Returns the figures `roc` and `similarities`, by name.
+
+    There are none without pairs of one class and of different ones.
+    """
     pairs = report["pairs"]
     if pairs["auc"] is None:
         return {}
@@ -171,8 +174,10 @@ def embedding_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def galleries(found: Retrieval, images: ImageCache) -> dict[str, Figure]:
-    """Images with their nearest neighbors: `neighbors` of some, and `mistakes`, those with the most similar neighbor of
-    another class."""
+    """Returns images with their nearest neighbors: `neighbors` of some, and `mistakes`.
+
+    Mistakes are the images with the most similar neighbor of another class.
+    """
     wrong = np.flatnonzero(~found.found_within(1))
     worst = wrong[np.argsort(-found.similarity[wrong, 0], kind="stable")[:SHOWN]]
     some = spread(np.arange(len(found.queries)), SHOWN)

@@ -20,7 +20,7 @@ class Picture:
 
     Attributes:
         pixels: uint8 [height, width, 1 or 3].
-        lines: its caption.
+        lines: the caption, line by line.
     """
 
     pixels: np.ndarray
@@ -33,7 +33,7 @@ class Evaluation:
 
     Attributes:
         report: all numbers, JSON-ready.
-        figures: by name.
+        figures: figures by name.
         galleries: pictures for the page of a run, by heading; also the figures that show the same.
         predictions: rows of a table of all images: `image`, `truth`, `prediction` and what else the kind of prediction
             has.
@@ -48,11 +48,11 @@ class Evaluation:
 
 
 class Evaluator(ABC):
-    """Evaluates one kind of prediction.
+    """Evaluator of one kind of prediction.
 
     Attributes:
         main: the metric of `result` to compare with the same one of the validation images.
-        captions: of figures, by name; figures without a caption are not on the page of a run.
+        captions: captions of figures, by name. Figures without a caption are not shown on the page of a run.
     """
 
     main: str = "accuracy"
@@ -63,7 +63,7 @@ class Evaluator(ABC):
         """Evaluates the predictions for all images of a pipeline.
 
         Args:
-            predictions: for all images of the pipeline, in order.
+            predictions: predictions for all images of the pipeline, in order.
             validated: the metrics of the task's `scores` on the run's validation images, if it has any.
 
         Raises:
@@ -88,15 +88,15 @@ class Evaluator(ABC):
 
     @abstractmethod
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """The tables of a report for the terminal; each is a sequence of rows."""
+        """Returns the tables of a report for the terminal; each is a sequence of rows."""
 
     def answer(self, report: Mapping[str, Any]) -> str:
-        """How good the predictions are, in a sentence, for `report` with the name of its `split`."""
+        """Says how good the predictions are, in a sentence, for `report` with the name of its `split`."""
         values = ", ".join(f"{in_words(name)} {value:.4f}" for name, value in self.scalars(report).items())
         return f"On the {report['split']} images: {values}"
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """The main metrics of a report, for TensorBoard: the numbers of its result."""
+        """Returns the main metrics of a report, for TensorBoard: the numbers of its result."""
         return {name: value for name, value in self.result(report).items() if isinstance(value, float)}
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
@@ -105,16 +105,16 @@ class Evaluator(ABC):
 
     @abstractmethod
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of a report that goes into `result.json`."""
+        """Returns the part of a report that goes into `result.json`."""
 
 
 def metric_row(metric: str, value: float | None, note: str = "") -> dict[str, Any]:
-    """A row of a table of metrics."""
+    """Returns a row of a table of metrics."""
     return {"metric": metric, "value": value, "note": note}
 
 
 def short_names(ids: Sequence[str]) -> dict[str, str]:
-    """Ids of images -> these without the folders that all have in common.
+    """Returns ids of images -> these without the folders that all have in common.
 
     >>> short_names(["/data/val/ants/1.jpg", "/data/val/bees/1.jpg"])
     {'/data/val/ants/1.jpg': 'ants/1.jpg', '/data/val/bees/1.jpg': 'bees/1.jpg'}
@@ -127,7 +127,7 @@ def short_names(ids: Sequence[str]) -> dict[str, str]:
 
 
 def interval_text(interval: Sequence[float | None]) -> str:
-    """A 95 % interval of a share.
+    """Returns a 95 % interval of a share.
 
     >>> interval_text([0.9, 0.987]), interval_text([None, None])
     ('95 % interval 90.0 to 98.7 %', '95 % interval undefined')
@@ -139,7 +139,7 @@ def interval_text(interval: Sequence[float | None]) -> str:
 
 
 def counted(count: int, of: int, what: str, interval: Sequence[float | None]) -> str:
-    """A count of images as a share with its interval.
+    """Returns a count of images as a share with its interval.
 
     >>> counted(38, 40, "test images right", [0.835, 0.986])
     '38 of 40 test images right: 95.0 % (95 % interval 83.5 to 98.6 %)'

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def open_run(workdir: str | os.PathLike[str]) -> Run:
-    """The run of a workdir.
+    """Returns the run of a workdir.
 
     Raises:
         UserError: there is no run.

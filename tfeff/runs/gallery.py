@@ -28,8 +28,8 @@ class ImageFile:
     """What identifies the contents of an image file.
 
     Attributes:
-        size: in bytes.
-        digest: of the contents.
+        size: length in bytes.
+        digest: BLAKE2b hash of the contents (16 bytes), in hexadecimal.
     """
 
     size: int
@@ -37,7 +37,7 @@ class ImageFile:
 
     @classmethod
     def of(cls, contents: bytes) -> "ImageFile":
-        """That of the contents of a file."""
+        """Identifies the contents of a file."""
         return cls(len(contents), hashlib.blake2b(contents, digest_size=16).hexdigest())
 
 
@@ -68,7 +68,7 @@ class Gallery:
     found: tuple[str, ...] = ()
 
     def similarities(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The similarity of each image to each class.
+        """Returns the similarity of each image to each class.
 
         Args:
             vectors: float32 [n, d], of length 1.
@@ -109,11 +109,10 @@ class Gallery:
         return *self.found, line, threshold
 
     def copies(self, images: Iterable[Path]) -> str | None:
-        """How many images have the same contents as one of the gallery, and how many of the gallery the same as one of
-        another class there; None if none.
+        """Returns a warning about images that the gallery holds, too, and gallery images in several classes, if any.
 
         Args:
-            images: files; of those that cannot be read, nothing is said.
+            images: files; those that cannot be read are skipped.
         """
         classes = dict[ImageFile, set[int]]()
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
@@ -146,7 +145,7 @@ def read_gallery(
     """Computes the vectors of all images of a gallery.
 
     Args:
-        directory: with a folder for each class.
+        directory: a folder with a folder for each class.
         embed: (name, contents) of image files -> float32 [n, d], of length 1.
         neighbors: see `Gallery`.
         threshold: see `Gallery`; None: `unknown_threshold` for as many images.

@@ -26,7 +26,7 @@ class Journal:
         write_lines(path, [first, *kept])
 
     def get(self, name: str, file: Path) -> dict[str, Any] | None:
-        """The row of an image; None if it is not known, or the file has changed or is gone."""
+        """Returns the row of an image; None if it is not known, or the file has changed or is gone."""
         state, row = self._rows.get(name, (None, None))
         return row if state is not None and state == _state(file) else None
 
@@ -38,13 +38,13 @@ class Journal:
 
 
 def state_of(directory: Path) -> str:
-    """Sizes and modification times of all files in a directory, to detect changed contents."""
+    """Returns sizes and modification times of all files in a directory, to detect changed contents."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return json.dumps([[path.relative_to(directory).as_posix(), *(_state(path) or ())] for path in files])
 
 
 def _state(file: Path) -> list[int] | None:
-    """Size and modification time; None if there is no such file, such as that of a dangling link."""
+    """Returns the size and modification time; None if there is no such file, such as that of a dangling link."""
     try:
         status = os.stat(file)
     except OSError:

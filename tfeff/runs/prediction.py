@@ -1,4 +1,4 @@
-"""Predicts for many image files, resumably: rows as JSON and CSV, and pictures."""
+"""Resumable prediction for many image files: rows as JSON and CSV, and pictures."""
 
 import hashlib
 import json
@@ -61,7 +61,9 @@ class Predictions:
 
 
 def find_images(images: Path, out: Path | None = None, notes: list[str] | None = None) -> dict[str, Path]:
-    """Image files by name (the path inside `images`), sorted, except those in `out`, which an earlier call wrote.
+    """Returns image files by name (the path inside `images`), sorted.
+
+    Files in `out`, which an earlier call wrote, are left out.
 
     Args:
         images: an image file, or a folder.
@@ -178,7 +180,7 @@ def _compute(
 
 
 def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> Iterator[Files]:
-    """The files' contents. Unreadable files go to `damaged`."""
+    """Yields the files' contents. Unreadable files go to `damaged`."""
     names = list(paths)
     for start in range(0, len(names), size):
         files = []
@@ -192,13 +194,13 @@ def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> I
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """Why a file cannot be read."""
+    """Returns why a file cannot be read."""
     dangling = os.path.islink(path) and not os.path.exists(path)
     return "link to a missing file" if dangling else f"cannot be read ({error.strerror})"
 
 
 def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
-    """The items; a thread computes the next one while one is in use."""
+    """Yields the items; a thread computes the next one while one is in use."""
     upcoming = thread.submit(next, items, None)
     while (item := upcoming.result()) is not None:
         upcoming = thread.submit(next, items, None)
@@ -206,7 +208,7 @@ def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
 
 
 def dataset_images(dataset: str) -> dict[str, Path]:
-    """The image files of a dataset, by their path in the folder that has all of them.
+    """Returns the image files of a dataset, by their path in the folder that has all of them.
 
     Args:
         dataset: name of a source with objects whose images have ids, such as `coco:FILE`.
@@ -222,7 +224,7 @@ def dataset_images(dataset: str) -> dict[str, Path]:
 
 
 def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
-    """Image name -> its id in a dataset, of those images that have one.
+    """Returns the image name -> its id in a dataset, of those images that have one.
 
     Args:
         dataset: name of a source with objects, such as `coco:DIR`.
@@ -275,12 +277,12 @@ def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: M
 
 
 def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
-    """A JSON list with one entry per line. (The json module is much slower if it indents.)"""
+    """Returns a JSON list with one entry per line. (The json module is much slower if it indents.)"""
     return "[" + ",".join("\n" + json.dumps(entry) for entry in entries) + "]"
 
 
 def _csv(rows: Mapping[str, Row]) -> str:
-    """One line per image, or per detected object."""
+    """Returns one line per image, or per detected object."""
     first = next(iter(rows.values()))
     if "boxes_yxyx" in first:
         return detections_csv(["image"], (([name], row) for name, row in rows.items()))
@@ -298,7 +300,7 @@ def _csv(rows: Mapping[str, Row]) -> str:
 
 
 def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
-    """Images that are evenly spread over all."""
+    """Returns images that are evenly spread over all."""
     names = list(rows)
     shown = [names[index] for index in evenly_spaced(len(names), SHEET)]
     captions = [f"{rows[name]['label']} {_confidence(rows[name])}\n{Path(name).name}" for name in shown]
@@ -311,7 +313,7 @@ def _confidence(row: Row) -> str:
 
 
 def _small(path: Path, name: str) -> np.ndarray:
-    """A small image; a white one if the file is gone since it was predicted for."""
+    """Returns a small image; a white one if the file is gone since it was predicted for."""
     try:
         return thumbnail(decoding.decode(path.read_bytes(), name))
     except OSError:
@@ -319,7 +321,7 @@ def _small(path: Path, name: str) -> np.ndarray:
 
 
 def _drawing(out: Path, name: str) -> Path:
-    """Where an image is drawn; the longest names of files are cut to leave room for an ending."""
+    """Returns where an image is drawn; the longest names of files are cut to leave room for an ending."""
     path = out / f"{name}.png"
     encoded = os.fsencode(path.name)
     if len(encoded) <= NAME_BYTES:

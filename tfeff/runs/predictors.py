@@ -58,19 +58,19 @@ class Predictor(ABC):
 
     @abstractmethod
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
-        """What is predicted for each (name, encoded image), or why the image cannot be used."""
+        """Returns what is predicted for each (name, encoded image), or why the image cannot be used."""
 
     @abstractmethod
     def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
-        """What is predicted for each (name, image), uint8 [height, width, 3]."""
+        """Returns what is predicted for each (name, image), uint8 [height, width, 3]."""
 
 
 class ClassifierPredictor(Predictor):
     """The SavedModel of a classifier or a localizer.
 
     Args:
-        directory: of the SavedModel.
-        model: loaded from it.
+        directory: folder of the SavedModel.
+        model: the model loaded from it.
         batch_size: images in one call.
     """
 
@@ -130,7 +130,7 @@ class EmbeddingPredictor(ClassifierPredictor):
     """The SavedModel of an embedder; arguments as for `ClassifierPredictor`.
 
     Attributes:
-        gallery: with it, images are recognized; None: they get their vectors.
+        gallery: the gallery in which images are recognized; None: images only get their vectors.
         unknown: `evaluation.unknown_thresholds` of the run, as far as it has found them.
 
     Raises:
@@ -156,7 +156,7 @@ class EmbeddingPredictor(ClassifierPredictor):
     def with_gallery(
         self, directory: Path, *, neighbors: int, threshold: float | None, progress: Callable[[int], None]
     ) -> "EmbeddingPredictor":
-        """The same predictor with a gallery; arguments and errors as for `read_gallery`."""
+        """Returns the same predictor with a gallery; arguments and errors as for `read_gallery`."""
         recognizer = copy.copy(self)
         recognizer.gallery = read_gallery(
             directory,
@@ -194,14 +194,14 @@ class EmbeddingPredictor(ClassifierPredictor):
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one of what is left."""
+    """Yields lists of `size` items, the last one of what is left."""
     items = iter(items)
     while part := list(itertools.islice(items, size)):
         yield part
 
 
 def _bitmap(file: tuple[str, bytes]) -> tuple[bytes, bool] | UserError:
-    """An image file as BMP, and whether it is nearly black; or why it cannot be used."""
+    """Returns an image file as BMP, and whether it is nearly black; or why it cannot be used."""
     name, encoded = file
     try:
         pixels = decoding.decode(encoded, name)
@@ -250,7 +250,7 @@ class DetectorPredictor(Predictor):
         return [self.detect(pixels, name) for name, pixels in images]
 
     def detect(self, pixels: np.ndarray, name: str = "") -> Detection:
-        """What is found in an image, uint8 [height, width, 3]."""
+        """Returns what is found in an image, uint8 [height, width, 3]."""
         size = pixels.shape[0], pixels.shape[1]
         tiling = Tiling(size, self._tile or size, self._overlap)
         found = [
@@ -268,7 +268,7 @@ class DetectorPredictor(Predictor):
 
 
 def detections_csv(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], Row]]) -> str:
-    """A CSV file with one line per detected object.
+    """Returns a CSV file with one line per detected object.
 
     Args:
         columns: titles of the columns before those of the object.

@@ -60,14 +60,14 @@ class Prediction(ABC):
 
     @abstractmethod
     def caption(self) -> str:
-        """The prediction in a few words."""
+        """Returns the prediction in a few words."""
 
     def draw(self) -> np.ndarray:
-        """The image with what was found in it, uint8 [height, width, 3]."""
+        """Returns the image with what was found in it, uint8 [height, width, 3]."""
         return self.image
 
     def to_dict(self) -> Row:
-        """The prediction as plain values, with `image`, the name of the image."""
+        """Returns the prediction as plain values, with `image`, the name of the image."""
         return {"image": self.name, **self.row}
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -83,7 +83,7 @@ class Prediction(ABC):
         return axes
 
     def _drawn(self) -> Axes:
-        """The plot on a new figure."""
+        """Returns the plot on a new figure."""
         picture = self.draw()
         height, width = picture.shape[:2]
         return self._draw_on(figure.new(WIDTH, WIDTH * height / width + TITLE).add_subplot(), picture)
@@ -118,7 +118,7 @@ class Classification(Prediction):
         return self.top(1)[0][1]
 
     def top(self, k: int = TOP) -> list[tuple[str, float]]:
-        """The k most probable classes, with their probabilities."""
+        """Returns the k most probable classes, with their probabilities."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.class_names[index], float(self.probabilities[index])) for index in order]
 
@@ -140,7 +140,7 @@ class Localization(Classification):
 
     @property
     def row(self) -> Row:
-        """As of a `Classification`, and `box_yxyx`."""
+        """The row of a `Classification`, and `box_yxyx`."""
         return super().row | {"box_yxyx": self.box_yxyx.tolist()}
 
     def draw(self) -> np.ndarray:
@@ -169,7 +169,7 @@ class Recognition(Embedding):
     """The class of one image in a gallery.
 
     Attributes:
-        class_names: of the gallery.
+        class_names: the gallery's class names.
         similarities: float32 [classes], cosine similarities to the classes.
         threshold: minimum similarity of a known class; None: there is none.
     """
@@ -189,7 +189,7 @@ class Recognition(Embedding):
         return self.top(1)[0][1]
 
     def top(self, k: int = TOP) -> list[tuple[str, float]]:
-        """The k most similar classes, with their similarities."""
+        """Returns the k most similar classes, with their similarities."""
         order = np.argsort(-self.similarities, kind="stable")[:k]
         return [(self.class_names[index], float(self.similarities[index])) for index in order]
 
@@ -255,15 +255,15 @@ class EvaluationResult:
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
     def to_text(self) -> str:
-        """Tables for the terminal and the paths of the written files."""
+        """Returns tables for the terminal and the paths of the written files."""
         return self.text
 
     def to_dict(self) -> dict[str, Any]:
-        """All results."""
+        """Returns all results."""
         return self.report
 
     def to_json(self) -> str:
-        """All results as JSON."""
+        """Returns all results as JSON."""
         return json.dumps(self.report, indent=2)
 
     def __str__(self) -> str:
@@ -273,7 +273,7 @@ class EvaluationResult:
         return f"<EvaluationResult on {self.split}; figures: {', '.join(self.figures) or 'none'}>"
 
     def _repr_html_(self) -> str:
-        """The tables and all figures."""
+        """Returns the tables and all figures."""
         pictures = [
             f'<img src="data:image/png;base64,{base64.b64encode(_png(drawn, dpi=80)).decode()}">'
             for drawn in self.figures.values()

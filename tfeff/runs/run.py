@@ -222,8 +222,11 @@ class Run:
         threshold: float | None = None,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Predictor:
-        """The exported model of the run, for many calls; it is exported first if it has not been. Arguments and errors
-        as for `predict`; `progress` is called with the number of images of the gallery that have been read."""
+        """Returns the exported model of the run, for many calls; it is exported first if it has not been.
+
+        Arguments and errors are as for `predict`. `progress` is called with the number of images of the gallery that
+        have been read.
+        """
         if not self.saved_model.is_dir():
             serving.export(self._files, self.saved_model)
         return load_predictor(
@@ -246,7 +249,7 @@ class Run:
 
 
 def _listed(images: Images) -> Iterable[tuple[str, Path | np.ndarray]]:
-    """(name, file or pixels) of each image.
+    """Yields (name, file or pixels) of each image.
 
     Raises:
         UserError: there are none, or an array is not an image.
@@ -269,7 +272,7 @@ def _listed(images: Images) -> Iterable[tuple[str, Path | np.ndarray]]:
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:
-    """uint8 [height, width, 3].
+    """Returns uint8 [height, width, 3].
 
     Raises:
         UserError: it is not an image.
@@ -285,7 +288,7 @@ def _pixels(image: np.ndarray) -> np.ndarray:
 
 
 def _files(path: str) -> list[Path]:
-    """The image files that a path or a pattern stands for.
+    """Returns the image files that a path or a pattern stands for.
 
     Raises:
         UserError: there are none.
@@ -299,7 +302,7 @@ def _files(path: str) -> list[Path]:
 
 
 def _predicted(predictor: Predictor, images: Sequence[tuple[str, Path | np.ndarray]]) -> list[Prediction | UserError]:
-    """In the order of the images, which are files or arrays."""
+    """Predicts for images, files or arrays, in their order."""
     found = dict[int, Prediction | UserError]()
     encoded, pixels = dict[int, tuple[str, bytes]](), dict[int, tuple[str, np.ndarray]]()
     for number, (name, image) in enumerate(images):

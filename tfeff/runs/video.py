@@ -1,4 +1,4 @@
-"""Detects objects in the frames of a video, resumably: rows as JSON lines and CSV, and an annotated video."""
+"""Resumable detection of objects in the frames of a video: rows as JSON lines and CSV, and an annotated video."""
 
 import json
 import math
@@ -48,11 +48,14 @@ class Video:
             raise UserError(f"--video={path}: an image; give it as --images")
 
     def length(self, every: int) -> int | None:
-        """Expected number of items of `frames(every)`; None if unknown."""
+        """Returns the expected number of items of `frames(every)`; None if unknown."""
         return None if self.announced is None else -(-self.announced // every)
 
     def frames(self, every: int = 1) -> Iterator[tuple[int, float, np.ndarray]]:
-        """(number from 0, time in seconds, uint8 [height, width, 3]) of every n-th frame, until one is unreadable."""
+        """Yields (number, seconds, uint8 [height, width, 3]) of every n-th frame, until one is unreadable.
+
+        Numbers count from 0.
+        """
         capture, number = self._open(), 0
         while capture.grab():
             if number % every == 0:

@@ -25,7 +25,7 @@ class ScaledNetwork:
     """A baseline scaled by three coefficients, rounded to whole blocks, channels and pixels.
 
     Attributes:
-        model: its description; of a detector, that of its backbone.
+        model: description of the network, or of a detector's backbone.
         task: its task, with the neck of a detector.
         depth: α^φ, factor of the baseline's blocks.
         width: β^φ, factor of the baseline's channels.
@@ -33,7 +33,7 @@ class ScaledNetwork:
         scale: γ^φ, `resolution` relative to the baseline's.
         blocks: blocks per stage.
         widths: channels per stage.
-        neck: of a detector: channels and cells of the neck, and convolutions of each head; else empty.
+        neck: a detector's neck channels, neck cells and convolutions per head; empty for classifiers.
         neck_depth: factor of the baseline's cells and of the convolutions of its heads.
         neck_width: factor of the channels of its neck and heads.
         relative: cost relative to the baseline's, by measure (`macs`, `memory`, `params`).
@@ -112,7 +112,7 @@ class Baseline:
         return self._cost(self.description)
 
     def network(self, depth: float, width: float, resolution: int, **neck: float) -> ScaledNetwork:
-        """The baseline scaled; a detector also by `neck_depth` and `neck_width`, by default 1."""
+        """Returns the baseline scaled; a detector also by `neck_depth` and `neck_width`, by default 1."""
         scaled = self.description.scaled(depth=depth, width=width, resolution=resolution, **neck)
         cost = self._cost(scaled)
         return ScaledNetwork(
@@ -135,7 +135,7 @@ class Baseline:
         )
 
     def family(self, coefficients: Sequence[float], finding: str = "") -> Family:
-        """The family of this baseline with some growth of depth, width and resolution, and of a detector's neck."""
+        """Returns this baseline's family for a growth of depth, width and resolution, and of a detector's neck."""
         alpha, beta, gamma, *of_neck = coefficients
         neck_depth, neck_width = of_neck or (1.0, 1.0)
         return Family(
@@ -150,7 +150,7 @@ class Baseline:
         )
 
     def member(self, family: Family, phi: float) -> ScaledNetwork:
-        """The member φ of a family of this baseline."""
+        """Returns the member φ of a family of this baseline."""
         depth, width, resolution = family.coefficients(phi)
         return self.network(depth, width, resolution, **family.neck_coefficients(phi))
 
@@ -168,7 +168,7 @@ COEFFICIENTS = ("depth", "width", "resolution", "neck_depth", "neck_width")
 
 
 def experiment(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> config.Experiment:
-    """The baseline's experiment with another network, and the batch size and learning rate that suit it."""
+    """Returns the baseline's experiment with another network, and the batch size and learning rate that suit it."""
     base = search.experiment
     size = batch_size(search, baseline, network)
     return dataclasses.replace(
@@ -181,7 +181,7 @@ def experiment(search: config.Search, baseline: Baseline, network: ScaledNetwork
 
 
 def candidate(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> Candidate:
-    """A network as a candidate for trials; its settings describe it to readers of the store."""
+    """Returns a network as a candidate for trials; its settings describe it to readers of the store."""
     settings: dict[str, Any] = {
         "depth": network.depth,
         "width": network.width,
@@ -199,7 +199,7 @@ def candidate(search: config.Search, baseline: Baseline, network: ScaledNetwork)
 
 
 def stored_networks(store: TrialStore, baseline: Baseline) -> dict[str, ScaledNetwork]:
-    """The networks of a store by id, with the coefficients that they were first trained with.
+    """Returns the networks of a store by id, with the coefficients that they were first trained with.
 
     Different coefficients may round to the same network. Networks of another baseline are omitted.
     """
@@ -211,7 +211,7 @@ def stored_networks(store: TrialStore, baseline: Baseline) -> dict[str, ScaledNe
 
 
 def batch_size(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> int:
-    """Images per update, chosen so that every network needs about the baseline's memory.
+    """Chooses the number of images per update so that every network needs about the baseline's memory.
 
     Raises:
         UserError: it would be less than one image.
@@ -235,7 +235,7 @@ def batch_size(search: config.Search, baseline: Baseline, network: ScaledNetwork
 
 
 def learning_rate(search: config.Search, size: int) -> float:
-    """The learning rate for a batch size."""
+    """Returns the learning rate for a batch size."""
     base = search.experiment
     ratio = size / base.training.batch_size
     factor = {"linear": ratio, "sqrt": math.sqrt(ratio)}.get(search.trials.learning_rate, 1.0)

@@ -1,4 +1,4 @@
-"""Enumerates the distinct networks within a budget and selects candidates.
+"""The distinct networks within a budget, and the candidates among them.
 
 Two triples of coefficients that round to the same blocks, channels and pixels are one network. The budget applies to
 the real cost of a network after rounding, not to α·β²·γ².
@@ -33,7 +33,7 @@ ESTIMATED: Costs = operator.attrgetter("relative")
 
 
 def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = ESTIMATED) -> list[ScaledNetwork]:
-    """All distinct networks that satisfy every bound of a budget and exhaust at least one of them.
+    """Returns all distinct networks that satisfy every bound of a budget and exhaust at least one of them.
 
     Args:
         baseline: the network to scale; all coefficients are at least 1.
@@ -84,7 +84,7 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = ESTI
 
 
 def of_all_costs(baseline: Baseline, budget: config.Budget, phis: Sequence[float]) -> list[ScaledNetwork]:
-    """The baseline, and all distinct networks whose multiply-adds are `budget.macs` to the power of some φ.
+    """Returns the baseline, and all distinct networks whose multiply-adds are `budget.macs` to the power of some φ.
 
     Raises:
         UserError: for one of the φ, there is none.
@@ -98,18 +98,18 @@ def of_all_costs(baseline: Baseline, budget: config.Budget, phis: Sequence[float
 
 
 def meets(network: ScaledNetwork, budget: config.Budget) -> bool:
-    """Whether a network satisfies a budget and exhausts it, by its `relative` costs."""
+    """Returns whether a network satisfies a budget and exhausts it, by its `relative` costs."""
     share = _share(network.relative, budget)
     return 1 - budget.tolerance <= share <= 1 + budget.tolerance
 
 
 def _share(relative: dict[str, float], budget: config.Budget) -> float:
-    """Fraction of the budget used, by the measure that uses most."""
+    """Returns the fraction of the budget used, by the measure that uses most."""
     return max(relative[name] / bound for name, bound in budget.bounds.items())
 
 
 def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]:
-    """A subset of `count` networks spread evenly over depth, width and resolution.
+    """Returns a subset of `count` networks spread evenly over depth, width and resolution.
 
     Farthest-point sampling (Gonzalez 1985) on the logarithms of α, β² and γ², which add up to that of the cost; for
     detectors also on those of depth and squared width of the neck. It starts in the middle and repeatedly adds the
@@ -139,7 +139,9 @@ def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]
 
 
 def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = MAX_COEFFICIENT) -> Iterator[float]:
-    """One coefficient per distinct rounding, from 1 up: the middle of those with the same rounding, 1 for the first.
+    """Yields one coefficient per distinct rounding, from 1 up.
+
+    It is the middle of those with the same rounding, and 1 for the first.
 
     Args:
         rounded: coefficient -> whole numbers, none of which may fall as the coefficient rises.
@@ -162,8 +164,10 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
 
 
 def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -> Iterator[Scaling]:
-    """All factors of depth and width, of the backbone and of a detector's neck, that are affordable at the baseline's
-    resolution."""
+    """Yields all factors of depth and width that are affordable at the baseline's resolution.
+
+    These are factors of the backbone and of a detector's neck.
+    """
     start = baseline.resolution
 
     def network(**factors: float) -> ScaledNetwork:
@@ -204,14 +208,17 @@ class _Column:
         self._networks: dict[int, tuple[float, ScaledNetwork]] = {}
 
     def at(self, resolution: int) -> tuple[float, ScaledNetwork]:
-        """The fraction of the budget that the network uses, and the network."""
+        """Returns the fraction of the budget that the network uses, and the network."""
         if resolution not in self._networks:
             network = self.baseline.network(resolution=resolution, **self.scaling)
             self._networks[resolution] = self._share(network), network
         return self._networks[resolution]
 
     def first(self, share: float, *, strict: bool = False) -> int:
-        """Smallest resolution, at least the baseline's, that uses at least `share` of the budget (more if `strict`)."""
+        """Returns the smallest resolution that uses at least `share` of the budget (more if `strict`).
+
+        It is at least the baseline's.
+        """
         low = high = self.baseline.resolution
         while high < self.baseline.resolution * MAX_COEFFICIENT and not self._reaches(high, share, strict):
             low, high = high + 1, high + max(1, high // GROWTH)

@@ -19,7 +19,7 @@ class Ranked:
     """The outcome of `choice=mean`.
 
     Attributes:
-        ranking: of the candidates that were trained to the end.
+        ranking: ranking of the candidates that were trained to the end.
     """
 
     ranking: Ranking
@@ -44,7 +44,7 @@ class ScalingChoice:
 def by_mean(
     networks: Sequence[ScaledNetwork], eliminated: Mapping[str, Elimination], ranking: Ranking
 ) -> ScalingChoice:
-    """The coefficients of the candidate that the ranking chooses."""
+    """Returns the coefficients of the candidate that the ranking chooses."""
     winner = next(network for network in networks if network.id == ranking.chosen)
     coefficients = coefficients_of(winner)
     sentence = " ".join([ranking.sentence, *unscaled(coefficients)])
@@ -52,13 +52,13 @@ def by_mean(
 
 
 def by_surface(best: BestDirection) -> ScalingChoice:
-    """The coefficients of the best direction."""
+    """Returns the coefficients of the best direction."""
     sentence = " ".join([*best.sentences, *([] if best.single else unscaled(best.coefficients))])
     return ScalingChoice(best.coefficients, sentence, best)
 
 
 def unscaled(coefficients: Sequence[float]) -> list[str]:
-    """A sentence that names the coefficients that scale nothing, if there are any."""
+    """Returns a sentence that names the coefficients that scale nothing, if there are any."""
     flat = [
         f"{letter} = {value:.3f} does not scale {name}"
         for (name, letter), value in zip(DIMENSIONS.items(), coefficients, strict=False)
@@ -68,13 +68,13 @@ def unscaled(coefficients: Sequence[float]) -> list[str]:
 
 
 def coefficients_of(network: ScaledNetwork) -> tuple[float, ...]:
-    """Depth, width and resolution relative to the baseline; of a detector, also depth and width of its neck."""
+    """Returns depth, width and resolution relative to the baseline; for detectors, also the neck's depth and width."""
     neck = (network.neck_depth, network.neck_width) if network.neck else ()
     return network.depth, network.width, network.scale, *neck
 
 
 def given(search: config.Search, is_detector: bool) -> tuple[float, ...]:
-    """The coefficients that the config gives, in the same form."""
+    """Returns the coefficients that the config gives, in the same form."""
     assert search.coefficients is not None
     if len(search.coefficients) != (5 if is_detector else 3):
         search.wrong("coefficients", "five numbers for a detector (with depth and width of its neck), else three")

@@ -29,14 +29,14 @@ REASONS = {
 
 
 def shares_of(depth: float, width: float, resolution: float) -> tuple[float, float, float]:
-    """Shares of three coefficients in the logarithm of the cost."""
+    """Returns shares of three coefficients in the logarithm of the cost."""
     row = {"depth": depth, "width": width, "resolution": resolution}
     found = candidates.shares([row])[0].tolist()
     return found[0], found[1], found[2]
 
 
 def limits(section: config.Design) -> Limits:
-    """When a search with these settings is finished."""
+    """Returns when a search with these settings is finished."""
     return Limits(section.precision, section.trainings, None if section.minutes is None else 60.0 * section.minutes)
 
 
@@ -44,7 +44,7 @@ def planner(search: config.Search, networks: Sequence[ScaledNetwork], rate: Rate
     """Plans the trainings of a search.
 
     Args:
-        networks: those to choose from.
+        networks: the networks to choose from.
         rate: training time on this machine.
         images: number of training and of validation images of a trial.
     """
@@ -69,7 +69,7 @@ class Trained:
     """A training and its result.
 
     Attributes:
-        value: of the objective; None if it failed.
+        value: value of the objective; None if the training failed.
     """
 
     network: ScaledNetwork
@@ -202,7 +202,7 @@ class BestDirection:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """All numbers, except the trainings."""
+        """Returns all numbers, except the trainings."""
         direction, surface = self.state.direction, self.state.surface
         return {
             "phi": self.phi,
@@ -229,7 +229,7 @@ def find(
     *,
     bounded: bool,
 ) -> BestDirection:
-    """The best direction by the trainings of a search.
+    """Returns the best direction by the trainings of a search.
 
     Raises:
         UserError: every training failed.
@@ -243,7 +243,7 @@ def find(
 
 
 def coefficients_in(shares: Floats, baseline: Baseline, ratio: float) -> tuple[float, float, float]:
-    """α, β and γ with these shares [3], whose member φ = 1 has about `ratio` times the baseline's multiply-adds.
+    """Returns α, β and γ with these shares [3] and about `ratio` times the baseline's multiply-adds at φ = 1.
 
     α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers.
     """

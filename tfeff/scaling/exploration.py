@@ -1,4 +1,4 @@
-"""Trains the networks from which the best direction is learned, round by round."""
+"""Training of the networks from which the best direction is learned, round by round."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from tfeff.trials.trial import Candidate
 
 
 def stored_rate(study: Study, store: TrialStore, executor: Executor) -> Rate:
-    """The speed of training on the machine on which a search began, measured once per store.
+    """Returns the speed of training on the machine on which a search began, measured once per store.
 
     It is that of the baseline and of each single dimension at the largest cost; at the same multiply-adds, their speeds
     differ.
@@ -45,7 +45,7 @@ def explored(
     executor: Executor,
     as_candidates: Callable[[Sequence[ScaledNetwork]], list[Candidate]],
 ) -> BestDirection:
-    """The best direction, by trainings that are planned round by round.
+    """Returns the best direction, by trainings that are planned round by round.
 
     Which ones is a function of the stored results and the stored speed.
 

@@ -99,7 +99,9 @@ def forecast(study: Study, store: TrialStore, executor: Executor) -> Forecast:
 
 
 def _simulated(study: Study, planned: Planner, loss: float) -> dict[str, Any]:
-    """Medians over searches of a surface that is highest at the published proportions and falls evenly around them.
+    """Returns medians over searches of a simulated surface.
+
+    The surface is highest at the published proportions and falls evenly around them.
 
     Args:
         loss: the mean of what single dimensions lose, in the metric if it is in [0, 1], else relative to a training's

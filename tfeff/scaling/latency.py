@@ -25,13 +25,13 @@ class Latency:
 
 
 class Clock:
-    """Times networks one after the other, so that they do not slow each other down, and each only once per store."""
+    """A clock that times networks one after the other, so that none slows another, and each only once per store."""
 
     def __init__(self, store: TrialStore, executor: Executor, say: Callable[[str], None] = lambda text: None) -> None:
         self._store, self._executor, self._say = store, executor, say
 
     def __call__(self, baseline: Baseline, network: ScaledNetwork, check: Callable[[], None] = lambda: None) -> Latency:
-        """The latency of a network; `check` is called repeatedly while waiting and may raise."""
+        """Returns the latency of a network; `check` is called repeatedly while waiting and may raise."""
 
         def time() -> Any:
             name = f"timing {network.label}"
@@ -47,7 +47,7 @@ class Clock:
 
 
 def samples(baseline: Baseline) -> list[ScaledNetwork]:
-    """The networks to time for a fit: the baseline, and each dimension scaled alone."""
+    """Returns the networks to time for a fit: the baseline, and each dimension scaled alone."""
     networks = {baseline.unscaled.id: baseline.unscaled}
     for dimension in ("depth", "width", "resolution"):
         for ratio in SAMPLE_RATIOS:

@@ -40,7 +40,7 @@ class Point:
 
 
 def points(baseline: Baseline, family: Family, section: config.Members) -> list[Point]:
-    """The baseline, then for each φ the compound member and the other methods at the same multiply-adds.
+    """Returns the baseline, then for each φ the compound member and the other methods at the same multiply-adds.
 
     Empty if the config has neither phis nor ratios.
     """
@@ -55,7 +55,7 @@ def points(baseline: Baseline, family: Family, section: config.Members) -> list[
 
 
 def with_others(family: Family, points: Sequence[Point]) -> Family:
-    """The family, with the networks that other methods scaled to the multiply-adds of its members."""
+    """Returns the family, with the networks that other methods scaled to the multiply-adds of its members."""
     others = [point for point in points if point.method != COMPOUND and point.phi]
     return dataclasses.replace(
         family,
@@ -64,7 +64,7 @@ def with_others(family: Family, points: Sequence[Point]) -> Family:
 
 
 def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
-    """The φ, in steps of PHI_STEP, whose member's multiply-adds are closest to `ratio` times the baseline's."""
+    """Returns the φ, in steps of PHI_STEP, whose member's multiply-adds are closest to `ratio` times the baseline's."""
 
     def macs(step: int) -> int:
         return baseline.member(family, step * PHI_STEP).cost.macs
@@ -77,7 +77,7 @@ def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
 
 
 def scaled(baseline: Baseline, method: str, macs: int) -> ScaledNetwork:
-    """The baseline scaled to about `macs` multiply-adds in `depth`, `width`, `resolution` or `width+resolution`."""
+    """Scales the baseline to about `macs` multiply-adds in `depth`, `width`, `resolution` or `width+resolution`."""
     start = baseline.resolution
     parts = start if "resolution" in method else round(1 / STEP)  # of the grid between two whole factors
 
@@ -94,7 +94,7 @@ def scaled(baseline: Baseline, method: str, macs: int) -> ScaledNetwork:
 
 
 def _nearest(choices: Sequence[int], network: Callable[[int], ScaledNetwork], macs: int) -> ScaledNetwork:
-    """The network closest to `macs` in ratio; multiply-adds must not fall along `choices`.
+    """Returns the network closest to `macs` in ratio; multiply-adds must not fall along `choices`.
 
     Returns the first of the choices that round to the same network.
     """
@@ -256,7 +256,7 @@ class Comparison:
 
     @cached_property
     def power(self) -> list[dict[str, Any]]:
-        """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen.
+        """The smallest detectable advantage of compound scaling, for each φ and some numbers of folds.
 
         Over one dimension, or over all three at once.
         """
@@ -309,8 +309,10 @@ class Comparison:
 
     @cached_property
     def not_optimized(self) -> set[str]:
-        """Networks with a failed trial, or whose final training loss is above the baseline's: more capacity should
-        lower it."""
+        """Networks with a failed trial, or whose final training loss is above the baseline's.
+
+        More capacity should lower the training loss.
+        """
         baseline = next((point.network.id for point in self._points if point.method == "baseline"), "")
         final = {name: np.mean(losses) for name, losses in self._losses.items() if losses}
         worse = {name for name, loss in final.items() if not loss <= final.get(baseline, np.inf)}

@@ -33,7 +33,7 @@ RATES = (
 
 
 def page(result: Result, directory: Path, command: str, captions: Mapping[str, str]) -> str:
-    """The HTML page of the report."""
+    """Returns the HTML page of the report."""
     study, search = result.study, result.search
 
     def shown(*names: str) -> list[html.Part]:
@@ -107,7 +107,7 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
 
 
 def _direction(best: BestDirection) -> list[html.Part]:
-    """The answer compared with other directions, and how sure it is."""
+    """Returns the answer compared with other directions, and how sure it is."""
     return [
         html.table(
             best.rows,
@@ -125,7 +125,7 @@ def _direction(best: BestDirection) -> list[html.Part]:
 
 
 def member_command(result: Result, directory: Path) -> str:
-    """The command that trains a member of the family."""
+    """Returns the command that trains a member of the family."""
     phi = max((point.phi for point in result.findings.points), default=0.0) or 1.0
     return (
         f"python -m tfeff.train --config=CONFIG --workdir=WORKDIR --config.member.family={directory} "
@@ -134,7 +134,7 @@ def member_command(result: Result, directory: Path) -> str:
 
 
 def _coefficients(result: Result) -> str:
-    """The coefficients, as a paragraph."""
+    """Returns the coefficients, as a paragraph."""
     family = result.findings.family
     first = result.study.baseline.member(family, 1.0)
     nominal = f"α·β²·γ² = {family.alpha * family.beta**2 * family.gamma**2:.3f}"
@@ -147,7 +147,7 @@ def _coefficients(result: Result) -> str:
 
 
 def _comparison(result: Result) -> str:
-    """How the methods are compared, as a paragraph."""
+    """Says how the methods are compared, as a paragraph."""
     search = result.search
     if search.coefficients is not None:
         folds = "The coefficients were given; no network was selected here."
@@ -177,7 +177,7 @@ def _comparison(result: Result) -> str:
 
 
 def _method(result: Result) -> str:
-    """How the coefficients were found, as a paragraph."""
+    """Says how the coefficients were found, as a paragraph."""
     study, search, folds = result.study, result.search, result.search.folds
     bounds = " and ".join(f"{bound:g} times the {MEASURES[name]}" for name, bound in search.budget.bounds.items())
     kind = "independent subsets"
@@ -221,7 +221,7 @@ MEASURES = {"macs": "multiply-adds", "memory": "peak memory", "params": "paramet
 
 
 def draw(result: Result) -> dict[str, tuple[Figure, str]]:
-    """Name -> (figure, caption)."""
+    """Returns name -> (figure, caption)."""
     rows, points, study = result.candidates, result.points, result.study
     title, unit = result.metric_words, unit_of(result.metric)
     axis = {"metric": title, "unit": unit}
@@ -279,7 +279,7 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
 
 
 def _direction_figure(result: Result, best: BestDirection) -> tuple[Figure, str]:
-    """The best direction and its caption."""
+    """Returns the best direction and its caption."""
     unit = "" if result.study.objective.exponent else unit_of(result.metric)
     drawn = direction_figure(
         [
@@ -307,7 +307,7 @@ def _direction_figure(result: Result, best: BestDirection) -> tuple[Figure, str]
 
 
 def candidates_of(study: Study, chosen: Collection[str]) -> Figure:
-    """All networks within the budget, with some highlighted."""
+    """Returns all networks within the budget, with some highlighted."""
     budget = study.search.budget
     rows = [
         {

@@ -32,8 +32,10 @@ from tfeff.trials.store import Record
 
 
 def candidates(study: Study, directory: Path) -> str:
-    """Writes `candidates.json`, with `choice=mean` also its figure; returns them, or the members of given coefficients,
-    as text."""
+    """Writes `candidates.json` and, with `choice=mean`, its figure; returns the candidates as text.
+
+    With given coefficients, nothing is written, and the members are returned.
+    """
     search = study.search
     if search.coefficients is not None:
         return _members(study)
@@ -76,7 +78,7 @@ def candidates(study: Study, directory: Path) -> str:
 
 
 def _members(study: Study) -> str:
-    """The networks of a study with given coefficients, as a table."""
+    """Returns the networks of a study with given coefficients, as a table."""
     points = members.points(study.baseline, study.given_family, study.search.members)
     rows = [{"method": p.method, "φ": p.phi, **describe(study, p.network)} for p in points]
     return (
@@ -86,7 +88,7 @@ def _members(study: Study) -> str:
 
 
 def forecast(study: Study, expected: Forecast, processes: int) -> str:
-    """The expected duration and outcome of a search, as text."""
+    """Returns the expected duration and outcome of a search, as text."""
     images = f"{study.examples[0]:,} training and {study.examples[1]:,} validation images"
     parts = [f"members: {duration(expected.members, processes)}", f"measured on this machine: {expected.rate}"]
     if expected.outcomes:

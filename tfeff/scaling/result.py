@@ -50,12 +50,12 @@ class Result:
     def values(
         self, network: ScaledNetwork, *, members: bool = False, objective: bool = False, epochs: int | None = None
     ) -> dict[Block, float]:
-        """Fold -> metric of a network, averaged over seeds; failed and missing trials are omitted.
+        """Returns fold -> metric of a network, averaged over seeds; failed and missing trials are omitted.
 
         Args:
-            members: on the folds of the members, not on those of the candidates.
+            members: use the folds of the members, not those of the candidates.
             objective: the objective instead of its metric.
-            epochs: of the trainings; None: all.
+            epochs: number of epochs of the trainings; None: all of them.
         """
 
         def value(row: Mapping[str, Any]) -> float:
@@ -271,15 +271,15 @@ class Result:
         return rows
 
     def losses(self, network: ScaledNetwork) -> list[list[tuple[float, float]]]:
-        """(epoch, training loss) of each complete trial of a member."""
+        """Returns (epoch, training loss) of each complete trial of a member."""
         return [[(row["epoch"], row["train_loss"]) for row in rows] for rows in self._complete(network)]
 
     def final(self, network: ScaledNetwork, metric: str) -> list[float]:
-        """A metric of the last epoch of each complete trial of a member, if it was recorded."""
+        """Returns a metric of the last epoch of each complete trial of a member, if it was recorded."""
         return [rows[-1][metric] for rows in self._complete(network) if metric in rows[-1]]
 
     def _complete(self, network: ScaledNetwork) -> list[Sequence[Mapping[str, Any]]]:
-        """The metrics per epoch of each complete trial of a member."""
+        """Returns the metrics per epoch of each complete trial of a member."""
         return [
             record.rows
             for record in sorted(self.records.done(network.id), key=lambda record: record.job)
@@ -287,17 +287,20 @@ class Result:
         ]
 
     def _is_of_member(self, job: Job) -> bool:
-        """Whether a job trains a member, not a candidate on other folds or for fewer epochs."""
+        """Returns whether a job trains a member, not a candidate on other folds or for fewer epochs."""
         return job.epochs == self.epochs and job.block in self.search.member_blocks
 
     def _seconds(self, network: ScaledNetwork) -> float | None:
-        """Latency as ratio times the baseline's seconds: the ratio is least affected by other load on the machine."""
+        """Returns the latency as its ratio times the baseline's seconds.
+
+        Other load on the machine affects the ratio least.
+        """
         latencies = self.findings.latencies
         baseline, latency = latencies.get(self.study.baseline.unscaled.id), latencies.get(network.id)
         return None if baseline is None or latency is None else baseline.seconds * latency.relative
 
     def to_json(self) -> dict[str, Any]:
-        """The contents of result.json."""
+        """Returns the contents of result.json."""
         family, chosen = self.findings.family, dict[str, Any]()
         if self.ranked is not None:
             ranking = self.ranked.ranking
@@ -338,7 +341,7 @@ class Result:
 
 
 def describe(study: Study, network: ScaledNetwork) -> dict[str, Any]:
-    """A row of the table of candidates, before training."""
+    """Returns a row of the table of candidates, before training."""
     return {
         **_coefficients(network),
         **({} if network.neck else {"α·β²·γ²": network.nominal}),
@@ -363,7 +366,7 @@ def _coefficients(network: ScaledNetwork) -> dict[str, Any]:
 
 
 def _neck(network: ScaledNetwork) -> dict[str, str]:
-    """Channels and cells of a detector's neck, and convolutions of each head."""
+    """Returns channels and cells of a detector's neck, and convolutions of each head."""
     if not network.neck:
         return {}
     channels, repeats, head_repeats = network.neck
@@ -371,7 +374,7 @@ def _neck(network: ScaledNetwork) -> dict[str, str]:
 
 
 def _interval(values: Mapping[Block, float], estimate: Summary | None) -> dict[str, Any]:
-    """Mean and interval of values by fold, and the values."""
+    """Returns the mean and interval of values by fold, and the values."""
     by_fold = {"folds": [fold for fold, _ in values], "values": list(values.values())}
     if estimate is None:
         return dict.fromkeys(("mean", "deviation", "standard_error", "low", "high")) | by_fold

@@ -1,4 +1,4 @@
-"""Runs a search: trains the candidates, ranks them, and trains members of the winner's family."""
+"""A search: training and ranking of the candidates, and training of members of the winner's family."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Findings:
 
 
 def open_store(directory: Path, search: config.Search | None) -> TrialStore:
-    """The store in the workdir of a search; None opens an existing one with any config."""
+    """Returns the store in the workdir of a search; None opens an existing one with any config."""
     free = list(FREE)
     if search is not None and search.folds.kind == "independent":
         free.append("folds.count")
@@ -127,7 +127,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
 
 
 def _ranked(study: Study, runner: TrialRunner, plan: JobPlan) -> ScalingChoice:
-    """The coefficients that follow from the ranking of the candidates."""
+    """Returns the coefficients that follow from the ranking of the candidates."""
     search, networks = study.search, study.chosen
     costs = {network.id: network.relative[search.budget.measure] for network in networks}
     labels = {network.id: network.label for network in networks}

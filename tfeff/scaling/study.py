@@ -1,4 +1,4 @@
-"""Prepares a search: checks its config and data, enumerates the networks within the budget and selects candidates."""
+"""Preparation of a search: checks of its config and data, the networks within the budget, and the candidates."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ class Study:
 
     Attributes:
         examples: number of training and of validation images of one trial.
-        fingerprint: of the images from which folds are drawn, and of those that all folds are validated on.
+        fingerprint: fingerprint of the images from which folds are drawn and of those that all folds are validated on.
         found: what these splits hold, by role.
         networks: all distinct networks within the budget, with `choice=surface` the baseline and those of all φ; none
             if the coefficients are given.
@@ -114,7 +114,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
 
 
 def _of_all_costs(search: config.Search, baseline: Baseline) -> list[ScaledNetwork]:
-    """The networks from which a surface is learned.
+    """Returns the networks from which a surface is learned.
 
     Raises:
         UserError: a detector, no network of some cost, or an impossible batch size.
@@ -128,7 +128,7 @@ def _of_all_costs(search: config.Search, baseline: Baseline) -> list[ScaledNetwo
 
 
 def without_batch_norm(baseline: Baseline) -> Baseline:
-    """The same baseline without batch normalization.
+    """Returns the same baseline without batch normalization.
 
     Raises:
         UserError: its family has no such option.
@@ -141,7 +141,7 @@ def without_batch_norm(baseline: Baseline) -> Baseline:
 def _select(
     baseline: Baseline, budget: config.Budget, clock: Callable[[Baseline, ScaledNetwork], Latency] | None
 ) -> tuple[list[ScaledNetwork], list[ScaledNetwork]]:
-    """All networks within a budget, and the candidates."""
+    """Returns all networks within a budget, and the candidates."""
     if budget.latency is None:
         networks = candidates.within_budget(baseline, budget)
         return networks, candidates.spread(networks, budget.candidates)
@@ -175,7 +175,7 @@ def _select(
 
 
 def _fitted_costs(fit: LatencyFit, network: ScaledNetwork) -> dict[str, float]:
-    """Relative costs, with the latency estimated by a fit to latencies relative to the baseline's."""
+    """Returns relative costs, with the latency estimated by a fit to latencies relative to the baseline's."""
     return network.relative | {"latency": fit.seconds(network.cost)}
 
 

@@ -29,10 +29,10 @@ class TrainingData:
         image_size: (height, width) to which images were resized at loading; None if they were not.
         mean: per channel, in pixel units; empty for the network family's own.
         std: per channel, in pixel units; empty for the network family's own.
-        fingerprint: of the `SplitCaches`.
-        given: of the `SplitCaches`.
-        plan_notes: of the `SplitCaches`.
-        found: of the `SplitCaches`.
+        fingerprint: see `SplitCaches`.
+        given: see `SplitCaches`.
+        plan_notes: `notes` of the `SplitCaches`.
+        found: see `SplitCaches`.
     """
 
     train: ImageCache
@@ -60,7 +60,7 @@ class TrainingData:
         return tuple(dict.fromkeys(notes))
 
     def record(self) -> dict[str, Any]:
-        """For the workdir: what evaluation and export need without the images."""
+        """Returns what evaluation and export need without the images, for the workdir."""
         train = self.train.dataset
         return {
             "class_names": list(self.class_names),
@@ -79,7 +79,7 @@ class TrainingData:
 
 
 def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
-    """The training and validation images of an experiment: its subset, fold or hold-out of the decoded splits.
+    """Returns the training and validation images of an experiment: its subset, fold or hold-out of the decoded splits.
 
     Raises:
         UserError: folds or subsets that cannot be drawn, or that lack a class; fewer images than a batch.
@@ -132,7 +132,7 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
 
 
 def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | None:
-    """Which images of the training split to train on, and which to hold out for validation; None: all train.
+    """Returns which images of the training split to train on, and which to hold out for validation; None: all train.
 
     Args:
         wanted: what the run asks of its images.
@@ -157,7 +157,7 @@ def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | 
 
 
 def _fold_of_crops(wanted: Request, dataset: Dataset, images: int, validates: bool) -> folds.Fold | None:
-    """The crops of the images that a run on the images themselves would train on and hold out."""
+    """Returns the crops of the images that a run on the images themselves would train on and hold out."""
     data, drawn = wanted.data, np.arange(images)
     if data.train_examples is not None:
         drawn = folds.subset(np.zeros(images, np.int32), data.train_examples, wanted.seed)
@@ -176,12 +176,12 @@ def _fold_of_crops(wanted: Request, dataset: Dataset, images: int, validates: bo
 
 
 def _strata(dataset: Dataset) -> np.ndarray:
-    """int [n], groups of images whose proportions all parts keep: their classes, if they have one each."""
+    """Returns int [n], groups of images whose proportions all parts keep: their classes, if they have one each."""
     return dataset.labels if dataset.has_labels else np.zeros(len(dataset), np.int32)
 
 
 def _smaller(part: folds.Fold, labels: np.ndarray, count: int | None, seed: int, names: Sequence[str]) -> folds.Fold:
-    """The fold with `count` of its training images; None: all."""
+    """Returns the fold with `count` of its training images; None: all."""
     if count is None:
         return part
     drawn = folds.subset(labels[part.train], count, seed)

@@ -16,7 +16,10 @@ from tfeff.selection.splits import Request, Splits, assign, load, open_source, r
 
 
 def final_split(wanted: Request, record: Mapping[str, Any], source: Source) -> tuple[str, str] | None:
-    """The split on which a finished run is evaluated, and a note if it is not the test split; None: there is none."""
+    """Returns the split on which a finished run is evaluated, and a note if it is not the test split.
+
+    None if there is none.
+    """
     chosen = _splits_of(wanted, record, source)
     if chosen.test is not None:
         return chosen.test, ""
@@ -34,7 +37,7 @@ Role = Literal["train", "validation", "test", "other"]
 
 
 def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str) -> Role:
-    """What part a split had in a finished run; arguments as for `how_drawn`."""
+    """Returns what part a split had in a finished run; arguments as for `how_drawn`."""
     chosen, name = _splits_of(wanted, record, source), source.find(split)
     if name is not None and name == chosen.test:
         return "test"
@@ -44,7 +47,7 @@ def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str)
 
 
 def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str:
-    """Which images a finished run was trained, validated and tested on, and how they were chosen, in sentences.
+    """Says which images a finished run was trained, validated and tested on, and how they were chosen.
 
     Args:
         wanted: what the run asked of its images.
@@ -85,7 +88,7 @@ def evaluation_images(
     progress: Progress,
     source: Source | None = None,
 ) -> ImageCache:
-    """The images of one split of a finished run.
+    """Returns the images of one split of a finished run.
 
     Args:
         wanted: what the run asked of its images.
@@ -135,7 +138,7 @@ def evaluation_images(
 
 
 def _splits_of(wanted: Request, record: Mapping[str, Any], source: Source) -> Splits:
-    """The splits of a finished run; a run on given datasets was not split by its source."""
+    """Returns the splits of a finished run; a run on given datasets was not split by its source."""
     if not record.get("given"):
         return assign(wanted, source)
     test = wanted.data.test_split

@@ -40,7 +40,7 @@ class SplitRecord:
 
     @classmethod
     def of(cls, dataset: Dataset) -> "SplitRecord":
-        """The record of a dataset."""
+        """Returns the record of a dataset."""
         files = b"".join(map(dataset.images.stamp, range(len(dataset))))
         if dataset.has_objects:
             annotated = np.frombuffer(b"".join(map(_digest, dataset.objects)), np.uint64)
@@ -63,11 +63,11 @@ class Fingerprint:
 
     @classmethod
     def of(cls, datasets: Mapping[str, Dataset | None]) -> "Fingerprint":
-        """The fingerprint of the datasets that are not None."""
+        """Returns the fingerprint of the datasets that are not None."""
         return cls({role: SplitRecord.of(each) for role, each in datasets.items() if each is not None})
 
     def to_bytes(self) -> bytes:
-        """A compressed NumPy archive."""
+        """Returns a compressed NumPy archive."""
         arrays = {_TRAINED: self.trained}
         for role, split in self.splits.items():
             arrays[f"{role}/classes"] = _packed(split.class_names)
@@ -79,7 +79,7 @@ class Fingerprint:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Fingerprint":
-        """The inverse of `to_bytes`."""
+        """Returns the inverse of `to_bytes`."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             roles = dict.fromkeys(key.partition("/")[0] for key in arrays if key != _TRAINED)
             return cls(
@@ -96,12 +96,12 @@ class Fingerprint:
             )
 
     def to_text(self) -> str:
-        """`to_bytes` in base64."""
+        """Returns `to_bytes` in base64."""
         return base64.b64encode(self.to_bytes()).decode()
 
     @classmethod
     def from_text(cls, text: str) -> "Fingerprint":
-        """The inverse of `to_text`."""
+        """Returns the inverse of `to_text`."""
         return cls.from_bytes(base64.b64decode(text))
 
     def save(self, path: Path) -> None:
@@ -133,7 +133,7 @@ class Fingerprint:
         return made.hexdigest()
 
     def changes(self, now: "Fingerprint") -> list[str]:
-        """What differs now, one phrase each; empty if nothing does."""
+        """Returns what differs now, one phrase each; empty if nothing does."""
         found = list[str]()
         for role in dict.fromkeys((*self.splits, *now.splits)):
             if role not in now.splits:
@@ -194,7 +194,7 @@ def _changes(role: str, then: SplitRecord, now: SplitRecord) -> list[str]:
 
 
 def _renamed(removed: Mapping[str, np.uint64], added: Mapping[str, np.uint64]) -> dict[str, str]:
-    """Old -> new name of the images whose stamp only one removed and one added image have."""
+    """Returns old -> new name of the images whose stamp only one removed and one added image have."""
 
     def by_stamp(stamps: Mapping[str, np.uint64]) -> dict[int, list[str]]:
         names = dict[int, list[str]]()
@@ -230,7 +230,7 @@ def _digest(objects: Objects) -> bytes:
 
 
 def _packed(texts: Sequence[str]) -> np.ndarray:
-    """Texts as bytes, each ended by a zero: no file name contains one."""
+    """Returns texts as bytes, each ended by a zero: no file name contains one."""
     return np.frombuffer("".join(f"{text}\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
 
 

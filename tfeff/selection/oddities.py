@@ -1,5 +1,4 @@
-"""What is odd about the images of a run, cheaply found before it trains: copies in other parts, copies with different
-labels, black images."""
+"""Oddities of a run's images, found before it trains: copies in other parts or with different labels, black images."""
 
 from collections.abc import Mapping
 
@@ -14,11 +13,11 @@ _SAMPLED = 64
 
 
 def notes(train: Dataset, others: Mapping[str, Dataset]) -> tuple[str, ...]:
-    """What the user should know, one line each.
+    """Returns what the user should know, one line each.
 
     Args:
         train: the images to train on.
-        others: those to validate and to test on, by role.
+        others: the images to validate and to test on, by role.
     """
     known = _Known(train)
     return (*_contradictions(train, known), *_copies(train, others, known), *_darkness(train))
@@ -36,7 +35,7 @@ class _Known:
                 self.places.setdefault(outline, []).append(index)
 
     def alike(self, outline: bytes) -> dict[bytes, list[int]]:
-        """Digest -> training images, among those of an outline."""
+        """Returns digest -> training images, among those of an outline."""
         if outline not in self._digests:
             found = self._digests[outline] = dict[bytes, list[int]]()
             for place in self.places.get(outline, ()):
@@ -46,7 +45,7 @@ class _Known:
 
 
 def _contradictions(train: Dataset, known: _Known) -> list[str]:
-    """Training images with equal bytes and different labels."""
+    """Returns the training images with equal bytes and different labels."""
     if not train.has_labels or train.cropped_images is not None:
         return []
     pairs, count = list[str](), 0
@@ -67,7 +66,7 @@ def _contradictions(train: Dataset, known: _Known) -> list[str]:
 
 
 def _copies(train: Dataset, others: Mapping[str, Dataset], known: _Known) -> list[str]:
-    """Which images have the bytes of a training image."""
+    """Finds the images that have the bytes of a training image."""
     found = list[str]()
     for role, images in others.items():
         pairs, differing = list[str](), 0
@@ -107,7 +106,7 @@ def _digest(images: Dataset, index: int) -> bytes:
 
 
 def _darkness(train: Dataset) -> list[str]:
-    """Whether all of some evenly spaced images are nearly black."""
+    """Returns whether all of some evenly spaced images are nearly black."""
     brightest = 0
     for index in evenly_spaced(len(train), _SAMPLED).tolist():
         brightest = max(brightest, int(tf.reduce_max(train.read(tf.constant(index, tf.int64)))))

@@ -27,9 +27,9 @@ class SplitCaches:
         train: the whole training split.
         validation: the whole validation split, if the source has one to validate on.
         settings: the settings that they were read with, by dotted key.
-        fingerprint: of both splits, to notice changes.
+        fingerprint: fingerprint of both splits, to notice changes.
         given: whether the caller passed other datasets than those of the experiment's source.
-        notes: on the choice of splits.
+        notes: notes on the choice of splits.
         found: what the splits hold, by role.
         test: the images of the test split that can be decoded, if that was checked.
     """
@@ -58,8 +58,8 @@ def read(
         progress: called while reading.
         given: training and validation dataset in place of the source's.
         source: `open_source(wanted)`, if it is open already.
-        checked: what `check` found. If it counted the test split, the images of this are decoded once, too, without
-            being kept: a corrupt one is found now and not when the finished run is evaluated.
+        checked: what `check` found. If it counted the test split, its images are decoded once, too, but not kept, so
+            that corrupt ones are found before the run is trained.
 
     Raises:
         UserError: the source is missing, has corrupt images, or has lost too much to defects.
@@ -112,7 +112,7 @@ def read(
 
 
 def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
-    """(height, width) to which each image is resized at loading; None: images are not resized."""
+    """Returns (height, width) to which each image is resized at loading; None: images are not resized."""
     task, side = wanted.task, wanted.data.image_size
     if side == "original" or task.section.CUTS_REGIONS:
         return None
@@ -125,7 +125,7 @@ def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
 
 
 def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress) -> ImageCache:
-    """The decoded images of a dataset; stores their missing proposals if the task needs them."""
+    """Returns the decoded images of a dataset; stores their missing proposals if the task needs them."""
     task, images = wanted.task, _decoded(wanted, dataset, size, progress)
     if task.proposals is not None:
         name, total = f"{dataset.name} (proposals)", len(images)
@@ -143,7 +143,10 @@ def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progr
 def _decoded(
     wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress, *, keep: bool = True
 ) -> ImageCache:
-    """The decoded images of a dataset. Without `keep`, memory holds none of them; the disk does, if it is the cache."""
+    """Returns the decoded images of a dataset.
+
+    Without `keep`, memory holds none of them; the disk does, if it is the cache.
+    """
     task, kind = wanted.task, wanted.data.cache
     return ImageCache.open(
         dataset,
@@ -158,12 +161,12 @@ def _decoded(
 
 
 def skipped_note(ids: Sequence[str]) -> tuple[str, ...]:
-    """What the user should know about corrupt images that were skipped: one line, or none."""
+    """Returns what the user should know about corrupt images that were skipped: one line, or none."""
     return (f"skipped {len(ids)} corrupt images, the first is {ids[0]}",) if ids else ()
 
 
 def reading_settings(wanted: Request, dataset: Dataset, validation: str | None, *, seeded: bool) -> dict[str, Any]:
-    """The settings that determine how images are read, by dotted key."""
+    """Returns the settings that determine how images are read, by dotted key."""
     data, task = wanted.data, wanted.task
     return {
         "task.name": wanted.task.section.name,

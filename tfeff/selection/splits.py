@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         data: the section of the config.
-        seed: of everything that is drawn from the images.
+        seed: seed of everything that is drawn from the images.
         task: decides what is annotated, and how images are brought to the size of the network's input.
         network_size: returns (height, width) of the network's input.
         batch_size: minimum number of training images.
@@ -42,7 +42,7 @@ class Request:
 
 
 def request(settings: config.Experiment) -> Request:
-    """What an experiment asks of its images."""
+    """Returns what an experiment asks of its images."""
     data = settings.data
     return Request(
         data=data,
@@ -71,7 +71,7 @@ class Splits:
 
 
 def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Source:
-    """The source of a run's images.
+    """Returns the source of a run's images.
 
     Args:
         wanted: what the run asks of its images.
@@ -99,7 +99,7 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
 
 
 def _proposed(section: config.Proposals, images: Dataset) -> list[np.ndarray]:
-    """Proposals of each image, boxes_yxyx float32 [n, 4]; those missing from the store are computed."""
+    """Returns proposals of each image, boxes_yxyx float32 [n, 4]; those missing from the store are computed."""
     with Bar(f"proposals of {images.name}", len(images), "images") as bar:
         store = complete(
             method(section),
@@ -113,7 +113,7 @@ def _proposed(section: config.Proposals, images: Dataset) -> list[np.ndarray]:
 
 
 def load(wanted: Request, source: Source, split: str) -> Dataset:
-    """One split of a run's source, as its task needs it.
+    """Returns one split of a run's source, as its task needs it.
 
     If the task allows classes that are not trained on, those have the last numbers, and the training split does not
     name them.
@@ -128,7 +128,7 @@ def load(wanted: Request, source: Source, split: str) -> Dataset:
 
 
 def _trained_first(dataset: Dataset, train: Dataset) -> Dataset:
-    """A split in which the classes with training images have the first numbers."""
+    """Returns a split in which the classes with training images have the first numbers."""
     counts = train.class_counts()
     trained, others = np.flatnonzero(counts), np.flatnonzero(counts == 0)
     if not len(others):
@@ -212,8 +212,8 @@ def check(wanted: Request, source: Source) -> dict[str, Contents]:
     """Reports mistakes in the choice of images, and in their annotations, before any image is decoded.
 
     Returns:
-        What the splits for `train`, `validation` and `test` hold; the latter only if it is known without reading the
-        images.
+        What the splits for `train`, `validation` and `test` hold; the test split only if that is known without reading
+        the images.
 
     Raises:
         UserError: see `assign`; too much is lost, there is nothing to train on, or the classes of the splits differ.
@@ -238,7 +238,7 @@ def check(wanted: Request, source: Source) -> dict[str, Contents]:
 
 
 def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None, *, trained: bool = False) -> Contents:
-    """What a split holds for a run.
+    """Returns what a split holds for a run.
 
     Args:
         wanted: what the run asks of its images.
@@ -254,8 +254,9 @@ def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None,
 
 
 def require_same_classes(dataset: Dataset, other: Dataset, *, open_set: bool = False) -> None:
-    """Requires the same classes in the same order, so that labels mean the same; with `open_set`, `other` may have
-    further ones after them.
+    """Requires the same classes in the same order, so that labels mean the same.
+
+    With `open_set`, `other` may have further classes after them.
 
     Raises:
         UserError: they differ.

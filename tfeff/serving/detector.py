@@ -26,7 +26,7 @@ CHECKSUMS = "checksums.json"
 
 
 def load(directory: Path) -> Any:
-    """A SavedModel with the signatures of our exports.
+    """Returns a SavedModel with the signatures of our exports.
 
     Raises:
         UserError: it is damaged.
@@ -52,7 +52,7 @@ def load(directory: Path) -> Any:
 
 
 def file_checksums(directory: Path) -> dict[str, str]:
-    """The contents of `CHECKSUMS`."""
+    """Returns the contents of `CHECKSUMS`."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".json")
     return {path.relative_to(directory).as_posix(): f"{checked.file_crc32(path):08x}" for path in files}
 
@@ -69,7 +69,7 @@ class ImageDetector(Protocol):
     score: float
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in an image, uint8 [height, width, 3]."""
+        """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
         ...
 
 
@@ -100,7 +100,7 @@ class ExportedDetector:
             raise damaged(directory, error) from error
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in an image, uint8 [height, width, 3]."""
+        """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
         inputs = {"images": graph_decoding.in_channels(pixels, self._channels)[None]}
         if self._propose is not None:
             boxes = self._propose(pixels).boxes_yxyx
@@ -130,7 +130,7 @@ class DetectorRecord:
     class_ids: tuple[Id, ...] = ()
 
     def to_json(self) -> str:
-        """JSON text that `read_record` reads."""
+        """Returns JSON text that `read_record` reads."""
         proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
         fields = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
         class_ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}
@@ -159,5 +159,5 @@ def read_record(directory: Path) -> DetectorRecord:
 
 
 def damaged(directory: Path, error: Exception) -> UserError:
-    """The error for a `detector.json` that cannot be used."""
+    """Returns the error for a `detector.json` that cannot be used."""
     return UserError(f"{directory / 'assets' / DETECTOR_FILE}: damaged ({error!r}); export the detector again")

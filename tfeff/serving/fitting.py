@@ -10,12 +10,12 @@ from tfeff.tasks.task import ImageReading
 
 @dataclass(frozen=True)
 class Fitting:
-    """From images of any size to the network's input, in two steps.
+    """Fit of images of any size to the network's input, in two steps.
 
     Attributes:
-        reading: of the task.
-        image_size: (height, width) to which the training fits images first, rounded to whole numbers; None: the size of
-            the input; of whole images, their own.
+        reading: how the task reads images.
+        image_size: (height, width) to which the training fits images first, rounded to whole numbers. None: the size of
+            the input, or the image's own size if whole images are read.
         size: (height, width) of the network's input.
         channels: 1 or 3.
     """
@@ -38,8 +38,10 @@ class Fitting:
         return tf.TensorSpec([None, *self.size, self.channels], tf.float32)
 
     def fit(self, image: tf.Tensor) -> tf.Tensor:
-        """One image uint8 [height, width, any] as the network's input, or as the image cache holds it if a batch of
-        those can be resized."""
+        """Fits an image, uint8 [height, width, any], to the input, or as the cache does if batches are resized later.
+
+        See `resize`.
+        """
         interpolation = self.reading.interpolation
         if self.reading.center_crop is not None:
             if self.image_size is not None:
@@ -50,11 +52,11 @@ class Fitting:
         return resizing.fit_within(resizing.within(image, self.stored_size), self.size)
 
     def resize(self, fitted: tf.Tensor) -> tf.Tensor:
-        """A batch of `fit` as the network's input, float32 [b, *size, channels]."""
+        """Returns a batch of `fit` as the network's input, float32 [b, *size, channels]."""
         return resizing.resize(fitted, self.size, self.reading.interpolation)
 
     def covered(self, sizes: tf.Tensor) -> tf.Tensor:
-        """What images cover of the input, from its top left: int32 [b, 2], from their sizes, int32 [b, 2]."""
+        """Returns what images cover of the input, from its top left: int32 [b, 2], from their sizes, int32 [b, 2]."""
         if self.reading.fit == "letterbox":
             return resizing.letterbox_size(resizing.letterbox_size(sizes, self.stored_size), self.size)
         return tf.broadcast_to(self.size, tf.shape(sizes))

@@ -37,11 +37,11 @@ def metadata(
     class_ids: Sequence[Id] = (),
     unknown: Mapping[int, float] | None = None,
 ) -> str:
-    """The contents of `metadata.json`.
+    """Returns the contents of `metadata.json`.
 
     Args:
         task: the network's task.
-        class_names: in the order of the probabilities.
+        class_names: names of the classes, in the order of the probabilities.
         score: detection threshold of a detector; of an embedder, the minimum similarity of images of one class; else,
             or if it is not known, None.
         channels: channels of an image, 1 or 3.
@@ -75,7 +75,7 @@ def _named(unknown: Mapping[int, float]) -> dict[str, float]:
 
 
 def is_metadata(path: Path) -> bool:
-    """Whether a file has what `metadata` writes."""
+    """Returns whether a file has what `metadata` writes."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -84,7 +84,7 @@ def is_metadata(path: Path) -> bool:
 
 
 def inputs(task: ImageTask, *, batch_size: int | None = None, padded: bool = False) -> list[tf.TensorSpec]:
-    """The further inputs of a task's exported model; none if it reads images alone.
+    """Returns the further inputs of a task's exported model; none if it reads images alone.
 
     Args:
         task: the model's task.
@@ -99,7 +99,7 @@ def inputs(task: ImageTask, *, batch_size: int | None = None, padded: bool = Fal
 
 
 def network_specs(task: ImageTask) -> dict[str, tf.TensorSpec]:
-    """What `network_inputs` returns; empty if the task has no proposals."""
+    """Returns what `network_inputs` returns; empty if the task has no proposals."""
     if task.proposals is None:
         return {}
     number = None if task.section.CUTS_REGIONS else task.proposals.max_proposals
@@ -112,7 +112,7 @@ def network_specs(task: ImageTask) -> dict[str, tf.TensorSpec]:
 def network_inputs(
     task: ImageTask, proposals: tf.Tensor, counts: tf.Tensor, *, scale: tf.Tensor | None = None
 ) -> dict[str, tf.Tensor]:
-    """The tensors of a batch, as those of `BoxTransform`.
+    """Returns the tensors of a batch, as those of `BoxTransform`.
 
     Args:
         task: the model's task; its `proposals` are not None.
@@ -133,5 +133,5 @@ def network_inputs(
 
 
 def proposal_record(task: ImageTask) -> dict[str, Any] | None:
-    """The proposal method of the training; None if the task has no proposals."""
+    """Returns the proposal method of the training; None if the task has no proposals."""
     return None if task.proposals is None else to_record(method(task.proposals))

@@ -37,11 +37,11 @@ class TimedNetwork:
     """A network by name, scaled, with its measured latency.
 
     Attributes:
-        name: of a network or detector.
+        name: name of the network or detector.
         num_classes: number of classes.
         resolution: side of the input, in pixels.
-        width_coefficient: of the network, or of the detector's backbone.
-        depth_coefficient: of the network, or of the detector's backbone.
+        width_coefficient: factor of the channels of the network or of the detector's backbone.
+        depth_coefficient: factor of the blocks of the network or of the detector's backbone.
         seconds: median time to predict one image.
         low: first quartile.
         high: third quartile.
@@ -62,7 +62,7 @@ class TimedNetwork:
 
     @classmethod
     def of(cls, description: models.Architecture | models.Detector, num_classes: int, timing: Timing) -> "TimedNetwork":
-        """A network of which nothing but resolution, width and depth differ from the published one of its name."""
+        """Returns a network that differs from the published one of its name only in resolution, width and depth."""
         backbone, (low, high) = description.backbone, timing.quartiles
         return cls(
             name=description.name,
@@ -109,9 +109,9 @@ class Latencies:
     Attributes:
         format: `saved_model`, `litert`, `onnx` or `openvino`.
         int8: whether in 8-bit integers.
-        threads: of the runtime; None: all cores of the machine.
+        threads: number of the runtime's threads; None: all cores of the machine.
         machine: `processor`, `architecture` and `cores`.
-        versions: of TensorFlow, whose converters wrote the models, and of the runtime.
+        versions: package -> version: TensorFlow, whose converters wrote the models, and the runtime.
         networks: distinct networks.
     """
 
@@ -124,7 +124,7 @@ class Latencies:
 
     @classmethod
     def here(cls, timing: Timing, networks: Sequence[TimedNetwork], *, int8: bool) -> "Latencies":
-        """Latencies measured on this machine, of which `timing` is one."""
+        """Returns latencies measured on this machine, of which `timing` is one."""
         versions = {"tensorflow": tf.__version__, "runtime": timing.runtime}
         return cls(timing.format, int8, timing.threads, this_machine(), versions, tuple(networks))
 
@@ -142,7 +142,7 @@ class Latencies:
                 )
 
     def added(self, others: "Latencies", path: Path) -> "Latencies":
-        """With other latencies, which replace those of the same networks.
+        """Returns these and other latencies, which replace those of the same networks.
 
         Raises:
             UserError: they were measured otherwise than these, which were read from `path`.
@@ -194,7 +194,7 @@ class Latencies:
 
 
 def this_machine() -> dict[str, Any]:
-    """Processor, architecture and usable cores."""
+    """Returns processor, architecture and usable cores."""
     return {"processor": resources.processor(), "architecture": platform.machine(), "cores": len(resources.cores())}
 
 

@@ -28,7 +28,7 @@ def convert(
     *,
     fitting: Fitting | None = None,
 ) -> dict[str, bytes]:
-    """`model.tflite` and its contents.
+    """Returns `model.tflite` and its contents.
 
     Args:
         model: as for `portable.function`.
@@ -58,7 +58,7 @@ def convert(
 
 
 def _quantized(calibrated: bytes) -> bytes:
-    """A calibrated model in 8-bit integers up to its decoding.
+    """Returns a calibrated model in 8-bit integers up to its decoding.
 
     In 8-bit integers, all coordinates of boxes would have one scale, and be off by several pixels.
     """
@@ -71,7 +71,7 @@ def _quantized(calibrated: bytes) -> bytes:
 
 
 def load(file: Path, threads: int) -> portable.Loaded:
-    """A model in LiteRT's interpreter, that of TensorFlow."""
+    """Returns a model in LiteRT's interpreter, that of TensorFlow."""
     interpreter = _interpreter(model_content=file.read_bytes(), num_threads=threads)  # which checks it
     run = interpreter.get_signature_runner()
     inputs = {
@@ -82,7 +82,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
 
 
 def _interpreter(**arguments: Any) -> Any:
-    """TensorFlow's interpreter, without its warning that a later version lacks it."""
+    """Returns TensorFlow's interpreter, without its warning that a later version lacks it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return tf.lite.Interpreter(**arguments)

@@ -17,7 +17,7 @@ OPSET = 17
 
 
 def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = None) -> dict[str, bytes]:
-    """`model.onnx` and its contents; arguments as for `portable.function`.
+    """Returns `model.onnx` and its contents; arguments as for `portable.function`.
 
     Raises:
         UserError: tf2onnx is not installed, or cannot convert an operator of the network.
@@ -55,7 +55,7 @@ def _modernize(node: Any) -> None:
 
 
 def load(file: Path, threads: int) -> portable.Loaded:
-    """A model in ONNX Runtime, on the CPU.
+    """Returns a model in ONNX Runtime, on the CPU.
 
     Raises:
         UserError: ONNX Runtime is not installed.
@@ -77,7 +77,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
 
 
 def _complementary_error_function(graph: Any, node: Any, name: str, _: list[str]) -> None:
-    """Replace TensorFlow's Erfc, with which it computes GELU and which ONNX lacks, by 1 - Erf."""
+    """Replaces TensorFlow's Erfc, which computes GELU and which ONNX lacks, by 1 - Erf."""
     shape, dtype = graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
     one = graph.make_const(f"{name}_one", np.ones((), np.float32))
     erf = graph.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])

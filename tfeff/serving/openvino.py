@@ -20,7 +20,7 @@ FILE, WEIGHTS = "model.xml", "model.bin"
 
 
 def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = None) -> dict[str, bytes]:
-    """`model.xml` and `model.bin`, and their contents; arguments as for `portable.function`.
+    """Returns `model.xml` and `model.bin`, and their contents; arguments as for `portable.function`.
 
     Raises:
         UserError: OpenVINO is not installed, or cannot convert an operator of the network.
@@ -58,7 +58,7 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
 
 
 def load(file: Path, threads: int) -> portable.Loaded:
-    """A model in OpenVINO, in float32 on the CPU.
+    """Returns a model in OpenVINO, in float32 on the CPU.
 
     Raises:
         UserError: OpenVINO is not installed.

@@ -41,8 +41,10 @@ class Loaded:
 
 
 def function(model: keras.Model, task: ImageTask, *, batch_size: int | None, fitting: Fitting | None = None) -> Any:
-    """The function that is converted: `images` [batch_size, height, width, channels], raw pixels in [0, 255], and the
-    inputs of `serving.interface`, if any, to the predictions of `ImageTask.decode`.
+    """Returns the function that is converted, from raw pixels to the predictions of `ImageTask.decode`.
+
+    Its inputs are `images` [batch_size, height, width, channels], raw pixels in [0, 255], and those of
+    `serving.interface`, if any.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.
@@ -71,8 +73,10 @@ def function(model: keras.Model, task: ImageTask, *, batch_size: int | None, fit
 
 
 def _fitted(images: tf.Tensor, fitting: Fitting) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A batch uint8 [b, height, width, channels] as the network's input; the sizes of the images, and what they cover
-    of the input, int32 [b, 2]."""
+    """Fits a batch, uint8 [b, height, width, channels], to the network's input.
+
+    Also returns the sizes of the images, and what they cover of the input, int32 [b, 2] each.
+    """
     batch, height, width, _ = tf.unstack(tf.shape(images))
     rows, columns, channels = fitting.fitted.shape[1:]
     with resizing.plain_operators():
@@ -84,7 +88,7 @@ def _fitted(images: tf.Tensor, fitting: Fitting) -> tuple[tf.Tensor, tf.Tensor, 
 
 
 def inputs(batch: Batch) -> dict[str, np.ndarray]:
-    """The inputs of `function`, by name, for a batch of a pipeline."""
+    """Returns the inputs of `function`, by name, for a batch of a pipeline."""
     named = {"images": batch["image"]}
     if PROPOSED in batch:
         counts = tf.math.count_nonzero(batch[PROPOSED_VALID], axis=1, dtype=tf.int32)
@@ -93,7 +97,7 @@ def inputs(batch: Batch) -> dict[str, np.ndarray]:
 
 
 def freeze(function: Any) -> Any:
-    """The concrete function of a `tf.function` with one input signature, without variables.
+    """Returns the concrete function of a `tf.function` with one input signature, without variables.
 
     Its inputs and outputs are flat, in the order of `tf.nest.flatten`.
     """
@@ -101,6 +105,6 @@ def freeze(function: Any) -> Any:
 
 
 def frozen(function: Any) -> Callable[..., Any]:
-    """A `tf.function` with one input signature, with the same arguments and results but without variables."""
+    """Returns a `tf.function` with one input signature, with the same arguments and results but without variables."""
     outputs, constant = function.get_concrete_function().structured_outputs, freeze(function)
     return lambda *inputs: tf.nest.pack_sequence_as(outputs, constant(*tf.nest.flatten(inputs)))

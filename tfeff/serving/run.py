@@ -1,4 +1,4 @@
-"""Exports a finished run."""
+"""Export of a finished run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -67,7 +67,7 @@ def export(
 
 
 def fits(format: str) -> bool:
-    """Whether models of a format take images of any size, unless chosen otherwise.
+    """Returns whether models of a format take images of any size, unless chosen otherwise.
 
     LiteRT's fast kernels need fixed sizes: with others, a network takes three times as long.
     """
@@ -133,20 +133,22 @@ def export_portable(
 
 
 def _score(workdir: Workdir, task: ImageTask) -> float | None:
-    """Of a detector, the minimum score of the detections to show; of an embedder, the minimum similarity of images of
-    one class, if the run has found it; else None."""
+    """Returns a detector's minimum score, or an embedder's minimum similarity of images of one class; else None.
+
+    The similarity is None if the run has not found it.
+    """
     validated = workdir.validated(task.scores)
     return detection_threshold(validated) if task.kind.detects else validated.get(THRESHOLD)
 
 
 def _unknown(workdir: Workdir, task: ImageTask) -> dict[int, float]:
-    """`evaluation.unknown_thresholds` of an embedder, as far as the run has found them."""
+    """Returns `evaluation.unknown_thresholds` of an embedder, as far as the run has found them."""
     validated = workdir.validated(task.scores)
     return {size: validated[name] for size, name in UNKNOWN.items() if name in validated}
 
 
 def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:
-    """The inputs of `portable.function` for single training images."""
+    """Yields the inputs of `portable.function` for single training images."""
     images = selection.choose(plan.images, selection.read(plan.images, Reporter(quiet=True).reading)).train
     images = images.take(np.arange(min(len(images), CALIBRATION_IMAGES)))
     for batch in plan.evaluation_pipeline(images, size).evaluation_batches():

@@ -127,7 +127,7 @@ class Served(tf.Module):
         return self._task.served(predictions, self._names)
 
     def _batch(self) -> tf.TensorSpec:
-        """What `Fitting.fit` returns, in batches; of regions to be cut, the images themselves."""
+        """Returns what `Fitting.fit` returns, in batches; of regions to be cut, the images themselves."""
         if self._original:
             return tf.TensorSpec([None, None, None, self._fitting.channels], tf.uint8)
         return self._fitting.fitted

@@ -1,8 +1,9 @@
-"""Times exported models in their runtimes: TensorFlow, LiteRT, ONNX Runtime, OpenVINO.
+"""Timing of exported models in their runtimes: TensorFlow, LiteRT, ONNX Runtime, OpenVINO.
 
-A time is that of one call of a loaded model with one image: no decoding of files and no fitting (a SavedModel gets an
-image that fits already), but the decoding of the predictions, which is part of the model. The image is random, always
-the same one. ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the file.
+A time is that of one call of a loaded model with one image. It includes the decoding of the predictions, which is part
+of the model, but not the decoding of files or the fitting of images (a SavedModel gets an image that fits already). The
+image is random, and always the same. ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the
+file.
 
 Models of `export_untrained` have random weights. Their time is that of trained ones, except for the suppression of
 detections: it has more to do the more objects are found.
@@ -53,7 +54,7 @@ class Timing:
         processor: seconds that the processor spent on each call; empty with several threads, or on a GPU.
         size: bytes of the model's files, without metadata.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
-        threads: of the runtime; None: all cores that the process may use.
+        threads: number of the runtime's threads; None: all cores that the process may use.
         runtime: name and version of the package that ran it.
     """
 
@@ -71,8 +72,10 @@ class Timing:
 
     @property
     def undisturbed(self) -> float:
-        """Seconds on a machine without other load, for fits: with one thread, the median of `processor`; with more, the
-        fastest call."""
+        """Seconds on a machine without other load, for fits.
+
+        With one thread, this is the median of `processor`; with more, the fastest call.
+        """
         return float(np.median(self.processor)) if self.processor else min(self.rounds)
 
     @property
@@ -99,8 +102,8 @@ def time_alternately(
 
     Args:
         paths: folders or files of `tfeff.export`, of any formats.
-        threads: of the runtime; None: all cores that the process may use. TensorFlow's can only be set before it
-            starts: with SavedModels, another number than it started with requires a new process.
+        threads: number of the runtime's threads; None: all cores that the process may use. TensorFlow's number
+            can only be set before it starts, so SavedModels need a new process for another number.
         rounds: timed calls of each model, after a warm-up. The i-th calls of all models are neighbors in time.
 
     Raises:
@@ -131,7 +134,7 @@ def time_alternately(
 
 
 def bytes_of(path: Path) -> int:
-    """Bytes of the files of an exported model, a folder or a file, without its metadata."""
+    """Returns the bytes of the files of an exported model, a folder or a file, without its metadata."""
     if path.is_dir():
         files = [file for file in path.rglob("*") if file.is_file() and file.name not in (METADATA, CHECKSUMS)]
     else:
@@ -200,7 +203,7 @@ def export_untrained(
     """Exports a network with random weights as `tfeff.export` would export that of a run.
 
     Args:
-        description: of the network, with its resolution.
+        description: the network's description, with its resolution.
         path: folder to create.
         num_classes: number of classes.
         channels: channels of an image, 1 or 3.
@@ -245,7 +248,7 @@ def export_untrained(
 
 
 def tensorflow_threads() -> int:
-    """The number of threads with which TensorFlow computes in this process."""
+    """Returns the number of threads with which TensorFlow computes in this process."""
     variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     given = int(variable) if variable.isdigit() else 0
     return tf.config.threading.get_intra_op_parallelism_threads() or given or _number(None)
@@ -279,7 +282,7 @@ def _number(threads: int | None) -> int:
 
 
 def _located(path: Path) -> tuple[str, Path]:
-    """The format of an exported model and its folder or file."""
+    """Returns the format of an exported model and its folder or file."""
     if (path / "saved_model.pb").is_file():
         return SAVED_MODEL, path
     for name, module in FORMATS.items():
@@ -313,13 +316,13 @@ def _loaded(format: str, path: Path, threads: int) -> Loaded:
 
 
 def _without_fitting(images: tuple[int | None, ...], metadata: Path) -> tuple[int | None, ...]:
-    """The shape of images that need no fitting; `images` if the metadata of the model do not tell it."""
+    """Returns the shape of images that need no fitting; `images` if the metadata of the model do not tell it."""
     about = checked.read_json(metadata, "export the model again", {"image_size": (list, type(None))})
     return (1, *about["image_size"], images[-1]) if about["image_size"] else images
 
 
 def _load_saved_model(path: Path) -> Loaded:
-    """The signature for pixels, for images that need no fitting."""
+    """Returns the signature for pixels, for images that need no fitting."""
     model = load(path)
     signature = model.signatures["serving_default"]
     inputs = {name: tuple(each.shape) for name, each in signature.structured_input_signature[1].items()}
@@ -333,7 +336,7 @@ def _load_saved_model(path: Path) -> Loaded:
 
 
 def _call(model: Loaded, path: Path) -> Callable[[], object]:
-    """A call with a random image.
+    """Returns a call with a random image.
 
     Raises:
         UserError: the model takes more than images, or images of no certain size.
@@ -348,7 +351,7 @@ def _call(model: Loaded, path: Path) -> Callable[[], object]:
 
 
 def _plan(description: Architecture | Detector, task: TaskSettings | None, *, num_classes: int, channels: int) -> Plan:
-    """The plan of a run that trains a network."""
+    """Returns the plan of a run that trains a network."""
     section = (task or _section(description)).with_network(description)
     settings = config.Experiment(
         model=dataclasses.replace(description.backbone, weights=None),
@@ -368,7 +371,7 @@ def _vary(network: keras.Model) -> None:
 
 
 def _section(description: Architecture | Detector) -> TaskSettings:
-    """Classification, or the defaults of a detector's task."""
+    """Returns the section of classification, or the defaults of a detector's task."""
     for section in TASKS.values():
         if isinstance(section, ObjectDetectionSettings) and type(section.network) is type(description):
             published = dataclasses.replace(description, backbone=ALL_DETECTORS[description.name].backbone)

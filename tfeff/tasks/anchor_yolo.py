@@ -35,7 +35,7 @@ class AnchorYoloTask(DenseDetectionTask):
         super().__init__(section or config.AnchorYoloSettings())
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The anchors, by k-means on the boxes of the training images, unless the config sets them."""
+        """Returns the anchors, by k-means on the boxes of the training images, unless the config sets them."""
         if self.section.anchors_per_level is None:
             return {}, ()
         boxes = np.concatenate(relative_objects(images, description.size, stretch=self.section.stretch))
@@ -48,7 +48,7 @@ class AnchorYoloTask(DenseDetectionTask):
         return {"anchors": [round(float(side), 5) for side in anchors.ravel()]}, (note,)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`corners`, `strides` and `anchors`."""
+        """Returns `corners`, `strides` and `anchors`."""
         described = description
         each = described.per_position
         centers, strides = described.points.centers(size), described.points.strides(size)
@@ -62,7 +62,7 @@ class AnchorYoloTask(DenseDetectionTask):
         }
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the responsible anchors, and the shapes of all anchors."""
+        """Measures coverage by the responsible anchors, and by the shapes of all anchors."""
         objects, anchors = tf.cast(batch["boxes_yxyx"], tf.float32), geometry[ANCHORS]
         usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
         positive, index = self._owners(objects, usable, geometry[CORNERS], geometry[STRIDES], anchors)
@@ -72,8 +72,11 @@ class AnchorYoloTask(DenseDetectionTask):
         return Coverage(owned(positive, index, objects.shape[1]), tf.constant(fit), shapes)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Binary cross-entropy of objectness and, of positive anchors, of classes and position; squared error of the
-        positive anchors' sizes."""
+        """Returns the losses of objectness, classes, positions and sizes.
+
+        Binary cross-entropy of objectness and, for positive anchors, of classes and position; squared error of the
+        positive anchors' sizes.
+        """
         section = self.section
         logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
@@ -115,7 +118,7 @@ class AnchorYoloTask(DenseDetectionTask):
         return tf.cast(self._boxes(outputs), tf.float32), probabilities[..., :1] * probabilities[..., 1:]
 
     def _boxes(self, outputs: Any) -> tf.Tensor:
-        """The predicted boxes, [b, n, 4], not clipped."""
+        """Returns the predicted boxes, [b, n, 4], not clipped."""
         codes = to_float32(outputs[CODES])
         corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
         centers = corners + tf.sigmoid(codes[..., :2]) * strides

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 
 def containing(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    """Whether each cell contains the center of each box; a center on the lower or right border of the image belongs to
-    the last cell.
+    """Returns whether each cell contains the center of each box.
+
+    A center on the lower or right border of the image belongs to the last cell.
 
     Args:
         corners: top left of each cell in pixels, [1, n, 2].
@@ -26,7 +27,7 @@ def containing(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor) ->
 
 
 def owners(indices: tf.Tensor, wanted: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The first object of each cell.
+    """Returns the first object of each cell.
 
     Args:
         indices: the cell of each object, int [b, k].
@@ -42,12 +43,12 @@ def owners(indices: tf.Tensor, wanted: tf.Tensor, count: int) -> tuple[tf.Tensor
 
 
 def images_with_shared_cells(boxes: Sequence[np.ndarray], rows: int, columns: int) -> int:
-    """Number of images in which two objects have their centers in one cell of a grid.
+    """Returns the number of images in which two objects have their centers in one cell of a grid.
 
     Args:
-        boxes: of each image, yxyx relative to the grid, float [k, 4].
-        rows: of the grid.
-        columns: of the grid.
+        boxes: one array per image, float [k, 4], yxyx relative to the grid.
+        rows: number of rows of the grid.
+        columns: number of columns of the grid.
     """
     centers = [(each[:, :2] + each[:, 2:]) / 2 for each in boxes]
     counts = np.array([rows, columns])

@@ -48,7 +48,7 @@ class LabeledImagesTask(ImageTask):
         )
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """The first class for every image."""
+        """Returns the first class for every image."""
         return {
             "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
             "weight": tf.ones(batch_size),
@@ -70,7 +70,7 @@ class ClassificationTask(LabeledImagesTask):
         self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
     def dataset(self, split: Dataset) -> Dataset:
-        """All images, if there are at least two classes."""
+        """Returns all images, if there are at least two classes."""
         if split.num_classes < 2:
             raise UserError(
                 f'{split.name} has a single class, "{split.class_names[0]}"; a classifier needs at least two. Add '
@@ -79,7 +79,7 @@ class ClassificationTask(LabeledImagesTask):
         return split
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
-        """A backbone with its classifier."""
+        """Returns a backbone with its classifier."""
         return models.build(description, num_classes=num_classes, channels=channels)
 
     def check(self, resolution: int) -> None:
@@ -88,14 +88,14 @@ class ClassificationTask(LabeledImagesTask):
             self.section.tta.wrong("shift", f"below the resolution, {resolution}")
 
     def predictor(self, network: keras.Model) -> keras.Model:
-        """With test-time augmentation, if it is enabled."""
+        """Returns the network, with test-time augmentation if it is enabled."""
         tta = self.section.tta
         if not (tta.mirrored or tta.shift):
             return network
         return models.averaged(network, mirrored=tta.mirrored, shift=tta.shift)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Cross-entropy in nats; accuracy."""
+        """Returns the cross-entropy in nats; accuracy."""
         loss = cross_entropy(batch["label"], outputs, self.section.label_smoothing if training else 0.0)
         weight = tf.cast(batch["weight"], loss.dtype)
         return {
@@ -105,7 +105,7 @@ class ClassificationTask(LabeledImagesTask):
         }
 
     def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """Logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated."""
+        """Returns logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated."""
         if not self.section.teacher.features:
             return self.forward(network, batch, training=training), None
         if id(network) not in self._with_features:
@@ -114,11 +114,11 @@ class ClassificationTask(LabeledImagesTask):
         return tuple(self._with_features[id(network)](batch["image"], training=training))
 
     def without_features(self, outputs: Any) -> Any:
-        """The logits."""
+        """Returns the logits."""
         return outputs[0]
 
     def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
-        """`probabilities` [b, classes], the mean over the teachers; `features_0` [b, n] and so on, of each."""
+        """Returns `probabilities` [b, classes], the mean over the teachers; `features_0` [b, n] and so on, of each."""
         targets = {}
         if section.weight:
             targets[PROBABILITIES] = softened([logits for logits, _ in teachers], section.temperature)
@@ -127,7 +127,7 @@ class ClassificationTask(LabeledImagesTask):
         return targets
 
     def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
-        """Divergence of the probabilities, and squared difference of the features."""
+        """Returns the divergence of the probabilities, and squared difference of the features."""
         logits, features = outputs
         difference = tf.zeros_like(to_float32(logits)[:, 0])
         if section.weight:
@@ -138,10 +138,10 @@ class ClassificationTask(LabeledImagesTask):
         return difference
 
     def check_teacher(self, teacher: keras.Model, network: keras.Model, where: str) -> None:
-        """All classifiers of the same classes can be compared."""
+        """Accepts all classifiers of the same classes."""
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
-        """The temperature that calibrates the network, if it is used."""
+        """Returns the temperature that calibrates the network, if it is used."""
         if not self.section.temperature_scaling:
             return {}
         return {TEMPERATURE: evaluation.temperature(pipeline.images.dataset.labels, predictions[PROBABILITIES])}
@@ -153,7 +153,7 @@ class ClassificationTask(LabeledImagesTask):
                 variable.assign(variable / validated[TEMPERATURE])
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`probabilities` [b, classes]."""
+        """Returns `probabilities` [b, classes]."""
         return {PROBABILITIES: tf.nn.softmax(tf.cast(outputs, tf.float32))}
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
@@ -162,7 +162,7 @@ class ClassificationTask(LabeledImagesTask):
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy [b] of at least float32, with hard or soft labels [b, classes]."""
+    """Returns the cross-entropy [b] of at least float32, with hard or soft labels [b, classes]."""
     logits = to_float32(logits)
     labels = tf.cast(labels, logits.dtype)
     if smoothing:
@@ -171,12 +171,15 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) 
 
 
 def entropy(labels: np.ndarray, smoothing: float = 0.0) -> float:
-    """Entropy in nats of the mean of labels [n, classes]: the cross-entropy of the best constant prediction."""
+    """Returns the cross-entropy in nats of the best constant prediction of labels [n, classes].
+
+    It is the entropy of the mean of the labels.
+    """
     share = labels.mean(axis=0, dtype=np.float64) * (1 - smoothing) + smoothing / labels.shape[1]
     return float(-np.sum(share[share > 0] * np.log(share[share > 0])))
 
 
 def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """1 where the largest logit and the largest label are of the same class, else 0; [b], at least float32."""
+    """Returns 1 where the largest logit and the largest label are of one class, else 0; [b], at least float32."""
     equal = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1))
     return tf.cast(equal, to_float32(logits).dtype)

@@ -24,12 +24,12 @@ class Coverage(NamedTuple):
 
 
 def sizes(sides: tf.Tensor) -> np.ndarray:
-    """The different heights and widths among float [1, n, 2], to a hundredth of a pixel."""
+    """Returns the different heights and widths among float [1, n, 2], to a hundredth of a pixel."""
     return np.unique(np.round(sides.numpy()[0], 2), axis=0).astype(np.float32)
 
 
 def owned(kind_is_positive: tf.Tensor, index: tf.Tensor, count: int) -> tf.Tensor:
-    """Which of `count` objects belong to a positive anchor or cell: bool [b, k].
+    """Returns which of `count` objects belong to a positive anchor or cell: bool [b, k].
 
     Args:
         kind_is_positive: bool [b, n].
@@ -41,7 +41,10 @@ def owned(kind_is_positive: tf.Tensor, index: tf.Tensor, count: int) -> tf.Tenso
 
 
 def best_overlap(anchors_yxyx: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    """The highest IoU of each box with an anchor: [b, k] for anchors [n, 4], or [b, n, 4], and boxes [b, k, 4]."""
+    """Returns the highest IoU of each box with an anchor: [b, k].
+
+    Anchors are [n, 4] or [b, n, 4], and boxes [b, k, 4].
+    """
     images, count = boxes_yxyx.shape[0], anchors_yxyx.shape[-2]
     anchors = tf.broadcast_to(anchors_yxyx, (images, count, 4))
     overlaps = [

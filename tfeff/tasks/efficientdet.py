@@ -34,19 +34,22 @@ class EfficientDetTask(DenseDetectionTask):
         super().__init__(section or config.EfficientDetSettings())
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`anchors`."""
+        """Returns `anchors`."""
         return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the positive anchors."""
+        """Measures coverage by the positive anchors."""
         anchors, boxes = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
         matched = self._matched(anchors[0], boxes, batch)
         learned = owned(matched.kind == POSITIVE, matched.object, boxes.shape[1])
         return Coverage(learned, best_overlap(anchors[0], boxes), sizes(anchors[..., 2:] - anchors[..., :2]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Focal loss over all classes of all anchors that are not ignored; Huber loss, mean over the four numbers of a
-        code, of the positive anchors."""
+        """Returns the focal loss of classes and the Huber loss of boxes.
+
+        The focal loss is summed over all classes of all anchors that are not ignored. The Huber loss of a positive
+        anchor is the mean over the four numbers of its code.
+        """
         section = self.section
         logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         anchors = tf.cast(outputs[ANCHORS], codes.dtype)
@@ -70,7 +73,7 @@ class EfficientDetTask(DenseDetectionTask):
         }
 
     def _matched(self, anchors: tf.Tensor, boxes: tf.Tensor, batch: Batch) -> Match:
-        """The object of each anchor."""
+        """Returns the object of each anchor."""
         return match(
             anchors,
             boxes,

@@ -54,7 +54,7 @@ class EmbeddingTask(LabeledImagesTask):
         super().__init__(section or config.EmbeddingSettings())
 
     def dataset(self, split: Dataset) -> Dataset:
-        """All images, if there are at least two classes."""
+        """Returns all images, if there are at least two classes."""
         if split.num_classes < 2:
             raise UserError(
                 f'{split.name} has a single class, "{split.class_names[0]}"; at least two are needed to learn how they '
@@ -77,7 +77,7 @@ class EmbeddingTask(LabeledImagesTask):
         )
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
-        """A backbone with a vector, and proxies of the classes if the loss has some."""
+        """Returns a backbone with a vector, and proxies of the classes if the loss has some."""
         backbone = models.build(description, num_classes=num_classes, channels=channels, include_top=False)
         return models.embedder(
             backbone,
@@ -87,12 +87,14 @@ class EmbeddingTask(LabeledImagesTask):
         )
 
     def predictor(self, network: keras.Model) -> keras.Model:
-        """Without proxies."""
+        """Returns the network without proxies."""
         return keras.Model(network.inputs, {VECTOR: network.output[VECTOR]})
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Loss in nats; accuracy: whether the nearest proxy, or the nearest other image of the batch, is of the right
-        class."""
+        """Returns the loss in nats, and the accuracy.
+
+        An image is classified correctly if its nearest proxy, or the nearest other image of the batch, is of its class.
+        """
         labels = batch["label"]
         if SIMILARITIES in outputs:
             similarity = to_float32(outputs[SIMILARITIES])
@@ -114,14 +116,14 @@ class EmbeddingTask(LabeledImagesTask):
         }
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`embedding` [b, dimension], of length 1; of a network with proxies, `similarities` [b, classes]."""
+        """Returns `embedding` [b, dimension], of length 1; for a network with proxies, `similarities` [b, classes]."""
         found = {"embedding": tf.nn.l2_normalize(tf.cast(outputs[VECTOR], tf.float32), axis=-1)}
         if SIMILARITIES in outputs:
             found[SIMILARITIES] = tf.cast(outputs[SIMILARITIES], tf.float32)
         return found
 
     def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The vectors alone."""
+        """Returns the vectors alone."""
         return predictions
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
@@ -144,7 +146,7 @@ class EmbeddingTask(LabeledImagesTask):
 def contrastive(
     vectors: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The supervised contrastive loss of images, compared with all others of a batch.
+    """Returns the supervised contrastive loss of images, compared with all others of a batch.
 
     Args:
         vectors: float [b, d], of length 1.

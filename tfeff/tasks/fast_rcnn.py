@@ -39,15 +39,15 @@ class FastRCNNTask(TwoStageTask):
     def regions(
         self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The proposals of the batch."""
+        """Returns the proposals of the batch."""
         return batch[PROPOSED], batch[PROPOSED_VALID]
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """None: regions come with the images."""
+        """Returns None, because regions come with the images."""
         return {}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the proposals with enough overlap; in training, the objects themselves are regions, too."""
+        """Measures coverage by the proposals that overlap enough; in training, the objects are regions, too."""
         proposals, objects = batch[PROPOSED], batch["boxes_yxyx"]
         overlap = best_overlap(proposals, objects)
         learned = batch["valid"] & (overlap >= self.section.region_overlap)

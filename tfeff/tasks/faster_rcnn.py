@@ -39,7 +39,7 @@ class FasterRCNNTask(TwoStageTask):
     def regions(
         self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The proposals; adds the anchors to the outputs."""
+        """Returns the proposals; adds the anchors to the outputs."""
         section, anchors = self.section, network.description.anchors
         boxes = tf.constant(anchors.boxes(network.size), to_float32(outputs[PROPOSAL_CODES]).dtype)
         outputs[ANCHORS] = boxes[tf.newaxis]
@@ -56,18 +56,18 @@ class FasterRCNNTask(TwoStageTask):
         )
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`anchors`."""
+        """Returns `anchors`."""
         return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the positive anchors of the first stage."""
+        """Measures coverage by the positive anchors of the first stage."""
         anchors, objects = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
         matched = self._matched(anchors[0], objects, batch)
         learned = owned(matched.kind == POSITIVE, matched.object, objects.shape[1])
         return Coverage(learned, best_overlap(anchors[0], objects), sizes(anchors[..., 2:] - anchors[..., :2]))
 
     def _matched(self, anchors: tf.Tensor, objects: tf.Tensor, batch: Batch) -> Match:
-        """The object of each anchor."""
+        """Returns the object of each anchor."""
         return match(
             anchors,
             objects,
@@ -79,8 +79,10 @@ class FasterRCNNTask(TwoStageTask):
         )
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """See `TwoStage`; binary cross-entropy of the sampled anchors; smooth L1 loss of the codes of the positive
-        ones."""
+        """Returns the losses of `TwoStage` and those of the region proposal network.
+
+        Binary cross-entropy of the sampled anchors; smooth L1 loss of the codes of the positive ones.
+        """
         section = self.section
         logits, codes = to_float32(outputs[OBJECTNESS])[..., 0], to_float32(outputs[PROPOSAL_CODES])
         anchors, objects = tf.cast(outputs[ANCHORS][0], codes.dtype), tf.cast(batch["boxes_yxyx"], codes.dtype)

@@ -32,7 +32,7 @@ class GridTask(DenseDetectionTask):
         super().__init__(section or config.GridSettings())
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """In how many images two objects are in one cell, which can learn only one of them."""
+        """Counts the images in which two objects share a cell, which can learn only one of them."""
         (level,) = description.points.levels
         rows, columns = (-(-side // 2**level) for side in description.size)
         boxes = relative_objects(images, description.size, stretch=self.section.stretch)
@@ -40,7 +40,7 @@ class GridTask(DenseDetectionTask):
         return {}, (f"grid of {rows}x{columns}: in {shared:,} of {len(images):,} images, two objects share a cell",)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`corners` and `strides`."""
+        """Returns `corners` and `strides`."""
         points = description.points
         strides = points.strides(size)
         return {
@@ -49,7 +49,7 @@ class GridTask(DenseDetectionTask):
         }
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the cells that own an object. A cell predicts boxes of any size."""
+        """Measures coverage by the cells that own an object. A cell predicts boxes of any size."""
         objects = tf.cast(batch["boxes_yxyx"], tf.float32)
         usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
         inside = tf.cast(containing(geometry[CORNERS], geometry[STRIDES], objects), tf.int32)
@@ -58,8 +58,11 @@ class GridTask(DenseDetectionTask):
         return Coverage(learned, tf.cast(learned, tf.float32), sizes(geometry[STRIDES]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Squared errors: of the classes in cells with an object; of all confidences, whose target is the box's IoU
-        with the object if the box is responsible, else 0; of the responsible boxes."""
+        """Returns the squared errors of classes, confidences and boxes.
+
+        Classes count in cells with an object, and boxes if they are responsible. The target of a confidence is the
+        box's IoU with the object if the box is responsible, else 0.
+        """
         section = self.section
         classes, confidence, place, root = self._parts(outputs)
         corners, strides = (tf.cast(outputs[key], classes.dtype) for key in (CORNERS, STRIDES))
@@ -104,22 +107,22 @@ class GridTask(DenseDetectionTask):
         return tf.cast(boxes, tf.float32), tf.cast(tf.reshape(scores, (-1, count, classes.shape[2])), tf.float32)
 
     def _parts(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Classes [b, n, C]; of each box, confidence [b, n, B], position in the cell and roots of the sides
-        [b, n, B, 2]."""
+        """Returns classes [b, n, C]; of each box, confidence [b, n, B], position in the cell and roots of the sides [b,
+        n, B, 2]."""
         cells, number = to_float32(outputs[CELLS]), self.section.network.boxes
         classes, confidence, codes = tf.split(cells, [cells.shape[-1] - 5 * number, number, 4 * number], axis=-1)
         codes = tf.reshape(codes, (-1, cells.shape[1], number, 4))
         return classes, confidence, codes[..., :2], codes[..., 2:]
 
     def _boxes(self, outputs: Any) -> tf.Tensor:
-        """The predicted boxes, [b, n, B, 4], not clipped."""
+        """Returns the predicted boxes, [b, n, B, 4], not clipped."""
         _, _, place, root = self._parts(outputs)
         corners, strides = (tf.cast(outputs[key], place.dtype)[:, :, tf.newaxis] for key in (CORNERS, STRIDES))
         centers, halves = corners + place * strides, root**2 * self._extent(outputs) / 2
         return tf.concat([centers - halves, centers + halves], axis=-1)
 
     def _extent(self, outputs: Any) -> tf.Tensor:
-        """Height and width of the grid in pixels, [2]."""
+        """Returns the height and width of the grid in pixels, [2]."""
         dtype = to_float32(outputs[CELLS]).dtype
         return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], dtype), axis=(0, 1))
 

@@ -11,7 +11,7 @@ _SMALLEST = 1e-6  # probability, so that logarithms are finite
 
 
 def softened(teachers: Sequence[tf.Tensor], temperature: float) -> tf.Tensor:
-    """The mean of the teachers' probabilities at a temperature: at least float32 [b, classes].
+    """Returns the mean of the teachers' probabilities at a temperature: at least float32 [b, classes].
 
     Args:
         teachers: logits [b, classes] each.
@@ -21,8 +21,10 @@ def softened(teachers: Sequence[tf.Tensor], temperature: float) -> tf.Tensor:
 
 
 def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Divergence of the predicted probabilities from those of teachers, both at a temperature, times its square, so
-    that gradients do not shrink with it (Hinton et al., arXiv:1503.02531, section 2).
+    """Returns the divergence of predicted probabilities from those of teachers, both at a temperature.
+
+    It is multiplied by the square of the temperature, so that gradients do not shrink with it (Hinton et al.,
+    arXiv:1503.02531, section 2).
 
     Args:
         logits: [b, classes].
@@ -38,7 +40,7 @@ def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.T
 
 
 def feature_difference(features: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
-    """Squared difference of features, relative to the variance of the teacher's in the batch.
+    """Returns the squared difference of features, relative to the variance of the teacher's in the batch.
 
     If their numbers differ, the similarities between the images of the batch are compared instead (Tung and Mori,
     arXiv:1907.09682, equation 4).
@@ -61,7 +63,7 @@ def feature_difference(features: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
 def dense_difference(
     boxes: tf.Tensor, scores: tf.Tensor, teacher_boxes: tf.Tensor, teacher_scores: tf.Tensor
 ) -> tf.Tensor:
-    """How far the predictions of a dense detector are from a teacher's at the same positions.
+    """Measures how far a dense detector's predictions are from a teacher's at the same positions.
 
     The binary cross-entropy of all scores, minus the teacher's own, and 1 - IoU of the boxes, weighted by the teacher's
     highest score; both are summed over the positions and divided by the sum of these scores.

@@ -21,8 +21,10 @@ from tfeff.tasks.task import IMAGES, LOCALIZATION, Batch, ImageTask, to_float32
 
 
 class LocalizationTask(ImageTask):
-    """Class and box of one object. Networks come from `tfeff.models.localizer`; batches have a `box`, relative
-    yxyx."""
+    """Class and box of one object.
+
+    Networks come from `tfeff.models.localizer`; batches have a `box`, relative yxyx.
+    """
 
     section: config.LocalizationSettings
     kind = LOCALIZATION
@@ -33,11 +35,11 @@ class LocalizationTask(ImageTask):
         super().__init__(section or config.LocalizationSettings())
 
     def dataset(self, split: Dataset) -> Dataset:
-        """The images with an object; see `single_objects`."""
+        """Returns the images with an object; see `single_objects`."""
         return single_objects(split)
 
     def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
-        """A backbone with a classifier and a box regressor."""
+        """Returns a backbone with a classifier and a box regressor."""
         backbone = models.build(description, num_classes=num_classes, channels=channels, include_top=False)
         return models.localizer(
             backbone,
@@ -54,8 +56,11 @@ class LocalizationTask(ImageTask):
         )
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """α × cross-entropy in nats; β × squared error of the box; accuracy; IoU; localization accuracy: correct class
-        and IoU of at least IOU_THRESHOLD."""
+        """Returns class loss, box loss, accuracy, mean IoU and localization accuracy.
+
+        The losses are α × cross-entropy in nats and β × squared error of the box. A localization is correct if the
+        class is and the IoU is at least IOU_THRESHOLD.
+        """
         boxes = to_float32(outputs[BOX])
         weight, truth = tf.cast(batch["weight"], boxes.dtype), tf.cast(batch["box"], boxes.dtype)
         class_loss = cross_entropy(batch["label"], outputs[LOGITS], self.section.label_smoothing if training else 0.0)
@@ -71,7 +76,7 @@ class LocalizationTask(ImageTask):
         return totals | {IMAGES: tf.reduce_sum(weight)}
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`probabilities` [b, classes]; `box` [b, 4], relative yxyx."""
+        """Returns `probabilities` [b, classes]; `box` [b, 4], relative yxyx."""
         return {
             "probabilities": tf.nn.softmax(tf.cast(outputs[LOGITS], tf.float32)),
             "box": tf.cast(outputs[BOX], tf.float32),
@@ -84,7 +89,7 @@ class LocalizationTask(ImageTask):
         return predictions | {"box": box}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """The first class and the whole image for every image."""
+        """Returns the first class and the whole image for every image."""
         return {
             "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
             "box": tf.tile([[0.0, 0.0, 1.0, 1.0]], (batch_size, 1)),
@@ -92,7 +97,7 @@ class LocalizationTask(ImageTask):
         }
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
-        """The best constant box is the mean box."""
+        """Returns the loss of the mean box, the best constant box."""
         spread = np.sum(np.var(targets["box"], axis=0, dtype=np.float64))
         class_loss = entropy(targets["label"], self.section.label_smoothing)
         return float(self.section.class_weight * class_loss + self.section.box_weight * spread)

@@ -8,7 +8,7 @@ from tfeff.boxes import paired_iou
 
 
 def focal_loss(targets: tf.Tensor, logits: tf.Tensor, *, alpha: float, gamma: float) -> tf.Tensor:
-    """Focal loss (arXiv:1708.02002, section 3.2).
+    """Computes the focal loss (arXiv:1708.02002, section 3.2).
 
     Args:
         targets: 0 or 1, [...].
@@ -26,19 +26,24 @@ def focal_loss(targets: tf.Tensor, logits: tf.Tensor, *, alpha: float, gamma: fl
 
 
 def huber_loss(errors: tf.Tensor, *, delta: float) -> tf.Tensor:
-    """Huber loss: e² / 2 up to delta, then delta (|e| - delta / 2)."""
+    """Computes the Huber loss: e² / 2 up to delta, then delta (|e| - delta / 2)."""
     size = tf.abs(errors)
     return tf.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
 
 
 def smooth_l1_loss(errors: tf.Tensor, *, beta: float) -> tf.Tensor:
-    """Smooth L1 loss (arXiv:1504.08083, equation 3, for beta 1): e² / (2 beta) up to beta, then |e| - beta / 2."""
+    """Computes the smooth L1 loss (arXiv:1504.08083, equation 3, for beta 1).
+
+    The loss is e² / (2 beta) up to beta, then |e| - beta / 2.
+    """
     return huber_loss(errors, delta=beta) / beta if beta else tf.abs(errors)
 
 
 def complete_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """CIoU (Zheng et al., arXiv:1911.08287): IoU, minus the squared distance of the centers relative to the diagonal of
-    the common bounding box, minus a penalty for different aspect ratios, whose weight has no gradient.
+    """Computes CIoU (Zheng et al., arXiv:1911.08287).
+
+    CIoU is IoU, minus the squared distance of the centers relative to the diagonal of the common bounding box, minus a
+    penalty for different aspect ratios, whose weight has no gradient.
 
     Args:
         first: yxyx in pixels, [..., 4].
@@ -58,11 +63,13 @@ def complete_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 def distribution_focal_loss(distances: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Distribution focal loss (arXiv:2006.04388, equation 6): cross-entropy with the two integers next to a distance.
+    """Computes the distribution focal loss: cross-entropy with the two integers next to a distance.
+
+    See arXiv:2006.04388, equation 6.
 
     Args:
         distances: [...]; clipped to those that the bins can express.
-        logits: of the distances 0, 1, ..., bins - 1; [..., bins].
+        logits: [..., bins]; logits of the distances 0, 1, ..., bins - 1.
 
     Returns:
         [...].
@@ -75,6 +82,6 @@ def distribution_focal_loss(distances: tf.Tensor, logits: tf.Tensor) -> tf.Tenso
 
 
 def _aspect(boxes: tf.Tensor) -> tf.Tensor:
-    """Angle of the diagonal, [...]; an empty box has that of a square."""
+    """Returns the angle of the diagonal, [...]; an empty box has that of a square."""
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
     return tf.math.atan2(sides[..., 1], sides[..., 0])

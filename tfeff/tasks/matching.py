@@ -1,4 +1,4 @@
-"""Assigns anchors to objects, inside the training graph."""
+"""Assignment of anchors to objects, inside the training graph."""
 
 from typing import Literal, NamedTuple
 
@@ -87,6 +87,6 @@ def match(
 
 
 def _covered(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """The share of each first box that lies in the second."""
+    """Returns the share of each first box that lies in the second."""
     sides = tf.maximum(tf.minimum(first[..., 2:], second[..., 2:]) - tf.maximum(first[..., :2], second[..., :2]), 0.0)
     return tf.math.divide_no_nan(tf.reduce_prod(sides, -1), tf.reduce_prod(first[..., 2:] - first[..., :2], -1))

@@ -29,7 +29,7 @@ MEAN_AP, THRESHOLD = "mean_ap", "score_threshold"
 """Validation metrics: VOC's mean average precision at an IoU of 0.5, and the threshold with the highest F1."""
 
 DEFAULT_THRESHOLD = 0.5
-"""Of a run without validation images."""
+"""Score threshold of a run without validation images."""
 
 
 class ObjectDetectionTask(ImageTask):
@@ -48,7 +48,7 @@ class ObjectDetectionTask(ImageTask):
         return ImageReading(fit, max_objects=self.section.max_objects)
 
     def network(self, description: models.Detector, *, num_classes: int, channels: int) -> models.Network:
-        """The detector; its `description` holds what the losses need."""
+        """Returns the detector; its `description` holds what the losses need."""
         return models.build_detector(description, num_classes=num_classes, channels=channels)
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
@@ -56,7 +56,7 @@ class ObjectDetectionTask(ImageTask):
         return self.box_transform(reader, size, seed=seed, plain_from=plain_from)
 
     def box_transform(self, reader: Reader, size: tuple[int, int], **options: Any) -> BoxTransform:
-        """The transform of the section's settings, with further ones."""
+        """Returns the transform of the section's settings, with further ones."""
         return BoxTransform(
             reader,
             size,
@@ -68,10 +68,10 @@ class ObjectDetectionTask(ImageTask):
 
     @abstractmethod
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """All predictions, before any selection.
+        """Returns all predictions, before any selection.
 
         Args:
-            outputs: of `forward`.
+            outputs: what `forward` returned.
 
         Returns:
             boxes_yxyx float32 [b, n, 4], in pixels; scores float32 [b, n, classes], in [0, 1].
@@ -79,10 +79,10 @@ class ObjectDetectionTask(ImageTask):
 
     @abstractmethod
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """What the predictions are relative to, such as anchors: part of the outputs of `forward`.
+        """Returns what the predictions are relative to, such as anchors: part of the outputs of `forward`.
 
         Args:
-            description: of the network.
+            description: the network's description.
             size: (height, width) of its input.
 
         Returns:
@@ -91,7 +91,7 @@ class ObjectDetectionTask(ImageTask):
 
     @abstractmethod
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """How well the anchors or cells cover the objects of a batch, by the rules of the losses.
+        """Measures how well the anchors or cells cover the objects of a batch, by the rules of the losses.
 
         Args:
             batch: the targets.
@@ -99,7 +99,7 @@ class ObjectDetectionTask(ImageTask):
         """
 
     def first_stage_boxes(self, outputs: Any) -> tf.Tensor | None:
-        """Of a two-stage detector, the regions that the second stage refines, boxes_yxyx [b, n, 4]; else None."""
+        """Returns the regions that a two-stage detector refines, boxes_yxyx [b, n, 4]; None for other detectors."""
         return None
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
@@ -114,11 +114,11 @@ class ObjectDetectionTask(ImageTask):
         return predictions | {"boxes": boxes}
 
     def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
-        """With the names of the classes."""
+        """Returns the outputs of a SavedModel, with the names of the classes."""
         return predictions | {"names": tf.gather(names, predictions["labels"])}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """An object of 32 x 32 pixels in every image."""
+        """Returns an object of 32 x 32 pixels in every image."""
         shape = batch_size, self.section.max_objects
         first = tf.broadcast_to(tf.range(shape[1]) == 0, shape)
         return {
@@ -171,8 +171,8 @@ class DenseDetectionTask(ObjectDetectionTask):
 
 
 def detection_threshold(validated: Mapping[str, float]) -> float:
-    """The minimum score of the detections to show: the threshold with the highest F1 on the validation images, else
-    DEFAULT_THRESHOLD.
+    """Returns the minimum score of the detections to show: the threshold with the highest F1 on the validation images,
+    else DEFAULT_THRESHOLD.
 
     Args:
         validated: the metrics of `scores` on the run's validation images, if it has any.
@@ -181,7 +181,7 @@ def detection_threshold(validated: Mapping[str, float]) -> float:
 
 
 def detections(predictions: Predictions) -> list[Detections]:
-    """The detections of each image, in pixels of the original image, clipped to it."""
+    """Returns the detections of each image, in pixels of the original image, clipped to it."""
     sizes, windows = predictions["image_size"], predictions["window_yxyx"]
     scale, limit = (np.tile(each, (1, 2))[:, None].astype(np.float32) for each in (sizes / windows[:, 2:], sizes))
     boxes = np.clip(predictions["boxes"] * scale, 0.0, limit)
@@ -194,10 +194,10 @@ def detections(predictions: Predictions) -> list[Detections]:
 
 
 def relative_objects(images: Dataset, size: tuple[int, int], *, stretch: bool) -> list[np.ndarray]:
-    """The boxes of each image that are not ignored, relative to the network's input: yxyx float64 [k, 4].
+    """Returns the boxes of each image that are not ignored, relative to the network's input: yxyx float64 [k, 4].
 
     Args:
-        images: with objects.
+        images: images with objects.
         size: (height, width) of the input.
         stretch: whether images fill the input instead of keeping their aspect ratio.
     """

@@ -1,4 +1,4 @@
-"""From the outputs of a region proposal network to regions: the best of each level, without near duplicates."""
+"""Regions from the outputs of a region proposal network: the best of each level, without near duplicates."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def propose(
     total: int,
     overlap: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Proposals of each image, the best first.
+    """Returns proposals of each image, the best first.
 
     Of each level, the boxes with the highest scores are decoded, clipped to the image and thinned by non-maximum
     suppression; of all levels together, the best remain.

@@ -6,7 +6,7 @@ from tfeff.tasks.matching import NEGATIVE, POSITIVE
 
 
 def noise(keys: tf.Tensor, stream: int, count: int) -> tf.Tensor:
-    """A number in [0, 1) for each candidate of each image, which depends on the image's key alone.
+    """Returns a number in [0, 1) for each candidate of each image, which depends on the image's key alone.
 
     Args:
         keys: int32 [b, 2], of each image and epoch.

@@ -15,7 +15,7 @@ GAUSSIAN_THRESHOLD = 1.0
 
 
 def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> dict[str, tf.Tensor]:
-    """Detections of each image, by descending score, padded with zeros.
+    """Returns detections of each image, by descending score, padded with zeros.
 
     Args:
         boxes_yxyx: float32 [b, n, 4], or a box for each class, [b, n, classes, 4].
@@ -86,7 +86,9 @@ def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression
 
 
 def _apart(boxes: tf.Tensor, labels: tf.Tensor, classes: int) -> tf.Tensor:
-    """Boxes moved so that those of different classes do not overlap: one pass then treats each class on its own.
+    """Moves boxes so that those of different classes do not overlap.
+
+    One pass then treats each class on its own.
 
     Each class has a cell of a square grid around the origin. In a row of cells, coordinates would become so large that
     float32 rounds away hundredths of a pixel.

@@ -55,7 +55,7 @@ class Task(ABC):
         added: name of a count -> what is added to its sum over the batch, such as 1 for losses that are divided by the
             number of positives plus one.
         scores: names of the validation metrics that need all predictions at once; see `ImageTask.score`.
-        tuned: those of them that are settings found by validation, not measures of quality.
+        tuned: those `scores` that are settings found by validation, not measures of quality.
     """
 
     losses: ClassVar[Mapping[str, str]]
@@ -65,16 +65,16 @@ class Task(ABC):
     tuned: Sequence[str] = ()
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """The network's outputs for a batch."""
+        """Returns the network's outputs for a batch."""
         return network(batch["image"], training=training)
 
     @abstractmethod
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Total of each loss and metric, and the value of each count: scalars of at least float32.
+        """Returns the total of each loss and metric, and the value of each count: scalars of at least float32.
 
         Args:
             batch: the targets.
-            outputs: of `forward`.
+            outputs: what `forward` returned.
             training: use the training loss, for example with label smoothing; otherwise the validation loss, without.
         """
 
@@ -89,11 +89,11 @@ class Task(ABC):
         return (*self.losses, *self.metrics, *self.counts)
 
     def zero_sums(self) -> np.ndarray:
-        """Initial value for accumulating the totals of batches: zeros, float64 [k], in the order of `names`."""
+        """Returns zeros for accumulating the totals of batches: float64 [k], in the order of `names`."""
         return np.zeros(len(self.names))
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
-        """`loss`, the sum of all losses; each loss, if there are several; and each metric.
+        """Returns `loss`, the sum of all losses; each loss, if there are several; and each metric.
 
         Args:
             sums: totals and counts in the order of `names`, summed over any number of batches.
@@ -136,7 +136,8 @@ class ImageReading:
     Attributes:
         fit: how an image is brought to the size of the network's input; see `tfeff.data.images.resizing`.
         interpolation: how images are resized.
-        center_crop: of whole images, the central square that the network sees: its side, relative to the shorter side.
+        center_crop: side of the central square that the network sees, relative to the image's shorter side; only with
+            `fit="whole"`.
         max_objects: how many objects of an image are used at most; None: all.
     """
 
@@ -151,20 +152,20 @@ class StoredTraining(ABC):
 
     @abstractmethod
     def part(self, network: keras.Model) -> keras.Model:
-        """The part of the network that is trained, from features to outputs."""
+        """Returns the part of the network that is trained, from features to outputs."""
 
     @abstractmethod
     def batches(
         self, network: keras.Model, images: ImageCache, role: Role, *, seed: int, batch_size: int, progress: Progress
     ) -> Any:
-        """The batches of a role, as those of `Batches`. Features that are missing in the store are computed here.
+        """Returns the batches of a role, like those of `Batches`; features that the store lacks are computed here.
 
         Args:
-            network: with the weights of its frozen part.
+            network: the network, with the weights of its frozen part.
             images: the images.
             role: what the batches are for: `training`, `validation` in training, or `evaluation` of all images.
-            seed: of the experiment.
-            batch_size: of the experiment.
+            seed: the experiment's seed.
+            batch_size: the experiment's batch size.
             progress: called with the name of what is computed, images done and images in total.
 
         Raises:
@@ -176,16 +177,15 @@ class StoredTraining(ABC):
         """Sets the initial weights of the trained part; those of a network whose section is `fitted` are final.
 
         Args:
-            network: with its other weights.
+            network: the network, with its other weights.
             training: what `batches` returned for training.
-            seed: of the experiment.
+            seed: the experiment's seed.
             report: called with messages.
         """
 
 
 class ImageTask(Task):
-    """A task on images. It defines what differs between tasks: the images it reads, the network, the augmentation and
-    the predictions.
+    """A task on images: the images it reads, the network, the augmentation and the predictions.
 
     Attributes:
         kind: what it predicts.
@@ -202,8 +202,10 @@ class ImageTask(Task):
 
     @property
     def proposals(self) -> StoredProposals | None:
-        """The region proposals that batches hold (`extra_boxes_yxyx` and `extra_valid`, see `BoxTransform`), and that
-        the exported model takes as further inputs; None: there are none."""
+        """The region proposals in batches, which the exported model takes as further inputs; None: there are none.
+
+        Batches hold them as `extra_boxes_yxyx` and `extra_valid`, see `BoxTransform`.
+        """
         return None
 
     @property
@@ -215,7 +217,7 @@ class ImageTask(Task):
         self.section = section
 
     def dataset(self, split: Dataset) -> Dataset:
-        """The images of a split that the task can use.
+        """Returns the images of a split that the task can use.
 
         Raises:
             UserError: there are none, or too few classes.
@@ -230,11 +232,11 @@ class ImageTask(Task):
         """
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """What the network takes from the training images, such as anchors.
+        """Returns what the network takes from the training images, such as anchors.
 
         Args:
             images: the training images.
-            description: of the network, without it.
+            description: the network's description, in which the measured fields are not set yet.
 
         Returns:
             fields of the description to replace, JSON-serializable; what the user should know, one line each.
@@ -243,18 +245,17 @@ class ImageTask(Task):
 
     @abstractmethod
     def network(self, description: Any, *, num_classes: int, channels: int) -> models.Network:
-        """The randomly initialized network.
+        """Returns the randomly initialized network.
 
         Args:
-            description: of the network; see `TaskSettings.describe`.
+            description: the network's description; see `TaskSettings.describe`.
             num_classes: number of classes.
             channels: channels of an image.
         """
 
     @abstractmethod
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
-        """What happens to images, and their annotations, on their way to the network; arguments as for
-        `ImageTransform`."""
+        """Returns the augmentation and fitting of images and their annotations; arguments as for `ImageTransform`."""
 
     def check(self, resolution: int) -> None:
         """Checks the section against the network's resolution, in pixels.
@@ -264,42 +265,42 @@ class ImageTask(Task):
         """
 
     def predictor(self, network: keras.Model) -> keras.Model:
-        """The trained network as it is evaluated and exported."""
+        """Returns the trained network as it is evaluated and exported."""
         return network
 
     def calibrate(self, network: keras.Model, validated: Mapping[str, float]) -> None:
         """Changes the trained network as validation found it better, if it did.
 
         Args:
-            network: with its final weights.
+            network: the network, with its final weights.
             validated: the metrics of `scores` on the run's validation images, if it has any.
         """
 
     def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """What is compared with teachers: the outputs, and features of the network if the task imitates these."""
+        """Returns what is compared with teachers: the outputs, and features if the task imitates these."""
         return self.forward(network, batch, training=training)
 
     def without_features(self, outputs: Any) -> Any:
-        """The outputs alone."""
+        """Returns the outputs alone."""
         return outputs
 
     def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
-        """What `imitated` compares the outputs with, by name: at least float32 [b, ...] each.
+        """Returns what `imitated` compares the outputs with, by name: at least float32 [b, ...] each.
 
         The row of an image depends on no other image of the batch, so it can be stored.
 
         Args:
-            teachers: of each teacher, what `forward_with_features` returns.
+            teachers: what `forward_with_features` of each teacher returned.
             section: what is imitated.
         """
         raise NotImplementedError
 
     def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
-        """How far the outputs are from those of teachers, weighted as the section says; at least float32 [b].
+        """Measures how far the outputs are from those of teachers, weighted as the section says; at least float32 [b].
 
         Args:
-            outputs: of `forward_with_features`.
-            targets: of `teacher_targets`.
+            outputs: what `forward_with_features` returned.
+            targets: what `teacher_targets` returned.
             section: what is imitated.
         """
         raise NotImplementedError
@@ -314,45 +315,45 @@ class ImageTask(Task):
 
     @abstractmethod
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
+        """Returns predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
 
     def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predictions with boxes in pixels of the original images.
+        """Returns predictions with boxes in pixels of the original images.
 
         Args:
-            predictions: of `decode`.
+            predictions: what `decode` returned.
             sizes: height and width of the original images, int32 [b, 2].
             covered: height and width that they cover in the network's input, from its top left, int32 [b, 2].
         """
         return predictions
 
     def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The outputs of a SavedModel.
+        """Returns the outputs of a SavedModel.
 
         Args:
-            predictions: of `placed`.
-            names: of the classes, string [classes].
+            predictions: what `placed` returned.
+            names: class names, string [classes].
         """
         label = tf.gather(names, tf.argmax(predictions["probabilities"], axis=-1))
         return predictions | {"label": label}
 
     @abstractmethod
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """Dummy targets for benchmarking: a batch without its images."""
+        """Returns dummy targets for benchmarking: a batch without its images."""
 
     def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
-        """The training loss of the best prediction that is the same for all images; infinity if it is unknown.
+        """Returns the training loss of the best prediction that is the same for all images; infinity if it is unknown.
 
         Args:
-            targets: of n images by name, [n, ...] each.
+            targets: the targets of n images by name, [n, ...] each.
         """
         return math.inf
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
-        """The validation metrics of `scores`.
+        """Returns the validation metrics of `scores`.
 
         Args:
-            predictions: for all images of the pipeline, in order.
+            predictions: predictions for all images of the pipeline, in order.
             pipeline: the validation images.
         """
         return {}
@@ -372,8 +373,8 @@ class BatchPredictor:
     """Predictions of a network, compiled once.
 
     Args:
-        network: as `ImageTask.predictor` returns it.
-        task: of the network.
+        network: what `ImageTask.predictor` returned.
+        task: the network's task.
     """
 
     def __init__(self, network: keras.Model, task: ImageTask) -> None:
@@ -383,12 +384,12 @@ class BatchPredictor:
         self._decoded = tf.function(decoded, jit_compile=False, autograph=False)
 
     def __call__(self, pipeline: Batches) -> Predictions:
-        """Predictions for all images of a pipeline, in order."""
+        """Returns predictions for all images of a pipeline, in order."""
         return predictions(self._decoded, pipeline)
 
 
 def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches) -> Predictions:
-    """Predictions for all images of a pipeline, in order.
+    """Returns predictions for all images of a pipeline, in order.
 
     Args:
         decoded: the INPUTS of a batch -> what `ImageTask.decode` returns: tensors or arrays.
@@ -401,11 +402,11 @@ def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches
 
 
 def of_images(batch: Batch, decoded: Mapping[str, Any]) -> Predictions:
-    """The predictions for a batch, without its padding, with what it says about the images.
+    """Returns the predictions for a batch, without its padding, with what it says about the images.
 
     Args:
-        batch: of `Batches.evaluation_batches`.
-        decoded: what `ImageTask.decode` returns for it: tensors or arrays.
+        batch: a batch from `Batches.evaluation_batches`.
+        decoded: what `ImageTask.decode` returned for it: tensors or arrays.
     """
     kept = batch["weight"].numpy() > 0
     about = {key: batch[key] for key in ABOUT_IMAGES if key in batch}

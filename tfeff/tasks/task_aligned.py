@@ -38,7 +38,7 @@ def align(
 
     Args:
         scores: probability of the object's class in each cell, [b, n, k].
-        overlaps: of each cell's box with the object, at least 0, [b, n, k].
+        overlaps: overlap of each cell's box with the object, at least 0, [b, n, k].
         inside: whether the cell's center lies in the object, False for padding; bool [b, n, k].
         alpha: exponent of the score.
         beta: exponent of the overlap.

@@ -34,9 +34,12 @@ SAMPLED_LABEL, SAMPLED_TARGET, SAMPLED = "sampled_label", "sampled_target", "sam
 
 
 class TwoStageTask(ObjectDetectionTask):
-    """A two-stage detector. Outputs: for a batch with targets, those of the sampled regions and their targets; except
-    in training, the regions, `proposals` [b, n, 4], and `class_boxes` [b, n, classes, 4] and `class_scores`
-    [b, n, classes] of all regions."""
+    """A two-stage detector.
+
+    Its outputs for a batch with targets are those of the sampled regions and their targets. Except in training, they
+    also include the regions, `proposals` [b, n, 4], and `class_boxes` [b, n, classes, 4] and `class_scores` [b, n,
+    classes] of all regions.
+    """
 
     section: config.TwoStageSettings
     losses: ClassVar = {"class_loss": REGIONS, "box_loss": REGIONS}
@@ -49,13 +52,13 @@ class TwoStageTask(ObjectDetectionTask):
     def regions(
         self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The regions of each image.
+        """Returns the regions of each image.
 
         Args:
             network: the detector.
-            batch: with images, and what else the regions come from.
-            outputs: of the first stage.
-            training: whether they are for training.
+            batch: the images, and whatever else the regions come from.
+            outputs: outputs of the first stage.
+            training: whether the regions are for training.
 
         Returns:
             boxes_yxyx float [b, n, 4]; bool [b, n], False for padding.
@@ -78,7 +81,7 @@ class TwoStageTask(ObjectDetectionTask):
         return outputs
 
     def _sampled(self, batch: Batch, boxes: tf.Tensor, valid: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Regions and objects, sampled; their classes, background last, and codes."""
+        """Returns regions and objects, sampled; their classes, background last, and codes."""
         section = self.section
         objects = tf.cast(batch["boxes_yxyx"], boxes.dtype)
         ignored = batch["difficult"] | batch["crowd"]
@@ -114,7 +117,7 @@ class TwoStageTask(ObjectDetectionTask):
     def _refined(
         self, head: dict[str, tf.Tensor], boxes: tf.Tensor, valid: tf.Tensor, size: tuple[int, int]
     ) -> dict[str, tf.Tensor]:
-        """A box and a score of each class for each region; those of padding and of empty boxes are 0."""
+        """Returns a box and a score of each class for each region; those of padding and of empty boxes are 0."""
         scores = tf.nn.softmax(to_float32(head[LOGITS]))[..., :-1]
         codes = to_float32(head[CODES])
         codes = tf.reshape(codes, (-1, boxes.shape[1], scores.shape[-1], 4))
@@ -124,7 +127,7 @@ class TwoStageTask(ObjectDetectionTask):
         return {CLASS_BOXES: refined, CLASS_SCORES: tf.where(wide & valid[..., tf.newaxis], scores, 0.0)}
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Cross-entropy of the sampled regions; smooth L1 loss of the codes of the positive ones."""
+        """Returns the cross-entropy of the sampled regions; smooth L1 loss of the codes of the positive ones."""
         logits, codes = to_float32(outputs[SAMPLED_LOGITS]), to_float32(outputs[SAMPLED_CODES])
         weight = tf.cast(outputs[SAMPLED], logits.dtype)
         labels, classes = outputs[SAMPLED_LABEL], logits.shape[-1] - 1
@@ -144,7 +147,7 @@ class TwoStageTask(ObjectDetectionTask):
         return tf.cast(outputs[PROPOSALS], tf.float32)
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """A box of each class for each region, and their scores."""
+        """Returns a box of each class for each region, and their scores."""
         return tf.cast(outputs[CLASS_BOXES], tf.float32), tf.cast(outputs[CLASS_SCORES], tf.float32)
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:

@@ -41,8 +41,7 @@ class YoloTask(DenseDetectionTask):
         }
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """By the cells whose centers lie in an object, however well they are aligned, and the boxes they can
-        predict."""
+        """Measures coverage by the cells whose centers lie in an object, and by the boxes they can predict."""
         centers, boxes = geometry[CENTERS], tf.cast(batch["boxes_yxyx"], tf.float32)
         inside = _inside(centers, boxes)
         middle, reach = (tf.concat([each] * 2, axis=-1)[:, :, tf.newaxis] for each in (centers, geometry[REACH]))
@@ -88,19 +87,19 @@ class YoloTask(DenseDetectionTask):
         return tf.cast(boxes, tf.float32), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
 
     def _distributions(self, outputs: Any) -> tf.Tensor:
-        """Logits of the distances to the four sides, [b, n, 4, bins]."""
+        """Returns logits of the distances to the four sides, [b, n, 4, bins]."""
         distances = to_float32(outputs[DISTANCES])
         return tf.reshape(distances, (-1, distances.shape[1], 4, distances.shape[2] // 4))
 
     def _boxes(self, outputs: Any, distances: tf.Tensor) -> tf.Tensor:
-        """The boxes that the distributions mean, [b, n, 4], not clipped."""
+        """Returns the boxes that the distributions mean, [b, n, 4], not clipped."""
         steps = tf.range(distances.shape[-1], dtype=distances.dtype)
         mean = tf.reduce_sum(tf.nn.softmax(distances) * steps, axis=-1)
         centers, strides = (tf.cast(outputs[name], mean.dtype) for name in (CENTERS, STRIDES))
         return tf.concat([centers - mean[..., :2] * strides, centers + mean[..., 2:] * strides], axis=-1)
 
     def _distances(self, outputs: Any, boxes: tf.Tensor) -> tf.Tensor:
-        """Distances from the centers of the cells to the sides of boxes, in strides: [b, n, 4]."""
+        """Returns distances from the centers of the cells to the sides of boxes, in strides: [b, n, 4]."""
         centers, strides = (tf.cast(outputs[name], boxes.dtype) for name in (CENTERS, STRIDES))
         return tf.concat([(centers - boxes[..., :2]) / strides, (boxes[..., 2:] - centers) / strides], axis=-1)
 
@@ -113,7 +112,7 @@ class YoloTask(DenseDetectionTask):
         objects: tf.Tensor,
         usable: tf.Tensor,
     ) -> Alignment:
-        """The assignment, without gradient."""
+        """Returns the assignment, without gradient."""
         section = self.section
         logits, predicted = tf.stop_gradient(logits), tf.stop_gradient(predicted)
         inside = _inside(tf.cast(outputs[CENTERS], objects.dtype), objects) & usable[:, tf.newaxis]
@@ -133,6 +132,6 @@ class YoloTask(DenseDetectionTask):
 
 
 def _inside(centers: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Whether each center [1, n, 2] lies in each box [b, k, 4]: bool [b, n, k]."""
+    """Returns whether each center [1, n, 2] lies in each box [b, k, 4]: bool [b, n, k]."""
     centers, boxes = centers[:, :, tf.newaxis], boxes[:, tf.newaxis]
     return tf.reduce_all((centers > boxes[..., :2]) & (centers < boxes[..., 2:]), axis=-1)

@@ -24,8 +24,8 @@ class Assembly:
 
     Attributes:
         model: randomly initialized with the experiment's seed.
-        optimizer: with fresh slot variables.
-        average: of the model's weights, if `averaging.wanted` asks for one.
+        optimizer: the optimizer, with fresh slot variables.
+        average: moving average of the model's weights, if `averaging.wanted` asks for one; else None.
         step: compiled training and evaluation steps; traced on the first call.
         features: the frozen part of the model, if the step takes its output; else None.
     """
@@ -41,7 +41,7 @@ def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
     """Builds all parts under the current dtype policy.
 
     Args:
-        plan: with what it takes from the training images.
+        plan: the run's plan, completed from the training images.
         strategy: the distribution strategy.
     """
     with strategy.scope():
@@ -58,7 +58,7 @@ def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
 
 
 class AssemblyCache:
-    """Reuses assemblies for many runs in one process, on one device.
+    """Assemblies to reuse for many runs in one process, on one device.
 
     Runs that differ only in seed, images, learning rate or schedule share one graph. It is traced and compiled once,
     which for a small network takes longer than training it; for each further run only the variables are reset. Results
@@ -73,7 +73,7 @@ class AssemblyCache:
         self._assemblies: OrderedDict[str, tuple[Assembly, list[np.ndarray]]] = OrderedDict()
 
     def assemble(self, plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
-        """Like the function `assemble`. The assembly may be reused, and then reset, by the next call."""
+        """Does what the function `assemble` does. The assembly may be reused, and then reset, by the next call."""
         key = _graph_key(plan)
         if key in self._assemblies:
             self._assemblies.move_to_end(key)
@@ -96,7 +96,7 @@ class AssemblyCache:
 
 
 def _graph_key(plan: Plan) -> str:
-    """Everything that the graph depends on, as text."""
+    """Returns everything that the graph depends on, as text."""
     settings, training = plan.settings, to_dict(plan.training)
     for key in ("epochs", "checkpoint_seconds", "validation_epochs"):
         del training[key]

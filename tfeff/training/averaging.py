@@ -9,7 +9,7 @@ from tfeff import config
 
 
 def wanted(training: config.Training) -> tuple[bool, float | None]:
-    """Whether weights are averaged, and the decay of a moving average over steps."""
+    """Returns whether weights are averaged, and the decay of a moving average over steps."""
     decay = training.ema_decay
     if training.ema_images is not None:
         decay = math.exp(-training.batch_size / training.ema_images)

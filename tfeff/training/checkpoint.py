@@ -85,7 +85,7 @@ class Checkpoints:
         self.best = directory / "best.npz"
 
     def latest(self) -> Path | None:
-        """Path of the latest checkpoint, or None."""
+        """Returns the path of the latest checkpoint, or None."""
         found = self._by_step()
         return found[-1] if found else None
 

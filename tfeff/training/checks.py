@@ -20,7 +20,7 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
     """Reports errors that would otherwise occur only after all images are read, or after training.
 
     Args:
-        plan: of the run.
+        plan: the run's plan.
         replicas: number of devices that share a batch, over all workers.
         new_run: whether this is a new run; resumed runs do not need the initial weights.
 
@@ -199,7 +199,7 @@ def _check_parametrization(plan: Plan) -> None:
 
 
 def _frozen_network(plan: Plan, replicas: int) -> keras.Model:
-    """A network for any data, frozen as in the first phase of a run; its optimizer can be created."""
+    """Returns a network for any data, frozen as in the first phase of a run; its optimizer can be created."""
     network = plan.build_network()
     plan.build_optimizer(network, replicas)
     return network

@@ -12,7 +12,7 @@ from tfeff.tasks.task import Batch, ImageTask, Task
 
 LABEL_LOSS, TEACHER_LOSS, TAUGHT = "label_loss", "teacher_loss", "taught_images"
 LABELED = "labeled"
-"""Of batches with unlabeled images: bool [b]."""
+"""Key in batches with unlabeled images: bool [b], whether an image has a label."""
 STORED = "teacher/"
 """Begins the names of stored targets of teachers in a batch."""
 
@@ -21,7 +21,7 @@ class Distilled(Task):
     """A task whose network also imitates teachers. Without training, it is the task itself.
 
     Args:
-        task: of the labels.
+        task: the task that the labels are for.
         section: what is imitated.
         teachers: networks as the task builds them.
     """
@@ -46,7 +46,7 @@ class Distilled(Task):
         return type(self._task).__name__, dataclasses.replace(self._section, runs=(), variants=None)
 
     def targets(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """What the teachers make of a batch; see `ImageTask.teacher_targets`."""
+        """Returns what the teachers make of a batch; see `ImageTask.teacher_targets`."""
         outputs = [
             self._task.forward_with_features(teacher, _seen_by(teacher, batch), training=False)
             for teacher in self._teachers
@@ -54,7 +54,10 @@ class Distilled(Task):
         return self._task.teacher_targets(outputs, self._section)
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """The network's outputs; in training, with the targets of the teachers, which run unless the batch has them."""
+        """Returns the network's outputs and, in training, the targets of the teachers.
+
+        The teachers run unless the batch has their targets.
+        """
         if not training:
             return self._task.forward(network, batch, training=False)
         own = self._task.forward_with_features(network, batch, training=True)
@@ -62,7 +65,7 @@ class Distilled(Task):
         return own, stored or self.targets(batch)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Those of the task for the images with labels, and in training the difference from the teachers for all."""
+        """Returns the task's totals for labeled images and, in training, the difference from the teachers for all."""
         if not training:
             totals = self._renamed(self._task.totals(batch, outputs, training=False))
             zero = tf.zeros_like(next(iter(totals.values())))
@@ -83,7 +86,7 @@ class Distilled(Task):
         return {self._names.get(name, name): value for name, value in totals.items()}
 
     def means(self, sums: Any) -> dict[str, float]:
-        """Without that of the teachers in validation, which does not ask them."""
+        """Returns the means; in validation, without the teachers' loss, which is not computed there."""
         means = super().means(sums)
         if not sums[self.names.index(TAUGHT)]:
             del means[TEACHER_LOSS]
@@ -95,7 +98,7 @@ class Distilled(Task):
 
 
 def _seen_by(teacher: keras.Model, batch: Batch) -> Mapping[str, tf.Tensor]:
-    """The batch with images of the teacher's size."""
+    """Returns the batch with images of the teacher's size."""
     size = tuple(teacher.inputs[0].shape[1:3])
     if tuple(batch["image"].shape[1:3]) == size:
         return batch

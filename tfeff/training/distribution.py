@@ -46,7 +46,7 @@ def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch
     """Splits this worker's batches among its devices and prefetches to them.
 
     Args:
-        strategy: of the run.
+        strategy: distribution strategy.
         batches: this worker's part of each batch.
         batch_size: examples of a batch, over all workers.
     """
@@ -60,17 +60,17 @@ def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch
 
 
 def is_chief() -> bool:
-    """Whether this process writes the run's files. True for the first worker only."""
+    """Returns whether this process writes the run's files. True for the first worker only."""
     return worker_index() == 0
 
 
 def worker_index() -> int:
-    """Index of this worker."""
+    """Returns the index of this worker."""
     return _tf_config().get("task", {}).get("index", 0)
 
 
 def worker_count() -> int:
-    """Number of workers."""
+    """Returns the number of workers."""
     return max(1, len(_workers()))
 
 

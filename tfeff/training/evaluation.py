@@ -176,7 +176,7 @@ def evaluate_run(
 
 
 def evaluate_again(workdir: Workdir, split: str | None, reporter: Reporter) -> RunEvaluation:
-    """As `evaluate_run`; also writes the page of the run, unless that shows another split."""
+    """Does what `evaluate_run` does, and writes the page of the run, unless that shows another split."""
     plan = Plan.opened(workdir)
     evaluated = evaluate_run(workdir, split, reporter, plan=plan)
     if workdir.result().get("split", evaluated.split) != evaluated.split:
@@ -185,7 +185,7 @@ def evaluate_again(workdir: Workdir, split: str | None, reporter: Reporter) -> R
 
 
 def _activation(plan: Plan, model: keras.Model, images: ImageCache, evaluation: Evaluation) -> list[Picture]:
-    """Class activation maps of the most confident mistakes and correct predictions."""
+    """Returns the class activation maps of the most confident mistakes and correct predictions."""
     rows, names = evaluation.predictions, list(images.dataset.class_names)
     order = sorted(range(len(rows)), key=lambda index: -rows[index]["probability"])
     chosen = [
@@ -213,11 +213,11 @@ def publish(
 
     Args:
         board: the event files.
-        directory: of the figures.
+        directory: where the figures are saved.
         name: parts of the name of everything, such as the split.
         scalars: metrics by name.
         figures: figures by name.
-        step: of the event files.
+        step: the step under which TensorBoard shows them.
 
     Returns:
         The files of the figures.

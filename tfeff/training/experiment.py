@@ -1,4 +1,4 @@
-"""Trains the network of an experiment: what the loop is given, and the order of its hooks."""
+"""Training of an experiment's network: what the loop is given, and the order of its hooks."""
 
 import dataclasses
 import shutil
@@ -29,7 +29,7 @@ from tfeff.training.workdir import Workdir
 
 
 def metrics(task: ImageTask) -> tuple[str, ...]:
-    """The columns of metrics.jsonl for a task; those of the validation only in validated epochs."""
+    """Returns the columns of metrics.jsonl for a task; those of the validation only in validated epochs."""
     names = tuple(task.means(task.zero_sums()))
     return (
         *("epoch", "step", *(f"train_{name}" for name in names)),
@@ -94,7 +94,7 @@ def train(
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    # With more epochs, others would be averaged; their weights are gone.
+    # Raising the epochs would average later weights, which earlier runs did not keep.
     raised = () if training.swa_epochs is not None else ("training.epochs",)
     claimed = config.claimed(workdir.path, settings, raised) if chief else nullcontext()
     settings = dataclasses.replace(settings, task=settings.task.located(workdir.path))
@@ -151,7 +151,7 @@ def _loop(
     profile: bool,
     trackers: Sequence[str],
 ) -> Loop:
-    """The loop of a run, or of one phase of it, with its hooks."""
+    """Returns the loop of a run, or of one phase of it, with its hooks."""
     settings, chief = prepared.plan.settings, distribution.is_chief()
     training, hooks = settings.training, list[Hook]()
     if chief and profile:

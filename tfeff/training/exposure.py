@@ -15,7 +15,7 @@ from tfeff.training.workdir import Workdir
 
 
 def notes(sources: Sequence[str], held_out: Dataset, role: str) -> list[str]:
-    """What the user should know, one line for each earlier run.
+    """Returns what the user should know, one line for each earlier run.
 
     Args:
         sources: where the run starts from, and whom it imitates (`Experiment.sources`).
@@ -48,7 +48,7 @@ def require_unknown(sources: Sequence[str], held_out: Dataset) -> None:
 
 
 def known(sources: Sequence[str], held_out: Dataset) -> dict[str, int]:
-    """Earlier run -> how many of the images it was trained on; runs that know none are left out.
+    """Returns earlier run -> how many of the images it was trained on; runs that know none are left out.
 
     An image is recognized by name, size and modification time of its file, crops by those of their photograph.
     """
@@ -61,7 +61,7 @@ def known(sources: Sequence[str], held_out: Dataset) -> dict[str, int]:
 
 
 def _runs(sources: Sequence[str], followed: set[str]) -> Iterator[str]:
-    """The workdirs of earlier runs, and of those from which these have learned."""
+    """Yields the workdirs of earlier runs, and of those from which these have learned."""
     for source in sources:
         run = _workdir(source)
         if run is None or os.path.realpath(run) in followed:
@@ -72,7 +72,10 @@ def _runs(sources: Sequence[str], followed: set[str]) -> Iterator[str]:
 
 
 def _workdir(source: str) -> Path | None:
-    """The workdir of a run that is named by itself or by one of its files of weights; None: it is something else."""
+    """Returns the workdir of a run that is named by itself or by one of its files of weights.
+
+    None if it is something else.
+    """
     path = Path(source)
     found = next((each for each in (path, path.parent.parent) if (each / "config.json").is_file()), None)
     return found if found is not None and (found / "images.npz").is_file() else None

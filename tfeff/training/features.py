@@ -95,7 +95,7 @@ class FeatureBatches:
         return self._batches.steps_per_epoch
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
-        """All batches from `start_step` to the end of the last of `epochs`."""
+        """Returns all batches from `start_step` to the end of the last of `epochs`."""
         steps, batch_size = self.steps_per_epoch, self._batches.batch_size
 
         def rows(epoch: int) -> npt.NDArray[np.int64]:
@@ -106,12 +106,12 @@ class FeatureBatches:
         return self._read(rows_of_epochs(rows, (batch_size,), steps, epochs, start_step), self._stored(augmented=True))
 
     def evaluation_batches(self) -> tf.data.Dataset:
-        """Every image once, in order, without augmentation; weight 0 pads the last batch."""
+        """Returns every image once, in order, without augmentation; weight 0 pads the last batch."""
         features = self._stored(augmented=False)
         return self._read(tf.data.Dataset.range(len(features["weight"])).batch(self._batches.batch_size), features)
 
     def _stored(self, *, augmented: bool) -> Batch:
-        """The tensors of all images, of each variant if they are augmented."""
+        """Returns the tensors of all images, of each variant if they are augmented."""
 
         def compute() -> Batch:
             several = f" in {self._variants} variants" if augmented and self._variants > 1 else ""
@@ -136,7 +136,7 @@ class FeatureBatches:
         return stored.fingerprint([self._network], self._batches, variation)
 
     def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> Arrays:
-        """One pass over all images."""
+        """Returns one pass over all images."""
         batches = self._batches.evaluation_batches() if epoch is None else self._batches.augmented_batches(epoch)
 
         def with_features(batch: Batch) -> Batch:

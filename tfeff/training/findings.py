@@ -24,14 +24,14 @@ class RunEvaluation(Evaluation):
 
     Attributes:
         split: name of the split.
-        evaluator: of the kind of prediction; `report` is its report, with the split's name and notes.
-        workdir: of the run.
+        evaluator: evaluator for the kind of prediction; `report` is its report, with the split's name and notes.
+        workdir: the run's workdir.
         files: all files written.
         answer: how good the network is, in a sentence with an interval.
-        trust: how far to believe that; empty if there is nothing to say.
+        trust: how far to trust that; empty if there is nothing to say.
         notes: what else the user should know about the images.
         drawn: how the splits were drawn.
-        activation: class activation maps of some images, of classifiers.
+        activation: class activation maps of some images; empty unless the run has a classifier.
         commands: what to do next -> the command.
         page: `report.html`, if it shows these results.
     """
@@ -54,7 +54,7 @@ class RunEvaluation(Evaluation):
         return self.workdir / f"predictions_{self.split}.csv"
 
     def to_text(self) -> str:
-        """For the terminal: the answer, what is wrong, and what to do next; then tables and files."""
+        """Formats results for the terminal: the answer, what is wrong, and what to do next; then tables and files."""
         lines = [self.answer, *filter(None, [self.trust])]
         if self.mistakes:
             count = len(self.mistakes)
@@ -115,7 +115,7 @@ def setting_text(value: object) -> str:
 
 
 def commands(workdir: Path, plan: Plan) -> dict[str, str]:
-    """What to do with a finished run -> the command."""
+    """Returns what to do with a finished run -> the command."""
     run = shlex.quote(str(workdir))
     found = {"new photographs": f"python -m tfeff.predict --workdir={run} --images=PHOTOS --out=predictions"}
     if plan.settings.task.IS_CLASSIFIER or plan.settings.task.IS_DETECTOR:
@@ -124,7 +124,7 @@ def commands(workdir: Path, plan: Plan) -> dict[str, str]:
 
 
 def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Evaluator, role: Role) -> str:
-    """How far to believe a result: whether its images also chose something, and how validation differs from it."""
+    """Says how far to trust a result: whether its images also chose something, and how validation differs from it."""
     training, split = plan.settings.training, report["split"]
     chosen = {
         "the epoch whose weights are kept": training.keep == "best",

@@ -76,7 +76,7 @@ def matching(pattern: str, paths: Iterable[str], key: str) -> set[str]:
     """Returns the paths that `pattern` matches as a whole, such as `stage[12]_*` or `*_bn/gamma`; `*` also matches `/`.
 
     Args:
-        pattern: as for `fnmatch`: `*`, `?`, `[seq]` and `[!seq]`; case-sensitive.
+        pattern: a pattern as for `fnmatch`: `*`, `?`, `[seq]` and `[!seq]`; case-sensitive.
         paths: paths of the trained variables, such as `stage1_block1_conv1/kernel`.
         key: the config key of the pattern, for the message.
 
@@ -98,7 +98,7 @@ def phase(update: config.Optimizer, epochs: int, done: int, until_epoch: int | N
 
     Args:
         update: says when what is unfrozen.
-        epochs: of the whole run.
+        epochs: number of epochs of the whole run.
         done: finished epochs.
         until_epoch: epoch at which the call ends; None: the last one.
 

@@ -1,4 +1,4 @@
-"""Delays Ctrl-C and SIGTERM until the state is saved."""
+"""Ctrl-C and SIGTERM, delayed until the state is saved."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Measures the latency of networks, side by side."""
+"""Measurement of the latency of networks, side by side."""
 
 import time
 from collections.abc import Callable, Sequence

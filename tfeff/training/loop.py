@@ -30,34 +30,34 @@ TIMES = ("images_per_second", "input_wait", "seconds")
 
 
 class Hook:
-    """Takes part in a run at the named points of the loop, by default at none.
+    """Callbacks at the named points of the training loop, which do nothing by default.
 
     At each point the loop calls its hooks in their order.
     """
 
     def start(self, loop: "Loop") -> None:
-        """Before the first step of a call."""
+        """Runs before the first step of a call."""
 
     def step(self, loop: "Loop", batch: Batch) -> None:
-        """Before each step, with its batch."""
+        """Runs before each step, with its batch."""
 
     def log(self, loop: "Loop", loss: float, images_per_second: float) -> None:
-        """About once per second, with the mean loss and the speed since the last time."""
+        """Runs about once per second, with the mean loss and the speed since the last time."""
 
     def save(self, loop: "Loop") -> None:
-        """Within an epoch, when a checkpoint is due or a signal stops the run."""
+        """Runs within an epoch, when a checkpoint is due or a signal stops the run."""
 
     def epoch(self, loop: "Loop", row: Row) -> None:
-        """After each epoch, with its metrics; a hook may add others, which the hooks after it see."""
+        """Runs after each epoch, with its metrics; a hook may add others, which the hooks after it see."""
 
     def best(self, loop: "Loop", epoch: int) -> None:
-        """When validation has found the best value so far of the monitored metric."""
+        """Runs when validation has found the best value so far of the monitored metric."""
 
     def finish(self, loop: "Loop") -> None:
-        """After the last epoch of the run, or early stopping; not if a later call continues the run."""
+        """Runs after the last epoch of the run, or early stopping; not if a later call continues the run."""
 
     def close(self, loop: "Loop") -> None:
-        """At the end of a call, also after an error."""
+        """Runs at the end of a call, also after an error."""
 
 
 class Pipeline(Protocol):
@@ -69,22 +69,22 @@ class Pipeline(Protocol):
         ...
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
-        """This worker's part of all batches from `start_step` to the end of the last of `epochs`."""
+        """Returns this worker's part of all batches from `start_step` to the end of the last of `epochs`."""
         ...
 
 
 @dataclass(kw_only=True, eq=False)
 class Loop:
-    """Trains a network, epoch by epoch.
+    """Training loop over the epochs of a run.
 
     Attributes:
         state: what the steps change; `state.step` is where training begins or resumes.
         step: the compiled training and evaluation steps.
         pipeline: the training batches.
-        hooks: called in this order.
-        workdir: of the run.
+        hooks: the hooks, called in this order.
+        workdir: the run's workdir.
         interruption: notices signals.
-        epochs: of the whole run.
+        epochs: number of epochs of the whole run.
         checkpoint_seconds: seconds between checkpoints within an epoch.
         advice: what to do if training diverges, for the message.
         chief: whether this is the first worker, the only one that writes files.
@@ -123,12 +123,12 @@ class Loop:
                 hook.close(self)
 
     def best(self, epoch: int) -> None:
-        """Passes on that an epoch is the best one so far."""
+        """Tells the hooks that this epoch is the best so far."""
         for hook in self.hooks:
             hook.best(self, epoch)
 
     def divergence(self, reason: str) -> DivergedError:
-        """The error for a loss or a weight that is not finite."""
+        """Returns the error for a loss or a weight that is not finite."""
         state, last = self.state, self.workdir.checkpoints.latest()
         epoch = (state.step - 1) // self.pipeline.steps_per_epoch + 1
         if self.chief:

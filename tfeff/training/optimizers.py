@@ -35,8 +35,9 @@ class ConvolutionMuon(keras.optimizers.Muon):
 
 
 class Layerwise(keras.optimizers.Optimizer):
-    """Mixed into a Keras optimizer (`class SGD(Layerwise, keras.optimizers.SGD)`), it scales the learning rate and
-    decays the weights of each variable.
+    """Mixin for Keras optimizers that scales the learning rate and decays the weights of each variable.
+
+    Use it as in `class SGD(Layerwise, keras.optimizers.SGD)`.
 
     Keras calls `update_step` once for each variable, with its gradient of the whole batch: after unscaling, clipping
     and the sum over replicas. Keras' own weight decay has one learning rate for all variables, so it stays off.
@@ -85,8 +86,7 @@ def build(
     replicas: int = 1,
     loss_scaling: bool = False,
 ) -> keras.optimizers.Optimizer:
-    """Builds an optimizer for the trainable variables of `model`. The training loop sets the learning rate at each
-    step.
+    """Builds an optimizer for the trainable variables of `model`; the training loop sets the learning rate.
 
     Args:
         name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.
@@ -144,7 +144,7 @@ def build(
 
 
 def _factors(paths: Sequence[str], patterns: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """The learning-rate factor of each path."""
+    """Returns the learning-rate factor of each path."""
     factors = dict.fromkeys(paths, 1.0)
     for pattern, factor in patterns:
         factors |= dict.fromkeys(matching(pattern, paths, "optimizer.learning_rate_factors"), factor)

@@ -28,9 +28,9 @@ def write_page(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -
     """Writes the page of a finished run, and returns its path.
 
     Args:
-        workdir: of the run.
-        evaluation: of the images that `result.json` is about; None if there are none.
-        plan: of the run.
+        workdir: the run's workdir.
+        evaluation: evaluation on the images that `result.json` is about; None if there are none.
+        plan: the run's plan.
     """
     settings, result = plan.settings, workdir.result()
     reason = result.get("not_evaluated", "it was not evaluated")
@@ -140,7 +140,7 @@ def _training(workdir: Workdir, result: Mapping[str, Any]) -> list[html.Part]:
 
 
 def _whole(value: float) -> float:
-    """A number without decimals that nobody needs."""
+    """Formats a number without superfluous decimals."""
     return round(value) if abs(value) >= 10 else round(value, 2)
 
 
@@ -211,7 +211,7 @@ def _provenance(workdir: Workdir) -> list[html.Part]:
 
 
 def _file(stem: Path) -> Path | None:
-    """The file of a figure to show: the SVG, unless it is large; None if there is none."""
+    """Returns the file of a figure to show: the SVG, unless it is large; None if there is none."""
     svg, png = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("svg", "png"))
     if svg.is_file() and (svg.stat().st_size <= LARGE or not png.is_file()):
         return svg

@@ -1,12 +1,13 @@
 """The maximal update parametrization (μP): one learning rate for all widths and depths of a family.
 
 Yang et al., "Tensor Programs V" (arXiv:2203.03466), in the form of Yang, Simon and Bernstein, "A Spectral Condition for
-Feature Learning" (arXiv:2310.17813, section 4): with the fan-in n and the fan-out m of a variable, its initial standard
-deviation is proportional to min(1, √(m/n)) / √n, and its learning rate to m / n for SGD and to 1 / n for optimizers
-that normalize gradients. Of L residual blocks, each adds 1/√L of its result, and those optimizers train it at 1/√L of
-the rate (Yang et al., "Tensor Programs VI", arXiv:2310.02244, table 1).
+Feature Learning" (arXiv:2310.17813, section 4): a variable with fan-in n and fan-out m has an initial standard
+deviation proportional to min(1, √(m/n)) / √n. Its learning rate is proportional to m / n for SGD, and to 1 / n for
+optimizers that normalize gradients. Each of L residual blocks adds 1/√L of its result, and those optimizers train it at
+1/√L of the rate (Yang et al., "Tensor Programs VI", arXiv:2310.02244, table 1).
 
-All of it is relative to the member of the family whose width and depth coefficients are 1: that one is trained as ever.
+All factors are relative to the member of the family whose width and depth coefficients are 1, which is trained as
+usual.
 """
 
 import dataclasses
@@ -39,14 +40,14 @@ class Parametrization:
 
 
 def narrow(description: Architecture) -> Architecture:
-    """The member of the same depth whose width coefficient is 1."""
+    """Returns the member of the same depth whose width coefficient is 1."""
     return dataclasses.replace(description, width_coefficient=1.0)
 
 
 def parametrization(
     network: keras.Model, description: Architecture, narrower: Mapping[str, tuple[int, ...]], *, normalizes: bool
 ) -> Parametrization:
-    """μP of a classifier.
+    """Returns the μP of a classifier.
 
     Args:
         network: functional.
@@ -78,7 +79,7 @@ def parametrization(
 
 
 def _last_weighted(nodes: Mapping[str, Node]) -> set[str]:
-    """The last layer with weights of each residual branch."""
+    """Returns the last layer with weights of each residual branch."""
     found = set()
     for name, node in nodes.items():
         if not isinstance(node.layer, L.Add) or _block(name) is None:
@@ -92,13 +93,13 @@ def _last_weighted(nodes: Mapping[str, Node]) -> set[str]:
 
 
 def _block(name: str) -> str | None:
-    """The block that a layer is part of."""
+    """Returns the block that a layer is part of."""
     match = _BLOCK.match(name)
     return match and match[0]
 
 
 def _fans(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Fan-in and fan-out; what multiplies or shifts single channels reads one value."""
+    """Returns fan-in and fan-out; what multiplies or shifts single channels reads one value."""
     if len(shape) == 1 or isinstance(layer, L.DepthwiseConv2D):
         return 1, math.prod(shape[-2:])
     window = math.prod(shape[:-2])
@@ -106,7 +107,7 @@ def _fans(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _deviation(layer: keras.Layer, fan_in: int, fan_out: int) -> float:
-    """Initial standard deviation of a kernel with these fans, up to a factor."""
+    """Returns the initial standard deviation of a kernel with these fans, up to a factor."""
     initializer = getattr(layer, "kernel_initializer", None)
     if not isinstance(initializer, keras.initializers.VarianceScaling):
         return 1.0

@@ -44,7 +44,7 @@ class Plan:
         settings: the experiment, with all values that were chosen for its images.
         images: which images it uses; with its task.
         network: the description of its network.
-        class_names: of its images; none as long as they are not known.
+        class_names: names of the classes; empty as long as the images are not known.
         precision: the dtype policy; `auto` as long as none was chosen.
     """
 
@@ -56,16 +56,16 @@ class Plan:
 
     @classmethod
     def of(cls, settings: config.Experiment) -> "Plan":
-        """The plan of an experiment, before its images are known."""
+        """Returns the plan of an experiment, before its images are known."""
         return cls(settings, selection.request(settings), settings.description, precision=settings.training.precision)
 
     @classmethod
     def opened(cls, workdir: Workdir) -> "Plan":
-        """The plan of a run that has begun."""
+        """Returns the plan of a run that has begun."""
         return cls.of(workdir.config()).learned(workdir.dataset())
 
     def learned(self, record: dict[str, Any]) -> "Plan":
-        """The plan, with what it takes from the training images.
+        """Returns the plan, with what it takes from the training images.
 
         Args:
             record: the workdir's `dataset.json`. Its `mean` and `std`, if any, normalize the network's input; its
@@ -81,7 +81,7 @@ class Plan:
         return dataclasses.replace(self, settings=settings, network=network, class_names=tuple(record["class_names"]))
 
     def in_phase(self, epoch: int) -> "Plan":
-        """The plan as it is after `epoch` epochs: what is unfrozen by then is unfrozen from the beginning."""
+        """Returns the plan as it is after `epoch` epochs: what is unfrozen by then is unfrozen from the beginning."""
         update = unfrozen_at(self.update, epoch)
         return dataclasses.replace(self, settings=dataclasses.replace(self.settings, optimizer=update))
 
@@ -120,7 +120,7 @@ class Plan:
 
         Args:
             images: the training images, which an inheritance is fitted on; None: drawn ones.
-            progress: of an inheritance.
+            progress: called with (what, done, total) while weights are inherited from another network.
 
         Raises:
             UserError: for a missing file, a file in which nothing fits, or a failed download.
@@ -153,7 +153,7 @@ class Plan:
     def _sample(
         self, images: ImageCache | None, network: models.Network, count: int = models.INHERITANCE_IMAGES
     ) -> np.ndarray | None:
-        """Some of the images, as the network takes them in evaluation; None if it takes parts of them."""
+        """Returns some of the images, as the network takes them in evaluation; None if it takes parts of them."""
         if images is None or self.task.stored is not None:
             return None
         count = min(len(images), count)
@@ -163,8 +163,7 @@ class Plan:
         return found
 
     def build_optimizer(self, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
-        """Freezes parts of the network, if the config says so, and creates the optimizer of the rest, under the current
-        dtype policy and strategy."""
+        """Freezes layers as configured; creates the optimizer of the rest under the current policy and strategy."""
         section = self.update
         freed = [pattern for epoch, pattern in section.unfreezing() if epoch == 0]
         freeze(network, section.frozen, freed, normalization=section.freeze_normalization)
@@ -188,7 +187,7 @@ class Plan:
         )
 
     def _mup(self, network: models.Network) -> Parametrization | None:
-        """What `optimizer.parametrization=mup` changes in the network; None without it."""
+        """Returns what `optimizer.parametrization=mup` changes in the network; None without it."""
         if self.update.parametrization != "mup":
             return None
         assert isinstance(self.network, Architecture)  # see `checks.check`
@@ -240,14 +239,14 @@ class Plan:
         progress: Progress,
         worker: tuple[int, int] = (0, 1),
     ) -> Any:
-        """The batches of a role: of images, or those that the task reads from a store (see `StoredTraining`).
+        """Returns the batches of a role: of images, or those that the task reads from a store (see `StoredTraining`).
 
         Args:
-            images: of the role.
-            network: takes them.
+            images: the images that the role uses.
+            network: the network that takes them.
             role: training batches are shuffled and augmented.
-            progress: of a store.
-            worker: (index, count).
+            progress: called with (what, done, total) while a store is filled.
+            worker: (index, number of workers).
         """
         seed, batch_size = self.settings.seed, self.training.batch_size
         stored = self.task.stored
@@ -263,7 +262,7 @@ class Plan:
         worker: tuple[int, int] = (0, 1),
         batch_size: int | None = None,
     ) -> Batches:
-        """Shuffled, augmented batches at the network's `size`; `worker` is (index, count)."""
+        """Returns shuffled, augmented batches at the network's `size`; `worker` is (index, count)."""
         data, seed = self.settings.data, self.settings.seed
         varied = self.transform(images, size)
         varied.given = None if data.augment is None else given.find(data.augment)
@@ -280,11 +279,11 @@ class Plan:
     def evaluation_pipeline(
         self, images: ImageCache, size: tuple[int, int], worker: tuple[int, int] = (0, 1)
     ) -> Batches:
-        """Every image once, in order, at the network's `size`."""
+        """Returns every image once, in order, at the network's `size`."""
         return Batches(self.transform(images, size), self.training.batch_size, shard=worker)
 
     def transform(self, images: ImageCache, size: tuple[int, int]) -> Transform:
-        """What happens to images on their way to the network."""
+        """Returns what happens to images on their way to the network."""
         plain = self.settings.task.plain_epochs
         plain_from = self.training.epochs - plain if plain else None
         proposals = None
@@ -294,7 +293,7 @@ class Plan:
 
 
 def weights_file(source: str) -> Path:
-    """The file of `model.weights`: itself, or the final weights of a finished run.
+    """Returns the file of `model.weights`: itself, or the final weights of a finished run.
 
     Raises:
         UserError: the file does not exist, or the run has not finished.
@@ -309,7 +308,7 @@ def weights_file(source: str) -> Path:
 
 
 def statistics_of(source: str | None) -> dict[str, Any]:
-    """`mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
+    """Returns `mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
     if source is None or not Workdir(source).final.is_file():
         return {}
     record = Workdir(source).dataset()

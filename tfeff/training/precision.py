@@ -1,4 +1,4 @@
-"""Chooses the faster dtype policy: float32, or mixed precision with float32 variables."""
+"""Choice of the faster dtype policy: float32, or mixed precision with float32 variables."""
 
 import statistics
 import time
@@ -50,7 +50,7 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) ->
     """Chooses the dtype policy of a new run.
 
     Args:
-        plan: with what it takes from the training images.
+        plan: the run's plan, completed from the training images.
         reporter: reports the timing.
         interruption: checked between steps.
     """
@@ -102,7 +102,7 @@ def _gpu_candidate(details: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether /proc/cpuinfo lists bfloat16 instructions."""
+    """Returns whether /proc/cpuinfo lists bfloat16 instructions."""
     try:
         with open("/proc/cpuinfo") as file:
             words = set(next((line for line in file if line.startswith(("flags", "Features"))), "").split())

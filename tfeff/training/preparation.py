@@ -1,4 +1,4 @@
-"""Prepares a run: its images, its network, and the state in which it starts or resumes."""
+"""Preparation of a run: its images, its network, and the state in which it starts or resumes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -43,8 +43,8 @@ class Prepared:
     """What the loop needs.
 
     Attributes:
-        plan: with what it takes from the training images.
-        state: as at the start of training, or restored.
+        plan: the run's plan, completed from the training images (classes, mean, anchors).
+        state: the state at the start of training, or the restored one.
         step: the compiled steps.
         training: the training batches.
         validation: the validation batches, if any.
@@ -63,13 +63,13 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Preparation:
-    """Prepares the phases of a run, one after the other.
+    """Preparation of the phases of a run, one after the other.
 
     Attributes:
-        plan: of the run, before its images are known.
-        workdir: claimed for the run.
-        strategy: of the run.
-        until_epoch: see `train`.
+        plan: the run's plan, before its images are known.
+        workdir: the workdir, claimed for the run.
+        strategy: distribution strategy.
+        until_epoch: last epoch of this call; None: the last one of the run.
         source: see `train`.
         caches: see `train`.
         assemblies: see `train`.
@@ -157,7 +157,7 @@ class Preparation:
         return self._start(plan, self.images) if saved is None else self._resume(plan, self.images, saved)
 
     def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
-        """A new run: what it takes from its images is found and recorded; the initial weights are loaded."""
+        """Returns a new run: what it takes from its images is found and recorded; the initial weights are loaded."""
         record = self._learn(plan, images)
         plan = plan.learned(record)
         plan = dataclasses.replace(plan, precision=precision.select_policy(plan, self.reporter, self.interruption))
@@ -182,7 +182,7 @@ class Preparation:
         return self._announced(prepared, images, assembly, start)
 
     def _resume(self, plan: Plan, images: selection.TrainingData, saved: Saved) -> Prepared:
-        """A run that has begun, with the same images, in the state of its last checkpoint."""
+        """Returns a run that has begun, with the same images, in the state of its last checkpoint."""
         remedy = "Restore them, or use another --workdir"
         self.workdir.fingerprint().require_unchanged(self._fingerprint, plan.settings.data.source, remedy)
         plan = plan.learned(self.workdir.dataset())
@@ -198,7 +198,7 @@ class Preparation:
         return self._announced(prepared, images, assembly, start)
 
     def _learn(self, plan: Plan, images: selection.TrainingData) -> dict[str, Any]:
-        """What a new run takes from its images, for its `dataset.json`."""
+        """Returns what a new run takes from its images, for its `dataset.json`."""
         fields, notes = plan.task.measured(images.train.dataset, plan.network)
         record = images.record() | {"measured": fields}
         for note in notes:
@@ -212,7 +212,7 @@ class Preparation:
 
     @property
     def _fingerprint(self) -> selection.Fingerprint:
-        """Of all images to train and validate on."""
+        """The fingerprint of all images to train and validate on."""
         found = self.images.fingerprint
         if self.unlabeled is None:
             return found
@@ -228,7 +228,7 @@ class Preparation:
         return (self.assemblies.assemble if self.assemblies else assemble)(plan, self.strategy)
 
     def _prepared(self, plan: Plan, images: selection.TrainingData, assembly: Assembly, until: int) -> Prepared:
-        """Batches and state, as at the start of training."""
+        """Returns batches and state, as at the start of training."""
         model, training = assembly.model, plan.training
         worker = distribution.worker_index(), distribution.worker_count()
         pipeline = self._training(plan, images, assembly, worker)
@@ -257,7 +257,7 @@ class Preparation:
     def _training(
         self, plan: Plan, images: selection.TrainingData, assembly: Assembly, worker: tuple[int, int]
     ) -> Pipeline:
-        """The training batches of images, or of what the task reads from a store."""
+        """Returns the training batches of images, or of what the task reads from a store."""
         model, task = assembly.model, assembly.step.task
         parts = [plan.batches(images.train, model, "training", self._reading, worker)]
         if self.unlabeled is not None:
@@ -312,13 +312,13 @@ class Preparation:
 
 
 def _joined(parts: Sequence[Any]) -> Pipeline:
-    """Batches of images with labels, and without if there are such images."""
+    """Returns batches of images with labels, and without if there are such images."""
     pipeline: Pipeline = WithUnlabeled(*parts) if len(parts) > 1 else parts[0]
     return pipeline
 
 
 def _preprocessing(network: keras.Model) -> dict[str, Any]:
-    """The network's per-channel `mean` and `std`, for `dataset.json`."""
+    """Returns the network's per-channel `mean` and `std`, for `dataset.json`."""
     statistics = standardization(network)
     assert statistics is not None  # every network that takes images has them
     return {"mean": list(statistics[0]), "std": list(statistics[1])}

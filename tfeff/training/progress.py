@@ -26,7 +26,7 @@ BAR_WIDTH = 20
 
 
 class Reporter:
-    """Reports progress on the console.
+    """Reporter of progress on the console.
 
     Args:
         console: the console to write to; if it is not a terminal, bars become plain lines.
@@ -167,7 +167,7 @@ class Reporter:
         self.say(GAP.join(f"{cells[name]:>{width}}" for name, width in zip(shown, widths, strict=True)))
 
     def _fitting(self, names: Iterable[str], by_priority: Iterable[str]) -> list[str]:
-        """The columns for which a terminal has room; all if the console is not a terminal."""
+        """Returns the columns for which a terminal has room; all if the console is not a terminal."""
         kept, room = set[str](), self.console.width + len(GAP) if self.console.is_terminal else math.inf
         for name in dict.fromkeys(by_priority):
             room -= _width(name) + len(GAP)
@@ -181,18 +181,18 @@ class Reporter:
 
 
 def _width(name: str) -> int:
-    """Characters of a column of the table of epochs."""
+    """Returns the width of a column of the table of epochs, in characters."""
     return max(len(name), MIN_COLUMN_WIDTH)
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Formats hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 class Progress(Hook):
-    """Shows the progress of a run.
+    """Hook that shows the progress of a run.
 
     Args:
         reporter: where.

@@ -21,7 +21,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def call() -> dict[str, Any]:
-    """This call, JSON-ready.
+    """Describes this call, JSON-ready.
 
     Returns:
         `started`: local time; `command`; `commit` of the package's source, if that is known; `versions` by package;
@@ -37,7 +37,7 @@ def call() -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command line of this process, as a shell takes it; of a Python session, its program."""
+    """Returns the command line of this process, as a shell takes it; of a Python session, its program."""
     program = sys.argv[0] if sys.argv else ""
     path = Path(program)
     if program.startswith("tfeff "):  # `tfeff VERB`, see tfeff/__main__.py
@@ -50,7 +50,10 @@ def command() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the package's source, with `, changed` if files differ from it; None without a repository."""
+    """Returns the commit of the package's source, with `, changed` if files differ from it.
+
+    None without a repository.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -67,7 +70,7 @@ def commit() -> str | None:
 
 
 def machine() -> str:
-    """Operating system, processor, usable cores, memory and GPUs."""
+    """Returns operating system, processor, usable cores, memory and GPUs."""
     parts = [platform.platform(), f"{processor()}, {len(cores())} cores"]
     if hasattr(os, "sysconf"):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB of memory")

@@ -28,7 +28,7 @@ L = keras.layers
 Activation: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 MOMENTUM = 0.95
-"""Of the ranges: they grow at once, as those of calibration do, and shrink slowly."""
+"""Momentum of the ranges: they grow at once, as those of calibration do, and shrink slowly."""
 # Some weights are the ends of their own range, which must not lose their gradient by rounding.
 _MARGIN = 1.0 + 1e-6
 # LiteRT's fixed ranges.
@@ -47,7 +47,7 @@ def fake_quantized(maps: tf.Tensor, low: Any, high: Any) -> tf.Tensor:
 
 
 def fake_quantized_kernel(kernel: tf.Tensor) -> tf.Tensor:
-    """A kernel [..., channels], each channel rounded to multiples of 1/127 of its largest absolute value.
+    """Returns a kernel [..., channels], each channel rounded to multiples of 1/127 of its largest absolute value.
 
     The gradient is 1.
     """
@@ -89,7 +89,7 @@ class Quantized:
         return getattr(self._network, name)
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> Any:
-        """The network's outputs, each rounded."""
+        """Returns the network's outputs, each rounded."""
         run = _Pass(self.ranges.read_value(), observing=training)
         outputs = run(self._network, images, training=training)
         if training:
@@ -118,7 +118,7 @@ class _Map:
 
     @classmethod
     def of(cls, value: tf.Tensor, range: Any = None) -> "_Map":
-        """The map of a value, which is rounded if its range is given."""
+        """Returns the map of a value, which is rounded if its range is given."""
         self = cls(lambda activation: activation(value))
         self._value, self.range = value, range
         return self
@@ -131,7 +131,7 @@ class _Map:
         return self._value
 
     def activated(self, activation: Activation) -> "_Map":
-        """With ReLU or ReLU6, which need no range of their own."""
+        """Returns the map after ReLU or ReLU6, which need no range of their own."""
         if self._value is not None:
             return _Map.of(activation(self._value), self.range)
         return _Map(lambda then: self._compute(lambda value: then(activation(value))))
@@ -145,7 +145,8 @@ class _Pass:
     """One pass through the network.
 
     Args:
-        ranges: of all maps, in the order of execution; None: those of this pass.
+        ranges: float32 [maps, 2], lowest and highest value of each feature map in the order of execution; None: use
+            those of this pass.
         observing: whether maps extend the ranges.
     """
 
@@ -159,7 +160,7 @@ class _Pass:
         return keras.tree.map_structure(lambda output: self._rounded(output).value, outputs)
 
     def _range(self, *values: tf.Tensor) -> tf.Tensor:
-        """The range of the next map, which includes all these values."""
+        """Returns the range of the next map, which includes all these values."""
         known = None if self._ranges is None else self._ranges[self._taken]
         self._taken += 1
         if not self._observing:
@@ -174,7 +175,7 @@ class _Pass:
         return seen
 
     def _rounded(self, maps: _Map, *included: tf.Tensor) -> _Map:
-        """The map, rounded in its own range if it is not yet."""
+        """Returns the map, rounded in its own range if it is not yet."""
         if maps.range is None:
             maps.round(self._range(maps.value, *included))
         return maps
@@ -183,13 +184,13 @@ class _Pass:
         return _Map.of(fake_quantized(value, *ends), tf.constant(ends))
 
     def _constant(self, value: Any) -> tf.Tensor:
-        """A constant, which has one scale as a map has."""
+        """Returns a constant, which has one scale as a map has."""
         value = tf.convert_to_tensor(value, tf.float32)
         low, high = tf.minimum(tf.reduce_min(value), 0.0), tf.maximum(tf.reduce_max(value), 0.0)
         return fake_quantized(value, tf.stop_gradient(low) * _MARGIN, tf.stop_gradient(high) * _MARGIN)
 
     def _affine(self, maps: _Map, scale: Any, offset: Any) -> _Map:
-        """A product and a sum with constants."""
+        """Returns a product and a sum with constants."""
         product = _Map.of(self._rounded(maps).value * self._constant(scale))
         return self._sum(product, _Map.of(self._constant(offset), range=()))
 
@@ -240,7 +241,10 @@ class _Pass:
         return _Map(lambda activation: activation(layer(pair)))
 
     def _sum(self, first: _Map, second: _Map) -> _Map:
-        """The sum of two maps. In calibration, it overwrites one of them, whose range then includes that of the sum."""
+        """Returns the sum of two maps.
+
+        In calibration, it overwrites one of them, whose range then includes that of the sum.
+        """
 
         def value(activation: Activation) -> tf.Tensor:
             result = activation(first.value + second.value)
@@ -276,7 +280,7 @@ class _Pass:
 
 
 def _activation(layer: keras.Layer) -> Activation:
-    """The activation function of a layer.
+    """Returns the activation function of a layer.
 
     Raises:
         UserError: of a kind that LiteRT has no operator for.
@@ -289,7 +293,7 @@ def _activation(layer: keras.Layer) -> Activation:
 
 
 def _normalization(layer: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale and offset of batch normalization with its moving statistics, [channels]."""
+    """Returns the scale and offset of batch normalization with its moving statistics, [channels]."""
     scale = tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
     if layer.scale:
         scale *= layer.gamma.value
@@ -300,7 +304,10 @@ def _normalization(layer: keras.layers.BatchNormalization) -> tuple[tf.Tensor, t
 def _linear(
     layer: keras.Layer, x: tf.Tensor, normalization: keras.layers.BatchNormalization | None = None
 ) -> tf.Tensor:
-    """A convolution or dense layer without activation, with a rounded kernel that includes the normalization."""
+    """Applies a convolution or dense layer without activation.
+
+    Its rounded kernel includes the normalization.
+    """
     depthwise = isinstance(layer, L.DepthwiseConv2D)
     kernel = tf.convert_to_tensor(layer.kernel)
     shape = kernel.shape

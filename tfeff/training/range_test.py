@@ -1,7 +1,7 @@
 """Learning-rate range test: finds a good learning rate in a short run with increasing rates.
 
-Follows Smith (arXiv:1506.01186, section 3.3), except that the rate grows exponentially, because good rates of different
-networks can be decades apart, and that the test looks at the training loss instead of the accuracy.
+The test follows Smith (arXiv:1506.01186, section 3.3), with two differences. The rate grows exponentially, because good
+rates of different networks can be decades apart. The training loss is used instead of the accuracy.
 """
 
 import json
@@ -58,7 +58,7 @@ class RangeTest:
     rate: float
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers without the averages, which follow from them."""
+        """Returns the numbers without the averages, which follow from them."""
         return {
             "learning_rate": self.rate,
             "constant_loss": self.constant if math.isfinite(self.constant) else None,
@@ -78,7 +78,7 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
     Another seed can change it by a factor of 2 or 3 if batches are small or the network learns slowly.
 
     Args:
-        plan: of the run. Rates around its learning rate are tried. Its schedule and precision are ignored; the
+        plan: the run's plan. Rates around its learning rate are tried. Its schedule and precision are ignored; the
             test runs in float32.
         caches: its images.
         features: see `train`.
@@ -124,7 +124,7 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
 
 
 def averaged(losses: Sequence[float]) -> tuple[float, ...]:
-    """The moving average over WINDOW losses; NaN for the first and the last WINDOW // 2."""
+    """Returns the moving average over WINDOW losses; NaN for the first and the last WINDOW // 2."""
     if len(losses) < WINDOW:
         return (math.nan,) * len(losses)
     means = np.convolve(losses, np.full(WINDOW, 1 / WINDOW), "valid").tolist()
@@ -133,7 +133,7 @@ def averaged(losses: Sequence[float]) -> tuple[float, ...]:
 
 
 def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float]:
-    """The rate at the lowest mean loss, and that loss; NaN if there is none."""
+    """Returns the rate at the lowest mean loss, and that loss; NaN if there is none."""
     if np.isnan(means).all():
         return math.nan, math.nan
     index = int(np.nanargmin(means))
@@ -143,7 +143,7 @@ def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float
 def _losses(
     plan: Plan, caches: selection.SplitCaches, features: FeatureCache
 ) -> tuple[list[float], list[float], float]:
-    """The rates, the loss before each update, and the loss of the best constant prediction."""
+    """Returns the rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(plan.images, caches)
     record = dataset.record()
     if plan.update.transfer is not None:

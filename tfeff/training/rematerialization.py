@@ -29,7 +29,7 @@ class Rematerialized:
         return getattr(self._network, name)
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> Any:
-        """The network's outputs."""
+        """Returns the network's outputs."""
         if not training:
             return self._network(images, training=False)
         maps = {id(self._network.inputs[0]): images}
@@ -69,7 +69,7 @@ class _Segment:
 
 
 def divide(network: keras.Model) -> list[tuple[list[keras.KerasTensor], list[keras.KerasTensor]]]:
-    """Inputs and outputs of the segments, in the order of execution.
+    """Returns inputs and outputs of the segments, in the order of execution.
 
     They are chosen to make small the sum of all maps between segments and of the maps inside the largest segment.
     """
@@ -89,7 +89,7 @@ def divide(network: keras.Model) -> list[tuple[list[keras.KerasTensor], list[ker
     inside = [sum(size[id(tensor)] for tensor in node.output_tensors) for node in nodes]
 
     def cuts(limit: float) -> list[int]:
-        """Segments of about this size, that end where few maps are alive."""
+        """Returns segments of about this size, that end where few maps are alive."""
         found, total = [0], 0
         for step, own in enumerate(inside):
             if total + own > limit and step > found[-1]:

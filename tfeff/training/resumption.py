@@ -16,11 +16,11 @@ def resume(
     until_epoch: int | None,
     report: Callable[[str], None],
 ) -> tuple[bool, Saved | None]:
-    """Whether training has to go on, and the checkpoint to resume from (None: from the beginning).
+    """Returns whether training must continue, and the checkpoint to resume from (None: from the beginning).
 
     Args:
-        workdir: of the run.
-        epochs: of the whole run.
+        workdir: the run's workdir.
+        epochs: number of epochs of the whole run.
         patience: `training.early_stopping_epochs`.
         until_epoch: epoch at which the current call ends; None: the last one.
         report: called with messages.
@@ -49,7 +49,7 @@ def restore(state: State, saved: Saved, report: Callable[[str], None], *, fresh_
     """Restores the state of a checkpoint and reports it.
 
     Args:
-        state: of the run.
+        state: the run's state, which is overwritten.
         saved: the checkpoint.
         report: called with a message.
         fresh_optimizer: the optimizer starts again, because other variables are trained from here on.

@@ -8,7 +8,7 @@ from tfeff.training.loop import TIMES, Hook, Loop, Row
 
 
 class Saving(Hook):
-    """Writes metrics, checkpoints, the best and the final weights to the workdir. Only for the first worker.
+    """Hook that writes metrics, checkpoints, the best and the final weights to the workdir. Only for the first worker.
 
     Hooks that change the state or the row of an epoch must come before it.
 

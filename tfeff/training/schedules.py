@@ -12,7 +12,7 @@ class LearningRate(Protocol):
     """A function from step (from 0) to learning rate."""
 
     def __call__(self, step: int) -> float:
-        """The learning rate of the update that `step` makes."""
+        """Returns the learning rate of the update that `step` makes."""
         ...
 
     def observe(self, value: float, *, epochs: int) -> None:
@@ -20,7 +20,7 @@ class LearningRate(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """State for the checkpoint, JSON-serializable."""
+        """Returns the state for the checkpoint, JSON-serializable."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class Stateless:
         """Ignores the validation loss."""
 
     def state(self) -> dict[str, Any]:
-        """Empty."""
+        """Returns an empty state."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Constant(Stateless):
     peak: float
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return self.peak
 
 
@@ -65,27 +65,29 @@ class Cosine(Stateless):
     decay_steps: int
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return self.peak * 0.5 * (1 + math.cos(math.pi * min(step / self.decay_steps, 1)))
 
 
 @dataclass(frozen=True)
 class Exponential(Stateless):
-    """Multiplies by `rate` every `decay_steps`, in steps. EfficientNet: 0.97 every 2.4 epochs (arXiv:1905.11946,
-    §5.2)."""
+    """Decay by the factor `rate` every `decay_steps`, in steps.
+
+    EfficientNet: 0.97 every 2.4 epochs (arXiv:1905.11946, section 5.2).
+    """
 
     peak: float
     rate: float
     decay_steps: float
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return float(self.peak * self.rate ** math.floor(step / self.decay_steps))
 
 
 @dataclass(frozen=True)
 class StepDecay(Stateless):
-    """Multiplies by `rate` at each of the `boundaries` (in steps).
+    """Decay by the factor `rate` at each of the `boundaries` (in steps).
 
     >>> [StepDecay(1.0, 0.5, (2, 3))(step) for step in range(4)]
     [1.0, 1.0, 0.5, 0.25]
@@ -96,13 +98,13 @@ class StepDecay(Stateless):
     boundaries: Sequence[float]
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return float(self.peak * self.rate ** sum(step >= boundary for boundary in self.boundaries))
 
 
 @dataclass
 class Plateau:
-    """Multiplies by `rate` when a value has not fallen by more than `minimum_change` for `patience` epochs."""
+    """Decay by the factor `rate` when a value has not fallen by more than `minimum_change` for `patience` epochs."""
 
     peak: float
     rate: float
@@ -113,7 +115,7 @@ class Plateau:
     factor: float = field(default=1.0)
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         return self.peak * self.factor
 
     def observe(self, value: float, *, epochs: int) -> None:
@@ -126,7 +128,7 @@ class Plateau:
             self.factor, self.waited = self.factor * self.rate, 0
 
     def state(self) -> dict[str, Any]:
-        """Best value, epochs since then, and the current factor."""
+        """Returns the best value, epochs since then, and the current factor."""
         return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited, "factor": self.factor}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -143,7 +145,7 @@ class WarmUp:
 
     Attributes:
         after: the other schedule.
-        steps: of the warm-up.
+        steps: length of the warm-up, in steps.
         start: step from which the other schedule counts: `steps` if it starts after the warm-up, 0 if the warm-up
             replaces its first part.
 
@@ -158,7 +160,7 @@ class WarmUp:
     start: int
 
     def __call__(self, step: int) -> float:
-        """The learning rate of `step`."""
+        """Returns the learning rate of `step`."""
         if step < self.steps:
             return self.after(0) * (step + 1) / self.steps
         return self.after(step - self.start)
@@ -168,7 +170,7 @@ class WarmUp:
         self.after.observe(value, epochs=epochs)
 
     def state(self) -> dict[str, Any]:
-        """State of the schedule after the warm-up."""
+        """Returns the state of the schedule after the warm-up."""
         return self.after.state()
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -182,10 +184,10 @@ def build(
     """Creates a learning-rate schedule.
 
     Args:
-        section: of the config.
+        section: the config's `schedule`.
         peak: the highest learning rate.
-        epochs: of the whole run.
-        steps_per_epoch: of the run.
+        epochs: number of epochs of the whole run.
+        steps_per_epoch: number of updates in each epoch.
         change: smallest improvement that counts for `plateau`.
     """
     warm_up, total = round(section.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch

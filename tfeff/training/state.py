@@ -31,7 +31,7 @@ class State:
     stopping: EarlyStopping
     precision: str
     ranges: tf.Variable | None
-    """Of the feature maps of a quantized network, see `Quantized`."""
+    """Value ranges of the feature maps of a quantized network, see `Quantized`."""
     sums: np.ndarray
     """Totals and counts of the current epoch, in the order of `Task.names`."""
     step: int = 0
@@ -41,8 +41,8 @@ class State:
     """The part of it spent waiting for input."""
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The weights for evaluation (averaged if there is an average), as `model/<path>`, and the normalization
-        statistics of a network that takes images."""
+        """Returns the weights for evaluation (averaged if there is an average), as `model/<path>`, and the
+        normalization statistics of a network that takes images."""
         values = self.average.variables if self.average else [weight.value for weight in self.model.weights]
         named = {
             f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)
@@ -54,11 +54,11 @@ class State:
         return named | {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All variables by name."""
+        """Returns all variables by name."""
         return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def record(self) -> dict[str, Any]:
-        """Everything that is not an array, JSON-serializable."""
+        """Returns everything that is not an array, JSON-serializable."""
         return {
             "step": self.step,
             "sums": self.sums.tolist(),
@@ -115,7 +115,7 @@ class State:
 
 
 def weights_for_evaluation(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights for evaluation (averaged if there is an average) among `State.arrays`, by path."""
+    """Returns the weights for evaluation (averaged if there is an average) among `State.arrays`, by path."""
     averaged = any(name.startswith("average/") for name in arrays)
     prefix = "average/" if averaged else "model/"
     return {name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)}

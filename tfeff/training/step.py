@@ -39,7 +39,7 @@ class Step:
     Attributes:
         network: what runs on the inputs of a batch.
         reads_images: whether these are images, not features.
-        ranges: of the feature maps of a quantized network, see `Quantized`; else None.
+        ranges: value ranges of a quantized network's feature maps, see `Quantized`; else None.
     """
 
     def __init__(
@@ -85,8 +85,7 @@ class Step:
         self._predict = tf.function(self._sums_and_predictions, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
-        """Updates the network and returns totals and counts of the batch, floatx [k], in the order of
-        `Task.names`."""
+        """Updates the network; returns totals and counts of the batch, floatx [k], in the order of `Task.names`."""
         self.optimizer.learning_rate = learning_rate
         return self._train(batch, tf.constant(step, tf.int64))
 
@@ -102,7 +101,10 @@ class Step:
         return self._evaluate(batch)
 
     def evaluate_and_predict(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """What `evaluate` returns, and decoded predictions, in one forward pass. For an `ImageTask` on one device."""
+        """Returns what `evaluate` returns, and decoded predictions, in one forward pass.
+
+        The task must be an `ImageTask` on one device.
+        """
         return self._predict(batch)
 
     def _distributed_update(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
@@ -136,7 +138,7 @@ class Step:
         return sums
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """The replica's share of the gradients, and its totals and counts."""
+        """Returns the replica's share of the gradients, and its totals and counts."""
         with tf.GradientTape() as tape:
             totals = self._totals(batch, training=True)
             scaled = self.optimizer.scale_loss(self._loss(totals))
@@ -154,7 +156,7 @@ class Step:
         return tf.add_n([tf.math.divide_no_nan(losses[group], counts[group]) for group in self._groups])
 
     def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Like `_gradients`, one part of the batch at a time, to need memory for the activations of only one part.
+        """Does what `_gradients` does, one part of the batch at a time, to keep the activations of only one part.
 
         The counts are known after the last part, so the gradients of each group are accumulated apart.
         """
@@ -202,7 +204,7 @@ class Step:
         return self.task.totals(batch, self.task.forward(self.network, batch, training=training), training=training)
 
     def _grouped(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The sum of the losses of each group."""
+        """Returns the sum of the losses of each group."""
         groups: dict[str, list[tf.Tensor]] = {group: [] for group in self._groups}
         for name, count in self.task.losses.items():
             groups[count].append(totals[name])
@@ -211,7 +213,7 @@ class Step:
         return {group: tf.add_n(losses) for group, losses in groups.items()}
 
     def _counts(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The count of each group, summed over the replicas."""
+        """Returns the count of each group, summed over the replicas."""
         names = [group for group in self._groups if group != REGULARIZATION]
         named = [tf.stop_gradient(totals[name]) for name in names]
         if self._replicas > 1:
@@ -252,5 +254,5 @@ class FittedStep(Step):
 
 
 def _regularizes(model: keras.Model) -> bool:
-    """Whether a training step adds `model.losses`: activity regularization shows only in a forward pass."""
+    """Returns whether a training step adds `model.losses`: activity regularization shows only in a forward pass."""
     return bool(model.losses) or any(layer.activity_regularizer is not None for layer in model._flatten_layers())

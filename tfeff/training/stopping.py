@@ -8,8 +8,9 @@ from typing import Any
 
 @dataclass
 class EarlyStopping:
-    """Tracks the best value of the monitored metric, the lower the better. `patience=None` never stops but still tracks
-    the best epoch.
+    """Early stopping by the monitored metric, the lower the better.
+
+    `patience=None` never stops but still tracks the best epoch.
 
     Attributes:
         patience: epochs without improvement before the run stops.
@@ -41,7 +42,7 @@ class EarlyStopping:
         return self.patience is not None and self.waited >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """State for the checkpoint, JSON-serializable."""
+        """Returns the state for the checkpoint, JSON-serializable."""
         return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -51,7 +52,9 @@ class EarlyStopping:
 
 
 def watched(row: Mapping[str, Any], monitor: str) -> float:
-    """The monitored value of an epoch, the lower the better: a validation loss, or a metric with its sign changed.
+    """Returns the monitored value of an epoch, the lower the better.
+
+    It is a validation loss, or a metric with its sign changed.
 
     >>> watched({"validation_loss": 0.5}, "loss"), watched({"validation_accuracy": 0.8}, "accuracy")
     (0.5, -0.8)

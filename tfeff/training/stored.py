@@ -23,8 +23,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 class FeatureCache:
-    """What several runs in this process, such as the trials of a sweep, compute with networks that they share: features
-    and targets of teachers.
+    """Features and targets of teachers that several runs in this process share, such as the trials of a sweep.
 
     Args:
         size: bytes to keep; what was least recently used is dropped.
@@ -39,7 +38,7 @@ class FeatureCache:
         self._stored: OrderedDict[str, Batch] = OrderedDict()
 
     def get(self, key: str, compute: Callable[[], Batch]) -> Batch:
-        """What is stored under a key, or what `compute` returns, which is then stored."""
+        """Returns what is stored under a key, or what `compute` returns, which is then stored."""
         if key not in self._stored:
             self._stored[key] = compute()
             while len(self._stored) > 1 and sum(map(_bytes, self._stored.values())) > self._size:
@@ -49,7 +48,7 @@ class FeatureCache:
 
 
 def fingerprint(networks: Sequence[keras.Model], batches: Batches, *others: object) -> str:
-    """Everything that the tensors of all images depend on, as a hash.
+    """Returns everything that the tensors of all images depend on, as a hash.
 
     Args:
         networks: compute them, in inference mode.
@@ -97,10 +96,10 @@ def check_size(key: str, what: str, images: Mapping[str, tuple[int, int]], *, si
 def computed(
     batches: tf.data.Dataset, compute: Callable[[Batch], Mapping[str, tf.Tensor]], advance: Callable[[int], None]
 ) -> Arrays:
-    """What is computed of each batch, by name, [n, ...] each; with the rows of padding.
+    """Returns what is computed of each batch, by name, [n, ...] each; with the rows of padding.
 
     Args:
-        batches: with `weight`, 0 for padding.
+        batches: batches with `weight`, which is 0 for padding.
         compute: a batch -> tensors [b, ...] by name.
         advance: called with the number of images of each batch, when they are done.
     """
@@ -113,7 +112,7 @@ def computed(
 
 
 def of_variants(variants: int, count: int, compute: Callable[[int], Arrays]) -> Batch:
-    """The tensors of all variants, one after the other: row v * count + i is that of variant v of image i.
+    """Returns the tensors of all variants, one after the other: row v * count + i is that of variant v of image i.
 
     Args:
         variants: number of variants of each image.

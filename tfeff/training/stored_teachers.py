@@ -36,8 +36,8 @@ class TaughtBatches:
 
     Args:
         batches: the images, whose augmentation repeats after `batches.variants` epochs.
-        task: with its teachers.
-        directory: of the files.
+        task: the task, with its teachers.
+        directory: folder of the files that hold the targets.
         cache: targets of earlier runs.
         reporter: reports progress.
         interruption: checked while targets are computed.
@@ -92,11 +92,11 @@ class TaughtBatches:
         return batches.map(with_targets, num_parallel_calls=1).prefetch(_PREFETCHED_BATCHES)
 
     def needed(self, epochs: int) -> int:
-        """Number of variants in the first epochs."""
+        """Returns the number of variants in the first epochs."""
         return min(self._variants, epochs)
 
     def _targets(self, variants: int) -> Batch:
-        """Of the first variants, see `stored.of_variants`."""
+        """Returns the teachers' targets for the first variants, see `stored.of_variants`."""
         return self._cache.get(f"{self._fingerprint} {variants}", lambda: self._of_variants(variants))
 
     def _of_variants(self, variants: int) -> Batch:
@@ -113,7 +113,7 @@ class TaughtBatches:
         return self._directory / f"{self._fingerprint}_{variant}.npz"
 
     def _of_variant(self, variant: int, advance: Callable[[int], None]) -> Arrays:
-        """The targets of a variant, from its file if there is one."""
+        """Returns the targets of a variant, from its file if there is one."""
         count, path = len(self.images), self._path(variant)
         if path.is_file():
             try:
@@ -143,7 +143,7 @@ class TaughtBatches:
         return stored.fingerprint(self._task.teachers, self._batches, variation)
 
     def _sample(self, name: str) -> str:
-        """A hash of the first augmented images, which changes with a function that was given in Python.
+        """Returns a hash of the first augmented images, which changes with a function that was given in Python.
 
         Raises:
             UserError: the function makes other images of the same examples each time.
@@ -160,11 +160,11 @@ class TaughtBatches:
 
 
 def taught(parts: Sequence[Batches], epochs: int, *args: Any, **options: Any) -> list[TaughtBatches]:
-    """Batches that are taken together, each with the targets of teachers.
+    """Returns batches that are taken together, each with the targets of teachers.
 
     Args:
         parts: the first ones determine the steps of an epoch.
-        epochs: of the run.
+        epochs: number of epochs of the run.
         args, options: see `TaughtBatches`.
 
     Raises:

@@ -13,7 +13,7 @@ from tfeff.training.loop import Hook, Loop, Row
 
 
 class WeightAveraging(Hook):
-    """Adds the weights of each of the last epochs to the average, and computes its batch statistics.
+    """Hook that adds the weights of each of the last epochs to the average, and computes its batch statistics.
 
     Hooks that use the average must come after it.
 
@@ -68,7 +68,7 @@ class WeightAveraging(Hook):
             variable.assign(total / loop.pipeline.steps_per_epoch)
 
     def _run(self, loop: Loop, batch: Batch) -> None:
-        """A forward pass in training mode."""
+        """Runs a forward pass in training mode."""
         step = loop.step
 
         def forward(batch: Batch) -> tf.Tensor:

@@ -14,10 +14,10 @@ from tfeff.training.workdir import Workdir
 
 
 def taught(plan: Plan, network: models.Network) -> Task:
-    """The task of a run, with its teachers if it has any.
+    """Returns the task of a run, with its teachers if it has any.
 
     Args:
-        plan: with what it takes from the training images.
+        plan: the run's plan, completed from the training images.
         network: the one that imitates.
 
     Raises:

@@ -137,7 +137,7 @@ class Board:
 
 
 class Events(Hook):
-    """Writes the config, augmented samples, progress and metrics of a run as event files.
+    """Hook that writes the config, augmented samples, progress and metrics of a run as event files.
 
     Args:
         directory: their directory.

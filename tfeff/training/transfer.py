@@ -45,13 +45,13 @@ def choose(
     reporter: Reporter,
     interruption: Interruption,
 ) -> dict[str, Any]:
-    """What `optimizer.transfer=auto` chooses for the training images of a new run; says it and why.
+    """Returns what `optimizer.transfer=auto` chooses for the training images of a new run; says it and why.
 
     Validation and test images are not used.
 
     Args:
-        plan: of a new run, with `optimizer.transfer` and without `optimizer.frozen`.
-        images: of the run.
+        plan: plan of a new run, with `optimizer.transfer` and without `optimizer.frozen`.
+        images: the run's images.
         cache: probes of earlier runs.
         reporter: reports progress, and what is chosen.
         interruption: checked while features are computed.
@@ -85,14 +85,17 @@ def choose(
 
 
 def levels(network: Network) -> dict[str, keras.KerasTensor]:
-    """The network's feature maps by level, from the first to the last one; the last one is the classifier's input."""
+    """Returns the network's feature maps by level, from the first to the last one.
+
+    The last one is the classifier's input.
+    """
     last = network.get_layer(POOL).input
     found = {level: tensor for level, tensor in network.pyramid.items() if tensor is not last}
     return {**found, LAST: network.get_layer(CLASSIFIER).input}
 
 
 def patterns_before(network: Network, end: keras.KerasTensor) -> tuple[str, ...]:
-    """Patterns for `optimizer.frozen` of all variables that a tensor depends on, and no others.
+    """Returns patterns for `optimizer.frozen` of all variables that a tensor depends on, and no others.
 
     Args:
         network: nothing in it is frozen.
@@ -104,7 +107,7 @@ def patterns_before(network: Network, end: keras.KerasTensor) -> tuple[str, ...]
 
 
 def _shortest(path: str, others: Iterable[str]) -> str:
-    """The pattern of the fewest words that matches a path and none of the others, such as stage1* or head_conv*."""
+    """Returns the pattern of fewest words that matches a path and no others, such as stage1* or head_conv*."""
     words = path.partition("/")[0].split("_")
     prefixes = ("_".join(words[:count]) for count in range(1, len(words) + 1))
     return next((f"{each}*" for each in prefixes if not any(other.startswith(each) for other in others)), path)
@@ -118,7 +121,7 @@ def _probed(
     reporter: Reporter,
     interruption: Interruption,
 ) -> tuple[transfer.Start, ...]:
-    """The probes of (some of) the training images, as they are, at the network's resolution."""
+    """Returns the probes of (some of) the training images, as they are, at the network's resolution."""
     if len(images) > transfer.PROBED:
         images = images.take(folds.subset(images.dataset.labels, transfer.PROBED, seed=0))
     maps, dataset = levels(network), images.dataset
@@ -146,7 +149,7 @@ def _probed(
 
 
 def _size(images: ImageCache, width: int, *, few: bool) -> str:
-    """Whether the training images are few for a classifier of `width` features, as part of a sentence."""
+    """Returns whether the training images are few for a classifier of `width` features, as part of a sentence."""
     counts, limit = images.dataset.class_counts(), 2 * (width + 1)
     reason = f"a linear classifier fits most labelings of up to {limit:,}"
     return (
@@ -156,7 +159,7 @@ def _size(images: ImageCache, width: int, *, few: bool) -> str:
 
 
 def _table(starts: Sequence[transfer.Start]) -> str:
-    """The probes as text."""
+    """Returns the probes as text."""
     return tables.text(
         [
             {
@@ -171,7 +174,7 @@ def _table(starts: Sequence[transfer.Start]) -> str:
 
 
 def _form(network: Network, starts: Sequence[transfer.Start]) -> tuple[str, tuple[str, ...], str]:
-    """What is trained, in words; the patterns of what is frozen; and why."""
+    """Returns what is trained, in words; the patterns of what is frozen; and why."""
     maps = levels(network)
     if not starts:
         return "the classifier alone", patterns_before(network, maps[LAST]), "too few to probe earlier features"
@@ -187,7 +190,7 @@ def _form(network: Network, starts: Sequence[transfer.Start]) -> tuple[str, tupl
 
 
 def _values(plan: Plan, network: Network, patterns: tuple[str, ...], count: int) -> dict[str, Any]:
-    """The chosen values by dotted key, without those that the config sets. Freezes the network."""
+    """Returns the chosen values by dotted key, without those that the config sets. Freezes the network."""
     freeze(network, patterns)
     trained = [variable.path for variable in network.trainable_variables]
     values: dict[str, Any] = {"optimizer.frozen": patterns}
@@ -207,12 +210,12 @@ def _values(plan: Plan, network: Network, patterns: tuple[str, ...], count: int)
 
 
 def _matches(factor: str, paths: Sequence[str]) -> bool:
-    """Whether the pattern of an item of `optimizer.learning_rate_factors` matches a path."""
+    """Returns whether the pattern of an item of `optimizer.learning_rate_factors` matches a path."""
     return any(fnmatchcase(path, factor.rpartition("=")[0].strip()) for path in paths)
 
 
 def _variants(plan: Plan, shape: Sequence[int], count: int) -> int | None:
-    """How many augmented variants of each image to store features of; None if they cannot be stored."""
+    """Returns how many augmented variants of each image to store features of; None if they cannot be stored."""
     task = plan.settings.task
     assert isinstance(task, config.ClassificationSettings)
     if task.augmentation.mixes or task.plain_epochs or task.teachers:

@@ -9,13 +9,13 @@ from tfeff.training.stored_teachers import TaughtBatches
 
 
 class WithUnlabeled:
-    """Batches of images with labels, each followed by images without. An epoch is one pass over the former.
+    """Batches of labeled images, each followed by unlabeled images. An epoch is one pass over the labeled ones.
 
     An element holds the tensors of both and `labeled`, bool [b].
 
     Args:
         labeled: determines the steps.
-        unlabeled: of the same task, without labels. They are seen in their own order, as often as it takes.
+        unlabeled: batches of the same task, without labels. They keep their own order and repeat as often as needed.
 
     Raises:
         UserError: there are fewer images without labels than a batch takes.

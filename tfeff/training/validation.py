@@ -17,7 +17,7 @@ Scoring = Callable[[Predictions | None], Mapping[str, float]]
 
 
 class Validation(Hook):
-    """Adds validation metrics to the row of an epoch, and reports the monitored one to schedule and early stopping.
+    """Hook that adds validation metrics to an epoch's row and reports the monitored one to schedule and early stopping.
 
     The averaged weights are validated, if there is an average.
 
@@ -72,7 +72,7 @@ class Validation(Hook):
         return {f"validation_{name}": mean for name, mean in means.items()}
 
     def _evaluated(self, step: Step) -> tuple[np.ndarray, Mapping[str, float]]:
-        """Totals and counts of all batches, and the scores.
+        """Returns totals and counts of all batches, and the scores.
 
         One device sees all images in order, so it makes predictions in the same pass. Several see a part each; each
         worker then predicts all images on its own.

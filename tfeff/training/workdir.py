@@ -69,7 +69,7 @@ class Workdir:
         self._provenance = self.path / "provenance.json"
 
     def config(self) -> config.Experiment:
-        """The saved config of the run, with what was chosen for its images, and where it keeps what."""
+        """Returns the saved config of the run, with what was chosen for its images, and where it keeps what."""
         record = self.dataset() if (self.path / "dataset.json").is_file() else {}
         settings = config.replaced(config.saved(self.path, config.Experiment), record.get(CHOSEN, {}))
         return dataclasses.replace(settings, task=settings.task.located(self.path))
@@ -79,7 +79,7 @@ class Workdir:
         checked.write_json(self.path / "dataset.json", record)
 
     def dataset(self) -> dict[str, Any]:
-        """The record saved by `write_dataset`."""
+        """Returns the record saved by `write_dataset`."""
         path = self.path / "dataset.json"
         if not path.is_file():
             raise UserError(f"--workdir={self.path}: no {path.name} there; give the workdir of a tfeff.train run")
@@ -90,7 +90,7 @@ class Workdir:
         images.save(self.path / "images.npz")
 
     def fingerprint(self) -> Fingerprint:
-        """The fingerprint saved by `write_fingerprint`."""
+        """Returns the fingerprint saved by `write_fingerprint`."""
         return Fingerprint.load(self.path / "images.npz")
 
     def add_call(self, call: dict[str, Any], choices: Choices, images: str) -> None:
@@ -109,7 +109,7 @@ class Workdir:
         )
 
     def provenance(self) -> dict[str, Any]:
-        """`choices`, `calls` and `images` as saved by `add_call`; empty if there is no record or it is damaged."""
+        """Returns `choices`, `calls` and `images` as saved by `add_call`; empty without an undamaged record."""
         if not self._provenance.is_file():
             return {}
         try:
@@ -119,7 +119,7 @@ class Workdir:
             return {}
 
     def result(self) -> dict[str, Any]:
-        """The metrics saved by `write_result`; empty if there are none."""
+        """Returns the metrics saved by `write_result`; empty if there are none."""
         path = self.path / "result.json"
         try:
             record = json.loads(path.read_text()) if path.is_file() else {}
@@ -136,7 +136,10 @@ class Workdir:
         checked.write_json(self.path / "divergence.json", record)
 
     def divergence(self) -> dict[str, Any] | None:
-        """The record saved by `write_divergence`; None if the run has not diverged, or has passed that step since."""
+        """Returns the record saved by `write_divergence`.
+
+        None if the run has not diverged, or has passed that step since.
+        """
         path = self.path / "divergence.json"
         if not path.is_file():
             return None
@@ -144,31 +147,33 @@ class Workdir:
         return record if max((row["step"] for row in self.rows()), default=0) <= record["step"] else None
 
     def validated(self, names: Collection[str]) -> dict[str, float]:
-        """Validation metrics of the final weights, by name, as far as the run has them."""
+        """Returns the validation metrics of the final weights, by name, as far as the run has them."""
         row = self.kept_row() if names else {}
         return {name: row[f"validation_{name}"] for name in names if f"validation_{name}" in row}
 
     def kept_row(self) -> dict[str, Any]:
-        """The metrics of the epoch whose weights are the final ones, as saved with them; if they were lost before, only
-        its number, `epoch`."""
+        """Returns the metrics of the epoch whose weights are the final ones, as saved with them.
+
+        If they were lost before, returns only its number, `epoch`.
+        """
         return checkpoint.load(self.final)[1]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The metrics of all epochs so far, in order, as far as they are not damaged."""
+        """Returns the metrics of all epochs so far, in order, as far as they are not damaged."""
         rows = {row["epoch"]: row for row in checked.read_lines(self._metrics, "the metrics of its epoch are lost")}
         if lost := sorted(set(range(1, max(rows, default=0))) - set(rows)):
             checked.warn(f"{self._metrics}: the metrics of epochs {', '.join(map(str, lost))} are lost")
         return [rows[epoch] for epoch in sorted(rows)]
 
     def has_all_rows(self) -> bool:
-        """Whether the metrics of all epochs up to the last checkpoint are there."""
+        """Returns whether the metrics of all epochs up to the last checkpoint are there."""
         rows, latest = self.rows(), self.checkpoints.latest()
         step = 0 if latest is None else int(latest.stem.removeprefix("step_"))
         last = rows[-1]["step"] if rows else 0
         return [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)) and last == step
 
     def epochs(self, step: int) -> int:
-        """Number of epochs that were finished at `step`."""
+        """Returns the number of epochs that were finished at `step`."""
         return max((row["epoch"] for row in self.rows() if row["step"] <= step), default=0)
 
     def append_row(self, row: dict[str, Any]) -> None:

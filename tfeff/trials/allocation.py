@@ -1,4 +1,4 @@
-"""Plans which trials run next and which candidates are eliminated early.
+"""Plans of which trials run next, and which candidates are eliminated early.
 
 Ways to spend a budget: `Full` trains every candidate on every block to the last epoch, `Lengths` to a last epoch of its
 own. `Halving` trains all candidates for a few epochs, and the better ones again for more. `Listed` trains what someone
@@ -107,7 +107,7 @@ class Lengths:
         return tuple(sorted(set(self.epochs.values())))
 
     def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> JobPlan:
-        """As `Full.plan`."""
+        """Plans the next trials, see `Full.plan`."""
         _check(candidates, blocks)
         groups = [[name for name in candidates if self.epochs[name] == epochs] for epochs in self.rungs]
         plans = [Full(self.epochs[group[0]]).plan(group, blocks, results) for group in groups if group]
@@ -209,7 +209,7 @@ class Halving:
         entered: int,
         eliminated: dict[str, Elimination],
     ) -> list[str]:
-        """The candidates that continue to the next rung; adds the others to `eliminated`."""
+        """Returns the candidates that continue to the next rung; adds the others to `eliminated`."""
         survivors = self._survivor_count(entered)
         if len(running) <= survivors:
             return list(running)
@@ -233,7 +233,7 @@ class Halving:
     def _sure_survivors(
         self, running: Sequence[str], blocks: Sequence[Block], rung: int, results: Results, entered: int
     ) -> list[str]:
-        """The candidates that survive for any values of the missing results.
+        """Returns the candidates that survive for any values of the missing results.
 
         Enough others must be worse. Among candidates without a missing cell, the order by plain means equals that by
         adjusted means, whatever the other candidates have. Candidates whose trials all failed rank below everyone.
@@ -275,7 +275,7 @@ Allocation = Full | Lengths | Halving | Listed
 
 
 def allocation(section: config.Allocation, epochs: int) -> Allocation:
-    """The allocation that a config selects, for trials of `epochs` epochs."""
+    """Returns the allocation that a config selects, for trials of `epochs` epochs."""
     if section.name == "halving":
         return Halving(epochs, section.minimum_epochs, section.reduction, section.keep_tied)
     return Full(epochs)
@@ -288,7 +288,7 @@ def _missing(
     results: Results,
     failed: Collection[tuple[str, Block]] = (),
 ) -> list[Job]:
-    """Jobs without a result, block after block, excluding trials that failed at an earlier rung."""
+    """Returns jobs without a result, block after block, excluding trials that failed at an earlier rung."""
     jobs = (Job(name, *block, epochs) for block in blocks for name in candidates if (name, block) not in failed)
     return [job for job in jobs if job not in results]
 
@@ -296,7 +296,7 @@ def _missing(
 def _failures(
     candidates: Sequence[str], blocks: Sequence[Block], epochs: int, results: Results
 ) -> set[tuple[str, Block]]:
-    """Trials whose result is a failure."""
+    """Returns trials whose result is a failure."""
     table = by_block(results, epochs, candidates, blocks)
     return {
         (name, block)
@@ -313,7 +313,7 @@ def _drop_failed(
     failed: Collection[tuple[str, Block]],
     eliminated: dict[str, Elimination],
 ) -> list[str]:
-    """Candidates with at least one trial that has not failed; adds the others to `eliminated`."""
+    """Returns candidates with at least one trial that has not failed; adds the others to `eliminated`."""
     remaining = [name for name in candidates if any((name, block) not in failed for block in blocks)]
     trials = f"all {len(blocks)} trials" if len(blocks) > 1 else "its only trial"
     for name in candidates:

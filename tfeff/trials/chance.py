@@ -25,7 +25,7 @@ VARIANCES = 16
 GRID = 256
 """Points for the true mean of a candidate."""
 CANDIDATES_PER_STEP = 3
-"""Of the EM algorithm. Few candidates tell little about a distribution."""
+"""Candidates per step of the EM algorithm. Few candidates tell little about a distribution."""
 FAR = 8.0
 """Candidates that are farther below the best one, in standard errors beyond the margin, have no chance."""
 
@@ -37,10 +37,10 @@ class Prior:
     """What is known about the residual variance before the trials: a scaled inverse chi-square distribution.
 
     Attributes:
-        variance: of a value on one block, without the effects of candidate and block. Of a metric in [0, 1], relative
-            to p (1 - p): of an accuracy, 1 / images if only the choice of the validation images mattered; of a mean
-            average precision, see `tfeff.recipes.image_set.AnnotatedImages.trials`.
-        degrees: as many degrees of freedom as it is worth, > 0; infinite if it is known.
+        variance: variance of a value on one block, without the effects of candidate and block. For a metric in [0, 1],
+            it is relative to p (1 - p): for an accuracy, 1 / images if only the choice of validation images mattered;
+            for mean average precision, see `tfeff.recipes.image_set.AnnotatedImages.trials`.
+        degrees: degrees of freedom of the prior, > 0; infinite if the variance is known.
     """
 
     variance: float
@@ -50,7 +50,7 @@ class Prior:
 def chance_within(
     table: Table, margin: float, *, bounded: bool = False, prior: Prior | None = None
 ) -> dict[str, float]:
-    """Candidate -> the posterior probability that its true mean is within `margin` of the highest true mean.
+    """Returns candidate -> the posterior probability that its true mean is within `margin` of the highest true mean.
 
     Deterministic; the error of the quadrature is about 0.005. Candidates that have no chain of common blocks are not
     compared: each is held against the best of its own part, which makes its chance too high rather than too low.
@@ -58,9 +58,9 @@ def chance_within(
 
     Args:
         table: candidate -> block -> value, higher is better; candidates without a value are left out.
-        margin: in the unit of the values, >= 0.
+        margin: largest difference that counts as equal, in the unit of the values, >= 0.
         bounded: whether the metric is in [0, 1].
-        prior: of the residual variance; needed if the table has no degrees of freedom, as with a single block.
+        prior: prior of the residual variance; needed if the table has no degrees of freedom, as with a single block.
 
     Raises:
         ValueError: the residual variance is unknown, or the table has no value.
@@ -82,7 +82,7 @@ def chance_within(
 
 
 def _variances(layout: TwoWay, prior: Prior | None) -> Floats:
-    """Equally likely values of the residual variance [VARIANCES], by its posterior distribution."""
+    """Returns equally likely values of the residual variance [VARIANCES], by its posterior distribution."""
     own = layout.degrees if layout.variance is not None else 0
     degrees = own + (0.0 if prior is None else prior.degrees)
     if np.isinf(degrees):
@@ -94,7 +94,7 @@ def _variances(layout: TwoWay, prior: Prior | None) -> Floats:
 
 
 def _chances(layout: TwoWay, members: npt.NDArray[np.intp], margin: float, variances: Floats) -> Floats:
-    """The chances of the candidates of one connected part."""
+    """Returns the chances of the candidates of one connected part."""
     means = np.array([layout.means[layout.candidates[i]] for i in members])
     units = np.sqrt(_unit_variances(layout.covariance[np.ix_(members, members)]))
     widest = float(np.sqrt(variances.max()) * units.max())
@@ -123,7 +123,7 @@ def _chances(layout: TwoWay, members: npt.NDArray[np.intp], margin: float, varia
 
 
 def _posteriors(means: Floats, errors: Floats, grid: Floats) -> Floats:
-    """The posterior probability of each point of a grid [candidates, grid] to be the true mean."""
+    """Returns the posterior probability of each point of a grid [candidates, grid] to be the true mean."""
     likelihood = -0.5 * ((means[:, None] - grid) / errors[:, None]) ** 2
     likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
     prior = np.full(len(grid), 1.0 / len(grid))
@@ -135,7 +135,7 @@ def _posteriors(means: Floats, errors: Floats, grid: Floats) -> Floats:
 
 
 def _unit_variances(covariance: Floats) -> Floats:
-    """Variances of independent errors [candidates] with the variances of all differences, which alone are known.
+    """Returns variances of independent errors [candidates] that give the known variances of all differences.
 
     Exact without missing cells, otherwise by least squares.
     """

@@ -16,7 +16,7 @@ from tfeff.trials.two_way import dunnett_quantile, fit_two_way, power
 POWER = 0.8
 """Probability with which a detectable difference is detected."""
 EQUAL_CORRELATION = 0.5
-"""Of differences from one control, if all candidates have the same number of values."""
+"""Correlation of differences from one control, if all candidates have the same number of values."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Contrasts:
     level: float
 
     def detectable(self, blocks: int | None = None, *, everywhere: bool = False) -> float | None:
-        """The difference for which a lower bound by the pooled variance is above 0 with probability POWER.
+        """Returns the difference for which a lower bound by the pooled variance is above 0 with probability POWER.
 
         Args:
             blocks: number of blocks; None: those that there are.

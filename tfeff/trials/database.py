@@ -86,7 +86,7 @@ class Database:
                 )
 
     def rows(self, name: str, where: str = "true", *values: Any) -> list[sqlite3.Row]:
-        """Undamaged rows of a table, in the order in which they were added."""
+        """Returns undamaged rows of a table, in the order in which they were added."""
         checksum = self._tables[name].checksum
         condition = f"{self._by_scanning} where {where} and crc is {checksum}"
         return self.run(f"select * from {name} {condition} order by rowid", *values)
@@ -139,7 +139,7 @@ class Database:
         self._file.close()
 
     def damaged(self, what: str) -> UserError:
-        """The error for a file that cannot be used."""
+        """Returns the error for a file that cannot be used."""
         return UserError(
             f"{self.path}: damaged ({what}); delete it and rerun the command, which trains again, or choose another "
             "--workdir"

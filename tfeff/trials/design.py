@@ -35,9 +35,9 @@ class Place:
     """A network that could be trained.
 
     Attributes:
-        shares: of depth, width and resolution in the logarithm of its cost.
+        shares: shares of depth, width and resolution in the logarithm of its cost.
         phi: logarithm of its cost relative to that of the member φ = 1.
-        seconds: forecast of its training.
+        seconds: predicted seconds of its training.
     """
 
     shares: tuple[float, float, float]
@@ -55,7 +55,7 @@ class State:
 
     Attributes:
         surface: without a prior; None while the trainings do not determine it.
-        direction: with a prior.
+        direction: the best direction, with a prior.
     """
 
     surface: Surface | None
@@ -74,7 +74,7 @@ class Planner:
     Attributes:
         center: shares [3] of the published proportions.
         top: the largest φ, at whose cost the best direction is sought.
-        folds: their number.
+        folds: number of folds.
     """
 
     places: Sequence[Place]
@@ -94,7 +94,9 @@ class Planner:
         return State(surface, infer(data))
 
     def next_round(self, chosen: Sequence[Choice], state: State, most: int | None = None) -> list[Choice]:
-        """The next trainings, the same number on each fold; fewer if no network is left, or if fewer are wanted.
+        """Returns the next trainings, the same number on each fold.
+
+        There are fewer if no network is left, or if fewer are wanted.
 
         A network is trained again, on another fold, only after all others: a quadratic describes no network exactly,
         and how it errs about one differs less between folds than between networks.
@@ -133,7 +135,7 @@ class Planner:
         return Data.of(trainings, self.center, self.top, self.folds)
 
     def _free(self, taken: Sequence[Choice], fold: int) -> npt.NDArray[np.intp]:
-        """Indices of the places to choose from on a fold."""
+        """Returns indices of the places to choose from on a fold."""
         trained = np.zeros(len(self.places), np.intp)
         for place, _ in taken:
             trained[place] += 1
@@ -142,7 +144,7 @@ class Planner:
         return np.flatnonzero(here & (trained == trained[here].min())) if here.any() else np.empty(0, np.intp)
 
     def _contrasts(self, direction: Direction) -> tuple[Floats, Floats]:
-        """Terms [n, all] of possible best directions minus their mean, and weights [n]."""
+        """Returns terms [n, all] of possible best directions minus their mean, and weights [n]."""
         drawn = direction.draws[:CONTRASTS]
         shares = np.concatenate([drawn, np.eye(3)])
         weights = np.concatenate([np.full(len(drawn), (1.0 - ALWAYS) / len(drawn)), np.full(3, ALWAYS / 3.0)])
@@ -152,7 +154,9 @@ class Planner:
 
 
 def information(points: Floats, covariance: Floats, contrasts: Floats, weights: Floats) -> Floats:
-    """How much a training at each point [n, all] reduces the mean variance of contrasts [m, all] with weights [m].
+    """Returns the reduction of the contrasts' mean variance by a training at each point [n, all].
+
+    The contrasts are [m, all], with weights [m].
 
     In variances of a training's value.
     """
@@ -167,8 +171,8 @@ class Limits:
 
     Attributes:
         precision: share of the plane that the region may cover at most.
-        trainings: their largest number.
-        seconds: their largest sum, as forecast; None: any.
+        trainings: maximum number of trainings.
+        seconds: maximum of their predicted seconds in total; None: any.
     """
 
     precision: float
@@ -186,7 +190,7 @@ class Explored:
 
     Attributes:
         chosen: the trainings in their order.
-        values: of these; None where one failed.
+        values: the results of these; None where one failed.
         states: after each round, the first one before any training.
         counts: number of trainings until then.
     """
@@ -213,7 +217,7 @@ def explore(
 
     Args:
         train: all trainings, those of a new round last, and its number -> the values of all trainings.
-        report: called after each round.
+        report: called with the state after each round.
     """
     chosen: list[Choice] = []
     values: Sequence[float | None] = []
@@ -246,12 +250,12 @@ def simulate(
     rng: np.random.Generator,
     fold_deviation: float = 0.0,
 ) -> Explored:
-    """A search of a known surface, with normal noise.
+    """Returns a search of a known surface, with normal noise.
 
     Args:
-        coefficients: of the surface [DIRECTION + OTHER], in the terms of `surface.terms`.
+        coefficients: coefficients of the surface [DIRECTION + OTHER], in the terms of `surface.terms`.
         deviation: standard deviation of a training's value.
-        fold_deviation: of the folds' effects.
+        fold_deviation: standard deviation of the folds' effects.
     """
     expected, values = planner.rows @ coefficients, list[float | None]()
     effects = rng.normal(0.0, fold_deviation, planner.folds)

@@ -29,7 +29,7 @@ DISTANCES = 0.1 * 2.0 ** np.arange(5)
 CURVATURE_SPREAD = 0.5
 """Standard deviation of a curvature relative to its mean."""
 FOLD_DEVIATION = 30.0
-"""Of the folds' effects before any training, in standard deviations of a training's value."""
+"""Standard deviation of the folds' effects before any training, relative to that of a training's value."""
 NOISES = np.geomspace(1e-3, 2.0, 60)
 """Standard deviations of a training's value, relative to those of all values within their folds."""
 DRAWS = 2000
@@ -45,8 +45,9 @@ class Direction:
         draws: shares [DRAWS, 3] of depth, width and resolution.
         distance: posterior mean of the prior's strength: standard deviation of the best direction around the published
             proportions, in shares.
-        weight: of the prior in the surface's coefficients, in [0, 1]; 0: the data alone.
-        covariance: of all coefficients [DIRECTION + OTHER + folds], in variances of a training's value.
+        weight: weight of the prior in the surface's coefficients, in [0, 1]; 0: the data alone.
+        covariance: covariance of all coefficients [DIRECTION + OTHER + folds], relative to the variance of a training's
+            value.
     """
 
     draws: Floats
@@ -92,7 +93,7 @@ class Prior:
 
 @functools.cache
 def priors(folds: int) -> tuple[Prior, ...]:
-    """The priors that are averaged."""
+    """Returns the priors that are averaged."""
     found = []
     for curvature in CURVATURES:
         for distance in DISTANCES:
@@ -107,7 +108,7 @@ def priors(folds: int) -> tuple[Prior, ...]:
 
 
 def infer(data: Data, seed: int = 0) -> Direction:
-    """The posterior of the best direction; without trainings, the prior."""
+    """Returns the posterior of the best direction; without trainings, the prior."""
     options = priors(data.folds)
     gram, moment = data.design.T @ data.design, data.design.T @ data.values
     noises = _noises(data)
@@ -149,7 +150,7 @@ def infer(data: Data, seed: int = 0) -> Direction:
 
 
 def _noises(data: Data) -> npt.NDArray[np.float64]:
-    """Standard deviations of a training's value to average over."""
+    """Returns the standard deviations of a training's value to average over."""
     if not len(data.values):
         return np.ones(1)
     effects = data.design[:, DIRECTION + OTHER :]

@@ -32,10 +32,10 @@ class Training:
     Attributes:
         images: number of training images.
         macs: multiply-adds of the network.
-        fold: on which it was validated.
+        fold: the fold on which it was validated.
         error: fraction of the validation images that are wrong.
         validated: number of validation images.
-        epochs: relative to those that suit the images.
+        epochs: number of epochs relative to those that suit the images.
     """
 
     images: int
@@ -71,12 +71,12 @@ class Growth:
     Trainings on more images are those that a user would run: their epochs follow the number of images.
 
     Attributes:
-        names: of the variables.
-        reference: logarithms of their values at which the baseline holds, the largest ones.
-        mean: posterior mean of the coefficients: baseline, variables, folds.
-        covariance: of these.
-        degrees: of freedom of the residual variance.
-        folds: their number.
+        names: names of the variables.
+        reference: logarithm of each variable's largest value, at which the baseline holds.
+        mean: posterior mean of the coefficients [k]: baseline, variables, folds.
+        covariance: posterior covariance of the coefficients [k, k].
+        degrees: degrees of freedom of the residual variance.
+        folds: number of folds.
     """
 
     names: tuple[str, ...]
@@ -95,7 +95,7 @@ class Growth:
         }
 
     def forecast(self, *, confidence: float = 0.95, validated: int | None = None, **factors: float) -> Forecast:
-        """The accuracy with some variables multiplied, relative to the largest ones of all trainings.
+        """Returns the accuracy with some variables multiplied, relative to the largest ones of all trainings.
 
         Args:
             confidence: coverage of the interval.
@@ -126,7 +126,7 @@ def fit(trainings: Sequence[Training]) -> Growth:
     """Fits the power laws.
 
     Args:
-        trainings: at least one.
+        trainings: the trainings, at least one.
 
     Raises:
         ValueError: there is no training.
@@ -153,7 +153,7 @@ def fit(trainings: Sequence[Training]) -> Growth:
     precision = np.diag(1.0 / np.square(deviations))
 
     def posterior(variance: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Mean and covariance of the coefficients for a variance of the residuals."""
+        """Returns the mean and covariance of the coefficients for a variance of the residuals."""
         weights = 1.0 / (variance + counted)
         covariance = np.asarray(np.linalg.inv(precision + design.T @ (weights[:, None] * design)), np.float64)
         return covariance @ (precision @ prior_mean + design.T @ (weights * target)), covariance

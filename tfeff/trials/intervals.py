@@ -63,7 +63,7 @@ class Difference:
 
 
 def summary(values: Iterable[float | None], confidence: float = 0.95, *, bounded: bool = False) -> Summary:
-    """Mean, standard deviation and interval of one candidate's values; None and NaN are ignored.
+    """Returns the mean, standard deviation and interval of one candidate's values; None and NaN are ignored.
 
     Args:
         bounded: whether the values are of a metric in [0, 1].
@@ -86,7 +86,7 @@ def summary(values: Iterable[float | None], confidence: float = 0.95, *, bounded
 
 
 def summaries(table: Table, confidence: float = 0.95, *, bounded: bool) -> dict[str, Summary]:
-    """Mean, standard deviation and interval of each candidate that has a value.
+    """Returns the mean, standard deviation and interval of each candidate that has a value.
 
     Intervals of a metric in [0, 1] use a dispersion that is pooled over the candidates, except those whose values vary
     much more; those of other metrics are t intervals of the candidate's own values.
@@ -119,7 +119,7 @@ def summaries(table: Table, confidence: float = 0.95, *, bounded: bool) -> dict[
 def grouped_summaries(
     table: Table, groups: Mapping[str, object], confidence: float = 0.95, *, bounded: bool
 ) -> dict[str, Summary]:
-    """As `summaries`, with a dispersion for each group of candidates, such as those of equally long trainings.
+    """Summarizes candidates with a dispersion for each group of them, such as those of equally long trainings.
 
     Args:
         groups: candidate -> its group.
@@ -138,7 +138,7 @@ def paired_difference(
     *,
     bounded: bool = False,
 ) -> Difference:
-    """First minus second over their common blocks, with the paired t interval.
+    """Returns the first minus second over their common blocks, with the paired t interval.
 
     The interval holds for two candidates chosen in advance; it is not adjusted for multiple comparisons.
 
@@ -165,19 +165,19 @@ def paired_difference(
 
 
 def within(low: float | None, high: float | None, *, bounded: bool) -> tuple[float | None, float | None]:
-    """The ends of an interval of a difference; of a metric in [0, 1], the part of it in [-1, 1]."""
+    """Returns the ends of an interval of a difference; of a metric in [0, 1], the part of it in [-1, 1]."""
     if low is None or high is None or not bounded:
         return low, high
     return max(-1.0, min(1.0, low)), max(-1.0, min(1.0, high))
 
 
 def student_quantile(degrees: float, probability: float) -> float:
-    """Quantile of Student's t distribution."""
+    """Returns the quantile of Student's t distribution."""
     return float(special.stdtrit(degrees, probability))
 
 
 def number(value: float) -> str:
-    """A value or difference with three decimals, or with two significant digits if it is small.
+    """Returns a value or difference with three decimals, or with two significant digits if it is small.
 
     >>> number(0.71249), number(0.02), number(0.00041), number(-0.0)
     ('0.712', '0.020', '0.00041', '0.000')
@@ -188,7 +188,7 @@ def number(value: float) -> str:
 
 
 def interval(estimate: Summary | Difference, confidence: float = 0.95) -> str:
-    """A confidence interval in parentheses, to follow a mean; empty if there is none.
+    """Returns a confidence interval in parentheses, to follow a mean; empty if there is none.
 
     >>> from tfeff.trials.intervals import summary
     >>> interval(summary([0.70, 0.72, 0.74])), interval(summary([0.7]))

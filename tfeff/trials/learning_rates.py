@@ -23,7 +23,7 @@ class RateCall:
 
 
 class RateSearch:
-    """Finds the learning rate of a candidate; what is known is in the store.
+    """Search for the learning rate of a candidate; what is known is in the store.
 
     Args:
         rule: `trials.learning_rate`: `range_test` or `held_out`.
@@ -100,7 +100,7 @@ class RateSearch:
 
 
 def next_rates(tried: Sequence[Tried], middle: float) -> list[float]:
-    """The rates to try after others, any number of them at once; none if the others are enough.
+    """Returns the rates to try after others, any number of them at once; none if the others are enough.
 
     >>> next_rates([], 1.0)
     [1.0, 0.3333333333333333, 3.0]
@@ -120,7 +120,7 @@ def next_rates(tried: Sequence[Tried], middle: float) -> list[float]:
 
 
 def best_rate(tried: Sequence[Tried]) -> float:
-    """The learning rate with the highest objective; of several, the first one."""
+    """Returns the learning rate with the highest objective; of several, the first one."""
     return max(tried, key=lambda pair: -math.inf if pair[1] is None else pair[1])[0]
 
 

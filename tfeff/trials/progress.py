@@ -33,7 +33,7 @@ VALIDATION_SHARE = 1 / 3
 def remaining_jobs(
     allocation: Allocation, candidates: Sequence[str], blocks: Sequence[Block], results: Results
 ) -> list[Job]:
-    """The jobs left to run, assuming that each missing result resembles the candidate's known ones.
+    """Returns the jobs left to run, assuming that each missing result resembles the candidate's known ones.
 
     `Halving` fixes their number but not their candidates.
     """
@@ -83,7 +83,7 @@ class Rate:
         )
 
     def seconds(self, macs: int, images: float) -> float:
-        """Seconds that one process takes to train on `images` images in total."""
+        """Returns seconds that one process takes to train on `images` images in total."""
         return self.start + images * (self.per_image + self.per_mac * macs)
 
 
@@ -115,7 +115,7 @@ def core_seconds(
     images: tuple[int, int],
     validation_epochs: int,
 ) -> float:
-    """Total seconds of all trials, each on one process.
+    """Returns the total seconds of all trials, each on one process.
 
     Args:
         images: number of training and of validation images per epoch.
@@ -130,7 +130,7 @@ def core_seconds(
 
 
 def duration(seconds: float, processes: int) -> str:
-    """A duration in words, from the seconds of all trials."""
+    """Returns a duration in words, from the seconds of all trials."""
     elapsed = timedelta(seconds=round(seconds / processes))
     return f"{seconds / 3600:.2f} core-hours, {elapsed} with {processes} processes"
 
@@ -140,7 +140,7 @@ LINE_SECONDS = 30.0
 
 
 class TrialProgress:
-    """Shows finished, running and remaining trials, the time left, and the best candidate so far with its interval.
+    """Display of finished, running and remaining trials, the time left, and the best candidate with its interval.
 
     The time left is proportional to the multiply-adds of the remaining trainings, at the mean speed of the finished
     trials.
@@ -222,7 +222,7 @@ class TrialProgress:
     def _estimated_end(
         self, remaining: Sequence[Job], seconds: Mapping[Job, float], rate_trainings: Mapping[str, float]
     ) -> float | None:
-        """When the stage will end, as `time.monotonic`; None if no trial has finished."""
+        """Estimates when the stage will end, as `time.monotonic`; None if no trial has finished."""
         timed = {job: spent for job, spent in seconds.items() if job.candidate in self._candidates}
         if not timed:
             return None
@@ -233,7 +233,7 @@ class TrialProgress:
         return time.monotonic() + work * sum(timed.values()) / self._work(timed) / self._processes
 
     def _work(self, jobs: Iterable[Job]) -> float:
-        """Multiply-adds times epochs."""
+        """Returns the multiply-adds times the epochs."""
         return float(sum(self._candidates[job.candidate].macs * job.epochs for job in jobs))
 
     def _leader(self, done: Results, plan: JobPlan) -> str:

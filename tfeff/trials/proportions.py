@@ -27,7 +27,7 @@ _WORDS = ("accuracy", "ap", "f1", "iou", "mAP", "precision", "recall")
 
 
 def is_proportion(metric: str) -> bool:
-    """Whether the name of a metric, or its name in words, is that of one in [0, 1].
+    """Returns whether the name of a metric, or its name in words, is that of one in [0, 1].
 
     >>> [is_proportion(name) for name in ("validation_mean_ap", "validation mAP", "validation_loss")]
     [True, True, False]
@@ -36,7 +36,7 @@ def is_proportion(metric: str) -> bool:
 
 
 def in_range(values: Iterable[float]) -> bool:
-    """Whether all values are in [0, 1]; a metric of a task of one's own may be named as if they were."""
+    """Returns whether all values are in [0, 1]; a metric of a task of one's own may be named as if they were."""
     return all(0.0 <= value <= 1.0 for value in values)
 
 
@@ -45,8 +45,8 @@ class Dispersion:
     """φ, pooled over candidates, of the mean of one candidate over folds.
 
     Attributes:
-        value: in (0, 1].
-        degrees: of freedom, not always whole.
+        value: φ, in (0, 1].
+        degrees: degrees of freedom, not always whole.
     """
 
     value: float
@@ -56,7 +56,7 @@ class Dispersion:
         """Wilson's score interval of a mean over n folds.
 
         Args:
-            quantile: of Student's t distribution with `degrees`.
+            quantile: quantile of Student's t distribution with `degrees`.
         """
         a = quantile**2 * self.value / n
         half = np.sqrt(a * mean * (1.0 - mean) + a**2 / 4.0)
@@ -66,7 +66,7 @@ class Dispersion:
 
 
 def dispersion(values: Floats) -> Dispersion | None:
-    """The pooled dispersion of a table; None without degrees of freedom.
+    """Returns the pooled dispersion of a table; None without degrees of freedom.
 
     Candidates share their folds, so their values are not independent. The degrees of freedom are Satterthwaite's (1946,
     Biometrics Bulletin 2) for the sum of the variances between and within folds: folds - 1 if all candidates move
@@ -108,10 +108,10 @@ def dispersion(values: Floats) -> Dispersion | None:
 
 
 def dispersions(values: Floats) -> list[Dispersion | None]:
-    """The dispersion of each candidate: the pooled one, or its own if it stands apart.
+    """Returns the dispersion of each candidate: the pooled one, or its own if it stands apart.
 
     Args:
-        values: as for `dispersion`.
+        values: see `dispersion`.
     """
     apart = stands_apart(values)
     shared = dispersion(values[~apart])
@@ -119,10 +119,10 @@ def dispersions(values: Floats) -> list[Dispersion | None]:
 
 
 def stands_apart(values: Floats) -> npt.NDArray[np.bool_]:
-    """Which candidates vary significantly more than the rest: F tests, adjusted for their number, the largest first.
+    """Finds candidates that vary significantly more than the rest: F tests, adjusted for their number, largest first.
 
     Args:
-        values: as for `dispersion`.
+        values: see `dispersion`.
     """
     n = (~np.isnan(values)).sum(axis=1)
     mean = np.nanmean(values, axis=1)
@@ -155,7 +155,7 @@ def variances(values: Floats, known: float | None = None) -> Floats:
     or 1 as would have the dispersion of the table (Laplace's rule of succession).
 
     Args:
-        values: as for `dispersion`.
+        values: see `dispersion`.
         known: the dispersion, if these values do not tell it.
     """
     apart = stands_apart(values)

@@ -1,4 +1,4 @@
-"""Ranks candidates and chooses one: that with the highest mean, or a cheaper one that loses little against the best."""
+"""Ranking of candidates, and choice of one: the highest mean, or a cheaper one that loses little against the best."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ def rank(
 
 
 def fold_count(blocks: Iterable[Block]) -> str:
-    """The number of distinct folds.
+    """Returns the number of distinct folds.
 
     >>> fold_count([(0, 0), (1, 0)]), fold_count([(0, 7)])
     ('2 folds', '1 fold')
@@ -165,7 +165,7 @@ def _choice(
     losses: Mapping[str, float | None],
     margin: float | None,
 ) -> str:
-    """Why a candidate is chosen, as a clause."""
+    """Says why a candidate is chosen, as a clause."""
     if margin is None:
         return f"; {shown[best]} is chosen"
     if _folds(layout.blocks) < FEWEST_FOLDS:

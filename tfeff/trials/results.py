@@ -26,7 +26,7 @@ Table = Mapping[str, Mapping[Block, float | None]]
 
 @dataclass(frozen=True, order=True)
 class Job:
-    """Trains one candidate on one block; the learning rate's schedule ends with the epochs."""
+    """Training of one candidate on one block; the learning rate's schedule ends with the epochs."""
 
     candidate: str
     fold: int
@@ -44,17 +44,17 @@ Results = Mapping[Job, float | None]
 
 
 def finite(row: Mapping[Block, float | None]) -> dict[Block, float]:
-    """The blocks whose trial succeeded."""
+    """Returns the blocks whose trial succeeded."""
     return {block: value for block, value in row.items() if is_finite(value)}
 
 
 def is_finite(value: float | None) -> TypeGuard[float]:
-    """Whether a value is a finite number, not None."""
+    """Returns whether a value is a finite number, not None."""
     return value is not None and math.isfinite(value)
 
 
 def mean_over_seeds(row: Mapping[Block, float | None]) -> dict[Block, float]:
-    """The mean over the seeds of each fold, keyed (fold, 0).
+    """Returns the mean over the seeds of each fold, keyed (fold, 0).
 
     Trainings on the same fold are not independent; counting each seed as a sample would make intervals too narrow.
 
@@ -70,14 +70,17 @@ def mean_over_seeds(row: Mapping[Block, float | None]) -> dict[Block, float]:
 def by_block(
     results: Results, epochs: int, candidates: Iterable[str], blocks: Sequence[Block]
 ) -> dict[str, dict[Block, float]]:
-    """Candidate -> block -> value of the trials trained up to `epochs`; failed and missing trials are omitted."""
+    """Returns candidate -> block -> value of the trials trained up to `epochs`.
+
+    Failed and missing trials are omitted.
+    """
     return {name: finite({block: results.get(Job(name, *block, epochs)) for block in blocks}) for name in candidates}
 
 
 def by_fold(
     results: Results, epochs: int, candidates: Iterable[str], blocks: Sequence[Block]
 ) -> dict[str, dict[Block, float]]:
-    """Candidate -> fold -> value of the trials trained up to `epochs`, averaged over seeds.
+    """Returns candidate -> fold -> value of the trials trained up to `epochs`, averaged over seeds.
 
     Failed and missing trials are omitted.
 
@@ -157,7 +160,7 @@ class TrialObjective:
         return -self.exponent if self.minimized else self.exponent
 
     def value(self, row: Mapping[str, object], macs: float) -> float:
-        """The number to maximize for one trial; NaN if the metric is NaN.
+        """Returns the number to maximize for one trial; NaN if the metric is NaN.
 
         Args:
             row: metric name -> value, as a run reports them; entries that are not numbers are ignored.

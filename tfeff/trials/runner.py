@@ -1,4 +1,4 @@
-"""Runs the trials that an allocation plans until it plans no more."""
+"""Runner of the trials that an allocation plans, until it plans no more."""
 
 import dataclasses
 import shutil
@@ -52,7 +52,7 @@ def running(
 
 
 class TrialRunner:
-    """Runs trials and stores their results.
+    """Runner that stores the results of trials.
 
     Args:
         directory: workdir of the experiment; each trial gets its own workdir below it.
@@ -178,15 +178,15 @@ class TrialRunner:
         )
 
     def table(self, candidates: Sequence[str], epochs: int) -> dict[str, dict[Block, float]]:
-        """Candidate -> fold -> value after trainings of `epochs` epochs, averaged over seeds."""
+        """Returns candidate -> fold -> value after trainings of `epochs` epochs, averaged over seeds."""
         return by_fold(self.results, epochs, candidates, self.folds.blocks)
 
     def workdir(self, job: Job) -> Path:
-        """The workdir of a trial."""
+        """Returns the workdir of a trial."""
         return self.directory / "trials" / job.candidate / self._name(job)
 
     def trial(self, job: Job) -> Trial:
-        """What a job trains."""
+        """Returns what a job trains."""
         trial = Trial(self._candidates[job.candidate].experiment).on_fold(self.folds, job.fold, job.seed)
         trial, rate = trial.of_length(job.epochs), self._learning_rates.get(job.candidate)
         return trial if rate is None else trial.at_rate(rate)
@@ -204,11 +204,11 @@ class TrialRunner:
         return {search.candidate: search.tried for search in searches if search.tried and search.rate is not None}
 
     def _rate_searches(self, candidates: Iterable[str]) -> list[RateSearch]:
-        """One for each candidate, if trainings find the learning rates."""
+        """Returns one for each candidate, if trainings find the learning rates."""
         return [search for search in map(self._rate_search, candidates) if search is not None]
 
     def _rate_search(self, candidate: str) -> RateSearch | None:
-        """The search for the learning rate of a candidate; None if the config has given the rate."""
+        """Returns the search for the learning rate of a candidate; None if the config has given the rate."""
         rule = self.trials.learning_rate
         if rule not in ("range_test", "held_out"):
             return None
@@ -219,7 +219,7 @@ class TrialRunner:
         self.interruption.check("finished trials are stored, running trials save a checkpoint")
 
     def _once(self, fact: str, function: Function, trial: Trial) -> Any:
-        """The value of `function(trial)`, computed in a worker once per store."""
+        """Returns the value of `function(trial)`, computed in a worker once per store."""
 
         def compute() -> Any:
             self.progress.say(fact)
@@ -261,7 +261,7 @@ class TrialRunner:
         return self.directory / "trials" / call.candidate / f"rate{call.rate:g}"
 
     def _rate_trainings(self, candidates: Sequence[str]) -> dict[str, float]:
-        """Candidate without a learning rate -> number of complete trainings that finding it takes at most."""
+        """Returns candidate without a learning rate -> number of complete trainings that finding it takes at most."""
         share = 1 - self.folds.validation_fraction
         waiting = {search.candidate: search.most_waiting for search in self._rate_searches(candidates)}
         return {name: trainings * share for name, trainings in waiting.items() if trainings}
@@ -323,6 +323,6 @@ class TrialRunner:
         return self.objective.value(result_row(self.trial(job).experiment.training, rows), candidate.macs)
 
     def _name(self, job: Job) -> str:
-        """The name of a trial's directory."""
+        """Returns the name of a trial's directory."""
         whole = job.epochs == self._candidates[job.candidate].experiment.training.epochs
         return f"fold{job.fold}-seed{job.seed}" + ("" if whole else f"-epochs{job.epochs}")

@@ -96,7 +96,7 @@ class TrialStore:
             self.write_fact("config", config.to_json(settings))
 
     def fact(self, name: str) -> str | None:
-        """The text stored under a name."""
+        """Returns the text stored under a name."""
         rows = self._file.rows("facts", "name = ?", name)
         return str(rows[0]["value"]) if rows else None
 
@@ -105,7 +105,7 @@ class TrialStore:
         self._file.put("facts", name, value, instead=True)
 
     def cached(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The JSON-ready value of `compute`, which is called only if nothing is stored under the name."""
+        """Returns the JSON-ready value of `compute`, which is called only if nothing is stored under the name."""
         stored = self.fact(name)
         if stored is None:
             stored = json.dumps(compute())
@@ -116,7 +116,7 @@ class TrialStore:
         """Stores the images of all trials.
 
         Args:
-            images: those from which folds are drawn, and those that all folds are validated on, if there are any.
+            images: the images from which folds are drawn, and those that all folds are validated on, if there are any.
             fold_examples: number of images of each independent fold; None for classic folds.
 
         Raises:
@@ -156,7 +156,7 @@ class TrialStore:
                 self._file.put("candidates", each.name, each.label, json.dumps(each.settings))
 
     def candidates(self) -> dict[str, Mapping[str, Any]]:
-        """Settings of all stored candidates by name, in the order in which they were added."""
+        """Returns settings of all stored candidates by name, in the order in which they were added."""
         return {row["name"]: json.loads(row["settings"]) for row in self._file.rows("candidates")}
 
     def start(self, job: Job) -> None:
@@ -178,7 +178,7 @@ class TrialStore:
         self._change(job, state="failed", error=error)
 
     def records(self) -> list[Record]:
-        """All trials, in the order of their first start."""
+        """Returns all trials, in the order of their first start."""
         kept = ("state", "deaths", "error", "seconds", "peak_bytes")
         return [
             Record(Job(*row[:4]), rows=json.loads(row["rows"] or "[]"), **{name: row[name] for name in kept})
@@ -196,7 +196,7 @@ class TrialStore:
         self.close()
 
     def _has_trainings(self) -> bool:
-        """Whether trials have started, or trainings that find learning rates."""
+        """Returns whether trials have started, or trainings that find learning rates."""
         rates = self._file.rows("facts", "name glob ?", f"{LEARNING_RATE} *")
         return bool(rates or self.records() or any(self.path.parent.glob("trials/*/rate*")))
 
@@ -230,7 +230,7 @@ class Records:
         self.all = list(records)
 
     def done(self, candidate: str) -> list[Record]:
-        """The finished trials of a candidate."""
+        """Returns the finished trials of a candidate."""
         return [record for record in self.all if record.job.candidate == candidate and record.state == "done"]
 
     def values(
@@ -241,13 +241,15 @@ class Records:
         value: Callable[[Mapping[str, Any]], float],
         blocks: Collection[Block] | None = None,
     ) -> dict[Block, float]:
-        """Fold -> value of a candidate after some epochs, averaged over seeds; failed and missing trials are omitted.
+        """Returns fold -> value of a candidate after some epochs, averaged over seeds.
+
+        Failed and missing trials are omitted.
 
         Args:
             epochs: epochs of the trials to read.
             training: training of the candidate; it says which row of metrics belongs to the weights that are kept.
             value: maps this row to the value.
-            blocks: those to read; None: all.
+            blocks: blocks to read; None: all.
         """
         values = {
             record.job.block: value(result_row(dataclasses.replace(training, epochs=epochs), record.rows))
@@ -257,7 +259,7 @@ class Records:
         return mean_over_seeds({block: values[block] for block in sorted(values)})
 
     def epochs(self, candidate: str, blocks: Collection[Block]) -> dict[Block, int]:
-        """Block -> epochs that a candidate was trained for, in all of its trainings on these blocks."""
+        """Returns block -> epochs that a candidate was trained for, in all of its trainings on these blocks."""
         spent = Counter[Block]()
         for record in self.done(candidate):
             if record.job.block in blocks:

@@ -46,7 +46,7 @@ class Training:
     """A training and its result.
 
     Attributes:
-        shares: of depth, width and resolution in the logarithm of the network's cost; they sum to 1.
+        shares: shares of depth, width and resolution in the logarithm of the network's cost; they sum to 1.
         phi: logarithm of the cost relative to that of the member φ = 1.
         value: higher is better, on a scale on which errors have about equal variances (`linear`).
     """
@@ -58,7 +58,7 @@ class Training:
 
 
 def linear(value: float, *, bounded: bool, count: int) -> float:
-    """A value on the scale of the surface: the log odds of metrics in [0, 1].
+    """Returns a value on the scale of the surface: the log odds of metrics in [0, 1].
 
     Args:
         count: number of validation images; half an image more of each kind keeps the logarithm finite.
@@ -67,7 +67,7 @@ def linear(value: float, *, bounded: bool, count: int) -> float:
 
 
 def original(value: float, *, bounded: bool) -> float:
-    """The inverse of `linear`, without its half images."""
+    """Returns the inverse of `linear`, without its half images."""
     return float(special.expit(value)) if bounded else value
 
 
@@ -77,13 +77,13 @@ def plane(shares: npt.ArrayLike, center: npt.ArrayLike) -> Floats:
 
 
 def directed(places: Floats) -> Floats:
-    """Terms [n, DIRECTION] of the surface at the largest φ: gradient and curvature in the plane."""
+    """Returns terms [n, DIRECTION] of the surface at the largest φ: gradient and curvature in the plane."""
     x, y = places.T
     return np.stack([x, y, x * x / 2.0, x * y, y * y / 2.0], axis=-1)
 
 
 def terms(shares: npt.ArrayLike, phis: npt.ArrayLike, center: npt.ArrayLike, top: float) -> Floats:
-    """Terms [n, DIRECTION + OTHER] of a quadratic in the logarithms of the dimensions.
+    """Returns terms [n, DIRECTION + OTHER] of a quadratic in the logarithms of the dimensions.
 
     Args:
         center: shares [3] at which the plane's coordinates are 0.
@@ -112,7 +112,7 @@ class Data:
 
     @classmethod
     def of(cls, trainings: Sequence[Training], center: npt.ArrayLike, top: float, folds: int) -> "Data":
-        """The trainings as a linear model; there may be none."""
+        """Returns the trainings as a linear model; there may be none."""
         shares = np.array([each.shares for each in trainings], np.float64).reshape(-1, 3)
         design = np.concatenate(
             [
@@ -159,7 +159,10 @@ def best_directions(coefficients: Floats, center: Floats) -> Floats:
 
 @functools.cache
 def lattice(steps: int = STEPS) -> tuple[Floats, Floats]:
-    """Directions [n, 3] on a triangular lattice with its border, and their shares [n] of the triangle's area."""
+    """Returns directions [n, 3] on a triangular lattice, and their shares [n] of the triangle's area.
+
+    The lattice includes the border.
+    """
     counts = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)])
     angles = np.array([1.0, 1.0 / 2.0, 1.0 / 6.0])[(counts == 0).sum(axis=1)]  # of a hexagon around a point
     return counts / steps, angles / angles.sum()
@@ -172,7 +175,7 @@ class Surface:
     Attributes:
         coefficients: float64 [DIRECTION].
         covariance: float64 [DIRECTION, DIRECTION], of the coefficients.
-        degrees: of freedom of the residual variance.
+        degrees: degrees of freedom of the residual variance.
         deviation: standard deviation of a training's value.
         center: shares [3] at which the coordinates of the plane are 0.
         level: mean over the folds at the center.
@@ -186,11 +189,11 @@ class Surface:
     level: float
 
     def value(self, shares: npt.ArrayLike) -> float:
-        """The mean over the folds in a direction [3], at the largest φ."""
+        """Returns the mean over the folds in a direction [3], at the largest φ."""
         return self.level + float((directed(plane(shares, self.center)) @ self.coefficients)[0])
 
     def difference(self, first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float]:
-        """The difference of two directions [3] at the largest φ, and half the width of its interval.
+        """Returns the difference of two directions [3] at the largest φ, and half the width of its interval.
 
         The intervals of all pairs hold simultaneously (Scheffé), so the directions may be chosen by the data.
         """
@@ -200,7 +203,7 @@ class Surface:
         return float(row @ self.coefficients), float(np.sqrt(limit * (row @ self.covariance @ row)))
 
     def detectable(self, first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-        """The difference of two given directions [3] that a 95 % interval shows with a probability of 80 %."""
+        """Returns the difference of two given directions [3] that a 95 % interval shows with a probability of 80 %."""
         one, other = directed(np.concatenate([plane(first, self.center), plane(second, self.center)]))
         error = float(np.sqrt((one - other) @ self.covariance @ (one - other)))
         return error * float(special.stdtrit(self.degrees, [0.975, POWER]).sum())
@@ -211,7 +214,7 @@ class Surface:
         return best_directions(self.coefficients[None], self.center)[0]
 
     def contains(self, shares: npt.ArrayLike) -> bool:
-        """Whether a direction [3] can be the best one, with 95 % confidence."""
+        """Returns whether a direction [3] can be the best one, with 95 % confidence."""
         return bool(self._possible(np.asarray(shares, np.float64)[None])[0])
 
     @functools.cached_property
@@ -231,7 +234,7 @@ class Surface:
         return normals, self.center / np.linalg.norm(BASIS.T, axis=1)
 
     def _possible(self, shares: Floats) -> npt.NDArray[np.bool_]:
-        """Which of some directions [n, 3] can be the best one."""
+        """Returns which of some directions [n, 3] can be the best one."""
         rows = directed(plane(shares, self.center)) - directed(plane(self.highest, self.center))
         limit = DIRECTION * special.fdtri(DIRECTION, self.degrees, CONFIDENCE)
         half_widths = np.sqrt(limit * np.einsum("ni,ij,nj->n", rows, self.covariance, rows))
@@ -245,7 +248,7 @@ class Surface:
         )
 
     def _p_value(self, place: Floats) -> float:
-        """Of the hypothesis that the surface is highest at a point [2] of the plane.
+        """Returns the p-value of the hypothesis that the surface is highest at a point [2] of the plane.
 
         The gradient is then zero in the directions that stay inside, or points outward: it lies in the cone of the
         normals of the sides on which the point is. The test is conditional on the face of the cone that is closest to

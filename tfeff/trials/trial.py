@@ -19,7 +19,7 @@ class Candidate:
 
     Attributes:
         name: unique, valid as a file name.
-        experiment: its training, before a fold and a seed are set.
+        experiment: the training, before a fold and a seed are set.
         settings: JSON-ready description that the store keeps.
     """
 
@@ -42,7 +42,7 @@ class Trial:
     experiment: config.Experiment
 
     def on_fold(self, folds: config.Folds, fold: int, seed: int) -> "Trial":
-        """The training on a fold.
+        """Returns the training on a fold.
 
         Args:
             fold: 0 to folds.count - 1; of independent folds also further ones.
@@ -65,7 +65,7 @@ class Trial:
         return Trial(dataclasses.replace(self.experiment, seed=first + SEEDS_PER_FOLD * fold + seed, data=part))
 
     def of_length(self, epochs: int) -> "Trial":
-        """The training with another number of epochs.
+        """Returns the training with another number of epochs.
 
         Raises:
             UserError: another setting of the experiment needs more epochs.
@@ -76,13 +76,13 @@ class Trial:
         return Trial(dataclasses.replace(self.experiment, training=dataclasses.replace(training, epochs=epochs)))
 
     def at_rate(self, rate: float) -> "Trial":
-        """The training at another learning rate."""
+        """Returns the training at another learning rate."""
         update = dataclasses.replace(self.experiment.optimizer, learning_rate=rate)
         return Trial(dataclasses.replace(self.experiment, optimizer=update))
 
 
 def result_row(training: config.Training, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The row of metrics that belongs to the weights that the training keeps.
+    """Returns the row of metrics that belongs to the weights that the training keeps.
 
     That is the last row, unless the training keeps the best epoch. Only epochs at which the training itself validates
     are eligible, not an epoch at which it was merely interrupted.
@@ -103,10 +103,10 @@ class TrialImages:
     """The images of all trials.
 
     Attributes:
-        dataset: from which folds are drawn.
+        dataset: the images from which folds are drawn.
         shared: the split that all folds are validated on, if there is one.
         examples: number of training and of validation images of one trial.
-        fingerprint: of the dataset, and of the split that all folds are validated on, if there is one.
+        fingerprint: fingerprint of the dataset and, if there is one, of the split that all folds are validated on.
         found: what these splits hold, by role.
     """
 
@@ -129,7 +129,7 @@ class TrialImages:
 
 
 def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]) -> TrialImages:
-    """The images of all trials.
+    """Returns the images of all trials.
 
     Raises:
         UserError: the data is missing, has lost too much to defects or is too small for the folds, images of different

@@ -38,8 +38,8 @@ class TwoWay:
     connected), their difference has no interval.
 
     Attributes:
-        candidates: those with at least one value, in the order of the table.
-        blocks: those with at least one value, sorted.
+        candidates: candidates with at least one value, in the order of the table.
+        blocks: blocks with at least one value, sorted.
         means: adjusted mean of each candidate: the model's estimate of its mean over all blocks. Equals its plain
             mean if no cell is missing.
         variance: residual variance; None without degrees of freedom. Of a metric in [0, 1], relative to p (1 - p).
@@ -75,12 +75,15 @@ class TwoWay:
         return tuple(sorted(self.candidates, key=lambda name: (-round(self.means[name], digits), name)))
 
     def difference(self, first: str, second: str, confidence: float = 0.95) -> Difference:
-        """First minus second with the pooled variance, for two candidates that were not selected by their results."""
+        """Returns first minus second with the pooled variance.
+
+        The two candidates must not have been selected by their results.
+        """
         quantile = student_quantile(self.degrees, 0.5 + confidence / 2.0) if self.degrees else None
         return self._difference(self.candidates.index(first), self.candidates.index(second), quantile)
 
     def differences_from(self, best: str, confidence: float = 0.95) -> dict[str, Difference]:
-        """Best minus each other candidate, with intervals that hold for all pairs of candidates at once.
+        """Returns the best minus each other candidate, with intervals that hold for all pairs of candidates at once.
 
         With equal variances and no missing cell, all pairs together have exactly the given confidence (Tukey). With
         unequal variances, they have at least it (Hayter 1984, Annals of Statistics 12(1)); with missing cells, this has
@@ -99,7 +102,7 @@ class TwoWay:
         }
 
     def losses(self, confidence: float = 0.95) -> dict[str, float | None]:
-        """Candidate -> upper bound of the best candidate's true mean minus its own.
+        """Returns candidate -> upper bound of the best candidate's true mean minus its own.
 
         Multiple comparisons with the best (Hsu 1981, Annals of Statistics 9(5); 1984): all bounds hold together with
         the given confidence, whichever candidate is truly the best. If that is k, all m_k - m_i are below their
@@ -175,7 +178,7 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
 
     Args:
         bounded: whether the metric is in [0, 1]; values beyond it are treated as unbounded nevertheless.
-        dispersion: of a metric in [0, 1], relative to p (1 - p), if one block cannot tell it.
+        dispersion: variance of a metric in [0, 1] relative to p (1 - p); needed if the table has only one block.
 
     Raises:
         ValueError: the table has no value.
@@ -236,7 +239,7 @@ Array = npt.NDArray[np.float64]
 def dunnett_quantile(
     comparisons: int, degrees: int, correlation: float, confidence: float = 0.95, sides: int = 2
 ) -> float:
-    """The critical value: all |t| statistics (one-sided: all t statistics) stay below it with probability `confidence`.
+    """Returns the value that all |t| statistics (one-sided: t) stay below with probability `confidence`.
 
     The statistics share a standard error and are equally correlated, as differences from one control are (Dunnett 1955,
     JASA 50; 1964, Biometrics 20). The correlation is 1/2 if all candidates have the same number of values.
@@ -269,7 +272,7 @@ def dunnett_quantile(
 
 
 def power(comparisons: int, degrees: int, correlation: float, quantile: float, shift: float) -> float:
-    """The probability that all t statistics exceed a critical value.
+    """Returns the probability that all t statistics exceed a critical value.
 
     Args:
         comparisons: number of statistics, > 0.
@@ -285,7 +288,7 @@ def power(comparisons: int, degrees: int, correlation: float, quantile: float, s
 
 @functools.lru_cache(maxsize=4096)
 def tukey_quantile(candidates: int, degrees: int, confidence: float = 0.95) -> float:
-    """The critical value: |t| statistics of all pairs of candidates stay below it with probability `confidence`.
+    """Returns the value that the |t| statistics of all pairs stay below with probability `confidence`.
 
     The quantile of the studentized range, divided by sqrt(2).
 
@@ -313,12 +316,12 @@ def tukey_quantile(candidates: int, degrees: int, confidence: float = 0.95) -> f
 
 @functools.cache
 def _nodes() -> tuple[Array, Array, Array, Array]:
-    """Points and weights for a standard normal variable, and for one that is uniform in [-1, 1]."""
+    """Returns points and weights for a standard normal variable, and for one that is uniform in [-1, 1]."""
     return (*np.polynomial.hermite_e.hermegauss(64), *np.polynomial.legendre.leggauss(128))
 
 
 def _expectation(inside: Callable[[Array, Array], Array], degrees: int, correlation: float) -> float:
-    """The mean of a function of u, the standard error over its expectation, and of what the statistics share.
+    """Returns the mean of a function of u, the standard error over its expectation, and of what the statistics share.
 
     Given both, the statistics are independent.
     """

@@ -79,14 +79,14 @@ def training_statistics(trial: Trial) -> tuple[tuple[float, ...], tuple[float, .
 
 
 def range_test(trial: Trial) -> float:
-    """The learning rate suggested by a learning-rate range test."""
+    """Returns the learning rate suggested by a learning-rate range test."""
     images = split_caches(trial)
     keras.backend.clear_session()
     return training.range_test(Plan.of(trial.experiment), images, _features()).rate
 
 
 def held_out(trial: Trial, objective: TrialObjective, macs: int, directory: str) -> tuple[float | None, str | None]:
-    """The objective after a training; see `config.Trials.learning_rate`.
+    """Returns the objective after a training; see `config.Trials.learning_rate`.
 
     Args:
         trial: the training, with the learning rate to try.
@@ -104,7 +104,7 @@ def held_out(trial: Trial, objective: TrialObjective, macs: int, directory: str)
 
 
 def fastest_precision(trial: Trial) -> str:
-    """The precision that `precision=auto` selects on this machine."""
+    """Returns the precision that `precision=auto` selects on this machine."""
     plan = Plan.of(trial.experiment)
     images = selection.choose(plan.images, split_caches(trial))
     keras.backend.clear_session()
@@ -167,7 +167,7 @@ def _split_caches(trial: Trial) -> selection.SplitCaches:
 
 
 def split_caches(trial: Trial) -> selection.SplitCaches:
-    """The images of a trial, read once per process, independent of fold and network."""
+    """Returns the images of a trial, read once per process, independent of fold and network."""
     experiment = trial.experiment
     whole = dataclasses.replace(
         experiment.data,
@@ -193,7 +193,7 @@ def _reset_peak() -> int | None:
 
 
 def _device_memory(key: str) -> int | None:
-    """Bytes of TensorFlow's allocator, `current` or `peak`; None if the allocator does not report them."""
+    """Returns bytes of TensorFlow's allocator, `current` or `peak`; None if the allocator does not report them."""
     try:
         return int(tf.config.experimental.get_memory_info(_device())[key])
     except ValueError:

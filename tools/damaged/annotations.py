@@ -58,7 +58,7 @@ class Annotations:
     any_class: bool = False
 
     def case(self, kind: str) -> fuzzing.Case:
-        """For the harness."""
+        """Returns the case for the harness."""
         return fuzzing.Case(kind, self.damage, self.check)
 
     def check(self) -> tuple[str, str]:

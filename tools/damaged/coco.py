@@ -53,7 +53,7 @@ def coco_case(data: Path) -> fuzzing.Make:
 
 
 def _touched(text: bytes, content: dict[str, Any], offsets: Iterable[int]) -> set[int]:
-    """The annotations that bytes at some offsets belong to, also by their image or class."""
+    """Returns the annotations that bytes at some offsets belong to, also by their image or class."""
     rows = [(part, row) for part in ("images", "annotations", "categories") for row in content[part]]
     spans = [match.span() for match in re.finditer(rb"\{[^{}]*\}", text)]
     hit = [row for row, (start, end) in zip(rows, spans, strict=True) if any(start <= at < end for at in offsets)]

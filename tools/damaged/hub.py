@@ -29,7 +29,7 @@ READERS = {"boxes": hub.HubAnnotatedImages, "labels": hub.HubLabeledImages}
 
 
 def hub_case(rng: Any, folder: Path) -> fuzzing.Case:
-    """A table of boxes or of labels, in one of the two formats."""
+    """Returns a table of boxes or of labels, in one of the two formats."""
     kind, ending = pick(rng, tuple(READERS)), pick(rng, (".arrow", ".parquet"))
     content = _encoded(_table(kind), ending)
     damage, damaged = fuzzing.damaged(content, rng, _encoded(_table(pick(rng, tuple(READERS))), ending))

@@ -26,7 +26,7 @@ _TO_NAMES = frozenset({"flipped bytes", "header"})
 
 
 def boxes_case(rng: np.random.Generator, folder: Path) -> fuzzing.Case:
-    """A table of boxes."""
+    """Returns a table of boxes."""
     rows, objects = list[str](), list[tuple[str, str, tuple[float, ...]]]()
     for number in range(IMAGES):
         write(folder / f"i{number}.png", image(SIZE))
@@ -47,7 +47,7 @@ def boxes_case(rng: np.random.Generator, folder: Path) -> fuzzing.Case:
 
 
 def labels_case(rng: np.random.Generator, folder: Path) -> fuzzing.Case:
-    """A table of labels."""
+    """Returns a table of labels."""
     for number in range(IMAGES):
         write(folder / f"i{number}.png", image(SIZE))
     labels = {f"i{number}.png": CLASSES[number % len(CLASSES)] for number in range(IMAGES)}
@@ -127,7 +127,7 @@ def _damaged_table(header: str, rows: list[str], rng: np.random.Generator) -> tu
 
 
 def lists_case(rng: np.random.Generator, folder: Path) -> fuzzing.Case:
-    """A list of a split in a VOC dataset."""
+    """Returns a list of a split in a VOC dataset."""
     names, expected = [f"photo {number}" for number in range(IMAGES)], Counter[tuple[str, str, tuple[float, ...]]]()
     for name in names:
         root = ElementTree.Element("annotation")

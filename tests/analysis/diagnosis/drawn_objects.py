@@ -115,7 +115,7 @@ def write_yolo(
 
 
 def centers(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, ...]:
-    """Center and sides, relative to the image."""
+    """Returns the center and sides, relative to the image."""
     left, top, right, bottom = box
     height, width = size
     return (left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height
@@ -142,10 +142,10 @@ def write_coco(root: Path, splits: dict[str, list[Drawing]], convert: bool = Tru
 
 
 def everywhere(splits: dict[str, list[Drawing]], change: Callable[[Drawing], Drawing]) -> dict[str, list[Drawing]]:
-    """The same change for all images."""
+    """Returns the same change for all images."""
     return {split: [change(each) for each in part] for split, part in splits.items()}
 
 
 def names_of(splits: dict[str, list[Drawing]]) -> Iterator[str]:
-    """The names of all images."""
+    """Returns the names of all images."""
     return (each.name for part in splits.values() for each in part)

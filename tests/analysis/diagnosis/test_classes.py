@@ -15,7 +15,7 @@ SECONDS = 10.0
 
 
 def dataset(labels: list[list[int]], names: tuple[str, ...], sides: list[list[float]] | None = None) -> Dataset:
-    """Images with square objects."""
+    """Returns images with square objects."""
     found = []
     for row, each in enumerate(labels):
         side = np.array(sides[row] if sides else np.full(len(each), 10.0), np.float32).reshape(-1, 1)

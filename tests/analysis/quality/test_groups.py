@@ -15,7 +15,7 @@ from tfeff.data.sources import catalog
 
 
 def found(root: Path, images: Mapping[str, np.ndarray | bytes]) -> dict[str, dict[str, list[str]]]:
-    """What a group is -> name of each group with images of several splits -> `split/name` of its images."""
+    """Returns what a group is -> name of each group with images of several splits -> `split/name` of its images."""
     for name, image in images.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def test_equal_names_in_different_class_folders_are_no_group(tmp_path: Path) -> 
 
 
 def film(split_of_frame, *, alike: bool) -> dict[str, np.ndarray]:
-    """Five films of 12 frames; the frames of one show the same scene, if they are alike."""
+    """Returns five films of 12 frames; the frames of one show the same scene, if they are alike."""
     images = {}
     for number in range(5):
         for frame in range(12):
@@ -119,7 +119,7 @@ def test_numbered_images_of_a_class_are_no_group(tmp_path: Path) -> None:
 
 
 def bursts(camera: str, *, alike: bool) -> dict[str, bytes]:
-    """Thirty bursts of three photographs each, five seconds apart, a minute between bursts."""
+    """Returns thirty bursts of three photographs each, five seconds apart, a minute between bursts."""
     images = {}
     for burst in range(30):
         for number in range(3):

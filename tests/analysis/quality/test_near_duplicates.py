@@ -15,7 +15,7 @@ Image = np.ndarray
 
 
 def scene(seed: int, size: tuple[int, int] = (120, 160)) -> Image:
-    """Colored disks on a gradient."""
+    """Returns colored disks on a gradient."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size[0], : size[1]]
     slopes, offset = rng.uniform(-0.6, 0.6, (2, 3)), rng.uniform(90, 160, 3)
@@ -27,7 +27,7 @@ def scene(seed: int, size: tuple[int, int] = (120, 160)) -> Image:
 
 
 def found(root: Path, images: dict[str, Image]) -> Copies:
-    """The copies among images, given as `split/class/name`."""
+    """Returns the copies among images, given as `split/class/name`."""
     for name, image in images.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

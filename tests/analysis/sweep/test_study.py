@@ -37,7 +37,7 @@ def start(verbs: Verbs, directory: Path, *flags: str, axes: tuple[str, ...] = AX
 
 
 def results(directory: Path) -> dict:
-    """What does not depend on timing."""
+    """Returns what does not depend on timing."""
     found = json.loads((directory / "result.json").read_text())
     found.pop("seconds_of_trials")
     found.pop("cost_curve")
@@ -45,7 +45,7 @@ def results(directory: Path) -> dict:
 
 
 def seconds(directory: Path) -> dict:
-    """Seconds of every finished trial; a repeated trial would take a different time."""
+    """Returns seconds of every finished trial; a repeated trial would take a different time."""
     if not (directory / "sweep.sqlite").exists():
         return {}
     with open_store(directory, None) as store:

@@ -38,7 +38,7 @@ def traced(augmentation, seed):
 
 
 def augmented(augmentation, epochs=(0,), *, seed=0, threads=1, backwards=False):
-    """All images of all epochs in one list."""
+    """Returns all images of all epochs in one list."""
     places = [(epoch, index) for epoch in epochs for index in range(COUNT)][:: -1 if backwards else 1]
     one = traced(augmentation, seed)
     data = tf.data.Dataset.from_tensor_slices(tf.constant(places, tf.int64))

@@ -114,7 +114,7 @@ def blob(size=41, y=20.0, x=20.0, sigma_y=3.0, sigma_x=3.0):
 
 
 def moments(images):
-    """Mean and covariance of the brightness of each image as a distribution over (y, x)."""
+    """Returns the mean and covariance of the brightness of each image as a distribution over (y, x)."""
     weight = images / images.sum(axis=(1, 2), keepdims=True)
     place = np.stack(np.mgrid[: images.shape[1], : images.shape[2]], axis=-1).astype(float)
     mean = np.einsum("nhw,hwd->nd", weight, place)

@@ -45,7 +45,7 @@ def transform(kind, function, **options):
 
 
 def by_example(transform, batch_size, *, start=0, shard=(0, 1), parallelism=2):
-    """(epoch, index) -> the tensors of the example."""
+    """Returns (epoch, index) -> the tensors of the example."""
     batches = Batches(transform, batch_size, order=Shuffled(COUNT, 3), shard=shard, parallelism=parallelism)
     steps, found = COUNT // batch_size, {}
     for step, batch in enumerate(batches.training_batches(2, start), start):

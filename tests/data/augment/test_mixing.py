@@ -19,7 +19,7 @@ def test_partners_are_a_new_permutation_at_each_step():
 
 
 def mixed(step=0, size=(16, 20), **alphas):
-    """Images of one level a class, which tells what they were mixed from."""
+    """Returns images of one level a class, which tells what they were mixed from."""
     classes = np.arange(BATCH) % 8
     images = np.broadcast_to(classes[:, None, None, None] * 30.0, (BATCH, *size, 3)).astype(np.float32)
     step = tf.constant(step, tf.int64)

@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def resized(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    """An image [height, width, channels] at a size (height, width): float32, clipped to [0, 255]."""
+    """Returns an image [height, width, channels] at a size (height, width): float32, clipped to [0, 255]."""
     method = Image.Resampling[interpolation.upper()]
     channels = [
         np.asarray(Image.fromarray(channel.astype(np.float32)).resize(size[::-1], method))

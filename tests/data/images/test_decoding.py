@@ -334,7 +334,7 @@ ORIENTATION = 0x0112
 
 
 def smooth(mode):
-    """A picture 40 high and 60 wide, dark at the left and light at the right, of a mode."""
+    """Returns a picture 40 high and 60 wide, dark at the left and light at the right, of a mode."""
     ramp = np.tile(np.linspace(20, 230, 60).astype(np.uint8), (40, 1))
     return Image.fromarray(np.stack([ramp, ramp // 2, 255 - ramp], axis=-1)).convert(mode)
 
@@ -384,7 +384,7 @@ def test_a_damaged_exif_block_states_no_orientation(content):
 
 
 def annotated(folder, box, size=None):
-    """A photograph that is stored 40 high and 60 wide, and is 60 high and 40 wide."""
+    """Returns a photograph that is stored 40 high and 60 wide, and is 60 high and 40 wide."""
     (folder / "Annotations").mkdir()
     (folder / "JPEGImages").mkdir()
     (folder / "JPEGImages" / "x.jpg").write_bytes(jpeg(orientation=6))

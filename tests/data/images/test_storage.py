@@ -10,7 +10,7 @@ ENCODED = [cv2.imencode(".png", pixels[..., ::-1])[1].tobytes() for pixels in PI
 
 
 def segments(folder):
-    """Two files of two images each, with something around them."""
+    """Returns two files of two images each, with something around them."""
     rows = []
     for file in range(2):
         content = b"header"

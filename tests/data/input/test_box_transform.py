@@ -88,7 +88,7 @@ def example(transform, index, epoch=0):
 
 
 def measured(image, label):
-    """The box around the pixels whose nearest color is that of a label."""
+    """Returns the box around the pixels whose nearest color is that of a label."""
     distance = np.linalg.norm(image[..., None, :] - np.concatenate([COLORS, [BACKGROUND]]), axis=-1)
     mask = (distance.argmin(axis=-1) == label) & (distance.min(axis=-1) < 140) & (np.ptp(image, axis=-1) > 100)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -96,7 +96,7 @@ def measured(image, label):
 
 
 def to_stored(batch):
-    """Valid boxes in pixels of the stored image, by the documented formula."""
+    """Returns valid boxes in pixels of the stored image, by the documented formula."""
     window = batch["window_yxyx"]
     scale = batch["image_size"] / (window[2:] - window[:2])
     return (batch["boxes_yxyx"][batch["valid"]] - np.tile(window[:2], 2)) * np.tile(scale, 2)
@@ -269,7 +269,7 @@ def test_extra_boxes_follow_every_step_as_objects_do(fit):
     dataset = rectangles()
 
     def boxes(index):
-        """The objects themselves, then the whole image."""
+        """Returns the objects themselves, then the whole image."""
         return np.concatenate([dataset.objects[index].boxes_yxyx, [[0, 0, *dataset.sizes[index]]]]).astype(np.float32)
 
     cache = ImageCache.open(dataset, *([] if fit == "whole" else [(64, 100)]), fit=fit, cache="none")

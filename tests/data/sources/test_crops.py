@@ -44,7 +44,7 @@ def source():
 
 
 def places(made):
-    """(image, box, label) of each crop, from its id."""
+    """Yields (image, box, label) of each crop, from its id."""
     for name, label in zip(made.ids, made.labels, strict=True):
         image, _, box = name.partition(" ")
         yield int(image), np.array(box.strip("[]").split(", "), float), int(label)

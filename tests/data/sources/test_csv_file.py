@@ -270,7 +270,7 @@ def test_names_in_another_case_or_with_other_accents_or_separators_are_found(ima
 
 
 def splits_of_tables(folder, name, lines):
-    """A folder with the splits `train` and `valid`, with the same table in each."""
+    """Returns a folder with the splits `train` and `valid`, with the same table in each."""
     for split in ("train", "valid"):
         (folder / split).mkdir()
         for number in range(5):

@@ -10,7 +10,7 @@ from tfeff.data.sources.yolo_keypoints import guessed, tracked
 
 
 def poses(count, points, width, seed=0):
-    """Boxes with points inside them, and flags; the first point of each box is not labeled."""
+    """Returns boxes with points inside them, and flags; the first point of each box is not labeled."""
     rng = np.random.default_rng(seed)
     lines = []
     for _ in range(count):
@@ -28,7 +28,7 @@ def poses(count, points, width, seed=0):
 
 
 def polygons(count, corners, seed=0, spread=0.2, radii=(0.05, 0.3)):
-    """Regular polygons that are turned, around the middle of the image."""
+    """Returns regular polygons that are turned, around the middle of the image."""
     rng = np.random.default_rng(seed)
     lines = []
     for _ in range(count):
@@ -92,7 +92,7 @@ def test_their_boxes_are_read_and_that_is_said(tmp_path):
 
 
 def boxes(count, *ends):
-    """Boxes, and what follows them: a sequence of each number."""
+    """Returns boxes, and what follows them: a sequence of each number."""
     return [[*line[:4], *(each[number] for each in ends)] for number, line in enumerate(poses(count, 1, 2))]
 
 

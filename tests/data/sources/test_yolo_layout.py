@@ -31,7 +31,7 @@ def make(tmp_path):
 
 
 def found(root):
-    """Split -> ids of its images, each of which has one object."""
+    """Returns split -> ids of its images, each of which has one object."""
     source = YOLO(root, Options())
     loaded = {split: source.load(split) for split in source.splits}
     assert all(len(objects) == 1 for each in loaded.values() for objects in each.objects)

@@ -27,7 +27,7 @@ def residual_block() -> list[Call]:
 
 
 def live_sizes(intervals: Sequence[Interval], sizes: Sequence[int]) -> list[int]:
-    """Total size of the live maps at each step."""
+    """Returns the total size of the live maps at each step."""
     steps = range(1 + max(interval.last for interval in intervals))
     return [sum(sizes[number] for number, first, last in intervals if first <= step <= last) for step in steps]
 

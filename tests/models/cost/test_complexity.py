@@ -76,7 +76,7 @@ def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
     ],
 )
 def test_activation_bytes_equal_what_tensorflow_keeps(name: str, options: dict[str, Any]) -> None:
-    """Compare with the tensors that TensorFlow's forward function passes to its backward function.
+    """Compares with the tensors that TensorFlow's forward function passes to its backward function.
 
     Dropout and stochastic depth are disabled, because their masks are not outputs of layers. Maps with one channel are
     statistics of layer normalization.

@@ -59,7 +59,7 @@ def test_estimates_never_fall_as_a_network_grows() -> None:
 
 
 def test_networks_to_time_are_the_corners_first() -> None:
-    """Of networks that differ in one measure: the smallest, the largest, the middle of their logarithms."""
+    """If networks differ in one measure: the smallest, the largest, the middle of their logarithms."""
     line = [dataclasses.replace(NETWORKS[0], macs=10**n) for n in range(6, 11)]
     assert networks_to_time(line, 3) == [0, 4, 2]
     assert networks_to_time([line[0], line[0], line[1]], 3) == [0, 2]

@@ -17,7 +17,7 @@ SPECS = THOROUGH or 2
 
 
 def random_options(name: str, rng: random.Random) -> dict[str, Any]:
-    """Random options from the range that a search can try."""
+    """Returns random options from the range that a search can try."""
     options: dict[str, Any] = {
         "width_coefficient": rng.uniform(0.2, 3.0),
         "depth_coefficient": rng.uniform(0.2, 2.0),

@@ -19,7 +19,7 @@ build_module = importlib.import_module("tfeff.models.build")  # the function has
 
 
 def trained_like(name: str, **options) -> models.Network:
-    """A network whose statistics and scales are not those of an initialization."""
+    """Returns a network whose statistics and scales are not those of an initialization."""
     network = models.build(name, num_classes=CLASSES, **options)
     rng = np.random.default_rng(3)
     for weight in network.weights:
@@ -31,7 +31,7 @@ def trained_like(name: str, **options) -> models.Network:
 
 
 def images_for(network: models.Network, number: int, seed: int = 0) -> np.ndarray:
-    """Smooth random images."""
+    """Returns smooth random images."""
     rng = np.random.default_rng(seed)
     height, width, channels = network.inputs[0].shape[1:]
     coarse = rng.uniform(0, 255, (number, height // 8, width // 8, channels))
@@ -39,7 +39,7 @@ def images_for(network: models.Network, number: int, seed: int = 0) -> np.ndarra
 
 
 def distance(one: keras.Model, other: keras.Model, images: np.ndarray) -> float:
-    """Largest difference of outputs, in units of their standard deviation."""
+    """Returns the largest difference of outputs, in units of their standard deviation."""
     here, there = np.asarray(one(images)), np.asarray(other(images))
     return float(np.abs(here - there).max() / here.std())
 
@@ -121,7 +121,7 @@ def test_random_larger_networks_compute_the_same(name):
 
 
 def additions(network: models.Network) -> set[str]:
-    """The shortcuts of the blocks that all members have."""
+    """Returns the shortcuts of the blocks that all members have."""
     return {layer.name for layer in network.layers if re.fullmatch(r"stage\d_block1_add", layer.name)}
 
 

@@ -27,7 +27,7 @@ def build(name: str, classes: int = 3, **changes) -> models.Network:
 
 
 def trained_like(name: str, **changes) -> models.Network:
-    """A detector whose statistics, scales and predictions are not those of an initialization."""
+    """Returns a detector whose statistics, scales and predictions are not those of an initialization."""
     network, rng = build(name, **changes), np.random.default_rng(3)
     for weight in network.weights:
         layer, _, variable = weight.path.rpartition("/")
@@ -58,7 +58,7 @@ def outputs(network: models.Network, images: np.ndarray) -> dict[str, np.ndarray
 
 
 def largest(source: models.Network, target: models.Network) -> float:
-    """Largest difference of any output, in units of its standard deviation."""
+    """Returns the largest difference of any output, in units of its standard deviation."""
     theirs, ours = (outputs(each, images_for(3, seed=9)) for each in (source, target))
     assert theirs.keys() == ours.keys()
     return max(float(np.abs(theirs[name] - ours[name]).max() / theirs[name].std()) for name in theirs)

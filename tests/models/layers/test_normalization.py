@@ -15,7 +15,7 @@ TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 2e-2}
 def passes(
     layer: keras.layers.BatchNormalization, inputs: np.ndarray, weights: np.ndarray
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(outputs and the gradients of sum(outputs * weights), variables after the step)."""
+    """Returns (outputs and the gradients of sum(outputs * weights), variables after the step)."""
     images = tf.cast(inputs, layer.compute_dtype)
     layer.build(images.shape)
     channels = np.arange(images.shape[-1])

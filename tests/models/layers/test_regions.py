@@ -18,7 +18,7 @@ def pyramid(rng, batch=2, channels=3):
 
 
 def random_boxes(rng, batch, count):
-    """Boxes of all sizes, some empty, some partly or wholly outside the image."""
+    """Returns boxes of all sizes, some empty, some partly or wholly outside the image."""
     centers = rng.uniform(-30, 120, (batch, count, 2))
     sides = np.exp(rng.uniform(-2, 6, (batch, count, 2))) * (rng.random((batch, count, 1)) > 0.05)
     return np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
@@ -31,7 +31,7 @@ def level_of(box, levels):
 
 
 def bilinear(feature_map, y, x, gradient=None, value=None):
-    """One sample; with `gradient`, adds the gradient of `value * sample` to it."""
+    """Returns one sample; with `gradient`, adds the gradient of `value * sample` to it."""
     height, width = feature_map.shape[:2]
     if not (-1 <= y <= height and -1 <= x <= width):
         return 0.0

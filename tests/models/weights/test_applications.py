@@ -32,7 +32,7 @@ MODULES = {
 
 
 def options(name: str) -> dict[str, object]:
-    """Arguments of the application's class."""
+    """Returns arguments of the application's class."""
     return {"alpha": 0.75} if name.endswith("0.75") else {"minimalistic": True} if "minimal" in name else {}
 
 
@@ -66,7 +66,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def application(name: str, resolution: int) -> keras.Model:
-    """A random network whose outputs depend on every weight: scales and shifts are random too.
+    """Returns a random network whose outputs depend on every weight: scales and shifts are random too.
 
     Moving statistics are computed from images. With other statistics, the outputs of a deep network hardly depend on
     the image.
@@ -107,7 +107,7 @@ def preprocessed(name: str, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "resolution"), [case if case in COMPARED else thorough(*case) for case in CASES])
 def test_same_outputs(name: str, resolution: int) -> None:
-    """Compare in double precision: deep random networks amplify the rounding errors of single precision 100 times."""
+    """Compares in double precision: deep random networks amplify the rounding errors of single precision 100 times."""
     keras.config.set_dtype_policy("float64")
     theirs = application(name, resolution)
     ours = models.build(name, resolution=resolution)
@@ -123,7 +123,7 @@ def test_same_outputs(name: str, resolution: int) -> None:
 
 @only_thorough
 def test_flipped_channels_only_change_the_summation_order() -> None:
-    """Compare in single precision with the flipped application: there are no rounding errors to amplify."""
+    """Compares in single precision with the flipped application: there are no rounding errors to amplify."""
     theirs = application("resnet50", 64)
     ours = models.build("resnet50", resolution=64)
     models.from_applications(ours, theirs)

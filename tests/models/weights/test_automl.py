@@ -31,7 +31,7 @@ def variables() -> dict[str, np.ndarray]:
 
 
 def compare(network: models.Network, names: tuple[tuple[str, str, int], ...]) -> None:
-    """Compare outputs with those of the reference, whose input is normalized."""
+    """Compares outputs with those of the reference, whose input is normalized."""
     mean, std = models.standardization(network)
     with np.load(CHECKPOINT / "io.npz") as io:
         outputs = network((io["input"] * std + mean).astype("float32"), training=False)
@@ -120,7 +120,7 @@ def test_every_type(tmp_path: Path) -> None:
 
 
 class Average(tf.compat.v1.train.Optimizer):
-    """Has the slot in which optimizers keep moving averages."""
+    """A variable with the slot in which optimizers keep moving averages."""
 
     def average(self, variable: tf.Variable, value: float) -> None:
         self._zeros_slot(variable, "average", "Average").assign(tf.fill(variable.shape, value))

@@ -47,7 +47,7 @@ def tensor(count: int, shape: tuple[int, ...] = (4,), strides: tuple[int, ...] =
 
 
 def pth(path: Path, *values: bytes, compression: int = zipfile.ZIP_STORED, attributes: bytes = b"") -> Path:
-    """A state dict of values that are called a, b, ..."""
+    """Returns a state dict of values that are called a, b, ..."""
     items = b"".join(text(name) + value for name, value in zip("abc", values, strict=False))
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("w/data.pkl", b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u" + attributes + b".")
@@ -278,7 +278,7 @@ def block(*items: tuple[bytes, bytes]) -> bytes:
 
 
 def checkpoint(folder: Path, variable: bytes) -> Path:
-    """A checkpoint with one variable; its values are zeros."""
+    """Returns a checkpoint with one variable; its values are zeros."""
     data = block((b"", field(1, 1)), (b"a", variable))
     index = block((b"z", varint(0) + varint(len(data))))
     parts = data + b"\0" + checksum(data + b"\0")

@@ -16,7 +16,7 @@ DIGEST = hashlib.sha256(CONTENTS).hexdigest()[:8]
 
 
 class Server:
-    """Sends CONTENTS.
+    """A server that sends CONTENTS.
 
     Attributes:
         url: of the file.

@@ -21,7 +21,7 @@ ANT, BEE = 310, 309
 
 
 def center_crop(path: Path) -> np.ndarray:
-    """The preprocessing of the reference: the short side to 256 pixels, then the central 224."""
+    """Returns the preprocessing of the reference: the short side to 256 pixels, then the central 224."""
     image = Image.open(path).convert("RGB")
     scale = 256 / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)

@@ -90,7 +90,7 @@ def file(torch: types.ModuleType, tmp_path: Path) -> Path:
 
 
 def archived(torch: types.ModuleType, path: Path, byteorder: bytes | None = b"little") -> Path:
-    """The format since PyTorch 1.6; the byte order has been in it since 2.1."""
+    """Returns the format since PyTorch 1.6; the byte order has been in it since 2.1."""
     rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
     state = OrderedDict()
     for key, (name, array) in enumerate(ARRAYS.items()):

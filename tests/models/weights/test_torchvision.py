@@ -18,7 +18,7 @@ def convolution(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
 
 
 def state_dict(*, nested: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes by name; `nested`: the names since version 0.13."""
+    """Returns shapes by name; `nested`: the names since version 0.13."""
     body = "backbone.body"
     shapes = {f"{body}.conv1.weight": (64, 3, 7, 7), **normalization(f"{body}.bn1", 64)}
     inputs = 64

@@ -29,7 +29,7 @@ def test_all_members_are_published() -> None:
 
 
 def test_filters_are_rounded_to_the_nearest_multiple_of_8() -> None:
-    """Of 19.2 filters, 16 remain; the rule of EfficientNet, at most 10 % less, would give 24."""
+    """19.2 filters become 16; the rule of EfficientNet, at most 10 % less, would give 24."""
     described = models.architecture("efficientnet-v2-b3")
     assert described.widths == (16, 40, 56, 112, 136, 232)
     assert described.blocks == (2, 3, 3, 5, 7, 12)

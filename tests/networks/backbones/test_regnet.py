@@ -80,7 +80,7 @@ def test_y_has_squeeze_and_excitation_to_a_quarter_of_the_inputs_of_a_block() ->
 
 
 def random_state(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A state dict of torchvision's names and shapes, written down from the modules that it consists of."""
+    """Returns a state dict of torchvision's names and shapes, written down from the modules that it consists of."""
     described = models.architecture("regnet-y-400mf")
     state = dict[str, np.ndarray]()
 
@@ -113,7 +113,7 @@ def random_state(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def reference(state: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
-    """The forward pass of torchvision's module, group by group, from the arrays of its state dict."""
+    """Returns the forward pass of torchvision's module, group by group, from the arrays of its state dict."""
 
     def convolution(x: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
         kernel = state[f"{name}.weight"]

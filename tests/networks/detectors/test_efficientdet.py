@@ -39,7 +39,7 @@ VARIANTS = [
 
 
 def build(neck: str) -> models.Network:
-    """The variant with that neck."""
+    """Returns the variant with that neck."""
     ((_, fusion, backbone, options),) = (variant for variant in VARIANTS if variant[0] == neck)
     return models.build_detector(
         "efficientdet-d0", backbone=backbone, neck=neck, fusion=fusion, num_classes=3, **TINY | options

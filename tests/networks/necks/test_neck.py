@@ -30,7 +30,7 @@ BY_HAND = {
 
 
 def model(**options: object) -> keras.Model:
-    """The neck alone, on maps of a backbone with P3 to P5."""
+    """Returns the neck alone, on maps of a backbone with P3 to P5."""
     maps = {f"P{n}": keras.Input((SIDES[n], SIDES[n], channels), name=f"p{n}") for n, channels in BACKBONE.items()}
     outputs = Neck(channels=CHANNELS, repeats=REPEATS, **options)(UNIT, maps, (RESOLUTION, RESOLUTION))
     assert list(outputs) == ["P3", "P4", "P5", "P6", "P7"]

@@ -1,4 +1,4 @@
-"""Compares finished runs of classifiers, or of detectors, on the same images."""
+"""Comparison of finished runs of classifiers, or of detectors, on the same images."""
 
 from tfeff.analysis.comparison.report import write
 

@@ -39,7 +39,7 @@ class Cost:
     Attributes:
         macs: multiply-adds for one image.
         weights_bytes: size of the file with the final weights.
-        latencies: by format; none of models whose input includes region proposals.
+        latencies: latencies by format; none for models whose input includes region proposals.
         imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
     """
 
@@ -55,7 +55,7 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
 
     Args:
         compared: the models. They are exported, unless the run has done so, and timed alternately.
-        formats: of `tfeff.export`.
+        formats: export formats, as in `tfeff.export`.
         path: a file that keeps the latencies; used again on the same machine for the same models and formats.
 
     Raises:
@@ -83,7 +83,10 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
 
 
 def stored_latencies(path: Path, key: str) -> list[dict[str, Latency]] | None:
-    """The latencies that `measure_costs` kept for the same models; None if there are none, or if they are damaged."""
+    """Returns the latencies that `measure_costs` kept for the same models.
+
+    None if there are none, or if they are damaged.
+    """
     if not path.is_file():
         return None
     try:
@@ -121,5 +124,5 @@ def _exported(run: ComparedRun, format: str, path: Path) -> Path:
 
 
 def shared_formats(costs: Sequence[Cost]) -> list[str]:
-    """The formats in which all models were timed."""
+    """Returns the formats in which all models were timed."""
     return [format for format in costs[0].latencies if all(format in cost.latencies for cost in costs)]

@@ -27,7 +27,7 @@ def cost_figures(
 
     Args:
         points: models with `name`, `accuracy`, and `low` and `high`, the limits of its interval.
-        metric: its name.
+        metric: name of the metric.
         interval: what the intervals are.
     """
 
@@ -50,7 +50,7 @@ def cost_figures(
 
 
 def latency_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:
-    """Latency and size of a model in each format, for a table for people; None where it was not timed."""
+    """Returns the latency and size of a model in each format, for a table for people; None where it was not timed."""
     columns = dict[str, str | None]()
     for format in formats:
         each, name = cost.latencies.get(format), FORMATS[format]
@@ -61,7 +61,7 @@ def latency_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]
 
 
 def timed_formats(costs: Sequence[Cost]) -> list[str]:
-    """The formats in which any model was timed."""
+    """Returns the formats in which any model was timed."""
     return list(dict.fromkeys(format for cost in costs for format in cost.latencies))
 
 
@@ -98,7 +98,7 @@ def write_board(
 
 
 def command(workdirs: Sequence[str | Path], out: str | Path, split: str | None, formats: Sequence[str]) -> str:
-    """The command line of a comparison, in lines."""
+    """Returns the command line of a comparison, in lines."""
     flags = [f"--workdir={workdir}" for workdir in workdirs] + [f"--out={out}"]
     flags += [f"--split={split}"] if split else []
     flags += [f"--formats={','.join(formats)}"] if tuple(formats) != ("saved_model",) else []

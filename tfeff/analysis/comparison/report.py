@@ -1,4 +1,4 @@
-"""Compares finished runs and writes what there is to learn from them.
+"""Comparison of finished runs, and its report.
 
 ```
 report.html        numbers, figures and galleries on one self-contained page

@@ -1,4 +1,4 @@
-"""Opens several finished runs and checks that they can be compared on the same images."""
+"""Several finished runs, and whether they can be compared on the same images."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +54,7 @@ class ComparedRun:
 
     @cached_property
     def key(self) -> str:
-        """Changes whenever its weights or its test-time augmentation change."""
+        """A key that changes whenever its weights or its test-time augmentation change."""
         weights = content_digest(self.workdir.final.read_bytes()).hex()
         return f"{weights} {self.settings.task!r} {self.settings.training.batch_size}"
 
@@ -93,7 +93,7 @@ def open_runs(workdirs: Sequence[str | Path]) -> list[ComparedRun]:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as many as are needed to tell them apart.
+    """Returns the last parts of the paths, as many as are needed to tell them apart.
 
     >>> unique_names([Path("/runs/a/seed0"), Path("/runs/b/seed0")])
     ['a/seed0', 'b/seed0']
@@ -106,7 +106,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter) -> SplitImages:
-    """The images of a split, as the run's network takes them; the default is as in `training.evaluate_run`.
+    """Returns the images of a split, as the run's network takes them; the default is as in `training.evaluate_run`.
 
     Raises:
         UserError: there is no such split, or it is empty.
@@ -130,7 +130,7 @@ def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter)
 def read_splits(
     runs: Sequence[ComparedRun], split: str | None, reporter: training.Reporter
 ) -> tuple[str, list[ImageCache], list[str]]:
-    """The images of a split for each run, which are the same.
+    """Returns the images of a split for each run, which are the same.
 
     Returns:
         The name of the split, the images as each network takes them, and notes for the user.
@@ -191,7 +191,7 @@ def _open(path: Path, name: str) -> ComparedRun:
 
 
 def kind_of(task: config.TaskSettings) -> str | None:
-    """The kind of network that a task trains, if its runs can be compared."""
+    """Returns the kind of network that a task trains, if its runs can be compared."""
     return "classifier" if task.IS_CLASSIFIER else "detector" if task.IS_DETECTOR else None
 
 
@@ -211,7 +211,7 @@ def _require_same_classes(first: training.Workdir, other: training.Workdir) -> N
 def predicted(
     run: ComparedRun, images: ImageCache, path: Path, predict: Callable[[], Mapping[str, np.ndarray]]
 ) -> Mapping[str, np.ndarray]:
-    """Arrays that depend on a run's network and the images alone, from the file if it holds them already.
+    """Returns arrays that depend on a run's network and the images alone, from the file if it holds them already.
 
     Args:
         images: the images, at the size of the run's cache.

@@ -21,7 +21,7 @@ def adjust(rows: Sequence[dict[str, Any]]) -> None:
 def verdict(
     names: Sequence[str], ranking: Sequence[int], differences: Iterable[Mapping[str, Any]], costs: Sequence[Cost]
 ) -> str:
-    """Which models are not separable from the best one, and the cheapest of these.
+    """Finds the models that are not separable from the best one, and the cheapest of these.
 
     Args:
         ranking: indices of several models, the best first.
@@ -42,7 +42,7 @@ def verdict(
 
 
 def difference_row(row: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `adjust` as texts for people.
+    """Returns a row of `adjust` as texts for people.
 
     Args:
         row: also with `difference`, `low` and `high`, the limits of its interval.

@@ -21,18 +21,18 @@ UNITS = {PIXELS: None, RELATIVE: 1.0, PERCENT: 100.0, THOUSANDTHS: 1000.0}
 
 
 def swapped(boxes: Boxes, height: float = 1.0, width: float = 1.0) -> Boxes:
-    """With x and y swapped."""
+    """Swaps x and y."""
     return boxes[:, [1, 0, 3, 2]]
 
 
 def upside_down(boxes: Boxes, height: float = 1.0, width: float = 1.0) -> Boxes:
-    """With y counted from the bottom."""
+    """Counts y from the bottom."""
     top, left, bottom, right = boxes.T
     return np.stack([height - bottom, left, height - top, right], axis=-1)
 
 
 def mirrored(boxes: Boxes, height: float = 1.0, width: float = 1.0) -> Boxes:
-    """With x counted from the right."""
+    """Counts x from the right."""
     top, left, bottom, right = boxes.T
     return np.stack([top, width - right, bottom, width - left], axis=-1)
 
@@ -44,7 +44,7 @@ def clockwise(boxes: Boxes, height: float = 1.0, width: float = 1.0) -> Boxes:
 
 
 def counterclockwise(boxes: Boxes, height: float = 1.0, width: float = 1.0) -> Boxes:
-    """The inverse of `clockwise`."""
+    """Returns the inverse of `clockwise`."""
     top, left, bottom, right = boxes.T
     return np.stack([left, width - bottom, right, width - top], axis=-1)
 
@@ -63,7 +63,10 @@ class Reading:
         return f"{self.order}, {self.unit}"
 
     def decode(self, numbers: Boxes, size: tuple[int, int]) -> Boxes:
-        """boxes_yxyx [n, 4] in pixels, from the four numbers of each annotation, for the image's (height, width)."""
+        """Converts the four numbers of each annotation to boxes_yxyx [n, 4] in pixels.
+
+        The image has this (height, width).
+        """
         boxes = swapped(numbers) if self.order in X_FIRST else numbers
         start, end = boxes[:, :2], boxes[:, 2:]
         if self.order in (SIDES, SWAPPED_SIDES):
@@ -73,7 +76,7 @@ class Reading:
         return np.concatenate([start, end], axis=1) * self._pixels(size)
 
     def encode(self, boxes_yxyx: Boxes, size: tuple[int, int]) -> Boxes:
-        """The inverse of `decode`."""
+        """Returns the inverse of `decode`."""
         start, end = np.split(boxes_yxyx / self._pixels(size), 2, axis=1)
         if self.order in (SIDES, SWAPPED_SIDES):
             end = end - start
@@ -83,7 +86,7 @@ class Reading:
         return swapped(numbers) if self.order in X_FIRST else numbers
 
     def _pixels(self, size: tuple[int, int]) -> Boxes:
-        """What 1 means, for yxyx."""
+        """Returns what 1 means, for yxyx."""
         whole = UNITS[self.unit]
         return np.ones(4) if whole is None else np.tile(np.array(size, float) / whole, 2)
 
@@ -98,12 +101,12 @@ DECLARED = {
 
 
 def declared(source: str) -> Reading:
-    """How a source reads its boxes, by its name, such as `voc:<directory>`."""
+    """Says how a source reads its boxes, by its name, such as `voc:<directory>`."""
     return DECLARED.get(source.partition(":")[0], Reading(SWAPPED_CORNERS, PIXELS))
 
 
 def others(reading: Reading) -> list[Reading]:
-    """All other formats, those of the same unit and order of axes first."""
+    """Returns all other formats, those of the same unit and order of axes first."""
     every = [Reading(order, unit) for unit in UNITS for order in ORDERS]
     return sorted(
         (each for each in every if each != reading),
@@ -117,7 +120,7 @@ class Alternative:
 
     Attributes:
         what: what is wrong if they have this meaning, as a sentence without its period.
-        transform: from the boxes as they were read to the correct ones.
+        transform: converts boxes as they were read to the correct ones.
         same_unit: whether the numbers have the unit in which they were read.
     """
 
@@ -128,7 +131,7 @@ class Alternative:
 
 
 def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
-    """Meanings of the four numbers in other formats, of other sizes and of rotated images."""
+    """Returns meanings of the four numbers in other formats, of other sizes and of rotated images."""
     found = [
         Alternative(
             f"the boxes are written as {other}, but they are read as {reading}",
@@ -166,7 +169,7 @@ def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
 
 
 def axis_changes(annotations: Annotations) -> list[Alternative]:
-    """Swapped and reversed axes."""
+    """Returns swapped and reversed axes."""
     return [
         Alternative(
             "x and y of the boxes are swapped",
@@ -187,13 +190,13 @@ def axis_changes(annotations: Annotations) -> list[Alternative]:
 
 
 def _converted(annotations: Annotations, reading: Reading, other: Reading) -> Transform:
-    """Boxes that were written in another format."""
+    """Returns boxes that were written in another format."""
     sizes = annotations.sizes
     return lambda index, boxes: other.decode(reading.encode(boxes, sizes[index]), sizes[index])
 
 
 def rescaled(annotations: Annotations) -> Transform:
-    """Boxes in images of the size that the annotations state."""
+    """Returns boxes in images of the size that the annotations state."""
 
     def transform(index: int, boxes: Boxes) -> Boxes:
         size = annotations.annotated_sizes[index] or annotations.sizes[index]

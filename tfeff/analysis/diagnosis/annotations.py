@@ -29,7 +29,7 @@ IMAGES, BOXES = 80, 8
 
 
 def unchanged(index: int, boxes: Boxes) -> Boxes:
-    """The boxes as they were read."""
+    """Returns the boxes as they were read."""
     return boxes
 
 
@@ -50,7 +50,7 @@ class Annotations:
 
     @classmethod
     def of(cls, images: Dataset) -> "Annotations":
-        """The annotations of a dataset; those of sources that do not keep what is written are taken as read."""
+        """Returns the annotations of a dataset; those of sources that do not keep what is written are taken as read."""
         raw: Sequence[RawAnnotations] = images.raw_annotations or [
             RawAnnotations(each.boxes_yxyx.astype(np.float64), each.labels.astype(np.int64)) for each in images.objects
         ]
@@ -58,7 +58,7 @@ class Annotations:
         return cls(images, [each.boxes_yxyx for each in raw], sizes, [each.image_size for each in raw])
 
     def by_size(self, change: Callable[[Boxes, int, int], Boxes]) -> Transform:
-        """The transform that changes boxes by the (height, width) of their image."""
+        """Returns the transform that changes boxes by the (height, width) of their image."""
         return lambda index, boxes: change(boxes, *self.sizes[index])
 
     @functools.cached_property
@@ -72,7 +72,7 @@ class Annotations:
         return int(self.counts.sum())
 
     def plausible(self, transform: Transform = unchanged) -> npt.NDArray[np.int64]:
-        """Number of plausible boxes in each image after a transform, int64 [images]."""
+        """Returns the number of plausible boxes in each image after a transform, int64 [images]."""
         return np.array(
             [
                 int(is_plausible(transform(index, boxes), size).sum()) if len(boxes) else 0
@@ -93,7 +93,7 @@ class Annotations:
         return annotated[evenly_spaced(len(annotated), IMAGES)].tolist()
 
     def evidence(self, index: int) -> Evidence | None:
-        """The pixels of an image; None if it is unreadable."""
+        """Returns the pixels of an image; None if it is unreadable."""
         if index not in self._evidence:
             image = pixels_of(self.images, index)
             self._evidence[index] = None if image is None else Evidence(image)
@@ -120,11 +120,11 @@ class Annotations:
         return self.fits()
 
     def prefers(self, transform: Transform) -> Preference:
-        """How often boxes fit the images better after a transform."""
+        """Counts how often boxes fit the images better after a transform."""
         return prefer(self.fits(transform), self.as_read)
 
     def differs(self, transform: Transform) -> bool:
-        """Whether a transform moves boxes by enough to matter."""
+        """Returns whether a transform moves boxes by enough to matter."""
         overlaps = [
             paired_iou(self.raw_boxes[index], transform(index, self.raw_boxes[index]), ops=np) for index in self.sample
         ]
@@ -132,7 +132,7 @@ class Annotations:
 
 
 def is_plausible(boxes: Boxes, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Whether boxes are finite, have an area and lie inside their image: bool [n]."""
+    """Returns whether boxes are finite, have an area and lie inside their image: bool [n]."""
     slack = np.maximum(2.0, limit("box_tolerance") * np.array(size, float))
     with np.errstate(invalid="ignore"):
         inside = (boxes[:, :2] >= -slack).all(axis=1) & (boxes[:, 2:] <= np.array(size) + slack).all(axis=1)
@@ -141,7 +141,7 @@ def is_plausible(boxes: Boxes, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers in names by their value.
+    """Returns a key that sorts numbers in names by their value.
 
     >>> sorted(["img10", "img9"], key=natural)
     ['img9', 'img10']
@@ -150,13 +150,13 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def in_order(splits: Mapping[str, Dataset]) -> list[tuple[str, Dataset, int]]:
-    """Name, split and index of the images of all splits, in the order of their names."""
+    """Returns the name, split and index of the images of all splits, in the order of their names."""
     images = [(name, split, index) for split in splits.values() for index, name in enumerate(split.ids)]
     return sorted(images, key=lambda image: (natural(image[0]), image[0]))
 
 
 def longest(flags: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """Start and end of the longest run of true values.
+    """Returns the start and end of the longest run of true values.
 
     >>> longest(np.array([True, False, True, True]))
     (2, 4)
@@ -170,7 +170,7 @@ def longest(flags: npt.NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def largest_sum(values: npt.NDArray[np.float64]) -> tuple[int, int, float]:
-    """Start, end and sum of the consecutive values with the largest sum; unknown values (NaN) count 0.
+    """Returns the start, end and sum of the consecutive values with the largest sum; unknown values (NaN) count 0.
 
     >>> largest_sum(np.array([-1.0, 2.0, -1.0, 3.0, -5.0]))
     (1, 4, 4.0)
@@ -190,7 +190,7 @@ FAR = tuple(sign * shift for shift in range(11, 39, 3) for sign in (-1, 1))
 
 
 def shifted_pairs(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
-    """What the shifts of the annotations of all splits together say."""
+    """Yields what the shifts of the annotations of all splits together say."""
     images = in_order(splits)[-ORDERED_IMAGES:]
     if len(images) < max(map(abs, FAR)) + 2:
         return
@@ -219,7 +219,7 @@ def shifted_pairs(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
 def shifted_fits(
     evidence: Sequence[Evidence | None], boxes: Sequence[npt.NDArray[np.float64]], shifts: Sequence[int]
 ) -> dict[int, npt.NDArray[np.float64]]:
-    """How well the relative boxes of the image `shift` places later fit each image, by shift; NaN if unknown."""
+    """Measures how well the relative boxes of the image `shift` places later fit each image; NaN if unknown."""
     count = len(evidence)
     raw = {shift: np.full((count, 2), np.nan) for shift in shifts}
     for place, own in enumerate(evidence):
@@ -236,7 +236,7 @@ def shifted_fits(
 
 
 def best_shift(scores: Mapping[int, npt.NDArray[np.float64]]) -> tuple[int, int, int, float] | None:
-    """The shift that fits better than no shift in a stretch of images, if any.
+    """Returns the shift that fits better than no shift in a stretch of images, if any.
 
     Returns:
         The shift, start and end of the stretch, and by how much its advantage exceeds those of all far shifts.

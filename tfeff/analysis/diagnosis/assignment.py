@@ -47,7 +47,7 @@ class Assignment:
     stride: float
 
     def by(self, values: Floats, edges: Sequence[float]) -> list[dict[str, Any]]:
-        """Objects, share that is learned and median of the highest IoU, for each range of some values."""
+        """Returns objects, share that is learned and median of the highest IoU, for each range of some values."""
         rows = []
         for low, high in pairwise(edges):
             here = (values >= low) & (values < high)
@@ -156,7 +156,7 @@ def check_assignment(subject: Subject, assignment: Assignment | None, prepared: 
 
 
 def _worst(rows: list[dict[str, Any]]) -> str:
-    """The range of sizes with the poorest overlap."""
+    """Returns the range of sizes with the poorest overlap."""
     row = min(rows, key=lambda row: (row["learned"], row["median_overlap"]))
     upper = f"to {row['to']:g}" if row["to"] < 1e9 else "and more"
     return (
@@ -166,7 +166,7 @@ def _worst(rows: list[dict[str, Any]]) -> str:
 
 
 def _better(subject: Subject, prepared: PreparedImages, assignment: Assignment) -> str:
-    """The settings, among some, that cover the objects best, if they do so clearly better; else an empty text."""
+    """Returns the settings that cover the objects best, if they do so clearly better; else an empty text."""
     assert subject.settings is not None
     if subject.task.proposals is not None:
         return MORE_PROPOSALS
@@ -209,6 +209,6 @@ def _better(subject: Subject, prepared: PreparedImages, assignment: Assignment) 
 
 
 def _score(assignment: Assignment) -> float:
-    """Share of objects that are learned by an anchor or cell that fits."""
+    """Returns the share of objects that are learned by an anchor or cell that fits."""
     long = assignment.sides.max(axis=1) >= assignment.stride / 2
     return float((assignment.learned & long & (assignment.overlap >= limit("low_overlap"))).mean())

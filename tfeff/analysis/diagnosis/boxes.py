@@ -95,7 +95,7 @@ def _findings(annotations: Annotations, reading: Reading) -> list[Finding]:
 
 
 def _invalid_lines(annotations: Annotations) -> Iterator[Finding]:
-    """Annotations from which no box could be read."""
+    """Yields annotations from which no box could be read."""
     defects = annotations.images.defects
     for kind, fix in INVALID.items():
         count = defects.counts[kind]
@@ -111,7 +111,7 @@ def _invalid_lines(annotations: Annotations) -> Iterator[Finding]:
 
 
 def _sideways(annotations: Annotations) -> Iterator[Finding]:
-    """Images whose height and width are swapped in their annotations."""
+    """Yields images whose height and width are swapped in their annotations."""
     images = [
         index
         for index, (size, stated) in enumerate(zip(annotations.sizes, annotations.annotated_sizes, strict=True))
@@ -152,8 +152,8 @@ def _sideways(annotations: Annotations) -> Iterator[Finding]:
 
 
 def _wrong_format(annotations: Annotations, reading: Reading) -> list[Finding]:
-    """Another format in which practically all boxes lie inside their images; or all boxes of the images in which some
-    do not."""
+    """Returns another format in which practically all boxes lie inside their images; or all boxes of the images in
+    which some do not."""
     as_read = annotations.plausible()
     affected = as_read < annotations.counts
     plausible = [(each, annotations.plausible(each.transform)) for each in readings(annotations, reading)]
@@ -174,7 +174,7 @@ def _wrong_format(annotations: Annotations, reading: Reading) -> list[Finding]:
     fits = [annotations.fits(each.transform, images) for each, _ in good]
 
     def rank(number: int) -> tuple[int, int]:
-        """How many others fit the images worse; of equals, the first one is preferred."""
+        """Returns how many others fit the images worse; of equals, the first one is preferred."""
         return sum(prefer(fits[number], other).z > limit("worse_z") for other in fits), -number
 
     best, found = good[max(range(len(good)), key=rank)]
@@ -193,7 +193,7 @@ def _wrong_format(annotations: Annotations, reading: Reading) -> list[Finding]:
 
 
 def _damaged(annotations: Annotations) -> list[Finding]:
-    """Boxes that are implausible in every format, by what is wrong with them."""
+    """Returns boxes that are implausible in every format, by what is wrong with them."""
     findings, kinds = list[Finding](), dict[str, list[Place]]()
     for index, (boxes, size) in enumerate(zip(annotations.raw_boxes, annotations.sizes, strict=True)):
         for number, box in enumerate(boxes):
@@ -219,7 +219,7 @@ def _damaged(annotations: Annotations) -> list[Finding]:
 
 
 def _better_alternative(annotations: Annotations, reading: Reading) -> Iterator[Finding]:
-    """Another meaning of the boxes that fits the pixels better."""
+    """Yields another meaning of the boxes that fits the pixels better."""
     enough = (annotations.valid - limit("valid_loss")) * annotations.count
     alternatives = axis_changes(annotations) + [
         each
@@ -249,7 +249,7 @@ def _better_alternative(annotations: Annotations, reading: Reading) -> Iterator[
 
 
 def _wrong_sizes(annotations: Annotations) -> Iterator[Finding]:
-    """Annotations that state another size than that of their image."""
+    """Yields annotations that state another size than that of their image."""
     wrong = [
         index
         for index, size in enumerate(annotations.annotated_sizes)
@@ -273,7 +273,7 @@ def _wrong_sizes(annotations: Annotations) -> Iterator[Finding]:
 
 
 def _in_a_corner(annotations: Annotations) -> Iterator[Finding]:
-    """Boxes that only use the top left of their images."""
+    """Yields boxes that only use the top left of their images."""
     few = annotations.count < limit("pattern_boxes") or len(annotations.sample) < limit("corner_images")
     bottom, right = _reach(annotations, unchanged)
     if few or max(bottom, right) >= limit("corner_extent"):
@@ -288,7 +288,7 @@ def _in_a_corner(annotations: Annotations) -> Iterator[Finding]:
 
 
 def _on_padding(annotations: Annotations) -> list[Finding]:
-    """Boxes on the bars that padding left at the borders of images."""
+    """Returns boxes on the bars that padding left at the borders of images."""
     padded, images, shares, places = 0, 0, list[float](), list[Place]()
     for index in annotations.sample:
         evidence = annotations.evidence(index)
@@ -327,14 +327,14 @@ def _on_padding(annotations: Annotations) -> list[Finding]:
 
 
 def _of_other_images(annotations: Annotations) -> list[Finding]:
-    """Boxes that belong to other images."""
+    """Returns boxes that belong to other images."""
     sample = annotations.sample
     if len(sample) < 2:
         return []
     following = dict(zip(sample, [*sample[1:], sample[0]], strict=True))
 
     def of_the_next(index: int, boxes: Boxes) -> Boxes:
-        """As many boxes of the next image, repeated if it has fewer."""
+        """Returns as many boxes of the next image, repeated if it has fewer."""
         other = following[index]
         rows = annotations.raw_boxes[other][np.arange(len(boxes)) % len(annotations.raw_boxes[other])]
         return np.asarray(
@@ -356,7 +356,7 @@ def _of_other_images(annotations: Annotations) -> list[Finding]:
 
 
 def _placeholders(annotations: Annotations) -> Iterator[Finding]:
-    """Placeholder boxes."""
+    """Yields placeholder boxes."""
     if annotations.count < limit("pattern_boxes"):
         return
     tolerance = limit("box_tolerance")
@@ -383,7 +383,7 @@ def _placeholders(annotations: Annotations) -> Iterator[Finding]:
 
 
 def _listed_twice(annotations: Annotations) -> Iterator[Finding]:
-    """Objects that are listed twice in their image."""
+    """Yields objects that are listed twice in their image."""
     defects = annotations.images.defects
     double = defects.counts[REPEATED]
     if not double:
@@ -399,7 +399,7 @@ def _listed_twice(annotations: Annotations) -> Iterator[Finding]:
 
 
 def _damage(box: Boxes, size: tuple[int, int]) -> str:
-    """What is wrong with a box, a key of DAMAGES; empty if nothing is."""
+    """Returns what is wrong with a box, a key of DAMAGES; empty if nothing is."""
     if not np.isfinite(box).all():
         return "not finite"
     if (box[2:] < box[:2]).any():
@@ -422,7 +422,7 @@ def _implausible(annotations: Annotations) -> list[Place]:
 
 
 def _reach(annotations: Annotations, transform: Transform) -> tuple[float, float]:
-    """The largest bottom and right of all boxes after a transform, relative to their images."""
+    """Returns the largest bottom and right of all boxes after a transform, relative to their images."""
     ends = np.concatenate(
         [
             transform(index, boxes)[:, 2:] / np.array(annotations.sizes[index])

@@ -58,7 +58,7 @@ class Report:
     suspects: Suspects
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the links, and the images that the page shows, all by name."""
+        """Returns the links for JSON, and the images that the page shows, all by name."""
         name = self.quality.id_of
         return self.diagnosis.to_dict() | {
             "near_duplicates": [
@@ -129,7 +129,7 @@ def diagnose(subject: Subject, split: str | None, reporter: Reporter, *, most: i
 def _examined(
     subject: Subject, quality: Quality, split: str | None, reporter: Reporter
 ) -> tuple[list[Link], dict[str, Figure], Suspects]:
-    """The links, the figures by name, and the suspects of a trained network."""
+    """Returns the links, the figures by name, and the suspects of a trained network."""
     settings, figures, suspected = subject.settings, _dataset_figures(subject.splits), Suspects()
     reporter.say("checking annotations ...")
     links = examine_images(subject, quality)
@@ -169,7 +169,7 @@ def _examined(
 
 
 def examine_images(subject: Subject, quality: Quality) -> list[Link]:
-    """The links of the dataset: images, their quality, boxes, classes, objects, splits."""
+    """Returns the links of the dataset: images, their quality, boxes, classes, objects, splits."""
     settings, by_role = subject.settings, subject.splits
     skips = settings is not None and settings.data.corrupt_images == "skip"
     links = [check_images(by_role, quality.surveys, subject.lost, skips=skips), check_quality(quality)]
@@ -179,7 +179,7 @@ def examine_images(subject: Subject, quality: Quality) -> list[Link]:
 
 
 def _dataset_figures(splits: Mapping[str, Dataset]) -> dict[str, Figure]:
-    """Classes and boxes of the splits with the classes of the training split."""
+    """Returns classes and boxes of the splits with the classes of the training split."""
     train = splits[TRAIN]
     alike = {role: images for role, images in splits.items() if images.class_names == train.class_names}
     figures = dict[str, Figure]()

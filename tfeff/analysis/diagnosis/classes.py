@@ -30,7 +30,7 @@ BACKGROUND = ("background", "__background__", "_background_", "bg", "none", "not
 
 
 def labels(images: Dataset) -> list[npt.NDArray[np.int64]]:
-    """The labels of each image as they are written, also those outside of the class list."""
+    """Returns the labels of each image as they are written, also those outside of the class list."""
     if images.raw_annotations:
         return [each.labels for each in images.raw_annotations]
     if images.has_objects:
@@ -39,8 +39,8 @@ def labels(images: Dataset) -> list[npt.NDArray[np.int64]]:
 
 
 def counts(images: Dataset) -> Counts:
-    """Labels of each class, int64 [classes + 2]: those below the first class are last but one, those after the last
-    class are last."""
+    """Returns labels of each class, int64 [classes + 2]: those below the first class are last but one, those after the
+    last class are last."""
     classes = images.num_classes
     found = np.concatenate([np.zeros(0, np.int64), *labels(images)])
     places = np.where(found < 0, classes, np.where(found >= classes, classes + 1, found))
@@ -76,7 +76,7 @@ def check_classes(splits: Mapping[str, Dataset]) -> Link:
 
 
 def _different_lists(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
-    """Splits with other classes than the training split."""
+    """Yields splits with other classes than the training split."""
     names = splits[TRAIN].class_names
     yield from (
         Finding(
@@ -125,7 +125,7 @@ def _unnamed(splits: Mapping[str, Dataset], by_role: Mapping[str, Counts], names
 
 
 def _unused(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
-    """Classes of the list that never occur."""
+    """Yields classes of the list that never occur."""
     used = total[: len(names)] > 0
     unused = [name for name, occurs in zip(names, used, strict=True) if not occurs]
     if not unused or total[-2:].sum():
@@ -154,7 +154,7 @@ def _unused(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
-    """Names that are probably the same class, or none."""
+    """Yields names that are probably the same class, or none."""
     for place, name in enumerate(names):
         if stands_for_missing(name):
             yield Finding(
@@ -183,12 +183,15 @@ def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _plain(name: str) -> str:
-    """Letters and digits of a name; of a number, its value."""
+    """Returns letters and digits of a name; of a number, its value."""
     return as_number(name) or "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _differing_by_a_letter(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of names that are equal, or equal without one letter of each, in order; thousands of names are compared."""
+    """Returns pairs of names that are equal, or equal without one letter of each, in order.
+
+    Thousands of names are compared.
+    """
     places, pairs = defaultdict[str, list[int]](list), set[tuple[int, int]]()
     for place, name in enumerate(names):
         shortened = {name[:at] + name[at + 1 :] for at in range(len(name))} if len(name) <= LONGEST_NAME else set[str]()
@@ -200,7 +203,7 @@ def _differing_by_a_letter(names: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _shifted(by_role: Mapping[str, Counts], names: Sequence[str]) -> list[Finding]:
-    """A split whose labels are those of the training split, shifted."""
+    """Returns a split whose labels are those of the training split, shifted."""
     classes = len(names)
     if classes < 3 or TRAIN not in by_role:
         return []
@@ -242,7 +245,10 @@ LARGEST = 8.0
 
 
 def swapped_classes(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
-    """Swapped pairs of the most frequent classes in all splits together; these have objects, and the same classes."""
+    """Returns swapped pairs of the most frequent classes in all splits together.
+
+    The splits have objects, and the same classes.
+    """
     images = in_order(splits)
     objects = [split.objects[index] for _, split, index in images]
     class_names = next(iter(splits.values())).class_names
@@ -275,7 +281,7 @@ def swapped_classes(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
 
 
 def _swapped(first: npt.NDArray[np.bool_], sides: npt.NDArray[np.float64]) -> tuple[int, int, int] | None:
-    """A stretch of objects with swapped labels.
+    """Returns a stretch of objects with swapped labels.
 
     Args:
         first: whether each object is of the first of two classes, bool [n], in the order of images.

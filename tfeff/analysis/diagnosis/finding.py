@@ -37,7 +37,7 @@ class Finding:
         return f"{self.role}: {self.what}" if self.role else self.what
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the fields for JSON."""
         return {
             "what": self.sentence,
             "broken": bool(self.broken),
@@ -47,7 +47,7 @@ class Finding:
         }
 
     def lines(self) -> list[str]:
-        """For the terminal."""
+        """Formats the text for the terminal."""
         measured = ", ".join(f"{name} {_number(value)}" for name, value in self.measured.items())
         evidence = "; ".join(self.evidence)
         parts = [("what", self.sentence), ("measured", measured), ("evidence", evidence), ("fix", self.fix)]
@@ -89,7 +89,7 @@ class Link:
         return "broken" if self.faults else "not checked" if self.skipped else "fine"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the fields for JSON."""
         return {
             "name": self.name,
             "question": self.question,
@@ -113,7 +113,7 @@ class Diagnosis:
         return [link for link in self.links if link.faults]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the fields for JSON."""
         broken = [link.name for link in self.broken]
         return {
             "subject": self.subject,
@@ -123,7 +123,7 @@ class Diagnosis:
         }
 
     def to_text(self) -> str:
-        """For the terminal."""
+        """Formats the text for the terminal."""
         lines = [self.subject, ""]
         for number, link in enumerate(self.links, 1):
             state = "BROKEN" if link.faults else link.status
@@ -144,7 +144,7 @@ class Diagnosis:
 
 
 def share(part: int, whole: int, noun: str) -> str:
-    """A share as text.
+    """Returns a share as text.
 
     >>> share(3, 20, "images")
     '3 of 20 images (15.0 %)'
@@ -153,7 +153,7 @@ def share(part: int, whole: int, noun: str) -> str:
 
 
 def listed(names: Sequence[str], count: int = 5) -> str:
-    """The first names and the number of the others.
+    """Returns the first names and the number of the others.
 
     >>> listed(["a", "b", "c"], 2)
     'a, b and 1 more'

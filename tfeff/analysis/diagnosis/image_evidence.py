@@ -24,7 +24,9 @@ Boxes = npt.NDArray[np.float64]
 
 
 def picture(image: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
-    """The part of an image, uint8 [height, width, 3], without bars, yxyx relative to it; (0, 0, 1, 1) without any.
+    """Returns the part of an image without bars, yxyx relative to it; (0, 0, 1, 1) if there are none.
+
+    The image is uint8 [height, width, 3].
 
     Bars lie along one axis only, as resizing with a fixed aspect ratio leaves them, and have a single color. Images on
     a uniform background, whose borders are uniform along both axes, have no bars.
@@ -39,7 +41,7 @@ def picture(image: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
 
 
 def _inner(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
-    """Start and end of the rows between uniform ones, relative to the height."""
+    """Returns the start and end of the rows between uniform ones, relative to the height."""
     height = len(image)
     uniform = (np.ptp(image.astype(np.int16), axis=1) <= UNIFORM).all(axis=1)
     if uniform.all():
@@ -54,7 +56,7 @@ def _inner(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def share_on_bars(boxes: Boxes, inner: Sequence[float]) -> npt.NDArray[np.float64]:
-    """How much of each box lies on the bars, as a share of its area.
+    """Measures how much of each box lies on the bars, as a share of its area.
 
     Args:
         boxes: yxyx relative to the image, float64 [n, 4].
@@ -67,7 +69,7 @@ def share_on_bars(boxes: Boxes, inner: Sequence[float]) -> npt.NDArray[np.float6
 
 
 def into_picture(boxes: Boxes, inner: Sequence[float]) -> Boxes:
-    """Boxes that were scaled as if the image had been stretched, where they belong in the padded image."""
+    """Returns boxes that were scaled as if the image had been stretched, where they belong in the padded image."""
     limits = np.asarray(inner)
     start, extent = np.tile(limits[:2], 2), np.tile(limits[2:] - limits[:2], 2)
     return start + boxes * extent
@@ -103,7 +105,9 @@ class Evidence:
         self._limits = np.array([*size, *size])
 
     def fit(self, box: npt.NDArray[np.float64]) -> tuple[float, float]:
-        """Difference of colors and of edges between a box, float64 [4] relative to the image, and the frame around it.
+        """Returns the difference of colors and of edges between a box and the frame around it.
+
+        The box is float64 [4], relative to the image.
 
         NaN if one of them is empty.
         """
@@ -131,7 +135,7 @@ class Evidence:
 
 
 def _moments(sums: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and variance of the three colors, from the sums over a region."""
+    """Returns the mean and variance of the three colors, from the sums over a region."""
     mean = sums[_COLORS] / sums[_COUNT]
     return mean, np.maximum(sums[_SQUARES] / sums[_COUNT] - mean**2, 0.0)
 
@@ -155,7 +159,7 @@ class Preference:
 
 
 def prefer(first: Sequence[tuple[float, float]], second: Sequence[tuple[float, float]]) -> Preference:
-    """How often the first reading fits better than the second, by the sum of both differences in units of their spread.
+    """Measures how often the first reading fits better, by the sum of both differences in units of their spread.
 
     Args:
         first: `Evidence.fit` of each box.

@@ -133,7 +133,7 @@ def check_images(
 
 
 def _other_defects(splits: Mapping[str, Dataset], images: int) -> Iterator[Finding]:
-    """Each further kind of defect: nothing that a reader found stays unsaid."""
+    """Yields each further kind of defect: nothing that a reader found stays unsaid."""
     explained = {*SEEN_ELSEWHERE, ORPHAN, *(kind for kind, _, _ in FILES)}
     found = Defects().joined(each.defects for each in splits.values())
     for kind, count in sorted(found.counts.items()):

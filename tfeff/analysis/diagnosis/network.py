@@ -79,7 +79,7 @@ def _predict_objects(
     pipelines: Mapping[str, Batches],
     compared: list[str],
 ) -> _Predictions:
-    """Detections of some images of each split; the training split and, last, another one are compared."""
+    """Returns detections of some images of each split; the training split and, last, another one are compared."""
     names = subject.train.class_names
     threshold = detection_threshold(workdir.validated(task.scores) if workdir.final.is_file() else {})
     predicted = {role: predicted_objects.predict(task, network, each, threshold) for role, each in pipelines.items()}
@@ -110,7 +110,7 @@ def _predict_objects(
 def _predict_labels(
     subject: Subject, network: keras.Model, pipelines: Mapping[str, Batches], compared: list[str]
 ) -> _Predictions:
-    """Predictions of a classifier for some images of each split."""
+    """Returns predictions of a classifier for some images of each split."""
     predictor = BatchPredictor(subject.task.predictor(network), subject.task)
     predicted = {
         role: predicted_labels.ClassifierPredictions(each.images.dataset.labels, predictor(each)["probabilities"])
@@ -124,7 +124,7 @@ def _predict_labels(
 
 
 def _network(workdir: Workdir, plan: Plan) -> keras.Model | None:
-    """The trained network; of an unfinished run, that of its last checkpoint; None if it has none."""
+    """Returns the trained network; of an unfinished run, that of its last checkpoint; None if it has none."""
     if workdir.final.is_file():
         return trained_model(workdir, plan=plan)
     saved = workdir.checkpoints.load_latest(lambda _: None)
@@ -137,5 +137,5 @@ def _network(workdir: Workdir, plan: Plan) -> keras.Model | None:
 
 
 def predictions_skipped(reason: str) -> Link:
-    """The link of the predictions, if there are none."""
+    """Returns the link of the predictions, if there are none."""
     return Link(name="predictions", question="are the predictions correct?", skipped=reason)

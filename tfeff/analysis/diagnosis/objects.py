@@ -48,7 +48,7 @@ def check_objects(splits: Mapping[str, Dataset]) -> Link:
 
 
 def _empty(role: str, images: Dataset) -> Iterator[Finding]:
-    """Images without objects."""
+    """Yields images without objects."""
     if not images.has_objects:
         return
     empty = [name for name, each in zip(images.ids, images.objects, strict=True) if not len(each)]
@@ -68,7 +68,7 @@ def _empty(role: str, images: Dataset) -> Iterator[Finding]:
 def _only_in(
     role: str, other: str, by_role: Mapping[str, Counts], chance: np.ndarray, names: Sequence[str], *, note: bool
 ) -> Iterator[Finding]:
-    """Classes that occur in one split but never in another one.
+    """Yields classes that occur in one split but never in another one.
 
     Args:
         role: the split that has them.
@@ -92,7 +92,7 @@ def _only_in(
 
 
 def _rare(train: Counts, names: Sequence[str]) -> Iterator[Finding]:
-    """Classes with few training objects."""
+    """Yields classes with few training objects."""
     present = np.flatnonzero(train).tolist()
     rare = [names[c] for c in present if train[c] < limit("few_objects")]
     if not rare or len(present) < 2:
@@ -107,7 +107,7 @@ def _rare(train: Counts, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _imbalanced(train: Counts, names: Sequence[str], *, labeled: bool) -> Iterator[Finding]:
-    """A class that is far more frequent than another."""
+    """Yields a class that is far more frequent than another."""
     present = np.flatnonzero(train)
     if len(present) < 2 or train.max() < limit("class_imbalance") * train[present].min():
         return
@@ -124,7 +124,7 @@ def _imbalanced(train: Counts, names: Sequence[str], *, labeled: bool) -> Iterat
 
 
 def _images_of_classes(images: Dataset) -> Counts:
-    """Images in which each class occurs, int64 [classes]."""
+    """Returns images in which each class occurs, int64 [classes]."""
     found = np.zeros(images.num_classes, np.int64)
     written = labels(images)
     every = np.concatenate([np.zeros(0, np.int64), *written])
@@ -135,7 +135,7 @@ def _images_of_classes(images: Dataset) -> Counts:
 
 
 def missing_annotations(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
-    """Gaps in the annotations of all splits together, whose images are put in the order of their names."""
+    """Yields gaps in the annotations of all splits together, whose images are put in the order of their names."""
     images = in_order(splits)
     names = [name for name, _, _ in images]
     class_names = next(iter(splits.values())).class_names
@@ -153,13 +153,13 @@ COMPARED_CLASSES = 200
 def _unlabeled_classes(
     names: Sequence[str], owners: npt.NDArray[np.int64], found: npt.NDArray[np.int32], class_names: Sequence[str]
 ) -> Iterator[Finding]:
-    """Classes that occur in nearly every image with certain other classes, but in none of a long stretch of images.
+    """Yields classes that accompany others in nearly every image, but are missing in a long stretch of images.
 
     Args:
-        names: of the images, in order.
+        names: image names, in order.
         owners: image of each object, ascending.
         found: class of each object.
-        class_names: of the classes.
+        class_names: name of each class.
     """
     counts = np.bincount(found, minlength=len(class_names))
     for label in sorted(np.argsort(-counts, kind="stable")[: min(COMPARED_CLASSES, np.count_nonzero(counts))].tolist()):
@@ -190,7 +190,7 @@ def _unlabeled_classes(
 
 
 def _last_without_objects(names: Sequence[str], empty: npt.NDArray[np.bool_]) -> Iterator[Finding]:
-    """Images without objects that are exactly the last ones of a numbering."""
+    """Yields images without objects that are exactly the last ones of a numbering."""
     count = int(empty.sum())
     numbers = [re.findall(r"\d+", name.rpartition("/")[2]) for name in names]
     numbered = all(numbers) and len({(name.rpartition(".")[0] or name).rstrip("0123456789") for name in names}) == 1

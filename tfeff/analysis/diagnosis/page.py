@@ -51,7 +51,7 @@ def write_page(
     figures: Mapping[str, Path],
     command: str,
 ) -> str:
-    """The page as HTML.
+    """Returns the page as HTML.
 
     Args:
         figures: files of the diagnosis' figures and of those of the dataset, by name.
@@ -112,7 +112,7 @@ def _finding(finding: Finding) -> Iterator[html.Part]:
 
 
 def _annotated(splits: Mapping[str, Dataset]) -> Iterator[html.Part]:
-    """Some images of each split with their boxes."""
+    """Yields some images of each split with their boxes."""
     pictures = list[html.Part]()
     for role, images in splits.items():
         for index in evenly_spaced(len(images), SAMPLES).tolist() if images.has_objects else ():
@@ -172,7 +172,7 @@ def _classes(splits: Mapping[str, Dataset], quality: Quality, figures: Mapping[s
 
 
 def _examples(images: Dataset, classes: set[int]) -> dict[int, list[tuple[int, npt.NDArray[np.float64] | None]]]:
-    """Images of each class, evenly spaced, and the boxes of their objects, relative to the image."""
+    """Returns images of each class, evenly spaced, and the boxes of their objects, relative to the image."""
     places = dict[int, list[tuple[int, int | None]]]({label: [] for label in classes})
     if images.has_labels:
         for index, label in enumerate(images.labels.tolist()):
@@ -211,7 +211,7 @@ def _boxes(splits: Mapping[str, Dataset], figures: Mapping[str, Path]) -> list[h
 
 
 def _lowest(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.int64]:
-    """The places of the lowest values, in their order, in linear time."""
+    """Returns the places of the lowest values, in their order, in linear time."""
     places = np.argpartition(values, most - 1)[:most] if len(values) > most else np.arange(len(values))
     return places[np.lexsort((places, values[places]))]
 

@@ -38,7 +38,7 @@ class ClassifierPredictions:
 
 
 def learned(train: ClassifierPredictions) -> bool:
-    """Whether a classifier predicts its training images better than a constant prediction does."""
+    """Returns whether a classifier predicts its training images better than a constant prediction does."""
     return train.accuracy > train.constant + limit("low_accuracy") * (1 - train.constant)
 
 
@@ -104,7 +104,7 @@ class Permutation:
 
 
 def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Permutation:
-    """The permutation of the labels that makes most predictions correct.
+    """Returns the permutation of the labels that makes most predictions correct.
 
     Args:
         labels: int [n].
@@ -133,7 +133,7 @@ def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.in
 
 
 def finding(role: str, found: Permutation, names: Sequence[str]) -> Finding | None:
-    """What a permutation says about the labels of a split; None if they are correct, or nothing is clear."""
+    """Returns what a permutation says about the labels of a split; None if they are correct, or nothing is clear."""
     enough = found.count >= limit("permuted_objects") and len(names) > 1
     unclear = found.explained < limit("permuted_labels")
     if not enough or unclear or found.agreement > limit("unpermuted_labels") * found.explained:

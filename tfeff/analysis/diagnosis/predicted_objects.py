@@ -194,7 +194,7 @@ class DetectorPredictions:
             self.found_if_changed[name] += int((overlaps >= OVERLAP).any(axis=0).sum())
 
     def recall(self) -> dict[DetectionStage, float]:
-        """Share of objects that passed each stage."""
+        """Returns the share of objects that passed each stage."""
         return {stage: float(np.mean(passed)) if passed else 0.0 for stage, passed in self.passed.items()}
 
     @property
@@ -296,12 +296,12 @@ def check_detector(
 
 
 def learned(train: DetectorPredictions) -> bool:
-    """Whether a detector finds its training objects."""
+    """Returns whether a detector finds its training objects."""
     return train.finite and bool(train.labels) and train.mean_ap >= limit("low_ap")
 
 
 def _on_train(task: ObjectDetectionTask, train: DetectorPredictions) -> Iterator[Finding]:
-    """Objects of the training images that are not found, although the network has seen them."""
+    """Yields objects of the training images that are not found, although the network has seen them."""
     recall = train.recall()
     if recall[DetectionStage.ACCEPTED] >= limit("low_recall") and learned(train):
         return
@@ -357,7 +357,7 @@ def _on_train(task: ObjectDetectionTask, train: DetectorPredictions) -> Iterator
 def _on_split(
     role: str, each: DetectorPredictions, train: DetectorPredictions, names: tuple[str, ...]
 ) -> list[Finding]:
-    """Differences between a split and the training."""
+    """Returns differences between a split and the training."""
     findings = list[Finding]()
     total = len(each.labels)
     if total < limit("permuted_objects"):
@@ -396,7 +396,7 @@ def _on_split(
 
 
 def _per_class(train: DetectorPredictions, names: tuple[str, ...], counts: npt.NDArray[np.int64]) -> Iterator[Finding]:
-    """Classes that are never detected, if others are."""
+    """Yields classes that are never detected, if others are."""
     if not learned(train):
         return
     labels, passed = np.array(train.labels), np.array(train.passed[DetectionStage.DETECTED])

@@ -82,7 +82,7 @@ def prepare(subject: Subject) -> PreparedImages:
 
 
 def cached(wanted: selection.Request, images: Dataset, count: int) -> ImageCache:
-    """Some images of a split, evenly spaced, decoded at the size at which training loads them.
+    """Returns some images of a split, evenly spaced, decoded at the size at which training loads them.
 
     Raises:
         UserError: none can be read.
@@ -136,7 +136,7 @@ def check_preparation(subject: Subject, prepared: PreparedImages | str, survey: 
 
 
 def _lost(subject: Subject, prepared: PreparedImages) -> Iterator[Finding]:
-    """Objects that training does not see."""
+    """Yields objects that training does not see."""
     assert subject.settings is not None
     most = selection.request(subject.settings).task.reading.max_objects
     counts = np.array([len(each) for each in subject.train.objects])
@@ -160,7 +160,7 @@ def _lost(subject: Subject, prepared: PreparedImages) -> Iterator[Finding]:
 
 
 def _normalization(subject: Subject, images: ImageCache) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Mean and standard deviation that the network subtracts and divides by, [channels]."""
+    """Returns the mean and standard deviation that the network subtracts and divides by, [channels]."""
     settings = subject.settings
     assert settings is not None
     channels = settings.data.channels

@@ -45,7 +45,7 @@ class DetectionIndex:
 
 
 def choose(detections: Sequence[Detections], objects: Sequence[Objects], most: int) -> list[DetectionIndex]:
-    """The most confident correct and the most confident wrong detection of each class, at most `most`.
+    """Returns the most confident correct and the most confident wrong detection of each class, at most `most`.
 
     Args:
         detections: detections of each image. Those of ignored objects are neither correct nor wrong.
@@ -73,7 +73,7 @@ def choose(detections: Sequence[Detections], objects: Sequence[Objects], most: i
 def gradients(
     task: ObjectDetectionTask, network: keras.Model, inputs: Batch, box_yxyx: npt.ArrayLike, label: int
 ) -> npt.NDArray[np.float32]:
-    """The gradient of a detection's log-odds with respect to the image, float32 [h, w, channels].
+    """Returns the gradient of a detection's log-odds with respect to the image, float32 [h, w, channels].
 
     It vanishes if the score is rounded to 1, at log-odds of about 17.
 
@@ -102,7 +102,7 @@ def explain(
     chosen: Sequence[DetectionIndex],
     names: Sequence[str],
 ) -> tuple[list[npt.NDArray[np.uint8]], list[str]]:
-    """Pictures of detections in the network's input, with the pixels that they depend on, and their titles."""
+    """Returns pictures of detections in the network's input, with the pixels that they depend on, and their titles."""
     wanted, read = {each.image for each in chosen}, dict[int, Batch]()
     for number, batch in enumerate(pipeline.evaluation_batches()):
         for row in range(pipeline.batch_size):

@@ -65,7 +65,7 @@ def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
 
 
 def _contradictions(quality: Quality) -> Iterator[Finding]:
-    """Images with equal bytes and different labels, in any splits."""
+    """Yields images with equal bytes and different labels, in any splits."""
     found = dict[bytes, list[tuple[str, str]]]()
     for survey in quality.surveys.values():
         images = survey.images
@@ -90,7 +90,7 @@ def _many(count: int, survey: Survey) -> bool:
 
 
 def _near_duplicates(role: str, quality: Quality) -> Iterator[Finding]:
-    """Images of a split that nearly equal one of the training split, but not byte by byte."""
+    """Yields images of a split that nearly equal one of the training split, but not byte by byte."""
     survey, train = quality.surveys[role], quality.surveys[TRAIN]
     near = list[tuple[str, str]]()
     for group in quality.copies.across:
@@ -108,7 +108,7 @@ def _near_duplicates(role: str, quality: Quality) -> Iterator[Finding]:
 
 
 def _separated_groups(role: str, quality: Quality) -> Iterator[Finding]:
-    """Groups with images in the training split and in another one."""
+    """Yields groups with images in the training split and in another one."""
     survey = quality.surveys[role]
     for grouping in quality.groupings:
         both = {

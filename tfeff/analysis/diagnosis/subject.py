@@ -82,7 +82,7 @@ class Subject:
 
 
 def open_dataset(name: str, overrides: Sequence[str], base: config.Experiment | None = None) -> Subject:
-    """A dataset, with the settings with which it would be trained.
+    """Returns a dataset, with the settings with which it would be trained.
 
     Args:
         name: name of the dataset, such as `voc:<directory>`.
@@ -111,7 +111,7 @@ def open_dataset(name: str, overrides: Sequence[str], base: config.Experiment | 
 
 
 def open_run(directory: Path) -> Subject:
-    """The run of a workdir, finished or not.
+    """Returns the run of a workdir, finished or not.
 
     Raises:
         UserError: there is no run, or it has not begun to train.
@@ -141,7 +141,10 @@ def open_run(directory: Path) -> Subject:
 def _chosen(
     wanted: selection.Request, source: Source, splits: Mapping[str, Dataset], skipped: Sequence[str]
 ) -> dict[str, Dataset]:
-    """The images that a run trained and validated on; the skipped ones are added to the former, for the report."""
+    """Returns the images that a run trained and validated on.
+
+    Skipped images are added to the training images, for the report.
+    """
     chosen, train = dict(splits), splits[TRAIN]
     validates = selection.assign(wanted, source).validation is not None
     if not validates:
@@ -157,8 +160,8 @@ def _chosen(
 
 
 def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset], dict[str, Defects]]:
-    """Images by role, and the defects of splits without any image left. A test split that shares images with the
-    training split is kept: that is a finding, not an error."""
+    """Returns images by role, and the defects of splits without any image left. A test split that shares images with
+    the training split is kept: that is a finding, not an error."""
     data = asked.data
     train = source.find(data.train_split)
     if train is None:

@@ -26,7 +26,7 @@ class Suspect:
         split: the split of its image.
         image: index of the image among those that the network predicted.
         text: what is annotated and what is predicted.
-        suspicion: in [0, 1], for ranking within a kind.
+        suspicion: score in [0, 1] for ranking within a kind.
         annotated: box of the object relative to the image, yxyx; None if there is none.
         detected: box of the detection that contradicts it; None if there is none.
     """
@@ -53,7 +53,7 @@ class Suspects:
 
 
 def of_labels(splits: Mapping[str, Dataset], predictions: Mapping[str, ClassifierPredictions]) -> Suspects:
-    """By confident learning, on images that the network was not trained on.
+    """Finds suspects by confident learning, on images that the network was not trained on.
 
     Args:
         splits: the predicted images of each split.

@@ -106,5 +106,5 @@ THRESHOLDS = {
 
 
 def limit(name: str) -> float:
-    """The value of a threshold."""
+    """Returns the value of a threshold."""
     return THRESHOLDS[name]

@@ -20,7 +20,7 @@ ANNOTATED, DETECTED = (0, 150, 0), (225, 0, 0)
 
 
 def relative_boxes(images: Dataset, index: int) -> npt.NDArray[np.float64]:
-    """The boxes of an image relative to its size, boxes_yxyx float64 [n, 4]."""
+    """Returns the boxes of an image relative to its size, boxes_yxyx float64 [n, 4]."""
     height, width = images.sizes[index].tolist()
     return relative_from_yxyx(images.objects[index].boxes_yxyx.astype(np.float64), (height, width))
 
@@ -32,7 +32,7 @@ def thumbnail(
     crop: npt.NDArray[np.float64] | None = None,
     boxes: Sequence[tuple[npt.NDArray[np.float64] | None, tuple[int, int, int]]] = (),
 ) -> Iterator[tuple[npt.NDArray[np.uint8], str]]:
-    """A small picture of an image and its file name; nothing if it is unreadable.
+    """Yields a small picture of an image and its file name; nothing if it is unreadable.
 
     Args:
         crop: box relative to the image, yxyx; shown with CONTEXT around it, and drawn if `boxes` are empty.

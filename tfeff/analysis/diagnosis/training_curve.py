@@ -198,7 +198,7 @@ def _zero_losses(curve: _Curve) -> Iterator[Finding]:
 
 
 def _losses(row: dict[str, Any]) -> dict[str, float]:
-    """The training losses of an epoch."""
+    """Returns the training losses of an epoch."""
     return {name: float(value) for name, value in row.items() if name.startswith("train_") and name.endswith("loss")}
 
 

@@ -17,7 +17,7 @@ class Quality:
     """What the images of all splits are like.
 
     Attributes:
-        surveys: by split.
+        surveys: surveys by split.
         odd: odd images by kind.
         copies: near duplicates.
         groupings: groups that belong together.
@@ -29,7 +29,7 @@ class Quality:
     groupings: list[Grouping]
 
     def id_of(self, place: Place) -> str:
-        """The id of an image."""
+        """Returns the id of an image."""
         return self.surveys[place[0]].ids[place[1]]
 
 

@@ -57,7 +57,7 @@ class Oddities:
 
 
 def find(surveys: Mapping[str, Survey]) -> dict[str, Oddities]:
-    """The odd images by kind; kinds without images are left out."""
+    """Returns the odd images by kind; kinds without images are left out."""
     places = places_in(surveys)
     found = dict[str, Oddities]()
     if not places:

@@ -1,5 +1,6 @@
-"""Groups of images that belong together, such as the frames of a video, the photographs of one patient or the augmented
-copies of one original, by their names and by the time at which they were taken.
+"""Groups of images that belong together, found by their names and by the time at which they were taken.
+
+Examples are the frames of a video, the photographs of one patient and the augmented copies of one original.
 
 If images of one group are in the training and in the test images, the test measures memory.
 """
@@ -19,16 +20,16 @@ from tfeff.analysis.quality.survey import Place, Survey, places_in
 from tfeff.data.images.header import EXTENSIONS
 
 BURST = 10.0
-"""Seconds between photographs of one burst, at most."""
+"""Largest number of seconds between photographs of one burst."""
 LARGEST = 0.5
-"""Share of all images in one group, at most: a name that most images have names no group."""
+"""Largest share of all images in one group: a name that most images have does not name a group."""
 FEW = 20
 """Images; smaller groups name no class or split, however small these are."""
 PAIRS = 2000
-"""Pairs of images whose likeness is compared, at most."""
+"""Maximum number of pairs of images that are compared."""
 MIN_PAIRS = 20
 LIKENESS = 0.65
-"""Probability that two images of one group are more alike than two of different groups, at least; chance is 0.5."""
+"""Smallest probability that two images of one group are more similar than two of different groups; chance is 0.5."""
 Z = 4.0
 """Standard deviations from chance."""
 
@@ -61,7 +62,7 @@ class Rule:
 
 
 def _by(pattern: re.Pattern[str], *, originals: bool = False) -> Callable[[str], tuple[str, bool] | None]:
-    """The first group of a pattern; with `originals`, other images are in the group of their own name."""
+    """Returns the first group of a pattern; with `originals`, other images are in the group of their own name."""
 
     def key(name: str) -> tuple[str, bool] | None:
         own = stem(name)
@@ -125,7 +126,7 @@ class Grouping:
 
 
 def stem(name: str) -> str:
-    """The name of an image file without folders and ending.
+    """Returns the name of an image file without folders and ending.
 
     >>> stem("/data/train/ants/colony_7.JPG"), stem("a.b_jpg.rf.0a1b.jpg"), stem("train[3]")
     ('colony_7', 'a.b_jpg.rf.0a1b', 'train[3]')
@@ -136,7 +137,7 @@ def stem(name: str) -> str:
 
 
 def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
-    """The groupings that names and times show; each is examined on its own, and images can be in several."""
+    """Returns the groupings that names and times show; each is examined on its own, and images can be in several."""
     places = places_in(surveys)
     if not places:
         return []
@@ -179,7 +180,7 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
 
 
 def _labels(places: Sequence[Place], surveys: Mapping[str, Survey]) -> npt.NDArray[np.int64]:
-    """The class of each image; 0 if images have none."""
+    """Returns the class of each image; 0 if images have none."""
     return np.array(
         [
             split.images.labels[split.indices[index]] if (split := surveys[role]).images.has_labels else 0
@@ -194,7 +195,7 @@ def _without_classes(
     surveys: Mapping[str, Survey],
     labels: npt.NDArray[np.int64],
 ) -> dict[str, list[int]]:
-    """The groups that neither have most images of a class, whose name it is then, nor most of a split."""
+    """Returns the groups that neither have most images of a class, whose name it is then, nor most of a split."""
     roles = [role for role, _ in places]
     labeled = any(each.images.has_labels for each in surveys.values())
     of_class, of_split = np.bincount(labels), Counter(roles)
@@ -214,7 +215,7 @@ def _likeness(
     labels: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> float | None:
-    """Probability that a pair within a group correlates more than a pair of one class and two groups.
+    """Returns the probability that a pair within a group correlates more than a pair of one class and two groups.
 
     None if it is not above chance (LIKENESS, and Z standard deviations of Mann and Whitney's statistic), or with fewer
     than MIN_PAIRS pairs.
@@ -242,7 +243,7 @@ def _likeness(
 
 
 def _bursts(places: Sequence[Place], surveys: Mapping[str, Survey]) -> dict[str, list[int]]:
-    """Photographs of one camera, each within BURST seconds of the next, by the name of the first."""
+    """Returns photographs of one camera, each within BURST seconds of the next, by the name of the first."""
     taken = [(one.camera, one.time, number) for number, one in enumerate(surveys[r].measured[i] for r, i in places)]
     known = sorted(each for each in taken if each[0] and np.isfinite(each[1]))
     near = [(one[2], other[2]) for one, other in pairwise(known) if one[0] == other[0] and other[1] - one[1] <= BURST]

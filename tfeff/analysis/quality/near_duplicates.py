@@ -21,18 +21,18 @@ CORRELATION = 0.93
 """Correlation of the thumbnails of near duplicates, at least."""
 BANDS, WIDTH = 4, 16
 """Parts of a hash, and bits of a part. If two hashes differ in at most 4 * radius + 3 bits, they differ in at most
-`radius` bits in one of the parts, so that all such pairs are found by looking up each part and its neighbors, without
+`radius` bits in one of the parts. Looking up each part and its neighbors therefore finds all such pairs without
 comparing all pairs."""
 SMALLEST = 32
-"""Pixels. Smaller images, such as handwritten digits, have too few pixels to tell copies from likeness: of these, only
-equal files are copies."""
+"""Pixels. Smaller images, such as handwritten digits, have too few pixels to distinguish copies from similar images, so
+only equal files count as copies."""
 BLOCK, BUDGET = 4_000_000, 200_000_000
 """Pairs of hashes that are compared at a time, and in all, about. If images look so much alike that there are more,
 hashes must agree in more bits."""
 LARGEST, FEW = 0.1, 20
-"""Groups with more than this share of all images, and with more than FEW, are copies only if most pairs of their images
-are near duplicates and most images are not in them. Otherwise they look alike without being copies, as aligned X-rays
-do."""
+"""Groups with more than this share of all images, and with more than FEW, must pass two tests to count as copies: most
+pairs of their images are near duplicates, and most images are not in them. Other groups look alike without being
+copies, as aligned X-rays do."""
 SAMPLED = 2000
 """Pairs of a group that are compared to tell this."""
 
@@ -90,7 +90,7 @@ def find(surveys: Mapping[str, Survey]) -> Copies:
 
 
 def _equal(digests: Sequence[bytes]) -> Indices:
-    """Pairs of equal files: each with the first one of its content, [m, 2]."""
+    """Returns pairs of equal files: each with the first one of its content, [m, 2]."""
     first = dict[bytes, int]()
     rows = [(first.setdefault(digest, number), number) for number, digest in enumerate(digests)]
     return np.array([row for row in rows if row[0] != row[1]], np.int64).reshape(-1, 2)
@@ -101,7 +101,7 @@ def _same(digests: Sequence[bytes]) -> list[list[int]]:
 
 
 def _is_one_image(group: Sequence[int], images: Sequence[Measurements], total: int) -> bool:
-    """Whether a large group has copies of one image, not images that look alike in a chain."""
+    """Returns whether a large group has copies of one image, not images that look alike in a chain."""
     if len(group) > total / 2:
         return False
     rng = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def _is_one_image(group: Sequence[int], images: Sequence[Measurements], total: i
 
 
 def pairs(hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint8]) -> tuple[Indices, int]:
-    """Pairs of near duplicates, [m, 2], and the bits in which their hashes differ, at most.
+    """Returns pairs of near duplicates, [m, 2], and the bits in which their hashes differ, at most.
 
     Of images with equal hashes, those with the first one and with their neighbors in the order of thumbnails.
 
@@ -136,9 +136,11 @@ def pairs(hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint8]) -> 
 
 
 def close(queries: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> tuple[Indices, Indices, int]:
-    """All pairs (query, known) of hashes that differ in at most so many bits: two arrays of indices, and the bits.
+    """Returns all pairs (query, known) of hashes that differ in at most so many bits.
 
-    These are BITS, or fewer if more than BUDGET pairs would have to be compared.
+    The result is two arrays of indices, and the number of bits.
+
+    The number is BITS, or less if more than BUDGET pairs would have to be compared.
     """
     bands = [(_part(queries, band), _part(known, band)) for band in range(BANDS)]
     chosen, bits = [0], 0  # equal parts always have to be compared
@@ -173,21 +175,21 @@ def _part(hashes: npt.NDArray[np.uint64], band: int) -> Indices:
 
 
 def _candidates(queries: Indices, known: Indices, flips: Sequence[int]) -> int:
-    """Number of pairs of parts that are equal after one of the flips."""
+    """Returns the number of pairs of parts that are equal after one of the flips."""
     counts, own = (np.bincount(each, minlength=2**WIDTH) for each in (known, queries))
     places = np.flatnonzero(own)
     return int(sum((own[places] * counts[places ^ flip]).sum() for flip in flips))
 
 
 def _expanded(queries: Indices, low: Indices, counts: Indices, order: Indices) -> tuple[Indices, Indices]:
-    """The pairs of each query with the entries low to low + count of `order`."""
+    """Returns the pairs of each query with the entries low to low + count of `order`."""
     query = np.repeat(queries, counts[queries])
     inside = np.arange(len(query)) - np.repeat(np.cumsum(counts[queries]) - counts[queries], counts[queries])
     return query, order[low[query] + inside]
 
 
 def _alike(candidates: Indices, thumbnails: npt.NDArray[np.uint8], *, mirrored: bool) -> list[Indices]:
-    """The candidates whose thumbnails correlate, in blocks."""
+    """Returns the candidates whose thumbnails correlate, in blocks."""
     found = list[Indices]()
     for start in range(0, len(candidates), 4096):
         part = candidates[start : start + 4096]
@@ -205,7 +207,7 @@ def correlation(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt
 
 
 def joined(count: int, connected: Indices) -> list[list[int]]:
-    """The groups of two or more of `count` things that pairs, [m, 2], connect."""
+    """Returns the groups of two or more of `count` things that pairs, [m, 2], connect."""
     one, other = connected.reshape(-1, 2).T
     graph = sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
     _, component = sparse.csgraph.connected_components(graph, directed=False)

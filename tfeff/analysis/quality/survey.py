@@ -94,7 +94,7 @@ class Survey:
 
 
 def places_in(surveys: Mapping[str, Survey]) -> list[Place]:
-    """All images that could be decoded."""
+    """Returns all images that could be decoded."""
     return [(role, index) for role, each in surveys.items() for index in range(len(each))]
 
 
@@ -117,7 +117,7 @@ def survey(images: Dataset, most: int, report: Callable[[int, int], None] = lamb
 
 
 def _measured(images: Dataset, chosen: list[int], report: Callable[[int, int], None]) -> Iterator[Measurements | str]:
-    """The measurements of each image, or why it cannot be read."""
+    """Yields the measurements of each image, or why it cannot be read."""
 
     def of(index: int) -> Measurements | str:
         try:
@@ -158,7 +158,7 @@ def measure(encoded: bytes, pixels: npt.NDArray[np.uint8]) -> Measurements:
 
 
 def _level(counts: npt.NDArray[np.int64], share: float) -> float:
-    """The level that `share` of the pixels do not exceed."""
+    """Returns the level that `share` of the pixels do not exceed."""
     return float(np.searchsorted(np.cumsum(counts), share * counts.sum()))
 
 
@@ -170,7 +170,7 @@ _EXIF_BLOCK, _ORIGINAL_TIME, _MODEL, _SERIAL_NUMBER = 0x8769, 0x9003, 0x0110, 0x
 
 
 def _exif(encoded: bytes) -> tuple[float, str]:
-    """When and by which camera an image was taken, as far as its EXIF block says it."""
+    """Reads when and by which camera an image was taken, as far as its EXIF block says it."""
     if not any(mark in encoded[: 1 << 16] for mark in (b"Exif", b"eXIf", b"EXIF")):
         return float("nan"), ""
     try:

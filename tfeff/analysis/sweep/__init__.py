@@ -1,4 +1,4 @@
-"""Trains a network with many combinations of settings, ranks them with intervals, and shows what each setting does.
+"""Sweeps: a network is trained with many combinations of settings, which are ranked, and each setting's effect shown.
 
 `combinations` samples them, `study` prepares and runs them as trials, `result` has the rows of tables and figures,
 `report` the files.

@@ -56,7 +56,7 @@ class Combination:
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """The shortest ends of dotted keys that differ.
+    """Returns the shortest ends of dotted keys that differ.
 
     >>> short_keys(["model.dropout", "optimizer.name", "schedule.name"])
     {'model.dropout': 'dropout', 'optimizer.name': 'optimizer.name', 'schedule.name': 'schedule.name'}
@@ -74,7 +74,9 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def listed(axes: Sequence[Axis], sampler: Sampler, seed: int) -> list[Combination]:
-    """The combinations of a sampler that does not wait for results: of a grid, whose axes are lists, or random ones.
+    """Returns the combinations of a sampler that does not wait for results.
+
+    These are a grid, whose axes are lists, or random combinations.
 
     Raises:
         UserError: the axes have fewer combinations than the sampler should draw.
@@ -95,7 +97,7 @@ def listed(axes: Sequence[Axis], sampler: Sampler, seed: int) -> list[Combinatio
 
 
 def bayesian(axes: Sequence[Axis], sampler: Sampler, seed: int, scores: Scores) -> Iterator[list[Combination]]:
-    """Combinations that Optuna's tree-structured Parzen estimator proposes, batch after batch.
+    """Yields combinations that Optuna's tree-structured Parzen estimator proposes, batch after batch.
 
     The same results lead to the same proposals, so a resumed sweep proposes what it has already trained.
 

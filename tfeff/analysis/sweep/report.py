@@ -117,7 +117,7 @@ class SweepResult:
         return curve
 
     def to_json(self) -> dict[str, Any]:
-        """The contents of result.json."""
+        """Returns the contents of result.json."""
         ranking, experiment = self.findings.ranking, self.sweep.experiment
         return {
             "source": experiment.data.source,
@@ -138,14 +138,14 @@ class SweepResult:
         }
 
     def _values(self, name: str, epochs: int) -> dict[Block, float]:
-        """Fold -> objective after some epochs, averaged over seeds."""
+        """Returns fold -> objective after some epochs, averaged over seeds."""
         candidate, objective = self.findings.candidates[name], self.study.objective
         training = candidate.experiment.training
         return self.records.values(name, epochs, training, lambda row: objective.value(row, candidate.macs))
 
 
 def candidates(study: SweepStudy) -> str:
-    """The candidates before training, as text."""
+    """Returns the candidates before training, as text."""
     sweep, trials = study.sweep, len(study.sweep.folds.blocks)
     sizes = f"{study.examples[0]:,} training and {study.examples[1]:,} validation images each"
     if not study.combinations:
@@ -157,7 +157,7 @@ def candidates(study: SweepStudy) -> str:
 
 
 def forecast(study: SweepStudy, rate: Rate, seconds: float, processes: int) -> str:
-    """The expected duration of a sweep, as text."""
+    """Returns the expected duration of a sweep, as text."""
     stored = study.sweep.experiment.training.feature_variants is not None
     return ("at most " if stored else "") + (
         f"{duration(seconds, processes)}; measured on this machine: {rate}"
@@ -188,7 +188,7 @@ def write_all(findings: SweepFindings, records: Sequence[Record], directory: Pat
 
 
 def _rows(result: SweepResult) -> list[dict[str, Any]]:
-    """The table of candidates."""
+    """Returns the table of candidates."""
     return [
         {
             **row["settings"],
@@ -209,7 +209,7 @@ def _rows(result: SweepResult) -> list[dict[str, Any]]:
 
 
 def _figures(result: SweepResult) -> dict[str, tuple[Any, str]]:
-    """Name -> (figure, caption)."""
+    """Returns name -> (figure, caption)."""
     metric = result.study.objective.title
     unit = unit_of(metric)
     figures = {
@@ -246,7 +246,7 @@ def _page(
     command: str,
     figures: Mapping[str, tuple[Any, str]],
 ) -> str:
-    """The HTML page of the report."""
+    """Returns the HTML page of the report."""
     study, sweep = result.study, result.sweep
 
     def shown(name: str) -> list[html.Part]:

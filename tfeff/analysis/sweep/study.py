@@ -1,4 +1,4 @@
-"""Prepares a sweep and runs it: candidates are trained as trials on shared folds, and ranked."""
+"""A sweep from its config to its ranking: candidates are trained as trials on shared folds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class SweepStudy:
     combinations: Sequence[Combination]
 
     def candidate(self, combination: Combination, base: config.Experiment) -> Candidate:
-        """A combination as a candidate for trials, with the other values of `base`."""
+        """Returns a combination as a candidate for trials, with the other values of `base`."""
         experiment = dataclasses.replace(self.sweep, experiment=base).member(combination.assignments)
         channels = experiment.data.channels
         cost = models.estimate(experiment.description, num_classes=self.num_classes, channels=channels)
@@ -83,7 +83,7 @@ class SweepFindings:
 
 
 def open_store(directory: Path, sweep: config.Sweep | None) -> TrialStore:
-    """The store in the workdir of a sweep; None opens an existing one with any config."""
+    """Returns the store in the workdir of a sweep; None opens an existing one with any config."""
     return TrialStore(directory / STORE, sweep, FREE)
 
 
@@ -135,7 +135,10 @@ def prepare(sweep: config.Sweep) -> SweepStudy:
 
 
 def _ends(sweep: config.Sweep) -> list[Combination]:
-    """A combination for each value of a list, and both ends of a range; the other keys have their first values."""
+    """Returns a combination for each value of a list, and both ends of a range.
+
+    The other keys have their first values.
+    """
     values = {axis.key: axis.choices or (axis.text(0.0), axis.text(1.0)) for axis in sweep.parsed}
     first = {key: texts[0] for key, texts in values.items()}
     return [Combination({**first, key: text}) for key, texts in values.items() for text in texts]

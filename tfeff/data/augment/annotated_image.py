@@ -44,7 +44,7 @@ def annotated(
     crowd: tf.Tensor | None = None,
     extra_boxes_yxyx: tf.Tensor | None = None,
 ) -> AnnotatedImage:
-    """An image as read: objects are fully visible. Flags default to False, extra boxes to none."""
+    """Returns an image as read: objects are fully visible. Flags default to False, extra boxes to none."""
     unset = tf.zeros_like(labels, tf.bool)
     return AnnotatedImage(
         image=tf.cast(image, tf.float32),

@@ -129,7 +129,7 @@ def rotate(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -
 
 
 def _factor(augmentation: BoxAugmentation, chance: tf.Tensor) -> tf.Tensor:
-    """The random scale factor, from a float64 in [0, 1)."""
+    """Returns the random scale factor, from a float64 in [0, 1)."""
     if augmentation.scale_range is None:
         return 1.0 + augmentation.scale * (2.0 * chance - 1.0)
     low, high = augmentation.scale_range

@@ -44,7 +44,7 @@ class Draws:
     """The examples of a batch, as keys of their random numbers.
 
     Attributes:
-        seed: at least 0.
+        seed: the seed, at least 0.
         epoch: scalar integer tensor.
         index: int64 [n], index of each example in its dataset.
         repeat: int64 [n], distinguishes repeated draws of one example.
@@ -56,7 +56,7 @@ class Draws:
     repeat: tf.Tensor
 
     def uniform(self, purpose: Purpose, count: int) -> tf.Tensor:
-        """float32 [n, count], uniform in [0, 1)."""
+        """Returns float32 [n, count], uniform in [0, 1)."""
         blocks = -(-count // _WORDS)
         n = tf.shape(self.index)[0]
         shape = tf.stack([n, blocks])

@@ -14,7 +14,7 @@ CROP_RATIOS = 3 / 4, 4 / 3
 
 
 def crop_and_flip(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Random crops of the reflection-padded images and random flips, without interpolation.
+    """Returns random crops of the reflection-padded images and random flips, without interpolation.
 
     Args:
         images: any dtype, [n, height, width, channels], height and width known.
@@ -48,7 +48,7 @@ def random_crop(
     draws: Draws,
     interpolation: str = "bilinear",
 ) -> tf.Tensor:
-    """Crops of random size, aspect ratio and place, stretched to `size` as `resizing.resize` does.
+    """Returns crops of random size, aspect ratio and place, stretched to `size` as `resizing.resize` does.
 
     The logarithm of the aspect ratio is uniform within CROP_RATIOS, and the area is uniform from `crop_area` to the
     largest that fits with this ratio. So every draw gives a crop, while the usual implementations draw both again, up
@@ -86,7 +86,7 @@ def random_crop(
 
 
 def crop_boxes(size: tf.Tensor, least: float, chance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Random crops.
+    """Returns random crops.
 
     Args:
         size: int [2], (height, width) of the images.
@@ -109,7 +109,9 @@ def crop_boxes(size: tf.Tensor, least: float, chance: tf.Tensor) -> tuple[tf.Ten
 
 
 def warp(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Random rotation, shear, zoom and shift about the image's center, in one resampling with reflected borders.
+    """Rotates, shears, zooms and shifts randomly about the image's center, in one resampling.
+
+    Borders are reflected.
 
     Args:
         images: float32 [n, height, width, channels], height and width known.
@@ -180,7 +182,7 @@ def resample(
 
 
 def _source_positions(length: int, padding: int, chance: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """The source pixel of each of `length` pixels along one axis: int32 [n, length]."""
+    """Returns the source pixel of each of `length` pixels along one axis: int32 [n, length]."""
     offset = tf.cast(tf.floor(chance * (2 * padding + 1)), tf.int32)[:, tf.newaxis] - padding
     pixel = tf.range(length)[tf.newaxis]
     position = tf.where(mirrored[:, tf.newaxis], length - 1 - pixel, pixel) + offset

@@ -30,7 +30,7 @@ def offer(function: Function) -> str:
 
 
 def find(name: str) -> "GivenAugmentation":
-    """The augmentation of this name.
+    """Returns the augmentation of this name.
 
     Raises:
         UserError: its function was not offered to this process.
@@ -128,7 +128,10 @@ def _numpy(vary: Callable[..., Any], images: tf.Tensor, draws: Draws, *boxes: tf
 
 
 def _each(images: np.ndarray, of: tuple[np.ndarray, ...]) -> list[tuple[np.ndarray, np.random.Generator]]:
-    """Each image, and the generator of its example: Philox, whose counter counts from the example's own block."""
+    """Yields each image, and the generator of its example.
+
+    This is Philox, whose counter counts from the example's own block.
+    """
     seed, epoch, index, repeat = (each.astype(np.uint64) for each in of)
     key = np.array([seed, Purpose.GIVEN], np.uint64)
     return [

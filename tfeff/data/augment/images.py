@@ -65,7 +65,7 @@ def random_erasing(images: tf.Tensor, probability: float, draws: Draws) -> tf.Te
 
     Args:
         images: float32 [n, height, width, channels], height, width and channels known, in [0, 255].
-        probability: in [0, 1].
+        probability: probability in [0, 1].
         draws: the n examples.
 
     Returns:
@@ -86,7 +86,7 @@ def random_erasing(images: tf.Tensor, probability: float, draws: Draws) -> tf.Te
 
 
 def _interval(side: tf.Tensor, place: tf.Tensor, length: int) -> tf.Tensor:
-    """Which of `length` pixels an interval of `side` pixels at a place in [0, 1) covers: bool [n, length]."""
+    """Returns which of `length` pixels an interval of `side` pixels at a place in [0, 1) covers: bool [n, length]."""
     side = tf.cast(tf.clip_by_value(tf.round(side), 1.0, float(length)), tf.float32)
     start = tf.floor(place * (length - side + 1.0))[:, tf.newaxis]
     pixel = tf.range(length, dtype=tf.float32)[tf.newaxis]
@@ -99,7 +99,7 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Color jitter: random brightness, contrast, saturation and hue, in this order, without clipping in between.
+    """Changes brightness, contrast, saturation and hue randomly, in this order, without clipping in between.
 
     Saturation and hue preserve luma (hue is a rotation in the I-Q plane of YIQ), so all four combine to one matrix and
     one offset per image. For gray images, saturation and hue do nothing.

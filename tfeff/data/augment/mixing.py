@@ -12,7 +12,7 @@ _PARTNER, _MIXUP, _CUTMIX, _CHOICE, _CENTER = range(5)
 
 
 def partners(batch_size: int, seed: int, step: tf.Tensor) -> tf.Tensor:
-    """The row each row is mixed with, a random permutation: int32 [batch_size]."""
+    """Returns the row each row is mixed with, a random permutation: int32 [batch_size]."""
     order = tf.random.stateless_uniform([batch_size], _seed(seed, step, _PARTNER))
     return tf.argsort(order, stable=True)
 
@@ -20,7 +20,7 @@ def partners(batch_size: int, seed: int, step: tf.Tensor) -> tf.Tensor:
 def proportions(
     batch_size: int, augmentation: Augmentation, seed: int, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The share that each row of a global batch keeps.
+    """Returns the share that each row of a global batch keeps.
 
     Returns:
         mixup: float32 [batch_size], weight of the row in the blend with its partner; 1 if it is not blended.
@@ -79,7 +79,7 @@ def mix(
 
 
 def _covered(center: tf.Tensor, side: tf.Tensor, length: int) -> tf.Tensor:
-    """Which of `length` pixels an interval covers (center and side relative to it): bool [b, length]."""
+    """Returns which of `length` pixels an interval covers (center and side relative to it): bool [b, length]."""
     start = tf.round((center - side / 2) * length)[:, tf.newaxis]
     stop = tf.round((center + side / 2) * length)[:, tf.newaxis]
     pixel = tf.range(length, dtype=tf.float32)[tf.newaxis]

@@ -17,12 +17,12 @@ _NUMBERS = 6
 
 
 def chosen(probability: float, draws: Draws) -> tf.Tensor:
-    """Whether the one example of `draws` becomes a mosaic: bool scalar."""
+    """Returns whether the one example of `draws` becomes a mosaic: bool scalar."""
     return draws.uniform(Purpose.MOSAIC, _NUMBERS)[0, _CHOICE] < probability
 
 
 def partners(count: int, draws: Draws) -> tf.Tensor:
-    """The other three images of an example's mosaic: int64 [3], indices among `count` images.
+    """Returns the other three images of an example's mosaic: int64 [3], indices among `count` images.
 
     The example itself is drawn only if there is no other image.
     """

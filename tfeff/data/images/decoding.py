@@ -19,7 +19,7 @@ __all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "is_dark", "luma",
 _LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
 """ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
 DARK = 64
-"""Of 255. Of many images some pixel is brighter, unless their samples have other units."""
+"""Largest pixel value of dark images, of 255. Among many images, some pixel is brighter unless their units differ."""
 DARK_ADVICE = (
     "16-bit images lose their lower byte, so samples of 12 bits (0 to 4095), as thermal and X-ray cameras write them, "
     "leave 15, and samples of 8 bits (0 to 255) leave 0: multiply them by 16 or by 256, or save them with 8 bits"
@@ -28,7 +28,7 @@ _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright image, from the file's header alone.
+    """Returns (height, width) of the upright image, from the file's header alone.
 
     Raises:
         UserError: not an image, missing, or of too many pixels.
@@ -37,7 +37,7 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
-    """(height, width) of an encoded image, upright, from its header alone.
+    """Returns (height, width) of an encoded image, upright, from its header alone.
 
     Raises:
         UserError: not an image, or of too many pixels; the message starts with `name`.
@@ -65,7 +65,7 @@ _CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"acTL", b"fcTL")
 
 
 def _broken_chunk(encoded: bytes) -> str:
-    """The first part of a PNG that is incomplete or has a wrong checksum; "" if there is none.
+    """Returns the first part of a PNG that is incomplete or has a wrong checksum; "" if there is none.
 
     Decoders do not check the last part of the pixels, and some fill up what is missing.
     """
@@ -87,7 +87,7 @@ _BAND = 1 << 22
 
 
 def _pixels(encoded: bytes, name: str) -> np.ndarray:
-    """RGB pixels as stored; those of a TIFF upright.
+    """Returns RGB pixels as stored; those of a TIFF upright.
 
     By Pillow: OpenCV is faster, but pads truncated JPEGs, and its decoders of JPEG and PNG write to the terminal what
     they find odd in a file.
@@ -115,7 +115,7 @@ def _pixels(encoded: bytes, name: str) -> np.ndarray:
 
 
 def _png(encoded: bytes) -> np.ndarray | None:
-    """The pixels of an opaque PNG; None of other and of damaged files.
+    """Returns the pixels of an opaque PNG; None of other and of damaged files.
 
     By OpenCV, which does not mind parts that are no pixels, such as comments, and are damaged.
     """
@@ -131,7 +131,7 @@ def _png(encoded: bytes) -> np.ndarray | None:
 
 
 def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
-    """uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal."""
+    """Returns uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal."""
     if image.mode in _DEEP:
         return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None]
     if transparent:
@@ -140,29 +140,29 @@ def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
 
 
 def _composed(pixels: np.ndarray) -> np.ndarray:
-    """RGBA pixels over white: uint8 [..., 4] -> uint8 [..., 3]."""
+    """Puts RGBA pixels over white: uint8 [..., 4] -> uint8 [..., 3]."""
     color, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
     return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def is_dark(pixels: np.ndarray) -> bool:
-    """Whether an image, uint8, is nearly black."""
+    """Returns whether an image, uint8, is nearly black."""
     return int(pixels.max()) < DARK
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
+    """Computes ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
     return ((pixels @ _LUMA_WEIGHTS + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
 class Headers:
-    """Reads the header of each file once."""
+    """Headers of files, each of which is read once."""
 
     def __init__(self) -> None:
         self._found = dict[Path, Header | UserError]()
 
     def header(self, path: Path) -> Header | UserError:
-        """The header, or why it cannot be read."""
+        """Returns the header, or why it cannot be read."""
         if path not in self._found:
             try:
                 self._found[path] = header.read(path, str(path))

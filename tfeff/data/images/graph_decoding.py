@@ -81,7 +81,7 @@ _METADATA_BYTES = 1 << 17
 
 
 def orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation of a JPEG (scalar string): scalar int32, 1 to 8; 1 if it states none."""
+    """Returns the EXIF orientation of a JPEG (scalar string): scalar int32, 1 to 8; 1 if it states none."""
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, _METADATA_BYTES), tf.uint8), tf.int32)
     data = tf.pad(data, [(0, 12)])  # so that reads near the end stay inside
     end = tf.size(data) - 12
@@ -104,7 +104,7 @@ def orientation(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _orientation(data: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    """The orientation in an EXIF block at `start` of bytes, int32 [n]."""
+    """Returns the orientation in an EXIF block at `start` of bytes, int32 [n]."""
     little = data[start] == ord("I")
 
     def number(place: tf.Tensor, count: int) -> tf.Tensor:
@@ -124,7 +124,7 @@ def _orientation(data: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor
 
 
 def luma(image: tf.Tensor) -> tf.Tensor:
-    """ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
+    """Computes ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
     weighted = tf.cast(image, tf.int32) * tf.constant(_LUMA_WEIGHTS)
     total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
     return tf.cast(tf.bitwise.right_shift(total + 0x8000, 16), tf.uint8)
@@ -141,7 +141,7 @@ _FILE_HEADER_BYTES = 14
 
 
 def has_palette(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether an encoded image (scalar string) is a BMP file of 8 bits per pixel: scalar bool."""
+    """Returns whether an encoded image (scalar string) is a BMP file of 8 bits per pixel: scalar bool."""
     return tf.strings.regex_full_match(tf.strings.substr(encoded, 0, _HEADER_BYTES), _EIGHT_BITS)
 
 

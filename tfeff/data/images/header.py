@@ -40,7 +40,7 @@ EXTENSIONS = (
 )  # fmt: skip
 """Endings of files that count as images; what they are is decided by their content."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", *(["HEIF"] if HEIF else []))
-"""What Pillow may open. Others start programs (EPS) or are hardly tested."""
+"""Formats that Pillow may open. Others start programs (EPS) or are rarely tested."""
 MAX_PIXELS = 120_000_000
 """Larger images are refused before anything is decoded; the environment variable TFEFF_MAX_PIXELS sets another limit.
 Decoding takes up to 8 bytes of memory per pixel."""
@@ -79,7 +79,7 @@ class Header:
 
 
 def read(content: bytes | Path, name: str) -> Header:
-    """The header of an encoded image or of a file.
+    """Returns the header of an encoded image or of a file.
 
     Raises:
         UserError: not an image, or one of too many pixels; the message starts with `name`.
@@ -107,7 +107,7 @@ _BEGINNINGS = (1 << 12, 1 << 17)
 
 
 def _quick_of(path: Path) -> Header | None:
-    """As `_quick` of the whole file, of which no more is read than needed."""
+    """Returns `_quick` of a file, and reads no more of it than needed."""
     try:
         with path.open("rb") as file:
             content = b""
@@ -122,12 +122,12 @@ def _quick_of(path: Path) -> Header | None:
 
 
 def _quick(content: bytes) -> Header | None:
-    """The header of a JPEG or PNG; None for other and damaged files."""
+    """Returns the header of a JPEG or PNG; None for other and damaged files."""
     return _jpeg(content) or _png(content)
 
 
 def _jpeg(content: bytes) -> Header | None:
-    """The header of a JPEG; None for other and damaged files."""
+    """Returns the header of a JPEG; None for other and damaged files."""
     if not content.startswith(_JPEG):
         return None
     place, orientation, end = 2, 1, len(content)
@@ -151,7 +151,7 @@ def _jpeg(content: bytes) -> Header | None:
 
 
 def _png(content: bytes) -> Header | None:
-    """The header of a PNG; None for other and damaged files."""
+    """Returns the header of a PNG; None for other and damaged files."""
     if not content.startswith(_PNG + b"\0\0\0\rIHDR") or len(content) < 33:
         return None
     width, height, _, color = struct.unpack_from(">IIBB", content, 16)
@@ -169,7 +169,7 @@ def _png(content: bytes) -> Header | None:
 
 
 def orientation_in(exif: bytes) -> int:
-    """The orientation in an EXIF block, which starts with its byte order; 1 if it states none."""
+    """Returns the orientation in an EXIF block, which starts with its byte order; 1 if it states none."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     try:
         if order is None:
@@ -201,17 +201,17 @@ def _by_pillow(content: bytes | Path, name: str) -> Header:
 
 
 def opened(content: bytes | Path) -> Image.Image:
-    """An image file, opened by Pillow; only its header is read."""
+    """Returns an image file, opened by Pillow; only its header is read."""
     return Image.open(content if isinstance(content, Path) else io.BytesIO(content), formats=FORMATS)
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether an opened image can have transparent pixels."""
+    """Returns whether an opened image can have transparent pixels."""
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def reason(content: bytes | Path, error: Exception) -> str:
-    """Why a file cannot be used, and what to do if that is known."""
+    """Returns why a file cannot be used, and what to do if that is known."""
     try:
         head = content[:32] if isinstance(content, bytes) else _head(content)
     except OSError as failure:
@@ -234,7 +234,7 @@ def _head(path: Path) -> bytes:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels as stored, [height, width, channels], as an upright image."""
+    """Returns pixels as stored, [height, width, channels], as an upright image."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -245,7 +245,7 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def turned_box(
     yxyx: tuple[float, float, float, float], size: tuple[int, int], orientation: int
 ) -> tuple[float, float, float, float]:
-    """A box of the pixels as stored in the upright image of a size, (height, width)."""
+    """Returns a box of the pixels as stored in the upright image of a size, (height, width)."""
     top, left, bottom, right = yxyx
     height, width = size
     if orientation >= 5:

@@ -34,7 +34,7 @@ _SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twic
 
 @contextmanager
 def plain_operators() -> Iterator[None]:
-    """Within this context, functions are traced without operators that other runtimes than TensorFlow's lack.
+    """Traces functions in its context without operators that other runtimes than TensorFlow's lack.
 
     These are its `ScaleAndTranslate`, branches and float64. Results are equal but for rounding: of about one
     pixel in a thousand, the level differs by one. The largest array has twice the size of the image in float32.
@@ -64,7 +64,7 @@ def whole(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinea
 
 
 def whole_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The smallest size with the aspect ratio of an image that covers another size, rounded.
+    """Returns the smallest size with the aspect ratio of an image that covers another size, rounded.
 
     Args:
         native: int32 [..., 2], (height, width) of the image.
@@ -115,7 +115,7 @@ def within(image: tf.Tensor, size: tuple[int, int], interpolation: str = "biline
 
 
 def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The largest size with the aspect ratio of an image that fits a canvas, rounded, at least 1 pixel each way.
+    """Returns the largest size with an image's aspect ratio that fits a canvas, at least 1 pixel each way.
 
     Args:
         native: int32 [..., 2], (height, width) of the image.
@@ -171,7 +171,7 @@ FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
 
 
 def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[..., tf.Tensor]) -> tf.Tensor:
-    """Sizes int32 [..., 2] times the factor that `choose` takes of both directions, rounded."""
+    """Multiplies sizes, int32 [..., 2], by the factor that `choose` takes of both directions; rounded."""
     dtype = tf.float32 if _PLAIN.get() else tf.float64
     height_width = tf.cast(native, dtype)
     factor = choose(tf.constant(size, dtype) / height_width, axis=-1, keepdims=True)
@@ -179,21 +179,21 @@ def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[...
 
 
 def _of_size(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """An image that has a size, also in its static shape."""
+    """Returns an image that has a size, also in its static shape."""
     if _PLAIN.get():
         return tf.reshape(image, (*size, -1))
     return tf.ensure_shape(image, (*size, image.shape[-1]))
 
 
 def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """An image at the top left of a gray canvas."""
+    """Returns an image at the top left of a gray canvas."""
     padding = tf.pad((tf.constant(size) - tf.shape(image)[:2])[:, tf.newaxis], [[0, 1], [1, 0]])
     canvas = tf.pad(image, padding, constant_values=tf.constant(FILL, image.dtype))
     return _of_size(canvas, size)
 
 
 def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """One uint8 image at a size (int32 [2]); unchanged if it has that size."""
+    """Returns one uint8 image at a size (int32 [2]); unchanged if it has that size."""
 
     def resampled() -> tf.Tensor:
         pixels = tf.round(_antialiased(image[tf.newaxis], size, interpolation)[0])
@@ -206,7 +206,7 @@ def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tens
 
 
 def _antialiased(images: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """A batch [b, height, width, channels] at a size (int32 [2]), float32, not rounded."""
+    """Returns a batch [b, height, width, channels] at a size (int32 [2]), float32, not rounded."""
     if not _PLAIN.get():
         return tf.image.resize(images, size, interpolation, antialias=True)
     shape = tf.shape(images)
@@ -272,7 +272,7 @@ def resample(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def weights(length: int, target: int, places: int) -> np.ndarray:
-    """The weight of each of `length` pixels in each of `target` pixels: float64 [target, length].
+    """Returns the weight of each of `length` pixels in each of `target` pixels: float64 [target, length].
 
     A triangle of half-width max(1, length / target) about each target's center (as in PIL), truncated at the borders.
     Each row sums to 1 exactly, in multiples of 2**-places, none of them negative.

@@ -29,18 +29,18 @@ class ImageStorage(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
 
     @abstractmethod
     def encoded(self, index: int) -> bytes:
-        """The bytes of one image file.
+        """Returns the bytes of one image file.
 
         Raises:
             OSError: the file cannot be read.
         """
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of one image, from its header alone.
+        """Returns (height, width) of one image, from its header alone.
 
         Raises:
             UserError: not an image.
@@ -49,7 +49,7 @@ class ImageStorage(ABC):
         return decoding.encoded_size(self.encoded(index), f"image {index}")
 
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """One decoded image: scalar int64 -> uint8 [height, width, channels].
+        """Returns one decoded image: scalar int64 -> uint8 [height, width, channels].
 
         Raises:
             tf.errors.OpError: the image cannot be read or decoded.
@@ -66,7 +66,7 @@ class ImageStorage(ABC):
         return image
 
     def _content(self, index: int) -> bytes:
-        """As `encoded`, without keeping its digest."""
+        """Returns what `encoded` does, without keeping its digest."""
         return self.encoded(index)
 
     @abstractmethod
@@ -74,11 +74,13 @@ class ImageStorage(ABC):
         """Changes whenever an image, as read with that many channels, may have changed."""
 
     def take(self, indices: np.ndarray) -> "ImageStorage":
-        """The images at `indices` (int64 [m]), in that order."""
+        """Returns the images at `indices` (int64 [m]), in that order."""
         return _Subset(self, indices)
 
     def stamp(self, index: int) -> bytes:
-        """8 bytes that change whenever the image may have changed, however it is called; by default from its content.
+        """Returns 8 bytes that change whenever the image may have changed, but not if its file is renamed.
+
+        By default, they depend on the content.
 
         Raises:
             OSError: the file cannot be read.
@@ -86,8 +88,7 @@ class ImageStorage(ABC):
         return self.digest(index)[:8]
 
     def origin(self, index: int) -> bytes:
-        """8 bytes by which datasets recognize an image that they share, or of which one has crops, as long as its file
-        stays as it is.
+        """Returns 8 bytes that identify an image across datasets and crops, as long as its file does not change.
 
         Raises:
             OSError: the file cannot be read.
@@ -95,14 +96,15 @@ class ImageStorage(ABC):
         return self.stamp(index)
 
     def digest(self, index: int) -> bytes:
-        """BLAKE2b of one image file's bytes, 16 bytes; each file is read at most once for it."""
+        """Returns BLAKE2b of an image file's bytes, 16 bytes; each file is read at most once for it."""
         if index not in self._digests:
             self._digests[index] = content_digest(self.encoded(index))
         return self._digests[index]
 
     def outline(self, index: int) -> bytes | None:
-        """A few bytes that equal image files share and others rarely do, such as length and end; None if finding them
-        costs as much as reading the image.
+        """Returns a few bytes that equal image files share and others rarely do, such as length and end.
+
+        None if finding them costs as much as reading the image.
 
         Raises:
             OSError: the file cannot be read.
@@ -110,7 +112,7 @@ class ImageStorage(ABC):
         return None
 
     def same_content(self, index: int, other: "ImageStorage", place: int) -> bool:
-        """Whether an image has the bytes of that at a place of another storage; assumed if one cannot be read."""
+        """Returns whether an image has the same bytes as one of another storage; True if either cannot be read."""
         try:
             return self.digest(index) == other.digest(place)
         except OSError:
@@ -118,7 +120,7 @@ class ImageStorage(ABC):
 
 
 def host_constant(values: Any) -> "tf.Tensor":
-    """A tensor in host memory that graphs can share, even if the first use is inside one."""
+    """Returns a tensor in host memory that graphs can share, even if the first use is inside one."""
     import tensorflow as tf
 
     with tf.device("CPU:0"), tf.init_scope():
@@ -126,7 +128,7 @@ def host_constant(values: Any) -> "tf.Tensor":
 
 
 def content_digest(encoded: bytes) -> bytes:
-    """What two files share if their contents are equal: BLAKE2b, 16 bytes."""
+    """Returns what two files share if their contents are equal: BLAKE2b, 16 bytes."""
     return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
@@ -181,7 +183,7 @@ class ImageFiles(ImageStorage):
         return same_file or super().same_content(index, other, place)
 
     def fingerprint(self, channels: int) -> str:
-        """Digest of names, sizes and modification times."""
+        """Returns the digest of names, sizes and modification times."""
         digest = hashlib.sha256(str(channels).encode())
         for path in self._paths:
             status = os.stat(path)
@@ -189,12 +191,12 @@ class ImageFiles(ImageStorage):
         return digest.hexdigest()
 
     def stamp(self, index: int) -> bytes:
-        """From size and modification time."""
+        """Computes the stamp from size and modification time."""
         status = os.stat(self._paths[index])
         return _stamp(status.st_size, status.st_mtime_ns)
 
     def origin(self, index: int) -> bytes:
-        """From name, size and modification time: copied files may be equally old."""
+        """Computes the origin from name, size and modification time: copied files may be equally old."""
         status = os.stat(self._paths[index])
         return _stamp(os.path.basename(self._paths[index]), status.st_size, status.st_mtime_ns)
 
@@ -223,7 +225,7 @@ class EncodedImages(ImageStorage):
         return _outline(len(self._contents[index]), self._contents[index][-_ENDING:])
 
     def fingerprint(self, channels: int) -> str:
-        """The version and the total size."""
+        """Returns the version and the total size."""
         return f"{self._version}/{len(self._contents)}/{sum(map(len, self._contents))}"
 
 
@@ -263,15 +265,15 @@ class Segments(ImageStorage):
         return content
 
     def fingerprint(self, channels: int) -> str:
-        """The version and the total size."""
+        """Returns the version and the total size."""
         return f"{self._version}/{len(self)}/{self._segments[:, 2].sum()}"
 
     def stamp(self, index: int) -> bytes:
-        """From the version and the length; reads no file."""
+        """Computes the stamp from the version and the length; reads no file."""
         return _stamp(self._version, int(self._segments[index, 2]))
 
     def origin(self, index: int) -> bytes:
-        """From the version and the place; reads no file."""
+        """Computes the origin from the version and the place; reads no file."""
         file, *place = self._segments[index].tolist()
         return _stamp(self._version, os.path.basename(self._paths[file]), *place)
 
@@ -292,7 +294,7 @@ class PixelArray(ImageStorage):
         return len(self._pixels)
 
     def encoded(self, index: int) -> bytes:
-        """The image as PNG."""
+        """Returns the image as PNG."""
         return cv2.imencode(".png", self._pixels[index][..., ::-1])[1].tobytes()
 
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
@@ -311,11 +313,11 @@ class PixelArray(ImageStorage):
         return host_constant(self._pixels)
 
     def fingerprint(self, channels: int) -> str:
-        """The version."""
+        """Returns the version."""
         return self._version
 
     def stamp(self, index: int) -> bytes:
-        """From the pixels."""
+        """Computes the stamp from the pixels."""
         return content_digest(self._pixels[index].tobytes())[:8]
 
     def outline(self, index: int) -> bytes:
@@ -344,11 +346,11 @@ class DrawnImages(ImageStorage):
         return self._draw(index)
 
     def fingerprint(self, channels: int) -> str:
-        """The version."""
+        """Returns the version."""
         return f"{self._version}/{self._count}"
 
     def stamp(self, index: int) -> bytes:
-        """From the version and the position; draws nothing."""
+        """Computes the stamp from the version and the position; draws nothing."""
         return _stamp(self._version, index)
 
 

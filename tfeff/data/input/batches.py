@@ -98,7 +98,7 @@ class Batches:
         return -(-len(self.images) // self.batch_size)
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
-        """All batches from `start_step` to the end of the last epoch, as one dataset.
+        """Returns all batches from `start_step` to the end of the last epoch, as one dataset.
 
         Args:
             epochs: epochs of the whole training, counted from its beginning, not from `start_step`.
@@ -120,14 +120,14 @@ class Batches:
         return self._batches(rows.enumerate(start_step).map(table), self.transform)
 
     def _examples(self, epoch: int) -> np.ndarray:
-        """Indices and repeats of the examples of each batch of an epoch, int64 [steps, 2, batch_size]."""
+        """Returns indices and repeats of the examples of each batch of an epoch, int64 [steps, 2, batch_size]."""
         count = self.steps_per_epoch * self.batch_size
         drawn = self.order.examples(epoch, count)
         both = np.stack([drawn.indices[:count], drawn.repeats[:count]])
         return both.reshape(2, self.steps_per_epoch, self.batch_size).swapaxes(0, 1)
 
     def _worker_table(self, table: _Table) -> _Table:
-        """The examples that this worker needs: its own and, if rows mix across workers, their partners."""
+        """Returns the examples that this worker needs: its own and, if rows mix across workers, their partners."""
         own, index, repeat = self.shard.rows, table["index"], table["repeat"]
         partners = self.transform.partners(self.batch_size, table["step"])
         if partners is None:
@@ -142,11 +142,11 @@ class Batches:
         }
 
     def evaluation_batches(self) -> tf.data.Dataset:
-        """Every image once, in the dataset's order, without augmentation; weight 0 pads the last batch."""
+        """Returns every image once, in the dataset's order, without augmentation; weight 0 pads the last batch."""
         return self._batches(self._once(0), self.transform.without_augmentation())
 
     def augmented_batches(self, epoch: int) -> tf.data.Dataset:
-        """Like `evaluation_batches`, with the augmentation of an epoch of training.
+        """Returns batches like `evaluation_batches`, with the augmentation of an epoch of training.
 
         Raises:
             ValueError: the augmentation mixes images of a batch.
@@ -156,7 +156,7 @@ class Batches:
         return self._batches(self._once(epoch), self.transform)
 
     def _once(self, epoch: int) -> tf.data.Dataset:
-        """The tables of every image once, in the dataset's order."""
+        """Returns the tables of every image once, in the dataset's order."""
         indices = np.full(self.evaluation_steps * self.batch_size, -1, np.int64)
         indices[: len(self.images)] = np.arange(len(self.images))
         table = indices.reshape(self.evaluation_steps, self.batch_size)[:, self.shard.rows]
@@ -171,7 +171,7 @@ class Batches:
             return tf.data.Dataset.from_tensor_slices({key: tf.constant(value) for key, value in columns.items()})
 
     def _batches(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
-        """The batch of each table, made in parts if it is large and its images do not mix."""
+        """Returns the batch of each table, made in parts if it is large and its images do not mix."""
         shard, parts = self.shard, self._parts(transform)
         if parts > 1:
             shard = Shard(self.shard.size // parts)
@@ -203,8 +203,10 @@ class Batches:
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
 
     def _parts(self, transform: Transform) -> int:
-        """Number of equal parts of a batch, so that the threads, which make one each, need little memory: a batch of
-        2,048 images of 224 x 224 pixels has 1.2 GB."""
+        """Returns the number of equal parts of a batch; each thread makes one part at a time, which limits its memory.
+
+        A batch of 2,048 images of 224 x 224 pixels has 1.2 GB.
+        """
         if transform.partners(self.batch_size, tf.constant(0, tf.int64)) is not None:
             return 1
         image = math.prod(transform.size) * transform.reader.dataset.channels * tf.float32.size
@@ -217,7 +219,7 @@ class Batches:
         return dataset.map(function, num_parallel_calls=self.parallelism)
 
     def _loaded_one_by_one(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
-        """For each table, the indices and the tensors of its examples.
+        """Loads the indices and the tensors of each table's examples.
 
         An example that fails to load is dropped, and the following ones move up; the indices reveal this.
         """
@@ -241,7 +243,7 @@ class Batches:
         return loaded.concatenate(nothing.repeat(count)).batch(count, drop_remainder=True)
 
     def _complete(self, table: _Table, examples: tuple[tf.Tensor, Batch], transform: Transform) -> Batch:
-        """The tensors of the loaded examples, after checking that none is missing.
+        """Returns the tensors of the loaded examples, after checking that none is missing.
 
         Raises:
             tf.errors.UnknownError: an example could not be loaded; the message is that of the `UserError` that names
@@ -273,18 +275,18 @@ class Batches:
 
 
 def _divisors(number: int) -> Iterator[int]:
-    """All divisors, in increasing order."""
+    """Returns all divisors, in increasing order."""
     return (candidate for candidate in range(1, number + 1) if number % candidate == 0)
 
 
 def _divided(table: _Table, parts: int) -> _Table:
-    """A table as that of equal parts of its batch: [parts, ...] each."""
+    """Returns a table as that of equal parts of its batch: [parts, ...] each."""
     columns = {key: tf.reshape(table[key], (parts, -1)) for key in ("index", "repeat")}
     return columns | {key: tf.repeat(table[key], parts) for key in ("epoch", "step")}
 
 
 def _joined(batch: Batch) -> Batch:
-    """The parts of a batch, [parts, n, ...] each, as one: [parts * n, ...]."""
+    """Returns the parts of a batch, [parts, n, ...] each, as one: [parts * n, ...]."""
     return {key: tf.reshape(value, (value.shape[0] * value.shape[1], *value.shape[2:])) for key, value in batch.items()}
 
 
@@ -295,7 +297,7 @@ def _draws(transform: Transform, table: Mapping[str, tf.Tensor]) -> Draws:
 def rows_of_epochs(
     rows: Callable[[int], npt.NDArray[np.int64]], shape: Sequence[int], steps: int, epochs: int, start_step: int
 ) -> tf.data.Dataset:
-    """The rows of each batch, int64 [*shape], from `start_step` to the end of the last of `epochs`.
+    """Returns the rows of each batch, int64 [*shape], from `start_step` to the end of the last of `epochs`.
 
     Args:
         rows: epoch, from 0 -> rows of its batches, int64 [steps, *shape]; called when the epoch begins.

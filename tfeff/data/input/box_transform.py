@@ -18,7 +18,7 @@ NO_LABEL = -1
 
 
 class BoxTransform(Transform):
-    """Augments images with their boxes, scales them to one size and pads the objects to a fixed number.
+    """Augmentation of images with boxes, which are scaled to one size; objects are padded to a fixed number.
 
     A batch holds, for K = `max_objects`,
 
@@ -107,7 +107,7 @@ class BoxTransform(Transform):
         return loaded | masks
 
     def _example(self, draws: Draws, augmentation: BoxAugmentation) -> Batch:
-        """The tensors of one augmented example."""
+        """Returns the tensors of one augmented example."""
 
         varies = self.augmentation.any or self.given is not None
         fixed = None if varies else self.reader.annotated(draws.index[0])
@@ -143,7 +143,7 @@ class BoxTransform(Transform):
         return example
 
     def _window(self, image: tf.Tensor) -> tf.Tensor:
-        """Position of an image on the canvas without augmentation: float32 [4]."""
+        """Returns the position of an image on the canvas without augmentation: float32 [4]."""
         covered = tf.constant(self.size)
         if not self.stretch:
             covered = resizing.letterbox_size(tf.shape(image)[:2], self.size)
@@ -151,7 +151,7 @@ class BoxTransform(Transform):
 
 
 def _padded(values: tf.Tensor, padding: tf.Tensor, count: int, value: float = 0) -> tf.Tensor:
-    """[n, ...] -> [count, ...], with n + padding = count."""
+    """Returns [n, ...] -> [count, ...], with n + padding = count."""
     paddings = [[0, padding]] + [[0, 0]] * (len(values.shape) - 1)
     padded = tf.pad(values, paddings, constant_values=value)
     return tf.ensure_shape(padded, (count, *values.shape[1:]))

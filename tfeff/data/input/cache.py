@@ -174,12 +174,14 @@ class ImageCache:
         return self.image_size, self.fit, self.interpolation
 
     def take(self, indices: np.ndarray) -> "ImageCache":
-        """The images at `indices` (int [m]), in that order; pixels are shared, not copied."""
+        """Returns the images at `indices` (int [m]), in that order; pixels are shared, not copied."""
         indices = np.asarray(indices, np.int64)
         return replace(self, dataset=self.dataset.take(indices), rows=self.rows[indices])
 
     def chunks(self, count: int) -> Iterator[np.ndarray | list[np.ndarray]]:
-        """All images in order, `count` at a time: uint8 [<= count, height, width, channels]; a list of whole images.
+        """Yields all images in order, `count` at a time: uint8 [<= count, height, width, channels].
+
+        Whole images, which differ in size, come as lists.
 
         Raises:
             UserError: an image that is not cached can no longer be read.
@@ -201,7 +203,7 @@ class ImageCache:
             raise self.unreadable(candidates) or self.unstable(candidates[0]) from error
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
-        """One image, decoded anew if it is not cached: scalar int64 -> uint8 [height, width, channels]."""
+        """Returns one image, decoded anew if it is not cached: scalar int64 -> uint8 [height, width, channels]."""
         if self.images is None:
             return _fitted(self.dataset.read(index), self.image_size, self.fit, self.interpolation)
         row = tf.gather(self._rows, index)
@@ -213,7 +215,7 @@ class ImageCache:
         return tf.reshape(pixels, [height, width, channels])
 
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
-        """Several images of one size that are cached: int64 [n] -> uint8 [n, height, width, channels]."""
+        """Returns several images of one size that are cached: int64 [n] -> uint8 [n, height, width, channels]."""
         return tf.gather(self.images, tf.gather(self._rows, indices))
 
     @cached_property
@@ -225,7 +227,7 @@ class ImageCache:
         return host_constant(self.layout)
 
     def unreadable(self, candidates: Sequence[int]) -> UserError | None:
-        """The error for the first of some images that can no longer be read; reads them to find out."""
+        """Returns the error for the first of some images that can no longer be read; reads them to find out."""
         for index in candidates:
             try:
                 self.read(tf.constant(index, tf.int64))
@@ -237,7 +239,7 @@ class ImageCache:
         return None
 
     def unstable(self, index: int) -> UserError:
-        """The error for a failed read near `index` that does not fail again."""
+        """Returns the error for a failed read near `index` that does not fail again."""
         return UserError(
             f"reading {self.dataset.ids[index]} or one of the next images failed once and then succeeded; "
             "check the disk"
@@ -256,7 +258,7 @@ class _Decoding:
     parallelism: int
 
     def plan(self) -> tuple[np.ndarray | None, tuple[int, ...]]:
-        """The layout of whole images, from their headers, else None; the shape of the array of all images."""
+        """Returns the layout of whole images, from their headers, else None; the shape of the array of all images."""
         if self.fit != WHOLE:
             assert self.size is not None
             return None, (len(self.dataset), *self.size, self.dataset.channels)
@@ -308,7 +310,7 @@ class _Decoding:
         return _fitted(self.dataset.read(index), self.size, self.fit, self.interpolation)
 
     def _sizes(self) -> np.ndarray:
-        """(height, width) of each stored image, int64 [n, 2]; 1 x 1 if the header cannot be read."""
+        """Returns (height, width) of each stored image, int64 [n, 2]; 1 x 1 if the header cannot be read."""
 
         def size(index: int) -> tuple[int, int]:
             try:
@@ -343,7 +345,7 @@ class _Decoding:
 
 
 def _size(dataset: Dataset, image_size: tuple[int, int] | None, fit: str) -> tuple[int, int] | None:
-    """The size of the cached images, or that whole images cover; None if those are not resized."""
+    """Returns the size of the cached images, or that whole images cover; None if those are not resized."""
     size = image_size if fit == WHOLE else image_size or dataset.size
     if size is None and fit == WHOLE:
         return None
@@ -355,7 +357,7 @@ def _size(dataset: Dataset, image_size: tuple[int, int] | None, fit: str) -> tup
 
 
 def _laid_out(sizes: np.ndarray, channels: int) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Whole images of these sizes (int64 [n, 2]) one after the other: their layout, and the shape of their array."""
+    """Lays out whole images of these sizes, int64 [n, 2], one after the other; returns layout and array shape."""
     ends = np.cumsum(sizes.prod(axis=1) * channels)
     starts = ends - sizes.prod(axis=1) * channels
     return np.column_stack([starts, sizes]), (int(ends[-1]),)
@@ -381,7 +383,7 @@ def _fitted(image: tf.Tensor, size: tuple[int, int] | None, fit: str, interpolat
 
 
 def _memory_mapped(path: Path, shape: tuple[int, ...]) -> tf.Tensor:
-    """A file's bytes as a tensor; the operating system loads pages on use and may drop them again."""
+    """Returns a file's bytes as a tensor; the operating system loads pages on use and may drop them again."""
     with tf.device("CPU:0"):
         return tf.raw_ops.ImmutableConst(dtype=tf.uint8, shape=shape, memory_region_name=str(path))
 
@@ -393,7 +395,7 @@ def _key(dataset: Dataset, size: tuple[int, int] | None, fit: str, interpolation
 
 
 def _reason(error: Exception) -> str:
-    """The decoder's message without the names of graph nodes."""
+    """Returns the decoder's message without the names of graph nodes."""
     message = error.message if isinstance(error, tf.errors.OpError) else str(error)
     if found := re.search(r"^(?:.*UserError: )?image \d+: (.*)", message):
         return found[1]

@@ -50,7 +50,7 @@ class DiskCache:
         return self.folder / _ARRAY
 
     def note(self) -> Any | None:
-        """The note of a complete and intact cache, or None. A damaged cache is removed."""
+        """Returns the note of a complete and intact cache, or None. A damaged cache is removed."""
         try:
             index = checked.read_json(self.folder / _INDEX, "it is rebuilt", {"shape": list, "array_crc32": int})
             if self.shape in (None, tuple(index["shape"])) and index["array_crc32"] == file_crc32(self.array_path):
@@ -64,7 +64,7 @@ class DiskCache:
 
     @contextmanager
     def filling(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """A writable array, and a dict whose "note" is saved; both become valid when the block ends without error.
+        """Yields a writable array, and a dict whose "note" is saved; both are valid if the block ends without error.
 
         Leftovers of killed processes are removed first.
 

@@ -15,7 +15,7 @@ from tfeff.data.input.transform import Batch, Shard, Transform
 
 
 class ImageTransform(Transform):
-    """Augments images, resizes them and mixes them in pairs.
+    """Augmentation of images, which are resized and mixed in pairs.
 
     A batch holds
 

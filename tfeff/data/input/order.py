@@ -27,10 +27,10 @@ class Order(ABC):
 
     @abstractmethod
     def examples(self, epoch: int, count: int) -> OrderedExamples:
-        """At least `count` examples of an epoch.
+        """Returns at least `count` examples of an epoch.
 
         Args:
-            epoch: from 0.
+            epoch: number of the epoch, counted from 0.
             count: examples needed per epoch, the same in every epoch; at most the size of the dataset.
         """
 
@@ -99,7 +99,7 @@ class ClassBalanced(Order):
         return OrderedExamples(indices, repeats)
 
     def _rounds(self, classes: int, first: int, last: int) -> list[np.ndarray]:
-        """The order of the classes in some successive rounds."""
+        """Returns the order of the classes in some successive rounds."""
         start = max(0, first - 1)
         orders = [_permutation(classes, self.seed, _BALANCED_CLASSES, number) for number in range(start, last + 1)]
         if self.together > 1 and classes > 2:
@@ -110,7 +110,7 @@ class ClassBalanced(Order):
 
 
 def _grouped(group: np.ndarray, groups: int) -> list[np.ndarray]:
-    """The rising indices of the members of each group; `group` is int64 [n]."""
+    """Returns the rising indices of the members of each group; `group` is int64 [n]."""
     return np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=groups))[:-1])
 
 

@@ -17,7 +17,7 @@ ExtraBoxes = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Reader:
-    """Reads images, labels and objects inside TensorFlow graphs.
+    """Reader of images, labels and objects inside TensorFlow graphs.
 
     Args:
         cache: the images, cached or decoded at each use.
@@ -42,15 +42,15 @@ class Reader:
         return self.cache.images is not None
 
     def image(self, index: tf.Tensor) -> tf.Tensor:
-        """One image as the cache holds it: scalar int64 -> uint8 [height, width, channels]."""
+        """Returns one image as the cache holds it: scalar int64 -> uint8 [height, width, channels]."""
         return self.cache.read(index)
 
     def images(self, indices: tf.Tensor) -> tf.Tensor:
-        """Several images of a cache: int64 [n] -> uint8 [n, height, width, channels]."""
+        """Returns several images of a cache: int64 [n] -> uint8 [n, height, width, channels]."""
         return self.cache.gather(indices)
 
     def annotated(self, index: tf.Tensor) -> tuple[AnnotatedImage, tf.Tensor]:
-        """One image with its objects and extra boxes: scalar int64 -> image, int32 [2].
+        """Returns one image with its objects and extra boxes: scalar int64 -> image, int32 [2].
 
         A cached image has the size at which it is cached, without the padding of a letterbox; boxes follow it. The
         second result is (height, width) of the stored image.

@@ -22,7 +22,7 @@ class Histogram:
         self._count += [np.bincount(channel, minlength=256) for channel in images.reshape(-1, images.shape[-1]).T]
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each channel, on a scale of [0, 255].
+        """Returns the mean and standard deviation of each channel, on a scale of [0, 255].
 
         Returns:
             mean: float32 [channels].
@@ -36,7 +36,7 @@ class Histogram:
 
 
 def channel_statistics(cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
-    """`Histogram.statistics` over all pixels of all images."""
+    """Computes `Histogram.statistics` over all pixels of all images."""
     histogram = Histogram(cache.dataset.channels)
     for chunk in cache.chunks(_CHUNK):
         for images in [chunk] if isinstance(chunk, np.ndarray) else chunk:

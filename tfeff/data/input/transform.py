@@ -42,14 +42,14 @@ class Shard:
 
 
 class Transform(ABC):
-    """Turns examples into the tensors of a batch, in two stages: `load`, then `finish`.
+    """The way from examples to the tensors of a batch, in two stages: `load`, then `finish`.
 
     Every random choice is a function of (seed, epoch, example).
 
     Attributes:
         reader: where images come from.
         size: (height, width) of the images in a batch.
-        seed: at least 0.
+        seed: the seed, at least 0.
         augmentation: random variation of training images.
         plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
         per_example: whether `load` takes one example at a time, because each has to be decoded or has a size of its
@@ -72,17 +72,17 @@ class Transform(ABC):
         return (self.size,)
 
     def load(self, draws: Draws) -> Batch:
-        """The tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
+        """Returns the tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
         if self.per_example:
             return {"image": self.reader.image(draws.index[0])[tf.newaxis]}
         return {"image": self.reader.images(draws.index)}
 
     @abstractmethod
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
-        """The batch of one worker.
+        """Returns the batch of one worker.
 
         Args:
-            loaded: from `load`: the worker's examples; if there are `partners` and several workers, followed by theirs.
+            loaded: what `load` returned for the worker's examples and, with `partners` and several workers, for theirs.
             table: `index` and `repeat` int64 [n] of the loaded examples; `weight` float32 [shard.size], 0 for padding;
                 `epoch` and `step`, scalar int64; if there are `partners`, `partner` int32 [shard.size], rows of
                 `loaded`.
@@ -90,21 +90,24 @@ class Transform(ABC):
         """
 
     def without_augmentation(self) -> Self:
-        """The same transform for evaluation."""
+        """Returns the same transform for evaluation."""
         plain = copy.copy(self)
         plain.augmentation, plain.plain_from, plain.given = self.augmentation.off, None, None
         return plain
 
     def partners(self, batch_size: int, step: tf.Tensor) -> tf.Tensor | None:
-        """The row of the global batch with which each row is mixed, int32 [batch_size]; None if rows do not mix."""
+        """Returns the row of the global batch with which each row is mixed, int32 [batch_size].
+
+        None if rows do not mix.
+        """
         return None
 
     def dependencies(self, draws: Draws) -> tf.Tensor:
-        """Indices of all images that the one example of `draws` is made of, int64 [m]."""
+        """Returns indices of all images that the one example of `draws` is made of, int64 [m]."""
         return draws.index
 
     def _in_phases(self, epoch: tf.Tensor, make: Callable[[Any], Batch]) -> Batch:
-        """What `make` returns for the augmentation of an epoch."""
+        """Returns what `make` returns for the augmentation of an epoch."""
         if self.plain_from is None:
             return make(self.augmentation)
         return tf.cond(epoch < self.plain_from, lambda: make(self.augmentation), lambda: make(self.augmentation.plain))

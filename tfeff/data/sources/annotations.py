@@ -1,4 +1,4 @@
-"""Collects annotated objects, checks them and fixes what can be fixed; datasets with one object per image."""
+"""Annotated objects, collected, checked and fixed where possible; datasets with one object per image."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ REPEATED = "repeated object"
 
 
 class ObjectCollector:
-    """Collects the objects of one image.
+    """Collector of the objects of one image.
 
     Args:
         where: the annotation file, for messages.
@@ -37,7 +37,8 @@ class ObjectCollector:
         origin: index of the first row and column. 0: corners are edges, with right and bottom exclusive. 1: corners are
             pixels that belong to the box, as in VOC files; two corners in one row or column are a mistake, so such a
             box has no area.
-        orientation: of the image as stored, if boxes may have been drawn on that (`Header.orientation`).
+        orientation: the stored image's Exif orientation, if boxes may have been drawn on the image as stored
+            (`Header.orientation`).
         written: the size that the annotation states; None if it does not say.
         relative: whether the boxes were relative, so that none leaves its image, however that is turned.
 
@@ -86,7 +87,7 @@ class ObjectCollector:
             label: its class.
             difficult: whether it is marked as difficult.
             crowd: whether the box is around a group of objects.
-            origin: of this box, if it differs from that of the others.
+            origin: this box's origin, if it differs from the image's.
         """
         self._pending.append((number, yxyx, label, difficult, crowd, self._origin if origin is None else origin))
 
@@ -118,7 +119,7 @@ class ObjectCollector:
         return self._orientation > 1 and bool(self._pending)
 
     def drawn_on(self) -> Literal["stored", "upright", ""]:
-        """The image that the boxes belong to, according to the annotation; "" if it does not show that."""
+        """Returns the image that the boxes belong to, according to the annotation; "" if it does not show that."""
         upright, stored = (self._height, self._width), (self._width, self._height)
         if self._orientation < 5 or upright == stored:
             return ""
@@ -182,13 +183,13 @@ class ObjectCollector:
         self._unnamed.append((yxyx, label))
 
     def raw_annotations(self) -> RawAnnotations:
-        """All objects of the annotation, also those that `objects` lacks."""
+        """Returns all objects of the annotation, also those that `objects` lacks."""
         self._finish()
         boxes, labels = zip(*self._raw, strict=True) if self._raw else ((), ())
         return RawAnnotations(np.array(boxes, np.float64).reshape(-1, 4), np.array(labels, np.int64), self._written)
 
     def objects(self) -> Objects:
-        """The objects added so far; their defects are counted now."""
+        """Returns the objects added so far; their defects are counted now."""
         self._finish()
         boxes, labels, difficult, crowd = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
         return Objects(
@@ -200,7 +201,9 @@ class ObjectCollector:
 
 
 def are_relative(boxes: Iterable[Box | None]) -> bool:
-    """Whether boxes are relative to the height and width of their images, not in pixels: none reaches beyond 1 or -1.
+    """Returns whether boxes are relative to the height and width of their images, not in pixels.
+
+    No coordinate of relative boxes is beyond 1 or -1.
 
     Args:
         boxes: all boxes of a file, as they are written; None: an incomplete one.
@@ -217,7 +220,7 @@ def are_relative(boxes: Iterable[Box | None]) -> bool:
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:
-    """A relative box, yxyx, in pixels of an image of a size, (height, width).
+    """Returns a relative box, yxyx, in pixels of an image of a size, (height, width).
 
     Coordinates usually have six digits: a side that rounding moves past the border of the image is on the border.
     """
@@ -233,7 +236,7 @@ def scaled(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _is_empty(box: tuple[float, float, float, float]) -> bool:
-    """Whether a box has no area in single precision, in which boxes are stored: a sliver may have none."""
+    """Returns whether a box has no area in single precision, in which boxes are stored: a sliver may have none."""
     if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
         return False
     stored = np.array(box, np.float32)
@@ -241,7 +244,7 @@ def _is_empty(box: tuple[float, float, float, float]) -> bool:
 
 
 class AnnotatedSplit:
-    """Collects the images of one split with their objects.
+    """Collector of the images of one split, with their objects.
 
     Args:
         name: name of the split's dataset.
@@ -289,7 +292,7 @@ class AnnotatedSplit:
         self._turned.clear()
 
     def header(self, headers: Headers, path: Path) -> Header | None:
-        """The header of an image file. If it cannot be read, that is a defect, and the result is None."""
+        """Returns the header of an image file. If it cannot be read, that is a defect, and the result is None."""
         header = headers.header(path)
         if isinstance(header, UserError):
             self.defects.add("unreadable image", str(header), lost="images")
@@ -297,7 +300,7 @@ class AnnotatedSplit:
         return header
 
     def dataset(self, class_names: tuple[str, ...], images: ImageStorage, class_ids: Sequence[Id] = ()) -> Dataset:
-        """The split, with its images as `ids` lists them.
+        """Returns the split, with its images as `ids` lists them.
 
         Raises:
             NoImagesError: no images.
@@ -319,7 +322,7 @@ class AnnotatedSplit:
 
 
 def distinct(names: Sequence[str], where: str, defects: Defects) -> tuple[str, ...]:
-    """Class names, of which repeated ones get a number, since a name stands for one class.
+    """Returns the class names, of which repeated ones get a number, since a name stands for one class.
 
     >>> distinct(["cat", "dog", "cat"], "classes.txt", Defects())
     ('cat', 'dog', 'cat (2)')
@@ -337,13 +340,13 @@ def distinct(names: Sequence[str], where: str, defects: Defects) -> tuple[str, .
 
 
 def single_objects(dataset: Dataset) -> Dataset:
-    """Every image with one object, its label and its box.
+    """Returns every image with one object, its label and its box.
 
     If an image has several objects, the largest is used (the first of equal ones). Difficult objects and crowds do not
     count. Images without an object are skipped. The result's `notes` hold both counts.
 
     Args:
-        dataset: with objects.
+        dataset: a dataset with objects.
 
     Raises:
         UserError: no image has an object.

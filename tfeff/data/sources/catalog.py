@@ -72,7 +72,7 @@ def open_objects(name: str, options: Options | None = None) -> Source:
 
 
 def has_objects(name: str, options: Options | None = None) -> bool:
-    """Whether a source has objects. Only sources that may have labels instead are opened to find out.
+    """Returns whether a source has objects. Only sources that may have labels instead are opened to find out.
 
     Args:
         name: name of the source.

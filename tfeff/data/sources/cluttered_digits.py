@@ -63,7 +63,7 @@ def draw(digits: tf.Tensor, canvases: int, part: int) -> tf.Tensor:
 
 
 def _background(chance: tf.Tensor) -> tf.Tensor:
-    """Linear gradients in random directions: [m, SIDE, SIDE]."""
+    """Draws linear gradients in random directions: [m, SIDE, SIDE]."""
     angle = 2 * math.pi * chance[:, 0, tf.newaxis, tf.newaxis]
     place = tf.linspace(-0.5, 0.5, SIDE)
     down, right = tf.sin(angle), tf.cos(angle)
@@ -82,7 +82,7 @@ def _digit(digits: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
 
 
 def _piece(digits: tf.Tensor, index: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
-    """For each canvas, a fragment of another canvas' digit at any angle and place: [n, h, w] -> [m, SIDE, SIDE]."""
+    """Draws on each canvas a fragment of another one's digit at any angle and place: [n, h, w] -> [m, SIDE, SIDE]."""
     chance = tf.cast(chance, tf.float64)
     others = len(digits) - 1
     other = (index + 1 + tf.cast(chance[:, 0] * others, tf.int64)) % len(digits)
@@ -96,7 +96,7 @@ def _piece(digits: tf.Tensor, index: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
 
 
 def _interval(length: int, extent: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Masks of random intervals of `length` pixels: bool [m, length]."""
+    """Returns masks of random intervals of `length` pixels: bool [m, length]."""
     low, high = PIECE_SIDE
     side = tf.floor(_between(extent, (low, high + 1)))
     first = tf.floor(place * (length - side + 1))[:, tf.newaxis]

@@ -73,7 +73,7 @@ class COCO(Source):
 
     @property
     def disjoint(self) -> bool:
-        """Only if splits are drawn: several files may list the same image."""
+        """Whether splits share no image: only if they are drawn, because several files may list the same image."""
         return self.drawn
 
     def find(self, split: str) -> str | None:
@@ -161,7 +161,7 @@ class COCO(Source):
         return frozenset.intersection(*(self._file(split).parents for split in self._files))
 
     def _checked_unused(self, files: Sequence[Path], problems: Mapping[Path, str]) -> list[str]:
-        """The JSON files that are not used, with the reasons that are known.
+        """Returns the JSON files that are not used, with the reasons that are known.
 
         Raises:
             UserError: a split would be lost with one of them.
@@ -177,7 +177,7 @@ class COCO(Source):
         return [f"{names[path]} ({reason})" if reason else names[path] for path, reason in reasons.items()]
 
     def _problem(self, path: Path) -> str:
-        """Why a JSON file that could be anything has no annotations; "" if it has some."""
+        """Returns why a JSON file of unknown content has no annotations; "" if it has some."""
         try:
             self._read[path] = COCOFile.read(path)
         except UserError as error:
@@ -185,14 +185,14 @@ class COCO(Source):
         return ""
 
     def _file(self, split: str) -> COCOFile:
-        """An annotation file; read once, until its split is loaded."""
+        """Returns an annotation file; read once, until its split is loaded."""
         path = self._files[split]
         if path not in self._read:
             self._read[path] = COCOFile.read(path)
         return self._read[path]
 
     def _listed(self, split: str, file: COCOFile) -> tuple[Path, Listed]:
-        """The folder of the images of an annotation file, and which files there are meant."""
+        """Returns the folder of the images of an annotation file, and which files there are meant."""
         if split not in self._found:
             below, files = self._images[split]
             exclusive = [folder for folder, _ in self._images.values()].count(below) == 1
@@ -201,13 +201,13 @@ class COCO(Source):
         return self._found[split]
 
     def _unusable(self, below: str) -> dict[str, str]:
-        """What is wrong with images in a folder that cannot be used."""
+        """Returns what is wrong with images in a folder that cannot be used."""
         inside = f"{below}/" if below else ""
         unusable = self._layout.tree.unusable.items()
         return {path.removeprefix(inside): problem for path, problem in unusable if path.startswith(inside)}
 
     def _own_categories(self, split: str) -> dict[Key, Named]:
-        """The categories in the file of a split, without those that only group others."""
+        """Returns the categories in the file of a split, without those that only group others."""
         if split not in self._categories:
             file = self._file(split)
             self._categories[split] = {

@@ -46,10 +46,10 @@ class COCOFile:
     """An annotation file.
 
     Attributes:
-        categories: in the order of their keys.
-        images: in the order of the file.
+        categories: the categories, in the order of their keys.
+        images: the images, in the order of the file.
         sizes: (height, width) of the images, where they are stated.
-        annotations: by the key of their image.
+        annotations: the annotations, by the key of their image.
         problems: what is wrong.
         parents: categories without annotations that only group others, as exporters add them.
         notes: what the user should know.
@@ -110,7 +110,7 @@ class COCOFile:
 
 
 def _without_stuff(categories: list[Any], annotations: list[Any]) -> tuple[list[Any], list[Any], tuple[str, ...]]:
-    """Categories and annotations of a file for panoptic segmentation as those of one with boxes, and what to say.
+    """Converts a file for panoptic segmentation to one with boxes: categories, annotations, and what to say.
 
     Such a file has an annotation for each image, whose `segments_info` has a box for each object, and others for what
     has no objects, such as sky: stuff, categories with `isthing` 0.
@@ -249,7 +249,7 @@ def collect(
 
 
 def key_of(value: Any) -> Key | None:
-    """An id as it is compared; None if it is none.
+    """Returns an id as it is compared; None if it is none.
 
     >>> key_of(7), key_of(7.0), key_of("7"), key_of("007"), key_of("a"), key_of(None), key_of(7.5)
     (7, 7, 7, '007', 'a', None, None)
@@ -265,7 +265,7 @@ def key_of(value: Any) -> Key | None:
 
 
 def _box(bbox: Any) -> Box | None:
-    """(top, left, bottom, right) of (left, top, width, height)."""
+    """Returns (top, left, bottom, right) of (left, top, width, height)."""
     try:
         left, top, width, height = (float(value) for value in bbox)
     except (TypeError, ValueError, OverflowError):
@@ -283,7 +283,7 @@ def _is_set(flag: Any) -> bool:
 
 
 def _parents(categories: list[Any]) -> frozenset[Key]:
-    """Categories that have no supercategory and are one."""
+    """Returns categories that have no supercategory and are one."""
     rows = [row for row in categories if isinstance(row, dict)]
     above = {row.get("supercategory") for row in rows if isinstance(row.get("supercategory"), str)}
     top = [row for row in rows if row.get("supercategory") in (None, "", "none")]
@@ -292,7 +292,7 @@ def _parents(categories: list[Any]) -> frozenset[Key]:
 
 
 def _sizes(images: list[Any]) -> dict[Key, tuple[int, int]]:
-    """(height, width) of the images, of those rows that state it."""
+    """Returns (height, width) of the images, of those rows that state it."""
     found = dict[Key, tuple[int, int]]()
     for row in images:
         try:
@@ -305,7 +305,7 @@ def _sizes(images: list[Any]) -> dict[Key, tuple[int, int]]:
 
 
 def _by_id(rows: list[Any], field: str, what: str, problems: list[Problem], lost: Lost | None) -> dict[Key, Named]:
-    """What has an id and a name; of several rows with one id, the first counts."""
+    """Returns what has an id and a name; of several rows with one id, the first counts."""
     found = dict[Key, Named]()
     for number, row in enumerate(rows, 1):
         key = key_of(row.get("id")) if isinstance(row, dict) else None

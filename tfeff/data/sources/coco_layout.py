@@ -68,11 +68,11 @@ class COCOLayout:
         raise self.error("has no annotation file")
 
     def error(self, problem: str) -> UserError:
-        """The error that says what was expected, and what there is."""
+        """Returns the error that says what was expected, and what there is."""
         return UserError(f"COCO dataset {self.root} {problem}; expected {EXPECTED}; {contents(self.root)}")
 
     def splits(self, files: Sequence[Path]) -> dict[str, Path]:
-        """Split -> annotation file.
+        """Returns split -> annotation file.
 
         Raises:
             UserError: two files have the same split.
@@ -91,7 +91,7 @@ class COCOLayout:
         return {split: found[split] for split in order}
 
     def unused(self, files: Sequence[Path]) -> dict[Path, str]:
-        """The JSON files that are not used, and the split that would be lost with each, or "".
+        """Returns the JSON files that are not used, and the split that would be lost with each, or "".
 
         Args:
             files: the annotation files that are used.
@@ -106,7 +106,7 @@ class COCOLayout:
         return unused
 
     def images(self, split: str, file: Path) -> tuple[str, list[str]]:
-        """The folder, relative to the root, in which a split has its images, and their paths in it."""
+        """Returns the folder, relative to the root, in which a split has its images, and their paths in it."""
         own = self._relative(file.parent)
         inner = [joined(own, name) for name in IMAGES] + [own] if canonical_name(own) in FRACTIONS else []
         owned = [folder for name in inner for folder in self.tree.folders if folded(folder) == folded(name)]
@@ -119,7 +119,7 @@ class COCOLayout:
         return "", self.tree.images()
 
     def _split(self, path: Path) -> str:
-        """The split in the name of an annotation file, or else of its folder; else all of the file's name."""
+        """Returns the split in the name of an annotation file, or else of its folder; else all of the file's name."""
         name = re.sub(r"^instances_", "", path.stem, flags=re.IGNORECASE)
         if canonical_name(name) in FRACTIONS:
             return name
@@ -136,12 +136,15 @@ class COCOLayout:
 
 
 def _may_annotate(folder: str) -> bool:
-    """Whether a folder, relative to the root, may have annotation files: the root, those for annotations, splits."""
+    """Returns whether a folder, relative to the root, may have annotation files.
+
+    This is true of the root, of folders for annotations, and of splits.
+    """
     return all(part in _ANNOTATIONS or canonical_name(part) in FRACTIONS for part in folded(folder).split("/") if part)
 
 
 def _is_of(folder: str, split: str) -> bool:
-    """Whether a folder, relative to the root, is named like a split, by itself or in a folder for images."""
+    """Returns whether a folder, relative to the root, is named like a split, by itself or in a folder for images."""
     above, _, name = folder.rpartition("/")
     same = folded(name) == folded(split) or canonical_name(name) == canonical_name(split)
     return same and (not above or folded(above) in IMAGES)

@@ -12,7 +12,7 @@ _LONGEST = 1 << 15
 
 
 def segmentation_box(segmentation: Any) -> tuple[float, float, float, float] | None:
-    """The box (top, left, bottom, right), in pixels, of `segmentation` of an annotation; None if it has none.
+    """Returns the box (top, left, bottom, right), in pixels, of `segmentation` of an annotation; None if it has none.
 
     Args:
         segmentation: polygons [[x, y, x, y, ...], ...], one polygon, or run lengths {"size": [height, width],
@@ -35,7 +35,7 @@ def segmentation_box(segmentation: Any) -> tuple[float, float, float, float] | N
 
 
 def _mask_box(size: Any, counts: Any) -> tuple[float, float, float, float] | None:
-    """The box of a mask. What pycocotools would read beyond its end or divide by is refused here."""
+    """Returns the box of a mask. What pycocotools would read beyond its end or divide by is refused here."""
     from pycocotools import mask
 
     try:

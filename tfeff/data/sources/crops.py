@@ -46,7 +46,7 @@ class Crops(Source):
     """Crops of every image of a source with objects.
 
     Args:
-        source: with objects.
+        source: a source with objects.
         options: `channels`, `seed` and `crop_context` apply.
     """
 
@@ -80,11 +80,11 @@ class Crops(Source):
         return False
 
     def annotated(self, split: str) -> Dataset:
-        """The images that the crops are cut from."""
+        """Returns the images that the crops are cut from."""
         return self._source.load(split)
 
     def shared(self, one: str, other: str) -> list[str]:
-        """The images of the source that two splits share."""
+        """Returns the images of the source that two splits share."""
         return self._source.shared(one, other)
 
     def leave_out(self, split: str, ids: Sequence[str], kind: str) -> None:
@@ -102,10 +102,12 @@ class Crops(Source):
 def object_crops(
     dataset: Dataset, options: Options, *, copies: int = COPIES, backgrounds: int = BACKGROUNDS
 ) -> Dataset:
-    """Crops of every image, one image after the other. Difficult objects and crowds are neither object nor background.
+    """Returns crops of every image, one image after the other.
+
+    Difficult objects and crowds are neither object nor background.
 
     Args:
-        dataset: with objects.
+        dataset: a dataset with objects.
         options: `channels`, `seed` and `crop_context` apply; the boxes of an image do not depend on other images.
         copies: boxes around each object besides its own, drawn by the seed.
         backgrounds: background boxes per object; 0 omits that class.
@@ -136,11 +138,12 @@ def object_crops(
 
 
 def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], options: Options) -> Dataset:
-    """Crops of objects, of proposals that overlap one by at least half (up to COPIES per object), and of background
-    proposals (up to BACKGROUNDS per object).
+    """Returns crops of objects, of proposals that overlap an object by at least half, and of background proposals.
+
+    Each object has at most COPIES proposals, and BACKGROUNDS background proposals.
 
     Args:
-        images: with their objects.
+        images: the images, with their objects.
         proposals: boxes_yxyx float32 [n, 4] of each image.
         options: as for `object_crops`.
     """
@@ -177,7 +180,7 @@ def crop(
     class_names: tuple[str, ...],
     options: Options,
 ) -> Dataset:
-    """Boxes of images as a labeled dataset, in their order.
+    """Returns boxes of images as a labeled dataset, in their order.
 
     Args:
         dataset: the images; boxes of one image should follow each other, since only the last few stay decoded.
@@ -245,7 +248,7 @@ class _CroppedImages(ImageStorage):
 
 
 def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Boxes with an IoU of MIN_OVERLAP or more with one box."""
+    """Yields boxes with an IoU of MIN_OVERLAP or more with one box."""
     sides = np.tile(box[2:] - box[:2], 2)
     limits = np.array([*size, *size], np.float32)
     for _ in range(count):
@@ -258,7 +261,7 @@ def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.ra
 def _background_boxes(
     objects: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Boxes with an IoU of at most MAX_OVERLAP with every object; fewer than `count` if there is no room."""
+    """Yields boxes with an IoU of at most MAX_OVERLAP with every object; fewer than `count` if there is no room."""
     drawn = np.zeros((count * _ATTEMPTS, 4))
     for axis in range(2):
         sides = np.minimum(max(size) * _MIN_SIDE ** rng.uniform(0, 1, len(drawn)), size[axis])
@@ -269,7 +272,7 @@ def _background_boxes(
 
 
 def _cropped(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
-    """A box and its context in whole pixels, at least one in each direction."""
+    """Returns a box and its context in whole pixels, at least one in each direction."""
     size = np.array(pixels.shape[:2])
     margin = context * (box[2:] - box[:2])
     low = np.minimum(np.floor(box[:2] - margin + 0.5), size - 1).astype(int)

@@ -38,7 +38,7 @@ class BoxTable(Source):
     Args:
         name: source name.
         rows: one per object.
-        folder: to which ids of images are relative.
+        folder: the folder to which ids of images are relative.
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
         search: whether images that are not where rows say are searched below the folder.
 
@@ -117,7 +117,7 @@ class BoxTable(Source):
         return [name for name in names if next(filter(None, self._named_splits[name]), "") == split]
 
     def _id(self, row: Row) -> str:
-        """The path of an image, relative to the folder of the source if it is inside; "" without one."""
+        """Returns the path of an image, relative to the folder of the source if it is inside; "" without one."""
         return os.path.relpath(row.folder / row.image, self._folder) if row.image else ""
 
     @cached_property
@@ -131,7 +131,7 @@ class BoxTable(Source):
         return are_relative(_box(row.values) for rows in self._rows.values() for row in rows)
 
     def _collected(self, rows: list[Row], header: Header, defects: Defects) -> ObjectCollector:
-        """The objects of an image."""
+        """Returns the objects of an image."""
         collector = ObjectCollector(
             rows[0].where,
             header.size,
@@ -183,13 +183,13 @@ class CSVBoxes(BoxTable):
 
 @functools.cache
 def _split(name: str) -> str:
-    """The split that a row names; "" if it names none, or all of them."""
+    """Returns the split that a row names; "" if it names none, or all of them."""
     split = canonical_name(name)
     return "" if split == ALL else split
 
 
 def _image_size(rows: list[Row]) -> tuple[int, int] | None:
-    """(height, width) of an image as its rows state it; None if they do not, or state the size of the box."""
+    """Returns (height, width) of an image as its rows state it; None if they do not, or state the size of the box."""
     sizes = {(row.values.get("height", ""), row.values.get("width", "")) for row in rows}
     try:
         ((height, width),) = ((float(high), float(wide)) for high, wide in sizes)
@@ -204,7 +204,7 @@ def _image_size(rows: list[Row]) -> tuple[int, int] | None:
 
 
 def _box(values: Mapping[str, str]) -> tuple[float, float, float, float] | None:
-    """(top, left, bottom, right) as written; None if it is incomplete."""
+    """Returns (top, left, bottom, right) as written; None if it is incomplete."""
     try:
         top, left, bottom, right = (float(values[side]) for side in _CORNERS)
     except ValueError:

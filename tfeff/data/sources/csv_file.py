@@ -29,12 +29,12 @@ class _Image:
     """An image that rows list.
 
     Attributes:
-        path: as the process can open it; "" without one.
+        path: path by which the process can open the file; "" without one.
         where: the first of its rows, for messages.
         label: name of its class.
-        splits: those that its rows name; "" for none.
+        splits: the splits that its rows name; "" for none.
         problem: why it cannot be used; "" if it can.
-        repeated: its further rows.
+        repeated: further rows of the image.
         written: how it is listed, if that lacks the ending of its file.
     """
 
@@ -59,7 +59,7 @@ class LabelTable(Source):
 
     Args:
         name: source name.
-        rows: with `image` and `label`.
+        rows: rows with `image` and `label`.
         options: `channels`, `fractions`, `seed`, `further_classes` and `on_defect` apply.
         folder: where images are searched whose names lack the ending, or differ only in case or in composed accents;
             None: nowhere.
@@ -93,7 +93,7 @@ class LabelTable(Source):
         return not self._splits
 
     def _load(self, split: str) -> Dataset:
-        """The rows of one split.
+        """Returns the rows of one split.
 
         Raises:
             NoImagesError: no images.
@@ -149,7 +149,7 @@ class LabelTable(Source):
 
 
 def _listed(rows: Iterable[Row]) -> list[_Image]:
-    """The images that rows list, each once."""
+    """Returns the images that rows list, each once."""
     found = dict[str, _Image]()
     for row in rows:
         label, split = (row.values.get(key, "") for key in ("label", _SPLIT))
@@ -180,12 +180,12 @@ def _find(images: Sequence[_Image], folder: Path) -> None:
 
 
 def _place(image: _Image) -> str:
-    """Where an image is listed, and which file is meant: paths are often relative to another folder."""
+    """Says where an image is listed, and which file is meant: paths are often relative to another folder."""
     return f"{image.where}: {shown(os.path.abspath(image.path))}" if image.path else image.where
 
 
 def _problem(row: Row, path: str) -> str:
-    """Why an image cannot be used; "" if it can."""
+    """Returns why an image cannot be used; "" if it can."""
     if row.problem:
         return row.problem
     if not row.values["image"]:

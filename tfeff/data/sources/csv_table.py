@@ -43,8 +43,8 @@ class Row(NamedTuple):
 
     Attributes:
         where: file and line, for messages.
-        folder: to which paths of images are relative: that of the file.
-        values: by meaning of the column.
+        folder: the file's folder, to which paths of images are relative.
+        values: the row's values, by meaning of the column.
         problem: why it cannot be used, as a kind of defect; "" if it can.
     """
 
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
 
 def rows(name: str, path: Path, needed: Sequence[str], guessed: list[str]) -> Iterator[Row]:
-    """The rows of a table, or of those of a folder.
+    """Yields the rows of a table, or of those of a folder.
 
     Values are separated by commas, semicolons or tabs. A folder has a file for each split: `train/*.csv`,
     `train.csv` or `train_labels.csv`; else `train/metadata.jsonl`.
@@ -99,18 +99,18 @@ def rows(name: str, path: Path, needed: Sequence[str], guessed: list[str]) -> It
 
 
 def guessed_note(name: str, guessed: Sequence[str]) -> tuple[str, ...]:
-    """A line about rows whose encoding was guessed; none without any."""
+    """Returns a line about rows whose encoding was guessed; none without any."""
     if not guessed:
         return ()
     return (f"{name}: {len(guessed):,} rows are not UTF-8 and are read as Windows-1252, first: {guessed[0]}",)
 
 
 def unlisted_note(name: str, paths: Iterable[str | Path]) -> tuple[str, ...]:
-    """A line about image files in the folders of the listed ones that no row lists; none without any.
+    """Notes image files next to the listed ones that no row lists, in one line; empty if there are none.
 
     Args:
-        name: source name.
-        paths: of the listed images.
+        name: the source's name.
+        paths: paths of the listed images.
     """
     known = {os.path.abspath(path) for path in paths}
     spare = list[str]()
@@ -124,7 +124,7 @@ def unlisted_note(name: str, paths: Iterable[str | Path]) -> tuple[str, ...]:
 
 
 def lacking(path: Path, needed: Sequence[str]) -> list[str]:
-    """The meanings of columns that the header of a file lacks; all of them if it cannot be read."""
+    """Returns the meanings of columns that the header of a file lacks; all of them if it cannot be read."""
     try:
         with path.open(encoding=text.encoding(path), errors="replace") as file:
             first = file.readline(65_536)
@@ -178,14 +178,14 @@ def elsewhere(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def no_ending(name: str) -> bool:
-    """Whether a name lacks the ending of an image."""
+    """Returns whether a name lacks the ending of an image."""
     return not name.lower().endswith(decoding.EXTENSIONS)
 
 
 def _parsed(
     where: str, file: Path, content: TextIO, needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str], str]]:
-    """Line number, values and problem of each row that is not empty."""
+    """Yields the line number, values and problem of each row that is not empty."""
     if file.name.endswith(_JSON_LINES):
         yield from _json_rows(where, file, content, needed)
         return
@@ -270,7 +270,7 @@ def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def columns(header: Sequence[str]) -> dict[str, int]:
-    """Meaning -> position of its column."""
+    """Returns meaning -> position of its column."""
     lower = [cell.lower() for cell in header]
     found = {}
     for meaning, names in NAMES.items():
@@ -307,7 +307,7 @@ def report_splits(
 
 
 def _is_box(cells: Sequence[str]) -> bool:
-    """Whether a line is a row of a file without a header: path, four corners, class; or a path alone."""
+    """Returns whether a line is a row of a file without a header: path, four corners, class; or a path alone."""
     if len(cells) != len(HEADERLESS) or not cells[0]:
         return False
     corners = cells[1:5]
@@ -315,7 +315,7 @@ def _is_box(cells: Sequence[str]) -> bool:
 
 
 def _files(name: str, path: Path) -> dict[Path, str]:
-    """The file, or the files of a folder with their splits."""
+    """Returns the file, or the files of a folder with their splits."""
     if not path.is_dir():
         return {path: ""}
     for ending in (".csv", "metadata.jsonl"):

@@ -18,7 +18,7 @@ from tfeff.errors import UserError
 
 
 def is_frame(value: Any) -> bool:
-    """Whether a value is a data frame."""
+    """Returns whether a value is a data frame."""
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and not isinstance(value, Mapping)
 
 
@@ -49,7 +49,7 @@ class ListedImages:
         self.name = f"files-{digest.hexdigest()}"
 
     def source(self, name: str, options: Options) -> Source:
-        """The source of these images."""
+        """Returns the source of these images."""
         if self.has_objects:
             return BoxTable(name, self._rows, Path(), options)
         return LabelTable(name, self._rows, options)
@@ -75,7 +75,7 @@ def _rows(split: str, frame: Any) -> list[Row]:
 
 
 def _text(value: Any) -> str:
-    """A value as CSV files have it; empty if it is missing."""
+    """Returns a value as CSV files have it; empty if it is missing."""
     if value is None or str(value) in ("<NA>", "NaT"):
         return ""
     if isinstance(value, float):

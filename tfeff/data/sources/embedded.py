@@ -57,7 +57,7 @@ class Embedded(Source):
         )
 
     def _part(self, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Images uint8 [n, height, width, 1], labels and ids of one split."""
+        """Returns images uint8 [n, height, width, 1], labels and ids of one split."""
         from sklearn.datasets import load_digits  # takes a second to import
 
         bunch = load_digits()

@@ -1,4 +1,4 @@
-"""Lists files below folders, alike for every source and for predictions.
+"""Lists of files below folders, alike for every source and for predictions.
 
 Ignored is what computers leave behind: hidden files and folders (`.ipynb_checkpoints`, `._photo.jpg`, `.DS_Store`),
 `__MACOSX`, `Thumbs.db` and the like. Symbolic links to files and folders are followed. A folder that is reached twice,
@@ -55,7 +55,7 @@ class Files:
             defects.add(problem, shown(os.path.join(folder, path)), lost="images")
 
     def note(self, folder: str | Path) -> tuple[str, ...]:
-        """A line about the other files, if there are any."""
+        """Returns a line about the other files, if there are any."""
         if not self.others:
             return ()
         kinds = "; ".join(f"{kind}: {n:,}, such as {self.examples[kind]}" for kind, n in sorted(self.others.items()))
@@ -73,7 +73,7 @@ def find(
     deep: bool = True,
     skip: str | Path | None = None,
 ) -> Files:
-    """The files below a folder that have one of some endings, in any case.
+    """Returns the files below a folder that have one of some endings, in any case.
 
     Args:
         folder: where to search.
@@ -138,7 +138,7 @@ def find(
 
 
 def subfolders(folder: str | Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, and of links to folders, sorted.
+    """Returns names of the folders in a folder, and of links to folders, sorted.
 
     Raises:
         UserError: the folder cannot be read.
@@ -150,8 +150,7 @@ def subfolders(folder: str | Path) -> tuple[str, ...]:
 
 
 def contents(folder: str | Path) -> str:
-    """What is in a folder, for messages: its subfolders, the number of its files by ending, and files of formats that
-    are not read."""
+    """Describes a folder for messages: its subfolders, files by ending, and files of formats that are not read."""
     folders, endings = subfolders(folder), Counter[str]()
     for entry in os.scandir(folder):
         if not is_clutter(entry.name) and not _is_folder(entry):
@@ -162,7 +161,7 @@ def contents(folder: str | Path) -> str:
 
 
 def _samples(folder: str | Path) -> list[str]:
-    """A few annotation files in a folder or in folders in it, from each of them."""
+    """Returns a few annotation files in a folder or in folders in it, from each of them."""
     chosen = dict[tuple[str, str], str]()
     for path in find(folder, _ANNOTATIONS).paths:
         chosen.setdefault((os.path.dirname(path), os.path.splitext(path)[1]), path)
@@ -170,7 +169,7 @@ def _samples(folder: str | Path) -> list[str]:
 
 
 def archive(path: str | Path) -> str:
-    """The kind of archive that a file is; "" if it is none."""
+    """Returns the kind of archive that a file is; "" if it is none."""
     if not os.path.isfile(path):
         return ""
     with open(path, "rb") as file:
@@ -179,12 +178,12 @@ def archive(path: str | Path) -> str:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder is hidden, or is one that programs leave behind."""
+    """Returns whether a file or folder is hidden, or is one that programs leave behind."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
 def _identity(folder: str | Path | None) -> tuple[int, int] | None:
-    """What a folder and all links to it share; None if there is no such folder."""
+    """Returns what a folder and all links to it share; None if there is no such folder."""
     if folder is None or not os.path.isdir(folder):
         return None
     status = os.stat(folder)

@@ -32,7 +32,7 @@ class _Listing(NamedTuple):
         paths: paths of the images.
         labels: int64 [n].
         problems: path -> why the image cannot be used.
-        notes: on other entries of the folders.
+        notes: notes on other entries of the folders.
     """
 
     paths: list[str]
@@ -170,7 +170,7 @@ class Folder(Source):
         return folders.get("train", next(iter(folders.values()), self._root))
 
     def _listing(self, folder: Path) -> _Listing:
-        """All images in the class folders of a folder."""
+        """Returns all images in the class folders of a folder."""
         found = files.find(folder)
         numbers = {name: number for number, name in enumerate(self._class_names)}
         members = sorted([*found.paths, *found.unusable]) if found.unusable else found.paths
@@ -206,7 +206,7 @@ class Folder(Source):
 
 
 def _advice(root: Path, folder: Path) -> str:
-    """What to do about a folder with images and a table of their labels, as of Hugging Face and Roboflow."""
+    """Returns what to do about a folder with images and a table of their labels, as of Hugging Face and Roboflow."""
     tables = files.find(folder, (".csv", ".jsonl"), deep=False).paths
     if not tables:
         return ""
@@ -220,7 +220,10 @@ def _advice(root: Path, folder: Path) -> str:
 
 
 def _unwrapped(root: Path, split: str = "") -> Path:
-    """The folder itself, or the only one in it if that contains folders; that of a split may have its name again."""
+    """Returns the folder itself, or the only one in it if that contains folders.
+
+    The folder of a split may contain one of the same name.
+    """
     while True:
         inner = files.subfolders(root)
         if len(inner) != 1 or canonical_name(inner[0]) in {*FRACTIONS} - {split}:
@@ -233,7 +236,7 @@ def _unwrapped(root: Path, split: str = "") -> Path:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Split -> folder, if the folder has splits; a class that happens to be called `test` is not a split.
+    """Returns split -> folder, if the folder has splits; a class that happens to be called `test` is not a split.
 
     Without folders that are named like splits, those with a word that is, such as `seg_train` and `seg_test`.
     """
@@ -254,7 +257,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _split_in(name: str) -> str:
-    """The split that a word of a name names; "" if none or several do."""
+    """Returns the split that a word of a name names; "" if none or several do."""
     splits = {canonical_name(word) for word in re.split(r"[\W_]+", name)} & {*FRACTIONS}
     return splits.pop() if len(splits) == 1 else ""
 
@@ -264,7 +267,7 @@ def _require_classes(folder: Path, paths: Collection[str]) -> None:
 
     Args:
         folder: the folder of the classes.
-        paths: of the images in them, relative to it.
+        paths: paths of the images in them, relative to `folder`.
     """
     inner, flat = defaultdict[str, set[str]](set), set[str]()
     for path in paths:

@@ -16,7 +16,7 @@ _START = 65_536
 
 
 def hint(path: Path) -> str:
-    """What to do if a file is of a known format that is not read; "" otherwise."""
+    """Returns what to do if a file is of a known format that is not read; "" otherwise."""
     try:
         with path.open("rb") as file:
             start = file.read(_START)

@@ -73,7 +73,7 @@ class Images:
         self.name = f"{name}-{digest.hexdigest()}"
 
     def dataset(self, split: str, options: Options) -> Dataset:
-        """The images of a split, as `open_given` reads them."""
+        """Returns the images of a split, as `open_given` reads them."""
         storage, targets, sizes = self._datasets[split]
         ids, defects = [f"{split}[{number}]" for number in range(len(targets))], Defects(options.on_defect)
         collected = list[ObjectCollector]()
@@ -103,7 +103,7 @@ def offer(images: Images | Mapping[str, Any] | Any) -> str:
     """Makes images known to this process; returns the name of their source, `python:<name>`.
 
     Args:
-        images: by split, see `Images`; or a data frame, or one for each split, see `ListedImages`.
+        images: images by split, see `Images`; or a data frame, or one for each split, see `ListedImages`.
 
     Raises:
         UserError: as for `Images` and `ListedImages`.
@@ -116,10 +116,10 @@ def offer(images: Images | Mapping[str, Any] | Any) -> str:
 
 
 def open_given(name: str, options: Options, *, objects: bool) -> Source:
-    """The source of images that were offered.
+    """Returns the source of images that were offered.
 
     Args:
-        name: their name.
+        name: name of the images.
         options: how to read them.
         objects: whether they must have boxes, or else a label each.
 
@@ -157,7 +157,7 @@ class _GivenImages(Source):
 
 
 def _read(split: str, given: Any) -> tuple[list[np.ndarray], list[Any]]:
-    """The images of a split, uint8 [height, width, channels], and their targets.
+    """Returns the images of a split, uint8 [height, width, channels], and their targets.
 
     Raises:
         UserError: they have another form, or are too large.
@@ -187,7 +187,7 @@ def _read(split: str, given: Any) -> tuple[list[np.ndarray], list[Any]]:
 
 
 def _unbatched(split: str, elements: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """The pairs of an iterable whose elements are pairs or batches of them."""
+    """Yields the pairs of an iterable whose elements are pairs or batches of them."""
     for element in elements:
         if not isinstance(element, tuple | list) or len(element) != 2:
             raise UserError(f"images: {split}: each element must be a pair: an image, and its label or objects")
@@ -201,7 +201,7 @@ def _unbatched(split: str, elements: Iterable[Any]) -> Iterator[tuple[Any, Any]]
 
 
 def _image(image: Any, where: str) -> np.ndarray:
-    """uint8 [height, width, 1 or 3]."""
+    """Returns uint8 [height, width, 1 or 3]."""
     pixels = np.asarray(image)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
@@ -213,20 +213,20 @@ def _image(image: Any, where: str) -> np.ndarray:
 
 
 def _labels(target: Any) -> list[Any]:
-    """The labels of one image: its own, or those of its objects."""
+    """Returns the labels of one image: its own, or those of its objects."""
     values = target["labels"] if isinstance(target, Mapping) else [target]
     return [value.decode() if isinstance(value, bytes) else value for value in np.asarray(values).reshape(-1).tolist()]
 
 
 def _classes(labels: Sequence[Any]) -> list[str]:
-    """Names of the classes: those among the labels, or the numbers up to the highest."""
+    """Returns names of the classes: those among the labels, or the numbers up to the highest."""
     if any(isinstance(label, str) for label in labels):
         return sorted({str(label) for label in labels})
     return [str(number) for number in range(int(max(labels, default=0)) + 1)]
 
 
 def _numbered(target: Any, number: Mapping[str, int], where: str) -> Any:
-    """The class of an image, int; or the boxes of its objects, float32 [n, 4], and their classes, [n]."""
+    """Returns the class of an image, int; or the boxes of its objects, float32 [n, 4], and their classes, [n]."""
     labels = list[int]()
     for label in _labels(target):
         if isinstance(label, str) and label not in number:

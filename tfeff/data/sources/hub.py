@@ -79,7 +79,7 @@ class HubDataset(Source):
         return (*self._layout_notes, *ignored)
 
     def _rows(self, column: str, split: str) -> tuple[Tables, list[str], list[Any]]:
-        """The tables of a split, an id of each of their rows, and the values of a column."""
+        """Returns the tables of a split, an id of each of their rows, and the values of a column."""
         parts = [split] if split in self._tables else list(self._tables)
         tables = self._tables[parts[0]] if len(parts) == 1 else Tables([p for part in parts for p in self._paths[part]])
         values = [self._column(part, column) for part in parts]
@@ -87,7 +87,7 @@ class HubDataset(Source):
         return tables, ids, [value for found in values for value in found]
 
     def _column(self, part: str, column: str) -> list[Any]:
-        """The values of a column; read once."""
+        """Returns the values of a column; read once."""
         key = part, column
         if key not in self._columns:
             self._columns[key] = self._tables[part].column(column)
@@ -95,8 +95,9 @@ class HubDataset(Source):
 
 
 class HubLabeledImages(HubDataset):
-    """Images with one label each, in the order of their rows. Rows without label, such as those of a test split whose
-    labels are secret, are left out.
+    """Images with one label each, in the order of their rows.
+
+    Rows without a label, such as those of a test split whose labels are secret, are left out.
 
     The label is a `ClassLabel`, or else a column of texts or whole numbers with a usual name, such as `label`.
 
@@ -239,7 +240,7 @@ class HubAnnotatedImages(HubDataset):
         return are_relative(tuple(box) if features.is_box(box) else None for box in boxes)
 
     def _fits(self, box: Sequence[float], size: tuple[int, int]) -> tuple[bool, bool]:
-        """Whether a box fits an image of a size, (height, width), in each of `_FORMS`. A little may be outside."""
+        """Returns whether a box fits an image of a size, (height, width), in each of `_FORMS`, with some tolerance."""
         height, width = size
         a, b, c, d = (x * side for x, side in zip(box, (width, height) * 2, strict=True)) if self._relative else box
         slack = 1 + 0.01 * max(height, width)

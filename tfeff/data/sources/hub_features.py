@@ -23,7 +23,7 @@ class Classes(NamedTuple):
 
     Attributes:
         names: one per class.
-        ids: their numbers in the tables; empty if they are texts there.
+        ids: the classes' numbers in the tables; empty if they are texts there.
         numbers: value in the tables -> class.
     """
 
@@ -33,7 +33,7 @@ class Classes(NamedTuple):
 
     @classmethod
     def of(cls, feature: Any, used: Sequence[Any]) -> "Classes":
-        """Those that a `ClassLabel` names, or else the values that occur, in their order."""
+        """Returns the classes that a `ClassLabel` names, or else the values that occur, in their order."""
         if kind(feature) == "ClassLabel":
             names = feature.get("names")
             if isinstance(names, list):
@@ -43,7 +43,7 @@ class Classes(NamedTuple):
         return cls(tuple(map(str, found)), ids, {value: number for number, value in enumerate(found)})
 
     def number(self, value: Any) -> int:
-        """The class of a value; -1 if it has none."""
+        """Returns the class of a value; -1 if it has none."""
         return self.numbers.get(value, -1) if isinstance(value, int | str) else -1
 
 
@@ -62,7 +62,7 @@ class ObjectKeys(NamedTuple):
 
 
 def object_keys(column: str, feature: Any) -> ObjectKeys | None:
-    """Which fields of a column describe its objects; None if the column has no objects."""
+    """Finds the fields of a column that describe its objects; None if the column has no objects."""
     fields = fields_of(feature)
     low = {key.lower(): key for key in fields}
     box = next((low[name] for name in _BOXES if name in low and _item(fields[low[name]]) is not None), None)
@@ -77,25 +77,25 @@ def object_keys(column: str, feature: Any) -> ObjectKeys | None:
 
 
 def kind(feature: Any) -> str:
-    """The type of a feature, such as `Image`, `ClassLabel` or `Value`; "" if it has none."""
+    """Returns the type of a feature, such as `Image`, `ClassLabel` or `Value`; "" if it has none."""
     name = feature.get("_type") if isinstance(feature, dict) else None
     return name if isinstance(name, str) else ""
 
 
 def _item(feature: Any) -> Any:
-    """The feature of the elements of a list; None if the feature is not a list."""
+    """Returns the feature of the elements of a list; None if the feature is not a list."""
     if isinstance(feature, list):
         return feature[0] if feature else None
     return feature.get("feature") if kind(feature) in ("List", "LargeList", "Sequence") else None
 
 
 def is_list(feature: Any) -> bool:
-    """Whether values are lists."""
+    """Returns whether values are lists."""
     return _item(feature) is not None
 
 
 def fields_of(feature: Any) -> Mapping[str, Any]:
-    """The fields of the objects of a column, which is a list of mappings or a mapping of lists; else empty."""
+    """Returns the fields of the objects of a column, which is a list of mappings or a mapping of lists; else empty."""
     inner = _item(feature)
     if isinstance(inner, dict) and not kind(inner):
         return inner
@@ -105,25 +105,25 @@ def fields_of(feature: Any) -> Mapping[str, Any]:
 
 
 def find(columns: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The column of whole numbers with one of some names, in any case."""
+    """Returns the column of whole numbers with one of some names, in any case."""
     return next(
         (key for key, each in columns.items() if key.lower() in names and _dtype(each).startswith(_INTEGERS)), None
     )
 
 
 def is_label(feature: Any) -> bool:
-    """Whether values are texts or whole numbers."""
+    """Returns whether values are texts or whole numbers."""
     return _dtype(feature).startswith((*_INTEGERS, "string", "large_string"))
 
 
 def _dtype(feature: Any) -> str:
-    """The type of the values of a column; "" if it has none."""
+    """Returns the type of the values of a column; "" if it has none."""
     name = feature.get("dtype") if kind(feature) == "Value" else None
     return name if isinstance(name, str) else ""
 
 
 def values_of(objects: Any, key: str | None) -> list[Any]:
-    """A field of all objects of an image, which are a list of mappings or a mapping of lists."""
+    """Returns a field of all objects of an image, which are a list of mappings or a mapping of lists."""
     if key is None or not objects:
         return []
     if isinstance(objects, dict):
@@ -132,5 +132,5 @@ def values_of(objects: Any, key: str | None) -> list[Any]:
 
 
 def is_box(box: Any) -> bool:
-    """Whether a box has four numbers."""
+    """Returns whether a box has four numbers."""
     return isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box)

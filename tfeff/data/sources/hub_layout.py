@@ -1,9 +1,9 @@
 """Which tables of a Hugging Face dataset on disk hold which split.
 
-Two layouts are read: what `save_to_disk` of the package `datasets` writes (`dataset_dict.json`, `state.json`), and
-Parquet and Arrow files that are named after their splits, as in clones of the hub
+Two layouts are read. The first is what `save_to_disk` of the package `datasets` writes (`dataset_dict.json`,
+`state.json`). The second is Parquet and Arrow files named after their splits, as in clones of the hub
 (`data/train-00000-of-00002.parquet`, also in a folder for each configuration) and in the cache of `datasets`. Nothing
-outside the folder is read, whatever its files say, except through symbolic links.
+outside the folder is read, except through symbolic links.
 """
 
 import json
@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
 
 def find(name: str, root: Path) -> Layout:
-    """The tables in a folder, or a single one.
+    """Returns the tables in a folder, or a single one.
 
     Args:
         name: source name, for messages.
@@ -70,7 +70,7 @@ def find(name: str, root: Path) -> Layout:
 
 
 def _saved(name: str, folder: Path) -> tuple[str, list[Path]]:
-    """The split and the tables of a dataset that `save_to_disk` wrote."""
+    """Returns the split and the tables of a dataset that `save_to_disk` wrote."""
     path = folder / "state.json"
     state = _json(path)
     if state.get("_indices_data_files"):
@@ -109,7 +109,7 @@ class _Table(NamedTuple):
 
 
 def _named(name: str, root: Path, paths: Sequence[str]) -> Layout:
-    """The splits of tables by their names."""
+    """Returns the splits of tables by their names."""
     tables = [_table(path) for path in paths]
     configurations = sorted({each.configuration for each in tables if each.split}) or [
         *sorted({each.configuration for each in tables})
@@ -131,7 +131,7 @@ def _named(name: str, root: Path, paths: Sequence[str]) -> Layout:
 
 
 def _table(path: str) -> _Table:
-    """What a path says: `<configuration>/train-00000-of-00002.parquet`, `train/0000.parquet`, `pets-train.arrow`."""
+    """Parses a path such as `<configuration>/train-00000-of-00002.parquet` or `pets-train.arrow`."""
     folders, stem = path.split("/")[:-1], os.path.splitext(os.path.basename(path))[0]
     shard = _SHARD.match(stem)
     base = shard["name"] if shard else stem
@@ -156,7 +156,7 @@ def _check_shards(where: str, tables: Sequence[_Table]) -> None:
 
 
 def _checked(name: str, splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """The splits in their usual order. Refuses those that cannot be told apart."""
+    """Returns the splits in their usual order. Refuses those that cannot be told apart."""
     names = dict[str, str]()
     for split in splits:
         other = names.setdefault(canonical_name(split), split)

@@ -47,7 +47,7 @@ class Tables:
                 raise UserError(f"{path}: its columns or classes are not those of {paths[0]}")
 
     def column(self, name: str) -> list[Any]:
-        """The values of a column. Other columns are not decoded."""
+        """Returns the values of a column. Other columns are not decoded."""
         values = list[Any]()
         for path in self._paths:
             with _reported(path):
@@ -56,7 +56,7 @@ class Tables:
         return values
 
     def images(self, column: str, count: int) -> tuple[ImageStorage, np.ndarray]:
-        """The images of a column, and in which rows they are (int64 [n]); other rows have none. Found once.
+        """Returns the images of a column, and in which rows they are (int64 [n]); other rows have none. Found once.
 
         Args:
             column: its name.
@@ -82,7 +82,7 @@ class Tables:
                 return _features(stream.schema)
 
     def _parts(self, path: Path, column: str) -> Iterator[pa.RecordBatch]:
-        """A column of a file, part by part, and checked: offsets of a damaged file may point anywhere."""
+        """Yields a column of a file, part by part, and checked: offsets of a damaged file may point anywhere."""
         if self._parquet:
             with pq.ParquetFile(path) as file:
                 for part in file.iter_batches(columns=[column]):
@@ -202,16 +202,16 @@ class _RowGroups(ImageStorage):
             return self._kept[place]
 
     def fingerprint(self, channels: int) -> str:
-        """The version and the number of images."""
+        """Returns the version and the number of images."""
         return f"{self._version}/{len(self)}"
 
     def stamp(self, index: int) -> bytes:
-        """From the version and the row; reads no file."""
+        """Computes the stamp from the version and the row; reads no file."""
         return hashlib.blake2b(f"{self._version}/{self._rows[index]}".encode(), digest_size=8).digest()
 
 
 def _batches(content: pa.Buffer) -> Iterator[pa.RecordBatch]:
-    """The batches of an Arrow stream. pyarrow takes zeros or a missing rest for its end.
+    """Yields the batches of an Arrow stream. pyarrow takes zeros or a missing rest for its end.
 
     Raises:
         ValueError: the stream ends before its end.
@@ -230,7 +230,7 @@ def _group(file: pq.ParquetFile, group: int, column: str) -> Any:
 
 
 def _bytes(values: Any) -> Any:
-    """The encoded images of a column: that itself, or its field `bytes`."""
+    """Returns the encoded images of a column: that itself, or its field `bytes`."""
     if pa.types.is_struct(values.type):
         values = values.flatten()[values.type.get_field_index("bytes")]
     if not pa.types.is_binary(values.type) and not pa.types.is_large_binary(values.type):
@@ -253,7 +253,7 @@ def _reported(path: Path) -> Iterator[None]:
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Column -> its feature, as `datasets` describes it in JSON."""
+    """Returns column -> its feature, as `datasets` describes it in JSON."""
     found = {field.name: _feature(field.type) for field in schema}
     try:
         given = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]

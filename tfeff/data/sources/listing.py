@@ -32,7 +32,7 @@ class Tree:
 
     @classmethod
     def of(cls, root: Path) -> "Tree":
-        """The files below a folder.
+        """Returns the files below a folder.
 
         Raises:
             UserError: it cannot be read.
@@ -48,7 +48,7 @@ class Tree:
         return cls(folders, {path: problem for path, problem in found.unusable.items() if not path.endswith(_TEXTS)})
 
     def images(self, below: str = "") -> list[str]:
-        """Paths of all images in or below a folder, sorted."""
+        """Returns paths of all images in or below a folder, sorted."""
         inside = f"{below}/" if below else ""
         return sorted(
             joined(folder, name)
@@ -60,22 +60,22 @@ class Tree:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name has the ending of a format that can be read."""
+    """Returns whether a file name has the ending of a format that can be read."""
     return name.lower().endswith(decoding.EXTENSIONS)
 
 
 def joined(folder: str, name: str) -> str:
-    """The path of a file in a folder, which may be "", the root."""
+    """Returns the path of a file in a folder, which may be "", the root."""
     return f"{folder}/{name}" if folder else name
 
 
 def folded(name: str) -> str:
-    """A name without the differences that some file systems ignore: upper and lower case, composed accents."""
+    """Returns a name without the differences that some file systems ignore: upper and lower case, composed accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def entered(root: Path) -> Path:
-    """The folder itself; or, if all that it has is one folder, as after unpacking an archive, that folder.
+    """Returns the folder itself; or, if all that it has is one folder, as after unpacking an archive, that folder.
 
     Raises:
         UserError: it cannot be read.
@@ -88,7 +88,7 @@ def entered(root: Path) -> Path:
 
 
 class Finder:
-    """Finds files by names as annotation files write them: with backslashes, in another case, in other folders.
+    """Finder of files by names as annotation files write them: with backslashes, in another case, in other folders.
 
     Args:
         paths: paths of the files, with `/`.
@@ -99,7 +99,7 @@ class Finder:
         self._depth = depth(self.files)
 
     def find(self, name: str) -> str | None:
-        """The only file that a name can mean: the one whose path ends with most of it."""
+        """Returns the only file that a name can mean: the one whose path ends with most of it."""
         if name in self.files:
             return name
         for written in dict.fromkeys((name, unquote(name))):
@@ -114,7 +114,7 @@ class Finder:
         return None
 
     def problem(self, name: str) -> str:
-        """Why a name that is not found means no file: the kind of defect."""
+        """Returns the kind of defect of a name that is not found."""
         parts = path_parts(unquote(name))
         several = bool(parts) and folded(parts[-1]) in self._shared
         return "listed name that fits several images" if several else "image without a file"
@@ -135,7 +135,7 @@ class Finder:
 
 
 def path_parts(name: str) -> list[str]:
-    r"""The folders and the file of a written path or address.
+    r"""Returns the folders and the file of a written path or address.
 
     >>> path_parts(r".\images\a.jpg"), path_parts("/data/local-files/?d=cats/b.jpg")
     (['images', 'a.jpg'], ['data', 'local-files', 'cats', 'b.jpg'])
@@ -144,13 +144,15 @@ def path_parts(name: str) -> list[str]:
 
 
 def depth(paths: Iterable[str]) -> int:
-    """The largest number of parts of some paths."""
+    """Returns the largest number of parts of some paths."""
     return max((path.count("/") + 1 for path in paths), default=0)
 
 
 def tails(parts: Sequence[str], most: int) -> Iterator[str]:
-    """The ends of a path, the longest first, that have at most `most` parts: a written path can have many more than
-    those of the files that it may mean, so that all of its ends would cost the square of its length.
+    """Yields the ends of a path that have at most `most` parts, the longest first.
+
+    A written path can have many more parts than the files that it may mean, and all its ends would cost the square of
+    its length.
 
     >>> list(tails(["a", "b", "c"], 2))
     ['b/c', 'c']
@@ -160,7 +162,7 @@ def tails(parts: Sequence[str], most: int) -> Iterator[str]:
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Those keys that belong to one value alone."""
+    """Returns the keys that belong to one value alone."""
     found = dict[str, str | None]()
     for key, value in pairs:
         found[key] = None if key in found else value

@@ -138,7 +138,7 @@ class PlacedDigits(Source):
 
 
 def _rows_of_splits(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Split -> indices of its digits, stratified."""
+    """Returns split -> indices of its digits, stratified."""
     fold = folds.holdout(labels, _HELD_OUT, _SPLIT_SEED)
     half = folds.holdout(labels[fold.validation], 0.5, _SPLIT_SEED)
     return {
@@ -206,13 +206,13 @@ def _ink(levels: np.ndarray, side: float, placement: Placement, rng: np.random.G
 
 
 def _extent(marked: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(top, left) and (bottom, right) of the box around all True pixels of a mask, bool [height, width]."""
+    """Returns (top, left) and (bottom, right) of the box around all True pixels of a mask, bool [height, width]."""
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     return (int(rows[0]), int(columns[0])), (int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
 def _overlap(one: _Box, other: _Box) -> float:
-    """Intersection of two boxes, relative to the smaller one."""
+    """Returns the intersection of two boxes, relative to the smaller one."""
     height = min(one[2], other[2]) - max(one[0], other[0])
     width = min(one[3], other[3]) - max(one[1], other[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
@@ -220,7 +220,7 @@ def _overlap(one: _Box, other: _Box) -> float:
 
 
 def _texture(photographs: list[np.ndarray], canvas: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A crop of a photograph, resized, randomly flipped, with permuted channels: uint8 [*canvas, 3]."""
+    """Returns a crop of a photograph, resized, randomly flipped, with permuted channels: uint8 [*canvas, 3]."""
     photograph = photographs[int(rng.integers(len(photographs)))]
     # At least a quarter of the largest crop: a smaller one would be blurred.
     share = rng.uniform(0.25, 1.0) * min(np.array(photograph.shape[:2]) / canvas)

@@ -83,8 +83,10 @@ class Source(ABC):
 
     @property
     def lists_cheaply(self) -> bool:
-        """Whether loading a split opens no more than annotations and the headers of images, so that all splits can be
-        checked before any image is decoded."""
+        """Whether loading a split opens no more than annotations and the headers of images.
+
+        If so, all splits can be checked before any image is decoded.
+        """
         return True
 
     @property
@@ -98,11 +100,14 @@ class Source(ABC):
         return {}
 
     def find(self, split: str) -> str | None:
-        """The name under which the source knows a split (`val` finds `validation`), or None; `all` is not a split."""
+        """Returns the name under which the source knows a split (`val` finds `validation`), or None.
+
+        `all` is not a split.
+        """
         return find_split(split, self.splits)
 
     def load(self, split: str) -> Dataset:
-        """The images of one split; the same object each time.
+        """Returns the images of one split; the same object each time.
 
         Args:
             split: one of `splits` or an alias such as `val`, or `all` for every image.
@@ -120,7 +125,10 @@ class Source(ABC):
         return self._loaded[known]
 
     def _draw(self, ids: Sequence[str], split: str, labels: np.ndarray | None = None) -> np.ndarray:
-        """The images of a drawn split: int64 [m], places in `ids`, those of all images; classes keep their shares."""
+        """Returns the images of a drawn split: int64 [m], places in `ids`, those of all images.
+
+        Classes keep their shares.
+        """
         together = None if self.options.groups is None else groups(ids, self.options.groups)[0]
         classes = np.zeros(len(ids), np.int64) if labels is None else labels
         drawn = stratified_split(classes, split, self.options.fractions, self.options.seed, together)
@@ -137,11 +145,11 @@ class Source(ABC):
         return drawn
 
     def _drawn_names(self, ids: Sequence[str], split: str) -> list[str]:
-        """The ids of a split that is drawn from all images."""
+        """Returns the ids of a split that is drawn from all images."""
         return [ids[place] for place in self._draw(ids, split)]
 
     def _grouped(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-        """The images with their groups, and what to say about these."""
+        """Returns the images with their groups, and what to say about these."""
         if self.options.groups is None:
             return dataset, ()
         if dataset.groups is not None:
@@ -157,15 +165,15 @@ class Source(ABC):
         return dataclasses.replace(dataset, groups=found), (note,)
 
     def annotated(self, split: str) -> Dataset:
-        """The images of one split as they are annotated, before anything is cut from them; see `load`."""
+        """Returns the images of one split as they are annotated, before anything is cut from them; see `load`."""
         return self.load(split)
 
     def overlap(self, one: str, other: str) -> bool:
-        """Whether two splits share images."""
+        """Returns whether two splits share images."""
         return self.find(one) == self.find(other) or bool(self.shared(one, other))
 
     def shared(self, one: str, other: str) -> list[str]:
-        """The ids of the images that two splits share: files with the same name and content."""
+        """Returns the ids of the images that two splits share: files with the same name and content."""
         if self.find(one) == self.find(other):
             return list(self.annotated(one).ids)
         if self.disjoint:
@@ -179,12 +187,12 @@ class Source(ABC):
         ]
 
     def leave_out(self, split: str, ids: Sequence[str], kind: str) -> None:
-        """From now on, `load` returns a split without some of its images, which are lost to a defect.
+        """Makes `load` return a split without some of its images, which are lost to a defect.
 
         Args:
             split: a split.
-            ids: of some of its images, not all.
-            kind: of the defect.
+            ids: ids of the images to leave out, not all of the split.
+            kind: the kind of defect.
 
         Raises:
             UserError: with `on_defect="stop"`.
@@ -198,4 +206,4 @@ class Source(ABC):
 
     @abstractmethod
     def _load(self, split: str) -> Dataset:
-        """The images of a split, one of `splits` or `all`."""
+        """Returns the images of a split, one of `splits` or `all`."""

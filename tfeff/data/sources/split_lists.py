@@ -32,7 +32,7 @@ class SplitLists:
 
     Attributes:
         files: split -> its list, or, if there are only lists of single classes, all lists of the split.
-        notes: on lists that are not used.
+        notes: notes on lists that are not used.
 
     Raises:
         UserError: two lists would be the same split.
@@ -48,7 +48,7 @@ class SplitLists:
         self.notes = tuple(_notes(root, self.files, others))
 
     def entries(self, split: str) -> list[str]:
-        """The lines of a split's lists, without empty ones, those in several lists once.
+        """Returns the lines of a split's lists, without empty ones, those in several lists once.
 
         Raises:
             UserError: a list cannot be read.
@@ -59,7 +59,7 @@ class SplitLists:
 
 
 class Names:
-    """Finds the image that a line of a list means.
+    """Finder of the image that a line of a list means.
 
     Args:
         ids: ids of all images: paths without their endings.
@@ -74,7 +74,7 @@ class Names:
         self._depth = depth(self._ids)
 
     def find(self, entry: str) -> list[str]:
-        """The ids that fit: one, none, or several that cannot be told apart."""
+        """Returns the ids that fit: one, none, or several that cannot be told apart."""
         for name in _readings(entry):
             for candidate in (name, _without_ending(name)):
                 if candidate in self._ids:
@@ -87,7 +87,7 @@ class Names:
 
 
 def _readings(entry: str) -> Iterator[str]:
-    """What a line can mean, most likely first: a name can contain spaces and end like a flag."""
+    """Yields what a line can mean, most likely first: a name can contain spaces and end like a flag."""
     yield _normalized(entry)
     if _FLAG.search(entry):
         yield _normalized(_FLAG.sub("", entry))
@@ -104,7 +104,7 @@ def _without_ending(name: str) -> str:
 
 
 def _folders(root: Path) -> list[Path]:
-    """The folders that can have lists, the usual ones first."""
+    """Returns the folders that can have lists, the usual ones first."""
     found = list[Path]()
     subfolders = files.subfolders(root)
     for name in subfolders:
@@ -122,20 +122,20 @@ def _texts(folder: Path) -> list[Path]:
 
 
 def _split(path: Path) -> str:
-    """The split that a list is called after, or ""."""
+    """Returns the split that a list is called after, or ""."""
     name = canonical_name(path.stem)
     return name if name in _SPLITS else ""
 
 
 def _class_split(path: Path) -> str:
-    """The split that a list of a single class, such as `dog_train.txt`, is called after, or ""."""
+    """Returns the split that a list of a single class, such as `dog_train.txt`, is called after, or ""."""
     match = _OF_CLASS.fullmatch(path.stem)
     name = canonical_name(match[1]) if match else ""
     return name if name in _SPLITS else ""
 
 
 def _first_folder(root: Path, named: Iterable[tuple[Path, str]], *, several: bool = False) -> dict[str, list[Path]]:
-    """The lists by split, of the first folder that has some."""
+    """Returns the lists by split, of the first folder that has some."""
     chosen, folder = dict[str, list[Path]](), None
     for path, split in named:
         if not split or folder not in (None, path.parent):

@@ -9,7 +9,7 @@ _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 def encoding(path: Path) -> str:
-    """The encoding of a text file, by its mark.
+    """Returns the encoding of a text file, by its mark.
 
     Raises:
         OSError: it cannot be read.
@@ -19,7 +19,7 @@ def encoding(path: Path) -> str:
 
 
 def read(path: Path, errors: str = "strict") -> str:
-    """The text of a file.
+    """Returns the text of a file.
 
     Args:
         path: the file.
@@ -36,7 +36,9 @@ def read(path: Path, errors: str = "strict") -> str:
 
 
 def windows(text: str) -> str:
-    """Text in which bytes that are not UTF-8 were escaped (`surrogateescape`), with their characters in Windows-1252.
+    """Returns text with bytes that are not UTF-8 decoded as Windows-1252.
+
+    In the argument, these bytes are escaped (`surrogateescape`).
 
     >>> windows(b"caf\\xe9".decode(errors="surrogateescape"))
     'café'
@@ -55,6 +57,6 @@ def _character(byte: int) -> str:
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Why a text cannot be read, and what to do."""
+    """Returns why a text cannot be read, and what to do."""
     kind = "UTF-16, as its mark says" if error.encoding.startswith("utf-16") else "UTF-8"
     return f"the byte 0x{error.object[error.start]:02x} is not {kind}; save it as UTF-8"

@@ -62,7 +62,7 @@ class PreparedDataset(Source):
         return False
 
     def _examples(self, split: str, image_key: str) -> "tf.data.Dataset":
-        """The examples of one split, always in the same order; the image stays encoded."""
+        """Returns the examples of one split, always in the same order; the image stays encoded."""
         import tensorflow_datasets
 
         return self._builder.as_dataset(
@@ -74,13 +74,14 @@ class PreparedDataset(Source):
         )
 
     def _native(self, split: str) -> str:
-        """What the dataset itself calls a split."""
+        """Returns what the dataset itself calls a split."""
         return next(name for name in self._builder.info.splits if canonical_name(name) == split)
 
 
 class TfdsLabeledImages(PreparedDataset):
-    """Images with one label each. The images stay in their files, if these are TFRecord files, as is usual; otherwise
-    they are held in memory, encoded.
+    """Images with one label each.
+
+    The images stay in their files if these are TFRecord files, as is usual. Otherwise they are held in memory, encoded.
 
     Args:
         name: as for `PreparedDataset`.
@@ -143,7 +144,7 @@ class TfdsLabeledImages(PreparedDataset):
         return bool(self._builder.info.file_format.value == "tfrecord") and "://" not in str(self._builder.data_dir)
 
     def _find_keys(self) -> tuple[str, str]:
-        """The names of the image and of the class label among an example's features."""
+        """Returns the names of the image and of the class label among an example's features."""
         from tensorflow_datasets.core.features import ClassLabel, Image
 
         features = self._builder.info.features
@@ -159,7 +160,7 @@ class TfdsLabeledImages(PreparedDataset):
 
 
 def _located(paths: list[str], image_key: str, label_key: str) -> Iterator[tuple[int, int, int, int]]:
-    """The examples of TFRecord files, in order: index of the file, start and length of the image in it, label.
+    """Yields the examples of TFRecord files, in order: index of the file, start and length of the image in it, label.
 
     Raises:
         UserError: a file does not consist of examples with these keys.
@@ -183,7 +184,7 @@ def _located(paths: list[str], image_key: str, label_key: str) -> Iterator[tuple
 
 
 def _prepared(name: str, options: Options) -> tuple[Any, tuple[str, ...]]:
-    """The builder of a prepared dataset, and what the user should know about it.
+    """Returns the builder of a prepared dataset, and what the user should know about it.
 
     Raises:
         UserError: the dataset is unknown, or neither prepared nor allowed to be downloaded.
@@ -284,7 +285,7 @@ class TfdsAnnotatedImages(PreparedDataset):
         return found.dataset(class_names, EncodedImages(images, version))
 
     def _find_keys(self) -> _Keys:
-        """The first image, and the first sequence that has a box and a class."""
+        """Returns the first image, and the first sequence that has a box and a class."""
         from tensorflow_datasets.core.features import BBoxFeature, ClassLabel, Image, Sequence
 
         features = self._builder.info.features

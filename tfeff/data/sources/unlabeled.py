@@ -23,11 +23,11 @@ def load(
     on_defect: Literal["report", "stop"] = "report",
     where: str = "config: data.unlabeled",
 ) -> Dataset:
-    """All images below a folder. Their labels, all 0, or their objects, none, mean nothing.
+    """Returns all images below a folder. Their labels, all 0, or their objects, none, mean nothing.
 
     Args:
         directory: the folder.
-        class_names: of the images that have labels.
+        class_names: class names of the labeled images.
         channels: see `Dataset`.
         objects: whether images have objects instead of labels.
         on_defect: see `config.Data`.

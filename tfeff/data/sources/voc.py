@@ -116,7 +116,7 @@ class VOC(Source):
         return self._lists if self._lists and self._lists.files else None
 
     def _members(self, split: str, defects: Defects) -> Sequence[str]:
-        """Ids of the images of a split."""
+        """Returns ids of the images of a split."""
         names = list(self._layout.annotations)
         if split == ALL:
             return names
@@ -134,7 +134,7 @@ class VOC(Source):
         return self._by_folder[split]
 
     def _entries(self, split: str) -> list[tuple[str, str]]:
-        """The lines of a list: id and "", or the line and what is wrong with it."""
+        """Returns the lines of a list: id and "", or the line and what is wrong with it."""
         assert self._listed is not None
         rows = list[tuple[str, str]]()
         for line in self._listed.entries(split):
@@ -212,7 +212,7 @@ def _collected(
     defects: Defects,
     relative: bool,
 ) -> ObjectCollector:
-    """The objects of one file."""
+    """Returns the objects of one file."""
     collector = ObjectCollector(
         str(path),
         header.size,

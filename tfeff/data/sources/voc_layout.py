@@ -47,7 +47,7 @@ class Layout:
 
     @classmethod
     def of(cls, root: Path) -> "Layout":
-        """The layout of a folder.
+        """Returns the layout of a folder.
 
         Raises:
             UserError: the folder is missing, or has none of the layouts.
@@ -116,7 +116,7 @@ class _Part:
 
 
 def _parts(root: Path) -> list[_Part]:
-    """Split folders, or the whole dataset; none if there are no annotations."""
+    """Returns the split folders, or the whole dataset; none if there are no annotations."""
     whole = _part(root, "", _named(root, _ANNOTATIONS), deep=False)
     splits = dict[str, _Part]()
     for name in files.subfolders(root) if whole is None or whole.annotations == root else ():
@@ -135,7 +135,7 @@ def _parts(root: Path) -> list[_Part]:
 
 
 def _part(folder: Path, prefix: str, named: Sequence[Path], *, deep: bool = True) -> _Part | None:
-    """The XML files and images in or below a folder, or None if there are no XML files.
+    """Returns the XML files and images in or below a folder, or None if there are no XML files.
 
     Args:
         folder: the folder.
@@ -162,7 +162,7 @@ def _part(folder: Path, prefix: str, named: Sequence[Path], *, deep: bool = True
 
 
 def _narrowed(folder: Path, found: Files, endings: tuple[str, ...]) -> tuple[Path, Files]:
-    """The subfolder that contains everything, if there is one that is not a split."""
+    """Returns the subfolder that contains everything, if there is one that is not a split."""
     inner = {path.partition("/")[0] if "/" in path else "" for path in found.paths}
     name = inner.pop()
     if inner or not name or canonical_name(name) in FRACTIONS:
@@ -171,19 +171,19 @@ def _narrowed(folder: Path, found: Files, endings: tuple[str, ...]) -> tuple[Pat
 
 
 def _named(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The subfolders with one of these names in any case, in the order of the names."""
+    """Returns the subfolders with one of these names in any case, in the order of the names."""
     found = [(names.index(name.lower()), name) for name in files.subfolders(folder) if name.lower() in names]
     return [folder / name for _, name in sorted(found)]
 
 
 def _only(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """The subfolder that contains files with one of these endings, if it is the only one."""
+    """Returns the subfolder that contains files with one of these endings, if it is the only one."""
     found = [name for name in files.subfolders(folder) if files.find(folder / name, endings).paths]
     return [folder / found[0]] if len(found) == 1 else []
 
 
 def _unread(root: Path, parts: Sequence[_Part]) -> list[str]:
-    """Subfolders with XML files that belong to no part."""
+    """Returns subfolders with XML files that belong to no part."""
     read = {path for part in parts for path in (part.annotations, *part.annotations.parents)}
     others = [root / name for name in files.subfolders(root) if root / name not in read]
     return [shown(each.name) for each in others if files.find(each, (".xml",), deep=False).paths]

@@ -79,11 +79,11 @@ class _Images:
             self._by_name[self._key(name)].append(path)
 
     def exact(self, id_: str) -> bool:
-        """Whether an image has the name of an annotation, letter by letter."""
+        """Returns whether an image has the name of an annotation, letter by letter."""
         return id_ in self._exact
 
     def same(self, id_: str) -> list[Path]:
-        """The images that have the name of an annotation, in the same folder if both are in folders."""
+        """Returns the images that have the name of an annotation, in the same folder if both are in folders."""
         if id_ in self._exact:
             return self._exact[id_]
         fitting = self._by_stem.get(self._key(id_), [])
@@ -91,13 +91,13 @@ class _Images:
         return [self._paths[name] for name in fitting if not nested or name.count("/") == self._depth]
 
     def named(self, id_: str, name: str) -> list[Path]:
-        """The images with a file name, with or without its ending, in the split of an annotation."""
+        """Returns the images with a file name, with or without its ending, in the split of an annotation."""
         names = (name, *(name + ending for ending in decoding.EXTENSIONS)) if name else ()
         keys = (self._key(id_.rpartition("/")[0] + "/" + each) for each in names)
         return next((self._by_name[key] for key in keys if key in self._by_name), [])
 
     def _key(self, path: str) -> str:
-        """The split folder, if there are such, and the last part, folded."""
+        """Returns the split folder, if there are such, and the last part, folded."""
         split = path.partition("/")[0] + "/" if self._depth else ""
         return split + folded(path.rpartition("/")[2])
 
@@ -105,7 +105,7 @@ class _Images:
 def _among(
     id_: str, path: Path, annotation: Annotation | str, same: Sequence[Path], index: _Images, headers: Headers
 ) -> Match:
-    """The image of an annotation among those of its name."""
+    """Returns the image of an annotation among those of its name."""
     written = "" if isinstance(annotation, str) else annotation.file_name
     where = f"{shown(str(path))}: <filename> is {shown(written) or 'missing'}"
     if len(same) == 1:
@@ -129,7 +129,7 @@ def _among(
 
 
 def _named(id_: str, path: Path, annotation: Annotation | str, index: _Images) -> Match:
-    """The image that an annotation names, if no image has the name of the annotation."""
+    """Returns the image that an annotation names, if no image has the name of the annotation."""
     written = "" if isinstance(annotation, str) else annotation.file_name
     candidates = index.named(id_, written)
     where = f"{shown(str(path))}: <filename> is {shown(written) or 'missing'}"

@@ -50,7 +50,7 @@ class Annotation(NamedTuple):
     Attributes:
         file_name: name of the image, without folders; "" if missing.
         image_size: (height, width) of the image; None if missing.
-        objects: those that LabelMe does not mark as deleted.
+        objects: the objects that LabelMe does not mark as deleted.
     """
 
     file_name: str
@@ -96,7 +96,7 @@ def _image_size(size: Element | None) -> tuple[int, int] | None:
 
 
 def _text(content: bytes) -> str:
-    """The text of a file.
+    """Returns the text of a file.
 
     Raises:
         ValueError: it is not in its encoding.
@@ -113,7 +113,7 @@ def _text(content: bytes) -> str:
 
 
 def _box(item: Element) -> tuple[Box | None, Literal[0, 1], tuple[str, ...]]:
-    """The box of an object, its origin, and remarks."""
+    """Returns the box of an object, its origin, and remarks."""
     corners = item.find("bndbox")
     if corners is not None:
         texts = {each.tag: each.text for each in corners}
@@ -147,7 +147,7 @@ _ROTATED = "rotated box, read as the upright box around it"
 
 
 def _rotation(item: Element) -> float:
-    """The angle of a box in radians, as of CVAT, which writes it in degrees as an attribute; otherwise 0."""
+    """Returns the angle of a box in radians, as of CVAT, which writes it in degrees as an attribute; otherwise 0."""
     for attribute in item.iterfind("attributes/attribute"):
         if (attribute.findtext("name") or "").strip() == "rotation":
             return math.radians(_number(attribute.findtext("value")) or 0.0)
@@ -155,7 +155,7 @@ def _rotation(item: Element) -> float:
 
 
 def _around_rotated(center: tuple[float, float], size: tuple[float, float], angle: float) -> Box:
-    """The upright box around a rotated one: center (y, x), size (height, width), angle in radians."""
+    """Returns the upright box around a rotated one: center (y, x), size (height, width), angle in radians."""
     sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
     height = size[0] * cosine + size[1] * sine
     width = size[1] * cosine + size[0] * sine
@@ -163,7 +163,7 @@ def _around_rotated(center: tuple[float, float], size: tuple[float, float], angl
 
 
 def _points(outline: Element) -> list[tuple[float, float]]:
-    """The (y, x) of an outline whose points are elements `x` and `y`, or `x1`, `y1`, `x2` and so on."""
+    """Returns the (y, x) of an outline whose points are elements `x` and `y`, or `x1`, `y1`, `x2` and so on."""
     sides: dict[str, list[float]] = {"x": [], "y": []}
     for element in outline.iter():
         if re.fullmatch(r"[xy]\d*", element.tag):
@@ -175,7 +175,7 @@ def _points(outline: Element) -> list[tuple[float, float]]:
 
 
 def _number(text: str | None) -> float | None:
-    """A finite number, also with a decimal comma; otherwise None."""
+    """Returns a finite number, also with a decimal comma; otherwise None."""
     try:
         value = float((text or "").replace(",", "."))
     except ValueError:

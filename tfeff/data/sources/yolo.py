@@ -148,7 +148,7 @@ class YOLO(Source):
         return Part(", ".join(part.origin for part in parts.values()), [paths[name] for name in names], missing)
 
     def _id(self, path: Path) -> str:
-        """The path of an image in the folder for images, or in the dataset."""
+        """Returns the path of an image in the folder for images, or in the dataset."""
         return str(path).removeprefix(_prefix(self._base))
 
     @cached_property
@@ -182,7 +182,7 @@ class YOLO(Source):
         return [values for path in chosen for values in yolo_keypoints.values(path)]
 
     def _lines(self, path: Path, defects: Defects) -> LabelFile:
-        """The lines of a label file; its defects are counted."""
+        """Returns the lines of a label file; its defects are counted."""
         lines = self._read.get(path) or self._file(path)
         if lines.error:
             defects.add("unreadable label file", f"{path}: {lines.error}")
@@ -204,7 +204,7 @@ class YOLO(Source):
                     defects.add("label without an image of its name", str(path), lost="objects", count=count)
 
     def _split_of(self, path: Path) -> str:
-        """The split that a file is called by which belongs to none; else the first one."""
+        """Returns the split that a file is called by which belongs to none; else the first one."""
         named = [canonical_name(part) for part in path.parts if canonical_name(part) in self.splits]
         return named[-1] if named and not self.drawn else self.splits[0]
 
@@ -241,12 +241,12 @@ class YOLO(Source):
 
 
 def _prefix(folder: Path) -> str:
-    """What the paths of files in a folder start with; "" for the current folder."""
+    """Returns what the paths of files in a folder start with; "" for the current folder."""
     return str(folder / "_")[:-1]
 
 
 def _collected(lines: LabelFile, where: str, header: Header, classes: int, defects: Defects) -> ObjectCollector:
-    """The objects of one file."""
+    """Returns the objects of one file."""
     size = header.size
     collector = ObjectCollector(where, size, defects, orientation=header.orientation, relative=True)
     for number, label, (cx, cy, w, h) in lines.rows:

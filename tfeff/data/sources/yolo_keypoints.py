@@ -2,8 +2,8 @@
 
 Such a line could also be a polygon, so keypoints are assumed only if nearly all lines have the same number of values,
 and their first four are a box inside the image. With flags, every third further value is 0, 1 or 2 (not labeled,
-hidden, visible), as in COCO. Without them, nearly all points are inside their boxes, and in many lines, the sides of
-the box, taken as a point, are far from the other points, unlike the second corner of a polygon.
+hidden, visible), as in COCO. Without flags, two tests must pass. Nearly all points are inside their boxes. In many
+lines, the sides of the box, taken as a point, are far from the other points, unlike the second corner of a polygon.
 
 Trackers add the number of the track: `class cx cy w h id`, or `class cx cy w h confidence id`, which could be a
 triangle, or `class x1 y1 x2 y2 ... confidence id`.
@@ -19,7 +19,7 @@ import numpy as np
 from tfeff.data.sources import text
 
 _FLAGS = (0, 1, 2)
-"""Of a keypoint: not labeled, hidden, visible."""
+"""Flags of a keypoint: not labeled, hidden, visible."""
 _TRACKED = 3
 """Lines with the tracks 0 or 1 that must be seen; a triangle or two could end on the border of the image."""
 _ENOUGH = 10
@@ -36,7 +36,9 @@ _CORNERS = 0.8
 
 
 def tracked(lines: Iterable[Sequence[float]]) -> bool:
-    """Whether lines end with the number of a track: a whole number, which coordinates and confidences rarely are.
+    """Returns whether lines end with the number of a track.
+
+    It is a whole number, which coordinates and confidences rarely are.
 
     Args:
         lines: the values of each line after its class.
@@ -59,12 +61,12 @@ def _ends_with_track(values: Sequence[float]) -> bool:
 
 
 def is_track(number: float) -> bool:
-    """Whether a value can be the number of a track."""
+    """Returns whether a value can be the number of a track."""
     return number >= 0 and float(number).is_integer()
 
 
 def guessed(lines: Iterable[Sequence[float]]) -> int:
-    """How many numbers of keypoints follow each box, as far as lines show it; 0: they have none.
+    """Guesses from lines how many numbers of keypoints follow each box; 0: none.
 
     Args:
         lines: the values of each line after its class.
@@ -80,7 +82,7 @@ def guessed(lines: Iterable[Sequence[float]]) -> int:
 
 
 def _fits(table: np.ndarray, width: int) -> bool:
-    """Whether the lines, float64 [n, values], are boxes with keypoints of 2 or 3 numbers each."""
+    """Returns whether the lines, float64 [n, values], are boxes with keypoints of 2 or 3 numbers each."""
     centers, sides = table[:, None, :2], table[:, None, 2:4]
     points = table[:, 4:].reshape(len(table), -1, width)
     valid = _are_boxes(table)
@@ -99,14 +101,14 @@ def _fits(table: np.ndarray, width: int) -> bool:
 
 
 def _are_boxes(table: np.ndarray) -> np.ndarray:
-    """Which lines, float64 [n, values], start with a box inside the image."""
+    """Returns which lines, float64 [n, values], start with a box inside the image."""
     centers, sides = table[:, :2], table[:, 2:4]
     edges = np.concatenate([centers - sides / 2, 1 - centers - sides / 2], axis=1)
     return np.asarray(np.concatenate([edges >= -_EPSILON, sides > 0], axis=1).all(axis=1))
 
 
 def _sides_near(table: np.ndarray, points: np.ndarray) -> float:
-    """Share of the lines in which the sides of the box, taken as a point, are not far from the other points."""
+    """Returns the share of lines in which the box's sides, taken as a point, are near the other points."""
     others = np.concatenate([table[:, None, :2], points], axis=1)
     low, high = others.min(axis=1), others.max(axis=1)
     reach = (high - low).max(axis=1, keepdims=True)
@@ -114,7 +116,7 @@ def _sides_near(table: np.ndarray, points: np.ndarray) -> float:
 
 
 def values(path: Path) -> list[list[float]]:
-    """The values of each line of a label file after its class; none of lines that are not numbers."""
+    """Returns the values of each line of a label file after its class; none of lines that are not numbers."""
     found = list[list[float]]()
     try:
         content = text.read(path, "replace")

@@ -66,8 +66,10 @@ class LabelFile:
 
 
 def _parsed(line: str, keypoints: int, tracked: bool) -> tuple[int, tuple[float, float, float, float], tuple[str, ...]]:
-    """Class, box and kinds of a line: class, then a box, perhaps with keypoints, or, in datasets without these, the
-    corners of a polygon, then perhaps a confidence, then perhaps the number of a track.
+    """Returns the class, box and kinds of a line.
+
+    A line has a class and a box, perhaps with keypoints. In datasets without keypoints, it can have the corners of a
+    polygon instead of a box. A confidence and the number of a track may follow.
 
     Raises:
         ValueError: it is none of these.
@@ -103,7 +105,7 @@ def _parsed(line: str, keypoints: int, tracked: bool) -> tuple[int, tuple[float,
 
 
 def _numbers(line: str) -> list[float]:
-    """Numbers that blanks, tabs or commas separate; without a point, a comma is the decimal sign."""
+    """Returns numbers that blanks, tabs or commas separate; without a point, a comma is the decimal sign."""
     try:
         return [float(word) for word in line.split()]
     except ValueError:
@@ -125,7 +127,7 @@ class _Folder:
 
 
 class Labels:
-    """Finds the label files of images.
+    """Finder of the label files of images.
 
     Args:
         root: folder of the dataset.
@@ -142,7 +144,7 @@ class Labels:
                 self._inner[above].append(name)
 
     def of(self, images: Sequence[Path]) -> list[Path | None]:
-        """The label file of each image; None if it has none."""
+        """Returns the label file of each image; None if it has none."""
         by_folder = dict[Path, list[Path]]()
         for path in images:
             by_folder.setdefault(path.parent, []).append(path)
@@ -157,7 +159,7 @@ class Labels:
         return found
 
     def all(self) -> list[Path]:
-        """All files below the root that may be label files: in folders for labels, or beside images."""
+        """Returns all files below the root that may be label files: in folders for labels, or beside images."""
         return [
             self._root / joined(folder, name)
             for folder, names in sorted(self._tree.folders.items())
@@ -166,7 +168,7 @@ class Labels:
         ]
 
     def _place(self, folder: Path, images: Sequence[Path]) -> Path | None:
-        """The folder with the label files of the images of a folder."""
+        """Returns the folder with the label files of the images of a folder."""
         first = None
         for place in self._candidates(folder):
             if self._listing(place).labels:
@@ -176,7 +178,7 @@ class Labels:
         return first
 
     def _candidates(self, folder: Path) -> Iterator[Path]:
-        """`labels` in place of `images`; one more folder `labels`; the folder itself."""
+        """Yields `labels` in place of `images`; one more folder `labels`; the folder itself."""
         inside = folder.is_relative_to(self._root)
         base = self._root if inside else Path(folder.anchor)
         parts = folder.relative_to(base).parts

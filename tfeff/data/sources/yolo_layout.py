@@ -80,7 +80,7 @@ class YOLOLayout:
         return sum(len(part.images) for part in self.parts.values())
 
     def error(self, problem: str) -> UserError:
-        """The error that says what was expected, and what there is."""
+        """Returns the error that says what was expected, and what there is."""
         return UserError(f"YOLO dataset {self.root} {problem}; expected {EXPECTED}; {contents(self.root)}")
 
 
@@ -130,7 +130,7 @@ def find_layout(given: Path) -> YOLOLayout:
 def _declared_parts(
     root: Path, tree: Tree, declared: Declaration, places: "_Places", notes: list[str]
 ) -> dict[str, Part]:
-    """The splits that a file declares, as far as they are found."""
+    """Returns the splits that a file declares, as far as they are found."""
     splits: Mapping[str, Sequence[str]] = declared.splits
     origin = str(declared.file)
     if not splits:
@@ -163,17 +163,17 @@ def _declared_parts(
 
 
 def joined_missing(parts: Iterable[Part]) -> dict[str, str]:
-    """What is missing in any of some parts."""
+    """Returns what is missing in any of some parts."""
     return {line: problem for part in parts for line, problem in part.missing.items()}
 
 
 def _are_names(lines: Iterable[str]) -> bool:
-    """Whether some of the lines of a file called like a split can be names, unlike those of the labels of an image."""
+    """Returns whether some lines of a file named after a split can be names, unlike labels of an image."""
     return any(not re.fullmatch(r"\S+(\s+[-+.\de]+){4,}", line) for line in lines)
 
 
 class _Places:
-    """Finds what the entries of a file that declares splits mean."""
+    """Finder of what the entries of a file that declares splits mean."""
 
     def __init__(self, root: Path, tree: Tree, declared: Declaration) -> None:
         self._root, self._tree = root, tree
@@ -190,7 +190,7 @@ class _Places:
         self._known, self._lists = dict[str, Part | None](), set[Path]()
 
     def part(self, entry: str) -> Part | None:
-        """The images of an entry: a folder, or a list of images; None if it does not exist."""
+        """Returns the images of an entry: a folder, or a list of images; None if it does not exist."""
         if entry not in self._known:
             self._known[entry] = self._part(entry)
         return self._known[entry]
@@ -211,7 +211,7 @@ class _Places:
         return next((part for tail in ([whole, *ends] if absolute else ends) if (part := self._inside(tail))), None)
 
     def _inside(self, path: str) -> Part | None:
-        """A folder or a list in the dataset."""
+        """Returns a folder or a list in the dataset."""
         folder, file = self._folders.get(folded(path)), self._files.get(folded(path))
         if folder is not None:
             return Part(folder or ".", [self._root / name for name in self._tree.images(folder)])
@@ -220,7 +220,7 @@ class _Places:
         return None
 
     def _list(self, path: Path, folder: str) -> Part:
-        """The images that a text file lists, relative to the dataset or to a folder in it, where the file is."""
+        """Returns the images that a text file lists, relative to the dataset or to the file's folder in it."""
         try:
             lines = text.read(path, "replace").splitlines()
         except OSError as error:
@@ -244,7 +244,7 @@ class _Places:
         return Part(name, [*dict.fromkeys(images)], missing)
 
     def unused_lists(self) -> list[str]:
-        """Other text files in the dataset that name an image in their first line."""
+        """Returns other text files in the dataset that name an image in their first line."""
         stems = {folded(Path(name).stem) for name in self._images.files}
         found = list[str]()
         for path in self._files.values():
@@ -262,7 +262,7 @@ class _Places:
 
 
 def _folder_parts(root: Path, tree: Tree) -> dict[str, Part]:
-    """The splits of the usual folders, or all images as ""; empty if there are none."""
+    """Returns the splits of the usual folders, or all images as ""; empty if there are none."""
     top = {folder for folder in tree.folders if folder and "/" not in folder}
     base = next((each for name in IMAGES for each in sorted(top) if folded(each) == name and tree.images(each)), None)
     if base is not None:
@@ -282,13 +282,13 @@ def _folder_parts(root: Path, tree: Tree) -> dict[str, Part]:
 
 
 def _inner_images(tree: Tree, folder: str) -> str:
-    """The folder for images in the folder of a split, or the latter itself."""
+    """Returns the folder for images in the folder of a split, or the latter itself."""
     inner = (each for name in IMAGES for each in tree.folders if folded(each) == folded(f"{folder}/{name}"))
     return next((each for each in inner if tree.images(each)), folder)
 
 
 def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
-    """Split -> folder.
+    """Returns split -> folder.
 
     Raises:
         UserError: two folders would be the same split.
@@ -303,13 +303,16 @@ def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
 
 
 def named_split(name: str) -> str:
-    """The split that a folder or list is called by, also as CVAT's `obj_train_data` or Ultralytics' `autosplit_val`."""
+    """Returns the split that a folder or list is named after, also in the forms of CVAT and Ultralytics.
+
+    These are `obj_train_data` and `autosplit_val`.
+    """
     name = re.sub(r"\.txt$", "", name, flags=re.IGNORECASE)
     return canonical_name(re.sub(r"^obj_(.+)_data$|^autosplit_(.+)$", r"\1\2", name, flags=re.IGNORECASE))
 
 
 def _images_of(root: Path, tree: Tree, folder: Path) -> list[Path]:
-    """The images in a folder, if it belongs to the dataset; not those in folders in it."""
+    """Returns the images in a folder, if it belongs to the dataset; not those in folders in it."""
     if not folder.is_relative_to(root):
         return []
     inside = folder.relative_to(root).as_posix()

@@ -44,7 +44,7 @@ class Declaration:
 
 
 def declaration(root: Path, given: Path | None) -> Declaration:
-    """The declaration of a dataset.
+    """Returns the declaration of a dataset.
 
     Args:
         root: folder of the dataset.
@@ -72,7 +72,7 @@ def declaration(root: Path, given: Path | None) -> Declaration:
 
 
 def names_in_lists(root: Path, tree: Tree) -> tuple[Path, tuple[str, ...]] | None:
-    """The class names in a list in any folder, or in Label Studio's `notes.json`, and that file.
+    """Returns the class names in a list in any folder, or in Label Studio's `notes.json`, and that file.
 
     Raises:
         UserError: it cannot be read, or two lists of one name differ.
@@ -100,7 +100,7 @@ def names_in_lists(root: Path, tree: Tree) -> tuple[Path, tuple[str, ...]] | Non
 
 
 def is_list(name: str, ending: str) -> bool:
-    """Whether a file lists class names: any file with an ending such as `.names`, or `classes.txt` itself."""
+    """Returns whether a file lists class names: any file with an ending such as `.names`, or `classes.txt` itself."""
     return folded(name) == ending or (ending.startswith(".") and folded(name).endswith(ending))
 
 
@@ -148,12 +148,12 @@ def _yaml(file: Path, content: Any) -> Declaration:
 
 
 def _value(value: Any) -> str:
-    """A value as messages show it. Lists are not shown: a few bytes of YAML can repeat one a billion times."""
+    """Returns a value as messages show it. Lists are not shown: a few bytes of YAML can repeat one a billion times."""
     return shown(value[:100]) if isinstance(value, str) else "not a single value"
 
 
 def _darknet(file: Path) -> Declaration:
-    """Darknet's `obj.data`: `train = data/train.txt`, `valid = ...`, `names = data/obj.names`."""
+    """Reads Darknet's `obj.data`: `train = data/train.txt`, `valid = ...`, `names = data/obj.names`."""
     rows = (line.partition("=") for line in _lines(file))
     values = {key.strip().lower(): value.strip() for key, _, value in rows if value.strip()}
     splits = {canonical_name(key): [value] for key, value in values.items() if canonical_name(key) in FRACTIONS}
@@ -161,7 +161,7 @@ def _darknet(file: Path) -> Declaration:
 
 
 def _numbered(names: Mapping[int, Any]) -> tuple[str, ...]:
-    """Names in the order of their numbers; a number without a name is its own."""
+    """Returns names in the order of their numbers; a number without a name is its own."""
     last = max(names)
     if not 0 <= min(names) <= last < MAX_CLASSES:
         raise ValueError(f"numbers from {min(names)} to {last}")
@@ -171,7 +171,7 @@ def _numbered(names: Mapping[int, Any]) -> tuple[str, ...]:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    """The lines of a text file; an empty one is its number."""
+    """Returns the lines of a text file; an empty one is its number."""
     try:
         lines = text.read(path).rstrip().splitlines()
     except UnicodeDecodeError as error:

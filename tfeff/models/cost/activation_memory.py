@@ -30,7 +30,7 @@ class Interval(NamedTuple):
     """Steps during which a map is in memory.
 
     Attributes:
-        number: of the map. It occurs again for the map's gradient, and for a map of the same size inside its layer.
+        number: the map's number. It recurs for the map's gradient, and for a map of the same size inside its layer.
         first: first step.
         last: last step, inclusive.
     """
@@ -57,7 +57,7 @@ class Lifetimes:
 
 
 def changes(intervals: Sequence[Interval]) -> tuple[int, ...]:
-    """The numbers of the maps in the order in which they enter memory (n) and leave it (~n).
+    """Returns the numbers of the maps in the order in which they enter memory (n) and leave it (~n).
 
     At each step, maps leave before others enter.
     """
@@ -67,13 +67,13 @@ def changes(intervals: Sequence[Interval]) -> tuple[int, ...]:
 
 
 def peak_of(changes: Sequence[int], sizes: Sequence[int]) -> int:
-    """Largest total size of live maps at any step, from `changes`; `sizes` has the size of each map."""
+    """Returns the largest total size of live maps at any step, from `changes`; `sizes` has the size of each map."""
     signed = [*sizes, *[-size for size in reversed(sizes)]]  # the negative index ~n finds -sizes[n]
     return max(accumulate(map(signed.__getitem__, changes)))
 
 
 def peak_size(intervals: Sequence[Interval], sizes: Sequence[int]) -> int:
-    """`peak_of` their changes."""
+    """Returns `peak_of` their changes."""
     return peak_of(changes(intervals), sizes)
 
 
@@ -85,7 +85,7 @@ def lifetimes(
     kept: Collection[int] = (),
     held: Collection[int] = (),
 ) -> Lifetimes:
-    """Compute the lifetimes of all maps of a forward and a backward pass through a graph.
+    """Computes the lifetimes of all maps of a forward and a backward pass through a graph.
 
     The backward pass runs the layers in reverse order. The gradient of a map has the size of the map. It is allocated
     when the backward pass reaches the last layer that reads the map, and freed after the layer that computed the map.

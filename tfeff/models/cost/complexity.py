@@ -54,7 +54,7 @@ class Complexity:
         training_peak_bytes: peak memory of a training step for each image of the batch: input, layer outputs in use or
             kept, and gradients of layer outputs. Weights, their gradients and the workspace of single operations are
             not included, because they do not grow with the batch.
-        kernel_params: those of `params` in the kernels of convolutions and dense layers.
+        kernel_params: number of those `params` that are in the kernels of convolutions and dense layers.
         folded_params: number of parameters if batch normalization is folded into kernels: these, a bias for each of
             their output channels, and the parameters of other layers.
         copied_params: parameters of kernels that are called again with another batch normalization, as by a detector's
@@ -86,7 +86,7 @@ class _Run:
 
 
 def count(model: keras.Model, resolution: int | None = None, *, regions: int | None = None) -> Complexity:
-    """Count the cost of a functional or sequential model, including nested models, at batch size 1.
+    """Counts the cost of a functional or sequential model, including nested models, at batch size 1.
 
     Args:
         model: a built model. If it calls a layer several times, each call counts; the parameters count once.
@@ -145,7 +145,7 @@ def _spatial(tensor: keras.KerasTensor, resolution: int | None) -> tuple[int | N
 
 
 def _run(graph: Any, inputs: Sequence[keras.KerasTensor], runs: list[_Run]) -> object:
-    """Propagate shapes through a graph and record every call of a layer, also inside nested models."""
+    """Propagates shapes through a graph and records every call of a layer, also inside nested models."""
 
     def record(operation: keras.Operation, *args: Any, **kwargs: Any) -> object:
         arguments = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
@@ -163,8 +163,8 @@ def _run(graph: Any, inputs: Sequence[keras.KerasTensor], runs: list[_Run]) -> o
 
 
 def _inside(layer: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> keras.Model | None:
-    """The graph inside a layer of an unknown kind that has weights, such as a block; None if the layer has none, or
-    computes with more than Keras' operations."""
+    """Returns the graph inside a layer of an unknown kind that has weights, such as a block; None if the layer has
+    none, or computes with more than Keras' operations."""
     if kind_of(layer.__class__) is not UNKNOWN or not getattr(layer, "weights", ()) or not layer.built:
         return None
 
@@ -181,7 +181,7 @@ def _inside(layer: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _is_known(run: _Run) -> bool:
-    """Whether the multiply-adds and the memory of a call are known."""
+    """Returns whether the multiply-adds and the memory of a call are known."""
     try:
         _macs(run)
     except UserError:
@@ -190,7 +190,7 @@ def _is_known(run: _Run) -> bool:
 
 
 def _macs(run: _Run) -> int:
-    """Multiply-adds of one call of a layer."""
+    """Returns the multiply-adds of one call of a layer."""
     layer = run.operation
     kind = kind_of(layer.__class__)
     if kind.macs is None:
@@ -206,12 +206,12 @@ def _macs(run: _Run) -> int:
 
 
 def _kernel_params(layer: keras.Layer) -> int:
-    """Elements of the kernels of a layer."""
+    """Returns the number of elements of a layer's kernels."""
     return sum(math.prod(getattr(layer, kernel).shape) for kernel in kind_of(layer.__class__).kernels)
 
 
 def _positions(layer: keras.Layer, tensor: keras.KerasTensor) -> int:
-    """Number of spatial positions of a feature map, (1, ...spatial, c) or (1, c, ...spatial)."""
+    """Returns the number of spatial positions of a feature map, (1, ...spatial, c) or (1, c, ...spatial)."""
     channels_first = getattr(layer, "data_format", None) == "channels_first"
     return math.prod(tensor.shape[2:] if channels_first else tensor.shape[1:-1])
 
@@ -219,7 +219,7 @@ def _positions(layer: keras.Layer, tensor: keras.KerasTensor) -> int:
 def _lifetimes(
     runs: Sequence[_Run], images: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]
 ) -> tuple[Lifetimes, list[int]]:
-    """Lifetimes of the maps, and the bytes of each map. A view has the number of its input."""
+    """Returns lifetimes of the maps, and the bytes of each map. A view has the number of its input."""
     numbers = {id(tensor): number for number, tensor in enumerate(images)}
     sizes = [_bytes(tensor) for tensor in images]
     calls = []
@@ -239,7 +239,7 @@ def _lifetimes(
 
 
 def _activation(layer: keras.Operation) -> str | None:
-    """Name of a layer's activation, if it has one."""
+    """Returns the name of a layer's activation, if it has one."""
     function = getattr(layer, "activation", None)
     return None if function is None else getattr(function, "__name__", type(function).__name__)
 

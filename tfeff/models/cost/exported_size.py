@@ -5,7 +5,7 @@ from tfeff.models.cost.complexity import Complexity
 
 FLOAT_BYTES = 4
 QUANTIZED_CHANNEL_BYTES = 28
-"""Of each output channel in LiteRT's 8-bit integers: a bias of 4 bytes, and twice a scale (4) and a zero point (8)."""
+"""Bytes per output channel in LiteRT's 8-bit integers: a bias (4), and twice a scale (4) and a zero point (8)."""
 GRAPH_BYTES = {
     "saved_model": (130_000, 5_200),
     "litert": (500, 990),
@@ -16,7 +16,7 @@ GRAPH_BYTES = {
 
 
 def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
-    """Bytes of the files of an exported network, without its metadata.
+    """Returns the bytes of the files of an exported network, without its metadata.
 
     Weights are counted: a SavedModel keeps all of them; the other formats fold batch normalization into the layer
     before it. The rest, the graph, is estimated.
@@ -27,7 +27,7 @@ def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
     decoding of detectors is not counted, so their estimates are too small.
 
     Args:
-        cost: of the network.
+        cost: the network's cost.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
         int8: LiteRT's 8-bit integers.
 

@@ -19,8 +19,8 @@ class LatencyFit:
     An estimate therefore never falls as a network grows. Instead of seconds, a fit can have any measure that is
     proportional to them.
 
-    A fit is for one family: fitted to 16 EfficientNet-Lite (one thread, all four formats), the error on others of them
-    was 3 to 7 % (root mean square, one left out), but ConvNeXt took up to 2.4 times as long as its estimate and
+    A fit is for one family. A fit to 16 EfficientNet-Lite (one thread, all four formats) had an error of 3 to 7 % on
+    other EfficientNet-Lite (root mean square, one left out). ConvNeXt took up to 2.4 times as long as its estimate, and
     EfficientNet-B0 a quarter longer.
 
     Attributes:
@@ -49,7 +49,7 @@ class LatencyFit:
         return cls(tuple(_fitted(rows, seconds).tolist()), tuple(errors))
 
     def seconds(self, cost: Complexity) -> float:
-        """Estimated latency of a network."""
+        """Estimates the latency of a network."""
         return float(np.dot(_terms(cost), self.coefficients))
 
     @property
@@ -72,9 +72,9 @@ def networks_to_time(costs: Sequence[Complexity], count: int, groups: Sequence[H
     resolution.
 
     Args:
-        costs: of all networks.
+        costs: the cost of each network.
         count: how many to choose.
-        groups: of each network, such as its family: groups take turns. None: one group.
+        groups: the group of each network, such as its family. Groups take turns. None: one group.
 
     Returns:
         Indices, at most `count`, in the order of choice; networks of equal cost count as one.
@@ -114,7 +114,7 @@ def _terms(cost: Complexity) -> tuple[float, ...]:
 
 
 def _fitted(rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Coefficients of the terms, [n, terms]."""
+    """Returns coefficients of the terms, [n, terms]."""
     scale = np.maximum(rows.max(axis=0), 1e-300)
     found: np.ndarray = optimize.nnls(rows / scale / seconds[:, np.newaxis], np.ones(len(seconds)))[0]
     return found / scale

@@ -21,7 +21,7 @@ class Stage:
         name: `stem`, `stage1`, ..., `head`.
         operators: its layers with kernels in its first block, such as "conv 1x1" or "squeeze-and-excite", in order.
         size: (height, width) of its output; empty if that is a vector.
-        channels: of its output.
+        channels: number of channels of its output.
         blocks: number of blocks; 0 if it has none.
         params: parameters.
         macs: multiply-adds for one image.
@@ -37,7 +37,7 @@ class Stage:
 
 
 def stages(architecture: Architecture, *, num_classes: int, channels: int = 3) -> list[Stage]:
-    """The stages of a classifier, in order. Their costs add up to those of `estimate`.
+    """Returns the stages of a classifier, in order. Their costs add up to those of `estimate`.
 
     Raises:
         UserError: as for `estimate`.
@@ -48,7 +48,7 @@ def stages(architecture: Architecture, *, num_classes: int, channels: int = 3) -
 
 
 class _StageTracer(GraphTracer):
-    """Counts each layer for the stage that its name begins with."""
+    """A cost tracer that counts each layer for the stage that its name begins with."""
 
     def __init__(self) -> None:
         super().__init__()

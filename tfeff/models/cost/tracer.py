@@ -22,7 +22,7 @@ BATCH_NORMALIZATION = KINDS["batch_normalization"]
 
 
 def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
-    """Compute the cost of a network without building it, equal to `complexity.count` of the built network in float32.
+    """Computes the cost of a network without building it, as `complexity.count` of the built network in float32 does.
 
     Takes less than a millisecond for a backbone, and about ten for a detector. An R-CNN, whose cost is that of one
     region, is built; so is a network with a backbone that was given in Python.
@@ -50,7 +50,7 @@ def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int =
 
 
 def _counted(described: Architecture | Detector, num_classes: int, channels: int) -> Complexity:
-    """The cost of the built network."""
+    """Returns the cost of the built network."""
     if isinstance(described, Detector):
         network = build_detector(described, num_classes=num_classes, channels=channels)
         return count(network, regions=network.regions)
@@ -97,7 +97,7 @@ class _Counts:
 
 
 class CostTracer(Layers):
-    """Counts the cost of the layers that are applied to its maps, for a chain of blocks with one output.
+    """Cost of the layers that are applied to its maps, for a chain of blocks with one output.
 
     The network is divided into segments where a single map passes from one to the next: before a stage and after each
     of its blocks. Each segment numbers its maps from 0, its input; call i computes map i + 1. The second block of a
@@ -120,7 +120,7 @@ class CostTracer(Layers):
         self._sizes: list[int] = []
 
     def images(self, size: tuple[int, int], channels: int) -> TracedMap:
-        """The input of the first segment."""
+        """Returns the input of the first segment."""
         self._last = TracedMap((*size, channels), 0)
         self._sizes.append(FLOAT_BYTES * math.prod(size) * channels)
         return self._last
@@ -130,17 +130,20 @@ class CostTracer(Layers):
         return self._call((number, 4), NOTHING, (), len(self._calls) + 1)
 
     def given(self, images: Any, *, source: str, levels: Mapping[str, str]) -> NoReturn:
-        """Not available: `estimate` builds networks with such a backbone."""
+        """Raises NotImplementedError: `estimate` builds networks with such a backbone."""
         raise NotImplementedError("the cost of a given backbone is counted on the built network")
 
     def __getattr__(self, kind: str) -> Callable[..., Any]:
-        """The method that counts a kind of layer. Kept as an attribute, which Python finds first the next time."""
+        """Returns the method that counts a kind of layer.
+
+        It is kept as an attribute, which Python finds first the next time.
+        """
         found = described(kind)
         method = self.__dict__[kind] = partial(self._merged if found.merges else self._applied, found)
         return method
 
     def _applied(self, kind: Kind, x: Any, *, name: str, precise: bool = False, **settings: Any) -> Any:
-        """Count a layer on a map, or on each of several that share it: parameters once, multiply-adds for each."""
+        """Counts a layer on a map, or on each of several that share it: parameters once, multiply-adds for each."""
         if type(x) is list:
             layer = len(self._calls) + 1
             return [self._output(kind, each, settings, layer, first=each is x[0]) for each in x]
@@ -149,7 +152,7 @@ class CostTracer(Layers):
     def _output(
         self, kind: Kind, x: TracedMap, settings: Mapping[str, Any], layer: int, first: bool = True
     ) -> TracedMap:
-        """Count a call of a layer; `first`: its parameters, too."""
+        """Counts a call of a layer; with `first`, also its parameters."""
         before = x.shape
         shape = kind.shape(before, settings)
         reused = 0
@@ -178,7 +181,7 @@ class CostTracer(Layers):
         return result
 
     def _merged(self, kind: Kind, *maps: Any, name: str, precise: bool = False, **settings: Any) -> TracedMap:
-        """Count a layer that merges maps."""
+        """Counts a layer that merges maps."""
         if type(maps[0]) is list:  # RoIAlign: the maps of all levels, and the boxes
             maps = (*maps[0], *maps[1:])
         shapes = [each.shape for each in maps]
@@ -191,7 +194,7 @@ class CostTracer(Layers):
         return self._call(kind.shape(shapes, settings), kind.reads, numbers, len(self._calls) + 1)
 
     def blocks(self, number: int) -> Iterable[int]:
-        """The first block, and the second as a stand-in for all others."""
+        """Yields the first block, and the second as a stand-in for all others."""
         self._end_segment()
         yield 0
         self._end_segment()
@@ -200,7 +203,7 @@ class CostTracer(Layers):
             self._end_segment(times=number - 1)
 
     def total(self, *outputs: TracedMap) -> Complexity:
-        """Total cost of a network whose output is the last map."""
+        """Returns the total cost of a network whose output is the last map."""
         output_bytes = self._sizes[-1]
         self._end_segment(is_end=True)
         return Complexity(
@@ -211,7 +214,7 @@ class CostTracer(Layers):
         )
 
     def _call(self, shape: tuple[int, ...], reads: Reads | None, inputs: tuple[int, ...], layer: int) -> TracedMap:
-        """Record a call; `inputs` are numbers of maps of the current segment, `layer` is as in `TracedCall`."""
+        """Records a call; `inputs` are numbers of maps of the current segment, `layer` is as in `TracedCall`."""
         calls = self._calls
         calls.append((inputs, reads, layer))
         self._sizes.append(FLOAT_BYTES * math.prod(shape))
@@ -219,7 +222,7 @@ class CostTracer(Layers):
         return result
 
     def _end_segment(self, times: int = 1, is_end: bool = False) -> None:
-        """Count the current segment, repeated `times`, and start the next one at its output."""
+        """Counts the current segment, repeated `times`, and starts the next one at its output."""
         if not self._calls:
             return
         self._counts.add(self._segment_counts, times)
@@ -242,7 +245,7 @@ class CostTracer(Layers):
 
 
 class GraphTracer(CostTracer):
-    """Counts the cost of a network of any structure, such as a detector. Layers that no output needs do not count.
+    """Cost of a network of any structure, such as a detector. Layers that no output needs do not count.
 
     Nothing is counted once for several blocks, because a pyramid keeps maps across blocks.
     """
@@ -252,11 +255,11 @@ class GraphTracer(CostTracer):
         self._costs: list[_Counts] = []  # of each call
 
     def blocks(self, number: int) -> Iterable[int]:
-        """All indices."""
+        """Returns all indices."""
         return range(number)
 
     def total(self, *outputs: TracedMap) -> Complexity:
-        """Total cost of a network with these outputs."""
+        """Returns the total cost of a network with these outputs."""
         numbers = tuple(output.number for output in outputs)
         calls, sizes = _in_execution_order(self._calls, numbers), self._sizes
         counts = _Counts()
@@ -296,10 +299,10 @@ class _Segment:
 
 @lru_cache(maxsize=1024)
 def _segment(calls: tuple[TracedCall, ...], is_start: bool, begins_kept: bool, is_end: bool) -> _Segment:
-    """Lifetimes in a segment. Cached, because networks repeat few different segments.
+    """Returns the lifetimes in a segment. They are cached, because networks repeat few different segments.
 
     Args:
-        calls: in order of definition.
+        calls: the calls, in order of definition.
         is_start: whether this is the first segment of the network.
         begins_kept: whether the previous segment keeps the input.
         is_end: whether this is the last segment of the network.

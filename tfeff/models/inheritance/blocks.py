@@ -44,24 +44,24 @@ class Segment:
 
 
 def is_stage(chain: str) -> bool:
-    """Whether a chain is a stage of a backbone."""
+    """Returns whether a chain is a stage of a backbone."""
     return _STAGE.fullmatch(chain) is not None
 
 
 def place(name: str) -> tuple[str, int]:
-    """Chain and number of the block that an operation belongs to; ("", 0) if it belongs to none."""
+    """Returns the chain and number of the block that an operation belongs to; ("", 0) if it belongs to none."""
     match = _BLOCK.fullmatch(name)
     return (match["chain"].rpartition("_")[0], int(match["block"])) if match else ("", 0)
 
 
 def in_block(name: str, block: int) -> str:
-    """The name of a layer in another block of its chain; other names stay."""
+    """Returns the name of a layer in another block of its chain; other names stay."""
     match = _BLOCK.fullmatch(name)
     return f"{match['chain']}{block}{match['rest']}" if match else name
 
 
 def segments_of(nodes: Mapping[str, Node]) -> list[Segment]:
-    """The segments of a network, each after those whose outputs it reads."""
+    """Returns the segments of a network, each after those whose outputs it reads."""
     places = {name: place(name) for name in nodes}
     nearest, needs = dict[str, set[tuple[str, int]]](), dict[tuple[str, int], set[tuple[str, int]]]()
     for name, node in nodes.items():
@@ -91,7 +91,7 @@ def segments_of(nodes: Mapping[str, Node]) -> list[Segment]:
 
 
 def last_reads(segments: list[Segment]) -> list[set[str]]:
-    """After each segment, the names of the operations whose outputs are still needed."""
+    """Returns, for each segment, the names of the operations whose outputs are still needed after it."""
     alive, found = set[str](), list[set[str]]()
     for segment in reversed(segments):
         found.append(set(alive))
@@ -100,7 +100,7 @@ def last_reads(segments: list[Segment]) -> list[set[str]]:
 
 
 def paired(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
-    """The outputs of a block, and the corresponding ones of another block of its chain."""
+    """Returns the outputs of a block, and the corresponding ones of another block of its chain."""
     ours, theirs = list(ours), list(theirs)
     if len(ours) == len(theirs) == 1:
         return dict(zip(ours, theirs, strict=True))
@@ -124,7 +124,7 @@ class Origin:
 
 
 def origins(blocks: int, wanted: int, effects: Mapping[int, float]) -> list[Origin]:
-    """The origin of each block of a chain.
+    """Returns the origin of each block of a chain.
 
     Of too many blocks, those with the least effects are dropped, and the block before answers for both. Additional
     blocks follow the last one. The first block, which changes shapes, is kept, unless none is wanted.

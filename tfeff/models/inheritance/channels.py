@@ -14,8 +14,8 @@ class Channels:
     """Encodings of the spaces of a network, one for each number of channels.
 
     Args:
-        nodes: of the source.
-        spaces: of the outputs of its operations, by name.
+        nodes: the source's operations by name.
+        spaces: channel space of each operation's output, by name.
         groups: number of groups that its convolutions in groups become, by name.
         measured: returns the statistics of the source on images; called only if channels are lost.
         rng: chooses the channels that are repeated.
@@ -35,7 +35,7 @@ class Channels:
         self._kept = dict[str, list[int]]()
 
     def encoding(self, name: str, wanted: int) -> Encoding:
-        """The encoding of the output of an operation of the source in this number of channels."""
+        """Returns the encoding of the output of an operation of the source in this number of channels."""
         space = self._spaces[name]
         if (space, wanted) not in self._known:
             plain = space.grouped is None
@@ -50,7 +50,7 @@ class Channels:
         return (principal if space.any_basis else chosen)(*self._relevance(space), wanted)
 
     def _relevance(self, space: Space) -> tuple[np.ndarray, np.ndarray]:
-        """Covariance of the channels of a space, and the kernels of the layers that read them."""
+        """Returns the covariance of the channels of a space, and the kernels of the layers that read them."""
         covariance, kernels = np.zeros((space.channels,) * 2), []
         for name in space.readers:
             own = self._measured().covariances[name]
@@ -61,7 +61,7 @@ class Channels:
         return covariance, np.concatenate(kernels, axis=1)
 
     def _grouped(self, space: Space, wanted: int) -> Encoding:
-        """An encoding that keeps the channels of each group together."""
+        """Returns an encoding that keeps the channels of each group together."""
         name = str(space.grouped)
         if name not in self._kept:
             self._kept[name] = self._kept_groups(name)
@@ -75,8 +75,10 @@ class Channels:
         return in_groups([(group, parts[group]) for group in kept], groups)
 
     def _kept_groups(self, name: str) -> list[int]:
-        """The group of a convolution that each new group stands for: copies of random ones, or those that matter most
-        to the layers that read them."""
+        """Returns the group of a convolution that each new group stands for.
+
+        These are copies of random groups, or those that matter most to the layers that read them.
+        """
         groups, wanted = groups_of(self._nodes[name].layer), self._groups[name]
         if wanted >= groups:
             return np.argmax(repeated(groups, wanted, self._rng).encode, axis=0).tolist()

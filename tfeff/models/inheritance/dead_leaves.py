@@ -6,13 +6,13 @@ import numpy as np
 
 
 def dead_leaves(number: int, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-    """Draw ellipses of random colors over each other, of all sizes, with smooth shading and fine texture.
+    """Draws ellipses of random colors and all sizes over each other, with smooth shading and fine texture.
 
     Lee, Mumford and Huang, "Occlusion models for natural images: a statistical study of a scale-invariant dead leaves
     model" (2001): like photographs, such images have edges, and the same spectrum at every scale.
 
     Args:
-        number: of images.
+        number: number of images.
         shape: (height, width, channels).
         seed: each image is a function of seed and index.
 

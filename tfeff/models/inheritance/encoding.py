@@ -1,10 +1,10 @@
 """How the channels of a narrower or wider network represent those of the network it inherits from. NumPy alone.
 
-Three ways to have c channels instead of C. Repeated channels (Chen et al., "Net2Net", arXiv:1511.05641, section 3.1)
-lose nothing. Chosen channels are those that remain when few at a time are removed, each time those whose loss costs
-least after all others have been refitted (Hassibi and Stork, "Second order derivatives for network pruning:
-Optimal Brain Surgeon", 1993). Where no layer acts on single channels, any basis will do: the principal directions,
-weighted by what the layers that read the channels make of them.
+There are three ways to have c channels instead of C. Repeated channels (Chen et al., "Net2Net", arXiv:1511.05641,
+section 3.1) lose nothing. Chosen channels are found by elimination: a few at a time are removed, those whose loss costs
+least after all others have been refitted (Hassibi and Stork, "Second order derivatives for network pruning: Optimal
+Brain Surgeon", 1993). If no layer acts on single channels, any basis is possible: the principal directions are used,
+weighted by the layers that read the channels.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Encoding:
         encode: float64 (C, c): values of the new channels = values of the old ones @ encode.
         decode: float64 (c, C): the best linear reconstruction of the old values, up to a constant.
         index: int (c,): the old channel that each new one equals; None in another basis.
-        groups: of channels that a convolution in groups reads or computes: the old group of each new one, and the
+        groups: for channels that a grouped convolution reads or computes, the old group of each new one, and the
             encoding within it; else empty.
     """
 
@@ -43,12 +43,12 @@ class Encoding:
 
 
 def identity(channels: int) -> Encoding:
-    """The same channels."""
+    """Returns the same channels."""
     return Encoding(np.eye(channels), np.eye(channels), np.arange(channels))
 
 
 def repeated(channels: int, wanted: int, rng: np.random.Generator) -> Encoding:
-    """All channels, and copies of random ones, of which none is copied twice before all are copied once."""
+    """Returns all channels, and copies of random ones, of which none is copied twice before all are copied once."""
     copies = [rng.permutation(channels) for _ in range(-(-wanted // channels) - 1)]
     index = np.concatenate([np.arange(channels), *copies])[:wanted]
     encode = (index == np.arange(channels)[:, None]).astype(np.float64)
@@ -56,7 +56,7 @@ def repeated(channels: int, wanted: int, rng: np.random.Generator) -> Encoding:
 
 
 def chosen(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding:
-    """The channels without which the layers that read them lose most.
+    """Returns the channels without which the layers that read them lose most.
 
     Args:
         covariance: float64 (C, C) of the channels.
@@ -68,7 +68,7 @@ def chosen(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding
 
 
 def principal(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encoding:
-    """The directions without which the layers that read the channels lose most.
+    """Returns the directions without which the layers that read the channels lose most.
 
     They minimize the expected square of (x - x encode decode) @ readers.
 
@@ -87,7 +87,7 @@ def principal(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> Encod
 
 
 def in_groups(parts: Sequence[tuple[int, Encoding]], groups: int) -> Encoding:
-    """Channels in groups of equal size.
+    """Returns channels in groups of equal size.
 
     Args:
         parts: for each new group, the old one and the encoding of its channels, which keeps channels as they are.
@@ -105,7 +105,7 @@ def in_groups(parts: Sequence[tuple[int, Encoding]], groups: int) -> Encoding:
 
 
 def backward_elimination(covariance: np.ndarray, readers: np.ndarray, wanted: int) -> np.ndarray:
-    """Remove channels until the wanted number remains; returns their indices in ascending order.
+    """Removes channels until the wanted number remains; returns their indices in ascending order.
 
     The loss is the variance of x @ readers that the remaining channels cannot explain. Removing channel q costs
     |w_q|^2 / M_qq, where M is the inverse covariance of the remaining channels and w the refitted kernels. Up to one
@@ -137,7 +137,7 @@ def backward_elimination(covariance: np.ndarray, readers: np.ndarray, wanted: in
 
 
 def ridge(gram: np.ndarray, cross: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """The kernel that minimizes |y - x kernel|^2 + strength |kernel - prior|^2.
+    """Returns the kernel that minimizes |y - x kernel|^2 + strength |kernel - prior|^2.
 
     Args:
         gram: float64 (n, n), covariance of the inputs x.
@@ -150,14 +150,14 @@ def ridge(gram: np.ndarray, cross: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def wide_ridge(x: np.ndarray, y: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """`ridge` of centered rows x (rows, n) and y (rows, m), for more inputs than rows."""
+    """Computes `ridge` of centered rows x (rows, n) and y (rows, m), for more inputs than rows."""
     strength = RIDGE * max(float(np.square(x).mean()), 1e-12) * len(x)
     factor = cho_factor(x @ x.T + strength * np.eye(len(x)), overwrite_a=True, check_finite=False)
     return prior + x.T @ cho_solve(factor, y - x @ prior, check_finite=False)
 
 
 def _regression(covariance: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """The linear prediction of all channels from those of the index: (c, C)."""
+    """Returns the linear prediction of all channels from those of the index: (c, C)."""
     inside = covariance[np.ix_(index, index)]
     inside = inside + _CONDITIONING * _mean_variance(covariance) * np.eye(len(index))
     predicted = np.linalg.solve(inside, covariance[index])

@@ -34,9 +34,9 @@ class Inheritance:
         kept: number of variables whose layers compute what they computed in the source.
         reconstructed: number of variables that were fitted to the source's outputs.
         new: paths of the variables that the source does not have.
-        errors: by stage, neck and head, of its last block's output, and of predictions: mean squared difference from
-            the source's, in the channels that the network has, divided by the variance. Empty if nothing was
-            reconstructed.
+        errors: mean squared difference from the source's outputs, divided by their variance, for the last block of each
+            stage, neck and head, and for predictions. Only channels that the network has are compared. Empty if nothing
+            was reconstructed.
         dropped: blocks of the source that the network does not have, such as "stage3_block2" or "neck_block3".
         added: blocks that the source does not have, and whether each passes on its input to rounding.
         images: number of images; 0 if none were needed.
@@ -93,16 +93,16 @@ def inherit(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Inheritance:
-    """Give a network the weights of another member of its family.
+    """Gives a network the weights of another member of its family.
 
     Wider (Chen et al., "Net2Net", arXiv:1511.05641) and deeper networks, and those of another resolution, compute
     what the source computes, to rounding. Narrower and shallower ones are fitted to it, layer by layer, on images; so
     are additional cells of a neck, and additional convolutions of a head with an activation that has no fixed points.
 
     Args:
-        source: with weights, in float32, for images of the target's size.
-        target: of the same family or, of detectors, kind, in float32. Its weights are set, except those of predictions
-            of other classes.
+        source: a network with weights, in float32, for images of the target's size.
+        target: a network of the same family (detectors: the same kind), in float32. All its weights are set, except
+            those that predict other classes.
         images: (n, height, width, channels) in [0, 255], of the target's size, without labels. About 100 suffice. None:
             `IMAGES` drawn ones, if they are needed.
         seed: chooses positions of images and channels to repeat; the result depends on nothing else.
@@ -152,7 +152,7 @@ def inherit(
 
 
 def _by_part(errors: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """The relative errors of the last block of each chain, by its name, and of predictions, over all pyramid levels."""
+    """Returns the relative errors of each chain's last block, by name, and of predictions over all levels."""
     blocks, parts = dict[str, int](), dict[str, list[tuple[float, float]]]()
     for name, error in errors.items():
         chain, block = place(name)
@@ -167,7 +167,7 @@ def _by_part(errors: dict[str, tuple[float, float]]) -> dict[str, float]:
 
 
 def _drawn_regions(images: int, size: tuple[int, int], seed: int) -> np.ndarray:
-    """Regions of all sizes and places: boxes_yxyx float32 (images, REGIONS, 4) in pixels."""
+    """Returns regions of all sizes and places: boxes_yxyx float32 (images, REGIONS, 4) in pixels."""
     rng = np.random.default_rng((seed, 1))
     sides = np.exp(rng.uniform(np.log(16), np.log(max(size)), (images, REGIONS, 1)) + rng.normal(0, 0.3, (1, 1, 2)))
     centers = rng.uniform(0, size, (images, REGIONS, 2))

@@ -12,8 +12,10 @@ _KEPT_BYTES = 512 * 2**20  # of feature maps of one segment
 
 
 def source_steps(plan: Plan) -> list[tuple[dict[str, Node], set[str]]]:
-    """For each segment of the target, the operations of the source that compute what it is compared with, and the names
-    of those whose outputs are needed after it."""
+    """Returns the operations of the source that compute what each segment of the target is compared with.
+
+    The names of those whose outputs are needed after the segment are returned, too.
+    """
     nodes, done, steps = plan.source.nodes, set[str](), list[dict[str, Node]]()
     reads = list[set[str]]()
     for segment in plan.target.segments:
@@ -59,7 +61,7 @@ class Maps:
         return len(self._known)
 
     def part(self, number: int, names: Iterable[str]) -> dict[str, Any]:
-        """The maps of a part that have these names, and others."""
+        """Returns the maps of a part that have these names, and others."""
         known = self._known[number] if self._keep else dict(self._known[number])
         sampling.run(self._nodes, known, names)
         return known
@@ -75,7 +77,7 @@ class Maps:
                 known.pop(each, None)
 
     def kept(self, names: set[str]) -> list[dict[str, Any]]:
-        """The maps of these names that are known after the segment, of each part."""
+        """Returns the maps of these names that are known after the segment, of each part."""
         found = list[dict[str, Any]]()
         for number in range(len(self._known)):
             known = self.part(number, [name for name in names if name in self._nodes])

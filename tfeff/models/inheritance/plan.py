@@ -41,11 +41,11 @@ class Side:
 
     Attributes:
         nodes: operations by name, in the order of execution, without those that only arrange predictions.
-        segments: of the operations, each after those whose outputs it reads.
+        segments: the operations in segments, each after those whose outputs it reads.
         outputs: names of the outputs of each block, by (chain, block).
         blocks: number of blocks of each chain.
         applied: names of the applications of each layer, by its identity.
-        spaces: of the outputs of the operations, by name.
+        spaces: channel space of each operation's output, by name.
     """
 
     def __init__(self, network: Network) -> None:
@@ -77,10 +77,10 @@ class Plan:
     Attributes:
         source: the network that has weights.
         target: the one that inherits them.
-        origins: of the target's blocks, by (chain, block).
+        origins: what each of the target's blocks starts from, by (chain, block).
         counterparts: the operation of the source whose weights an operation of the target starts with.
         values: the operation of the source whose output, encoded, that of an operation of the target should equal.
-        encodings: of the output of each of the target's operations that has such a value.
+        encodings: encoding of the output of each of the target's operations that has such a value.
         exact: the target's operations whose outputs are encodings of the source's, to rounding.
     """
 
@@ -93,12 +93,12 @@ class Plan:
     exact: set[str]
 
     def origin(self, segment: Segment) -> Origin:
-        """Of a segment of the target."""
+        """Returns what a segment of the target starts from."""
         return self.origins.get((segment.chain, segment.block), Origin(0, 0))
 
 
 def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rng: np.random.Generator) -> Plan:
-    """Decide which blocks and channels to keep.
+    """Decides which blocks and channels to keep.
 
     Args:
         measured: returns the statistics of the source on images; called only if blocks or channels are lost.
@@ -134,7 +134,7 @@ def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rn
 
 
 def _corresponding(plan: Plan, segment: Segment) -> None:
-    """Counterparts and values of the operations of a segment whose layers the source has."""
+    """Adds counterparts and values of a segment's operations whose layers the source has."""
     source, nodes, origin = plan.source, segment.nodes, plan.origin(segment)
     if origin.new and origin.first == 1:  # whose layers have other shapes
         (output,) = segment.outputs
@@ -166,7 +166,7 @@ def _corresponding(plan: Plan, segment: Segment) -> None:
 
 
 def _passed_on(plan: Plan, segment: Segment) -> None:
-    """Values of the operations of an additional block of a neck or a head: those that it reads."""
+    """Adds the values of the operations of an additional block of a neck or a head: those that it reads."""
     outputs = plan.target.outputs[segment.chain, segment.block - 1] if segment.block > 1 else segment.inputs
     levels = {match[1]: name for name in outputs if (match := _LEVEL.match(name))}
     for name, node in segment.nodes.items():
@@ -185,7 +185,7 @@ def _size(plan: Plan, name: str) -> tuple[int | None, ...]:
 
 
 def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
-    """Whether an operation has a counterpart. Predictions of other classes have none."""
+    """Returns whether an operation has a counterpart. Predictions of other classes have none."""
     if theirs not in source.nodes:
         return False
     classes = [channels_of(side.nodes, each) for side, each in ((source, theirs), (target, name))]
@@ -193,7 +193,7 @@ def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
 
 
 def _groups(plan: Plan) -> dict[str, int]:
-    """Number of groups that the target has of each of the source's convolutions in groups, by its name.
+    """Returns the number of groups that the target has of each of the source's convolutions in groups, by its name.
 
     Raises:
         UserError: only one of the networks has groups.
@@ -222,7 +222,7 @@ def _find_exact(plan: Plan, segment: Segment) -> None:
 
 
 def _computes_the_same(plan: Plan, name: str, node: Node) -> bool:
-    """Whether an operation on the same inputs as its counterpart has the same output."""
+    """Returns whether an operation on the same inputs as its counterpart has the same output."""
     theirs, mine = plan.source.nodes[plan.counterparts[name]], plan.encodings[name]
     if (
         plan.values[name] != plan.counterparts[name]
@@ -235,7 +235,7 @@ def _computes_the_same(plan: Plan, name: str, node: Node) -> bool:
 
 
 def _passes_on(plan: Plan, name: str, node: Node) -> bool:
-    """Whether an operation that the source lacks can be the identity."""
+    """Returns whether an operation that the source lacks can be the identity."""
     if len(node.inputs) != 1 or plan.values[name] != plan.values[node.inputs[0]]:
         return False
     if isinstance(node.layer, LINEAR) and not plan.encodings[node.inputs[0]].lossless:
@@ -250,14 +250,14 @@ def _passes_on(plan: Plan, name: str, node: Node) -> bool:
 
 
 def _is_even(encoding: Encoding) -> bool:
-    """Whether every channel occurs equally often, so that their mean and variance are the same."""
+    """Returns whether every channel occurs equally often, so that their mean and variance are the same."""
     assert encoding.index is not None
     counts = np.bincount(encoding.index, minlength=len(encoding.encode))
     return bool(counts.min() == counts.max())
 
 
 def dropped(plan: Plan) -> tuple[str, ...]:
-    """Names of the source's blocks that the target does not have."""
+    """Returns names of the source's blocks that the target does not have."""
     kept = {(chain, origin.first) for (chain, _), origin in plan.origins.items()}
     return tuple(
         block_name(chain, block)
@@ -268,7 +268,7 @@ def dropped(plan: Plan) -> tuple[str, ...]:
 
 
 def added(plan: Plan) -> dict[str, bool]:
-    """Names of the target's blocks that the source does not have, and whether each is the identity."""
+    """Returns names of the target's blocks that the source does not have, and whether each is the identity."""
     return {
         block_name(segment.chain, segment.block): segment.is_residual or plan.exact.issuperset(segment.outputs)
         for segment in plan.target.segments
@@ -277,10 +277,10 @@ def added(plan: Plan) -> dict[str, bool]:
 
 
 def block_name(chain: str, block: int) -> str:
-    """Name of a block for people."""
+    """Returns the name of a block for people."""
     return f"{chain}_block{block}"
 
 
 def is_prediction(name: str) -> bool:
-    """Whether an operation computes predictions."""
+    """Returns whether an operation computes predictions."""
     return _PREDICTIONS.fullmatch(name) is not None

@@ -1,4 +1,4 @@
-"""Fits a network, layer by layer, to what the network that it inherits from computes on images.
+"""Fit of a network, layer by layer, to what the network that it inherits from computes on images.
 
 Every layer is a ridge regression from what it reads in the new network, errors of earlier layers included, so that
 errors do not accumulate. The last layer of a block is fitted to the block's output, minus its shortcut. A layer that is
@@ -70,7 +70,7 @@ def reconstruct(
     rng: np.random.Generator,
     progress: Callable[[int, int], None],
 ) -> dict[str, tuple[float, float]]:
-    """Fit all layers of the target that are not exact, in order.
+    """Fits all layers of the target that are not exact, in order.
 
     Args:
         plan: the correspondence; the target has the weights of `transfer.copy_weights`.
@@ -102,8 +102,10 @@ def reconstruct(
 
 
 def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> list[list[str]]:
-    """The applications of each linear layer of a segment that is to be fitted, each after those whose outputs it reads;
-    a branch's after its shortcut's."""
+    """Returns the applications of each linear layer of a segment that is to be fitted, in order.
+
+    Each layer comes after those whose outputs it reads; a branch's layers come after its shortcut's.
+    """
     if plan.origin(segment).new and segment.is_residual:
         return []
     depth = _depth(segment)
@@ -118,7 +120,7 @@ def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> li
 
 
 def _depth(segment: Segment) -> dict[str, int]:
-    """Of each linear layer of a segment: the most linear layers on a path to its output."""
+    """Returns, for each linear layer of a segment, the most linear layers on a path to its output."""
     depth = dict[str, int]()
     for name, node in segment.nodes.items():
         depth[name] = isinstance(node.layer, LINEAR) + max((depth.get(each, 0) for each in node.inputs), default=0)
@@ -126,7 +128,7 @@ def _depth(segment: Segment) -> dict[str, int]:
 
 
 def _endings(segment: Segment) -> dict[str, _Ending]:
-    """Which linear layers lead to the outputs of a segment: of several that are added, the one that is fitted last."""
+    """Finds the linear layers that lead to the outputs of a segment; if several are added, the one fitted last."""
     depth, found = _depth(segment), dict[str, tuple[str, _Ending]]()
     for name in sorted(depth, key=depth.__getitem__):
         ending = _ending(segment, name)
@@ -136,7 +138,7 @@ def _endings(segment: Segment) -> dict[str, _Ending]:
 
 
 def _ending(segment: Segment, name: str) -> _Ending | None:
-    """How a linear layer leads to an output of its segment; None if other linear layers follow it."""
+    """Returns how a linear layer leads to an output of its segment; None if other linear layers follow it."""
     scale = add = None
     while name not in segment.outputs:
         reader = next(reader for reader, node in segment.nodes.items() if name in node.inputs)
@@ -158,9 +160,9 @@ class _Fitting:
 
     Args:
         plan: the correspondence.
-        segment: of the target.
+        segment: the target's segment that holds the layer.
         names: applications of the layer.
-        endings: of the segment.
+        endings: what ends each layer of the segment, by name.
         theirs, maps: feature maps of source and target.
         images: number of images.
     """
@@ -234,14 +236,14 @@ class _Fitting:
         self._maps.changed(names)
 
     def _of_groups(self, kernel: np.ndarray, groups: int) -> list[np.ndarray]:
-        """The parts, (inputs, outputs), of a kernel (inputs, outputs) between the channels of each group."""
+        """Returns the parts, (inputs, outputs), of a kernel (inputs, outputs) between the channels of each group."""
         channels = len(self._reads.decode)
         rows = np.split(kernel.reshape(-1, channels, kernel.shape[-1]), groups, axis=1)
         parts = [np.split(part, groups, axis=-1)[group] for group, part in enumerate(rows)]
         return [part.reshape(-1, part.shape[-1]) for part in parts]
 
     def _values(self, place: int, known: dict[str, Any], ours: dict[str, Any], positions: np.ndarray) -> np.ndarray:
-        """What an application should compute at some positions, float32 (n, outputs)."""
+        """Returns what an application should compute at some positions, float32 (n, outputs)."""
         ending, segment = self._endings[place], self._segment
         y = self._computed(self._goals[place], known, positions) @ self._makes.encode
         if ending is not None and ending.add is not None:
@@ -253,7 +255,7 @@ class _Fitting:
         return found
 
     def _prior(self) -> np.ndarray:
-        """What the kernel is drawn to: that of the source in the channels that both sides have."""
+        """Returns what the kernel is drawn to: that of the source in the channels that both sides have."""
         plan, reads, makes = self._plan, self._reads, self._makes
         counterpart = plan.counterparts.get(self._names[0])
         if counterpart is None:
@@ -270,12 +272,12 @@ class _Fitting:
         return prior.reshape(-1, len(makes.decode))
 
     def _wanted(self) -> list[str]:
-        """Names of the source's maps that the goals are computed from."""
+        """Returns names of the source's maps that the goals are computed from."""
         nodes = self._plan.source.nodes
         return [nodes[goal.of].inputs[0] if goal.layer else goal.of for goal in self._goals]
 
     def _computed(self, goal: _Goal, known: dict[str, Any], places: np.ndarray) -> np.ndarray:
-        """The goal at some positions, float64 (n, channels of the source)."""
+        """Returns the goal at some positions, float64 (n, channels of the source)."""
         if not goal.layer:
             return sampling.values_at(known[goal.of], places)
         nodes = self._plan.source.nodes
@@ -284,11 +286,11 @@ class _Fitting:
         return sampling.inputs_at(known[node.inputs[0]], node.layer, places) @ kernel.reshape(-1, len(bias)) + bias
 
     def _needed(self, name: str) -> list[str]:
-        """Names of the maps that the regression of an application reads."""
+        """Returns names of the maps that the regression of an application reads."""
         return [self._segment.nodes[name].inputs[0], *self._others(name)]
 
     def _others(self, name: str) -> list[str]:
-        """Names of what is added to the branch of an application."""
+        """Returns names of what is added to the branch of an application."""
         ending = self._endings[self._names.index(name)]
         if ending is None or ending.add is None:
             return []
@@ -299,7 +301,7 @@ class _Fitting:
         return [each for each in self._segment.nodes[ending.add].inputs if each not in branch]
 
     def _set_shared(self, groups: list[Moments], prior: np.ndarray) -> None:
-        """A kernel for all applications, each of which has its own batch normalization."""
+        """Sets one kernel for all applications, each of which has its own batch normalization."""
         weights = [1 / max(float(each.variance(1).mean()), 1e-12) for each in groups]
         gram, cross = (
             np.sum([w * each.covariance(which) for w, each in zip(weights, groups, strict=True)], axis=0)
@@ -329,7 +331,7 @@ class _Fitting:
 
 
 def _activation(layer: keras.Layer) -> bool:
-    """Whether a linear layer has an activation of its own."""
+    """Returns whether a linear layer has an activation of its own."""
     return layer.activation not in (None, keras.activations.linear)
 
 
@@ -341,14 +343,14 @@ def _assign(
     mean: np.ndarray,
     variance: np.ndarray,
 ) -> None:
-    """Set a linear layer, and the batch normalization after it, to x @ kernel + bias.
+    """Sets a linear layer, and the batch normalization after it, to x @ kernel + bias.
 
     The moving statistics are those of the rows of the regression, so batch normalization computes the same in training.
 
     Args:
         kernel: float64 (inputs, outputs); of a convolution in groups, (inputs of a group, outputs).
-        mean: of the outputs, without the bias.
-        variance: of the outputs.
+        mean: float64 (outputs,), mean of the outputs without the bias.
+        variance: float64 (outputs,), variance of the outputs.
     """
     layer = nodes[name].layer
     follower = normalization_after(nodes, name)
@@ -371,7 +373,7 @@ def _assign(
 
 
 def _errors(plan: Plan, segment: Segment, theirs: Maps, maps: Maps) -> dict[str, tuple[float, float]]:
-    """Squared errors and variances of the outputs of a segment that have a value in the source, by name."""
+    """Returns squared errors and variances of a segment's outputs that have a value in the source, by name."""
     names = [name for name in segment.outputs if name in plan.values]
     differences, moments = dict.fromkeys(names, 0.0), {name: Moments() for name in names}
     for number in range(len(maps)):

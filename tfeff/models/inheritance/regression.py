@@ -20,14 +20,14 @@ class Rows:
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """float32 (n, inputs) and (n, outputs)."""
+        """Adds rows, float32 (n, inputs) and (n, outputs)."""
         if self._wide:
             self._rows.append((x, y))
         else:
             self.moments.add(x, y)
 
     def solve(self, prior: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """The kernel, (inputs, outputs); the bias; mean (without the bias) and variance of the outputs; float64."""
+        """Returns kernel (inputs, outputs), bias, and mean (without the bias) and variance of the outputs; float64."""
         if self._wide:
             x, y = (np.concatenate(each) for each in zip(*self._rows, strict=True))
             chosen = rng.permutation(len(x))[:_ROWS]

@@ -16,17 +16,17 @@ _PIXELS = 16 * 224**2
 
 
 def chunks(images: Mapping[str, np.ndarray]) -> list[slice]:
-    """Parts of the inputs of a network, the first of which are images, that are computed at once."""
+    """Returns parts of the inputs of a network, the first of which are images, that are computed at once."""
     pixels = next(iter(images.values()))
     size = max(1, _PIXELS // (pixels.shape[1] * pixels.shape[2]))
     return [slice(start, start + size) for start in range(0, len(pixels), size)]
 
 
 def run(nodes: Mapping[str, Node], known: dict[str, Any], wanted: Iterable[str]) -> None:
-    """Apply the operations that some outputs depend on, at inference.
+    """Applies the operations that some outputs depend on, at inference.
 
     Args:
-        nodes: in the order of execution.
+        nodes: operations by name, in the order of execution.
         known: outputs by name, to which further ones are added.
         wanted: names of operations that are known afterwards.
     """
@@ -40,7 +40,7 @@ def run(nodes: Mapping[str, Node], known: dict[str, Any], wanted: Iterable[str])
 
 
 def positions(size: Sequence[int], images: int, of: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of a map: int (images, n, 2), each at most once per image.
+    """Returns positions of a map: int (images, n, 2), each at most once per image.
 
     Args:
         size: height and width of the map.
@@ -54,7 +54,7 @@ def positions(size: Sequence[int], images: int, of: int, rng: np.random.Generato
 
 
 def inputs_at(x: Any, layer: keras.Layer, places: np.ndarray) -> np.ndarray:
-    """What a linear layer reads for some positions of its output.
+    """Returns what a linear layer reads for some positions of its output.
 
     Args:
         x: its input, (images, height, width, channels), (images, regions, channels) or (images, channels).
@@ -81,7 +81,7 @@ def inputs_at(x: Any, layer: keras.Layer, places: np.ndarray) -> np.ndarray:
 
 
 def values_at(x: Any, places: np.ndarray) -> np.ndarray:
-    """A map at some positions: float32 (images * n, channels)."""
+    """Returns a map at some positions: float32 (images * n, channels)."""
     array = ops.convert_to_numpy(x)
     if array.ndim == 2:
         return array
@@ -91,13 +91,13 @@ def values_at(x: Any, places: np.ndarray) -> np.ndarray:
 
 
 def size_of(x: Any) -> tuple[int, int]:
-    """Height and width of a map; (regions, 1) of features of regions, (1, 1) of vectors."""
+    """Returns the height and width of a map; (regions, 1) of features of regions, (1, 1) of vectors."""
     shape = x.shape
     return (shape[1], shape[2]) if len(shape) == 4 else (shape[1], 1) if len(shape) == 3 else (1, 1)
 
 
 def output_size(node: Node, x: Any) -> tuple[int, int]:
-    """Height and width of the output of a linear layer that reads a map."""
+    """Returns the height and width of the output of a linear layer that reads a map."""
     if len(node.shape) < 4:
         return size_of(x)
     height, width = node.shape[1:3]
@@ -114,7 +114,7 @@ class Moments:
         self._centers: list[np.ndarray] = []
 
     def add(self, rows: np.ndarray, others: np.ndarray | None = None) -> None:
-        """Rows, (n, variables), and rows of other variables, whose covariance with them is wanted."""
+        """Adds rows, (n, variables), and rows of other variables, whose covariance with them is wanted."""
         every = [rows] if others is None else [rows, others]
         if not self._centers:
             self._centers = [each.mean(axis=0, dtype=np.float64).astype(np.float32) for each in every]
@@ -129,17 +129,17 @@ class Moments:
             product += every[0].T @ part
 
     def mean(self, which: int = 0) -> np.ndarray:
-        """float64 (variables,), of the rows or, 1, of the others."""
+        """Returns float64 (variables,), of the rows or, 1, of the others."""
         found: np.ndarray = self._centers[which] + self._sums[which] / self._count
         return found
 
     def covariance(self, which: int = 0) -> np.ndarray:
-        """float64 (variables, variables) of the rows, with themselves or, 1, with the others."""
+        """Returns float64 (variables, variables) of the rows, with themselves or, 1, with the others."""
         offset = np.outer(self._sums[0], self._sums[which]) / self._count**2
         found: np.ndarray = self._products[which] / self._count - offset
         return found
 
     def variance(self, which: int = 0) -> np.ndarray:
-        """float64 (variables,), of the rows or, 1, of the others."""
+        """Returns float64 (variables,), of the rows or, 1, of the others."""
         found: np.ndarray = self._squares[which] / self._count - (self._sums[which] / self._count) ** 2
         return found

@@ -54,7 +54,7 @@ class Space:
     """Feature maps with the same channels.
 
     Attributes:
-        channels: their number.
+        channels: number of channels.
         any_basis: whether no operation acts on single channels.
         readers: names of the linear layers that read the channels.
         grouped: name of the convolution in groups that reads or computes the channels, if any.
@@ -67,7 +67,7 @@ class Space:
 
 
 def spaces_of(nodes: Mapping[str, Node]) -> dict[str, Space]:
-    """The space of the output of each operation, by name; one object for all maps of a space.
+    """Returns the space of the output of each operation, by name; one object for all maps of a space.
 
     What a layer reads where it is applied several times, such as on all levels of a pyramid, is one space.
 
@@ -114,7 +114,7 @@ def spaces_of(nodes: Mapping[str, Node]) -> dict[str, Space]:
 
 
 def applications(nodes: Mapping[str, Node]) -> dict[int, list[str]]:
-    """The names of the applications of each layer, by its identity; first that with the name of the layer."""
+    """Returns the names of the applications of each layer, by its identity; first that with the name of the layer."""
     applied = dict[int, list[str]]()
     for name, node in nodes.items():
         applied.setdefault(id(node.layer), []).append(name)
@@ -124,12 +124,12 @@ def applications(nodes: Mapping[str, Node]) -> dict[int, list[str]]:
 
 
 def maps_read(node: Node) -> tuple[str, ...]:
-    """The inputs of an operation that are feature maps, not regions."""
+    """Returns the inputs of an operation that are feature maps, not regions."""
     return node.inputs[:-1] if isinstance(node.layer, (RoIAlign, RoIMaxPool)) else node.inputs
 
 
 def channels_of(nodes: Mapping[str, Node], name: str) -> int:
-    """Channels of the output of an operation; of flattened features of regions, those of the map."""
+    """Returns the channels of an operation's output; for flattened features of regions, those of the map."""
     while isinstance(nodes[name].layer, L.Reshape):
         (name,) = nodes[name].inputs
     channels = nodes[name].shape[-1]
@@ -152,12 +152,12 @@ def _any_basis(nodes: Mapping[str, Node], applied: Mapping[int, list[str]], name
 
 
 def groups_of(layer: keras.Layer) -> int:
-    """Groups of a convolution; 1 for all other layers."""
+    """Returns the number of groups of a convolution; 1 for all other layers."""
     return getattr(layer, "groups", 1)
 
 
 def taps(layer: keras.Layer, channels: int) -> np.ndarray:
-    """The kernel of a linear layer that reads this many channels as float64 (taps, channels, outputs).
+    """Returns the kernel of a linear layer that reads this many channels as float64 (taps, channels, outputs).
 
     A dense layer that reads flattened features of regions has many taps. A convolution in groups has zeros between
     them.
@@ -176,5 +176,5 @@ def taps(layer: keras.Layer, channels: int) -> np.ndarray:
 
 
 def readers_kernel(layer: keras.Layer, channels: int) -> np.ndarray:
-    """The kernel of a linear layer as float64 (channels, taps * outputs)."""
+    """Returns the kernel of a linear layer as float64 (channels, taps * outputs)."""
     return np.moveaxis(taps(layer, channels), 1, 0).reshape(channels, -1)

@@ -18,11 +18,11 @@ from tfeff.models.inheritance.spaces import LINEAR, channels_of
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of a network on images.
+    """Statistics of a network's layers and blocks on images.
 
     Attributes:
-        covariances: of the input channels of each linear layer, float64 (channels, channels), by name.
-        effects: of each block after the first of its chain, by (chain, block): |output - input|^2 / |output|^2.
+        covariances: covariance of the input channels of each linear layer, float64 (channels, channels), by name.
+        effects: |output - input|^2 / |output|^2 of each block after the first of its chain, by (chain, block).
     """
 
     covariances: dict[str, np.ndarray]
@@ -32,11 +32,11 @@ class Statistics:
 def measure(
     nodes: Mapping[str, Node], segments: list[Segment], images: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> Statistics:
-    """Run a network on images.
+    """Measures the statistics of a network on images.
 
     Args:
-        nodes: of the network.
-        segments: of the network.
+        nodes: the network's operations by name.
+        segments: the network's segments, in the order of execution.
         images: raw pixels and, if the network takes them, regions, float32 (n, ...), by the name of the input.
         rng: chooses positions.
     """
@@ -63,7 +63,7 @@ def measure(
 
 
 def _change(pairs: list[tuple[Any, Any]]) -> float:
-    """|after - before|^2 / |after|^2 of pairs of maps; infinite if their shapes differ."""
+    """Returns |after - before|^2 / |after|^2 of pairs of maps; infinite if their shapes differ."""
     if any(before.shape != after.shape for before, after in pairs):
         return math.inf
     change = sum(float(ops.sum(ops.square(after - before))) for before, after in pairs)

@@ -1,4 +1,4 @@
-"""Sets the weights of a network to those of the source in its own channels.
+"""Transfer of weights: those of the source, in the network's own channels.
 
 Where all channels of an input are kept, the layer then computes what it computed in the source. Elsewhere, the weights
 are the starting point of a regression.
@@ -24,7 +24,7 @@ _SHARE = 0.05  # of a map in an additional fusion that should pass on another on
 
 
 def normalization_after(nodes: Mapping[str, Node], name: str) -> str | None:
-    """The batch normalization that reads a linear layer; None if there is none."""
+    """Returns the batch normalization that reads a linear layer; None if there is none."""
     return next(
         (
             each
@@ -36,19 +36,19 @@ def normalization_after(nodes: Mapping[str, Node], name: str) -> str | None:
 
 
 def normalized(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """What batch normalization does at inference: float64 scale and offset (channels,)."""
+    """Returns what batch normalization does at inference: float64 scale and offset (channels,)."""
     scale = array(norm.gamma) / np.sqrt(array(norm.moving_variance) + norm.epsilon)
     return scale, array(norm.beta) - array(norm.moving_mean) * scale
 
 
 def linear(layer: keras.Layer, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """A linear layer without its activation: float64 kernel (taps, inputs, outputs) and bias (outputs,)."""
+    """Returns a linear layer without its activation: float64 kernel (taps, inputs, outputs) and bias (outputs,)."""
     kernel = taps(layer, channels)
     return kernel, array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1])
 
 
 def affine(nodes: Mapping[str, Node], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A linear layer and the batch normalization that reads it as one map, as `linear`."""
+    """Returns a linear layer and the batch normalization that reads it as one map, as `linear`."""
     kernel, bias = linear(nodes[name].layer, channels_of(nodes, nodes[name].inputs[0]))
     follower = normalization_after(nodes, name)
     if follower is not None:
@@ -58,12 +58,12 @@ def affine(nodes: Mapping[str, Node], name: str) -> tuple[np.ndarray, np.ndarray
 
 
 def array(variable: Any) -> np.ndarray:
-    """A variable as float64."""
+    """Returns a variable as float64."""
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
 
 
 def copy_weights(plan: Plan, rng: np.random.Generator) -> None:
-    """Set all weights of the target that the source has, too, and make its additional blocks the identity.
+    """Sets all weights of the target that the source has, too, and makes its additional blocks the identity.
 
     Args:
         rng: divides kernels among repeated channels unevenly, so that these do not learn the same.
@@ -114,7 +114,7 @@ def _copy(
 
 
 def _reading(kernel: np.ndarray, reads: Encoding, rng: np.random.Generator) -> np.ndarray:
-    """A kernel (..., C, outputs) that reads encoded channels."""
+    """Returns a kernel (..., C, outputs) that reads encoded channels."""
     index = reads.index
     if index is None or not reads.lossless:
         return np.einsum("...co,dc->...do", kernel, reads.decode)
@@ -126,7 +126,7 @@ def _reading(kernel: np.ndarray, reads: Encoding, rng: np.random.Generator) -> n
 
 
 def _in_groups(kernel: np.ndarray, reads: Encoding, makes: Encoding, rng: np.random.Generator) -> np.ndarray:
-    """The kernel of a convolution in groups."""
+    """Returns the kernel of a convolution in groups."""
     outputs = len(makes.groups[0][1].encode)
     parts = zip(reads.groups, makes.groups, strict=True)
     return np.concatenate(
@@ -139,7 +139,10 @@ def _in_groups(kernel: np.ndarray, reads: Encoding, makes: Encoding, rng: np.ran
 
 
 def passing_on(shape: Sequence[int], reads: Encoding, makes: Encoding) -> np.ndarray:
-    """The kernel (height, width, inputs, outputs) or (inputs, outputs) that changes the encoding of what it reads."""
+    """Returns the kernel that changes the encoding of what it reads.
+
+    Its shape is (height, width, inputs, outputs) or (inputs, outputs).
+    """
     kernel = np.zeros(shape)
     center = tuple(side // 2 for side in shape[:-2])
     if reads.decode.shape[1] == len(makes.encode) and len(reads.decode) == shape[-2]:
@@ -148,7 +151,7 @@ def passing_on(shape: Sequence[int], reads: Encoding, makes: Encoding) -> np.nda
 
 
 def _pass_on(layer: keras.Layer, reads: Encoding | None, makes: Encoding) -> None:
-    """Make a layer that the source lacks pass on its input, the first one if it has several."""
+    """Makes a layer that the source lacks pass on its input, the first one if it has several."""
     if isinstance(layer, LINEAR) and reads is not None:
         for variable in layer.weights:
             kernel = variable is layer.kernel
@@ -163,7 +166,7 @@ def _pass_on(layer: keras.Layer, reads: Encoding | None, makes: Encoding) -> Non
 
 
 def _fitted_window(kernel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The center of a larger depthwise kernel, or a smaller one between zeros."""
+    """Returns the center of a larger depthwise kernel, or a smaller one between zeros."""
     for axis, wanted in enumerate(size):
         surplus = kernel.shape[axis] - wanted
         if surplus > 0:
@@ -176,7 +179,7 @@ def _fitted_window(kernel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _make_identity(segment: Segment) -> None:
-    """Make a block compute its input.
+    """Makes a block compute its input.
 
     The last layer of a residual branch becomes 0. In a block without a shortcut, every layer becomes the identity,
     which its activations keep: its input has passed through the same one.

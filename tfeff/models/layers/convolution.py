@@ -18,7 +18,7 @@ class GroupedConvolution(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        """The convolution without bias and activation."""
+        """Returns the convolution without bias and activation."""
         if keras.backend.backend() != "tensorflow" or self.data_format != "channels_last":
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
@@ -34,8 +34,10 @@ class GroupedConvolution(keras.layers.Conv2D):
 
 
 def _has_gradients(dtype: str) -> bool:
-    """Whether TensorFlow has gradients of its operator for groups, on this machine. For bfloat16, oneDNN has them on
-    some CPUs only."""
+    """Returns whether TensorFlow has gradients of its operator for groups on this machine.
+
+    For bfloat16, oneDNN has them on some CPUs only.
+    """
     import tensorflow as tf
 
     if tf.config.get_visible_devices("GPU"):

@@ -90,7 +90,7 @@ class Kind:
 
     @cache  # noqa: B019 (rows live as long as the program)
     def reading(self, activation: str | None) -> Reads | None:
-        """What the gradient of a layer with this activation reads; None for a view."""
+        """Returns what the gradient of a layer with this activation reads; None for a view."""
         if activation is None or self.reads is None:
             return self.reads
         if activation == "linear":
@@ -112,7 +112,7 @@ def _first(shapes: Sequence[Shape], _: Settings) -> Shape:
 
 
 def _windowed(x: Shape, size: int, s: Settings) -> tuple[int, int]:
-    """Height and width after a convolution or pooling: ceil(side / strides) with padding "same"."""
+    """Returns the height and width after a convolution or pooling: ceil(side / strides) with padding "same"."""
     strides, margin = s.get("strides", 1), 0 if s.get("padding") == "same" else size - 1
     return -((margin - x[0]) // strides), -((margin - x[1]) // strides)
 
@@ -132,7 +132,7 @@ def _concatenated(shapes: Sequence[Shape], s: Settings) -> Shape:
 
 
 def _regions(shapes: Sequence[Shape], s: Settings) -> Shape:
-    """Of the maps and, last, the boxes."""
+    """Returns the output shape for the shapes of the maps and, last, the boxes."""
     return shapes[-1][0], s["size"], s["size"], shapes[0][-1]
 
 
@@ -260,12 +260,12 @@ UNKNOWN = Kind(keras.Operation, BOTH)
 
 @cache
 def kind_of(layer: type[keras.Operation]) -> Kind:
-    """The kind of a class of layers, or `UNKNOWN`."""
+    """Returns the kind of a class of layers, or `UNKNOWN`."""
     return next((_ROWS[base] for base in layer.__mro__ if base in _ROWS), UNKNOWN)
 
 
 def described(name: str) -> Kind:
-    """The kind that descriptions use by this name.
+    """Returns the kind that descriptions use by this name.
 
     Raises:
         AttributeError: there is none.
@@ -279,21 +279,21 @@ class KerasLayers(Layers):
     """The backend that builds Keras layers."""
 
     def images(self, size: tuple[int, int], channels: int) -> FeatureMap:
-        """An `Input`, float32."""
+        """Returns an `Input`, float32."""
         return keras.Input((*size, channels), name="images")
 
     def regions(self, number: int, *, name: str) -> FeatureMap:
-        """An `Input`, float32, for any number."""
+        """Returns an `Input`, float32, for any number."""
         return keras.Input((None, 4), dtype=keras.config.floatx(), name=name)
 
     def given(
         self, images: FeatureMap, *, source: str, levels: Mapping[str, str]
     ) -> tuple[FeatureMap, dict[str, FeatureMap]]:
-        """Copies of the layers."""
+        """Returns copies of the layers."""
         return presets.find(source).define(images, levels)
 
     def blocks(self, number: int) -> Iterable[int]:
-        """All indices."""
+        """Returns all indices."""
         return range(number)
 
     def __getattr__(self, kind: str) -> Callable[..., FeatureMap]:
@@ -302,7 +302,7 @@ class KerasLayers(Layers):
 
 
 def _applied(kind: Kind, *inputs: FeatureMap, name: str, precise: bool = False, **settings: Any) -> FeatureMap:
-    """Create a layer and apply it to its inputs; see `Layers`."""
+    """Creates a layer and applies it to its inputs; see `Layers`."""
     if precise:
         settings["dtype"] = keras.config.floatx()
     layer = (kind.create or kind.layer)(**settings, name=name)

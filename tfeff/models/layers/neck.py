@@ -42,7 +42,7 @@ class WeightedFusion(keras.layers.Layer):
         self.per_channel = per_channel
 
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
-        """Create the weights, [n] or [n, channels]."""
+        """Creates the weights, [n] or [n, channels]."""
         count, channels = len(input_shape), input_shape[0][-1]
         # Without autocast: weights are normalized in full precision under mixed precision too.
         self.fusion_weights = self.add_weight(
@@ -53,7 +53,7 @@ class WeightedFusion(keras.layers.Layer):
         )
 
     def factors(self) -> Any:
-        """The factors of the maps, computed from the weights: [n] or [n, channels]."""
+        """Returns the factors of the maps, computed from the weights: [n] or [n, channels]."""
         if self.method == "softmax":
             return ops.softmax(self.fusion_weights, axis=0)
         if self.method == "fast":
@@ -62,7 +62,7 @@ class WeightedFusion(keras.layers.Layer):
         return ops.convert_to_tensor(self.fusion_weights)
 
     def call(self, inputs: list[Any]) -> Any:
-        """The weighted sum."""
+        """Returns the weighted sum."""
         factors = ops.cast(self.factors(), self.compute_dtype)
         total = inputs[0] * factors[0]
         for index, feature_map in enumerate(inputs[1:], 1):
@@ -70,13 +70,13 @@ class WeightedFusion(keras.layers.Layer):
         return total
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        """The shape of one input."""
+        """Returns the shape of one input."""
         return input_shape[0]
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class NearestUpsampling(keras.layers.Layer):
-    """Repeat each pixel `factor` times in both directions and crop to a size.
+    """Nearest-neighbor upsampling by `factor` in both directions, cropped to a size.
 
     Level n of a pyramid has ceil(r / 2^n) pixels, so the repeated map can exceed the finer level by up to factor - 1
     pixels. Pixel i of the result is pixel i // factor of the input.
@@ -95,11 +95,11 @@ class NearestUpsampling(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """The upsampled map."""
+        """Returns the upsampled map."""
         height, width = (side * self.factor for side in inputs.shape[1:3])
         x = ops.image.resize(inputs, (height, width), interpolation="nearest", data_format="channels_last")
         return x if (height, width) == self.size else x[:, : self.size[0], : self.size[1]]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """(batch, *size, channels)."""
+        """Returns (batch, *size, channels)."""
         return (input_shape[0], *self.size, input_shape[-1])

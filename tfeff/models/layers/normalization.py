@@ -24,8 +24,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """In training, normalizes with the statistics of the batch and updates the moving ones; otherwise normalizes
-        with the moving ones."""
+        """Normalizes with the batch's statistics and updates the moving ones in training; else uses the moving ones."""
         if not (training and self.trainable and mask is None and self._can_fuse(inputs)):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
@@ -61,8 +60,11 @@ def _has_gpu() -> bool:
 
 
 def _compiles_with_xla() -> bool:
-    """Whether the current graph is compiled with XLA, whose version of the operator computes the variance as the
-    difference of two large numbers: it loses all digits of channels whose mean is much larger than their deviation."""
+    """Returns whether the current graph is compiled with XLA.
+
+    XLA computes the variance as the difference of two large numbers, so it loses all digits of channels whose mean is
+    much larger than their deviation.
+    """
     import tensorflow as tf
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public equivalent
 
@@ -71,7 +73,7 @@ def _compiles_with_xla() -> bool:
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class Standardize(keras.layers.Layer):
-    """Standardizes features with a fixed mean and standard deviation, weights that are set before training."""
+    """Standardization of features with a fixed mean and standard deviation, weights that are set before training."""
 
     def build(self, shape: Sequence[int | None]) -> None:
         """Creates the mean, 0, and the scale, 1 / standard deviation, 1."""
@@ -79,5 +81,5 @@ class Standardize(keras.layers.Layer):
         self.scale = self.add_weight(name="scale", shape=shape[-1:], initializer="ones", trainable=False)
 
     def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
-        """Standardized features [n, D]."""
+        """Returns standardized features [n, D]."""
         return (features - self.mean) * self.scale

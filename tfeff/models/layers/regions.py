@@ -18,7 +18,7 @@ class _RegionFeatures(keras.layers.Layer):
         self.built = True
 
     def compute_output_spec(self, inputs: tuple[Any, Any]) -> keras.KerasTensor:
-        """(batch, n, size, size, channels), in the compute dtype."""
+        """Returns (batch, n, size, size, channels), in the compute dtype."""
         maps, boxes = inputs
         channels = keras.tree.flatten(maps)[0].shape[-1]
         return keras.KerasTensor((*boxes.shape[:2], self.size, self.size, channels), dtype=self.compute_dtype)
@@ -61,7 +61,7 @@ class RoIAlign(_RegionFeatures):
         self.aligned = aligned
 
     def call(self, inputs: tuple[Sequence[Any], Any]) -> Any:
-        """Features of the boxes."""
+        """Returns features of the boxes."""
         maps, boxes = inputs
         maps, boxes = list(maps), ops.stop_gradient(boxes)
         shapes = np.array([feature_map.shape[1:3] for feature_map in maps])
@@ -69,7 +69,7 @@ class RoIAlign(_RegionFeatures):
         level, dtype = box_levels(boxes, self.levels), keras.backend.standardize_dtype(boxes.dtype)
 
         def of_level(values: Any) -> Any:
-            """The value of each box's level, [batch, n]."""
+            """Returns the value of each box's level, [batch, n]."""
             return ops.take(ops.convert_to_tensor(values), level, axis=0)
 
         scale = of_level(np.array([0.5**n for n in self.levels], dtype))
@@ -96,7 +96,7 @@ class RoIAlign(_RegionFeatures):
         return ops.reshape(bins, (-1, boxes.shape[1], self.size, self.size, channels))
 
     def _taps(self, start: Any, end: Any, scale: Any, length: Any) -> tuple[Any, Any]:
-        """Pixels that the bins read along one axis, and their weights.
+        """Returns pixels that the bins read along one axis, and their weights.
 
         Args:
             start: first edge of each box in pixels of the image, [batch, n].
@@ -126,7 +126,7 @@ class RoIAlign(_RegionFeatures):
 
 
 def box_levels(boxes_yxyx: Any, levels: Sequence[int]) -> Any:
-    """The pyramid level from which the features of each box are read (arXiv:1612.03144, equation 1).
+    """Returns the pyramid level from which the features of each box are read (arXiv:1612.03144, equation 1).
 
     Args:
         boxes_yxyx: float [..., 4], in pixels of the image.
@@ -168,7 +168,7 @@ class RoIMaxPool(_RegionFeatures):
         self.level = level
 
     def call(self, inputs: tuple[Any, Any]) -> Any:
-        """Features of the boxes."""
+        """Returns features of the boxes."""
         feature_map, boxes = inputs
         boxes = ops.stop_gradient(boxes)
         height, width, channels = feature_map.shape[1:]
@@ -190,11 +190,11 @@ class RoIMaxPool(_RegionFeatures):
         return ops.where(filled[..., None], result, ops.zeros_like(result))
 
     def _powers(self, side: int) -> int:
-        """How many powers of two, from 1, fit into the largest bin along a side."""
+        """Returns how many powers of two, from 1, fit into the largest bin along a side."""
         return 1 + int(math.log2(math.ceil(side / self.size) + 1))
 
     def _maxima(self, x: Any, down: int, across: int) -> list[Any]:
-        """Maxima over windows of 2^i x 2^j pixels whose top left is each pixel, in the order of i * across + j."""
+        """Computes maxima over windows of 2^i x 2^j pixels whose top left is each pixel, ordered by i * across + j."""
         maxima = []
         for i in range(down):
             x = x if i == 0 else ops.maximum(x, _moved(x, 2 ** (i - 1), axis=1))
@@ -205,7 +205,7 @@ class RoIMaxPool(_RegionFeatures):
         return maxima
 
     def _windows(self, first: Any, last: Any, side: int) -> "_Windows":
-        """The bins along one axis, from the first and the last pixel of each box, int32 [batch, n]."""
+        """Returns the bins along one axis, from the first and the last pixel of each box, int32 [batch, n]."""
         length = ops.maximum(last - first + 1, 1)[..., None]
         bins = np.arange(self.size, dtype=np.int32)
         start = ops.clip(ops.floor_divide(length * bins, self.size) + first[..., None], 0, side)
@@ -226,8 +226,10 @@ class _Windows:
 
 
 def _moved(x: Any, pixels: int, axis: int) -> Any:
-    """The map's values `pixels` further along an axis; at its end, the map's own, which change no maximum of windows
-    within the map."""
+    """Returns the map's values `pixels` further along an axis.
+
+    Beyond the end, the map's own values stand, which change no maximum of windows within the map.
+    """
     if pixels >= x.shape[axis]:
         return x
     ahead, rest = (slice(None),) * axis + (slice(pixels, None),), (slice(None),) * axis + (slice(-pixels, None),)
@@ -236,8 +238,9 @@ def _moved(x: Any, pixels: int, axis: int) -> Any:
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class Cells(keras.layers.Layer):
-    """Averages a feature map [n, height, width, channels] over grid x grid cells, as adaptive average pooling does: the
-    cells have equal sizes up to rounding. Returns [n, grid * grid * channels], cell by cell.
+    """Averages of a feature map [n, height, width, channels] over grid x grid cells, as in adaptive average pooling.
+
+    The cells have equal sizes up to rounding. The output is [n, grid * grid * channels], cell by cell.
 
     Args:
         grid: cells along each axis, at most the height and width of the map.
@@ -248,7 +251,7 @@ class Cells(keras.layers.Layer):
         self.grid = grid
 
     def call(self, feature_map: Any) -> Any:
-        """The averages."""
+        """Returns the averages."""
         side, grid = feature_map.shape[1], self.grid
         edges = [(index * side // grid, -(-(index + 1) * side // grid)) for index in range(grid)]
         cells = [

@@ -10,7 +10,7 @@ from tfeff.errors import UserError
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class StochasticDepth(keras.layers.Layer):
-    """Drop a residual branch for random examples of a batch.
+    """A residual branch that is dropped for random examples of a batch.
 
     Huang et al., "Deep Networks with Stochastic Depth" (2016).
 
@@ -38,7 +38,7 @@ class StochasticDepth(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Drop random examples in training; return the input at inference."""
+        """Drops random examples in training; returns the input unchanged at inference."""
         if not training or self.survival_probability == 1:
             return inputs
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
@@ -46,13 +46,13 @@ class StochasticDepth(keras.layers.Layer):
         return inputs * (ops.cast(survives, inputs.dtype) / self.survival_probability)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
+        """Returns the shape of the input."""
         return input_shape
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class LayerScale(keras.layers.Layer):
-    """Multiply each channel by a trainable factor.
+    """A trainable factor for each channel.
 
     Touvron et al., "Going deeper with Image Transformers" (arXiv:2103.17239), section 2. With a small initial factor,
     every residual block starts close to its shortcut.
@@ -68,15 +68,15 @@ class LayerScale(keras.layers.Layer):
         self.initial_value = initial_value
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the factors, (channels,)."""
+        """Creates the factors, (channels,)."""
         self.gamma = self.add_weight(
             shape=input_shape[-1:], initializer=keras.initializers.Constant(self.initial_value), name="gamma"
         )
 
     def call(self, inputs: Any) -> Any:
-        """Scale the input."""
+        """Scales the input."""
         return inputs * ops.cast(self.gamma, inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
+        """Returns the shape of the input."""
         return input_shape

@@ -24,17 +24,17 @@ class CosineSimilarity(keras.layers.Layer):
         self.units = units
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the learned vectors, (dimension, units)."""
+        """Creates the learned vectors, (dimension, units)."""
         self.kernel = self.add_weight(shape=(input_shape[-1], self.units), initializer="glorot_uniform", name="kernel")
 
     def call(self, inputs: Any) -> Any:
-        """Compare the input with all learned vectors."""
+        """Compares the input with all learned vectors."""
         return ops.matmul(ops.normalize(inputs), ops.normalize(ops.cast(self.kernel, inputs.dtype), axis=0))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """(batch, units)."""
+        """Returns (batch, units)."""
         return *input_shape[:-1], self.units
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the layer."""
+        """Returns the arguments of the layer."""
         return {**super().get_config(), "units": self.units}

@@ -1,4 +1,4 @@
-"""Transfers the weights of keras.applications' networks, whose layers have other names."""
+"""Transfer of weights from keras.applications' networks, whose layers have other names."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tfeff.networks.heads import CLASSIFIER
 
 
 def _number(stages: tuple[Stage, ...], stage: int, block: int) -> int | None:
-    """Index of a block in the whole network, or None if it does not exist."""
+    """Returns the index of a block in the whole network, or None if it does not exist."""
     if stage > len(stages) or block > stages[stage - 1].repeats:
         return None
     return sum(row.repeats for row in stages[: stage - 1]) + block - 1
@@ -163,13 +163,13 @@ _MARKERS = {
 
 
 def _own_layers(application: keras.Model) -> dict[str, keras.Layer]:
-    """The layers with weights by name, also those inside nested models, without the name of the application."""
+    """Returns the layers with weights by name, also those inside nested models, without the name of the application."""
     layers = (layer for layer in application._flatten_layers() if not isinstance(layer, keras.Model))
     return {layer.name.removeprefix(f"{application.name}_"): layer for layer in layers if layer.weights}
 
 
 def from_applications(model: Network, application: keras.Model) -> LoadReport:
-    """Load the weights of a network of keras.applications, so that both networks compute the same outputs.
+    """Loads the weights of a network of keras.applications, so that both networks compute the same outputs.
 
     The input of the network remains raw RGB pixels. The preprocessing of the application (its layers, or its module's
     `preprocess_input`) is transferred; for BGR, the stem's kernel is flipped. MobileNet of keras.applications maps an
@@ -212,7 +212,7 @@ def from_applications(model: Network, application: keras.Model) -> LoadReport:
 
 
 def _in_our_layout(array: np.ndarray, layer: str) -> np.ndarray:
-    """Kernels of dense layers that are 1x1 convolutions there, and of depthwise layers that are convolutions in
+    """Returns kernels of dense layers that are 1x1 convolutions there, and of depthwise layers that are convolutions in
     groups."""
     if array.ndim == 4 and layer in (CLASSIFIER, "head_hidden"):
         return array[0, 0]
@@ -222,7 +222,10 @@ def _in_our_layout(array: np.ndarray, layer: str) -> np.ndarray:
 
 
 def _own_statistics(application: keras.Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) in pixel units of the leading preprocessing layers, from their outputs for black and white."""
+    """Returns (mean, std) of the leading preprocessing layers in pixel units.
+
+    They follow from the outputs for black and white.
+    """
     values = [np.zeros((1, 1, 1, 3), "float32"), np.full((1, 1, 1, 3), 255, "float32")]
     for layer in application.layers[1:]:
         if not isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):

@@ -27,7 +27,7 @@ _NORMALIZATION = "tpu_batch_normalization"
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """The prefix of a checkpoint, such as `folder/model`.
+    """Returns the prefix of a checkpoint, such as `folder/model`.
 
     Args:
         path: a prefix; its index or data file; or a directory with a `checkpoint` file, which names the latest.
@@ -45,13 +45,13 @@ def find_checkpoint(path: Path) -> Path | None:
 
 
 def read_variables(prefix: Path) -> dict[str, np.ndarray]:
-    """The variables of a checkpoint by name, such as "stem/conv2d/kernel".
+    """Returns the variables of a checkpoint by name, such as "stem/conv2d/kernel".
 
     Moving averages have the name of their variable and AVERAGE, whether TensorFlow 1 or an optimizer's slot of
     TensorFlow 2 holds them. Tensors without a variable keep their name in the checkpoint; strings are left out.
 
     Args:
-        prefix: of `find_checkpoint`.
+        prefix: the checkpoint's prefix, as `find_checkpoint` returns it.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -114,7 +114,7 @@ def _require_sound(prefix: Path) -> None:
 
 
 def _entries(index: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of a block of a table; keys share prefixes."""
+    """Yields the keys and values of a block of a table; keys share prefixes."""
     block = index[start : start + length + 1]
     if len(block) <= length or start + length + _BLOCK_TRAILER > len(index) or length < 4:
         raise ValueError("its index is truncated")
@@ -134,7 +134,7 @@ def _entries(index: bytes, start: int, length: int) -> Iterator[tuple[bytes, byt
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """A number of at most 64 bits, and where it ends."""
+    """Returns a number of at most 64 bits, and where it ends."""
     value = 0
     for shift in range(0, 64, 7):
         if place >= len(data):
@@ -147,7 +147,7 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
 
 
 def _variable_names(graph: bytes) -> dict[str, str]:
-    """Names of the variables by key in the checkpoint, from a `TrackableObjectGraph`."""
+    """Returns names of the variables by key in the checkpoint, from a `TrackableObjectGraph`."""
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
     nodes = TrackableObjectGraph.FromString(graph).nodes
@@ -166,11 +166,11 @@ def _variable_names(graph: bytes) -> dict[str, str]:
 
 
 def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give variables of a checkpoint the paths of a network's variables.
+    """Renames the variables of a checkpoint to the paths of a network's variables.
 
     Args:
         model: an EfficientDet with a BiFPN, of any backbone and size.
-        variables: of `read_variables`.
+        variables: what `read_variables` returned.
 
     Returns:
         Arrays by path in the network. Those that the network lacks keep their names.
@@ -199,7 +199,7 @@ def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.
 
 
 def _layers(model: Network, backbone: str) -> Iterator[tuple[str, str]]:
-    """Names of layers here and there."""
+    """Yields names of layers here and there."""
     names = [layer.name for layer in model.layers if layer.weights]
     yield from _backbone(names, backbone)
     yield from _neck(model, names)
@@ -207,7 +207,10 @@ def _layers(model: Network, backbone: str) -> Iterator[tuple[str, str]]:
 
 
 def _backbone(names: list[str], backbone: str) -> Iterator[tuple[str, str]]:
-    """Layers of a block are numbered there in the order of their computation, by kind."""
+    """Yields names of the backbone's layers, here and there.
+
+    There, the layers of a block are numbered by kind in the order of their computation.
+    """
     yield "stem_conv", f"{backbone}/stem/conv2d"
     yield "stem_conv_bn", f"{backbone}/stem/{_NORMALIZATION}"
     found = (re.fullmatch(r"(stage\d+_block\d+)_project_conv", name) for name in names)
@@ -226,7 +229,10 @@ def _backbone(names: list[str], backbone: str) -> Iterator[tuple[str, str]]:
 
 
 def _neck(model: Network, names: list[str]) -> Iterator[tuple[str, str]]:
-    """There, nodes and their inputs are numbered; the number of a node is also that of all maps before it."""
+    """Yields names of the neck's layers, here and there.
+
+    There, nodes and their inputs are numbered; the number of a node is also that of all maps before it.
+    """
     numbers = sorted(map(level_number, model.levels))
     for number in numbers:
         yield f"neck_p{number}_conv", f"resample_p{number}/conv2d"

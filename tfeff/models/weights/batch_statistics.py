@@ -12,7 +12,7 @@ from tfeff.models.graph import graph_of, walk
 
 
 def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> int:
-    """Replace the moving statistics of all batch normalization by those of images, without augmentation or labels.
+    """Replaces the moving statistics of all batch normalization by those of images, without augmentation or labels.
 
     Each batch is normalized by its own statistics, as in training; the statistics of the batches are averaged (Wu and
     Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.1).

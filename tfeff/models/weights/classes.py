@@ -42,10 +42,10 @@ class Classes:
         return list(map(_plain, self.here)) == list(map(_plain, self.there))
 
     def merged(self, path: str, here: np.ndarray, there: np.ndarray, before: int = 0) -> np.ndarray | None:
-        """A variable of a layer with outputs for classes, with those of the shared classes from the source.
+        """Returns a variable of a layer with outputs for classes, with those of the shared classes from the source.
 
         Args:
-            path: of the variable, such as "head_classifier/kernel".
+            path: the variable's path, such as "head_classifier/kernel".
             here: (..., outputs), its value in the network, which the other classes keep.
             there: (..., outputs), its value in the source.
             before: outputs of each anchor before those of the classes.
@@ -81,7 +81,7 @@ class Classes:
         return f"outputs of classes: {'; '.join(f'{what}: {_listed(names)}' for names, what in parts if names)}"
 
     def has_outputs(self, path: str) -> bool:
-        """Whether a variable belongs to a layer with outputs for classes."""
+        """Returns whether a variable belongs to a layer with outputs for classes."""
         return path.rpartition("/")[0] in _OUTPUTS
 
 
@@ -95,5 +95,5 @@ def _plain(name: str) -> str:
 
 
 def named(here: Sequence[str] | None, there: Sequence[str] | None) -> Classes | None:
-    """The classes of both; None if those of one side are not known."""
+    """Returns the classes of both; None if those of one side are not known."""
     return Classes(tuple(here), tuple(there)) if here and there else None

@@ -39,7 +39,7 @@ CLASS_NAMES = tuple(" ".join(name.split()) or f"(none {number})" for number, nam
 
 
 def published_detector(described: Detector) -> Detector:
-    """The detector whose COCO weights a detector starts from: the one of its name.
+    """Returns the detector whose COCO weights a detector starts from: the one of its name.
 
     Raises:
         UserError: there are none for it, or its backbone is of another family.
@@ -56,7 +56,9 @@ def published_detector(described: Detector) -> Detector:
 
 
 def weights_file(name: str) -> Path:
-    """The weights of a detector: a `.pth` file, or the folder of a checkpoint. Downloaded once, into Keras' cache.
+    """Returns the weights of a detector: a `.pth` file, or the folder of a checkpoint.
+
+    They are downloaded once, into Keras' cache.
 
     Args:
         name: a key of `URLS`.
@@ -90,8 +92,8 @@ def load_coco(network: Network, name: str, classes: Classes | None = None) -> Lo
     """Loads COCO weights into a detector of the shape of the published one.
 
     Args:
-        name: that of the published detector.
-        classes: those of the network and `CLASS_NAMES`.
+        name: name of the published detector.
+        classes: the classes of the network, and `CLASS_NAMES`.
 
     Raises:
         UserError: as for `weights_file`, or nothing fits.

@@ -17,7 +17,7 @@ _SECONDS = 30.0
 
 
 def cache() -> Path:
-    """The folder in which Keras keeps published weights."""
+    """Returns the folder in which Keras keeps published weights."""
     home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # ~ stays without a home
     return home / "models"
 
@@ -27,7 +27,7 @@ def fetch(url: str, name: str, sha256: str = "") -> Path:
 
     Args:
         url: where it is.
-        name: of the file in the cache.
+        name: name of the file in the cache.
         sha256: the first digits of its SHA-256; empty if it is not known.
 
     Returns:

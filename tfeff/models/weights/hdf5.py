@@ -1,4 +1,4 @@
-"""Reads Keras' weights files (HDF5), which may come from anywhere.
+"""Reader of Keras' weights files (HDF5), which may come from anywhere.
 
 HDF5 can refer to other files: by links, by external storage, by virtual data sets. Keras writes none of these, so they
 are refused, as is a data set or a member of a `.keras` file that is larger than what is stored of it.
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def read_layers(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """The variables of each layer: name of the layer -> number of the variable, counted from 0 -> its value.
+    """Returns the variables of each layer: name of the layer -> number of the variable, counted from 0 -> its value.
 
     Raises:
         OSError, ValueError, TypeError, KeyError, RuntimeError: the file is damaged, or refers to others.
@@ -76,6 +76,6 @@ def _require_stored(data: h5py.Dataset, where: str) -> None:
     if data.external or data.is_virtual:
         raise ValueError(f"the contents of {where} are in another file")
     if data.dtype.hasobject:
-        return  # text, such as the names that Keras keeps; read by nobody here
+        return  # text, such as the names that Keras keeps; not read here
     if data.id.get_create_plist().get_nfilters() or data.id.get_storage_size() < data.size * data.dtype.itemsize:
         raise ValueError(f"{where} is compressed or incomplete")

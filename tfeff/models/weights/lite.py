@@ -40,7 +40,7 @@ _VARIABLES = {
 
 
 def weights_file(name: str) -> Path | None:
-    """The installed weights file of a network; None if its package is not installed or there is none."""
+    """Returns the installed weights file of a network; None if its package is not installed or there is none."""
     spec = importlib.util.find_spec(PACKAGES[name]) if name in PACKAGES else None
     if spec is None or spec.origin is None:
         return None
@@ -48,7 +48,7 @@ def weights_file(name: str) -> Path | None:
 
 
 def from_package(model: Network, name: str) -> LoadReport:
-    """Load the weights of a Lite network from its installed package.
+    """Loads the weights of a Lite network from its installed package.
 
     Args:
         model: the network, of any scale.
@@ -78,12 +78,15 @@ def from_package(model: Network, name: str) -> LoadReport:
 
 
 def _block_name(blocks: tuple[int, ...], stage: int, block: int) -> str | None:
-    """The PyTorch module of a block, numbered over all stages; None if the published network does not have it."""
+    """Returns the PyTorch module of a block, numbered over all stages.
+
+    None if the published network does not have it.
+    """
     return None if block > blocks[stage - 1] else f"_blocks.{sum(blocks[: stage - 1]) + block - 1}"
 
 
 def _in_keras_order(array: np.ndarray, layer: str) -> np.ndarray:
-    """Kernels as [height, width, in, out] (depthwise: [height, width, channels, 1]) or [in, out]."""
+    """Returns kernels as [height, width, in, out] (depthwise: [height, width, channels, 1]) or [in, out]."""
     if array.ndim == 4:
         return array.transpose(2, 3, 0, 1) if layer.endswith("depthwise_conv") else array.transpose(2, 3, 1, 0)
     return array.T

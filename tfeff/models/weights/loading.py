@@ -1,4 +1,4 @@
-"""Loads matching variables from files and other models, and reports the rest."""
+"""Loading of matching variables from files and other models, and a report of the rest."""
 
 import math
 import re
@@ -55,7 +55,7 @@ class LoadReport:
     Attributes:
         loaded: paths of the network's variables that were set.
         skipped: all other variables of the network and of the source.
-        classes: those of the network and of the source, if they differ; outputs of shared ones were loaded.
+        classes: the classes of network and source, if they differ; outputs of shared classes were loaded.
     """
 
     loaded: tuple[str, ...]
@@ -79,12 +79,12 @@ class LoadReport:
 
 
 def is_weights_file(path: str | Path) -> bool:
-    """Whether there is a file or a TensorFlow checkpoint to load weights from."""
+    """Returns whether there is a file or a TensorFlow checkpoint to load weights from."""
     return Path(path).is_file() or automl.find_checkpoint(Path(path)) is not None
 
 
 def classes_of(path: Path) -> int | None:
-    """Outputs of the classifier in a `.npz` file; None if there is none, or in files of other kinds."""
+    """Returns the number of outputs of the classifier in a `.npz` file; None if there is none, or for other files."""
     if path.suffix != ".npz":
         return None
     with zipfile.ZipFile(path) as archive:
@@ -100,7 +100,7 @@ def load_weights(
     *,
     classes: Classes | None = None,
 ) -> LoadReport:
-    """Load all variables that the source has with the same path and shape.
+    """Loads all variables that the source has with the same path and shape.
 
     For a network with one input channel, the kernels of an RGB stem are summed over their input channels. The network
     then computes for a gray image what the RGB network computes for three equal channels: exactly if these share their
@@ -119,7 +119,7 @@ def load_weights(
             dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", or of `fasterrcnn_resnet50_fpn` for
             the detector "faster-rcnn"; or `.safetensors`, with either the names of such a state dict or the paths of
             the variables.
-        classes: those of the network and of the source. If they differ, outputs are loaded class by class. None: all
+        classes: the classes of network and source. If they differ, outputs are loaded class by class. None: all
             outputs are loaded, if there are as many.
 
     Raises:
@@ -157,7 +157,7 @@ def load_weights(
 def assign(
     model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str, classes: Classes | None = None
 ) -> LoadReport:
-    """Set the variables that match, as described in `load_weights`.
+    """Sets the variables that match, as described in `load_weights`.
 
     Args:
         model: the network to change.
@@ -209,7 +209,7 @@ def assign(
 def adopt_preprocessing(
     model: keras.Model, arrays: dict[str, np.ndarray], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> None:
-    """Transfer the preprocessing of the source to a network and to the arrays that are loaded into it.
+    """Transfers the preprocessing of the source to a network and to the arrays that are loaded into it.
 
     The preprocessing layer takes the mean. The ratio of the standard deviations is folded into the stem's kernel, which
     is exact because zero padding is the same in both scales. The layer changes only if the means differ. A gray network
@@ -246,7 +246,7 @@ def adopt_preprocessing(
 
 
 def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]:
-    """Read a `.npz`, `.weights.h5` or `.keras` file.
+    """Reads a `.npz`, `.weights.h5` or `.keras` file.
 
     Args:
         model: the network that the weights are for.
@@ -299,7 +299,7 @@ def _array_name(info: zipfile.ZipInfo) -> str:
 
 
 def _header(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, which is as large as its file: NumPy allocates what the header states."""
+    """Returns the shape and type of an array, which is as large as its file: NumPy allocates what the header states."""
     with zipped.open(info) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -310,7 +310,7 @@ def _header(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, 
 
 
 def _read_h5(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
-    """Read Keras' weights file: each layer is a group of numbered variables.
+    """Reads Keras' weights file: each layer is a group of numbered variables.
 
     The file does not contain the variables' names. They are taken from the same layer of `model`, by number.
     """
@@ -344,7 +344,7 @@ class Naming:
     flipped: bool = False
 
     def __call__(self, layer: str) -> str | None:
-        """Name of a layer in the other implementation, or None."""
+        """Returns the name of a layer in the other implementation, or None."""
         parts = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
         if parts is None:
             return self.ends.get(layer)

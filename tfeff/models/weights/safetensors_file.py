@@ -1,4 +1,4 @@
-"""Reads weights from files in the format `safetensors`, without its package.
+"""Reader of weights in the format `safetensors`, without its package.
 
 A file is the length of a header (8 bytes, little-endian), the header (JSON: dtype, shape and place of each tensor), and
 the tensors' contents, one after the other, in C order.
@@ -24,7 +24,7 @@ _METADATA = "__metadata__"
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file by name; bfloat16 becomes float32, which is exact.
+    """Returns the tensors of a file by name; bfloat16 becomes float32, which is exact.
 
     Args:
         path: a `.safetensors` file.
@@ -62,7 +62,7 @@ def _without_repetitions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _require_gapless(header: dict[str, Any], size: int) -> None:
-    """Each byte of the contents belongs to one tensor."""
+    """Requires that each byte of the contents belongs to one tensor."""
     position = 0
     for begin, end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
         if type(begin) is not int or type(end) is not int or begin != position or end < begin:

@@ -1,4 +1,4 @@
-"""Reads weights from PyTorch's files, without PyTorch.
+"""Reader of PyTorch's weights files, without PyTorch.
 
 Since version 1.6, `torch.save` writes a zip archive with one pickle and a file for each storage. Before, a file was a
 sequence of pickles: a magic number, the version, the byte order, the state dict, and the keys of its storages; the
@@ -83,7 +83,7 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def array(self, contents: np.ndarray) -> np.ndarray:
-        """The tensor, from the contents of its storage."""
+        """Returns the tensor, from the contents of its storage."""
         if 0 in self.shape:
             return np.empty(self.shape, contents.dtype)
         steps = [stride * contents.itemsize for stride in self.strides]
@@ -91,7 +91,7 @@ class _Tensor:
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict by name.
+    """Returns the tensors of a state dict by name.
 
     Args:
         path: a file with a state dict.
@@ -125,7 +125,7 @@ def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A file of the archive. PyTorch does not compress, and a compressed file may be of any size."""
+    """Returns a file of the archive. PyTorch does not compress, and a compressed file may be of any size."""
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
     return archive.read(name)
@@ -153,7 +153,7 @@ def _read(file: Any) -> dict[str, np.ndarray]:
 
 
 def _arrays(state: Any, storages: dict[str, _Storage], contents: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, with the contents of their storages."""
+    """Returns the tensors of a state dict, with the contents of their storages."""
     if not isinstance(state, dict):
         raise TypeError("no dictionary of tensors")
     tensors = {name: each for name, each in state.items() if isinstance(name, str) and isinstance(each, _Tensor)}
@@ -168,7 +168,7 @@ def _arrays(state: Any, storages: dict[str, _Storage], contents: Callable[[_Stor
 
 
 class _Unpickler(pickle._Unpickler):
-    """Admits dictionaries whose keys are strings or integers, lists, and tensors."""
+    """Unpickler that admits dictionaries whose keys are strings or integers, lists, and tensors."""
 
     dispatch: ClassVar[dict] = {code: pickle._Unpickler.dispatch[code] for code in _OPCODES}
 
@@ -186,7 +186,7 @@ class _Unpickler(pickle._Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not part of a state dict")
 
     def persistent_load(self, reference: Any) -> _Storage:
-        """The storage of a reference, without its contents, which are elsewhere."""
+        """Returns the storage of a reference, without its contents, which are elsewhere."""
         kind, name, key, _, count, *view = reference
         if kind != "storage" or any(view) or any(type(each) is not str for each in (name, key)) or name not in _DTYPES:
             raise pickle.UnpicklingError("unknown reference")
@@ -230,7 +230,7 @@ def _add(target: Any, items: list[Any]) -> None:
 
 
 def _ordered(items: Any = ()) -> collections.OrderedDict[Any, Any]:
-    """An ordered dictionary. Python 2 pickles it with its items."""
+    """Returns an ordered dictionary. Python 2 pickles it with its items."""
     made = collections.OrderedDict[Any, Any]()
     for key, value in items:
         _add(made, [key, value])
@@ -238,7 +238,7 @@ def _ordered(items: Any = ()) -> collections.OrderedDict[Any, Any]:
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
-    """A view of a storage."""
+    """Returns a view of a storage."""
     if not isinstance(storage, _Storage) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError("a tensor without a storage, or of too many dimensions")
     if any(type(value) is not int for value in (offset, *shape, *strides)):

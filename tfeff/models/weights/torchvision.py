@@ -1,5 +1,4 @@
-"""Weights of torchvision: its RegNets, its ResNet-50, and its Faster R-CNN with a ResNet-50 and a pyramid
-(`fasterrcnn_resnet50_fpn`)."""
+"""Weights of torchvision: RegNets, ResNet-50, and Faster R-CNN with ResNet-50 and FPN (`fasterrcnn_resnet50_fpn`)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -56,7 +55,7 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match], str]], ...] = (
 
 
 def is_known(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether these are the names of such a state dict."""
+    """Returns whether these are the names of such a state dict."""
     return _is_detector(arrays) or _is_resnet(arrays) or any(name.startswith("trunk_output.") for name in arrays)
 
 
@@ -69,7 +68,7 @@ def _is_resnet(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of a state dict, by the paths and in the layouts of our variables.
+    """Returns the arrays of a state dict, by the paths and in the layouts of our variables.
 
     Kernels are transposed. Of the detector, the first dense layer reads channels last; codes are (dy, dx, log dh, log
     dw); background is the last class and has no codes. Its batch normalization, if frozen, has an epsilon of 0; that of
@@ -114,7 +113,7 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
 
 
 def _layer(module: str) -> str | None:
-    """Our name of a module's layer."""
+    """Returns our name of a module's layer."""
     for pattern, name in _PATTERNS:
         if match := re.fullmatch(pattern, module):
             return name(match)
@@ -122,7 +121,7 @@ def _layer(module: str) -> str | None:
 
 
 def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
-    """A kernel or bias in our layout. The first axis of both is that of the outputs."""
+    """Returns a kernel or bias in our layout. The first axis of both is that of the outputs."""
     if layer == "box_head_logits":
         array = np.concatenate([array[1:], array[:1]])
     elif layer == "box_head_codes":
@@ -137,5 +136,5 @@ def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
 
 
 def _swapped(codes: np.ndarray) -> np.ndarray:
-    """Codes (x, y, w, h) of the first axis as (y, x, h, w)."""
+    """Returns codes (x, y, w, h) of the first axis as (y, x, h, w)."""
     return codes.reshape(-1, 4, *codes.shape[1:])[:, [1, 0, 3, 2]].reshape(codes.shape)

@@ -65,7 +65,7 @@ class Architecture(ABC):
     """Complete description of one network, and the section `model` of a config.
 
     Attributes:
-        name: that of the published network that it is, or that it was derived from.
+        name: name of the published network that it is, or that it was derived from.
         weights: initial weights: "imagenet" (those published for the network of this name), "coco" (of a detector:
             those published for the detector of its name, trained on COCO), the name of another network of the family
             (those published for it), or the path of a weights file; None for random ones. Where depth or width differ
@@ -129,7 +129,7 @@ class Architecture(ABC):
         return self.resolution, self.resolution
 
     def scaled(self, *, depth: float, width: float, resolution: int) -> Self:
-        """With `depth` times the blocks and `width` times the channels, at another resolution."""
+        """Returns the network with `depth` times the blocks and `width` times the channels, at another resolution."""
         return dataclasses.replace(
             self,
             depth_coefficient=self.depth_coefficient * depth,
@@ -148,7 +148,7 @@ class Architecture(ABC):
         """Number of channels of each stage, after width scaling."""
 
     def convolution_unit(self, layers: Layers, **settings: Any) -> ConvolutionUnit:
-        """The convolution unit with this network's batch normalization; `settings` are its other fields."""
+        """Returns the convolution unit with this network's batch normalization; `settings` are its other fields."""
         return ConvolutionUnit(
             layers=layers,
             momentum=self.bn_momentum,
@@ -159,7 +159,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define the backbone, without preprocessing and head.
+        """Defines the backbone, without preprocessing and head.
 
         Args:
             images: (batch, resolution, resolution, channels), standardized.
@@ -173,7 +173,7 @@ class Architecture(ABC):
         channels: int = 3,
         include_top: bool = True,
     ) -> Graph:
-        """Define the complete network: preprocessing, backbone and, optionally, classifier.
+        """Defines the complete network: preprocessing, backbone and, optionally, classifier.
 
         Args:
             num_classes: outputs of the classifier.
@@ -195,7 +195,7 @@ class Architecture(ABC):
 
 
 def by_name(*descriptions: Description) -> dict[str, Description]:
-    """A table of descriptions."""
+    """Returns a table of descriptions."""
     return {description.name: description for description in descriptions}
 
 
@@ -230,7 +230,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def level_numbers(levels: Sequence[str]) -> list[int]:
-    """Numbers of the levels in ascending order.
+    """Returns numbers of the levels in ascending order.
 
     Raises:
         UserError: no levels, or a malformed or repeated name.
@@ -245,7 +245,7 @@ def level_numbers(levels: Sequence[str]) -> list[int]:
 
 
 def level_number(level: str) -> int:
-    """The n of "Pn"; raises UserError for a malformed name."""
+    """Returns the n of "Pn"; raises UserError for a malformed name."""
     if not re.fullmatch(r"P[1-9][0-9]*", str(level)):
         raise UserError(f'pyramid level "{level}": must be P1 (stride 2), P2 (stride 4), P3 (stride 8), ...')
     return int(level[1:])

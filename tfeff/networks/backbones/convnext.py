@@ -70,7 +70,7 @@ class ConvNeXt(Architecture):
         return doubled_widths(self.width, self.width_coefficient)
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem and stages. P2 to P5 are the stages; there is no P1, because the stem has stride 4."""
+        """Defines stem and stages. P2 to P5 are the stages; there is no P1, because the stem has stride 4."""
         x = _patches(layers, images, self.widths[0], 4, name="stem_conv")
         x = layers.layer_normalization(x, epsilon=EPSILON, name="stem_norm")
         last, levels, number = sum(self.blocks) - 1, {}, 0
@@ -86,7 +86,7 @@ class ConvNeXt(Architecture):
         return FeatureMaps(x, levels)
 
     def define(self, layers: Layers, *, num_classes: int, channels: int = 3, include_top: bool = True) -> Graph:
-        """Define the complete network, whose classifier normalizes the pooled features."""
+        """Defines the complete network, whose classifier normalizes the pooled features."""
         graph = super().define(layers, num_classes=num_classes, channels=channels, include_top=False)
         if not include_top:
             return graph
@@ -98,7 +98,7 @@ class ConvNeXt(Architecture):
         return dataclasses.replace(graph, output=x)
 
     def _block(self, layers: Layers, inputs: FeatureMap, survival_probability: float, name: str) -> FeatureMap:
-        """Depthwise 7x7, layer normalization, two dense layers with GELU between them, LayerScale, and a shortcut."""
+        """Applies depthwise 7x7, layer normalization, two dense layers with GELU between, LayerScale, a shortcut."""
         width = inputs.shape[-1]
         x = layers.depthwise_convolution(
             inputs, kernel_size=7, padding="same", depthwise_initializer=INITIALIZER, name=f"{name}_depthwise_conv"
@@ -114,7 +114,7 @@ class ConvNeXt(Architecture):
 
 
 def _patches(layers: Layers, x: FeatureMap, filters: int, size: int, *, name: str) -> FeatureMap:
-    """Convolve patches that do not overlap: (batch, h, w, c) -> (batch, ceil(h / size), ceil(w / size), filters)."""
+    """Convolves patches that do not overlap: (batch, h, w, c) -> (batch, ceil(h / size), ceil(w / size), filters)."""
     return layers.convolution(
         x,
         filters=filters,

@@ -74,7 +74,7 @@ class EfficientNet(Architecture):
         return tuple(round_filters(stage.filters, self.width_coefficient) for stage in STAGES)
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
+        """Defines stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
         unit = self.convolution_unit(layers, activation=self.activation, initializer=INITIALIZER)
         ends_width = 1.0 if self.fixed_ends else self.width_coefficient
         stem = unit(images, round_filters(STEM_FILTERS, ends_width), 3, strides=2, name="stem_conv")

@@ -99,7 +99,7 @@ class EfficientNetV2(Architecture):
         return tuple(self._filters(stage.filters) for stage in STAGES[self.table])
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
+        """Defines stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
         unit = self.convolution_unit(layers, activation="silu", initializer=INITIALIZER)
         stem = unit(images, self._filters(STEM_FILTERS[self.table]), 3, strides=2, name="stem_conv")
         levels = inverted_residual_stages(
@@ -133,7 +133,7 @@ def _b(
 
 
 def _larger(table: str, resolution: int, dropout: float) -> EfficientNetV2:
-    """Pixels in [-1, 1), as the published weights expect."""
+    """Returns pixels in [-1, 1), as the published weights expect."""
     return EfficientNetV2(
         name=f"efficientnet-v2-{table}",
         table=table,

@@ -21,7 +21,7 @@ class Given(Architecture):
 
     Attributes:
         resolution: side of the square input image, in pixels; 0: not set.
-        graph: its name, with a digest of its layers.
+        graph: name of the graph, with a digest of its layers.
         initial: digest of the weights with which it is given.
         levels: pyramid levels, as `level=layer`, such as `P3=block_5_add`.
         pretrained: whether its weights are those of a training, so that recipes fine-tune them.
@@ -41,7 +41,7 @@ class Given(Architecture):
     depth_coefficient: float = field(default=1.0, metadata=ITS_OWN)
 
     def __post_init__(self) -> None:
-        """Validate field values; raises UserError."""
+        """Validates field values; raises UserError."""
         if self.weights == "imagenet":
             raise UserError(
                 'weights "imagenet": only networks of the package have published weights; give the backbone with its '
@@ -77,7 +77,7 @@ class Given(Architecture):
         return ()
 
     def scaled(self, *, depth: float, width: float, resolution: int) -> Self:
-        """Not available.
+        """Rejects scaling.
 
         Raises:
             UserError: always.
@@ -88,7 +88,7 @@ class Given(Architecture):
         )
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define the layers of the backbone, with an identity after each level (`backbone_p3`).
+        """Defines the layers of the backbone, with an identity after each level (`backbone_p3`).
 
         Raises:
             UserError: the backbone is not known to this process or does not take such images, or a level does not have

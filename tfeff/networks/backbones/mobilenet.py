@@ -47,7 +47,7 @@ class MobileNetV1(Architecture):
         return tuple(self._filters(stage.filters) for stage in V1_STAGES)
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem and stages. P1 to P5 are the stages."""
+        """Defines stem and stages. P1 to P5 are the stages."""
         unit = self.convolution_unit(layers, activation="relu6", initializer=INITIALIZER)
         x = unit(images, self._filters(STEM_FILTERS), 3, strides=2, name="stem_conv")
         levels = {}
@@ -78,7 +78,7 @@ class MobileNetV2(Architecture):
         return tuple(round_filters(int(stage.filters * self.width_coefficient)) for stage in V2_STAGES)
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
+        """Defines stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
         unit = self.convolution_unit(layers, activation="relu6", initializer=INITIALIZER)
         stem = unit(images, round_filters(STEM_FILTERS, self.width_coefficient), 3, strides=2, name="stem_conv")
         levels = inverted_residual_stages(unit, stem, V2_STAGES, self.blocks, self.widths)

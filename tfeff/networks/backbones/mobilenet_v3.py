@@ -69,7 +69,7 @@ class MobileNetV3(Architecture):
         return "relu" if self.minimalistic else "hard_silu"
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
+        """Defines stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
         unit = self.convolution_unit(layers, activation=self.activation, initializer=INITIALIZER)
         stages = STAGES[self.table]
         if self.minimalistic:
@@ -94,7 +94,7 @@ class MobileNetV3(Architecture):
         return FeatureMaps(unit(levels["P5"], filters, 1, name="head_conv"), levels)
 
     def define(self, layers: Layers, *, num_classes: int, channels: int = 3, include_top: bool = True) -> Graph:
-        """Define the complete network, whose classifier has a hidden layer."""
+        """Defines the complete network, whose classifier has a hidden layer."""
         graph = super().define(layers, num_classes=num_classes, channels=channels, include_top=False)
         if not include_top:
             return graph
@@ -109,7 +109,7 @@ class MobileNetV3(Architecture):
 
 
 def _member(name: str, table: str, *, width_coefficient: float = 1.0, minimalistic: bool = False) -> MobileNetV3:
-    """Pixels in [-1, 1], as the published weights expect."""
+    """Returns pixels in [-1, 1], as the published weights expect."""
     return MobileNetV3(
         name=f"mobilenet-v3-{name}",
         table=table,

@@ -36,7 +36,7 @@ class Preset(Given):
     std: tuple[float, ...] = field(default=(1.0,), metadata=ITS_OWN)
 
     def __post_init__(self) -> None:
-        """Validate field values; raises UserError."""
+        """Validates field values; raises UserError."""
         package, preset = parts(self.name)
         object.__setattr__(self, "pretrained", package == "keras_hub" or bool(_TRAINED.search(preset)))
         if self.weights == "imagenet":
@@ -57,12 +57,12 @@ class Preset(Given):
 
 
 def is_name(name: Any) -> bool:
-    """Whether this is the name of a preset, such as `keras_cv:resnet50_v2_imagenet`."""
+    """Returns whether this is the name of a preset, such as `keras_cv:resnet50_v2_imagenet`."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def parts(name: str) -> tuple[str, str]:
-    """The package and the preset of such a name."""
+    """Returns the package and the preset of such a name."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise UserError(f"name {name!r}: must be PACKAGE:PRESET, with one of {', '.join(PACKAGES)}")

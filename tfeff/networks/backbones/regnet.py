@@ -74,7 +74,7 @@ class RegNet(Architecture):
         return tuple(groups * self._scaled(width // groups) for width, groups in pairs)
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define stem and stages. P1 is the stem, and P2 to P5 are the stages."""
+        """Defines stem and stages. P1 is the stem, and P2 to P5 are the stages."""
         unit = self.convolution_unit(layers, activation="relu", initializer=INITIALIZER)
         # One pixel of padding on every side, as in PyTorch. With "same", even sides would get it at one end.
         x = layers.zero_padding(images, padding=1, name="stem_pad")
@@ -94,8 +94,10 @@ class RegNet(Architecture):
     def _block(
         self, unit: ConvolutionUnit, inputs: FeatureMap, width: int, groups: int, strides: int, name: str
     ) -> FeatureMap:
-        """1x1, 3x3 in groups, squeeze-and-excitation, 1x1, and a shortcut: a projection in the first block of a
-        stage."""
+        """Applies 1x1, 3x3 in groups, squeeze-and-excitation, 1x1, and a shortcut.
+
+        The shortcut is a projection in the first block of a stage.
+        """
         layers = unit.layers
         x = unit(inputs, width, 1, name=f"{name}_conv1")
         if strides > 1:

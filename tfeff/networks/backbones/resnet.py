@@ -78,7 +78,7 @@ class ResNet(Architecture):
         return doubled_widths(self.width, self.width_coefficient, stacks=len(self.stage_blocks))
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define the stem and the stacks.
+        """Defines the stem and the stacks.
 
         With the 3x3 stem, P1, P2, … are the stacks from the second on. With the 7x7 stem, P1 is the stem before
         pooling, and P2, P3, … are the stacks.
@@ -112,7 +112,7 @@ class ResNet(Architecture):
 def basic_block(
     unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str, *, zero: bool = False
 ) -> FeatureMap:
-    """Two 3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
+    """Returns two 3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, activate=False, zero=zero, name=f"{name}_conv2")
     return residual_sum(unit, subsampled(unit, x, strides, name), y, name)
@@ -128,7 +128,7 @@ def bottleneck_block(
     zero: bool = False,
     strided_3x3: bool = False,
 ) -> FeatureMap:
-    """1x1 to `width` channels, 3x3, 1x1 to four times `width`, and a shortcut; `zero`: it starts as the shortcut.
+    """Applies 1x1 to `width` channels, 3x3, 1x1 to 4 `width`, and a shortcut; with `zero`, it starts as the shortcut.
 
     The first 1x1 has the stride, or the 3x3, which then pads one pixel on every side, as in PyTorch.
     """
@@ -145,7 +145,7 @@ def bottleneck_block(
 
 
 def subsampled(unit: ConvolutionUnit, x: FeatureMap, strides: int, name: str) -> FeatureMap:
-    """The pixels that a 1x1 convolution with these strides reads.
+    """Returns the pixels that a 1x1 convolution with these strides reads.
 
     Subsampling and then 1x1 with stride 1 equals 1x1 with stride 2. With few channels, the filter gradient of the
     latter is wrong in oneDNN (TensorFlow 2.21 on CPUs) for some sizes, or writes out of bounds and crashes the process.
@@ -158,7 +158,7 @@ def subsampled(unit: ConvolutionUnit, x: FeatureMap, strides: int, name: str) ->
 
 
 def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, name: str) -> FeatureMap:
-    """ReLU(shortcut(x) + y). The shortcut is the identity if the shapes are equal, otherwise a projection."""
+    """Computes ReLU(shortcut(x) + y). The shortcut is the identity if the shapes are equal, otherwise a projection."""
     if x.shape[-1] != y.shape[-1]:
         x = unit(x, y.shape[-1], 1, activate=False, name=f"{name}_shortcut_conv")
     x = unit.layers.add(x, y, name=f"{name}_add")
@@ -166,7 +166,7 @@ def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, name: str)
 
 
 def _published(name: str, stage_blocks: tuple[int, ...]) -> ResNet:
-    """ResNet-50/101/152, compatible with the published weights."""
+    """Describes ResNet-50/101/152, compatible with the published weights."""
     return ResNet(
         name=name,
         resolution=224,

@@ -38,7 +38,7 @@ class Detector(ABC):
     """Complete description of a detector, and the section `task.network` of a config.
 
     Attributes:
-        name: that of the published detector that it is, or that it was derived from.
+        name: name of the published detector that it is, or that it was derived from.
         backbone: description of the backbone. Its resolution is the longer side of the input image. In a config, it is
             the section `model` instead.
         aspect: width of the input image divided by its height. The shorter side is rounded to whole pixels.
@@ -114,7 +114,7 @@ class Detector(ABC):
         )
 
     def convolution_unit(self, layers: Layers) -> ConvolutionUnit:
-        """Batch normalization and activation of neck and heads."""
+        """Returns the batch normalization and activation of neck and heads."""
         return ConvolutionUnit(
             layers=layers,
             activation=self.activation,
@@ -156,7 +156,7 @@ class Detector(ABC):
         return channels, cells, convolutions
 
     def features(self, layers: Layers, images: FeatureMap) -> dict[str, FeatureMap]:
-        """Define preprocessing and backbone.
+        """Defines preprocessing and backbone.
 
         Args:
             images: (batch, height, width, channels), raw pixels.
@@ -171,7 +171,7 @@ class Detector(ABC):
         return self.backbone.features(standard, layers).levels
 
     def fused(self, layers: Layers, features: Mapping[str, FeatureMap]) -> dict[str, FeatureMap]:
-        """Define the neck; see `Neck`.
+        """Defines the neck; see `Neck`.
 
         Raises:
             UserError: a level that the backbone lacks and that the neck cannot add.
@@ -185,16 +185,16 @@ class Detector(ABC):
         return {level: features[level]}
 
     def head(self, layers: Layers, name: str) -> Callable[..., FeatureMap]:
-        """A dense head of this name: `dense_head` with the settings of this detector."""
+        """Returns a dense head of this name: `dense_head` with the settings of this detector."""
         unit, repeats = self.convolution_unit(layers), self.neck_sizes[2]
         return partial(dense_head, unit, name=name, repeats=repeats, separable=self.separable)
 
     @abstractmethod
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define the heads; their outputs by name, each (batch, n, values) float32."""
+        """Defines the heads; returns their outputs by name, each (batch, n, values) float32."""
 
     def define(self, layers: Layers, *, num_classes: int, channels: int = 3) -> Graph:
-        """Define the complete network.
+        """Defines the complete network.
 
         Args:
             num_classes: number of classes, without background.
@@ -217,7 +217,7 @@ _SCALED = {
 
 
 def different(one: Detector | None, other: Detector | None) -> str | None:
-    """How two detectors differ, apart from the fields that scaling changes; None if they do not.
+    """Says how two detectors differ, apart from the fields that scaling changes; None if they do not.
 
     Detectors that do not differ have the same layers, of other sizes and numbers.
     """

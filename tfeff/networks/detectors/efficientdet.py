@@ -57,7 +57,7 @@ class EfficientDet(Detector):
         )
 
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define the two heads."""
+        """Defines the two heads."""
         boxes = self.anchors.per_position
         return {
             LOGITS: self.head(layers, CLASS_HEAD)(fused, boxes=boxes, values=num_classes, bias_value=PRIOR_BIAS),
@@ -66,7 +66,9 @@ class EfficientDet(Detector):
 
 
 def compound(phi: float, backbone: Architecture) -> EfficientDet:
-    """Member φ of a family on another backbone, by the formulas of the paper (section 4.2, equations 1 to 3).
+    """Returns member φ of a family on another backbone, by the formulas of the paper.
+
+    Section 4.2, equations 1 to 3.
 
     Neck channels are 64 · 1.35^φ, rounded to multiples of 8; the neck has 3 + φ cells, the heads 3 + ⌊φ / 3⌋
     convolutions; the resolution is 512 + 128 φ. Fractions of cells and pixels are rounded down.

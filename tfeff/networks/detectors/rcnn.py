@@ -27,7 +27,7 @@ from tfeff.networks.layers import FeatureMap, Layers
 
 
 def _units(hidden: Sequence[int]) -> tuple[int, ...]:
-    """Units of dense layers, checked."""
+    """Checks and returns the units of dense layers."""
     for units in hidden:
         check_integer("hidden", units, minimum=1)
     return tuple(hidden)
@@ -60,7 +60,7 @@ class RCNN:
     class_boxes: bool = False
 
     def __post_init__(self) -> None:
-        """Validate field values; raises UserError."""
+        """Validates field values; raises UserError."""
         check_choice("name", self.name, ("rcnn",))
         check_choice("head", self.head, ("joint", "classic", "sliding_window"))
         check_integer("grid", self.grid, minimum=1)
@@ -141,17 +141,17 @@ class TwoStage(Detector):
             raise UserError(f"pooling {self.pooling}: reads a single level; given {', '.join(self.levels)}")
 
     def convolution_unit(self, layers: Layers) -> ConvolutionUnit:
-        """Batch normalization and activation of the neck."""
+        """Returns the batch normalization and activation of the neck."""
         return replace(super().convolution_unit(layers), batch_norm=self.neck_batch_norm)
 
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define what proposes regions, if the detector does."""
+        """Defines what proposes regions, if the detector does."""
         return {}
 
     def classified(
         self, layers: Layers, maps: Mapping[str, FeatureMap], boxes: FeatureMap, num_classes: int
     ) -> dict[str, FeatureMap]:
-        """Define the head for regions.
+        """Defines the head for regions.
 
         Args:
             maps: feature maps of `levels`.
@@ -183,7 +183,7 @@ class TwoStage(Detector):
         }
 
     def define(self, layers: Layers, *, num_classes: int, channels: int = 3) -> Graph:
-        """Define the complete network; see `Detector`."""
+        """Defines the complete network; see `Detector`."""
         first = super().define(layers, num_classes=num_classes, channels=channels)
         boxes = layers.regions(self.regions, name="regions")
         second = self.classified(layers, first.levels, boxes, num_classes)
@@ -242,7 +242,7 @@ class FasterRCNN(TwoStage):
         )
 
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define the region proposal network."""
+        """Defines the region proposal network."""
         maps = dict(fused)
         if self.pooled_level:
             maps["pool"] = layers.average_pooling(maps[self.levels[-1]], pool_size=1, strides=2, name="rpn_pool")

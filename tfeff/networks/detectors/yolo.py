@@ -118,7 +118,7 @@ class AnchorYolo(Detector):
         return Points(tuple(map(level_number, self.levels)))
 
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define the two heads."""
+        """Defines the two heads."""
         boxes = self.per_position
         return {
             LOGITS: self.head(layers, CLASS_HEAD)(fused, boxes=boxes, values=1 + num_classes, bias_value=PRIOR_BIAS),
@@ -156,7 +156,7 @@ class Grid(Detector):
         return Points((level_number(self.levels[0]),))
 
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define the head."""
+        """Defines the head."""
         finest = {self.levels[0]: fused[self.levels[0]]}
         return {CELLS: self.head(layers, CELLS)(finest, boxes=1, values=num_classes + 5 * self.boxes)}
 

@@ -1,4 +1,4 @@
-"""Builds necks from their tables of nodes, on any backbone.
+"""Necks, built from their tables of nodes on any backbone.
 
 Facts of EfficientDet's reference implementation (google/automl `efficientdet/`) that the paper leaves open: inputs
 whose channels differ pass a 1x1 convolution with batch normalization, one for each node that reads them; maps are
@@ -61,7 +61,7 @@ class Neck:
     def __call__(
         self, unit: ConvolutionUnit, maps: Mapping[str, FeatureMap], size: tuple[int, int]
     ) -> dict[str, FeatureMap]:
-        """Define the neck.
+        """Defines the neck.
 
         Levels beyond the backbone's last are added by max-pooling, the first of them after a 1x1 convolution.
 
@@ -91,7 +91,7 @@ class Neck:
         return dict(maps)
 
     def _extended(self, unit: ConvolutionUnit, maps: Mapping[str, FeatureMap]) -> dict[str, FeatureMap]:
-        """The backbone's maps, with the levels beyond its last."""
+        """Returns the backbone's maps, with the levels beyond its last."""
         maps, last = dict(maps), max(map(level_number, maps))
         for level in self.levels:
             if level not in maps and level_number(level) <= last:
@@ -114,7 +114,7 @@ class Neck:
         size: tuple[int, int],
         name: str,
     ) -> FeatureMap:
-        """Resample the inputs, fuse them, and convolve the result."""
+        """Resamples the inputs, fuses them, and convolves the result."""
         layers, maps = unit.layers, []
         for source in node.inputs:
             level, x = computed[source]
@@ -150,7 +150,7 @@ class Neck:
         return layers.add(first, layers.multiply(second, gate, name=f"{name}_scale"), *others, name=f"{name}_fusion")
 
     def _projected(self, unit: ConvolutionUnit, x: FeatureMap, name: str, *, always: bool = False) -> FeatureMap:
-        """A map of `channels` channels, convolved only if it has others, or always."""
+        """Returns a map of `channels` channels, convolved only if it has others, or always."""
         if x.shape[-1] == self.channels and not always:
             return x
         x = unit.layers.convolution(

@@ -36,20 +36,23 @@ class Node:
 
 
 def fpn(first: int, last: int) -> tuple[Node, ...]:
-    """Top-down: P7_out = [P7], P6_out = [P6, P7_out], ..., P3_out = [P3, P4_out]."""
+    """Builds FPN, top-down: P7_out = [P7], P6_out = [P6, P7_out], ..., P3_out = [P3, P4_out]."""
     top = Node(f"P{last}_out", last, (f"P{last}",))
     return (top, *(Node(f"P{n}_out", n, (f"P{n}", f"P{n + 1}_out")) for n in _down(last - 1, first)))
 
 
 def classic_fpn(first: int, last: int) -> tuple[Node, ...]:
-    """Sums from the top down, then a convolution of each: P5_td = [P5], P4_td = [P4, P5_td], ...; P3_out = [P3_td]."""
+    """Sums from the top down, then convolves each sum.
+
+    P5_td = [P5], P4_td = [P4, P5_td], ...; P3_out = [P3_td].
+    """
     top = Node(f"P{last}_td", last, (f"P{last}",), convolved=False)
     down = (Node(f"P{n}_td", n, (f"P{n}", f"P{n + 1}_td"), convolved=False) for n in _down(last - 1, first))
     return (top, *down, *(Node(f"P{n}_out", n, (f"P{n}_td",)) for n in _up(first, last)))
 
 
 def panet(first: int, last: int) -> tuple[Node, ...]:
-    """FPN, then bottom-up: P3_out = [P3_td], P4_out = [P4_td, P3_out], ..., P7_out = [P7_td, P6_out]."""
+    """Builds FPN, then bottom-up: P3_out = [P3_td], P4_out = [P4_td, P3_out], ..., P7_out = [P7_td, P6_out]."""
     top = Node(f"P{last}_td", last, (f"P{last}",))
     down = (Node(f"P{n}_td", n, (f"P{n}", f"P{n + 1}_td")) for n in _down(last - 1, first))
     bottom = Node(f"P{first}_out", first, (f"P{first}_td",))
@@ -58,21 +61,24 @@ def panet(first: int, last: int) -> tuple[Node, ...]:
 
 
 def simplified_panet(first: int, last: int) -> tuple[Node, ...]:
-    """PANet without its nodes of one input: BiFPN without the edges from P4, P5, P6 to P4_out, P5_out, P6_out."""
+    """Builds PANet without nodes of one input: BiFPN without the edges from P4, P5, P6 to P4_out, P5_out, P6_out."""
     return tuple(
         Node(node.name, node.level, node.inputs[1:]) if len(node.inputs) == 3 else node for node in bifpn(first, last)
     )
 
 
 def fully_connected(first: int, last: int) -> tuple[Node, ...]:
-    """Each output reads all inputs: P3_out = [P3, P4, P5, P6, P7], ..., P7_out = [P3, P4, P5, P6, P7]."""
+    """Connects each output to all inputs: P3_out = [P3, P4, P5, P6, P7], ..., P7_out = [P3, P4, P5, P6, P7]."""
     inputs = tuple(f"P{n}" for n in _up(first, last))
     return tuple(Node(f"P{n}_out", n, inputs) for n in _up(first, last))
 
 
 def bifpn(first: int, last: int) -> tuple[Node, ...]:
-    """P6_td = [P6, P7], P5_td = [P5, P6_td], P4_td = [P4, P5_td], P3_out = [P3, P4_td], P4_out = [P4, P4_td, P3_out],
-    P5_out = [P5, P5_td, P4_out], P6_out = [P6, P6_td, P5_out], P7_out = [P7, P6_out]."""
+    """Builds BiFPN.
+
+    P6_td = [P6, P7], P5_td = [P5, P6_td], P4_td = [P4, P5_td], P3_out = [P3, P4_td], P4_out = [P4, P4_td, P3_out],
+    P5_out = [P5, P5_td, P4_out], P6_out = [P6, P6_td, P5_out], P7_out = [P7, P6_out].
+    """
     above = {n: f"P{n}" if n == last else f"P{n}_td" for n in _up(first, last)}
     down = (Node(f"P{n}_td", n, (f"P{n}", above[n + 1])) for n in _down(last - 1, first + 1))
     bottom = Node(f"P{first}_out", first, (f"P{first}", above[first + 1]))
@@ -82,7 +88,7 @@ def bifpn(first: int, last: int) -> tuple[Node, ...]:
 
 
 def nas_fpn(first: int, last: int) -> tuple[Node, ...]:
-    """The architecture that the search found, for five levels.
+    """Returns the architecture that the search found, for five levels.
 
     As in the reference implementation, the outputs P5 and P7 also add the inputs that no other node reads.
 
@@ -115,7 +121,7 @@ TABLES: dict[str, Callable[[int, int], tuple[Node, ...]]] = {
 
 
 def nodes(neck: str, first: int, last: int) -> tuple[Node, ...]:
-    """The nodes of a neck's cell in the order in which they are computed.
+    """Returns the nodes of a neck's cell in the order in which they are computed.
 
     Args:
         neck: a name in TABLES.

@@ -8,7 +8,7 @@ from tfeff.analysis.comparison.cost import Cost, Latency
 
 
 def insight(accuracies, examples=400, macs=None, classes=4):
-    """Models of known accuracy whose errors are independent."""
+    """Returns models of known accuracy whose errors are independent."""
     rng = np.random.default_rng(0)
     labels = np.arange(examples) % classes
     probabilities = []

@@ -15,7 +15,7 @@ IMAGES = 60
 
 
 def scene(rng):
-    """Objects of one image, far apart."""
+    """Returns objects of one image, far apart."""
     count = int(rng.integers(1, 5))
     corners = np.stack([np.arange(count) * 50, rng.integers(0, 100, count)], axis=1).astype(np.float32)
     boxes = np.concatenate([corners, corners + 40], axis=1)

@@ -1,4 +1,4 @@
-"""Compares classifiers: choosing by numbers, the predictions matrix, label errors, explanations."""
+"""Comparison of classifiers: choosing by numbers, the predictions matrix, label errors, explanations."""
 
 from tfeff.analysis.comparison.classifiers.report import write
 

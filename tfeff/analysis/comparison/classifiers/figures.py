@@ -26,7 +26,7 @@ GALLERIES = {
 
 
 def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
-    """The figures that compare models and classes, by name."""
+    """Returns the figures that compare models and classes, by name."""
     points = [
         {
             "name": insight.model_names[i],
@@ -72,7 +72,7 @@ def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
 
 
 def model_figures(insight: Insight, index: int) -> dict[str, CaptionedFigure]:
-    """The confusion matrix and the reliability diagram of a model."""
+    """Returns the confusion matrix and the reliability diagram of a model."""
     report, name = insight.reports[index], figure.caption(insight.model_names[index], 40)
     bins = report["calibration"]
     return {
@@ -90,7 +90,7 @@ def model_figures(insight: Insight, index: int) -> dict[str, CaptionedFigure]:
 
 
 def embedding_figure(insight: Insight, index: int, features: np.ndarray, examples: np.ndarray) -> CaptionedFigure:
-    """The map of some examples by a model's features, float [n, d] of all examples."""
+    """Returns the map of some examples by a model's features, float [n, d] of all examples."""
     projected = evaluation.principal_components(features[examples])
     drawn = embedding_map_figure(
         projected.coordinates,
@@ -105,7 +105,7 @@ def embedding_figure(insight: Insight, index: int, features: np.ndarray, example
 
 
 def galleries(insight: Insight, thumbnails: Thumbnails) -> dict[str, np.ndarray]:
-    """The galleries as contact sheets by name, uint8 [h, w, 3] each; captions have the averaged predictions."""
+    """Returns the galleries as contact sheets by name, uint8 [h, w, 3] each; captions have the averaged predictions."""
     predicted, found = insight.mean.argmax(axis=1), insight.label_errors
     chosen = {name: (examples, predicted[examples]) for name, examples in insight.examples.items()}
     chosen["label_errors"] = found.suspects[:SHOWN], found.likely[:SHOWN]

@@ -126,7 +126,7 @@ class Insight:
         return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
 
     def model_rows(self) -> list[dict[str, Any]]:
-        """The numbers of each model, the most accurate first."""
+        """Returns the numbers of each model, the most accurate first."""
         rows = []
         for i in self.ranking:
             report, (network, resolution) = self.reports[i], self.networks[i]
@@ -162,7 +162,7 @@ class Insight:
         ]
 
     def suspects(self) -> list[dict[str, Any]]:
-        """Examples with probably wrong labels, the most suspicious first."""
+        """Returns examples with probably wrong labels, the most suspicious first."""
         found = self.label_errors
         return [
             {
@@ -176,7 +176,7 @@ class Insight:
         ]
 
     def example(self, index: int) -> dict[str, Any]:
-        """An example with the prediction of each model."""
+        """Returns an example with the prediction of each model."""
         return {
             "id": self.ids[index],
             "label": self.class_names[self.labels[index]],
@@ -191,7 +191,7 @@ class Insight:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """All results, JSON-serializable."""
+        """Returns all results, JSON-serializable."""
         recall = [report["per_class"]["recall"] for report in self.reports]
         return {
             "split": self.split,

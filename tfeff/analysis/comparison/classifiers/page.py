@@ -21,7 +21,10 @@ NAMED = 6
 def comparison_page(
     insight: Insight, figures: Mapping[str, tuple[Path, str]], thumbnails: Thumbnails, command: str
 ) -> str:
-    """The page, with the files and captions of figures by name; those of a single model are `<name>_<index>`."""
+    """Returns the page, with the files and captions of figures by name.
+
+    The names of a single model's figures are `<name>_<index>`.
+    """
 
     def shown(*names: str) -> list[html.Part]:
         return [html.figure(*figures[name]) for name in names if name in figures]
@@ -86,7 +89,7 @@ def comparison_page(
 
 
 def model_table(insight: Insight) -> list[dict[str, Any]]:
-    """The models as rows of text and numbers for people."""
+    """Returns the models as rows of text and numbers for people."""
     rows, formats = [], timed_formats(insight.costs)
     for i, row in zip(insight.ranking, insight.model_rows(), strict=True):
         low, high = row["accuracy_interval"]
@@ -110,7 +113,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
 
 
 def difference_table(insight: Insight) -> list[dict[str, Any]]:
-    """The pairs of models as rows of text and numbers for people."""
+    """Returns the pairs of models as rows of text and numbers for people."""
     return [
         difference_row(row, {"only first correct": row["only_first"], "only second correct": row["only_second"]})
         for row in insight.differences
@@ -150,7 +153,7 @@ def _matrix_text(insight: Insight) -> str:
 
 
 def _missed_table(insight: Insight) -> tuple[list[dict[str, Any]], str]:
-    """The examples of the predictions matrix as rows, and a caption."""
+    """Returns the examples of the predictions matrix as rows, and a caption."""
     missed = insight.matrix.missed_by_any
     rows = []
     for index in missed[:LISTED]:
@@ -165,7 +168,7 @@ def _missed_table(insight: Insight) -> tuple[list[dict[str, Any]], str]:
 
 
 def _predictions(insight: Insight, example: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Model -> whether it is right, and its prediction, the most accurate model first."""
+    """Returns model -> whether it is right, and its prediction, the most accurate model first."""
     named = {insight.model_names[i]: example["predictions"][insight.model_names[i]] for i in insight.ranking}
     return {
         name: ("✓" if each["correct"] else "✗", f"{each['class']}, {100 * each['probability']:.0f} %")
@@ -174,7 +177,7 @@ def _predictions(insight: Insight, example: dict[str, Any]) -> dict[str, tuple[s
 
 
 def _example(insight: Insight, thumbnails: Thumbnails, index: int) -> html.Part:
-    """A picture with its label and the predictions of the models."""
+    """Returns a picture with its label and the predictions of the models."""
     example = insight.example(index)
     predictions = list(_predictions(insight, example).items())[:NAMED]
     lines = [f"labeled {example['label']}", *(f"{mark} {name}: {text}" for name, (mark, text) in predictions)]

@@ -28,7 +28,7 @@ class SplitPredictions:
 
 
 def predict(run: ComparedRun, images: ImageCache, path: Path) -> SplitPredictions:
-    """Predictions of a run's network, from the file if it holds them already.
+    """Returns predictions of a run's network, from the file if it holds them already.
 
     Args:
         images: the images, at the size of the run's cache.

@@ -1,4 +1,4 @@
-"""Writes the comparison of classifiers."""
+"""The report of a comparison of classifiers."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def _insight(
     formats: Sequence[str],
     reporter: training.Reporter,
 ) -> tuple[list[ImageCache], Insight, list[np.ndarray]]:
-    """The images of each run, all results, and the features of each network."""
+    """Returns the images of each run, all results, and the features of each network."""
     predicted = list[SplitPredictions]()
     with reporter.bars():
         name, caches, notes = read_splits(runs, split, reporter)
@@ -138,7 +138,7 @@ def _write_projector(
 
 
 def _sample(count: int) -> np.ndarray:
-    """All of n examples, or `MAPPED` drawn at random; always the same, in order."""
+    """Returns all of n examples, or `MAPPED` drawn at random; always the same, in order."""
     if count <= MAPPED:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, MAPPED, replace=False))

@@ -14,7 +14,7 @@ from tfeff.reports.detection import detection_figures
 
 
 def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
-    """The figures that compare detectors, by name."""
+    """Returns the figures that compare detectors, by name."""
     points = [
         {
             "name": name,
@@ -51,7 +51,7 @@ def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
 
 
 def model_figures(insight: Insight, index: int) -> dict[str, CaptionedFigure]:
-    """Precision-recall curves and confusion matrix of a detector."""
+    """Draws precision-recall curves and confusion matrix of a detector."""
     name, drawn = insight.model_names[index], detection_figures(insight.reports[index].to_dict())
     captions = {
         "precision_recall": f"Precision against recall of {name}.",
@@ -61,7 +61,7 @@ def model_figures(insight: Insight, index: int) -> dict[str, CaptionedFigure]:
 
 
 def drawn_image(insight: Insight, images: Dataset, index: int, image: int) -> np.ndarray:
-    """An image with what a detector finds at its score threshold, and its objects: uint8 [height, width, 3]."""
+    """Returns an image with what a detector finds at its score threshold, and its objects: uint8 [height, width, 3]."""
     found, names = insight.found[index][image], insight.class_names
     shown = found.take(found.scores >= insight.reports[index].score_threshold)
     return DetectedImage(

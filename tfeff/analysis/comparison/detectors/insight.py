@@ -93,8 +93,7 @@ class Insight:
 
     @cached_property
     def quality(self) -> np.ndarray:
-        """float64 [m, n], `evaluation.image_quality` of each detector in each image; 1 where nothing is there and
-        nothing was found."""
+        """float64 [m, n], `evaluation.image_quality` of each detector in each image; 1 for correctly empty images."""
         found = [evaluation.image_quality(report.matching, report.score_threshold) for report in self.reports]
         return np.nan_to_num(np.stack(found), nan=1.0)
 
@@ -118,7 +117,7 @@ class Insight:
         return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
 
     def model_rows(self) -> list[dict[str, Any]]:
-        """The numbers of each detector, the best first."""
+        """Returns the numbers of each detector, the best first."""
         return [
             {
                 "name": self.model_names[i],
@@ -134,7 +133,7 @@ class Insight:
         ]
 
     def errors(self, index: int) -> dict[str, dict[str, Any]]:
-        """Types of errors of a detector: `count` at its score threshold, and `gain` in mAP if all were fixed."""
+        """Returns a detector's errors by type: `count` at its score threshold, and `gain` in mAP if all were fixed."""
         report = self.reports[index]
         counts = report.errors.counts_at(report.matching, report.score_threshold)
         return {
@@ -143,7 +142,7 @@ class Insight:
         }
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Each class: its objects and the average precision of each detector."""
+        """Returns each class: its objects and the average precision of each detector."""
         return [
             {
                 "name": name,
@@ -154,7 +153,7 @@ class Insight:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All results, JSON-serializable."""
+        """Returns all results, JSON-serializable."""
         return plain(
             {
                 "split": self.split,

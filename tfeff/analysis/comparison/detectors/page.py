@@ -18,7 +18,7 @@ from tfeff.reports.evaluator import short_names
 def comparison_page(
     insight: Insight, figures: Mapping[str, tuple[Path, str]], drawn: Mapping[int, Sequence[np.ndarray]], command: str
 ) -> str:
-    """The page.
+    """Returns the page.
 
     Args:
         figures: files and captions of figures by name; those of a single detector are `<name>_<index>`.
@@ -83,7 +83,7 @@ _PUBLISHED = (
 
 
 def model_table(insight: Insight) -> list[dict[str, Any]]:
-    """The detectors as rows of text for people, the best first."""
+    """Returns the detectors as rows of text for people, the best first."""
     rows, formats = [], timed_formats(insight.costs)
     for i in insight.ranking:
         report, cost = insight.reports[i], insight.costs[i]
@@ -105,7 +105,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
 
 
 def difference_table(insight: Insight) -> list[dict[str, Any]]:
-    """The pairs of detectors as rows of text for people."""
+    """Returns the pairs of detectors as rows of text for people."""
     return [
         difference_row(row, {"of COCO AP (points)": f"{100 * row['coco_ap_difference']:+.2f}"})
         for row in insight.differences
@@ -113,7 +113,7 @@ def difference_table(insight: Insight) -> list[dict[str, Any]]:
 
 
 def class_table(insight: Insight) -> list[dict[str, Any]]:
-    """Average precision of each class."""
+    """Returns the average precision of each class."""
     names = [insight.model_names[i] for i in insight.ranking]
     return [
         {"class": row["name"], "objects": row["objects"], **{name: cell(row["ap"][name]) for name in names}}
@@ -122,7 +122,7 @@ def class_table(insight: Insight) -> list[dict[str, Any]]:
 
 
 def size_table(insight: Insight) -> list[dict[str, Any]]:
-    """COCO AP by the size of objects."""
+    """Returns COCO AP by the size of objects."""
     return [
         {"objects": size, **{insight.model_names[i]: cell(insight.reports[i].coco[key]) for i in insight.ranking}}
         for size, key in SIZES.items()
@@ -130,7 +130,7 @@ def size_table(insight: Insight) -> list[dict[str, Any]]:
 
 
 def error_table(insight: Insight) -> list[dict[str, Any]]:
-    """Number of errors of each type, and the gain in mAP if they were fixed."""
+    """Returns the number of errors of each type, and the gain in mAP if they were fixed."""
     errors = {insight.model_names[i]: insight.errors(i) for i in insight.ranking}
     return [
         {
@@ -142,7 +142,7 @@ def error_table(insight: Insight) -> list[dict[str, Any]]:
 
 
 def published_table() -> list[dict[str, Any]]:
-    """The published detectors."""
+    """Returns the published detectors."""
     family = [each for each in published.detectors() if each.name.startswith(published.DETECTOR_FAMILY)]
     rows = []
     for each in published.detectors():

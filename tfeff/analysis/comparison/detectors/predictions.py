@@ -13,7 +13,9 @@ from tfeff.tasks.task import BatchPredictor
 
 
 def predict(run: ComparedRun, images: ImageCache, path: Path, reporter: training.Reporter) -> list[Detections]:
-    """The detections of a run's network in each image, as `tfeff.evaluate` computes them; from the file if it has them.
+    """Returns the detections of a run's network in each image, as `tfeff.evaluate` computes them.
+
+    They come from the file if it has them.
 
     Args:
         images: the images, at the size of the run's cache.

@@ -1,4 +1,4 @@
-"""Writes the comparison of detectors."""
+"""The report of a comparison of detectors."""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def write(
 def _insight(
     runs: Sequence[ComparedRun], directory: Path, split: str | None, formats: Sequence[str], reporter: training.Reporter
 ) -> tuple[Dataset, Insight]:
-    """The images, and all results."""
+    """Returns the images, and all results."""
     found = list[list[Detections]]()
     with reporter.bars():
         name, caches, notes = read_splits(runs, split, reporter)
