@@ -58,6 +58,8 @@ EXTRAS = {
     # `--track=mlflow` or `wandb`. The skinny MLflow is its client, with what a SQLite store needs.
     "mlflow": ["mlflow-skinny>=3.4", "alembic>=1.13", "sqlalchemy>=2.0"],
     "wandb": ["wandb>=0.20"],
+    # `tfeff.serve`.
+    "serve": ["starlette>=0.40", "uvicorn>=0.30"],
     # Shows the traces of `--profile` in TensorBoard.
     "profile": ["xprof>=2.20"],
     # Runs a search or proposals on several machines.
@@ -69,6 +71,7 @@ EXTRAS = {
         "ai-edge-litert>=2.0",
         "backports-strenum<1.3",  # of ai-edge-litert; later versions refuse the Python versions that need no backport
         "build>=1.2",
+        "httpx2>=2",  # Starlette's client for tests
         "import-linter>=2.1",
         "mypy>=1.15",
         "onnxruntime>=1.20",
@@ -92,7 +95,7 @@ setup(
     python_requires=">=3.11,<3.14",  # TensorFlow 2.21 has wheels for these
     packages=[*find_packages(include=["tfeff", "tfeff.*"]), "tfeff.configs"],
     package_dir={"tfeff.configs": "configs"},  # see tfeff/config/shipped.py
-    package_data={"tfeff": ["py.typed", "reporting/*.csv"], "tfeff.configs": ["*/*.json"]},
+    package_data={"tfeff": ["py.typed", "reporting/*.csv", "runs/*.html"], "tfeff.configs": ["*/*.json"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["tfeff = tfeff.__main__:main"]},

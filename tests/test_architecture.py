@@ -153,6 +153,8 @@ def test_setup_requires_what_the_package_imports() -> None:
         "tfeff/serving/openvino.py": "openvino",
         "tfeff/analysis/sweep/combinations.py": "bayesian",
         "tfeff/data/images/header.py": "heif",
+        "tfeff/runs/endpoint.py": "serve",
+        "tfeff/serve.py": "serve",
         "tfeff/training/tracking/mlflow.py": "mlflow",
         "tfeff/training/tracking/wandb.py": "wandb",
     }

@@ -31,6 +31,7 @@ VERBS = {
     "analyze": "explain why a network finds nothing or what is wrong with its images, or compare trained classifiers",
     "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
     "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX or OpenVINO",
+    "serve": "try a trained model in a browser on this machine",
     "summary": "print parameters, multiply-adds and activation memory of networks",
 }
 CONFIG_HELP = "Name of a config that comes with tfeff, such as own_images, or a Python file with get_config(), or JSON."

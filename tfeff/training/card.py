@@ -92,7 +92,7 @@ def _evaluation(evaluation: RunEvaluation) -> str:
 
 
 def _training(workdir: Workdir, plan: Plan) -> str:
-    changed = [{"setting": key, "value": setting_text(value)} for key, value in changed_settings(plan.settings).items()]
+    changed = [{"setting": key, "value": setting_text(value)} for key, value in changed_settings(plan).items()]
     parts = [tables.markdown(changed)]
     if calls := workdir.provenance().get("calls"):
         last = calls[-1]

@@ -97,10 +97,10 @@ def content_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def changed_settings(settings: config.Experiment) -> dict[str, Any]:
+def changed_settings(plan: Plan) -> dict[str, Any]:
     """The settings of a run that are not the default, by dotted key."""
     default = config.Experiment(model=config.architecture("resnet"))
-    return {key: value for key, _, value in config.differences(default, settings) if value is not None}
+    return {key: value for key, _, value in config.differences(default, plan.settings) if value is not None}
 
 
 def setting_text(value: object) -> str:

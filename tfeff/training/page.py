@@ -176,7 +176,7 @@ def _settings(workdir: Workdir, plan: Plan) -> list[html.Part]:
     ]
     changed = [
         {"key": key, "value": setting_text(value)}
-        for key, value in changed_settings(plan.settings).items()
+        for key, value in changed_settings(plan).items()
         if key not in choices
     ]
     return [

@@ -1,0 +1,60 @@
+"""`python -m tfeff.serve --workdir=DIR`: try a trained model in a browser, or from programs on this machine.
+
+Opens http://localhost:8000 to this machine alone: drop images on the page, or send an image file with
+`curl --data-binary @photo.jpg http://localhost:8000/predict`, which answers with JSON. Ctrl-C ends it.
+"""
+
+import contextlib
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+from absl import flags
+
+from tfeff import api, cli
+from tfeff.errors import UserError
+from tfeff.execution.startup import load_tensorflow
+from tfeff.reporting.terminal import say
+
+
+def define_flags() -> None:
+    """Defines this verb's flags."""
+    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
+    flags.DEFINE_string("model", None, "SavedModel of tfeff.train or tfeff.export, instead of --workdir.")
+    flags.DEFINE_integer("port", 8000, "Port on this machine; 0: a free one.", lower_bound=0, upper_bound=65535)
+    flags.DEFINE_float("score", None, "Detectors: minimum score. Default: the threshold of the run.", lower_bound=0.0)
+    flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
+
+
+def main(argv: list[str]) -> None:
+    """Serves a model until Ctrl-C."""
+    given = flags.FLAGS
+    if bool(given.workdir) == bool(given.model):
+        raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        raise UserError('tfeff.serve needs two packages: pip install "tfeff[serve]"')
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", given.port))
+    except OSError as error:
+        raise UserError(f"--port={given.port} cannot be used ({error.strerror}); choose another one") from None
+    load_tensorflow()
+    import uvicorn
+
+    from tfeff import runs
+    from tfeff.runs.endpoint import application
+
+    options = {"score": given.score, "gallery": given.gallery and Path(given.gallery)}
+    model = Path(given.model) if given.model else api.open(given.workdir).saved_model
+    predictor = runs.load_predictor(model, **options)
+    say(f"serving {model} at http://localhost:{listener.getsockname()[1]}, to this machine alone; Ctrl-C ends it")
+    app = application(predictor, str(given.workdir or given.model))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
+        server.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)
