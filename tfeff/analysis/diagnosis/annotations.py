@@ -1,9 +1,10 @@
 """The boxes of a split as they were read, and how well they, or boxes that they could mean instead, fit the images.
 
-Stretches of images, in the order of their names, show what was merged: it is rarely shuffled. When images and
-annotations are both numbered in order and one file is missing, annotations belong to the image before or after. Boxes
-of the correct image contrast with their surroundings (`image_evidence`). That is weak evidence for one image, but of a
-long series of images, the boxes of the neighbor fit better only if they are shifted.
+Runs of consecutive images, sorted by name, show which parts of a dataset were merged, because merged datasets are
+rarely shuffled. When images and annotations are both numbered in order and one file is missing, annotations belong to
+the image before or after. Boxes of the correct image contrast with their surroundings (`image_evidence`). That is weak
+evidence for one image. In a long series of images, however, the boxes of the neighbor fit better only if they are
+shifted.
 """
 
 import functools
