@@ -53,7 +53,7 @@ class Dispersion:
     degrees: float
 
     def interval(self, mean: float, n: int, quantile: float) -> tuple[float, float]:
-        """Wilson's score interval of a mean over n folds.
+        """Returns Wilson's score interval of a mean over n folds.
 
         Args:
             quantile: quantile of Student's t distribution with `degrees`.
@@ -147,7 +147,7 @@ def stands_apart(values: Floats) -> npt.NDArray[np.bool_]:
 
 
 def variances(values: Floats, known: float | None = None) -> Floats:
-    """p (1 - p) of each candidate [candidates], of means that are moved away from 0 and 1 as far as chance could.
+    """Returns p (1 - p) of each candidate [candidates], with means moved away from 0 and 1 as far as chance could.
 
     Larger by the ratio of the dispersions for candidates that stand apart.
 

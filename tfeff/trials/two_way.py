@@ -156,7 +156,7 @@ class TwoWay:
         return Difference(n, mean, error, self.degrees, *ends)
 
     def _quantile(self, control: int, confidence: float) -> float:
-        """Dunnett's one-sided critical value for the differences of all others from the control.
+        """Returns Dunnett's one-sided critical value for the differences of all others from the control.
 
         By the smallest correlation of these differences (Slepian 1962), rounded down, so that few values are computed.
         """

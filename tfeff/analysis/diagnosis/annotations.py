@@ -105,7 +105,7 @@ class Annotations:
         return {}
 
     def fits(self, transform: Transform = unchanged, images: Sequence[int] | None = None) -> list[tuple[float, float]]:
-        """`Evidence.fit` of some boxes after a transform, of the images with these indices or of the sample."""
+        """Returns `Evidence.fit` of boxes after a transform, for the images with these indices or the sample."""
         fits = list[tuple[float, float]]()
         for index in self.sample if images is None else images:
             evidence = self.evidence(index)
