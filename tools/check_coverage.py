@@ -3,8 +3,8 @@
 python tools/check_coverage.py > coverage.md     # 1,000 tables a row; some minutes on one core
 
 Values are accuracies: binomial in the number of images, with normal effects of fold and of candidate and fold on the
-logit scale. All candidates but the best lose exactly the margin, the worst case of the rule "within the margin", or,
-in the rows with a range, lose from the margin up to that.
+logit scale. All candidates but the best lose exactly the margin, which is the worst case of the rule "within the
+margin". In rows with a range, they lose from the margin up to the end of the range.
 """
 
 import argparse

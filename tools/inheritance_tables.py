@@ -96,7 +96,10 @@ def _tuning(results: Sequence[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
 
 
 def _down(found: Records, data: str) -> Iterable[dict[str, Any]]:
-    """The share that is kept is measured from random weights of the same cost: scaled the same way, or by all three."""
+    """Yields rows of the share that is kept, measured from random weights of the same cost.
+
+    The random network is scaled the same way or, if there is none, by all three dimensions.
+    """
     full = found.get((data, "lite0", "inherited", ""))
     for cost in (1, *sorted(COSTS, reverse=True)):
         for way in WAYS if cost != 1 else ("",):

@@ -157,8 +157,8 @@ def run(
 def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]:
     """Returns the candidates whose probe is certainly worse than the best one by more than `SPARED`.
 
-    Differences are paired by image: Agresti and Min's interval (Statistics in Medicine 24, 2005), which adds half an
-    image to each of the four outcomes, with Bonferroni's correction for the number of candidates.
+    Differences are paired by image. The interval is Agresti and Min's (Statistics in Medicine 24, 2005), which adds
+    half an image to each of the four outcomes, with Bonferroni's correction for the number of candidates.
 
     Returns:
         name -> (the best accuracy minus its own, half the width of the interval).

@@ -41,7 +41,7 @@ def bootstrap_mean_average_precision(
 
 
 def bootstrap_p_value(differences: npt.NDArray[np.float64]) -> float:
-    """Two-sided p-value that a difference is 0, from its values in paired bootstrap resamples, float64 [resamples].
+    """Returns the two-sided p-value of a difference of 0, from paired bootstrap resamples, float64 [resamples].
 
     Twice the smaller share of resamples in which the difference is not positive or not negative, ignoring NaN; at
     least 2 / (resamples + 1).

@@ -66,7 +66,7 @@ class Network(keras.Model):
 
 
 def standardization(model: keras.Model) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Per-channel (mean, std) that a network standardizes its images with, in pixel units. None if it does not."""
+    """Returns the per-channel (mean, std) of a network's standardization, in pixel units; None without it."""
     layer = next((layer for layer in model.layers if layer.name == STANDARDIZATION), None)
     if layer is None:
         return None

@@ -19,7 +19,7 @@ POOL = "head_pool"
 
 
 def classifier(layers: Layers, features: FeatureMap, num_classes: int, dropout: float) -> FeatureMap:
-    """Global average pooling, dropout and one dense layer.
+    """Applies global average pooling, dropout and one dense layer.
 
     Args:
         features: (batch, height, width, channels), the last feature map of the backbone.
@@ -33,7 +33,7 @@ def classifier(layers: Layers, features: FeatureMap, num_classes: int, dropout: 
 
 
 def embedding(layers: Layers, features: FeatureMap, dimension: int, dropout: float) -> FeatureMap:
-    """Global average pooling, dropout and one dense layer to a vector that is not normalized yet.
+    """Applies global average pooling, dropout and one dense layer; the vector is not normalized yet.
 
     Args:
         features: (batch, height, width, channels), the last feature map of the backbone.
@@ -69,7 +69,7 @@ def dense_head(
     values: int,
     bias_value: float = 0.0,
 ) -> FeatureMap:
-    """3x3 convolutions with batch normalization and activation, then a 3x3 convolution to the predictions.
+    """Applies 3x3 convolutions with batch normalization and activation, then a 3x3 convolution to the predictions.
 
     Args:
         unit: batch normalization and activation.

@@ -1,10 +1,10 @@
 """Which layers to train from pretrained weights: a rule for the number of training images and their features.
 
-The usual advice (Stanford's course CS231n, notes on transfer learning): train a linear classifier on the last features
-if there are few images and they are similar to those of the weights; train from earlier layers on if they are few and
-different; fine-tune all layers if they are many. (For few and different images, the notes only suggest a linear
-classifier on earlier features; here, the later layers are trained too.) The two questions in it are answered without
-thresholds of our own:
+The usual advice is from the notes on transfer learning of Stanford's course CS231n. If there are few images and they
+are similar to those of the weights, train a linear classifier on the last features. If they are few and different,
+train from earlier layers on. If they are many, fine-tune all layers. (For few and different images, the notes only
+suggest a linear classifier on earlier features; here, the later layers are trained too.) Two questions must be
+answered, and both are without thresholds of our own:
 
 - Few: a linear classifier of two classes, with d features and so d + 1 weights, fits at least half of all labelings of
   up to 2 (d + 1) images (Cover, "Geometrical and Statistical Properties of Systems of Linear Inequalities with

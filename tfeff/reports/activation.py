@@ -63,9 +63,9 @@ def grad_cam(
 def cam(network: keras.Model, images: npt.ArrayLike, classes: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Computes CAM: the last feature maps weighted by the classifier's weights; negative is evidence against the class.
 
-    Its spatial mean plus the classifier's bias is the class's logit. If the network normalizes the pooled features
-    (ConvNeXt) or has a hidden layer (MobileNetV3), the features of each cell are treated in the same way, and the logit
-    is only close to that.
+    Its spatial mean plus the classifier's bias is the class's logit. Some networks normalize the pooled features
+    (ConvNeXt) or have a hidden layer (MobileNetV3). Then the features of each cell are treated in the same way, and the
+    logit is only approximately that sum.
 
     Args:
         network: ends with global average pooling and one dense layer, with or without layers between them.

@@ -31,7 +31,7 @@ class YoloTask(DenseDetectionTask):
         super().__init__(section or config.YoloSettings())
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """`centers` and `strides` of the cells; `reach`, the largest distance to a side that a cell can predict."""
+        """Returns the cells' `centers` and `strides`, and `reach`, their largest distance to a side."""
         points = description.points
         strides = tf.constant(points.strides(size))[tf.newaxis]
         return {

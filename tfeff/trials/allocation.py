@@ -6,8 +6,8 @@ else has chosen.
 
 A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
 where it stopped. Workers finish in any order, so each decision waits for a fixed set of results instead of using those
-that happen to have arrived (as asynchronous halving does): in any order, the same candidates are eliminated, for
-the same reasons, after the same trials. Hence a planned job stays planned until it has a result, and an eliminated
+that happen to have arrived (as asynchronous halving does). In any order, the same candidates are eliminated, for the
+same reasons, after the same trials. A planned job therefore stays planned until it has a result, and an eliminated
 candidate never comes back.
 """
 
@@ -123,11 +123,11 @@ class Halving:
 
     All candidates train on all blocks for the epochs of the first rung. Of n candidates, the best ceil(n / reduction)
     by mean train for those of the next rung, and so on. Candidates whose mean equals that of the last survivor survive,
-    too. A candidate that is certain to survive, for any values of the missing results, goes on before they arrive.
+    too. A candidate that is certain to survive, whatever the missing results are, continues before they arrive.
 
-    Every training starts from initial weights, and its schedule ends at its rung: with a high learning rate in the
-    middle of a schedule, values are noisy, and networks that learn fast look better than they are. Even so, the ranking
-    of short trainings may differ from the final one: choose the first rung long enough.
+    Every training starts from initial weights, and its schedule ends at its rung. In the middle of a schedule, the
+    learning rate is high, so values are noisy, and networks that learn fast look better than they are. Even so, the
+    ranking of short trainings may differ from the final one: choose the first rung long enough.
 
     Attributes:
         epochs: length of the trials that run to the end.

@@ -1,11 +1,11 @@
 """The chance that a candidate is about as good as the best one, to decide which ones to train further.
 
-Bayesian: unlike confidence bounds, it says something with few folds, a single one included, if the residual variance is
-known from elsewhere. The prior of the true means is the distribution of the candidates' means, estimated from them
-without assuming its shape (empirical Bayes; Robbins 1956) by a few steps of the EM algorithm from a uniform one
-(Laird 1978, JASA 73): few steps keep it smooth. Without such a prior, the highest of many means would be taken at its
-face value, and candidates that were merely unlucky would seem to be far below it (`tools/check_coverage.py` shows how
-often the best one has a small chance).
+The chance is Bayesian: unlike confidence bounds, it is informative with few folds, even a single one, if the residual
+variance is known from elsewhere. The prior of the true means is the distribution of the candidates' means. It is
+estimated from them without assuming its shape (empirical Bayes; Robbins 1956), by a few steps of the EM algorithm from
+a uniform one (Laird 1978, JASA 73); few steps keep it smooth. Without such a prior, the highest of many means would be
+taken at face value, and candidates that were merely unlucky would seem to be far below it (`tools/check_coverage.py`
+shows how often the best one has a small chance).
 """
 
 from dataclasses import dataclass

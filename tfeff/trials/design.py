@@ -1,10 +1,11 @@
 """Which networks to train next, to learn the best direction of the surface with the fewest seconds of training.
 
-A sequential Bayesian design. Of all networks, the next one to train reduces most, per second, the variance of the
-differences between directions that can still be the best: directions drawn from their posterior (V-optimality; Chaloner
-and Verdinelli 1995, "Bayesian experimental design: a review", Statistical Science 10). The variance after a training
-does not depend on its result, so several trainings are planned at once, as a round, and can run in parallel. A plan is
-a function of the results of earlier rounds: an interrupted search plans the same rounds again.
+A sequential Bayesian design. The next network to train is the one that reduces most, per second, the variance of the
+differences between directions that can still be the best. These are directions drawn from their posterior
+(V-optimality; Chaloner and Verdinelli 1995, "Bayesian experimental design: a review", Statistical Science 10). The
+variance after a training does not depend on its result, so several trainings are planned at once, as a round, and can
+run in parallel. A plan is a function of the results of earlier rounds: an interrupted search plans the same rounds
+again.
 """
 
 from collections.abc import Callable, Sequence
@@ -98,8 +99,8 @@ class Planner:
 
         There are fewer if no network is left, or if fewer are wanted.
 
-        A network is trained again, on another fold, only after all others: a quadratic describes no network exactly,
-        and how it errs about one differs less between folds than between networks.
+        A network is trained again, on another fold, only after all others. A quadratic describes no network exactly,
+        and its error differs less between folds than between networks.
         """
         seconds = np.array([place.seconds for place in self.places])
         directions, weights = self._contrasts(state.direction)

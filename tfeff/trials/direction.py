@@ -1,10 +1,10 @@
 """The best direction of a surface, with a prior: published proportions, trusted as far as the data allow.
 
 Bayesian regression. Before any training, the surface at the largest φ is expected to be highest at the published
-proportions: its slope there has mean 0, its curvature a negative mean. How far the best direction may be from them, the
-strength of the prior, is one of its parameters, as are the curvature and the noise: all three are averaged over grids
-by the marginal likelihood (Berger 1985, "Statistical Decision Theory and Bayesian Analysis", section 3.5, with weights
-instead of the maximum).
+proportions: its slope there has mean 0, and its curvature a negative mean. The prior has three parameters: the
+curvature, the noise, and the strength, which is how far the best direction may be from the published proportions. All
+three are averaged over grids by the marginal likelihood (Berger 1985, "Statistical Decision Theory and Bayesian
+Analysis", section 3.5, with weights instead of the maximum).
 """
 
 import functools

@@ -64,9 +64,9 @@ class Forecast:
 class Growth:
     """log odds of an error = baseline + fold + sum over images, macs and epochs of exponent · log ratio + residual.
 
-    Bayesian regression: independent normal priors of the coefficients, a scaled inverse chi-square prior of the
-    variance of the residuals, for which an estimate stands that is found by iteration, because the priors of the
-    coefficients do not depend on it.
+    This is a Bayesian regression. The coefficients have independent normal priors, and the variance of the residuals
+    has a scaled inverse chi-square prior. Because the priors of the coefficients do not depend on the variance, an
+    estimate found by iteration replaces it.
 
     Trainings on more images are those that a user would run: their epochs follow the number of images.
 

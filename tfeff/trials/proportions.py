@@ -1,11 +1,11 @@
 """Means of metrics in [0, 1], such as accuracies, and their intervals, which stay in [0, 1].
 
 The variance of such a value is modeled as φ p (1 - p), with the dispersion φ of a quasi-binomial model (Wedderburn
-1974, Biometrika 61): 1 / images if only the choice of the images varies, more if the training varies, too, and at most
-1 for any values in [0, 1]. φ is pooled over all candidates; the interval of a mean p is the score interval of Wilson
-(1927, JASA 22), all m with |p - m| <= t sqrt(φ m (1 - m) / folds). In simulations it had the coverage of a t interval
-on the logit scale, was narrower on average, and values of 0 and 1 need no correction (`tools/check_coverage.py` shows
-its coverage).
+1974, Biometrika 61). φ is 1 / images if only the choice of the images varies, more if the training varies, too, and at
+most 1 for any values in [0, 1]. It is pooled over all candidates. The interval of a mean p is the score interval of
+Wilson (1927, JASA 22), all m with |p - m| <= t sqrt(φ m (1 - m) / folds). In simulations, it had the coverage of a t
+interval on the logit scale, and was narrower on average. Values of 0 and 1 need no correction
+(`tools/check_coverage.py` shows its coverage).
 
 A candidate whose values vary much more than those of the others, because its training fails on some folds, has a
 dispersion of its own (`stands_apart`).
@@ -53,7 +53,7 @@ class Dispersion:
     degrees: float
 
     def interval(self, mean: float, n: int, quantile: float) -> tuple[float, float]:
-        """Wilson's score interval of a mean over n folds.
+        """Returns Wilson's score interval of a mean over n folds.
 
         Args:
             quantile: quantile of Student's t distribution with `degrees`.
@@ -147,12 +147,12 @@ def stands_apart(values: Floats) -> npt.NDArray[np.bool_]:
 
 
 def variances(values: Floats, known: float | None = None) -> Floats:
-    """p (1 - p) of each candidate [candidates], of means that are moved away from 0 and 1 as far as chance could.
+    """Returns p (1 - p) of each candidate [candidates], with means moved away from 0 and 1 as far as chance could.
 
     Larger by the ratio of the dispersions for candidates that stand apart.
 
-    A mean of 1 does not imply that the next value is 1: a success and a failure are added to as many observations of 0
-    or 1 as would have the dispersion of the table (Laplace's rule of succession).
+    A mean of 1 does not imply that the next value is 1. A mean counts as that of as many observations of 0 or 1 as
+    would have the table's dispersion, to which a success and a failure are added (Laplace's rule of succession).
 
     Args:
         values: see `dispersion`.

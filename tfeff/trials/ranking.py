@@ -40,7 +40,7 @@ class Ranking:
     sentence: str
 
     def standing(self, name: str, *, has_values: bool) -> str:
-        """`winner`, `tied`, `beaten`, `eliminated` or, without values, `failed`."""
+        """Returns `winner`, `tied`, `beaten`, `eliminated` or, without values, `failed`."""
         if name == self.chosen:
             return "winner"
         if not has_values:
@@ -136,7 +136,7 @@ def _lead(
     differences: Mapping[str, Difference],
     metric: str,
 ) -> str:
-    """Who has the highest mean, and from whom it is separable."""
+    """Says which candidate has the highest mean, and from which others it is separable."""
     folds, value = fold_count(layout.blocks), f"{number(estimate.mean)}{interval(estimate)}"
     if abs(layout.means[best] - estimate.mean) > layout.resolution:
         adjusted = layout.means[best]

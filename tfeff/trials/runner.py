@@ -36,7 +36,7 @@ def running(
     executor: Executor,
     console: Console,
 ) -> Iterator["TrialRunner"]:
-    """A runner for all trials of a search or a sweep, while its progress is shown and signals are noticed.
+    """Yields a runner for all trials of a search or a sweep; its progress is shown, and signals are noticed.
 
     Raises:
         UserError: the images, or the way trials are trained, have changed since the first trial.

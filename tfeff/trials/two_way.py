@@ -6,8 +6,8 @@ Failed trials (None or NaN) are ignored.
 `TwoWay.difference` is for two candidates chosen in advance. `TwoWay.differences_from` has intervals that hold for all
 pairs of candidates at once (Tukey 1953; Kramer 1956, Biometrics 12), so the same data may select the candidates that
 are compared. Intervals for comparisons with one control (Dunnett) would be narrower, but the highest mean of several is
-biased upward: of 10 equal candidates, they all hold in 85 % of experiments. `TwoWay.losses` bounds what each candidate
-loses against the truly best one, whichever that is.
+biased upward. With 10 equal candidates, all of them hold in only 85 % of experiments. `TwoWay.losses` bounds what each
+candidate loses against the truly best one, whichever that is.
 """
 
 import functools
@@ -32,10 +32,10 @@ class TwoWay:
     """The additive model of the two-way layout, fitted by weighted least squares.
 
     All candidates have the same residual variance or, if the metric is in [0, 1], one proportional to p (1 - p) of
-    their mean p (`proportions`): near 1, values vary less. It is pooled over all candidates and has (c - 1)(k - 1)
-    degrees of freedom for c candidates and k blocks, whereas a single pair has k - 1: with 3 folds, t is about 2, not
-    4.3. Cells may be missing. If they leave two candidates without any chain of shared blocks (the layout is not
-    connected), their difference has no interval.
+    their mean p (`proportions`), since values near 1 vary less. It is pooled over all candidates and has (c - 1)(k - 1)
+    degrees of freedom for c candidates and k blocks. A single pair has only k - 1: with 3 folds, pooling makes t about
+    2 instead of 4.3. Cells may be missing. If they leave two candidates without any chain of shared blocks (the layout
+    is not connected), their difference has no interval.
 
     Attributes:
         candidates: candidates with at least one value, in the order of the table.
@@ -156,7 +156,7 @@ class TwoWay:
         return Difference(n, mean, error, self.degrees, *ends)
 
     def _quantile(self, control: int, confidence: float) -> float:
-        """Dunnett's one-sided critical value for the differences of all others from the control.
+        """Returns Dunnett's one-sided critical value for the differences of all others from the control.
 
         By the smallest correlation of these differences (Slepian 1962), rounded down, so that few values are computed.
         """

@@ -73,7 +73,7 @@ def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[s
 
 
 def training_statistics(trial: Trial) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per-channel mean and standard deviation of all training images."""
+    """Computes per-channel mean and standard deviation of all training images."""
     mean, std = channel_statistics(split_caches(trial).train)
     return tuple(map(float, mean)), tuple(map(float, std))
 

@@ -38,7 +38,7 @@ def mirrored(boxes: Boxes, height: float = 1.0, width: float = 1.0) -> Boxes:
 
 
 def clockwise(boxes: Boxes, height: float = 1.0, width: float = 1.0) -> Boxes:
-    """Drawn on images rotated by 90 degrees clockwise, in the stored images of this size."""
+    """Converts boxes drawn on images rotated by 90 degrees clockwise to the stored images of this size."""
     top, left, bottom, right = boxes.T
     return np.stack([height - right, top, height - left, bottom], axis=-1)
 

@@ -1,9 +1,10 @@
 """The boxes of a split as they were read, and how well they, or boxes that they could mean instead, fit the images.
 
-Stretches of images, in the order of their names, show what was merged: it is rarely shuffled. When images and
-annotations are both numbered in order and one file is missing, annotations belong to the image before or after. Boxes
-of the correct image contrast with their surroundings (`image_evidence`). That is weak evidence for one image, but of a
-long series of images, the boxes of the neighbor fit better only if they are shifted.
+Runs of consecutive images, sorted by name, show which parts of a dataset were merged, because merged datasets are
+rarely shuffled. When images and annotations are both numbered in order and one file is missing, annotations belong to
+the image before or after. Boxes of the correct image contrast with their surroundings (`image_evidence`). That is weak
+evidence for one image. In a long series of images, however, the boxes of the neighbor fit better only if they are
+shifted.
 """
 
 import functools
@@ -104,7 +105,7 @@ class Annotations:
         return {}
 
     def fits(self, transform: Transform = unchanged, images: Sequence[int] | None = None) -> list[tuple[float, float]]:
-        """`Evidence.fit` of some boxes after a transform, of the images with these indices or of the sample."""
+        """Returns `Evidence.fit` of boxes after a transform, for the images with these indices or the sample."""
         fits = list[tuple[float, float]]()
         for index in self.sample if images is None else images:
             evidence = self.evidence(index)

@@ -1,8 +1,8 @@
 """The link of the classes: whether labels mean the classes of the list.
 
-Classes may be swapped in a part of the images, as when annotators use class lists in different orders. The sizes of
-boxes give it away, if the classes differ in size: in a stretch of images, in the order of their names, the objects of
-one class have the sizes that the other class has elsewhere.
+Classes may be swapped in a part of the images, as when annotators use class lists in different orders. If the classes
+differ in size, the boxes show it: in a run of consecutive images, sorted by name, the objects of one class have the
+sizes that the other class has elsewhere.
 """
 
 import difflib

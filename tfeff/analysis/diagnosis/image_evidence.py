@@ -1,8 +1,8 @@
 """Whether boxes fit the pixels of their images: a box around an object differs from its surroundings.
 
-A box is compared with a frame around it, a quarter of its size wide: how far apart their colors are, relative to their
-spread, and how much more edges the box has. Neither is reliable for one box, but of two readings of the same
-annotations, the correct one has the larger difference for most of the objects.
+A box is compared with a frame around it, a quarter of its size wide. Two differences are measured: that of their
+colors, relative to the spread of the colors, and that of their edges. Neither is reliable for one box. Of two readings
+of the same annotations, however, the correct one has the larger difference for most of the objects.
 
 Uniform bars at the borders of images (letterboxing), and boxes that ignore them, are found here, too.
 """

@@ -199,7 +199,7 @@ def _alike(candidates: Indices, thumbnails: npt.NDArray[np.uint8], *, mirrored: 
 
 
 def correlation(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Pearson's correlation of each pair of thumbnails, uint8 [n, side, side, 3] each -> float64 [n]; constant: 0."""
+    """Correlates (Pearson) pairs of thumbnails, uint8 [n, side, side, 3] each -> float64 [n]; constant: 0."""
     flat = (each.reshape(len(each), int(np.prod(each.shape[1:]))).astype(np.float64) for each in (one, other))
     first, second = (each - each.mean(axis=1, keepdims=True) for each in flat)
     norm = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)

@@ -22,7 +22,7 @@ def augment(
     *,
     stretch: bool = False,
 ) -> AnnotatedImage:
-    """Augments one training image at the network's size: flip, fit with jitter, rotation, Mosaic, color.
+    """One training image at the network's size: flip, fit with jitter, rotation, Mosaic, color.
 
     Args:
         read: index (int64 scalar) -> the image, of any size.

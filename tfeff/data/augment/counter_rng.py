@@ -74,7 +74,7 @@ class Draws:
 
 
 def philox(key: int, counter: tf.Tensor) -> tf.Tensor:
-    """Philox-4x32-10.
+    """Computes Philox-4x32-10.
 
     Args:
         key: 64 bits.
@@ -99,6 +99,6 @@ def philox(key: int, counter: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _philox_graph(key: int) -> tf.types.experimental.GenericFunction:
-    """`philox` as a graph: callers add one node to theirs instead of hundreds, which would take longer to build."""
+    """Computes `philox` as a graph: callers add one node to theirs instead of hundreds, which take longer to build."""
     signature = [tf.TensorSpec((None, None, _WORDS), tf.int64)]
     return tf.function(functools.partial(philox, key), input_signature=signature, autograph=False, jit_compile=False)

@@ -117,7 +117,7 @@ class GivenAugmentation:
 
 
 def _numpy(vary: Callable[..., Any], images: tf.Tensor, draws: Draws, *boxes: tf.Tensor) -> Any:
-    """`vary(images, *boxes, seed, epoch, index, repeat)` in a graph; it returns varied images and boxes."""
+    """Calls `vary(images, *boxes, seed, epoch, index, repeat)` in a graph; returns varied images and boxes."""
     inputs = (images, *boxes)
     keys = (tf.constant(draws.seed, tf.int64), tf.cast(draws.epoch, tf.int64), draws.index, draws.repeat)
     types = [tf.float32] * len(inputs)

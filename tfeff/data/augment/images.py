@@ -129,7 +129,7 @@ def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Te
 
 
 def _turn(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-    """RGB matrices that scale and rotate chroma: float64 [n, 3, 3]."""
+    """Returns RGB matrices that scale and rotate chroma: float64 [n, 3, 3]."""
     cosine, sine = saturation * tf.cos(angle), saturation * tf.sin(angle)
     one, zero = tf.ones_like(cosine), tf.zeros_like(cosine)
     rows = [one, zero, zero, zero, cosine, -sine, zero, sine, cosine]

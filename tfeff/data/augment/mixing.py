@@ -87,7 +87,7 @@ def _covered(center: tf.Tensor, side: tf.Tensor, length: int) -> tf.Tensor:
 
 
 def _beta(n: int, alpha: float, seed: tf.Tensor) -> tf.Tensor:
-    """Beta(alpha, alpha) as a ratio of gamma variates: float32 [n]; all 1 for alpha 0."""
+    """Draws Beta(alpha, alpha) as a ratio of gamma variates: float32 [n]; all 1 for alpha 0."""
     if not alpha:
         return tf.ones([n])
     gamma = tf.random.stateless_gamma([n, 2], seed, alpha)

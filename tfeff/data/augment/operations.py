@@ -145,23 +145,23 @@ def equalize(images: tf.Tensor) -> tf.Tensor:
 
 
 def color(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Saturation: 0 gives the gray image, 1 the image itself."""
+    """Changes the saturation: 0 gives the gray image, 1 the image itself."""
     return _blend(_luma(images), images, factor)
 
 
 def contrast(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Contrast: 0 gives the image's mean luma, 1 the image itself."""
+    """Changes the contrast: 0 gives the image's mean luma, 1 the image itself."""
     mean = tf.reduce_mean(tf.cast(_luma(images), tf.float64), axis=(1, 2), keepdims=True)
     return _blend(tf.cast(tf.floor(mean + 0.5), tf.float32), images, factor)
 
 
 def brightness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Brightness: 0 gives black, 1 the image itself."""
+    """Changes the brightness: 0 gives black, 1 the image itself."""
     return _blend(tf.zeros_like(images), images, factor)
 
 
 def sharpness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Sharpness: 0 gives the image smoothed by a 3x3 kernel (1 around 5, over 13), 1 the image itself."""
+    """Changes the sharpness: 0 gives the image smoothed by a 3x3 kernel (1 around 5, over 13), 1 the image itself."""
     height, width = images.shape[1:3]
     box = sum(images[:, y : height - 2 + y, x : width - 2 + x] for y in range(3) for x in range(3))
     smooth = tf.floor((box + 4.0 * images[:, 1:-1, 1:-1]) / 13.0 + 0.5)

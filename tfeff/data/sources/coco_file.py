@@ -112,8 +112,8 @@ class COCOFile:
 def _without_stuff(categories: list[Any], annotations: list[Any]) -> tuple[list[Any], list[Any], tuple[str, ...]]:
     """Converts a file for panoptic segmentation to one with boxes: categories, annotations, and what to say.
 
-    Such a file has an annotation for each image, whose `segments_info` has a box for each object, and others for what
-    has no objects, such as sky: stuff, categories with `isthing` 0.
+    Such a file has an annotation for each image, whose `segments_info` has a box for each object. Other boxes are of
+    stuff without objects, such as sky; the categories of stuff have `isthing` 0.
     """
     panoptic = [each for each in annotations if isinstance(each, dict) and isinstance(each.get("segments_info"), list)]
     if not panoptic:

@@ -127,14 +127,19 @@ class Detector(ABC):
     def scaled(
         self, *, depth: float, width: float, resolution: int, neck_depth: float = 1.0, neck_width: float = 1.0
     ) -> Self:
-        """With `depth` times the backbone's blocks, `width` times its channels, `neck_depth` times the neck's cells and
-        the heads' convolutions, and `neck_width` times their channels, at another resolution."""
+        """Returns the detector with a scaled backbone, neck and heads, at another resolution.
+
+        It has `depth` times the backbone's blocks, `width` times its channels, `neck_depth` times the neck's cells and
+        the heads' convolutions, and `neck_width` times their channels.
+        """
         scaled = self.backbone.scaled(depth=depth, width=width, resolution=resolution)
         return dataclasses.replace(self, backbone=scaled).scaled_neck(neck_depth=neck_depth, neck_width=neck_width)
 
     def scaled_neck(self, *, neck_depth: float, neck_width: float) -> Self:
-        """With `neck_depth` times the neck's cells and the heads' convolutions, and `neck_width` times their
-        channels."""
+        """Returns the detector with `neck_depth` times the neck's cells and the heads' convolutions.
+
+        These have `neck_width` times the channels.
+        """
         return dataclasses.replace(
             self,
             neck_depth_coefficient=self.neck_depth_coefficient * neck_depth,

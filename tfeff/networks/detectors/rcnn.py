@@ -90,8 +90,11 @@ BACKBONE = replace(RESNETS["resnet50-v1.5"], resolution=640)
 
 
 def _normal(stddev: float) -> dict:
-    """Initializer of the last layers (arXiv:1504.08083, section 2.3). Features of a pyramid without normalization can
-    be large; with the usual initializers, the first predictions would be far from zero."""
+    """Returns the initializer of the last layers (arXiv:1504.08083, section 2.3).
+
+    Features of a pyramid without normalization can be large. With the usual initializers, the first predictions
+    would be far from zero.
+    """
     return {"class_name": "RandomNormal", "config": {"stddev": stddev}}
 
 
