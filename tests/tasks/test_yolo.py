@@ -1,13 +1,20 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.tasks.detection_batches import batch_of, outputs_of
-from tfeff import config
+from tests.tasks.digits_of_many_sizes import write_coco
+from tests.tasks.test_object_detection import by_heart, settings
+from tfeff import config, selection, training
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
 from tfeff.tasks.imitation import dense_difference
 from tfeff.tasks.losses import complete_iou
+from tfeff.tasks.object_detection import MEAN_AP
+from tfeff.tasks.suppression import NAMES, strongest, suppress
+from tfeff.tasks.task import predictions
 from tfeff.tasks.yolo import YoloTask
 
 LEVELS = ("P3", "P4")
@@ -106,14 +113,14 @@ def test_the_heads_that_predict_train_nothing_else() -> None:
     network, _ = outputs_of(task, classes=2, levels=LEVELS, seed=0)
     images = tf.random.stateless_uniform((2, 64, 64, 3), (0, 0), 0, 255)
     trained = {}
-    for training in (True, False):
+    for learning in (True, False):
         for heads in ("", "one_to_many_"):
             with tf.GradientTape() as tape:
-                outputs = network(images, training=training)
+                outputs = network(images, training=learning)
                 total = sum(tf.reduce_sum(outputs[heads + name] ** 2) for name in ("logits", "distances"))
             variables = [each.value for each in network.trainable_variables]
             gradients = zip(network.trainable_variables, tape.gradient(total, variables), strict=True)
-            trained[training, heads] = {variable.path for variable, gradient in gradients if gradient is not None}
+            trained[learning, heads] = {variable.path for variable, gradient in gradients if gradient is not None}
     every = {each.path for each in network.trainable_variables}
     own = {path for path in every if path.startswith(("class_head", "box_head"))}
     extra = {path for path in every if path.startswith("one_to_many_")}
@@ -171,3 +178,43 @@ def test_settings_of_suppression_are_refused_without_it(change: str) -> None:
     config.override(config.Experiment(), overrides)
     with pytest.raises(UserError, match=r"task\.suppression\.\w+ is .* nothing is suppressed"):
         config.override(config.Experiment(), [*overrides, f"task.suppression.{change}"])
+
+
+def test_a_trained_detector_has_no_duplicates_without_suppression(tmp_path: Path) -> None:
+    experiment = settings(
+        "yolo",
+        write_coco(tmp_path / "digits", 4),
+        *("task.network.end_to_end=true", "training.epochs=120", "training.validation_epochs=120"),
+        *("data.validation_fraction=0", "data.train_split=train", "data.test_split=none"),
+    )
+    run = by_heart(experiment, tmp_path / "run")
+    row, task, network = run.rows()[-1], YoloTask(experiment.task), training.trained_model(run)
+    assert row[f"validation_{MEAN_AP}"] >= 0.9
+    assert {"train_class_loss", "train_one_to_many_class_loss"} <= row.keys()
+    images = selection.open_source(selection.request(experiment)).load("train")
+    caches = selection.read(selection.request(experiment), lambda *_: None, given=(images, images))
+    pipeline = training.Plan.of(experiment).evaluation_pipeline(caches.train, network.size)
+    objects = sum(len(each.labels) for each in images.objects)
+
+    def outputs_of_both(batch: dict) -> dict:
+        """Detections of each pair of heads, with and without suppression."""
+        return {
+            f"{select.__name__} {heads} {name}": values
+            for heads, outputs in enumerate(task.branches(task.forward(network, batch, training=False)))
+            for select in (suppress, strongest)
+            for name, values in select(*task.candidates(outputs), experiment.task.suppression).items()
+        }
+
+    found = predictions(outputs_of_both, pipeline)
+    scores = {
+        key: task.score({**found, **{name: found[f"{key} {name}"] for name in NAMES}}, pipeline)[MEAN_AP]
+        for key in ("suppress 0", "strongest 0")
+    }
+    assert scores["strongest 0"] == pytest.approx(row[f"validation_{MEAN_AP}"])
+    assert scores["suppress 0"] == pytest.approx(scores["strongest 0"], abs=0.02)
+    count = {name: int((values > 0.1).sum()) for name, values in found.items() if name.endswith("scores")}
+    assert count["strongest 0 scores"] == pytest.approx(objects, rel=0.1)
+    assert count["suppress 0 scores"] == pytest.approx(count["strongest 0 scores"], abs=1)
+    # The other pair of heads needs suppression.
+    assert count["suppress 1 scores"] == pytest.approx(objects, rel=0.1)
+    assert count["strongest 1 scores"] > 1.2 * objects
