@@ -103,8 +103,46 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Pa
     np.testing.assert_allclose(found["embedding"], vectors / np.linalg.norm(vectors), atol=1e-5)
 
 
-def test_int8_detectors_decode_in_float32(image: np.ndarray, tmp_path: Path) -> None:
-    task, network = detector("yolo", image)
+@pytest.mark.parametrize("end_to_end", [False, True])
+@pytest.mark.parametrize("format", ["saved_model", *FORMATS])
+def test_predictions_without_duplicates_are_not_suppressed(
+    format: str, end_to_end: bool, image: np.ndarray, tmp_path: Path
+) -> None:
+    skip_without_converter(format)
+    task, network = detector("yolo", image, f"task.network.end_to_end={end_to_end}")
+    predictor = task.predictor(network)
+    assert ("one_to_many_logits" in network.output) == end_to_end
+    assert "one_to_many_logits" not in predictor.output
+    if format == "saved_model":
+        savedmodel.export(
+            predictor, ["a", "b", "c"], tmp_path / "model", image_size=None, size=(64, 64), channels=3, task=task
+        )
+        suppresses = b"NonMaxSuppression" in (tmp_path / "model/saved_model.pb").read_bytes()
+        loaded = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+        pixels = image.astype(np.uint8)
+        found = loaded(images=tf.constant(pixels))
+        expected = portable.function(predictor, task, batch_size=1)(pixels.astype(np.float32))
+        expected["boxes"] = tf.clip_by_value(expected["boxes"], 0.0, 64.0)
+    else:
+        files = FORMATS[format].convert(predictor, task)
+        for file, contents in files.items():
+            (tmp_path / file).write_bytes(contents)
+        suppresses = any(b"NonMaxSuppression" in contents for contents in files.values())
+        if format == "litert":
+            made = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(tmp_path / litert.FILE))
+            suppresses = any("NON_MAX_SUPPRESSION" in each["op_name"] for each in made._get_ops_details())
+        found = runner(format, tmp_path)(images=image)
+        expected = portable.function(predictor, task, batch_size=1)(image)
+    assert suppresses == (not end_to_end)
+    assert found["count"] == expected["count"] > 0
+    image_of = (tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected))
+    assert_same_detections(*image_of, box_atol=1e-2)
+
+
+@pytest.mark.parametrize("end_to_end", [False, True])
+def test_int8_detectors_decode_in_float32(end_to_end: bool, image: np.ndarray, tmp_path: Path) -> None:
+    task, network = detector("yolo", image, f"task.network.end_to_end={end_to_end}")
+    network = task.predictor(network)
     contents = litert.convert(network, task, lambda: iter([{"images": image}]))[litert.FILE]
     (tmp_path / litert.FILE).write_bytes(contents)
     found = runner("litert", tmp_path)(images=image)

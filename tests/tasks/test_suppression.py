@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import iou, nms, nms_per_class
-from tfeff.tasks.suppression import suppress
+from tfeff.tasks.suppression import strongest, suppress
 
 
 def random_predictions(images: int = 3, count: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -99,3 +99,31 @@ def test_nothing_above_the_threshold_gives_padding() -> None:
     assert not np.any(none["labels"])
     empty = suppress(tf.zeros((0, 60, 4)), tf.zeros((0, 60, 4)), config.Suppression())
     assert empty["boxes"].shape == (0, 100, 4)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("detections", [10, 100, 300])
+def test_the_strongest_pairs_of_box_and_class(images: int, detections: int) -> None:
+    boxes, scores = random_predictions(images=images)  # 240 pairs
+    section = config.Suppression(minimum_score=0.3, detections=detections)
+    found = {name: values.numpy() for name, values in strongest(boxes, scores, section).items()}
+    assert found["boxes"].shape == (images, detections, 4)
+    for image in range(images):
+        pairs = sorted(((score, n, c) for (n, c), score in np.ndenumerate(scores[image]) if score > 0.3), reverse=True)
+        pairs = pairs[:detections]
+        assert found["count"][image] == len(pairs)
+        for rank, (score, n, c) in enumerate(pairs):
+            assert found["scores"][image, rank] == score
+            assert found["labels"][image, rank] == c
+            np.testing.assert_array_equal(found["boxes"][image, rank], boxes[image, n])
+        for name in ("boxes", "scores", "labels"):
+            assert not found[name][image, len(pairs) :].any()
+    specs = {name: (values.shape[1:], values.dtype) for name, values in suppress(boxes, scores, section).items()}
+    assert specs == {name: (values.shape[1:], tf.as_dtype(values.dtype)) for name, values in found.items()}
+
+
+def test_no_images_have_no_strongest_pairs() -> None:
+    found = strongest(tf.zeros((0, 60, 4)), tf.zeros((0, 60, 4)), config.Suppression())
+    assert {name: tuple(values.shape) for name, values in found.items()} == {
+        "boxes": (0, 100, 4), "scores": (0, 100), "labels": (0, 100), "count": (0,)
+    }  # fmt: skip

@@ -1,21 +1,23 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfeff.tasks.task_aligned import align
 
 
-def test_equals_the_definition() -> None:
+@pytest.mark.parametrize("candidates", [1, 5])
+def test_equals_the_definition(candidates: int) -> None:
     rng = np.random.default_rng(0)
     scores, overlaps = rng.random((4, 50, 6)), rng.random((4, 50, 6))
     inside = rng.random((4, 50, 6)) < 0.4
     inside[..., 5] = False  # padding
     overlaps[:, :20] *= rng.random((4, 20, 6)) < 0.5
-    aligned = align(tf.constant(scores), tf.constant(overlaps), inside, alpha=1.0, beta=6.0, candidates=5)
+    aligned = align(tf.constant(scores), tf.constant(overlaps), inside, alpha=1.0, beta=6.0, candidates=candidates)
     for image in range(4):
         metric = np.where(inside[image], scores[image] * overlaps[image] ** 6, 0)
         wants = np.zeros((50, 6), bool)
         for k in range(6):
-            for cell in np.argsort(-metric[:, k], kind="stable")[:5]:
+            for cell in np.argsort(-metric[:, k], kind="stable")[:candidates]:
                 wants[cell, k] = metric[cell, k] > 0
         owner = [max(np.flatnonzero(row), key=lambda k, i=i: overlaps[image, i, k]) if row.any() else -1
                  for i, row in enumerate(wants)]  # fmt: skip

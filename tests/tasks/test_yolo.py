@@ -1,9 +1,20 @@
+from pathlib import Path
+
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.tasks.detection_batches import batch_of, outputs_of
-from tfeff import config
+from tests.tasks.digits_of_many_sizes import write_coco
+from tests.tasks.test_object_detection import by_heart, settings
+from tfeff import config, selection, training
+from tfeff.config.task_parts import Teacher
+from tfeff.errors import UserError
+from tfeff.tasks.imitation import dense_difference
 from tfeff.tasks.losses import complete_iou
+from tfeff.tasks.object_detection import MEAN_AP
+from tfeff.tasks.suppression import NAMES, strongest, suppress
+from tfeff.tasks.task import predictions
 from tfeff.tasks.yolo import YoloTask
 
 LEVELS = ("P3", "P4")
@@ -16,17 +27,20 @@ def decoded(distances: np.ndarray, center: np.ndarray, stride: float) -> np.ndar
     return np.concatenate([center - mean[:2] * stride, center + mean[2:] * stride])
 
 
-def test_losses_by_definition() -> None:
+@pytest.mark.parametrize(
+    ("end_to_end", "heads", "positives"), [(False, "", 13), (True, "", 1), (True, "one_to_many_", 13)]
+)
+def test_losses_by_definition(end_to_end: bool, heads: str, positives: int) -> None:
     """One cell after the other; the assignment itself is tested in test_task_aligned."""
-    task = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8)))
+    task = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8, end_to_end=end_to_end)))
     _, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
     batch = batch_of(images=4, objects=4, classes=3, seed=1)
     totals = task.totals(batch, outputs, training=True)
 
     cells = [((8 * row + 4, 8 * column + 4), 8) for row in range(8) for column in range(8)]
     cells += [((16 * row + 8, 16 * column + 8), 16) for row in range(4) for column in range(4)]
-    logits = outputs["logits"].numpy().astype(float)
-    distances = outputs["distances"].numpy().astype(float).reshape(4, len(cells), 4, 8)
+    logits = outputs[f"{heads}logits"].numpy().astype(float)
+    distances = outputs[f"{heads}distances"].numpy().astype(float).reshape(4, len(cells), 4, 8)
     expected = dict.fromkeys(("class_loss", "box_loss", "distance_loss", "targets"), 0.0)
     for image in range(4):
         valid, difficult = batch["valid"][image].numpy(), batch["difficult"][image].numpy()
@@ -40,7 +54,7 @@ def test_losses_by_definition() -> None:
                 if boxes[k, 0] < y < boxes[k, 2] and boxes[k, 1] < x < boxes[k, 3]:
                     overlap = plain_iou(predicted[n], boxes[k])
                     metrics.append((probability[n, labels[k]] * overlap**6, n, overlap))
-            for metric, n, overlap in sorted(metrics, reverse=True)[:13]:
+            for metric, n, overlap in sorted(metrics, reverse=True)[:positives]:
                 if metric > 0:
                     wants.setdefault(n, []).append((overlap, int(k), metric))
         owner = {n: max(each) for n, each in wants.items()}
@@ -70,9 +84,11 @@ def test_losses_by_definition() -> None:
                     -t * np.log(p) - (1 - t) * np.log(1 - p) for t, p in zip(wanted_class, probability[n], strict=True)
                 ]
                 expected["class_loss"] += 0.5 * sum(losses)
-    assert expected["targets"] > 1
+    assert expected["targets"] > 0.5
     for name, value in expected.items():
-        np.testing.assert_allclose(totals[name], value, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(totals[heads + name], value, rtol=1e-3, err_msg=name)
+        assert task.added == {count: 1.0 for count in totals if count.endswith("targets")}
+    assert set(task.names) == totals.keys()
 
 
 def plain_iou(first: np.ndarray, second: np.ndarray) -> float:
@@ -90,3 +106,115 @@ def test_candidates_invert_the_distances() -> None:
     boxes, scores = task.candidates(outputs | {"distances": tf.constant(distances)})
     np.testing.assert_allclose(boxes[0, 2 * 8 + 3], [20 - 8, 28 - 16, 20 + 24, 28 + 40], atol=1e-3)
     np.testing.assert_allclose(scores, tf.sigmoid(outputs["logits"]))
+
+
+def test_the_heads_that_predict_train_nothing_else() -> None:
+    task = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8, end_to_end=True)))
+    network, _ = outputs_of(task, classes=2, levels=LEVELS, seed=0)
+    images = tf.random.stateless_uniform((2, 64, 64, 3), (0, 0), 0, 255)
+    trained = {}
+    for learning in (True, False):
+        for heads in ("", "one_to_many_"):
+            with tf.GradientTape() as tape:
+                outputs = network(images, training=learning)
+                total = sum(tf.reduce_sum(outputs[heads + name] ** 2) for name in ("logits", "distances"))
+            variables = [each.value for each in network.trainable_variables]
+            gradients = zip(network.trainable_variables, tape.gradient(total, variables), strict=True)
+            trained[learning, heads] = {variable.path for variable, gradient in gradients if gradient is not None}
+    every = {each.path for each in network.trainable_variables}
+    own = {path for path in every if path.startswith(("class_head", "box_head"))}
+    extra = {path for path in every if path.startswith("one_to_many_")}
+    assert own
+    assert {path.removeprefix("one_to_many_") for path in extra} == own
+    assert trained == {
+        (True, ""): own,
+        (True, "one_to_many_"): every - own,
+        (False, ""): every - extra,
+        (False, "one_to_many_"): every - own,
+    }
+
+
+def test_detections_are_the_best_candidates_of_one_pair_of_heads() -> None:
+    section = config.YoloSettings(
+        network=config.detector("yolo", bins=8, end_to_end=True),
+        suppression=config.Suppression(minimum_score=0.5, detections=7),
+    )
+    task = YoloTask(section)
+    network, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
+    found = task.decode(outputs)
+    scores = tf.sigmoid(outputs["logits"]).numpy()
+    np.testing.assert_allclose(found["scores"], np.sort(scores.reshape(4, -1), axis=1)[:, :-8:-1], rtol=1e-6)
+    assert task.predictor(network).output.keys() == {"logits", "distances"}
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    ours, whole = task.predictor(network)(image), network(image)
+    for name, output in ours.items():
+        np.testing.assert_array_equal(output, whole[name])
+
+
+def test_both_pairs_of_heads_imitate_those_of_the_teachers() -> None:
+    task = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8, end_to_end=True)))
+    network, first = outputs_of(task, classes=2, levels=LEVELS, seed=0)
+    second, ours = (outputs_of(task, classes=2, levels=LEVELS, seed=seed)[1] for seed in (1, 2))
+    section = Teacher(runs=("a", "b"), weight=0.7)
+    found = task.imitated(ours, task.teacher_targets([first, second], section), section)
+    plain = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8)))
+
+    def candidates(outputs: dict, heads: str) -> tuple:
+        return plain.candidates(outputs | {name: outputs[heads + name] for name in ("logits", "distances")})
+
+    apart = [
+        dense_difference(*candidates(ours, heads), *candidates(teacher, heads)) / 2
+        for heads in ("", "one_to_many_")
+        for teacher in (first, second)
+    ]
+    np.testing.assert_allclose(found, 0.7 * tf.add_n(apart), rtol=1e-5)
+    with pytest.raises(UserError, match=r"give a run with the same task\.network\.end_to_end"):
+        task.check_teacher(outputs_of(plain, classes=2, levels=LEVELS, seed=0)[0], network, "config")
+
+
+@pytest.mark.parametrize("change", ["kind=gaussian", "overlap=0.6", "sigma=1", "class_agnostic=true", "candidates=300"])
+def test_settings_of_suppression_are_refused_without_it(change: str) -> None:
+    overrides = ["task.name=yolo", "task.network.end_to_end=true", "task.suppression.detections=300"]
+    config.override(config.Experiment(), overrides)
+    with pytest.raises(UserError, match=r"task\.suppression\.\w+ is .* nothing is suppressed"):
+        config.override(config.Experiment(), [*overrides, f"task.suppression.{change}"])
+
+
+def test_a_trained_detector_has_no_duplicates_without_suppression(tmp_path: Path) -> None:
+    experiment = settings(
+        "yolo",
+        write_coco(tmp_path / "digits", 4),
+        *("task.network.end_to_end=true", "training.epochs=120", "training.validation_epochs=120"),
+        *("data.validation_fraction=0", "data.train_split=train", "data.test_split=none"),
+    )
+    run = by_heart(experiment, tmp_path / "run")
+    row, task, network = run.rows()[-1], YoloTask(experiment.task), training.trained_model(run)
+    assert row[f"validation_{MEAN_AP}"] >= 0.9
+    assert {"train_class_loss", "train_one_to_many_class_loss"} <= row.keys()
+    images = selection.open_source(selection.request(experiment)).load("train")
+    caches = selection.read(selection.request(experiment), lambda *_: None, given=(images, images))
+    pipeline = training.Plan.of(experiment).evaluation_pipeline(caches.train, network.size)
+    objects = sum(len(each.labels) for each in images.objects)
+
+    def outputs_of_both(batch: dict) -> dict:
+        """Detections of each pair of heads, with and without suppression."""
+        return {
+            f"{select.__name__} {heads} {name}": values
+            for heads, outputs in enumerate(task.branches(task.forward(network, batch, training=False)))
+            for select in (suppress, strongest)
+            for name, values in select(*task.candidates(outputs), experiment.task.suppression).items()
+        }
+
+    found = predictions(outputs_of_both, pipeline)
+    scores = {
+        key: task.score({**found, **{name: found[f"{key} {name}"] for name in NAMES}}, pipeline)[MEAN_AP]
+        for key in ("suppress 0", "strongest 0")
+    }
+    assert scores["strongest 0"] == pytest.approx(row[f"validation_{MEAN_AP}"])
+    assert scores["suppress 0"] == pytest.approx(scores["strongest 0"], abs=0.02)
+    count = {name: int((values > 0.1).sum()) for name, values in found.items() if name.endswith("scores")}
+    assert count["strongest 0 scores"] == pytest.approx(objects, rel=0.1)
+    assert count["suppress 0 scores"] == pytest.approx(count["strongest 0 scores"], abs=1)
+    # The other pair of heads needs suppression.
+    assert count["suppress 1 scores"] == pytest.approx(objects, rel=0.1)
+    assert count["strongest 1 scores"] > 1.2 * objects

@@ -122,6 +122,27 @@ def test_training_passes_extend_ranges_and_leave_batch_statistics_alone() -> Non
     assert quantized.input_shape == network.input_shape
 
 
+def test_heads_behind_the_end_of_a_gradient_round_like_others() -> None:
+    """Of equal weights, both pairs of heads of a detector compute what those of a detector with one pair do."""
+    backbone = models.architecture("resnet", resolution=32, width=4, stage_blocks=(1, 1, 1))
+    options = {"levels": ("P3", "P4"), "neck": "fpn", "neck_channels": 4, "neck_repeats": 1, "head_repeats": 1}
+    plain, whole = (
+        models.build_detector(models.detector("yolo", backbone=backbone, end_to_end=value, **options), num_classes=2)
+        for value in (False, True)
+    )
+    models.load_weights(whole, plain)
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)), tf.float32)
+    found = []
+    for network in (plain, whole):
+        quantized = Quantized(network)
+        quantized(images, training=True)
+        found.append(quantized(images))
+    for heads in ("", "one_to_many_"):
+        for name, values in found[0].items():
+            assert np.ptp(values) > 0
+            np.testing.assert_array_equal(found[1][heads + name], values)
+
+
 def test_layers_without_a_simulation_are_refused() -> None:
     images = keras.Input((4, 4, 3))
     for layer in (L.LayerNormalization(name="mine"), L.Conv2D(2, 1, activation="elu"), L.ReLU(2.0, name="mine")):

@@ -30,6 +30,13 @@ def detector() -> keras.Model:
     return models.build_detector("efficientdet-d0", num_classes=3, resolution=64)
 
 
+def end_to_end() -> keras.Model:
+    """The gradient of a pair of heads ends at their input."""
+    backbone = models.architecture("resnet", resolution=32, width=4, stage_blocks=(1, 1, 1))
+    options = {"levels": ("P3", "P4"), "neck": "fpn", "neck_channels": 4, "neck_repeats": 1, "head_repeats": 1}
+    return models.build_detector(models.detector("yolo", backbone=backbone, end_to_end=True, **options), num_classes=2)
+
+
 @pytest.fixture
 def float64():
     keras.config.set_floatx("float64")
@@ -39,7 +46,7 @@ def float64():
     keras.mixed_precision.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("build", [small, thorough(detector)])
+@pytest.mark.parametrize("build", [small, end_to_end, thorough(detector)])
 def test_gradients_statistics_and_random_states_are_the_same(build, float64) -> None:
     results = []
     for wrap in (lambda network: network, Rematerialized):

@@ -22,7 +22,8 @@ class TTA(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Suppression(Section):
-    """From predictions to detections: threshold, non-maximum suppression, and limits."""
+    """From predictions to detections: threshold, non-maximum suppression, and limits. With
+    `task.network.end_to_end=true`, only `minimum_score` and `detections` apply."""
 
     KEY = "task.suppression"
 

@@ -359,7 +359,8 @@ class YoloSettings(ObjectDetectionSettings):
     beta: NotNegative[float] = 6.0
     """Exponent of the overlap."""
     positives: Positive[int] = 13
-    """Cells per object, those with the largest metric."""
+    """Cells per object, those with the largest metric. With `task.network.end_to_end`, those of the heads that only
+    training uses; of the others, one cell learns each object."""
     alignment_overlap: Literal["iou", "ciou"] = "iou"
     """Overlap in the alignment metric; a negative CIoU counts as 0."""
     class_weight: NotNegative[float] = 0.5
@@ -368,6 +369,14 @@ class YoloSettings(ObjectDetectionSettings):
     """Factor of the loss 1 - CIoU."""
     distance_weight: NotNegative[float] = 1.5
     """Factor of the distribution focal loss."""
+
+    def _check(self) -> None:
+        super()._check()
+        if self.network.end_to_end:
+            for key in ("kind", "overlap", "sigma", "class_agnostic", "candidates"):
+                default = getattr(Suppression(), key)
+                if getattr(self.suppression, key) != default:
+                    self.suppression.wrong(key, f"{default!r}: with task.network.end_to_end, nothing is suppressed")
 
 
 @dataclass(frozen=True, kw_only=True)

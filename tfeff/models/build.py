@@ -27,6 +27,7 @@ from tfeff.networks.backbones.architecture import Architecture
 from tfeff.networks.catalog import ALL_BACKBONES, architecture, detector, published
 from tfeff.networks.detectors.detector import Detector, different
 from tfeff.networks.detectors.rcnn import RCNN
+from tfeff.networks.detectors.yolo import Yolo
 from tfeff.networks.heads import CLASSIFIER
 
 
@@ -155,9 +156,10 @@ def initialize(
         reason = None
         own = network.description if num_classes is not None else None
         if isinstance(own, Detector) and isinstance(trained.network, Detector):
-            reason = different(trained.network, own)
+            whole = _with_heads(trained.network, own)
+            reason = different(whole, own)
             if reason is None:
-                source, wanted = trained.network, dataclasses.replace(own, backbone=described)
+                source, wanted = whole, dataclasses.replace(own, backbone=described)
         if _shape(source) != _shape(wanted):
             weights = str(weights_file(coco.name)) if coco else "imagenet" if origin else described.weights
             source = _fitting(source, wanted, weights)
@@ -175,6 +177,13 @@ def initialize(
     if coco is not None:
         return load_coco(network, coco.name, names)
     return load_weights(network, described.weights, classes=names)
+
+
+def _with_heads(source: Detector, wanted: Detector) -> Detector:
+    """The source with the heads for training that another detector has, which load as copies (`assign`)."""
+    if isinstance(source, Yolo) and isinstance(wanted, Yolo):
+        return dataclasses.replace(source, end_to_end=wanted.end_to_end)
+    return source
 
 
 def _detector_of(network: Network, backbone: Architecture) -> Detector:

@@ -46,6 +46,17 @@ class Network(keras.Model):
         return getattr(self.description, "regions", None)
 
     @property
+    def predictor(self) -> "Network":
+        """The network without the outputs that only training uses, with the same weights; itself if there are none."""
+        unused = getattr(self.description, "training_outputs", ())
+        if not unused or not set(unused) & self.output.keys():
+            return self
+        kept = {name: output for name, output in self.output.items() if name not in unused}
+        network = Network(self.input, kept, name=self.name)
+        network.description, network.levels = self.description, dict(self.levels)
+        return network
+
+    @property
     def pyramid(self) -> dict[str, keras.KerasTensor]:
         """Symbolic feature map of each level, (batch, ceil(height / 2^n), ceil(width / 2^n), channels)."""
         return {level: self.get_layer(layer).output for level, layer in self.levels.items()}

@@ -53,6 +53,9 @@ def _pooled(layers: Layers, features: FeatureMap, dropout: float) -> FeatureMap:
 
 CLASS_HEAD, BOX_HEAD = "class_head", "box_head"
 """Names of the heads of a detector with a class head and a box head."""
+ONE_TO_MANY = "one_to_many_"
+"""Begins the names of layers and outputs of heads that only training uses, in which several positions learn an object.
+The rest is the name in the heads that predict."""
 PRIOR_BIAS = -math.log(99)
 """Initial bias of logits that are rarely positive: each starts with a probability of 0.01, so that the many background
 positions do not dominate the first steps (arXiv:1708.02002, section 4.1)."""

@@ -22,7 +22,7 @@ from tfeff.evaluation.detection_errors import best_f1_threshold
 from tfeff.evaluation.matching import match
 from tfeff.tasks.coverage import Coverage
 from tfeff.tasks.imitation import dense_difference
-from tfeff.tasks.suppression import suppress
+from tfeff.tasks.suppression import strongest, suppress
 from tfeff.tasks.task import DETECTION, Batch, ImageReading, ImageTask, Predictions
 
 MEAN_AP, THRESHOLD = "mean_ap", "score_threshold"
@@ -66,6 +66,15 @@ class ObjectDetectionTask(ImageTask):
             **options,
         )
 
+    @property
+    def suppresses(self) -> bool:
+        """Whether its predictions have duplicates, which non-maximum suppression removes."""
+        return True
+
+    def predictor(self, network: models.Network) -> models.Network:
+        """Without outputs that only training uses."""
+        return network.predictor
+
     @abstractmethod
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns all predictions, before any selection.
@@ -103,8 +112,9 @@ class ObjectDetectionTask(ImageTask):
         return None
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Detections; see `suppress`."""
-        return suppress(*self.candidates(outputs), self.section.suppression)
+        """Detections; see `suppress` and `strongest`."""
+        select = suppress if self.suppresses else strongest
+        return select(*self.candidates(outputs), self.section.suppression)
 
     def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
         """Boxes are clipped to the images."""
@@ -148,20 +158,31 @@ class DenseDetectionTask(ObjectDetectionTask):
         outputs = super().forward(network, batch, training=training)
         return outputs | self.geometry(network.description, network.size)
 
+    def branches(self, outputs: Any) -> list[Any]:
+        """The outputs of each set of heads that predicts boxes and classes, first those that `candidates` reads."""
+        return [outputs]
+
     def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
-        """`boxes_0` [b, n, 4] and `scores_0` [b, n, classes], and so on, of each."""
-        candidates = [self.candidates(each) for each in teachers]
+        """`boxes_0` [b, n, 4] and `scores_0` [b, n, classes], and so on, of each, and of each of its `branches`."""
+        candidates = [self.candidates(branch) for each in teachers for branch in self.branches(each)]
         boxes = {f"boxes_{number}": boxes for number, (boxes, _) in enumerate(candidates)}
         return boxes | {f"scores_{number}": scores for number, (_, scores) in enumerate(candidates)}
 
     def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
-        """Difference of scores and boxes at all positions."""
-        ours, count = self.candidates(outputs), len(targets) // 2
-        apart = [dense_difference(*ours, targets[f"boxes_{n}"], targets[f"scores_{n}"]) for n in range(count)]
-        return section.weight / count * tf.add_n(apart)
+        """Difference of scores and boxes at all positions, summed over `branches`."""
+        ours, count = [self.candidates(each) for each in self.branches(outputs)], len(targets) // 2
+        apart = [
+            dense_difference(*ours[n % len(ours)], targets[f"boxes_{n}"], targets[f"scores_{n}"]) for n in range(count)
+        ]
+        return section.weight * len(ours) / count * tf.add_n(apart)
 
     def check_teacher(self, teacher: keras.Model, network: keras.Model, where: str) -> None:
-        """Both must predict at the same positions of images of the same size."""
+        """Both must predict at the same positions of images of the same size, by the same heads."""
+        if teacher.output.keys() != network.output.keys():
+            raise UserError(
+                f"{where} has the outputs {', '.join(teacher.output)}, not {', '.join(network.output)}: give a run "
+                "with the same task.network.end_to_end"
+            )
         shapes = [{name: tuple(each.shape[1:]) for name, each in model.output.items()} for model in (teacher, network)]
         if teacher.size != network.size or shapes[0] != shapes[1]:
             raise UserError(

@@ -1,9 +1,11 @@
-"""From the predictions of a dense detector to detections: the best candidates, non-maximum suppression, a fixed number.
+"""From the predictions of a dense detector to detections: the best candidates, non-maximum suppression unless there are
+no duplicates, a fixed number.
 
 Everything is in one TensorFlow graph of static shapes, without class-wise loops, so that exports contain it.
 """
 
 import math
+from functools import partial
 
 import tensorflow as tf
 
@@ -43,6 +45,35 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
         return dict(zip(NAMES, outputs, strict=True))
     outputs = tf.map_fn(single, inputs, fn_output_signature=signature)
     return dict(zip(NAMES, outputs, strict=True))
+
+
+def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> dict[str, tf.Tensor]:
+    """The detections with the highest scores: as `suppress`, but without suppression, and with one box for all classes.
+
+    Of the settings, `minimum_score` and `detections` apply.
+    """
+    boxes, scores = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32)
+    axis = 1
+    if boxes.shape[0] == 1:  # OpenVINO 2026.4 crashes in gathers with batch dimensions
+        boxes, scores, axis = tf.squeeze(boxes, 0), tf.squeeze(scores, 0), 0
+    gather = partial(tf.gather, axis=axis, batch_dims=axis)
+    # The best pairs of box and class are among the boxes whose best class scores highest.
+    _, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), min(scores.shape[axis], section.detections))
+    boxes, scores = gather(boxes, chosen), gather(scores, chosen)
+    count, classes = scores.shape[axis:]
+    pairs = tf.reshape(scores, [-1, count * classes][1 - axis :])
+    best, pair = tf.math.top_k(pairs, min(count * classes, section.detections))
+    real = best > section.minimum_score
+    found = (
+        tf.where(real[..., tf.newaxis], gather(boxes, pair // classes), 0.0),
+        tf.where(real, best, 0.0),
+        tf.where(real, pair % classes, 0),
+        tf.reduce_sum(tf.cast(real, tf.int32), axis=-1),
+    )
+    if missing := section.detections - best.shape[-1]:  # the network has few positions
+        none, end = [[0, 0]] * axis, [[0, missing]]
+        found = (tf.pad(found[0], [*none, *end, [0, 0]]), *(tf.pad(each, none + end) for each in found[1:3]), found[3])
+    return dict(zip(NAMES, found if axis else (each[tf.newaxis] for each in found), strict=True))
 
 
 def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> tuple[tf.Tensor, ...]:

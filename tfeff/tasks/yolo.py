@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import paired_iou
 from tfeff.networks.detectors.yolo import DISTANCES, LOGITS
+from tfeff.networks.heads import ONE_TO_MANY
 from tfeff.tasks.coverage import Coverage, sizes
 from tfeff.tasks.losses import complete_iou, distribution_focal_loss
 from tfeff.tasks.object_detection import DenseDetectionTask
@@ -24,11 +25,19 @@ class YoloTask(DenseDetectionTask):
     """See `config.YoloSettings`. Outputs: those of the network; `centers`, `strides` and `reach`, float32 [1, n, 2]."""
 
     section: config.YoloSettings
-    losses: ClassVar = {"class_loss": TARGETS, "box_loss": TARGETS, "distance_loss": TARGETS}
-    added: ClassVar = {TARGETS: 1.0}
 
     def __init__(self, section: config.YoloSettings | None = None) -> None:
         super().__init__(section or config.YoloSettings())
+        losses = ("class_loss", "box_loss", "distance_loss")
+        prefixes = ("", ONE_TO_MANY) if self.section.network.end_to_end else ("",)
+        # Other tasks have these in their class.
+        self.losses = {prefix + name: prefix + TARGETS for prefix in prefixes for name in losses}  # type: ignore[misc]
+        self.added = {prefix + TARGETS: 1.0 for prefix in prefixes}  # type: ignore[misc]
+
+    @property
+    def suppresses(self) -> bool:
+        """Unless one cell learns each object."""
+        return not self.section.network.end_to_end
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
         """Returns the cells' `centers` and `strides`, and `reach`, their largest distance to a side."""
@@ -52,14 +61,28 @@ class YoloTask(DenseDetectionTask):
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Binary cross-entropy of all classes of all cells; CIoU loss and distribution focal loss of positive cells,
-        weighted by their targets."""
+        weighted by their targets. With `end_to_end`, also those of the heads that only training uses."""
+        *first, last = self.branches(outputs)
+        totals = self._totals(batch, last, self.section.positives)
+        if not first:
+            return totals
+        further = {ONE_TO_MANY + name: total for name, total in totals.items()}
+        return {**self._totals(batch, first[0], 1), **further}
+
+    def branches(self, outputs: Any) -> list[Any]:
+        """See `DenseDetectionTask`."""
+        others = {name: outputs[ONE_TO_MANY + name] for name in (LOGITS, DISTANCES) if ONE_TO_MANY + name in outputs}
+        return [outputs, outputs | others] if others else [outputs]
+
+    def _totals(self, batch: Batch, outputs: Any, positives: int) -> dict[str, tf.Tensor]:
+        """The totals of two heads, with at most this many positive cells for each object."""
         section = self.section
         logits, distances = to_float32(outputs[LOGITS]), self._distributions(outputs)
         predicted = self._boxes(outputs, distances)
         weight = tf.cast(batch["weight"], logits.dtype)[:, tf.newaxis]
         ignored = batch["difficult"] | batch["crowd"]
         objects = tf.cast(batch["boxes_yxyx"], logits.dtype)
-        aligned = self._aligned(batch, outputs, logits, predicted, objects, batch["valid"] & ~ignored)
+        aligned = self._aligned(batch, outputs, logits, predicted, objects, batch["valid"] & ~ignored, positives)
         target = aligned.target * weight
 
         labels = tf.gather(batch["label"], aligned.object, batch_dims=1)
@@ -111,6 +134,7 @@ class YoloTask(DenseDetectionTask):
         predicted: tf.Tensor,
         objects: tf.Tensor,
         usable: tf.Tensor,
+        positives: int,
     ) -> Alignment:
         """Returns the assignment, without gradient."""
         section = self.section
@@ -127,7 +151,7 @@ class YoloTask(DenseDetectionTask):
             inside,
             alpha=section.alpha,
             beta=section.beta,
-            candidates=section.positives,
+            candidates=positives,
         )
 
 

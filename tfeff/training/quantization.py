@@ -20,7 +20,7 @@ from keras import ops
 
 from tfeff.errors import UserError
 from tfeff.models.graph import graph_of, walk
-from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
+from tfeff.models.layers.neck import NearestUpsampling, StopGradient, WeightedFusion
 from tfeff.models.layers.residual import StochasticDepth
 from tfeff.models.layers.similarity import CosineSimilarity
 
@@ -35,7 +35,7 @@ _MARGIN = 1.0 + 1e-6
 _PROBABILITY, _TANH = (0.0, 255 / 256), (-1.0, 127 / 128)
 _VIEWS = (L.Reshape, L.Flatten, L.Identity, L.ActivityRegularization)
 _SELECTING = (L.ZeroPadding2D, L.MaxPooling2D, L.GlobalMaxPooling2D, L.UpSampling2D, L.Cropping2D, L.Permute)
-_DROPPING = (L.Dropout, L.SpatialDropout2D, StochasticDepth)
+_TRAINING = (L.Dropout, L.SpatialDropout2D, StochasticDepth, StopGradient)  # the identity at inference
 
 
 def fake_quantized(maps: tf.Tensor, low: Any, high: Any) -> tf.Tensor:
@@ -214,7 +214,7 @@ class _Pass:
             return _Map.of(layer(maps.value), maps.range)
         if isinstance(layer, (*_SELECTING, NearestUpsampling)):
             return _Map.of(layer(self._rounded(maps).value), maps.range)
-        if isinstance(layer, _DROPPING):
+        if isinstance(layer, _TRAINING):
             return _Map.of(layer(self._rounded(maps).value, **kwargs), maps.range)
         if isinstance(layer, L.AveragePooling2D):
             pooled = layer(self._rounded(maps).value)

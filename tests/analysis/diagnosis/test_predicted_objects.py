@@ -24,8 +24,8 @@ COUNTS = np.array([100, 100, 100])
 ONE_STAGE = [stage for stage in DetectionStage if stage != DetectionStage.PROPOSED]
 
 
-def task() -> ObjectDetectionTask:
-    made = tasks.create(config.YoloSettings())
+def task(*, end_to_end: bool = False) -> ObjectDetectionTask:
+    made = tasks.create(config.YoloSettings(network=config.detector("yolo", end_to_end=end_to_end)))
     assert isinstance(made, ObjectDetectionTask)
     return made
 
@@ -64,6 +64,14 @@ def test_the_stage_that_loses_the_objects_is_named(stage: DetectionStage) -> Non
     after = ONE_STAGE[ONE_STAGE.index(stage) :]
     (fault,) = broken(predictions(passed=dict.fromkeys(after, 0.1), found=False))
     assert f'the stage "{stage}"' in fault
+
+
+def test_without_suppression_it_loses_no_objects() -> None:
+    train = predictions(passed=dict.fromkeys((DetectionStage.DETECTED, DetectionStage.ACCEPTED), 0.1), found=False)
+    made = predicted_objects.check_detector(task(end_to_end=True), {"train": train}, NAMES, COUNTS)
+    (fault,) = [each.sentence for each in made.faults]
+    assert "too many other boxes score higher" in fault
+    assert "task.suppression.overlap" not in fault
 
 
 def test_scores_that_never_rose() -> None:

@@ -1,5 +1,6 @@
 """Estimated cost, compared with built networks and published implementations."""
 
+import dataclasses
 import math
 import random
 from typing import Any
@@ -62,6 +63,19 @@ def test_estimate_equals_the_count_of_the_built_network(name: str) -> None:
         network = models.build(name, num_classes=classes, channels=channels, **options)
         assert estimated == count(network), options
         keras.backend.clear_session()
+
+
+def test_heads_for_training_cost_nothing_in_predictions() -> None:
+    plain, whole = (models.detector("yolo", resolution=96, end_to_end=value) for value in (False, True))
+    cost, before = (models.estimate(each, num_classes=3) for each in (whole, plain))
+    network = models.build_detector(whole, num_classes=3)
+    assert cost == count(network)
+    assert cost.training_peak_bytes > before.training_peak_bytes
+    assert cost.activation_bytes > before.activation_bytes
+    heads = sum(math.prod(each.shape) for each in network.trainable_weights if each.path.startswith("one_to_many_"))
+    assert cost.trainable_params == before.trainable_params + heads
+    training = ("trainable_params", "activation_bytes", "training_peak_bytes")
+    assert dataclasses.replace(cost, **{name: getattr(before, name) for name in training}) == before
 
 
 @pytest.mark.parametrize("name", [*models.names("efficientnet"), *models.names("efficientnet-lite")])

@@ -165,6 +165,60 @@ def test_smaller_detectors_come_close(name, changes):
     assert {"class_head_predict", "rpn_objectness", "class_head_predict_pointwise"} & report.errors.keys()
 
 
+@pytest.mark.parametrize("change", ["backbone", "neck", "both"])
+def test_wider_detectors_inherit_both_pairs_of_heads(change):
+    source, target = trained_like("yolo", end_to_end=True), build("yolo", **WIDER[change], end_to_end=True)
+    report = models.inherit(source, target)
+    assert largest(source, target) < 1e-4
+    assert report.reconstructed == 0
+
+
+def test_smaller_detectors_inherit_both_pairs_of_heads():
+    source = trained_like("yolo", end_to_end=True)
+    target = build("yolo", end_to_end=True, backbone=NARROW, neck_channels=12, head_repeats=1)
+    before = unexplained(source, target)
+    report = models.inherit(source, target, images_for(48))
+    after = unexplained(source, target)
+    assert len(after) == 4
+    assert all(after[each] < 0.5 for each in after), after
+    assert all(after[each] < 0.4 * before[each] for each in after), (after, before)
+    assert "one_to_many_class_head_block2" in report.dropped
+    assert "one_to_many_class_head_predict" in report.errors
+
+
+@pytest.mark.parametrize("names", [None, ("b", "d", "a")])
+@pytest.mark.parametrize("changes", [{}, {"neck_channels": 24}], ids=str)
+def test_heads_for_training_start_as_those_that_predict(changes, names, tmp_path):
+    source = trained_like("yolo")
+    weights = str(tmp_path / "source.npz")
+    np.savez(weights, **{each.path: np.asarray(each) for each in source.weights})
+    target = build("yolo", **changes, end_to_end=True)
+    described = dataclasses.replace(BACKBONE, weights=weights)
+    trained = models.Trained(source.description, 3, names and ("a", "b", "c"))
+    report = models.initialize(target, described, trained=trained, num_classes=3, class_names=names)
+    theirs, ours = (outputs(each, images_for(2)) for each in (source, target))
+    shared = ([0, 1, 2], [0, 1, 2]) if names is None else ([0, 2], [1, 0])
+    for heads in ("", "one_to_many_"):
+        np.testing.assert_allclose(ours[f"{heads}distances"], theirs["distances"], atol=2e-4)
+        logits = ours[f"{heads}logits"][..., shared[0]]
+        np.testing.assert_allclose(logits, theirs["logits"][..., shared[1]], atol=2e-4)
+    assert "not in the" not in str(report)
+
+
+@pytest.mark.parametrize("changes", [{}, {"neck_channels": 24}], ids=str)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_detector_takes_the_heads_that_predict(changes, tmp_path):
+    source = trained_like("yolo", end_to_end=True)
+    weights = str(tmp_path / "source.npz")
+    np.savez(weights, **{each.path: np.asarray(each) for each in source.weights})
+    target = build("yolo", **changes)
+    described = dataclasses.replace(BACKBONE, weights=weights)
+    models.initialize(target, described, trained=models.Trained(source.description, 3), num_classes=3)
+    theirs, ours = (outputs(each, images_for(2)) for each in (source, target))
+    for name in ("logits", "distances"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=2e-4)
+
+
 def test_projections_that_only_one_detector_has():
     source = trained_like("yolo", neck_channels=32)  # as many as P4, which passes no projection
     wider = build("yolo", neck_channels=32, backbone=dataclasses.replace(BACKBONE, width_coefficient=1.5))
@@ -202,6 +256,7 @@ def test_detectors_of_other_kinds_are_refused():
     for other, message in (
         (build("anchor-yolo"), "anchor-yolo instead of yolo"),
         (build("yolo", neck="fpn"), "neck fpn instead of panet"),
+        (build("yolo", end_to_end=True), "end_to_end True instead of False"),
         (models.build(BACKBONE, num_classes=3), "a classifier instead of yolo"),
     ):
         with pytest.raises(UserError, match=message):

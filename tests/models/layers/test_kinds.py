@@ -41,6 +41,7 @@ CASES: dict[str, list[tuple[list[tuple[int, ...]], dict[str, Any]]]] = {
     "multiply": [([MAP] * 2, {}), ([MAP, (1, 1, 4)], {})],
     "stochastic_depth": [([MAP], {"survival_probability": 0.5})],
     "dropout": [([MAP], {"rate": 0.5}), ([(6,)], {"rate": 0.5})],
+    "stop_gradient": [([MAP], {}), ([(6,)], {})],
     "zero_padding": [([MAP], {"padding": 2})],
     "max_pooling": [
         ([MAP], {"pool_size": 3, "strides": 2, "padding": "same"}),

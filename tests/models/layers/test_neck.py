@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfeff.errors import UserError
-from tfeff.models.layers.neck import EPSILON, WEIGHTED, NearestUpsampling, WeightedFusion
+from tfeff.models.layers.neck import EPSILON, WEIGHTED, NearestUpsampling, StopGradient, WeightedFusion
 
 MAPS = [np.random.default_rng(seed).normal(size=(2, 3, 4, 5)).astype("float32") for seed in range(3)]
 
@@ -91,3 +91,13 @@ def test_the_gradient_counts_the_copies() -> None:
 def test_config_of_upsampling_round_trip() -> None:
     layer = keras.layers.deserialize(keras.layers.serialize(NearestUpsampling(4, (7, 8))))
     assert (layer.factor, layer.size) == (4, (7, 8))
+
+
+def test_the_gradient_stops_in_training_alone() -> None:
+    x, layer = tf.constant(MAPS[0]), StopGradient()
+    for training in (True, False, None):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=training)
+        np.testing.assert_array_equal(y, x)
+        assert (tape.gradient(y, x) is None) == bool(training)

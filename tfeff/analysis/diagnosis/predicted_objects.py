@@ -343,6 +343,8 @@ def _on_train(task: ObjectDetectionTask, train: DetectorPredictions) -> Iterator
     cause, fix = CAUSES[stage]
     if stage == DetectionStage.PROPOSED and task.proposals is not None:
         cause, fix = "no proposal has an IoU of 0.5 with them", MORE_PROPOSALS
+    if stage == DetectionStage.DETECTED and not task.suppresses:
+        cause, fix = "too many other boxes score higher", "raise task.suppression.detections; train longer"
     if stage == DetectionStage.ACCEPTED:
         cause += f" of {train.threshold:.3g}"
     yield Finding(

@@ -3,6 +3,7 @@
 Counting propagates shapes for one example; it does not run the network.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ _MULTIPLYING_OPERATIONS = {
 @dataclass(frozen=True)
 class Complexity:
     """Cost of a network for one example.
+
+    Outputs that only training uses count in what concerns training alone: `trainable_params`, `activation_bytes` and
+    `training_peak_bytes`.
 
     Attributes:
         params: number of parameters, including batch normalization's moving statistics.
@@ -75,6 +79,11 @@ class Complexity:
     kernel_calls: int
     kernel_bytes: int
 
+    def trained_as(self, whole: "Complexity") -> "Complexity":
+        """The cost of a network that is trained as a part of another one."""
+        training = ("trainable_params", "activation_bytes", "training_peak_bytes")
+        return dataclasses.replace(self, **{name: getattr(whole, name) for name in training})
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -97,6 +106,15 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
         UserError: the model is not a graph of layers, its input shape is not fully defined, or the multiply-adds of a
             layer are unknown.
     """
+    predictor = getattr(model, "predictor", model)
+    if predictor is not model:
+        parts = [_counted(each, resolution, regions) for each in (predictor, model)]
+        return parts[0].trained_as(parts[1])
+    return _counted(model, resolution, regions)
+
+
+def _counted(model: keras.Model, resolution: int | None, regions: int | None) -> Complexity:
+    """The cost of all outputs."""
     graph = graph_of(model)
     if graph is None:
         raise UserError(

@@ -43,7 +43,10 @@ def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int =
     if isinstance(architecture, Detector):
         graph = GraphTracer()
         outputs = architecture.define(graph, num_classes=num_classes, channels=channels).output
-        return graph.total(*(outputs[name] for name in sorted(outputs)))  # the order in which Keras flattens them
+        names = sorted(outputs)  # the order in which Keras flattens them
+        used = [name for name in names if name not in architecture.training_outputs]
+        parts = [graph.total(*(outputs[name] for name in each)) for each in (used, names)]
+        return parts[0].trained_as(parts[1])
     tracer = CostTracer()
     architecture.define(tracer, num_classes=num_classes, channels=channels)
     return tracer.total()

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tfeff.models.graph import Node
+from tfeff.networks.heads import ONE_TO_MANY
 
 _BLOCK = re.compile(
-    r"(?P<chain>stage\d+_block|neck_cell|(?:(?:class|box)_head|cells|rpn)_conv|box_head_fc)(?P<block>\d+)(?P<rest>.*)"
+    rf"(?P<chain>stage\d+_block|neck_cell|(?:(?:{ONE_TO_MANY})?(?:class|box)_head|cells|rpn)_conv|box_head_fc)"
+    r"(?P<block>\d+)(?P<rest>.*)"
 )
 _STAGE = re.compile(r"stage\d+")
 

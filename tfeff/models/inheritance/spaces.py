@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.graph import Node
-from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
+from tfeff.models.layers.neck import NearestUpsampling, StopGradient, WeightedFusion
 from tfeff.models.layers.regions import RoIAlign, RoIMaxPool
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 
@@ -23,6 +23,7 @@ _SINGLE = (
     L.LayerNormalization,
     LayerScale,
     StochasticDepth,
+    StopGradient,
     L.Activation,
     L.Dropout,
     L.ZeroPadding2D,
@@ -38,6 +39,7 @@ _SINGLE = (
 # which it is one linear map.
 _ANY_BASIS = (
     StochasticDepth,
+    StopGradient,
     L.Dropout,
     L.ZeroPadding2D,
     L.AveragePooling2D,

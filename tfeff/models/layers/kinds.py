@@ -15,7 +15,7 @@ import keras
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
 from tfeff.models.layers.convolution import GroupedConvolution
-from tfeff.models.layers.neck import NearestUpsampling, WeightedFusion
+from tfeff.models.layers.neck import NearestUpsampling, StopGradient, WeightedFusion
 from tfeff.models.layers.normalization import BatchNormalization, Standardize
 from tfeff.models.layers.regions import RoIAlign, RoIMaxPool
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
@@ -251,6 +251,7 @@ KINDS: dict[str, Kind] = {
     "reshape": Kind(L.Reshape, None, shape=_reshaped),
     "flatten": Kind(L.Flatten, None),
     "identity": Kind(L.Identity, None),
+    "stop_gradient": Kind(StopGradient, None, shape=_same),
     "activity_regularization": Kind(L.ActivityRegularization, None),
 }
 _ROWS = {kind.layer: kind for kind in KINDS.values()}

@@ -1,4 +1,5 @@
-"""Layers of necks: weighted fusion of feature maps, and upsampling to the size of a finer pyramid level."""
+"""Layers of necks: weighted fusion of feature maps, upsampling to the size of a finer pyramid level, and the end of a
+gradient."""
 
 from typing import Any
 
@@ -103,3 +104,20 @@ class NearestUpsampling(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Returns (batch, *size, channels)."""
         return (input_shape[0], *self.size, input_shape[-1])
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class StopGradient(keras.layers.Layer):
+    """The identity. In training, the gradient ends here."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The inputs. At inference, they keep their gradient, so that predictions can be explained by it."""
+        return ops.stop_gradient(inputs) if training else inputs
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the input."""
+        return input_shape

@@ -6,13 +6,14 @@ from functools import cached_property
 
 import numpy as np
 
-from tfeff.networks.heads import CLASS_HEAD, CLASSIFIER, PROXIES
+from tfeff.networks.heads import CLASS_HEAD, CLASSIFIER, ONE_TO_MANY, PROXIES
 
 _OUTPUTS = {
     CLASSIFIER: (1, 0),
     PROXIES: (1, 0),
-    f"{CLASS_HEAD}_predict": (1, 0),
-    f"{CLASS_HEAD}_predict_pointwise": (1, 0),
+    **{
+        f"{prefix}{CLASS_HEAD}_predict{suffix}": (1, 0) for prefix in ("", ONE_TO_MANY) for suffix in ("", "_pointwise")
+    },
     "box_head_logits": (1, 1),
     "box_head_codes": (4, 0),
 }

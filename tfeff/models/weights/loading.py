@@ -17,7 +17,7 @@ from tfeff.models.weights import automl, hdf5, torchvision
 from tfeff.models.weights.classes import Classes
 from tfeff.models.weights.safetensors_file import read_tensors
 from tfeff.models.weights.torch_file import read_state_dict
-from tfeff.networks.heads import CLASSIFIER
+from tfeff.networks.heads import CLASSIFIER, ONE_TO_MANY
 from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
 
 PREPROCESSING_MEAN, PREPROCESSING_STD = "preprocessing/mean", "preprocessing/std"
@@ -159,6 +159,8 @@ def assign(
 ) -> LoadReport:
     """Sets the variables that match, as described in `load_weights`.
 
+    Heads that only training uses, and that the source lacks, start as those that predict.
+
     Args:
         model: the network to change.
         arrays: arrays by variable path.
@@ -173,6 +175,8 @@ def assign(
     matching, skipped = {}, []
     before = getattr(getattr(model, "description", None), "BEFORE_CLASSES", 0)
     channels = model.inputs[0].shape[-1]
+    copies = {weight.path: arrays.get(weight.path.removeprefix(ONE_TO_MANY)) for weight in model.weights}
+    arrays = {**{path: array for path, array in copies.items() if array is not None}, **arrays}
     for weight in model.weights:
         if weight.path not in arrays:
             skipped.append(Skipped(weight.path, tuple(weight.shape), None))

@@ -98,6 +98,11 @@ class Detector(ABC):
         return (shorter, self.resolution) if self.aspect >= 1 else (self.resolution, shorter)
 
     @property
+    def training_outputs(self) -> tuple[str, ...]:
+        """Names of the outputs that only training uses."""
+        return ()
+
+    @property
     def described_neck(self) -> Neck | None:
         """Description of the neck; None with a single level."""
         if len(self.levels) == 1:

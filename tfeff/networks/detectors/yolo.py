@@ -14,7 +14,7 @@ from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import by_name, check_integer, level_number
 from tfeff.networks.backbones.resnet import TABLE as RESNETS
 from tfeff.networks.detectors.detector import Detector
-from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, PRIOR_BIAS
+from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, ONE_TO_MANY, PRIOR_BIAS
 from tfeff.networks.layers import FeatureMap, Layers
 
 LOGITS, DISTANCES, CODES, CELLS = "logits", "distances", "codes", "cells"
@@ -35,11 +35,19 @@ class Yolo(Detector):
     - "distances": (batch, n, 4 * bins) float32, logits of the distances from the cell's center to top, left, bottom and
       right, each distributed over 0, 1, ..., bins - 1 strides.
 
+    With `end_to_end`, a single cell learns each object, so that there are no duplicates to suppress (Wang et al.,
+    "YOLOv10", arXiv:2405.14458, section 3.1). So few positive cells would train the rest of the network badly; it is
+    trained by a second pair of heads of the same form, from which several cells learn each object, while the gradient
+    of the first pair ends at its input. The outputs of the second pair are "one_to_many_logits" and
+    "one_to_many_distances". Only training uses them.
+
     Attributes:
         bins: of each distance; at least 2.
+        end_to_end: predictions need no non-maximum suppression.
     """
 
     bins: int = 16
+    end_to_end: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,11 +58,29 @@ class Yolo(Detector):
         """The centers of the cells of all levels."""
         return Points(tuple(map(level_number, self.levels)))
 
+    @property
+    def training_outputs(self) -> tuple[str, ...]:
+        """Those of the second pair of heads."""
+        return (ONE_TO_MANY + LOGITS, ONE_TO_MANY + DISTANCES) if self.end_to_end else ()
+
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define the two heads."""
+        """Define the two heads, or two pairs of them."""
+        if not self.end_to_end:
+            return self._heads(layers, fused, num_classes)
+        detached = layers.stop_gradient(list(fused.values()), name="detached")
         return {
-            LOGITS: self.head(layers, CLASS_HEAD)(fused, boxes=1, values=num_classes, bias_value=PRIOR_BIAS),
-            DISTANCES: self.head(layers, BOX_HEAD)(fused, boxes=1, values=4 * self.bins),
+            **self._heads(layers, dict(zip(fused, detached, strict=True)), num_classes),
+            **self._heads(layers, fused, num_classes, ONE_TO_MANY),
+        }
+
+    def _heads(
+        self, layers: Layers, maps: Mapping[str, FeatureMap], num_classes: int, prefix: str = ""
+    ) -> dict[str, FeatureMap]:
+        """A pair of heads; the names of its layers and outputs begin with the prefix."""
+        classes, boxes = (self.head(layers, prefix + name) for name in (CLASS_HEAD, BOX_HEAD))
+        return {
+            prefix + LOGITS: classes(maps, boxes=1, values=num_classes, bias_value=PRIOR_BIAS),
+            prefix + DISTANCES: boxes(maps, boxes=1, values=4 * self.bins),
         }
 
 
