@@ -95,7 +95,7 @@ def test_ap50_is_the_mean_of_the_interpolated_precision_where_objects_do_not_ove
     shifts = rng.uniform(0, 30, (30, 1)) * [1, 0, 1, 0]  # IoU 1 to 1 / 7
     found = [make_detections(boxes[chosen] + shifts, np.zeros(30), rng.permutation(30) / 30)]
     truth = [make_objects(boxes, [0] * 7)]
-    curve = precision_recall(match(found, truth, 1), 0)
+    curve = precision_recall(match(found, truth, 1))[0]
     assert 0.1 < curve.interpolated.mean() < 0.9
     assert coco_scores(found, truth, 1)["ap50"] == pytest.approx(curve.interpolated.mean(), abs=1e-12)
 
