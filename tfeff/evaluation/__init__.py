@@ -1,6 +1,6 @@
 """Metrics of classifiers, detectors and vectors: accuracy, average precision, confidence intervals, per-class scores,
-confusion matrices, calibration, error types, nearest neighbors and verification. Everything uses only NumPy and SciPy,
-except the COCO metrics (pycocotools)."""
+confusion matrices, calibration, error types, nearest neighbors and verification. Everything uses only NumPy and
+SciPy."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
