@@ -24,6 +24,7 @@ from pathlib import Path
 import benchmark_detectors
 import benchmark_fast_rcnn
 import benchmark_features
+import benchmark_growth
 import benchmark_images
 import benchmark_proposals
 import benchmark_rcnn
@@ -269,6 +270,7 @@ MODULES = {
     "rcnn": benchmark_rcnn,
     "features": benchmark_features,
     "fast-rcnn": benchmark_fast_rcnn,
+    "growth": benchmark_growth,
 }
 """Benchmarks with a module of their own: each has `run` and `add_flags`."""
 

@@ -210,7 +210,7 @@ def test_the_best_epoch_by_accuracy_is_kept_and_evaluated(image_folder, tmp_path
     evaluation = training.finish_run(workdir, training.Reporter(quiet=True), model)
     assert evaluation is not None
     assert evaluation.split == "validation"
-    assert np.sum(evaluation.report["confusion"]) == 9
+    assert sum(evaluation.report["confusion"]["count"]) == 9
 
     loaded = tf.saved_model.load(str(run.export(workdir, tmp_path / "exported", model=model)))
     files = sorted((root / "val").rglob("*.png"))

@@ -71,7 +71,7 @@ def test_3_of_10_objects_reach_a_recall_of_0_3(make_detections, make_objects):
     matching = match([make_detections(boxes[:3], [0] * 3, [0.9, 0.8, 0.7])], [make_objects(boxes, [0] * 10)], 1)
     assert average_precisions(matching).tolist() == pytest.approx([0.3])
     assert average_precisions(matching, eleven_point=True).tolist() == pytest.approx([4 / 11])
-    curve = precision_recall(matching, 0)
+    curve = precision_recall(matching)[0]
     assert curve.recall.tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert curve.interpolated.tolist() == [1.0] * 31 + [0.0] * 70
 
@@ -83,12 +83,12 @@ def test_the_mean_leaves_out_classes_without_objects(make_detections, make_objec
     np.testing.assert_array_equal(ap, [0.0, 1.0, np.nan])
     assert mean_average_precision(ap) == 0.5
     assert np.isnan(mean_average_precision(ap[2:]))
-    assert np.isnan(precision_recall(matching, 2).interpolated).all()
+    assert np.isnan(precision_recall(matching)[2].interpolated).all()
 
 
 def test_the_envelope_is_a_decreasing_upper_bound(make_case):
     found, truth = make_case(7, images=40)
-    curve = precision_recall(match(found, truth, 3), 0)
+    curve = precision_recall(match(found, truth, 3))[0]
     assert (np.diff(curve.envelope) <= 0).all()
     assert (curve.envelope >= curve.precision).all()
     assert (np.diff(curve.scores) <= 0).all()

@@ -7,7 +7,7 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from tfeff.errors import UserError
-from tfeff.evaluation import calibration, classification_report, temperature
+from tfeff.evaluation import ConfusionMatrix, calibration, classification_report, temperature
 
 NAMES = [f"class {i}" for i in range(7)]
 
@@ -32,7 +32,7 @@ def test_metrics_equal_scikit_learn():
     np.testing.assert_allclose(report.per_class.recall, recall, rtol=1e-12)
     np.testing.assert_allclose(report.per_class.f1, f1, rtol=1e-12)
     np.testing.assert_allclose(report.per_class.support, support, rtol=1e-12)
-    np.testing.assert_allclose(report.confusion, metrics.confusion_matrix(labels, predicted))
+    np.testing.assert_allclose(report.confusion.dense(), metrics.confusion_matrix(labels, predicted))
     assert report.top1 == pytest.approx(metrics.accuracy_score(labels, predicted))
     assert report.top5 == pytest.approx(metrics.top_k_accuracy_score(labels, probabilities, k=5, labels=range(7)))
     assert report.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
@@ -53,7 +53,7 @@ def test_top_k_accuracy_equals_a_stable_sort_under_ties():
 def test_accuracy_and_confusion_matrix_agree_under_ties():
     report = classification_report([0, 1, 2], np.full((3, 3), 1 / 3), ["a", "b", "c"])
     assert report.top1 == pytest.approx(1 / 3)
-    assert np.trace(report.confusion) == 1
+    assert report.confusion.correct.sum() == 1
 
 
 def test_classes_without_examples_are_left_out_and_null_in_json():
@@ -87,7 +87,7 @@ def test_json_round_trip_keeps_every_number():
     assert loaded["examples"] == 400
     assert loaded["top1"] == report.top1
     assert tuple(loaded["top1_interval"]) == report.top1_interval
-    np.testing.assert_array_equal(loaded["confusion"], report.confusion)
+    np.testing.assert_array_equal(ConfusionMatrix.from_json(loaded["confusion"]).dense(), report.confusion.dense())
     np.testing.assert_array_equal(loaded["calibration"]["edges"], report.calibration.edges)
 
 

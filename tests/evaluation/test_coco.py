@@ -5,6 +5,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tfeff.evaluation import coco
 from tfeff.evaluation.average_precision import precision_recall
 from tfeff.evaluation.coco import METRICS, coco_scores, to_coco_results
 from tfeff.evaluation.matching import match
@@ -29,8 +30,8 @@ def reference(found, truth, classes, folder):
         found, [image + 100 for image in range(len(truth))], [label + 7 for label in range(classes)]
     )
     (folder / "detections.json").write_text(json.dumps(results))
-    coco = COCO(str(folder / "truth.json"))
-    evaluation = COCOeval(coco, coco.loadRes(str(folder / "detections.json")), "bbox")
+    annotated = COCO(str(folder / "truth.json"))
+    evaluation = COCOeval(annotated, annotated.loadRes(str(folder / "detections.json")), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -51,6 +52,20 @@ def test_metrics_equal_pycocotools(seed, make_case, tmp_path, capsys):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.nan_to_num(scores["ap_per_class"], nan=-1), per_class, rtol=0, atol=1e-12)
     assert expected[0] > 0.05
+
+
+@pytest.mark.parametrize("chunk", [4096, 2])
+def test_metrics_equal_pycocotools_with_more_detections_than_count(chunk, make_case, tmp_path, monkeypatch):
+    monkeypatch.setattr(coco, "CHUNK", chunk)
+    found, truth = make_case(9, images=6, side=60.0, crowd=True, classes=2, max_objects=200)
+    assert max(np.bincount(each.labels, minlength=1).max() for each in found) > 150
+    # Two objects in one place: their overlaps are equal, and the last one is matched first.
+    truth[0].boxes_yxyx[1], truth[0].labels[1] = truth[0].boxes_yxyx[0], truth[0].labels[0]
+    scores = coco_scores(found, truth, 2)
+    expected, _ = reference(found, truth, 2, tmp_path)
+    actual = np.nan_to_num([scores[name] for name in METRICS], nan=-1)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+    assert scores["ar100"] > scores["ar10"] > scores["ar1"] > 0
 
 
 def padded(arrays, length, value):
@@ -81,8 +96,8 @@ def test_metrics_equal_keras_cv(seed, make_case, make_detections):
         },
     )
     expected = [float(value) for value in metric.result().values()]  # in pycocotools' order
-    coco = coco_scores(found, truth, 3)
-    assert np.nan_to_num([coco[name] for name in METRICS]) == pytest.approx(expected, abs=1e-6)
+    ours = coco_scores(found, truth, 3)
+    assert np.nan_to_num([ours[name] for name in METRICS]) == pytest.approx(expected, abs=1e-6)
     assert expected[0] > 0.05
 
 
@@ -95,7 +110,7 @@ def test_ap50_is_the_mean_of_the_interpolated_precision_where_objects_do_not_ove
     shifts = rng.uniform(0, 30, (30, 1)) * [1, 0, 1, 0]  # IoU 1 to 1 / 7
     found = [make_detections(boxes[chosen] + shifts, np.zeros(30), rng.permutation(30) / 30)]
     truth = [make_objects(boxes, [0] * 7)]
-    curve = precision_recall(match(found, truth, 1), 0)
+    curve = precision_recall(match(found, truth, 1))[0]
     assert 0.1 < curve.interpolated.mean() < 0.9
     assert coco_scores(found, truth, 1)["ap50"] == pytest.approx(curve.interpolated.mean(), abs=1e-12)
 

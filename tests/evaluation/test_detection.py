@@ -5,6 +5,7 @@ import pytest
 
 from tfeff.errors import UserError
 from tfeff.evaluation import (
+    ConfusionMatrix,
     bootstrap_mean_average_precision,
     coco_scores,
     detection_report,
@@ -22,7 +23,7 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     report = detection_report(found, truth, NAMES, resamples=100)
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     matching = match(found, truth, 4)
-    curves = [precision_recall(matching, label) for label in range(4)]
+    curves = precision_recall(matching)
     assert plain["ap"] == [*(curve.average_precision for curve in curves[:3]), None]
     assert plain["mean_ap"] == np.mean(plain["ap"][:3])
     assert plain["precision_at_recall"] == [*(curve.interpolated.tolist() for curve in curves[:3]), [None] * 101]
@@ -32,7 +33,7 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert {name: plain["coco"][name] for name in METRICS} == {
         name: None if np.isnan(coco[name]) else coco[name] for name in METRICS
     }
-    matrix = np.array(plain["confusion"])
+    matrix = ConfusionMatrix.from_json(plain["confusion"]).dense()
     assert plain["recall"][:3] == pytest.approx(np.diag(matrix)[:3] / matrix[:3].sum(axis=1))
     assert plain["precision"][:3] == pytest.approx(np.diag(matrix)[:3] / matrix[:, :3].sum(axis=0))
     assert plain["objects"] == matrix[:4].sum(axis=1).tolist()
@@ -48,7 +49,7 @@ def test_perfect_detections_have_an_ap_of_one(make_case, make_detections):
     assert report.mean_ap_interval == (1.0, 1.0)
     assert report.coco["ap"] == pytest.approx(1.0)
     assert report.errors.counts.sum() == 0
-    assert report.confusion.sum() == np.diag(report.confusion).sum() == report.matching.objects.sum()
+    assert report.confusion.count.sum() == report.confusion.correct.sum() == report.matching.objects.sum()
 
 
 @pytest.mark.parametrize("has_objects", [True, False])

@@ -99,7 +99,8 @@ A, B, C = [0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]
 
 
 def confusion(found, truth, threshold=0.5):
-    return detection_confusion(match([found], [truth], 2), [found], [truth], score_threshold=threshold).tolist()
+    matrix = detection_confusion(match([found], [truth], 2), [found], [truth], score_threshold=threshold)
+    return matrix.dense().tolist()
 
 
 def test_true_positives_confusions_background_and_misses_have_their_cells(make_detections, make_objects):
@@ -120,7 +121,7 @@ def test_every_detection_and_every_object_is_counted_once(seed, make_case):
     found, truth = make_case(seed, images=10, crowd=True)
     matching = match(found, truth, 3)
     for threshold in (0.0, 0.4, 0.8):
-        matrix = detection_confusion(matching, found, truth, score_threshold=threshold)
+        matrix = detection_confusion(matching, found, truth, score_threshold=threshold).dense()
         accepted = matching.score >= threshold
         assert (
             np.diag(matrix)[:3].tolist()
@@ -138,7 +139,7 @@ def test_the_best_threshold_equals_an_exhaustive_search(seed, make_case):
     matching = match(found, truth, 3)
 
     def f1(threshold):
-        matrix = detection_confusion(matching, found, truth, score_threshold=threshold)
+        matrix = detection_confusion(matching, found, truth, score_threshold=threshold).dense()
         hits = np.diag(matrix).sum()
         return 2 * hits / (matrix[:, :3].sum() + matrix[:3].sum())
 

@@ -71,7 +71,7 @@ def test_suspects_are_those_of_the_definition():
         labels = rng.integers(0, classes - (classes > 3), 80)  # of six classes, one has no examples
         joint, suspects = definition(labels, probabilities)
         found = label_errors(labels, probabilities)
-        np.testing.assert_array_equal(found.confident_joint, joint)
+        np.testing.assert_array_equal(found.confident_joint.dense(), joint)
         assert dict(zip(found.suspects.tolist(), found.likely.tolist(), strict=True)) == suspects
         own = probabilities[found.suspects, labels[found.suspects]]
         assert list(own) == sorted(own)
@@ -79,11 +79,14 @@ def test_suspects_are_those_of_the_definition():
     assert several > 50
 
 
-def test_joint_keeps_the_number_of_each_given_label():
+def test_the_share_of_wrong_labels_is_that_of_the_confident_joint_of_each_label():
     rng = np.random.default_rng(4)
-    labels = rng.integers(0, 4, 200)
-    found = label_errors(labels, rng.dirichlet(np.ones(5), 200))
-    np.testing.assert_allclose(found.joint.sum(axis=1), np.bincount(labels, minlength=5) / 200)
+    labels, probabilities = rng.integers(0, 4, 200), rng.dirichlet(np.ones(5), 200)
+    joint, _ = definition(labels, probabilities)
+    found, counts = label_errors(labels, probabilities), np.bincount(labels, minlength=5)
+    expected = [(1 - joint[i, i] / joint[i].sum()) * counts[i] if counts[i] else 0 for i in range(5)]
+    np.testing.assert_allclose(found.wrong, expected)
+    assert found.estimated_share == pytest.approx(sum(expected) / 200)
 
 
 def test_perfect_predictions_leave_no_suspects():

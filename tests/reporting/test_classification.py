@@ -11,8 +11,14 @@ from tfeff.reporting.classification import (
 LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note", "a", "très long nom d'une classe"]
 
 
+def pairs(counts):
+    true, predicted = np.nonzero(counts)
+    return {"true": true, "predicted": predicted, "count": counts[true, predicted]}
+
+
 def matrix(classes):
-    return np.random.default_rng(0).integers(0, 90, (classes, classes)) + np.eye(classes, dtype=int) * 1000
+    counts = np.random.default_rng(0).integers(0, 90, (classes, classes)) + np.eye(classes, dtype=int) * 1000
+    return pairs(counts)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, thorough(30), 100, thorough(250)])
@@ -22,7 +28,7 @@ def test_names_and_numbers_do_not_overlap(classes, assert_legible):
 
 def test_colors_are_shares_of_the_true_class_and_numbers_are_counts():
     counts = np.array([[6, 2, 0], [0, 0, 0], [1, 1, 2]])
-    axes = confusion_figure(counts, ["a", "b", "c"]).axes[0]
+    axes = confusion_figure(pairs(counts), ["a", "b", "c"]).axes[0]
     shares = axes.images[0].get_array()
     np.testing.assert_allclose(shares[[0, 2]], [[0.75, 0.25, 0], [0.25, 0.25, 0.5]])
     assert shares.mask[1].all()
@@ -30,12 +36,44 @@ def test_colors_are_shares_of_the_true_class_and_numbers_are_counts():
     assert numbers == {(0, 0): "6", (1, 0): "2", (0, 2): "1", (1, 2): "1", (2, 2): "2"}
 
 
-@pytest.mark.parametrize(("classes", "numbered", "named"), [(30, True, 30), (31, False, 31), (101, False, 51)])
-def test_numbers_and_names_that_do_not_fit_are_left_out(classes, numbered, named):
+@pytest.mark.parametrize(("classes", "numbered"), [(30, True), (31, False), (100, False)])
+def test_numbers_that_do_not_fit_are_left_out(classes, numbered):
     axes = confusion_figure(matrix(classes), [str(i) for i in range(classes)]).axes[0]
     assert bool(axes.texts) == numbered
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == [str(i) for i in range(0, classes, -(-classes // named))]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [str(i) for i in range(classes)]
+    assert axes.get_title() == "Confusion matrix"
+
+
+def test_of_many_classes_those_with_the_most_frequent_errors_are_drawn():
+    # 30,000 classes with 10 correct predictions each. The even ones below 98 have 10 to 58 errors with the next one.
+    classes, wrong = 30_000, np.arange(0, 98, 2)
+    everyone = np.arange(classes)
+    found = {
+        "true": [*everyone, *wrong, 20_000, 20_002],
+        "predicted": [*everyone, *(wrong + 1), 20_001, 20_001],
+        "count": [*np.full(classes, 10), *(10 + wrong // 2), 5, 4],
+    }
+    drawn = confusion_figure(found, [str(i) for i in everyone]).axes[0]
+    names = [str(i) for i in [*range(98), 20_000, 20_001]]
+    assert [label.get_text() for label in drawn.get_yticklabels()] == names
+    assert [label.get_text() for label in drawn.get_xticklabels()] == names
+    errors = (10 + wrong // 2).sum()
+    assert f"the 100 of 30,000 classes that are confused most often; they have {errors + 5:,} of {errors + 9:,}" in (
+        drawn.get_title()
+    )
+    shares = drawn.images[0].get_array()
+    assert shares.shape == (100, 100)
+    assert shares[96, 97] == 58 / 68
+    assert shares[98, 99] == pytest.approx(5 / 15)
+    assert shares[97, 97] == 1
+    assert np.count_nonzero(shares) == 100 + len(wrong) + 1
+
+
+def test_of_many_classes_without_errors_those_with_the_most_examples_are_drawn():
+    found = {"true": np.arange(150), "predicted": np.arange(150), "count": np.arange(1, 151)}
+    axes = confusion_figure(found, [str(i) for i in range(150)]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [str(i) for i in range(50, 150)]
+    assert "0 of 0 errors" in axes.get_title()
 
 
 def figure(classes):

@@ -70,9 +70,10 @@ NAMES = ["$x_1$", "a$b$c", r"\$y$", "US$", "<b>&"]
 
 def test_dollars_are_no_formulas():
     """As text of figures and as titles, which may be names of models."""
-    title, matrix, ones = "$runs$/a_1", np.eye(5, dtype=int), np.ones(5)
+    title, ones = "$runs$/a_1", np.ones(5)
+    pairs = {"true": np.arange(5), "predicted": np.arange(5), "count": ones}
     figures = [
-        classification.confusion_figure(matrix, NAMES, title=title),
+        classification.confusion_figure(pairs, NAMES, title=title),
         classification.per_class_figure(NAMES, ones, ones, ones, ones, title=title),
         gallery.gallery_figure([np.zeros((4, 4))] * 5, NAMES, NAMES[::-1], ones, title=title),
         gallery.pictures_figure([np.zeros((4, 4, 3), np.uint8)] * 5, NAMES, title=title),

@@ -116,11 +116,11 @@ class Images:
 def test_the_list_of_detections_and_missed_objects_adds_up_to_the_report(threshold: float, make_case: Any) -> None:
     report, rows = listed(make_case, threshold)
     outcomes = [row["outcome"] for row in rows if row["truth"] or row["prediction"]]
-    hits, objects = np.trace(report.confusion), report.matching.objects.sum()
+    hits, objects = report.confusion.correct.sum(), report.matching.objects.sum()
     assert outcomes.count("right") == hits
     assert outcomes.count("missed") == objects - hits
     wrong = [each for each in outcomes if each not in ("right", "missed")]
-    assert len(wrong) == report.confusion[:, :-1].sum() - hits
+    assert len(wrong) == report.confusion.predictions[:-1].sum() - hits
     assert {row["image"] for row in rows} == {f"{number}.png" for number in range(report.matching.images)}
     for row in rows:
         if row["outcome"] == "right":
@@ -134,9 +134,12 @@ def test_the_list_of_detections_and_missed_objects_adds_up_to_the_report(thresho
 def test_the_answer_has_the_counts_at_the_threshold(make_case: Any) -> None:
     report, _ = listed(make_case, 0.5)
     said = DetectionEvaluator().answer({"split": "test", **report.to_dict()})
-    hits = int(np.trace(report.confusion))
+    hits = report.confusion.correct.sum()
     assert said.startswith(f"{hits} of {report.matching.objects.sum()} objects found on {report.matching.images} test")
-    assert f"and {report.confusion[:, :-1].sum() - hits} wrong detections, at a score of at least 0.5; mAP" in said
+    assert (
+        f"and {report.confusion.predictions[:-1].sum() - hits} wrong detections, at a score of at least 0.5; mAP"
+        in said
+    )
 
 
 def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:

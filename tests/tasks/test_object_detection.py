@@ -21,6 +21,7 @@ from tfeff import config, runs, selection, tasks, training
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
+from tfeff.evaluation import ConfusionMatrix
 from tfeff.evaluation.matching import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
@@ -181,7 +182,7 @@ def test_confusion_precision_and_recall_agree_to_the_last_count(
     """With each other, and with a loop over detections at or above the threshold."""
     source, found = predicted
     report = runs.open_run(run.path).evaluate("train", quiet=True).report
-    confusion, threshold = np.array(report["confusion"]), report["score_threshold"]
+    confusion, threshold = ConfusionMatrix.from_json(report["confusion"]).dense(), report["score_threshold"]
     classes = len(source.class_names)
     true_positives, detected, objects = (np.zeros(classes, int) for _ in range(3))
     for image, truth in zip(found, source.objects, strict=True):

@@ -31,10 +31,10 @@ def line(monkeypatch):
         monkeypatch.setattr(progress.time, "monotonic", lambda: now)
         file = io.StringIO()
         shown = TrialProgress(Console(file=file, width=200))
-        shown.begin("members", CANDIDATES, BLOCKS, allocation, processes=2)
+        shown.begin("members", CANDIDATES, BLOCKS, allocation, 2, results)
         plan = allocation.plan(list(CANDIDATES), BLOCKS, results)
         for now in (1000.0, 1000.0 + wait):  # noqa: B007 (the clock reads it)
-            shown.show(plan, results, 2, seconds, rate_trainings or {})
+            shown.show(plan, 2, seconds, lambda: rate_trainings or {})
         return file.getvalue().splitlines()[-1]
 
     return show
@@ -49,6 +49,31 @@ def test_the_time_left_follows_from_the_speed_of_finished_trials(line):
     assert line(done, seconds, wait=25.0).endswith(", 0:00:35 left")
     # The learning rate of "b" takes two and a half trainings of 30 seconds.
     assert line(done, seconds, {"b": 2.5}).endswith(", 0:01:38 left")
+
+
+def test_forecasts_take_a_small_share_of_the_time(monkeypatch):
+    now, forecasts = 0.0, []
+
+    def forecast(*_):
+        nonlocal now
+        now += 1.0
+        forecasts.append(now)
+        return []
+
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "remaining_jobs", forecast)
+    names = {f"n{number}": Candidate(f"n{number}", "", EXPERIMENT, 100) for number in range(300)}
+    file = io.StringIO()
+    shown = TrialProgress(Console(file=file, force_terminal=True, width=200))
+    with shown.shown():
+        shown.begin("search", names, [(0, 0)], FULL, 2, {})
+        for name in names:
+            plan = FULL.plan(list(names), [(0, 0)], {})
+            shown.show(plan, 2, {}, dict)
+            shown.finish(Job(name, 0, 0, EPOCHS), 0.5)
+            now += 1.0
+    assert len(forecasts) == 6  # one in fifty seconds
+    assert "299/299 trials" in file.getvalue()
 
 
 def test_trials_of_other_stages_do_not_count(line):

@@ -126,6 +126,35 @@ def test_every_rung_of_halving_is_a_complete_training(make_runner, tmp_path):
     assert not list(tmp_path.rglob("checkpoints"))
 
 
+class Counted(Halving):
+    """Successive halving that counts its plans."""
+
+    plans = 0
+
+    def plan(self, *arguments):
+        type(self).plans += 1
+        return super().plan(*arguments)
+
+
+def test_plans_are_made_when_processes_would_be_idle_not_after_each_trial(make_runner, monkeypatch):
+    monkeypatch.setattr(Counted, "plans", 0)
+    monkeypatch.setattr("tfeff.trials.progress.remaining_jobs", lambda *_: [])
+    executor = Recorder()
+    plan = make_runner(executor).run(
+        [candidate(f"c{number}", 0.01 * number) for number in range(1, 41)], Counted(EPOCHS, 2, 2), "stage"
+    )
+    assert len(executor.jobs) == len(set(executor.jobs)) == 2 * 40 + 2 * 20
+    assert set(plan.eliminated) == {f"c{number}" for number in range(1, 21)}
+    assert Counted.plans <= 10
+
+
+def test_a_free_worker_continues_with_the_network_that_it_has_just_trained(make_runner):
+    executor = Recorder()
+    executor.slots = 1
+    make_runner(executor).run([candidate(name, 0.1) for name in "abc"], Full(EPOCHS), "stage")
+    assert [(job.candidate, job.fold) for job in executor.jobs] == [(name, fold) for name in "abc" for fold in (0, 1)]
+
+
 def test_a_held_out_part_chooses_each_learning_rate(make_runner, tmp_path):
     executor = Recorder()
     runner = make_runner(executor, learning_rate="held_out")
@@ -186,7 +215,7 @@ def test_progress_expects_the_trainings_that_find_learning_rates(make_runner, mo
     executor = Recorder(lambda key: "no such file" if key == RateCall("b", 0.2) else None)
     runner = make_runner(executor, learning_rate="held_out")
     expected = []
-    monkeypatch.setattr(runner.progress, "show", lambda *arguments: expected.append(arguments[-1]))
+    monkeypatch.setattr(runner.progress, "show", lambda *arguments: expected.append(arguments[-1]()))
     runner.run([candidate("a", 0.2), candidate("b", 0.2)], Full(EPOCHS), "stage")
     share = 1 - FOLDS.validation_fraction
     assert expected[0] == {"a": HELD_OUT_RATES * share, "b": HELD_OUT_RATES * share}

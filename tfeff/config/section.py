@@ -6,6 +6,7 @@ Fields with `HIDDEN` in their metadata are no keys.
 """
 
 import dataclasses
+import functools
 import math
 import re
 import types
@@ -47,14 +48,15 @@ class Section:
     """The section's key in its config, for messages; the lower-case class name if empty."""
 
     def __post_init__(self) -> None:
-        kind = type(self)
-        for name, annotation in typing.get_type_hints(kind).items():
+        kind: Any = type(self)
+        plain, annotated = _hints(kind)
+        for name, annotation in plain.items():
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, conform(value, annotation))
             except TypeError as error:
                 self.wrong(name, str(error))
-        for name, annotation in typing.get_type_hints(kind, include_extras=True).items():
+        for name, annotation in annotated.items():
             value = getattr(self, name)
             for limit in _limits(annotation):
                 if isinstance(value, int | float) and not limit.allows(value):
@@ -68,6 +70,12 @@ class Section:
         """Raises the UserError for a wrong value of `key`; `right` describes the values that are allowed."""
         section = self.KEY or type(self).__name__.lower()
         raise UserError(f"config: {section}.{key} is {getattr(self, key)!r}; it should be {right}")
+
+
+@functools.cache
+def _hints(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The types of a section's fields, without and with their limits."""
+    return typing.get_type_hints(kind), typing.get_type_hints(kind, include_extras=True)
 
 
 def _limits(annotation: Any) -> list[Limit]:

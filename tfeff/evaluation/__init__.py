@@ -1,6 +1,6 @@
 """Metrics of classifiers, detectors and vectors: accuracy, average precision, confidence intervals, per-class scores,
-confusion matrices, calibration, error types, nearest neighbors and verification. Everything uses only NumPy and SciPy,
-except the COCO metrics (pycocotools)."""
+confusion matrices, calibration, error types, nearest neighbors and verification. Everything uses only NumPy and
+SciPy."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
@@ -12,7 +12,7 @@ from tfeff.evaluation.bootstrap import (
 )
 from tfeff.evaluation.classification import ClassificationReport, calibration, classification_report, temperature
 from tfeff.evaluation.coco import coco_scores, to_coco_results
-from tfeff.evaluation.confusion import confused_pairs, confusion_matrix, per_class
+from tfeff.evaluation.confusion import ConfusionMatrix, confused_pairs, confusion_matrix, per_class
 from tfeff.evaluation.detection import DetectionReport, detection_report
 from tfeff.evaluation.detection_errors import best_f1_threshold, detection_errors
 from tfeff.evaluation.embedding import EmbeddingReport, embedding_report, gallery_accuracy
@@ -34,6 +34,7 @@ from tfeff.evaluation.verification import equal_error_threshold, pairs_of
 
 __all__ = [
     "ClassificationReport",
+    "ConfusionMatrix",
     "DetectionReport",
     "Detections",
     "EmbeddingReport",

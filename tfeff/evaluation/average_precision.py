@@ -68,16 +68,14 @@ class PrecisionRecall:
         return np.append(self.envelope, 0.0)[first]
 
 
-def precision_recall(matching: Matching, label: int) -> PrecisionRecall:
-    """The curve of one class. Ignored detections are excluded."""
-    rows = np.flatnonzero((matching.label == label) & ~matching.ignored)
-    true_positives = np.cumsum(matching.true_positive[rows], dtype=np.int64)
-    return PrecisionRecall(
-        objects=int(matching.objects[label]),
-        scores=matching.score[rows],
-        true_positives=true_positives,
-        precision=true_positives / np.arange(1, len(true_positives) + 1),
-    )
+def precision_recall(matching: Matching) -> list[PrecisionRecall]:
+    """The curve of each class. Ignored detections are excluded."""
+    curves = []
+    for rows, objects in zip(matching.by_class, matching.objects.tolist(), strict=True):
+        true_positives = np.cumsum(matching.true_positive[rows], dtype=np.int64)
+        precision = true_positives / np.arange(1, len(true_positives) + 1)
+        curves.append(PrecisionRecall(objects, matching.score[rows], true_positives, precision))
+    return curves
 
 
 def average_precisions(matching: Matching, *, eleven_point: bool = False) -> Floats:
@@ -87,7 +85,7 @@ def average_precisions(matching: Matching, *, eleven_point: bool = False) -> Flo
 
     With `eleven_point`, in the 11-point form of VOC 2007 instead of the area of VOC 2010 and later.
     """
-    curves = [precision_recall(matching, label) for label in range(matching.classes)]
+    curves = precision_recall(matching)
     return np.array([curve.eleven_point if eleven_point else curve.average_precision for curve in curves])
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tfeff.evaluation.average_precision import mean_average_precision
 from tfeff.evaluation.confusion import ratio
-from tfeff.evaluation.matching import Matching
+from tfeff.evaluation.matching import Ints, Matching, grouped
 
 CHUNK = 2**22  # maximum number of elements of a temporary array
 
@@ -26,7 +26,9 @@ def bootstrap_average_precisions(
         float64 [resamples, classes]; NaN for classes without objects in a resample.
     """
     counts = _draws(matching.images, resamples, seed)
-    return np.stack([_resampled_ap(matching, label, counts) for label in range(matching.classes)], 1)
+    objects = grouped(matching.object_label, matching.object_counted, matching.classes)
+    parts = zip(matching.by_class, objects, strict=True)
+    return np.stack([_resampled_ap(matching, rows, own, counts) for rows, own in parts], 1)
 
 
 def bootstrap_mean_average_precision(
@@ -69,12 +71,17 @@ def _draws(images: int, resamples: int, seed: int) -> npt.NDArray[np.int32]:
     return drawn.astype(np.int32)
 
 
-def _resampled_ap(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """float64 [resamples], AP of a class; `drawn` counts the draws of each image, [resamples, images]."""
-    rows = np.flatnonzero((matching.label == label) & ~matching.ignored)
+def _resampled_ap(matching: Matching, rows: Ints, own: Ints, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """float64 [resamples], AP of a class.
+
+    Args:
+        rows: its detections.
+        own: its objects.
+        drawn: draws of each image, [resamples, images].
+    """
     images, hits = matching.image[rows], np.flatnonzero(matching.true_positive[rows])
-    chosen = matching.object_counted & (matching.object_label == label)
-    objects = drawn @ np.bincount(matching.object_image[chosen], minlength=matching.images)
+    with_objects, number = np.unique(matching.object_image[own], return_counts=True)
+    objects = np.take(drawn, with_objects, axis=1) @ number
 
     areas = np.zeros(len(drawn))
     step = max(1, CHUNK // max(1, len(rows)))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.errors import UserError
-from tfeff.evaluation.confusion import PerClass, confusion_matrix, per_class, ratio
+from tfeff.evaluation.confusion import ConfusionMatrix, PerClass, confusion_matrix, per_class, ratio
 from tfeff.evaluation.paired import standard_error, wilson_interval
 
 TEMPERATURES = 0.05, 20.0
@@ -115,7 +115,7 @@ class ClassificationReport:
         macro_precision: mean precision over the classes that were predicted at least once.
         macro_f1: mean F1 over the classes that have examples or were predicted.
         log_loss: mean of -ln(probability of the true class), in nats.
-        confusion: [classes, classes], true classes in rows, predicted classes in columns.
+        confusion: pairs of true and predicted classes.
     """
 
     class_names: tuple[str, ...]
@@ -128,7 +128,7 @@ class ClassificationReport:
     macro_precision: float
     macro_f1: float
     log_loss: float
-    confusion: npt.NDArray[np.int64]
+    confusion: ConfusionMatrix
     per_class: PerClass
     calibration: Calibration
 

@@ -1,22 +1,19 @@
-"""COCO's detection metrics, computed with the reference implementation, pycocotools.
+"""COCO's detection metrics.
 
-Source: Lin et al. 2014, "Microsoft COCO" (arXiv:1405.0312); cocodataset.org, "Detection Evaluation". Category ids are
-the labels and image ids the positions of the images; both start at 0.
+Source: Lin et al. 2014, "Microsoft COCO" (arXiv:1405.0312); cocodataset.org, "Detection Evaluation". The rules are
+those of the reference implementation, pycocotools (`COCOeval`), also for equal scores and overlaps. It takes each image
+and class in a loop; here, classes are evaluated one after the other, with all images, IoU thresholds and sizes at once.
 """
 
-import contextlib
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from tfeff.boxes import xywh_from_yxyx
 from tfeff.evaluation.average_precision import mean_average_precision
-from tfeff.evaluation.matching import Detections, GroundTruth, validate
+from tfeff.evaluation.matching import Bools, Detections, GroundTruth, Ints, grouped, validate
 
 METRICS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
@@ -26,6 +23,19 @@ METRICS = (
 ..., .95 and over classes; AP at an IoU of .5 and of .75, and of small, medium and large objects; average recall (AR),
 the mean over the same thresholds and classes, with at most 1, 10 and 100 detections per image and class; AR of small,
 medium and large objects with at most 100. Sizes are box areas in square pixels: small below 32², large above 96²."""
+
+
+Floats = npt.NDArray[np.float64]
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""IoU thresholds."""
+RECALLS = np.linspace(0.0, 1.0, 101)
+"""Recalls at which precision is averaged."""
+AREAS = np.array([(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)])
+"""(smallest, largest) box area of all, small, medium and large objects, in square pixels."""
+MOST = 100
+"""Detections per image and class that count."""
+CHUNK = 4096
+"""Detections that are matched at once."""
 
 
 def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> dict[str, Any]:
@@ -38,28 +48,27 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
         UserError: as in `detections.validate`.
     """
     validate(detections, objects, classes)
-    images = range(len(detections))
-    annotations = [
-        {"image_id": image, "category_id": label, "bbox": box, "area": box[2] * box[3], "iscrowd": crowd}
-        for image, truth in zip(images, objects, strict=True)
-        for label, box, crowd in zip(
-            truth.labels.tolist(), _xywh(truth.boxes_yxyx), truth.crowd.astype(int).tolist(), strict=True
-        )
-    ]
-    results = [
-        result | {"area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0}
-        for result in to_coco_results(detections, images)
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluation = COCOeval(_dataset(annotations, images, classes), _dataset(results, images, classes), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    # [IoU thresholds, recalls, classes, sizes, maximum detections]; -1 for undefined values.
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    stats = [value if value >= 0 else np.nan for value in evaluation.stats.tolist()]
-    per_class = mean_average_precision(np.where(precision < 0, np.nan, precision), axis=(0, 1))
-    return {**dict(zip(METRICS, stats, strict=True)), "ap_per_class": per_class}
+    precision = np.full((classes, len(AREAS), len(THRESHOLDS)), np.nan)  # averaged over RECALLS
+    recall = np.full((classes, len(AREAS), len(THRESHOLDS)), np.nan)
+    few = {most: np.full((classes, len(THRESHOLDS)), np.nan) for most in (1, 10)}
+    for label, (found, truth) in enumerate(_by_class(detections, objects, classes)):
+        ignored = truth.crowd | _outside(truth.xywh)
+        counted = (~ignored).sum(axis=1)
+        right, wrong = _matched(found, truth, ignored)
+        order = np.argsort(-found.score, kind="stable")
+        for area in np.flatnonzero(counted):
+            hits = right[area][:, order]
+            precision[label, area] = _mean_precisions(hits, wrong[area][:, order], int(counted[area]))
+            recall[label, area] = hits.sum(axis=1) / counted[area]
+        for most, values in few.items():
+            if counted[0]:
+                values[label] = right[0][:, found.rank < most].sum(axis=1) / counted[0]
+    ap, ar = (mean_average_precision(values, axis=(0, 2)).tolist() for values in (precision, recall))
+    at = mean_average_precision(precision[:, 0], axis=0)
+    ar_few = [float(mean_average_precision(values, axis=(0, 1))) for values in few.values()]
+    means = [ap[0], float(at[0]), float(at[5]), *ap[1:], *ar_few, *ar]
+    per_class = mean_average_precision(precision[:, 0], axis=1)
+    return {**dict(zip(METRICS, means, strict=True)), "ap_per_class": per_class}
 
 
 def to_coco_results(
@@ -84,22 +93,140 @@ def to_coco_results(
         }
         for image, predicted in zip(image_ids, detections, strict=True)
         for label, box, score in zip(
-            predicted.labels.tolist(), _xywh(predicted.boxes_yxyx), predicted.scores.tolist(), strict=True
+            predicted.labels.tolist(), _xywh(predicted.boxes_yxyx).tolist(), predicted.scores.tolist(), strict=True
         )
     ]
 
 
-def _dataset(rows: list[dict[str, Any]], images: Sequence[int], classes: int) -> COCO:
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": image} for image in images],
-        "categories": [{"id": label} for label in range(classes)],
-        # Ids start at 1: pycocotools treats id 0 as no match.
-        "annotations": [row | {"id": number} for number, row in enumerate(rows, 1)],
-    }
-    coco.createIndex()
-    return coco
+class _Found(NamedTuple):
+    """Detections of a class, at most MOST per image: by image, then by descending score.
+
+    Attributes:
+        rank: position in its image.
+        xywh: float64 [n, 4].
+    """
+
+    image: Ints
+    rank: Ints
+    score: Floats
+    xywh: Floats
 
 
-def _xywh(boxes_yxyx: npt.NDArray[np.float32]) -> list[list[float]]:
-    return xywh_from_yxyx(boxes_yxyx.astype(np.float64)).tolist()
+class _Truth(NamedTuple):
+    """Objects of a class, by image."""
+
+    image: Ints
+    crowd: Bools
+    xywh: Floats
+
+
+def _by_class(
+    detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int
+) -> Iterator[tuple[_Found, _Truth]]:
+    """The detections and the objects of each class."""
+    images = [np.repeat(np.arange(len(each)), [len(one.labels) for one in each]) for each in (detections, objects)]
+    labels = [_concatenated([one.labels for one in each], np.int64) for each in (detections, objects)]
+    boxes = [
+        np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes_yxyx for one in each)])
+        for each in (detections, objects)
+    ]
+    scores = _concatenated([each.scores for each in detections], np.float32)
+    crowd = _concatenated([each.crowd for each in objects], np.bool_)
+    rows = zip(*(grouped(each, np.ones(len(each), bool), classes) for each in labels), strict=True)
+    for found, truth in rows:
+        found = found[np.lexsort((-scores[found], images[0][found]))]
+        image = images[0][found]
+        rank = np.arange(len(found)) - np.searchsorted(image, image)
+        kept = found[rank < MOST]
+        yield (
+            _Found(images[0][kept], rank[rank < MOST], scores[kept].astype(np.float64), _xywh(boxes[0][kept])),
+            _Truth(images[1][truth], crowd[truth], _xywh(boxes[1][truth])),
+        )
+
+
+def _xywh(boxes_yxyx: npt.NDArray[np.float32]) -> Floats:
+    """float64 [n, 4] as [left, top, width, height]."""
+    return xywh_from_yxyx(boxes_yxyx.astype(np.float64))
+
+
+def _outside(xywh: Floats) -> Bools:
+    """bool [areas, n], whether the area of a box is outside of each of AREAS."""
+    area = xywh[:, 2] * xywh[:, 3]
+    return (area < AREAS[:, :1]) | (area > AREAS[:, 1:])
+
+
+def _matched(found: _Found, truth: _Truth, ignored: Bools) -> tuple[Bools, Bools]:
+    """Matches the detections of a class to its objects.
+
+    In order of descending score, each detection gets the free object with the highest IoU (the last one, if several
+    tie) of those that are not ignored, or else of those that are; crowds are never used up. Detections of ignored
+    objects, and unmatched ones whose area is outside, do not count.
+
+    Args:
+        ignored: bool [areas, objects].
+
+    Returns:
+        True and false positives, bool [areas, thresholds, detections].
+    """
+    shape = len(AREAS), len(THRESHOLDS)
+    taken = np.zeros((*shape, len(truth.image)), bool)
+    matched, uncounted = np.zeros((2, *shape, len(found.image)), bool)
+    first, last = (np.searchsorted(truth.image, found.image, side) for side in ("left", "right"))
+    paired = np.flatnonzero(last > first)
+    for chunk in _chunks(paired, found.rank):
+        number = last[chunk] - first[chunk]
+        starts = np.cumsum(number) - number
+        # Each detection of the chunk with each object of its image; the detections are of different images.
+        detection, pair = np.repeat(np.arange(len(chunk)), number), np.arange(number.sum())
+        target = first[chunk][detection] + pair - starts[detection]
+        overlap = _iou(found.xywh[chunk][detection], truth.xywh[target], truth.crowd[target])
+        fits = overlap >= np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]
+        fits = fits & (~taken[:, :, target] | truth.crowd[target])
+        real = fits & ~ignored[:, None, target]
+        has_real = np.logical_or.reduceat(real, starts, axis=2)
+        fits = np.where(has_real[:, :, detection], real, fits)
+        value = np.where(fits, overlap, -1.0)
+        best = fits & (value == np.maximum.reduceat(value, starts, axis=2)[:, :, detection])
+        chosen = np.maximum.reduceat(np.where(best, pair, -1), starts, axis=2)
+        area, threshold, number = np.nonzero(chosen >= 0)
+        object_ = target[chosen[area, threshold, number]]
+        taken[area, threshold, object_] = True
+        matched[area, threshold, chunk[number]] = True
+        uncounted[area, threshold, chunk[number]] = ignored[area, object_]
+    return matched & ~uncounted, ~matched & ~_outside(found.xywh)[:, None]
+
+
+def _chunks(rows: Ints, rank: Ints) -> Iterator[Ints]:
+    """Parts of detections of equal rank, and so of different images: the highest scores first."""
+    order = rows[np.argsort(rank[rows], kind="stable")]
+    for part in np.split(order, np.flatnonzero(np.diff(rank[order])) + 1):
+        for start in range(0, len(part), CHUNK):
+            yield part[start : start + CHUNK]
+
+
+def _iou(first: Floats, second: Floats, crowd: Bools) -> Floats:
+    """float64 [n], IoU of pairs of boxes [left, top, width, height]; of a crowd, the share of the first box in it."""
+    near = np.maximum(first[:, :2], second[:, :2])
+    far = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
+    common = np.maximum(far - near, 0.0).prod(axis=1)
+    own, other = first[:, 2] * first[:, 3], second[:, 2] * second[:, 3]
+    union = np.where(crowd, own, own + other - common)
+    return np.divide(common, union, out=np.zeros(len(common)), where=common > 0)
+
+
+def _mean_precisions(right: Bools, wrong: Bools, objects: int) -> Floats:
+    """float64 [thresholds], mean over RECALLS of the highest precision at this recall or above; 0 beyond the last one.
+
+    Args:
+        right: bool [thresholds, n], true positives, by descending score.
+        wrong: bool [thresholds, n], false positives.
+    """
+    hits = np.cumsum(right, axis=1)
+    precision = hits / np.maximum(hits + np.cumsum(wrong, axis=1), 1)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    reached = [np.searchsorted(row / objects, RECALLS) for row in hits]
+    return np.array([np.append(row, 0.0)[at].mean() for row, at in zip(envelope, reached, strict=True)])
+
+
+def _concatenated(parts: Sequence[npt.NDArray], dtype: type) -> npt.NDArray:
+    return np.concatenate([np.zeros(0, dtype), *parts])

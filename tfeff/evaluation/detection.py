@@ -1,7 +1,7 @@
 """Evaluation report of a detector."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tfeff.evaluation.average_precision import (
 from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.coco import coco_scores
-from tfeff.evaluation.confusion import PerClass, per_class
+from tfeff.evaluation.confusion import ConfusionMatrix, PerClass, per_class
 from tfeff.evaluation.detection_errors import (
     KINDS,
     DetectionErrors,
@@ -43,7 +43,7 @@ class DetectionReport:
         ap_eleven_point: float64 [classes], the same in the 11-point form.
         score_threshold: minimum score of the detections in `at_threshold` and `confusion`.
         at_threshold: precision, recall, F1 and number of objects of each class.
-        confusion: int64 [classes + 1, classes + 1], see `detection_confusion`; background is last.
+        confusion: of classes + 1 classes, see `detection_confusion`; background is last.
         errors: error types of all false positives and missed objects, whatever their score.
     """
 
@@ -59,7 +59,7 @@ class DetectionReport:
     coco: Mapping[str, Any]
     score_threshold: float
     at_threshold: PerClass
-    confusion: npt.NDArray[np.int64]
+    confusion: ConfusionMatrix
     errors: DetectionErrors
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class DetectionReport:
             "precision": at.precision,
             "recall": at.recall,
             "f1": at.f1,
-            "confusion": self.confusion,
+            "confusion": asdict(self.confusion),
             "errors": {
                 kind: {"count": counts.sum(), "count_at_threshold": at_threshold, "per_class": counts, "gain": gain}
                 for kind, counts, at_threshold, gain in zip(
@@ -138,7 +138,7 @@ def detection_report(
         mean_ap_eleven_point=float(mean_average_precision(eleven)),
         ap=ap,
         ap_eleven_point=eleven,
-        curves=tuple(precision_recall(matching, label) for label in range(classes)),
+        curves=tuple(precision_recall(matching)),
         coco=coco_scores(detections, objects, classes),
         score_threshold=threshold,
         at_threshold=PerClass(

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from tfeff.boxes import iou
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
+from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from tfeff.evaluation.matching import Detections, GroundTruth, Matching
 
 KINDS = ("class", "box", "both", "duplicate", "background", "missed")
@@ -169,7 +170,7 @@ def best_f1_threshold(matching: Matching) -> float:
 
 def detection_confusion(
     matching: Matching, detections: Sequence[Detections], objects: Sequence[GroundTruth], *, score_threshold: float
-) -> npt.NDArray[np.int64]:
+) -> ConfusionMatrix:
     """Counts pairs of objects and detections by (class of the object, class of the detection); background is last.
 
     The diagonal contains the true positives. In order of descending score, each false positive is then paired with the
@@ -178,13 +179,12 @@ def detection_confusion(
     detections and objects are excluded.
 
     Returns:
-        int64 [classes + 1, classes + 1], classes of the objects in rows; 0 at (background, background).
+        The matrix of classes + 1 classes, with the classes of the objects as true classes.
     """
     background = matching.classes
-    matrix = np.zeros((background + 1, background + 1), np.int64)
     accepted = matching.score >= score_threshold
     true_positives = matching.true_positive & accepted
-    np.add.at(matrix, (matching.label[true_positives], matching.label[true_positives]), 1)
+    true, predicted = list[int](), list[int]()
 
     free = matching.object_counted.copy()
     free[matching.best_object[true_positives]] = False
@@ -202,6 +202,11 @@ def detection_confusion(
             if overlaps[best] >= matching.iou_threshold:
                 true_label = truth.labels[best]
                 free[first_object[image] + best] = False
-        matrix[true_label, label] += 1
-    np.add.at(matrix[:, background], matching.object_label[free], 1)
-    return matrix
+        true.append(true_label)
+        predicted.append(label)
+    found, missed = matching.label[true_positives], matching.object_label[free]
+    return confusion_matrix(
+        np.concatenate([found, np.array(true, np.int64), missed]),
+        np.concatenate([found, np.array(predicted, np.int64), np.full(len(missed), background)]),
+        background + 1,
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tfeff.evaluation.confusion import confusion_matrix, ratio
+from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix, ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,21 +20,18 @@ class LabelErrors:
     """What the probabilities of a classifier say about the labels of n examples.
 
     Attributes:
-        confident_joint: int64 [classes, classes], number of examples by given label and confidently predicted class.
-        joint: float64 [classes, classes], estimated joint distribution of given and true labels; sums to 1.
+        confident_joint: number of examples by given label (as the true class) and confidently predicted class.
+        wrong: float64 [classes], estimated number of wrong labels among the examples with each given label.
         suspects: int64 [m], indices of the examples whose labels are probably wrong, the least probable labels first.
         likely: int64 [m], the class that each of them probably belongs to.
+        estimated_share: estimated share of wrong labels, in [0, 1].
     """
 
-    confident_joint: npt.NDArray[np.int64]
-    joint: npt.NDArray[np.float64]
+    confident_joint: ConfusionMatrix
+    wrong: npt.NDArray[np.float64]
     suspects: npt.NDArray[np.int64]
     likely: npt.NDArray[np.int64]
-
-    @property
-    def estimated_share(self) -> float:
-        """Estimated share of wrong labels, in [0, 1]: the off-diagonal mass of `joint`."""
-        return float(max(0.0, 1.0 - np.trace(self.joint)))
+    estimated_share: float
 
 
 def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelErrors:
@@ -58,31 +55,25 @@ def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelEr
     predicted = np.where(confident, score, -1.0).argmax(axis=1)
     confident_joint = confusion_matrix(label[counted], predicted[counted], classes)
 
-    joint = _joint(confident_joint, counts)
-    wrong = _pruned_by_class(label, own, joint)
+    # Equation 3 scales each row of the joint to the number of examples with that label. A label without any confident
+    # example says nothing about its errors.
+    rows = confident_joint.support
+    wrong = np.nan_to_num(ratio(rows - confident_joint.correct, rows)) * counts
+    suspects = _pruned_by_class(label, own, np.rint(wrong).astype(np.int64))
     likely = score.argmax(axis=1)
-    wrong = wrong[likely[wrong] != label[wrong]]
-    wrong = wrong[np.argsort(own[wrong], kind="stable")]
-    return LabelErrors(confident_joint, joint, wrong, likely[wrong])
+    suspects = suspects[likely[suspects] != label[suspects]]
+    suspects = suspects[np.argsort(own[suspects], kind="stable")]
+    return LabelErrors(confident_joint, wrong, suspects, likely[suspects], float(wrong.sum() / n))
 
 
 def _pruned_by_class(
-    label: npt.NDArray[np.int64], own: npt.NDArray[np.float64], joint: npt.NDArray[np.float64]
+    label: npt.NDArray[np.int64], own: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Of each label, the examples with the lowest probability `own` of it, as many as the joint says are wrong."""
-    wrong = np.rint((joint.sum(axis=1) - np.diag(joint)) * len(label)).astype(np.int64)
-    rows = [np.flatnonzero(label == given) for given in range(len(joint))]
-    return np.concatenate(
-        [each[np.argsort(own[each], kind="stable")[:count]] for each, count in zip(rows, wrong, strict=True)]
-    )
-
-
-def _joint(confident_joint: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The confident joint with each row scaled to the number of examples with that label, divided by all examples."""
-    rows = confident_joint.sum(axis=1, keepdims=True)
-    # A label without any confident example says nothing about its errors.
-    shares = np.divide(confident_joint, rows, out=np.eye(len(counts)), where=rows > 0)
-    return shares * counts[:, np.newaxis] / counts.sum()
+    """Of each label, the `counts` examples with the lowest probability `own` of it."""
+    order = np.lexsort((own, label))
+    sizes = np.bincount(label, minlength=len(counts))
+    rank = np.arange(len(label)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[rank < counts[label[order]]]
 
 
 def confident_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:

@@ -142,6 +142,22 @@ class Matching:
         """int64 [classes], number of objects of each class, without ignored ones."""
         return np.bincount(self.object_label[self.object_counted], minlength=self.classes)
 
+    @property
+    def by_class(self) -> list[Ints]:
+        """Detections of each class, without ignored ones: indices, by descending score."""
+        return grouped(self.label, ~self.ignored, self.classes)
+
+
+def grouped(labels: Ints, chosen: Bools, classes: int) -> list[Ints]:
+    """Positions of the chosen items of each class, ascending.
+
+    >>> [part.tolist() for part in grouped(np.array([1, 0, 1, 1]), np.array([True, True, False, True]), 3)]
+    [[1], [0, 3], []]
+    """
+    rows = np.flatnonzero(chosen)
+    order = rows[np.argsort(labels[rows], kind="stable")]
+    return np.split(order, np.cumsum(np.bincount(labels[rows], minlength=classes))[:-1])
+
 
 def match(
     detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int, *, iou_threshold: float = 0.5

@@ -1,6 +1,6 @@
 """Figures of classifiers: confusion matrix, precision and recall per class, reliability (Guo et al. 2017, figure 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,24 +11,40 @@ from matplotlib.ticker import MaxNLocator
 from tfeff.reporting.figure import BLUE, GRAY, LIGHT_GRAY, ORANGE, SKY_BLUE, VERMILION, captions, literal, new, style
 
 MAX_NUMBERED = 30  # with more classes, numbers no longer fit into the cells
-MAX_NAMED = 100  # with more classes, only every n-th class is named
+MAX_DRAWN = 100  # with more classes, only those that are confused most often are drawn
 MAX_SIDE = 14.0  # inches
 
 
-def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], *, title: str = "Confusion matrix") -> Figure:
+def confusion_figure(
+    pairs: Mapping[str, npt.ArrayLike], class_names: Sequence[str], *, title: str = "Confusion matrix"
+) -> Figure:
     """Draws a confusion matrix, counts with true classes in rows; colors are shares of the true class's examples.
 
-    The color scale is nonlinear to show rare errors. With up to 30 classes, cells contain the numbers of examples; with
-    more than 100, only every n-th class is named. Classes without examples have gray rows.
+    The color scale is nonlinear to show rare errors. With up to 30 classes, cells contain the numbers of examples. With
+    more than 100 classes, 100 are drawn, those of the most frequent errors. Classes without examples have gray rows.
+
+    Args:
+        pairs: `true`, `predicted` and `count`, int [pairs] each: the true and the predicted class of each pair that
+            occurs, and its number of examples.
     """
-    counts = np.asarray(matrix)
-    classes = len(class_names)
-    support = counts.sum(axis=1, keepdims=True)
-    share = np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
+    true, predicted, count = (np.asarray(pairs[key], np.int64) for key in ("true", "predicted", "count"))
+    support = np.bincount(true, count, minlength=len(class_names)).astype(np.int64)
+    drawn = np.arange(len(class_names))
+    if len(drawn) > MAX_DRAWN:
+        drawn = _most_confused(true, predicted, count, support)
+        inside = np.isin(true, drawn) & np.isin(predicted, drawn)
+        errors, all_errors = (int(count[(true != predicted) & chosen].sum()) for chosen in (inside, True))
+        title += f"\n(the {MAX_DRAWN} of {len(class_names):,} classes that are confused most often; "
+        title += f"they have {errors:,} of {all_errors:,} errors)"
+        true, predicted = (np.searchsorted(drawn, classes[inside]) for classes in (true, predicted))
+        count = count[inside]
+    classes = len(drawn)
+    counts = np.zeros((classes, classes), np.int64)
+    counts[true, predicted] = count
+    share = np.divide(counts, support[drawn, None], out=np.full(counts.shape, np.nan), where=support[drawn, None] > 0)
 
     cell = min(float(np.clip(5.0 / classes, 0.13, 0.9)), MAX_SIDE / classes)  # inches
-    step = -(-classes // MAX_NAMED)
-    names = captions(class_names, 24)
+    names = captions([class_names[i] for i in drawn.tolist()], 24)
     margin = 1.0 + 0.07 * max(map(len, names))
     side = max(cell * classes, 2.0)
     figure = new(side + margin + 1.2, side + margin)
@@ -36,31 +52,42 @@ def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], *, title
     axes.set_facecolor(LIGHT_GRAY)
     image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0.0, 1.0))
 
-    size = float(np.clip(45 * cell * step, 6, 10))  # points
-    shown = range(0, classes, step)
-    axes.set_xticks(shown, names[::step], rotation=90, fontsize=size)
-    axes.set_yticks(shown, names[::step], fontsize=size)
+    size = float(np.clip(45 * cell, 6, 10))  # points
+    axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(classes), names, fontsize=size)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(literal(title))
     axes.tick_params(length=0)
-    if classes <= MAX_NAMED:
-        axes.set_xticks(np.arange(0.5, classes - 1), minor=True)
-        axes.set_yticks(np.arange(0.5, classes - 1), minor=True)
-        axes.tick_params(which="minor", length=0)
-        axes.grid(which="minor", color="white", linewidth=0.5)
+    axes.set_xticks(np.arange(0.5, classes - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, classes - 1), minor=True)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(which="minor", color="white", linewidth=0.5)
     figure.colorbar(
         image, ax=axes, label="share of true class", shrink=0.8, aspect=25, pad=0.02, ticks=[0, 0.05, 0.2, 0.5, 1]
     )
 
     if classes <= MAX_NUMBERED:
-        for i, j in np.ndindex(counts.shape):
-            if counts[i, j]:
-                color = "white" if share[i, j] > 0.4 else "black"
-                text = f"{counts[i, j]}"
-                fit = min(size, 105 * cell / len(text))
-                axes.text(j, i, text, ha="center", va="center", color=color, fontsize=fit)
+        for i, j in np.argwhere(counts):
+            color = "white" if share[i, j] > 0.4 else "black"
+            text = f"{counts[i, j]}"
+            fit = min(size, 105 * cell / len(text))
+            axes.text(j, i, text, ha="center", va="center", color=color, fontsize=fit)
     return figure
+
+
+def _most_confused(
+    true: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+    count: npt.NDArray[np.int64],
+    support: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """int64 [MAX_DRAWN], the classes of the most frequent errors, ascending; then those with the most examples."""
+    wrong = np.flatnonzero(true != predicted)
+    order = wrong[np.argsort(-count[wrong], kind="stable")]
+    by_errors = np.stack([true[order], predicted[order]], axis=1).ravel()
+    ranked = dict.fromkeys([*by_errors.tolist(), *np.argsort(-support, kind="stable").tolist()])
+    return np.sort(list(ranked)[:MAX_DRAWN])
 
 
 MAX_CLASSES = 100

@@ -13,7 +13,7 @@ from tfeff.data.images import decoding
 from tfeff.data.input.batches import Batches
 from tfeff.evaluation import DetectionReport, Detections, detection_report
 from tfeff.evaluation.classification import plain
-from tfeff.evaluation.confusion import confusion_matrix
+from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix, per_class
 from tfeff.evaluation.detection_errors import BACKGROUND, BOTH, BOX, CLASS, DUPLICATE, NO_ERROR
 from tfeff.evaluation.matching import image_quality, worst_first
 from tfeff.rcnn.regions import RegionSet, proposal_recall
@@ -78,12 +78,13 @@ class DetectionEvaluator(Evaluator):
 
     def answer(self, report: Mapping[str, Any]) -> str:
         """See `Evaluator`."""
-        confusion = np.array(report["confusion"])
-        found, objects, wrong = np.trace(confusion), sum(report["objects"]), confusion[:, :-1].sum()
+        confusion = ConfusionMatrix.from_json(report["confusion"])
+        found, objects = confusion.correct.sum(), sum(report["objects"])
+        wrong = confusion.predictions[:-1].sum() - found  # background is last
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
         return (
             f"{found:,} of {objects:,} objects found on {report['images']:,} {report['split']} images, and "
-            f"{wrong - found:,} wrong detections, at a score of at least {report['score_threshold']:.3g}; mAP "
+            f"{wrong:,} wrong detections, at a score of at least {report['score_threshold']:.3g}; mAP "
             f"{tables.cell(report['mean_ap'])} (95 % interval {interval})"
         )
 
@@ -365,8 +366,7 @@ def region_report(predicted: np.ndarray, targets: Regions, classes: int) -> dict
         background; `object_precision` and `object_recall` by class, on the objects' own boxes.
     """
     objects, labels = predicted[targets.is_object], targets.label[targets.is_object]
-    confusion = confusion_matrix(labels, objects, classes + 1)[:classes]
-    hits = np.diag(confusion)
+    scores = per_class(confusion_matrix(labels, objects, classes + 1))
     background = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
     rejected = predicted[background] == classes
     with np.errstate(invalid="ignore"):
@@ -374,7 +374,7 @@ def region_report(predicted: np.ndarray, targets: Regions, classes: int) -> dict
             "accuracy": (objects == labels).mean(),
             "called_background": (objects == classes).mean(),
             "background_recall": rejected.mean() if len(rejected) else np.nan,
-            "object_precision": hits / confusion[:, :classes].sum(axis=0),
-            "object_recall": hits / confusion.sum(axis=1),
+            "object_precision": scores.precision[:classes],
+            "object_recall": scores.recall[:classes],
         }
     return plain(values)

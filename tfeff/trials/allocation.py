@@ -15,6 +15,8 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.trials.intervals import number
@@ -220,7 +222,7 @@ class Halving:
             lead = layout.difference(last, name)
             return lead.mean <= 0.0 or (self.keep_tied and not lead.separable)
 
-        kept = [name for name in running if survives(name)]
+        kept = dict.fromkeys(name for name in running if survives(name))
         for name in running:
             if name not in kept:
                 reason = (
@@ -228,7 +230,7 @@ class Halving:
                     f"not among the best {len(kept)} of {entered}"
                 )
                 eliminated[name] = Elimination(reason, rung, len(blocks))
-        return kept
+        return list(kept)
 
     def _sure_survivors(
         self, running: Sequence[str], blocks: Sequence[Block], rung: int, results: Results, entered: int
@@ -246,8 +248,10 @@ class Halving:
         means = layout.means
         failed = entered - len(running)
 
+        ascending = np.sort(list(means.values()))
+
         def worse(name: str) -> int:
-            return sum(means[name] - means[other] > layout.resolution for other in complete)
+            return int(np.searchsorted(ascending, means[name] - layout.resolution))
 
         return [name for name in complete if failed + worse(name) >= entered - self._survivor_count(entered)]
 
@@ -314,12 +318,12 @@ def _drop_failed(
     eliminated: dict[str, Elimination],
 ) -> list[str]:
     """Returns candidates with at least one trial that has not failed; adds the others to `eliminated`."""
-    remaining = [name for name in candidates if any((name, block) not in failed for block in blocks)]
+    remaining = dict.fromkeys(name for name in candidates if any((name, block) not in failed for block in blocks))
     trials = f"all {len(blocks)} trials" if len(blocks) > 1 else "its only trial"
     for name in candidates:
         if name not in remaining:
             eliminated[name] = Elimination(f"{trials} failed", epochs, len(blocks))
-    return remaining
+    return list(remaining)
 
 
 def _check(candidates: Sequence[str], blocks: Sequence[Block]) -> None:

@@ -3,8 +3,10 @@
 Progress is a live line on a terminal, otherwise a line every 30 seconds.
 """
 
+import math
+import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,18 +39,19 @@ def remaining_jobs(
 
     `Halving` fixes their number but not their candidates.
     """
-    assumed = dict(results)
-    means: dict[str, list[float]] = {}
+    assumed, known = dict(results), dict[str, list[float]]()
+    named = set(candidates)
     for job, value in results.items():
-        if is_finite(value) and job.candidate in candidates:
-            means.setdefault(job.candidate, []).append(value)
-    overall = float(np.mean([np.mean(values) for values in means.values()])) if means else ASSUMED_VALUE
+        if is_finite(value) and job.candidate in named:
+            known.setdefault(job.candidate, []).append(value)
+    means = {name: statistics.fmean(values) for name, values in known.items()}
+    overall = statistics.fmean(means.values()) if means else ASSUMED_VALUE
     noise = np.random.default_rng(0)  # the same results give the same forecast
     jobs: list[Job] = []
     while not (plan := allocation.plan(candidates, blocks, assumed)).done:
         jobs += plan.jobs
         for job in plan.jobs:
-            assumed[job] = float(np.mean(means.get(job.candidate, [overall]))) + noise.normal(0.0, ASSUMED_DEVIATION)
+            assumed[job] = means.get(job.candidate, overall) + noise.normal(0.0, ASSUMED_DEVIATION)
     return jobs
 
 
@@ -137,6 +140,8 @@ def duration(seconds: float, processes: int) -> str:
 
 LINE_SECONDS = 30.0
 """Seconds between lines when the output is not a terminal."""
+FORECAST_SHARE = 0.02
+"""Share of the time that forecasts may take. One takes longer the more trials there are, so there are fewer of them."""
 
 
 class TrialProgress:
@@ -174,50 +179,71 @@ class TrialProgress:
         blocks: Sequence[Block],
         allocation: Allocation,
         processes: int,
+        results: Results,
     ) -> None:
-        """Starts or resumes a stage."""
+        """Starts or resumes a stage.
+
+        Args:
+            results: results so far, also of other stages and of other allocations.
+        """
         self._stage, self._candidates = stage, candidates
         self._blocks, self._allocation = blocks, allocation
         self._processes = processes
-        self._printed = time.monotonic()
-        self._counted = -1, -1.0
+        self._printed, self._due = time.monotonic(), -math.inf
+        self._counted, self._total, self._best = (-1, -1.0), 0, ""
+        self._end: float | None = None
+        self._listed = set(allocation.trainings) if isinstance(allocation, Listed) else None
+        self._done = dict[Job, float | None]()
+        for job, value in results.items():
+            self.finish(job, value)
         if self._bars is not None:
             self._task = self._bars.add_task(stage, total=1, note="")
+
+    def finish(self, job: Job, value: float | None) -> None:
+        """Counts a result, if it belongs to the current stage."""
+        planned = self._listed is None or (job.candidate, job.block) in self._listed
+        known = job.candidate in self._candidates and job.block in self._blocks
+        if planned and known and job.epochs in self._allocation.rungs:
+            self._done[job] = value
 
     def show(
         self,
         plan: JobPlan,
-        results: Results,
         running: int,
         seconds: Mapping[Job, float],
-        rate_trainings: Mapping[str, float],
+        rate_trainings: Callable[[], Mapping[str, float]],
     ) -> None:
         """Updates the state of the current stage.
 
         Args:
-            results: results so far, also of other stages and of other allocations.
             rate_trainings: candidate without a learning rate -> number of complete trainings that finding it takes.
         """
-        listed = set(self._allocation.trainings) if isinstance(self._allocation, Listed) else None
-        done = {
-            job: value
-            for job, value in results.items()
-            if job.candidate in self._candidates and job.block in self._blocks and job.epochs in self._allocation.rungs
-            if listed is None or (job.candidate, job.block) in listed
-        }
-        counted = len(done), sum(rate_trainings.values())
-        if counted != self._counted:
-            self._counted = counted
-            remaining = remaining_jobs(self._allocation, list(self._candidates), self._blocks, done)
-            self._end = self._estimated_end(remaining, seconds, rate_trainings)
-            self._total = len(done) + len(remaining)
-            self._best = self._leader(done, plan)
-        note = f"{len(done)}/{self._total} trials, {running} running{self._best}{self._time_left()}"
+        began = time.monotonic()
+        if self._bars is None and not plan.done and began - self._printed <= LINE_SECONDS:
+            return
+        if plan.done or began >= self._due:
+            self._forecast(plan, seconds, rate_trainings())
+            now = time.monotonic()
+            self._due = now + (now - began) / FORECAST_SHARE
+        done = len(self._done)
+        self._total = max(self._total, done)
+        note = f"{done}/{self._total} trials, {running} running{self._best}{self._time_left()}"
         if self._bars is not None:
-            self._bars.update(self._task, completed=len(done), total=self._total, note=note)
-        elif plan.done or time.monotonic() - self._printed > LINE_SECONDS:
+            self._bars.update(self._task, completed=done, total=self._total, note=note)
+        else:
             self._printed = time.monotonic()
             self.say(f"{self._stage}: {note}")
+
+    def _forecast(self, plan: JobPlan, seconds: Mapping[Job, float], rate_trainings: Mapping[str, float]) -> None:
+        """Estimates the number of trials and the end of the stage, and finds the best candidate, after new results."""
+        counted = len(self._done), sum(rate_trainings.values())
+        if counted == self._counted:
+            return
+        self._counted = counted
+        remaining = remaining_jobs(self._allocation, list(self._candidates), self._blocks, self._done)
+        self._end = self._estimated_end(remaining, seconds, rate_trainings)
+        self._total = len(self._done) + len(remaining)
+        self._best = self._leader(self._done, plan)
 
     def _estimated_end(
         self, remaining: Sequence[Job], seconds: Mapping[Job, float], rate_trainings: Mapping[str, float]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from tfeff.trials.learning_rates import RateCall, RateSearch, Tried
 from tfeff.trials.progress import TrialProgress
 from tfeff.trials.ranking import Ranking, rank
 from tfeff.trials.results import Block, Job, TrialObjective, by_fold
-from tfeff.trials.store import TrialStore
+from tfeff.trials.store import Record, TrialStore
 from tfeff.trials.trial import Candidate, Trial, result_row
 
 POLL_SECONDS = 0.5
@@ -51,6 +52,26 @@ def running(
         )
 
 
+class _Queue:
+    """Planned jobs that have not started, in the order of the plan."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = OrderedDict.fromkeys(jobs)
+        self._by_candidate = defaultdict[str, list[Job]](list)
+        for job in self._jobs:
+            self._by_candidate[job.candidate].append(job)
+
+    def starting_with(self, candidate: str) -> Iterator[Job]:
+        """The jobs, those of a candidate first."""
+        yield from (job for job in self._by_candidate[candidate] if job in self._jobs)
+        yield from (job for job in self._jobs if job.candidate != candidate)
+
+    def remove(self, jobs: Iterable[Job]) -> None:
+        """Removes some jobs."""
+        for job in jobs:
+            del self._jobs[job]
+
+
 class TrialRunner:
     """Runner that stores the results of trials.
 
@@ -79,6 +100,9 @@ class TrialRunner:
         self._learning_rates: dict[str, float] = {}
         self._running: set[Job | RateCall] = set()
         self._last = ""
+        self._stored: dict[str, list[Record]] = {}
+        for record in store.records():
+            self._stored.setdefault(record.job.candidate, []).append(record)
 
     def resolve(self, base: Trial, reference: Trial) -> config.Experiment:
         """Writes out what all trials share: the channel statistics of all training images, and the precision.
@@ -108,29 +132,39 @@ class TrialRunner:
             blocks: (fold, seed) of the trials; None: all of the folds.
         """
         blocks = self.folds.blocks if blocks is None else blocks
+        new = dict[str, Candidate]()
         for candidate in candidates:
-            self._candidates.setdefault(candidate.name, candidate)
-        self.store.add_candidates(candidates)
+            if candidate.name not in self._candidates:
+                new.setdefault(candidate.name, candidate)
+        self._candidates |= new
+        self.store.add_candidates(new.values())
         names = list(dict.fromkeys(candidate.name for candidate in candidates))
-        for record in self.store.records():
-            if record.job.candidate in self._candidates and record.state != "running":
+        for record in (record for name in new for record in self._stored.pop(name, ())):
+            if record.state != "running":
                 self.results[record.job] = self._value(record.job, record.rows) if record.state == "done" else None
                 if record.seconds is not None:
                     self._seconds[record.job] = record.seconds
-        self._learning_rates |= self.learning_rates
+        self._learning_rates |= self._found_rates(new)
         selected = {name: self._candidates[name] for name in names}
-        self.progress.begin(stage, selected, blocks, allocation, self.executor.slots)
+        self.progress.begin(stage, selected, blocks, allocation, self.executor.slots, self.results)
+        plan, known = allocation.plan(names, blocks, self.results), len(self.results)
+        waiting = _Queue(plan.jobs)
         while True:
-            plan = allocation.plan(names, blocks, self.results)
-            trainings = self._rate_trainings(names)
-            self.progress.show(plan, self.results, len(self._running), self._seconds, trainings)
+            self.progress.show(plan, len(self._running), self._seconds, lambda: self._rate_trainings(names))
             if plan.done and not self._running:  # another rate may still run for a candidate that has failed
                 return plan
             # The worker that has just become free still has the graph of its last network.
-            for job in sorted(plan.jobs, key=lambda job: job.candidate != self._last):
-                if len(self._running) < self.executor.slots:
-                    self._submit(job)
-            if any(job in self.results for job in plan.jobs):  # some jobs could not start
+            tried = list[Job]()
+            for job in waiting.starting_with(self._last):
+                if len(self._running) >= self.executor.slots:
+                    break
+                self._submit(job)
+                tried.append(job)
+            waiting.remove(job for job in tried if job in self._running or job in self.results)
+            # Planned jobs stay planned until they end, so another plan is needed only if they leave a process idle.
+            if len(self._running) < self.executor.slots and len(self.results) > known:
+                plan, known = allocation.plan(names, blocks, self.results), len(self.results)
+                waiting = _Queue(job for job in plan.jobs if job not in self._running)
                 continue
             if not self._running:
                 raise RuntimeError("the allocation is not done but plans no job")
@@ -194,7 +228,10 @@ class TrialRunner:
     @property
     def learning_rates(self) -> dict[str, float]:
         """Candidate -> its learning rate, if a range test or trainings found it."""
-        found = {search.candidate: search.rate for search in self._rate_searches(self._candidates)}
+        return self._found_rates(self._candidates)
+
+    def _found_rates(self, candidates: Iterable[str]) -> dict[str, float]:
+        found = {search.candidate: search.rate for search in self._rate_searches(candidates)}
         return {name: rate for name, rate in found.items() if rate is not None}
 
     @property
@@ -282,7 +319,7 @@ class TrialRunner:
         if outcome.error is None:
             value = outcome.value
             self.store.finish(key, value["rows"], value["seconds"], value["peak_bytes"])
-            self.results[key] = self._value(key, value["rows"])
+            self._end(key, self._value(key, value["rows"]))
             self._seconds[key] = value["seconds"]
             shutil.rmtree(self.workdir(key) / "checkpoints", ignore_errors=True)
         elif outcome.retryable and self.store.count_death(key) < self.trials.attempts:
@@ -312,15 +349,20 @@ class TrialRunner:
 
     def _fail(self, job: Job, error: str) -> None:
         self.store.fail(job, error)
-        self.results[job] = None
+        self._end(job, None)
         self._say(job, f"failed: {error}")
+
+    def _end(self, job: Job, value: float | None) -> None:
+        self.results[job] = value
+        self.progress.finish(job, value)
 
     def _say(self, job: Job, text: str) -> None:
         self.progress.say(f"{self._candidates[job.candidate].label}, fold {job.fold}: {text}")
 
     def _value(self, job: Job, rows: Sequence[Mapping[str, float]]) -> float:
         candidate = self._candidates[job.candidate]
-        return self.objective.value(result_row(self.trial(job).experiment.training, rows), candidate.macs)
+        training = dataclasses.replace(candidate.experiment.training, epochs=job.epochs)
+        return self.objective.value(result_row(training, rows), candidate.macs)
 
     def _name(self, job: Job) -> str:
         """Returns the name of a trial's directory."""

@@ -14,6 +14,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,6 @@ class TwoWay:
         values: float64 [candidates, blocks], NaN without a value.
         filled: bool [candidates, blocks], cells with a value.
         part: int [candidates], index of the connected part of each candidate.
-        covariance: float64 [candidates, candidates] of the candidates' effects, in units of the residual variance.
         spread: float64 [candidates], the variance of a value in units of `variance`: p (1 - p) if the metric is in
             [0, 1], otherwise 1.
         resolution: differences up to this size are rounding errors.
@@ -62,10 +62,29 @@ class TwoWay:
     values: npt.NDArray[np.float64]
     filled: npt.NDArray[np.bool_]
     part: npt.NDArray[np.int32]
-    covariance: npt.NDArray[np.float64]
     spread: npt.NDArray[np.float64]
     resolution: float
     bounded: bool
+
+    @cached_property
+    def covariance(self) -> npt.NDArray[np.float64]:
+        """float64 [candidates, candidates] of the candidates' effects, in units of the residual variance."""
+        weights = self._weights
+        information = np.diag(weights.sum(axis=1)) - weights / weights.sum(axis=0) @ weights.T
+        return np.linalg.pinv(information, rcond=1e-10, hermitian=True)
+
+    @cached_property
+    def _block_covariance(self) -> npt.NDArray[np.float64]:
+        """float64 [blocks, blocks], that of the blocks' effects. Those of the candidates follow from it."""
+        return _block_covariance(self._weights)
+
+    @property
+    def _weights(self) -> npt.NDArray[np.float64]:
+        return self.filled / self.spread[:, None]
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.candidates)}
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -80,7 +99,7 @@ class TwoWay:
         The two candidates must not have been selected by their results.
         """
         quantile = student_quantile(self.degrees, 0.5 + confidence / 2.0) if self.degrees else None
-        return self._difference(self.candidates.index(first), self.candidates.index(second), quantile)
+        return self._difference(self._place[first], self._place[second], quantile)
 
     def differences_from(self, best: str, confidence: float = 0.95) -> dict[str, Difference]:
         """Returns the best minus each other candidate, with intervals that hold for all pairs of candidates at once.
@@ -93,7 +112,7 @@ class TwoWay:
             best: the candidate with the highest adjusted mean, or any other.
             confidence: simultaneous coverage of all intervals, in (0, 1).
         """
-        first = self.candidates.index(best)
+        first = self._place[best]
         quantile = tukey_quantile(len(self.candidates), self.degrees, confidence) if self.degrees else None
         return {
             name: self._difference(first, second, quantile)
@@ -133,7 +152,7 @@ class TwoWay:
         bounds = bounds[(bounds >= 0.0).all(axis=1)]
         highest = np.minimum(bounds.max(axis=0), 1.0) if self.bounded else bounds.max(axis=0)
         found: dict[str, float | None] = {}
-        first, *others = (self.candidates.index(name) for name in self.ranking[:2])
+        first, *others = (self._place[name] for name in self.ranking[:2])
         for i, name in enumerate(self.candidates):
             paired = self.values[others[0] if i == first and others else first] - self.values[i]
             paired = paired[~np.isnan(paired)]
@@ -150,8 +169,11 @@ class TwoWay:
             mean = 0.0
         if quantile is None or self.variance is None or self.part[first] != self.part[second]:
             return Difference(n, mean, None, self.degrees, None, None)
-        g = self.covariance
-        error = math.sqrt(self.variance * max(0.0, g[first, first] + g[second, second] - 2.0 * g[first, second]))
+        weights = self.filled[[first, second]] / self.spread[[first, second], None]
+        total = weights.sum(axis=1)
+        shares = weights[0] / total[0] - weights[1] / total[1]
+        square = float((1.0 / total).sum() + shares @ self._block_covariance @ shares)
+        error = math.sqrt(self.variance * max(0.0, square))
         ends = within(mean - quantile * error, mean + quantile * error, bounded=self.bounded)
         return Difference(n, mean, error, self.degrees, *ends)
 
@@ -200,15 +222,18 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
     y = np.where(filled, values, 0.0)
     weights = filled / spread[:, None]
 
-    # Normal equations of the candidates' effects after eliminating those of the blocks; every block has a value.
-    per_block = weights.sum(axis=0)
-    shared = weights / per_block @ weights.T
-    information = np.diag(weights.sum(axis=1)) - shared
-    parts, part = sparse.csgraph.connected_components(shared > 0.0, directed=False)
-    covariance = np.linalg.pinv(information, rcond=1e-10, hermitian=True)
-    block_means = (weights * y).sum(axis=0) / per_block
-    effects = covariance @ (weights * (y - block_means)).sum(axis=1)
-    block_effects = (weights * (y - effects[:, None])).sum(axis=0) / per_block
+    # Normal equations of the blocks' effects, of which there are few, after eliminating those of the candidates.
+    total = weights.sum(axis=1)
+    row_means = (weights * y).sum(axis=1) / total
+    block_effects = _block_covariance(weights) @ (weights * (y - row_means[:, None])).sum(axis=0)
+    effects = (weights * (y - block_effects)).sum(axis=1) / total
+    row, column = np.nonzero(filled)
+    cells = sparse.coo_array((np.ones(len(row)), (row, len(candidates) + column)), shape=(sum(filled.shape),) * 2)
+    parts, joint_part = sparse.csgraph.connected_components(cells, directed=False)
+    part, part_of_block = np.split(joint_part, [len(candidates)])
+    # Of each connected part, the candidates' effects add up to 0.
+    centers = np.bincount(part, effects) / np.bincount(part)
+    effects, block_effects = effects - centers[part], block_effects + centers[part_of_block]
     residuals = filled * (y - effects[:, None] - block_effects)
 
     degrees = int(filled.sum()) - len(candidates) - len(blocks) + parts
@@ -225,11 +250,16 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
         values=values,
         filled=filled,
         part=part,
-        covariance=covariance,
         spread=spread,
         resolution=resolution,
         bounded=bounded,
     )
+
+
+def _block_covariance(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """float64 [blocks, blocks], covariance of the blocks' effects, for weights [candidates, blocks]."""
+    information = np.diag(weights.sum(axis=0)) - weights.T @ (weights / weights.sum(axis=1, keepdims=True))
+    return np.linalg.pinv(information, rcond=1e-10, hermitian=True)
 
 
 Array = npt.NDArray[np.float64]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from tfeff.analysis.diagnosis.finding import Finding, Link, listed
 from tfeff.analysis.diagnosis.subject import TRAIN
 from tfeff.analysis.diagnosis.thresholds import limit
-from tfeff.evaluation import confusion_matrix
+from tfeff.evaluation import ConfusionMatrix, confusion_matrix
 from tfeff.reporting.tables import percent
 
 
@@ -110,12 +111,10 @@ def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.in
         labels: int [n].
         predicted: int [n].
     """
-    table = confusion_matrix(labels, predicted, classes)
-    rows, columns = linear_sum_assignment(-table)
-    found = np.arange(classes)
-    found[rows] = columns
-    count = max(int(table.sum()), 1)
-    used = [c for c in range(classes) if table[c].sum()]
+    matrix = confusion_matrix(labels, predicted, classes)
+    found = _matched(matrix)
+    count = max(len(labels), 1)
+    used = np.flatnonzero(matrix.support).tolist()
     shifts = {(int(found[c]) - c) for c in used}
     shift = shifts.pop() if len(shifts) == 1 else 0
     if shift == 0 and len(used) > 1:
@@ -124,12 +123,33 @@ def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.in
             shift = cyclic.pop()
             shift = shift - classes if shift > classes // 2 else shift
     return Permutation(
-        float(np.trace(table)) / count,
-        float(table[rows, columns].sum()) / count,
-        int(table.sum()),
+        float(matrix.correct.sum()) / count,
+        float(matrix.count[found[matrix.true] == matrix.predicted].sum()) / count,
+        len(labels),
         tuple(found.tolist()),
         shift,
     )
+
+
+def _matched(matrix: ConfusionMatrix) -> npt.NDArray[np.int64]:
+    """int64 [classes], a permutation of the classes with the largest number of examples of all."""
+    classes, every = matrix.classes, np.arange(matrix.classes)
+    # The matching must be full: each true class may also be matched to a column of its own, which means to none.
+    edges = sparse.csr_array(
+        (
+            np.concatenate([matrix.count + 1, np.ones(classes, np.int64)]),
+            (np.concatenate([matrix.true, every]), np.concatenate([matrix.predicted, classes + every])),
+        ),
+        shape=(classes, 2 * classes),
+    )
+    rows, columns = csgraph.min_weight_full_bipartite_matching(edges, maximize=True)
+    found = np.full(classes, -1)
+    found[rows] = np.where(columns < classes, columns, -1)
+    own = np.flatnonzero(found < 0)
+    own = own[~np.isin(own, found)]
+    found[own] = own
+    found[found < 0] = np.setdiff1d(every, found)
+    return found
 
 
 def finding(role: str, found: Permutation, names: Sequence[str]) -> Finding | None:

@@ -11,6 +11,7 @@ import numpy as np
 from tfeff import evaluation
 from tfeff.analysis.comparison.cost import Cost
 from tfeff.analysis.comparison.verdict import adjust, verdict
+from tfeff.evaluation.classification import plain
 
 SHOWN = 24
 """Examples in a gallery."""
@@ -150,7 +151,8 @@ class Insight:
 
     def confused_pairs(self, index: int) -> list[dict[str, Any]]:
         """The most frequent errors of a model."""
-        pairs = evaluation.confused_pairs(np.array(self.reports[index]["confusion"]), PAIRS)
+        matrix = evaluation.ConfusionMatrix.from_json(self.reports[index]["confusion"])
+        pairs = evaluation.confused_pairs(matrix, PAIRS)
         return [
             {
                 "true": self.class_names[pair.true],
@@ -193,6 +195,7 @@ class Insight:
     def to_json(self) -> dict[str, Any]:
         """Returns all results, JSON-serializable."""
         recall = [report["per_class"]["recall"] for report in self.reports]
+        images = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
         return {
             "split": self.split,
             "images": len(self.labels),
@@ -204,7 +207,7 @@ class Insight:
                 {
                     "name": name,
                     "training_images": int(self.training_counts[c]),
-                    "images": int(np.sum(self.labels == c)),
+                    "images": images[c],
                     "accuracy": {model: recall[i][c] for i, model in enumerate(self.model_names)},
                 }
                 for c, name in enumerate(self.class_names)
@@ -218,7 +221,7 @@ class Insight:
             },
             "label_errors": {
                 "estimated_share": self.label_errors.estimated_share,
-                "confident_joint": self.label_errors.confident_joint.tolist(),
+                "confident_joint": plain(asdict(self.label_errors.confident_joint)),
                 "suspects": self.suspects(),
             },
             "examples": {name: [self.example(i) for i in chosen] for name, chosen in self.examples.items()},

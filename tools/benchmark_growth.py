@@ -1,0 +1,257 @@
+"""How cost grows: `python tools/benchmark.py growth PART [--sizes=a,b,c] [--before=DIR]`. Linux only.
+
+Parts:
+
+- `classes`: the reports, figures and label errors of a classifier as a function of the number of classes; the images
+  (1,000) stay the same.
+- `evaluation`: COCO's metrics as a function of the number of images (80 classes, 7 objects and 30 detections each).
+- `search`: what a search does besides training, as a function of the number of trials. An executor that trains nothing
+  ends each trial immediately, so the time is that of the allocation, the progress display and the store.
+
+--before=DIR is a checkout of an earlier version, which is measured with the same inputs. Each measurement is a process
+of its own: its CPU time, and its peak memory beyond that of its inputs and imports. Growth is the slope of the line
+through the logarithms of the sizes and of the times (or memory): 1 is linear.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff.reporting import tables
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS, BYTES = 300, 8 * 2**30
+"""A measurement that takes more CPU time, or more memory, is ended; larger sizes are skipped."""
+Measured = Callable[[], object]
+
+
+def predictions(classes: int, images: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and probabilities that are right for 70 % of the images and highest at a random class otherwise."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, images)
+    top = np.where(rng.random(images) < 0.7, labels, rng.integers(0, classes, images))
+    probabilities = np.full((images, classes), 0.3 / classes, np.float32)
+    probabilities[np.arange(images), top] += 0.7
+    return labels, probabilities
+
+
+def classification_json(classes: int) -> Measured:
+    """The report of a classifier as JSON, written and read."""
+    from tfeff import evaluation
+
+    labels, probabilities = predictions(classes)
+    names = [f"class {number}" for number in range(classes)]
+    return lambda: json.loads(json.dumps(evaluation.classification_report(labels, probabilities, names).to_json()))
+
+
+def classification_drawn(classes: int) -> Measured:
+    """The figures of a classifier, as PNG."""
+    from tfeff import evaluation
+    from tfeff.reports.classification import classification_figures
+
+    labels, probabilities = predictions(classes)
+    names = [f"class {number}" for number in range(classes)]
+    report = evaluation.classification_report(labels, probabilities, names).to_json()
+    return lambda: [drawn.savefig(io.BytesIO()) for drawn in classification_figures(report).values()]
+
+
+def suspects(classes: int) -> Measured:
+    """Label errors."""
+    from tfeff import evaluation
+
+    labels, probabilities = predictions(classes)
+    return lambda: evaluation.label_errors(labels, probabilities)
+
+
+def permutation(classes: int) -> Measured:
+    """The permutation of the labels that explains the predictions best."""
+    from tfeff.analysis.diagnosis.predicted_labels import best_permutation
+
+    labels, probabilities = predictions(classes)
+    predicted = probabilities.argmax(axis=1).astype(np.int64)
+    return lambda: best_permutation(labels, predicted, classes)
+
+
+def coco(images: int) -> Measured:
+    """COCO's metrics."""
+    from tfeff.data.dataset import Objects
+    from tfeff.evaluation.coco import coco_scores
+    from tfeff.evaluation.matching import Detections
+
+    rng = np.random.default_rng(0)
+    found, truth = [], []
+    for _ in range(images):
+        corners, sides = rng.uniform(0, 500, (7, 2)), rng.uniform(10, 140, (7, 2))
+        boxes = np.concatenate([corners, corners + sides], axis=1)
+        labels, flags = rng.integers(0, 80, 7), np.zeros(7, bool)
+        truth.append(Objects(boxes.astype(np.float32), labels.astype(np.int32), flags, flags))
+        near = rng.integers(0, 7, 30)
+        moved = boxes[near] + rng.normal(0, 8, (30, 4)).clip(-9, 9) * [0.5, 0.5, 0.5, 0.5]
+        guessed = np.where(rng.random(30) < 0.6, labels[near], rng.integers(0, 80, 30)).astype(np.int32)
+        found.append(Detections(moved.astype(np.float32), guessed, rng.random(30).astype(np.float32)))
+    coco_scores(found[:20], truth[:20], 80)  # compiles
+    return lambda: coco_scores(found, truth, 80)
+
+
+class Instant:
+    """An executor whose trainings end at once, with an accuracy that depends on the candidate."""
+
+    slots = 2
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def submit(self, key: Any, _: object, *arguments: Any) -> None:
+        """Keeps the call."""
+        self._waiting.append((key, *arguments))
+
+    def wait(self, _: float) -> list[Any]:
+        """The oldest call, as finished."""
+        from tfeff.execution.executor import Outcome
+
+        key, _, _, epochs, _ = self._waiting.pop(0)
+        accuracy = 0.5 + 0.3 * int(key.candidate[1:]) % 7919 / 7919 + 0.01 * key.fold
+        rows = [{"epoch": epoch, "validation_accuracy": accuracy} for epoch in range(1, epochs + 1)]
+        return [Outcome(key, {"rows": rows, "seconds": 1.0, "peak_bytes": None})]
+
+
+def coordinator(trials: int, halving: bool) -> Measured:
+    """All trials of candidates on three folds; with `halving`, of a few epochs first."""
+    from rich.console import Console
+
+    from tfeff import config
+    from tfeff.training.interruption import Interruption
+    from tfeff.trials.allocation import Full, Halving
+    from tfeff.trials.progress import TrialProgress
+    from tfeff.trials.results import TrialObjective
+    from tfeff.trials.runner import TrialRunner
+    from tfeff.trials.store import TrialStore
+    from tfeff.trials.trial import Candidate
+
+    folds = config.Folds(count=3, examples=100)
+    experiment = config.Experiment(training=config.Training(epochs=4))
+    share = 1.5 if halving else 1.0  # of the trials, two thirds are in the first rung, nearly
+    count = round(trials / 3 / share)
+    candidates = [Candidate(f"n{number}", f"n{number}", experiment, macs=1000 + number) for number in range(count)]
+    allocation = Halving(epochs=4, minimum_epochs=2, reduction=2) if halving else Full(4)
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/dev/shm")) as directory:
+            store = TrialStore(Path(directory) / "trials.sqlite", config.Search(folds=folds))
+            terminal = Console(file=io.StringIO(), force_terminal=True)
+            progress, interruption = TrialProgress(terminal, bounded=True), Interruption()
+            runner = TrialRunner(
+                Path(directory), folds, config.Trials(), store, Instant(), TrialObjective(), progress, interruption
+            )
+            with progress.shown():
+                runner.run(candidates, allocation, "networks")
+            store.close()
+
+    return run
+
+
+PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]]]] = {
+    "classes": (
+        "classes",
+        (1000, 5000, 20000),
+        {"report as JSON": classification_json, "figures": classification_drawn, "label errors": suspects}
+        | {"permutation of labels": permutation},
+    ),
+    "evaluation": ("images", (1000, 4000, 20000), {"COCO's metrics": coco}),
+    "search": (
+        "trials",
+        (300, 1500, 9999),
+        {"full": lambda trials: coordinator(trials, False), "halving": lambda trials: coordinator(trials, True)},
+    ),
+}
+"""Part -> what grows, its sizes, and what is measured."""
+
+
+def measure(part: str, name: str, size: int) -> tuple[float, float]:
+    """Seconds, and peak memory in MB beyond that before the call, of one measurement in this process."""
+    call = PARTS[part][2][name](size)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts at the present size
+    before = memory("VmRSS")
+    began = time.process_time()
+    call()
+    return time.process_time() - began, (memory("VmHWM") - before) / 1e6
+
+
+def in_process(part: str, name: str, size: int, code: Path) -> tuple[float, float] | str:
+    """`measure` in a process of its own with the package in `code`; or why there is no result."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+
+    finished = subprocess.run(
+        [sys.executable, __file__, part, name, str(size)],
+        env={**os.environ, "PYTHONPATH": str(code.resolve())},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,
+    )
+    if finished.returncode:
+        return f"over {SECONDS} s" if finished.returncode < 0 else f"over {BYTES >> 30} GiB"
+    seconds, megabytes = map(float, finished.stdout.split()[-2:])
+    return seconds, megabytes
+
+
+def memory(kind: str) -> int:
+    """Bytes of this process's memory, of a kind that /proc/self/status lists."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+def slope(sizes: Iterable[int], values: Sequence[float]) -> float | None:
+    """Slope of the line through the logarithms; None with fewer than two values above 0."""
+    points = [(size, value) for size, value in zip(sizes, values, strict=True) if value > 0]
+    if len(points) < 2:
+        return None
+    x, y = np.log(np.array(points)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Defines the flags."""
+    parser.add_argument("part", choices=PARTS, help="What is measured.")
+    parser.add_argument("--sizes", help="Sizes, separated by commas.")
+    parser.add_argument("--before", help="Checkout of an earlier version to measure as well.")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure how time and memory grow with classes, images or trials."""
+    what, sizes, measures = PARTS[arguments.part]
+    if arguments.sizes:
+        sizes = tuple(sorted(int(size) for size in arguments.sizes.split(",")))
+    versions = {"before": Path(arguments.before)} if arguments.before else {}
+    rows = []
+    for name, (version, code) in itertools.product(measures, {**versions, "now": ROOT}.items()):
+        row: dict[str, Any] = {"measured": name, "version": version}
+        results = dict[int, tuple[float, float]]()
+        for size in sizes:
+            result = "skipped" if len(results) < len(row) - 2 else in_process(arguments.part, name, size, code)
+            if not isinstance(result, str):
+                results[size] = result
+                result = f"{result[0]:.3g} s, {result[1]:,.0f} MB"
+            row[f"{size:,} {what}"] = result
+            print(f"{name}, {version}, {size:,} {what}: {result}", file=sys.stderr, flush=True)
+        times, peaks = zip(*results.values(), strict=True) if results else ((), ())
+        rows.append(row | {"slope of time": slope(results, times), "of memory": slope(results, peaks)})
+    print(tables.markdown(rows))
+
+
+if __name__ == "__main__":
+    print(*measure(sys.argv[1], sys.argv[2], int(sys.argv[3])))
