@@ -22,8 +22,7 @@ def digits():
 
 def rows_of(objects):
     return {
-        (*box.round(4).tolist(), label)
-        for box, label in zip(objects.boxes_yxyx, objects.labels.tolist(), strict=True)
+        (*box.round(4).tolist(), label) for box, label in zip(objects.boxes_yxyx, objects.labels.tolist(), strict=True)
     }
 
 

@@ -65,7 +65,8 @@ def prepare(subject: Subject) -> PreparedImages:
         augmentation = getattr(settings.task, "augmentation", None)
         if augmentation is not None and augmentation.any:
             for batch in batches.training_batches(EPOCHS):
-                expected += float(counts[batch["index"].numpy()].sum()) * (1 + 3 * augmentation.mosaic)
+                images_each = 1 + 3 * augmentation.mosaic + augmentation.mixup + augmentation.copy_paste / 2
+                expected += float(counts[batch["index"].numpy()].sum()) * images_each
                 left += int(batch["valid"].numpy().sum() + batch["dropped"].numpy().sum())
         else:
             expected = float(counts.sum())
