@@ -49,6 +49,8 @@ def test_a_change_of_the_task_keeps_the_keys_that_both_have():
     [
         ({"name": "classification"}, "task.name is 'classification'; it should be \"localization\""),
         ({"augmentation": config.BoxAugmentation(mosaic=0.5)}, "without mosaic"),
+        ({"augmentation": config.BoxAugmentation(mixup=0.5)}, "without mosaic, mixup"),
+        ({"augmentation": config.BoxAugmentation(copy_paste=0.5)}, "without mosaic, mixup and copy_paste"),
         ({"class_weight": 0.0, "box_weight": 0.0}, "the loss would always be 0"),
         ({"box_weight": -1.0}, "0 or more"),
         ({"grid": 0}, "above 0"),

@@ -23,6 +23,7 @@ def detections(*rows: tuple[tuple[int, int, int, int], int, float]) -> Detection
 
 
 HERE, MOVED, THERE = (10, 10, 50, 50), (30, 10, 70, 50), (100, 100, 140, 150)  # IoU of the first two: 1/3
+NEIGHBOR = (40, 10, 80, 50)
 
 
 def suspects(found: Detections, present: Objects, threshold: float = 0.5) -> dict[str, list]:
@@ -52,12 +53,29 @@ def suspects(found: Detections, present: Objects, threshold: float = 0.5) -> dic
         (detections(((34, 10, 74, 50), 0, 0.9)), objects((HERE, 0)), {BOX: [(0, 0, 0.675)]}),
         (detections((HERE, 0, 0.9)), objects((HERE, 1), ignored=True), {}),
         (detections(), objects(), {}),
-        # a neighbor says nothing about the object
+        # the object of another annotation says nothing about this one; its IoU with this one is 1/7
+        (
+            detections((NEIGHBOR, 0, 0.9)),
+            objects((HERE, 0), (NEIGHBOR, 1)),
+            {CLASS: [(1, 0, 0.9)], UNCONFIRMED: [(0, None, 1.0)]},
+        ),
+        (detections((NEIGHBOR, 0, 0.9)), objects((HERE, 0)), {BOX: [(0, 0, round(0.9 * 6 / 7, 3))]}),
+        # with an IoU of 1/15, it is another object
         (
             detections(((45, 10, 85, 50), 0, 0.9)),
             objects((HERE, 0)),
             {MISSING: [(None, 0, 0.9)], UNCONFIRMED: [(0, None, 1.0)]},
         ),
+        # half of the threshold is enough where something is annotated
+        (detections((HERE, 1, 0.26)), objects((HERE, 0)), {CLASS: [(0, 0, 0.26)]}),
+        (detections((HERE, 1, 0.24)), objects((HERE, 0)), {UNCONFIRMED: [(0, None, 0.76)]}),
+        (detections((MOVED, 0, 0.26)), objects((HERE, 0)), {BOX: [(0, 0, 0.173)]}),
+        # an IoU of 0.524 confirms the object, but its box is suspicious; one of 0.6 is good
+        (detections(((10, 22.5, 50, 62.5), 0, 0.9)), objects((HERE, 0)), {BOX: [(0, 0, 0.429)]}),
+        (detections(((10, 20, 50, 60), 0, 0.9)), objects((HERE, 0)), {}),
+        # of two reasons, the more confident one
+        (detections((HERE, 1, 0.7), (MOVED, 0, 0.9)), objects((HERE, 0)), {BOX: [(0, 1, 0.6)]}),
+        (detections((HERE, 1, 0.9), (MOVED, 0, 0.7)), objects((HERE, 0)), {CLASS: [(0, 0, 0.9)]}),
     ],
 )
 def test_what_contradicts_an_annotation(found: Detections, present: Objects, expected: dict) -> None:

@@ -251,8 +251,8 @@ class LocalizationSettings(TaskSettings):
         for units in self.hidden:
             if units < 1:
                 self.wrong("hidden", "numbers above 0")
-        if self.augmentation.mosaic:
-            self.wrong("augmentation", "without mosaic: a mosaic shows several objects")
+        if self.augmentation.mixes:
+            self.wrong("augmentation", "without mosaic, mixup and copy_paste, which show objects of several images")
 
 
 def _require_own_backbone(network: Detector | rcnn.RCNN, published: Detector | rcnn.RCNN) -> None:

@@ -2,7 +2,8 @@
 
 After Tkachenko et al. 2023, "ObjectLab: Automated Diagnosis of Mislabeled Images in Object Detection Data"
 (arXiv:2309.00832), section 3: objects that were overlooked, badly located or given another class. Here, objects that no
-detection confirms are a fourth kind, and each suspect is ranked on its own, not each image.
+detection confirms are a fourth kind, each suspect is ranked on its own, not each image, and a detection that fits
+another annotation cannot show that a box is misplaced: neighbors often overlap.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,17 @@ from tfeff.evaluation.matching import Detections, GroundTruth
 MISSING, CLASS, BOX, UNCONFIRMED = "missing", "class", "box", "unconfirmed"
 KINDS = {
     MISSING: "a confident detection where nothing is annotated: the object may be missing",
-    CLASS: "a confident detection of another class on the object: the class may be wrong",
-    BOX: "a confident detection of its class that fits the box poorly: the box may be misplaced",
+    CLASS: "a detection of another class on the object, more confident than any of its class: the class may be wrong",
+    BOX: "a detection of its class that fits the box poorly, and no other annotation: the box may be misplaced",
     UNCONFIRMED: "no confident detection near the object: there may be nothing",
 }
-SAME, POOR, NEAR = 0.5, 0.2, 0.3
-"""IoU of boxes around one object; of a misplaced box and its object (neighbors overlap less); of a detection that an
-object explains, or that confirms one: at least."""
+SAME, NEAR = 0.5, 0.3
+"""IoU of two boxes around one object; of a detection that an object explains, or that confirms one: at least."""
+APART, WELL = 0.1, 0.6
+"""IoU of a misplaced box with its object: at least, and less than."""
+SUPPORTED = 0.5
+"""Detections on an annotated object contradict it from this share of the threshold on: the annotation and the
+detection agree that something is there."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def box_errors(
         detections: detections of each image, also those with low scores, in [0, 1].
         objects: objects of each image. Difficult objects and crowds are never suspicious, and explain detections on
             them.
-        threshold: minimum score of a detection that contradicts an annotation.
+        threshold: minimum score of a detection where nothing is annotated, and of one that confirms an object.
     """
     found = dict[str, list[BoxSuspect]]({kind: [] for kind in KINDS})
     for image, (predicted, truth) in enumerate(zip(detections, objects, strict=True)):
@@ -64,9 +69,11 @@ def box_errors(
             intersection(predicted.boxes_yxyx, truth.boxes_yxyx) / np.maximum(area(predicted.boxes_yxyx), 1e-9)[:, None]
         )
         found[MISSING] += _missing(image, predicted, np.where(truth.crowd, inside, overlaps), threshold)
+        fits = overlaps >= SAME
+        fitted = fits.sum(axis=1)
         for number in np.flatnonzero(~(truth.difficult | truth.crowd)).tolist():
-            same = predicted.labels == truth.labels[number]
-            suspect = _contradicted(image, number, predicted, overlaps[:, number], same, threshold)
+            same, free = predicted.labels == truth.labels[number], fitted == fits[:, number]
+            suspect = _contradicted(image, number, predicted, overlaps[:, number], same, free, threshold)
             if suspect is not None:
                 found[suspect.kind].append(suspect)
     misplaced = {(each.image, each.detected) for each in found[BOX]}
@@ -97,23 +104,31 @@ def _contradicted(
     predicted: Detections,
     overlaps: npt.NDArray[np.floating],
     same: npt.NDArray[np.bool_],
+    free: npt.NDArray[np.bool_],
     threshold: float,
 ) -> BoxSuspect | None:
-    """What contradicts one object most, if anything does."""
+    """What contradicts one object most, if anything does.
+
+    Args:
+        number: index of the object.
+        overlaps: IoU of each detection with the object, [n].
+        same: which detections have its class, [n].
+        free: which detections fit no other object, [n].
+    """
+    if not len(predicted):
+        return BoxSuspect(UNCONFIRMED, image, number, None, 1.0)
     scores = predicted.scores.astype(np.float64)
-    on = overlaps >= SAME
-    own = float(scores[on & same].max(initial=0.0))
+    on, well = overlaps >= SAME, overlaps >= WELL
+    own, fitting = (float(scores[each & same].max(initial=0.0)) for each in (on, well))
     other = np.where(on & ~same, scores, 0.0)
-    if other.max(initial=0.0) >= threshold and other.max() > own:
-        index = int(other.argmax())
+    poor = np.where(same & free & ~well & (overlaps >= APART), scores, 0.0)
+    index, misplaced = int(other.argmax()), int(poor.argmax())
+    if other[index] >= SUPPORTED * threshold and other[index] > own and other[index] >= poor[misplaced]:
         return BoxSuspect(CLASS, image, number, index, float(other[index] - own))
-    if own >= threshold:
+    if fitting >= threshold:
         return None
-    poor = np.where(same & (overlaps >= POOR) & ~on, scores, 0.0)
-    if poor.max(initial=0.0) >= threshold:
-        index = int(poor.argmax())
-        return BoxSuspect(BOX, image, number, index, float(poor[index] * (1 - overlaps[index])))
-    near = scores[overlaps >= NEAR]
-    if near.max(initial=0.0) < threshold:
-        return BoxSuspect(UNCONFIRMED, image, number, None, float(1 - near.max(initial=0.0)))
-    return None
+    if poor[misplaced] >= SUPPORTED * threshold and poor[misplaced] > fitting:
+        suspicion = (poor[misplaced] - fitting) * (1 - overlaps[misplaced])
+        return BoxSuspect(BOX, image, number, misplaced, float(suspicion))
+    near = float(scores[overlaps >= NEAR].max(initial=0.0))
+    return BoxSuspect(UNCONFIRMED, image, number, None, 1 - near) if near < threshold else None

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +152,34 @@ def test_boxes_of_suspects_are_drawn_where_they_are(tmp_path: Path) -> None:
         predictions.detections.append(found if index == 0 else found.take(np.zeros(0, np.int64)))
         predictions.objects.append(type(own)(own.boxes_yxyx / 2, own.labels, own.difficult, own.crowd))
         predictions.sizes.append((height // 2, width // 2))
-    result = suspects.of_boxes({"train": images}, {"train": predictions})
+    splits, given = {"train": images, "test": images}, {"train": predictions, "test": predictions}
+    result = suspects.of_boxes(splits, given)
+    assert list(result.images) == ["test"]  # a network learns wrong boxes of its training images
     (wrong,), (missing,) = result.found[CLASS], result.found[MISSING]
     assert wrong.annotated is not None
     np.testing.assert_allclose(wrong.annotated * [height, width, height, width], present.boxes_yxyx[0], atol=1e-3)
     assert missing.annotated is None
-    assert wrong.text.startswith(f"annotated {images.class_names[present.labels[0]]}; detected")
+    given_class, likely = images.class_names[present.labels[0]], images.class_names[other]
+    assert wrong.text == f"annotated {given_class}; detected {likely}, 90 %"
+    rows = result.rows()
+    assert [(row["rank"], row["kind"], row["image"]) for row in rows] == [
+        (1, MISSING, images.ids[0]),
+        (1, CLASS, images.ids[0]),
+    ]
+    assert [rows[0][f"annotated_{side}"] for side in suspects.SIDES] == [None] * 4
+    assert [rows[0][f"detected_{side}"] for side in suspects.SIDES] == [0, 0, 6, 6]
+    box = [rows[1][f"annotated_{side}"] for side in suspects.SIDES]
+    np.testing.assert_allclose(box, present.boxes_yxyx[0], atol=0.06)
+    assert (rows[1]["annotated"], rows[1]["likely"], rows[1]["suspicion"]) == (given_class, likely, 0.9)
+    assert "the class may be wrong" in rows[1]["reason"]
+    report = diagnosis.diagnose(subject, None, training.Reporter(quiet=True), most=10)
+    page, numbers, table, *_ = replace(report, suspects=result).save(tmp_path / "out", "command")
+    assert json.loads(numbers.read_text())["suspects"] == rows
+    kinds = [line.split(",")[1] for line in table.read_text().splitlines()]
+    assert kinds == ['"kind"', '"missing"', '"class"']
+    assert "The first 2 of 2 suspects" in page.read_text()
+    report.save(tmp_path / "out", "command")
+    assert not table.exists()  # of an earlier analysis
 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 7, 100])

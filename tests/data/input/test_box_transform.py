@@ -215,7 +215,9 @@ def collected(transform, batch_size=4, epochs=2, start_step=0, **options):
 
 def test_batches_do_not_depend_on_threads_batch_size_workers_or_restarts(native):
     # Tracing a mosaic takes seconds; that its images do not depend on threads is tested in augment/test_boxes.py, too.
-    varied = BoxAugmentation(horizontal_flip=True, scale_range=(0.3, 2.0), mosaic=0.5 if THOROUGH else 0.0)
+    varied = BoxAugmentation(
+        horizontal_flip=True, scale_range=(0.3, 2.0), mosaic=0.5 if THOROUGH else 0.0, mixup=0.5, copy_paste=0.5
+    )
     transform = BoxTransform(native, SIZE, max_objects=8, augmentation=varied)
     reference = collected(transform, parallelism=1)
     assert {key: (value.shape, value.dtype.name) for key, value in reference[0].items()} == {
@@ -293,7 +295,7 @@ def test_extra_boxes_follow_every_step_as_objects_do(fit):
 
 
 def test_the_last_epochs_only_flip(native):
-    varied = dataclasses.replace(EVERYTHING, mosaic=0.5 if THOROUGH else 0.0)
+    varied = dataclasses.replace(EVERYTHING, mosaic=0.5 if THOROUGH else 0.0, mixup=0.5)
     transform = BoxTransform(native, SIZE, augmentation=varied, plain_from=1)
     flipped = BoxTransform(native, SIZE, augmentation=varied.plain)
     for index in (3, 4):

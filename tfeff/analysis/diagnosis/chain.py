@@ -35,12 +35,14 @@ from tfeff.reporting.comparison import class_distribution_figure
 from tfeff.reporting.dataset import box_figures
 from tfeff.reporting.diagnosis import assignment_figure
 from tfeff.reporting.figure import save_png
+from tfeff.reporting.spreadsheet import table_text
 from tfeff.tasks.object_detection import ObjectDetectionTask
 from tfeff.training import Reporter
 
 PLOTTED = 4000
 """Training objects in a scatter plot, at most."""
 DPI = 130
+SUSPECTS = "suspects.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,34 +71,28 @@ class Report:
                 each.what: {key: [*map(name, group)] for key, group in each.across.items()}
                 for each in self.quality.groupings
             },
-            "suspects": {
-                kind: [
-                    {
-                        "split": one.split,
-                        "image": self.suspects.images[one.split].ids[one.image],
-                        "text": one.text,
-                        "suspicion": round(one.suspicion, 4),
-                    }
-                    for one in found
-                ]
-                for kind, found in self.suspects.found.items()
-            },
+            "suspects": self.suspects.rows(),
         }
 
     def save(self, out: Path, command: str) -> list[Path]:
-        """Writes `analysis.html`, `analysis.json` and the figures as PNG; returns their paths.
+        """Writes `analysis.html`, `analysis.json`, `suspects.csv` if there are any, and the figures as PNG; returns
+        their paths.
 
         Args:
             command: the command line, for the page.
         """
         figures = {name: out / f"{name}.png" for name in self.figures}
-        page, numbers = out / "analysis.html", out / "analysis.json"
+        page, numbers, table = out / "analysis.html", out / "analysis.json", out / SUSPECTS
+        rows = self.suspects.rows()
         with locked(out, "--out"):
             for name, path in figures.items():
                 save_png(self.figures[name], path, dpi=DPI)
             write(numbers, json.dumps(self.to_dict(), indent=2) + "\n")
             write(page, write_page(self.diagnosis, self.splits, self.quality, self.suspects, figures, command))
-        return [page, numbers, *figures.values()]
+            table.unlink(missing_ok=True)  # of an earlier analysis
+            if rows:
+                write(table, table_text(rows))
+        return [page, numbers, *([table] if rows else []), *figures.values()]
 
 
 def diagnose(subject: Subject, split: str | None, reporter: Reporter, *, most: int) -> Report:
@@ -121,13 +117,13 @@ def diagnose(subject: Subject, split: str | None, reporter: Reporter, *, most: i
             if each.examined < len(each.images):
                 reporter.say(f"{role}: {each.examined:,} of {len(each.images):,} images are examined; see --images")
         quality = examine(surveys)
-        links, figures, suspected = _examined(subject, quality, split, reporter)
+        links, figures, suspected = _examined(subject, quality, split, reporter, most)
     name = subject.name if subject.settings is None else _title(subject)
     return Report(Diagnosis(subject=name, links=links), figures, subject.splits, quality, suspected)
 
 
 def _examined(
-    subject: Subject, quality: Quality, split: str | None, reporter: Reporter
+    subject: Subject, quality: Quality, split: str | None, reporter: Reporter, most: int
 ) -> tuple[list[Link], dict[str, Figure], Suspects]:
     """Returns the links, the figures by name, and the suspects of a trained network."""
     settings, figures, suspected = subject.settings, _dataset_figures(subject.splits), Suspects()
@@ -163,7 +159,7 @@ def _examined(
                 )
         links.append(check_assignment(subject, assigned, prepared))
     if subject.workdir is not None:
-        trained, drawn, suspected = examine_network(subject, subject.workdir, split, reporter)
+        trained, drawn, suspected = examine_network(subject, subject.workdir, split, reporter, most=most)
         links, figures = links + trained, figures | drawn
     return links, figures, suspected
 

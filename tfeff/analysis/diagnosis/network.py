@@ -24,7 +24,7 @@ from tfeff.training.freezing import frozen_params
 from tfeff.training.state import weights_for_evaluation
 
 PREDICTED = 256
-"""Images of a split for which the network predicts, at most."""
+"""Training images for which the network predicts, at most."""
 EXPLAINED = 6
 """Detections that are explained."""
 
@@ -34,9 +34,13 @@ suspects."""
 
 
 def examine_network(
-    subject: Subject, workdir: Workdir, split: str | None, reporter: Reporter
+    subject: Subject, workdir: Workdir, split: str | None, reporter: Reporter, *, most: int
 ) -> tuple[list[Link], dict[str, Figure], Suspects]:
-    """The links of training and predictions, their figures by name, and suspects."""
+    """The links of training and predictions, their figures by name, and suspects.
+
+    Args:
+        most: images of a split for which the network predicts, at most; of the training images, PREDICTED at most.
+    """
     assert subject.settings is not None
     settings, task = subject.settings, subject.task
     figures = dict[str, Figure]()
@@ -49,11 +53,13 @@ def examine_network(
     elif network is not None:
         if settings.optimizer.frozen:
             frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
-        reporter.say(f"predicting up to {PREDICTED} images of each split ...")
+        counts = {role: min(len(each), most) for role, each in subject.splits.items()}
+        counts[TRAIN] = min(counts[TRAIN], PREDICTED)
+        reporter.say(f"predicting {', '.join(f'{count:,} images of {role}' for role, count in counts.items())} ...")
         other = split or next((role for role in (VALIDATION, TEST) if role in subject.splits), None)
         pipelines = {
             role: subject.plan.evaluation_pipeline(
-                preparation.cached(subject.plan.images, subject.splits[role], PREDICTED), network.size
+                preparation.cached(subject.plan.images, subject.splits[role], counts[role]), network.size
             )
             for role in subject.splits
         }

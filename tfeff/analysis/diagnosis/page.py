@@ -24,6 +24,10 @@ SAMPLES = 6
 """Pictures of a class."""
 SHOWN = 24
 """Pictures of a gallery."""
+LISTED = 100
+"""Suspects in the table."""
+COLUMNS = ("rank", "kind", "split", "image", "annotated", "likely", "suspicion", "reason")
+"""Columns of the table of suspects."""
 GROUPS = 12
 """Groups of copies with pictures."""
 
@@ -279,12 +283,13 @@ def _groups(quality: Quality) -> Iterator[html.Part]:
 
 
 def _suspects(suspects: Suspects) -> Iterator[html.Part]:
-    if not suspects.images:
+    if not suspects.found:
         return
     number = ", ".join(f"{len(images):,} of {split}" for split, images in suspects.images.items())
     yield html.paragraph(
-        f"The network predicted images: {number}. Green: annotated; red: detected. If the network is weak, many of "
-        "these are its own errors: look at the images."
+        f"The network predicted images that it was not trained on: {number or 'none'}. Green: annotated; red: "
+        "detected. If the network is weak, many of these are its own errors: look at the images. To examine the "
+        "training images, train a run for each fold (data.folds, data.fold), and analyze each."
     )
     for kind, found in suspects.found.items():
         pictures = [
@@ -302,6 +307,11 @@ def _suspects(suspects: Suspects) -> Iterator[html.Part]:
             yield html.gallery(f"{what}: {len(found):,}", pictures)
         else:
             yield html.paragraph(f"{what}: none.")
+    rows = suspects.rows()
+    if rows:
+        first = [{key: row[key] for key in COLUMNS} for row in rows[:LISTED]]
+        caption = f"The first {len(first):,} of {len(rows):,} suspects; suspects.csv has all, with boxes in pixels."
+        yield html.table(first, caption)
 
 
 def _around(*boxes: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:

@@ -158,7 +158,7 @@ class DetectorPredictions:
         nearest = iou(own, objects.boxes_yxyx).max(axis=1, initial=0.0)
         self.on_objects += top[nearest >= OVERLAP].tolist()
         background = np.sort(top[nearest < APART])[::-1]
-        self.on_background += background[:: max(1, len(background) // 500)].tolist()
+        self.on_background += background[:: max(1, len(background) // 100)].tolist()
 
     def _add_stages(
         self, objects: Objects, boxes: Floats, scores: Floats, detections: Detections, proposals: Floats | None

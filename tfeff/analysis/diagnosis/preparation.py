@@ -22,6 +22,8 @@ from tfeff.reporting.tables import percent
 
 IMAGES = 64
 """Training images that are prepared, at most."""
+KEPT = 256
+"""Decoded images that are kept in memory, at most."""
 BATCH = 8
 EPOCHS = 2
 """Times that each is augmented."""
@@ -63,7 +65,8 @@ def prepare(subject: Subject) -> PreparedImages:
         augmentation = getattr(settings.task, "augmentation", None)
         if augmentation is not None and augmentation.any:
             for batch in batches.training_batches(EPOCHS):
-                expected += float(counts[batch["index"].numpy()].sum()) * (1 + 3 * augmentation.mosaic)
+                images_each = 1 + 3 * augmentation.mosaic + augmentation.mixup + augmentation.copy_paste / 2
+                expected += float(counts[batch["index"].numpy()].sum()) * images_each
                 left += int(batch["valid"].numpy().sum() + batch["dropped"].numpy().sum())
         else:
             expected = float(counts.sum())
@@ -87,7 +90,9 @@ def cached(wanted: selection.Request, images: Dataset, count: int) -> ImageCache
     Raises:
         UserError: none can be read.
     """
-    reading = replace(wanted, data=replace(wanted.data, corrupt_images="skip", cache="memory"))
+    few = min(count, len(images)) <= KEPT
+    data = replace(wanted.data, corrupt_images="skip", cache="memory" if few else "none")
+    reading = replace(wanted, data=data)
     size = selection.image_size(wanted, images)
     return selection.cache(reading, images.take(evenly_spaced(len(images), count)), size, lambda *_: None)
 

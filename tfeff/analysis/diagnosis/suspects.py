@@ -1,7 +1,11 @@
-"""Labels and boxes that the network of a run contradicts: they are probably annotated wrongly, or hard."""
+"""Labels and boxes that the network of a run contradicts: they are probably annotated wrongly, or hard.
+
+Only images that the network was not trained on are examined: a network learns wrong annotations, too.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +13,17 @@ import numpy.typing as npt
 from tfeff.analysis.diagnosis.predicted_labels import ClassifierPredictions
 from tfeff.analysis.diagnosis.predicted_objects import DetectorPredictions
 from tfeff.analysis.diagnosis.subject import TRAIN
+from tfeff.boxes import yxyx_from_relative
 from tfeff.data.dataset import Dataset
 from tfeff.evaluation import label_errors
-from tfeff.evaluation.box_errors import KINDS, box_errors
+from tfeff.evaluation.box_errors import KINDS, BoxSuspect, box_errors
 
 LABEL = "label"
 SECTIONS = {LABEL: "a confident prediction of another class: the label may be wrong", **KINDS}
 """Kinds of suspects, and what they are."""
+SIDES = ("top", "left", "bottom", "right")
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +37,18 @@ class Suspect:
         suspicion: score in [0, 1] for ranking within a kind.
         annotated: box of the object relative to the image, yxyx; None if there is none.
         detected: box of the detection that contradicts it; None if there is none.
+        annotated_class: the given class; None if nothing is annotated.
+        likely_class: the predicted class; None if nothing is predicted.
     """
 
     split: str
     image: int
     text: str
     suspicion: float
-    annotated: npt.NDArray[np.float64] | None = None
-    detected: npt.NDArray[np.float64] | None = None
+    annotated: Floats | None = None
+    detected: Floats | None = None
+    annotated_class: str | None = None
+    likely_class: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +62,43 @@ class Suspects:
 
     found: Mapping[str, Sequence[Suspect]] = field(default_factory=dict)
     images: Mapping[str, Dataset] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of a table for each suspect: the first of each kind, the second of each kind, and so on, because the
+        suspicions of different kinds cannot be compared. Boxes are in pixels of the image."""
+        ranked = [
+            (rank, order, kind, each)
+            for order, (kind, found) in enumerate(self.found.items())
+            for rank, each in enumerate(found, 1)
+        ]
+        return [
+            {
+                "rank": rank,
+                "kind": kind,
+                "split": each.split,
+                "image": self.images[each.split].ids[each.image],
+                "suspicion": round(each.suspicion, 4),
+                "reason": f"{each.text}: {SECTIONS[kind]}",
+                "annotated": each.annotated_class,
+                "likely": each.likely_class,
+                **self._box(each, each.annotated, "annotated"),
+                **self._box(each, each.detected, "detected"),
+            }
+            for rank, _, kind, each in sorted(ranked, key=lambda row: row[:2])
+        ]
+
+    def _box(self, suspect: Suspect, box: Floats | None, what: str) -> dict[str, float | None]:
+        """The columns of a box; none for labels."""
+        images = self.images[suspect.split]
+        if not images.has_objects:
+            return {}
+        columns = [f"{what}_{side}" for side in SIDES]
+        if box is None:
+            return dict.fromkeys(columns)
+        known = len(images.sizes) > 0
+        height, width = images.sizes[suspect.image] if known else images.read(suspect.image).shape[:2]
+        pixels = yxyx_from_relative(box, (int(height), int(width)))
+        return dict(zip(columns, pixels.round(1).tolist(), strict=True))
 
 
 def of_labels(splits: Mapping[str, Dataset], predictions: Mapping[str, ClassifierPredictions]) -> Suspects:
@@ -68,31 +117,36 @@ def of_labels(splits: Mapping[str, Dataset], predictions: Mapping[str, Classifie
             own, other = each.probabilities[index, [each.labels[index], likely]].tolist()
             names = images.class_names[each.labels[index]], images.class_names[likely]
             text = f"labeled {names[0]}, {100 * own:.0f} %; likely {names[1]}, {100 * other:.0f} %"
-            found.append(Suspect(split, index, text, 1 - own))
+            found.append(Suspect(split, index, text, 1 - own, annotated_class=names[0], likely_class=names[1]))
     return Suspects({LABEL: sorted(found, key=lambda each: -each.suspicion)}, examined)
 
 
 def of_boxes(splits: Mapping[str, Dataset], predictions: Mapping[str, DetectorPredictions]) -> Suspects:
-    """By the detections of all splits: detectors hardly memorize single boxes.
+    """By the detections in images that the network was not trained on.
 
     Args:
         splits: the predicted images of each split.
     """
     found = dict[str, list[Suspect]]({kind: [] for kind in KINDS})
-    for split, each in predictions.items():
-        images = splits[split]
+    examined = {split: images for split, images in splits.items() if split != TRAIN}
+    for split, images in examined.items():
+        each = predictions[split]
         for kind, suspects in box_errors(each.detections, each.objects, threshold=each.threshold).items():
-            for one in suspects:
-                detections, objects = each.detections[one.image], each.objects[one.image]
-                scale = np.array([*each.sizes[one.image]] * 2, np.float64)
-                texts, boxes = [], list[npt.NDArray[np.float64] | None]([None, None])
-                if one.annotated is not None:
-                    texts.append(f"annotated {images.class_names[objects.labels[one.annotated]]}")
-                    boxes[0] = objects.boxes_yxyx[one.annotated] / scale
-                if one.detected is not None:
-                    name, score = images.class_names[detections.labels[one.detected]], detections.scores[one.detected]
-                    texts.append(f"detected {name}, {100 * score:.0f} %")
-                    boxes[1] = detections.boxes_yxyx[one.detected] / scale
-                found[kind].append(Suspect(split, one.image, "; ".join(texts), one.suspicion, *boxes))
+            found[kind] += [_of_box(split, images.class_names, each, one) for one in suspects]
     ranked = {kind: sorted(each, key=lambda suspect: -suspect.suspicion) for kind, each in found.items()}
-    return Suspects(ranked, splits)
+    return Suspects(ranked, examined)
+
+
+def _of_box(split: str, class_names: Sequence[str], predicted: DetectorPredictions, found: BoxSuspect) -> Suspect:
+    detections, objects = predicted.detections[found.image], predicted.objects[found.image]
+    height, width = predicted.sizes[found.image]
+    scale = np.array([height, width] * 2, np.float64)
+    texts, annotated, detected, given, likely = list[str](), None, None, None, None
+    if found.annotated is not None:
+        given, annotated = class_names[objects.labels[found.annotated]], objects.boxes_yxyx[found.annotated] / scale
+        texts.append(f"annotated {given}")
+    if found.detected is not None:
+        likely = class_names[detections.labels[found.detected]]
+        detected = detections.boxes_yxyx[found.detected] / scale
+        texts.append(f"detected {likely}, {100 * detections.scores[found.detected]:.0f} %")
+    return Suspect(split, found.image, "; ".join(texts), found.suspicion, annotated, detected, given, likely)

@@ -1,6 +1,6 @@
 """An image with its boxes as tensors: the unit that augmentation with boxes works on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import tensorflow as tf
@@ -57,6 +57,38 @@ def annotated(
     )
 
 
+def joined(pixels: tf.Tensor, images: Sequence[AnnotatedImage]) -> AnnotatedImage:
+    """The objects of several images in one. Extra boxes are interleaved, so that the best come first.
+
+    Args:
+        pixels: float32 [height, width, channels].
+        images: their boxes are in pixels of the result.
+    """
+    together = AnnotatedImage(
+        pixels, *(tf.concat(parts, axis=0) for parts in zip(*(image[1:] for image in images), strict=True))
+    )
+    ranks = tf.concat([tf.range(tf.shape(image.extra_boxes_yxyx)[0]) for image in images], axis=0)
+    interleaved = tf.gather(together.extra_boxes_yxyx, tf.argsort(ranks, stable=True))
+    return together._replace(extra_boxes_yxyx=interleaved)
+
+
+def visible_part(image: AnnotatedImage, shown: tf.Tensor, min_share: float) -> AnnotatedImage:
+    """Shrinks boxes to what a mask shows of them, and drops objects of which too little is left.
+
+    An extra box is dropped only if nothing is left of it.
+
+    Args:
+        image: boxes lie inside the image.
+        shown: bool [height, width], the pixels that are visible.
+        min_share: objects with a lower `visible` are dropped.
+    """
+    boxes, share = _shown(image.boxes_yxyx, shown)
+    visible = image.visible * share
+    extra, left = _shown(image.extra_boxes_yxyx, shown)
+    shrunk = image._replace(boxes_yxyx=boxes, visible=visible, extra_boxes_yxyx=extra)
+    return _selected(shrunk, (visible >= min_share) & _wide(boxes), left > 0)
+
+
 def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> AnnotatedImage:
     """Clips boxes to a window and drops objects whose visible share is too small.
 
@@ -69,19 +101,37 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     """
     boxes = image.boxes_yxyx
     inside = _clip(boxes, window_yxyx)
-    sides = inside[:, 2:] - inside[:, :2]
     visible = image.visible * tf.math.divide_no_nan(_area(inside), _area(boxes))
     # The ratio of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
-    kept = tf.where((visible >= min_share) & tf.reduce_all(sides >= _MIN_SIDE, axis=-1))[:, 0]
     extra = _clip(image.extra_boxes_yxyx, window_yxyx)
+    inner = image._replace(boxes_yxyx=inside, visible=visible, extra_boxes_yxyx=extra)
+    return _selected(inner, (visible >= min_share) & _wide(inside), tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1))
+
+
+def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> AnnotatedImage:
+    """The objects of an image that is blended into another one.
+
+    Args:
+        image: the image, whose pixels are left as they are.
+        share: float32 scalar, of the image in the blend.
+        min_share: objects with a lower `visible` are dropped, and all extra boxes if the share is lower.
+    """
+    visible = image.visible * share
+    extra = tf.fill(tf.shape(image.extra_boxes_yxyx)[:1], share >= min_share)
+    return _selected(image._replace(visible=visible), visible >= min_share, extra)
+
+
+def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor) -> AnnotatedImage:
+    """Some of the objects, bool [n], and of the extra boxes, bool [m]."""
+    kept = tf.where(objects)[:, 0]
     return AnnotatedImage(
         image=image.image,
-        boxes_yxyx=tf.gather(inside, kept),
+        boxes_yxyx=tf.gather(image.boxes_yxyx, kept),
         labels=tf.gather(image.labels, kept),
         difficult=tf.gather(image.difficult, kept),
         crowd=tf.gather(image.crowd, kept),
-        visible=tf.gather(visible, kept),
-        extra_boxes_yxyx=tf.boolean_mask(extra, tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1)),
+        visible=tf.gather(image.visible, kept),
+        extra_boxes_yxyx=tf.boolean_mask(image.extra_boxes_yxyx, extra),
     )
 
 
@@ -91,3 +141,29 @@ def _clip(boxes_yxyx: tf.Tensor, window_yxyx: tf.Tensor) -> tf.Tensor:
 
 def _area(boxes_yxyx: tf.Tensor) -> tf.Tensor:
     return (boxes_yxyx[:, 2] - boxes_yxyx[:, 0]) * (boxes_yxyx[:, 3] - boxes_yxyx[:, 1])
+
+
+def _wide(boxes_yxyx: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= _MIN_SIDE, axis=-1)
+
+
+def _shown(boxes_yxyx: tf.Tensor, shown: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The boxes around the pixels of each box that a mask shows, and their share of its pixels, float32 [n]."""
+    first, end = tf.cast(tf.floor(boxes_yxyx[:, :2]), tf.int32), tf.cast(tf.math.ceil(boxes_yxyx[:, 2:]), tf.int32)
+    edges, count = [], tf.zeros_like(boxes_yxyx[:, 0])
+    for axis in range(2):
+        across = 1 - axis
+        lines = tf.cast(tf.transpose(shown) if axis else shown, tf.float32)  # [length, width across]
+        sums = tf.pad(tf.cumsum(lines, axis=1), [[0, 0], [1, 0]])
+        inside = tf.gather(sums, end[:, across], axis=1) - tf.gather(sums, first[:, across], axis=1)  # [length, n]
+        line = tf.range(tf.shape(inside)[0])[:, tf.newaxis]
+        inside = tf.where((line >= first[:, axis]) & (line < end[:, axis]), inside, 0.0)
+        count, position = tf.reduce_sum(inside, axis=0), tf.cast(line, tf.float32)
+        start = tf.reduce_min(tf.where(inside > 0, position, float("inf")), axis=0)
+        stop = tf.reduce_max(tf.where(inside > 0, position + 1.0, 0.0), axis=0)
+        edges.append((tf.maximum(start, boxes_yxyx[:, axis]), tf.minimum(stop, boxes_yxyx[:, axis + 2])))
+    (top, bottom), (left, right) = edges
+    pixels = tf.cast(tf.reduce_prod(end - first, axis=1), tf.float32)
+    empty = (count == 0)[:, tf.newaxis]
+    boxes = tf.where(empty, 0.0, tf.stack([top, left, bottom, right], axis=1))
+    return boxes, tf.math.divide_no_nan(count, pixels)

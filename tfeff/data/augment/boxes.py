@@ -1,16 +1,19 @@
 """Augmentation of an image with boxes: all steps in order."""
 
 from collections.abc import Callable
+from functools import partial
 
 import tensorflow as tf
 
-from tfeff.data.augment import box_geometry
+from tfeff.data.augment import box_geometry, box_mixing
 from tfeff.data.augment import mosaic as mosaics
 from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
-from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.images import jitter
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.images import resizing
+
+Mix = Callable[[AnnotatedImage, AnnotatedImage, float, Draws], AnnotatedImage]
 
 
 def augment(
@@ -22,11 +25,13 @@ def augment(
     *,
     stretch: bool = False,
 ) -> AnnotatedImage:
-    """One training image at the network's size: flip, fit with jitter, rotation, Mosaic, color.
+    """One training image at the network's size: flip, fit with jitter, rotation, Mosaic, copy-paste, MixUp, color.
+
+    The other image of copy-paste and MixUp is as it is itself in this epoch without these and Mosaic.
 
     Args:
         read: index (int64 scalar) -> the image, of any size.
-        count: number of images from which Mosaic draws partners.
+        count: number of images from which partners are drawn.
         size: (height, width) of the result.
         augmentation: the settings.
         draws: one example, whose index is `draws.index[0]`.
@@ -36,9 +41,11 @@ def augment(
         image float32 [*size, channels] in [0, 255]; boxes are clipped to it.
     """
 
-    def single(index: tf.Tensor, tile: int | tf.Tensor = 0, corner: tf.Tensor | None = None) -> AnnotatedImage:
+    def single(
+        index: tf.Tensor, tile: int | tf.Tensor = 0, corner: tf.Tensor | None = None, owner: tf.Tensor = draws.index
+    ) -> AnnotatedImage:
         # Each tile of a mosaic has random numbers of its own; those of the first equal the image's without Mosaic.
-        tile_draws = Draws(draws.seed, draws.epoch, draws.index, draws.repeat * mosaics.TILES + tile)
+        tile_draws = Draws(draws.seed, draws.epoch, owner, draws.repeat * mosaics.TILES + tile)
         image = read(index)
         if augmentation.horizontal_flip or augmentation.vertical_flip:
             image = box_geometry.flip(image, augmentation, tile_draws)
@@ -60,11 +67,43 @@ def augment(
     def plain() -> AnnotatedImage:
         return single(draws.index[0])
 
+    def mixed(image: AnnotatedImage, purpose: Purpose, mix: Mix) -> AnnotatedImage:
+        other = box_mixing.partner(purpose, count, draws)
+        return mix(image, single(other, owner=other[tf.newaxis]), augmentation.min_share, draws)
+
     image = tf.cond(mosaics.chosen(augmentation.mosaic, draws), mosaic, plain) if augmentation.mosaic else plain()
+    for purpose, probability, mix in (
+        (Purpose.COPY_PASTE, augmentation.copy_paste, box_mixing.copy_paste),
+        (Purpose.BOX_MIXUP, augmentation.mixup, box_mixing.mixup),
+    ):
+        if probability:
+            image = tf.cond(
+                box_mixing.chosen(purpose, probability, draws),
+                partial(mixed, image, purpose, mix),
+                partial(_same, image),
+            )
     if augmentation.color.jitters:
         pixels = jitter(image.image[tf.newaxis], augmentation.color, draws)[0]
         image = image._replace(image=pixels)
     return image
+
+
+def _same(image: AnnotatedImage) -> AnnotatedImage:
+    return AnnotatedImage(*map(tf.identity, image))
+
+
+def dependencies(count: int, augmentation: BoxAugmentation, draws: Draws) -> tf.Tensor:
+    """Indices of all images that the augmented example of `draws` is made of, int64 [m]."""
+    indices = [draws.index]
+    if mosaics.chosen(augmentation.mosaic, draws):
+        indices.append(mosaics.partners(count, draws))
+    for purpose, probability in (
+        (Purpose.COPY_PASTE, augmentation.copy_paste),
+        (Purpose.BOX_MIXUP, augmentation.mixup),
+    ):
+        if box_mixing.chosen(purpose, probability, draws):
+            indices.append(box_mixing.partner(purpose, count, draws)[tf.newaxis])
+    return tf.concat(indices, axis=0)
 
 
 def augment_single_objects(
@@ -78,7 +117,7 @@ def augment_single_objects(
         images: uint8 [n, height, width, channels], height and width known.
         boxes_rel_yxyx: float32 [n, 4], relative to height and width.
         size: (height, width) of the result.
-        augmentation: the settings, without Mosaic, which yields several objects per image.
+        augmentation: the settings, without those that mix images, which yield several objects per image.
         draws: the examples.
 
     Returns:

@@ -37,6 +37,8 @@ class Purpose(IntEnum):
     SAMPLING = 14
     CROP = 15
     GIVEN = 16
+    BOX_MIXUP = 17
+    COPY_PASTE = 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,15 @@ class Draws:
         # A float32 holds 24 bits exactly.
         fractions = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint64)), tf.float32) * 2.0**-24
         return tf.reshape(fractions, (-1, blocks * _WORDS))[:, :count]
+
+    def others(self, chance: tf.Tensor, count: int) -> tf.Tensor:
+        """Other examples than the first: int64, indices among `count`; the example itself if there is no other.
+
+        Args:
+            chance: float32 in [0, 1), of any shape, which is that of the result.
+        """
+        step = 1 + tf.cast(tf.floor(tf.cast(chance, tf.float64) * max(1, count - 1)), tf.int64)
+        return (self.index[0] + step) % count
 
 
 def philox(key: int, counter: tf.Tensor) -> tf.Tensor:

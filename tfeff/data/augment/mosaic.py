@@ -5,7 +5,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from tfeff.data.augment.annotated_image import AnnotatedImage, clipped
+from tfeff.data.augment.annotated_image import AnnotatedImage, clipped, joined
 from tfeff.data.augment.counter_rng import Draws, Purpose
 
 TILES = 4
@@ -26,9 +26,7 @@ def partners(count: int, draws: Draws) -> tf.Tensor:
 
     The example itself is drawn only if there is no other image.
     """
-    chance = tf.cast(draws.uniform(Purpose.MOSAIC, _NUMBERS)[0, _PARTNERS], tf.float64)
-    step = 1 + tf.cast(tf.floor(chance * max(1, count - 1)), tf.int64)
-    return (draws.index[0] + step) % count
+    return draws.others(draws.uniform(Purpose.MOSAIC, _NUMBERS)[0, _PARTNERS], count)
 
 
 def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> AnnotatedImage:
@@ -62,9 +60,4 @@ def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> 
         tiles.append(clipped(image.moved(pixels, partial(tf.add, shift)), window, min_share))
     whole = tf.concat([tf.concat([tile.image for tile in tiles[row : row + 2]], axis=1) for row in (0, 2)], axis=0)
     whole = tf.ensure_shape(whole, images[0].image.shape)
-    joined = AnnotatedImage(
-        whole, *(tf.concat(parts, axis=0) for parts in zip(*(tile[1:] for tile in tiles), strict=True))
-    )
-    ranks = tf.concat([tf.range(tf.shape(tile.extra_boxes_yxyx)[0]) for tile in tiles], axis=0)
-    interleaved = tf.gather(joined.extra_boxes_yxyx, tf.argsort(ranks, stable=True))
-    return joined._replace(extra_boxes_yxyx=interleaved)
+    return joined(whole, tiles)

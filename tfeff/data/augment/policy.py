@@ -119,6 +119,8 @@ _RANGES = {
     "scale": (0.0, 0.95),
     "aspect": (0.0, 3.0),
     "mosaic": (0.0, 1.0),
+    "mixup": (0.0, 1.0),
+    "copy_paste": (0.0, 1.0),
     "min_share": (0.0, 1.0),
 }
 
@@ -142,6 +144,10 @@ class BoxAugmentation:
         saturation: as in `Augmentation`.
         hue: as in `Augmentation`.
         mosaic: probability of combining parts of four images around a random point (Bochkovskiy et al. 2020).
+        mixup: probability of blending the image with another one (Zhang et al. 2019); the result has the objects of
+            both. An object is dropped if its image has less than `min_share` of the blend.
+        copy_paste: probability of pasting half of the boxes of another image (Ghiasi et al. 2021), as rectangles,
+            because datasets have no masks. Boxes shrink to what remains visible of their objects.
         min_share: objects that keep less than this share of their area are dropped.
 
     Raises:
@@ -159,6 +165,8 @@ class BoxAugmentation:
     saturation: float = 0.0
     hue: float = 0.0
     mosaic: float = 0.0
+    mixup: float = 0.0
+    copy_paste: float = 0.0
     min_share: float = 0.25
 
     def __post_init__(self) -> None:
@@ -188,6 +196,11 @@ class BoxAugmentation:
         return BoxAugmentation(
             horizontal_flip=self.horizontal_flip, vertical_flip=self.vertical_flip, min_share=self.min_share
         )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an image may have objects of others."""
+        return bool(self.mosaic or self.mixup or self.copy_paste)
 
     @property
     def resizes(self) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tfeff.data.augment import boxes as box_augment
-from tfeff.data.augment import mosaic
 from tfeff.data.augment.annotated_image import AnnotatedImage
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.policy import BoxAugmentation
@@ -89,9 +88,7 @@ class BoxTransform(Transform):
 
     def dependencies(self, draws: Draws) -> tf.Tensor:
         """See `Transform`."""
-        if not mosaic.chosen(self.augmentation.mosaic, draws):
-            return draws.index
-        return tf.concat([draws.index, mosaic.partners(len(self.reader), draws)], axis=0)
+        return box_augment.dependencies(len(self.reader), self.augmentation, draws)
 
     def load(self, draws: Draws) -> Batch:
         """See `Transform`."""
