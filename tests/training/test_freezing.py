@@ -111,9 +111,12 @@ def test_batch_normalization_alone_is_frozen(images: np.ndarray) -> None:
     np.testing.assert_array_equal(model(images, training=True), model(images, training=False))
 
 
-@pytest.mark.parametrize("name", ["efficientdet-d0", "faster-rcnn", "grid", "yolo"])
-def test_neck_and_heads_of_detectors_keep_learning_their_statistics(name: str) -> None:
-    detector = models.build_detector(name, num_classes=2, resolution=128)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("efficientdet-d0", {}), ("faster-rcnn", {}), ("grid", {}), ("yolo", {}), ("yolo", {"end_to_end": True})],
+)
+def test_neck_and_heads_of_detectors_keep_learning_their_statistics(name: str, options: dict[str, Any]) -> None:
+    detector = models.build_detector(name, num_classes=2, resolution=128, **options)
     backbone = models.build(detector.description.backbone, num_classes=2)
     of_backbone = {layer.name for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)}
     found = [each for each in detector.layers if isinstance(each, keras.layers.BatchNormalization)]

@@ -22,14 +22,14 @@ from tfeff.networks.backbones.architecture import (
     level_numbers,
 )
 from tfeff.networks.blocks import ConvolutionUnit
-from tfeff.networks.heads import dense_head
+from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, ONE_TO_MANY, dense_head
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.necks.neck import Neck
 from tfeff.networks.preprocessing import standardized
 from tfeff.networks.scaling import round_filters
 
 MAXIMUM_ASPECT = 8
-NECK_AND_HEADS = ("neck_", "box_head_", "class_head_", "rpn_", "cells_")
+NECK_AND_HEADS = ("neck_", f"{BOX_HEAD}_", f"{CLASS_HEAD}_", ONE_TO_MANY, "rpn_", "cells_")
 """Beginnings of the names of all layers that do not belong to the backbone."""
 
 
