@@ -1,7 +1,8 @@
 """`python -m tfeff.train --config=CONFIG --workdir=DIR [--config.key=value ...]`: train, evaluate, export.
 
 The config is an `Experiment`. Rerun the same command to resume from the last checkpoint. With --range_test, nothing is
-trained; a short test suggests a learning rate.
+trained; a short test suggests a learning rate. With --show, nothing is trained, either; `augmentation.png` shows some
+training images as they are, under each augmentation of the config alone, and under all together.
 """
 
 from absl import flags
@@ -9,6 +10,8 @@ from absl import flags
 from tfeff import api, cli
 from tfeff.reporting.terminal import say
 
+OF_TRAINING = ("profile", "evaluate", "histograms", "track")
+"""Flags that have no effect if nothing is trained."""
 FILES = (
     *("report.html", "model_card.md", "config.json", "dataset.json", "provenance.json", "metrics.jsonl", "result.json"),
     *("checkpoints", "saved_model", "tensorboard"),
@@ -26,6 +29,7 @@ def define_flags() -> None:
         "histograms", 0, "Epochs between histograms of weights and gradients in TensorBoard; 0: none.", lower_bound=0
     )
     flags.DEFINE_list("track", [], "Also send the run to these trackers: mlflow, wandb.")
+    flags.DEFINE_bool("show", False, "Instead of training, draw what the config does to some training images.")
     flags.DEFINE_bool("range_test", False, "Instead of training, find a learning rate and draw the losses at others.")
 
 
@@ -35,6 +39,9 @@ def main(argv: list[str]) -> None:
     experiment = api.load_config(given.config, given.override)
     if given.range_test:
         _test_learning_rates(experiment)
+        return
+    if given.show:
+        _show(experiment)
         return
     run = api.train(
         experiment,
@@ -56,7 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def _test_learning_rates(experiment: api.Description) -> None:
-    for name in ("profile", "evaluate", "histograms", "track"):
+    for name in (*OF_TRAINING, "show"):
         cli.refuse(name, "--range_test")
     from tfeff.training.range_test import write_range_test
 
@@ -64,6 +71,15 @@ def _test_learning_rates(experiment: api.Description) -> None:
     rate, files = write_range_test(settings, flags.FLAGS.workdir)
     say(f"The loss is lowest at --config.optimizer.learning_rate={rate:.2g}")
     say("\n".join(f"wrote {path}" for path in files))
+
+
+def _show(experiment: api.Description) -> None:
+    for name in OF_TRAINING:
+        cli.refuse(name, "--show")
+    from tfeff.training.preview import write_preview
+
+    settings, _ = api.complete(experiment, flags.FLAGS.workdir)
+    say("\n".join(f"wrote {path}" for path in write_preview(settings, flags.FLAGS.workdir)))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ def detector() -> keras.Model:
 
 
 def end_to_end() -> keras.Model:
-    """The gradient of a pair of heads ends at their input."""
-    backbone = models.architecture("resnet", resolution=32, width=4, stage_blocks=(1, 1, 1))
-    options = {"levels": ("P3", "P4"), "neck": "fpn", "neck_channels": 4, "neck_repeats": 1, "head_repeats": 1}
+    """The gradient of a pair of heads ends at their input; a segment ends between the levels that share a layer."""
+    backbone = models.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1), stem="7x7")
+    options = {"levels": ("P3", "P4"), "neck": "fpn", "neck_channels": 8, "neck_repeats": 1, "head_repeats": 1}
     return models.build_detector(models.detector("yolo", backbone=backbone, end_to_end=True, **options), num_classes=2)
 
 
@@ -72,6 +72,6 @@ def test_maps_between_segments_and_in_the_largest_one_need_little_memory() -> No
     network = models.build("mobilenet-v2", resolution=64)
     sizes = [np.prod([side or 1 for side in layer.output.shape]) for layer in network.layers]
     segments = divide(network)
-    kept = sum(np.prod([side or 1 for side in tensor.shape]) for _, outputs in segments for tensor in outputs)
+    kept = sum(np.prod([side or 1 for side in tensor.shape]) for *_, outputs in segments for tensor in outputs)
     assert len(segments) > 3
     assert kept < 0.15 * sum(sizes)

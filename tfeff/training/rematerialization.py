@@ -5,6 +5,7 @@ segment again to get the maps inside it. It costs one more forward pass. Batch n
 statistics once, and dropout draws the same numbers both times.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class Rematerialized:
 
     def __init__(self, network: keras.Model) -> None:
         self._network = network
-        self._segments = [_Segment(inputs, outputs) for inputs, outputs in divide(network)]
+        self._segments = [_Segment(*parts) for parts in divide(network)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._network, name)
@@ -40,20 +41,35 @@ class Rematerialized:
 
 
 class _Segment:
-    """Part of a network that is run again in the backward pass."""
+    """Part of a network that is run again in the backward pass; arguments as in the results of `divide`."""
 
-    def __init__(self, inputs: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]) -> None:
-        self.inputs, self.outputs = inputs, outputs
-        self._model = keras.Model(list(inputs), list(outputs))
+    def __init__(
+        self, nodes: Sequence[Any], inputs: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]
+    ) -> None:
+        self._nodes, self.inputs, self.outputs = nodes, inputs, outputs
+        layers = {id(node.operation): node.operation for node in nodes if isinstance(node.operation, keras.Layer)}
+        self._state = [variable for layer in layers.values() for variable in layer.non_trainable_variables]
         self._run = tf.custom_gradient(self._with_gradient)
 
     def __call__(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
         return keras.tree.flatten(self._run(*inputs))
 
+    def _forward(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The outputs in training. A `keras.Model` of the segment would take a layer for an input if the segment before
+        applies it, too, as heads are applied to several levels."""
+        known = dict(zip(map(id, self.inputs), inputs, strict=True))
+        for node in self._nodes:
+            args, kwargs = node.arguments.fill_in(known)
+            if "training" in inspect.signature(node.operation.call).parameters:
+                kwargs["training"] = True
+            outputs = keras.tree.flatten(node.operation(*args, **kwargs))
+            known.update(zip(map(id, node.output_tensors), outputs, strict=True))
+        return [known[id(tensor)] for tensor in self.outputs]
+
     def _with_gradient(self, *inputs: tf.Tensor) -> tuple[list[tf.Tensor], Any]:
         # Random states as they are before this pass advances them.
-        state = [(variable, tf.identity(variable.value)) for variable in self._model.non_trainable_variables]
-        outputs = self._model(list(inputs), training=True)
+        state = [(variable, tf.identity(variable.value)) for variable in self._state]
+        outputs = self._forward(inputs)
 
         def gradient(*upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> Any:
             with tf.control_dependencies(upstream):  # not before the backward pass gets here
@@ -61,15 +77,15 @@ class _Segment:
             # Updates of variables in this scope are dropped.
             with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=state):
                 tape.watch(again)
-                outputs = keras.tree.flatten(self._model(again, training=True))
+                outputs = self._forward(again)
             of_inputs, of_variables = tape.gradient(outputs, (again, list(variables)), output_gradients=upstream)
             return (of_inputs, of_variables) if variables else of_inputs
 
         return outputs, gradient
 
 
-def divide(network: keras.Model) -> list[tuple[list[keras.KerasTensor], list[keras.KerasTensor]]]:
-    """Returns inputs and outputs of the segments, in the order of execution.
+def divide(network: keras.Model) -> list[tuple[list[Any], list[keras.KerasTensor], list[keras.KerasTensor]]]:
+    """Returns Keras' nodes of each segment in the order of execution, and its inputs and outputs.
 
     They are chosen to make small the sum of all maps between segments and of the maps inside the largest segment.
     """
@@ -109,5 +125,5 @@ def divide(network: keras.Model) -> list[tuple[list[keras.KerasTensor], list[ker
         read = dict.fromkeys(id(tensor) for node in nodes[first:end] for tensor in node.input_tensors)
         inputs = [tensors[key] for key in read if born.get(key, -1) < first]
         outputs = [tensors[key] for key, step in born.items() if first <= step < end <= last.get(key, step)]
-        segments.append((inputs, outputs))
+        segments.append((nodes[first:end], inputs, outputs))
     return segments

@@ -215,6 +215,18 @@ class BoxAugmentation:
         )
 
 
+def parts(settings: Augmentation | BoxAugmentation) -> dict[str, Augmentation | BoxAugmentation]:
+    """Returns each enabled variation alone, by its name.
+
+    >>> [part.rotation for part in parts(Augmentation(rotation=5.0, hue=0.1)).values()]
+    [5.0, 0.0]
+    """
+    kind, values = type(settings), {field.name: getattr(settings, field.name) for field in fields(settings)}
+    enabled = {name: value for name, value in values.items() if kind(**{name: value}).any}
+    others = {name: value for name, value in values.items() if name not in enabled}  # such as magnitudes
+    return {name: kind(**others, **{name: value}) for name, value in enabled.items()}
+
+
 def _check(settings: Augmentation | BoxAugmentation, ranges: Mapping[str, tuple[float, float]]) -> None:
     """Raises UserError for a value outside its range, (low, high)."""
     for name, (low, high) in ranges.items():
