@@ -16,6 +16,8 @@ VARIANTS = {
     "Mosaic": ("task.augmentation.mosaic=0.5",),
     "MixUp": ("task.augmentation.mixup=0.5",),
     "copy-paste": ("task.augmentation.copy_paste=0.5",),
+    "AutoAugment v0": ("task.augmentation.autoaugment=v0",),
+    "AutoAugment v3": ("task.augmentation.autoaugment=v3",),
     "large-scale jitter, copy-paste": ("task.augmentation.scale_range=0.1,2", "task.augmentation.copy_paste=0.5"),
 }
 REFERENCE = "mild"

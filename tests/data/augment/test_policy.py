@@ -40,6 +40,7 @@ def test_it_does_not_import_tensorflow(module):
         ("mosaic", 2),
         ("mixup", -0.5),
         ("copy_paste", 1.5),
+        ("autoaugment", "v4"),
         ("min_share", 1.1),
         ("hue", 0.6),
         ("scale_range", (2.0, 0.1)),

@@ -104,28 +104,44 @@ def rotate(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -
         augmentation: uses rotation and min_share.
         draws: one example.
     """
-    height, width = image.image.shape[:2]
     chance = tf.cast(draws.uniform(Purpose.BOX_ROTATION, 1)[0, 0], tf.float64)
-    angle = (2.0 * chance - 1.0) * math.radians(augmentation.rotation)
+    return rotated(image, (2.0 * chance - 1.0) * math.radians(augmentation.rotation), augmentation.min_share)
+
+
+def rotated(image: AnnotatedImage, angle: tf.Tensor, min_share: float) -> AnnotatedImage:
+    """Rotates an image by an angle in radians, float64; see `warped`."""
     cosine, sine = tf.cos(angle), tf.sin(angle)
     rotation = tf.reshape(tf.stack([cosine, sine, -sine, cosine]), (2, 2))  # on (y, x)
+    # The inverse of a rotation is its transpose.
+    return warped(image, rotation, tf.transpose(rotation), tf.zeros(2, tf.float64), min_share)
+
+
+def warped(
+    image: AnnotatedImage, linear: tf.Tensor, inverse: tf.Tensor, shift: tf.Tensor, min_share: float
+) -> AnnotatedImage:
+    """Maps an image about its center, on gray; a box becomes the bounding box of its mapped corners.
+
+    Args:
+        image: height and width known.
+        linear: float64 [2, 2], on (y, x).
+        inverse: of `linear`.
+        shift: float64 [2], in pixels (down, right), after `linear`.
+        min_share: objects that keep less of their area are dropped.
+    """
+    height, width = image.image.shape[:2]
     pixels = geometry.resample(
-        image.image[tf.newaxis],
-        tf.transpose(rotation)[tf.newaxis],  # the inverse of a rotation
-        tf.zeros((1, 2), tf.float64),
-        fill_mode="CONSTANT",
-        fill_value=FILL,
+        image.image[tf.newaxis], inverse[tf.newaxis], shift[tf.newaxis], fill_mode="CONSTANT", fill_value=FILL
     )[0]
     center = tf.constant([height / 2, width / 2], tf.float64)
 
-    def rotated(boxes: tf.Tensor) -> tf.Tensor:
+    def mapped(boxes: tf.Tensor) -> tf.Tensor:
         corners = tf.gather(tf.cast(boxes, tf.float64), [0, 1, 0, 3, 2, 1, 2, 3], axis=1)
-        corners = tf.linalg.matvec(rotation, tf.reshape(corners, (-1, 4, 2)) - center) + center
+        corners = tf.linalg.matvec(linear, tf.reshape(corners, (-1, 4, 2)) - center) + center + shift
         bounding = tf.concat([tf.reduce_min(corners, axis=1), tf.reduce_max(corners, axis=1)], axis=1)
         return tf.cast(bounding, tf.float32)
 
-    moved = image.moved(tf.ensure_shape(pixels, image.image.shape), rotated)
-    return clipped(moved, _window((height, width)), augmentation.min_share)
+    moved = image.moved(tf.ensure_shape(pixels, image.image.shape), mapped)
+    return clipped(moved, _window((height, width)), min_share)
 
 
 def _factor(augmentation: BoxAugmentation, chance: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from tfeff.data.augment import box_geometry, box_mixing
+from tfeff.data.augment import box_autoaugment, box_geometry, box_mixing
 from tfeff.data.augment import mosaic as mosaics
 from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
 from tfeff.data.augment.counter_rng import Draws, Purpose
@@ -25,7 +25,8 @@ def augment(
     *,
     stretch: bool = False,
 ) -> AnnotatedImage:
-    """One training image at the network's size: flip, fit with jitter, rotation, Mosaic, copy-paste, MixUp, color.
+    """One training image at the network's size: flip, fit with jitter, rotation, learned policy, Mosaic, copy-paste,
+    MixUp, color.
 
     The other image of copy-paste and MixUp is as it is itself in this epoch without these and Mosaic.
 
@@ -52,6 +53,8 @@ def augment(
         image = box_geometry.fit(image, size, augmentation, tile_draws, stretch=stretch, corner=corner)
         if augmentation.rotation:
             image = box_geometry.rotate(image, augmentation, tile_draws)
+        if augmentation.autoaugment:
+            image = box_autoaugment.autoaugment(image, augmentation.autoaugment, augmentation.min_share, tile_draws)
         return image
 
     def mosaic() -> AnnotatedImage:

@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     GIVEN = 16
     BOX_MIXUP = 17
     COPY_PASTE = 18
+    BOX_AUTOAUGMENT = 19
 
 
 @dataclass(frozen=True, eq=False)

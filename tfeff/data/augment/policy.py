@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from tfeff.errors import UserError
 
@@ -148,6 +149,7 @@ class BoxAugmentation:
             both. An object is dropped if its image has less than `min_share` of the blend.
         copy_paste: probability of pasting half of the boxes of another image (Ghiasi et al. 2021), as rectangles,
             because datasets have no masks. Boxes shrink to what remains visible of their objects.
+        autoaugment: a policy that was learned on COCO, v0 to v3 (Zoph et al. 2020); v0 is the paper's. None: off.
         min_share: objects that keep less than this share of their area are dropped.
 
     Raises:
@@ -167,6 +169,7 @@ class BoxAugmentation:
     mosaic: float = 0.0
     mixup: float = 0.0
     copy_paste: float = 0.0
+    autoaugment: Literal["v0", "v1", "v2", "v3"] | None = None
     min_share: float = 0.25
 
     def __post_init__(self) -> None:
@@ -178,6 +181,8 @@ class BoxAugmentation:
                 )
             if self.scale:
                 raise UserError("augmentation.scale_range: set either scale or scale_range")
+        if self.autoaugment not in (None, "v0", "v1", "v2", "v3"):
+            raise UserError(f"augmentation.autoaugment: {self.autoaugment} must be v0, v1, v2, v3 or none")
         _ = self.color
 
     @property
