@@ -91,6 +91,20 @@ def test_json_round_trip_keeps_every_number():
     np.testing.assert_array_equal(loaded["calibration"]["edges"], report.calibration.edges)
 
 
+def test_the_json_of_many_classes_has_only_the_pairs_that_occur():
+    labels, probabilities = np.arange(0, 3000, 150), np.full((20, 3000), 0.5 / 3000)
+    probabilities[np.arange(20), np.maximum(labels, 300)] += 0.5  # two are wrong
+    report = classification_report(labels, probabilities, [f"class {i}" for i in range(3000)]).to_json()
+    confusion = report["confusion"]
+    assert set(zip(confusion["true"], confusion["predicted"], confusion["count"], strict=True)) == {
+        (0, 300, 1),
+        (150, 300, 1),
+        *((label, label, 1) for label in range(300, 3000, 150)),
+    }
+    assert len(json.dumps(confusion)) < 500
+    assert ConfusionMatrix.from_json(confusion).support.sum() == 20
+
+
 def test_log_loss_is_finite_for_a_probability_of_zero():
     probabilities = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)
     report = classification_report([0, 1], probabilities, ["a", "b"])

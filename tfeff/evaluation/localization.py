@@ -15,6 +15,7 @@ from tfeff.boxes import paired_iou
 from tfeff.errors import UserError
 from tfeff.evaluation.bootstrap import bootstrap_mean, percentile_interval
 from tfeff.evaluation.classification import ClassificationReport, classification_report, plain
+from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.paired import wilson_interval
 
 IOU_THRESHOLD = 0.5
@@ -84,7 +85,7 @@ def localization_report(
     fits = overlap >= IOU_THRESHOLD
     correct = fits & (np.asarray(probabilities).argmax(axis=1) == label)
     count = len(label)
-    by_class = [overlap[label == index] for index in range(len(class_names))]
+    images = np.bincount(label, minlength=len(class_names))
     return LocalizationReport(
         mean_iou=float(overlap.mean()),
         mean_iou_interval=percentile_interval(bootstrap_mean(overlap)),
@@ -94,7 +95,7 @@ def localization_report(
         localization_accuracy=float(correct.mean()),
         localization_accuracy_interval=wilson_interval(float(correct.mean()), count),
         localization_error=float(1.0 - correct.mean()),
-        class_iou=np.array([values.mean() if len(values) else np.nan for values in by_class]),
+        class_iou=ratio(np.bincount(label, overlap, minlength=len(class_names)), images),
         iou_counts=np.histogram(overlap, BINS, (0.0, 1.0))[0],
         classification=classification,
     )

@@ -228,10 +228,14 @@ class Records:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.all = list(records)
+        self._done: dict[str, list[Record]] = {}
+        for record in self.all:
+            if record.state == "done":
+                self._done.setdefault(record.job.candidate, []).append(record)
 
     def done(self, candidate: str) -> list[Record]:
         """Returns the finished trials of a candidate."""
-        return [record for record in self.all if record.job.candidate == candidate and record.state == "done"]
+        return self._done.get(candidate, [])
 
     def values(
         self,

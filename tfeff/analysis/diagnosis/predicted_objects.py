@@ -402,18 +402,14 @@ def _per_class(train: DetectorPredictions, names: tuple[str, ...], counts: npt.N
     if not learned(train):
         return
     labels, passed = np.array(train.labels), np.array(train.passed[DetectionStage.DETECTED])
-    never = [
-        c
-        for c in range(len(names))
-        if counts[c] >= limit("detected_class")
-        and (labels == c).sum() >= limit("examined_objects")
-        and not passed[labels == c].any()
-    ]
+    examined, detected = (np.bincount(each, minlength=len(names)) for each in (labels, labels[passed]))
+    enough = (counts >= limit("detected_class")) & (examined >= limit("examined_objects"))
+    never = np.flatnonzero(enough & (detected == 0)).tolist()
     if not never:
         return
     yield Finding(
         what=f"classes that are never detected, not even in training images: {listed([names[c] for c in never])}.",
         measured={names[c]: int(counts[c]) for c in never[:5]},
-        evidence=[f"0 of {int((labels == c).sum())} examined objects of {names[c]}" for c in never[:5]],
+        evidence=[f"0 of {examined[c]} examined objects of {names[c]}" for c in never[:5]],
         fix="check their boxes in analysis.html and their sizes in boxes.png; collect more of them, or train longer",
     )

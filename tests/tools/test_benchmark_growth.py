@@ -1,0 +1,18 @@
+"""Growth: its slope, and that everything it measures runs."""
+
+import pytest
+
+from tools import benchmark_growth
+
+
+def test_the_slope_is_the_exponent_of_a_power():
+    assert benchmark_growth.slope([10, 30, 100], [3 * size**1.5 for size in (10, 30, 100)]) == pytest.approx(1.5)
+    assert benchmark_growth.slope([10, 30], [0.0, 5.0]) is None
+
+
+@pytest.mark.parametrize("part", benchmark_growth.PARTS)
+def test_each_measurement_takes_time(part):
+    for name in benchmark_growth.PARTS[part][2]:
+        seconds, megabytes = benchmark_growth.measure(part, name, 12)
+        assert seconds > 0
+        assert megabytes >= 0
