@@ -48,7 +48,7 @@ def predictions(classes: int, images: int = 1000) -> tuple[np.ndarray, np.ndarra
 
 
 def classification_json(classes: int) -> Measured:
-    """The report of a classifier as JSON, written and read."""
+    """Returns the report of a classifier as JSON, written and read."""
     from tfeff import evaluation
 
     labels, probabilities = predictions(classes)
@@ -57,7 +57,7 @@ def classification_json(classes: int) -> Measured:
 
 
 def classification_drawn(classes: int) -> Measured:
-    """The figures of a classifier, as PNG."""
+    """Returns the figures of a classifier, as PNG."""
     from tfeff import evaluation
     from tfeff.reports.classification import classification_figures
 
@@ -68,7 +68,7 @@ def classification_drawn(classes: int) -> Measured:
 
 
 def suspects(classes: int) -> Measured:
-    """Label errors."""
+    """Finds label errors."""
     from tfeff import evaluation
 
     labels, probabilities = predictions(classes)
@@ -76,7 +76,7 @@ def suspects(classes: int) -> Measured:
 
 
 def permutation(classes: int) -> Measured:
-    """The permutation of the labels that explains the predictions best."""
+    """Returns the permutation of the labels that explains the predictions best."""
     from tfeff.analysis.diagnosis.predicted_labels import best_permutation
 
     labels, probabilities = predictions(classes)
@@ -118,7 +118,7 @@ class Instant:
         self._waiting.append((key, *arguments))
 
     def wait(self, _: float) -> list[Any]:
-        """The oldest call, as finished."""
+        """Returns the oldest call, as finished."""
         from tfeff.execution.executor import Outcome
 
         key, _, _, epochs, _ = self._waiting.pop(0)
@@ -128,7 +128,7 @@ class Instant:
 
 
 def coordinator(trials: int, halving: bool) -> Measured:
-    """All trials of candidates on three folds; with `halving`, of a few epochs first."""
+    """Runs all trials of candidates on three folds; with `halving`, of a few epochs first."""
     from rich.console import Console
 
     from tfeff import config
@@ -190,7 +190,7 @@ def measure(part: str, name: str, size: int) -> tuple[float, float]:
 
 
 def in_process(part: str, name: str, size: int, code: Path) -> tuple[float, float] | str:
-    """`measure` in a process of its own with the package in `code`; or why there is no result."""
+    """Runs `measure` in a process of its own with the package in `code`; or why there is no result."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
@@ -216,7 +216,7 @@ def memory(kind: str) -> int:
 
 
 def slope(sizes: Iterable[int], values: Sequence[float]) -> float | None:
-    """Slope of the line through the logarithms; None with fewer than two values above 0."""
+    """Returns the slope of the line through the logarithms; None with fewer than two values above 0."""
     points = [(size, value) for size, value in zip(sizes, values, strict=True) if value > 0]
     if len(points) < 2:
         return None
@@ -232,7 +232,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure how time and memory grow with classes, images or trials."""
+    """Measures how time and memory grow with classes, images or trials."""
     what, sizes, measures = PARTS[arguments.part]
     if arguments.sizes:
         sizes = tuple(sorted(int(size) for size in arguments.sizes.split(",")))

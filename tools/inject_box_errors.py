@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def inject(images: Dataset, number: int, rng: np.random.Generator) -> tuple[Dataset, list[dict[str, Any]]]:
-    """A copy of a dataset with `number` errors of each kind, and what they are.
+    """Returns a copy of a dataset with `number` errors of each kind, and what they are.
 
     Of a dataset with one class, no class is changed. Difficult objects and crowds stay as they are.
 
@@ -86,7 +86,7 @@ def inject(images: Dataset, number: int, rng: np.random.Generator) -> tuple[Data
     names = [Path(name).stem for name, *_ in convert_annotations.named_images(images)]
 
     def error(image: int, kind: str, box: np.ndarray, label: int) -> dict[str, Any]:
-        """`class` is the true class; `box` is yxyx in pixels, of a removed object its own."""
+        """Returns `class` is the true class; `box` is yxyx in pixels, of a removed object its own."""
         name = images.class_names[label]
         return {"image": names[image], "kind": kind, "class": name, "box": box.round(4).tolist()}
 
@@ -117,7 +117,7 @@ def _objects(rows: Sequence[tuple[Any, ...]]) -> Objects:
 
 
 def _moved(box: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """The box elsewhere, clipped to the image, with an IoU below 0.5."""
+    """Returns the box elsewhere, clipped to the image, with an IoU below 0.5."""
     for _ in range(TRIES):
         shift = rng.uniform(*MOVED, 2) * rng.choice([-1, 1], 2) * (box[2:] - box[:2])
         moved = np.clip(box + np.tile(shift, 2), 0, np.tile(size, 2)).astype(np.float32)
@@ -132,7 +132,7 @@ def _added(
     places: Sequence[tuple[int, int]],
     rng: np.random.Generator,
 ) -> tuple[int, np.ndarray, int]:
-    """(image, box, label) of an object of another image, anywhere where nothing is annotated."""
+    """Returns (image, box, label) of an object of another image, anywhere where nothing is annotated."""
     for _ in range(TRIES):
         owner, index = places[rng.integers(len(places))]
         image = int(rng.integers(len(images)))
@@ -147,7 +147,7 @@ def _added(
 
 
 def suspects(reports: Sequence[Path]) -> list[dict[str, Any]]:
-    """The suspects of reports, the most suspicious first.
+    """Returns the suspects of reports, the most suspicious first.
 
     Raises:
         UserError: a file is not a report about a detector.
@@ -181,7 +181,7 @@ def count(errors: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], fir
 
 
 def _same(error: dict[str, Any], suspect: dict[str, Any]) -> bool:
-    """Whether a suspect is an injected error: its box, or, of a removed object, a detection on it."""
+    """Returns whether a suspect is an injected error: its box, or, of a removed object, a detection on it."""
     what, least = ("detected", 0.5) if error["kind"] == MISSING else ("annotated", 0.9)
     box = [suspect[f"{what}_{side}"] for side in ("top", "left", "bottom", "right")]
     if None in box or Path(suspect["image"]).stem != error["image"]:

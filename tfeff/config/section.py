@@ -74,7 +74,7 @@ class Section:
 
 @functools.cache
 def _hints(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The types of a section's fields, without and with their limits."""
+    """Returns the types of a section's fields, without and with their limits."""
     return typing.get_type_hints(kind), typing.get_type_hints(kind, include_extras=True)
 
 

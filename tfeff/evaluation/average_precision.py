@@ -69,7 +69,7 @@ class PrecisionRecall:
 
 
 def precision_recall(matching: Matching) -> list[PrecisionRecall]:
-    """The curve of each class. Ignored detections are excluded."""
+    """Returns the curve of each class. Ignored detections are excluded."""
     curves = []
     for rows, objects in zip(matching.by_class, matching.objects.tolist(), strict=True):
         true_positives = np.cumsum(matching.true_positive[rows], dtype=np.int64)

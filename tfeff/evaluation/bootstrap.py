@@ -72,7 +72,7 @@ def _draws(images: int, resamples: int, seed: int) -> npt.NDArray[np.int32]:
 
 
 def _resampled_ap(matching: Matching, rows: Ints, own: Ints, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """float64 [resamples], AP of a class.
+    """Returns float64 [resamples], AP of a class.
 
     Args:
         rows: its detections.

@@ -123,7 +123,7 @@ class _Truth(NamedTuple):
 def _by_class(
     detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int
 ) -> Iterator[tuple[_Found, _Truth]]:
-    """The detections and the objects of each class."""
+    """Returns the detections and the objects of each class."""
     images = [np.repeat(np.arange(len(each)), [len(one.labels) for one in each]) for each in (detections, objects)]
     labels = [_concatenated([one.labels for one in each], np.int64) for each in (detections, objects)]
     boxes = [
@@ -145,12 +145,12 @@ def _by_class(
 
 
 def _xywh(boxes_yxyx: npt.NDArray[np.float32]) -> Floats:
-    """float64 [n, 4] as [left, top, width, height]."""
+    """Returns float64 [n, 4] as [left, top, width, height]."""
     return xywh_from_yxyx(boxes_yxyx.astype(np.float64))
 
 
 def _outside(xywh: Floats) -> Bools:
-    """bool [areas, n], whether the area of a box is outside of each of AREAS."""
+    """Returns bool [areas, n], whether the area of a box is outside of each of AREAS."""
     area = xywh[:, 2] * xywh[:, 3]
     return (area < AREAS[:, :1]) | (area > AREAS[:, 1:])
 
@@ -205,7 +205,7 @@ def _chunks(rows: Ints, rank: Ints) -> Iterator[Ints]:
 
 
 def _iou(first: Floats, second: Floats, crowd: Bools) -> Floats:
-    """float64 [n], IoU of pairs of boxes [left, top, width, height]; of a crowd, the share of the first box in it."""
+    """Returns float64 [n], IoU of pairs of boxes [left, top, width, height]; of crowds, the share of the first box."""
     near = np.maximum(first[:, :2], second[:, :2])
     far = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
     common = np.maximum(far - near, 0.0).prod(axis=1)
@@ -215,7 +215,7 @@ def _iou(first: Floats, second: Floats, crowd: Bools) -> Floats:
 
 
 def _mean_precisions(right: Bools, wrong: Bools, objects: int) -> Floats:
-    """float64 [thresholds], mean over RECALLS of the highest precision at this recall or above; 0 beyond the last one.
+    """Returns float64 [thresholds], mean over RECALLS of the highest precision at this recall or above; 0 beyond.
 
     Args:
         right: bool [thresholds, n], true positives, by descending score.

@@ -28,7 +28,7 @@ class ConfusionMatrix:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ConfusionMatrix":
-        """The matrix of a report in JSON, whose keys are the attributes."""
+        """Returns the matrix of a report in JSON, whose keys are the attributes."""
         true, predicted, count = (np.asarray(values[key], np.int64) for key in ("true", "predicted", "count"))
         return cls(values["classes"], true, predicted, count)
 
@@ -52,7 +52,7 @@ class ConfusionMatrix:
         return np.bincount(classes, counts, minlength=self.classes).astype(np.int64)  # exact up to 2^53
 
     def dense(self) -> Ints:
-        """int64 [classes, classes], true classes in rows: quadratic in the number of classes."""
+        """Returns int64 [classes, classes], true classes in rows: quadratic in the number of classes."""
         matrix = np.zeros((self.classes, self.classes), np.int64)
         matrix[self.true, self.predicted] = self.count
         return matrix
@@ -86,7 +86,7 @@ class ConfusedPair:
 
 
 def confused_pairs(matrix: ConfusionMatrix, count: int) -> list[ConfusedPair]:
-    """The most frequent errors of a confusion matrix, at most `count`, the most frequent first.
+    """Returns the most frequent errors of a confusion matrix, at most `count`, the most frequent first.
 
     >>> matrix = confusion_matrix([0] * 10 + [1] * 5, [0] * 8 + [1] * 6 + [0], 2)
     >>> [(pair.true, pair.predicted, pair.count, pair.share) for pair in confused_pairs(matrix, 5)]

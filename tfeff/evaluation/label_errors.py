@@ -69,7 +69,7 @@ def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelEr
 def _pruned_by_class(
     label: npt.NDArray[np.int64], own: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Of each label, the `counts` examples with the lowest probability `own` of it."""
+    """Returns the `counts` examples of each label with the lowest probability `own` of it."""
     order = np.lexsort((own, label))
     sizes = np.bincount(label, minlength=len(counts))
     rank = np.arange(len(label)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -180,7 +180,7 @@ def initialize(
 
 
 def _with_heads(source: Detector, wanted: Detector) -> Detector:
-    """The source with the heads for training that another detector has, which load as copies (`assign`)."""
+    """Returns the source with the heads for training that another detector has, which load as copies (`assign`)."""
     if isinstance(source, Yolo) and isinstance(wanted, Yolo):
         return dataclasses.replace(source, end_to_end=wanted.end_to_end)
     return source

@@ -82,7 +82,7 @@ def _most_confused(
     count: npt.NDArray[np.int64],
     support: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """int64 [MAX_DRAWN], the classes of the most frequent errors, ascending; then those with the most examples."""
+    """Returns int64 [MAX_DRAWN], ascending: the classes of the most frequent errors, then of the most examples."""
     wrong = np.flatnonzero(true != predicted)
     order = wrong[np.argsort(-count[wrong], kind="stable")]
     by_errors = np.stack([true[order], predicted[order]], axis=1).ravel()

@@ -77,7 +77,7 @@ class ClassificationEvaluator(Evaluator):
         return summary_rows(report), per_class_rows(report)
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
-        """Precision and recall of each class."""
+        """Returns precision and recall of each class."""
         rows = per_class_rows(report)
         return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
 
@@ -244,7 +244,7 @@ class LocalizationEvaluator(Evaluator):
         return localization_rows(report), localization_class_rows(report)
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
-        """Precision and recall of each class."""
+        """Returns precision and recall of each class."""
         rows = per_class_rows(report)
         return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
 

@@ -93,7 +93,7 @@ class DetectionEvaluator(Evaluator):
         return {MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]}
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
-        """Average precision of each class."""
+        """Returns the average precision of each class."""
         return {f"ap/{row['class']}": row["AP"] for row in per_class_rows(report)}
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Evaluator(ABC):
         return {name: value for name, value in self.result(report).items() if isinstance(value, float)}
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
-        """A metric of each class of a report, for TensorBoard, by its tag."""
+        """Returns a metric of each class of a report, for TensorBoard, by its tag."""
         return {}
 
     @abstractmethod

@@ -159,7 +159,7 @@ class DenseDetectionTask(ObjectDetectionTask):
         return outputs | self.geometry(network.description, network.size)
 
     def branches(self, outputs: Any) -> list[Any]:
-        """The outputs of each set of heads that predicts boxes and classes, first those that `candidates` reads."""
+        """Returns the outputs of each set of heads for boxes and classes, first those that `candidates` reads."""
         return [outputs]
 
     def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
@@ -169,7 +169,7 @@ class DenseDetectionTask(ObjectDetectionTask):
         return boxes | {f"scores_{number}": scores for number, (_, scores) in enumerate(candidates)}
 
     def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
-        """Difference of scores and boxes at all positions, summed over `branches`."""
+        """Returns the difference of scores and boxes at all positions, summed over `branches`."""
         ours, count = [self.candidates(each) for each in self.branches(outputs)], len(targets) // 2
         apart = [
             dense_difference(*ours[n % len(ours)], targets[f"boxes_{n}"], targets[f"scores_{n}"]) for n in range(count)

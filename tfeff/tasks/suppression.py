@@ -48,9 +48,9 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
 
 
 def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> dict[str, tf.Tensor]:
-    """The detections with the highest scores: as `suppress`, but without suppression, and with one box for all classes.
+    """Returns the detections with the highest scores, as `suppress` does, but without suppression.
 
-    Of the settings, `minimum_score` and `detections` apply.
+    There is one box for all classes. Of the settings, `minimum_score` and `detections` apply.
     """
     boxes, scores = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32)
     axis = 1

@@ -75,7 +75,7 @@ class YoloTask(DenseDetectionTask):
         return [outputs, outputs | others] if others else [outputs]
 
     def _totals(self, batch: Batch, outputs: Any, positives: int) -> dict[str, tf.Tensor]:
-        """The totals of two heads, with at most this many positive cells for each object."""
+        """Returns the totals of two heads, with at most this many positive cells for each object."""
         section = self.section
         logits, distances = to_float32(outputs[LOGITS]), self._distributions(outputs)
         predicted = self._boxes(outputs, distances)

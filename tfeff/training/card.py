@@ -43,7 +43,7 @@ def write_card(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -
 
 
 def _head(workdir: Workdir, plan: Plan) -> str:
-    """Metadata in YAML; JSON strings are YAML strings."""
+    """Returns metadata in YAML; JSON strings are YAML strings."""
     task = plan.settings.task
     kind = "image-classification" if task.IS_CLASSIFIER else "object-detection" if task.IS_DETECTOR else None
     lines = ["---", "library_name: keras", *([f"pipeline_tag: {kind}"] if kind else []), "tags:", "- tfeff"]

@@ -83,7 +83,7 @@ def contents(workdir: Workdir, evaluation: RunEvaluation | None) -> dict[str, di
 
 
 def content_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each split of `contents`: images, objects, and what was lost."""
+    """Returns a row for each split of `contents`: images, objects, and what was lost."""
     return [
         {
             "split": role,
@@ -98,13 +98,13 @@ def content_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def changed_settings(plan: Plan) -> dict[str, Any]:
-    """The settings of a run that are not the default, by dotted key."""
+    """Returns the settings of a run that are not the default, by dotted key."""
     default = config.Experiment(model=config.architecture("resnet"))
     return {key: value for key, _, value in config.differences(default, plan.settings) if value is not None}
 
 
 def setting_text(value: object) -> str:
-    """The value of a setting, for readers.
+    """Returns the value of a setting, for readers.
 
     >>> setting_text(("stem*", "stage1*")), setting_text(True)
     ('stem*, stage1*', 'true')

@@ -41,7 +41,7 @@ def alternate(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> tu
 
 
 def _prediction(network: keras.Model) -> Callable[[], object]:
-    """A function that predicts one image and waits for the result."""
+    """Returns a function that predicts one image and waits for the result."""
     network = getattr(network, "predictor", network)
     forward = tf.function(lambda images: network(images, training=False), jit_compile=False)
     shape = (1, *network.inputs[0].shape[1:])

@@ -55,8 +55,11 @@ class _Segment:
         return keras.tree.flatten(self._run(*inputs))
 
     def _forward(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The outputs in training. A `keras.Model` of the segment would take a layer for an input if the segment before
-        applies it, too, as heads are applied to several levels."""
+        """Returns the outputs in training.
+
+        A `keras.Model` of the segment would take a layer for an input if the segment before applies it, too, as heads
+        are applied to several levels.
+        """
         known = dict(zip(map(id, self.inputs), inputs, strict=True))
         for node in self._nodes:
             args, kwargs = node.arguments.fill_in(known)

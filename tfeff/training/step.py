@@ -145,13 +145,13 @@ class Step:
         return tape.gradient(scaled, self._variables()), self._stacked(totals)
 
     def _validation_gradients(self, batch: Batch) -> list[tf.Tensor | None]:
-        """The replica's share of the gradients of the validation loss."""
+        """Returns the replica's share of the gradients of the validation loss."""
         with tf.GradientTape() as tape:
             loss = self._loss(self._totals(batch, training=False))
         return list(tape.gradient(loss, self._variables()))
 
     def _loss(self, totals: dict[str, tf.Tensor]) -> tf.Tensor:
-        """The replica's share of the loss."""
+        """Returns the replica's share of the loss."""
         losses, counts = self._grouped(totals), self._counts(totals)
         return tf.add_n([tf.math.divide_no_nan(losses[group], counts[group]) for group in self._groups])
 

@@ -186,12 +186,12 @@ class Events(Hook):
 
 
 def weights(loop: Loop) -> dict[str, tf.Tensor]:
-    """The trainable variables of the network, by tag."""
+    """Returns the trainable variables of the network, by tag."""
     return {f"weights/{variable.path}": variable.value for variable in loop.step.model.trainable_variables}
 
 
 def compared(task: Task) -> dict[str, str]:
-    """The metrics of a task in the HParams table: tag of the scalar -> column title."""
+    """Returns the metrics of a task in the HParams table: tag of the scalar -> column title."""
     validated = [f"validation/{name}" for name in (*task.metrics, *task.scores, "loss")]
     tested = [f"test/{name}" for name in (*task.metrics, *task.scores)]
     tags = (*tested, *validated, *(f"train/{name}" for name in task.metrics), "throughput/images_per_second")

@@ -62,7 +62,7 @@ class _Queue:
             self._by_candidate[job.candidate].append(job)
 
     def starting_with(self, candidate: str) -> Iterator[Job]:
-        """The jobs, those of a candidate first."""
+        """Returns the jobs, those of a candidate first."""
         yield from (job for job in self._by_candidate[candidate] if job in self._jobs)
         yield from (job for job in self._jobs if job.candidate != candidate)
 

@@ -257,7 +257,7 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
 
 
 def _block_covariance(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """float64 [blocks, blocks], covariance of the blocks' effects, for weights [candidates, blocks]."""
+    """Returns float64 [blocks, blocks], covariance of the blocks' effects, for weights [candidates, blocks]."""
     information = np.diag(weights.sum(axis=0)) - weights.T @ (weights / weights.sum(axis=1, keepdims=True))
     return np.linalg.pinv(information, rcond=1e-10, hermitian=True)
 

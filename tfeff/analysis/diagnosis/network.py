@@ -36,7 +36,7 @@ suspects."""
 def examine_network(
     subject: Subject, workdir: Workdir, split: str | None, reporter: Reporter, *, most: int
 ) -> tuple[list[Link], dict[str, Figure], Suspects]:
-    """The links of training and predictions, their figures by name, and suspects.
+    """Returns the links of training and predictions, their figures by name, and suspects.
 
     Args:
         most: images of a split for which the network predicts, at most; of the training images, PREDICTED at most.

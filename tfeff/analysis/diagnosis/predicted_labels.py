@@ -132,7 +132,7 @@ def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.in
 
 
 def _matched(matrix: ConfusionMatrix) -> npt.NDArray[np.int64]:
-    """int64 [classes], a permutation of the classes with the largest number of examples of all."""
+    """Returns int64 [classes], a permutation of the classes with the largest number of examples of all."""
     classes, every = matrix.classes, np.arange(matrix.classes)
     # The matching must be full: each true class may also be matched to a column of its own, which means to none.
     edges = sparse.csr_array(

@@ -64,8 +64,10 @@ class Suspects:
     images: Mapping[str, Dataset] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row of a table for each suspect: the first of each kind, the second of each kind, and so on, because the
-        suspicions of different kinds cannot be compared. Boxes are in pixels of the image."""
+        """Returns a row of a table for each suspect: the first of each kind, the second of each kind, and so on.
+
+        Suspicions of different kinds cannot be compared. Boxes are in pixels of the image.
+        """
         ranked = [
             (rank, order, kind, each)
             for order, (kind, found) in enumerate(self.found.items())
@@ -88,7 +90,7 @@ class Suspects:
         ]
 
     def _box(self, suspect: Suspect, box: Floats | None, what: str) -> dict[str, float | None]:
-        """The columns of a box; none for labels."""
+        """Returns the columns of a box; none for labels."""
         images = self.images[suspect.split]
         if not images.has_objects:
             return {}
@@ -122,7 +124,7 @@ def of_labels(splits: Mapping[str, Dataset], predictions: Mapping[str, Classifie
 
 
 def of_boxes(splits: Mapping[str, Dataset], predictions: Mapping[str, DetectorPredictions]) -> Suspects:
-    """By the detections in images that the network was not trained on.
+    """Finds suspects by the detections in images that the network was not trained on.
 
     Args:
         splits: the predicted images of each split.

@@ -58,7 +58,7 @@ def annotated(
 
 
 def joined(pixels: tf.Tensor, images: Sequence[AnnotatedImage]) -> AnnotatedImage:
-    """The objects of several images in one. Extra boxes are interleaved, so that the best come first.
+    """Returns the objects of several images in one. Extra boxes are interleaved, so that the best come first.
 
     Args:
         pixels: float32 [height, width, channels].
@@ -109,7 +109,7 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
 
 
 def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> AnnotatedImage:
-    """The objects of an image that is blended into another one.
+    """Returns the objects of an image that is blended into another one.
 
     Args:
         image: the image, whose pixels are left as they are.
@@ -122,7 +122,7 @@ def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> Annotate
 
 
 def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor) -> AnnotatedImage:
-    """Some of the objects, bool [n], and of the extra boxes, bool [m]."""
+    """Returns some of the objects, bool [n], and of the extra boxes, bool [m]."""
     kept = tf.where(objects)[:, 0]
     return AnnotatedImage(
         image=image.image,
@@ -148,7 +148,7 @@ def _wide(boxes_yxyx: tf.Tensor) -> tf.Tensor:
 
 
 def _shown(boxes_yxyx: tf.Tensor, shown: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The boxes around the pixels of each box that a mask shows, and their share of its pixels, float32 [n]."""
+    """Returns the boxes around the pixels of each box that a mask shows, and their share of its pixels, float32 [n]."""
     first, end = tf.cast(tf.floor(boxes_yxyx[:, :2]), tf.int32), tf.cast(tf.math.ceil(boxes_yxyx[:, 2:]), tf.int32)
     edges, count = [], tf.zeros_like(boxes_yxyx[:, 0])
     for axis in range(2):

@@ -149,7 +149,7 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
 
 
 def _pixels(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> _Operation:
-    """An operation on the levels of images [1, height, width, channels], given the level [1]."""
+    """Returns an operation on the levels of images [1, height, width, channels], given the level [1]."""
     return lambda image, turn: image._replace(image=change(image.image[tf.newaxis], turn.level[tf.newaxis])[0])
 
 
@@ -193,14 +193,14 @@ def _translate(axis: int) -> _Operation:
 
 
 def _cutout(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
-    """Gray anywhere; boxes stay."""
+    """Makes a square gray, anywhere; boxes stay."""
     center = turn.places * tf.cast(tf.shape(image.image)[:2], tf.float32)
     half = turn.level / 10 * _long(image, 100)
     return image._replace(image=_grayed(image.image, center - half, center + half))
 
 
 def _box_cutout(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
-    """Gray in one object; up to three quarters of its sides."""
+    """Makes a part of one object gray; up to three quarters of its sides."""
 
     def cut() -> tf.Tensor:
         count = tf.shape(image.boxes_yxyx)[0]
@@ -213,7 +213,7 @@ def _box_cutout(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
 
 
 def _only(change: Callable[[AnnotatedImage, tf.Tensor, tf.Tensor, Turn], tf.Tensor]) -> _Operation:
-    """A change of the inside of some boxes, one after the other: image, box, place [2] -> pixels."""
+    """Returns a change of the inside of some boxes, one after the other: image, box, place [2] -> pixels."""
 
     def apply(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
         number = tf.range(tf.shape(image.boxes_yxyx)[0]) % _OBJECTS
@@ -245,7 +245,7 @@ def _equalize_only(image: AnnotatedImage, box: tf.Tensor, place: tf.Tensor, turn
 def _displaced(
     offset: Callable[[AnnotatedImage, tf.Tensor, tf.Tensor, Turn], tuple[tf.Tensor, tf.Tensor]],
 ) -> _Operation:
-    """Each pixel of a box gets the level of the one at an offset (down, right), if that is in the box, else gray.
+    """Gives each pixel of a box the level of the one at an offset (down, right), if that is in the box, else gray.
 
     Args:
         offset: image, pixels of the box relative to its corner (y, x) [height, width, 2], turn.
@@ -286,7 +286,7 @@ def _grayed(pixels: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
 
 
 def _rectangle(pixels: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    """The pixels whose centers lie between two corners (y, x): bool [height, width, 1]."""
+    """Returns the pixels whose centers lie between two corners (y, x): bool [height, width, 1]."""
     rows, columns = (
         (first[axis] <= tf.range(side) + 0.5) & (tf.range(side) + 0.5 < end[axis])
         for axis, side in enumerate(map(float, pixels.shape[:2]))

@@ -15,12 +15,12 @@ _OBJECTS = 62
 
 
 def chosen(purpose: Purpose, probability: float, draws: Draws) -> tf.Tensor:
-    """Whether the one example of `draws` is mixed: bool scalar."""
+    """Returns whether the one example of `draws` is mixed: bool scalar."""
     return draws.uniform(purpose, 2)[0, _CHOICE] < probability
 
 
 def partner(purpose: Purpose, count: int, draws: Draws) -> tf.Tensor:
-    """The image that an example is mixed with: int64 scalar, an index among `count` images."""
+    """Returns the image that an example is mixed with: int64 scalar, an index among `count` images."""
     return draws.others(draws.uniform(purpose, 2)[0, _PARTNER], count)
 
 
@@ -70,6 +70,6 @@ def copy_paste(image: AnnotatedImage, other: AnnotatedImage, min_share: float, d
 
 
 def _covered(first: tf.Tensor, end: tf.Tensor, side: int) -> tf.Tensor:
-    """Which of `side` pixels each interval touches: bool [n, side]."""
+    """Returns which of `side` pixels each interval touches: bool [n, side]."""
     pixel = tf.range(side, dtype=tf.float32)
     return (pixel + 1.0 > first[:, tf.newaxis]) & (pixel < end[:, tf.newaxis])

@@ -76,7 +76,7 @@ class Draws:
         return tf.reshape(fractions, (-1, blocks * _WORDS))[:, :count]
 
     def others(self, chance: tf.Tensor, count: int) -> tf.Tensor:
-        """Other examples than the first: int64, indices among `count`; the example itself if there is no other.
+        """Returns other examples than the first: int64, indices among `count`; the example itself if there is no other.
 
         Args:
             chance: float32 in [0, 1), of any shape, which is that of the result.

@@ -80,7 +80,7 @@ class Complexity:
     kernel_bytes: int
 
     def trained_as(self, whole: "Complexity") -> "Complexity":
-        """The cost of a network that is trained as a part of another one."""
+        """Returns the cost of a network that is trained as a part of another one."""
         training = ("trainable_params", "activation_bytes", "training_peak_bytes")
         return dataclasses.replace(self, **{name: getattr(whole, name) for name in training})
 
@@ -114,7 +114,7 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
 
 
 def _counted(model: keras.Model, resolution: int | None, regions: int | None) -> Complexity:
-    """The cost of all outputs."""
+    """Returns the cost of all outputs."""
     graph = graph_of(model)
     if graph is None:
         raise UserError(

@@ -115,9 +115,9 @@ class StopGradient(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The inputs. At inference, they keep their gradient, so that predictions can be explained by it."""
+        """Returns the inputs. At inference, they keep their gradient, so that predictions can be explained by it."""
         return ops.stop_gradient(inputs) if training else inputs
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
+        """Returns the shape of the input."""
         return input_shape

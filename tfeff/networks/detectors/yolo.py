@@ -64,7 +64,7 @@ class Yolo(Detector):
         return (ONE_TO_MANY + LOGITS, ONE_TO_MANY + DISTANCES) if self.end_to_end else ()
 
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
-        """Define the two heads, or two pairs of them."""
+        """Defines the two heads, or two pairs of them."""
         if not self.end_to_end:
             return self._heads(layers, fused, num_classes)
         detached = layers.stop_gradient(list(fused.values()), name="detached")
@@ -76,7 +76,7 @@ class Yolo(Detector):
     def _heads(
         self, layers: Layers, maps: Mapping[str, FeatureMap], num_classes: int, prefix: str = ""
     ) -> dict[str, FeatureMap]:
-        """A pair of heads; the names of its layers and outputs begin with the prefix."""
+        """Returns a pair of heads; the names of its layers and outputs begin with the prefix."""
         classes, boxes = (self.head(layers, prefix + name) for name in (CLASS_HEAD, BOX_HEAD))
         return {
             prefix + LOGITS: classes(maps, boxes=1, values=num_classes, bias_value=PRIOR_BIAS),

@@ -155,6 +155,6 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _origin(workdir: Workdir) -> dict[str, str]:
-    """The command, versions and machine of the last call, as tags."""
+    """Returns the command, versions and machine of the last call, as tags."""
     calls = workdir.provenance().get("calls", [])
     return {f"provenance.{key}": str(value) for key, value in (calls[-1] if calls else {}).items()}

@@ -71,7 +71,7 @@ def reported(name: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
 
 
 def sent_files(workdir: Workdir) -> Iterator[tuple[str, Path]]:
-    """Name and path of what a tracker gets at the end."""
+    """Returns name and path of what a tracker gets at the end."""
     for path in (*(workdir.path / name for name in FILES), workdir.figures, workdir.saved_model):
         if path.exists():
             yield path.name, path

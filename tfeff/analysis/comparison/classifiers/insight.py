@@ -150,7 +150,7 @@ class Insight:
         return rows
 
     def confused_pairs(self, index: int) -> list[dict[str, Any]]:
-        """The most frequent errors of a model."""
+        """Returns the most frequent errors of a model."""
         matrix = evaluation.ConfusionMatrix.from_json(self.reports[index]["confusion"])
         pairs = evaluation.confused_pairs(matrix, PAIRS)
         return [
