@@ -7,7 +7,7 @@ training images as they are, under each augmentation of the config alone, and un
 
 from absl import flags
 
-from tfeff import api, cli
+from tfeff import api, cli, config
 from tfeff.reporting.terminal import say
 
 OF_TRAINING = ("profile", "evaluate", "histograms", "track")
@@ -76,10 +76,12 @@ def _test_learning_rates(experiment: api.Description) -> None:
 def _show(experiment: api.Description) -> None:
     for name in OF_TRAINING:
         cli.refuse(name, "--show")
+    from tfeff import training
     from tfeff.training.preview import write_preview
 
     settings, _ = api.complete(experiment, flags.FLAGS.workdir)
-    say("\n".join(f"wrote {path}" for path in write_preview(settings, flags.FLAGS.workdir)))
+    plan = training.Plan.of(config.resolve_member(settings))
+    say("\n".join(f"wrote {path}" for path in write_preview(plan, flags.FLAGS.workdir)))
 
 
 if __name__ == "__main__":

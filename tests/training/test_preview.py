@@ -45,7 +45,7 @@ def test_plain_epochs_do_not_hide_the_augmentation() -> None:
 def test_mixed_images_are_shown(tmp_path: Path) -> None:
     found, _ = shown(config.override(SETTINGS, ["task.augmentation.mixup_alpha=0.4"]))
     assert "mixup_alpha=0.4" in found
-    files = write_preview(config.override(SETTINGS, ["task.augmentation.mixup_alpha=0.4"]), tmp_path)
+    files = write_preview(Plan.of(config.override(SETTINGS, ["task.augmentation.mixup_alpha=0.4"])), tmp_path)
     assert [path.name for path in files] == ["augmentation.png", "augmentation.svg"]
     assert all(path.is_file() for path in files)
 
@@ -54,4 +54,4 @@ def test_tasks_without_augmentation_are_refused(tmp_path: Path) -> None:
     overrides = ["model.weights=imagenet", "model.name=efficientnet-lite0"]
     settings = config.override(config.load("digits_rcnn", config.Experiment), overrides)
     with pytest.raises(UserError, match="without augmentation"):
-        write_preview(settings, tmp_path)
+        write_preview(Plan.of(settings), tmp_path)

@@ -45,9 +45,9 @@ class Network(keras.Model):
         """Regions per image for which the cost of a detector is counted; None if it does not read regions."""
         return getattr(self.description, "regions", None)
 
-    @property
     def predictor(self) -> "Network":
-        """The network without the outputs that only training uses, with the same weights; itself if there are none."""
+        """Returns the network without the outputs that only training uses, with the same weights; itself if there are
+        none. (Not a property: Keras would save it as a part of the network.)"""
         unused = getattr(self.description, "training_outputs", ())
         if not unused or not set(unused) & self.output.keys():
             return self

@@ -73,7 +73,7 @@ class ObjectDetectionTask(ImageTask):
 
     def predictor(self, network: models.Network) -> models.Network:
         """Without outputs that only training uses."""
-        return network.predictor
+        return network.predictor()
 
     @abstractmethod
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:

@@ -263,7 +263,7 @@ def finish_run(
             reason = str(error)
     if evaluation is None:
         reporter.say(f"not evaluated: {reason}")
-    costs = {"params": model.predictor.count_params()}
+    costs = {"params": model.predictor().count_params()}
     try:
         counted = complexity.count(model, regions=model.regions)
         costs |= {"macs": counted.macs, "activation_bytes": counted.activation_bytes}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfeff import config, selection
+from tfeff import selection
 from tfeff.data.augment.policy import parts
 from tfeff.data.dataset import evenly_spaced
 from tfeff.data.input.cache import ImageCache
@@ -30,11 +30,11 @@ DRAWS = 3
 """Columns with all variations together."""
 
 
-def write_preview(settings: config.Experiment, directory: str | os.PathLike[str]) -> list[Path]:
+def write_preview(plan: Plan, directory: str | os.PathLike[str]) -> list[Path]:
     """Draws some training images as they are, under each augmentation alone, and under all together.
 
     Args:
-        settings: the experiment.
+        plan: the plan of the experiment.
         directory: directory for `augmentation.png` and `.svg`.
 
     Returns:
@@ -43,7 +43,7 @@ def write_preview(settings: config.Experiment, directory: str | os.PathLike[str]
     Raises:
         UserError: images or settings that cannot be trained, or a task without augmentation.
     """
-    plan, directory = Plan.of(config.resolve_member(settings)), Path(directory)
+    directory = Path(directory)
     checks.check(plan, 1, new_run=True)
     if plan.task.stored is not None or not hasattr(plan.settings.task, AUGMENTATION):
         raise UserError(f"--show: task.name={plan.settings.task.name} trains on stored features, without augmentation")
