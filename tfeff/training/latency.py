@@ -42,7 +42,7 @@ def alternate(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> tu
 
 def _prediction(network: keras.Model) -> Callable[[], object]:
     """Returns a function that predicts one image and waits for the result."""
-    network = getattr(network, "predictor", network)
+    network = network.predictor() if hasattr(network, "predictor") else network
     forward = tf.function(lambda images: network(images, training=False), jit_compile=False)
     shape = (1, *network.inputs[0].shape[1:])
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)

@@ -106,7 +106,7 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
         UserError: the model is not a graph of layers, its input shape is not fully defined, or the multiply-adds of a
             layer are unknown.
     """
-    predictor = getattr(model, "predictor", model)
+    predictor = model.predictor() if hasattr(model, "predictor") else model
     if predictor is not model:
         parts = [_counted(each, resolution, regions) for each in (predictor, model)]
         return parts[0].trained_as(parts[1])
