@@ -6,14 +6,13 @@ Opens http://localhost:8000 to this machine alone: drop images on the page, or s
 
 import contextlib
 import socket
-from importlib.util import find_spec
 from pathlib import Path
 
 from absl import flags
 
 from tfeff import api, cli
 from tfeff.errors import UserError
-from tfeff.execution.startup import load_tensorflow
+from tfeff.execution.startup import installed, load_tensorflow
 from tfeff.reporting.terminal import say
 
 
@@ -31,7 +30,7 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
         raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
-    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+    if not (installed("starlette") and installed("uvicorn")):
         raise UserError('tfeff.serve needs two packages: pip install "tfeff[serve]"')
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -67,3 +67,17 @@ def test_large_files_are_refused(client: TestClient, monkeypatch: pytest.MonkeyP
 
 def test_other_host_names_are_refused(client: TestClient) -> None:
     assert client.get("/", headers={"host": "attacker.example"}).status_code == 400
+
+
+def test_other_web_pages_are_refused(client: TestClient) -> None:
+    assert client.post("/predict", content=encoded(), headers={"sec-fetch-site": "cross-site"}).status_code == 403
+
+
+def test_a_failing_model_is_said() -> None:
+    class Failing:
+        def predict(self, files: object) -> None:
+            raise RuntimeError("out of memory")
+
+    failing = TestClient(endpoint.application(Failing(), "run"), base_url="http://localhost:8000")  # type: ignore[arg-type]
+    answer = failing.post("/predict", content=encoded())
+    assert (answer.status_code, answer.json()) == (500, {"error": "the image cannot be used: out of memory"})

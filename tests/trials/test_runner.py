@@ -254,6 +254,22 @@ def test_lost_trials_are_retried_and_other_errors_are_final(make_runner, error, 
     assert {record.error for record in runner.store.records() if record.state == "failed"} == {error}
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_last_trial_is_retried(make_runner, count):
+    died = list[Job]()
+
+    def lose(key: Job) -> str | None:
+        if key.candidate == f"c{count - 1}" and not died:
+            died.append(key)
+            return "lost"
+        return None
+
+    executor = Recorder(lose)
+    plan = make_runner(executor, attempts=3).run([candidate(f"c{n}", 0.1) for n in range(count)], Full(EPOCHS), "stage")
+    assert not plan.eliminated
+    assert executor.jobs.count(died[0]) == 2
+
+
 def test_a_full_disk_ends_the_run(make_runner):
     with pytest.raises(UserError, match="free some space"):
         make_runner(Recorder(lambda key: DISK_FULL)).run([candidate("a", 0.1)], Full(EPOCHS), "stage")

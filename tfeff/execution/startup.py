@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
+from importlib.util import find_spec
 from types import ModuleType
 
 from tfeff.execution.resources import gpus
@@ -98,3 +99,9 @@ def _captured() -> Iterator[Callable[[], None]]:
         finally:
             os.dup2(before, 2)
             os.close(before)
+
+
+def installed(package: str) -> bool:
+    """Returns whether a package can be imported. A folder of its name, such as the results of a tracker, is none."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None

@@ -9,6 +9,7 @@
 It has no users, no queue and no encryption. For production, export the model for a server that has them.
 """
 
+import asyncio
 import base64
 import io
 from html import escape
@@ -17,13 +18,14 @@ from importlib import resources
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from tfeff.errors import UserError
+from tfeff.errors import UserError, printable
 from tfeff.runs.predictors import Predictor
 
 HOSTS = ("localhost", "127.0.0.1")
@@ -44,10 +46,14 @@ def application(predictor: Predictor, title: str) -> Starlette:
     """
     page = resources.files("tfeff.runs").joinpath("endpoint.html").read_text("utf-8").replace("{title}", escape(title))
 
+    one_at_a_time = asyncio.Lock()
+
     def show(request: Request) -> Response:
         return HTMLResponse(page)
 
     async def read(request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return _refused(403, "sent by another web page")
         if int(request.headers.get("content-length", 0)) > MOST_BYTES:
             return _refused(413, f"larger than {MOST_BYTES >> 20} MiB")
         encoded = bytearray()
@@ -57,15 +63,19 @@ def application(predictor: Predictor, title: str) -> Starlette:
                 return _refused(413, f"larger than {MOST_BYTES >> 20} MiB")
         if not encoded:
             return _refused(400, "empty; send an image file as the body of the request")
-        # One image at a time: the model already uses all cores.
-        return _predicted(predictor, bytes(encoded), draw=request.query_params.get("draw") == "1")
+        draw = request.query_params.get("draw") == "1"
+        async with one_at_a_time:  # the model already uses all cores
+            return await run_in_threadpool(_predicted, predictor, bytes(encoded), draw=draw)
 
     routes = [Route("/", show), Route("/predict", read, methods=["POST"])]
     return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))])
 
 
 def _predicted(predictor: Predictor, encoded: bytes, *, draw: bool) -> Response:
-    (found,) = predictor.predict([("image", encoded)])
+    try:
+        (found,) = predictor.predict([("image", encoded)])
+    except Exception as error:  # such as too little memory for a large image; the server goes on
+        return _refused(500, printable(str(error))[:300])
     if isinstance(found, UserError):
         return _refused(422, str(found).removeprefix("image: "))
     answer = dict(found.row)

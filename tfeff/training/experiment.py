@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfeff import config, selection
 from tfeff.data.sources.source import Source
+from tfeff.errors import UserError
 from tfeff.tasks.task import ImageTask
 from tfeff.training import distribution, provenance
 from tfeff.training.assembly import AssemblyCache
@@ -89,6 +90,8 @@ def train(
     strategy = distribution.strategy(training.strategy)
     reporter = reporter or Reporter(quiet=not chief)
     features = features or FeatureCache()
+    if histograms and distribution.worker_count() > 1:
+        raise UserError("--histograms: only a run with one worker writes them; remove it")
     if until_epoch is not None and until_epoch < 1:
         raise ValueError(f"until_epoch is {until_epoch}; epochs count from 1")
     if training.deterministic:

@@ -146,9 +146,13 @@ class Step:
 
     def _validation_gradients(self, batch: Batch) -> list[tf.Tensor | None]:
         """Returns the replica's share of the gradients of the validation loss."""
+        parts = self.accumulation_steps  # the whole batch may not fit into the memory
+        batch = {key: value[: value.shape[0] // parts] for key, value in batch.items()}
         with tf.GradientTape() as tape:
-            loss = self._loss(self._totals(batch, training=False))
-        return list(tape.gradient(loss, self._variables()))
+            loss = self.optimizer.scale_loss(parts * self._loss(self._totals(batch, training=False)))
+        scale = self.optimizer.dynamic_scale.value if self._scaled else 1.0
+        gradients = tape.gradient(loss, self._variables())
+        return [each if each is None else tf.cast(each, tf.float32) / scale for each in gradients]
 
     def _loss(self, totals: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the replica's share of the loss."""

@@ -31,6 +31,8 @@ LEADING = (
 """Settings shown first in the HParams table; by default, TensorBoard shows five columns."""
 AUGMENTED_SAMPLES = 16
 """Number of augmented training images shown."""
+MOST_VALUES = 250_000
+"""Values of a histogram."""
 SAMPLE_SIDE = 96
 """Minimum side of a sample image, in pixels."""
 
@@ -76,10 +78,11 @@ class Board:
             tf.summary.graph(traced.get_concrete_function(inputs if len(inputs) > 1 else inputs[0]).graph)
 
     def histograms(self, step: int, values: Mapping[str, tf.Tensor]) -> None:
-        """Writes histograms by tag."""
-        with self._writer.as_default(step=step):
+        """Writes histograms by tag, each of at most `MOST_VALUES`, evenly spaced, because one takes 240 bytes of memory."""
+        with self._writer.as_default(step=step), tf.device("CPU"):
             for name, value in values.items():
-                tf.summary.histogram(name, value)
+                flat = tf.reshape(value, [-1])
+                tf.summary.histogram(name, flat[:: -(-flat.shape[0] // MOST_VALUES)])
 
     def samples(self, images: np.ndarray) -> None:
         """Writes a grid of augmented images, float32 [n, h, w, c] in [0, 255]."""

@@ -148,7 +148,7 @@ class TrialRunner:
         selected = {name: self._candidates[name] for name in names}
         self.progress.begin(stage, selected, blocks, allocation, self.executor.slots, self.results)
         plan, known = allocation.plan(names, blocks, self.results), len(self.results)
-        waiting = _Queue(plan.jobs)
+        waiting, ended = _Queue(plan.jobs), False
         while True:
             self.progress.show(plan, len(self._running), self._seconds, lambda: self._rate_trainings(names))
             if plan.done and not self._running:  # another rate may still run for a candidate that has failed
@@ -161,14 +161,16 @@ class TrialRunner:
                 self._submit(job)
                 tried.append(job)
             waiting.remove(job for job in tried if job in self._running or job in self.results)
-            # Planned jobs stay planned until they end, so another plan is needed only if they leave a process idle.
-            if len(self._running) < self.executor.slots and len(self.results) > known:
+            # Planned jobs stay planned until they end, so another plan is needed only if they leave a process idle. A
+            # lost trial ends without a result, and is planned again.
+            if len(self._running) < self.executor.slots and (ended or len(self.results) > known):
                 plan, known = allocation.plan(names, blocks, self.results), len(self.results)
-                waiting = _Queue(job for job in plan.jobs if job not in self._running)
+                waiting, ended = _Queue(job for job in plan.jobs if job not in self._running), False
                 continue
             if not self._running:
                 raise RuntimeError("the allocation is not done but plans no job")
             outcomes = self.executor.wait(POLL_SECONDS)
+            ended = ended or bool(outcomes)
             for outcome in (outcome for outcome in outcomes if outcome.error is None):
                 self._handle(outcome)
             self.check()  # before failures are counted: the interruption may have caused them

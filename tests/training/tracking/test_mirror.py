@@ -16,7 +16,6 @@ class Failing(Tracker):
     """Fails until `works`."""
 
     package = "json"
-    errors = (OSError,)
     works = False
     sent: list[tuple[int, Mapping[str, float]]]
 
@@ -51,7 +50,40 @@ def test_what_a_tracker_missed_is_sent_later(
     training.finish_tracking(workdir)
     training.finish_tracking(workdir)
     steps = [row["step"] for row in workdir.rows()]
-    assert [step for step, _ in Failing.sent] == [*steps, steps[-1], steps[-1]]
+    assert [step for step, _ in Failing.sent] == [*steps, steps[-1]]  # the second call had nothing to send
+
+
+def test_a_tracker_of_an_earlier_call_that_is_gone_does_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Gone(Failing):
+        def __init__(self, workdir: Workdir, run: str | None) -> None:
+            raise RuntimeError("token expired")
+
+    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Failing})
+    training.train(SETTINGS, tmp_path, until_epoch=1, trackers=["failing"])
+    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Gone})
+    assert len(training.train(SETTINGS, tmp_path).rows()) == 2
+    assert "token expired" in caplog.text
+    with pytest.raises(UserError, match="token expired; correct this, or leave --track out"):
+        mirror.Mirror(Workdir(tmp_path / "new"), ["failing"])
+
+
+def test_settings_that_a_tracker_missed_are_sent_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    got = list[str]()
+
+    class Late(Failing):
+        def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
+            if not Failing.works:
+                raise OSError("no route to host")
+            got.append(values["model.name"])
+
+    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Late})
+    monkeypatch.setattr(Failing, "sent", [], raising=False)
+    workdir = training.train(SETTINGS, tmp_path, trackers=["failing"])
+    monkeypatch.setattr(Failing, "works", True)
+    training.finish_tracking(workdir)
+    assert got == ["resnet"]
 
 
 @pytest.mark.parametrize(("name", "message"), [("mlflo", "mlflow"), ("absent", "pip install")])

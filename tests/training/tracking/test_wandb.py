@@ -25,15 +25,18 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     records = [record for path in files for record in wandb_records(path)]
     history: dict[str, list[tuple[int, Any]]] = {}
     settings: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for record in records:
         items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
         for key, value in items.items():
             history.setdefault(key, []).append((items["_step"], value))
+        changed = record.summary.update
+        summary |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in changed}
         updates = (*record.run.config.update, *record.config.update)
         settings |= {item.key: json.loads(item.value_json) for item in updates}
     for key, values in measured(workdir).items():
         assert history[key] == values
-    assert history["result/accuracy"][-1][1] == workdir.result()["accuracy"]
+    assert summary["result/accuracy"] == workdir.result()["accuracy"]
     assert settings["model.name"] == "resnet"
     figures = {key.rpartition("/")[0] for key in history if key.startswith("figures/")}
     assert figures == {f"figures/{path.stem}" for path in workdir.figures.glob("*.png")}

@@ -9,12 +9,12 @@ Servers and projects are those of the trackers' own environment variables, such 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from tfeff import checked, config
 from tfeff.errors import UserError, nearest, printable
+from tfeff.execution.startup import installed
 from tfeff.training.loop import Hook, Loop, Row
 from tfeff.training.tracking.mlflow import MLflow
 from tfeff.training.tracking.tracker import Tracker
@@ -33,7 +33,7 @@ def check_trackers(names: Iterable[str]) -> None:
     for name in names:
         if name not in TRACKERS:
             raise UserError(f"--track={name}: no such tracker; {nearest(name, TRACKERS)}")
-        if find_spec(TRACKERS[name].package) is None:
+        if not installed(TRACKERS[name].package):
             raise UserError(f'--track={name} needs a package: pip install "tfeff[{name}]"')
 
 
@@ -45,23 +45,28 @@ class Mirror:
         names: names of trackers.
 
     Raises:
-        UserError: an unknown name, a missing package, or a tracker that cannot be reached.
+        UserError: an unknown name, a missing package, or a new tracker that cannot be reached. A tracker of an earlier
+            call that cannot be reached is left out with a warning.
     """
 
     def __init__(self, workdir: Workdir, names: Sequence[str] = ()) -> None:
-        self._workdir, self._file = workdir, workdir.trackers
-        self._record: dict[str, Any] = checked.read_json(self._file, "delete it") if self._file.is_file() else {}
-        check_trackers([*self._record, *names])
+        self._workdir, self._record = workdir, _record(workdir)
         self._open = dict[str, Tracker]()
+        check_trackers(each for each in names if each not in self._record)
         for name in dict.fromkeys([*self._record, *names]):
             known = self._record.get(name)
-            tracker = TRACKERS[name](workdir, known and known["run"])
-            self._open[name] = tracker
-            self._record[name] = {"run": tracker.run, "epochs": known["epochs"] if known else 0}
-            self._save()
+            try:
+                self._open[name] = TRACKERS[name](workdir, known and known["run"])
+            except Exception as error:  # of any of the packages that a tracker uses
+                if known is not None:
+                    self._missed(name, error)
+                    continue
+                self.close(finished=False)
+                why = printable(str(error))[:300]
+                raise UserError(f"--track={name}: {why}; correct this, or leave --track out") from error
             if known is None:
-                with self._tolerated(name):
-                    tracker.settings(config.flatten(workdir.config()), _origin(workdir))
+                self._record[name] = {"run": self._open[name].run, "settings": False, "epochs": 0, "finished": None}
+        self._save()
 
     def __enter__(self) -> Self:
         return self
@@ -70,14 +75,18 @@ class Mirror:
         self.close(finished=False)
 
     def update(self) -> None:
-        """Sends the rows of `metrics.jsonl` that the trackers do not have."""
+        """Sends the settings and the rows of `metrics.jsonl` that the trackers do not have."""
         rows = self._workdir.rows()
         for name, tracker in list(self._open.items()):
+            sent = self._record[name]
             with self._tolerated(name):
+                if not sent["settings"]:
+                    tracker.settings(config.flatten(self._workdir.config()), _origin(self._workdir))
+                    sent["settings"] = True
                 for row in rows:
-                    if row["epoch"] > self._record[name]["epochs"]:
+                    if row["epoch"] > sent["epochs"]:
                         tracker.metrics(row["step"], _numbers(row))
-                        self._record[name]["epochs"] = row["epoch"]
+                        sent["epochs"] = row["epoch"]
         self._save()
 
     def finish(self) -> None:
@@ -87,9 +96,12 @@ class Mirror:
         result = {f"result/{key}": value for key, value in _numbers(self._workdir.result()).items()}
         for name, tracker in list(self._open.items()):
             with self._tolerated(name):
-                tracker.metrics(step, result)
+                tracker.result(step, result)
                 tracker.files(self._workdir)
-        self.close(finished=True)
+                tracker.close(finished=True)
+                del self._open[name]
+                self._record[name]["finished"] = _state(self._workdir)
+        self._save()
 
     def close(self, *, finished: bool) -> None:
         """Ends this process's part of the runs."""
@@ -100,19 +112,25 @@ class Mirror:
 
     @contextmanager
     def _tolerated(self, name: str) -> Iterator[None]:
-        """Errors of a tracker are said; it gets nothing more from this call."""
+        """Says errors of a tracker, which gets nothing more from this call: a training does not depend on it."""
         try:
             yield
-        except self._open[name].errors as error:
-            del self._open[name]
-            checked.warn(
-                f"{name} failed and gets nothing more from this call; the same command sends what is missing: "
-                f"{printable(str(error))[:300]}"
-            )
+        except Exception as error:  # of any of the packages that a tracker uses
+            failed = self._open.pop(name, None)
+            self._missed(name, error)
+            if failed is not None:
+                with suppress(Exception):
+                    failed.close(finished=False)
+
+    def _missed(self, name: str, error: Exception) -> None:
+        checked.warn(
+            f"{name} failed and gets nothing more from this call; the same command sends what is missing, unless you "
+            f"delete {self._workdir.trackers}: {printable(str(error))[:300]}"
+        )
 
     def _save(self) -> None:
         if self._record:
-            checked.write_json(self._file, self._record)
+            checked.write_json(self._workdir.trackers, self._record)
 
 
 class Tracking(Hook):
@@ -143,11 +161,25 @@ class Tracking(Hook):
 
 
 def finish_tracking(workdir: Workdir) -> None:
-    """Sends the result of a finished run to its trackers, if it has any."""
+    """Sends the result of a finished run to its trackers, if it has any that do not have it."""
+    if any(each["finished"] != _state(workdir) for each in _record(workdir).values()):
+        with Mirror(workdir) as mirror:
+            mirror.finish()
+
+
+def _record(workdir: Workdir) -> dict[str, Any]:
+    """Returns what `trackers.json` says, by tracker; empty without it."""
     if not workdir.trackers.is_file():
-        return
-    with Mirror(workdir) as mirror:
-        mirror.finish()
+        return {}
+    record = checked.read_json(workdir.trackers, "delete it; the trackers then get a new run")
+    return {name: each for name, each in record.items() if name in TRACKERS}
+
+
+def _state(workdir: Workdir) -> str:
+    """Returns what identifies a result: the time of its files, and the directory, which may be a copy."""
+    files = (workdir.path / "result.json", workdir.saved_model / "saved_model.pb")
+    times = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
+    return f"{workdir.path.absolute()} {times}"
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:

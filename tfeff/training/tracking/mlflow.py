@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tfeff.training.tracking.tracker import PROJECT, Tracker, reported, sent_files
+from tfeff.training.tracking.tracker import PROJECT, Tracker, sent_files
 from tfeff.training.workdir import Workdir
 
 _PARAMETERS = 100  # that a call may send
@@ -20,21 +20,18 @@ class MLflow(Tracker):
     def __init__(self, workdir: Workdir, run: str | None) -> None:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
-        from mlflow.exceptions import MlflowException
 
-        self.errors = (MlflowException, OSError)
         self._metric, self._param = Metric, Param
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        with reported("mlflow", self.errors):
-            self._client = MlflowClient()
-            if run is None:
-                name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-                experiment = self._client.get_experiment_by_name(name)
-                number = self._client.create_experiment(name) if experiment is None else experiment.experiment_id
-                run = self._client.create_run(number, run_name=workdir.path.name).info.run_id
-            else:
-                self._client.update_run(run, status="RUNNING")
+        self._client = MlflowClient()
+        if run is None:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+            experiment = self._client.get_experiment_by_name(name)
+            number = self._client.create_experiment(name) if experiment is None else experiment.experiment_id
+            run = self._client.create_run(number, run_name=workdir.path.name).info.run_id
+        else:
+            self._client.update_run(run, status="RUNNING")
         self.run = run
 
     def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:

@@ -2,11 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tfeff.errors import UserError, printable
 from tfeff.training.workdir import Workdir
 
 PROJECT = "tfeff"
@@ -32,12 +30,10 @@ class Tracker(ABC):
 
     Attributes:
         run: identifies the run in the tracker.
-        errors: what its calls raise.
     """
 
     package: str
     """The package that must be installed."""
-    errors: tuple[type[Exception], ...]
     run: str
 
     @abstractmethod
@@ -52,6 +48,10 @@ class Tracker(ABC):
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Sends metrics of a step."""
 
+    def result(self, step: int, values: Mapping[str, float]) -> None:
+        """Sends the metrics of the final weights."""
+        self.metrics(step, values)
+
     @abstractmethod
     def files(self, workdir: Workdir) -> None:
         """Sends `FILES`, figures and the exported model."""
@@ -59,15 +59,6 @@ class Tracker(ABC):
     @abstractmethod
     def close(self, *, finished: bool) -> None:
         """Ends this process's part of the run."""
-
-
-@contextmanager
-def reported(name: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turns the errors of a tracker at the start of a run into messages to the user."""
-    try:
-        yield
-    except errors as error:
-        raise UserError(f"--track={name}: {printable(str(error))[:300]}; correct this, or leave --track out") from error
 
 
 def sent_files(workdir: Workdir) -> Iterator[tuple[str, Path]]:

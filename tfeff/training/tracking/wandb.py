@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfeff.training.tracking.tracker import PROJECT, Tracker, reported, sent_files
+from tfeff.training.tracking.tracker import PROJECT, Tracker, sent_files
 from tfeff.training.workdir import Workdir
 
 
@@ -16,18 +16,15 @@ class WeightsAndBiases(Tracker):
 
     def __init__(self, workdir: Workdir, run: str | None) -> None:
         import wandb
-        from wandb.errors import Error
 
-        self.errors = (Error, OSError)
-        with reported("wandb", self.errors):
-            self._run = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", PROJECT),
-                name=workdir.path.name,
-                id=run,
-                resume=None if run is None else "allow",
-                dir=workdir.path,
-                settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
-            )
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=workdir.path.name,
+            id=run,
+            resume=None if run is None else "allow",
+            dir=workdir.path,
+            settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
+        )
         self.run = self._run.id
 
     def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
@@ -37,6 +34,10 @@ class WeightsAndBiases(Tracker):
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Sends metrics of a step."""
         self._run.log(dict(values), step=step)
+
+    def result(self, step: int, values: Mapping[str, float]) -> None:
+        """Sends the metrics of the final weights. A run that is continued takes no more metrics of an earlier step."""
+        self._run.summary.update(dict(values))
 
     def files(self, workdir: Workdir) -> None:
         """Sends files, figures and the exported model."""
