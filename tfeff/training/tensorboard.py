@@ -78,7 +78,7 @@ class Board:
             tf.summary.graph(traced.get_concrete_function(inputs if len(inputs) > 1 else inputs[0]).graph)
 
     def histograms(self, step: int, values: Mapping[str, tf.Tensor]) -> None:
-        """Writes histograms by tag, each of at most `MOST_VALUES`, evenly spaced, because one takes 240 bytes of memory."""
+        """Writes histograms by tag, each of at most `MOST_VALUES`, evenly spaced: one takes 240 bytes of memory."""
         with self._writer.as_default(step=step), tf.device("CPU"):
             for name, value in values.items():
                 flat = tf.reshape(value, [-1])
