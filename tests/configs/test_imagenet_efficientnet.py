@@ -36,7 +36,7 @@ MEMBERS = {
 
 
 def settings(*overrides: str) -> config.Experiment:
-    """Returns the config, with what it chooses for these overrides."""
+    """Returns the config with these overrides and the values that it chooses for them."""
     return config.complete(config.load_recipe(PATH, config.Experiment), overrides)[0]
 
 

@@ -244,7 +244,7 @@ def test_the_penalty_is_added_after_clipping() -> None:
 
 def test_an_l2_penalty_corresponds_to_a_decoupled_decay_divided_by_one_minus_the_momentum() -> None:
     def left(**options: Any) -> float:
-        """Returns what is left of a kernel after 300 steps without a gradient of the loss."""
+        """Returns a weight, 1 at first, after 300 steps with a zero gradient."""
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, use_bias=False)])
         (kernel,) = model.trainable_variables
         kernel.assign(np.ones((3, 2), np.float32))

@@ -158,7 +158,7 @@ def _value(field: dataclasses.Field[Any], hint: Any, current: Any, value: Any, w
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    """Returns the default of a field; None if there is none."""
+    """Returns the default value of a field, or None if it has none."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default

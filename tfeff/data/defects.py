@@ -55,7 +55,7 @@ class Defects:
             self.costs[kind] = lost
 
     def first(self, kind: str) -> str:
-        """Returns where the first defect of a kind is; "" if there is none."""
+        """Returns where the first defect of a kind is, or "" if there is none."""
         return next(iter(self.examples.get(kind, ())), "")
 
     def lost(self, what: Lost) -> int:

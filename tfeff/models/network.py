@@ -46,8 +46,10 @@ class Network(keras.Model):
         return getattr(self.description, "regions", None)
 
     def predictor(self) -> "Network":
-        """Returns the network without the outputs that only training uses, with the same weights; itself if there are
-        none. (Not a property: Keras would save it as a part of the network.)"""
+        """Returns the network without the outputs that only training uses, or itself if it has none.
+
+        Both share their weights. It is no property, because Keras would save that as a part of the network.
+        """
         unused = getattr(self.description, "training_outputs", ())
         if not unused or not set(unused) & self.output.keys():
             return self
@@ -102,3 +104,8 @@ def in_float32() -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+def predictor_of(model: keras.Model) -> keras.Model:
+    """Returns `Network.predictor` of a model; other Keras models predict with all of their outputs."""
+    return model.predictor() if isinstance(model, Network) else model

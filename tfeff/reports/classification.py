@@ -78,8 +78,7 @@ class ClassificationEvaluator(Evaluator):
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
         """Returns precision and recall of each class."""
-        rows = per_class_rows(report)
-        return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
+        return class_scalars(report)
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Returns top-1 accuracy with its interval, top-5 accuracy, and calibration error."""
@@ -115,6 +114,12 @@ def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     columns = (report["class_names"], scores["precision"], scores["recall"], scores["f1"], scores["support"])
     keys = ("class", "precision", "recall", "F1", "examples")
     return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def class_scalars(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Returns precision and recall of each class, by tag."""
+    rows = per_class_rows(report)
+    return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
 
 
 def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
@@ -245,8 +250,7 @@ class LocalizationEvaluator(Evaluator):
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
         """Returns precision and recall of each class."""
-        rows = per_class_rows(report)
-        return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
+        return class_scalars(report)
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the accuracy, mean IoU and localization accuracy, with their intervals."""

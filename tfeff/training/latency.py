@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfeff.models.network import predictor_of
+
 WARM_UP_ROUNDS, ROUNDS = 3, 30
 
 
@@ -42,7 +44,7 @@ def alternate(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> tu
 
 def _prediction(network: keras.Model) -> Callable[[], object]:
     """Returns a function that predicts one image and waits for the result."""
-    network = network.predictor() if hasattr(network, "predictor") else network
+    network = predictor_of(network)
     forward = tf.function(lambda images: network(images, training=False), jit_compile=False)
     shape = (1, *network.inputs[0].shape[1:])
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)

@@ -163,7 +163,7 @@ def _solarize_add(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
 
 
 def _long(image: AnnotatedImage, pixels: float) -> float:
-    """Pixels of COCO's images as pixels of an image."""
+    """Converts pixels of COCO's images to pixels of this image."""
     return pixels * max(image.image.shape[:2]) / _LONGER_SIDE
 
 

@@ -34,7 +34,7 @@ def mixup(image: AnnotatedImage, other: AnnotatedImage, min_share: float, draws:
 
     Args:
         image: height and width known.
-        other: of the same size.
+        other: another image of the same size.
         min_share: see above.
         draws: one example.
     """
@@ -54,7 +54,7 @@ def copy_paste(image: AnnotatedImage, other: AnnotatedImage, min_share: float, d
 
     Args:
         image: height and width known.
-        other: of the same size.
+        other: another image of the same size.
         min_share: objects with a lower visible share are dropped.
         draws: one example.
     """

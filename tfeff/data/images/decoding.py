@@ -65,7 +65,7 @@ _CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"acTL", b"fcTL")
 
 
 def _broken_chunk(encoded: bytes) -> str:
-    """Returns the first part of a PNG that is incomplete or has a wrong checksum; "" if there is none.
+    """Returns the first part of a PNG that is incomplete or has a wrong checksum, or "" if there is none.
 
     Decoders do not check the last part of the pixels, and some fill up what is missing.
     """

@@ -16,6 +16,7 @@ from tfeff.errors import UserError
 from tfeff.models.cost.activation_memory import Call, Lifetimes, lifetimes, peak_size
 from tfeff.models.graph import graph_of, walk
 from tfeff.models.layers.kinds import UNKNOWN, kind_of
+from tfeff.models.network import predictor_of
 
 # Operations of keras.ops that multiply matrices. Their cost depends on their arguments.
 _MULTIPLYING_OPERATIONS = {
@@ -106,7 +107,7 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
         UserError: the model is not a graph of layers, its input shape is not fully defined, or the multiply-adds of a
             layer are unknown.
     """
-    predictor = model.predictor() if hasattr(model, "predictor") else model
+    predictor = predictor_of(model)
     if predictor is not model:
         parts = [_counted(each, resolution, regions) for each in (predictor, model)]
         return parts[0].trained_as(parts[1])
