@@ -43,7 +43,7 @@ def get_config() -> Experiment:
                 saturation=0.2,
             ),
         ),
-        model=architecture("efficientnet-lite0", weights="imagenet", resolution=320),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=224),
         data=Data(source="voc:folds/{seed}", validation_fraction=0.15),
         optimizer=Optimizer(
             name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0, frozen=("stem*", "stage[12]*")

@@ -59,12 +59,23 @@ def test_latencies_are_written_for_another_machine(verbs: Verbs, tmp_path: Path)
     assert (found.format, found.int8, found.threads) == ("litert", False, 1)
     assert [each.name for each in found.networks] == ["mobilenet-v2", "mobilenet-v1"]
     first = found.networks[0]
-    assert first.network == ("mobilenet-v2", 4, 16, 0.1, 0.1)
+    assert first.network == ("mobilenet-v2", None, 4, 16, 0.1, 0.1)
     assert (first.seconds, first.low, first.high, first.size) == tuple(
         row[key] for key in ("latency_s", "latency_low_s", "latency_high_s", "exported_bytes")
     )
     assert first.cost == cost
     verbs("summary", "--model=resnet", "--latency", f"--out={out}").fails_with("measured with format=litert")
+
+
+def test_detectors_with_the_backbones_of_a_family(verbs: Verbs) -> None:
+    rows = json.loads(verbs("summary", "--detector=yolo", "--family=efficientnet-lite", *SMALL, "--json").out)
+    assert [row["backbone"] for row in rows] == list(models.names("efficientnet-lite"))
+    scaling = {"resolution": 16, "width_coefficient": 0.1, "depth_coefficient": 0.1}
+    for row in rows:
+        described = models.detector("yolo", backbone=row["backbone"], **scaling)
+        assert row["macs"] == models.estimate(described, num_classes=4).macs
+    verbs("summary", "--detector=yolo", "--family=yolo").fails_with("needs backbones in --model or --family")
+    verbs("summary", "--detector=yolox", "--model=resnet").fails_with('did you mean "yolo"')
 
 
 def test_a_saved_model_is_the_default_and_gets_its_threads(verbs: Verbs, tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ def define_flags() -> None:
         "Name of a family: resnet, efficientnet, efficientnet-lite, efficientnet-v2, mobilenet, mobilenet-v3, regnet "
         "or convnext; of detectors: rcnn, efficientdet, efficientdet-lite or yolo.",
     )
+    flags.DEFINE_string(
+        "detector", None, "Name of a detector, such as yolo, whose backbones are the networks of --model or --family."
+    )
     flags.DEFINE_integer("resolution", None, "Side of the square input in pixels. Default: that of the network.")
     flags.DEFINE_integer("num_classes", None, "Number of classes. Default: 1000; 90 for detectors.")
     flags.DEFINE_float("width_coefficient", None, "Multiplies the number of channels. Default: that of the network.")
@@ -102,14 +105,15 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Prints the cost of the selected networks, or the latency of exported ones."""
     if FLAGS.exported:
-        for name in ("model", "family", "relative_to", "latency", "format", "int8", "out", *SCALING, "num_classes"):
+        others = ("detector", "relative_to", "latency", "format", "int8", "out", *SCALING, "num_classes")
+        for name in ("model", "family", *others):
             cli.refuse(name, "--exported")
         show(exported(FLAGS.exported), EXPORTED_COLUMNS)
         return
     if (FLAGS.model is None) == (FLAGS.family is None):
         raise UserError("give either --model=NAME or --family=NAME")
     if FLAGS.stages:
-        for name in ("family", "relative_to", "latency", "format", "int8", "out"):
+        for name in ("family", "detector", "relative_to", "latency", "format", "int8", "out"):
             cli.refuse(name, "--stages")
     if FLAGS.int8 and FLAGS.format != "litert":
         raise UserError("--int8 requires --format=litert")
@@ -119,7 +123,7 @@ def main(argv: list[str]) -> None:
     if FLAGS.latency or os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         load_tensorflow()
     from tfeff.networks.backbones.preset import is_name as is_preset
-    from tfeff.networks.catalog import BACKBONES, DETECTORS
+    from tfeff.networks.catalog import ALL_DETECTORS, BACKBONES, DETECTORS
 
     families: dict[str, Any] = {**BACKBONES, **DETECTORS}
     known = [name for members in families.values() for name in members]
@@ -128,8 +132,14 @@ def main(argv: list[str]) -> None:
     for name in filter(None, (FLAGS.model, FLAGS.relative_to)):
         if name not in known and not is_preset(name):
             raise UserError(f'no network "{name}"; {nearest(name, known)}')
+    if FLAGS.detector:
+        if FLAGS.detector not in ALL_DETECTORS:
+            raise UserError(f'no detector "{FLAGS.detector}"; {nearest(FLAGS.detector, ALL_DETECTORS)}')
+        if FLAGS.family in DETECTORS or FLAGS.model in ALL_DETECTORS:
+            raise UserError(f"--detector={FLAGS.detector} needs backbones in --model or --family, not detectors")
     names = families[FLAGS.family] if FLAGS.family else (FLAGS.model,)
-    networks = [Described(name, {key: FLAGS[key].value for key in SCALING}) for name in names]
+    scaling = {key: FLAGS[key].value for key in SCALING}
+    networks = [Described(name, scaling, FLAGS.detector) for name in names]
     base = Described(FLAGS.relative_to, {}) if FLAGS.relative_to else None
     if FLAGS.stages:
         show(networks[0].stages(), STAGE_COLUMNS)
@@ -248,19 +258,24 @@ class Described:
     Args:
         name: the name.
         scaling: options that replace its resolution and coefficients.
+        detector: name of a detector whose backbone it is; None: it is the whole network.
 
     Attributes:
+        name: name of the whole network.
         timing: the network's latency, once measured.
     """
 
-    def __init__(self, name: str, scaling: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, scaling: Mapping[str, Any], detector: str | None = None) -> None:
         from tfeff import models
 
-        self.name = name
-        is_detector = name in models.detector_names()
+        self.name = detector or name
+        self.architecture: models.Architecture | models.Detector
+        is_detector = self.name in models.detector_names()
+        if is_detector:
+            self.architecture = models.detector(self.name, backbone=name if detector else None, **scaling)
+        else:
+            self.architecture = models.architecture(name, **scaling)
         self.classes = FLAGS.num_classes or (COCO_CLASSES if is_detector else IMAGENET_CLASSES)
-        describe = models.detector if is_detector else models.architecture
-        self.architecture = describe(name, **scaling)
         self.cost = models.estimate(self.architecture, num_classes=self.classes)
         self.timing: Timing | None = None
 

@@ -23,14 +23,17 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read == FOUND
     assert read.machine == this_machine()
     (network,) = read.networks
-    assert network == TimedNetwork("resnet", 7, 24, 0.5, 1.0, 3.0, 2.0, 4.0, 1.0, 1234)
+    assert network == TimedNetwork("resnet", None, 7, 24, 0.5, 1.0, 3.0, 2.0, 4.0, 1.0, 1234)
     assert network.description == models.architecture("resnet", width_coefficient=0.5, resolution=24)
     assert network.cost == models.estimate(network.description, num_classes=7)
 
 
-def test_a_detector_keeps_the_coefficients_of_its_backbone() -> None:
-    described = models.detector("yolo", resolution=64, depth_coefficient=0.5)
-    assert TimedNetwork.of(described, 3, TIMING).description == described
+@pytest.mark.parametrize("backbone", [None, "resnet", "efficientnet-lite0"])
+def test_a_detector_keeps_its_backbone_with_its_coefficients(backbone: str | None) -> None:
+    described = models.detector("yolo", backbone=backbone, resolution=64, depth_coefficient=0.5)
+    network = TimedNetwork.of(described, 3, TIMING)
+    assert network.description == described
+    assert network.backbone == backbone
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,7 @@ def test_later_latencies_replace_those_of_the_same_network() -> None:
         *(("seconds", value) for value in (0, -1.0, "fast", None, True, float("inf"))),
         *(("size", value) for value in (0, 1.5, None)),
         *(("name", value) for value in ("resnet-x", 3)),
+        *(("backbone", value) for value in ("resnet-x", "resnet")),
         *(("resolution", value) for value in (2, "large")),
         ("width_coefficient", -1.0),
         ("unknown", 1),

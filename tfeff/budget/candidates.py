@@ -106,6 +106,11 @@ class Network:
         return ", ".join([self.start.name, *parts, f"{self.model.resolution} px"])
 
     @property
+    def described(self) -> models.Architecture | models.Detector:
+        """Description of all of it."""
+        return described(self.task, self.model)
+
+    @property
     def inherits(self) -> bool:
         """Whether its weights are fitted to images."""
         return self.start.kind != "scratch" and (self.width, self.depth) != (1.0, 1.0)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfeff import config
-from tfeff.budget.candidates import Network, described
+from tfeff import config, models
+from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Costs
 from tfeff.budget.study import Estimates
 from tfeff.errors import UserError
@@ -23,7 +23,7 @@ from tfeff.trials.store import TrialStore
 SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
 """Largest relative error of an estimated size; see `exported_bytes`. The decoding of detectors adds about 100 kB."""
 FEWEST_TIMED = 4
-"""Networks of a family that a file of latencies must have."""
+"""Networks of a family (of a detector with backbones of a family) that a file of latencies must have."""
 TIMED = 6
 """Networks of each family that are exported and timed, to estimate the latency of the others. A fit to one family is
 wrong by up to a half for another one."""
@@ -67,7 +67,7 @@ class Exports:
                 own["size"] = float(exported_bytes(network.cost, budget.format, int8=budget.int8))
             errors["size"] = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
         if "latency" in budget.bounds:
-            families = [_family(network) for network in networks]
+            families = [_family(each.described) for each in networks]
             for family in dict.fromkeys(families):
                 members = [index for index, each in enumerate(families) if each == family]
                 fit = self._fit([networks[index] for index in members], num_classes)
@@ -83,19 +83,21 @@ class Exports:
         if budget.latencies is not None:
             found = Latencies.read(budget.latencies)
             found.check(Path(budget.latencies), **self._form)
-            family = _family(networks[0])
-            same = [each for each in found.networks if each.name in BACKBONES.get(family, ())]
+            wanted = networks[0].described
+            family = _family(wanted)
+            same = [each for each in found.networks if _family(each.description) == family]
             if len(same) < FEWEST_TIMED:
+                detector = f"--detector={wanted.name} " if isinstance(wanted, models.Detector) else ""
                 raise UserError(
-                    f"{budget.latencies}: {len(same)} networks of the family {family}; a fit needs {FEWEST_TIMED}. Add "
-                    f"some on that device with python -m tfeff.summary --family={family} --latency "
+                    f"{budget.latencies}: {len(same)} {family} networks; a fit needs {FEWEST_TIMED}. Add some on that "
+                    f"device with python -m tfeff.summary {detector}--family={_family(wanted.backbone)} --latency "
                     f"--out={budget.latencies}, or leave the family out of candidates.starts (and candidates.scratch)"
                 )
             return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
         chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
         timed = []
         some = [networks[index] for index in chosen]
-        self._say(f"exporting and timing {len(some)} {_family(networks[0])} networks")
+        self._say(f"exporting and timing {len(some)} {_family(networks[0].described)} networks")
         for network, costs in zip(some, self._measured(some, num_classes), strict=True):
             if isinstance(costs, UserError):  # others may be possible
                 self._say(f"{network.label}: {costs}")
@@ -147,7 +149,7 @@ class Exports:
             for network in networks:
                 call = functools.partial(
                     timing.export_and_time,
-                    described(network.task, network.model),
+                    network.described,
                     num_classes=num_classes,
                     channels=experiment.data.channels,
                     task=network.task,
@@ -166,9 +168,8 @@ def _costs(process: Executor, call: Callable[[], timing.Timing], name: str) -> d
     return {"latency": found.undisturbed, "size": float(found.size)}
 
 
-def _family(network: Network) -> str:
-    """Returns the family of a network; of a detector with the detector's name."""
-    name = network.model.name
+def _family(description: models.Architecture | models.Detector) -> str:
+    """Returns the family of a network; of a detector its name, then the family of its backbone."""
+    name = description.backbone.name
     family = next((family for family, members in BACKBONES.items() if name in members), name)
-    detector = network.task.network.name if isinstance(network.task, config.ObjectDetectionSettings) else ""
-    return f"{detector} {family}".strip()
+    return f"{description.name} {family}" if isinstance(description, models.Detector) else family

@@ -215,5 +215,3 @@ class BudgetSearch(Section):
             return  # candidates.detectors: the source, which decides about the task, is not opened here
         if not isinstance(task, ObjectDetectionSettings) or task.network.name not in _DETECTORS:
             task.wrong("name", "classification, yolo, efficientdet, faster_rcnn, anchor_yolo or grid")
-        if self.budget.latencies is not None:
-            self.budget.wrong("latencies", "omitted for detectors, which are timed on this machine")

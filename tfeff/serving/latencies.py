@@ -38,6 +38,7 @@ class TimedNetwork:
 
     Attributes:
         name: name of the network or detector.
+        backbone: name of a detector's backbone; None: that of the published detector, or no detector.
         num_classes: number of classes.
         resolution: side of the input, in pixels.
         width_coefficient: factor of the channels of the network or of the detector's backbone.
@@ -50,6 +51,7 @@ class TimedNetwork:
     """
 
     name: str
+    backbone: str | None
     num_classes: int
     resolution: int
     width_coefficient: float
@@ -62,14 +64,19 @@ class TimedNetwork:
 
     @classmethod
     def of(cls, description: models.Architecture | models.Detector, num_classes: int, timing: Timing) -> "TimedNetwork":
-        """Returns a network that differs from the published one of its name only in resolution, width and depth."""
+        """Returns a network that differs from the published one of its names only in resolution, width and depth."""
         backbone, (low, high) = description.backbone, timing.quartiles
+        scaling = {
+            "resolution": description.resolution,
+            "width_coefficient": backbone.width_coefficient,
+            "depth_coefficient": backbone.depth_coefficient,
+        }
+        other = isinstance(description, models.Detector) and description != models.detector(description.name, **scaling)
         return cls(
             name=description.name,
+            backbone=backbone.name if other else None,
             num_classes=num_classes,
-            resolution=description.resolution,
-            width_coefficient=backbone.width_coefficient,
-            depth_coefficient=backbone.depth_coefficient,
+            **scaling,
             seconds=timing.seconds,
             low=low,
             high=high,
@@ -78,23 +85,22 @@ class TimedNetwork:
         )
 
     @property
-    def network(self) -> tuple[str, int, int, float, float]:
+    def network(self) -> tuple[str | int | float | None, ...]:
         """What identifies the network."""
-        return self.name, self.num_classes, self.resolution, self.width_coefficient, self.depth_coefficient
+        scaling = self.resolution, self.width_coefficient, self.depth_coefficient
+        return self.name, self.backbone, self.num_classes, *scaling
 
     @cached_property
     def description(self) -> models.Architecture | models.Detector:
         """The network's description.
 
         Raises:
-            UserError: there is no network of this name, or a value is out of range.
+            UserError: there is no network of these names, or a value is out of range.
         """
-        describe: Any = models.detector if self.name in models.detector_names() else models.architecture
-        scaling = ("resolution", "width_coefficient", "depth_coefficient")
-        found: models.Architecture | models.Detector = describe(
-            self.name, **{key: getattr(self, key) for key in scaling}
-        )
-        return found
+        scaling = {key: getattr(self, key) for key in ("resolution", "width_coefficient", "depth_coefficient")}
+        if self.backbone is not None or self.name in models.detector_names():
+            return models.detector(self.name, backbone=self.backbone, **scaling)
+        return models.architecture(self.name, **scaling)
 
     @cached_property
     def cost(self) -> Complexity:

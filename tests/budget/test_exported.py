@@ -1,0 +1,71 @@
+"""Costs of networks of a budget search in the exported form."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.budget.test_candidates import BOXES, LITE0
+from tfeff import models
+from tfeff.budget import candidates
+from tfeff.budget.candidates import Start
+from tfeff.budget.exported import Exports
+from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Limits
+from tfeff.errors import UserError
+from tfeff.serving.latencies import Latencies, TimedNetwork
+from tfeff.serving.timing import Timing
+from tfeff.trials.store import TrialStore
+
+DETECTOR = Start("yolo efficientnet-lite0", "imagenet", LITE0.model, BOXES)
+
+
+def latencies(*descriptions: models.Architecture | models.Detector) -> Latencies:
+    """Returns latencies of a device that does a gigaflop in a second, and nothing else."""
+    networks = []
+    for described in descriptions:
+        seconds = models.estimate(described, num_classes=2).macs / 1e9
+        timing = Timing((seconds,) * 5, (), 1234, "litert", 1, "litert 1.0")
+        networks.append(TimedNetwork.of(described, 2, timing))
+    return Latencies.here(timing, networks, int8=False)
+
+
+def sizes(name: str, detector: str | None = None) -> list[models.Architecture | models.Detector]:
+    """Returns a backbone, or a detector with it, at several sizes."""
+    found: list[models.Architecture | models.Detector] = []
+    for resolution, width in ((96, 1.0), (128, 0.7), (160, 0.5), (192, 1.0), (224, 0.6)):
+        scaling = {"resolution": resolution, "width_coefficient": width}
+        if detector is None:
+            found.append(models.architecture(name, **scaling))
+        else:
+            found.append(models.detector(detector, backbone=name, **scaling))
+    return found
+
+
+@pytest.mark.parametrize("start", [LITE0, DETECTOR], ids=["classifier", "detector"])
+def test_latencies_of_another_device_are_those_of_the_same_family(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "latencies.json"
+    detector = "yolo" if start.detects else None
+    settings = BudgetSearch(
+        experiment=Experiment(
+            task=start.task, model=LITE0.model, data=Data(source="voc:a" if detector else "folder:a")
+        ),
+        budget=Limits(latency="20ms", latencies=str(file), format="litert", threads=1),
+    )
+    networks = candidates.scaled(
+        Candidates(widths=(1.0, 0.5), depths=(1.0,), resolutions=(1.0, 0.5), scratch=False),
+        [start],
+        side=1000,
+        channels=3,
+        num_classes=2,
+    )
+    with TrialStore(tmp_path / "trials.sqlite", settings) as store:
+        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        others = [*sizes("mobilenet-v2", detector), *sizes("efficientnet-lite0", None if detector else "yolo")]
+        latencies(*others, *sizes("efficientnet-lite0", detector)[:3]).write(file)
+        flag = "--detector=yolo " if detector else ""
+        words = f"3 {'yolo ' if detector else ''}efficientnet-lite networks; .* {flag}--family=efficientnet-lite "
+        with pytest.raises(UserError, match=words):
+            exports.estimated(networks, 2)
+        latencies(*others, *sizes("efficientnet-lite0", detector)).write(file)
+        estimates = exports.estimated(networks, 2)
+    for network, costs in zip(networks, estimates.costs, strict=True):
+        assert costs["latency"] == pytest.approx(network.cost.macs / 1e9, rel=1e-3)
