@@ -66,7 +66,7 @@ class TimedNetwork:
     def of(cls, description: models.Architecture | models.Detector, num_classes: int, timing: Timing) -> "TimedNetwork":
         """Returns a network that differs from the published one of its names only in resolution, width and depth."""
         backbone, (low, high) = description.backbone, timing.quartiles
-        scaling = {
+        scaling: dict[str, Any] = {
             "resolution": description.resolution,
             "width_coefficient": backbone.width_coefficient,
             "depth_coefficient": backbone.depth_coefficient,
