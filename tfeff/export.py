@@ -28,7 +28,9 @@ def define_flags() -> None:
         "it is then three times as slow. --nofit: it takes float32 images that fit, see metadata.json.",
     )
     flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers, calibrated on training images.")
-    flags.DEFINE_bool("freeze", True, "SavedModels: weights as constants, faster on CPUs; --nofreeze: as variables.")
+    flags.DEFINE_bool(
+        "freeze", True, "SavedModels: optimize for prediction; --nofreeze: keep the variables, to train them further."
+    )
     flags.DEFINE_bool("overwrite", False, "Replace an earlier export.")
 
 

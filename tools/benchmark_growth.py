@@ -7,6 +7,8 @@ Parts:
 - `evaluation`: COCO's metrics as a function of the number of images (80 classes, 7 objects and 30 detections each).
 - `search`: what a search does besides training, as a function of the number of trials. An executor that trains nothing
   ends each trial immediately, so the time is that of the allocation, the progress display and the store.
+- `exports`: loading a SavedModel and its first call, as a function of the network's parameters: EfficientNet-B0 at
+  224x224, widened.
 
 --before=DIR is a checkout of an earlier version, which is measured with the same inputs. Each measurement is a process
 of its own: its CPU time, and its peak memory beyond that of its inputs and imports. Growth is the slope of the line
@@ -162,6 +164,35 @@ def coordinator(trials: int, halving: bool) -> Measured:
     return run
 
 
+_EXPORT = """
+import sys
+from tfeff import models
+from tfeff.serving import savedmodel
+network = models.build("efficientnet-b0", width_coefficient=float(sys.argv[2]))
+names = [str(number) for number in range(1000)]
+savedmodel.export(network, names, sys.argv[1], image_size=None, size=(224, 224), channels=3)
+"""
+
+
+def saved_model(millions: int) -> Measured:
+    """Loads a SavedModel of about so many million parameters, and predicts one image.
+
+    Another process exports it, whose memory does not count.
+    """
+    import tensorflow as tf
+
+    directory = tempfile.TemporaryDirectory()
+    out, width = f"{directory.name}/model", (millions / 5.3) ** 0.5
+    subprocess.run([sys.executable, "-P", "-c", _EXPORT, out, str(width)], check=True, capture_output=True)
+    image = tf.zeros((1, 224, 224, 3), tf.uint8)
+
+    def run(keep: object = directory) -> object:
+        model = tf.saved_model.load(out)
+        return model, model.signatures["serving_default"](images=image)
+
+    return run
+
+
 PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]]]] = {
     "classes": (
         "classes",
@@ -175,6 +206,7 @@ PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]
         (300, 1500, 9999),
         {"full": lambda trials: coordinator(trials, False), "halving": lambda trials: coordinator(trials, True)},
     ),
+    "exports": ("million parameters", (5, 20, 66), {"load and first call": saved_model}),
 }
 """Part -> what grows, its sizes, and what is measured."""
 

@@ -22,7 +22,7 @@ from tfeff import models
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.serving import litert, onnx, openvino, savedmodel
-from tfeff.serving.portable import freeze, frozen
+from tfeff.serving.portable import freeze
 from tfeff.tasks import ClassificationTask
 
 RESOLUTION, CLASSES = 224, 1000
@@ -131,8 +131,8 @@ def their_sides(network: keras.Model, directory: Path, threads: int) -> Iterator
     function = tf.function(lambda batch: network(batch, training=False), input_signature=[specification])
 
     def graph() -> Side:
-        constant = frozen(function)
-        return Side(THEIRS, "frozen graph", "float32", lambda batch: constant(tf.constant(batch)).numpy())
+        constant = freeze(function)
+        return Side(THEIRS, "frozen graph", "float32", lambda batch: constant(tf.constant(batch))[0].numpy())
 
     def graph_in_openvino(precision: str) -> Side:
         file = directory / "theirs.pb"

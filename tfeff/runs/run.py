@@ -153,7 +153,7 @@ class Run:
             fit: whether the model takes uint8 images of any size and fits them itself, as SavedModels always do. None:
                 yes, but not for LiteRT, whose fast kernels need fixed sizes.
             int8: LiteRT: 8-bit integers, calibrated on training images.
-            freeze: SavedModels: weights as constants, faster on CPUs; False: as variables.
+            freeze: SavedModels: optimize for prediction; False: keep the variables, to train them further.
             overwrite: replace an earlier export. If the process is killed meanwhile, a folder is the old or the new
                 one; of files, the model is missing until all others are new.
 
@@ -176,9 +176,7 @@ class Run:
         if fit and int8:
             raise UserError("--int8 and --fit exclude each other: an 8-bit model takes images that fit")
         if freeze is not None and format != "saved_model":
-            raise UserError(
-                "--freeze requires --format=saved_model; in the other formats, weights are always constants"
-            )
+            raise UserError("--freeze requires --format=saved_model; other formats are always optimized for prediction")
         if path.suffix in endings and endings[path.suffix] != format:
             raise UserError(f"--out={path}: the ending of {endings[path.suffix]}, not of --format={format}")
         if format == "saved_model":

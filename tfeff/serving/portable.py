@@ -96,15 +96,13 @@ def inputs(batch: Batch) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in named.items()}
 
 
-def freeze(function: Any) -> Any:
+def freeze(function: Any, *, lower_control_flow: bool = True) -> Any:
     """Returns the concrete function of a `tf.function` with one input signature, without variables.
 
     Its inputs and outputs are flat, in the order of `tf.nest.flatten`.
+
+    Args:
+        function: the `tf.function`.
+        lower_control_flow: replace loops that are functions by operations that other runtimes know.
     """
-    return convert_variables_to_constants_v2(function.get_concrete_function())
-
-
-def frozen(function: Any) -> Callable[..., Any]:
-    """Returns a `tf.function` with one input signature, with the same arguments and results but without variables."""
-    outputs, constant = function.get_concrete_function().structured_outputs, freeze(function)
-    return lambda *inputs: tf.nest.pack_sequence_as(outputs, constant(*tf.nest.flatten(inputs)))
+    return convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=lower_control_flow)

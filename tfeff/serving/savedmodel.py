@@ -16,7 +16,8 @@ R-CNN also take region proposals, see `serving.interface`.
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
 `assets/classes.txt` lists them too, one per line, as does `metadata.json`.
 
-By default, weights are constants of the graph. As variables, they are `model.model_variables`.
+By default, the network is optimized for prediction (`serving.folding`). Otherwise, its variables are
+`model.model_variables`.
 
 Files may be JPEG, PNG or any other format that tfeff decodes. A corrupt file fails the whole call with
 `tf.errors.InvalidArgumentError`, which names the decoder. Batches may be empty.
@@ -39,7 +40,7 @@ from tfeff.models.derived import LOGITS
 from tfeff.serving import interface
 from tfeff.serving.detector import CHECKSUMS, DETECTOR_FILE, DetectorRecord, file_checksums
 from tfeff.serving.fitting import Fitting
-from tfeff.serving.portable import frozen
+from tfeff.serving.folding import Folded
 from tfeff.tasks import ClassificationTask, ImageTask
 
 CLASSES_FILE = "classes.txt"
@@ -81,7 +82,7 @@ class Served(tf.Module):
         # A separate function, so that both signatures share one copy of the network's graph.
         inputs = {"image": self._batch(), **interface.network_specs(task)}
         predict = tf.function(self._decoded, input_signature=[inputs])
-        self._predict = frozen(predict) if freeze else predict
+        self._predict = Folded(predict) if freeze else predict
         images = tf.TensorSpec([None, None, None, channels], tf.uint8, "images")
         encoded = tf.TensorSpec([None], tf.string, "encoded")
         further = interface.inputs(task)
@@ -176,9 +177,8 @@ def export(
         score: see `interface.metadata`.
         class_ids: the dataset's own ids of the classes; empty if it has none.
         unknown: see `interface.metadata`.
-        freeze: store the weights as constants of the graph, which TensorFlow then optimizes (see
-            `portable.freeze`). False: as variables, so that the SavedModel can be trained further; a loaded one
-            also needs less memory.
+        freeze: optimize the network for prediction (`folding.Folded`). False: keep its variables, so that the
+            SavedModel can be trained further.
         overwrite: replace an existing SavedModel.
 
     Returns:

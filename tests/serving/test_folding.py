@@ -1,0 +1,58 @@
+"""Functions whose variables are folded when they are exported."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff.serving.folding import Folded
+
+SPEC = tf.TensorSpec((None, 8, 8, 16), tf.float32)
+IMAGES = tf.constant(np.random.default_rng(0).normal(size=(3, 8, 8, 16)), tf.float32)
+
+
+@pytest.fixture(scope="module")
+def function():
+    """A convolution with batch normalization, then a loop that reads a weight."""
+    rng = np.random.default_rng(1)
+    convolution, normalization = keras.layers.Conv2D(64, 3), keras.layers.BatchNormalization()
+    network = keras.Sequential([keras.Input(SPEC.shape[1:]), convolution, normalization])
+    for weight in normalization.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    matrix = tf.Variable(rng.normal(size=(64, 64)), dtype=tf.float32)
+
+    def run(inputs: dict[str, tf.Tensor]) -> dict[str, list[tf.Tensor]]:
+        maps = network(inputs["image"], training=False)
+        sums = tf.map_fn(lambda each: tf.reduce_sum(each @ matrix, axis=(0, 1)), maps)
+        return {"found": [sums, tf.shape(maps)]}
+
+    return tf.function(run, input_signature=[{"image": SPEC}])
+
+
+@pytest.mark.parametrize(("limit", "count"), [(0, 2), (2**20, 0)])
+def test_results_are_the_same_and_large_weights_are_variables(function, limit, count):
+    folded = Folded(function, limit)
+    (sums, shape), (expected, size) = (each({"image": IMAGES})["found"] for each in (folded, function))
+    np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(shape, size)
+    assert len(folded.weights) == count
+    assert not any(weight.trainable for weight in folded.weights)
+
+
+def test_batch_normalization_is_part_of_the_convolution(function):
+    graph = tf.function(Folded(function, 0), input_signature=[{"image": SPEC}]).get_concrete_function().graph
+    kinds = {node.op for each in graph.as_graph_def().library.function for node in each.node_def}
+    assert "Conv2D" in kinds
+    assert not kinds & {"Rsqrt", "Mul", "FusedBatchNormV3"}
+
+
+def test_weights_are_saved_and_loaded(function, tmp_path: Path):
+    module = tf.Module()
+    module.folded = Folded(function, 0)
+    module.serve = tf.function(lambda image: module.folded({"image": image})["found"][0], input_signature=[SPEC])
+    tf.saved_model.save(module, str(tmp_path), options=tf.saved_model.SaveOptions(experimental_custom_gradients=False))
+    assert len(tf.train.list_variables(str(tmp_path / "variables" / "variables"))) == 1 + len(module.folded.weights)
+    loaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_array_equal(loaded.serve(IMAGES), module.serve(IMAGES))

@@ -1,0 +1,84 @@
+"""A function without the network's own variables, optimized once, when it is exported.
+
+Batch normalization is folded into convolutions, and whatever depends on weights alone is computed. TensorFlow copies
+the constants of a graph about twenty times while it loads it, so large weights become variables again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.training.saver import export_meta_graph
+
+from tfeff.serving.portable import freeze
+
+CONSTANT_BYTES = 2**24
+"""Largest weights that stay constants, in bytes. Kernels that are constants are arranged for the processor once, others
+in each call, which takes 2 to 14 % longer (docs/serving.md)."""
+_SMALL = 1024
+"""Constants of fewer elements always stay constants: some operations need those of their arguments."""
+_OPTIMIZERS = ("pruning", "constfold", "dependency")
+
+
+class Folded(tf.Module):
+    """A `tf.function` with one input signature, with the same arguments and results.
+
+    Args:
+        function: the `tf.function`.
+        constant_bytes: see `CONSTANT_BYTES`.
+
+    Attributes:
+        weights: the variables; empty if all weights are constants.
+    """
+
+    def __init__(self, function: Any, constant_bytes: int = CONSTANT_BYTES) -> None:
+        super().__init__(name="folded")
+        structure = function.get_concrete_function().structured_outputs
+        frozen = freeze(function, lower_control_flow=False)
+        graph = _optimized(frozen)
+        large = [node for node in graph.node if _is_weight(node)]
+        arrays = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in large}
+        if sum(array.nbytes for array in arrays.values()) <= constant_bytes:
+            arrays = {}
+        for node in [each for each in graph.node if each.name in arrays]:
+            graph.node.remove(node)
+        self.weights = [tf.Variable(array, trainable=False) for array in arrays.values()]
+        specs = [tf.TensorSpec(each.shape, each.dtype) for each in frozen.inputs]
+        given, wanted = _names(frozen.inputs), _names(frozen.outputs)
+
+        def run(*inputs: tf.Tensor) -> list[tf.Tensor]:
+            values = dict(zip(given, inputs, strict=True))
+            values |= {f"{name}:0": each.read_value() for name, each in zip(arrays, self.weights, strict=True)}
+            return tf.graph_util.import_graph_def(graph, input_map=values, return_elements=wanted, name="")
+
+        self._run = tf.function(run, input_signature=specs, autograph=False)
+        self._pack = lambda outputs: tf.nest.pack_sequence_as(structure, outputs)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Calls the function."""
+        return self._pack(self._run(*tf.nest.flatten(inputs)))
+
+
+def _optimized(function: Any) -> Any:
+    """Returns the graph of a concrete function without variables, as a GraphDef."""
+    graph = function.graph
+    meta = export_meta_graph(graph_def=graph.as_graph_def(), graph=graph)
+    # What must be kept.
+    meta.collection_def["train_op"].node_list.value.extend(_names((*function.inputs, *function.outputs)))
+    settings = ConfigProto()
+    settings.graph_options.rewrite_options.optimizers.extend(_OPTIMIZERS)
+    settings.graph_options.rewrite_options.min_graph_nodes = -1  # also graphs of a few operations
+    return tf_optimizer.OptimizeGraph(settings, meta)
+
+
+def _is_weight(node: Any) -> bool:
+    if node.op != "Const":
+        return False
+    found = node.attr["value"].tensor
+    return tf.as_dtype(found.dtype).is_floating and tf.TensorShape(found.tensor_shape).num_elements() >= _SMALL
+
+
+def _names(tensors: Sequence[tf.Tensor]) -> list[str]:
+    return [each.name for each in tensors]
