@@ -1,5 +1,6 @@
 """Predictions of detectors: which stage loses the objects; and trained runs with one fault each."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -9,12 +10,16 @@ import numpy as np
 import pytest
 
 from tests.analysis.diagnosis.drawn_objects import drawings, write_coco
+from tests.data.input.test_box_transform import rectangles
 from tests.thoroughness import only_thorough
 from tfeff import checked, config, tasks, training
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis import predicted_objects
 from tfeff.analysis.diagnosis.predicted_objects import DetectionStage, DetectorPredictions
 from tfeff.data.dataset import Objects
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.reader import Reader
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.tasks.object_detection import ObjectDetectionTask
@@ -95,6 +100,28 @@ def test_memorized_training_images() -> None:
         predictions(passed={}, found=True), predictions(passed=dict.fromkeys(ONE_STAGE[1:], 0.1), found=False)
     )
     assert "validation: recall is 10 %" in fault
+
+
+def test_objects_beyond_the_most_of_a_training_image_count() -> None:
+    """They are in the boxes of the network's input, as the training images have them, but all of them."""
+    images = rectangles()
+    reader = Reader(ImageCache.open(images, cache="none", fit="whole"))
+    detector = config.detector("yolo", levels=("P3", "P4"), neck_channels=8)
+    whole = dataclasses.replace(detector, backbone=dataclasses.replace(detector.backbone, resolution=64, width=8))
+    found, truth = [], []
+    for most in (1, 50):
+        made = tasks.create(config.YoloSettings(network=detector, max_objects=most))
+        assert isinstance(made, ObjectDetectionTask)
+        network = made.network(whole, num_classes=6, channels=3)
+        batches = Batches(made.transform(reader, network.size, seed=0, plain_from=None), 4)
+        found.append(predicted_objects.predict(made, network, batches, 0.3))
+        pairs = [(each["boxes_yxyx"].numpy(), each["valid"].numpy()) for each in batches.evaluation_batches()]
+        truth = [(boxes, valid) for pair in pairs for boxes, valid in zip(*pair, strict=True)]
+    assert max(map(len, images.objects)) > 1
+    assert found[0].labels == found[1].labels
+    for one, other, (boxes, valid) in zip(found[0].objects, found[1].objects, truth, strict=False):
+        np.testing.assert_array_equal(one.boxes_yxyx, other.boxes_yxyx)
+        np.testing.assert_allclose(one.boxes_yxyx, boxes[valid], atol=1e-3)
 
 
 SMALL = (

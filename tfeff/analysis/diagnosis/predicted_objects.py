@@ -1,5 +1,6 @@
 """The last link of a detector: where objects get lost between the network's outputs and the detections."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,8 +26,6 @@ from tfeff.tasks.object_detection import ObjectDetectionTask
 from tfeff.tasks.task import INPUTS, Batch
 
 Floats = npt.NDArray[np.float64]
-OBJECT_KEYS = {"boxes_yxyx": np.float32, "label": np.int32, "difficult": np.bool_, "crowd": np.bool_}
-"""What a batch says about objects, in the order of the fields of `Objects`, and its types there."""
 APART = 0.1
 """A box with a lower IoU with every object is background."""
 
@@ -223,7 +222,7 @@ class DetectorPredictions:
 def predict(
     task: ObjectDetectionTask, network: keras.Model, pipeline: Batches, threshold: float
 ) -> DetectorPredictions:
-    """Predicts for all images of a pipeline and follows each object through the stages."""
+    """Predicts for all images of a pipeline and follows each object through the stages, also beyond `task.max_objects`."""
 
     def outputs_of(inputs: Batch) -> dict[str, Any]:
         outputs = task.forward(network, inputs, training=False)
@@ -234,16 +233,19 @@ def predict(
 
     compiled = tf.function(outputs_of, jit_compile=False, autograph=False)
     found = DetectorPredictions(task.section.suppression.minimum_score, threshold)
+    annotated = iter(pipeline.images.dataset.objects)
     for batch in pipeline.evaluation_batches():
         outputs = compiled({name: batch[name] for name in INPUTS if name in batch})
         boxes, scores, detected = outputs["boxes"].numpy(), outputs["scores"].numpy(), outputs["detections"]
         proposals = outputs["proposals"].numpy() if "proposals" in outputs else None
         values = {name: value.numpy() for name, value in batch.items() if name != "image"}
         for row in np.flatnonzero(values["weight"] > 0):
-            valid, count = values["valid"][row], int(detected["count"][row])
-            height, width = values["window_yxyx"][row][2:].astype(int).tolist()
+            objects, count = next(annotated), int(detected["count"][row])
+            window = values["window_yxyx"][row][2:]
+            height, width = window.astype(int).tolist()
+            scale = np.tile(window / values["image_size"][row], 2).astype(np.float32)
             found.add(
-                Objects(*(values[name][row][valid].astype(kind) for name, kind in OBJECT_KEYS.items())),
+                dataclasses.replace(objects, boxes_yxyx=objects.boxes_yxyx * scale),
                 boxes[row],
                 scores[row],
                 Detections(*(detected[name][row].numpy()[:count] for name in ("boxes", "labels", "scores"))),
