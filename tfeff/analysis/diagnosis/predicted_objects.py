@@ -222,7 +222,7 @@ class DetectorPredictions:
 def predict(
     task: ObjectDetectionTask, network: keras.Model, pipeline: Batches, threshold: float
 ) -> DetectorPredictions:
-    """Predicts for all images of a pipeline and follows all objects, also beyond `task.max_objects`, through the stages."""
+    """Predicts for all images of a pipeline, and follows all objects, beyond `task.max_objects`, too."""
 
     def outputs_of(inputs: Batch) -> dict[str, Any]:
         outputs = task.forward(network, inputs, training=False)
