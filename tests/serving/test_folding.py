@@ -48,6 +48,21 @@ def test_batch_normalization_is_part_of_the_convolution(function):
     assert not kinds & {"Rsqrt", "Mul", "FusedBatchNormV3"}
 
 
+def test_a_kernel_of_two_convolutions_is_kept_once():
+    convolution = keras.layers.Conv2D(16, 3, padding="same")
+    image = keras.Input(SPEC.shape[1:])
+    normalizations = [keras.layers.BatchNormalization(), keras.layers.BatchNormalization()]
+    outputs = [each(convolution(image)) for each in normalizations]
+    for number, each in enumerate(normalizations):
+        each.gamma.assign(np.full(16, 1.0 + number))
+    network = keras.Model(image, outputs)
+    function = tf.function(lambda images: network(images, training=False), input_signature=[SPEC])
+    folded = Folded(function, 0)
+    assert [tuple(each.shape) for each in folded.weights] == [(3, 3, 16, 16)]
+    for one, other in zip(folded(IMAGES), function(IMAGES), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
 def test_weights_are_saved_and_loaded(function, tmp_path: Path):
     module = tf.Module()
     module.folded = Folded(function, 0)

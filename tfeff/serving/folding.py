@@ -4,7 +4,9 @@ Batch normalization is folded into convolutions, and whatever depends on weights
 the constants of a graph about twenty times while it loads it, so large weights become variables again.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import tensorflow as tf
@@ -63,14 +65,37 @@ class Folded(tf.Module):
 
 def _optimized(function: Any) -> Any:
     """Returns the graph of a concrete function without variables, as a GraphDef."""
-    graph = function.graph
-    meta = export_meta_graph(graph_def=graph.as_graph_def(), graph=graph)
-    # What must be kept.
-    meta.collection_def["train_op"].node_list.value.extend(_names((*function.inputs, *function.outputs)))
+    meta = export_meta_graph(graph_def=function.graph.as_graph_def(), graph=function.graph)
+    # A kernel of several convolutions, as in the heads of detectors, must not become one for each of their batch
+    # normalizations.
+    readers = Counter(_node(name) for node in meta.graph_def.node for name in node.input)
+    shared = {node.name: deepcopy(node) for node in meta.graph_def.node if _is_weight(node) and readers[node.name] > 1}
+    for node in meta.graph_def.node:
+        if node.name in shared:
+            _hide(node)
+    kept = [*_names((*function.inputs, *function.outputs)), *(f"{name}:0" for name in shared)]
+    meta.collection_def["train_op"].node_list.value.extend(kept)
     settings = ConfigProto()
     settings.graph_options.rewrite_options.optimizers.extend(_OPTIMIZERS)
     settings.graph_options.rewrite_options.min_graph_nodes = -1  # also graphs of a few operations
-    return tf_optimizer.OptimizeGraph(settings, meta)
+    graph = tf_optimizer.OptimizeGraph(settings, meta)
+    for node in graph.node:
+        if node.name in shared:
+            node.CopyFrom(shared[node.name])
+    return graph
+
+
+def _hide(weight: Any) -> None:
+    """Replaces a constant by an input of the graph."""
+    found = weight.attr["value"].tensor
+    weight.op = "Placeholder"
+    weight.attr["shape"].shape.CopyFrom(found.tensor_shape)
+    del weight.attr["value"]
+
+
+def _node(name: str) -> str:
+    """Returns the name of the node whose output or control output an input is."""
+    return name.removeprefix("^").partition(":")[0]
 
 
 def _is_weight(node: Any) -> bool:

@@ -7,7 +7,7 @@ FLOAT_BYTES = 4
 QUANTIZED_CHANNEL_BYTES = 28
 """Bytes per output channel in LiteRT's 8-bit integers: a bias (4), and twice a scale (4) and a zero point (8)."""
 GRAPH_BYTES = {
-    "saved_model": (130_000, 5_200),
+    "saved_model": (104_000, 3_330),
     "litert": (500, 990),
     "onnx": (0, 1_400),
     "openvino": (0, 4_800),
@@ -18,13 +18,12 @@ GRAPH_BYTES = {
 def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
     """Returns the bytes of the files of an exported network, without its metadata.
 
-    Weights are counted: a SavedModel keeps all of them; the other formats fold batch normalization into the layer
-    before it. The rest, the graph, is estimated.
+    Weights are counted, with batch normalization folded into the layer before it. The rest, the graph, is estimated.
 
     Largest errors on 22 networks of 1 to 18 MB, exported with TensorFlow 2.21: 20 classifiers with batch normalization
-    (EfficientNet-Lite and -B0, MobileNetV2 and V3, ResNet-50) 0.2 % (SavedModel), 0.1 % (LiteRT), 0.4 % (8 bits, of 7),
-    0.5 % (ONNX) and 1.0 % (OpenVINO); ConvNeXt 0.5, 0.1, 3.8, 0.6 and 2.3 %; YOLO 3.2, 0.6, 5.3, 0.5 and 3.4 %. The
-    decoding of detectors is not counted, so their estimates are too small.
+    (EfficientNet-Lite and -B0, MobileNetV2 and V3, ResNet-50) 0.1 % (LiteRT), 0.4 % (8 bits, of 7), 0.5 % (ONNX) and
+    1.0 % (OpenVINO); ConvNeXt 0.1, 3.8, 0.6 and 2.3 %; YOLO 0.6, 5.3, 0.5 and 3.4 %. SavedModels, on 11 classifiers
+    0.9 %, ConvNeXt 1.2 %, YOLO 1.4 %. The decoding of detectors is not counted, so their estimates are too small.
 
     Args:
         cost: the network's cost.
@@ -40,8 +39,6 @@ def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
         raise UserError("int8 requires format=litert")
     constant, call = GRAPH_BYTES[format]
     graph = constant + call * cost.kernel_calls
-    if format == "saved_model":
-        return graph + FLOAT_BYTES * cost.params
     if int8:
         return graph + cost.kernel_params + QUANTIZED_CHANNEL_BYTES * (cost.folded_params - cost.kernel_params)
     copied = cost.copied_params if format == "litert" else 0  # 8-bit copies are equal, so LiteRT stores them once
