@@ -120,8 +120,7 @@ def test_a_fine_tuning_starts_with_the_outputs_of_shared_classes(tmp_path, monke
     arrays = {each.path: np.asarray(each) for each in source.weights}
     monkeypatch.setitem(coco.ALL_DETECTORS, "efficientdet-d0", small)
     monkeypatch.setattr(coco, "weights_file", lambda name: tmp_path / "made.pth")
-    monkeypatch.setattr(coco, "read_state_dict", lambda path: arrays)
-    monkeypatch.setattr(coco.torchvision, "rename", lambda network, found: found)
+    monkeypatch.setattr(coco, "read_foreign", lambda network, path: dict(arrays))
     target = models.build_detector(small, num_classes=2)
     backbone = models.architecture("resnet", width=4, stage_blocks=(1, 1, 1), stem="7x7", resolution=64, weights="coco")
     report = models.initialize(target, backbone, num_classes=2, class_names=("dog", "dragon"))

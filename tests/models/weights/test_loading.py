@@ -97,3 +97,18 @@ def test_unreadable_sources_are_errors(tmp_path: Path) -> None:
             models.load_weights(network, tmp_path / name)
     with pytest.raises(UserError, match="no variable matches"):
         models.load_weights(network, {"other/kernel": np.zeros((3, 3))})
+
+
+def test_heads_that_only_training_uses_are_said_to_be_copies() -> None:
+    options = {"width": 4, "stage_blocks": (1, 1, 1, 1), "resolution": 32, "levels": ("P3", "P4"), "neck_channels": 8}
+    source, target = (
+        models.build_detector("yolo", num_classes=2, end_to_end=value, **options) for value in (False, True)
+    )
+    report = models.load_weights(target, source)
+    values = {weight.path: np.asarray(weight) for weight in target.weights}
+    extra = {path for path in values if path.startswith("one_to_many_")}
+    assert set(report.copied) == extra
+    assert f"{len(extra)} of heads for training alone start as those that predict" in str(report)
+    for path in extra:
+        np.testing.assert_array_equal(values[path], values[path.removeprefix("one_to_many_")])
+    assert models.load_weights(target, target).copied == ()

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from tfeff.errors import UserError
 from tfeff.models.network import Network
-from tfeff.models.weights import automl, download, torchvision
+from tfeff.models.weights import automl, download
 from tfeff.models.weights.classes import Classes
-from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign
-from tfeff.models.weights.torch_file import read_state_dict
+from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, read_foreign
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.networks.detectors.detector import Detector
 
@@ -99,11 +98,7 @@ def load_coco(network: Network, name: str, classes: Classes | None = None) -> Lo
         UserError: as for `weights_file`, or nothing fits.
     """
     file, published = weights_file(name), ALL_DETECTORS[name].backbone
-    if file.suffix == ".pth":
-        arrays = torchvision.rename(network, read_state_dict(file))
-    else:
-        prefix = automl.find_checkpoint(file)
-        assert prefix is not None
-        arrays = automl.rename(network, automl.read_variables(prefix))
+    arrays = read_foreign(network, file)
+    assert arrays is not None
     adopt_preprocessing(network, arrays, published.mean, published.std)
     return assign(network, arrays, file.name, classes)

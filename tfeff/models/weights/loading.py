@@ -56,14 +56,19 @@ class LoadReport:
         loaded: paths of the network's variables that were set.
         skipped: all other variables of the network and of the source.
         classes: the classes of network and source, if they differ; outputs of shared classes were loaded.
+        copied: those of `loaded` that the source lacks, of heads that only training uses: set as in the heads that
+            predict.
     """
 
     loaded: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     classes: Classes | None = None
+    copied: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} variables loaded, {len(self.skipped)} skipped"]
+        if self.copied:
+            lines.append(f"{len(self.copied)} of heads for training alone start as those that predict")
         absent = [each for each in self.skipped if each.shape_there is None]
         surplus = [each for each in self.skipped if each.shape_here is None]
         differing = [each for each in self.skipped if each not in absent and each not in surplus]
@@ -126,18 +131,9 @@ def load_weights(
         UserError: the file does not exist or cannot be read, no variable matches, or a value is not finite.
     """
     if isinstance(source, (str, Path)):
-        prefix = automl.find_checkpoint(Path(source))
-        if prefix is not None and isinstance(model, Network):
-            return assign(model, automl.rename(model, automl.read_variables(prefix)), str(prefix), classes)
         origin = f"weights {source}"
-        if Path(source).suffix == ".pth" and isinstance(model, Network):
-            return assign(model, torchvision.rename(model, read_state_dict(Path(source))), origin, classes)
-        if Path(source).suffix == ".safetensors":
-            tensors = read_tensors(Path(source))
-            if isinstance(model, Network) and torchvision.is_known(tensors):
-                tensors = torchvision.rename(model, tensors)
-            return assign(model, tensors, origin, classes)
-        source = _read(model, Path(source))
+        foreign = read_foreign(model, Path(source)) if isinstance(model, Network) else None
+        source = _read(model, Path(source)) if foreign is None else foreign
     else:
         origin = "the given weights"
     if isinstance(source, keras.Model):
@@ -152,6 +148,25 @@ def load_weights(
         if mean is not None and std is not None:
             adopt_preprocessing(model, arrays, tuple(map(float, mean)), tuple(map(float, std)))
     return assign(model, arrays, origin, classes)
+
+
+def read_foreign(network: Network, path: Path) -> dict[str, np.ndarray] | None:
+    """Reads a file of torchvision or google/automl.
+
+    Returns:
+        Arrays by the paths of the network's variables; None if it is none.
+
+    Raises:
+        UserError: the file does not exist or cannot be read, or is of another network.
+    """
+    prefix = automl.find_checkpoint(path)
+    if prefix is not None:
+        return automl.rename(network, automl.read_variables(prefix))
+    if path.suffix == ".pth":
+        return torchvision.rename(network, read_state_dict(path))
+    if path.suffix == ".safetensors" and torchvision.is_known(tensors := read_tensors(path)):
+        return torchvision.rename(network, tensors)
+    return None
 
 
 def assign(
@@ -175,8 +190,9 @@ def assign(
     matching, skipped = {}, []
     before = getattr(getattr(model, "description", None), "BEFORE_CLASSES", 0)
     channels = model.inputs[0].shape[-1]
-    copies = {weight.path: arrays.get(weight.path.removeprefix(ONE_TO_MANY)) for weight in model.weights}
-    arrays = {**{path: array for path, array in copies.items() if array is not None}, **arrays}
+    twins = {weight.path: weight.path.removeprefix(ONE_TO_MANY) for weight in model.weights}
+    copied = [path for path, twin in twins.items() if path not in arrays and twin in arrays]
+    arrays = {**arrays, **{path: arrays[twins[path]] for path in copied}}
     for weight in model.weights:
         if weight.path not in arrays:
             skipped.append(Skipped(weight.path, tuple(weight.shape), None))
@@ -207,7 +223,7 @@ def assign(
     for weight in model.weights:
         if weight.path in matching:
             weight.assign(matching[weight.path])
-    return LoadReport(tuple(matching), tuple(skipped), classes)
+    return LoadReport(tuple(matching), tuple(skipped), classes, tuple(path for path in copied if path in matching))
 
 
 def adopt_preprocessing(
@@ -250,11 +266,11 @@ def adopt_preprocessing(
 
 
 def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]:
-    """Reads a `.npz`, `.weights.h5` or `.keras` file.
+    """Reads a `.npz`, `.weights.h5`, `.keras` or `.safetensors` file.
 
     Args:
         model: the network that the weights are for.
-        path: `.npz`, `.weights.h5` or `.keras`.
+        path: the file.
 
     Returns:
         A model, or arrays by variable path.
@@ -262,6 +278,8 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
     Raises:
         UserError: the file does not exist or cannot be read, or its extension is unknown.
     """
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
     if not path.is_file():
         raise UserError(f"weights {path}: no such file")
     try:
