@@ -20,6 +20,8 @@ Reach     top-1 accuracy of the reference implementation with AutoAugment, publi
           B2 80.1, B3 81.6, B4 82.9, B5 83.6, B6 84.0, B7 84.3 %
 """
 
+from collections.abc import Set
+
 from tfeff.config import (
     Augmentation,
     Choice,
@@ -84,7 +86,7 @@ def get_config() -> Recipe[Experiment]:
     )
 
 
-def choose(settings: Experiment) -> Choices:
+def choose(settings: Experiment, kept: Set[str]) -> Choices:
     """The values that depend on the batch size and on the network; those that are set on the command line are kept."""
     resolution, batch_size = resolve_member(settings).model.resolution, settings.training.batch_size
     return {

@@ -207,7 +207,7 @@ from tfeff.config import *
 def get_config():
     return Recipe(Experiment(seed=3, model=architecture("resnet", weights="imagenet")), choose)
 
-def choose(settings):
+def choose(settings, kept):
     return {
         "training.epochs": Choice(7 if settings.model.weights else 70, "few images"),
         "task.augmentation.rotation": Choice(5.0, "photographs"),

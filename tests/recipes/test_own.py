@@ -133,6 +133,20 @@ def test_choices_for_boxes(source):
     )
 
 
+def test_choices_follow_from_values_that_are_set(source, image_folder):
+    settings, choices = completed(f"data.source={source}", "training.epochs=14", "training.batch_size=2")
+    assert "training.epochs" not in choices
+    assert (settings.training.validation_epochs, settings.task.plain_epochs) == (14, 2)
+    assert settings.schedule.warmup_epochs == pytest.approx(14 / 30)
+    root = image_folder({f"train/{name}": 500 for name in ("ant", "bee")}, size=(8, 8))
+    recipe, updates = config.load_recipe(PATH, config.Experiment), []
+    for size in (32, 64):
+        flags = [f"data.source=folder:{root}", "model.weights=none", f"training.batch_size={size}"]
+        settings, _ = config.complete(recipe, flags)
+        updates.append(settings.training.epochs * (1000 // size))
+    assert updates[0] == pytest.approx(updates[1], rel=0.1)
+
+
 @pytest.mark.parametrize("name", ["efficientdet", "faster_rcnn"])
 def test_other_detectors_are_trained_by_the_same_rules(source, name):
     yolo, settings = (completed(f"data.source={source}", f"task.name={each}")[0] for each in ("yolo", name))

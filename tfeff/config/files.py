@@ -7,7 +7,7 @@ import dataclasses
 import re
 import runpy
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +55,13 @@ class Recipe(Generic[Config]):
 
     Attributes:
         base: the other values. Overrides are applied to it first, so that choices can depend on them.
-        choose: returns the choices for the overridden `base`. A value that is overridden itself is not chosen. None:
-            the config is complete.
+        choose: returns the choices for the overridden `base` and `kept`. A value that is overridden itself is not
+            chosen. None: the config is complete.
         kept: dotted keys of the values that were overridden.
     """
 
     base: Config
-    choose: Callable[[Config], Choices] | None = None
+    choose: Callable[[Config, Set[str]], Choices] | None = None
     kept: frozenset[str] = frozenset()
 
 
@@ -131,7 +131,8 @@ def complete(recipe: Recipe[Config], overrides: Overrides = ()) -> tuple[Config,
     recipe = overridden(recipe, overrides)
     if recipe.choose is None:
         return recipe.base, {}
-    choices = {key: choice for key, choice in recipe.choose(recipe.base).items() if key not in recipe.kept}
+    every = recipe.choose(recipe.base, recipe.kept)
+    choices = {key: choice for key, choice in every.items() if key not in recipe.kept}
     completed = replaced(recipe.base, {key: choice.value for key, choice in choices.items()})
     known = flatten(completed)
     for key in sorted(recipe.kept):
@@ -345,10 +346,12 @@ def _explained(path: Path, given: str) -> Iterator[None]:
         raise UserError(f"{_location(path, error)}: {message}") from error
 
 
-def _explaining(path: Path, given: str, choose: Callable[[Config], Choices]) -> Callable[[Config], Choices]:
-    def explaining(config: Config) -> Choices:
+def _explaining(
+    path: Path, given: str, choose: Callable[[Config, Set[str]], Choices]
+) -> Callable[[Config, Set[str]], Choices]:
+    def explaining(config: Config, kept: Set[str]) -> Choices:
         with _explained(path, given):
-            return choose(config)
+            return choose(config, kept)
 
     return explaining
 

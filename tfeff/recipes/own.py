@@ -3,6 +3,7 @@
 A classifier for images with labels, a detector for images with boxes.
 """
 
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,8 @@ def images(source: str) -> Recipe[Experiment]:
     )
 
 
-def choose_for_images(settings: Experiment) -> Choices:
-    """Returns the values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
+    """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = labeled_images(settings.data, settings.seed)
     model, start = settings.model, warm_start(settings.model)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
@@ -85,12 +86,27 @@ def choose_for_images(settings: Experiment) -> Choices:
         "model.resolution": resolution,
         "data.image_size": Choice(resolution.value, "images are loaded at the network's resolution"),
         "data.cache": rules.cache(counted.count, resolution.value, settings.data.channels),
-        **training_for_images(counted, start, settings.task, settings.optimizer),
+        **training_for_images(counted, start, settings.task, settings.optimizer, _values(settings, kept)),
     }
 
 
-def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer) -> Choices:
-    """Returns how a network is trained on these images, by dotted key."""
+def _values(settings: Experiment, keys: Set[str]) -> dict[str, Any]:
+    values = config.flatten(settings)
+    return {key: values[key] for key in keys if key in values}
+
+
+def training_for_images(
+    counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer, given: Mapping[str, Any]
+) -> Choices:
+    """Returns how a network is trained on these images, by dotted key.
+
+    Args:
+        counted: the training images.
+        start: where the weights come from.
+        task: what it is trained for.
+        optimizer: section of the config.
+        given: values that are set, by dotted key; others follow from them.
+    """
     count = counted.count
     updates, batch_size = rules.UPDATES, rules.batch_size(count)
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
@@ -99,7 +115,7 @@ def training_for_images(counted: LabeledImages, start: WarmStart, task: TaskSett
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance),
         "training.batch_size": batch_size,
-        "training.epochs": rules.epochs(count, batch_size.value, start, updates),
+        "training.epochs": rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
         "optimizer.freeze_normalization": rules.freeze_normalization(count, start),
@@ -123,7 +139,7 @@ def budget(source: str) -> Recipe[BudgetSearch]:
     )
 
 
-def choose_for_budget(settings: BudgetSearch) -> Choices:
+def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
     """Returns the values of a search for a detector; none if the images have labels."""
     base = settings.experiment
     data = base.data
@@ -184,14 +200,16 @@ def trained_for_images(
     usual = images(base.data.source).base if isinstance(counted, LabeledImages) else detectors(base.data.source)
     values, defaults = config.flatten(base), config.flatten(usual)
 
+    given = {key: value for key, value in values.items() if value != defaults.get(key)}
+
     def unset(choices: Choices) -> dict[str, Any]:
-        return {key: choice.value for key, choice in choices.items() if values[key] == defaults.get(key)}
+        return {key: choice.value for key, choice in choices.items() if key not in given}
 
     chosen = dict[str, Any]()
     if by_rules and isinstance(counted, LabeledImages):
-        chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer))
+        chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer, given))
     elif by_rules and isinstance(counted, AnnotatedImages):
-        chosen = unset(training_for_boxes(counted, warm_start(model)))
+        chosen = unset(training_for_boxes(counted, warm_start(model), given))
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
@@ -200,13 +218,13 @@ def trained_for_images(
     return config.replaced(replace(base, task=task, model=model), chosen)
 
 
-def training_for_boxes(counted: AnnotatedImages, start: WarmStart) -> Choices:
-    """Returns how a one-stage detector is trained on these images, by dotted key."""
+def training_for_boxes(counted: AnnotatedImages, start: WarmStart, given: Mapping[str, Any]) -> Choices:
+    """Returns how a one-stage detector is trained on these images; arguments as for `training_for_images`."""
     batch_size = dense.batch_size(counted.count)
-    epochs = dense.epochs(counted.count, batch_size.value, start)
+    epochs = dense.epochs(counted.count, given.get("training.batch_size", batch_size.value), start)
     return {
         "training.batch_size": batch_size,
-        **dense.length(epochs.value),
+        **dense.length(given.get("training.epochs", epochs.value)),
         "training.epochs": epochs,
         "training.precision": rules.precision(counted.count),
         **{f"optimizer.{key}": choice for key, choice in dense.optimizer(counted.count, start).items()},
@@ -238,8 +256,8 @@ def regions(source: str) -> Experiment:
     )
 
 
-def choose_for_boxes(settings: Experiment) -> Choices:
-    """Returns the values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
+    """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = annotated_images(settings.data, settings.seed)
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted)
@@ -256,7 +274,7 @@ def choose_for_boxes(settings: Experiment) -> Choices:
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most),
         "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
-        **training_for_boxes(counted, start),
+        **training_for_boxes(counted, start, _values(settings, kept)),
     }
 
 
