@@ -85,12 +85,14 @@ def test_the_readme_shows_what_is_documented():
     assert blocks("docs/python.md")[0] in blocks("README.md")
 
 
-def test_the_notebook_runs(here, without_figures, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["own_images", thorough("own_boxes"), thorough("comparing_models")])
+def test_the_notebooks_run(name, here, without_figures, tmp_path, monkeypatch):
     pytest.importorskip("tf2onnx")
-    shown = []
-    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=shown.append))
+    shown, module = [], types.ModuleType("IPython.display")
+    module.display, module.Image = shown.append, Path
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.chdir(tmp_path)
-    notebook = json.loads((ROOT / "docs/notebooks/own_images.ipynb").read_text())
+    notebook = json.loads((ROOT / "docs" / "notebooks" / f"{name}.ipynb").read_text())
     scope = {}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

@@ -36,7 +36,7 @@ def test_a_map_of_zeros_is_possible():
 @pytest.mark.parametrize("models", [1, 3])
 def test_texts_do_not_overlap(models, assert_legible):
     maps = [np.random.default_rng(0).random((3, 3)), np.random.default_rng(1).normal(size=(3, 3))]
-    explained = Explanation(GRAY, "a class with a very long name indeed, 97 %", False, maps)
+    explained = Explanation(GRAY, "a class with a very long name indeed (97 %)", False, maps)
     rows = [("true: another class with a very long name", [explained] * models)] * 3
     names = [f"run {i} with a long name, longer than others" for i in range(models)]
     assert_legible(class_activation_figure(rows, names, {"Grad-CAM": False, "CAM": True}))

@@ -27,8 +27,8 @@ def test_captions_do_not_overlap(count, assert_legible):
 
 def test_errors_show_the_true_class():
     correct, error, _, _ = gallery_figure(list(images(4)), "abcd", "acdd", [0.5, 0.25, 1.0, 0.999], columns=2).axes
-    assert (correct.get_title(), correct.title.get_color()) == ("a, 50.0 %", GREEN)
-    assert (error.get_title(), error.title.get_color()) == ("c, 25.0 %\ntrue: b", VERMILION)
+    assert (correct.get_title(), correct.title.get_color()) == ("a (50.0 %)", GREEN)
+    assert (error.get_title(), error.title.get_color()) == ("c (25.0 %)\ntrue: b", VERMILION)
 
 
 def test_pixels_are_rounded_and_clipped_to_uint8():

@@ -1,11 +1,15 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.sources import catalog
 from tfeff.evaluation import classification_report, localization_report
 from tfeff.reporting import tables
 from tfeff.reports.classification import (
+    ClassificationEvaluator,
     classification_figures,
     localization_class_rows,
     localization_rows,
@@ -38,6 +42,21 @@ def test_figures_of_a_report_from_json_are_legible(report, assert_legible):
     assert set(figures) == {"confusion", "per_class", "reliability"}
     for figure in figures.values():
         assert_legible(figure)
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["all right", "all wrong"])
+def test_there_may_be_no_mistakes_or_nothing_but_mistakes(image_folder, right):
+    dataset = catalog.open_labels(f"folder:{image_folder({'test/a': 3, 'test/b': 3}, size=(8, 8))}").load("test")
+    labels = dataset.labels
+    pipeline = SimpleNamespace(images=ImageCache.open(dataset, image_size=(8, 8)))
+    probabilities = np.full((6, 2), 0.1, np.float32)
+    probabilities[np.arange(6), labels if right else 1 - labels] = 0.9
+    found = ClassificationEvaluator().evaluate({"probabilities": probabilities}, pipeline, {})
+    assert found.report["top1"] == float(right)
+    assert ("mistakes" in found.figures) != right
+    shown = {title: len(pictures) for title, pictures in found.galleries.items()}
+    assert (shown["The most confident mistakes"] == 0) == right
+    assert sum(shown.values()) > 0
 
 
 def localization():

@@ -41,7 +41,7 @@ def gallery_figure(
     for axes, image, label, prediction, probability in zip(grid, images, true, predicted, confidence, strict=False):
         correct = label == prediction
         _show(axes, image)
-        text = f"{caption(prediction, NAME_LENGTH)}, {100 * probability:.1f} %"
+        text = f"{caption(prediction, NAME_LENGTH)} ({100 * probability:.1f} %)"
         if not correct:
             text += f"\ntrue: {caption(label, NAME_LENGTH)}"
         drawn = axes.set_title(text, fontsize=8, color=GREEN if correct else VERMILION)

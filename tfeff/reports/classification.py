@@ -189,7 +189,9 @@ def file_name(id: str) -> str:
 
 
 def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:
-    """Returns the images at `positions`, uint8 [height, width, channels] each."""
+    """Returns the images at `positions`, of which there may be none, uint8 [height, width, channels] each."""
+    if not len(positions):
+        return []
     return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
 
 

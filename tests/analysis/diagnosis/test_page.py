@@ -131,7 +131,7 @@ def test_wrong_labels_are_suspicious_if_a_network_contradicts_them(tmp_path: Pat
     assert list(found.images) == ["test"]
     (each,) = found.found.values()
     assert [(one.split, one.image) for one in each] == [("test", 3), ("test", 25)]
-    assert each[0].text == "labeled a, 10 %; likely b, 90 %"
+    assert each[0].text == "labeled a (10 %); likely b (90 %)"
 
 
 def test_boxes_of_suspects_are_drawn_where_they_are(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_boxes_of_suspects_are_drawn_where_they_are(tmp_path: Path) -> None:
     np.testing.assert_allclose(wrong.annotated * [height, width, height, width], present.boxes_yxyx[0], atol=1e-3)
     assert missing.annotated is None
     given_class, likely = images.class_names[present.labels[0]], images.class_names[other]
-    assert wrong.text == f"annotated {given_class}; detected {likely}, 90 %"
+    assert wrong.text == f"annotated {given_class}; detected {likely} (90 %)"
     rows = result.rows()
     assert [(row["rank"], row["kind"], row["image"]) for row in rows] == [
         (1, MISSING, images.ids[0]),

@@ -39,7 +39,7 @@ def explain(
     return [
         Explanation(
             np.clip(np.rint(image), 0, 255).astype(np.uint8),
-            f"{insight.class_names[label]}, {100 * probability:.0f} %",
+            f"{insight.class_names[label]} ({100 * probability:.0f} %)",
             bool(insight.matrix.correct[index, example]),
             heat,
         )

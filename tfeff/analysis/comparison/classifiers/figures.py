@@ -113,7 +113,7 @@ def galleries(insight: Insight, thumbnails: Thumbnails) -> dict[str, np.ndarray]
     for name, (examples, classes) in chosen.items():
         captions = [
             f"labeled {insight.class_names[insight.labels[example]]}\n"
-            f"{insight.class_names[label]}, {100 * insight.mean[example, label]:.0f} %"
+            f"{insight.class_names[label]} ({100 * insight.mean[example, label]:.0f} %)"
             for example, label in zip(examples, classes, strict=True)
         ]
         if captions:
