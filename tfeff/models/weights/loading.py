@@ -66,6 +66,11 @@ class LoadReport:
     copied: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        skipped = {each.name: each for each in self.skipped}
+        if skipped.keys() == {f"{CLASSIFIER}/kernel", f"{CLASSIFIER}/bias"} and self.classes is None:
+            shape = skipped[f"{CLASSIFIER}/bias"].shape_here
+            head = "no classifier" if shape is None else f"a new classifier for {shape[0]} classes"
+            return f"{head}; all {len(self.loaded)} other variables loaded"
         lines = [f"{len(self.loaded)} variables loaded, {len(self.skipped)} skipped"]
         if self.copied:
             lines.append(f"{len(self.copied)} of heads for training alone start as those that predict")
