@@ -63,6 +63,7 @@ def test_latencies_of_another_device_are_those_of_the_same_family(start: Start, 
         latencies(*others, *sizes("efficientnet-lite0", detector)[:3]).write(file)
         flag = "--detector=yolo " if detector else ""
         words = f"3 {'yolo ' if detector else ''}efficientnet-lite networks; .* {flag}--family=efficientnet-lite "
+        words += "--latency --format=litert --threads=1 --out="
         with pytest.raises(UserError, match=words):
             exports.estimated(networks, 2)
         latencies(*others, *sizes("efficientnet-lite0", detector)).write(file)

@@ -54,9 +54,9 @@ def test_there_may_be_no_mistakes_or_nothing_but_mistakes(image_folder, right):
     found = ClassificationEvaluator().evaluate({"probabilities": probabilities}, pipeline, {})
     assert found.report["top1"] == float(right)
     assert ("mistakes" in found.figures) != right
-    shown = {title: len(pictures) for title, pictures in found.galleries.items()}
-    assert (shown["The most confident mistakes"] == 0) == right
-    assert sum(shown.values()) > 0
+    assert ("The most confident mistakes" in found.galleries) != right
+    assert found.galleries
+    assert all(found.galleries.values())
 
 
 def localization():

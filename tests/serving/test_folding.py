@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfeff import models
 from tfeff.serving.folding import Folded
 
 SPEC = tf.TensorSpec((None, 8, 8, 16), tf.float32)
@@ -61,6 +62,24 @@ def test_a_kernel_of_two_convolutions_is_kept_once():
     assert [tuple(each.shape) for each in folded.weights] == [(3, 3, 16, 16)]
     for one, other in zip(folded(IMAGES), function(IMAGES), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_views_of_an_image_share_folded_weights():
+    network = models.build("resnet", width=8, stage_blocks=(1, 1), resolution=16, num_classes=3)
+    for weight in network.weights:
+        if weight.path.endswith(("gamma", "moving_variance")):
+            weight.assign(np.random.default_rng(0).uniform(0.5, 1.5, weight.shape))
+    averaged = models.averaged(network, mirrored=True)
+    one, two = (
+        Folded(tf.function(lambda images, model=model: model(images, training=False), input_signature=[spec]), 0)
+        for model, spec in ((each, tf.TensorSpec((None, 16, 16, 3), tf.float32)) for each in (network, averaged))
+    )
+    assert len(two.weights) == len(one.weights)
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)), tf.float32)
+    np.testing.assert_allclose(two(images), averaged(images), rtol=1e-4, atol=1e-4)
+    graph = tf.function(two, input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)]).get_concrete_function()
+    kinds = {node.op for each in graph.graph.as_graph_def().library.function for node in each.node_def}
+    assert "Rsqrt" not in kinds
 
 
 def test_weights_are_saved_and_loaded(function, tmp_path: Path):

@@ -102,7 +102,7 @@ def write(
             np.broadcast_to(each, (*each.shape[:2], 3)) for each in Thumbnails(images.dataset).take(chosen[:SHOWN])
         ]
         captions = [
-            f"{row['predicted']} {tables.percent(row['probability'])}\n{Path(row['image']).name}" for row in rows
+            f"{row['predicted']} ({tables.percent(row['probability'])})\n{Path(row['image']).name}" for row in rows
         ]
         save_image(contact_sheet(shown, captions[:SHOWN]), out / SHEET)
     left = f"{len(images.skipped):,} of {len(dataset):,} images cannot be read\n" if images.skipped else ""

@@ -17,7 +17,7 @@ from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.models.cost.latency import LatencyFit, networks_to_time
 from tfeff.networks.catalog import BACKBONES
 from tfeff.serving import timing
-from tfeff.serving.latencies import Latencies, this_machine
+from tfeff.serving.latencies import Latencies, this_machine, timing_flags
 from tfeff.trials.store import TrialStore
 
 SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
@@ -91,7 +91,8 @@ class Exports:
                 raise UserError(
                     f"{budget.latencies}: {len(same)} {family} networks; a fit needs {FEWEST_TIMED}. Add some on that "
                     f"device with python -m tfeff.summary {detector}--family={_family(wanted.backbone)} --latency "
-                    f"--out={budget.latencies}, or leave the family out of candidates.starts (and candidates.scratch)"
+                    f"{timing_flags(**self._form)} --out={budget.latencies}, or leave the family out of "
+                    "candidates.starts (and candidates.scratch)"
                 )
             return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
         chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])

@@ -64,6 +64,7 @@ class ClassificationEvaluator(Evaluator):
                 for image, index in zip(pixels(images, chosen), chosen, strict=True)
             ]
             for title, chosen in shown.items()
+            if len(chosen)
         }
         return Evaluation(report, figures, galleries, rows, mistakes([rows[index] for index in errors], rows))
 
@@ -164,7 +165,7 @@ def correct_examples(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
 def classified_lines(row: Mapping[str, Any]) -> list[str]:
     """Returns the caption of an image."""
     mark = "✓" if row["correct"] else "✗"
-    lines = [f"{mark} {row['prediction']}, {percent(row['probability'])}"]
+    lines = [f"{mark} {row['prediction']} ({percent(row['probability'])})"]
     if not row["correct"]:
         lines.append(f"labeled {row['truth']}")
     return [*lines, file_name(row["image"])]
@@ -189,9 +190,7 @@ def file_name(id: str) -> str:
 
 
 def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:
-    """Returns the images at `positions`, of which there may be none, uint8 [height, width, channels] each."""
-    if not len(positions):
-        return []
+    """Returns the images at `positions`, at least one, uint8 [height, width, channels] each."""
     return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
 
 

@@ -129,7 +129,7 @@ class Classification(Prediction):
 
     def caption(self) -> str:
         """See `Prediction`."""
-        return f"{self.label} {percent(self.probability)}"
+        return f"{self.label} ({percent(self.probability)})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

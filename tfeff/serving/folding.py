@@ -4,6 +4,7 @@ Batch normalization is folded into convolutions, and whatever depends on weights
 the constants of a graph about twenty times while it loads it, so large weights become variables again.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
@@ -22,6 +23,10 @@ in each call, which takes 2 to 14 % longer (docs/serving.md)."""
 _SMALL = 1024
 """Constants of fewer elements always stay constants: some operations need those of their arguments."""
 _OPTIMIZERS = ("pruning", "constfold", "dependency")
+_MOST_COPIES = 1.01
+"""Weights after folding, relative to those before, beyond which kernels of several convolutions are not folded."""
+_LOWERED = "_lower_using_switch_merge"
+"""Attribute of loops and branches."""
 
 
 class Folded(tf.Module):
@@ -40,8 +45,7 @@ class Folded(tf.Module):
         structure = function.get_concrete_function().structured_outputs
         frozen = freeze(function, lower_control_flow=False)
         graph = _optimized(frozen)
-        large = [node for node in graph.node if _is_weight(node)]
-        arrays = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in large}
+        arrays = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in _weights(graph)}
         if sum(array.nbytes for array in arrays.values()) <= constant_bytes:
             arrays = {}
         for node in [each for each in graph.node if each.name in arrays]:
@@ -65,24 +69,60 @@ class Folded(tf.Module):
 
 def _optimized(function: Any) -> Any:
     """Returns the graph of a concrete function without variables, as a GraphDef."""
+    whole = _folded(function, ())
+    readers = Counter(_node(name) for node in function.graph.as_graph_def().node for name in node.input)
+    shared = [each.name for each in _weights(function.graph.as_graph_def()) if readers[each.name] > 1]
+    # A kernel of several convolutions must not become one for each of their batch normalizations, as in the heads of
+    # detectors. Views of one image have the same ones, so that equal results are merged.
+    if shared and _bytes(whole) > _MOST_COPIES * _bytes(function.graph.as_graph_def()):
+        whole = _folded(function, shared)
+    for node in itertools.chain(whole.node, *(each.node_def for each in whole.library.function)):
+        if _LOWERED in node.attr:
+            node.attr[_LOWERED].b = True  # so that TensorFlow may run iterations in parallel
+    return whole
+
+
+def _folded(function: Any, kept: Sequence[str]) -> Any:
+    """Returns the optimized graph, in which the weights `kept` are as they were, and equal weights are one."""
     meta = export_meta_graph(graph_def=function.graph.as_graph_def(), graph=function.graph)
-    # A kernel of several convolutions, as in the heads of detectors, must not become one for each of their batch
-    # normalizations.
-    readers = Counter(_node(name) for node in meta.graph_def.node for name in node.input)
-    shared = {node.name: deepcopy(node) for node in meta.graph_def.node if _is_weight(node) and readers[node.name] > 1}
+    hidden = {node.name: deepcopy(node) for node in meta.graph_def.node if node.name in kept}
     for node in meta.graph_def.node:
-        if node.name in shared:
+        if node.name in hidden:
             _hide(node)
-    kept = [*_names((*function.inputs, *function.outputs)), *(f"{name}:0" for name in shared)]
-    meta.collection_def["train_op"].node_list.value.extend(kept)
+    fetched = [*_names((*function.inputs, *function.outputs)), *(f"{name}:0" for name in hidden)]
+    meta.collection_def["train_op"].node_list.value.extend(fetched)
     settings = ConfigProto()
     settings.graph_options.rewrite_options.optimizers.extend(_OPTIMIZERS)
     settings.graph_options.rewrite_options.min_graph_nodes = -1  # also graphs of a few operations
     graph = tf_optimizer.OptimizeGraph(settings, meta)
     for node in graph.node:
-        if node.name in shared:
-            node.CopyFrom(shared[node.name])
+        if node.name in hidden:
+            node.CopyFrom(hidden[node.name])
+    _merge_equal_weights(graph)
     return graph
+
+
+def _merge_equal_weights(graph: Any) -> None:
+    first = dict[bytes, str]()
+    replaced = dict[str, str]()
+    for node in _weights(graph):
+        name = first.setdefault(node.attr["value"].SerializeToString(deterministic=True), node.name)
+        if name != node.name:
+            replaced[node.name] = name
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if _node(name) in replaced:
+                node.input[place] = name.replace(_node(name), replaced[_node(name)])
+    for node in [each for each in graph.node if each.name in replaced]:
+        graph.node.remove(node)
+
+
+def _weights(graph: Any) -> list[Any]:
+    return [node for node in graph.node if _is_weight(node)]
+
+
+def _bytes(graph: Any) -> int:
+    return sum(node.ByteSize() for node in _weights(graph))
 
 
 def _hide(weight: Any) -> None:

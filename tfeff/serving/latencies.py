@@ -144,7 +144,7 @@ class Latencies:
             if found != wanted:
                 raise UserError(
                     f"{path}: measured with {name}={_text(found)}; use another file for "
-                    f"{_flags(format, int8, threads)}, which tfeff.summary --latency --out=FILE.json writes"
+                    f"{timing_flags(format, int8, threads)}, which tfeff.summary --latency --out=FILE.json writes"
                 )
 
     def added(self, others: "Latencies", path: Path) -> "Latencies":
@@ -219,5 +219,6 @@ def _text(value: object) -> str:
     return "all" if value is None else str(value).lower()
 
 
-def _flags(format: str, int8: bool, threads: int | None) -> str:
+def timing_flags(format: str, int8: bool, threads: int | None) -> str:
+    """Returns the flags of `tfeff.summary` that time networks in this form."""
     return f"--format={format}" + (" --int8" if int8 else "") + ("" if threads is None else f" --threads={threads}")

@@ -119,6 +119,7 @@ def test_objects_beyond_the_most_of_a_training_image_count() -> None:
         truth = [(boxes, valid) for pair in pairs for boxes, valid in zip(*pair, strict=True)]
     assert max(map(len, images.objects)) > 1
     assert found[0].labels == found[1].labels
+    assert len(found[0].objects) == len(images)
     for one, other, (boxes, valid) in zip(found[0].objects, found[1].objects, truth, strict=False):
         np.testing.assert_array_equal(one.boxes_yxyx, other.boxes_yxyx)
         np.testing.assert_allclose(one.boxes_yxyx, boxes[valid], atol=1e-3)

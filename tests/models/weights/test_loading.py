@@ -108,7 +108,7 @@ def test_heads_that_only_training_uses_are_said_to_be_copies() -> None:
     values = {weight.path: np.asarray(weight) for weight in target.weights}
     extra = {path for path in values if path.startswith("one_to_many_")}
     assert set(report.copied) == extra
-    assert f"{len(extra)} of heads for training alone start as those that predict" in str(report)
+    assert f"{len(extra)} variables of training-only heads are copied from the heads that predict" in str(report)
     for path in extra:
         np.testing.assert_array_equal(values[path], values[path.removeprefix("one_to_many_")])
     assert models.load_weights(target, target).copied == ()

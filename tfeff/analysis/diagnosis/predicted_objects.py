@@ -222,7 +222,7 @@ class DetectorPredictions:
 def predict(
     task: ObjectDetectionTask, network: keras.Model, pipeline: Batches, threshold: float
 ) -> DetectorPredictions:
-    """Predicts for all images of a pipeline, and follows all objects, beyond `task.max_objects`, too."""
+    """Predicts for all images of a pipeline and follows all objects, including those beyond `task.max_objects`."""
 
     def outputs_of(inputs: Batch) -> dict[str, Any]:
         outputs = task.forward(network, inputs, training=False)
@@ -233,14 +233,14 @@ def predict(
 
     compiled = tf.function(outputs_of, jit_compile=False, autograph=False)
     found = DetectorPredictions(task.section.suppression.minimum_score, threshold)
-    annotated = iter(pipeline.images.dataset.objects)
+    annotated = pipeline.images.dataset.objects
     for batch in pipeline.evaluation_batches():
         outputs = compiled({name: batch[name] for name in INPUTS if name in batch})
         boxes, scores, detected = outputs["boxes"].numpy(), outputs["scores"].numpy(), outputs["detections"]
         proposals = outputs["proposals"].numpy() if "proposals" in outputs else None
         values = {name: value.numpy() for name, value in batch.items() if name != "image"}
         for row in np.flatnonzero(values["weight"] > 0):
-            objects, count = next(annotated), int(detected["count"][row])
+            objects, count = annotated[values["index"][row]], int(detected["count"][row])
             window = values["window_yxyx"][row][2:]
             height, width = window.astype(int).tolist()
             scale = np.tile(window / values["image_size"][row], 2).astype(np.float32)

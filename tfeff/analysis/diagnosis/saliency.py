@@ -117,5 +117,5 @@ def explain(
         pixels = np.clip(np.rint(inputs["image"][0].numpy()), 0, 255).astype(np.uint8)
         pictures.append(draw_detections(heat_overlay(pixels, heat), box[np.newaxis], [""]))
         kind = "correct" if each.correct else "wrong"
-        titles.append(f"{names[label]} {100 * found.scores[each.detection]:.0f} %, {kind}")
+        titles.append(f"{names[label]} ({100 * found.scores[each.detection]:.0f} %), {kind}")
     return pictures, titles

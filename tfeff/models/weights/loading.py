@@ -73,7 +73,7 @@ class LoadReport:
             return f"{head}; all {len(self.loaded)} other variables loaded"
         lines = [f"{len(self.loaded)} variables loaded, {len(self.skipped)} skipped"]
         if self.copied:
-            lines.append(f"{len(self.copied)} of heads for training alone start as those that predict")
+            lines.append(f"{len(self.copied)} variables of training-only heads are copied from the heads that predict")
         absent = [each for each in self.skipped if each.shape_there is None]
         surplus = [each for each in self.skipped if each.shape_here is None]
         differing = [each for each in self.skipped if each not in absent and each not in surplus]
@@ -156,10 +156,10 @@ def load_weights(
 
 
 def read_foreign(network: Network, path: Path) -> dict[str, np.ndarray] | None:
-    """Reads a file of torchvision or google/automl.
+    """Reads a file of torchvision or google/automl, or a `.safetensors` file.
 
     Returns:
-        Arrays by the paths of the network's variables; None if it is none.
+        Arrays by the paths of the network's variables; None for any other file.
 
     Raises:
         UserError: the file does not exist or cannot be read, or is of another network.
@@ -169,8 +169,9 @@ def read_foreign(network: Network, path: Path) -> dict[str, np.ndarray] | None:
         return automl.rename(network, automl.read_variables(prefix))
     if path.suffix == ".pth":
         return torchvision.rename(network, read_state_dict(path))
-    if path.suffix == ".safetensors" and torchvision.is_known(tensors := read_tensors(path)):
-        return torchvision.rename(network, tensors)
+    if path.suffix == ".safetensors":
+        tensors = read_tensors(path)
+        return torchvision.rename(network, tensors) if torchvision.is_known(tensors) else tensors
     return None
 
 
