@@ -77,6 +77,7 @@ def images(source: str) -> Recipe[Experiment]:
 def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = labeled_images(settings.data, settings.seed)
+    given = {key: value for key, value in config.flatten(settings).items() if key in kept}
     model, start = settings.model, warm_start(settings.model)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
@@ -86,13 +87,8 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
         "model.resolution": resolution,
         "data.image_size": Choice(resolution.value, "images are loaded at the network's resolution"),
         "data.cache": rules.cache(counted.count, resolution.value, settings.data.channels),
-        **training_for_images(counted, start, settings.task, settings.optimizer, _values(settings, kept)),
+        **training_for_images(counted, start, settings.task, settings.optimizer, given),
     }
-
-
-def _values(settings: Experiment, keys: Set[str]) -> dict[str, Any]:
-    values = config.flatten(settings)
-    return {key: values[key] for key in keys if key in values}
 
 
 def training_for_images(
@@ -259,6 +255,7 @@ def regions(source: str) -> Experiment:
 def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = annotated_images(settings.data, settings.seed)
+    given = {key: value for key, value in config.flatten(settings).items() if key in kept}
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted)
     start = warm_start(settings.model)
@@ -274,7 +271,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most),
         "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
-        **training_for_boxes(counted, start, _values(settings, kept)),
+        **training_for_boxes(counted, start, given),
     }
 
 
