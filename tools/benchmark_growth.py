@@ -226,7 +226,8 @@ def measure(part: str, name: str, size: int) -> tuple[float, float]:
     before = memory("VmRSS")
     began = time.process_time()
     call()
-    return time.process_time() - began, (memory("VmHWM") - before) / 1e6
+    seconds = time.process_time() - began
+    return seconds, max(0, memory("VmHWM") - before) / 1e6  # less, if pages that were free before are given back
 
 
 def in_process(part: str, name: str, size: int, code: Path) -> tuple[float, float] | str:
