@@ -258,7 +258,7 @@ class Described:
     Args:
         name: the name.
         scaling: options that replace its resolution and coefficients.
-        detector: name of a detector whose backbone it is; None: it is the whole network.
+        detector: name of a detector whose backbone `name` is; None: `name` is the whole network.
 
     Attributes:
         name: name of the whole network.

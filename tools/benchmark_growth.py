@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS, BYTES = 300, 8 * 2**30
 """A measurement that takes more CPU time, or more memory, is ended; larger sizes are skipped."""
 LIMITS = {resource.RLIMIT_AS: BYTES, resource.RLIMIT_CPU: SECONDS}
+"""Of a measurement. They are soft, so that the process that prepares one can lift them."""
 Measured = Callable[[], object]
 
 
@@ -216,7 +217,8 @@ PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]
 def unlimited() -> None:
     """Lifts the limits of a measurement."""
     for kind in LIMITS:
-        resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (hard, hard))
 
 
 def measure(part: str, name: str, size: int) -> tuple[float, float]:
@@ -227,7 +229,8 @@ def measure(part: str, name: str, size: int) -> tuple[float, float]:
     began = time.process_time()
     call()
     seconds = time.process_time() - began
-    return seconds, max(0, memory("VmHWM") - before) / 1e6  # less, if pages that were free before are given back
+    # The peak is lower than the memory before if free pages were given back meanwhile.
+    return seconds, max(0, memory("VmHWM") - before) / 1e6
 
 
 def in_process(part: str, name: str, size: int, code: Path) -> tuple[float, float] | str:
@@ -235,7 +238,7 @@ def in_process(part: str, name: str, size: int, code: Path) -> tuple[float, floa
 
     def limit() -> None:
         for kind, most in LIMITS.items():
-            resource.setrlimit(kind, (most, resource.RLIM_INFINITY))
+            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
 
     finished = subprocess.run(
         [sys.executable, __file__, part, name, str(size)],

@@ -107,7 +107,7 @@ class Network:
 
     @property
     def described(self) -> models.Architecture | models.Detector:
-        """Description of all of it."""
+        """The description of the whole network."""
         return described(self.task, self.model)
 
     @property

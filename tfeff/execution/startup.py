@@ -102,6 +102,6 @@ def _captured() -> Iterator[Callable[[], None]]:
 
 
 def installed(package: str) -> bool:
-    """Returns whether a package can be imported. A folder of its name, such as the results of a tracker, is none."""
+    """Returns whether a package can be imported. A folder of that name, such as a tracker's results, does not count."""
     spec = find_spec(package)
     return spec is not None and spec.origin is not None

@@ -48,7 +48,7 @@ class Network(keras.Model):
     def predictor(self) -> "Network":
         """Returns the network without the outputs that only training uses, or itself if it has none.
 
-        Both share their weights. It is no property, because Keras would save that as a part of the network.
+        Both share their weights. This is not a property, because Keras would save it as a part of the network.
         """
         unused = getattr(self.description, "training_outputs", ())
         if not unused or not set(unused) & self.output.keys():

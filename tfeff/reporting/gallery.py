@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tfeff.durable import replacing
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.figure import GRAY, GREEN, VERMILION, caption, literal, new, shrink
+from tfeff.reporting.tables import percent
 
 CELL = 2.0  # inches per image
 NAME_LENGTH = 20  # characters; longer names are shortened in the middle
@@ -41,7 +42,7 @@ def gallery_figure(
     for axes, image, label, prediction, probability in zip(grid, images, true, predicted, confidence, strict=False):
         correct = label == prediction
         _show(axes, image)
-        text = f"{caption(prediction, NAME_LENGTH)} ({100 * probability:.1f} %)"
+        text = f"{caption(prediction, NAME_LENGTH)} ({percent(probability, 1)})"
         if not correct:
             text += f"\ntrue: {caption(label, NAME_LENGTH)}"
         drawn = axes.set_title(text, fontsize=8, color=GREEN if correct else VERMILION)

@@ -6,8 +6,7 @@ the constants of a graph about twenty times while it loads it, so large weights 
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -30,7 +29,7 @@ _LOWERED = "_lower_using_switch_merge"
 
 
 class Folded(tf.Module):
-    """A `tf.function` with one input signature, with the same arguments and results.
+    """A `tf.function` with one input signature, folded; arguments and results stay the same.
 
     Args:
         function: the `tf.function`.
@@ -69,23 +68,30 @@ class Folded(tf.Module):
 
 def _optimized(function: Any) -> Any:
     """Returns the graph of a concrete function without variables, as a GraphDef."""
-    whole = _folded(function, ())
-    readers = Counter(_node(name) for node in function.graph.as_graph_def().node for name in node.input)
-    shared = [each.name for each in _weights(function.graph.as_graph_def()) if readers[each.name] > 1]
+    original = function.graph.as_graph_def()
+    optimized = _folded(function, original, ())
+    readers = Counter(_node(name) for node in original.node for name in node.input)
+    shared = [each.name for each in _weights(original) if readers[each.name] > 1]
     # A kernel of several convolutions must not become one for each of their batch normalizations, as in the heads of
     # detectors. Views of one image have the same ones, so that equal results are merged.
-    if shared and _bytes(whole) > _MOST_COPIES * _bytes(function.graph.as_graph_def()):
-        whole = _folded(function, shared)
-    for node in itertools.chain(whole.node, *(each.node_def for each in whole.library.function)):
+    if shared and _bytes(optimized) > _MOST_COPIES * _bytes(original):
+        optimized = _folded(function, original, shared)
+    for node in itertools.chain(optimized.node, *(each.node_def for each in optimized.library.function)):
         if _LOWERED in node.attr:
             node.attr[_LOWERED].b = True  # so that TensorFlow may run iterations in parallel
-    return whole
+    return optimized
 
 
-def _folded(function: Any, kept: Sequence[str]) -> Any:
-    """Returns the optimized graph, in which the weights `kept` are as they were, and equal weights are one."""
-    meta = export_meta_graph(graph_def=function.graph.as_graph_def(), graph=function.graph)
-    hidden = {node.name: deepcopy(node) for node in meta.graph_def.node if node.name in kept}
+def _folded(function: Any, original: Any, kept: Collection[str]) -> Any:
+    """Returns the optimized graph, in which the weights `kept` are as they were, and equal weights are one.
+
+    Args:
+        function: the concrete function.
+        original: its graph.
+        kept: names of weights.
+    """
+    meta = export_meta_graph(graph_def=original, graph=function.graph)
+    hidden = {node.name: node for node in original.node if node.name in kept}
     for node in meta.graph_def.node:
         if node.name in hidden:
             _hide(node)

@@ -19,6 +19,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.evaluation import Detections
 from tfeff.reporting.box_drawing import draw_detections
 from tfeff.reporting.class_activation import heat_overlay
+from tfeff.reporting.tables import percent
 from tfeff.tasks.object_detection import ObjectDetectionTask
 from tfeff.tasks.task import INPUTS, Batch
 
@@ -117,5 +118,5 @@ def explain(
         pixels = np.clip(np.rint(inputs["image"][0].numpy()), 0, 255).astype(np.uint8)
         pictures.append(draw_detections(heat_overlay(pixels, heat), box[np.newaxis], [""]))
         kind = "correct" if each.correct else "wrong"
-        titles.append(f"{names[label]} ({100 * found.scores[each.detection]:.0f} %), {kind}")
+        titles.append(f"{names[label]} ({percent(found.scores[each.detection])}), {kind}")
     return pictures, titles

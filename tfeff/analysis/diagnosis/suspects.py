@@ -17,6 +17,7 @@ from tfeff.boxes import yxyx_from_relative
 from tfeff.data.dataset import Dataset
 from tfeff.evaluation import label_errors
 from tfeff.evaluation.box_errors import KINDS, BoxSuspect, box_errors
+from tfeff.reporting.tables import percent
 
 LABEL = "label"
 SECTIONS = {LABEL: "a confident prediction of another class: the label may be wrong", **KINDS}
@@ -118,7 +119,7 @@ def of_labels(splits: Mapping[str, Dataset], predictions: Mapping[str, Classifie
         for index, likely in zip(errors.suspects.tolist(), errors.likely.tolist(), strict=True):
             own, other = each.probabilities[index, [each.labels[index], likely]].tolist()
             names = images.class_names[each.labels[index]], images.class_names[likely]
-            text = f"labeled {names[0]} ({100 * own:.0f} %); likely {names[1]} ({100 * other:.0f} %)"
+            text = f"labeled {names[0]} ({percent(own)}); likely {names[1]} ({percent(other)})"
             found.append(Suspect(split, index, text, 1 - own, annotated_class=names[0], likely_class=names[1]))
     return Suspects({LABEL: sorted(found, key=lambda each: -each.suspicion)}, examined)
 
@@ -150,5 +151,5 @@ def _of_box(split: str, class_names: Sequence[str], predicted: DetectorPredictio
     if found.detected is not None:
         likely = class_names[detections.labels[found.detected]]
         detected = detections.boxes_yxyx[found.detected] / scale
-        texts.append(f"detected {likely} ({100 * detections.scores[found.detected]:.0f} %)")
+        texts.append(f"detected {likely} ({percent(detections.scores[found.detected])})")
     return Suspect(split, found.image, "; ".join(texts), found.suspicion, annotated, detected, given, likely)

@@ -9,6 +9,7 @@ from tfeff.analysis.comparison.classifiers.insight import Insight
 from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting.class_activation import Explanation, class_activation_figure
+from tfeff.reporting.tables import percent
 from tfeff.reports.activation import cam, grad_cam
 
 MAPS = {"Grad-CAM": False, "CAM": True}
@@ -39,7 +40,7 @@ def explain(
     return [
         Explanation(
             np.clip(np.rint(image), 0, 255).astype(np.uint8),
-            f"{insight.class_names[label]} ({100 * probability:.0f} %)",
+            f"{insight.class_names[label]} ({percent(probability)})",
             bool(insight.matrix.correct[index, example]),
             heat,
         )

@@ -16,6 +16,7 @@ from tfeff.reporting.comparison import (
     predictions_matrix_figure,
 )
 from tfeff.reporting.gallery import contact_sheet
+from tfeff.reporting.tables import percent
 
 GALLERIES = {
     "missed_by_all": "Examples that all models misclassify",
@@ -113,7 +114,7 @@ def galleries(insight: Insight, thumbnails: Thumbnails) -> dict[str, np.ndarray]
     for name, (examples, classes) in chosen.items():
         captions = [
             f"labeled {insight.class_names[insight.labels[example]]}\n"
-            f"{insight.class_names[label]} ({100 * insight.mean[example, label]:.0f} %)"
+            f"{insight.class_names[label]} ({percent(insight.mean[example, label])})"
             for example, label in zip(examples, classes, strict=True)
         ]
         if captions:

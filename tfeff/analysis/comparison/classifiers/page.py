@@ -10,6 +10,7 @@ from tfeff.analysis.comparison.files import latency_columns, timed_formats
 from tfeff.analysis.comparison.thumbnails import Thumbnails
 from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html
+from tfeff.reporting.tables import percent
 from tfeff.reports.classification import file_name
 
 LISTED = 200
@@ -171,7 +172,7 @@ def _predictions(insight: Insight, example: dict[str, Any]) -> dict[str, tuple[s
     """Returns model -> whether it is right, and its prediction, the most accurate model first."""
     named = {insight.model_names[i]: example["predictions"][insight.model_names[i]] for i in insight.ranking}
     return {
-        name: ("✓" if each["correct"] else "✗", f"{each['class']} ({100 * each['probability']:.0f} %)")
+        name: ("✓" if each["correct"] else "✗", f"{each['class']} ({percent(each['probability'])})")
         for name, each in named.items()
     }
 
@@ -204,8 +205,8 @@ def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
             html.picture(
                 thumbnails[int(index)],
                 [
-                    f"labeled {row['label']} ({100 * row['label_probability']:.0f} %)",
-                    f"likely {row['likely']} ({100 * row['likely_probability']:.0f} %)",
+                    f"labeled {row['label']} ({percent(row['label_probability'])})",
+                    f"likely {row['likely']} ({percent(row['likely_probability'])})",
                     file_name(row["id"]),
                 ],
             )
