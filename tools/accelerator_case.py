@@ -28,6 +28,8 @@ STACKS = {
 """Kinds of layers: side and channels of their maps."""
 DETECTORS = ("yolo", "faster-rcnn")
 CLASSES = {"yolo": 80, "faster-rcnn": 80}
+DETECTOR_SIDE = 640
+"""Width of a detector's images, unless a case has a resolution."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Case:
         batch: images.
         precision: "bfloat16" (mixed, variables in float32) or "tf32" (float32; products may round to TF32).
         optimizer: "sgd" (momentum 0.9) or "adamw".
-        resolution: side of the images; None: the network's own.
+        resolution: side (of detectors: width) of the images; None: the network's own, or `DETECTOR_SIDE`.
     """
 
     network: str

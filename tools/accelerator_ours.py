@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-from accelerator_case import CLASSES, DETECTORS, LEARNING_RATE, STACK_LAYERS, STACKS, Case, Mode, serve
+from accelerator_case import CLASSES, DETECTOR_SIDE, DETECTORS, LEARNING_RATE, STACK_LAYERS, STACKS, Case, Mode, serve
+from detector_sides import YOLO
 from keras.src.backend.jax import random as keras_random
 
 from tfeff import models
@@ -136,7 +137,8 @@ def build(case: Case) -> keras.Model:
         if case.stack:
             return stack(case.stack)
         if case.network in DETECTORS:
-            return models.build_detector(case.network, num_classes=CLASSES[case.network], resolution=case.resolution)
+            options = {"resolution": case.resolution or DETECTOR_SIDE} | (YOLO if case.network == "yolo" else {})
+            return models.build_detector(case.network, num_classes=CLASSES[case.network], **options)
         return models.build(case.network, resolution=case.resolution)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from accelerator_case import (
     CLASSES,
+    DETECTOR_SIDE,
+    DETECTORS,
     LEARNING_RATE,
     STACK_LAYERS,
     STACKS,
@@ -20,13 +22,14 @@ from accelerator_case import (
     Mode,
     serve,
 )
+from detector_sides import undecoded_yolov8n
 from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-REGIONS, DETECTOR_SIDE = 1000, 640
+REGIONS = 1000
 TIMM = {
     "efficientnet-b0": ("efficientnet_b0", {"drop_rate": 0.2, "drop_path_rate": 0.2}),
     "efficientnet-lite0": ("efficientnet_lite0", {"drop_rate": 0.2, "drop_path_rate": 0.2}),
@@ -54,12 +57,7 @@ class Theirs:
             torch.cuda.empty_cache()
 
     def prepare(self, case: Case) -> dict[str, Callable[[], Mode]]:
-        """Returns two modes, compiled and without the compiler; None for a network without a peer.
-
-        Without the compiler, the step is one CUDA graph if possible.
-        """
-        if case.network == "yolo":
-            return {}
+        """Returns two modes, compiled and without the compiler, then as one CUDA graph if possible."""
         torch.set_float32_matmul_precision("high")  # TF32, which convolutions use by default
         torch.backends.cudnn.benchmark = True
         # RoIAlign on several levels waits for the number of regions of each.
@@ -86,7 +84,7 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-class Classifier(nn.Module):
+class OfPixels(nn.Module):
     """A network of raw pixels (batch, height, width, 3), uint8."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -96,7 +94,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Returns logits."""
+        """Returns the network's outputs."""
         return self.network((images.permute(0, 3, 1, 2).float() - self.mean) / self.std)
 
 
@@ -151,15 +149,17 @@ def build(case: Case) -> nn.Module:
         network: nn.Module = Stack(case.stack)
     elif case.network == "faster-rcnn":
         network = RegionDetector()
+    elif case.network == "yolo":
+        network = OfPixels(undecoded_yolov8n())
     elif case.network == "resnet50-v1.5":
         import torchvision
 
-        network = Classifier(torchvision.models.resnet50(weights=None))
+        network = OfPixels(torchvision.models.resnet50(weights=None))
     elif case.network in TIMM:
         import timm
 
         name, options = TIMM[case.network]
-        network = Classifier(timm.create_model(name, pretrained=False, **options))
+        network = OfPixels(timm.create_model(name, pretrained=False, **options))
     else:
         raise ValueError(f"no peer of {case.network}")
     return network
@@ -173,9 +173,9 @@ def batch_of(case: Case) -> list[torch.Tensor]:
     if case.stack:
         side, classes = STACKS[case.stack]
         shape = side, side, classes
-    if case.network == "faster-rcnn":
+    if case.network in DETECTORS:
         width = case.resolution or DETECTOR_SIDE
-        shape = width * 3 // 4, width, 3
+        shape = width if case.network == "yolo" else width * 3 // 4, width, 3
     arrays = [rng.integers(0, 256, (case.batch, *shape), np.uint8)]
     if case.work == "training":
         arrays.append(rng.integers(0, classes, case.batch, np.int64))

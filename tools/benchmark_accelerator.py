@@ -4,9 +4,9 @@
 
 A case is NETWORK:WORK:BATCH[:PRECISION[:OPTIMIZER]], such as efficientnet-b0:training:256:bfloat16:adamw.
 
-Needs JAX, PyTorch, timm and torchvision; not TensorFlow. Each framework runs in a process of its own; while steps are
-timed, only one of them computes. Images are random bytes on the device. PyTorch runs compiled, and without the compiler
-as a CUDA graph (Faster R-CNN, and everything on a CPU: eagerly).
+Needs JAX, PyTorch, timm, torchvision and ultralytics; not TensorFlow. Each framework runs in a process of its own;
+while steps are timed, only one of them computes. Images are random bytes on the device. PyTorch runs compiled, and
+without the compiler as a CUDA graph (Faster R-CNN, and everything on a CPU: eagerly).
 
 Cases run in the given order until the time is used up. Every result is written to --out at once, one JSON object a
 line; a table is printed at the end.
@@ -371,7 +371,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="Also measure the longest operations of each side.")
     parser.add_argument("--hlo", help="Directory for our compiled programs as text.")
     parser.add_argument("--resolution", type=int, help="Side of the images, instead of each network's own.")
-    parser.add_argument("--peer_python", default=sys.executable, help="Python with PyTorch, timm and torchvision.")
+    parser.add_argument("--peer_python", default=sys.executable, help="Python with the packages of theirs.")
     parser.add_argument("--bf16_tflops", type=float, default=989.0, help="Dense peak; the default is an H100's.")
     parser.add_argument("--tf32_tflops", type=float, default=494.5, help="Dense peak; the default is an H100's.")
     arguments = parser.parse_args()
