@@ -35,11 +35,11 @@ def owners(indices: tf.Tensor, wanted: tf.Tensor, count: int) -> tuple[tf.Tensor
         count: n, number of cells.
 
     Returns:
-        whether a cell has an object, bool [b, n]; the index of its object, 0 if it has none, int32 [b, n].
+        whether a cell has an object, bool [b, n]; the index of its object, 0 if it has none, int64 [b, n].
     """
     cells = tf.range(count, dtype=indices.dtype)[tf.newaxis, :, tf.newaxis]
     mine = tf.equal(cells, tf.where(wanted, indices, -1)[:, tf.newaxis])
-    return tf.reduce_any(mine, axis=-1), tf.argmax(tf.cast(mine, tf.int32), axis=-1, output_type=tf.int32)
+    return tf.reduce_any(mine, axis=-1), tf.argmax(mine, axis=-1)
 
 
 def images_with_shared_cells(boxes: Sequence[np.ndarray], rows: int, columns: int) -> int:

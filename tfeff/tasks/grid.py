@@ -52,7 +52,7 @@ class GridTask(DenseDetectionTask):
         """Measures coverage by the cells that own an object. A cell predicts boxes of any size."""
         objects = tf.cast(batch["boxes_yxyx"], tf.float32)
         usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
-        inside = tf.cast(containing(geometry[CORNERS], geometry[STRIDES], objects), tf.int32)
+        inside = containing(geometry[CORNERS], geometry[STRIDES], objects)
         has, index = owners(tf.argmax(inside, axis=1), usable, inside.shape[1])
         learned = owned(has, index, objects.shape[1])
         return Coverage(learned, tf.cast(learned, tf.float32), sizes(geometry[STRIDES]))
@@ -68,7 +68,7 @@ class GridTask(DenseDetectionTask):
         corners, strides = (tf.cast(outputs[key], classes.dtype) for key in (CORNERS, STRIDES))
         objects = tf.cast(batch["boxes_yxyx"], classes.dtype)
         usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
-        inside = tf.cast(containing(corners, strides, objects), tf.int32)
+        inside = containing(corners, strides, objects)
         has, index = owners(tf.argmax(inside, axis=1), usable, inside.shape[1])
         weight = tf.cast(batch["weight"], classes.dtype)[:, tf.newaxis]
         filled = tf.cast(has, classes.dtype) * weight

@@ -1,4 +1,7 @@
-"""Assignment of anchors to objects, inside the training graph."""
+"""Assignment of anchors to objects, inside the training graph.
+
+Kinds and indices are int64, because on GPUs TensorFlow computes with int32 on the host.
+"""
 
 from typing import Literal, NamedTuple
 
@@ -8,14 +11,16 @@ from tfeff.boxes import paired_iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
+PAIRS = 2**22
+"""About the most pairs of an anchor and an object that are compared at once: 16 MB for each step of the computation."""
 
 
 class Match(NamedTuple):
     """The object of each anchor.
 
     Attributes:
-        kind: int32 [b, n], POSITIVE, NEGATIVE or IGNORED.
-        object: int32 [b, n], index of the object of each positive anchor; of the others, any index.
+        kind: int64 [b, n], POSITIVE, NEGATIVE or IGNORED.
+        object: int64 [b, n], index of the object of each positive anchor; of the others, any index.
     """
 
     kind: tf.Tensor
@@ -52,38 +57,68 @@ def match(
         forced: which anchors are positive in any case.
         background_overlap: IoU below which an anchor is ignored; 0: none is.
     """
-    given = tf.stop_gradient(anchors_yxyx)
+    anchors = tf.stop_gradient(anchors_yxyx)
+    anchors = anchors if anchors.shape.rank == 3 else anchors[tf.newaxis]
+    boxes, usable, hidden = tf.cast(boxes_yxyx, anchors.dtype), valid & ~ignored, valid & ignored
+    images = max(1, PAIRS // (anchors.shape[1] * boxes.shape[1]))
 
-    def single(inputs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-        boxes, usable, hidden, *own = inputs
-        anchors = own[0] if own else given
-        count = tf.shape(boxes)[0]
-        overlap = tf.where(usable, paired_iou(anchors[:, tf.newaxis], boxes[tf.newaxis], ops=tf), -1.0)
-        best, assigned = tf.reduce_max(overlap, axis=1), tf.argmax(overlap, axis=1, output_type=tf.int32)
-        kind = tf.where(best >= positive_overlap, POSITIVE, tf.where(best < negative_overlap, NEGATIVE, IGNORED))
-        if background_overlap:
-            kind = tf.where(best < background_overlap, IGNORED, kind)
-        highest = tf.reduce_max(overlap, axis=0)
-        if forced == "ties":
-            kind = tf.where(tf.reduce_any((overlap == highest) & (highest > 0), axis=1), POSITIVE, kind)
-        if forced == "best":
-            first = tf.math.unsorted_segment_min(
-                tf.where(highest > 0, tf.range(count), count), tf.argmax(overlap, axis=0), tf.shape(anchors)[0]
-            )
-            taken = first < count
-            kind, assigned = tf.where(taken, POSITIVE, kind), tf.where(taken, first, assigned)
+    def part(values: tf.Tensor, start: int) -> tf.Tensor:
+        return values if values.shape[0] == 1 else values[start : start + images]
 
-        def without_hidden() -> tf.Tensor:
-            covered = tf.where(hidden, _covered(anchors[:, tf.newaxis], boxes[tf.newaxis]), 0.0)
-            return tf.where((tf.reduce_max(covered, axis=1) > IGNORED_OVERLAP) & (kind == NEGATIVE), IGNORED, kind)
+    parts = [
+        _match(
+            *(part(values, start) for values in (anchors, boxes, usable, hidden)),
+            positive_overlap=positive_overlap,
+            negative_overlap=negative_overlap,
+            forced=forced,
+            background_overlap=background_overlap,
+        )
+        for start in range(0, max(1, boxes.shape[0]), images)
+    ]
+    return Match(*(tf.concat(each, axis=0) for each in zip(*parts, strict=True)))
 
-        kind = tf.cond(tf.reduce_any(hidden), without_hidden, lambda: kind)
-        return kind, assigned
 
-    signature = (tf.TensorSpec((given.shape[-2],), tf.int32),) * 2
-    own = (given,) if given.shape.rank == 3 else ()
-    inputs = tf.cast(boxes_yxyx, given.dtype), valid & ~ignored, valid & ignored, *own
-    return Match(*tf.map_fn(single, inputs, fn_output_signature=signature))
+def _match(
+    anchors: tf.Tensor,
+    boxes: tf.Tensor,
+    usable: tf.Tensor,
+    hidden: tf.Tensor,
+    *,
+    positive_overlap: float,
+    negative_overlap: float,
+    forced: str,
+    background_overlap: float,
+) -> Match:
+    """Matches anchors [b, n, 4] or [1, n, 4] of some images; which of their boxes are usable, and which are ignored."""
+    overlap = paired_iou(anchors[:, :, tf.newaxis], boxes[:, tf.newaxis], ops=tf)
+    overlap = tf.where(usable[:, tf.newaxis], overlap, -1.0)
+    best, assigned = tf.reduce_max(overlap, axis=2), tf.argmax(overlap, axis=2)
+    kind = tf.where(best < negative_overlap, _kind(NEGATIVE), _kind(IGNORED))
+    kind = tf.where(best >= positive_overlap, _kind(POSITIVE), kind)
+    if background_overlap:
+        kind = tf.where(best < background_overlap, _kind(IGNORED), kind)
+    highest = tf.reduce_max(overlap, axis=1, keepdims=True)
+    if forced == "ties":
+        tied = tf.reduce_any((overlap == highest) & (highest > 0), axis=2)
+        kind = tf.where(tied, _kind(POSITIVE), kind)
+    if forced == "best":
+        # Of the objects that want an anchor, the first.
+        wanted = tf.one_hot(tf.argmax(overlap, axis=1), overlap.shape[1], on_value=True, off_value=False, axis=1)
+        wanted &= highest > 0
+        taken, first = tf.reduce_any(wanted, axis=2), tf.argmax(wanted, axis=2)
+        kind, assigned = tf.where(taken, _kind(POSITIVE), kind), tf.where(taken, first, assigned)
+
+    def without_hidden() -> tf.Tensor:
+        covered = tf.where(hidden[:, tf.newaxis], _covered(anchors[:, :, tf.newaxis], boxes[:, tf.newaxis]), 0.0)
+        unclear = (tf.reduce_max(covered, axis=2) > IGNORED_OVERLAP) & (kind == _kind(NEGATIVE))
+        return tf.where(unclear, _kind(IGNORED), kind)
+
+    kind = tf.cond(tf.reduce_any(hidden), without_hidden, lambda: kind)
+    return Match(kind, assigned)
+
+
+def _kind(value: int) -> tf.Tensor:
+    return tf.constant(value, tf.int64)
 
 
 def _covered(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

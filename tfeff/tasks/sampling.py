@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfeff.data.augment.counter_rng import WORDS, fractions, philox
 from tfeff.tasks.matching import NEGATIVE, POSITIVE
 
 
@@ -16,36 +17,36 @@ def noise(keys: tf.Tensor, stream: int, count: int) -> tf.Tensor:
     Returns:
         float32 [b, n].
     """
-
-    def of_image(key: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_uniform((count,), tf.stack([key[0], key[1] + stream]))
-
-    return tf.map_fn(of_image, keys, fn_output_signature=tf.TensorSpec((count,), tf.float32))
+    blocks = -(-count // WORDS)
+    words = [tf.cast(tf.bitcast(keys, tf.uint32), tf.int64), tf.constant([[stream]], tf.int64)]
+    fixed = [tf.broadcast_to(each[:, tf.newaxis], (keys.shape[0], blocks, each.shape[1])) for each in words]
+    block = tf.broadcast_to(tf.range(blocks, dtype=tf.int64)[:, tf.newaxis], (keys.shape[0], blocks, 1))
+    return tf.reshape(fractions(philox(0, tf.concat([*fixed, block], axis=-1))), (-1, blocks * WORDS))[:, :count]
 
 
 def sample(kind: tf.Tensor, random: tf.Tensor, *, count: int, positive_share: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws positives up to their share, then negatives; if there are not enough of both, the sample is smaller.
 
     Args:
-        kind: int32 [b, n], POSITIVE, NEGATIVE or IGNORED.
+        kind: int64 [b, n], POSITIVE, NEGATIVE or IGNORED.
         random: float32 [b, n], in [0, 1).
         count: s, size of the sample.
         positive_share: largest share of positives.
 
     Returns:
-        int32 [b, s], indices of the drawn candidates, positives first; bool [b, s], False for padding, which repeats
+        int64 [b, s], indices of the drawn candidates, positives first; bool [b, s], False for padding, which repeats
         other candidates.
     """
     size = min(count, kind.shape[1])
     positives, negatives = kind == POSITIVE, kind == NEGATIVE
     most = min(int(count * positive_share), kind.shape[1])
     best, chosen = tf.math.top_k(tf.where(positives, random, -1.0), most)
-    taken = tf.cast(best >= 0, tf.int32)
-    drawn = tf.reduce_sum(taken, axis=1, keepdims=True)
+    taken = best >= 0
+    drawn = tf.reduce_sum(tf.cast(taken, tf.int64), axis=1, keepdims=True)
     best, others = tf.math.top_k(tf.where(negatives, random, -1.0), size)
-    wanted = (best >= 0) & (tf.range(size) < count - drawn)
-    indices = tf.concat([chosen, others], axis=1)
-    valid = tf.concat([taken > 0, wanted], axis=1)
+    wanted = (best >= 0) & (tf.range(size, dtype=tf.int64) < count - drawn)
+    indices = tf.concat([tf.cast(chosen, tf.int64), tf.cast(others, tf.int64)], axis=1)
+    valid = tf.concat([taken, wanted], axis=1)
     # Valid ones to the front, in order.
-    order = tf.argsort(tf.cast(valid, tf.int32), axis=1, direction="DESCENDING", stable=True)[:, :count]
+    _, order = tf.math.top_k(tf.cast(valid, tf.float32), min(count, most + size))
     return tf.gather(indices, order, batch_dims=1), tf.gather(valid, order, batch_dims=1)

@@ -29,22 +29,22 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
         `count` int32 [b], detections that are not padding.
     """
 
-    def single(inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        return _suppressed(*inputs, section)
-
-    signature = (
-        tf.TensorSpec((section.detections, 4), tf.float32),
-        tf.TensorSpec((section.detections,), tf.float32),
-        tf.TensorSpec((section.detections,), tf.int32),
-        tf.TensorSpec((), tf.int32),
-    )
-    inputs = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32)
-    if inputs[0].shape[0] == 1:  # without a loop, which other runtimes than TensorFlow may lack
+    boxes, scores, axis = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32), 1
+    if boxes.shape[0] == 1:  # other runtimes than TensorFlow lack some operators with batch dimensions
         # LiteRT needs more than 30 ms for `[0]` of the scores of EfficientDet-D0.
-        outputs = [each[tf.newaxis] for each in single((tf.squeeze(inputs[0], 0), tf.squeeze(inputs[1], 0)))]
-        return dict(zip(NAMES, outputs, strict=True))
-    outputs = tf.map_fn(single, inputs, fn_output_signature=signature)
-    return dict(zip(NAMES, outputs, strict=True))
+        boxes, scores, axis = tf.squeeze(boxes, 0), tf.squeeze(scores, 0), 0
+    box, best, label = _candidates(boxes, scores, section, axis)
+    apart = box if section.class_agnostic else _apart(box, label, scores.shape[-1])
+    kept, score, count = _kept(apart, best, section)
+    gather = partial(tf.gather, indices=kept, axis=axis, batch_dims=axis)
+    real = tf.range(section.detections, dtype=tf.int64) < count[..., tf.newaxis]
+    found = (
+        tf.where(real[..., tf.newaxis], gather(box), 0.0),
+        tf.where(real, gather(best) if score is None else score, 0.0),
+        tf.where(real, tf.cast(gather(label), tf.int32), 0),
+        tf.cast(count, tf.int32),
+    )
+    return dict(zip(NAMES, found if axis else (each[tf.newaxis] for each in found), strict=True))
 
 
 def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> dict[str, tf.Tensor]:
@@ -76,44 +76,70 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
     return dict(zip(NAMES, found if axis else (each[tf.newaxis] for each in found), strict=True))
 
 
-def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> tuple[tf.Tensor, ...]:
-    """One image: boxes [n, 4] or [n, classes, 4], scores [n, classes]."""
+def _candidates(
+    boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression, axis: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns boxes [..., c, 4], scores and labels [..., c] of the best c pairs of a box and a class.
+
+    Args:
+        boxes: [..., n, 4] or [..., n, classes, 4].
+        scores: [..., n, classes].
+        section: the settings.
+        axis: of the boxes: 1 for a batch, 0 for one image.
+    """
     classes = scores.shape[-1]
-    # The best pairs of box and class are among the boxes whose best class scores highest: sorting is the slow part.
-    best, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), tf.minimum(tf.shape(scores)[0], section.candidates))
-    box, scores = tf.gather(boxes, chosen), tf.gather(scores, chosen)
+    # On GPUs, TensorFlow computes with int32 on the host. LiteRT does not divide int64.
+    integer = tf.int64 if axis else tf.int32
+    gather = partial(tf.gather, axis=axis, batch_dims=axis)
+    limit = partial(tf.minimum, section.candidates)
+    # They are among the boxes whose best class scores highest: sorting is the slow part.
+    best, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), limit(tf.shape(scores)[axis]))
+    box, scores = gather(boxes, chosen), gather(scores, chosen)
+    count = tf.shape(scores)[axis]
+    single = box.shape.rank == axis + 2
+    if not single:
+        box = tf.reshape(box, [*[-1] * axis, count * classes, 4])
     if section.class_agnostic:
-        label = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        if box.shape.rank == 3:  # without batch dimensions of the gather, in which OpenVINO 2026.4 crashes
-            box = tf.gather(tf.reshape(box, (-1, 4)), classes * tf.range(tf.size(label)) + label)
-    else:
-        flat = tf.reshape(scores, [-1])
-        best, position = tf.math.top_k(flat, tf.minimum(tf.size(flat), section.candidates))
-        label = position % classes
-        box = (
-            tf.gather(box, position // classes)
-            if box.shape.rank == 2
-            else tf.gather(tf.reshape(box, (-1, 4)), position)
-        )
-    apart = box if section.class_agnostic else _apart(box, label, classes)
+        label = tf.argmax(scores, axis=-1, output_type=integer)
+        return box if single else gather(box, classes * tf.range(tf.cast(count, integer)) + label), best, label
+    best, position = tf.math.top_k(tf.reshape(scores, [*[-1] * axis, count * classes]), limit(count * classes))
+    position = tf.cast(position, integer)
+    return gather(box, position // classes if single else position), best, position % classes
+
+
+def _kept(
+    boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression
+) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
+    """Returns the indices of the remaining boxes, their scores if these have changed, and their number.
+
+    Boxes are [c, 4] or [b, c, 4]. Images are suppressed one by one: only an operator for one image has a kernel for
+    GPUs, and soft suppression has none.
+    """
     soft = section.kind == "gaussian"
-    kept, score, count = tf.raw_ops.NonMaxSuppressionV5(
-        boxes=apart,
-        scores=best,
-        max_output_size=section.detections,
-        iou_threshold=GAUSSIAN_THRESHOLD if soft else section.overlap,
-        score_threshold=section.minimum_score,
-        # TensorFlow's weight is exp(-IoU^2 / (2 sigma)).
-        soft_nms_sigma=section.sigma / 2 if soft else 0.0,
-        pad_to_max_output_size=True,
-    )
-    real = tf.range(section.detections) < count
-    return (
-        tf.where(real[:, tf.newaxis], tf.gather(box, kept), 0.0),
-        tf.where(real, score, 0.0),
-        tf.where(real, tf.gather(label, kept), 0),
-        count,
-    )
+    common = {
+        "max_output_size": section.detections,
+        "iou_threshold": GAUSSIAN_THRESHOLD if soft else section.overlap,
+        "score_threshold": section.minimum_score,
+        "pad_to_max_output_size": True,
+    }
+
+    def single(image: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        inputs = {"boxes": image[0], "scores": image[1], **common}
+        if soft:  # TensorFlow's weight is exp(-IoU^2 / (2 sigma))
+            kept, score, count = tf.raw_ops.NonMaxSuppressionV5(**inputs, soft_nms_sigma=section.sigma / 2)
+            return tf.cast(kept, tf.int64), tf.cast(count, tf.int64), score
+        return tuple(tf.cast(each, tf.int64) for each in tf.raw_ops.NonMaxSuppressionV4(**inputs))
+
+    if boxes.shape.rank == 2:
+        found = single((boxes, scores))
+    elif not boxes.shape[0]:  # not known, or none
+        size = (section.detections,)
+        signature = tf.TensorSpec(size, tf.int64), tf.TensorSpec((), tf.int64), tf.TensorSpec(size, tf.float32)
+        found = tf.map_fn(single, (boxes, scores), fn_output_signature=signature if soft else signature[:2])
+    else:
+        images = zip(tf.unstack(boxes), tf.unstack(scores), strict=True)
+        found = tuple(tf.stack(each) for each in zip(*map(single, images), strict=True))
+    return found[0], found[2] if soft else None, found[1]
 
 
 def _apart(boxes: tf.Tensor, labels: tf.Tensor, classes: int) -> tf.Tensor:
@@ -126,5 +152,5 @@ def _apart(boxes: tf.Tensor, labels: tf.Tensor, classes: int) -> tf.Tensor:
     """
     columns = math.isqrt(classes - 1) + 1
     cell = tf.stack([labels // columns, labels % columns] * 2, axis=-1) - columns // 2
-    span = tf.reduce_max(tf.abs(boxes)) * 2.0 + 1.0
+    span = tf.reduce_max(tf.abs(boxes), axis=(-2, -1), keepdims=True) * 2.0 + 1.0
     return boxes + span * tf.cast(cell, boxes.dtype)

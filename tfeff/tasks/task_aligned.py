@@ -13,7 +13,7 @@ class Alignment(NamedTuple):
 
     Attributes:
         positive: bool [b, n].
-        object: int32 [b, n], index of the object of each positive cell; of the others, any index.
+        object: int64 [b, n], index of the object of each positive cell; of the others, any index.
         target: [b, n], the class target of each positive cell, in (0, 1]: its metric, scaled so that the best cell of
             an object has the IoU of the object's best box; 0 of the others.
     """
@@ -49,7 +49,7 @@ def align(
     best = tf.math.top_k(tf.transpose(metric, (0, 2, 1)), count).indices  # [b, k, candidates]
     chosen = tf.reduce_any(tf.one_hot(best, metric.shape[1], on_value=True, off_value=False, axis=1), axis=-1)
     wanted = chosen & (metric > 0)
-    assigned = tf.argmax(tf.where(wanted, overlaps, -1.0), axis=-1, output_type=tf.int32)
+    assigned = tf.argmax(tf.where(wanted, overlaps, -1.0), axis=-1)
     kept = wanted & tf.one_hot(assigned, metric.shape[2], on_value=True, off_value=False)
 
     metric, overlaps = tf.where(kept, metric, 0.0), tf.where(kept, overlaps, 0.0)

@@ -97,7 +97,7 @@ class TwoStageTask(ObjectDetectionTask):
             forced="none",
             background_overlap=section.background_overlap,
         )
-        kind = tf.where(valid, matched.kind, IGNORED)
+        kind = tf.where(valid, matched.kind, tf.constant(IGNORED, tf.int64))
         index, drawn = sample(
             kind,
             noise(batch["key"], _REGION_STREAM, boxes.shape[1]),
@@ -107,7 +107,8 @@ class TwoStageTask(ObjectDetectionTask):
         chosen = tf.gather(boxes, index, batch_dims=1)
         positive = drawn & (tf.gather(kind, index, batch_dims=1) == POSITIVE)
         owner = tf.gather(matched.object, index, batch_dims=1)
-        labels = tf.where(positive, tf.gather(batch["label"], owner, batch_dims=1), -1)
+        labels = tf.gather(tf.cast(batch["label"], tf.int64), owner, batch_dims=1)
+        labels = tf.where(positive, labels, tf.constant(-1, tf.int64))
         codes = encode(tf.gather(objects, owner, batch_dims=1), chosen, weights=FAST_RCNN_WEIGHTS, ops=keras.ops)
         codes = tf.where(positive[..., tf.newaxis], codes, 0.0)
         weight = tf.cast(drawn, boxes.dtype) * tf.cast(batch["weight"], boxes.dtype)[:, tf.newaxis]
@@ -131,7 +132,9 @@ class TwoStageTask(ObjectDetectionTask):
         logits, codes = to_float32(outputs[SAMPLED_LOGITS]), to_float32(outputs[SAMPLED_CODES])
         weight = tf.cast(outputs[SAMPLED], logits.dtype)
         labels, classes = outputs[SAMPLED_LABEL], logits.shape[-1] - 1
-        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(labels < 0, classes, labels), logits)
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.where(labels < 0, tf.constant(classes, tf.int64), labels), logits
+        )
         codes = tf.reshape(codes, (-1, codes.shape[1], classes, 4))
         own = tf.gather(codes, tf.maximum(labels, 0), batch_dims=2)
         error = tf.where((labels >= 0)[..., tf.newaxis], own - tf.cast(outputs[SAMPLED_TARGET], codes.dtype), 0.0)

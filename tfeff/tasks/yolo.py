@@ -142,7 +142,7 @@ class YoloTask(DenseDetectionTask):
         inside = _inside(tf.cast(outputs[CENTERS], objects.dtype), objects) & usable[:, tf.newaxis]
         overlap = complete_iou if section.alignment_overlap == "ciou" else partial(paired_iou, ops=tf)
         overlaps = overlap(predicted[:, :, tf.newaxis], objects[:, tf.newaxis])
-        classes = tf.maximum(batch["label"], 0)
+        classes = tf.maximum(tf.cast(batch["label"], tf.int64), 0)
         scores = tf.gather(tf.sigmoid(logits), classes, axis=2, batch_dims=1)
         return align(
             scores,

@@ -14,7 +14,8 @@ _ROUNDS = 10
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _MASK = 0xFFFFFFFF
-_WORDS = 4
+WORDS = 4
+"""Numbers per counter."""
 
 
 class Purpose(IntEnum):
@@ -60,7 +61,7 @@ class Draws:
 
     def uniform(self, purpose: Purpose, count: int) -> tf.Tensor:
         """Returns float32 [n, count], uniform in [0, 1)."""
-        blocks = -(-count // _WORDS)
+        blocks = -(-count // WORDS)
         n = tf.shape(self.index)[0]
         shape = tf.stack([n, blocks])
         words = (
@@ -70,10 +71,7 @@ class Draws:
             self.repeat[:, tf.newaxis],
         )
         counter = tf.stack([tf.broadcast_to(word, shape) for word in words], axis=-1)
-        bits = _philox_graph(self.seed)(counter)
-        # A float32 holds 24 bits exactly.
-        fractions = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint64)), tf.float32) * 2.0**-24
-        return tf.reshape(fractions, (-1, blocks * _WORDS))[:, :count]
+        return tf.reshape(fractions(_philox_graph(self.seed)(counter)), (-1, blocks * WORDS))[:, :count]
 
     def others(self, chance: tf.Tensor, count: int) -> tf.Tensor:
         """Returns other examples than the first: int64, indices among `count`; the example itself if there is no other.
@@ -109,8 +107,14 @@ def philox(key: int, counter: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.stack([even, odd], axis=-1), tf.shape(counter))
 
 
+def fractions(words: tf.Tensor) -> tf.Tensor:
+    """Returns numbers in [0, 1), float32, from uint64 in [0, 2^32), of the same shape."""
+    # A float32 holds 24 bits exactly.
+    return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint64)), tf.float32) * 2.0**-24
+
+
 @functools.cache
 def _philox_graph(key: int) -> tf.types.experimental.GenericFunction:
     """Computes `philox` as a graph: callers add one node to theirs instead of hundreds, which take longer to build."""
-    signature = [tf.TensorSpec((None, None, _WORDS), tf.int64)]
+    signature = [tf.TensorSpec((None, None, WORDS), tf.int64)]
     return tf.function(functools.partial(philox, key), input_signature=signature, autograph=False, jit_compile=False)

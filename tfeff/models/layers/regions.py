@@ -8,6 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+INDEX = "int64" if keras.backend.backend() == "tensorflow" else "int32"
+"""Type of positions in maps. On GPUs, TensorFlow computes with int32 on the host; JAX has no int64 by default."""
+
 
 class _RegionFeatures(keras.layers.Layer):
     """size x size features of each box: (map or maps, boxes (batch, n, 4)) -> (batch, n, size, size, channels)."""
@@ -73,8 +76,8 @@ class RoIAlign(_RegionFeatures):
             return ops.take(ops.convert_to_tensor(values), level, axis=0)
 
         scale = of_level(np.array([0.5**n for n in self.levels], dtype))
-        rows, row_weights = self._taps(boxes[..., 0], boxes[..., 2], scale, of_level(shapes[:, 0].astype(np.int32)))
-        width = of_level(shapes[:, 1].astype(np.int32))
+        rows, row_weights = self._taps(boxes[..., 0], boxes[..., 2], scale, of_level(shapes[:, 0].astype(INDEX)))
+        width = of_level(shapes[:, 1].astype(INDEX))
         columns, column_weights = self._taps(boxes[..., 1], boxes[..., 3], scale, width)
 
         # All maps as one table of pixels; the pixels of an image follow each other, level by level.
@@ -82,9 +85,8 @@ class RoIAlign(_RegionFeatures):
         table = ops.concatenate(
             [ops.reshape(each, (-1, int(a), channels)) for each, a in zip(maps, areas, strict=True)], 1
         )
-        first = of_level(np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(np.int32))
-        batch = ops.shape(boxes)[0]
-        first = first + ops.expand_dims(ops.arange(batch, dtype="int32") * int(areas.sum()), 1)
+        first = of_level(np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(INDEX))
+        first = first + ops.expand_dims(ops.arange(ops.shape(boxes)[0], dtype=INDEX) * int(areas.sum()), 1)
         width, first = (ops.reshape(each, (-1, boxes.shape[1], 1, 1, 1, 1)) for each in (width, first))
         index = first + rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
         weight = row_weights[:, :, :, None, :, None] * column_weights[:, :, None, :, None, :]
@@ -106,7 +108,7 @@ class RoIAlign(_RegionFeatures):
             length: pixels of the map along this axis.
 
         Returns:
-            int32 and float [batch, n, size, 2 * sampling].
+            `INDEX` and float [batch, n, size, 2 * sampling].
         """
         shift = 0.5 if self.aligned else 0.0
         start, end = start * scale - shift, end * scale - shift
@@ -117,8 +119,8 @@ class RoIAlign(_RegionFeatures):
         last = ops.expand_dims(length - 1, -1)
         inside = (position >= -1.0) & (position <= ops.cast(last + 1, position.dtype))
         position = ops.clip(position, 0.0, ops.cast(last, position.dtype))
-        low = ops.cast(ops.floor(position), "int32")
-        above = position - ops.cast(low, position.dtype)
+        whole = ops.floor(position)
+        low, above = ops.cast(whole, INDEX), position - whole
         share = ops.cast(inside, position.dtype) / self.sampling
         pixels = ops.stack([low, ops.minimum(low + 1, last)], axis=-1)
         weights = ops.stack([(1.0 - above) * share, above * share], axis=-1)
@@ -147,14 +149,14 @@ def box_levels(boxes_yxyx: Any, levels: Sequence[int]) -> Any:
         levels: n of the available levels, in ascending order.
 
     Returns:
-        int32 [...], positions in `levels`: floor(4 + log2(sqrt(area) / 224)), limited to the available ones.
+        `INDEX` [...], positions in `levels`: floor(4 + log2(sqrt(area) / 224)), limited to the available ones.
     """
     sides = ops.maximum(boxes_yxyx[..., 2:] - boxes_yxyx[..., :2], 0.0)
     side = ops.sqrt(sides[..., 0] * sides[..., 1])
     # A box without area belongs to the finest level; its logarithm would be minus infinity.
     octave = ops.log(ops.maximum(side, 1e-3) / CANONICAL_SIDE) / math.log(2)
     level = ops.floor(CANONICAL_LEVEL + octave + _LEVEL_MARGIN)
-    return ops.cast(ops.clip(level, levels[0], levels[-1]) - levels[0], "int32")
+    return ops.cast(ops.clip(level, levels[0], levels[-1]) - levels[0], INDEX)
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
@@ -186,13 +188,13 @@ class RoIMaxPool(_RegionFeatures):
         feature_map, boxes = inputs
         boxes = ops.stop_gradient(boxes)
         height, width, channels = feature_map.shape[1:]
-        edges = ops.cast(ops.floor(boxes * 0.5**self.level + 0.5), "int32")
+        edges = ops.floor(boxes * 0.5**self.level + 0.5)
         rows = self._windows(edges[..., 0], edges[..., 2], height)
         columns = self._windows(edges[..., 1], edges[..., 3], width)
 
         powers = [self._powers(side) for side in (height, width)]
         table = ops.stack(self._maxima(ops.cast(feature_map, self.compute_dtype), *powers), axis=1)
-        batch = ops.reshape(ops.arange(ops.shape(boxes)[0], dtype="int32"), (-1, 1, 1, 1))
+        batch = ops.reshape(ops.arange(ops.shape(boxes)[0], dtype=INDEX), (-1, 1, 1, 1))
         result: Any = None
         for y in rows.places:
             for x in columns.places:
@@ -220,24 +222,33 @@ class RoIMaxPool(_RegionFeatures):
         return maxima
 
     def _windows(self, first: Any, last: Any, side: int) -> "_Windows":
-        """Returns the bins along one axis, from the first and the last pixel of each box, int32 [batch, n]."""
+        """Returns the bins along one axis, from the first and the last pixel of each box: whole numbers as float32,
+        [batch, n]."""
         length = ops.maximum(last - first + 1, 1)[..., None]
-        bins = np.arange(self.size, dtype=np.int32)
-        start = ops.clip(ops.floor_divide(length * bins, self.size) + first[..., None], 0, side)
-        end = ops.clip(-ops.floor_divide(-length * (bins + 1), self.size) + first[..., None], 0, side)
+        bins = np.arange(self.size, dtype=np.float32)
+        start = ops.clip(ops.floor(length * bins / self.size) + first[..., None], 0, side)
+        end = ops.clip(ops.ceil(length * (bins + 1) / self.size) + first[..., None], 0, side)
         return _Windows(start, end, self._powers(side))
 
 
 class _Windows:
-    """Windows [start, end) along one axis as two that overlap, of 2^power pixels each: int32 [batch, n, size]."""
+    """Windows [start, end) along one axis as two that overlap, of 2^power pixels each: `INDEX` [batch, n, size].
+
+    Args:
+        start: whole numbers as float32 [batch, n, size].
+        end: likewise.
+        powers: how many powers of two there are.
+    """
 
     def __init__(self, start: Any, end: Any, powers: int) -> None:
         self.empty = end <= start
         length = end - start
-        self.power = sum(ops.cast(length >= 2**power, "int32") for power in range(1, powers))
-        side = sum(ops.cast(length >= 2**power, "int32") * 2 ** (power - 1) for power in range(1, powers)) + 1
+        reached = [ops.cast(length >= 2**power, length.dtype) for power in range(1, powers)]
+        self.power = ops.cast(sum(reached), INDEX) if reached else ops.zeros_like(length, dtype=INDEX)
+        side = 1 + sum(each * 2**power for power, each in enumerate(reached))
         # An empty window may start behind the last pixel; what it reads there is not used.
-        self.places = [ops.maximum(place, 0) for place in (start - ops.cast(self.empty, "int32"), end - side)]
+        places = start - ops.cast(self.empty, start.dtype), end - side
+        self.places = [ops.cast(ops.maximum(place, 0), INDEX) for place in places]
 
 
 def _moved(x: Any, pixels: int, axis: int) -> Any:
