@@ -123,7 +123,7 @@ class Run:
                 if isinstance(predicted, Prediction):
                     found.append(predicted)
                 elif corrupt_images == "error":
-                    raise predicted
+                    raise UserError(f'{predicted}; replace or remove it, or give corrupt_images="skip"') from predicted
                 else:
                     damaged.append(str(predicted))
         if damaged:
