@@ -180,7 +180,9 @@ class Run:
         if fit and int8:
             raise UserError("--int8 and --fit exclude each other: an 8-bit model takes images that fit")
         if freeze is not None and format != "saved_model":
-            raise UserError("--freeze requires --format=saved_model; other formats are always optimized for prediction")
+            raise UserError(
+                "--freeze requires --format=saved_model; a .keras file always keeps its variables, others never"
+            )
         if next_version and (format != "saved_model" or overwrite):
             raise UserError("--next_version requires --format=saved_model, and excludes --overwrite")
         if path.suffix in endings and endings[path.suffix] != format:
