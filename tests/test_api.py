@@ -85,7 +85,10 @@ def test_the_readme_shows_what_is_documented():
     assert blocks("docs/python.md")[0] in blocks("README.md")
 
 
-@pytest.mark.parametrize("name", ["own_images", thorough("own_boxes"), thorough("comparing_models")])
+NOTEBOOKS = {path.stem for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("name", ["own_images", *map(thorough, sorted(NOTEBOOKS - {"own_images"}))])
 def test_the_notebooks_run(name, here, without_figures, tmp_path, monkeypatch):
     pytest.importorskip("tf2onnx")
     shown, module = [], types.ModuleType("IPython.display")

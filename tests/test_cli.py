@@ -213,7 +213,7 @@ def test_corrupt_images_are_listed(verbs, images, config, tmp_path):
     root = images()
     files = corrupt(root)
     done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
-    done.fails_with("4 of 80 images", "corrupt_images", *map(str, files.values()))
+    done.fails_with("4 of 80 images", "skip them with --config.data.corrupt_images=skip", *map(str, files.values()))
     assert "005.jpg" not in done.err
 
 
@@ -227,6 +227,17 @@ def test_corrupt_images_can_be_skipped(verbs, images, config, tmp_path):
     record = json.loads((tmp_path / "run" / "dataset.json").read_text())
     assert record["skipped_images"] == sorted(map(str, files.values()))
     assert record["train_examples"] + record["validation_examples"] == 76
+
+
+def test_a_finished_run_is_evaluated_without_images_that_were_damaged_since(verbs, images, config, tmp_path):
+    root, run = images(), f"--workdir={tmp_path / 'run'}"
+    flags = [f"--config={config}", run, f"--config.data.source=folder:{root}", "--noevaluate"]
+    verbs("train", *flags).succeeds()
+    (root / "test" / "a" / "003.jpg").write_bytes(b"")
+    skip = "--config.data.corrupt_images=skip"
+    verbs("evaluate", run).fails_with("1 of 12 images cannot be read", f"rerun its tfeff.train command with {skip}")
+    verbs("train", *flags, skip).succeeds()
+    assert "11 images" in verbs("evaluate", run).succeeds().out
 
 
 def test_divergence_keeps_the_last_good_checkpoint(verbs, images, config, tmp_path):

@@ -30,7 +30,7 @@ VERBS = {
     "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
     "analyze": "explain why a network finds nothing or what is wrong with its images, or compare trained classifiers",
     "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
-    "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX or OpenVINO",
+    "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX, OpenVINO or Keras",
     "serve": "try a trained model in a browser on this machine",
     "summary": "print parameters, multiply-adds and activation memory of networks",
 }

@@ -1,7 +1,7 @@
-"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--nofit] [--overwrite]`: export a model.
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--nofit] [--next_version] [--overwrite]`: export.
 
 Models take images of any size and fit them to the network's input as the training does; SavedModels also take encoded
-images. Models for LiteRT, and others with --nofit, take images that fit; `metadata.json` says how to fit them.
+images. Models for LiteRT and Keras, and others with --nofit, take images that fit; `metadata.json` says how.
 """
 
 from absl import flags
@@ -17,19 +17,26 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "format",
         None,
-        ["saved_model", "litert", "onnx", "openvino"],
-        "saved_model; litert: model.tflite; onnx: model.onnx; openvino: model.xml and model.bin. The last two require "
-        "the extras onnx and openvino. Default: by the ending of --out; of a directory, saved_model.",
+        ["saved_model", "litert", "onnx", "openvino", "keras"],
+        "saved_model; litert: model.tflite; onnx: model.onnx; openvino: model.xml and model.bin; keras: model.keras, "
+        "the network without decoding. onnx and openvino require the extras of these names. Default: by the ending of "
+        "--out; of a directory, saved_model.",
     )
     flags.DEFINE_bool(
         "fit",
         None,
         "The model takes uint8 images of any size and fits them itself. Default: yes; with --format=litert no, because "
-        "it is then three times as slow. --nofit: it takes float32 images that fit, see metadata.json.",
+        "it is then three times as slow; with --format=keras never. --nofit: it takes float32 images that fit, see "
+        "metadata.json.",
     )
     flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers, calibrated on training images.")
     flags.DEFINE_bool(
         "freeze", True, "SavedModels: optimize for prediction; --nofreeze: keep the variables, to train them further."
+    )
+    flags.DEFINE_bool(
+        "next_version",
+        False,
+        "SavedModels: write --out/1, or the next free number, as TensorFlow Serving expects versions of a model.",
     )
     flags.DEFINE_bool("overwrite", False, "Replace an earlier export.")
 
@@ -40,6 +47,7 @@ def main(argv: list[str]) -> None:
     path = api.open(given.workdir).export(
         given.out,
         given.format,
+        next_version=given.next_version,
         fit=given.fit,
         int8=given.int8,
         freeze=given.freeze if given["freeze"].present else None,

@@ -7,6 +7,7 @@ over other settings. Rerun the same command to resume; finished trials are not r
 import dataclasses
 import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
+    from tfeff.trials.tracking import SearchMirror
+
+    Tracking = Callable[[], SearchMirror]
 
 
 def define_flags() -> None:
@@ -33,6 +37,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "dry_run", False, "List the candidates, time a few training steps, forecast duration and outcome."
     )
+    flags.DEFINE_list("track", [], "Also send choice, candidates and report to these trackers: mlflow, wandb.")
     cli.define_executor("Processes")
     flags.DEFINE_integer("processes", None, "Number of local processes; default: one per core or GPU.", lower_bound=1)
     flags.adopt_module_key_flags(cli)
@@ -42,6 +47,8 @@ def main(argv: list[str]) -> None:
     """Runs the search or the sweep that the flags configure."""
     options = flags.FLAGS
     cli.check_executor("processes")
+    if options.dry_run:
+        cli.refuse("track", "--dry_run")
     kinds: tuple[type[config.Search | config.Sweep | config.BudgetSearch], ...]
     kinds = config.Search, config.Sweep, config.BudgetSearch
     settings: config.Search | config.Sweep | config.BudgetSearch
@@ -53,19 +60,24 @@ def main(argv: list[str]) -> None:
 
     from tfeff.durable import locked
     from tfeff.execution.local import LocalProcesses
+    from tfeff.training import check_trackers
+    from tfeff.trials.tracking import SearchMirror
+
+    check_trackers(options.track)
 
     directory = Path(options.workdir)
     local = partial(LocalProcesses, options.processes, directory / "trials.log")
+    tracking = partial(SearchMirror, directory, options.track, settings)
     with locked(directory), cli.executor(local) as processes:
         if isinstance(settings, config.BudgetSearch):
-            _best(settings, directory, processes)
+            _best(settings, directory, processes, tracking)
         elif isinstance(settings, config.Search):
-            _search(settings, directory, processes)
+            _search(settings, directory, processes, tracking)
         else:
-            _sweep(settings, directory, processes)
+            _sweep(settings, directory, processes, tracking)
 
 
-def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor") -> None:
+def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor", tracking: "Tracking") -> None:
     from rich.console import Console
 
     from tfeff.budget import report
@@ -80,11 +92,13 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor")
         say(f"{text(study.found)}\n{report.shortlist(study)}")
         if flags.FLAGS.dry_run:
             return
-        findings = run(study, directory, store, processes, Console(), exports, clock)
-        say(report.write_all(findings, directory, _command()))
+        with tracking() as mirror:
+            findings = run(study, directory, store, processes, Console(), exports, clock)
+            say(report.write_all(findings, directory, _command()))
+            mirror.finish()
 
 
-def _search(settings: config.Search, directory: Path, processes: "Executor") -> None:
+def _search(settings: config.Search, directory: Path, processes: "Executor", tracking: "Tracking") -> None:
     from rich.console import Console
 
     from tfeff.data.contents import text
@@ -100,11 +114,13 @@ def _search(settings: config.Search, directory: Path, processes: "Executor") -> 
         if flags.FLAGS.dry_run:
             say(report.forecast(study, forecast(study, store, processes), processes.slots))
             return
-        findings = run(study, directory, store, processes, Console())
-        say(report.write_all(findings, store.records(), directory, _command()))
+        with tracking() as mirror:
+            findings = run(study, directory, store, processes, Console())
+            say(report.write_all(findings, store.records(), directory, _command()))
+            mirror.finish()
 
 
-def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> None:
+def _sweep(settings: config.Sweep, directory: Path, processes: "Executor", tracking: "Tracking") -> None:
     from rich.console import Console
 
     from tfeff.analysis.sweep import report
@@ -117,8 +133,10 @@ def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> No
         if flags.FLAGS.dry_run:
             say(report.forecast(study, *forecast(study, processes), processes.slots))
             return
-        findings = run(study, directory, store, processes, Console())
-        say(report.write_all(findings, store.records(), directory, _command()))
+        with tracking() as mirror:
+            findings = run(study, directory, store, processes, Console())
+            say(report.write_all(findings, store.records(), directory, _command()))
+            mirror.finish()
 
 
 def _command() -> str:

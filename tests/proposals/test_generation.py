@@ -242,8 +242,9 @@ def test_only_missing_proposals_are_computed(tmp_path: Path) -> None:
 
 
 def test_a_store_of_other_parameters_and_unreadable_images_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"squares: 1 of 2 images cannot be read; the first is 0\.png"):
+    with pytest.raises(UserError, match=r"squares: 1 of 2 images cannot be read:\n  0\.png: not an image"):
         complete(Whole(), tmp_path, images(4, 0), lambda counts: None)
+    assert list(complete(Whole(), tmp_path, images(4, 0), lambda counts: None, skip=True)) == ["4.png"]
     with pytest.raises(UserError, match=r"another version of tfeff:(?s:.*)version: saved 1, now 2"):
         complete(Whole(2), tmp_path, images(4), lambda counts: None)
 

@@ -97,6 +97,8 @@ def test_the_same_images_are_corrupt_everywhere(
     record = json.loads((tmp_path / "run/dataset.json").read_text())
     assert names(record["skipped_images"]) == expected
     assert record["found"]["train"]["lost_images"] == len(expected)
+    with pytest.raises(tfeff.UserError, match=r'; replace or remove it, or give corrupt_images="skip"'):
+        run.predict(folder / "train")
     with pytest.warns(UserWarning, match=f"skipped {len(expected)} images"):
         predictions = run.predict(folder / "train", corrupt_images="skip")
     everything = names(folder.glob("train/*/*"))

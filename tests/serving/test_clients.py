@@ -104,19 +104,27 @@ def exported(format: str, network: tuple[keras.Model, ImageTask], saved: Path, f
 def serve(saved: Path, request: urllib.request.Request) -> io.BytesIO:
     """Returns what TensorFlow Serving returns to `POST .../v1/models/NAME:predict`, in its row format.
 
-    An instance has a value for each input of the signature, in its type; an object with the key `b64` stands for bytes.
-    The result has an object for each instance, with the outputs of the signature.
+    An instance has a value for each input of the signature, in its type; for a signature with a single input, the name
+    can be left out. An object with the key `b64` stands for bytes. The result has an object for each instance, with the
+    outputs of the signature, which is `serving_default` unless the request names another one.
     """
     assert request.get_method() == "POST"
     asked = json.loads(request.data)
-    signature = tf.saved_model.load(saved).signatures[asked["signature_name"]]
+    signature = tf.saved_model.load(saved).signatures[asked.get("signature_name", "serving_default")]
+    specs = signature.structured_input_signature[1]
     given = {
-        name: tf.constant([_value(instance[name]) for instance in asked["instances"]], spec.dtype)
-        for name, spec in signature.structured_input_signature[1].items()
+        name: tf.constant([_value(_input(instance, name, len(specs))) for instance in asked["instances"]], spec.dtype)
+        for name, spec in specs.items()
     }
     outputs = {name: value.numpy().tolist() for name, value in signature(**given).items()}
     rows = [{name: value[index] for name, value in outputs.items()} for index in range(len(asked["instances"]))]
     return io.BytesIO(json.dumps({"predictions": rows}, default=bytes.decode).encode())
+
+
+def _input(instance: Any, name: str, inputs: int) -> Any:
+    named = isinstance(instance, dict) and name in instance
+    assert named or inputs == 1
+    return instance[name] if named else instance
 
 
 def _value(value: Any) -> Any:
@@ -133,6 +141,19 @@ def test_the_rest_interface_also_takes_arrays(network, expected) -> None:
         assert found.keys() == direct.keys()
         for name in found.keys() & {"probabilities", "scores", "boxes"}:
             np.testing.assert_allclose(found[name], direct[name][index], atol=1e-5)
+
+
+def test_the_rest_interface_takes_values_without_the_name_of_the_input(expected, photo) -> None:
+    saved, direct = expected
+    upright = np.asarray(Image.open(photo).transpose(Image.Transpose.ROTATE_270))
+    encoded = [{"b64": base64.b64encode(photo.read_bytes()).decode()}] * 2
+    for body in ({"instances": [upright.tolist()]}, {"signature_name": "serving_bytes", "instances": encoded}):
+        answer = json.load(serve(saved, urllib.request.Request("http://localhost", json.dumps(body).encode())))
+        assert len(answer["predictions"]) == len(body["instances"])
+        for found in answer["predictions"]:
+            for name in found.keys() & {"probabilities", "scores"}:
+                # Decoders of JPEG differ by a level or two.
+                np.testing.assert_allclose(found[name], direct[name], atol=1e-3)
 
 
 @pytest.mark.parametrize("client", PACKAGES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff import config, training
+from tfeff import config, runs, training
 from tfeff.data.images import resizing
 from tfeff.errors import UserError
 from tfeff.serving import run as serving
@@ -67,3 +67,17 @@ def test_images_are_fitted_as_in_the_training(run: training.Workdir, built: bool
         fitted = resizing.resize(resizing.fit(image, (12, 12))[tf.newaxis], (16, 16))
     served = tf.saved_model.load(str(tmp_path / "tensorflow")).signatures["serving_default"](images=image[tf.newaxis])
     np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(network(fitted, training=False)), atol=1e-5)
+
+
+def test_versions_for_tensorflow_serving_are_numbered(run: training.Workdir, tmp_path: Path) -> None:
+    opened, out = runs.open_run(run.path), tmp_path / "model"
+    assert opened.export(out, next_version=True) == out / "1"
+    (out / "9").mkdir()
+    assert opened.export(out, next_version=True) == out / "10"
+    assert {each.name for each in out.iterdir()} == {"1", "9", "10"}  # nothing else that a server could load
+    assert "serving_bytes" in tf.saved_model.load(out / "10").signatures
+    with pytest.raises(UserError, match="a SavedModel, not a folder of versions"):
+        opened.export(out / "1", next_version=True)
+    for wrong in ({"format": "litert"}, {"overwrite": True}):
+        with pytest.raises(UserError, match="next_version requires"):
+            opened.export(tmp_path / "other", next_version=True, **wrong)

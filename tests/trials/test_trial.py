@@ -71,3 +71,23 @@ def test_a_validation_split_that_shares_images_with_the_training_split_is_refuse
         open_images(experiment, dataclasses.replace(folds, validation_split="val"), [(0, 0)])
     with pytest.raises(UserError, match=r'folds.validation_split: .* has no split "held"'):
         open_images(experiment, dataclasses.replace(folds, validation_split="held"), [(0, 0)])
+
+
+def test_corrupt_images_stop_a_search_before_its_trials(image_folder):
+    root = image_folder({"train/ant": 12, "train/bee": 12, "val/ant": 4, "val/bee": 4}, size=(16, 16))
+    damaged = root / "train" / "ant" / "003.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    experiment = config.Experiment(data=config.Data(source=f"folder:{root}", image_size=8, max_lost=0.1))
+    folds = config.Folds(count=2, examples=6, validation_fraction=0.5)
+    with pytest.raises(UserError, match=r"1 of 24 images cannot be read:(?s:.)*003\.png") as raised:
+        open_images(experiment, folds, [(0, 0)])
+    advice = str(raised.value).rpartition("with --config.")[2]
+    settings = config.Sweep(experiment=experiment, axes=("model.dropout=0|0.5",))
+    skipping = config.override(settings, [advice]).experiment
+    assert skipping.data.corrupt_images == "skip"
+    found = open_images(skipping, folds, [(0, 0)]).found["train"]
+    assert (found.images, found.defects.lost("images")) == (23, 1)
+    (root / "val" / "bee" / "000.png").write_bytes(damaged.read_bytes())
+    damaged.write_bytes((root / "train" / "ant" / "000.png").read_bytes())
+    with pytest.raises(UserError, match=r"validation: 1 of 8 images cannot be read"):
+        open_images(experiment, dataclasses.replace(folds, validation_split="val"), [(0, 0)])

@@ -8,6 +8,8 @@ networks.md        those that competed, as a table
 figures/           PNG and SVG
 report.html        all of the above on one page
 trials/            one workdir per trial
+tensorboard/       one run per trial, with HParams
+trackers.json      with --track, the run of each tracker
 trials.log         output of the worker processes
 ```
 """

@@ -11,6 +11,7 @@ import numpy as np
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import content_digest
+from tfeff.data.images.unreadable import IN_RUN, unreadable_images
 from tfeff.durable import locked
 from tfeff.errors import UserError
 from tfeff.execution.executor import ATTEMPTS, Executor, Outcome, Threads
@@ -168,6 +169,7 @@ def complete(
     *,
     key: str = "proposals.directory",
     wait: bool = False,
+    skip: bool = False,
 ) -> ProposalStore:
     """Returns a store with the proposals of all images; those that are missing are computed.
 
@@ -178,6 +180,7 @@ def complete(
         progress: called with the counts after each image.
         key: key of the config, which named the directory, for messages.
         wait: if another process is adding proposals, wait for it; otherwise that is an error.
+        skip: the store lacks images that cannot be read; otherwise they are an error.
 
     Raises:
         UserError: an image cannot be read, or the store holds proposals made with other settings.
@@ -186,10 +189,6 @@ def complete(
     with locked(directory, key, wait=wait), Threads() as threads:
         store = ProposalStore.create(directory, proposer.parameters)
         counts = generate(store, images, proposer, threads, progress=progress)
-    if counts.failed:
-        name, reason = next(iter(counts.failed.items()))
-        raise UserError(
-            f"{images.name}: {len(counts.failed)} of {len(images)} images cannot be read; the first is {name} "
-            f'({reason}). Replace or remove them, or set data.corrupt_images = "skip"'
-        )
+    if counts.failed and not skip:
+        raise UserError(unreadable_images(images.name, len(images), counts.failed, IN_RUN))
     return store

@@ -8,6 +8,7 @@ import numpy as np
 from tfeff import config
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.images.unreadable import REPLACE, unreadable_images
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
@@ -168,12 +169,12 @@ def _typical_side(images: Dataset) -> int:
     """Returns the median of the shorter sides, of an even sample of images."""
     if len(images.sizes):
         return int(np.median(images.sizes.min(axis=1)))
-    sides = list[int]()
+    sides, reasons = list[int](), dict[str, str]()
     for index in evenly_spaced(len(images), MEASURED_IMAGES):
         try:
             sides.append(min(decoding.encoded_size(images.encoded(index), images.ids[index])))
-        except (UserError, OSError):
-            continue  # Reading the images reports them all.
+        except (UserError, OSError) as error:
+            reasons[images.ids[index]] = str(error)  # Reading the images reports them all.
     if not sides:
-        raise UserError(f"{images.name}: none of {min(len(images), MEASURED_IMAGES)} images could be read")
+        raise UserError(unreadable_images(images.name, len(reasons), reasons, REPLACE))
     return int(np.median(sides))

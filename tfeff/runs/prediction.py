@@ -14,6 +14,7 @@ import numpy as np
 
 from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.images.unreadable import REPLACE, unreadable_images
 from tfeff.data.names import is_text, shown
 from tfeff.data.sources import catalog, files
 from tfeff.durable import locked, replacing, write
@@ -150,8 +151,7 @@ def write_predictions(
         result.rows = {name: found[name] for name in paths if name in found}
         result.dark = [name for name in result.rows if name in dark]
         if not result.rows:
-            reasons = "\n".join(list(result.damaged.values())[:3])
-            raise UserError(f"no image could be read:\n{reasons}")
+            raise UserError(unreadable_images("--images", len(paths), result.damaged, REPLACE))
         _write(result, out, predictor.class_ids, image_ids or {})
         if draw and not predictor.draws_boxes and "label" in next(iter(result.rows.values())):
             sheet = out / "contact_sheet.jpg"

@@ -12,18 +12,17 @@ import numpy as np
 
 from tfeff import training
 from tfeff.config import Experiment
-from tfeff.durable import staging, sync
 from tfeff.errors import UserError, in_python, nearest, printable
+from tfeff.runs import model_files
 from tfeff.runs.prediction import find_images, unreadable
 from tfeff.runs.predictors import Predictor, batched, load_predictor
 from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.serving import run as serving
-from tfeff.serving.interface import METADATA, is_metadata
 
 Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
 """A file, a folder or a pattern such as `new/*.jpg`; or images, uint8 [height, width, 3] or [n, height, width, 3]; or
 several of them."""
-FORMATS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
+FORMATS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "keras": ".keras"}
 """Formats of exported models -> ending of the model's file; a SavedModel is a folder."""
 
 
@@ -124,7 +123,7 @@ class Run:
                 if isinstance(predicted, Prediction):
                     found.append(predicted)
                 elif corrupt_images == "error":
-                    raise predicted
+                    raise UserError(f'{predicted}; replace or remove it, or give corrupt_images="skip"') from predicted
                 else:
                     damaged.append(str(predicted))
         if damaged:
@@ -140,25 +139,28 @@ class Run:
         fit: bool | None = None,
         int8: bool = False,
         freeze: bool | None = None,
+        next_version: bool = False,
         overwrite: bool = False,
     ) -> Path:
-        """Writes the network, with its decoding, for use elsewhere.
+        """Writes the network for use elsewhere, with its decoding except for Keras.
 
         Args:
             path: a folder; or, except for SavedModels, a file with the ending of the format, such as `mine.onnx`. How
                 to fit images to the model's input is written to `metadata.json` in the folder, or to `mine.json`; one
                 that does not belong to an export is not replaced.
-            format: `saved_model`, `litert`, `onnx` or `openvino`. None: by the ending of `path`; of a folder,
-                `saved_model`.
+            format: `saved_model`, `litert`, `onnx`, `openvino`, or `keras` for the network without decoding. None: by
+                the ending of `path`; of a folder, `saved_model`.
             fit: whether the model takes uint8 images of any size and fits them itself, as SavedModels always do. None:
-                yes, but not for LiteRT, whose fast kernels need fixed sizes.
+                yes, but not for LiteRT, whose fast kernels need fixed sizes, and Keras.
             int8: LiteRT: 8-bit integers, calibrated on training images.
             freeze: SavedModels: optimize for prediction; False: keep the variables, to train them further.
+            next_version: SavedModels: write `path/1`, or the number after the highest one there, as TensorFlow Serving
+                expects versions of a model.
             overwrite: replace an earlier export. If the process is killed meanwhile, a folder is the old or the new
                 one; of files, the model is missing until all others are new.
 
         Returns:
-            `path`.
+            `path`, or the folder of the version.
 
         Raises:
             UserError: the run has not finished, the format cannot express the model, its converter is not installed, or
@@ -173,39 +175,26 @@ class Run:
             raise UserError("--int8 requires --format=litert")
         if fit is False and format == "saved_model":
             raise UserError("--nofit requires another format; a SavedModel fits images itself")
+        if fit and format == "keras":
+            raise UserError("--fit requires another format; a .keras file holds the network alone, see metadata.json")
         if fit and int8:
             raise UserError("--int8 and --fit exclude each other: an 8-bit model takes images that fit")
         if freeze is not None and format != "saved_model":
-            raise UserError("--freeze requires --format=saved_model; other formats are always optimized for prediction")
+            raise UserError(
+                "--freeze requires --format=saved_model; a .keras file always keeps its variables, others never"
+            )
+        if next_version and (format != "saved_model" or overwrite):
+            raise UserError("--next_version requires --format=saved_model, and excludes --overwrite")
         if path.suffix in endings and endings[path.suffix] != format:
             raise UserError(f"--out={path}: the ending of {endings[path.suffix]}, not of --format={format}")
+        if next_version:
+            path = model_files.next_version(path)
         if format == "saved_model":
             serving.export(self._files, path, freeze=freeze is not False, overwrite=overwrite)
         elif path.suffix not in endings:
             serving.export_portable(self._files, path, format, fit=fit, int8=int8, overwrite=overwrite)
         else:
-            if path.exists() and not overwrite:
-                raise UserError(f"{path} exists; choose another name, or allow overwriting (--overwrite)")
-            about = path.with_suffix(".json")
-            for beside in (about, path.with_suffix(".bin")) if format == "openvino" else (about,):
-                if beside.exists() and not is_metadata(about):
-                    raise UserError(
-                        f"--out={path}: {beside} exists and does not belong to an export; choose another name"
-                    )
-            with staging(path.with_suffix("")) as made:
-                try:
-                    serving.export_portable(self._files, made / "model", format, fit=fit, int8=int8)
-                except UserError as error:
-                    raise UserError(str(error).replace(str(made / "model"), str(path))) from error
-                # After a kill, no model remains rather than one with the metadata or the weights of another.
-                path.unlink(missing_ok=True)
-                sync(path.parent)
-                order = sorted(
-                    (made / "model").iterdir(), key=lambda file: (file.suffix == path.suffix, file.suffix != ".json")
-                )
-                for file in order:
-                    file.replace(path.with_suffix(".json" if file.name == METADATA else file.suffix))
-                sync(path.parent)
+            model_files.write(self._files, path, format, fit=fit, int8=int8, overwrite=overwrite)
         return path
 
     def predictor(

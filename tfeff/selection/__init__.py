@@ -9,7 +9,7 @@ from tfeff.selection.choice import TrainingData, choose, fold
 from tfeff.selection.evaluation import Role, evaluation_images, final_split, how_drawn, role
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.oddities import notes
-from tfeff.selection.reading import Progress, SplitCaches, cache, image_size, read, skipped_note
+from tfeff.selection.reading import Progress, SplitCaches, cache, decodable, image_size, read, skipped_note
 from tfeff.selection.splits import (
     NoObjectsError,
     Request,
@@ -38,6 +38,7 @@ __all__ = [
     "check",
     "choose",
     "contents",
+    "decodable",
     "evaluation_images",
     "final_split",
     "fold",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+from tfeff.data.images.unreadable import OF_FINISHED_RUN
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.data.splits import canonical_name
@@ -134,7 +135,7 @@ def evaluation_images(
         raise UserError(f"--split={split}: its classes are not those that the network was trained on")
     require_objects(dataset, "evaluate on")
     size = record["image_size"]
-    return cache(wanted, dataset, size and (size[0], size[1]), progress)
+    return cache(wanted, dataset, size and (size[0], size[1]), progress, advice=OF_FINISHED_RUN)
 
 
 def _splits_of(wanted: Request, record: Mapping[str, Any], source: Source) -> Splits:

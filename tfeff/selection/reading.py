@@ -6,6 +6,7 @@ from typing import Any
 
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
+from tfeff.data.images.unreadable import IN_RUN
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.proposals import complete
@@ -92,7 +93,7 @@ def read(
             found[role] = contents(wanted, dataset, cached, trained=role == "train")
     tested = None
     if test is not None and source is not None:
-        tested = _decoded(wanted, load(wanted, source, test), size, progress, keep=False)
+        tested = decodable(wanted, load(wanted, source, test), size, progress)
         if tested.skipped:
             found["test"] = contents(wanted, source.annotated(test), tested)
         notes = *notes, *(f"test: {each}" for each in skipped_note([each.id for each in tested.skipped]))
@@ -124,9 +125,20 @@ def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
     return round(height * scale), round(width * scale)
 
 
-def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress) -> ImageCache:
-    """Returns the decoded images of a dataset; stores their missing proposals if the task needs them."""
-    task, images = wanted.task, _decoded(wanted, dataset, size, progress)
+def cache(
+    wanted: Request,
+    dataset: Dataset,
+    size: tuple[int, int] | None,
+    progress: Progress,
+    *,
+    advice: str = IN_RUN,
+) -> ImageCache:
+    """Returns the decoded images of a dataset; stores their missing proposals if the task needs them.
+
+    Raises:
+        UserError: an image cannot be decoded, unless the run skips those; `advice` ends the message.
+    """
+    task, images = wanted.task, _decoded(wanted, dataset, size, progress, advice)
     if task.proposals is not None:
         name, total = f"{dataset.name} (proposals)", len(images)
         complete(
@@ -140,13 +152,31 @@ def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progr
     return images
 
 
-def _decoded(
-    wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress, *, keep: bool = True
+def decodable(
+    wanted: Request,
+    dataset: Dataset,
+    size: tuple[int, int] | None,
+    progress: Progress,
+    *,
+    advice: str = IN_RUN,
 ) -> ImageCache:
-    """Returns the decoded images of a dataset.
+    """Returns the images of a dataset that can be decoded, without keeping them in memory; a cache on disk keeps them.
 
-    Without `keep`, memory holds none of them; the disk does, if it is the cache.
+    Raises:
+        UserError: as for `cache`.
     """
+    return _decoded(wanted, dataset, size, progress, advice, keep=False)
+
+
+def _decoded(
+    wanted: Request,
+    dataset: Dataset,
+    size: tuple[int, int] | None,
+    progress: Progress,
+    advice: str,
+    *,
+    keep: bool = True,
+) -> ImageCache:
     task, kind = wanted.task, wanted.data.cache
     return ImageCache.open(
         dataset,
@@ -156,6 +186,7 @@ def _decoded(
         cache="none" if task.section.CUTS_REGIONS or (kind == "memory" and not keep) else kind,
         directory=wanted.data.cache_directory,
         corrupt_images=wanted.data.corrupt_images,
+        advice=advice,
         progress=lambda done, total: progress(dataset.name, done, total),
     )
 

@@ -91,15 +91,19 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
         download=data.download,
         on_defect=data.on_defect,
         crop_context=data.crop_context,
-        crop_proposals=None if data.proposals.directory is None else functools.partial(_proposed, data.proposals),
+        crop_proposals=None if data.proposals.directory is None else functools.partial(_proposed, data),
         keep_raw_annotations=keep_raw_annotations,
     )
     objects = wanted.task.kind.annotations == "objects"
     return (catalog.open_objects if objects else catalog.open_labels)(data.source, options)
 
 
-def _proposed(section: config.Proposals, images: Dataset) -> list[np.ndarray]:
-    """Returns proposals of each image, boxes_yxyx float32 [n, 4]; those missing from the store are computed."""
+def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray]:
+    """Returns proposals of each image, boxes_yxyx float32 [n, 4]; those missing from the store are computed.
+
+    Images that cannot be read have none, if the run skips them.
+    """
+    section = data.proposals
     with Bar(f"proposals of {images.name}", len(images), "images") as bar:
         store = complete(
             method(section),
@@ -108,8 +112,10 @@ def _proposed(section: config.Proposals, images: Dataset) -> list[np.ndarray]:
             lambda counts: bar.show(counts.processed, counts.computed),
             key="data.proposals.directory",
             wait=True,
+            skip=data.corrupt_images == "skip",
         )
-    return [store[name].first(section.max_proposals).boxes_yxyx for name in images.ids]
+    none = np.zeros((0, 4), np.float32)
+    return [store[name].first(section.max_proposals).boxes_yxyx if name in store else none for name in images.ids]
 
 
 def load(wanted: Request, source: Source, split: str) -> Dataset:

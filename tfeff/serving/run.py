@@ -10,7 +10,7 @@ import numpy as np
 from tfeff import selection
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
-from tfeff.serving import interface, litert, onnx, openvino, portable, savedmodel
+from tfeff.serving import interface, keras_file, litert, onnx, openvino, portable, savedmodel
 from tfeff.serving.fitting import Fitting
 from tfeff.tasks.embedding import THRESHOLD, UNKNOWN
 from tfeff.tasks.object_detection import detection_threshold
@@ -23,6 +23,8 @@ CALIBRATION_IMAGES = 128
 """Training images from which the ranges of 8-bit activations are determined."""
 FORMATS: Mapping[str, ModuleType] = {"litert": litert, "onnx": onnx, "openvino": openvino}
 """Modules of the formats besides SavedModel: `FILE`, the name of the model's file, and `convert`, its contents."""
+WITHOUT_DECODING: Mapping[str, ModuleType] = {"keras": keras_file}
+"""The same of formats that hold the network alone."""
 
 
 def export(
@@ -69,9 +71,9 @@ def export(
 def fits(format: str) -> bool:
     """Returns whether models of a format take images of any size, unless chosen otherwise.
 
-    LiteRT's fast kernels need fixed sizes: with others, a network takes three times as long.
+    LiteRT's fast kernels need fixed sizes: with others, a network takes three times as long. Networks alone never do.
     """
-    return format != "litert"
+    return format not in ("litert", *WITHOUT_DECODING)
 
 
 def export_portable(
@@ -83,15 +85,16 @@ def export_portable(
     int8: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Exports the network of a finished run, with the decoding of its task, for LiteRT, ONNX or OpenVINO.
+    """Exports the network of a finished run for LiteRT, ONNX or OpenVINO, with the decoding of its task, or for Keras.
 
     Writes the model and `metadata.json`, which says how to fit images to its input.
 
     Args:
         workdir: workdir of the run.
         directory: where to write.
-        format: one of `FORMATS`.
+        format: one of `FORMATS` or `WITHOUT_DECODING`.
         fit: whether the model takes uint8 images of any size and fits them itself, as the training does; None: `fits`.
+            Formats without decoding cannot.
         int8: 8-bit weights and activations (LiteRT only), calibrated on training images.
         overwrite: replace an earlier export.
 
@@ -111,9 +114,10 @@ def export_portable(
     fitting = None
     if fits(format) if fit is None else fit:
         fitting = Fitting(task.reading, image_size, model.size, plan.images.data.channels)
-    with staged(Path(directory), overwrite=overwrite, marker=FORMATS[format].FILE) as staging:
+    converter = {**FORMATS, **WITHOUT_DECODING}[format]
+    with staged(Path(directory), overwrite=overwrite, marker=converter.FILE) as staging:
         calibration = {"examples": lambda: _examples(plan, model.size)} if int8 else {}
-        files = FORMATS[format].convert(predictor, task, fitting=fitting, **calibration)
+        files = converter.convert(predictor, task, fitting=fitting, **calibration)
         about = interface.metadata(
             task,
             record["class_names"],

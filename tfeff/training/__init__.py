@@ -7,7 +7,8 @@ from tfeff.training.findings import RunEvaluation
 from tfeff.training.plan import Plan, trained_model
 from tfeff.training.progress import Reporter
 from tfeff.training.range_test import range_test
-from tfeff.training.tracking.mirror import check_trackers, finish_tracking
+from tfeff.training.tracking.mirror import finish_tracking
+from tfeff.training.tracking.trackers import check_trackers
 from tfeff.training.workdir import Workdir
 
 __all__ = [

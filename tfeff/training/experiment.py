@@ -25,6 +25,7 @@ from tfeff.training.stored import FeatureCache
 from tfeff.training.swa import WeightAveraging
 from tfeff.training.tensorboard import Events
 from tfeff.training.tracking.mirror import Tracking
+from tfeff.training.tracking.trackers import RECORD
 from tfeff.training.validation import Validation
 from tfeff.training.workdir import Workdir
 
@@ -169,7 +170,7 @@ def _loop(
         hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings), histograms))
     if chief:
         hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
-    if chief and (trackers or workdir.trackers.is_file()):
+    if chief and (trackers or (workdir.path / RECORD).is_file()):
         hooks.append(Tracking(trackers))
     hooks.append(Progress(reporter, every=None if prepared.validation is None else training.validation_epochs))
     return Loop(

@@ -64,7 +64,6 @@ class Workdir:
         self.saved_model = self.path / "saved_model"
         self.page = self.path / "report.html"
         self.card = self.path / "model_card.md"
-        self.trackers = self.path / "trackers.json"
         self._metrics = self.path / "metrics.jsonl"
         self._provenance = self.path / "provenance.json"
 

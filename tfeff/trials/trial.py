@@ -8,6 +8,8 @@ from typing import Any
 from tfeff import config, selection
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
+from tfeff.data.images.unreadable import IN_SEARCH
+from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
 from tfeff.training import exposure
 from tfeff.training.stopping import EarlyStopping, watched
@@ -129,23 +131,26 @@ class TrialImages:
 
 
 def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]) -> TrialImages:
-    """Returns the images of all trials.
+    """Returns the images of all trials, all of which are decoded once: trials would find corrupt ones one by one.
 
     Raises:
-        UserError: the data is missing, has lost too much to defects or is too small for the folds, images of different
-            sizes have no common size, or the validation split is missing or shares images with the training split.
+        UserError: the data is missing, has corrupt images, has lost too much to defects or is too small for the folds,
+            images of different sizes have no common size, or the validation split is missing or shares images with the
+            training split.
     """
     wanted = selection.request(base)
     source = selection.open_source(wanted)
     dataset = selection.load(wanted, source, base.data.train_split)
-    found = {"train": selection.contents(wanted, source.annotated(base.data.train_split), trained=True)}
+    found = {"train": _contents(wanted, source, base.data.train_split, dataset, trained=True)}
+    shared = None
     if folds.validation_split is not None:
         named = dataclasses.replace(base.data, validation_split=folds.validation_split, test_split=None)
         try:
             selection.assign(dataclasses.replace(wanted, data=named), source)
         except UserError as error:
             raise UserError(str(error).replace("data.validation_split", "folds.validation_split")) from None
-        found["validation"] = selection.contents(wanted, source.annotated(folds.validation_split))
+        shared = selection.load(wanted, source, folds.validation_split)
+        found["validation"] = _contents(wanted, source, folds.validation_split, shared)
     require_enough(found, base.data.max_lost)
     whole = wanted.task.reading.center_crop is not None
     if base.data.image_size is None and (dataset.size is None or whole):
@@ -168,11 +173,23 @@ def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[t
         raise UserError(f"config: folds.examples, folds.count{further}: {error}") from None
     train = min(len(part.train) for part in parts if part is not None)
     validation = min(len(part.validation) for part in parts if part is not None)
-    if folds.validation_split is None:
+    if shared is None:
         return TrialImages(dataset, None, (train, validation), selection.Fingerprint.of({"train": dataset}), found)
-    shared = selection.load(wanted, source, folds.validation_split)
     fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
     return TrialImages(dataset, shared, (train, len(shared)), fingerprint, found)
+
+
+def _contents(
+    wanted: selection.Request, source: Source, split: str, dataset: Dataset, *, trained: bool = False
+) -> Contents:
+    """Returns what a split holds, without the corrupt images that trials skip.
+
+    Raises:
+        UserError: it has corrupt images, and trials do not skip them.
+    """
+    size = selection.image_size(wanted, dataset)
+    cache = selection.decodable(wanted, dataset, size, lambda *_: None, advice=IN_SEARCH)
+    return selection.contents(wanted, source.annotated(split), cache, trained=trained)
 
 
 def check_batch_size(batch_size: int, images: int) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from tests.training.tracking.small_run import SETTINGS
 from tfeff import training
 from tfeff.errors import UserError
-from tfeff.training.tracking import mirror
+from tfeff.training.tracking import mirror, trackers
 from tfeff.training.tracking.tracker import Tracker
 from tfeff.training.workdir import Workdir
 
@@ -19,10 +19,13 @@ class Failing(Tracker):
     works = False
     sent: list[tuple[int, Mapping[str, float]]]
 
-    def __init__(self, workdir: Workdir, run: str | None) -> None:
+    def __init__(self, directory: Path, run: str | None) -> None:
         self.run = run or "one"
 
-    def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
+    def settings(self, values: Mapping[str, Any]) -> None:
+        pass
+
+    def tags(self, values: Mapping[str, str]) -> None:
         pass
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -30,7 +33,10 @@ class Failing(Tracker):
             raise OSError("no route to host")
         Failing.sent.append((step, values))
 
-    def files(self, workdir: Workdir) -> None:
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        pass
+
+    def files(self, paths: Iterable[Path], kind: str) -> None:
         pass
 
     def close(self, *, finished: bool) -> None:
@@ -40,7 +46,7 @@ class Failing(Tracker):
 def test_what_a_tracker_missed_is_sent_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Failing})
+    monkeypatch.setattr(trackers, "TRACKERS", {"failing": Failing})
     monkeypatch.setattr(Failing, "sent", [], raising=False)
     workdir = training.train(SETTINGS, tmp_path, trackers=["failing"])
     assert "failing failed" in caplog.text
@@ -57,12 +63,12 @@ def test_a_tracker_of_an_earlier_call_that_is_gone_does_not_stop_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Gone(Failing):
-        def __init__(self, workdir: Workdir, run: str | None) -> None:
+        def __init__(self, directory: Path, run: str | None) -> None:
             raise RuntimeError("token expired")
 
-    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Failing})
+    monkeypatch.setattr(trackers, "TRACKERS", {"failing": Failing})
     training.train(SETTINGS, tmp_path, until_epoch=1, trackers=["failing"])
-    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Gone})
+    monkeypatch.setattr(trackers, "TRACKERS", {"failing": Gone})
     assert len(training.train(SETTINGS, tmp_path).rows()) == 2
     assert "token expired" in caplog.text
     with pytest.raises(UserError, match="token expired; correct this, or leave --track out"):
@@ -73,12 +79,12 @@ def test_settings_that_a_tracker_missed_are_sent_later(tmp_path: Path, monkeypat
     got = list[str]()
 
     class Late(Failing):
-        def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
+        def settings(self, values: Mapping[str, Any]) -> None:
             if not Failing.works:
                 raise OSError("no route to host")
             got.append(values["model.name"])
 
-    monkeypatch.setattr(mirror, "TRACKERS", {"failing": Late})
+    monkeypatch.setattr(trackers, "TRACKERS", {"failing": Late})
     monkeypatch.setattr(Failing, "sent", [], raising=False)
     workdir = training.train(SETTINGS, tmp_path, trackers=["failing"])
     monkeypatch.setattr(Failing, "works", True)
@@ -91,6 +97,6 @@ def test_trackers_that_cannot_be_used_are_refused(name: str, message: str, monke
     class Absent(Failing):
         package = "a_package_that_nobody_has"
 
-    monkeypatch.setattr(mirror, "TRACKERS", {"mlflow": Failing, "absent": Absent})
+    monkeypatch.setattr(trackers, "TRACKERS", {"mlflow": Failing, "absent": Absent})
     with pytest.raises(UserError, match=message):
         training.check_trackers([name])

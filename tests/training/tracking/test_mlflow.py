@@ -6,7 +6,7 @@ import pytest
 import tfeff
 from tests.training.tracking.small_run import SETTINGS, measured
 from tfeff import config, training
-from tfeff.training.tracking.tracker import FILES
+from tfeff.training.tracking.mirror import FILES
 from tfeff.training.workdir import Workdir
 
 

@@ -1,17 +1,14 @@
 import json
-import struct
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb.proto import wandb_internal_pb2
 
 import tfeff
 from tests.training.tracking.small_run import SETTINGS, measured
+from tests.training.tracking.wandb_files import ended, wandb_records
 from tfeff.training.workdir import Workdir
-
-BLOCK, HEADER, FULL, LAST = 1 << 15, struct.Struct("<IHB"), 1, 4
 
 
 def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,28 +38,3 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     figures = {key.rpartition("/")[0] for key in history if key.startswith("figures/")}
     assert figures == {f"figures/{path.stem}" for path in workdir.figures.glob("*.png")}
     assert [record.artifact.type for record in records if record.WhichOneof("record_type") == "artifact"] == ["model"]
-
-
-def ended(file: Path) -> bool:
-    """Whether the last record says that the run has ended."""
-    records = wandb_records(file)
-    return bool(records) and records[-1].WhichOneof("record_type") == "exit"
-
-
-def wandb_records(file: Path) -> list[Any]:
-    """The records of a file: the log format of LevelDB after a header of seven bytes."""
-    data, position, parts, records = file.read_bytes(), 7, b"", []
-    while position < len(data):
-        if 0 < (rest := -position % BLOCK) < HEADER.size:  # too short for a header: padding
-            position += rest
-            continue
-        _, length, kind = HEADER.unpack_from(data, position)
-        position += HEADER.size
-        parts += data[position : position + length]
-        position += length
-        if kind in (FULL, LAST):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            records.append(record)
-            parts = b""
-    return records

@@ -71,7 +71,7 @@ def check_images(
                 broken=damaged > limit("unreadable_images") * total or (bool(reasons) and not skips),
                 measured={"unreadable": damaged, "images": total},
                 evidence=[each for each in examples if each][:5],
-                fix="copy or convert these files again, or delete them; data.corrupt_images=skip trains without them",
+                fix="copy, convert or delete these files, or train with --config.data.corrupt_images=skip",
             )
         )
     for kind, what, fix in FILES:

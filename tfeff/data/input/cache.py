@@ -21,6 +21,7 @@ import tensorflow as tf
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
 from tfeff.data.images.storage import host_constant
+from tfeff.data.images.unreadable import IN_RUN, REPLACE, unreadable_images
 from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError, nearest
 from tfeff.execution.resources import free_memory
@@ -31,7 +32,6 @@ CORRUPT_IMAGES = ("error", "skip")
 Progress = Callable[[int, int], None]
 _CHUNK = 256  # Images that the decoding threads pass to Python at a time.
 _DECODER = "upright"  # Changes with what files are decoded to, so that older caches on disk are not used.
-_LISTED = 10  # Corrupt files listed in a message.
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class ImageCache:
         cache: str = "memory",
         directory: str | Path | None = None,
         corrupt_images: str = "error",
+        advice: str = IN_RUN,
         progress: Progress | None = None,
         parallelism: int | None = None,
     ) -> "ImageCache":
@@ -101,6 +102,7 @@ class ImageCache:
             cache: `memory`, `disk` or `none`.
             directory: folder of the disk cache.
             corrupt_images: `error`, or `skip` to skip them and list them in `skipped`.
+            advice: what to do about an error, see `unreadable_images`.
             progress: called with (images done, total images).
             parallelism: decoding threads; default one per core.
 
@@ -143,7 +145,7 @@ class ImageCache:
                 layout, shape = decoding.plan()
                 with DiskCache(folder, shape).filling() as (array, kept):
                     reasons = decoding.run(array, layout)
-                    _require_intact(dataset, reasons, corrupt_images)
+                    _require_intact(dataset, reasons, corrupt_images, advice)
                     corrupt = [[int(index), reason] for index, reason in reasons.items()]
                     kept["note"] = corrupt if layout is None else {"corrupt": corrupt, "sizes": layout[:, 1:].tolist()}
             elif fit == WHOLE:
@@ -154,7 +156,7 @@ class ImageCache:
             if note is not None and progress:
                 progress(len(dataset), len(dataset))
             images = _memory_mapped(disk.array_path, shape)
-        _require_intact(dataset, reasons, corrupt_images)
+        _require_intact(dataset, reasons, corrupt_images, advice)
         rows = np.setdiff1d(np.arange(len(dataset)), np.fromiter(reasons, np.int64, len(reasons)))
         skipped = tuple(CorruptImage(dataset.ids[index], reason) for index, reason in reasons.items())
         taken = dataset.take(rows) if skipped else dataset
@@ -402,16 +404,15 @@ def _reason(error: Exception) -> str:
     return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", message).strip().split("\n")[0]
 
 
-def _require_intact(dataset: Dataset, corrupt: dict[int, str], corrupt_images: str) -> None:
+def _require_intact(dataset: Dataset, corrupt: dict[int, str], corrupt_images: str, advice: str) -> None:
     if not corrupt:
         return
-    listed = "".join(f"\n  {dataset.ids[index]}: {reason}" for index, reason in list(corrupt.items())[:_LISTED])
-    more = f"\n  and {len(corrupt) - _LISTED} more" if len(corrupt) > _LISTED else ""
-    found = f"{dataset.name}: {len(corrupt)} of {len(dataset)} images cannot be read:{listed}{more}"
+    reasons = {dataset.ids[index]: reason for index, reason in corrupt.items()}
     if corrupt_images == "error":
-        raise UserError(f'{found}\nreplace or remove them, or set data.corrupt_images = "skip"')
+        raise UserError(unreadable_images(dataset.name, len(dataset), reasons, advice))
+    found = unreadable_images(dataset.name, len(dataset), reasons, "")
     if len(corrupt) == len(dataset):
-        raise UserError(f"{found}\nno images are left")
+        raise UserError(f"{found}\nno images are left; {REPLACE}")
     if not dataset.has_labels:
         return
     emptied = np.setdiff1d(dataset.labels, np.delete(dataset.labels, list(corrupt)))

@@ -1,12 +1,13 @@
 """MLflow."""
 
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from tfeff.training.tracking.tracker import PROJECT, Tracker, sent_files
-from tfeff.training.workdir import Workdir
+from tfeff.training.tracking.tracker import PROJECT, Tracker
 
 _PARAMETERS = 100  # that a call may send
 _LENGTH = 6000  # of the value of a parameter
@@ -17,7 +18,7 @@ class MLflow(Tracker):
 
     package = "mlflow"
 
-    def __init__(self, workdir: Workdir, run: str | None) -> None:
+    def __init__(self, directory: Path, run: str | None) -> None:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
@@ -29,18 +30,21 @@ class MLflow(Tracker):
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
             experiment = self._client.get_experiment_by_name(name)
             number = self._client.create_experiment(name) if experiment is None else experiment.experiment_id
-            run = self._client.create_run(number, run_name=workdir.path.name).info.run_id
+            run = self._client.create_run(number, run_name=directory.name).info.run_id
         else:
             self._client.update_run(run, status="RUNNING")
         self.run = run
 
-    def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
-        """Sends the config and the origin of the run."""
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Sends the config."""
         parameters = [self._param(key, str(value)[:_LENGTH]) for key, value in values.items()]
         for first in range(0, len(parameters), _PARAMETERS):
             self._client.log_batch(self.run, params=parameters[first : first + _PARAMETERS])
-        for key, value in provenance.items():
-            self._client.set_tag(self.run, key, value)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Sends texts about the run."""
+        for key, value in values.items():
+            self._client.set_tag(self.run, key, value[:_LENGTH])
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Sends metrics of a step."""
@@ -49,11 +53,22 @@ class MLflow(Tracker):
         now = get_current_time_millis()
         self._client.log_batch(self.run, [self._metric(key, value, now, step) for key, value in values.items()])
 
-    def files(self, workdir: Workdir) -> None:
-        """Sends files, figures and the exported model."""
-        for name, path in sent_files(workdir):
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Sends a table as MLflow's own function does, which needs pandas."""
+        from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+        content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+        file = {"path": f"{name}.json", "type": "table"}
+        self._client.log_text(self.run, json.dumps(content), file["path"])
+        known = json.loads(self._client.get_run(self.run).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+        if file not in known:
+            self._client.set_tag(self.run, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, file]))
+
+    def files(self, paths: Iterable[Path], kind: str) -> None:
+        """Sends files and folders."""
+        for path in filter(Path.exists, paths):
             if path.is_dir():
-                self._client.log_artifacts(self.run, str(path), name)
+                self._client.log_artifacts(self.run, str(path), path.name)
             else:
                 self._client.log_artifact(self.run, str(path))
 

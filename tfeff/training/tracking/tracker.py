@@ -1,31 +1,21 @@
-"""What a tracker gets of a run."""
+"""What a tracker gets of a run, or of a search."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfeff.training.workdir import Workdir
-
 PROJECT = "tfeff"
 """Experiment of MLflow and project of Weights & Biases, unless their environment variables name another."""
-FILES = (
-    "config.json",
-    "dataset.json",
-    "provenance.json",
-    "metrics.jsonl",
-    "result.json",
-    "report.html",
-    "model_card.md",
-)
-"""Files of the workdir that a tracker gets at the end, if they exist, beside figures and the exported model."""
+FIGURES = "figures"
+"""Name of the folder whose PNG files are figures."""
 
 
 class Tracker(ABC):
     """A run of a tracker.
 
     Args:
-        workdir: the workdir of the run.
+        directory: the workdir, whose name is that of the run.
         run: identifies the run in the tracker, which is continued; None begins a new one.
 
     Attributes:
@@ -37,12 +27,16 @@ class Tracker(ABC):
     run: str
 
     @abstractmethod
-    def __init__(self, workdir: Workdir, run: str | None) -> None:
+    def __init__(self, directory: Path, run: str | None) -> None:
         """Begins or continues the run."""
 
     @abstractmethod
-    def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
-        """Sends the config, by dotted key, and what is known of the origin of the run."""
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Sends the config, by dotted key."""
+
+    @abstractmethod
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Sends texts about the run, such as its origin; new ones replace earlier ones."""
 
     @abstractmethod
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -53,16 +47,18 @@ class Tracker(ABC):
         self.metrics(step, values)
 
     @abstractmethod
-    def files(self, workdir: Workdir) -> None:
-        """Sends `FILES`, figures and the exported model."""
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Sends a table: numbers, texts or None by column; all rows have the columns of the first one."""
+
+    @abstractmethod
+    def files(self, paths: Iterable[Path], kind: str) -> None:
+        """Sends files and folders, and shows the figures among them.
+
+        Args:
+            paths: those that do not exist are left out.
+            kind: what they are together: "model" or "search".
+        """
 
     @abstractmethod
     def close(self, *, finished: bool) -> None:
         """Ends this process's part of the run."""
-
-
-def sent_files(workdir: Workdir) -> Iterator[tuple[str, Path]]:
-    """Returns name and path of what a tracker gets at the end."""
-    for path in (*(workdir.path / name for name in FILES), workdir.figures, workdir.saved_model):
-        if path.exists():
-            yield path.name, path

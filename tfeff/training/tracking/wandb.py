@@ -1,12 +1,11 @@
 """Weights & Biases."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfeff.training.tracking.tracker import PROJECT, Tracker, sent_files
-from tfeff.training.workdir import Workdir
+from tfeff.training.tracking.tracker import FIGURES, PROJECT, Tracker
 
 
 class WeightsAndBiases(Tracker):
@@ -14,22 +13,26 @@ class WeightsAndBiases(Tracker):
 
     package = "wandb"
 
-    def __init__(self, workdir: Workdir, run: str | None) -> None:
+    def __init__(self, directory: Path, run: str | None) -> None:
         import wandb
 
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
-            name=workdir.path.name,
+            name=directory.name,
             id=run,
             resume=None if run is None else "allow",
-            dir=workdir.path,
+            dir=directory,
             settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
         )
         self.run = self._run.id
 
-    def settings(self, values: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
-        """Sends the config and the origin of the run."""
-        self._run.config.update({**values, **provenance}, allow_val_change=True)
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Sends the config."""
+        self._run.config.update(dict(values), allow_val_change=True)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Sends texts about the run, as a part of its config."""
+        self.settings(values)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Sends metrics of a step."""
@@ -39,17 +42,24 @@ class WeightsAndBiases(Tracker):
         """Sends the metrics of the final weights. A run that is continued takes no more metrics of an earlier step."""
         self._run.summary.update(dict(values))
 
-    def files(self, workdir: Workdir) -> None:
-        """Sends files, figures and the exported model."""
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Sends a table."""
         import wandb
 
-        everything = wandb.Artifact(f"run-{self.run}", "model")
-        for name, path in sent_files(workdir):
+        table = wandb.Table(list(rows[0]), [list(row.values()) for row in rows], allow_mixed_types=True)
+        self._run.log({name: table})
+
+    def files(self, paths: Iterable[Path], kind: str) -> None:
+        """Sends files and folders as one artifact, and figures as images."""
+        import wandb
+
+        everything, figures = wandb.Artifact(f"run-{self.run}", kind), list[Path]()
+        for path in filter(Path.exists, paths):
             for file in [path] if path.is_file() else filter(Path.is_file, path.rglob("*")):
-                everything.add_file(str(file), str(Path(name) / file.relative_to(path)))
+                everything.add_file(str(file), str(Path(path.name) / file.relative_to(path)))
+            figures += sorted(path.glob("*.png")) if path.name == FIGURES else []
         self._run.log_artifact(everything)
-        figures = sorted(workdir.figures.glob("*.png"))
-        self._run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
+        self._run.log({f"{FIGURES}/{path.stem}": wandb.Image(str(path)) for path in figures})
 
     def close(self, *, finished: bool) -> None:
         """Ends this process's part of the run."""
