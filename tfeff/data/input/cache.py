@@ -184,7 +184,7 @@ class ImageCache:
             return self.pixels.reshape(self._shape)[rows]
         ends = self.layout[rows, 0] + self.layout[rows, 1:].prod(axis=1) * self.dataset.channels
         return [
-            self.pixels[start:end].reshape(height, width, -1)
+            self.pixels[start:end].reshape(height, width, -1).copy()
             for (start, height, width), end in zip(self.layout[rows].tolist(), ends.tolist(), strict=True)
         ]
 
