@@ -1,6 +1,5 @@
 """The decoded images of a dataset, kept in memory, on disk or decoded on the fly."""
 
-import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -15,15 +14,13 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
 from tfeff.data.images.storage import host_constant
 from tfeff.data.input.decoding import WHOLE, Decoding, Progress, reason
-from tfeff.data.input.disk_cache import DiskCache, StoredImages
+from tfeff.data.input.disk_cache import StoredImages
+from tfeff.data.input.filling import failures, require_intact, require_memory, stored_images
 from tfeff.data.input.pixels import allocate, options, shared
 from tfeff.errors import UserError, nearest
-from tfeff.execution.resources import free_memory
 
 CACHES = ("memory", "disk", "none")
 CORRUPT_IMAGES = ("error", "skip")
-_DECODER = "upright"  # Changes with what files are decoded to, so that older caches on disk are not used.
-_LISTED = 10  # Corrupt files listed in a message.
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class ImageCache:
         """Decodes every image once, in parallel; with `cache="disk"` only the first time.
 
         Without a cache, images are decoded here too, so that corrupt ones are found before training starts, and then
-        again at each use.
+        again at each use; with a directory, only until a process has decoded all of them once.
 
         Args:
             dataset: the images.
@@ -93,7 +90,8 @@ class ImageCache:
                 `whole`: keep the aspect ratio.
             interpolation: `bilinear` or `bicubic`.
             cache: `memory`, `disk` or `none`.
-            directory: folder of the disk cache.
+            directory: folder of the disk cache; without a cache, of the list of corrupt images. Processes that share it
+                decode all images once: one of them does, while the others wait.
             corrupt_images: `error`, or `skip` to skip them and list them in `skipped`.
             progress: called with (images done, total images).
             parallelism: decoding threads; default one per core.
@@ -118,18 +116,18 @@ class ImageCache:
         decoding = Decoding(dataset, size, fit, interpolation, report, parallelism or os.cpu_count() or 1)
         pixels, layout, stored = None, None, None
         if cache == "none":
-            reasons = decoding.run(None, None)
+            reasons = failures(decoding, directory)
         elif cache == "memory":
             layout, count = decoding.plan()
-            _require_memory(dataset, count)
+            require_memory(dataset, count)
             pixels = allocate(count)
             reasons = decoding.run(pixels, layout)
         else:
             assert directory is not None
-            stored = _stored(decoding, Path(directory), corrupt_images)
+            stored = stored_images(decoding, Path(directory), corrupt_images)
             pixels, layout = stored.pixels, stored.layout
             reasons = dict(stored.note)
-        _require_intact(dataset, reasons, corrupt_images)
+        require_intact(dataset, reasons, corrupt_images)
         rows = np.setdiff1d(np.arange(len(dataset)), np.fromiter(reasons, np.int64, len(reasons)))
         skipped = tuple(CorruptImage(dataset.ids[index], reason) for index, reason in reasons.items())
         taken = dataset.take(rows) if skipped else dataset
@@ -288,59 +286,3 @@ def _size(dataset: Dataset, image_size: tuple[int, int] | None, fit: str) -> tup
     if min(size) < 1:
         raise UserError(f"image_size {size} must be at least 1 pixel each way")
     return int(size[0]), int(size[1])
-
-
-def _stored(decoding: Decoding, directory: Path, corrupt_images: str) -> StoredImages:
-    """Returns the images of the disk cache; decodes them if no other process does."""
-    dataset = decoding.dataset
-    cache = DiskCache(directory / f"images-{_key(decoding)}")
-    stored = cache.opened()
-    if stored is None:
-        with cache.locked():
-            stored = cache.opened()
-            if stored is None:
-                layout, size = decoding.plan()
-                with cache.filling(layout, size) as (memory, kept):
-                    reasons = decoding.run(memory, layout)
-                    _require_intact(dataset, reasons, corrupt_images)
-                    kept["note"] = list(reasons.items())
-                stored = cache.opened()
-                if stored is None:
-                    raise UserError(f"{cache.folder}: is damaged although it was just written; check the disk")
-                return stored
-    decoding.progress(len(dataset), len(dataset))
-    return stored
-
-
-def _require_memory(dataset: Dataset, needed: int) -> None:
-    """Refuses to keep more in memory than is free; the system would kill the process instead."""
-    free = free_memory()
-    if needed > free:
-        raise UserError(
-            f"{dataset.name}: to keep {len(dataset):,} decoded images in memory takes {needed / 1e6:,.0f} MB, and "
-            f"{free / 1e6:,.0f} MB are free. Set data.cache=disk with data.cache_directory, or data.cache=none"
-        )
-
-
-def _key(decoding: Decoding) -> str:
-    """Returns what identifies decoded images."""
-    dataset = decoding.dataset
-    form = (decoding.size, decoding.fit, decoding.interpolation, dataset.channels)
-    return hashlib.sha256(f"{_DECODER} {dataset.fingerprint} {form}".encode()).hexdigest()[:20]
-
-
-def _require_intact(dataset: Dataset, corrupt: dict[int, str], corrupt_images: str) -> None:
-    if not corrupt:
-        return
-    listed = "".join(f"\n  {dataset.ids[index]}: {reason}" for index, reason in list(corrupt.items())[:_LISTED])
-    more = f"\n  and {len(corrupt) - _LISTED} more" if len(corrupt) > _LISTED else ""
-    found = f"{dataset.name}: {len(corrupt)} of {len(dataset)} images cannot be read:{listed}{more}"
-    if corrupt_images == "error":
-        raise UserError(f'{found}\nreplace or remove them, or set data.corrupt_images = "skip"')
-    if len(corrupt) == len(dataset):
-        raise UserError(f"{found}\nno images are left")
-    if not dataset.has_labels:
-        return
-    emptied = np.setdiff1d(dataset.labels, np.delete(dataset.labels, list(corrupt)))
-    if len(emptied):
-        raise UserError(f'{found}\nwithout them, class "{dataset.class_names[emptied[0]]}" has no images')

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -83,14 +83,21 @@ class Decoding:
                 done[index] = True
             if number % _REPORTED == 0:
                 self.progress(number, n)
-        corrupt: dict[int, str] = {}
         # The parallel pass drops failures silently; reading them again one by one gives the reasons.
-        for index in np.flatnonzero(~done).tolist():
+        corrupt = self.failures(np.flatnonzero(~done).tolist(), store)
+        self.progress(n, n)
+        return corrupt
+
+    def failures(
+        self, indices: Iterable[int], store: Callable[[int, np.ndarray], None] = lambda index, image: None
+    ) -> dict[int, str]:
+        """Decodes some images one by one; returns index -> reason of those that cannot be read, or stored."""
+        corrupt: dict[int, str] = {}
+        for index in indices:
             try:
                 store(index, self.read(tf.constant(index, tf.int64)).numpy())
             except (tf.errors.OpError, UserError, OSError, ValueError) as error:
                 corrupt[index] = reason(error)
-        self.progress(n, n)
         return corrupt
 
     def read(self, index: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,10 @@
-"""Decoded images on disk, which are either complete or absent."""
+"""What processes share that decode the same images: the decoded images, or the list of corrupt ones."""
 
 import errno
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,16 +64,57 @@ class StoredImages:
 
 
 @dataclass(frozen=True)
-class DiskCache:
-    """Images in a folder whose name identifies them: the pixels, a table of places and checksums, and an index.
-
-    The index is written last, once everything else is on the disk. One process fills a cache while others wait.
+class _Shared:
+    """A folder that one process fills while others wait.
 
     Attributes:
-        folder: folder of this cache; its name changes with the images.
+        folder: the folder; its name changes with the images.
     """
 
     folder: Path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Locks the folder against other processes; waits for one that fills it.
+
+        Raises:
+            UserError: the folder cannot be created.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(durable.locked(self.folder, _KEY))
+            except BusyError:
+                _LOG.warning("waiting for another process that decodes the same images (%s)", self.folder)
+                stack.enter_context(durable.locked(self.folder, _KEY, wait=True))
+            yield
+
+
+class Examined(_Shared):
+    """The images that could not be read when all of them were decoded once."""
+
+    def suspects(self) -> list[int] | None:
+        """Returns their indices, or None if the images have not all been decoded."""
+        path = self.folder / _INDEX
+        if not path.is_file():
+            return None
+        try:
+            return [
+                int(index) for index in checked.read_json(path, "all images are decoded", {"corrupt": dict})["corrupt"]
+            ]
+        except (UserError, ValueError) as error:
+            _LOG.warning("%s", error)
+            return None
+
+    def write(self, reasons: Mapping[int, str]) -> None:
+        """Saves index -> reason; the folder must be locked."""
+        checked.write_json(self.folder / _INDEX, {"corrupt": {str(index): why for index, why in reasons.items()}})
+
+
+class DiskCache(_Shared):
+    """Decoded images: the pixels, a table of places and checksums, and an index.
+
+    The index is written last, once everything else is on the disk.
+    """
 
     def opened(self) -> StoredImages | None:
         """Returns the images, or None if the cache is not complete; reads the table, but no image."""
@@ -92,21 +133,6 @@ class DiskCache:
             pass
         _LOG.warning("%s is damaged and will be rebuilt", self.folder)
         return None
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Locks the cache against other processes; waits for one that fills it.
-
-        Raises:
-            UserError: the folder cannot be created.
-        """
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(durable.locked(self.folder, _KEY))
-            except BusyError:
-                _LOG.warning("waiting for another process that decodes the same images into %s", self.folder)
-                stack.enter_context(durable.locked(self.folder, _KEY, wait=True))
-            yield
 
     @contextmanager
     def filling(self, layout: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
