@@ -9,9 +9,12 @@ Parts:
   ends each trial immediately, so the time is that of the allocation, the progress display and the store.
 - `exports`: loading a SavedModel and its first call, as a function of the network's parameters: EfficientNet-B0 at
   224x224, widened.
+- `caches`: decoding, opening and reading the caches of a folder of JPEG files, as a function of the number of images;
+  decoded, an image has 64x64 pixels. A restart opens the cache of an earlier start in a new process.
 
 --before=DIR is a checkout of an earlier version, which is measured with the same inputs. Each measurement is a process
-of its own: its CPU time, and its peak memory beyond that of its inputs and imports. Growth is the slope of the line
+of its own: its CPU time, and its peak memory beyond that of its inputs and imports; of `caches`, the peak of the memory
+that no file backs. Growth is the slope of the line
 through the logarithms of the sizes and of the times (or memory): 1 is linear.
 """
 
@@ -19,11 +22,13 @@ import argparse
 import io
 import itertools
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -38,6 +43,8 @@ SECONDS, BYTES = 300, 8 * 2**30
 """A measurement that takes more CPU time, or more memory, is ended; larger sizes are skipped."""
 LIMITS = {resource.RLIMIT_AS: BYTES, resource.RLIMIT_CPU: SECONDS}
 """Of a measurement. They are soft, so that the process that prepares one can lift them."""
+SIZE = 64, 64
+"""Of decoded images in caches."""
 Measured = Callable[[], object]
 
 
@@ -196,6 +203,73 @@ def saved_model(millions: int) -> Measured:
     return run
 
 
+def decoded(cache: str) -> Callable[[int], Measured]:
+    """Returns what opens a cache for the first time, by number of images."""
+
+    def prepare(images: int) -> Measured:
+        directory, dataset = image_files(images)
+
+        def run(keep: object = directory) -> object:
+            return open_cache(dataset, cache, keep)
+
+        return run
+
+    return prepare
+
+
+def restarted(cache: str, read: bool) -> Callable[[int], Measured]:
+    """Returns what opens a cache again, or reads all images of it in batches, by number of images."""
+
+    def prepare(images: int) -> Measured:
+        from tfeff.data.augment.policy import Augmentation
+        from tfeff.data.input.batches import Batches
+        from tfeff.data.input.image_transform import ImageTransform
+        from tfeff.data.input.order import Shuffled
+        from tfeff.data.input.reader import Reader
+
+        directory, dataset = image_files(images)
+        process = multiprocessing.get_context("spawn").Process(target=open_cache, args=(dataset, cache, directory.name))
+        process.start()
+        process.join()
+        opened = open_cache(dataset, cache, directory) if read else None
+
+        def run(keep: object = directory) -> object:
+            if opened is None:
+                return open_cache(dataset, cache, keep)
+            transform = ImageTransform(Reader(opened), SIZE, augmentation=Augmentation())
+            batches = Batches(transform, min(64, images), order=Shuffled(images, seed=0))
+            return sum(1 for _ in batches.training_batches(epochs=1))
+
+        return run
+
+    return prepare
+
+
+def open_cache(dataset: Any, cache: str, directory: Any) -> Any:
+    """Returns the opened cache of a dataset."""
+    from tfeff.data.input.cache import ImageCache
+
+    folder = Path(getattr(directory, "name", directory)) / "cache"
+    return ImageCache.open(dataset, SIZE, cache=cache, directory=folder)
+
+
+def image_files(count: int) -> tuple[Any, Any]:
+    """Returns a temporary folder with so many small images of two classes, and them as a dataset."""
+    import cv2
+
+    import tfeff.data.input.cache  # noqa: F401  imports TensorFlow, which does not count
+    from tfeff.data.sources import catalog
+
+    directory = tempfile.TemporaryDirectory()
+    drawn = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    content = cv2.imencode(".jpg", drawn)[1].tobytes()
+    for name in ("a", "b"):
+        (Path(directory.name) / "train" / name).mkdir(parents=True)
+    for number in range(count):
+        Path(f"{directory.name}/train/{'ab'[number % 2]}/{number}.jpg").write_bytes(content)
+    return directory, catalog.open_labels(f"folder:{directory.name}").load("train")
+
+
 PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]]]] = {
     "classes": (
         "classes",
@@ -210,6 +284,17 @@ PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]
         {"full": lambda trials: coordinator(trials, False), "halving": lambda trials: coordinator(trials, True)},
     ),
     "exports": ("million parameters", (5, 20, 66), {"load and first call": saved_model}),
+    "caches": (
+        "images",
+        (2500, 10000, 40000),
+        {
+            "memory: decode": decoded("memory"),
+            "disk: decode": decoded("disk"),
+            "disk: open again": restarted("disk", read=False),
+            "disk: first epoch": restarted("disk", read=True),
+            "none: open again": restarted("none", read=False),
+        },
+    ),
 }
 """Part -> what grows, its sizes, and what is measured."""
 
@@ -224,6 +309,10 @@ def unlimited() -> None:
 def measure(part: str, name: str, size: int) -> tuple[float, float]:
     """Seconds, and peak memory in MB beyond that before the call, of one measurement in this process."""
     call = PARTS[part][2][name](size)
+    if part == "caches":
+        began = time.process_time()
+        megabytes = private_peak(call) / 1e6
+        return time.process_time() - began, megabytes
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts at the present size
     before = memory("VmRSS")
     began = time.process_time()
@@ -231,6 +320,25 @@ def measure(part: str, name: str, size: int) -> tuple[float, float]:
     seconds = time.process_time() - began
     # The peak is lower than the memory before if free pages were given back meanwhile.
     return seconds, max(0, memory("VmHWM") - before) / 1e6
+
+
+def private_peak(call: Measured) -> int:
+    """Returns the peak of the memory that no file backs during a call, in bytes beyond that before; sampled."""
+    ended, before, peak = threading.Event(), memory("RssAnon"), 0
+
+    def sample() -> None:
+        nonlocal peak
+        while not ended.wait(0.02):
+            peak = max(peak, memory("RssAnon"))
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    kept = call()
+    peak = max(peak, memory("RssAnon"))
+    ended.set()
+    sampler.join()
+    del kept
+    return max(0, peak - before)
 
 
 def in_process(part: str, name: str, size: int, code: Path) -> tuple[float, float] | str:

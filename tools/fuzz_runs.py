@@ -301,18 +301,21 @@ def _search(folder: Path) -> Iterator[Kind]:
 
 
 def _cache(folder: Path) -> Iterator[Kind]:
-    cache = DiskCache(folder / "images", (50, 4))
-    with cache.filling() as (array, kept):
-        array[:] = np.arange(200).reshape(50, 4)
+    cache = DiskCache(folder / "images")
+    layout = np.array([[4 * row, 2, 2] for row in range(50)])
+    with cache.locked(), cache.filling(layout, 200) as (memory, kept):
+        memory[:] = np.arange(200)
         kept["note"] = {"skipped": [3, 5], "sizes": [[1, 2]]}
 
     def read(place: Path) -> Any:
-        again = DiskCache(place / "images", (50, 4))
-        note = again.note()
-        return None if note is None else (note, again.array_path.read_bytes())
+        stored = DiskCache(place / "images").opened()
+        if stored is None:
+            return None
+        stored.check(np.arange(len(stored.layout)))
+        return stored.note, stored.layout.tolist(), stored.pixels.tolist()
 
-    yield Kind("cache's index", (cache.folder / "index.json").relative_to(folder).as_posix(), read)
-    yield Kind("cache", cache.array_path.relative_to(folder).as_posix(), read)
+    for what, name in (("index", "index.json"), ("table", "images.int64"), ("pixels", "images.uint8")):
+        yield Kind(f"cache's {what}", f"images/{name}", read)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def test_readers_return_no_other_value_silently(tmp_path):
     rows = list(fuzzing.run(fuzz_runs.prepare, tmp_path, range(COUNT), seed=1))
     assert [row for row in rows if row.failure] == []
     assert len(rows) == COUNT
-    assert len({row.kind for row in rows}) == 19
+    assert len({row.kind for row in rows}) == 20
     said = {"equal", "equal, said", "dropped, said", "as after a kill", "UserError"}
     assert {"equal", "dropped, said", "UserError"} <= {row.result for row in rows} <= said
     assert {row.result for row in rows if row.kind == "search, a trial"} == {"dropped, said"}

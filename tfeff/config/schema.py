@@ -109,9 +109,11 @@ class Data(Section):
     """With folds: train on a random subset of this many of the fold's training images, stratified by class. None: all
     of them."""
     cache: Literal["memory", "disk", "none"] = "memory"
-    """Keep decoded images in memory or in a memory-mapped file (`disk`), or decode them every time (`none`)."""
+    """Keep decoded images in memory or in a memory-mapped file (`disk`), or decode them every time (`none`). Processes
+    that read the same images share a `disk` cache: one of them decodes, and the others wait."""
     cache_directory: str | None = None
-    """Directory of the `disk` cache."""
+    """Directory of the `disk` cache. For images that are not kept, the directory of the list of those that cannot be
+    decoded; None: the workdir."""
     corrupt_images: Literal["error", "skip"] = "error"
     """What to do with images that cannot be decoded: stop with an error that lists them, or skip them."""
     on_defect: Literal["report", "stop"] = "report"

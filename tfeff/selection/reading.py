@@ -184,7 +184,7 @@ def _decoded(
         fit=task.reading.fit,
         interpolation=task.reading.interpolation,
         cache="none" if task.section.CUTS_REGIONS or (kind == "memory" and not keep) else kind,
-        directory=wanted.data.cache_directory,
+        directory=wanted.data.cache_directory or wanted.directory,
         corrupt_images=wanted.data.corrupt_images,
         advice=advice,
         progress=lambda done, total: progress(dataset.name, done, total),

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class Request:
         task: decides what is annotated, and how images are brought to the size of the network's input.
         network_size: returns (height, width) of the network's input.
         batch_size: minimum number of training images.
+        directory: folder of the list of corrupt images, if `data` names no other; None: all images are decoded again
+            whenever they are opened.
     """
 
     data: config.Data
@@ -39,10 +42,11 @@ class Request:
     task: ImageTask
     network_size: Callable[[], tuple[int, int]]
     batch_size: int
+    directory: Path | None = None
 
 
-def request(settings: config.Experiment) -> Request:
-    """Returns what an experiment asks of its images."""
+def request(settings: config.Experiment, directory: Path | None = None) -> Request:
+    """Returns what an experiment asks of its images; `directory`: see `Request`."""
     data = settings.data
     return Request(
         data=data,
@@ -50,6 +54,7 @@ def request(settings: config.Experiment) -> Request:
         task=tasks.create(settings.task),
         network_size=lambda: settings.description.size,
         batch_size=settings.training.batch_size,
+        directory=directory,
     )
 
 

@@ -109,7 +109,7 @@ def train(
         settings = dataclasses.replace(settings, training=one, schedule=schedule)
     with claimed, Interruption() as interruption, reporter.bars():
         preparation = Preparation(
-            plan=Plan.of(settings),
+            plan=Plan.of(settings, workdir),
             workdir=workdir,
             strategy=strategy,
             until_epoch=until_epoch,

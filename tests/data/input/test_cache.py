@@ -2,10 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tests.data.images import pillow
-from tfeff.data.images import resizing
+from tfeff.data.images import decoding, resizing
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
 from tfeff.data.sources.folder import Folder
@@ -60,7 +61,7 @@ def test_a_subset_shares_the_images(source, cache):
     part = opened_cache.take(np.array([6, 2, 4])).take(np.array([2, 0]))
     np.testing.assert_array_equal(pixels(part), pixels(opened_cache)[[4, 6]])
     np.testing.assert_array_equal(part.dataset.labels, source.labels[[4, 6]])
-    assert part.images is opened_cache.images
+    assert part.pixels is opened_cache.pixels
 
 
 def damage(source):
@@ -94,6 +95,45 @@ def test_corrupt_images_are_skipped_on_request(source, cache, tmp_path):
         np.testing.assert_array_equal(opened_cache.dataset.labels, source.labels[kept])
         assert pixels(opened_cache).shape == (5, 7, 8, 3)
         assert (pixels(opened_cache).std(axis=(1, 2, 3)) > 10).all()
+
+
+def test_without_a_cache_all_images_are_decoded_only_at_the_first_start(source, tmp_path, monkeypatch):
+    corrupt, decoded = damage(source), []
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda content, name: decoded.append(name) or decode(content, name))
+
+    def opened(source, directory=tmp_path):
+        decoded.clear()
+        found = ImageCache.open(source, (7, 8), cache="none", directory=directory, corrupt_images="skip")
+        assert {image.id for image in found.skipped} == {source.ids[i] for i in corrupt}
+        return {int(name.removeprefix("image ")) for name in decoded}
+
+    assert opened(source) == set(range(9))
+    assert opened(source) == corrupt
+    with pytest.raises(UserError, match="4 of 9 images cannot be read"):
+        ImageCache.open(source, (7, 8), cache="none", directory=tmp_path)
+    assert opened(source, None) == set(range(9))
+    # An image that can be read again is used, and changed files are all decoded.
+    content = Path(source.ids[0]).read_bytes()
+    monkeypatch.setattr(
+        source.images, "_content", lambda index: content if index == 4 else Path(source.ids[index]).read_bytes()
+    )
+    corrupt.remove(4)
+    assert opened(source) == corrupt | {4}
+    monkeypatch.undo()
+    monkeypatch.setattr(decoding, "decode", lambda content, name: decoded.append(name) or decode(content, name))
+    Path(source.ids[4]).write_bytes(content)
+    assert opened(Folder(Path(source.ids[0]).parents[2], Options()).load("train")) == set(range(9))
+
+
+def test_a_damaged_list_of_corrupt_images_is_made_again(source, tmp_path, caplog):
+    damage(source)
+    for _ in range(2):
+        found = ImageCache.open(source, (7, 8), cache="none", directory=tmp_path, corrupt_images="skip")
+        assert len(found.skipped) == 4
+        (path,) = tmp_path.glob("examined-*/index.json")
+        path.write_text(path.read_text().replace('"4"', '"3"'))
+    assert "all images are decoded" in caplog.text
 
 
 def test_skipping_all_images_of_a_class_is_an_error(source):
@@ -197,6 +237,29 @@ def test_corrupt_images_among_whole_ones(source, cache, tmp_path):
             assert image.std() > 10
 
 
+@pytest.mark.parametrize("fit", ["stretch", "whole"])
+def test_a_damaged_disk_cache_is_reported_when_the_image_is_read_and_then_rebuilt(source, fit, tmp_path):
+    options = {"fit": fit, "cache": "disk", "directory": tmp_path / "cache"}
+    first = ImageCache.open(source, (7, 8), **options)
+    expected = whole_images(first)
+    (path,) = (tmp_path / "cache").glob("*/images.uint8")
+    content = bytearray(path.read_bytes())
+    content[first.layout[5, 0] + 2] ^= 1
+    path.write_bytes(content)
+    damaged = ImageCache.open(source, (7, 8), **options)
+    intact, read = damaged.take(np.delete(np.arange(9), 5)), tf.function(damaged.read)
+    assert sum(len(chunk) for chunk in intact.chunks(4)) == 8
+    for index in (4, 6):
+        np.testing.assert_array_equal(read(tf.constant(index, tf.int64)), expected[index])
+    with pytest.raises(UserError, match=r"image 5 has changed since it was written"):
+        list(damaged.chunks(4))
+    with pytest.raises(tf.errors.OpError, match=r"UserError: .*image 5 has changed since it was written"):
+        read(tf.constant(5, tf.int64))
+    assert "image 5 has changed" in str(damaged.take([0, 5]).unreadable([0, 1]))
+    rebuilt = ImageCache.open(source, (7, 8), **options)
+    assert [image.tolist() for image in whole_images(rebuilt)] == [image.tolist() for image in expected]
+
+
 def test_interpolations_are_cached_apart(source, tmp_path):
     one, other = (
         pixels(ImageCache.open(source, (7, 8), interpolation=each, cache="disk", directory=tmp_path / "cache"))
@@ -208,9 +271,9 @@ def test_interpolations_are_cached_apart(source, tmp_path):
 @pytest.mark.parametrize("fit", ["stretch", "whole"])
 def test_more_images_than_the_memory_holds_are_refused_before_they_are_decoded(source, fit, monkeypatch):
     total = 9 * 7 * 7 * 3 if fit == "stretch" else 3 * 7 * 9 * 3 + 6 * 13 * 7 * 3
-    monkeypatch.setattr("tfeff.data.input.cache.free_memory", lambda: 2 * total - 1)
+    monkeypatch.setattr("tfeff.data.input.filling.free_memory", lambda: total - 1)
     with pytest.raises(UserError, match=r"9 decoded images in memory takes .* data\.cache=disk"):
         ImageCache.open(source, (7, 7), fit=fit)
     monkeypatch.undo()
-    monkeypatch.setattr("tfeff.data.input.cache.free_memory", lambda: 2 * total)
+    monkeypatch.setattr("tfeff.data.input.filling.free_memory", lambda: total)
     assert len(ImageCache.open(source, (7, 7), fit=fit)) == 9

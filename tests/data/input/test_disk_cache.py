@@ -2,113 +2,163 @@ import multiprocessing
 import os
 import resource
 import signal
+import time
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tfeff import checked
 from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError
+
+LAYOUT = np.array([[0, 1, 2], [6, 2, 1], [12, 3, 1]])
+SIZE = 21
+"""Three images with three channels."""
 
 
 @pytest.fixture
 def cache(tmp_path):
-    return DiskCache(tmp_path / "caches" / "one", (4, 3))
+    return DiskCache(tmp_path / "caches" / "one")
 
 
 def fill(cache, value=7):
-    with cache.filling() as (array, kept):
-        array[:] = value
+    with cache.locked(), cache.filling(LAYOUT, SIZE) as (memory, kept):
+        memory[:] = value + np.arange(SIZE)
         kept["note"] = ["a", value]
 
 
 def test_another_process_finds_a_filled_cache(cache):
-    assert cache.note() is None
+    assert cache.opened() is None
     fill(cache)
-    assert DiskCache(cache.folder, cache.shape).note() == ["a", 7]
-    np.testing.assert_array_equal(np.fromfile(cache.array_path, np.uint8), np.full(12, 7))
+    stored = DiskCache(cache.folder).opened()
+    assert stored.note == ["a", 7]
+    np.testing.assert_array_equal(stored.pixels, np.arange(7, 7 + SIZE))
+    np.testing.assert_array_equal(stored.layout, LAYOUT)
+    assert stored.checksums[1] == zlib.crc32(bytes(range(13, 19)))
+    stored.check(np.array([2, 0, 2]))
+    np.testing.assert_array_equal(stored.unread, [False, True, False])
 
 
 def test_a_failed_fill_leaves_nothing(cache):
     def interrupted():
-        with cache.filling() as (array, _):
-            array[:2] = 1
+        with cache.locked(), cache.filling(LAYOUT, SIZE) as (memory, _):
+            memory[:2] = 1
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert cache.note() is None
-    assert not list(cache.folder.parent.iterdir())
+    assert cache.opened() is None
+    assert [path.name for path in cache.folder.iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "no array", "no index", "bad index", "other shape"])
-def test_damage_is_detected_and_removed(cache, damage):
+@pytest.mark.parametrize("damage", ["truncate", "no pixels", "no table", "table", "no index", "bad index", "index"])
+def test_a_damaged_cache_is_rebuilt(cache, damage, caplog):
     fill(cache)
-    data, index = cache.array_path, cache.folder / "index.json"
-    if damage == "flip":
-        content = bytearray(data.read_bytes())
-        content[5] ^= 1
-        data.write_bytes(content)
-    elif damage == "truncate":
+    data, table, index = (cache.folder / name for name in ("images.uint8", "images.int64", "index.json"))
+    if damage == "truncate":
         data.write_bytes(data.read_bytes()[:-1])
-    elif damage == "no array":
-        data.unlink()
-    elif damage == "no index":
-        index.unlink()
+    elif damage == "table":
+        content = bytearray(table.read_bytes())
+        content[9] ^= 1
+        table.write_bytes(content)
     elif damage == "bad index":
         index.write_text("{")
+    elif damage == "index":
+        checked.write_json(index, checked.read_json(index, "") | {"table_crc32": 5})
     else:
-        cache = DiskCache(cache.folder, (3, 4))
-    assert cache.note() is None
-    assert not cache.folder.exists()
+        {"no pixels": data, "no table": table, "no index": index}[damage].unlink()
+    assert cache.opened() is None
+    assert ("is damaged and will be rebuilt" in caplog.text) == (damage != "no index")
     fill(cache, 9)
-    assert cache.note() == ["a", 9]
+    assert cache.opened().note == ["a", 9]
 
 
-def test_the_first_of_two_processes_to_finish_wins(cache):
-    with cache.filling() as (array, kept):
-        array[:] = 1
-        kept["note"] = "late"
-        fill(cache, 2)
-    assert cache.note() == ["a", 2]
-    assert [path.name for path in cache.folder.parent.iterdir()] == ["one"]
+@pytest.mark.parametrize(("byte", "image"), [(0, 0), (5, 0), (6, 1), (11, 1), (12, 2), (20, 2)])
+def test_a_changed_image_is_found_when_it_is_read(cache, byte, image):
+    fill(cache)
+    data = cache.folder / "images.uint8"
+    content = bytearray(data.read_bytes())
+    content[byte] ^= 1
+    data.write_bytes(content)
+    stored = cache.opened()
+    stored.check(np.delete(np.arange(3), image))
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"image {image} has changed .* Rerun the same command"):
+            stored.check(np.arange(3))
+    assert cache.opened() is None
+    fill(cache, 9)
+    cache.opened().check(np.arange(3))
+
+
+def test_images_of_a_cache_that_is_rebuilt_can_still_be_read(cache):
+    fill(cache)
+    stored = cache.opened()
+    (cache.folder / "index.json").unlink()
+    fill(cache, 9)
+    np.testing.assert_array_equal(stored.pixels, np.arange(7, 7 + SIZE))
+    stored.check(np.arange(3))
+
+
+def slow(cache, filled, started):
+    """Fills a cache slowly, unless another process has."""
+    started.set()
+    with cache.locked():
+        if cache.opened() is None:
+            with cache.filling(LAYOUT, SIZE) as (memory, kept):
+                time.sleep(0.5)
+                memory[:] = 1
+                kept["note"] = os.getpid()
+            filled.put(os.getpid())
+
+
+def test_one_process_fills_the_cache_and_others_wait(cache):
+    context = multiprocessing.get_context("spawn")
+    filled = context.Queue()
+    started = [context.Event() for _ in range(3)]
+    processes = [context.Process(target=slow, args=(cache, filled, each)) for each in started]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert filled.get(timeout=10) == cache.opened().note
+    assert filled.empty()
 
 
 def killed_while_filling(cache):
-    with cache.filling() as (array, _):
-        array[:2] = 1
+    with cache.locked(), cache.filling(LAYOUT, SIZE) as (memory, _):
+        memory[:2] = 1
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_leftovers_of_a_killed_process_are_removed(cache):
+def test_the_cache_of_a_killed_process_is_filled_by_the_next(cache):
     process = multiprocessing.get_context("spawn").Process(target=killed_while_filling, args=(cache,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    (abandoned,) = cache.folder.parent.iterdir()
-    assert cache.note() is None
-    # That of a process that runs, and that of another machine, whose processes are not to be seen from here.
-    others = [
-        abandoned.with_name(abandoned.name.replace(f".{process.pid}.", f".{os.getppid()}.")),
-        abandoned.with_name(f".one.elsewhere.{process.pid}.abc.partial"),
-    ]
-    for other in others:
-        other.mkdir()
+    assert (cache.folder / "images.uint8").stat().st_size == SIZE
+    assert cache.opened() is None
     fill(cache)
-    assert set(cache.folder.parent.iterdir()) == {cache.folder, *others}
-    assert cache.note() == ["a", 7]
+    assert cache.opened().note == ["a", 7]
 
 
 @pytest.mark.parametrize("reserving", [True, False], ids=["reserved", "written"])
-def test_a_cache_that_does_not_fit_is_refused_before_anything_is_read(tmp_path, monkeypatch, reserving):
+def test_a_cache_that_does_not_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch, reserving):
     """Without the reservation, the first page beyond the free space ends the process by SIGBUS."""
     if not reserving:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    cache = DiskCache(tmp_path / "one", (40, 1_000_000))
+    cache = DiskCache(tmp_path / "one")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, hard))
     try:
-        with pytest.raises(UserError, match=r"needs 40\.0 MB, which does not fit"), cache.filling():
+        with (
+            pytest.raises(UserError, match=r"needs 40\.0 MB, which does not fit"),
+            cache.locked(),
+            cache.filling(np.array([[0, 4000, 10_000]]), 40_000_000),
+        ):
             pytest.fail("it was opened")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in cache.folder.iterdir()] == [".lock"]

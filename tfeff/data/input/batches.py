@@ -8,6 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.input import pixels
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import InOrder, Order
 from tfeff.data.input.transform import Batch, Shard, Transform
@@ -193,12 +194,9 @@ class Batches:
             batches = self._parallel_map(tables, lambda table: finish(table, transform.load(_draws(transform, table))))
         if parts > 1:
             batches = batches.batch(parts, drop_remainder=True).map(_joined)
-        options = tf.data.Options()
+        options = pixels.options()
         options.deterministic = True
-        options.autotune.enabled = False
         options.threading.private_threadpool_size = self.parallelism
-        # Batches are made in parallel; threads inside one operation would only compete with the network's.
-        options.threading.max_intra_op_parallelism = 1
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
 

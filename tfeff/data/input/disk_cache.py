@@ -1,100 +1,173 @@
-"""An array on disk that is either complete and intact, or absent."""
+"""What processes share that decode the same images: the decoded images, or the list of corrupt ones."""
 
 import errno
 import logging
-import math
 import os
-import re
-import shutil
-import socket
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfeff import checked
-from tfeff.checked import file_crc32
-from tfeff.durable import sync
-from tfeff.errors import UserError
+from tfeff import checked, durable
+from tfeff.data.input import pixels
+from tfeff.errors import BusyError, UserError
 
 _LOG = logging.getLogger(__name__)
-_ARRAY = "images.uint8"
-_INDEX = "index.json"
-_PARTIAL = ".partial"
+_PIXELS, _TABLE, _INDEX = "images.uint8", "images.int64", "index.json"
 _CHUNK = 1 << 24
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_KEY = "data.cache_directory"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImages:
+    """The images of a complete disk cache.
+
+    Attributes:
+        index: its index file.
+        pixels: uint8 [bytes], memory-mapped.
+        layout: int64 [n, 3]: where each image starts in `pixels`, its height and its width.
+        note: what was saved with them.
+        checksums: CRC-32 of each image, int64 [n].
+        unread: bool [n], images that have not been compared with their checksums; can be a shared tensor.
+    """
+
+    index: Path
+    pixels: np.ndarray
+    layout: np.ndarray
+    note: Any
+    checksums: np.ndarray
+    unread: np.ndarray
+
+    def check(self, rows: np.ndarray) -> None:
+        """Compares images (int64 [m]) with their checksums, each once in a process.
+
+        Raises:
+            UserError: one is damaged. The cache is invalid from then on, so that the next process rebuilds it.
+        """
+        for row in np.unique(rows[self.unread[rows]]).tolist():
+            start = int(self.layout[row, 0])
+            if zlib.crc32(self.pixels[start : self._end(row)].data) != self.checksums[row]:
+                self.index.unlink(missing_ok=True)
+                raise UserError(
+                    f"{self.index.parent}: the decoded image {row} has changed since it was written; check the disk. "
+                    "Rerun the same command: all images are decoded again"
+                )
+            self.unread[row] = False
+
+    def _end(self, row: int) -> int:
+        return int(self.layout[row + 1, 0]) if row + 1 < len(self.layout) else len(self.pixels)
 
 
 @dataclass(frozen=True)
-class DiskCache:
-    """A uint8 array with a note, in a folder whose name identifies the content.
-
-    The array is written to a temporary folder, which is renamed atomically once everything is on the disk. A checksum
-    detects damage when the array is opened again.
+class _Shared:
+    """A folder that one process fills while others wait.
 
     Attributes:
-        folder: folder of this cache; its name changes with the content.
-        shape: shape of the array; None: only the note says what is in it. It is required to fill the cache.
+        folder: the folder; its name changes with the images.
     """
 
     folder: Path
-    shape: tuple[int, ...] | None = None
 
-    @property
-    def array_path(self) -> Path:
-        """The raw bytes of the array, in C order, without a header."""
-        return self.folder / _ARRAY
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Locks the folder against other processes; waits for one that fills it.
 
-    def note(self) -> Any | None:
-        """Returns the note of a complete and intact cache, or None. A damaged cache is removed."""
+        Raises:
+            UserError: the folder cannot be created.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(durable.locked(self.folder, _KEY))
+            except BusyError:
+                _LOG.warning("waiting for another process that decodes the same images (%s)", self.folder)
+                stack.enter_context(durable.locked(self.folder, _KEY, wait=True))
+            yield
+
+
+class Examined(_Shared):
+    """The images that could not be read when all of them were decoded once."""
+
+    def suspects(self) -> list[int] | None:
+        """Returns their indices, or None if the images have not all been decoded."""
+        path = self.folder / _INDEX
+        if not path.is_file():
+            return None
         try:
-            index = checked.read_json(self.folder / _INDEX, "it is rebuilt", {"shape": list, "array_crc32": int})
-            if self.shape in (None, tuple(index["shape"])) and index["array_crc32"] == file_crc32(self.array_path):
-                return index["note"]
-        except (OSError, KeyError, UserError):
-            if not self.folder.exists():
-                return None
+            return [
+                int(index) for index in checked.read_json(path, "all images are decoded", {"corrupt": dict})["corrupt"]
+            ]
+        except (UserError, ValueError) as error:
+            _LOG.warning("%s", error)
+            return None
+
+    def write(self, reasons: Mapping[int, str]) -> None:
+        """Saves index -> reason; the folder must be locked."""
+        checked.write_json(self.folder / _INDEX, {"corrupt": {str(index): why for index, why in reasons.items()}})
+
+
+class DiskCache(_Shared):
+    """Decoded images: the pixels, a table of places and checksums, and an index.
+
+    The index is written last, once everything else is on the disk.
+    """
+
+    def opened(self) -> StoredImages | None:
+        """Returns the images, or None if the cache is not complete; reads the table, but no image."""
+        index = self.folder / _INDEX
+        if not index.is_file():
+            return None
+        try:
+            kept = checked.read_json(index, "it is rebuilt", {"bytes": int, "table_crc32": int})
+            stored, table = pixels.mapped(self.folder / _PIXELS), np.fromfile(self.folder / _TABLE, np.int64)
+            if len(stored) == kept["bytes"] and zlib.crc32(table.data) == kept["table_crc32"]:
+                table = table.reshape(-1, 4)
+                unread = pixels.allocate(len(table)).view(bool)
+                unread[:] = True
+                return StoredImages(index, stored, table[:, :3], kept.get("note"), table[:, 3], unread)
+        except (OSError, ValueError, UserError):
+            pass
         _LOG.warning("%s is damaged and will be rebuilt", self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
         return None
 
     @contextmanager
-    def filling(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """Yields a writable array, and a dict whose "note" is saved; both are valid if the block ends without error.
+    def filling(self, layout: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """Yields memory for the images, uint8 [size], and a dict whose "note" is saved; the cache must be locked.
 
-        Leftovers of killed processes are removed first.
+        Both are kept if the block ends without error.
+
+        Args:
+            layout: see `StoredImages`.
+            size: bytes of all images.
 
         Raises:
-            UserError: the array does not fit on the disk.
+            UserError: the images do not fit on the disk.
         """
-        assert self.shape is not None
-        parent = self.folder.parent
-        parent.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(parent)
-        prefix = f".{self.folder.name}.{socket.gethostname()}.{os.getpid()}."
-        partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=_PARTIAL, dir=parent))
+        path = self.folder / _PIXELS
+        for name in (_INDEX, _PIXELS):  # other processes may still read the file of a damaged cache
+            (self.folder / name).unlink(missing_ok=True)
         try:
-            _reserve(partial / _ARRAY, math.prod(self.shape))
-            array = np.memmap(partial / _ARRAY, np.uint8, "r+", shape=self.shape)
+            _reserve(path, size)
+            memory = np.memmap(path, np.uint8, "r+")
             kept: dict[str, Any] = {"note": None}
-            yield array, kept
-            array.flush()
-            index = {"shape": self.shape, "array_crc32": file_crc32(partial / _ARRAY), "note": kept["note"]}
-            checked.write_json(partial / _INDEX, index)
-            sync(partial / _ARRAY)
-            try:
-                partial.rename(self.folder)
-                sync(parent)
-            except OSError:
-                # Another process completed the same content first.
-                if not self.folder.exists():
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            yield memory, kept
+            memory.flush()
+            ends = [*layout[1:, 0].tolist(), size]
+            checksums = [
+                zlib.crc32(memory[start:end].data) for start, end in zip(layout[:, 0].tolist(), ends, strict=True)
+            ]
+            table = np.column_stack([layout, checksums]).astype(np.int64)
+            durable.write(self.folder / _TABLE, table.tobytes())
+            durable.sync(path)
+            index = {"bytes": size, "table_crc32": zlib.crc32(table.data), "note": kept["note"]}
+            checked.write_json(self.folder / _INDEX, index)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -113,22 +186,3 @@ def _reserve(path: Path, size: int) -> None:
             f"{path.parent.parent}: the cache of decoded images needs {size / 1e6:,.1f} MB, which does not fit "
             f"({error.strerror}); free some space, use another cache directory, or no disk cache"
         ) from error
-
-
-def _clear_abandoned(parent: Path) -> None:
-    """Removes partial caches of dead processes on this machine."""
-    name = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.[^.]+{re.escape(_PARTIAL)}")
-    for path in parent.iterdir():
-        match = name.fullmatch(path.name)
-        if match and not _runs(int(match[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # It runs as another user.
-        return True
-    return True

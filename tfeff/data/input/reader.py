@@ -39,7 +39,7 @@ class Reader:
     @property
     def is_cached(self) -> bool:
         """Whether images are read from memory rather than decoded at each use."""
-        return self.cache.images is not None
+        return self.cache.pixels is not None
 
     def image(self, index: tf.Tensor) -> tf.Tensor:
         """Returns one image as the cache holds it: scalar int64 -> uint8 [height, width, channels]."""

@@ -1,0 +1,100 @@
+"""Where the images of a cache come from: one process decodes them, and others on the machine share what it found."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from tfeff.data.dataset import Dataset
+from tfeff.data.images.unreadable import REPLACE, unreadable_images
+from tfeff.data.input.decoding import Decoding
+from tfeff.data.input.disk_cache import DiskCache, Examined, StoredImages
+from tfeff.errors import UserError
+from tfeff.execution.resources import free_memory
+
+_DECODER = "upright"  # Changes with what files are decoded to, so that older caches on disk are not used.
+
+
+def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advice: str) -> StoredImages:
+    """Returns the images of the disk cache in a directory; decodes them if no other process has.
+
+    Raises:
+        UserError: images cannot be read, or do not fit on the disk.
+    """
+    dataset = decoding.dataset
+    key = _key(dataset, decoding.size, decoding.fit, decoding.interpolation)
+    cache = DiskCache(directory / f"images-{key}")
+    stored = cache.opened()
+    if stored is None:
+        with cache.locked():
+            stored = cache.opened()
+            if stored is None:
+                layout, size = decoding.plan()
+                with cache.filling(layout, size) as (memory, kept):
+                    reasons = decoding.run(memory, layout)
+                    require_intact(dataset, reasons, corrupt_images, advice)
+                    kept["note"] = list(reasons.items())
+                stored = cache.opened()
+                if stored is None:
+                    raise UserError(f"{cache.folder}: is damaged although it was just written; check the disk")
+                return stored
+    decoding.progress(len(dataset), len(dataset))
+    return stored
+
+
+def failures(decoding: Decoding, directory: str | Path | None) -> dict[int, str]:
+    """Returns index -> reason of images that cannot be read.
+
+    With a directory, only the first process decodes all images; later ones decode those that it could not read.
+    """
+    if directory is None:
+        return decoding.run(None, None)
+    dataset = decoding.dataset
+    examined = Examined(Path(directory) / f"examined-{_key(dataset)}")
+    suspects = examined.suspects()
+    if suspects is None:
+        with examined.locked():
+            suspects = examined.suspects()
+            if suspects is None:
+                found = decoding.run(None, None)
+                examined.write(found)
+                return found
+    found = decoding.failures(suspects)
+    decoding.progress(len(dataset), len(dataset))
+    return found
+
+
+def require_memory(dataset: Dataset, needed: int) -> None:
+    """Refuses to keep more bytes in memory than are free; the system would kill the process instead."""
+    free = free_memory()
+    if needed > free:
+        raise UserError(
+            f"{dataset.name}: to keep {len(dataset):,} decoded images in memory takes {needed / 1e6:,.0f} MB, and "
+            f"{free / 1e6:,.0f} MB are free. Set data.cache=disk with data.cache_directory, or data.cache=none"
+        )
+
+
+def _key(dataset: Dataset, *form: object) -> str:
+    """Returns what identifies the images of a dataset in a form."""
+    text = f"{_DECODER} {dataset.fingerprint} {dataset.channels} {form}"
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def require_intact(dataset: Dataset, corrupt: dict[int, str], corrupt_images: str, advice: str) -> None:
+    """Refuses corrupt images (index -> reason), unless `corrupt_images` is `skip` and enough others are left.
+
+    `advice` says what to do about an error, see `unreadable_images`.
+    """
+    if not corrupt:
+        return
+    reasons = {dataset.ids[index]: why for index, why in corrupt.items()}
+    if corrupt_images == "error":
+        raise UserError(unreadable_images(dataset.name, len(dataset), reasons, advice))
+    found = unreadable_images(dataset.name, len(dataset), reasons, "")
+    if len(corrupt) == len(dataset):
+        raise UserError(f"{found}\nno images are left; {REPLACE}")
+    if not dataset.has_labels:
+        return
+    emptied = np.setdiff1d(dataset.labels, np.delete(dataset.labels, list(corrupt)))
+    if len(emptied):
+        raise UserError(f'{found}\nwithout them, class "{dataset.class_names[emptied[0]]}" has no images')

@@ -1,0 +1,44 @@
+"""Memory for decoded images, which numpy and TensorFlow share without copying it."""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+
+def allocate(size: int) -> np.ndarray:
+    """Returns zeros, uint8 [size], at the start of a memory page; unused pages take no memory."""
+    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+
+def mapped(path: Path) -> np.ndarray:
+    """Returns the bytes of a file, uint8 [bytes]; the operating system loads pages on use and may drop them again.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is empty.
+    """
+    return np.memmap(path, np.uint8, "c")  # DLPack exports no read-only arrays; what is written would stay private
+
+
+def shared(array: np.ndarray) -> tf.Tensor:
+    """Returns a tensor in host memory that reads the memory of an array, which starts at a page or at its offset 0.
+
+    `tf.constant` would copy the array, and so would `ImmutableConst` with oneDNN, which copies what is memory-mapped.
+    """
+    with tf.init_scope():
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def options() -> tf.data.Options:
+    """Returns options of pipelines that read shared tensors.
+
+    tf.data's own optimizations would rewrite a pipeline as a graph that contains copies of these.
+    """
+    chosen = tf.data.Options()
+    chosen.autotune.enabled = False
+    chosen.experimental_optimization.apply_default_optimizations = False
+    # Elements are made in parallel; threads inside one operation would only compete with the network's.
+    chosen.threading.max_intra_op_parallelism = 1
+    return chosen
