@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfeff import api, cli, config
+from tfeff.data.images.unreadable import FOLDER
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
 
@@ -88,7 +89,7 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
 
     with open_store(directory, settings) as store:
         clock, exports = watch(store), Exports(settings, store, directory / "trials.log", say)
-        study = prepare(settings, exports)
+        study = prepare(settings, exports, directory / FOLDER)
         say(f"{text(study.found)}\n{report.shortlist(study)}")
         if flags.FLAGS.dry_run:
             return
@@ -109,7 +110,7 @@ def _search(settings: config.Search, directory: Path, processes: "Executor", tra
     from tfeff.scaling.study import prepare
 
     with open_store(directory, settings) as store:
-        study = prepare(settings, Clock(store, processes, say))
+        study = prepare(settings, Clock(store, processes, say), directory / FOLDER)
         say(f"{text(study.found)}\n{report.candidates(study, directory)}")
         if flags.FLAGS.dry_run:
             say(report.forecast(study, forecast(study, store, processes), processes.slots))
@@ -128,7 +129,7 @@ def _sweep(settings: config.Sweep, directory: Path, processes: "Executor", track
     from tfeff.data.contents import text
 
     with open_store(directory, settings) as store:
-        study = prepare(settings)
+        study = prepare(settings, directory / FOLDER)
         say(f"{text(study.found)}\n{report.candidates(study)}")
         if flags.FLAGS.dry_run:
             say(report.forecast(study, *forecast(study, processes), processes.slots))

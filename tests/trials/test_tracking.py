@@ -78,4 +78,4 @@ def test_costs_become_columns_and_the_choice_is_found() -> None:
     assert tracking.table(rows)[1] == columns
     found = tracking.chosen({"chosen": "a", "networks": rows})
     assert found == {"chosen/costs/macs": 10.0, "chosen/costs/params": 3.0, "chosen/mean": 0.6}
-    assert tracking.chosen({"alpha": 1.2, "networks": [{"network": "compound"}]}) == {}
+    assert tracking.chosen({"alpha": 1.2, "networks": [{"network": "compound", "macs": 5}]}) == {}

@@ -190,12 +190,13 @@ class Study:
         return config.replaced(experiment, values)
 
 
-def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
+def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path | None = None) -> Study:
     """Checks the data and the budget, and lists the networks that compete.
 
     Args:
         settings: the config.
         estimator: estimates the costs that depend on the exported form.
+        directory: see `open_images`.
 
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
@@ -205,7 +206,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator) -> Study:
     whole = counted_images(base.data, base.seed, boxes=not base.task.IS_CLASSIFIER)
     settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
     base = settings.experiment
-    images = open_images(base, settings.folds, settings.folds.blocks)
+    images = open_images(base, settings.folds, settings.folds.blocks, directory)
     images.require_unknown([start.model.weights for start in starts if start.model.weights is not None])
     classes, channels = len(images.dataset.class_names), base.data.channels
     objective = TrialObjective(settings.objective.metric, settings.objective.cost_target, settings.objective.exponent)

@@ -176,5 +176,5 @@ def _typical_side(images: Dataset) -> int:
         except (UserError, OSError) as error:
             reasons[images.ids[index]] = str(error)  # Reading the images reports them all.
     if not sides:
-        raise UserError(unreadable_images(images.name, len(reasons), reasons, REPLACE))
+        raise UserError(unreadable_images(f"a sample of {images.name}", len(reasons), reasons, REPLACE))
     return int(np.median(sides))

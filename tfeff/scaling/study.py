@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -62,12 +63,17 @@ class Study:
         return self.baseline.family(self.search.coefficients, "The coefficients were given.")
 
 
-def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], Latency] | None = None) -> Study:
+def prepare(
+    search: config.Search,
+    clock: Callable[[Baseline, ScaledNetwork], Latency] | None = None,
+    directory: Path | None = None,
+) -> Study:
     """Checks the data and the budget, and selects the candidates.
 
     Args:
         search: the config, its family resolved.
         clock: measures latency; required only for a latency budget.
+        directory: see `open_images`.
 
     Raises:
         UserError: the data is missing or too small for the folds, the baseline cannot be built, no network fits the
@@ -77,7 +83,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
     blocks = [] if search.coefficients else search.folds.blocks
     if search.members.phis or search.members.ratios or search.members.batch_norm:
         blocks = [*blocks, *search.member_blocks]
-    images = open_images(base, search.folds, blocks)
+    images = open_images(base, search.folds, blocks, directory)
     check_batch_size(base.training.batch_size, images.examples[0])
     images.require_unknown(base.sources)
     baseline = Baseline(base.model, len(images.dataset.class_names), base.data.channels, base.task)

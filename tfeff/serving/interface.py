@@ -36,6 +36,7 @@ def metadata(
     size: tuple[int, int] | None,
     class_ids: Sequence[Id] = (),
     unknown: Mapping[int, float] | None = None,
+    decoded: bool = True,
 ) -> str:
     """Returns the contents of `metadata.json`.
 
@@ -50,11 +51,12 @@ def metadata(
             images of any size and does both itself. Boxes are then in pixels of the image.
         class_ids: the dataset's own ids of the classes; empty if it has none.
         unknown: `evaluation.unknown_thresholds` of an embedder, if they are known.
+        decoded: whether the model's outputs are the predictions of the task, not those of the network.
     """
     boxes, reading = task.kind.boxes, task.reading
     if size is None:
         boxes = dict.fromkeys(boxes, "yxyx, in pixels of the image")
-    record = {
+    record: dict[str, Any] = {
         "input": [*(size or (None, None)), channels],
         "fit": reading.fit,
         "interpolation": reading.interpolation,
@@ -62,11 +64,15 @@ def metadata(
         "image_size": image_size and list(image_size),
         "class_names": list(class_names),
         **({"class_ids": list(class_ids)} if class_ids else {}),
-        **({} if score is None else {"score" if task.kind.detects else THRESHOLD: score}),
-        **({} if task.kind != EMBEDDING else {"embedding": VECTOR_FORMAT, UNKNOWN_THRESHOLDS: _named(unknown or {})}),
-        **boxes,
-        **({} if task.proposals is None else {"proposals": proposal_record(task)}),
     }
+    if decoded and score is not None:
+        record["score" if task.kind.detects else THRESHOLD] = score
+    if decoded and task.kind == EMBEDDING:
+        record |= {"embedding": VECTOR_FORMAT, UNKNOWN_THRESHOLDS: _named(unknown or {})}
+    if decoded:
+        record |= boxes
+    if task.proposals is not None:
+        record["proposals"] = proposal_record(task)
     return checked.to_json(record)
 
 

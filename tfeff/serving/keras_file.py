@@ -41,7 +41,8 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
 def plain(model: keras.Model) -> keras.Model:
     """Returns the same network with as many of Keras' own layers as possible; others are shared with `model`.
 
-    In training, it may take other random numbers than `model` for stochastic depth.
+    In training, it may take other random numbers than `model` for stochastic depth, and the gradients of the one-to-one
+    head of an end-to-end YOLO also reach what it shares with the other.
 
     Args:
         model: a functional model.

@@ -127,6 +127,7 @@ def export_portable(
             size=model.size if fitting is None else None,
             class_ids=record.get("class_ids", ()),
             unknown=_unknown(workdir, task),
+            decoded=format not in WITHOUT_DECODING,
         )
         try:
             for name, contents in {**files, interface.METADATA: about.encode()}.items():

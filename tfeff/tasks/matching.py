@@ -12,7 +12,7 @@ from tfeff.boxes.assignment import IGNORED_OVERLAP
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 PAIRS = 2**22
-"""About the most pairs of an anchor and an object that are compared at once: 16 MB for each step of the computation."""
+"""Of more pairs of an anchor and an object, the images are matched one by one: this bounds memory (16 MB a tensor)."""
 
 
 class Match(NamedTuple):
@@ -60,22 +60,24 @@ def match(
     anchors = tf.stop_gradient(anchors_yxyx)
     anchors = anchors if anchors.shape.rank == 3 else anchors[tf.newaxis]
     boxes, usable, hidden = tf.cast(boxes_yxyx, anchors.dtype), valid & ~ignored, valid & ignored
-    images = max(1, PAIRS // (anchors.shape[1] * boxes.shape[1]))
+    settings = {
+        "positive_overlap": positive_overlap,
+        "negative_overlap": negative_overlap,
+        "forced": forced,
+        "background_overlap": background_overlap,
+    }
+    pairs = boxes.shape[0] * anchors.shape[1] * boxes.shape[1] if boxes.shape[0] else 0
+    if pairs <= PAIRS:
+        return _match(anchors, boxes, usable, hidden, **settings)
+    own = (anchors,) if anchors.shape[0] == boxes.shape[0] else ()
 
-    def part(values: tf.Tensor, start: int) -> tf.Tensor:
-        return values if values.shape[0] == 1 else values[start : start + images]
+    def single(image: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+        given = [each[tf.newaxis] for each in image]
+        kind, assigned = _match(given[3] if own else anchors, *given[:3], **settings)
+        return kind[0], assigned[0]
 
-    parts = [
-        _match(
-            *(part(values, start) for values in (anchors, boxes, usable, hidden)),
-            positive_overlap=positive_overlap,
-            negative_overlap=negative_overlap,
-            forced=forced,
-            background_overlap=background_overlap,
-        )
-        for start in range(0, max(1, boxes.shape[0]), images)
-    ]
-    return Match(*(tf.concat(each, axis=0) for each in zip(*parts, strict=True)))
+    signature = (tf.TensorSpec((anchors.shape[1],), tf.int64),) * 2
+    return Match(*tf.map_fn(single, (boxes, usable, hidden, *own), fn_output_signature=signature))
 
 
 def _match(

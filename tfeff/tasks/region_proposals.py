@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfeff.boxes import clip, decode
 
-INDEX = tf.int64
+INDEX_DTYPE = tf.int64
 """Type of indices: on GPUs, TensorFlow computes with int32 on the host."""
 MINIMUM_SIDE = 1e-3
 """Proposals with a shorter side, in pixels, are dropped."""
@@ -51,8 +51,8 @@ def propose(
         best, index = tf.math.top_k(objectness[:, level], min(per_level, count))
         chosen = tf.gather(anchors[level], index)
         # Rows of all images as one table: OpenVINO 2026.4 crashes in a gather with batch dimensions.
-        index = tf.cast(index, INDEX)
-        rows = index + count * tf.range(tf.shape(index, INDEX)[0])[:, tf.newaxis]
+        index = tf.cast(index, INDEX_DTYPE)
+        rows = index + count * tf.range(tf.shape(index, INDEX_DTYPE)[0])[:, tf.newaxis]
         boxes = decode(tf.gather(tf.reshape(codes[:, level], (-1, 4)), rows), chosen, ops=keras.ops)
         boxes = clip(boxes, size, ops=keras.ops)
         wide = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= MINIMUM_SIDE, axis=-1)
@@ -70,7 +70,7 @@ def propose(
                 score_threshold=tf.float32.min,
                 pad_to_max_output_size=True,
             )
-            real = tf.range(tf.shape(indices, INDEX)[0]) < tf.cast(number, INDEX)
+            real = tf.range(tf.shape(indices, INDEX_DTYPE)[0]) < tf.cast(number, INDEX_DTYPE)
             kept.append((tf.gather(boxes, indices), tf.where(real, tf.gather(scores, indices), scores.dtype.min)))
         boxes, scores = (tf.concat(parts, axis=0) for parts in zip(*kept, strict=True))
         most = min(total, sum(min(total, each.shape[0]) for _, each in levels))
@@ -79,10 +79,8 @@ def propose(
         boxes = tf.where(valid[:, tf.newaxis], tf.gather(boxes, index), 0.0)
         return tf.pad(boxes, [[0, total - most], [0, 0]]), tf.pad(valid, [[0, total - most]])
 
-    if not codes.shape[0]:  # not known, or none
-        signature = tf.TensorSpec((total, 4), codes.dtype), tf.TensorSpec((total,), tf.bool)
-        return tf.map_fn(single, found, fn_output_signature=signature)
-    # Without a loop, which other runtimes than TensorFlow may lack.
-    each = [single([(boxes[image], scores[image]) for boxes, scores in found]) for image in range(codes.shape[0])]
-    boxes, valid = zip(*each, strict=True)
-    return tf.stack(boxes), tf.stack(valid)
+    if codes.shape[0] == 1:  # without a loop, which other runtimes than TensorFlow may lack
+        boxes, valid = single([(boxes[0], scores[0]) for boxes, scores in found])
+        return boxes[tf.newaxis], valid[tf.newaxis]
+    signature = tf.TensorSpec((total, 4), codes.dtype), tf.TensorSpec((total,), tf.bool)
+    return tf.map_fn(single, found, fn_output_signature=signature)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfeff.data.augment.counter_rng import WORDS, fractions, philox
+from tfeff.data.augment.counter_rng import WORDS, uniform
 from tfeff.tasks.matching import NEGATIVE, POSITIVE
 
 
@@ -17,11 +17,11 @@ def noise(keys: tf.Tensor, stream: int, count: int) -> tf.Tensor:
     Returns:
         float32 [b, n].
     """
-    blocks = -(-count // WORDS)
-    words = [tf.cast(tf.bitcast(keys, tf.uint32), tf.int64), tf.constant([[stream]], tf.int64)]
-    fixed = [tf.broadcast_to(each[:, tf.newaxis], (keys.shape[0], blocks, each.shape[1])) for each in words]
-    block = tf.broadcast_to(tf.range(blocks, dtype=tf.int64)[:, tf.newaxis], (keys.shape[0], blocks, 1))
-    return tf.reshape(fractions(philox(0, tf.concat([*fixed, block], axis=-1))), (-1, blocks * WORDS))[:, :count]
+    blocks, images = -(-count // WORDS), tf.shape(keys)[0]
+    words = [tf.cast(tf.bitcast(keys, tf.uint32), tf.int64)[:, tf.newaxis], tf.constant(stream, tf.int64, (1, 1, 1))]
+    fixed = [tf.broadcast_to(each, (images, blocks, each.shape[2])) for each in words]
+    block = tf.broadcast_to(tf.range(blocks, dtype=tf.int64)[:, tf.newaxis], (images, blocks, 1))
+    return tf.reshape(uniform(0, tf.concat([*fixed, block], axis=-1)), (-1, blocks * WORDS))[:, :count]
 
 
 def sample(kind: tf.Tensor, random: tf.Tensor, *, count: int, positive_share: float) -> tuple[tf.Tensor, tf.Tensor]:

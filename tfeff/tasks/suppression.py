@@ -132,13 +132,10 @@ def _kept(
 
     if boxes.shape.rank == 2:
         found = single((boxes, scores))
-    elif not boxes.shape[0]:  # not known, or none
+    else:
         size = (section.detections,)
         signature = tf.TensorSpec(size, tf.int64), tf.TensorSpec((), tf.int64), tf.TensorSpec(size, tf.float32)
         found = tf.map_fn(single, (boxes, scores), fn_output_signature=signature if soft else signature[:2])
-    else:
-        images = zip(tf.unstack(boxes), tf.unstack(scores), strict=True)
-        found = tuple(tf.stack(each) for each in zip(*map(single, images), strict=True))
     return found[0], found[2] if soft else None, found[1]
 
 

@@ -56,14 +56,14 @@ class Plan:
 
     @classmethod
     def of(cls, settings: config.Experiment, workdir: Workdir | None = None) -> "Plan":
-        """Returns the plan of an experiment, before its images are known; of its run in a workdir, if given."""
-        images = selection.request(settings, None if workdir is None else workdir.examined)
+        """Returns the plan of an experiment, before its images are known; a run that trains gives its workdir."""
+        images = selection.request(settings, None if workdir is None else workdir.unreadable)
         return cls(settings, images, settings.description, precision=settings.training.precision)
 
     @classmethod
     def opened(cls, workdir: Workdir) -> "Plan":
         """Returns the plan of a run that has begun."""
-        return cls.of(workdir.config(), workdir).learned(workdir.dataset())
+        return cls.of(workdir.config()).learned(workdir.dataset())
 
     def learned(self, record: dict[str, Any]) -> "Plan":
         """Returns the plan, with what it takes from the training images.

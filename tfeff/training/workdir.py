@@ -5,7 +5,7 @@ config.json      the experiment, including defaults
 dataset.json     class names, counts, per-channel statistics, sizes: what evaluation and export need; `chosen`, values
                  that optimizer.transfer=auto chose for the images, and `transfer`, why
 provenance.json  commands, versions and machines of the calls; the values that a recipe chose, and why
-examined/        the images that cannot be decoded, so that a restart does not decode all of them to find out
+unreadable/      the images that cannot be decoded, so that a restart does not decode all of them to find out
 images.npz       names and digests of the images with which the run began
 metrics.jsonl    one row per epoch; `crc32` is the checksum of its line
 divergence.json  where and why training diverged, if it did
@@ -31,6 +31,7 @@ from typing import Any
 
 from tfeff import checked, config
 from tfeff.config import Choices
+from tfeff.data.images.unreadable import FOLDER
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.selection import Fingerprint
@@ -60,7 +61,7 @@ class Workdir:
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.final = self.path / "checkpoints" / "final.npz"
         self.teachers = self.path / "teachers"
-        self.examined = self.path / "examined"
+        self.unreadable = self.path / FOLDER
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
         self.saved_model = self.path / "saved_model"

@@ -38,7 +38,7 @@ class SearchMirror(Trackers):
     def __init__(self, directory: Path, names: Sequence[str], settings: Section) -> None:
         self._directory = directory
         values = config.flatten(settings)
-        super().__init__(directory, names, checked.checksum({key: str(value) for key, value in values.items()}))
+        super().__init__(directory, names, checked.checksum(values))
         call = provenance.call() if self._open else {}
         for name in list(self._open):
             with self._tolerated(name):
@@ -70,8 +70,10 @@ class SearchMirror(Trackers):
 
 def chosen(result: Mapping[str, Any]) -> dict[str, float]:
     """Returns the numbers of the chosen candidate, `chosen/mean` and others; none of a search for coefficients."""
+    if "chosen" not in result:
+        return {}
     rows = (row for key in TABLES for row in table(result.get(key, ())))
-    row = next((row for row in rows if result.get("chosen") in (row.get("id"), row.get("name"))), {})
+    row = next((row for row in rows if result["chosen"] in (row.get("id"), row.get("name"))), {})
     return {f"chosen/{key}": float(value) for key, value in row.items() if isinstance(value, int | float)}
 
 

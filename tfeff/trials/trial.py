@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tfeff import config, selection
@@ -11,6 +12,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images.unreadable import IN_SEARCH
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
+from tfeff.reporting.progress import Bar
 from tfeff.training import exposure
 from tfeff.training.stopping import EarlyStopping, watched
 
@@ -130,18 +132,28 @@ class TrialImages:
         exposure.require_unknown(sources, self.dataset if self.shared is None else self.shared)
 
 
-def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]) -> TrialImages:
+def open_images(
+    base: config.Experiment,
+    folds: config.Folds,
+    blocks: Iterable[tuple[int, int]],
+    directory: Path | None = None,
+) -> TrialImages:
     """Returns the images of all trials, all of which are decoded once: trials would find corrupt ones one by one.
+
+    Args:
+        base: the experiment of all trials.
+        folds: how images are divided.
+        blocks: folds and seeds of the trials.
+        directory: see `selection.Request`.
 
     Raises:
         UserError: the data is missing, has corrupt images, has lost too much to defects or is too small for the folds,
             images of different sizes have no common size, or the validation split is missing or shares images with the
             training split.
     """
-    wanted = selection.request(base)
+    wanted = selection.request(base, directory)
     source = selection.open_source(wanted)
     dataset = selection.load(wanted, source, base.data.train_split)
-    found = {"train": _contents(wanted, source, base.data.train_split, dataset, trained=True)}
     shared = None
     if folds.validation_split is not None:
         named = dataclasses.replace(base.data, validation_split=folds.validation_split, test_split=None)
@@ -150,8 +162,6 @@ def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[t
         except UserError as error:
             raise UserError(str(error).replace("data.validation_split", "folds.validation_split")) from None
         shared = selection.load(wanted, source, folds.validation_split)
-        found["validation"] = _contents(wanted, source, folds.validation_split, shared)
-    require_enough(found, base.data.max_lost)
     whole = wanted.task.reading.center_crop is not None
     if base.data.image_size is None and (dataset.size is None or whole):
         why = "with task.center_crop, it depends on the resolution" if whole else "the images differ in size"
@@ -173,6 +183,11 @@ def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[t
         raise UserError(f"config: folds.examples, folds.count{further}: {error}") from None
     train = min(len(part.train) for part in parts if part is not None)
     validation = min(len(part.validation) for part in parts if part is not None)
+    found = {"train": _contents(wanted, source, base.data.train_split, dataset, trained=True)}
+    if shared is not None:
+        assert folds.validation_split is not None
+        found["validation"] = _contents(wanted, source, folds.validation_split, shared)
+    require_enough(found, base.data.max_lost)
     if shared is None:
         return TrialImages(dataset, None, (train, validation), selection.Fingerprint.of({"train": dataset}), found)
     fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
@@ -188,7 +203,8 @@ def _contents(
         UserError: it has corrupt images, and trials do not skip them.
     """
     size = selection.image_size(wanted, dataset)
-    cache = selection.decodable(wanted, dataset, size, lambda *_: None, advice=IN_SEARCH)
+    with Bar(f"checking {dataset.name}", len(dataset), "images") as bar:
+        cache = selection.decodable(wanted, dataset, size, lambda _, done, __: bar.show(done), advice=IN_SEARCH)
     return selection.contents(wanted, source.annotated(split), cache, trained=trained)
 
 

@@ -131,7 +131,7 @@ def test_a_damaged_list_of_corrupt_images_is_made_again(source, tmp_path, caplog
     for _ in range(2):
         found = ImageCache.open(source, (7, 8), cache="none", directory=tmp_path, corrupt_images="skip")
         assert len(found.skipped) == 4
-        (path,) = tmp_path.glob("examined-*/index.json")
+        (path,) = tmp_path.glob("unreadable-*/index.json")
         path.write_text(path.read_text().replace('"4"', '"3"'))
     assert "all images are decoded" in caplog.text
 

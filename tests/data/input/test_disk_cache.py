@@ -102,12 +102,12 @@ def test_images_of_a_cache_that_is_rebuilt_can_still_be_read(cache):
 
 
 def slow(cache, filled, started):
-    """Fills a cache slowly, unless another process has."""
-    started.set()
+    """Fills a cache, unless another process has, not before all have started."""
+    started.wait()
     with cache.locked():
         if cache.opened() is None:
             with cache.filling(LAYOUT, SIZE) as (memory, kept):
-                time.sleep(0.5)
+                time.sleep(0.2)
                 memory[:] = 1
                 kept["note"] = os.getpid()
             filled.put(os.getpid())
@@ -116,8 +116,8 @@ def slow(cache, filled, started):
 def test_one_process_fills_the_cache_and_others_wait(cache):
     context = multiprocessing.get_context("spawn")
     filled = context.Queue()
-    started = [context.Event() for _ in range(3)]
-    processes = [context.Process(target=slow, args=(cache, filled, each)) for each in started]
+    started = context.Barrier(3)
+    processes = [context.Process(target=slow, args=(cache, filled, started)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

@@ -124,6 +124,19 @@ def test_max_pooling_equals_loops(level, size):
     )
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_max_pooling_in_a_graph_splits_boxes_exactly(compiled):
+    """Compilers replace divisions by constants; many of these boxes have sides that are multiples of the bins."""
+    rng = np.random.default_rng(0)
+    feature_map = rng.normal(size=(1, 40, 40, 1)).astype(np.float32)
+    corners, sides = rng.integers(0, 20, (300, 2)), rng.integers(1, 4, (300, 2)) * 7 - rng.integers(0, 2, (300, 2))
+    boxes = 16.0 * np.concatenate([corners, corners + sides - 1], axis=1)[np.newaxis].astype(np.float32)
+    pooled = tf.function(RoIMaxPool(4, 7), autograph=False, jit_compile=compiled)
+    np.testing.assert_array_equal(
+        pooled((tf.constant(feature_map), tf.constant(boxes))), pooled_by_loops(feature_map, boxes, 4, 7)
+    )
+
+
 def test_the_gradient_of_max_pooling_is_that_of_the_largest_pixel():
     feature_map = tf.constant(np.random.default_rng(0).permutation(48).reshape(1, 6, 8, 1).astype(float))
     boxes = tf.constant([[[0.0, 0.0, 20.0, 28.0], [4.0, 8.0, 12.0, 20.0]]], tf.float64)

@@ -87,15 +87,19 @@ def open_store(directory: Path, sweep: config.Sweep | None) -> TrialStore:
     return TrialStore(directory / STORE, sweep, FREE)
 
 
-def prepare(sweep: config.Sweep) -> SweepStudy:
+def prepare(sweep: config.Sweep, directory: Path | None = None) -> SweepStudy:
     """Checks the data and the combinations.
+
+    Args:
+        sweep: the config.
+        directory: see `open_images`.
 
     Raises:
         UserError: the data is missing or too small for the folds, images of different sizes have no common size, a
             network cannot be built, or the objective is not measured.
     """
     base = sweep.experiment
-    images = open_images(base, sweep.folds, sweep.folds.blocks)
+    images = open_images(base, sweep.folds, sweep.folds.blocks, directory)
     combinations = [] if sweep.sampler.name == "bayesian" else listed(sweep.parsed, sweep.sampler, base.seed)
     section = sweep.objective
     if section.exponent and section.cost_target is None:

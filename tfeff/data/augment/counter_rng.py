@@ -71,7 +71,7 @@ class Draws:
             self.repeat[:, tf.newaxis],
         )
         counter = tf.stack([tf.broadcast_to(word, shape) for word in words], axis=-1)
-        return tf.reshape(fractions(_philox_graph(self.seed)(counter)), (-1, blocks * WORDS))[:, :count]
+        return tf.reshape(uniform(self.seed, counter), (-1, blocks * WORDS))[:, :count]
 
     def others(self, chance: tf.Tensor, count: int) -> tf.Tensor:
         """Returns other examples than the first: int64, indices among `count`; the example itself if there is no other.
@@ -107,8 +107,14 @@ def philox(key: int, counter: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.stack([even, odd], axis=-1), tf.shape(counter))
 
 
-def fractions(words: tf.Tensor) -> tf.Tensor:
-    """Returns numbers in [0, 1), float32, from uint64 in [0, 2^32), of the same shape."""
+def uniform(key: int, counter: tf.Tensor) -> tf.Tensor:
+    """Returns numbers in [0, 1) that depend on nothing else: float32 [n, m, 4].
+
+    Args:
+        key: 64 bits.
+        counter: int64 in [0, 2^32), [n, m, 4].
+    """
+    words = _philox_graph(key)(counter)
     # A float32 holds 24 bits exactly.
     return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint64)), tf.float32) * 2.0**-24
 

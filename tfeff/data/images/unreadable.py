@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+FOLDER = "unreadable"
+"""Folder of a workdir with the list of such images, so that a restart need not decode all of them."""
 LISTED = 10
 """Images listed in a message."""
 REPLACE = "replace or remove them"

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import secrets
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ import numpy as np
 
 from tfeff import checked, durable
 from tfeff.data.input import pixels
-from tfeff.errors import BusyError, UserError
+from tfeff.errors import BusyError, UserError, brief
 
 _LOG = logging.getLogger(__name__)
 _PIXELS, _TABLE, _INDEX = "images.uint8", "images.int64", "index.json"
@@ -29,6 +30,7 @@ class StoredImages:
 
     Attributes:
         index: its index file.
+        version: what distinguishes this content from what a later filling writes there.
         pixels: uint8 [bytes], memory-mapped.
         layout: int64 [n, 3]: where each image starts in `pixels`, its height and its width.
         note: what was saved with them.
@@ -37,6 +39,7 @@ class StoredImages:
     """
 
     index: Path
+    version: str
     pixels: np.ndarray
     layout: np.ndarray
     note: Any
@@ -52,12 +55,22 @@ class StoredImages:
         for row in np.unique(rows[self.unread[rows]]).tolist():
             start = int(self.layout[row, 0])
             if zlib.crc32(self.pixels[start : self._end(row)].data) != self.checksums[row]:
-                self.index.unlink(missing_ok=True)
                 raise UserError(
                     f"{self.index.parent}: the decoded image {row} has changed since it was written; check the disk. "
-                    "Rerun the same command: all images are decoded again"
+                    f"{self._invalidated()}"
                 )
             self.unread[row] = False
+
+    def _invalidated(self) -> str:
+        """Lets the next process decode the images again, unless one has; returns what to do."""
+        try:
+            if _read_index(self.index)["version"] == self.version:
+                self.index.unlink(missing_ok=True)
+        except UserError:  # another process has
+            pass
+        except OSError as error:
+            return f"Delete the folder, which this process cannot change ({brief(error)}), and rerun the same command"
+        return "Rerun the same command: all images are decoded again"
 
     def _end(self, row: int) -> int:
         return int(self.layout[row + 1, 0]) if row + 1 < len(self.layout) else len(self.pixels)
@@ -89,10 +102,10 @@ class _Shared:
             yield
 
 
-class Examined(_Shared):
+class UnreadableList(_Shared):
     """The images that could not be read when all of them were decoded once."""
 
-    def suspects(self) -> list[int] | None:
+    def indices(self) -> list[int] | None:
         """Returns their indices, or None if the images have not all been decoded."""
         path = self.folder / _INDEX
         if not path.is_file():
@@ -117,21 +130,31 @@ class DiskCache(_Shared):
     """
 
     def opened(self) -> StoredImages | None:
-        """Returns the images, or None if the cache is not complete; reads the table, but no image."""
+        """Returns the images, or None if the cache is not complete; reads the table, but no image.
+
+        Raises:
+            UserError: its files cannot be read.
+        """
         index = self.folder / _INDEX
-        if not index.is_file():
+        while index.is_file():
+            try:
+                kept = _read_index(index)
+                stored, table = pixels.mapped(self.folder / _PIXELS), np.fromfile(self.folder / _TABLE, np.int64)
+                if _read_index(index) != kept:  # another process has filled it in between
+                    continue
+                if len(stored) == kept["bytes"] and zlib.crc32(table.data) == kept["table_crc32"]:
+                    table = table.reshape(-1, 4)
+                    unread = pixels.allocate(len(table)).view(bool)
+                    unread[:] = True
+                    note, version = kept.get("note"), kept["version"]
+                    return StoredImages(index, version, stored, table[:, :3], note, table[:, 3], unread)
+            except OSError as error:
+                if not isinstance(error, FileNotFoundError):
+                    raise UserError(f"{self.folder}: the decoded images cannot be read: {brief(error)}") from error
+            except (ValueError, UserError):
+                pass
+            _LOG.warning("%s is damaged and will be rebuilt", self.folder)
             return None
-        try:
-            kept = checked.read_json(index, "it is rebuilt", {"bytes": int, "table_crc32": int})
-            stored, table = pixels.mapped(self.folder / _PIXELS), np.fromfile(self.folder / _TABLE, np.int64)
-            if len(stored) == kept["bytes"] and zlib.crc32(table.data) == kept["table_crc32"]:
-                table = table.reshape(-1, 4)
-                unread = pixels.allocate(len(table)).view(bool)
-                unread[:] = True
-                return StoredImages(index, stored, table[:, :3], kept.get("note"), table[:, 3], unread)
-        except (OSError, ValueError, UserError):
-            pass
-        _LOG.warning("%s is damaged and will be rebuilt", self.folder)
         return None
 
     @contextmanager
@@ -163,11 +186,20 @@ class DiskCache(_Shared):
             table = np.column_stack([layout, checksums]).astype(np.int64)
             durable.write(self.folder / _TABLE, table.tobytes())
             durable.sync(path)
-            index = {"bytes": size, "table_crc32": zlib.crc32(table.data), "note": kept["note"]}
+            index = {
+                "bytes": size,
+                "table_crc32": zlib.crc32(table.data),
+                "version": secrets.token_hex(8),
+                "note": kept["note"],
+            }
             checked.write_json(self.folder / _INDEX, index)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    return checked.read_json(path, "it is rebuilt", {"bytes": int, "table_crc32": int, "version": str})
 
 
 def _reserve(path: Path, size: int) -> None:

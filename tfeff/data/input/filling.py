@@ -8,7 +8,7 @@ import numpy as np
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
 from tfeff.data.input.decoding import Decoding
-from tfeff.data.input.disk_cache import DiskCache, Examined, StoredImages
+from tfeff.data.input.disk_cache import DiskCache, StoredImages, UnreadableList
 from tfeff.errors import UserError
 from tfeff.execution.resources import free_memory
 
@@ -50,16 +50,16 @@ def failures(decoding: Decoding, directory: str | Path | None) -> dict[int, str]
     if directory is None:
         return decoding.run(None, None)
     dataset = decoding.dataset
-    examined = Examined(Path(directory) / f"examined-{_key(dataset)}")
-    suspects = examined.suspects()
-    if suspects is None:
-        with examined.locked():
-            suspects = examined.suspects()
-            if suspects is None:
+    listed = UnreadableList(Path(directory) / f"unreadable-{_key(dataset)}")
+    indices = listed.indices()
+    if indices is None:
+        with listed.locked():
+            indices = listed.indices()
+            if indices is None:
                 found = decoding.run(None, None)
-                examined.write(found)
+                listed.write(found)
                 return found
-    found = decoding.failures(suspects)
+    found = decoding.failures(indices)
     decoding.progress(len(dataset), len(dataset))
     return found
 

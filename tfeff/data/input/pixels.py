@@ -1,10 +1,13 @@
 """Memory for decoded images, which numpy and TensorFlow share without copying it."""
 
 import mmap
+import sys
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # Python names it from 3.13 on
 
 
 def allocate(size: int) -> np.ndarray:
@@ -19,7 +22,11 @@ def mapped(path: Path) -> np.ndarray:
         OSError: the file cannot be read.
         ValueError: it is empty.
     """
-    return np.memmap(path, np.uint8, "c")  # DLPack exports no read-only arrays; what is written would stay private
+    # DLPack exports no read-only arrays; what is written would stay private. Without _NO_RESERVE, Linux refuses to map
+    # files that are larger than its memory like this.
+    with path.open("rb") as file:
+        flags, access = mmap.MAP_PRIVATE | _NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, flags=flags, prot=access), np.uint8)
 
 
 def shared(array: np.ndarray) -> tf.Tensor:

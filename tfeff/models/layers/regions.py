@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-INDEX = "int64" if keras.backend.backend() == "tensorflow" else "int32"
+INDEX_DTYPE = "int64" if keras.backend.backend() == "tensorflow" else "int32"
 """Type of positions in maps. On GPUs, TensorFlow computes with int32 on the host; JAX has no int64 by default."""
 
 
@@ -76,8 +76,8 @@ class RoIAlign(_RegionFeatures):
             return ops.take(ops.convert_to_tensor(values), level, axis=0)
 
         scale = of_level(np.array([0.5**n for n in self.levels], dtype))
-        rows, row_weights = self._taps(boxes[..., 0], boxes[..., 2], scale, of_level(shapes[:, 0].astype(INDEX)))
-        width = of_level(shapes[:, 1].astype(INDEX))
+        rows, row_weights = self._taps(boxes[..., 0], boxes[..., 2], scale, of_level(shapes[:, 0].astype(INDEX_DTYPE)))
+        width = of_level(shapes[:, 1].astype(INDEX_DTYPE))
         columns, column_weights = self._taps(boxes[..., 1], boxes[..., 3], scale, width)
 
         # All maps as one table of pixels; the pixels of an image follow each other, level by level.
@@ -85,8 +85,8 @@ class RoIAlign(_RegionFeatures):
         table = ops.concatenate(
             [ops.reshape(each, (-1, int(a), channels)) for each, a in zip(maps, areas, strict=True)], 1
         )
-        first = of_level(np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(INDEX))
-        first = first + ops.expand_dims(ops.arange(ops.shape(boxes)[0], dtype=INDEX) * int(areas.sum()), 1)
+        first = of_level(np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(INDEX_DTYPE))
+        first = first + ops.expand_dims(ops.arange(ops.shape(boxes)[0], dtype=INDEX_DTYPE) * int(areas.sum()), 1)
         width, first = (ops.reshape(each, (-1, boxes.shape[1], 1, 1, 1, 1)) for each in (width, first))
         index = first + rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
         weight = row_weights[:, :, :, None, :, None] * column_weights[:, :, None, :, None, :]
@@ -108,7 +108,7 @@ class RoIAlign(_RegionFeatures):
             length: pixels of the map along this axis.
 
         Returns:
-            `INDEX` and float [batch, n, size, 2 * sampling].
+            `INDEX_DTYPE` and float [batch, n, size, 2 * sampling].
         """
         shift = 0.5 if self.aligned else 0.0
         start, end = start * scale - shift, end * scale - shift
@@ -120,7 +120,7 @@ class RoIAlign(_RegionFeatures):
         inside = (position >= -1.0) & (position <= ops.cast(last + 1, position.dtype))
         position = ops.clip(position, 0.0, ops.cast(last, position.dtype))
         whole = ops.floor(position)
-        low, above = ops.cast(whole, INDEX), position - whole
+        low, above = ops.cast(whole, INDEX_DTYPE), position - whole
         share = ops.cast(inside, position.dtype) / self.sampling
         pixels = ops.stack([low, ops.minimum(low + 1, last)], axis=-1)
         weights = ops.stack([(1.0 - above) * share, above * share], axis=-1)
@@ -131,8 +131,8 @@ class RoIAlign(_RegionFeatures):
 def _computed_once(*values: Any) -> tuple[Any, ...]:
     """Returns the values. Under JAX, XLA does not compute them again in each operation on what they select.
 
-    Otherwise it computes the pixels and weights of a bin anew for every channel, which on a GPU takes 26 times as long
-    as the rest of RoIAlign.
+    Otherwise it computes the pixels and weights of a bin anew for every channel: on a GPU, RoIAlign then takes 26 times
+    as long.
     """
     if keras.backend.backend() != "jax":
         return values
@@ -149,14 +149,14 @@ def box_levels(boxes_yxyx: Any, levels: Sequence[int]) -> Any:
         levels: n of the available levels, in ascending order.
 
     Returns:
-        `INDEX` [...], positions in `levels`: floor(4 + log2(sqrt(area) / 224)), limited to the available ones.
+        `INDEX_DTYPE` [...], positions in `levels`: floor(4 + log2(sqrt(area) / 224)), limited to the available ones.
     """
     sides = ops.maximum(boxes_yxyx[..., 2:] - boxes_yxyx[..., :2], 0.0)
     side = ops.sqrt(sides[..., 0] * sides[..., 1])
     # A box without area belongs to the finest level; its logarithm would be minus infinity.
     octave = ops.log(ops.maximum(side, 1e-3) / CANONICAL_SIDE) / math.log(2)
     level = ops.floor(CANONICAL_LEVEL + octave + _LEVEL_MARGIN)
-    return ops.cast(ops.clip(level, levels[0], levels[-1]) - levels[0], INDEX)
+    return ops.cast(ops.clip(level, levels[0], levels[-1]) - levels[0], INDEX_DTYPE)
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
@@ -194,7 +194,7 @@ class RoIMaxPool(_RegionFeatures):
 
         powers = [self._powers(side) for side in (height, width)]
         table = ops.stack(self._maxima(ops.cast(feature_map, self.compute_dtype), *powers), axis=1)
-        batch = ops.reshape(ops.arange(ops.shape(boxes)[0], dtype=INDEX), (-1, 1, 1, 1))
+        batch = ops.reshape(ops.arange(ops.shape(boxes)[0], dtype=INDEX_DTYPE), (-1, 1, 1, 1))
         result: Any = None
         for y in rows.places:
             for x in columns.places:
@@ -226,13 +226,15 @@ class RoIMaxPool(_RegionFeatures):
         [batch, n]."""
         length = ops.maximum(last - first + 1, 1)[..., None]
         bins = np.arange(self.size, dtype=np.float32)
-        start = ops.clip(ops.floor(length * bins / self.size) + first[..., None], 0, side)
-        end = ops.clip(ops.ceil(length * (bins + 1) / self.size) + first[..., None], 0, side)
+        # Compilers multiply by the rounded reciprocal of `size`. No number here is within 0.5 / size of a whole one.
+        start = ops.floor((length * bins + 0.5) / self.size)
+        end = ops.floor((length * (bins + 1) + (self.size - 0.5)) / self.size)
+        start, end = (ops.clip(edge + first[..., None], 0, side) for edge in (start, end))
         return _Windows(start, end, self._powers(side))
 
 
 class _Windows:
-    """Windows [start, end) along one axis as two that overlap, of 2^power pixels each: `INDEX` [batch, n, size].
+    """Windows [start, end) along one axis as two that overlap, of 2^power pixels each: `INDEX_DTYPE` [batch, n, size].
 
     Args:
         start: whole numbers as float32 [batch, n, size].
@@ -244,11 +246,11 @@ class _Windows:
         self.empty = end <= start
         length = end - start
         reached = [ops.cast(length >= 2**power, length.dtype) for power in range(1, powers)]
-        self.power = ops.cast(sum(reached), INDEX) if reached else ops.zeros_like(length, dtype=INDEX)
+        self.power = ops.cast(sum(reached), INDEX_DTYPE) if reached else ops.zeros_like(length, dtype=INDEX_DTYPE)
         side = 1 + sum(each * 2**power for power, each in enumerate(reached))
         # An empty window may start behind the last pixel; what it reads there is not used.
         places = start - ops.cast(self.empty, start.dtype), end - side
-        self.places = [ops.cast(ops.maximum(place, 0), INDEX) for place in places]
+        self.places = [ops.cast(ops.maximum(place, 0), INDEX_DTYPE) for place in places]
 
 
 def _moved(x: Any, pixels: int, axis: int) -> Any:

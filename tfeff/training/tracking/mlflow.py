@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tfeff.training.tracking.tracker import PROJECT, Tracker
 
 _PARAMETERS = 100  # that a call may send
 _LENGTH = 6000  # of the value of a parameter
+_REFUSED = re.compile(r"[^/\w.\- :]")  # in the name of a metric
 
 
 class MLflow(Tracker):
@@ -51,7 +53,8 @@ class MLflow(Tracker):
         from mlflow.utils.time import get_current_time_millis
 
         now = get_current_time_millis()
-        self._client.log_batch(self.run, [self._metric(key, value, now, step) for key, value in values.items()])
+        metrics = [self._metric(_REFUSED.sub("_", key), value, now, step) for key, value in values.items()]
+        self._client.log_batch(self.run, metrics)
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Sends a table as MLflow's own function does, which needs pandas."""

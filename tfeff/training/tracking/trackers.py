@@ -100,7 +100,7 @@ class Trackers:
 
     @contextmanager
     def _tolerated(self, name: str) -> Iterator[None]:
-        """Says errors of a tracker, which gets nothing more from this call."""
+        """Warns about errors of a tracker, which gets nothing more from this call."""
         try:
             yield
         except Exception as error:  # of any of the packages that a tracker uses
