@@ -3,7 +3,7 @@
 Kinds and indices are int64, because on GPUs TensorFlow computes with int32 on the host.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -60,7 +60,7 @@ def match(
     anchors = tf.stop_gradient(anchors_yxyx)
     anchors = anchors if anchors.shape.rank == 3 else anchors[tf.newaxis]
     boxes, usable, hidden = tf.cast(boxes_yxyx, anchors.dtype), valid & ~ignored, valid & ignored
-    settings = {
+    settings: dict[str, Any] = {
         "positive_overlap": positive_overlap,
         "negative_overlap": negative_overlap,
         "forced": forced,

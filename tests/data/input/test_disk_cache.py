@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import resource
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tfeff import checked
+from tfeff.data.input import pixels
 from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError
 
@@ -90,6 +92,49 @@ def test_a_changed_image_is_found_when_it_is_read(cache, byte, image):
     assert cache.opened() is None
     fill(cache, 9)
     cache.opened().check(np.arange(3))
+
+
+def test_a_process_that_reads_damaged_images_leaves_the_rebuilt_ones_alone(cache):
+    fill(cache)
+    data = cache.folder / "images.uint8"
+    data.write_bytes(bytes(SIZE))
+    early, other = cache.opened(), cache.opened()
+    with pytest.raises(UserError):
+        other.check(np.arange(3))
+    fill(cache, 9)
+    with pytest.raises(UserError, match="image 0 has changed"):
+        early.check(np.arange(3))
+    cache.opened().check(np.arange(3))
+
+
+def test_a_failing_disk_is_no_damage(cache, monkeypatch, caplog):
+    fill(cache)
+
+    def fails(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pixels, "mapped", fails)
+        with pytest.raises(UserError, match=r"the decoded images cannot be read: .*Input/output error"):
+            cache.opened()
+    assert cache.opened().note == ["a", 7]
+    assert not caplog.text
+
+
+def test_a_cache_that_is_filled_while_it_is_opened(cache, monkeypatch):
+    fill(cache)
+    mapped, fillings = pixels.mapped, iter([9])
+
+    def filled_in_between(path):
+        for value in fillings:
+            (cache.folder / "index.json").unlink()
+            fill(cache, value)
+        return mapped(path)
+
+    monkeypatch.setattr(pixels, "mapped", filled_in_between)
+    stored = cache.opened()
+    assert stored.note == ["a", 9]
+    stored.check(np.arange(3))
 
 
 def test_images_of_a_cache_that_is_rebuilt_can_still_be_read(cache):

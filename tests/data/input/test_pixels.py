@@ -1,4 +1,6 @@
 import gc
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,14 @@ def test_a_mapped_file_is_never_changed(tmp_path: Path) -> None:
     del array
     gc.collect()
     assert (tmp_path / "pixels").read_bytes() == bytes([1, 2, 3])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reserves memory on Linux")
+def test_a_file_can_be_larger_than_the_memory(tmp_path: Path) -> None:
+    size = 3 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with (tmp_path / "pixels").open("wb") as file:
+        file.truncate(size)  # takes no room
+    array = pixels.mapped(tmp_path / "pixels")
+    assert array.shape == (size,)
+    assert array[-1] == 0
+    assert pixels.shared(array).shape == (size,)
