@@ -215,6 +215,9 @@ class Worker:
 
 
 def _serve(connection: Connection) -> None:
+    from tfeff.execution.local import end_with_parent
+
+    end_with_parent()
     while True:
         try:
             function, arguments = connection.recv()

@@ -133,7 +133,7 @@ class _Worker:
 
 def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: str) -> None:
     """Runs calls in a worker process until the parent closes the connection."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     os.setpgid(0, 0)  # Ctrl-C would signal the whole process group; the parent stops its workers itself
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
@@ -181,8 +181,13 @@ def _call_when_free(function: Function, arguments: Sequence[Any]) -> Any:
             time.sleep(BUSY_PAUSE)
 
 
-def _die_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process as soon as the process that started it has ended, also by a signal."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+
+    def watch() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
