@@ -146,7 +146,7 @@ def test_a_resumed_run_asks_for_the_same_images_and_augmentation(tmp_path, monke
         tfeff.open(tmp_path / "run", images={"train": (x, y)})
     more = config.override(tfeff.open(tmp_path / "run").config, {"training.epochs": 2})
     assert train(more).metrics[-1]["epoch"] == 2
-    lists = list((tmp_path / "run/examined").glob("examined-*/index.json"))
+    lists = list((tmp_path / "run/unreadable").glob("unreadable-*/index.json"))
     assert len(lists) == 2, "of the images to train and to test on"
     from tfeff.data.augment import given as augmentation
     from tfeff.data.sources import given

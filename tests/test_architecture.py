@@ -172,6 +172,8 @@ def test_setup_requires_what_the_package_imports() -> None:
             else:
                 continue
             for package in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"tfeff"}:
+                if package == "jax" and path.is_relative_to("tfeff/models"):
+                    continue  # whoever chooses Keras' backend has it
                 if not required & {canonicalize_name(name) for name in distributions.get(package, [package])}:
                     undeclared.add(f"{path} imports {package}")
     assert not undeclared

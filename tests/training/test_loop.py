@@ -143,7 +143,7 @@ def test_a_run_without_tensorboard(tmp_path):
     console = Console(file=io.StringIO(), width=120)
     workdir = training.train(settings, tmp_path, reporter=training.Reporter(console), tensorboard=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *(".lock", "checkpoints", "config.json", "dataset.json", "images.npz", "metrics.jsonl")
+        *(".lock", "checkpoints", "config.json", "dataset.json", "images.npz", "metrics.jsonl", "unreadable")
     ]
     assert [row["epoch"] for row in workdir.rows() if "validation_accuracy" in row] == [2, 3]
     said, head, *lines = console.file.getvalue().splitlines()[-5:]

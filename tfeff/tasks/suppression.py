@@ -37,7 +37,7 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
     apart = box if section.class_agnostic else _apart(box, label, scores.shape[-1])
     kept, score, count = _kept(apart, best, section)
     gather = partial(tf.gather, indices=kept, axis=axis, batch_dims=axis)
-    real = tf.range(section.detections, dtype=tf.int64) < count[..., tf.newaxis]
+    real = tf.range(section.detections, dtype=tf.int64) < tf.expand_dims(count, -1)
     found = (
         tf.where(real[..., tf.newaxis], gather(box), 0.0),
         tf.where(real, gather(best) if score is None else score, 0.0),
@@ -53,7 +53,7 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
     There is one box for all classes. Of the settings, `minimum_score` and `detections` apply.
     """
     boxes, scores = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32)
-    axis = 1
+    axis, integer = 1, _integer(boxes)
     if boxes.shape[0] == 1:  # OpenVINO 2026.4 crashes in gathers with batch dimensions
         boxes, scores, axis = tf.squeeze(boxes, 0), tf.squeeze(scores, 0), 0
     gather = partial(tf.gather, axis=axis, batch_dims=axis)
@@ -63,12 +63,13 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
     count, classes = scores.shape[axis:]
     pairs = tf.reshape(scores, [-1, count * classes][1 - axis :])
     best, pair = tf.math.top_k(pairs, min(count * classes, section.detections))
+    pair = tf.cast(pair, integer)
     real = best > section.minimum_score
     found = (
         tf.where(real[..., tf.newaxis], gather(boxes, pair // classes), 0.0),
         tf.where(real, best, 0.0),
-        tf.where(real, pair % classes, 0),
-        tf.reduce_sum(tf.cast(real, tf.int32), axis=-1),
+        tf.where(real, tf.cast(pair % classes, tf.int32), 0),
+        tf.cast(tf.reduce_sum(tf.cast(real, integer), axis=-1), tf.int32),
     )
     if missing := section.detections - best.shape[-1]:  # the network has few positions
         none, end = [[0, 0]] * axis, [[0, missing]]
@@ -88,8 +89,7 @@ def _candidates(
         axis: of the boxes: 1 for a batch, 0 for one image.
     """
     classes = scores.shape[-1]
-    # On GPUs, TensorFlow computes with int32 on the host. LiteRT does not divide int64.
-    integer = tf.int64 if axis else tf.int32
+    integer = _integer(boxes) if axis else tf.int32
     gather = partial(tf.gather, axis=axis, batch_dims=axis)
     limit = partial(tf.minimum, section.candidates)
     # They are among the boxes whose best class scores highest: sorting is the slow part.
@@ -105,6 +105,15 @@ def _candidates(
     best, position = tf.math.top_k(tf.reshape(scores, [*[-1] * axis, count * classes]), limit(count * classes))
     position = tf.cast(position, integer)
     return gather(box, position // classes if single else position), best, position % classes
+
+
+def _integer(boxes: tf.Tensor) -> tf.DType:
+    """Returns the type to compute with for a batch of boxes.
+
+    On GPUs, TensorFlow computes with int32 on the host. Exports, whose batch is one image or of unknown size, are also
+    for LiteRT, which does not divide int64.
+    """
+    return tf.int64 if (boxes.shape[0] or 0) > 1 else tf.int32
 
 
 def _kept(
