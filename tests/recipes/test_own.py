@@ -27,9 +27,11 @@ def root(image_folder) -> Path:
 
 
 def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root, tmp_path):
-    workdir = tmp_path / "run"
+    workdir, damaged = tmp_path / "run", next(root.rglob("train/*/*"))
+    damaged.write_bytes(damaged.read_bytes()[:-20])
     command = ("train", f"--config={PATH}", f"--workdir={workdir}", f"--config.data.source=folder:{root}", *TINY)
     done = verbs(*command).succeeds()
+    assert f"skipped a corrupt image: {damaged}" in done.out
     table = done.out.split(":\n")[1].partition("\n\n")[0]
     for row in (["training.batch_size", "8"], ["model.name", "resnet"], ["model.resolution", "32"]):
         assert any(line.split()[:2] == row for line in table.splitlines()), done.out

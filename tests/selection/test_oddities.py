@@ -121,7 +121,7 @@ def test_a_corrupt_test_image_is_found_with_those_of_the_other_splits(tmp_path, 
     caches = read(config.override(settings, ["data.corrupt_images=skip"]))
     assert (caches.found["test"].images, len(caches.test)) == (15, 15)
     assert caches.found["test"].defects.counts == {"corrupt image": 1}
-    assert caches.notes == (f"test: skipped 1 corrupt images, the first is {damaged}",)
+    assert caches.notes == (f"test: skipped a corrupt image: {damaged}",)
     strict = config.override(settings, ["data.corrupt_images=skip", "data.max_lost=0.05"])
     with pytest.raises(UserError, match=r"test: 1 of 16 images are lost \(6 %\)"):
         read(strict)

@@ -66,7 +66,7 @@ def images(source: str) -> Recipe[Experiment]:
             ),
             # weights=None trains from scratch; weights=FILE, with the network in FILE, starts from your own.
             model=architecture(rules.NETWORK, weights="imagenet"),
-            data=Data(source=source, validation_fraction=0.0),
+            data=Data(source=source, validation_fraction=0.0, corrupt_images="skip"),
             schedule=Schedule(name="cosine", warmup_epochs=0.5),
             training=Training(ema_decay=0.98, validation_epochs=5),
         ),
@@ -168,7 +168,7 @@ def detectors(source: str) -> Experiment:
             )
         ),
         model=architecture(rules.NETWORK, weights="imagenet", resolution=320),
-        data=Data(source=source, validation_fraction=0.0),
+        data=Data(source=source, validation_fraction=0.0, corrupt_images="skip"),
         optimizer=Optimizer(clip_norm=10.0),
         training=Training(ema_decay=0.99),
     )
@@ -245,7 +245,7 @@ def regions(source: str) -> Experiment:
         task=RCNNSettings(),
         # weights=WORKDIR of a run on crops:SOURCE is a backbone that has learned your objects.
         model=architecture(rules.NETWORK, weights="imagenet"),
-        data=Data(source=source, validation_fraction=HELD_OUT),
+        data=Data(source=source, validation_fraction=HELD_OUT, corrupt_images="skip"),
         optimizer=Optimizer(learning_rate=1e-2, momentum=0.9, nesterov=False),
         schedule=Schedule(name="constant"),
         training=Training(epochs=60, batch_size=128, early_stopping_epochs=5, keep="best", precision="float32"),

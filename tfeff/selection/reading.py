@@ -193,6 +193,8 @@ def _decoded(
 
 def skipped_note(ids: Sequence[str]) -> tuple[str, ...]:
     """Returns what the user should know about corrupt images that were skipped: one line, or none."""
+    if len(ids) == 1:
+        return (f"skipped a corrupt image: {ids[0]}",)
     return (f"skipped {len(ids)} corrupt images, the first is {ids[0]}",) if ids else ()
 
 
