@@ -168,11 +168,11 @@ def of_graph(graph: tf.Graph) -> list[Found]:
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default=",".join(NAMES), help="Default: %(default)s.")
+    arguments, rows = parser.parse_args(), []
     if not _gpu_kernels("MatMul"):
         raise UserError("this build of TensorFlow has no kernels for GPUs; install the package tensorflow for Linux")
-    parser.add_argument("--tasks", default=",".join(NAMES), help="Default: %(default)s.")
-    rows = []
-    for name in parser.parse_args().tasks.split(","):
+    for name in arguments.tasks.split(","):
         if name not in NAMES:
             raise UserError(f"--tasks={name}: must be one of {', '.join(NAMES)}")
         for work, graph in graphs(name).items():

@@ -1,4 +1,4 @@
-"""A sweep in both trackers, from the command line; what is sent of the results of searches."""
+"""A sweep that both trackers follow, from the command line, and what they get of the result of a search."""
 
 import json
 import time

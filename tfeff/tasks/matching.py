@@ -5,12 +5,13 @@ Kinds and indices are int64, because on GPUs TensorFlow computes with int32 on t
 
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfeff.boxes import paired_iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP
 
-POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
+POSITIVE, NEGATIVE, IGNORED = np.int64(1), np.int64(0), np.int64(-1)
 PAIRS = 2**22
 """Of more pairs of an anchor and an object, the images are matched one by one: this bounds memory (16 MB a tensor)."""
 
@@ -66,8 +67,7 @@ def match(
         "forced": forced,
         "background_overlap": background_overlap,
     }
-    pairs = boxes.shape[0] * anchors.shape[1] * boxes.shape[1] if boxes.shape[0] else 0
-    if pairs <= PAIRS:
+    if (boxes.shape[0] or 0) * anchors.shape[1] * boxes.shape[1] <= PAIRS:
         return _match(anchors, boxes, usable, hidden, **settings)
     own = (anchors,) if anchors.shape[0] == boxes.shape[0] else ()
 
@@ -95,32 +95,28 @@ def _match(
     overlap = paired_iou(anchors[:, :, tf.newaxis], boxes[:, tf.newaxis], ops=tf)
     overlap = tf.where(usable[:, tf.newaxis], overlap, -1.0)
     best, assigned = tf.reduce_max(overlap, axis=2), tf.argmax(overlap, axis=2)
-    kind = tf.where(best < negative_overlap, _kind(NEGATIVE), _kind(IGNORED))
-    kind = tf.where(best >= positive_overlap, _kind(POSITIVE), kind)
+    kind = tf.where(best < negative_overlap, NEGATIVE, IGNORED)
+    kind = tf.where(best >= positive_overlap, POSITIVE, kind)
     if background_overlap:
-        kind = tf.where(best < background_overlap, _kind(IGNORED), kind)
+        kind = tf.where(best < background_overlap, IGNORED, kind)
     highest = tf.reduce_max(overlap, axis=1, keepdims=True)
     if forced == "ties":
         tied = tf.reduce_any((overlap == highest) & (highest > 0), axis=2)
-        kind = tf.where(tied, _kind(POSITIVE), kind)
+        kind = tf.where(tied, POSITIVE, kind)
     if forced == "best":
         # Of the objects that want an anchor, the first.
         wanted = tf.one_hot(tf.argmax(overlap, axis=1), overlap.shape[1], on_value=True, off_value=False, axis=1)
         wanted &= highest > 0
         taken, first = tf.reduce_any(wanted, axis=2), tf.argmax(wanted, axis=2)
-        kind, assigned = tf.where(taken, _kind(POSITIVE), kind), tf.where(taken, first, assigned)
+        kind, assigned = tf.where(taken, POSITIVE, kind), tf.where(taken, first, assigned)
 
     def without_hidden() -> tf.Tensor:
         covered = tf.where(hidden[:, tf.newaxis], _covered(anchors[:, :, tf.newaxis], boxes[:, tf.newaxis]), 0.0)
-        unclear = (tf.reduce_max(covered, axis=2) > IGNORED_OVERLAP) & (kind == _kind(NEGATIVE))
-        return tf.where(unclear, _kind(IGNORED), kind)
+        unclear = (tf.reduce_max(covered, axis=2) > IGNORED_OVERLAP) & (kind == NEGATIVE)
+        return tf.where(unclear, IGNORED, kind)
 
     kind = tf.cond(tf.reduce_any(hidden), without_hidden, lambda: kind)
     return Match(kind, assigned)
-
-
-def _kind(value: int) -> tf.Tensor:
-    return tf.constant(value, tf.int64)
 
 
 def _covered(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

@@ -29,11 +29,8 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
         `count` int32 [b], detections that are not padding.
     """
 
-    boxes, scores, axis = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32), 1
-    if boxes.shape[0] == 1:  # other runtimes than TensorFlow lack some operators with batch dimensions
-        # LiteRT needs more than 30 ms for `[0]` of the scores of EfficientDet-D0.
-        boxes, scores, axis = tf.squeeze(boxes, 0), tf.squeeze(scores, 0), 0
-    box, best, label = _candidates(boxes, scores, section, axis)
+    boxes, scores, axis, integer = _arranged(boxes_yxyx, scores)
+    box, best, label = _candidates(boxes, scores, section, axis, integer)
     apart = box if section.class_agnostic else _apart(box, label, scores.shape[-1])
     kept, score, count = _kept(apart, best, section)
     gather = partial(tf.gather, indices=kept, axis=axis, batch_dims=axis)
@@ -52,10 +49,7 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
 
     There is one box for all classes. Of the settings, `minimum_score` and `detections` apply.
     """
-    boxes, scores = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32)
-    axis, integer = 1, _integer(boxes)
-    if boxes.shape[0] == 1:  # OpenVINO 2026.4 crashes in gathers with batch dimensions
-        boxes, scores, axis = tf.squeeze(boxes, 0), tf.squeeze(scores, 0), 0
+    boxes, scores, axis, integer = _arranged(boxes_yxyx, scores)
     gather = partial(tf.gather, axis=axis, batch_dims=axis)
     # The best pairs of box and class are among the boxes whose best class scores highest.
     _, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), min(scores.shape[axis], section.detections))
@@ -77,8 +71,24 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
     return dict(zip(NAMES, found if axis else (each[tf.newaxis] for each in found), strict=True))
 
 
+def _arranged(boxes: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int, tf.DType]:
+    """Returns boxes and scores in float32, the axis of the boxes, and the type of integers to compute with.
+
+    A single image loses its batch dimension, because other runtimes than TensorFlow lack some operators with one:
+    OpenVINO 2026.4 crashes in gathers. LiteRT needs more than 30 ms for `[0]` of the scores of EfficientDet-D0.
+
+    On GPUs, TensorFlow computes with int32 on the host. Exports, whose batch is one image or of unknown size, are also
+    for LiteRT, which does not divide int64.
+    """
+    boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
+    images = boxes.shape[0]
+    if images == 1:
+        return tf.squeeze(boxes, 0), tf.squeeze(scores, 0), 0, tf.int32
+    return boxes, scores, 1, tf.int64 if images else tf.int32
+
+
 def _candidates(
-    boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression, axis: int
+    boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression, axis: int, integer: tf.DType
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns boxes [..., c, 4], scores and labels [..., c] of the best c pairs of a box and a class.
 
@@ -87,9 +97,9 @@ def _candidates(
         scores: [..., n, classes].
         section: the settings.
         axis: of the boxes: 1 for a batch, 0 for one image.
+        integer: the type of the labels.
     """
     classes = scores.shape[-1]
-    integer = _integer(boxes) if axis else tf.int32
     gather = partial(tf.gather, axis=axis, batch_dims=axis)
     limit = partial(tf.minimum, section.candidates)
     # They are among the boxes whose best class scores highest: sorting is the slow part.
@@ -105,15 +115,6 @@ def _candidates(
     best, position = tf.math.top_k(tf.reshape(scores, [*[-1] * axis, count * classes]), limit(count * classes))
     position = tf.cast(position, integer)
     return gather(box, position // classes if single else position), best, position % classes
-
-
-def _integer(boxes: tf.Tensor) -> tf.DType:
-    """Returns the type to compute with for a batch of boxes.
-
-    On GPUs, TensorFlow computes with int32 on the host. Exports, whose batch is one image or of unknown size, are also
-    for LiteRT, which does not divide int64.
-    """
-    return tf.int64 if (boxes.shape[0] or 0) > 1 else tf.int32
 
 
 def _kept(

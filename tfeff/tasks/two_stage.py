@@ -97,7 +97,7 @@ class TwoStageTask(ObjectDetectionTask):
             forced="none",
             background_overlap=section.background_overlap,
         )
-        kind = tf.where(valid, matched.kind, tf.constant(IGNORED, tf.int64))
+        kind = tf.where(valid, matched.kind, IGNORED)
         index, drawn = sample(
             kind,
             noise(batch["key"], _REGION_STREAM, boxes.shape[1]),
