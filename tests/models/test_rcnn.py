@@ -1,6 +1,7 @@
 """Heads of R-CNN: outputs, saving and loading."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from tfeff import models
+from tfeff.errors import UserError
 from tfeff.models import rcnn
 from tfeff.networks.detectors.rcnn import RCNN
 
@@ -55,6 +57,23 @@ def test_the_head_of_a_sliding_window_is_a_classifier_whose_last_class_is_backgr
     scores, codes = head(FEATURES)
     np.testing.assert_allclose(scores, softmax(FEATURES @ weights + biases, axis=1)[:, :3], atol=1e-5)
     np.testing.assert_array_equal(codes, np.zeros((20, 1, 4)))
+
+
+def test_multiply_adds_are_those_of_all_regions() -> None:
+    options = {"resolution": 16, "width": 4, "stage_blocks": (1, 1)}
+    backbone = models.architecture("resnet", **options)
+    described = RCNN(backbone=backbone, grid=2, hidden=(8,), class_boxes=True, regions=7)
+    found, whole = models.estimate(described, num_classes=3), models.estimate(backbone, num_classes=3)
+    classifier, features = 8 * 3, 2 * 2 * 8
+    assert found.macs == 7 * (whole.macs - classifier + features * 8 + 8 * (3 + 1) + 8 * 3 * 4)
+    one = models.estimate(replace(described, regions=1), num_classes=3)
+    assert (found.params, found.peak_bytes) == (one.params, one.peak_bytes)
+
+
+def test_a_backbone_without_smaller_maps_is_refused() -> None:
+    backbone = models.architecture("resnet", resolution=16, width=4, stage_blocks=(1,))
+    with pytest.raises(UserError, match="no map that is smaller than its input"):
+        rcnn.build_rcnn(RCNN(backbone=backbone), num_classes=3)
 
 
 @pytest.mark.parametrize("head", [rcnn.joint_head, rcnn.linear_head, rcnn.classifier_head])

@@ -15,13 +15,14 @@ import pytest
 import tensorflow as tf
 
 import tfeff
+from tests.analysis.comparison.classifiers.test_report import save_coarsely
 from tests.rcnn.shapes import NAMES, shapes, write_yolo
 from tests.rcnn.voc_digits import write_voc
 from tests.same_detections import assert_same_detections
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, selection, training
-from tfeff.analysis import diagnosis
+from tfeff.analysis import comparison, diagnosis
 from tfeff.analysis.diagnosis.network import examine_network
 from tfeff.boxes import iou
 from tfeff.data.images import decoding
@@ -29,6 +30,7 @@ from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.matching import match
+from tfeff.reporting import figure
 from tfeff.serving.detector import ExportedDetector
 from tfeff.training import checkpoint
 
@@ -135,6 +137,20 @@ def test_runs_share_proposals_and_features(finished: dict[str, runs.Run], stores
 def test_a_detector_learns(finished: dict[str, runs.Run], head: str) -> None:
     """An untrained head has a mean average precision of about 0."""
     assert result(finished[head])["mean_ap"] > 0.6
+
+
+def test_forms_are_compared(finished: dict[str, runs.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figure, "save", save_coarsely)
+    comparison.write([run.workdir for run in finished.values()], tmp_path, reporter=training.Reporter(quiet=True))
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    assert not any(model["latencies"] for model in numbers["models"])  # their proposals take most of the time
+    for model in numbers["models"]:
+        own = result(finished[model["name"]])
+        assert {key: model[key] for key in ("mean_ap", "macs", "params")} == {
+            key: own[key] for key in ("mean_ap", "macs", "params")
+        }
+        assert own["regions"] == (40 if model["name"] == "sliding_window" else 60)
+    assert "multiply-adds" in (tmp_path / "report.html").read_text()
 
 
 def test_of_a_detector_on_stored_features_the_dataset_is_analyzed(finished: dict[str, runs.Run]) -> None:

@@ -535,7 +535,8 @@ class RCNNSettings(TaskSettings):
 
     def describe(self, model: Architecture) -> rcnn.RCNN:
         """See `TaskSettings`."""
-        return replace(self.network, backbone=model)
+        proposals = self.windows if self.network.head == "sliding_window" else self.proposals
+        return replace(self.network, backbone=model, regions=proposals.max_proposals)
 
     def for_reading(self) -> Self:
         """See `TaskSettings`."""

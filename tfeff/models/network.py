@@ -42,7 +42,7 @@ class Network(keras.Model):
 
     @property
     def regions(self) -> int | None:
-        """Regions per image for which the cost of a detector is counted; None if it does not read regions."""
+        """Regions per image for which multiply-adds are counted; None if the network reads no regions."""
         return getattr(self.description, "regions", None)
 
     def predictor(self) -> "Network":

@@ -48,15 +48,17 @@ def build_rcnn(described: RCNN, *, num_classes: int, channels: int = 3) -> Netwo
         channels: 3 (RGB) or 1 (gray).
 
     Raises:
-        UserError: the feature map has fewer cells than the grid.
+        UserError: the backbone has no feature map, or one with fewer cells than the grid.
     """
     windows = described.head == "sliding_window"
     graph = described.backbone.define(KerasLayers(), num_classes=num_classes + 1, channels=channels)
     if windows:  # Some families have layers between the pyramid and the classifier. Its input is a map of one cell.
         classified = keras.Model(graph.images, graph.output).get_layer(CLASSIFIER).input
         last = keras.layers.Reshape((1, 1, -1), name="classified")(classified)
-    else:
+    elif graph.levels:
         last = list(graph.levels.values())[-1]
+    else:
+        raise UserError("config: model: the backbone has no map that is smaller than its input; give it more stages")
     grid = 1 if windows else described.grid
     if grid > last.shape[1]:
         raise UserError(

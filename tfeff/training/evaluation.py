@@ -266,7 +266,9 @@ def finish_run(
     costs = {"params": model.predictor().count_params()}
     try:
         counted = complexity.count(model, regions=model.regions)
-        costs |= {"macs": counted.macs, "activation_bytes": counted.activation_bytes}
+        costs["macs"] = counted.macs
+        if not plan.settings.task.CUTS_REGIONS:  # their heads are trained on stored features
+            costs["activation_bytes"] = counted.activation_bytes
     except UserError as error:  # a layer of an own backbone
         reporter.say(f"{workdir.path}: result.json has no multiply-adds and activation memory: {error}")
     result = {

@@ -131,6 +131,7 @@ def _training(workdir: Workdir, result: Mapping[str, Any]) -> list[html.Part]:
         "images_per_second": "images per second",
         "params": "parameters",
         "macs": "multiply-adds of one image",
+        "regions": "regions of one image, at most",
         "activation_bytes": "bytes of activations of one image",
     }
     rows = [{"quantity": words, "value": _whole(result[key])} for key, words in names.items() if key in result]

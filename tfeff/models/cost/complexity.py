@@ -101,7 +101,8 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
     Args:
         model: a built model. If it calls a layer several times, each call counts; the parameters count once.
         resolution: side of the square inputs; None uses the model's input shapes.
-        regions: boxes per image, if the model takes boxes, (batch, n, 4).
+        regions: regions per image. They are boxes that the model takes, (batch, n, 4); or it takes images of regions
+            alone, as R-CNN does, and the multiply-adds are those of all regions, the memory that of one.
 
     Raises:
         UserError: the model is not a graph of layers, its input shape is not fully defined, or the multiply-adds of a
@@ -132,6 +133,7 @@ def _counted(model: keras.Model, resolution: int | None, regions: int | None) ->
             raise UserError(
                 f"{model.name}: input shape {tensor.shape[1:]} is not fully defined; pass resolution or regions"
             )
+    reads_boxes = any(len(tensor.shape) != 4 for tensor in images)
     runs: list[_Run] = []
     outputs = keras.tree.flatten(_run(graph, images, runs))
     maps, sizes = _lifetimes(runs, images, outputs)
@@ -144,7 +146,7 @@ def _counted(model: keras.Model, resolution: int | None, regions: int | None) ->
     return Complexity(
         params=model.count_params(),
         trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        macs=sum(macs),
+        macs=sum(macs) * (1 if regions is None or reads_boxes else regions),
         activation_bytes=sum(sizes[number] for number in maps.kept),
         peak_bytes=peak_size(maps.forward, sizes),
         training_peak_bytes=peak_size(maps.training, sizes),

@@ -24,8 +24,8 @@ BATCH_NORMALIZATION = KINDS["batch_normalization"]
 def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
     """Computes the cost of a network without building it, as `complexity.count` of the built network in float32 does.
 
-    Takes less than a millisecond for a backbone, and about ten for a detector. An R-CNN, whose cost is that of one
-    region, is built; so is a network with a backbone that was given in Python.
+    Takes less than a millisecond for a backbone, and about ten for a detector. An R-CNN is built; so is a
+    network with a backbone that was given in Python.
 
     Args:
         architecture: description of the network, from `tfeff.models.architecture` or `tfeff.models.detector`.
@@ -37,7 +37,8 @@ def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int =
             that the backbone lacks.
     """
     if isinstance(architecture, RCNN):
-        return count(build_rcnn(architecture, num_classes=num_classes, channels=channels))
+        network = build_rcnn(architecture, num_classes=num_classes, channels=channels)
+        return count(network, regions=network.regions)
     if isinstance(architecture.backbone, Given):
         return _counted(architecture, num_classes, channels)
     if isinstance(architecture, Detector):

@@ -48,6 +48,8 @@ class RCNN:
         dropout: dropout rate of these layers.
         l1: L1 penalty on the kernels of a joint head.
         class_boxes: a box regressor for each class of a joint head, instead of one for all.
+        regions: regions per image, for which multiply-adds are counted. In a config, it is `max_proposals` of
+            `task.proposals`, or of `task.windows` for a sliding window.
     """
 
     name: Literal["rcnn"] = "rcnn"
@@ -58,12 +60,14 @@ class RCNN:
     dropout: float = 0.3
     l1: float = 1e-5
     class_boxes: bool = False
+    regions: int = field(default=2000, metadata={"hidden": True})
 
     def __post_init__(self) -> None:
         """Validates field values; raises UserError."""
         check_choice("name", self.name, ("rcnn",))
         check_choice("head", self.head, ("joint", "classic", "sliding_window"))
         check_integer("grid", self.grid, minimum=1)
+        check_integer("regions", self.regions, minimum=1)
         object.__setattr__(self, "hidden", _units(self.hidden))
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout {self.dropout}: must be 0 or more and below 1")
