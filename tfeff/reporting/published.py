@@ -83,8 +83,8 @@ def detectors() -> tuple[PublishedDetector, ...]:
 
 
 @cache
-def table() -> tuple[Published, ...]:
-    """Returns all networks of the table."""
+def classifiers() -> tuple[Published, ...]:
+    """Returns all classifiers of the table."""
     with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as file:
         return tuple(
             Published(
@@ -108,7 +108,7 @@ def published_figure(own: Sequence[Mapping[str, Any]] = ()) -> Figure:
     figure = new(10.0, 4.9)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, cost, label in ((left, "macs", "multiply-adds (millions)"), (right, "params", "parameters (millions)")):
-        points = [(row.name, getattr(row, cost) / 1e6, row.top1) for row in table()]
+        points = [(row.name, getattr(row, cost) / 1e6, row.top1) for row in classifiers()]
         _draw(axes, points, FAMILY, [float(each[cost]) / 1e6 for each in own], label)
     quantity(left.yaxis, "top-1 accuracy on ImageNet", "%")
     return figure

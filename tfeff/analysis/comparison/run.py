@@ -22,15 +22,16 @@ from tfeff.training.evaluation import SplitImages, split_images
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A finished run; its name is unique among the compared runs."""
+    """A finished run.
+
+    Attributes:
+        name: unique among the compared runs.
+        kind: `classifier` or `detector`.
+    """
 
     name: str
+    kind: str
     workdir: training.Workdir = field(repr=False)
-
-    @cached_property
-    def kind(self) -> str:
-        """`classifier` or `detector`."""
-        return kind_of(self.workdir.config().task) or ""
 
     @cached_property
     def plan(self) -> training.Plan:
@@ -183,16 +184,15 @@ def _same_labels(left: Dataset, right: Dataset) -> bool:
 
 def _open(path: Path, name: str) -> ComparedRun:
     settings, workdir = runs.open_run(path).config, training.Workdir(path)
-    if kind_of(settings.task) is None:
+    if settings.task.IS_CLASSIFIER:
+        kind = "classifier"
+    elif settings.task.IS_DETECTOR:
+        kind = "detector"
+    else:
         raise UserError(f"--workdir={path}: a run of {settings.task.name}; only classifiers and detectors are compared")
     if not workdir.final.is_file():
         raise UserError(f"--workdir={path}: the run is not finished; rerun its tfeff.train command")
-    return ComparedRun(name, workdir)
-
-
-def kind_of(task: config.TaskSettings) -> str | None:
-    """Returns the kind of network that a task trains, if its runs can be compared."""
-    return "classifier" if task.IS_CLASSIFIER else "detector" if task.IS_DETECTOR else None
+    return ComparedRun(name, kind, workdir)
 
 
 def _require_same_classes(first: training.Workdir, other: training.Workdir) -> None:
