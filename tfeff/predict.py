@@ -10,6 +10,9 @@ is that of the dataset, as is `image_id` of images that belong to it (or to `--d
 can read the file; `--dataset=coco:FILE.json` without `--images` detects in all its images. Otherwise, `category_id`
 counts the classes from 0, and `image_id` is the path relative to `--images`.
 
+`--model=PATH` instead of `--workdir` predicts with an exported model, also for ONNX Runtime, OpenVINO or LiteRT, in that
+runtime.
+
 `--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
 training images, and an overlap at least as large as the objects.
 
@@ -41,7 +44,11 @@ from tfeff.reporting.terminal import say
 def define_flags() -> None:
     """Defines this verb's flags."""
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
-    flags.DEFINE_string("model", None, "SavedModel of tfeff.train or tfeff.export, instead of --workdir.")
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Exported model, instead of --workdir: a SavedModel, or a folder or file of another format of tfeff.export.",
+    )
     flags.DEFINE_string("images", None, "Image file, or folder of images.")
     flags.DEFINE_string(
         "dataset",
@@ -83,7 +90,7 @@ def main(argv: list[str]) -> None:
     """Predicts for all images, or all frames of a video, and writes the results."""
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
-        raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
+        raise UserError("give either --workdir=DIR (a finished run) or --model=PATH (an exported model)")
     if bool(given.images or given.dataset) == bool(given.video):
         raise UserError("give either --images=PATH or --video=FILE")
     cli.refuse("batch_size" if given.video else "every", "--video" if given.video else "--images")

@@ -19,7 +19,11 @@ from tfeff.reporting.terminal import say
 def define_flags() -> None:
     """Defines this verb's flags."""
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
-    flags.DEFINE_string("model", None, "SavedModel of tfeff.train or tfeff.export, instead of --workdir.")
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Exported model, instead of --workdir: a SavedModel, or a folder or file of another format of tfeff.export.",
+    )
     flags.DEFINE_integer("port", 8000, "Port on this machine; 0: a free one.", lower_bound=0, upper_bound=65535)
     flags.DEFINE_float("score", None, "Detectors: minimum score. Default: the threshold of the run.", lower_bound=0.0)
     flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
@@ -29,7 +33,7 @@ def main(argv: list[str]) -> None:
     """Serves a model until Ctrl-C."""
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
-        raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
+        raise UserError("give either --workdir=DIR (a finished run) or --model=PATH (an exported model)")
     if not (installed("starlette") and installed("uvicorn")):
         raise UserError('tfeff.serve needs two packages: pip install "tfeff[serve]"')
     listener = socket.socket()

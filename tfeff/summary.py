@@ -185,7 +185,8 @@ def row(network: "Described", base: "Described | None") -> dict[str, str | int |
     if FLAGS.latency:
         import numpy as np
 
-        from tfeff.serving.timing import SAVED_MODEL, time_networks
+        from tfeff.serving.exported import SAVED_MODEL
+        from tfeff.serving.timing import time_networks
 
         timings = time_networks(
             [(each.architecture, each.classes) for each in (network, base) if each is not None],
@@ -229,8 +230,8 @@ def exported(paths: Sequence[str]) -> list[dict[str, str | int | float]]:
 
 def read_earlier(path: Path) -> "Latencies | None":
     """Returns the file that is extended, if it exists; before anything is timed, so that it cannot fail later."""
+    from tfeff.serving.exported import SAVED_MODEL
     from tfeff.serving.latencies import Latencies
-    from tfeff.serving.timing import SAVED_MODEL
 
     if not path.parent.is_dir():
         raise UserError(f"--out={path}: no folder {path.parent}; create it, or give another file")

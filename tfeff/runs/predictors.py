@@ -3,11 +3,11 @@
 import copy
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -31,11 +31,14 @@ from tfeff.runs.results import (
     Row,
 )
 from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector, load
+from tfeff.serving.exported import ExportedModel
 from tfeff.serving.interface import METADATA, UNKNOWN_THRESHOLDS
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
 BOX_COLUMNS = ("top", "left", "bottom", "right")
+_STACKED_BYTES = 2**26
+"""Images of the same size are copied into one array if it is no larger; a graph reads bitmaps one by one."""
 
 
 class Predictor(ABC):
@@ -65,69 +68,108 @@ class Predictor(ABC):
         """Returns what is predicted for each (name, image), uint8 [height, width, 3]."""
 
 
-class ClassifierPredictor(Predictor):
-    """The SavedModel of a classifier or a localizer.
+class ImageModel(Protocol):
+    """An exported model of any format, but that of a detector.
 
-    Args:
-        directory: folder of the SavedModel.
-        model: the model loaded from it.
-        batch_size: images in one call.
+    Attributes:
+        class_names: C.
+        outputs: their names.
     """
 
-    def __init__(self, directory: Path, model: Any, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self._model = model
+    class_names: tuple[str, ...]
+    outputs: frozenset[str]
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Contents of its `metadata.json`."""
+        ...
+
+    def predict(self, images: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Returns the outputs for images, uint8 [height, width, 3], of any sizes; boxes are in pixels of the images."""
+        ...
+
+
+class SavedClassifier:
+    """The SavedModel of a network that is no detector; see `ImageModel`.
+
+    Args:
+        directory: its folder.
+
+    Raises:
+        UserError: it is damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._model = directory, load(directory)
         self._of_bytes = self._model.signatures["serving_bytes"]
         self._of_pixels = self._model.signatures["serving_default"]
         self._channels = self._of_pixels.structured_input_signature[1]["images"].shape[-1]
         names = (directory / "assets" / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
         self.class_names = tuple(names)
-        self.draws_boxes = "box" in self._of_bytes.structured_outputs
+        self.outputs = frozenset(self._of_bytes.structured_outputs)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """See `ImageModel`."""
+        return checked.read_json(self._directory / METADATA, "export the model again")
+
+    def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """See `ImageModel`. Images of different sizes are passed on as bitmaps, which cost little to read."""
+        if len({image.shape for image in images}) == 1 and sum(image.nbytes for image in images) <= _STACKED_BYTES:
+            pixels = np.stack([graph_decoding.in_channels(image, self._channels) for image in images])
+            outputs = self._of_pixels(images=tf.constant(pixels))
+        else:
+            with ThreadPoolExecutor() as threads:
+                outputs = self._of_bytes(encoded=tf.constant(list(threads.map(_bitmap, images))))
+        return {name: values.numpy() for name, values in outputs.items()}
+
+
+class ClassifierPredictor(Predictor):
+    """A classifier or a localizer.
+
+    Args:
+        model: the exported model.
+        batch_size: images in one call.
+    """
+
+    def __init__(self, model: ImageModel, batch_size: int) -> None:
+        self.batch_size, self.class_names, self._model = batch_size, model.class_names, model
+        self.draws_boxes = "box" in model.outputs
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
-        """See `Predictor`. Files are decoded as in training, and passed on as bitmaps, which cost little to read."""
+        """See `Predictor`. Files are decoded as in training."""
         with ThreadPoolExecutor() as threads:
-            bitmaps = list(threads.map(_bitmap, files))
-        pairs = list(zip(files, bitmaps, strict=True))
-        good = [(file, bitmap) for file, bitmap in pairs if not isinstance(bitmap, UserError)]
-        predicted = self._predict([(name, bitmap) for (name, _), (bitmap, _) in good])
-        found = iter(
-            replace(each, source=encoded, dark=dark)
-            for each, ((_, encoded), (_, dark)) in zip(predicted, good, strict=True)
-        )
-        return [each if isinstance(each, UserError) else next(found) for each in bitmaps]
+            decoded = list(threads.map(_decoded, files))
+        pairs = zip(files, decoded, strict=True)
+        good = [(name, pixels) for (name, _), pixels in pairs if isinstance(pixels, np.ndarray)]
+        predicted = iter(self._predict(good) if good else ())
+        return [
+            pixels if isinstance(pixels, UserError) else replace(next(predicted), source=encoded)
+            for (_, encoded), pixels in zip(files, decoded, strict=True)
+        ]
 
     def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
-        """See `Predictor`. Images of one size share a call."""
-        found = list[Prediction]()
-        for _, same in itertools.groupby(images, lambda image: image[1].shape):
-            for part in batched(same, self.batch_size):
-                pixels = np.stack([graph_decoding.in_channels(each, self._channels) for _, each in part])
-                outputs = self._of_pixels(images=tf.constant(pixels))
-                predicted = self._predictions(part, outputs)
-                found += [
-                    replace(each, dark=decoding.is_dark(image))
-                    for each, (_, image) in zip(predicted, part, strict=True)
-                ]
-        return found
+        """See `Predictor`."""
+        return [each for part in batched(images, self.batch_size) for each in self._predict(part)]
 
-    def _predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction]:
-        if not files:
-            return []
-        return self._predictions(files, self._of_bytes(encoded=tf.constant([encoded for _, encoded in files])))
+    def _predict(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
+        predicted = self._predictions(images, self._model.predict([pixels for _, pixels in images]))
+        return [
+            replace(each, dark=decoding.is_dark(pixels)) for each, (_, pixels) in zip(predicted, images, strict=True)
+        ]
 
     def _predictions(
-        self, images: Sequence[tuple[str, bytes | np.ndarray]], outputs: dict[str, tf.Tensor]
+        self, images: Sequence[tuple[str, np.ndarray]], outputs: Mapping[str, np.ndarray]
     ) -> list[Prediction]:
         kind = Localization if self.draws_boxes else Classification
-        values = [outputs[name].numpy() for name in ("probabilities", "box") if name in outputs]
+        values = [outputs[name] for name in ("probabilities", "box") if name in outputs]
         return [
             kind(name, self.class_names, source, *row) for (name, source), *row in zip(images, *values, strict=True)
         ]
 
 
 class EmbeddingPredictor(ClassifierPredictor):
-    """The SavedModel of an embedder; arguments as for `ClassifierPredictor`.
+    """An embedder; arguments as for `ClassifierPredictor`.
 
     Attributes:
         gallery: the gallery in which images are recognized; None: images only get their vectors.
@@ -139,14 +181,12 @@ class EmbeddingPredictor(ClassifierPredictor):
 
     gallery: Gallery | None = None
 
-    def __init__(self, directory: Path, model: Any, batch_size: int) -> None:
-        super().__init__(directory, model, batch_size)
-        path, advice = directory / METADATA, "export the model again"
-        about = checked.read_json(path, advice, {UNKNOWN_THRESHOLDS: dict})
+    def __init__(self, model: ImageModel, batch_size: int) -> None:
+        super().__init__(model, batch_size)
         try:
-            self.unknown = {int(images): float(each) for images, each in about[UNKNOWN_THRESHOLDS].items()}
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: {UNKNOWN_THRESHOLDS} is damaged; {advice}") from None
+            self.unknown = {int(images): float(each) for images, each in model.about[UNKNOWN_THRESHOLDS].items()}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise UserError(f"{METADATA}: {UNKNOWN_THRESHOLDS} is damaged; export the model again") from None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -179,9 +219,9 @@ class EmbeddingPredictor(ClassifierPredictor):
         return np.stack(vectors)
 
     def _predictions(
-        self, images: Sequence[tuple[str, bytes | np.ndarray]], outputs: dict[str, tf.Tensor]
+        self, images: Sequence[tuple[str, np.ndarray]], outputs: Mapping[str, np.ndarray]
     ) -> list[Prediction]:
-        vectors, gallery = outputs["embedding"].numpy(), self.gallery
+        vectors, gallery = outputs["embedding"], self.gallery
         if gallery is None:
             return [
                 Embedding(name, self.class_names, source, vector)
@@ -200,14 +240,18 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def _bitmap(file: tuple[str, bytes]) -> tuple[bytes, bool] | UserError:
-    """Returns an image file as BMP, and whether it is nearly black; or why it cannot be used."""
+def _decoded(file: tuple[str, bytes]) -> np.ndarray | UserError:
+    """Returns the pixels of an image file, or why it cannot be used."""
     name, encoded = file
     try:
-        pixels = decoding.decode(encoded, name)
+        return decoding.decode(encoded, name)
     except UserError as error:
         return error
-    return cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes(), decoding.is_dark(pixels)
+
+
+def _bitmap(pixels: np.ndarray) -> bytes:
+    """Returns an image as a BMP file."""
+    return cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 class DetectorPredictor(Predictor):
@@ -282,7 +326,7 @@ def detections_csv(columns: Sequence[str], rows: Iterable[tuple[Sequence[object]
 
 
 def load_predictor(
-    directory: Path,
+    path: Path,
     *,
     batch_size: int = 32,
     score: float | None = None,
@@ -294,9 +338,10 @@ def load_predictor(
     progress: Callable[[int], None] = lambda done: None,
     loaded: dict[Path, Any] | None = None,
 ) -> Predictor:
-    """Loads a SavedModel of `tfeff.train` or `tfeff.export`, which takes seconds.
+    """Loads an exported model, which takes seconds.
 
     Args:
+        path: SavedModel of `tfeff.train` or `tfeff.export`, or a folder or file of another format of `tfeff.export`.
         batch_size: images in one call, except of a detector.
         score: minimum score of detections; None: the threshold of the detector.
         tile: (height, width) of the tiles in which a detector detects, in pixels; None: in whole images.
@@ -306,43 +351,46 @@ def load_predictor(
         neighbors: nearest images of a class whose mean similarity counts; None: 1.
         threshold: minimum similarity of a known class; None: that of the model for as many images.
         progress: called with the number of images of the gallery that have been read.
-        loaded: models that earlier calls have loaded, by directory; this one is added.
+        loaded: models that earlier calls have loaded, by path; this one is added.
 
     Raises:
-        UserError: there is no such SavedModel, it is damaged, tiles overlap too much, an option requires a detector or
-            an embedder and it is none, or as in `read_gallery`.
+        UserError: there is no such model, it is damaged, its runtime is not installed, tiles overlap too much, an
+            option requires a detector or an embedder and it is none, or as in `read_gallery`.
     """
     models = {} if loaded is None else loaded
     for option, number in (("neighbors", neighbors), ("threshold", threshold)):
         if number is not None and gallery is None:
             raise UserError(f"--{option} requires --gallery; add it, or remove --{option}")
-    names = directory / "assets" / CLASSES_FILE
-    if not (directory / "assets" / DETECTOR_FILE).is_file():
-        if not names.is_file():
-            raise UserError(
-                f"{directory}: no SavedModel of tfeff.train or tfeff.export there; write one with tfeff.export"
-            )
-        for name, value in (("score", score), ("tile", tile), ("tile_overlap", tile_overlap)):
-            if value is not None:
-                raise UserError(f"--{name} requires a detector; remove it")
-        if directory not in models:
-            model = load(directory)
-            embeds = "embedding" in model.signatures["serving_bytes"].structured_outputs
-            models[directory] = (EmbeddingPredictor if embeds else ClassifierPredictor)(directory, model, batch_size)
-        predictor: ClassifierPredictor = models[directory]
-        predictor.batch_size = batch_size
-        if gallery is None:
-            return predictor
-        if isinstance(predictor, EmbeddingPredictor):
-            nearest = 1 if neighbors is None else neighbors
-            return predictor.with_gallery(gallery, neighbors=nearest, threshold=threshold, progress=progress)
-        raise UserError(f"--gallery={gallery}: {directory} is no model of task.name=embedding; remove it")
-    if gallery is not None:
-        raise UserError(
-            f"--gallery={gallery}: {directory} is a detector, not a model of task.name=embedding; remove it"
-        )
-    overlap = checked_overlap(tile, tile_overlap)
-    if directory not in models:
-        models[directory] = ExportedDetector(directory)
-    detector: ExportedDetector = models[directory]
-    return DetectorPredictor(detector, score, tile, overlap, detector.class_ids)
+    if path not in models:
+        models[path] = _open(path)
+    model = models[path]
+    if isinstance(model, ExportedDetector) or "boxes" in model.outputs:
+        if gallery is not None:
+            raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
+        return DetectorPredictor(model, score, tile, checked_overlap(tile, tile_overlap), model.class_ids)
+    for name, value in (("score", score), ("tile", tile), ("tile_overlap", tile_overlap)):
+        if value is not None:
+            raise UserError(f"--{name} requires a detector; remove it")
+    if "embedding" not in model.outputs:
+        if gallery is not None:
+            raise UserError(f"--gallery={gallery}: {path} is no model of task.name=embedding; remove it")
+        return ClassifierPredictor(model, batch_size)
+    embedder = EmbeddingPredictor(model, batch_size)
+    if gallery is None:
+        return embedder
+    nearest = 1 if neighbors is None else neighbors
+    return embedder.with_gallery(gallery, neighbors=nearest, threshold=threshold, progress=progress)
+
+
+def _open(path: Path) -> ExportedDetector | SavedClassifier | ExportedModel:
+    """Loads an exported model of any format.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    assets = path / "assets"
+    if (assets / DETECTOR_FILE).is_file():
+        return ExportedDetector(path)
+    if (assets / CLASSES_FILE).is_file():
+        return SavedClassifier(path)
+    return ExportedModel(path)

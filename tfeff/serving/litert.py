@@ -78,7 +78,9 @@ def load(file: Path, threads: int) -> portable.Loaded:
         name: tuple(None if side < 0 else int(side) for side in each["shape_signature"])
         for name, each in run.get_input_details().items()
     }
-    return portable.Loaded(inputs, lambda given: run(**given), f"LiteRT of tensorflow {tf.__version__}")
+    return portable.Loaded(
+        inputs, list(run.get_output_details()), lambda given: run(**given), f"LiteRT of tensorflow {tf.__version__}"
+    )
 
 
 def _interpreter(**arguments: Any) -> Any:

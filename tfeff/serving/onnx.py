@@ -1,6 +1,7 @@
 """Export to ONNX: `model.onnx`, by tf2onnx. A detector takes one image at a time, other networks any number."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,12 @@ def load(file: Path, threads: int) -> portable.Loaded:
         each.name: tuple(side if isinstance(side, int) else None for side in each.shape)
         for each in session.get_inputs()
     }
-    return portable.Loaded(inputs, lambda given: session.run(None, given), f"onnxruntime {onnxruntime.__version__}")
+    outputs = [each.name for each in session.get_outputs()]
+
+    def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(outputs, session.run(outputs, given), strict=True))
+
+    return portable.Loaded(inputs, outputs, run, f"onnxruntime {onnxruntime.__version__}")
 
 
 def _complementary_error_function(graph: Any, node: Any, name: str, _: list[str]) -> None:

@@ -7,9 +7,11 @@ On CPUs with bfloat16 instructions, OpenVINO computes in bfloat16 unless the pro
 """
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.serving import portable
@@ -73,5 +75,9 @@ def load(file: Path, threads: int) -> portable.Loaded:
         port.any_name: tuple(None if side.is_dynamic else side.get_length() for side in port.partial_shape)
         for port in model.inputs
     }
+
+    def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {port.any_name: value for port, value in model(dict(given)).items()}
+
     version = openvino.__version__.partition("-")[0]  # without the build
-    return portable.Loaded(inputs, lambda given: model(dict(given)), f"openvino {version}")
+    return portable.Loaded(inputs, [port.any_name for port in model.outputs], run, f"openvino {version}")

@@ -6,7 +6,7 @@ In frozen graphs, variables have become constants. TensorFlow and other runtimes
 convolutions, arrange weights for their kernels once, and fuse operations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,14 @@ class Loaded:
 
     Attributes:
         inputs: name of each input -> its shape; None: any size.
-        run: predicts from the inputs by name, and waits for the result.
+        outputs: their names.
+        run: predicts from the inputs by name: the outputs by name.
         runtime: name and version of the package that runs it.
     """
 
     inputs: Mapping[str, tuple[int | None, ...]]
-    run: Callable[[Mapping[str, np.ndarray]], object]
+    outputs: Collection[str]
+    run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
     runtime: str
 
 

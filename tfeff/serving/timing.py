@@ -24,21 +24,20 @@ import tensorflow as tf
 
 from tfeff import checked, config
 from tfeff.config.tasks import TASKS, ObjectDetectionSettings, TaskSettings
-from tfeff.errors import UserError, brief
+from tfeff.errors import UserError
 from tfeff.execution import resources
 from tfeff.models.network import in_float32
 from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import ALL_DETECTORS
-from tfeff.serving import savedmodel
+from tfeff.serving import exported, savedmodel
 from tfeff.serving.detector import CHECKSUMS, load
+from tfeff.serving.exported import SAVED_MODEL
 from tfeff.serving.interface import METADATA
 from tfeff.serving.portable import Loaded
 from tfeff.serving.run import FORMATS
 from tfeff.training.latency import ROUNDS, alternate
 from tfeff.training.plan import Plan
 
-SAVED_MODEL = "saved_model"
-ENDINGS = {Path(module.FILE).suffix: name for name, module in FORMATS.items()}
 CALIBRATION_IMAGES = 4
 """Random images for the ranges of 8-bit models: the time does not depend on the ranges."""
 SCORE = 0.5
@@ -113,7 +112,7 @@ def time_alternately(
     number = _number(threads)
     if rounds < 1:
         raise UserError(f"rounds={rounds}: give 1 or more")
-    located = [_located(Path(path)) for path in paths]
+    located = [exported.located(Path(path)) for path in paths]
     if any(format == SAVED_MODEL for format, _ in located):
         set_tensorflow_threads(threads)
     models = [_loaded(format, path, number) for format, path in located]
@@ -281,36 +280,16 @@ def _number(threads: int | None) -> int:
     return len(resources.cores()) if threads is None else threads
 
 
-def _located(path: Path) -> tuple[str, Path]:
-    """Returns the format of an exported model and its folder or file."""
-    if (path / "saved_model.pb").is_file():
-        return SAVED_MODEL, path
-    for name, module in FORMATS.items():
-        if (path / module.FILE).is_file():
-            return name, path / module.FILE
-    if path.is_file() and path.suffix in ENDINGS:
-        return ENDINGS[path.suffix], path
-    raise UserError(
-        f"{path}: no exported model; give a folder that tfeff.export wrote, or a file that ends in {', '.join(ENDINGS)}"
-    )
-
-
 def _loaded(format: str, path: Path, threads: int) -> Loaded:
     if format == SAVED_MODEL:
         return _load_saved_model(path)
-    try:
-        loaded: Loaded = FORMATS[format].load(path, threads)
-    except UserError:
-        raise
-    except Exception as error:  # the runtimes' types of errors are not public
-        raise UserError(f"{path}: cannot read the model ({brief(error)}); export it again") from error
+    loaded = exported.load(format, path, threads)
     if None in loaded.inputs["images"][1:]:
-        about = path.with_name(METADATA) if path.name == FORMATS[format].FILE else path.with_suffix(".json")
-        shape, run = _without_fitting(loaded.inputs["images"], about), loaded.run
-        return Loaded(
-            {**loaded.inputs, "images": shape},
-            lambda given: run({**given, "images": given["images"].astype(np.uint8)}),
-            loaded.runtime,
+        shape, run = _without_fitting(loaded.inputs["images"], exported.metadata_of(path)), loaded.run
+        return dataclasses.replace(
+            loaded,
+            inputs={**loaded.inputs, "images": shape},
+            run=lambda given: run({**given, "images": given["images"].astype(np.uint8)}),
         )
     return loaded
 
@@ -328,11 +307,12 @@ def _load_saved_model(path: Path) -> Loaded:
     inputs = {name: tuple(each.shape) for name, each in signature.structured_input_signature[1].items()}
     inputs["images"] = _without_fitting(inputs["images"], path / METADATA)
 
-    def run(given: Mapping[str, np.ndarray]) -> object:
-        return tf.nest.map_structure(np.asarray, signature(images=tf.constant(given["images"], tf.uint8)))
+    def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = signature(images=tf.constant(given["images"], tf.uint8))
+        return {name: np.asarray(values) for name, values in outputs.items()}
 
     run.model = model  # type: ignore[attr-defined] # whose variables must outlive this function
-    return Loaded(inputs, run, f"tensorflow {tf.__version__}")
+    return Loaded(inputs, list(signature.structured_outputs), run, f"tensorflow {tf.__version__}")
 
 
 def _call(model: Loaded, path: Path) -> Callable[[], object]:

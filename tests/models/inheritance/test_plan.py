@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.thoroughness import thorough
 from tfeff import models
 from tfeff.errors import UserError
 
@@ -80,11 +81,15 @@ WIDER = {
 }
 
 
-@pytest.mark.parametrize("change", ["backbone", "neck", "both"])
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("fast-rcnn", "backbone"),  # it has no neck
+        *((name, "both") for name in SIZES if name != "fast-rcnn"),
+        *(thorough(name, change) for name in SIZES if name != "fast-rcnn" for change in ("backbone", "neck")),
+    ],
+)
 def test_wider_detectors_compute_the_same(name, change):
-    if name == "fast-rcnn" and change != "backbone":
-        pytest.skip("has no neck")
     source = trained_like(name)
     target = build(name, **WIDER[change])
     report = models.inherit(source, target)
@@ -165,7 +170,7 @@ def test_smaller_detectors_come_close(name, changes):
     assert {"class_head_predict", "rpn_objectness", "class_head_predict_pointwise"} & report.errors.keys()
 
 
-@pytest.mark.parametrize("change", ["backbone", "neck", "both"])
+@pytest.mark.parametrize("change", ["both", thorough("backbone"), thorough("neck")])
 def test_wider_detectors_inherit_both_pairs_of_heads(change):
     source, target = trained_like("yolo", end_to_end=True), build("yolo", **WIDER[change], end_to_end=True)
     report = models.inherit(source, target)
@@ -186,8 +191,16 @@ def test_smaller_detectors_inherit_both_pairs_of_heads():
     assert "one_to_many_class_head_predict" in report.errors
 
 
-@pytest.mark.parametrize("names", [None, ("b", "d", "a")])
-@pytest.mark.parametrize("changes", [{}, {"neck_channels": 24}], ids=str)
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, None),
+        ({"neck_channels": 24}, ("b", "d", "a")),
+        thorough({}, ("b", "d", "a")),
+        thorough({"neck_channels": 24}, None),
+    ],
+    ids=str,
+)
 def test_heads_for_training_start_as_those_that_predict(changes, names, tmp_path):
     source = trained_like("yolo")
     weights = str(tmp_path / "source.npz")

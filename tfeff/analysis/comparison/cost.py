@@ -11,8 +11,7 @@ from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.errors import UserError
 from tfeff.serving import run as serving
 from tfeff.serving import timing
-
-SAVED_MODEL = timing.SAVED_MODEL
+from tfeff.serving.exported import SAVED_MODEL
 
 
 @dataclass(frozen=True)

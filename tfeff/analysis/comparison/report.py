@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tfeff import config, durable, training
 from tfeff.analysis.comparison import classifiers, detectors
-from tfeff.analysis.comparison.cost import SAVED_MODEL
 from tfeff.analysis.comparison.files import FORMATS, command
 from tfeff.analysis.comparison.run import open_runs
 from tfeff.errors import UserError, nearest
+from tfeff.serving.exported import SAVED_MODEL
 
 WRITERS = {"classifier": classifiers.write, "detector": detectors.write}
 """Kind of network -> what compares runs of it."""

@@ -1,0 +1,154 @@
+"""Exported models of any format, loaded by their path; predictions of those that other runtimes run, for any images."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfeff import checked
+from tfeff.data.dataset import Id
+from tfeff.data.images import graph_decoding
+from tfeff.errors import UserError, brief
+from tfeff.execution import resources
+from tfeff.serving.fitting import Fitting
+from tfeff.serving.interface import METADATA
+from tfeff.serving.portable import Loaded
+from tfeff.serving.run import FORMATS
+from tfeff.tasks.task import ImageReading
+
+SAVED_MODEL = "saved_model"
+ENDINGS = {Path(module.FILE).suffix: name for name, module in FORMATS.items()}
+_ADVICE = "export the model again"
+_METADATA_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "input": list,
+    "image_size": (list, type(None)),
+    "fit": str,
+    "interpolation": str,
+    "class_names": list,
+}
+"""What must be there."""
+
+
+def located(path: Path) -> tuple[str, Path]:
+    """Returns the format of an exported model, and its file, or the folder of a SavedModel.
+
+    Raises:
+        UserError: there is no exported model.
+    """
+    if (path / "saved_model.pb").is_file():
+        return SAVED_MODEL, path
+    for name, module in FORMATS.items():
+        if (path / module.FILE).is_file():
+            return name, path / module.FILE
+    if path.is_file() and path.suffix in ENDINGS:
+        return ENDINGS[path.suffix], path
+    raise UserError(
+        f"{path}: no exported model; give a folder that tfeff.export wrote, or a file that ends in {', '.join(ENDINGS)}"
+    )
+
+
+def metadata_of(path: Path) -> Path:
+    """Returns the file with the metadata of a model, from the model's file or the folder of a SavedModel."""
+    if path.is_dir():
+        return path / METADATA
+    return path.with_name(METADATA) if path.stem == "model" else path.with_suffix(".json")
+
+
+def load(format: str, file: Path, threads: int) -> Loaded:
+    """Returns a model in its runtime, which is not TensorFlow.
+
+    Raises:
+        UserError: the runtime is not installed, or cannot read the model.
+    """
+    try:
+        loaded: Loaded = FORMATS[format].load(file, threads)
+    except UserError:
+        raise
+    except Exception as error:  # the runtimes' types of errors are not public
+        raise UserError(f"{file}: cannot read the model ({brief(error)}); {_ADVICE}") from error
+    return loaded
+
+
+class ExportedModel:
+    """A model for LiteRT, ONNX Runtime or OpenVINO, on the CPU.
+
+    If the model takes images that fit its input, they are fitted as in training.
+
+    Args:
+        path: folder or file of `tfeff.export`.
+
+    Attributes:
+        class_names: C.
+        class_ids: the dataset's own ids of the classes; empty if it has none.
+        about: contents of its `metadata.json`.
+        outputs: their names.
+        runtime: name and version of the package that runs it.
+
+    Raises:
+        UserError: there is no such model, it or its metadata are damaged, its runtime is not installed, or it takes
+            region proposals.
+    """
+
+    def __init__(self, path: Path) -> None:
+        format, file = located(path)
+        self.about: Mapping[str, Any] = checked.read_json(metadata_of(file), _ADVICE, _METADATA_TYPES)
+        if "proposals" in self.about:
+            raise UserError(f"{path}: takes region proposals; predict with the run's SavedModel")
+        self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
+        self.class_ids: tuple[Id, ...] = tuple(self.about.get("class_ids", ()))
+        loaded = load(format, file, len(resources.cores()))
+        self.outputs, self.runtime, self._run = frozenset(loaded.outputs), loaded.runtime, loaded.run
+        self._together = loaded.inputs["images"][0] is None  # else one image a call
+        height, width, self._channels = self.about["input"]
+        self._fitting = None
+        if height is not None:
+            reading = ImageReading(self.about["fit"], self.about["interpolation"], self.about.get("center_crop"))
+            stored = self.about["image_size"]
+            self._fitting = Fitting(reading, stored and tuple(stored), (height, width), self._channels)
+            spec = tf.TensorSpec((None, None, self._channels), tf.uint8)
+            self._fit = tf.function(self._fitted, input_signature=[spec], autograph=False, jit_compile=False)
+
+    def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the outputs for images, uint8 [height, width, 3], of any sizes; boxes are in pixels of the images."""
+        pixels = [graph_decoding.in_channels(image, self._channels) for image in images]
+        given = pixels if self._fitting is None else [self._fit(image).numpy() for image in pixels]
+        found = list[Mapping[str, np.ndarray]]()
+        for _, group in itertools.groupby(given, lambda image: image.shape):
+            same = list(group)
+            parts = [np.stack(same)] if self._together else [image[np.newaxis] for image in same]
+            found += [self._run({"images": part}) for part in parts]
+        outputs = {name: np.concatenate([np.asarray(each[name]) for each in found]) for name in found[0]}
+        if self._fitting is None:
+            return outputs
+        return outputs | self._placed(outputs, np.array([image.shape[:2] for image in images], np.int32))
+
+    def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
+        found = {name: values[0] for name, values in self.predict([pixels]).items()}
+        count = int(found["count"])
+        return found["boxes"][:count], found["labels"][:count], found["scores"][:count]
+
+    @property
+    def score(self) -> float:
+        """The detection threshold of a detector."""
+        return float(self.about["score"])
+
+    def _fitted(self, image: tf.Tensor) -> tf.Tensor:
+        assert self._fitting is not None
+        return self._fitting.resize(self._fitting.fit(image)[tf.newaxis])[0]
+
+    def _placed(self, outputs: Mapping[str, np.ndarray], sizes: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns boxes in pixels of the images, from the model's.
+
+        Those of a detector are in pixels of the input, that of a localizer is relative to the image.
+        """
+        assert self._fitting is not None
+        both = np.tile(sizes, 2).astype(np.float32)
+        if "boxes" in outputs:
+            covered = np.tile(self._fitting.covered(tf.constant(sizes)).numpy(), 2).astype(np.float32)
+            scale, limit = (both / covered)[:, np.newaxis], both[:, np.newaxis]
+            return {"boxes": np.clip(outputs["boxes"] * scale, 0.0, limit)}
+        return {"box": outputs["box"] * both} if "box" in outputs else {}
