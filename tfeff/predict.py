@@ -10,8 +10,7 @@ is that of the dataset, as is `image_id` of images that belong to it (or to `--d
 can read the file; `--dataset=coco:FILE.json` without `--images` detects in all its images. Otherwise, `category_id`
 counts the classes from 0, and `image_id` is the path relative to `--images`.
 
-`--model=PATH` instead of `--workdir` predicts with an exported model, also for ONNX Runtime, OpenVINO or LiteRT, in that
-runtime.
+`--model=PATH` instead of `--workdir` predicts with an exported model of any format but `keras`, in its runtime.
 
 `--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
 training images, and an overlap at least as large as the objects.

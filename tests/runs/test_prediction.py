@@ -328,7 +328,7 @@ def test_results_of_an_earlier_call_are_skipped(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(("files", "options", "message"), [
-    ((), {}, "no SavedModel"),
+    ((), {}, "no exported model"),
     (("assets/classes.txt",), {"score": 0.5}, "--score requires a detector"),
     (("assets/classes.txt",), {}, "cannot read the SavedModel"),
 ])  # fmt: skip

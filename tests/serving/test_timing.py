@@ -146,7 +146,7 @@ def test_tensorflow_cannot_change_its_threads_once_it_has_started(
 
 def test_a_call_is_one_image_of_the_input_and_always_the_same() -> None:
     given = list[np.ndarray]()
-    model = Loaded({"images": (None, 5, 7, 3)}, lambda inputs: given.append(inputs["images"]), "none")
+    model = Loaded({"images": (None, 5, 7, 3)}, (), lambda inputs: given.append(inputs["images"]), "none")
     for _ in range(2):
         timing._call(model, Path("x"))()
     assert given[0].shape == (1, 5, 7, 3)
@@ -174,9 +174,11 @@ def test_models_that_take_proposals_are_refused() -> None:
     with pytest.raises(UserError, match="fast-rcnn: its predictions take region proposals"):
         timing.export_and_time(described, num_classes=3, format="onnx")
     with pytest.raises(UserError, match="x: takes counts, proposals besides images"):
-        timing._call(Loaded({"images": (1, 8, 8, 3), "counts": (1,), "proposals": (1, 2, 4)}, print, "none"), Path("x"))
+        timing._call(
+            Loaded({"images": (1, 8, 8, 3), "counts": (1,), "proposals": (1, 2, 4)}, (), print, "none"), Path("x")
+        )
     with pytest.raises(UserError, match="takes images of any size"):
-        timing._call(Loaded({"images": (None, None, None, 3)}, print, "none"), Path("x"))
+        timing._call(Loaded({"images": (None, None, None, 3)}, (), print, "none"), Path("x"))
 
 
 def test_missing_and_damaged_models_are_refused(exported: dict[str, Path], tmp_path: Path) -> None:

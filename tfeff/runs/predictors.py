@@ -31,7 +31,7 @@ from tfeff.runs.results import (
     Row,
 )
 from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector, load
-from tfeff.serving.exported import ExportedModel
+from tfeff.serving.exported import ExportedModel, located, read_metadata
 from tfeff.serving.interface import METADATA, UNKNOWN_THRESHOLDS
 from tfeff.serving.savedmodel import CLASSES_FILE
 
@@ -361,36 +361,48 @@ def load_predictor(
     for option, number in (("neighbors", neighbors), ("threshold", threshold)):
         if number is not None and gallery is None:
             raise UserError(f"--{option} requires --gallery; add it, or remove --{option}")
+    detects = _is_detector(path)
+    for name, value in (("score", score), ("tile", tile), ("tile_overlap", tile_overlap)):
+        if value is not None and not detects:
+            raise UserError(f"--{name} requires a detector; remove it")
+    if detects and gallery is not None:
+        raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
+    overlap = checked_overlap(tile, tile_overlap)
     if path not in models:
         models[path] = _open(path)
     model = models[path]
-    if isinstance(model, ExportedDetector) or "boxes" in model.outputs:
-        if gallery is not None:
-            raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
-        return DetectorPredictor(model, score, tile, checked_overlap(tile, tile_overlap), model.class_ids)
-    for name, value in (("score", score), ("tile", tile), ("tile_overlap", tile_overlap)):
-        if value is not None:
-            raise UserError(f"--{name} requires a detector; remove it")
-    if "embedding" not in model.outputs:
-        if gallery is not None:
-            raise UserError(f"--gallery={gallery}: {path} is no model of task.name=embedding; remove it")
-        return ClassifierPredictor(model, batch_size)
-    embedder = EmbeddingPredictor(model, batch_size)
-    if gallery is None:
-        return embedder
-    nearest = 1 if neighbors is None else neighbors
-    return embedder.with_gallery(gallery, neighbors=nearest, threshold=threshold, progress=progress)
+    if detects:
+        return DetectorPredictor(model, score, tile, overlap, model.class_ids)
+    if "embedding" in model.outputs:
+        embedder = EmbeddingPredictor(model, batch_size)
+        if gallery is None:
+            return embedder
+        nearest = 1 if neighbors is None else neighbors
+        return embedder.with_gallery(gallery, neighbors=nearest, threshold=threshold, progress=progress)
+    if gallery is not None:
+        raise UserError(f"--gallery={gallery}: {path} is no model of task.name=embedding; remove it")
+    return ClassifierPredictor(model, batch_size)
+
+
+def _is_detector(path: Path) -> bool:
+    """Whether an exported model is a detector, which its files tell before it is loaded.
+
+    Raises:
+        UserError: there is no exported model.
+    """
+    if (path / "assets" / CLASSES_FILE).is_file():
+        return (path / "assets" / DETECTOR_FILE).is_file()
+    return "boxes" in read_metadata(located(path)[1])
 
 
 def _open(path: Path) -> ExportedDetector | SavedClassifier | ExportedModel:
     """Loads an exported model of any format.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: it is damaged.
     """
-    assets = path / "assets"
-    if (assets / DETECTOR_FILE).is_file():
+    if (path / "assets" / DETECTOR_FILE).is_file():
         return ExportedDetector(path)
-    if (assets / CLASSES_FILE).is_file():
+    if (path / "assets" / CLASSES_FILE).is_file():
         return SavedClassifier(path)
     return ExportedModel(path)

@@ -57,6 +57,16 @@ def metadata_of(path: Path) -> Path:
     return path.with_name(METADATA) if path.stem == "model" else path.with_suffix(".json")
 
 
+def read_metadata(path: Path) -> Mapping[str, Any]:
+    """Returns the metadata of a model, from the model's file or the folder of a SavedModel.
+
+    Raises:
+        UserError: they are missing or damaged.
+    """
+    found: Mapping[str, Any] = checked.read_json(metadata_of(path), _ADVICE, _METADATA_TYPES)
+    return found
+
+
 def load(format: str, file: Path, threads: int) -> Loaded:
     """Returns a model in its runtime, which is not TensorFlow.
 
@@ -94,7 +104,7 @@ class ExportedModel:
 
     def __init__(self, path: Path) -> None:
         format, file = located(path)
-        self.about: Mapping[str, Any] = checked.read_json(metadata_of(file), _ADVICE, _METADATA_TYPES)
+        self.about = read_metadata(file)
         if "proposals" in self.about:
             raise UserError(f"{path}: takes region proposals; predict with the run's SavedModel")
         self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
