@@ -1,4 +1,4 @@
-"""Storage of a dataset's images: files, memory, or images drawn on demand.
+"""Storage of a dataset's images: files, memory, or images drawn on demand; `recorded` adds files of records.
 
 Every storage returns an image in two forms: as encoded bytes, without TensorFlow, for code that works image by image;
 and decoded, as an operation of a TensorFlow graph, for input pipelines.
@@ -109,6 +109,10 @@ class ImageStorage(ABC):
         Raises:
             OSError: the file cannot be read.
         """
+        return None
+
+    def undecodable(self) -> np.ndarray | None:
+        """Returns the images that cannot be decoded, int64 [m], if all have been decoded before; None if not."""
         return None
 
     def same_content(self, index: int, other: "ImageStorage", place: int) -> bool:
@@ -372,6 +376,10 @@ class _Subset(ImageStorage):
 
     def outline(self, index: int) -> bytes | None:
         return self._whole.outline(int(self._indices[index]))
+
+    def undecodable(self) -> np.ndarray | None:
+        known = self._whole.undecodable()
+        return None if known is None else np.flatnonzero(np.isin(self._indices, known))
 
     def size(self, index: int) -> tuple[int, int]:
         return self._whole.size(int(self._indices[index]))
