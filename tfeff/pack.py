@@ -1,12 +1,9 @@
-"""`python -m tfeff.pack --dataset=folder:DIR --out=DIR2`: pack a dataset into a few large files, read as records:DIR2."""
+"""`python -m tfeff.pack --dataset=folder:DIR --out=DIR2`: pack a dataset into large files, read as records:DIR2."""
 
 from absl import flags
 
 from tfeff import cli
 from tfeff.reporting.terminal import say
-
-LISTED = 10
-"""Images that cannot be decoded and are listed, at most."""
 
 
 def define_flags() -> None:
@@ -30,6 +27,7 @@ def main(argv: list[str]) -> None:
     """Packs a dataset."""
     given = flags.FLAGS
     from tfeff.data.contents import Contents, text
+    from tfeff.data.images.unreadable import IN_RUN, unreadable_images
     from tfeff.data.sources import packing
     from tfeff.data.splits import ALL
     from tfeff.reporting.progress import Bar
@@ -45,11 +43,11 @@ def main(argv: list[str]) -> None:
             overwrite=given.overwrite,
             progress=lambda done, total: bar.show(done),
         )
-    for id_, reason in list(packed.undecodable.items())[:LISTED]:
-        say(f"cannot be decoded: {id_}: {reason}", error=True)
     if packed.undecodable:
-        say(f"{len(packed.undecodable):,} images cannot be decoded; data.corrupt_images decides about them", error=True)
-    say(f"records:{given.out}: {packed.images:,} images, {packed.size / 1e6:,.0f} MB in {packed.shards:,} files")
+        advice = f"they are packed, too; {IN_RUN}"
+        say(unreadable_images(source.name, packed.images, packed.undecodable, advice), error=True)
+    noun = "file" if packed.shards == 1 else "files"
+    say(f"records:{given.out}: {packed.images:,} images, {packed.size / 1e6:,.0f} MB in {packed.shards:,} {noun}")
 
 
 if __name__ == "__main__":

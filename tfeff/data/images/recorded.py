@@ -16,6 +16,8 @@ import numpy as np
 from tfeff.data.images.storage import ImageStorage, content_digest
 from tfeff.errors import UserError, brief
 
+ADVICE = "copy the directory again, or write it again with tfeff.pack"
+"""What to do about damaged records."""
 WRITER_OPTIONS = "group_size:1,uncompressed"
 """Options of files for random access: a record is read alone. Image files are compressed already."""
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
@@ -63,17 +65,21 @@ class RecordedImages(ImageStorage):
         return len(self._known)
 
     def encoded(self, index: int) -> bytes:
-        """See `ImageStorage`."""
+        """See `ImageStorage`.
+
+        Raises:
+            UserError: the file is damaged, or not the one that was packed.
+        """
         number = int(np.searchsorted(self._ends, index, side="right"))
         shard = self._shards[number]
         place = index - int(self._ends[number]) + shard.records
         try:
             content: bytes = self._reader(number).read([place])[0]
         except RuntimeError as error:
-            raise OSError(f"{shard.path}: record {place} cannot be read ({brief(error)})") from None
+            raise UserError(f"{shard.path}: record {place} cannot be read ({brief(error)}); {ADVICE}") from None
         if not self._checked[index]:
             if content_digest(content) != self.digest(index):
-                raise OSError(f"{shard.path}: record {place} is not the image that the manifest describes")
+                raise UserError(f"{shard.path}: record {place} is not the image that was packed; {ADVICE}")
             self._checked[index] = True
         return content
 
@@ -83,7 +89,7 @@ class RecordedImages(ImageStorage):
         shard = self._shards[number]
         reader = ArrayRecordReader(str(shard.path), _READER_OPTIONS, file_reader_buffer_size=_BUFFER)
         if not reader.ok() or reader.num_records() != shard.records:
-            raise OSError(f"{shard.path}: missing, incomplete or damaged")
+            raise UserError(f"{shard.path}: missing, incomplete or damaged; {ADVICE}")
         return reader
 
     def size(self, index: int) -> tuple[int, int]:

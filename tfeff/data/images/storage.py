@@ -37,6 +37,7 @@ class ImageStorage(ABC):
 
         Raises:
             OSError: the file cannot be read.
+            UserError: the same, with what to do about it.
         """
 
     def size(self, index: int) -> tuple[int, int]:

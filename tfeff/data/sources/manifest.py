@@ -20,12 +20,11 @@ import numpy as np
 from tfeff import checked
 from tfeff.data.dataset import Dataset, Id, Objects
 from tfeff.data.defects import Defects
-from tfeff.data.images.recorded import Shard
+from tfeff.data.images.recorded import ADVICE, Shard
 from tfeff.errors import UserError
 
 MANIFEST = "manifest.json"
 INDEX = "index.npz"
-_ADVICE = "copy the directory again, or write it again with tfeff.pack"
 _FORMAT = 1
 _TYPES = {
     "format": int, "has_objects": bool, "drawn": bool, "further_classes": list, "class_names": list,
@@ -104,7 +103,7 @@ class Manifest:
         class_ids: the source's own id of each class; empty if it has none.
         has_objects: whether images have objects, and not a label each.
         drawn: whether the source has no splits of its own.
-        further_classes: classes of which the training split has no images; empty unless the source was packed with them.
+        further_classes: classes of which the training split has no images; empty unless they were allowed.
         shards: the files.
         splits: the splits, and `all`.
         digests: uint8 [m, 16], see `RecordedImages`.
@@ -156,7 +155,7 @@ class Manifest:
         path = directory / MANIFEST
         if not path.is_file():
             raise UserError(f"{directory}: has no records ({MANIFEST} is missing); tfeff.pack writes them")
-        record = checked.read_json(path, _ADVICE, _TYPES)
+        record = checked.read_json(path, ADVICE, _TYPES)
         if record["format"] != _FORMAT:
             raise UserError(f"{path}: format {record['format']} instead of {_FORMAT}; write it again with tfeff.pack")
         arrays = _read_index(directory / INDEX, record["index"])
@@ -174,7 +173,7 @@ class Manifest:
                 **{name: arrays[name] for name in _ARRAYS},
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: does not describe records ({error!r}); {_ADVICE}") from None
+            raise UserError(f"{path}: does not describe records ({error!r}); {ADVICE}") from None
         for shard in shards:
             _require_whole(shard)
         return found
@@ -206,13 +205,13 @@ def _read_index(path: Path, checksum: str) -> dict[str, np.ndarray]:
     """
     try:
         if f"{checked.file_crc32(path):08x}" != checksum:
-            raise UserError(f"{path}: damaged, or of other records: its contents do not fit {MANIFEST}; {_ADVICE}")
+            raise UserError(f"{path}: damaged, or of other records: its contents do not fit {MANIFEST}; {ADVICE}")
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; {_ADVICE}") from None
+        raise UserError(f"{path}: missing; {ADVICE}") from None
     except (ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged ({error}); {_ADVICE}") from None
+        raise UserError(f"{path}: damaged ({error}); {ADVICE}") from None
 
 
 def _require_whole(shard: Shard) -> None:
@@ -220,10 +219,10 @@ def _require_whole(shard: Shard) -> None:
     try:
         size = shard.path.stat().st_size
     except FileNotFoundError:
-        raise UserError(f"{shard.path}: missing; {_ADVICE}") from None
+        raise UserError(f"{shard.path}: missing; {ADVICE}") from None
     if size != shard.size:
         raise UserError(
-            f"{shard.path}: incomplete or replaced, it has {size:,} bytes instead of {shard.size:,}; {_ADVICE}"
+            f"{shard.path}: incomplete or replaced, it has {size:,} bytes instead of {shard.size:,}; {ADVICE}"
         )
 
 

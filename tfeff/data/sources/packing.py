@@ -72,8 +72,8 @@ def pack(
 ) -> Packed:
     """Writes all splits of a source as records: each image once, in the order of its first split.
 
-    Images are decoded, so that runs need not look for corrupt ones. The directory is complete or absent, and what is in
-    it depends on the images, their ids and annotations alone.
+    Images are decoded, so that runs need not look for corrupt ones. The directory is complete or absent. The same
+    source gives the same files.
 
     Args:
         source: what `open_source` returns.
@@ -212,7 +212,7 @@ def _read(image: tuple[Dataset, int]) -> tuple[bytes, _Examined]:
     try:
         content = dataset.encoded(index)
     except OSError as error:
-        raise UserError(f"{id_} cannot be read ({error.strerror or error}); restore it, or remove it") from None
+        raise UserError(f"{id_}: cannot be read ({error.strerror or error}); restore it, or remove it") from None
     try:
         size = decoding.encoded_size(content, "image")
         decoding.decode(content, "image")
@@ -227,7 +227,7 @@ def _common_folder(ids: Iterable[str]) -> str:
     >>> _common_folder(["/data/train/a/1.jpg", "/data/train/b/1.jpg", "/data/test/a/1.jpg"])
     '/data/'
     """
-    common = os.path.commonprefix(list(ids))
+    common = os.path.commonprefix(list(ids))  # noqa: RUF071  what is left of a name is cut off
     return common[: common.rfind("/") + 1]
 
 

@@ -31,8 +31,8 @@ class Records(Source):
         objects: whether images must have objects, or else a label each.
 
     Raises:
-        UserError: no records, or of the other kind; files are missing or damaged; the training split lacks classes; (with
-            `on_defect="stop"`) the packed source had a defect; the extra `records` is not installed.
+        UserError: no records, or of the other kind; files are missing or damaged; the training split lacks classes;
+            (with `on_defect="stop"`) the packed source had a defect; the extra `records` is not installed.
     """
 
     def __init__(self, root: str | Path, options: Options, *, objects: bool) -> None:
@@ -44,8 +44,8 @@ class Records(Source):
             raise UserError(f"{self.name}: its images have {found}, not {wanted}")
         if self._manifest.further_classes and not options.further_classes:
             raise UserError(
-                f"{self.name}: the training split has no images of {listed(self._manifest.further_classes)}, which "
-                "tasks other than embedding cannot learn; pack the source without --further_classes to see where they are"
+                f"{self.name}: the training split has no images of {listed(self._manifest.further_classes)}; only the "
+                "task embedding allows that"
             )
         if options.on_defect == "stop":
             for name, split in self._manifest.splits.items():
@@ -65,6 +65,15 @@ class Records(Source):
     def drawn(self) -> bool:
         """Whether the packed source had no splits of its own."""
         return self._manifest.drawn
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`. Of a defect of the packed source, nothing says which drawn split it would have been in."""
+        defects = self._manifest.splits[ALL].defects
+        if not self.drawn or not defects.counts:
+            return ()
+        listed = defects.text().replace("\n", "; ")
+        return (f"{self.name}: {self._manifest.source} had defects when it was packed: {listed}",)
 
     @cached_property
     def disjoint(self) -> bool:
@@ -96,7 +105,7 @@ class Records(Source):
             labels=part.labels,
             objects=objects,
             sizes=found.sizes[part.records] if part.sized else np.zeros((0, 2), np.int32),
-            defects=Defects(self.options.on_defect).joined([part.defects]),
+            defects=Defects(self.options.on_defect).joined([] if self.drawn else [part.defects]),
             raw_annotations=raw if self.options.keep_raw_annotations else (),
             notes=part.notes,
             class_ids=found.class_ids,
