@@ -15,9 +15,9 @@ Parts:
   images of that folder are packed as well, and read as records and as files in alternating rounds.
 
 --before=DIR is a checkout of an earlier version, which is measured with the same inputs. Each measurement is a process
-of its own: its CPU time, and its peak memory beyond that of its inputs and imports; of `caches` and `records`, the peak of the
-memory that no file backs. Growth is the slope of the line
-through the logarithms of the sizes and of the times (or memory): 1 is linear.
+of its own: its CPU time, and its peak memory beyond that of its inputs and imports; of `caches` and `records`, the peak
+of the memory that no file backs. Growth is the slope of the line through the logarithms of the sizes and of the times
+(or memory): 1 is linear.
 """
 
 import argparse
@@ -306,13 +306,13 @@ def records_and_folder(source: str, size: tuple[int, int], rounds: int) -> list[
 
     with tempfile.TemporaryDirectory() as directory:
         packing.pack(packing.open_source(source), f"{directory}/records")
-        sides, cpu = [], dict[int, list[float]]()
-        for side, name in enumerate((f"records:{directory}/records", source)):
+        sides, cpu = [], ([], [])
+        for name, times in zip((f"records:{directory}/records", source), cpu, strict=True):
             dataset = catalog.open_labels(name).load("train")
             taken = dataset.take(evenly_spaced(len(dataset), READ))
             passes = batches(ImageCache(taken, size, None, np.arange(len(taken))), size).evaluation_batches()
 
-            def read(passes: Any = passes, times: list[float] = cpu.setdefault(side, [])) -> None:
+            def read(passes: Any = passes, times: list[float] = times) -> None:
                 began = time.process_time()
                 for _ in passes:
                     pass

@@ -50,9 +50,9 @@ class Data(Section):
 
     source: str = "embedded:digits"
     """The dataset. For classification: `folder:<directory>`, `csv:<file>`, `tfds:<name>`, `hf:<directory>`,
-    `embedded:<name>`, or `crops:<source>`: the objects of a dataset with boxes, jittered boxes around them, and
-    background. For localization and detection: `voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `csv:<file>`,
-    `tfds:<name>`, `hf:<directory>` or `embedded:<name>`."""
+    `records:<directory>`, `embedded:<name>`, or `crops:<source>`: the objects of a dataset with boxes, jittered boxes
+    around them, and background. For localization and detection: `voc:<directory>`, `yolo:<directory>`,
+    `coco:<directory>`, `csv:<file>`, `tfds:<name>`, `hf:<directory>`, `records:<directory>` or `embedded:<name>`."""
     crop_context: NotNegative[float] = 0.0
     """For `crops:` sources: margin around each box, as a fraction of the box's side."""
     proposals: Proposals = field(default_factory=Proposals)

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def manifest(tmp_path: Path) -> Manifest:
         drawn=False,
         further_classes=["é"],
         shards=[Shard(tmp_path / "images-0", 5, 3)],
-        splits={"train": Split.of(dataset, dataset.ids, np.array([2, 0, 1]))},
+        splits={name: Split.of(dataset, dataset.ids, np.array([2, 0, 1])) for name in ("train", "all")},
         digests=np.arange(48, dtype=np.uint8).reshape(3, 16),
         sizes=np.array([[1, 2], [3, 4], [0, 0]], np.int32),
         undecodable=np.array([2]),
@@ -57,6 +59,7 @@ def test_what_is_written_is_read(manifest: Manifest, tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(found, key), getattr(manifest, key))
         assert getattr(found, key).dtype == getattr(manifest, key).dtype
     split = found.splits["train"]
+    assert found.splits["all"].ids() == NAMES
     assert split.ids() == NAMES
     assert split.records.tolist() == [2, 0, 1]
     assert not len(split.labels)
@@ -79,3 +82,39 @@ def test_every_truncation_is_noticed(manifest: Manifest, tmp_path: Path, name: s
         (tmp_path / name).write_bytes(content[:length])
         with pytest.raises(UserError, match=name):
             Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "values"),
+    [
+        ("records", np.array([2, 0, 3])),
+        ("records", np.array([2, -1, 0])),
+        ("records", np.array([0])),
+        ("objects", np.array([2, 0, 4])),
+        ("objects", np.array([6, -1, 0])),
+        ("object_labels", np.array([0, 1, 2, 3, 0])),
+        ("ids", np.frombuffer(b"one\0", np.uint8)),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(manifest: Manifest, tmp_path: Path, split: str, values: np.ndarray) -> None:
+    train = manifest.splits["train"]
+    broken = replace(train, columns={**train.columns, split: values})
+    replace(manifest, splits={**manifest.splits, "train": broken}).write(tmp_path)
+    with pytest.raises(UserError, match=r"does not describe records .*the split train"):
+        Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"digests": np.zeros((2, 16), np.uint8)}, {"sizes": np.zeros((3, 3))}])
+def test_records_without_a_row_are_refused(manifest: Manifest, tmp_path: Path, changes: Mapping[str, object]) -> None:
+    replace(manifest, **changes).write(tmp_path)
+    with pytest.raises(UserError, match=r"does not describe records .*3 records"):
+        Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../images-0", "/etc/hostname", "a/images-0"])
+def test_only_files_of_the_directory_are_read(manifest: Manifest, tmp_path: Path, name: str) -> None:
+    manifest.write(tmp_path)
+    text = (tmp_path / MANIFEST).read_text().replace('"images-0"', f'"{name}"')
+    (tmp_path / MANIFEST).write_text("\n".join(line for line in text.splitlines() if "crc32" not in line))
+    with pytest.raises(UserError, match="does not describe records"):
+        Manifest.read(tmp_path)

@@ -21,6 +21,7 @@ from tfeff import checked
 from tfeff.data.dataset import Dataset, Id, Objects
 from tfeff.data.defects import Defects
 from tfeff.data.images.recorded import ADVICE, Shard
+from tfeff.data.splits import ALL
 from tfeff.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -160,7 +161,6 @@ class Manifest:
             raise UserError(f"{path}: format {record['format']} instead of {_FORMAT}; write it again with tfeff.pack")
         arrays = _read_index(directory / INDEX, record["index"])
         try:
-            shards = [Shard(directory / each["name"], each["bytes"], each["records"]) for each in record["shards"]]
             found = cls(
                 source=record["source"],
                 class_names=tuple(record["class_names"]),
@@ -168,15 +168,35 @@ class Manifest:
                 has_objects=record["has_objects"],
                 drawn=record["drawn"],
                 further_classes=record["further_classes"],
-                shards=shards,
+                shards=[_shard(directory, each) for each in record["shards"]],
                 splits={name: _split(name, fields, arrays) for name, fields in record["splits"].items()},
                 **{name: arrays[name] for name in _ARRAYS},
             )
+            found._require_consistent()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: does not describe records ({error!r}); {ADVICE}") from None
-        for shard in shards:
+        for shard in found.shards:
             _require_whole(shard)
         return found
+
+    def _require_consistent(self) -> None:
+        """Refuses a manifest that someone else has written, and of which parts do not fit each other.
+
+        Raises:
+            ValueError: there are such parts.
+        """
+        count = sum(shard.records for shard in self.shards)
+        if ALL not in self.splits or self.digests.shape != (count, 16) or self.sizes.shape != (count, 2):
+            raise ValueError(f"{count} records")
+        for name, split in self.splits.items():
+            images, counts = len(split.records), split.columns.get("objects", np.zeros(0, np.int64))
+            fits = {images} == {len(split.ids()), len(counts if self.has_objects else split.labels)}
+            fits &= all(len(split.columns[key]) == counts.sum() for key in _OBJECTS.values() if self.has_objects)
+            if not fits or not ((split.records >= 0) & (split.records < count)).all() or (counts < 0).any():
+                raise ValueError(f"the split {name}")
+            labels = split.columns["object_labels"] if self.has_objects else split.labels
+            if not ((labels >= 0) & (labels < len(self.class_names))).all():
+                raise ValueError(f"labels of the split {name}")
 
 
 def _fields(split: Split) -> dict[str, Any]:
@@ -188,6 +208,13 @@ def _fields(split: Split) -> dict[str, Any]:
         "notes": split.notes,
         "defects": {"counts": defects.counts, "examples": defects.examples, "costs": defects.costs},
     }
+
+
+def _shard(directory: Path, fields: Mapping[str, Any]) -> Shard:
+    name, size, records = fields["name"], fields["bytes"], fields["records"]
+    if Path(name).name != name or records < 1:
+        raise ValueError(f"{name}, {records} records")
+    return Shard(directory / name, size, records)
 
 
 def _split(name: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Split:
