@@ -49,8 +49,8 @@ class ImageStorage(ABC):
         """
         return decoding.encoded_size(self.encoded(index), f"image {index}")
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """Returns one decoded image: scalar int64 -> uint8 [height, width, channels].
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
+        """Returns one decoded image: scalar int64 -> uint8 [height, width, channels]; with `shrinkage`, see `decode`.
 
         Raises:
             tf.errors.OpError: the image cannot be read or decoded.
@@ -58,7 +58,7 @@ class ImageStorage(ABC):
         import tensorflow as tf
 
         def decode(number: np.ndarray) -> np.ndarray:
-            pixels = decoding.decode(self._content(int(number)), f"image {number}")
+            pixels = decoding.decode(self._content(int(number)), f"image {number}", shrinkage)
             return pixels if channels == 3 else decoding.luma(pixels)
 
         # The decoder of all verbs, so that training, evaluation and prediction see and refuse the same images.
@@ -302,7 +302,7 @@ class PixelArray(ImageStorage):
         """Returns the image as PNG."""
         return cv2.imencode(".png", self._pixels[index][..., ::-1])[1].tobytes()
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
         """See `ImageStorage`."""
         import tensorflow as tf
 
@@ -385,8 +385,8 @@ class _Subset(ImageStorage):
     def size(self, index: int) -> tuple[int, int]:
         return self._whole.size(int(self._indices[index]))
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        return self._whole.read(self._positions[index], channels)
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
+        return self._whole.read(self._positions[index], channels, shrinkage)
 
     @cached_property
     def _positions(self) -> "tf.Tensor":

@@ -22,7 +22,8 @@ def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advi
         UserError: images cannot be read, or do not fit on the disk.
     """
     dataset = decoding.dataset
-    key = _key(dataset, decoding.size, decoding.fit, decoding.interpolation)
+    form = decoding.size, decoding.fit, decoding.interpolation, *(("reduced",) if decoding.reduced else ())
+    key = _key(dataset, *form)
     cache = DiskCache(directory / f"images-{key}")
     stored = cache.opened()
     if stored is None:
