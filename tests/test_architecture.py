@@ -153,7 +153,6 @@ def test_setup_requires_what_the_package_imports() -> None:
         "tfeff/serving/openvino.py": "openvino",
         "tfeff/analysis/sweep/combinations.py": "bayesian",
         "tfeff/data/images/header.py": "heif",
-        "tfeff/data/images/recorded.py": "records",
         "tfeff/data/sources/packing.py": "records",
         "tfeff/runs/endpoint.py": "serve",
         "tfeff/serve.py": "serve",

@@ -81,4 +81,4 @@ def test_a_damaged_shard_stops_training(verbs, folder, tmp_path):
     shard.write_bytes(content)
     training, _ = command(f"records:{tmp_path / 'packed'}", tmp_path, "run")
     done = verbs(*training)
-    done.fails_with("images-00000.array_record: record 0 cannot be read (Corrupted", "copy the directory again")
+    done.fails_with("images-00000.array_record: damaged or replaced, at byte 108", "copy the directory again")

@@ -1,12 +1,13 @@
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from tfeff.data.images import recorded
-from tfeff.data.images.recorded import WRITER_OPTIONS, RecordedImages, Shard
+from tfeff.data.images.recorded import WRITER_OPTIONS, RecordedImages, Shard, places, read_record
 from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
 
@@ -19,23 +20,56 @@ def contents() -> list[bytes]:
     return [rng.bytes(int(length)) for length in rng.integers(1, 200_000, sum(COUNTS))]
 
 
+def write(path: Path, contents: Iterable[bytes]) -> None:
+    writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
+    for content in contents:
+        writer.write(content)
+    writer.close()
+
+
 @pytest.fixture
 def shards(contents: list[bytes], tmp_path: Path) -> list[Shard]:
-    made, rest = list[Shard](), iter(contents)
+    made, first = list[Shard](), 0
     for number, count in enumerate(COUNTS):
         path = tmp_path / f"{number}.array_record"
-        writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
-        for _ in range(count):
-            writer.write(next(rest))
-        writer.close()
+        write(path, contents[first : first + count])
         made.append(Shard(path, path.stat().st_size, count))
+        first += count
     return made
 
 
 def storage(shards: list[Shard], contents: list[bytes]) -> RecordedImages:
+    lengths, firsts = list(map(len, contents)), np.cumsum(COUNTS) - COUNTS
+    where = [
+        places(shard.path, lengths[first : first + shard.records])
+        for shard, first in zip(shards, firsts.tolist(), strict=True)
+    ]
     digests = np.frombuffer(b"".join(map(content_digest, contents)), np.uint8).reshape(-1, 16)
     sizes = np.array([(number, 2) for number in range(len(contents))], np.int32)
-    return RecordedImages(shards, digests, sizes, np.array([3, 9]))
+    return RecordedImages(shards, np.concatenate(where), digests, sizes, np.array([3, 9]))
+
+
+@pytest.mark.parametrize("longest", [3, 70, 3000, 70_000, 65_512, 300_000])
+def test_places_are_those_of_the_package(longest: int, tmp_path: Path) -> None:
+    """For records of any length, also empty ones, across any number of blocks."""
+    rng = np.random.default_rng(longest)
+    written = [rng.bytes(int(length)) for length in rng.integers(0, longest, min(3000, 20 + 3_000_000 // longest))]
+    write(tmp_path / "records", written)
+    reader = ArrayRecordReader(str(tmp_path / "records"))
+    found = places(tmp_path / "records", list(map(len, written)))
+    with (tmp_path / "records").open("rb") as file:
+        mine = [read_record(file, *place) for place in found.tolist()]
+    assert mine == reader.read_all() == written
+
+
+@pytest.mark.parametrize("options", ["group_size:2,uncompressed", "group_size:1,zstd:3", "group_size:4,transpose"])
+def test_files_with_other_options_are_refused(options: str, tmp_path: Path) -> None:
+    writer = ArrayRecordWriter(str(tmp_path / "records"), options)
+    for _ in range(8):
+        writer.write(bytes(1000))
+    writer.close()
+    with pytest.raises(ValueError, match="not an ArrayRecord file of uncompressed groups of one record"):
+        places(tmp_path / "records", [1000] * 8)
 
 
 @pytest.mark.parametrize("most", [1, 256])
@@ -65,18 +99,22 @@ def test_what_is_known_is_not_read(shards: list[Shard], contents: list[bytes]) -
     assert part.take(np.array([3, 2])).undecodable().tolist() == [1]
     with pytest.raises(UserError, match="not an image"):
         images.size(0)
-    with pytest.raises(UserError, match=r"1.array_record: missing, incomplete or damaged"):
+    with pytest.raises(UserError, match=r"1.array_record: cannot be read \(No such file or directory\); copy"):
         images.encoded(5)
 
 
 def test_the_fingerprint_belongs_to_the_contents(shards: list[Shard], contents: list[bytes]) -> None:
-    same, other = storage(shards, contents), storage(shards, [*contents[:-1], b"another"])
-    assert same.fingerprint(3) == storage(shards[::-1], contents).fingerprint(3) != other.fingerprint(3)
+    images, changed = storage(shards, contents), [*contents[:-1], bytes(len(contents[-1]))]
+    assert images.fingerprint(3) == storage(shards, contents).fingerprint(3)
+    assert images.fingerprint(3) != storage(shards, changed).fingerprint(3)
 
 
-def test_a_file_that_is_cut_is_not_taken_for_an_empty_one(shards: list[Shard], contents: list[bytes]) -> None:
-    images = storage(shards, contents)
-    shards[1].path.write_bytes(shards[1].path.read_bytes()[:-1])
-    assert images.encoded(0) == contents[0]
-    with pytest.raises(UserError, match=r"1.array_record: missing, incomplete or damaged"):
-        images.encoded(1)
+def test_another_or_a_cut_image_is_noticed(shards: list[Shard], contents: list[bytes]) -> None:
+    whole = shards[1].path.read_bytes()
+    for content in (whole[:1000], bytes(len(whole)), whole[8:] + bytes(8)):
+        images = storage(shards, contents)
+        shards[1].path.write_bytes(content)
+        assert images.encoded(0) == contents[0]
+        with pytest.raises(UserError, match=r"1.array_record: damaged or replaced, at byte \d+ is another image"):
+            images.encoded(1)
+        shards[1].path.write_bytes(whole)

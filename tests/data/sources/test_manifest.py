@@ -44,6 +44,7 @@ def manifest(tmp_path: Path) -> Manifest:
         further_classes=["é"],
         shards=[Shard(tmp_path / "images-0", 5, 3)],
         splits={name: Split.of(dataset, dataset.ids, np.array([2, 0, 1])) for name in ("train", "all")},
+        places=np.array([[64, 5], [90, 1], [200, 7]]),
         digests=np.arange(48, dtype=np.uint8).reshape(3, 16),
         sizes=np.array([[1, 2], [3, 4], [0, 0]], np.int32),
         undecodable=np.array([2]),
@@ -55,7 +56,7 @@ def test_what_is_written_is_read(manifest: Manifest, tmp_path: Path) -> None:
     found = Manifest.read(tmp_path)
     for key in ("source", "class_names", "class_ids", "has_objects", "drawn", "further_classes", "shards"):
         assert getattr(found, key) == getattr(manifest, key), key
-    for key in ("digests", "sizes", "undecodable"):
+    for key in ("places", "digests", "sizes", "undecodable"):
         np.testing.assert_array_equal(getattr(found, key), getattr(manifest, key))
         assert getattr(found, key).dtype == getattr(manifest, key).dtype
     split = found.splits["train"]
@@ -104,7 +105,9 @@ def test_arrays_that_do_not_fit_are_refused(manifest: Manifest, tmp_path: Path, 
         Manifest.read(tmp_path)
 
 
-@pytest.mark.parametrize("changes", [{"digests": np.zeros((2, 16), np.uint8)}, {"sizes": np.zeros((3, 3))}])
+@pytest.mark.parametrize(
+    "changes", [{"digests": np.zeros((2, 16), np.uint8)}, {"sizes": np.zeros((3, 3))}, {"places": np.zeros((2, 2))}]
+)
 def test_records_without_a_row_are_refused(manifest: Manifest, tmp_path: Path, changes: Mapping[str, object]) -> None:
     replace(manifest, **changes).write(tmp_path)
     with pytest.raises(UserError, match=r"does not describe records .*3 records"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.verbs import ROOT
+from tfeff.data.images import recorded
 from tfeff.data.sources import catalog, packing
 from tfeff.data.sources.manifest import MANIFEST, Manifest
 from tfeff.errors import UserError
@@ -101,6 +102,29 @@ def test_a_full_disk_leaves_nothing_behind(image_folder, tmp_path):
     assert "images-00000.array_record" in done.stdout
     assert not [*(tmp_path / "there").iterdir()]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_the_extra_is_named(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "find_spec", lambda name: None)
+    source = packing.open_source(f"folder:{image_folder({'train/a': 2, 'train/b': 2})}")
+    with pytest.raises(UserError, match=r"needs the extra records: pip install tfeff\[records\]"):
+        packing.pack(source, tmp_path / "out")
+
+
+def test_what_the_disk_has_changed_is_noticed(image_folder, tmp_path, monkeypatch):
+    """What was written is read back."""
+    source = packing.open_source(f"folder:{image_folder({'train/a': 2, 'train/b': 2})}")
+
+    def damaged(path, lengths):
+        content = bytearray(path.read_bytes())
+        content[500] ^= 1
+        path.write_bytes(content)
+        return recorded.places(path, lengths)
+
+    monkeypatch.setattr(packing, "places", damaged)
+    with pytest.raises(UserError, match=r"images-00000.array_record: cannot be read as it was written; check the disk"):
+        packing.pack(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_crops_are_packed_as_their_source():

@@ -31,7 +31,7 @@ _TYPES = {
     "format": int, "has_objects": bool, "drawn": bool, "further_classes": list, "class_names": list,
     "class_ids": list, "splits": dict, "shards": list, "index": str,
 }  # fmt: skip
-_ARRAYS = ("digests", "sizes", "undecodable")
+_ARRAYS = ("places", "digests", "sizes", "undecodable")
 _OBJECTS = {"boxes_yxyx": "boxes_yxyx", "labels": "object_labels", "difficult": "difficult", "crowd": "crowd"}
 """Field of `Objects` -> name of its array."""
 
@@ -107,6 +107,7 @@ class Manifest:
         further_classes: classes of which the training split has no images; empty unless they were allowed.
         shards: the files.
         splits: the splits, and `all`.
+        places: int64 [m, 2], see `RecordedImages`.
         digests: uint8 [m, 16], see `RecordedImages`.
         sizes: int32 [m, 2], see `RecordedImages`.
         undecodable: int64 [k], see `RecordedImages`.
@@ -120,6 +121,7 @@ class Manifest:
     further_classes: Sequence[str]
     shards: Sequence[Shard]
     splits: Mapping[str, Split]
+    places: np.ndarray
     digests: np.ndarray
     sizes: np.ndarray
     undecodable: np.ndarray
@@ -186,8 +188,11 @@ class Manifest:
             ValueError: there are such parts.
         """
         count = sum(shard.records for shard in self.shards)
-        if ALL not in self.splits or self.digests.shape != (count, 16) or self.sizes.shape != (count, 2):
+        shapes = {"places": (count, 2), "digests": (count, 16), "sizes": (count, 2)}
+        if ALL not in self.splits or any(getattr(self, name).shape != shape for name, shape in shapes.items()):
             raise ValueError(f"{count} records")
+        if (self.places < 0).any():
+            raise ValueError("places of records")
         for name, split in self.splits.items():
             images, counts = len(split.records), split.columns.get("objects", np.zeros(0, np.int64))
             fits = {images} == {len(split.ids()), len(counts if self.has_objects else split.labels)}

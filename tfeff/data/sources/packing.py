@@ -2,9 +2,11 @@
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
-from tfeff.data.images.recorded import WRITER_OPTIONS, Shard
+from tfeff.data.images.recorded import WRITER_OPTIONS, Shard, places, read_record
 from tfeff.data.images.storage import content_digest
-from tfeff.data.sources import catalog, records
+from tfeff.data.sources import catalog
 from tfeff.data.sources.manifest import MANIFEST, Manifest, Split
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, find_split
@@ -72,8 +74,8 @@ def pack(
 ) -> Packed:
     """Writes all splits of a source as records: each image once, in the order of its first split.
 
-    Images are decoded, so that runs need not look for corrupt ones. The directory is complete or absent. The same
-    source gives the same files.
+    Images are decoded, so that runs need not look for corrupt ones, and read back. The directory is complete or absent.
+    The same source gives the same files.
 
     Args:
         source: what `open_source` returns.
@@ -87,12 +89,13 @@ def pack(
             not installed.
         OSError: the disk is full.
     """
-    records.require_package(source.name)
+    if find_spec("array_record") is None:
+        raise UserError(f"{source.name}: to pack it needs the extra records: pip install tfeff[records]")
     with staged(directory, overwrite=overwrite, marker=MANIFEST) as made:
         names = (ALL,) if source.drawn else (*source.splits, ALL)
         datasets = {name: source.load(name) for name in names}
         images, rows = _distinct(datasets.values())
-        written, found = _write(images, made, shard_bytes, progress)
+        written, located, found = _write(images, made, shard_bytes, progress)
         folder = _common_folder(id_ for dataset in datasets.values() for id_ in dataset.ids)
         splits = {
             name: Split.of(dataset, [id_[len(folder) :] for id_ in dataset.ids], row)
@@ -108,6 +111,7 @@ def pack(
             further_classes=_further_classes(source, datasets),
             shards=written,
             splits=splits,
+            places=located,
             digests=np.frombuffer(b"".join(each.digest for each in found), np.uint8).reshape(-1, 16),
             sizes=np.array([each.size for each in found], np.int32),
             undecodable=np.flatnonzero([each.problem for each in found]),
@@ -145,11 +149,13 @@ class _Examined:
     """What is known about an image.
 
     Attributes:
+        length: its length in bytes.
         digest: its `content_digest`.
         size: (height, width), upright; (0, 0) if its header cannot be read.
         problem: why it cannot be decoded; "" if it can.
     """
 
+    length: int
     digest: bytes
     size: tuple[int, int]
     problem: str
@@ -157,9 +163,9 @@ class _Examined:
 
 def _write(
     images: Sequence[tuple[Dataset, int]], directory: Path, shard_bytes: int, progress: Callable[[int, int], None]
-) -> tuple[list[Shard], list[_Examined]]:
-    """Writes images into shards, and decodes them."""
-    shards, found = list[Shard](), list[_Examined]()
+) -> tuple[list[Shard], np.ndarray, list[_Examined]]:
+    """Writes images into shards, and decodes them; returns shards, places of the images, and what is known of them."""
+    shards, located, found = list[Shard](), list[np.ndarray](), list[_Examined]()
     writer: Any = None
     path, size, count = directory, 0, 0
     progress(0, len(images))
@@ -175,9 +181,28 @@ def _write(
                 if size >= shard_bytes or len(found) == len(images):
                     _reported(path, writer.close)
                     shards.append(Shard(path, path.stat().st_size, count))
+                    located.append(_located(path, found[-count:]))
                     writer = None
             progress(len(found), len(images))
-    return shards, found
+    return shards, np.concatenate(located), found
+
+
+def _located(path: Path, images: Sequence[_Examined]) -> np.ndarray:
+    """Returns where the images of a shard are in it, int64 [n, 2], after reading all of them.
+
+    Raises:
+        UserError: they are not what was written.
+    """
+    found, same = np.zeros((0, 2), np.int64), list[bytes]()
+    try:
+        found = places(path, [each.length for each in images])
+        with path.open("rb", buffering=0) as file:
+            same = [content_digest(read_record(file, *place)) for place in found.tolist()]
+    except (ValueError, struct.error):
+        pass  # as if it had no images
+    if same != [each.digest for each in images]:
+        raise UserError(f"{path}: cannot be read as it was written; check the disk, or install array-record 0.8")
+    return found
 
 
 def _open(path: Path) -> Any:
@@ -218,7 +243,7 @@ def _read(image: tuple[Dataset, int]) -> tuple[bytes, _Examined]:
         decoding.decode(content, "image")
     except UserError as error:
         problem = str(error).removeprefix("image: ")
-    return content, _Examined(content_digest(content), size, problem)
+    return content, _Examined(len(content), content_digest(content), size, problem)
 
 
 def _common_folder(ids: Iterable[str]) -> str:

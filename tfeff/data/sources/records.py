@@ -4,7 +4,6 @@ The images are records of ArrayRecord files, with the bytes of the files that th
 """
 
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +31,11 @@ class Records(Source):
 
     Raises:
         UserError: no records, or of the other kind; files are missing or damaged; the training split lacks classes;
-            (with `on_defect="stop"`) the packed source had a defect; the extra `records` is not installed.
+            (with `on_defect="stop"`) the packed source had a defect.
     """
 
     def __init__(self, root: str | Path, options: Options, *, objects: bool) -> None:
         super().__init__(f"records:{root}", options)
-        require_package(self.name)
         self._manifest = Manifest.read(Path(root))
         if self._manifest.has_objects != objects:
             wanted, found = ("objects with boxes", "a label each") if objects else ("a label each", "objects")
@@ -84,7 +82,7 @@ class Records(Source):
     @cached_property
     def _images(self) -> ImageStorage:
         found = self._manifest
-        return RecordedImages(found.shards, found.digests, found.sizes, found.undecodable)
+        return RecordedImages(found.shards, found.places, found.digests, found.sizes, found.undecodable)
 
     def _load(self, split: str) -> Dataset:
         """Returns the images of one split.
@@ -113,9 +111,3 @@ class Records(Source):
         if not self.drawn or split == ALL:
             return dataset
         return dataset.take(self._draw(dataset.ids, split, dataset.labels if dataset.has_labels else None))
-
-
-def require_package(name: str) -> None:
-    """Refuses a source if the package that reads and writes its files is missing."""
-    if find_spec("array_record") is None:
-        raise UserError(f"{name}: needs the extra records: pip install tfeff[records]")
