@@ -16,6 +16,7 @@ def define_flags() -> None:
         required=True,
     )
     flags.DEFINE_string("out", None, "Directory to write; it is complete or absent.", required=True)
+    flags.DEFINE_string("data_dir", None, "Directory of datasets that TensorFlow Datasets has prepared.")
     flags.DEFINE_integer("shard_megabytes", 256, "Size of a file, at least; the last one is smaller.", lower_bound=1)
     flags.DEFINE_bool(
         "further_classes", False, "Allow classes that the training split lacks, for the task embedding alone."
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> None:
     from tfeff.data.splits import ALL
     from tfeff.reporting.progress import Bar
 
-    source = packing.open_source(given.dataset, further_classes=given.further_classes)
+    source = packing.open_source(given.dataset, further_classes=given.further_classes, data_dir=given.data_dir)
     splits = (ALL,) if source.drawn else source.splits
     say(text({split: Contents.of(source.load(split)) for split in splits}), error=True)
     with Bar(source.name, len(source.load(ALL)), "images") as bar:

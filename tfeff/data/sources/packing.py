@@ -47,20 +47,21 @@ class Packed:
     undecodable: Mapping[str, str]
 
 
-def open_source(name: str, *, further_classes: bool = False) -> Source:
+def open_source(name: str, *, further_classes: bool = False, data_dir: str | None = None) -> Source:
     """Opens a source to pack it.
 
     Args:
         name: name of the source.
         further_classes: whether other splits may have classes that the training split lacks.
+        data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
 
     Raises:
         UserError: as for `catalog.open_labels` and `catalog.open_objects`; or its images are cut from those of another.
     """
     if name.startswith("crops:"):
         raise UserError(f"{name}: pack {name.removeprefix('crops:')}, and name the crops crops:records:DIRECTORY")
-    opened = catalog.open_objects if catalog.has_objects(name) else catalog.open_labels
-    options = Options(further_classes=further_classes)
+    options = Options(further_classes=further_classes, data_dir=data_dir)
+    opened = catalog.open_objects if catalog.has_objects(name, options) else catalog.open_labels
     return opened(name, replace(options, used_splits=opened(name, options).splits))
 
 
