@@ -184,6 +184,8 @@ def test_defects_of_drawn_splits_are_a_note(voc: Path, tmp_path: Path) -> None:
     loaded = catalog.open_objects(pack(f"voc:{voc}", tmp_path / "out")).load("train")
     assert not loaded.defects.counts
     assert any("had defects when it was packed: 1 x box without area" in note for note in loaded.notes)
+    again = catalog.open_objects(pack(f"records:{tmp_path / 'out'}", tmp_path / "again"))
+    assert again.load("all").defects.counts == {"box without area": 1}
 
 
 def test_classes_that_the_training_split_lacks(photos: Path, tmp_path: Path) -> None:

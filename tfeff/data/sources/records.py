@@ -70,8 +70,8 @@ class Records(Source):
         defects = self._manifest.splits[ALL].defects
         if not self.drawn or not defects.counts:
             return ()
-        listed = defects.text().replace("\n", "; ")
-        return (f"{self.name}: {self._manifest.source} had defects when it was packed: {listed}",)
+        kinds = defects.text().replace("\n", "; ")
+        return (f"{self.name}: {self._manifest.source} had defects when it was packed: {kinds}",)
 
     @cached_property
     def disjoint(self) -> bool:
@@ -92,8 +92,8 @@ class Records(Source):
         """
         found, name = self._manifest, f"{self.name}/{split}"
         part = found.splits[ALL if self.drawn else split]
-        objects = part.objects()
-        raw = [RawAnnotations(each.boxes_yxyx.astype(np.float64), each.labels.astype(np.int64)) for each in objects]
+        objects, drawn = part.objects(), self.drawn and split != ALL
+        raw = objects if self.options.keep_raw_annotations else []
         dataset = Dataset(
             name=name,
             class_names=found.class_names,
@@ -103,11 +103,13 @@ class Records(Source):
             labels=part.labels,
             objects=objects,
             sizes=found.sizes[part.records] if part.sized else np.zeros((0, 2), np.int32),
-            defects=Defects(self.options.on_defect).joined([] if self.drawn else [part.defects]),
-            raw_annotations=raw if self.options.keep_raw_annotations else (),
+            defects=Defects(self.options.on_defect).joined([] if drawn else [part.defects]),
+            raw_annotations=[
+                RawAnnotations(each.boxes_yxyx.astype(float), each.labels.astype(np.int64)) for each in raw
+            ],
             notes=part.notes,
             class_ids=found.class_ids,
         )
-        if not self.drawn or split == ALL:
+        if not drawn:
             return dataset
         return dataset.take(self._draw(dataset.ids, split, dataset.labels if dataset.has_labels else None))
