@@ -78,7 +78,7 @@ format: $(DEV_STAMP) ## apply the automatic fixes and the formatter of ruff
 
 lock: $(DEV_STAMP) ## resolve the lock files again [UPGRADE=--upgrade for the newest versions]
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
-		setup.py --extra bayesian --extra heif --extra imagenet --extra jax --extra mlflow --extra onnx --extra openvino --extra ray --extra serve --extra wandb --extra dev -o requirements-dev.lock
+		setup.py --extra bayesian --extra heif --extra imagenet --extra jax --extra mlflow --extra onnx --extra openvino --extra ray --extra records --extra serve --extra wandb --extra dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
 		setup.py -c requirements-dev.lock -o requirements.lock
 	@$(BIN)/python -c 'import importlib.metadata as m; print(*(r.split(";")[0] for r in m.requires("tfeff") if "\"docs\"" in r), sep="\n")' | \

@@ -51,6 +51,8 @@ EXTRAS = {
     "hub": ["keras-hub>=0.32"],
     # HEIC photographs, as telephones write them.
     "heif": ["pillow-heif>=1"],
+    # `tfeff.pack`. On Linux, tensorflow-datasets requires it, too.
+    "records": ["array-record>=0.8"],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
     # `sampler.name=bayesian` of a sweep.

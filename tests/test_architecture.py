@@ -153,6 +153,7 @@ def test_setup_requires_what_the_package_imports() -> None:
         "tfeff/serving/openvino.py": "openvino",
         "tfeff/analysis/sweep/combinations.py": "bayesian",
         "tfeff/data/images/header.py": "heif",
+        "tfeff/data/sources/packing.py": "records",
         "tfeff/runs/endpoint.py": "serve",
         "tfeff/serve.py": "serve",
         "tfeff/training/tracking/mlflow.py": "mlflow",
@@ -198,7 +199,9 @@ def pinned(lock: str, python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize(("lock", "extras"), [(RUN_LOCK, ()), (DEV_LOCK, ("jax", "onnx", "openvino", "dev"))])
+@pytest.mark.parametrize(
+    ("lock", "extras"), [(RUN_LOCK, ()), (DEV_LOCK, ("jax", "onnx", "openvino", "records", "dev"))]
+)
 def test_lock_holds_what_setup_requires(lock: str, extras: tuple[str, ...], python: str) -> None:
     required, by_extra = declared()
     pins = pinned(lock, python)

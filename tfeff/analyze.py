@@ -43,7 +43,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, csv:FILE, tfds:NAME, hf:DIR.",
+        "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, csv:FILE, tfds:NAME, hf:DIR, "
+        "records:DIR.",
     )
     flags.DEFINE_string(
         "split",

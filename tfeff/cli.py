@@ -32,6 +32,7 @@ VERBS = {
     "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
     "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX, OpenVINO or Keras",
     "serve": "try a trained model in a browser on this machine",
+    "pack": "pack a dataset into a few large files, for data sets larger than the memory",
     "summary": "print parameters, multiply-adds and activation memory of networks",
 }
 CONFIG_HELP = "Name of a config that comes with tfeff, such as own_images, or a Python file with get_config(), or JSON."

@@ -11,11 +11,13 @@ Parts:
   224x224, widened.
 - `caches`: decoding, opening and reading the caches of a folder of JPEG files, as a function of the number of images;
   decoded, an image has 64x64 pixels. A restart opens the cache of an earlier start in a new process.
+- `records`: opening and reading the same images as records without a cache, and as files. With --images=folder:DIR, the
+  images of that folder are packed as well, and read as records and as files in alternating rounds.
 
 --before=DIR is a checkout of an earlier version, which is measured with the same inputs. Each measurement is a process
-of its own: its CPU time, and its peak memory beyond that of its inputs and imports; of `caches`, the peak of the memory
-that no file backs. Growth is the slope of the line
-through the logarithms of the sizes and of the times (or memory): 1 is linear.
+of its own: its CPU time, and its peak memory beyond that of its inputs and imports; of `caches` and `records`, the peak
+of the memory that no file backs. Growth is the slope of the line through the logarithms of the sizes and of the times
+(or memory): 1 is linear.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paired_rounds import interleave, row
 
 from tfeff.reporting import tables
 
@@ -45,6 +48,8 @@ LIMITS = {resource.RLIMIT_AS: BYTES, resource.RLIMIT_CPU: SECONDS}
 """Of a measurement. They are soft, so that the process that prepares one can lift them."""
 SIZE = 64, 64
 """Of decoded images in caches."""
+READ = 2000
+"""Images of a folder that a round reads."""
 Measured = Callable[[], object]
 
 
@@ -221,12 +226,6 @@ def restarted(cache: str, read: bool) -> Callable[[int], Measured]:
     """Returns what opens a cache again, or reads all images of it in batches, by number of images."""
 
     def prepare(images: int) -> Measured:
-        from tfeff.data.augment.policy import Augmentation
-        from tfeff.data.input.batches import Batches
-        from tfeff.data.input.image_transform import ImageTransform
-        from tfeff.data.input.order import Shuffled
-        from tfeff.data.input.reader import Reader
-
         directory, dataset = image_files(images)
         process = multiprocessing.get_context("spawn").Process(target=open_cache, args=(dataset, cache, directory.name))
         process.start()
@@ -236,13 +235,94 @@ def restarted(cache: str, read: bool) -> Callable[[int], Measured]:
         def run(keep: object = directory) -> object:
             if opened is None:
                 return open_cache(dataset, cache, keep)
-            transform = ImageTransform(Reader(opened), SIZE, augmentation=Augmentation())
-            batches = Batches(transform, min(64, images), order=Shuffled(images, seed=0))
-            return sum(1 for _ in batches.training_batches(epochs=1))
+            return sum(1 for _ in batches(opened, SIZE).training_batches(epochs=1))
 
         return run
 
     return prepare
+
+
+def uncached(scheme: str, read: bool) -> Callable[[int], Measured]:
+    """Returns what opens images without a cache for the first time, or reads all of them in batches.
+
+    Args:
+        scheme: `folder` or `records`.
+        read: whether to read them; without a pass for corrupt images before.
+    """
+
+    def prepare(images: int) -> Measured:
+        from tfeff.data.input.cache import ImageCache
+        from tfeff.data.sources import catalog
+
+        directory, _ = image_files(images)
+        if scheme == "records":
+            process = multiprocessing.get_context("spawn").Process(target=pack, args=(directory.name,))
+            process.start()
+            process.join()
+        name = f"{scheme}:{directory.name}" + ("/records" if scheme == "records" else "")
+
+        def run(keep: object = directory) -> object:
+            dataset = catalog.open_labels(name).load("train")
+            if not read:
+                return ImageCache.open(dataset, SIZE, cache="none"), keep
+            cache = ImageCache(dataset, SIZE, None, np.arange(images))
+            return sum(1 for _ in batches(cache, SIZE).training_batches(epochs=1))
+
+        return run
+
+    return prepare
+
+
+def pack(folder: str) -> None:
+    """Packs a folder into its folder `records`."""
+    from tfeff.data.sources import packing
+
+    packing.pack(packing.open_source(f"folder:{folder}"), f"{folder}/records")
+
+
+def batches(cache: Any, size: tuple[int, int]) -> Any:
+    """Returns batches of the images of a cache."""
+    from tfeff.data.augment.policy import Augmentation
+    from tfeff.data.input.batches import Batches
+    from tfeff.data.input.image_transform import ImageTransform
+    from tfeff.data.input.order import Shuffled
+    from tfeff.data.input.reader import Reader
+
+    transform = ImageTransform(Reader(cache), size, augmentation=Augmentation())
+    return Batches(transform, min(64, len(cache)), order=Shuffled(len(cache), seed=0))
+
+
+def records_and_folder(source: str, size: tuple[int, int], rounds: int) -> list[dict[str, object]]:
+    """Reads images as records and as files in alternating rounds, each a pass over READ of them.
+
+    Args:
+        source: name of a folder with images.
+        size: size to which they are resized.
+        rounds: number of rounds.
+    """
+    from tfeff.data.dataset import evenly_spaced
+    from tfeff.data.input.cache import ImageCache
+    from tfeff.data.sources import catalog, packing
+
+    with tempfile.TemporaryDirectory() as directory:
+        packing.pack(packing.open_source(source), f"{directory}/records")
+        sides, cpu = [], ([], [])
+        for name, times in zip((f"records:{directory}/records", source), cpu, strict=True):
+            dataset = catalog.open_labels(name).load("train")
+            taken = dataset.take(evenly_spaced(len(dataset), READ))
+            passes = batches(ImageCache(taken, size, None, np.arange(len(taken))), size).evaluation_batches()
+
+            def read(passes: Any = passes, times: list[float] = times) -> None:
+                began = time.process_time()
+                for _ in passes:
+                    pass
+                times.append(time.process_time() - began)
+
+            sides.append(read)
+        seconds = interleave(sides[0], sides[1], rounds=rounds)
+    ratios = sorted(theirs / ours for ours, theirs in zip(cpu[0][1:], cpu[1][1:], strict=True))
+    compared = row(f"records / {source}, {size[0]}x{size[1]}", *seconds, len(taken))
+    return [compared | {"ratio of CPU time": ratios[len(ratios) // 2]}]
 
 
 def open_cache(dataset: Any, cache: str, directory: Any) -> Any:
@@ -295,6 +375,16 @@ PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]
             "none: open again": restarted("none", read=False),
         },
     ),
+    "records": (
+        "images",
+        (10000, 30000, 100000),
+        {
+            "records: open": uncached("records", read=False),
+            "folder: open": uncached("folder", read=False),
+            "records: epoch": uncached("records", read=True),
+            "folder: epoch": uncached("folder", read=True),
+        },
+    ),
 }
 """Part -> what grows, its sizes, and what is measured."""
 
@@ -309,7 +399,7 @@ def unlimited() -> None:
 def measure(part: str, name: str, size: int) -> tuple[float, float]:
     """Seconds, and peak memory in MB beyond that before the call, of one measurement in this process."""
     call = PARTS[part][2][name](size)
-    if part == "caches":
+    if part in ("caches", "records"):
         began = time.process_time()
         megabytes = private_peak(call) / 1e6
         return time.process_time() - began, megabytes
@@ -380,6 +470,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
     parser.add_argument("part", choices=PARTS, help="What is measured.")
     parser.add_argument("--sizes", help="Sizes, separated by commas.")
+    parser.add_argument("--images", help="With records: folder:DIR, to compare speeds on its images.")
+    parser.add_argument("--side", type=int, default=224, help="With --images: height and width of resized images.")
+    parser.add_argument("--rounds", type=int, default=15, help="With --images: timed rounds.")
     parser.add_argument("--before", help="Checkout of an earlier version to measure as well.")
 
 
@@ -403,6 +496,8 @@ def run(arguments: argparse.Namespace) -> None:
         times, peaks = zip(*results.values(), strict=True) if results else ((), ())
         rows.append(row | {"slope of time": slope(results, times), "of memory": slope(results, peaks)})
     print(tables.markdown(rows))
+    if arguments.images:
+        print(tables.markdown(records_and_folder(arguments.images, (arguments.side,) * 2, arguments.rounds)))
 
 
 if __name__ == "__main__":

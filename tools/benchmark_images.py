@@ -2,17 +2,28 @@
 
 The cost of an augmentation is that of batches with it, in this process and all its threads. The rounds of all rows
 alternate.
+
+With --large, also what `data.reduced_decoding` saves and changes: photographs of --large, enlarged to the sizes of
+cameras, are decoded and cropped, whole and reduced in turn. PSNR compares the two results.
 """
 
 import argparse
+import io
 import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
 from tfeff.data.augment.policy import Augmentation
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.data.images import decoding as image_decoding
+from tfeff.data.images.storage import EncodedImages
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.decoding import resized
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
@@ -23,6 +34,8 @@ from tfeff.reporting import tables
 BATCH = 128
 LARGE_BATCH = 16
 LARGE = 224
+ENLARGED = (1600, 1200), (4000, 3000)
+"""(width, height) of photographs that are decoded at a reduced size."""
 AUGMENTATIONS = {
     "none": Augmentation(),
     "flip and padded crop": Augmentation(horizontal_flip=True, crop_padding=4),
@@ -80,6 +93,54 @@ def run(arguments: argparse.Namespace) -> None:
         f"\nreading all {len(small):,} images of {small.name}: {statistics.median(wall):.1f} s "
         f"({min(wall):.1f} to {max(wall):.1f} in {len(wall)} rounds), {statistics.median(cpu):.1f} s of CPU time"
     )
+    if arguments.large:
+        print("\n" + tables.markdown(reduced_decoding(photographs)))
+
+
+def reduced_decoding(photographs: Dataset, count: int = 40) -> list[dict[str, object]]:
+    """Returns what reduced decoding saves and changes, by size of photographs and of the result."""
+    rows = []
+    for width, height in ENLARGED:
+        images = enlarged(photographs.take(evenly_spaced(len(photographs), count)), (width, height))
+        for side in (64, 128, LARGE):
+            seconds: dict[bool, list[float]] = {False: [], True: []}
+            psnr = []
+            for index in range(-1, len(images)):  # the first one loads the kernels
+                found = {}
+                for reduced in (False, True):
+                    began = time.process_time()
+                    place = tf.constant(max(0, index), tf.int64)
+                    found[reduced] = resized(images, place, (side, side), "crop", "bilinear", reduced).numpy()
+                    seconds[reduced].append(time.process_time() - began)
+                error = np.mean((found[False].astype(float) - found[True]) ** 2)
+                psnr.append(10 * np.log10(255**2 / error) if error else np.inf)
+            whole, part = (np.array(seconds[reduced][1:]) for reduced in (False, True))
+            low, middle, high = np.quantile(whole / part, (0.25, 0.5, 0.75))
+            rows.append(
+                {
+                    "photographs of": f"{width}x{height}",
+                    "cropped to": side,
+                    "whole, ms": 1e3 * np.median(whole),
+                    "reduced, ms": 1e3 * np.median(part),
+                    "ratio": middle,
+                    "quartiles": f"{low:.2f} to {high:.2f}",
+                    "PSNR, dB, median": np.median(psnr[1:]),
+                    "least": min(psnr[1:]),
+                }
+            )
+    return rows
+
+
+def enlarged(photographs: Dataset, size: tuple[int, int]) -> Dataset:
+    """Returns photographs enlarged to (width, height) or, upright ones, (height, width), as JPEG files in memory."""
+    files = []
+    for index in range(len(photographs)):
+        image = Image.fromarray(image_decoding.decode(photographs.encoded(index), photographs.ids[index]))
+        target = size if image.width >= image.height else size[::-1]
+        file = io.BytesIO()
+        image.resize(target, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+        files.append(file.getvalue())
+    return Dataset(photographs.name, photographs.class_names, photographs.ids, EncodedImages(files, "enlarged"))
 
 
 def batches(

@@ -71,6 +71,10 @@ def test_errors_of_wrong_values(keys, words):
         (["task.center_crop=0.9", "task.crop=true"], "task.crop is True; it should be false with task.center_crop"),
         (["task.center_crop=0.9", "task.augmentation.crop_padding=2"], "without crop_padding"),
         (["task.interpolation=cubic"], '"bilinear" or "bicubic"'),
+        (
+            ["data.image_size=original", "task.center_crop=0.9", "data.reduced_decoding=true"],
+            "with data.image_size=original, images are not reduced",
+        ),
         (["data.image_size=original"], "only task.center_crop keeps the sizes of images"),
         (["data.image_size=0"], "above 0"),
         (["data.image_size=large", "task.center_crop=0.9"], 'an integer or "original" or none'),

@@ -173,3 +173,20 @@ def test_the_record_of_a_detector_has_no_counts_of_labeled_images(monkeypatch):
     record = read(settings).record()
     assert "train_class_counts" not in record
     assert record["train_examples"] == 16
+
+
+def test_reduced_decoding_reaches_the_images(tmp_path):
+    for name in "ab":
+        (tmp_path / f"train/{name}").mkdir(parents=True)
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        for number in range(3):
+            Image.fromarray(noise).save(tmp_path / f"train/{name}/{number}.jpg")
+    kept = []
+    for reduced in (False, True):
+        settings = digits(source=f"folder:{tmp_path}", channels=3, image_size=8, reduced_decoding=reduced)
+        wanted = selection.request(config.override(settings, ["training.batch_size=2"]))
+        images = selection.read(wanted, QUIET)
+        assert images.settings["data.reduced_decoding"] == reduced
+        kept.append(images.train)
+    assert [each.reduced for each in kept] == [False, True]
+    assert (kept[0].pixels != kept[1].pixels).any()

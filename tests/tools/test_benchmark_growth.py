@@ -16,3 +16,9 @@ def test_each_measurement_takes_time(part):
         seconds, megabytes = benchmark_growth.measure(part, name, 12)
         assert seconds > 0
         assert megabytes >= 0
+
+
+def test_records_are_compared_with_their_folder(image_folder):
+    (row,) = benchmark_growth.records_and_folder(f"folder:{image_folder({'train/a': 3, 'train/b': 3})}", (8, 8), 2)
+    assert row["rounds"] == 2
+    assert row["ratio"] > 0

@@ -50,9 +50,9 @@ class Data(Section):
 
     source: str = "embedded:digits"
     """The dataset. For classification: `folder:<directory>`, `csv:<file>`, `tfds:<name>`, `hf:<directory>`,
-    `embedded:<name>`, or `crops:<source>`: the objects of a dataset with boxes, jittered boxes around them, and
-    background. For localization and detection: `voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `csv:<file>`,
-    `tfds:<name>`, `hf:<directory>` or `embedded:<name>`."""
+    `records:<directory>`, `embedded:<name>`, or `crops:<source>`: the objects of a dataset with boxes, jittered boxes
+    around them, and background. For localization and detection: `voc:<directory>`, `yolo:<directory>`,
+    `coco:<directory>`, `csv:<file>`, `tfds:<name>`, `hf:<directory>`, `records:<directory>` or `embedded:<name>`."""
     crop_context: NotNegative[float] = 0.0
     """For `crops:` sources: margin around each box, as a fraction of the box's side."""
     proposals: Proposals = field(default_factory=Proposals)
@@ -70,6 +70,10 @@ class Data(Section):
     model's resolution. None: the images' own size if all have the same, else the model's resolution. With
     `task.center_crop`, it is the shorter side, and by default such that the central square of the image has the model's
     resolution; `original` keeps images as they are stored."""
+    reduced_decoding: bool = False
+    """Decode a JPEG at 1/2, 1/4 or 1/8 of its size if that is at least twice the size at which it is loaded
+    (`image_size`), and its sides can be divided by that number, as those of cameras: photographs of several megapixels
+    in a fraction of the time. Pixels differ slightly; exported models decode whole images."""
     train_split: str = "train"
     """Split to train on."""
     unlabeled: str | None = None
@@ -136,6 +140,8 @@ class Data(Section):
             self.wrong("folds", f"{fewest} or more")
         if self.channels not in (1, 3):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
+        if self.reduced_decoding and self.image_size == "original":
+            self.wrong("reduced_decoding", "false: with data.image_size=original, images are not reduced")
         if self.folds is not None and self.fold >= self.folds:
             self.wrong("fold", f"below data.folds = {self.folds}")
         if self.folds is not None and self.fold_examples is None and self.validation_split is not None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tfeff.boxes import relative_from_yxyx
 from tfeff.data.defects import Defects
+from tfeff.data.images.decoding import Shrinkage
 from tfeff.data.images.storage import ImageStorage
 from tfeff.data.names import problem, shown
 from tfeff.errors import UserError
@@ -207,9 +208,12 @@ class Dataset:
         """Returns the bytes of one image file."""
         return self.images.encoded(index)
 
-    def read(self, index: "tf.Tensor") -> "tf.Tensor":
-        """Reads one image, in eager mode or inside tf.data: scalar int64 -> uint8 [height, width, channels]."""
-        return self.images.read(index, self.channels)
+    def read(self, index: "tf.Tensor", shrinkage: Shrinkage | None = None) -> "tf.Tensor":
+        """Reads one image, in eager mode or inside tf.data: scalar int64 -> uint8 [height, width, channels].
+
+        With `shrinkage`, a JPEG may be decoded at a reduced size; see `decode`.
+        """
+        return self.images.read(index, self.channels, shrinkage)
 
     @cached_property
     def origins(self) -> np.ndarray:

@@ -124,8 +124,8 @@ def generate(
                     finish(outcome)
             try:
                 encoded = images.encoded(index)
-            except OSError as error:
-                counts.failed[image_id] = f"cannot be read ({error.strerror})"
+            except (OSError, UserError) as error:
+                counts.failed[image_id] = f"cannot be read ({getattr(error, 'strerror', None) or error})"
                 progress(counts)
                 continue
             content = content_digest(encoded)

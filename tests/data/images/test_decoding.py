@@ -463,3 +463,63 @@ def test_damaged_and_odd_files_write_nothing_to_the_terminal(scene, capfd):
     odd = drawing[:33] + struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
     np.testing.assert_array_equal(decoding.decode(odd + drawing[33:], "a.png"), scene)
     assert capfd.readouterr() == ("", "")
+
+
+def large_jpeg(size=(512, 336), **options):
+    """A smooth photograph of (width, height) with a little detail."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    waves = 120 + 60 * np.sin(rows / 40) + 50 * np.cos(columns / 55) + 4 * np.sin(rows / 3 + columns / 5)
+    photograph = np.stack([waves, waves[::-1], 250 - waves], axis=-1).astype(np.uint8)
+    return encoded(Image.fromarray(photograph), "JPEG", quality=90, **options)
+
+
+def of_size(content, size):
+    """Returns the whole image, averaged to a size."""
+    whole = Image.fromarray(decoding.decode(content, "x"))
+    return np.asarray(whole.resize(size[::-1], Image.Resampling.BOX), float)
+
+
+@pytest.mark.parametrize(
+    ("shrinkage", "reduction"), [(0.5, 1), (3.9, 1), (4, 2), (7.9, 2), (8, 4), (15.9, 4), (16, 8), (99, 8)]
+)
+def test_jpegs_are_decoded_at_a_size_of_at_least_twice_the_target(shrinkage, reduction):
+    asked = []
+    pixels = decoding.decode(large_jpeg(), "x", lambda size: asked.append(size) or shrinkage)
+    assert asked == [(336, 512)]
+    assert pixels.shape == (336 // reduction, 512 // reduction, 3)
+    error = np.mean((pixels - of_size(large_jpeg(), pixels.shape[:2])) ** 2)
+    assert error == 0 if reduction == 1 else 10 * np.log10(255**2 / error) > 38
+
+
+@pytest.mark.parametrize(
+    ("size", "reduced"), [((512, 332), (128, 83)), ((510, 336), (255, 168)), ((511, 336), (511, 336))]
+)
+def test_pixels_of_reduced_jpegs_are_squares_of_whole_pixels(size, reduced):
+    assert decoding.decode(large_jpeg(size), "x", lambda size: 99.0).shape[1::-1] == reduced
+
+
+def test_reduced_images_are_upright():
+    content = large_jpeg(exif=rotated())
+    pixels = decoding.decode(content, "x", lambda size: 8.0 if size == (512, 336) else 0.0)
+    assert pixels.shape == (128, 84, 3)
+    assert np.abs(pixels - of_size(content, (128, 84))).mean() < 2
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_gray_and_cmyk_images_are_reduced(mode):
+    content = encoded(Image.open(io.BytesIO(large_jpeg())).convert(mode), "JPEG", quality=90)
+    pixels = decoding.decode(content, "x", lambda size: 8.0)
+    assert pixels.shape == (84, 128, 3)
+    assert np.abs(pixels - of_size(content, (84, 128))).mean() < 2
+
+
+def test_only_jpegs_are_reduced(scene):
+    for form in ("PNG", "BMP", "TIFF"):
+        content = encoded(Image.fromarray(scene), form)
+        np.testing.assert_array_equal(decoding.decode(content, "x", lambda size: 99.0), scene)
+
+
+def test_truncated_files_are_refused_at_a_reduced_size_too():
+    content = large_jpeg()
+    with pytest.raises(UserError, match="truncated"):
+        decoding.decode(content[: len(content) // 2], "x", lambda size: 99.0)

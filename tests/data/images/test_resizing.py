@@ -234,3 +234,22 @@ def test_weights_are_shares():
         np.testing.assert_array_equal(shares.sum(axis=1), 1)
         np.testing.assert_array_equal(shares * 2**12, np.rint(shares * 2**12))
     np.testing.assert_array_equal(resizing.weights(7, 7, 12), np.eye(7))
+
+
+@pytest.mark.parametrize("fit", resizing.FITS)
+@pytest.mark.parametrize("native", [(336, 504), (504, 312), (104, 208)])
+@pytest.mark.parametrize("reduction", [2, 8])
+def test_an_image_at_a_reduced_size_gets_the_geometry_of_the_whole_one(fit, native, reduction):
+    size = 24, 30
+    rows, columns = np.mgrid[: native[0], : native[1]]
+    whole = np.stack([rows * 255 // native[0], columns * 255 // native[1], rows * 0 + 90], -1).astype(np.uint8)
+    small = Image.fromarray(whole).resize((native[1] // reduction, native[0] // reduction), Image.Resampling.BOX)
+    expected, found = (resizing.FITS[fit](tf.constant(np.asarray(each)), size).numpy() for each in (whole, small))
+    assert found.shape == expected.shape
+    inside = np.s_[1:-1, 1:-1]  # at the border, what a filter covers differs
+    assert np.abs(found[inside] - expected[inside].astype(float)).max() <= 3  # a pixel covers about 10 levels
+
+
+@pytest.mark.parametrize(("fit", "factor"), [("stretch", 2), ("crop", 2), ("whole", 2), ("letterbox", 5)])
+def test_shrinkage_is_that_of_the_fit(fit, factor):
+    assert resizing.shrinkage((100, 100), (50, 20), fit) == factor

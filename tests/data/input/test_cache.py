@@ -100,7 +100,7 @@ def test_corrupt_images_are_skipped_on_request(source, cache, tmp_path):
 def test_without_a_cache_all_images_are_decoded_only_at_the_first_start(source, tmp_path, monkeypatch):
     corrupt, decoded = damage(source), []
     decode = decoding.decode
-    monkeypatch.setattr(decoding, "decode", lambda content, name: decoded.append(name) or decode(content, name))
+    monkeypatch.setattr(decoding, "decode", lambda content, name, *rest: decoded.append(name) or decode(content, name))
 
     def opened(source, directory=tmp_path):
         decoded.clear()
@@ -121,7 +121,7 @@ def test_without_a_cache_all_images_are_decoded_only_at_the_first_start(source, 
     corrupt.remove(4)
     assert opened(source) == corrupt | {4}
     monkeypatch.undo()
-    monkeypatch.setattr(decoding, "decode", lambda content, name: decoded.append(name) or decode(content, name))
+    monkeypatch.setattr(decoding, "decode", lambda content, name, *rest: decoded.append(name) or decode(content, name))
     Path(source.ids[4]).write_bytes(content)
     assert opened(Folder(Path(source.ids[0]).parents[2], Options()).load("train")) == set(range(9))
 
@@ -277,3 +277,28 @@ def test_more_images_than_the_memory_holds_are_refused_before_they_are_decoded(s
     monkeypatch.undo()
     monkeypatch.setattr("tfeff.data.input.filling.free_memory", lambda: total)
     assert len(ImageCache.open(source, (7, 7), fit=fit)) == 9
+
+
+@pytest.mark.parametrize("fit", resizing.FITS)
+def test_reduced_decoding_changes_pixels_slightly_and_no_geometry(fit, tmp_path):
+    rows, columns = np.mgrid[:200, :336]
+    for number in range(4):
+        waves = (120 + 60 * np.sin(rows / 20 + number) + 50 * np.cos(columns / 25)).astype(np.uint8)
+        (tmp_path / f"images/train/{'ab'[number % 2]}").mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(np.stack([waves, waves[::-1], 250 - waves], -1))
+        image.save(tmp_path / f"images/train/{'ab'[number % 2]}/{number}.jpg", quality=92)
+    photographs = Folder(tmp_path / "images", Options()).load("train")
+    found = {}
+    for cache in ("memory", "disk", "none"):
+        for reduced in (False, True):
+            opened = ImageCache.open(
+                photographs, (24, 30), fit=fit, cache=cache, directory=tmp_path / "cache", reduced=reduced
+            )
+            found[cache, reduced] = np.concatenate([np.ravel(each) for each in opened.chunks(1)])
+            assert ("reduced" in opened.form) == reduced
+    for (cache, reduced), values in found.items():  # in particular, the two disk caches are apart
+        np.testing.assert_array_equal(values, found["memory", reduced], err_msg=cache)
+    whole, other = (found["none", reduced].astype(float) for reduced in (False, True))
+    assert whole.shape == other.shape
+    error = np.mean((whole - other) ** 2)
+    assert 0 < error < 255**2 / 10**3.8  # 38 dB

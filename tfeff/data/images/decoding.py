@@ -5,6 +5,7 @@ Images are upright: EXIF orientation is applied. Exported models decode files th
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from tfeff.data.images import header
 from tfeff.data.images.header import EXTENSIONS, Header
 from tfeff.errors import UserError
 
-__all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "is_dark", "luma", "size"]
+__all__ = ["EXTENSIONS", "Headers", "Shrinkage", "decode", "encoded_size", "is_dark", "luma", "size"]
 _LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
 """ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
 DARK = 64
@@ -24,6 +25,10 @@ DARK_ADVICE = (
     "16-bit images lose their lower byte, so samples of 12 bits (0 to 4095), as thermal and X-ray cameras write them, "
     "leave 15, and samples of 8 bits (0 to 255) leave 0: multiply them by 16 or by 256, or save them with 8 bits"
 )
+_REDUCTIONS = (8, 4, 2)
+"""By which libjpeg can divide the sides of an image while it decodes it."""
+Shrinkage = Callable[[tuple[int, int]], float]
+"""(height, width) of an image -> by which factor it will be shrunk."""
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -45,11 +50,18 @@ def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
     return header.read(encoded, name).size
 
 
-def decode(encoded: bytes, name: str) -> np.ndarray:
+def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None) -> np.ndarray:
     """Decodes an image to uint8 [height, width, 3], RGB, upright.
 
     Gray, palette and CMYK images become RGB, transparent pixels are composed over white, 16-bit samples lose their
     lower byte. Of several frames or pages, the first is used.
+
+    Args:
+        encoded: the bytes of the file.
+        name: how messages refer to the image.
+        shrinkage: by which factor the image will be shrunk. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size if
+            that is at least twice the final one, and its sides can be divided by that number, so that each pixel covers
+            as many of the image. None: at its size.
 
     Raises:
         UserError: not an image, a corrupt one, or one of too many pixels; the message starts with `name`.
@@ -57,7 +69,14 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
     found = header.read(encoded, name)
     if found.kind == "PNG" and (broken := _broken_chunk(encoded)):
         raise UserError(f"{name}: a corrupt image (its part {broken} is incomplete or has a wrong checksum)")
-    return np.ascontiguousarray(header.turned(_pixels(encoded, name), found.orientation))
+    reduction = 1 if shrinkage is None or found.kind != "JPEG" else _reduction(found.size, shrinkage(found.size))
+    return np.ascontiguousarray(header.turned(_pixels(encoded, name, reduction), found.orientation))
+
+
+def _reduction(size: tuple[int, int], shrinkage: float) -> int:
+    """Returns by which number the sides of a JPEG are divided while it is decoded."""
+    fitting = (each for each in _REDUCTIONS if 2 * each <= shrinkage and not (size[0] % each or size[1] % each))
+    return next(fitting, 1)
 
 
 _CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"acTL", b"fcTL")
@@ -86,8 +105,8 @@ _BAND = 1 << 22
 """Pixels that are converted at a time, so that a large image is not in memory several times."""
 
 
-def _pixels(encoded: bytes, name: str) -> np.ndarray:
-    """Returns RGB pixels as stored; those of a TIFF upright.
+def _pixels(encoded: bytes, name: str, reduction: int) -> np.ndarray:
+    """Returns RGB pixels as stored, the sides of a JPEG divided by `reduction`; those of a TIFF upright.
 
     By Pillow: OpenCV is faster, but pads truncated JPEGs, and its decoders of JPEG and PNG write to the terminal what
     they find odd in a file.
@@ -97,6 +116,8 @@ def _pixels(encoded: bytes, name: str) -> np.ndarray:
             if image.mode == "F":
                 raise UserError(f"{name}: its samples are floating-point numbers; convert it to 8 or 16 bits")
             transparent = header.is_transparent(image)
+            if reduction > 1:
+                image.draft(None, (image.width // reduction, image.height // reduction))
             image.load()
             rows = max(1, _BAND // image.width)
             if rows >= image.height and image.mode == "RGB" and not transparent:  # nearly all images: no further copy

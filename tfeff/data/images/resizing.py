@@ -170,6 +170,12 @@ FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
 """How an image is brought to the size of the cache."""
 
 
+def shrinkage(native: tuple[int, int], size: tuple[int, int], fit: str) -> float:
+    """Returns by which factor `FITS` shrink an image of a size, (height, width), at least; 1 or less: they do not."""
+    factors = native[0] / size[0], native[1] / size[1]
+    return max(factors) if fit == "letterbox" else min(factors)
+
+
 def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[..., tf.Tensor]) -> tf.Tensor:
     """Multiplies sizes, int32 [..., 2], by the factor that `choose` takes of both directions; rounded."""
     dtype = tf.float32 if _PLAIN.get() else tf.float64

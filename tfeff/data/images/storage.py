@@ -1,4 +1,4 @@
-"""Storage of a dataset's images: files, memory, or images drawn on demand.
+"""Storage of a dataset's images: files, memory, or images drawn on demand; `recorded` adds files of records.
 
 Every storage returns an image in two forms: as encoded bytes, without TensorFlow, for code that works image by image;
 and decoded, as an operation of a TensorFlow graph, for input pipelines.
@@ -37,6 +37,7 @@ class ImageStorage(ABC):
 
         Raises:
             OSError: the file cannot be read.
+            UserError: the same, with what to do about it.
         """
 
     def size(self, index: int) -> tuple[int, int]:
@@ -48,8 +49,8 @@ class ImageStorage(ABC):
         """
         return decoding.encoded_size(self.encoded(index), f"image {index}")
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """Returns one decoded image: scalar int64 -> uint8 [height, width, channels].
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
+        """Returns one decoded image: scalar int64 -> uint8 [height, width, channels]; with `shrinkage`, see `decode`.
 
         Raises:
             tf.errors.OpError: the image cannot be read or decoded.
@@ -57,7 +58,7 @@ class ImageStorage(ABC):
         import tensorflow as tf
 
         def decode(number: np.ndarray) -> np.ndarray:
-            pixels = decoding.decode(self._content(int(number)), f"image {number}")
+            pixels = decoding.decode(self._content(int(number)), f"image {number}", shrinkage)
             return pixels if channels == 3 else decoding.luma(pixels)
 
         # The decoder of all verbs, so that training, evaluation and prediction see and refuse the same images.
@@ -109,6 +110,10 @@ class ImageStorage(ABC):
         Raises:
             OSError: the file cannot be read.
         """
+        return None
+
+    def undecodable(self) -> np.ndarray | None:
+        """Returns the images that cannot be decoded, int64 [m], if all have been decoded before; None if not."""
         return None
 
     def same_content(self, index: int, other: "ImageStorage", place: int) -> bool:
@@ -297,7 +302,7 @@ class PixelArray(ImageStorage):
         """Returns the image as PNG."""
         return cv2.imencode(".png", self._pixels[index][..., ::-1])[1].tobytes()
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
         """See `ImageStorage`."""
         import tensorflow as tf
 
@@ -373,11 +378,15 @@ class _Subset(ImageStorage):
     def outline(self, index: int) -> bytes | None:
         return self._whole.outline(int(self._indices[index]))
 
+    def undecodable(self) -> np.ndarray | None:
+        known = self._whole.undecodable()
+        return None if known is None else np.flatnonzero(np.isin(self._indices, known))
+
     def size(self, index: int) -> tuple[int, int]:
         return self._whole.size(int(self._indices[index]))
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        return self._whole.read(self._positions[index], channels)
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
+        return self._whole.read(self._positions[index], channels, shrinkage)
 
     @cached_property
     def _positions(self) -> "tf.Tensor":

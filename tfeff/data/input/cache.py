@@ -14,7 +14,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
 from tfeff.data.images.storage import host_constant
 from tfeff.data.images.unreadable import IN_RUN
-from tfeff.data.input.decoding import WHOLE, Decoding, Progress, reason
+from tfeff.data.input.decoding import WHOLE, Decoding, Progress, reason, resized
 from tfeff.data.input.disk_cache import StoredImages
 from tfeff.data.input.filling import failures, require_intact, require_memory, stored_images
 from tfeff.data.input.pixels import allocate, options, shared
@@ -51,6 +51,7 @@ class ImageCache:
         fit: how images were brought to `image_size`, a key of `resizing.FITS`.
         interpolation: how they were resized, a key of `resizing.FILTERS`.
         layout: int64 [m, 3]: where each cached image starts in `pixels`, its height and its width.
+        reduced: whether JPEGs that are much larger are decoded at a reduced size.
         stored: the disk cache, whose images are compared with their checksums when they are read for the first time.
     """
 
@@ -62,6 +63,7 @@ class ImageCache:
     fit: str = "stretch"
     interpolation: str = "bilinear"
     layout: np.ndarray | None = None
+    reduced: bool = False
     stored: StoredImages | None = None
 
     @classmethod
@@ -75,6 +77,7 @@ class ImageCache:
         cache: str = "memory",
         directory: str | Path | None = None,
         corrupt_images: str = "error",
+        reduced: bool = False,
         advice: str = IN_RUN,
         progress: Progress | None = None,
         parallelism: int | None = None,
@@ -95,6 +98,7 @@ class ImageCache:
             directory: folder of the disk cache; without a cache, of the list of corrupt images. Processes that share it
                 decode all images once: one of them does, while the others wait.
             corrupt_images: `error`, or `skip` to skip them and list them in `skipped`.
+            reduced: decode JPEGs that are much larger than `image_size` at a reduced size, see `decode`.
             advice: what to do about an error, see `unreadable_images`.
             progress: called with (images done, total images).
             parallelism: decoding threads; default one per core.
@@ -116,7 +120,7 @@ class ImageCache:
             raise UserError('cache = "disk" needs a directory')
         size = _size(dataset, image_size, fit)
         report = progress or (lambda done, total: None)
-        decoding = Decoding(dataset, size, fit, interpolation, report, parallelism or os.cpu_count() or 1)
+        decoding = Decoding(dataset, size, fit, interpolation, reduced, report, parallelism or os.cpu_count() or 1)
         pixels, layout, stored = None, None, None
         if cache == "none":
             reasons = failures(decoding, directory)
@@ -134,7 +138,7 @@ class ImageCache:
         rows = np.setdiff1d(np.arange(len(dataset)), np.fromiter(reasons, np.int64, len(reasons)))
         skipped = tuple(CorruptImage(dataset.ids[index], reason) for index, reason in reasons.items())
         taken = dataset.take(rows) if skipped else dataset
-        return cls(taken, size, pixels, rows, skipped, fit, interpolation, layout, stored)
+        return cls(taken, size, pixels, rows, skipped, fit, interpolation, layout, reduced, stored)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -147,7 +151,7 @@ class ImageCache:
     @property
     def form(self) -> tuple[object, ...]:
         """All that determines the pixels of an image, besides its file."""
-        return self.image_size, self.fit, self.interpolation
+        return self.image_size, self.fit, self.interpolation, *(("reduced",) if self.reduced else ())
 
     def take(self, indices: np.ndarray) -> "ImageCache":
         """Returns the images at `indices` (int [m]), in that order; pixels are shared, not copied."""
@@ -196,9 +200,7 @@ class ImageCache:
             tf.errors.OpError: it cannot be read, or the disk cache is damaged.
         """
         if self.pixels is None:
-            image = self.dataset.read(index)
-            size = self.image_size
-            return image if size is None else resizing.FITS[self.fit](image, size, self.interpolation)
+            return resized(self.dataset, index, self.image_size, self.fit, self.interpolation, self.reduced)
         if self.uniform:
             return tf.squeeze(self.gather(index[tf.newaxis]), 0)
         row = self._checked(tf.gather(self._rows, index))

@@ -30,6 +30,7 @@ class Decoding:
         size: (height, width) of every image, or that each whole image covers; None: images are not resized.
         fit: how images are brought to that size, a key of `resizing.FITS`.
         interpolation: how they are resized, a key of `resizing.FILTERS`.
+        reduced: whether JPEGs are decoded at a reduced size if they are much larger.
         progress: called with (images done, total images).
         parallelism: decoding threads.
     """
@@ -38,6 +39,7 @@ class Decoding:
     size: tuple[int, int] | None
     fit: str
     interpolation: str
+    reduced: bool
     progress: Progress
     parallelism: int
 
@@ -102,8 +104,7 @@ class Decoding:
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
         """Returns one image: scalar int64 -> uint8 [height, width, channels]."""
-        image = self.dataset.read(index)
-        return image if self.size is None else resizing.FITS[self.fit](image, self.size, self.interpolation)
+        return resized(self.dataset, index, self.size, self.fit, self.interpolation, self.reduced)
 
     def _sizes(self) -> np.ndarray:
         """Returns (height, width) of each stored image, int64 [n, 2]; 1 x 1 if the header cannot be read."""
@@ -138,6 +139,16 @@ class Decoding:
         count = min(_CHUNK, 1 + _CHUNK_BYTES // (height * width * self.dataset.channels))
         for chunk in elements.batch(count).prefetch(2).with_options(options).as_numpy_iterator():
             yield from zip(*chunk, strict=True)
+
+
+def resized(
+    dataset: Dataset, index: tf.Tensor, size: tuple[int, int] | None, fit: str, interpolation: str, reduced: bool
+) -> tf.Tensor:
+    """Returns one image at the size of a cache: scalar int64 -> uint8 [height, width, channels]; see `Decoding`."""
+    if size is None:
+        return dataset.read(index)
+    shrinkage = (lambda native: resizing.shrinkage(native, size, fit)) if reduced else None
+    return resizing.FITS[fit](dataset.read(index, shrinkage), size, interpolation)
 
 
 def reason(error: Exception) -> str:

@@ -22,7 +22,8 @@ def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advi
         UserError: images cannot be read, or do not fit on the disk.
     """
     dataset = decoding.dataset
-    key = _key(dataset, decoding.size, decoding.fit, decoding.interpolation)
+    form = decoding.size, decoding.fit, decoding.interpolation, *(("reduced",) if decoding.reduced else ())
+    key = _key(dataset, *form)
     cache = DiskCache(directory / f"images-{key}")
     stored = cache.opened()
     if stored is None:
@@ -45,11 +46,17 @@ def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advi
 def failures(decoding: Decoding, directory: str | Path | None) -> dict[int, str]:
     """Returns index -> reason of images that cannot be read.
 
-    With a directory, only the first process decodes all images; later ones decode those that it could not read.
+    With a directory, only the first process decodes all images; later ones decode those that it could not read. So do
+    all processes if the images have been decoded before, as those of records when they were written.
     """
+    dataset = decoding.dataset
+    known = dataset.images.undecodable()
+    if known is not None:
+        found = decoding.failures(known.tolist())
+        decoding.progress(len(dataset), len(dataset))
+        return found
     if directory is None:
         return decoding.run(None, None)
-    dataset = decoding.dataset
     listed = UnreadableList(Path(directory) / f"unreadable-{_key(dataset)}")
     indices = listed.indices()
     if indices is None:

@@ -16,6 +16,7 @@ from tfeff.data.sources import (
     given,
     hub,
     placed_digits,
+    records,
     tfds,
     voc,
     yolo,
@@ -46,8 +47,8 @@ def open_labels(name: str, options: Options | None = None) -> Source:
     """Opens a source of images with one label each.
 
     Args:
-        name: `embedded:<name>`, `folder:<directory>`, `csv:<file>`, `tfds:<name>`, `hf:<directory>`, or
-            `crops:<name of a source with objects>`.
+        name: `embedded:<name>`, `folder:<directory>`, `csv:<file>`, `tfds:<name>`, `hf:<directory>`,
+            `records:<directory>`, or `crops:<name of a source with objects>`.
         options: how to read it.
 
     Raises:
@@ -61,8 +62,8 @@ def open_objects(name: str, options: Options | None = None) -> Source:
 
     Args:
         name: `voc:<directory>`, `yolo:<directory or YAML file>`, `coco:<directory or JSON file>`, `csv:<file>`,
-            `tfds:<name>`, `hf:<directory>`, `embedded:placed_digits` or `embedded:single_digits`; the latter two also
-            with the side of their canvas: `embedded:placed_digits:96`.
+            `tfds:<name>`, `hf:<directory>`, `records:<directory>`, `embedded:placed_digits` or
+            `embedded:single_digits`; the latter two also with the side of their canvas: `embedded:placed_digits:96`.
         options: how to read it.
 
     Raises:
@@ -100,6 +101,11 @@ SCHEMES: Mapping[str, Scheme] = {
     "csv": Scheme("csv:<file>", labels=csv_file.CSVFile, objects=csv_boxes.CSVBoxes),
     "tfds": Scheme("tfds:<name>", labels=tfds.TfdsLabeledImages, objects=tfds.TfdsAnnotatedImages),
     "hf": Scheme("hf:<directory>", labels=hub.HubLabeledImages, objects=hub.HubAnnotatedImages),
+    "records": Scheme(
+        "records:<directory>",
+        labels=functools.partial(records.Records, objects=False),
+        objects=functools.partial(records.Records, objects=True),
+    ),
     "crops": Scheme("crops:<dataset with objects>", labels=_open_crops),
     "voc": Scheme("voc:<directory>", objects=voc.VOC),
     "yolo": Scheme("yolo:<directory or YAML file>", objects=yolo.YOLO),

@@ -215,7 +215,7 @@ class _CroppedImages(ImageStorage):
     def encoded(self, index: int) -> bytes:
         return cv2.imencode(".png", self._crop(index)[..., ::-1])[1].tobytes()
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
         import tensorflow as tf
 
         from tfeff.data.images.graph_decoding import luma
