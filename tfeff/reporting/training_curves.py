@@ -1,4 +1,4 @@
-"""Curves of training: a run, ways to train the same network, and a learning-rate range test."""
+"""Curves of training: a run, several runs, ways to train the same network, and a learning-rate range test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tfeff.reporting.figure import (
@@ -32,6 +33,8 @@ PANELS = (
     ("learning rate", "log", ("learning_rate",)),
     ("images/s", "linear", ("images_per_second",)),
 )
+SHORT = 20
+"""Points of a curve up to which they have markers: a single point would be invisible without one."""
 COLORS = {"train": BLUE, "validation": ORANGE}
 
 
@@ -79,8 +82,7 @@ def _draw(axes: Axes, label: str, scale: str, curves: _Curves) -> None:
     for key, points in curves.items():
         epochs, values = zip(*points, strict=True)
         split = key.split("_")[0]
-        # Short curves have markers: a single point would be invisible without one.
-        marker = "o" if len(points) <= 20 else None
+        marker = "o" if len(points) <= SHORT else None
         axes.plot(epochs, values, color=COLORS.get(split, BLUE), label=split, marker=marker, markersize=3)
         if key in ("validation_accuracy", "validation_iou", "validation_mean_ap"):
             best = int(np.argmax(values))
@@ -106,10 +108,58 @@ def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, fl
 
 # Distinguishable in grayscale.
 LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"), (SKY_BLUE, "-"), (GRAY, "--"))
+DASHES = ("-", "--", "-.", ":")
 LOG_RATIO = 20  # largest over smallest loss above which the axis is logarithmic
 LABEL_LENGTH = 40  # characters; longer labels are shortened in the middle
 
 Curve = Sequence[tuple[float, float]]  # (epoch, loss)
+
+
+def line_style(index: int) -> tuple[str, str]:
+    """Returns the color and the dashes of the curve with a number; those of 24 curves differ."""
+    color, dashes = LINES[index % len(LINES)]
+    return color, DASHES[(DASHES.index(dashes) + index // len(LINES)) % len(DASHES)]
+
+
+def runs_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], panels: Mapping[str, str]) -> Figure | None:
+    """Plots metrics of several runs against the epoch, one panel for each metric and one line for each run.
+
+    Args:
+        runs: name of a run -> metrics of each epoch, as for `training_figure`.
+        panels: key of a metric -> its label. Panels without values are omitted.
+
+    Returns:
+        The figure; None if no run has any of the metrics.
+    """
+    curves = {key: {name: points for name, rows in runs.items() if (points := _points(rows, key))} for key in panels}
+    curves = {key: drawn for key, drawn in curves.items() if drawn}
+    if not curves:
+        return None
+    columns = min(2, len(curves))
+    lines = -(-len(curves) // columns)
+    figure = new(4.6 * columns, 3.2 * lines + 0.4)
+    handles = dict[str, Line2D]()
+    for number, (key, drawn) in enumerate(curves.items()):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        for index, name in enumerate(runs):
+            if name not in drawn:
+                continue
+            color, dashes = line_style(index)
+            marker = "o" if len(drawn[name]) <= SHORT else None
+            (handle,) = axes.plot(
+                *zip(*drawn[name], strict=True), color=color, linestyle=dashes, marker=marker, markersize=3
+            )
+            handle.set_label(caption(name, LABEL_LENGTH))
+            handles.setdefault(name, handle)
+        values = [value for points in drawn.values() for _, value in points]
+        if min(values) > 0 and max(values) > LOG_RATIO * min(values):
+            axes.set_yscale("log")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(panels[key])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        style(axes)
+    legend_below(figure, [handles[name] for name in runs if name in handles], columns=2)
+    return figure
 
 
 def loss_figure(runs: Mapping[str, Sequence[Curve]], *, title: str = "Loss") -> Figure:
@@ -141,7 +191,7 @@ def loss_figure(runs: Mapping[str, Sequence[Curve]], *, title: str = "Loss") -> 
             [float(np.mean(values)) for values in losses],
             color=color,
             linestyle=linestyle,
-            marker="o" if len(epochs) <= 20 else None,
+            marker="o" if len(epochs) <= SHORT else None,
             markersize=3,
             label=f"{caption(label, LABEL_LENGTH)} ({', '.join(notes)})",
         )

@@ -9,9 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff.analysis.comparison.cost import Cost, shared_formats
+from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.data.images import header
 from tfeff.reporting import figure
 from tfeff.reporting.comparison import accuracy_cost_figure
+from tfeff.reporting.training_curves import runs_figure
 from tfeff.training.tensorboard import Board
 
 CaptionedFigure = tuple[Figure, str]
@@ -47,6 +49,19 @@ def cost_figures(
             drawn(seconds, f"latency of one image, {name} (ms)", f"the latency of the exported {name} on this machine"),
         )
         yield f"accuracy_size_{format}", drawn(sizes, f"size, {name} (MB)", f"the size of the exported {name}")
+
+
+def training_curves(runs: Sequence[ComparedRun], panels: Mapping[str, str]) -> dict[str, CaptionedFigure]:
+    """Draws metrics of the runs against the epoch, by name; none if the runs recorded none of them.
+
+    Args:
+        panels: key of a metric, as in metrics.jsonl -> its label.
+    """
+    drawn = runs_figure({run.name: run.workdir.rows() for run in runs}, panels)
+    shown = (
+        "Metrics of each epoch as each run recorded them, those of the validation on the run's own validation images."
+    )
+    return {"training": (drawn, shown)} if drawn is not None else {}
 
 
 def latency_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:

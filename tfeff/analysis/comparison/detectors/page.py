@@ -44,6 +44,7 @@ def comparison_page(
             html.table(difference_table(insight), "mAP of the first detector minus that of the second."),
             *shown("differences"),
         ],
+        "Training": shown("training"),
         "Classes and sizes": [
             html.table(class_table(insight), "Average precision (IoU 0.5) of each class.", row_headers=True),
             html.table(
