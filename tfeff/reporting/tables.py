@@ -188,6 +188,16 @@ def _padded(value: str, width: int, right: bool) -> str:
     return space + value if right else value + space
 
 
+def shortened(text: str, length: int) -> str:
+    """Returns a text of at most `length` characters; longer ones lose their middle, as names often differ at the end.
+
+    >>> shortened("black-footed albatross", 15)
+    'black-f…batross'
+    """
+    tail = (length - 1) // 2
+    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def in_words(metric: str) -> str:
     """Returns the name of a metric as text.
 

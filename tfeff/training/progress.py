@@ -14,7 +14,7 @@ from tfeff.data import contents
 from tfeff.data.contents import Contents
 from tfeff.errors import printable
 from tfeff.reporting.tables import GAP, UNDEFINED, in_words
-from tfeff.reporting.terminal import column, say_on
+from tfeff.reporting.terminal import WHOLE, column, say_on
 from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
@@ -49,8 +49,8 @@ class Reporter:
         columns = (
             column("description"),
             BarColumn(BAR_WIDTH),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            MofNCompleteColumn(table_column=WHOLE),
+            TimeRemainingColumn(elapsed_when_finished=True, table_column=WHOLE),
             column("fields[note]"),
         )
         try:
