@@ -19,7 +19,8 @@ def test_a_narrow_terminal_shortens_the_title_and_the_bar(monkeypatch: pytest.Mo
         bar.show(3000)
     lines = re.split(r"[\r\n]+", written.getvalue())
     assert any(
-        re.fullmatch(r".*proposals of v…phs/validation ━+ 3000/3000 0:00:00 100.0 images/s *", line) for line in lines
+        re.fullmatch(r".*proposals of voc…aphs/validation ━+ 3000/3000 0:00:00 100.0 images/s *", line)
+        for line in lines
     )
 
 
