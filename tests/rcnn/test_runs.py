@@ -113,6 +113,12 @@ def test_a_run_has_the_files_and_results_of_every_run(finished: dict[str, runs.R
     assert {len(finished[head].metrics) for head in HEADS[1:]} == {1}
 
 
+def test_every_epoch_has_the_rates_of_background(finished: dict[str, runs.Run]) -> None:
+    for row in finished["joint"].metrics:
+        assert 0 <= row["validation_called_background"] <= 1
+        assert 0 < row["validation_background_recall"] <= 1
+
+
 def test_hyperparameters_appear_in_tensorboard(finished: dict[str, runs.Run]) -> None:
     tags = set[str]()
     for path in (finished["joint"].workdir / "tensorboard").rglob("events*"):

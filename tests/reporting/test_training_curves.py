@@ -50,6 +50,16 @@ def test_every_metric_has_a_curve():
     assert drawn["images/s", "images"] == [(row["epoch"], row["images_per_second"]) for row in metrics]
 
 
+def test_rates_of_background_share_a_panel():
+    metrics = [{"epoch": 1, "validation_called_background": 0.2, "validation_background_recall": 0.9}]
+    figure = training_figure(metrics)
+    assert curves(figure) == {
+        ("share of regions", "objects classified as background"): [(1, 0.2)],
+        ("share of regions", "background recall"): [(1, 0.9)],
+    }
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 2
+
+
 def test_missing_values_have_no_points_and_missing_metrics_no_panels():
     metrics = [{"epoch": 1, "train_loss": 3.0}, {"epoch": 2, "train_loss": math.nan}, {"epoch": 3, "train_loss": 1.0}]
     metrics[1]["validation_loss"] = 2.5

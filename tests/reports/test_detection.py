@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import precision_score, recall_score
 
 from tfeff.evaluation import Detections, detection_report
+from tfeff.rcnn.task import BACKGROUND_OVERLAP
 from tfeff.reports.detection import (
-    BACKGROUND_OVERLAP,
     DetectionEvaluator,
     detection_figures,
     predicted_rows,

@@ -30,22 +30,26 @@ PANELS = (
     ("accuracy", "linear", ("train_accuracy", "validation_accuracy")),
     ("mean IoU", "linear", ("train_iou", "validation_iou")),
     ("mAP, IoU 0.5", "linear", ("validation_mean_ap",)),
+    ("share of regions", "linear", ("validation_called_background", "validation_background_recall")),
     ("learning rate", "log", ("learning_rate",)),
     ("images/s", "linear", ("images_per_second",)),
 )
 SHORT = 20
 """Points of a curve up to which they have markers: a single point would be invisible without one."""
 COLORS = {"train": BLUE, "validation": ORANGE}
+OF_REGIONS = {
+    "validation_called_background": ("objects classified as background", VERMILION),
+    "validation_background_recall": ("background recall", ORANGE),
+}
+"""Label and color of curves that share a panel though they are of the same split."""
 
 
 def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training") -> Figure:
-    """Plots loss, accuracy, IoU, learning rate and speed against the epoch, one panel each.
+    """Plots loss, accuracy, IoU, mAP, shares of regions, learning rate and speed against the epoch, one panel each.
 
     Args:
-        rows: metrics of each epoch: `epoch`, and any of `train_loss`, `validation_loss`, `train_accuracy`,
-            `validation_accuracy`, `train_iou`, `validation_iou`, `validation_mean_ap`, `learning_rate`,
-            `images_per_second`. Keys that are missing, None or NaN in some rows leave gaps, which the curve bridges.
-            Panels without values are omitted.
+        rows: metrics of each epoch: `epoch`, and any of those in `PANELS`. Keys that are missing, None or NaN in some
+            rows leave gaps, which the curve bridges. Panels without values are omitted.
     """
     panels = _panels(rows)
     columns = min(2, max(1, len(panels)))
@@ -82,8 +86,9 @@ def _draw(axes: Axes, label: str, scale: str, curves: _Curves) -> None:
     for key, points in curves.items():
         epochs, values = zip(*points, strict=True)
         split = key.split("_")[0]
+        name, color = OF_REGIONS.get(key, (split, COLORS.get(split, BLUE)))
         marker = "o" if len(points) <= SHORT else None
-        axes.plot(epochs, values, color=COLORS.get(split, BLUE), label=split, marker=marker, markersize=3)
+        axes.plot(epochs, values, color=color, label=name, marker=marker, markersize=3)
         if key in ("validation_accuracy", "validation_iou", "validation_mean_ap"):
             best = int(np.argmax(values))
             axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")

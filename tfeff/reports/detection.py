@@ -17,7 +17,7 @@ from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix, per_cl
 from tfeff.evaluation.detection_errors import BACKGROUND, BOTH, BOX, CLASS, DUPLICATE, NO_ERROR
 from tfeff.evaluation.matching import image_quality, worst_first
 from tfeff.rcnn.regions import RegionSet, proposal_recall
-from tfeff.rcnn.task import REGION_THRESHOLD, classified_regions
+from tfeff.rcnn.task import REGION_THRESHOLD, background_rates, classified_regions
 from tfeff.reporting import tables
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure
@@ -308,10 +308,6 @@ def galleries(
     return {**shown, "missed": missed} if missed else shown
 
 
-BACKGROUND_OVERLAP = 0.5
-"""In these metrics, proposals with a smaller IoU with every object are background."""
-
-
 class RegionDetectionEvaluator(DetectionEvaluator):
     """Evaluator of an `RCNNTask`, which adds `regions` and `proposal_recall` to the report of detections.
 
@@ -361,19 +357,15 @@ def region_report(predicted: np.ndarray, targets: Regions, classes: int) -> dict
         predicted: int [n], the class of each region, `classes` for background.
 
     Returns:
-        `accuracy`: share of objects whose own box gets their class; `called_background`: share of objects whose own box
-        is classified as background; `background_recall`: share of background proposals that are classified as
-        background; `object_precision` and `object_recall` by class, on the objects' own boxes.
+        `accuracy`: share of objects whose own box gets their class; `called_background` and `background_recall`: see
+        `rcnn.task.background_rates`; `object_precision` and `object_recall` by class, on the objects' own boxes.
     """
     objects, labels = predicted[targets.is_object], targets.label[targets.is_object]
     scores = per_class(confusion_matrix(labels, objects, classes + 1))
-    background = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
-    rejected = predicted[background] == classes
     with np.errstate(invalid="ignore"):
         values = {
             "accuracy": (objects == labels).mean(),
-            "called_background": (objects == classes).mean(),
-            "background_recall": rejected.mean() if len(rejected) else np.nan,
+            **background_rates(predicted == classes, targets),
             "object_precision": scores.precision[:classes],
             "object_recall": scores.recall[:classes],
         }

@@ -170,10 +170,9 @@ class Reporter:
         """Returns the columns for which a terminal has room; all if the console is not a terminal."""
         kept, room = set[str](), self.console.width + len(GAP) if self.console.is_terminal else math.inf
         for name in dict.fromkeys(by_priority):
-            room -= _width(name) + len(GAP)
-            if room < 0:
-                break
-            kept.add(name)
+            if (needed := _width(name) + len(GAP)) <= room:
+                kept.add(name)
+                room -= needed
         return [name for name in names if name in kept]
 
     def _remaining(self, step: int) -> str:
