@@ -11,6 +11,7 @@ from tfeff.boxes.assignment import Regions
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.input.batches import Batches
+from tfeff.data.names import counted
 from tfeff.evaluation import DetectionReport, Detections, detection_report
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix, per_class
@@ -83,8 +84,8 @@ class DetectionEvaluator(Evaluator):
         wrong = confusion.predictions[:-1].sum() - found  # background is last
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
         return (
-            f"{found:,} of {objects:,} objects found on {report['images']:,} {report['split']} images, and "
-            f"{wrong:,} wrong detections, at a score of at least {report['score_threshold']:.3g}; mAP "
+            f"{found:,} of {counted(objects, 'objects')} found on {counted(report['images'], report['split'] + ' images')}, "
+            f"and {counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
             f"{tables.cell(report['mean_ap'])} (95 % interval {interval})"
         )
 
@@ -188,7 +189,8 @@ def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
     names = short_names(images.ids)
     order = [int(image) for image in worst_first(image_quality(matching, report.score_threshold))]
     return [
-        f"{names[images.ids[image]]}: {right[image]} of {objects[image]} objects found, {wrong[image]} wrong detections"
+        f"{names[images.ids[image]]}: {right[image]} of {counted(objects[image], 'objects')} found, "
+        f"{counted(wrong[image], 'wrong detections')}"
         for image in order
         if wrong[image] or right[image] < objects[image]
     ]
