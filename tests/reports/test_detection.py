@@ -142,10 +142,6 @@ def test_the_answer_has_the_counts_at_the_threshold(make_case: Any) -> None:
     )
 
 
-def plural(count: int) -> str:
-    return "" if count == 1 else "s"
-
-
 def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
     report, rows = listed(make_case, 0.5)
     images: Any = Images([f"{number}.png" for number in range(report.matching.images)], NAMES, ())
@@ -156,9 +152,8 @@ def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
         right = sum(row["outcome"] == "right" and bool(row["prediction"]) for row in own)
         missed = sum(row["outcome"] == "missed" for row in own)
         wrong = sum(row["outcome"] not in ("right", "missed") for row in own)
-        assert (
-            line
-            == f"{name}: {right} of {right + missed} object{plural(right + missed)} found, {wrong} wrong detection{plural(wrong)}"
-        )
+        counts = (right + missed, "object"), (wrong, "wrong detection")
+        objects, detections = (f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+        assert line == f"{name}: {right} of {objects} found, {detections}"
     bad = {row["image"] for row in rows if row["outcome"] != "right"}
     assert {line.partition(":")[0] for line in described} == bad
