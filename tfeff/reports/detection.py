@@ -84,8 +84,8 @@ class DetectionEvaluator(Evaluator):
         wrong = confusion.predictions[:-1].sum() - found  # background is last
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
         return (
-            f"{found:,} of {counted(objects, 'objects')} found on {counted(report['images'], report['split'] + ' images')}"
-            f", and {counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
+            f"{found:,} of {counted(objects, 'objects')} found on {report['images']:,} {report['split']} images, and "
+            f" {counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
             f"{tables.cell(report['mean_ap'])} (95 % interval {interval})"
         )
 
