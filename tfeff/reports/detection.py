@@ -85,7 +85,7 @@ class DetectionEvaluator(Evaluator):
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
         return (
             f"{found:,} of {counted(objects, 'objects')} found on {report['images']:,} {report['split']} images, and "
-            f" {counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
+            f"{counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
             f"{tables.cell(report['mean_ap'])} (95 % interval {interval})"
         )
 
