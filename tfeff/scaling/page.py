@@ -97,7 +97,10 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
         "Batch normalization": shown("batch_normalization"),
         "Memory": memory,
         "Failed trials": [html.table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
-        "Command and config": [html.command(command), html.command(config.to_json(search))],
+        "Command and config": [
+            html.command(command),
+            html.details("The whole config", [html.command(config.to_json(search))]),
+        ],
     }
     return html.page(
         f"Compound scaling of {study.baseline.model.name} on {search.experiment.data.source}",

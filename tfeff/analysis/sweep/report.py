@@ -292,7 +292,11 @@ def _page(
         "Settings": shown("effects"),
         "Cost": shown("cost"),
         "Failed trials": [html.table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
-        "Method": [html.paragraph(method), html.command(command), html.command(config.to_json(sweep))],
+        "Method": [
+            html.paragraph(method),
+            html.command(command),
+            html.details("The whole config", [html.command(config.to_json(sweep))]),
+        ],
     }
     return html.page(
         f"Sweep of {', '.join(axis.key for axis in sweep.parsed)} on {sweep.experiment.data.source}",
