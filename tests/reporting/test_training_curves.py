@@ -144,26 +144,25 @@ def test_texts_do_not_overlap_range_test(count, assert_legible):
     assert list(line.get_xdata()) == [0.01, 0.01]
 
 
-def test_runs_share_the_panels_of_their_metrics():
+def test_each_run_has_a_line_that_is_the_same_for_all_metrics():
     short, long = rows(3), rows(30)
     for row in short:
         del row["validation_accuracy"]
-    figure = runs_figure(
-        {"from ImageNet": short, "from scratch": long, "damaged": []},
-        {"validation_loss": "validation loss", "validation_accuracy": "accuracy", "validation_iou": "IoU"},
-    )
-    assert curves(figure) == {
-        ("validation loss", "from ImageNet"): [(row["epoch"], row["validation_loss"]) for row in short],
-        ("validation loss", "from scratch"): [(row["epoch"], row["validation_loss"]) for row in long],
-        ("accuracy", "from scratch"): [(row["epoch"], row["validation_accuracy"]) for row in long],
+    runs = {"from ImageNet": short, "from scratch": long, "damaged": []}
+    losses, accuracies = (runs_figure(runs, f"validation_{key}", key) for key in ("loss", "accuracy"))
+    assert curves(losses) == {
+        ("loss", "from ImageNet"): [(row["epoch"], row["validation_loss"]) for row in short],
+        ("loss", "from scratch"): [(row["epoch"], row["validation_loss"]) for row in long],
     }
-    loss, accuracy = figure.axes
-    assert loss.lines[1].get_color() == accuracy.lines[0].get_color()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["from ImageNet", "from scratch"]
-    assert runs_figure({"run": long}, {"validation_iou": "IoU"}) is None
+    assert curves(accuracies) == {
+        ("accuracy", "from scratch"): [(row["epoch"], row["validation_accuracy"]) for row in long]
+    }
+    assert losses.axes[0].lines[1].get_color() == accuracies.axes[0].lines[0].get_color()
+    assert [text.get_text() for text in losses.legends[0].get_texts()] == ["from ImageNet", "from scratch"]
+    assert runs_figure(runs, "validation_iou", "IoU") is None
 
 
 def test_curves_of_many_runs_differ_in_color_or_dashes(assert_legible):
     assert len({line_style(index) for index in range(24)}) == 24
     runs = {f"run {index} with a name of some length, of a recipe": rows(12) for index in range(8)}
-    assert_legible(runs_figure(runs, {"validation_loss": "validation loss", "train_loss": "training loss"}))
+    assert_legible(runs_figure(runs, "validation_loss", "validation loss"))

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tfeff.reporting.figure import (
@@ -126,44 +125,42 @@ def line_style(index: int) -> tuple[str, str]:
     return color, DASHES[(DASHES.index(dashes) + index // len(LINES)) % len(DASHES)]
 
 
-def runs_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], panels: Mapping[str, str]) -> Figure | None:
-    """Plots metrics of several runs against the epoch, one panel for each metric and one line for each run.
+def runs_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str, label: str) -> Figure | None:
+    """Plots a metric of several runs against the epoch, one line for each run.
 
     Args:
         runs: name of a run -> metrics of each epoch, as for `training_figure`.
-        panels: key of a metric -> its label. Panels without values are omitted.
+        key: the metric.
+        label: its name.
 
     Returns:
-        The figure; None if no run has any of the metrics.
+        The figure; None if no run has the metric.
     """
-    curves = {key: {name: points for name, rows in runs.items() if (points := _points(rows, key))} for key in panels}
-    curves = {key: drawn for key, drawn in curves.items() if drawn}
+    curves = {name: points for name, rows in runs.items() if (points := _points(rows, key))}
     if not curves:
         return None
-    columns = min(2, len(curves))
-    lines = -(-len(curves) // columns)
-    figure = new(4.6 * columns, 3.2 * lines + 0.4)
-    handles = dict[str, Line2D]()
-    for number, (key, drawn) in enumerate(curves.items()):
-        axes = figure.add_subplot(lines, columns, number + 1)
-        for index, name in enumerate(runs):
-            if name not in drawn:
-                continue
+    figure = new(5.0, 3.4)
+    axes = figure.add_subplot()
+    for index, name in enumerate(runs):  # a run has the same line for each metric
+        if name in curves:
             color, dashes = line_style(index)
-            marker = "o" if len(drawn[name]) <= SHORT else None
-            (handle,) = axes.plot(
-                *zip(*drawn[name], strict=True), color=color, linestyle=dashes, marker=marker, markersize=3
+            marker = "o" if len(curves[name]) <= SHORT else None
+            axes.plot(
+                *zip(*curves[name], strict=True),
+                color=color,
+                linestyle=dashes,
+                marker=marker,
+                markersize=3,
+                label=caption(name, LABEL_LENGTH),
             )
-            handle.set_label(caption(name, LABEL_LENGTH))
-            handles.setdefault(name, handle)
-        values = [value for points in drawn.values() for _, value in points]
-        if min(values) > 0 and max(values) > LOG_RATIO * min(values):
-            axes.set_yscale("log")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(panels[key])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        style(axes)
-    legend_below(figure, [handles[name] for name in runs if name in handles], columns=2)
+    values = [value for points in curves.values() for _, value in points]
+    if min(values) > 0 and max(values) > LOG_RATIO * min(values):
+        axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    style(axes)
+    legend_below(figure, axes.get_legend_handles_labels()[0], columns=1)
     return figure
 
 

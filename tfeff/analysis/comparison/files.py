@@ -13,6 +13,7 @@ from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.data.images import header
 from tfeff.reporting import figure
 from tfeff.reporting.comparison import accuracy_cost_figure
+from tfeff.reporting.tables import upper
 from tfeff.reporting.training_curves import runs_figure
 from tfeff.training.tensorboard import Board
 
@@ -51,17 +52,20 @@ def cost_figures(
         yield f"accuracy_size_{format}", drawn(sizes, f"size, {name} (MB)", f"the size of the exported {name}")
 
 
-def training_curves(runs: Sequence[ComparedRun], panels: Mapping[str, str]) -> dict[str, CaptionedFigure]:
-    """Draws metrics of the runs against the epoch, by name; none if the runs recorded none of them.
+def training_curves(runs: Sequence[ComparedRun], metrics: Mapping[str, str]) -> dict[str, CaptionedFigure]:
+    """Draws metrics of the runs against the epoch: figures `curve_<metric>`, without those that no run recorded.
 
     Args:
-        panels: key of a metric, as in metrics.jsonl -> its label.
+        metrics: key of a metric, as in metrics.jsonl -> its label.
     """
-    drawn = runs_figure({run.name: run.workdir.rows() for run in runs}, panels)
-    shown = (
-        "Metrics of each epoch as each run recorded them, those of the validation on the run's own validation images."
-    )
-    return {"training": (drawn, shown)} if drawn is not None else {}
+    rows = {run.name: run.workdir.rows() for run in runs}
+    figures = {key: runs_figure(rows, key, label) for key, label in metrics.items()}
+    own = ", of each run on its own validation images"
+    return {
+        f"curve_{key}": (drawn, f"{upper(metrics[key])} in each epoch{own if key.startswith('validation') else ''}.")
+        for key, drawn in figures.items()
+        if drawn is not None
+    }
 
 
 def latency_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:

@@ -101,7 +101,14 @@ def test_tensorboard_has_figures_texts_and_vectors(written):
     events = EventAccumulator(str(directory), size_guidance={"images": 1, "tensors": 1})
     events.Reload()
     tags = events.Tags()["tensors"]
-    for name in ("accuracy_macs", "training", "class_activation", "embedding_0", "reliability_1", "gallery/hardest"):
+    for name in (
+        "accuracy_macs",
+        "curve_validation_loss",
+        "class_activation",
+        "embedding_0",
+        "reliability_1",
+        "gallery/hardest",
+    ):
         assert name in tags
     summary = events.Tensors("summary")[0].tensor_proto.string_val[0].decode()
     assert summary in written[1]

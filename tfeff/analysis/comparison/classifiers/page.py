@@ -33,6 +33,7 @@ def comparison_page(
         return [html.figure(*figures[name]) for name in names if name in figures]
 
     order = insight.ranking
+    curves = [name for name in figures if name.startswith("curve_")]
     sections: dict[str, Sequence[html.Part]] = {
         "Models": [
             *(html.paragraph(f"Note: {note}.") for note in insight.notes),
@@ -50,7 +51,7 @@ def comparison_page(
         ]
         if insight.differences
         else [],
-        "Training": shown("training"),
+        "Training": [html.columns(shown(*curves))] if curves else [],
         "Classes": [
             *_hardest_classes(insight),
             html.columns(shown("class_distribution", "class_accuracy")),
