@@ -6,7 +6,9 @@ compare settings. A run of `bccd_rcnn.py` shares the features.
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
 Command   python -m tfeff.search --config=bccd_rcnn_sweep --workdir=runs/bccd_rcnn_sweep \\
               --config.experiment.data.source=voc:<directory> --config.experiment.model.weights=runs/bccd_crops
-Variants  classic head: --config.experiment.task.network.head=classic \\
+Variants  L1 penalty and a box regressor for each class: \\
+              --config.axes="task.network.l1=0|1e-5|1e-4,task.network.class_boxes=false|true"
+          classic head: --config.experiment.task.network.head=classic \\
               --config.axes=task.classic.positive_weight=1|2|5|10,task.classic.box_overlap=0.4|0.6|0.8
 Machine   2 CPU cores (AMD EPYC): 3 minutes; classic head about half an hour
 Result    32 positives of 128 and a negative overlap of 0.5: mAP@.5 0.860 (0.804 to 0.915), mean of three folds; not

@@ -114,8 +114,9 @@ def test_flags_and_settings_exist(path: Path) -> None:
     for command in written(path):
         if command.verb is None:
             program = ROOT / command.program
-            parts = program, program.with_name(f"{program.stem}_{command.arguments[0]}.py")  # of a subcommand
-            source = "".join(part.read_text() for part in parts if part.is_file())
+            subcommand = program.parent / f"{program.stem}_{command.arguments[0]}.py"
+            parts = [part for part in (program, subcommand) if part.is_file()]
+            source = "".join(part.read_text() for part in parts)
             missing = [flag for flag in command.flags if f'"--{flag}"' not in source]
         else:
             assert command.verb in cli.VERBS, command
