@@ -147,7 +147,7 @@ def _block(block: Sequence[_Column], limit: int | None) -> str:
 _WORD = re.compile(
     r"(?:[^ ,]|(?<=\d),(?=\d))*"  # the comma within 1,000 ends no word
     r"(?: \d+(?:,\d{3})*(?=,(?!\d)|$))?"  # a count at the end of an item, as in "cats 12, dogs 1,005"
-    r"(?: %)?,? *"
+    r"(?: %[^ ,]*)?,? *"
 )
 
 
