@@ -10,7 +10,7 @@ Command   python -m tfeff.train --config=wildlife_crops --workdir=runs/wildlife_
           =sliding_window.
 Machine   intended for a GPU
 Result    not run yet on these photographs, which a user downloads. Tried on 47 photographs of four other animals: dogs,
-          elephants and giraffes of coco128, and raccoons (datitran/raccoon_dataset); 24 of them to train on, with φ = 0,
+          elephants and giraffes of coco128, and raccoons (datitran/raccoon_dataset); 24 to train on, with φ = 0,
           150 proposals and 25 + 20 epochs (--config.member.phi=0, --config.data.proposals.max_proposals=150,
           --config.training.ema_decay=0.9): 66 of 119 validation crops right, 55.5 % (46.5 to 64.1 %); on 12 test images
           mAP@.5 0.032 (0.018 to 0.106). So few photographs show that the commands run, and nothing else
