@@ -7,7 +7,7 @@ Data      yolo:<directory> of African Wildlife (Ultralytics): buffalo, elephant,
           validation and 227 test photographs
 Command   python -m tfeff.train --config=wildlife_crops --workdir=runs/wildlife_crops \\
               --config.data.source=crops:yolo:<directory>
-          The first run computes the proposals by selective search and keeps them in data.proposals.directory.
+Note      the first run computes the proposals by selective search and keeps them in data.proposals.directory
 Machine   intended for a GPU: 349 million multiply-adds for each crop
 Result    see wildlife_rcnn.py
 """

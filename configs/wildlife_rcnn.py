@@ -6,8 +6,7 @@ Command   python -m tfeff.train --config=wildlife_crops --workdir=runs/wildlife_
               --config.data.source=crops:yolo:<directory>
           python -m tfeff.train --config=wildlife_rcnn --workdir=runs/wildlife_rcnn \\
               --config.data.source=yolo:<directory>
-          Further heads share proposals and features: --config.task.network.head=classic or
-          =sliding_window.
+Variants  heads that share proposals and features: --config.task.network.head=classic or =sliding_window
 Machine   intended for a GPU
 Result    not run yet on these photographs, which a user downloads. Tried on 47 photographs of four other animals: dogs,
           elephants and giraffes of coco128, and raccoons (datitran/raccoon_dataset); 24 to train on, with φ = 0,

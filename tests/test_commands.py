@@ -128,6 +128,19 @@ def test_flags_and_settings_exist(path: Path) -> None:
             config.overridden(config.load_recipe(name, *TAKES_A_CONFIG[command.verb]), overrides)
 
 
+STARTS = ("#", "pip ", "python ", "mkdir ", "cp ")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_commands_of_a_config_can_be_pasted(path: Path) -> None:
+    """The site shows them as a block of shell commands; remarks have fields of their own."""
+    document = ast.get_docstring(ast.parse(path.read_text())) or ""
+    match = re.search(r"^Command {3}(.*?)(?=^[A-Z][a-z]+ {2,}|\Z)", document, re.S | re.M)
+    if match:
+        lines = re.sub(r"\\\n", " ", match[1]).strip().splitlines()
+        assert not [line for line in lines if not line.strip().startswith(STARTS)]
+
+
 SMALLER = {
     "train": ("--config.training.epochs=1", "--config.training.batch_size=4", "--config.model.weights=none"),
     "analyze": ("--images=8",),
