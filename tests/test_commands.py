@@ -128,7 +128,7 @@ def test_flags_and_settings_exist(path: Path) -> None:
             config.overridden(config.load_recipe(name, *TAKES_A_CONFIG[command.verb]), overrides)
 
 
-STARTS = ("#", "pip ", "python ", "mkdir ", "cp ")
+STARTS = ("#", "pip ", "python ", "mkdir ", "cp ", "for ", "done")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
