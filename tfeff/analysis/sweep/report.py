@@ -239,7 +239,7 @@ def _figures(result: SweepResult) -> dict[str, tuple[Any, str]]:
         "effects": (
             effects_figure(result.axes, metric=metric, unit=unit),
             "Each fully trained candidate by the value of each key. Black: mean over all candidates with the value. "
-            "Bars: 95 % intervals over the folds, which contain how much these differ; the table compares within folds.",
+            "Bars: 95 % intervals over the folds, which include how these differ; the table compares within folds.",
         ),
         "cost": (
             cost_figure({"": result.cost_curve}, metric=metric, unit=unit),
