@@ -4,7 +4,7 @@ Data      folder:<directory> with train/<class>/* and test/<class>/*: 2,000 trai
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=batch_statistics --workdir=runs/statistics --seeds=3 \\
               --out=docs/results/batch_statistics data.source=folder:<directory>
-          For a YOLO on BCCD: --config=bccd_detectors --variants=batch_statistics data.source=voc:<directory>
+Variants  a YOLO on BCCD: --config=bccd_detectors --variants=batch_statistics data.source=voc:<directory>
 """
 
 from tfeff.config import (

@@ -3,7 +3,7 @@
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   python -m tfeff.train --config=bccd_crops --workdir=runs/bccd_crops \\
               --config.data.source=crops:voc:<directory>
-          The first run computes the proposals by selective search and keeps them in data.proposals.directory.
+Note      the first run computes the proposals by selective search and keeps them in data.proposals.directory
 """
 
 from tfeff.config import (

@@ -4,9 +4,9 @@ Data      folder:<directory> with train/<class>/* and test/<class>/*: 8,144 and 
 Command   python -m tfeff.train --config=cars_transfer --workdir=runs/cars \\
               --config.data.source=folder:<directory>
 Target    the study that this recipe follows reports an accuracy of 91.4 % and 90.3 % with ImageNet weights (two
-          networks); from scratch, 81.2 % on gray images and 79 % on color images. The recipe was not trained here, for
-          lack of a GPU.
-
+          networks); from scratch, 81.2 % on gray images and 79 % on color images
+Missing   a GPU, and the photographs, which a user downloads; the recipe was not trained here. The weights of
+          EfficientNet-B0 are downloaded at the first start
 Variants  frozen backbone:   --config.optimizer.frozen=stem*,stage*,head_conv* --config.training.feature_variants=8
           gray images:       --config.data.channels=1
           from scratch:      --config.model.weights=none, with --config.model.mean=119.9,117.3,116.0 and

@@ -13,6 +13,7 @@ Members   φ  resolution  blocks   channels       params     multiply-adds  x ba
           2         139  3-3-3-2  14-28-56-112     614,484    726,014,114        4.10
           3         168  4-3-3-3  16-32-64-128   1,102,202  1,616,220,416        9.13
 Machine   intended for a GPU: 20 epochs of 49,000 images
+Missing   a GPU: one core would take days (estimated)
 Result    not run yet
 """
 

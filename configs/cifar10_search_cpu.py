@@ -7,7 +7,7 @@ Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,
 Command   python -m tfeff.search --config=cifar10_search_cpu --workdir=runs/search_cpu \\
               --config.experiment.data.source=folder:<directory> \\
               --config.members.ratios= --config.members.batch_norm=false
-          Without the last two flags, it then also compares members at 2, 4 and 8 times the cost
+Note      without the last two flags, it then also compares members at 2, 4 and 8 times the cost
 Machine   2 CPU cores; forecast: up to 80 trainings, 4 core-hours
 Result    not run yet with this design; docs/scaling.md has its forecast, and the results of the former design
 """

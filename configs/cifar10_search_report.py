@@ -13,6 +13,7 @@ Command   python -m tfeff.search --config=cifar10_search_report --workdir=runs/s
               --config.experiment.data.source=folder:<directory>
 Machine   intended for a GPU. At most 100 trainings with 14.0 million images (100 x 40 x 3,500), then up to 14 networks
           for comparison: 70 trials with 9.8 million images; each of 0.18 to 1.58 billion multiply-adds
+Missing   a GPU: one core would take weeks (estimated)
 Result    not run yet
 """
 

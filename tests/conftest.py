@@ -43,6 +43,7 @@ SLOWEST_FIRST = (
     "models/weights/test_applications",
     "training/test_restart",
     "test_cli",
+    "test_commands",
     "models/cost/test_complexity",
     "test_propose",
     "models/test_build",

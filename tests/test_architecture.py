@@ -26,6 +26,7 @@ WITHOUT_MIRROR = {
     "tests/runs/test_corrupt_images.py",
     "tests/serving/test_clients.py",
     "tests/test_architecture.py",
+    "tests/test_commands.py",
     "tests/test_documents.py",
     "tests/training/test_restart.py",
 }

@@ -1,7 +1,7 @@
 """tfeff: find and train the best scaled convolutional network for a labeled image set and a compute budget.
 
 Public, and listed in `__all__`: the functions and classes of `PUBLIC`, which docs/python.md explains, and what the
-subpackages list in theirs. Everything else can change without notice.
+subpackages list in theirs; of a subpackage without such a list, nothing is. Everything else can change without notice.
 
 All of it loads on first use, so `import tfeff` is fast and imports neither TensorFlow nor Keras. It turns on oneDNN,
 which TensorFlow, imported later, uses by default only on CPUs with AVX-512; `TF_ENABLE_ONEDNN_OPTS=0` turns it off. And

@@ -98,6 +98,7 @@ def main(argv: list[str]) -> None:
     load_tensorflow()
     from tfeff import runs
     from tfeff.data.images.decoding import DARK, DARK_ADVICE
+    from tfeff.data.names import counted
     from tfeff.reporting.progress import Bar
     from tfeff.runs.journal import state_of
     from tfeff.runs.prediction import Predictions, find_images
@@ -172,7 +173,7 @@ def main(argv: list[str]) -> None:
         say(done.ids)
     if not given.video and given.draw and predictor.draws_boxes:
         say(f"wrote annotated images in {out}")
-    say(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
+    say(f"{counted(len(done.rows), unit)} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
 
 
 def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:

@@ -2,8 +2,9 @@
 
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
 `result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
-write; for `forms`, what `tools/summarize_runs.py` writes about runs of R-CNN; for `sensitivity`, what
-an earlier program measured, changing one setting of R-CNN at a time; for `rows`, any list of rows:
+write; for `transfer`, what `tools/compare_datasets.py` writes; for `forms`, what `tools/summarize_runs.py` writes about
+runs of R-CNN; for `sensitivity`, what an earlier program measured, changing one setting of R-CNN at a time; for `rows`,
+any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
@@ -247,11 +248,11 @@ def variants(result: Result) -> str:
     written = []
     for name, group in groups.items():
         row = {"variant": name, "runs": len(group["runs"])}
-        of_images = group.get("intervals_of_test_images", [group.get("interval_of_test_images")])[0]
         for index, (score, values) in enumerate(group["scores"].items()):
-            row[score] = interval(values["mean"], *(values["interval"] or (None, None)))
-            if index == 0 and len(group["runs"]) == 1 and of_images:
-                row[score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
+            first = index == 0  # the only one whose interval over images is known
+            row[score] = (
+                scored(group, score) if first else interval(values["mean"], *(values["interval"] or (None, None)))
+            )
             if score in compared:
                 row[f"{score} minus that of “{reference}”, points"] = in_points(differences(group).get(score))
         if "training_accuracy" in group:
@@ -265,6 +266,33 @@ def variants(result: Result) -> str:
         }
         written.append(row)
     return tables.markdown(written)
+
+
+def transfer(result: Result) -> str:
+    """Returns the first score of each variant on each dataset.
+
+    The intervals are over the runs, or over the images of a single run.
+    """
+    datasets = result["datasets"]
+    names = dict.fromkeys(name for each in datasets.values() for name in each["variants"])
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"variant": name}
+        for dataset, compared in datasets.items():
+            score = next(iter(compared["variants"][compared["reference"]]["scores"]))
+            group = compared["variants"].get(name)
+            row[f"{dataset}, {score}"] = None if group is None else scored(group, score)
+        rows.append(row)
+    return tables.markdown(rows)
+
+
+def scored(group: Result, score: str) -> str:
+    """Returns the mean of the first score with its interval over the runs, or over the images of a single run."""
+    values = group["scores"][score]
+    images = group.get("intervals_of_test_images", [group.get("interval_of_test_images")])[0]
+    if len(group["runs"]) == 1 and images:
+        return "{:.3f} ({:.3f} to {:.3f} over images)".format(values["mean"], *images)
+    return interval(values["mean"], *(values["interval"] or (None, None)))
 
 
 def in_points(difference: Result | None) -> str | None:
@@ -411,6 +439,7 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
     "failures": failures,
     "choice": choice,
     "family": family,
+    "transfer": transfer,
     "variants": variants,
     "sweeps": sweeps,
     "forms": forms,

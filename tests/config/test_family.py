@@ -48,6 +48,18 @@ def test_an_experiment_gets_the_network_of_its_member(tmp_path):
     assert resolve_member(experiment) == experiment
 
 
+def test_a_family_of_classifiers_has_the_backbone_of_an_rcnn_but_of_no_other_detector(tmp_path):
+    (tmp_path / FILE).write_text(FAMILY.to_json())
+    member = config.Member(family=str(tmp_path), phi=1.0)
+    task = config.RCNNSettings(network=config.RCNN(hidden=(32,), class_boxes=True))
+    model = config.architecture("resnet", weights="runs/crops")
+    resolved = resolve_member(config.Experiment(task=task, member=member, model=model))
+    assert resolved.model == dataclasses.replace(FAMILY.member(1.0), weights="runs/crops")
+    assert resolved.task == task
+    with pytest.raises(UserError, match=r"is a family of classifiers; set task\.name"):
+        resolve_member(config.Experiment(task=config.FasterRCNNSettings(), member=member))
+
+
 @pytest.mark.parametrize(
     ("model", "word"),
     [

@@ -41,6 +41,32 @@ def test_nothing_is_shown(tmp_path: Path) -> None:
     assert imported(tmp_path, PACKAGE).stderr == "True\n"
 
 
+@pytest.mark.parametrize(("devices", "level"), [("", "3"), ("0", "2")])
+def test_errors_are_logged_only_where_gpus_could_be_missing(tmp_path: Path, devices: str, level: str) -> None:
+    package = f"{PACKAGE}\nprint('level', os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    assert imported(tmp_path, package, CUDA_VISIBLE_DEVICES=devices).stdout == f"level {level}\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the lines are those of oneDNN on Linux")
+def test_no_line_is_logged_about_types_that_the_cpu_cannot_compute_with() -> None:
+    """oneDNN logs one when a graph first has bytes or half floats, unless the CPU has instructions for them."""
+    program = (
+        "import tfeff, tensorflow as tf\n"
+        "for kind in (tf.float16, tf.uint8):\n"
+        "    tf.function(lambda x: tf.reduce_sum(tf.cast(tf.reshape(x, (-1,)), tf.float32)))(tf.zeros((8, 8), kind))"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    path = str(Path(tfeff.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**kept, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("environment", [{"TF_CPP_MIN_LOG_LEVEL": "0"}, {"CUDA_VISIBLE_DEVICES": "0"}])
 def test_all_is_shown_if_the_user_asks_for_it_or_gpus_are_not_found(
     tmp_path: Path, environment: dict[str, str]

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.rcnn.random_regions import CLASSES, examples
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
 from tfeff.rcnn import region_batches
-from tfeff.rcnn.region_batches import RegionBatches
+from tfeff.rcnn.region_batches import ImageBatches, RegionBatches
 from tfeff.rcnn.sampling import RegionSampler
 
 TRAIN, _, _ = examples(1, count=200)
@@ -26,6 +27,14 @@ def test_a_batch_holds_the_features_and_targets_of_its_rows() -> None:
     np.testing.assert_array_equal(batch["positive"], [1] * 20 + [0] * 4)
     np.testing.assert_array_equal(batch["label"], [*TRAIN.targets.label[rows[:20]], *[CLASSES] * 4])
     np.testing.assert_allclose(batch["code"], TRAIN.targets.code[rows] * np.array(FAST_RCNN_WEIGHTS), rtol=1e-6)
+
+
+def test_no_batch_has_half_floats() -> None:
+    """TensorFlow logs a line when it casts them, on CPUs without instructions for them."""
+    for pipeline in (batches(), ImageBatches([None], TRAIN)):  # type: ignore[arg-type]
+        specs = pipeline.evaluation_batches().element_spec
+        assert specs["features"].dtype == tf.float32
+        assert tf.float16 not in {spec.dtype for spec in specs.values()}
 
 
 def test_an_epoch_depends_on_its_number_alone_and_can_start_at_any_step() -> None:

@@ -109,10 +109,17 @@ def test_a_run_has_the_files_and_results_of_every_run(finished: dict[str, runs.R
         assert (workdir / "saved_model" / "saved_model.pb").is_file()
         assert list((workdir / "figures").glob("*precision_recall.png"))
         assert {"mean_ap", "proposal_recall", "background_recall", "score_threshold"} <= result(finished[head]).keys()
+        assert "tfeff.export" not in (workdir / "report.html").read_text()  # other formats cannot express it
         report = json.loads((workdir / "evaluation_test.json").read_text())
         assert report["regions"]["object_recall"] == result(finished[head])["object_recall"]
     assert len(finished["joint"].metrics) == 3
     assert {len(finished[head].metrics) for head in HEADS[1:]} == {1}
+
+
+def test_every_epoch_has_the_rates_of_background(finished: dict[str, runs.Run]) -> None:
+    for row in finished["joint"].metrics:
+        assert 0 <= row["validation_called_background"] <= 1
+        assert 0 < row["validation_background_recall"] <= 1
 
 
 def test_hyperparameters_appear_in_tensorboard(finished: dict[str, runs.Run]) -> None:

@@ -1,5 +1,6 @@
 """The losses, learning and detections of R-CNN's heads, on features without images."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from tfeff.boxes.coding import FAST_RCNN_WEIGHTS, decode
 from tfeff.models import rcnn
 from tfeff.rcnn.region_batches import RegionBatches
 from tfeff.rcnn.sampling import RegionSampler
-from tfeff.rcnn.task import RCNNTask
+from tfeff.rcnn.task import RCNNTask, background_rates
 from tfeff.tasks.task import FEATURES, PROPOSED, PROPOSED_VALID
 from tfeff.training.step import Step
 
@@ -228,6 +229,31 @@ def test_detections_match_a_loop(boxes: int, limit: int, vote_overlap: float | N
         np.testing.assert_allclose(found["boxes"][:count], [row[2] for row in expected], atol=1e-4)
         np.testing.assert_array_equal(found["region_score"], scores.max(axis=1))
         np.testing.assert_array_equal(found["region_label"], scores.argmax(axis=1))
+        np.testing.assert_array_equal(found["region_background"], [max(row) < 0.5 for row in scores.tolist()])
+
+
+def test_a_joint_head_decides_for_background_by_its_own_score() -> None:
+    task, rng = RCNNTask(config.RCNNSettings()), np.random.default_rng(0)
+    regions, _, codes = case(0, 1)
+    logits = rng.normal(size=(len(regions), CLASSES + 1)).astype(np.float32)
+    valid, size = np.ones(len(regions), bool), np.array([IMAGE], np.int32)
+    outputs = [tf.constant(each) for each in (logits[None], codes[None], regions[None], valid[None], size)]
+    found = np.asarray(task.decode(outputs)["region_background"])[0]
+    np.testing.assert_array_equal(found, [row.index(max(row)) == CLASSES for row in logits.tolist()])
+    assert 0 < found.sum() < len(found)
+
+
+def test_rates_of_background_count_objects_and_proposals_far_from_them() -> None:
+    targets: Any = SimpleNamespace(
+        is_object=np.array([True, True, True, False, False, False, False]),
+        overlap=np.array([1.0, 1.0, 1.0, 0.2, 0.49, 0.5, 0.1]),
+        ignored=np.array([False, False, False, False, False, False, True]),
+    )
+    background = np.array([True, False, False, True, False, True, True])
+    rates = background_rates(background, targets)
+    assert rates == {"called_background": pytest.approx(1 / 3), "background_recall": 1 / 2}
+    objects: Any = SimpleNamespace(**{name: value[:3] for name, value in vars(targets).items()})
+    assert np.isnan(background_rates(background[:3], objects)["background_recall"])
 
 
 def test_the_head_of_an_image_is_applied_to_each_of_its_regions() -> None:

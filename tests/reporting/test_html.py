@@ -171,6 +171,14 @@ def test_every_scrolling_element_can_be_reached_with_the_keyboard_and_has_a_name
     assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
 
 
+def test_sections_with_empty_tables_alone_are_omitted():
+    text = page("title", {"Empty": [table([], "a caption")], "Full": [table([{"a": 1}], "another")]})
+    assert "a caption" not in text
+    assert "Empty" not in text
+    assert "<h2>Full</h2>" in text
+    assert 'href="#section-1">Full' in text
+
+
 def test_rows_can_have_headers():
     shown = table([{"model": "x", "accuracy": 0.5}], "caption", row_headers=True)
     document = Document(page("t", {"s": [shown]}))

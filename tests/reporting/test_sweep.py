@@ -1,5 +1,7 @@
 """Figures of a sweep."""
 
+from matplotlib.axes import Axes
+
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
 
 ROWS = [
@@ -24,7 +26,7 @@ DECAY = {"key": "optimizer.weight_decay", "log": True, "order": []}
 
 
 def points(key: str) -> list[dict]:
-    return [{"value": row["settings"][key], "mean": row["mean"]} for row in ROWS]
+    return [{"value": row["settings"][key], **{name: row[name] for name in ("mean", "low", "high")}} for row in ROWS]
 
 
 def test_candidates_with_a_mean_are_drawn_in_their_order() -> None:
@@ -38,19 +40,31 @@ def test_candidates_with_a_mean_are_drawn_in_their_order() -> None:
     ]
 
 
-def test_effects_show_the_mean_of_each_value_of_a_list() -> None:
+def test_effects_show_candidates_and_intervals() -> None:
+    means = [
+        {"value": "0", "mean": 0.7, "low": 0.6, "high": 0.9},
+        {"value": "0.5", "mean": 0.78, "low": None, "high": None},
+    ]
     axes_of_sweep = [
-        DROPOUT | {"points": points("model.dropout")},
-        DECAY | {"points": points("optimizer.weight_decay")},
+        DROPOUT | {"points": points("model.dropout"), "means": means},
+        DECAY | {"points": points("optimizer.weight_decay"), "means": []},
     ]
     figure = effects_figure(axes_of_sweep, metric="validation accuracy", unit="%")
     first, second = figure.axes[:2]
-    dots, means = first.get_lines()
+    dots, line = first.get_lines()[:2]
     assert sorted(zip(dots.get_xdata(), dots.get_ydata(), strict=True)) == [(0, 0.6), (0, 0.8), (1, 0.78)]
-    assert list(means.get_ydata()) == [0.7, 0.78]
+    assert [*zip(*line.get_data(), strict=True)] == [(0, 0.7), (1, 0.78)]
+    assert bars(first) == [(0, 0.6, 0.9)]
     assert [text.get_text() for text in first.get_xticklabels()] == ["0", "0.5"]
     assert second.get_xscale() == "log"
     assert sorted(second.get_lines()[0].get_xdata()) == [0.01, 0.01, 0.1]
+    assert bars(second) == [(0.01, 0.68, 0.88), (0.01, 0.7, 0.9), (0.1, 0.5, 0.7)]
+
+
+def bars(axes: Axes) -> list[tuple[float, float, float]]:
+    """Returns the place, the lower and the upper end of the vertical error bars."""
+    found = [segment for lines in axes.collections for segment in lines.get_segments()]
+    return sorted((x, round(low, 9), round(high, 9)) for (x, low), (_, high) in found)
 
 
 def test_the_map_has_a_cell_for_each_candidate_and_frames_the_winner() -> None:

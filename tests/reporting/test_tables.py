@@ -88,6 +88,16 @@ def test_long_texts_are_wrapped_inside_their_column():
     assert len(tables.text([row], width=54).split("\n\n")) == 2  # too narrow for that
 
 
+@pytest.mark.parametrize("width", range(12, 60))
+def test_lines_are_not_broken_within_numbers_or_before_counts(width):
+    text = "10 classes: 3 1,112, 1 1,010, dogs 10,434, 12.5 % of 1,000,000 objects, it is 8.8 %. Of all, 2 993"
+    lines = tables.wrapped(text, width)
+    assert " ".join(lines) == text
+    assert max(map(len, lines)) <= width
+    for whole in ("3 1,112,", "1 1,010,", "12.5 %", "1,000,000", "8.8 %.", "2 993"):
+        assert any(whole in line for line in lines)
+
+
 def test_words_that_do_not_fit_are_not_wrapped():
     rows = [{"image": "a", "path": "/data/" + "x" * 40, "note": "some words that could be wrapped"}]
     lines = tables.text(rows, width=30).splitlines()

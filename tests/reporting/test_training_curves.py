@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from tfeff.reporting.training_curves import loss_figure, range_test_figure, training_figure
+from tfeff.reporting.training_curves import (
+    line_style,
+    loss_figure,
+    range_test_figure,
+    runs_figure,
+    training_figure,
+)
 
 
 def rows(epochs):
@@ -42,6 +48,16 @@ def test_every_metric_has_a_curve():
     assert drawn["loss", "validation"] == [(row["epoch"], row["validation_loss"]) for row in metrics]
     assert drawn["accuracy", "train"] == [(row["epoch"], row["train_accuracy"]) for row in metrics]
     assert drawn["images/s", "images"] == [(row["epoch"], row["images_per_second"]) for row in metrics]
+
+
+def test_rates_of_background_share_a_panel():
+    metrics = [{"epoch": 1, "validation_called_background": 0.2, "validation_background_recall": 0.9}]
+    figure = training_figure(metrics)
+    assert curves(figure) == {
+        ("share of regions", "objects classified as background"): [(1, 0.2)],
+        ("share of regions", "background recall"): [(1, 0.9)],
+    }
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 2
 
 
 def test_missing_values_have_no_points_and_missing_metrics_no_panels():
@@ -126,3 +142,27 @@ def test_texts_do_not_overlap_range_test(count, assert_legible):
     assert_legible(figure)
     _, _, line = figure.axes[0].lines
     assert list(line.get_xdata()) == [0.01, 0.01]
+
+
+def test_each_run_has_a_line_that_is_the_same_for_all_metrics():
+    short, long = rows(3), rows(30)
+    for row in short:
+        del row["validation_accuracy"]
+    runs = {"from ImageNet": short, "from scratch": long, "damaged": []}
+    losses, accuracies = (runs_figure(runs, f"validation_{key}", key) for key in ("loss", "accuracy"))
+    assert curves(losses) == {
+        ("loss", "from ImageNet"): [(row["epoch"], row["validation_loss"]) for row in short],
+        ("loss", "from scratch"): [(row["epoch"], row["validation_loss"]) for row in long],
+    }
+    assert curves(accuracies) == {
+        ("accuracy", "from scratch"): [(row["epoch"], row["validation_accuracy"]) for row in long]
+    }
+    assert losses.axes[0].lines[1].get_color() == accuracies.axes[0].lines[0].get_color()
+    assert [text.get_text() for text in losses.legends[0].get_texts()] == ["from ImageNet", "from scratch"]
+    assert runs_figure(runs, "validation_iou", "IoU") is None
+
+
+def test_curves_of_many_runs_differ_in_color_or_dashes(assert_legible):
+    assert len({line_style(index) for index in range(24)}) == 24
+    runs = {f"run {index} with a name of some length, of a recipe": rows(12) for index in range(8)}
+    assert_legible(runs_figure(runs, "validation_loss", "validation loss"))

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import precision_score, recall_score
 
 from tfeff.evaluation import Detections, detection_report
+from tfeff.rcnn.task import BACKGROUND_OVERLAP
 from tfeff.reports.detection import (
-    BACKGROUND_OVERLAP,
     DetectionEvaluator,
     detection_figures,
     predicted_rows,
@@ -152,6 +152,8 @@ def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
         right = sum(row["outcome"] == "right" and bool(row["prediction"]) for row in own)
         missed = sum(row["outcome"] == "missed" for row in own)
         wrong = sum(row["outcome"] not in ("right", "missed") for row in own)
-        assert line == f"{name}: {right} of {right + missed} objects found, {wrong} wrong detections"
+        counts = (right + missed, "object"), (wrong, "wrong detection")
+        objects, detections = (f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+        assert line == f"{name}: {right} of {objects} found, {detections}"
     bad = {row["image"] for row in rows if row["outcome"] != "right"}
     assert {line.partition(":")[0] for line in described} == bad

@@ -55,6 +55,26 @@ def test_variants_have_intervals_over_runs_or_else_over_images(write_results):
     assert rows[2].startswith("| c | 1 | 0.700 (0.650 to 0.750 over images) | – |")
 
 
+def test_a_transfer_table_has_a_column_for_each_dataset(write_results):
+    def result(**variants):
+        groups = {
+            name: {"runs": ["0", "1"][: 1 + (low is not None)], "scores": {"accuracy": {"mean": mean, "interval": low}}}
+            for name, (mean, low) in variants.items()
+        }
+        for group in groups.values():
+            group["interval_of_test_images"] = [0.25, 0.75]
+        return {"reference": "scratch", "variants": groups}
+
+    bees = result(scratch=(0.5, None), frozen=(0.9, [0.8, 0.95]))
+    signs = result(scratch=(0.875, [0.5, 1.0]))
+    assert write_results.transfer({"datasets": {"bees": bees, "signs": signs}}).splitlines() == [
+        "| variant | bees, accuracy | signs, accuracy |",
+        "| --- | --- | --- |",
+        "| scratch | 0.500 (0.250 to 0.750 over images) | 0.875 (0.500 to 1.000) |",
+        "| frozen | 0.900 (0.800 to 0.950) | – |",
+    ]
+
+
 def test_candidates_are_ranked_by_means_of_any_sign(write_results):
     """The means of a loss are negative, because it is minimized."""
     means = {"tied": -0.5, "winner": -0.2, "eliminated": -0.1, "failed": None}

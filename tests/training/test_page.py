@@ -107,6 +107,12 @@ def test_the_command_can_be_typed_again(program, command, monkeypatch):
     assert provenance.command().replace("'--a=b c'", "--a='b c'") == command
 
 
+def test_thresholds_for_several_sizes_of_a_gallery_are_named_once(finished, evaluated):
+    plan = training.Plan.of(config.Experiment(task=config.EmbeddingSettings()))
+    said = findings.trust(plan, finished, {"split": "validation"}, evaluated.evaluator, "validation")
+    assert said.endswith("these validation images also chose the similarity threshold and the unknown threshold.")
+
+
 @pytest.mark.parametrize(
     ("overrides", "split", "said"),
     [

@@ -41,6 +41,19 @@ def test_on_a_terminal_it_has_a_bar() -> None:
     assert "a line above" in written.getvalue()
 
 
+def test_a_narrow_terminal_shortens_the_bars_and_neither_counts_nor_times() -> None:
+    written = io.StringIO()
+    reporter = progress.Reporter(Console(file=written, force_terminal=True, color_system=None, width=80))
+    with reporter.bars():
+        reporter.reading("crops:embedded:placed_digits/train", 72680, 72680)
+        reporter.start(136, 0)
+        reporter.advance(100, 14_577, 2.6228)
+    lines = re.split(r"[\r\n]+", written.getvalue())
+    assert max(len(re.sub(r"\x1b\[[^m]*[A-Za-z]", "", line)) for line in lines) <= 80
+    assert any(re.search(r"…\S+/train ━+ 72680/72680 0:00:00", line) for line in lines)
+    assert any(re.search(r"100/136 .* 14,577 images/s, loss 2.6228", line) for line in lines)
+
+
 ROW = {
     **{"epoch": 1, "step": 5, "train_loss": 0.5, "train_box_loss": 0.25, "train_accuracy": 0.625},
     **{"images_per_second": 7.0, "validation_loss": 0.75, "validation_mean_ap": 0.125, "input_wait": 0.125},

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -45,10 +46,24 @@ def test_the_time_left_follows_from_the_speed_of_finished_trials(line):
     done = {Job("a", 0, 0, EPOCHS): 0.5, Job("b", 0, 0, EPOCHS): 0.6}
     seconds = {Job("a", 0, 0, EPOCHS): 10.0, Job("b", 0, 0, EPOCHS): 30.0}
     # Three more trials of 10 and of 30 seconds, by two processes.
-    assert line(done, seconds).endswith(", 0:01:00 left")
-    assert line(done, seconds, wait=25.0).endswith(", 0:00:35 left")
+    assert line(done, seconds).startswith("members: 2/8 trials, 2 running, 0:01:00 left, best so far")
+    assert line(done, seconds, wait=25.0).startswith("members: 2/8 trials, 2 running, 0:00:35 left, ")
     # The learning rate of "b" takes two and a half trainings of 30 seconds.
-    assert line(done, seconds, {"b": 2.5}).endswith(", 0:01:38 left")
+    assert line(done, seconds, {"b": 2.5}).startswith("members: 2/8 trials, 2 running, 0:01:38 left, ")
+
+
+def test_on_a_narrow_terminal_the_end_of_the_line_is_cut():
+    file = io.StringIO()
+    shown = TrialProgress(Console(file=file, force_terminal=True, color_system=None, width=50))
+    done = {Job("a", 0, 0, EPOCHS): 0.5}
+    with shown.shown():
+        shown.begin("members", CANDIDATES, BLOCKS, FULL, 2, done)
+        shown.show(FULL.plan(list(CANDIDATES), BLOCKS, done), 2, {}, dict)
+    last = re.split(r"[\r\n]+", re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", file.getvalue()).strip())[-1]
+    assert last.startswith("members ")
+    assert "1/8 trials, 2 running, best so far A" in last
+    assert last.endswith("…")
+    assert len(last) <= 50
 
 
 def test_forecasts_take_a_small_share_of_the_time(monkeypatch):

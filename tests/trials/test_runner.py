@@ -1,5 +1,6 @@
 """Trials of learning rates and networks, with an executor that trains nothing."""
 
+import dataclasses
 import io
 import signal
 
@@ -283,6 +284,17 @@ def test_a_range_test_finds_the_learning_rate_once_per_candidate(make_runner):
         assert set(runner.results.values()) == {0.125}
         assert (set(runner.learning_rates.values()), runner.tried_rates) == ({0.125}, {})
         assert sum(key == RateCall("b") for key, *_ in executor.calls) == expected
+
+
+def test_a_single_candidate_can_have_its_rate_tested(make_runner):
+    for expected in (1, 0):  # a second runner reads it from the store
+        executor = Recorder()
+        runner = make_runner(executor, learning_rate="fixed")
+        tested = dataclasses.replace(candidate("b", 0.2), tests_rates=True)
+        runner.run([candidate("a", 0.1), tested], Full(EPOCHS), "stage")
+        assert {job.candidate: value for job, value in runner.results.items()} == {"a": 0.1, "b": 0.125}
+        assert runner.learning_rates == {"b": 0.125}
+        assert [key for key, *_ in executor.calls if isinstance(key, RateCall)] == [RateCall("b")] * expected
 
 
 def test_a_failed_range_test_fails_the_trials(make_runner):

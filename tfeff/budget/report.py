@@ -211,7 +211,10 @@ def _page(
                 if name == "published"
             ),
         ],
-        "Command and config": [html.command(command), html.command(config.to_json(study.settings))],
+        "Command and config": [
+            html.command(command),
+            html.details("The whole config", [html.command(config.to_json(study.settings))]),
+        ],
     }
     title = f"The best network for {study.settings.experiment.data.source} within the budget"
     return html.page(title, sections, summary=answer(findings))

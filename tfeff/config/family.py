@@ -120,7 +120,8 @@ def resolve_member(experiment: Experiment) -> Experiment:
     if experiment.model.name not in ALL_BACKBONES:
         raise UserError("config: member.family: the family determines the network; omit the backbone, or member.family")
     family, model, task = Family.load(experiment.member.family), experiment.model, experiment.task
-    network = getattr(task, "network", None)
+    # R-CNN cuts regions out and classifies them, so a family of classifiers determines its backbone, and nothing else.
+    network = None if task.CUTS_REGIONS else getattr(task, "network", None)
     if (network is None) != (family.detector is None):
         raise UserError(
             f"config: member.family is a family of {'classifiers' if family.detector is None else 'detectors'}; set "

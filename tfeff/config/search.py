@@ -182,7 +182,8 @@ class Members(Section):
     """Train them on as many further independent folds, so that their comparison does not depend on the selection of the
     coefficients. False, or classic folds: on those of the candidates."""
     batch_norm: bool = False
-    """Also train the baseline with and without batch normalization, for a figure of both losses."""
+    """Also train the baseline with and without batch normalization, for a figure of both losses. The learning rate
+    without it is found by a range test, unless `trials.learning_rate` finds those of all networks."""
 
     def _check(self) -> None:
         for phi in self.phis:

@@ -9,13 +9,12 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects, Lost
-from tfeff.data.names import as_number, listed, shown, stands_for_missing
+from tfeff.data.names import as_number, counted, listed, shown, stands_for_missing
 from tfeff.errors import UserError
 
 EXAMPLE_LENGTH = 160
 NAMED = 12
 """Classes that are named in one line."""
-_SINGULAR = {"classes": "class"}
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,9 @@ def _classes(contents: Contents) -> list[str]:
     """Returns the classes of the first split, the most frequent first, and what is odd about their names."""
     order = sorted(contents.classes, key=lambda name: -contents.classes[name])
     used = [name for name in order if contents.classes[name]]
-    counted = ", ".join(f"{shown(name)} {contents.classes[name]:,}" for name in used[:NAMED])
+    frequent = ", ".join(f"{shown(name)} {contents.classes[name]:,}" for name in used[:NAMED])
     rest = f" and {len(used) - NAMED:,} more" if len(used) > NAMED else ""
-    lines = [f"{_count(len(order), 'classes')}: {counted or 'none of them occurs'}{rest}"]
+    lines = [f"{counted(len(order), 'classes')}: {frequent or 'none of them occurs'}{rest}"]
     unused = [name for name in order if not contents.classes[name]]
     if unused and used:
         lines.append(f"    without any example: {listed(unused, NAMED)}")
@@ -140,14 +139,10 @@ _LOST: tuple[Lost, ...] = ("images", "objects")
 
 
 def _summary(contents: Contents) -> str:
-    objects = "" if contents.objects is None else f", {_count(contents.objects, 'objects')}"
+    objects = "" if contents.objects is None else f", {counted(contents.objects, 'objects')}"
     defects = contents.defects
-    lost = " and ".join(_count(defects.lost(what), what) for what in _LOST if defects.lost(what))
-    return f"{_count(contents.images, 'images')}{objects} from {contents.name}" + (f"; {lost} lost" if lost else "")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what if count != 1 else _SINGULAR.get(what, what.removesuffix('s'))}"
+    lost = " and ".join(counted(defects.lost(what), what) for what in _LOST if defects.lost(what))
+    return f"{counted(contents.images, 'images')}{objects} from {contents.name}" + (f"; {lost} lost" if lost else "")
 
 
 def _lines(role: str, contents: Contents) -> list[str]:

@@ -1,4 +1,4 @@
-"""Names of files and classes as text: which can be used, and how messages show the others."""
+"""Names of files and classes, and counts, as text: which can be used, and how messages show the others."""
 
 import re
 import unicodedata
@@ -15,6 +15,16 @@ def is_text(name: str) -> bool:
         return name.isascii() or bool(name.encode())
     except UnicodeEncodeError:
         return False
+
+
+def counted(count: int, what: str) -> str:
+    """Returns a number with its noun, which is given in the plural.
+
+    >>> counted(1, "classes"), counted(1_000, "images")
+    ('1 class', '1,000 images')
+    """
+    singular = {"classes": "class"}.get(what, what.removesuffix("s"))
+    return f"{count:,} {what if count != 1 else singular}"
 
 
 def problem(name: str) -> str:

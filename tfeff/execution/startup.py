@@ -67,7 +67,9 @@ class _QuietLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Imports TensorFlow, and looks for GPUs, which logs, too."""
-        os.environ.setdefault(LEVEL, "2")
+        # Errors of C++ code are raised, too; what it logs beside them tears tables and bars (such as that oneDNN cannot
+        # compute with bytes or half floats on this CPU). They are kept where they say why GPUs are not found.
+        os.environ.setdefault(LEVEL, "2" if gpus() else "3")
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader

@@ -20,8 +20,8 @@ _PREFETCHED_BATCHES = 2
 class RegionBatches:
     """Batches of sampled regions, a function of the sampler's seed and the epoch. In each, the positives come first.
 
-    An element holds `features` [b, D]; `label` int32 [b], C for background; `code` float32 [b, 4]; `positive` float32
-    [b], 1 for regions with an object.
+    An element holds `features` float32 [b, D]; `label` int32 [b], C for background; `code` float32 [b, 4]; `positive`
+    float32 [b], 1 for regions with an object.
 
     Args:
         regions: the regions.
@@ -59,7 +59,8 @@ class RegionBatches:
         targets = self.regions.targets.take(rows)
         positive = np.arange(len(rows)) < self.sampler.positives
         return {
-            FEATURES: self.regions.features[rows],
+            # Not cast by TensorFlow, which logs a line about half floats on many CPUs.
+            FEATURES: self.regions.features[rows].astype(np.float32),
             "label": np.where(positive, targets.label, self.regions.images.num_classes).astype(np.int32),
             "code": targets.code * np.array(FAST_RCNN_WEIGHTS, np.float32),
             "positive": positive.astype(np.float32),
@@ -67,7 +68,7 @@ class RegionBatches:
 
     def _batches(self, rows: tf.data.Dataset) -> tf.data.Dataset:
         specs = {
-            FEATURES: (np.float16, (self.regions.features.shape[1],)),
+            FEATURES: (np.float32, (self.regions.features.shape[1],)),
             "label": (np.int32, ()),
             "code": (np.float32, (4,)),
             "positive": (np.float32, ()),
@@ -96,9 +97,9 @@ class RegionBatches:
 class ImageBatches:
     """All regions of one image after the other, to detect objects among them.
 
-    An element holds, for an image with n regions, padded to the r of the image with the most: `features` [1, r, D];
-    `extra_boxes_yxyx` float32 [1, r, 4]; `extra_valid` bool [1, r], which of them are proposals; and, as those of
-    `BoxTransform`, `weight`, `image_size` and `window_yxyx`.
+    An element holds, for an image with n regions, padded to the r of the image with the most: `features` float32
+    [1, r, D]; `extra_boxes_yxyx` float32 [1, r, 4]; `extra_valid` bool [1, r], which of them are proposals; and, as
+    those of `BoxTransform`, `weight`, `image_size` and `window_yxyx`.
 
     Args:
         images: the images.
@@ -115,7 +116,7 @@ class ImageBatches:
         """Returns every image once, in order."""
         most, size = self._most, self.regions.features.shape[1]
         signature = {
-            FEATURES: tf.TensorSpec((1, most, size), tf.float16),
+            FEATURES: tf.TensorSpec((1, most, size), tf.float32),
             PROPOSED: tf.TensorSpec((1, most, 4), tf.float32),
             PROPOSED_VALID: tf.TensorSpec((1, most), tf.bool),
             "weight": tf.TensorSpec((1,), tf.float32),
@@ -131,7 +132,7 @@ class ImageBatches:
             objects = count - len(self.regions.proposals[image])
             height, width = self.regions.images.sizes[image].tolist()
             yield {
-                FEATURES: np.pad(self.regions.features_of(image), [(0, missing), (0, 0)])[None],
+                FEATURES: np.pad(self.regions.features_of(image).astype(np.float32), [(0, missing), (0, 0)])[None],
                 PROPOSED: np.pad(boxes, [(0, missing), (0, 0)])[None],
                 PROPOSED_VALID: ((np.arange(self._most) >= objects) & (np.arange(self._most) < count))[None],
                 "weight": np.ones(1, np.float32),

@@ -1,5 +1,6 @@
 """R-CNN as a task: the head on stored features of regions, and detections from its outputs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -41,8 +42,12 @@ REGIONS, POSITIVES = "regions", "positives"
 """Counts: all regions of the batch, and those with an object."""
 REGION_THRESHOLD = "region_threshold"
 """Validation metric: regions whose best score is lower are background."""
-REGION_SCORE, REGION_LABEL = "region_score", "region_label"
-"""Predictions of every region: the best score of a class, and that class."""
+CALLED_BACKGROUND, BACKGROUND_RECALL = "called_background", "background_recall"
+"""Validation metrics by the head's own decisions, without a threshold; see `background_rates`."""
+REGION_SCORE, REGION_LABEL, REGION_BACKGROUND = "region_score", "region_label", "region_background"
+"""Predictions of every region: the best score of a class, that class, and whether the head prefers background."""
+BACKGROUND_OVERLAP = 0.5
+"""In metrics, proposals with a smaller IoU with every object are background."""
 
 REGIONS_DETECTION = replace(DETECTION, name="region_detection")
 
@@ -59,7 +64,7 @@ class RCNNTask(ObjectDetectionTask):
     section: config.RCNNSettings  # type: ignore[assignment]
     losses: ClassVar = {"class_loss": REGIONS, "box_loss": POSITIVES}
     metrics: ClassVar = {"accuracy": REGIONS}
-    scores = (*ObjectDetectionTask.scores, REGION_THRESHOLD)
+    scores = (*ObjectDetectionTask.scores, REGION_THRESHOLD, CALLED_BACKGROUND, BACKGROUND_RECALL)
     tuned = (*ObjectDetectionTask.tuned, REGION_THRESHOLD)
 
     @property
@@ -133,7 +138,7 @@ class RCNNTask(ObjectDetectionTask):
             cross_entropy = tf.reduce_sum(keras.ops.binary_crossentropy(wanted, first), axis=-1)
             codes *= FAST_RCNN_WEIGHTS
             best = tf.argmax(first, axis=-1, output_type=label.dtype)
-            correct = tf.equal(tf.where(tf.reduce_max(first, axis=-1) < 0.5, first.shape[-1], best), label)
+            correct = tf.equal(tf.where(self._prefers_background(first), first.shape[-1], best), label)
         if codes.shape[1] == 1:
             own = codes[:, 0]
         else:
@@ -165,8 +170,20 @@ class RCNNTask(ObjectDetectionTask):
         scores = tf.cast(outputs[0], tf.float32)
         return tf.nn.softmax(scores)[..., :-1] if self.section.network.head == "joint" else scores
 
+    def _prefers_background(self, first: tf.Tensor) -> tf.Tensor:
+        """Returns whether the head classifies regions as background, bool [...].
+
+        A joint head does so if background has the highest score, the others if no class has a score of at least 0.5.
+
+        Args:
+            first: its first output, [..., C + 1] of a joint head, otherwise [..., C].
+        """
+        if self.section.network.head == "joint":
+            return tf.equal(tf.argmax(first, axis=-1), first.shape[-1] - 1)
+        return tf.reduce_max(first, axis=-1) < 0.5
+
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Returns detections, see `suppress`; and the score and class of every region."""
+        """Returns detections, see `suppress`; and the score, class and background of every region."""
         boxes, scores = self.candidates(outputs)
         found = suppress(boxes, scores, self.section.suppression)
         overlap = self.section.vote_overlap
@@ -178,7 +195,11 @@ class RCNNTask(ObjectDetectionTask):
             )
         every = self._class_scores(outputs)
         label = tf.argmax(every, axis=-1, output_type=tf.int32)
-        return found | {REGION_SCORE: tf.reduce_max(every, axis=-1), REGION_LABEL: label}
+        return found | {
+            REGION_SCORE: tf.reduce_max(every, axis=-1),
+            REGION_LABEL: label,
+            REGION_BACKGROUND: self._prefers_background(tf.cast(outputs[0], tf.float32)),
+        }
 
     def _voted(
         self, overlap: float, kept: tf.Tensor, labels: tf.Tensor, count: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor
@@ -192,7 +213,8 @@ class RCNNTask(ObjectDetectionTask):
 
     def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `ObjectDetectionTask`; without the regions."""
-        shown = {name: value for name, value in predictions.items() if name not in (REGION_SCORE, REGION_LABEL)}
+        regions = REGION_SCORE, REGION_LABEL, REGION_BACKGROUND
+        shown = {name: value for name, value in predictions.items() if name not in regions}
         return super().served(shown, names)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
@@ -211,11 +233,34 @@ class RCNNTask(ObjectDetectionTask):
         """See `ImageTask`."""
         scores, _, targets = classified_regions(predictions, pipeline)
         threshold = float(np.quantile(scores[targets.is_object], self.section.missed))
-        return {**super().score(predictions, pipeline), REGION_THRESHOLD: threshold}
+        rates = background_rates(_without_padding(predictions[REGION_BACKGROUND], pipeline), targets)
+        return {**super().score(predictions, pipeline), REGION_THRESHOLD: threshold, **rates}
 
 
 def classified_regions(predictions: Predictions, pipeline: Any) -> tuple[np.ndarray, np.ndarray, Regions]:
     """Returns the score and class of every region, without padding; and what they should be."""
+    scores, labels = (_without_padding(predictions[name], pipeline) for name in (REGION_SCORE, REGION_LABEL))
+    return scores, labels, pipeline.regions.targets
+
+
+def _without_padding(values: np.ndarray, pipeline: Any) -> np.ndarray:
+    """Returns the values [images, n, ...] of all regions, one after the other."""
     regions: RegionSet = pipeline.regions
-    real = np.arange(predictions[REGION_SCORE].shape[1]) < regions.counts[:, None]
-    return predictions[REGION_SCORE][real], predictions[REGION_LABEL][real], regions.targets
+    return values[np.arange(values.shape[1]) < regions.counts[:, None]]
+
+
+def background_rates(background: np.ndarray, targets: Regions) -> dict[str, float]:
+    """Returns how often regions are classified as background; NaN if there are no such regions.
+
+    Args:
+        background: bool [n], whether each region is classified as background.
+
+    Returns:
+        `called_background`: share of objects whose own box is classified as background; `background_recall`: share of
+        background proposals that are.
+    """
+    proposals = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
+    return {
+        name: float(background[chosen].mean()) if chosen.any() else math.nan
+        for name, chosen in ((CALLED_BACKGROUND, targets.is_object), (BACKGROUND_RECALL, proposals))
+    }

@@ -179,8 +179,8 @@ def iou_figure(counts: Sequence[int], mean: float, threshold: float) -> Figure:
     axes.set_ylabel("images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title("IoU of predicted boxes")
-    axes.legend(frameon=False, loc="upper left")
     style(axes)
+    legend_below(figure, axes.get_legend_handles_labels()[0], columns=3)
     return figure
 
 

@@ -22,6 +22,7 @@ from matplotlib.transforms import offset_copy
 
 from tfeff.durable import replacing
 from tfeff.errors import printable
+from tfeff.reporting.tables import shortened
 
 # Names can have characters that no installed font has; a figure shows boxes in their place.
 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -137,18 +138,12 @@ def legend_below(figure: Figure, handles: Sequence[Artist], *, columns: int, not
 def caption(text: str, length: int) -> str:
     """Formats text for a figure: one line of at most `length` characters, with `$` escaped.
 
-    Longer text is shortened in the middle, because class names often differ at their ends.
+    Longer text is shortened in the middle.
 
-    >>> caption("black-footed albatross", 15)
-    'black-f…batross'
     >>> caption("US$", 15)
     'US\\\\$'
     """
-    line = " ".join(printable(text).split())
-    if len(line) > length:
-        tail = (length - 1) // 2
-        line = f"{line[: length - 1 - tail]}…{line[len(line) - tail :]}"
-    return line.replace("$", r"\$")
+    return shortened(" ".join(printable(text).split()), length).replace("$", r"\$")
 
 
 def literal(text: str) -> str:

@@ -114,8 +114,10 @@ def command(text: str) -> Part:
 def table(rows: Rows, caption: str = "", *, row_headers: bool = False) -> Part:
     """Returns a table of rows as for `tfeff.reporting.tables`; it scrolls horizontally on a narrow screen.
 
-    With `row_headers`, the first column names the rows.
+    With `row_headers`, the first column names the rows. Without rows, there is no table and no caption.
     """
+    if not rows:
+        return Part("")
     header, body, numeric = cells(rows, None)
     kinds = [' class="number"' if right else "" for right in numeric]
     head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
@@ -226,12 +228,12 @@ def _data(content: bytes, media_type: str) -> str:
 def page(title: str, sections: Mapping[str, Sequence[Part]], *, summary: str = "") -> str:
     """Returns a complete HTML document for screens, phones and print: title, summary, table of contents and sections.
 
-    Sections are parts by heading; those without parts are omitted.
+    Sections are parts by heading; those without parts, or with empty ones alone, are omitted.
 
     Returns:
         The text of the file, to be written as UTF-8.
     """
-    shown = {escape(heading): parts for heading, parts in sections.items() if parts}
+    shown = {escape(heading): parts for heading, parts in sections.items() if any(parts)}
     contents = [f'<li><a href="#section-{number}">{heading}</a></li>' for number, heading in enumerate(shown, 1)]
     body = [f'<a class="skip" href="#content">Skip to the content</a>\n<header><h1>{escape(title)}</h1>']
     if summary:

@@ -8,8 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tfeff.errors import printable
-from tfeff.reporting.terminal import column, say_on
+from tfeff.reporting.tables import shortened
+from tfeff.reporting.terminal import WHOLE, column, say_on
 
+TITLE_SHARE = 0.4
+"""Largest share of the terminal's width for the title of a bar."""
 LINE_SECONDS = 30.0
 """Time between lines if the output is not a terminal."""
 
@@ -31,10 +34,17 @@ class Bar:
     def __enter__(self) -> Self:
         self._began = self._last = time.monotonic()
         if self._console.is_terminal:
-            columns = (column("description"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, column("fields[speed]"), console=self._console)
+            self._bar = Progress(
+                column("description"),
+                BarColumn(),
+                MofNCompleteColumn(table_column=WHOLE),
+                TimeRemainingColumn(table_column=WHOLE),
+                column("fields[speed]"),
+                console=self._console,
+            )
             self._bar.start()
-            self._task = self._bar.add_task(printable(self._title), total=self._total, speed="")
+            title = shortened(printable(self._title), int(TITLE_SHARE * self._console.width))
+            self._task = self._bar.add_task(title, total=self._total, speed="")
         return self
 
     def __exit__(self, *error: object) -> None:

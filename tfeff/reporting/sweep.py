@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -66,11 +65,12 @@ def ranking_figure(rows: Sequence[Mapping[str, Any]], *, metric: str, unit: str)
 
 
 def effects_figure(axes_of_sweep: Sequence[Mapping[str, Any]], *, metric: str, unit: str) -> Figure:
-    """Draws the candidates' means against the value of each key, and the mean over all candidates with a value.
+    """Draws the candidates' means against the value of each key; with intervals, unless `means` summarize them.
 
     Args:
         axes_of_sweep: mappings with `key`, `log` (whether its scale is logarithmic), `order` (values of a list, empty
-            for a range) and `points` (`value` as text, and `mean`).
+            for a range), `points` (candidates: `value` as text, `mean`, `low` and `high`) and, of a list, `means` (the
+            same of all candidates with a value).
     """
     columns = min(COLUMNS, len(axes_of_sweep))
     lines = -(-len(axes_of_sweep) // columns)
@@ -85,16 +85,18 @@ def effects_figure(axes_of_sweep: Sequence[Mapping[str, Any]], *, metric: str, u
         means = [point["mean"] for point in points]
         panel.plot(places, means, linestyle="none", marker="o", markersize=4, color=BLUE, alpha=0.5)
         if order:
-            groups = [
-                [mean for place, mean in zip(places, means, strict=True) if place == index]
-                for index in range(len(order))
-            ]
-            drawn = [(index, float(np.mean(group))) for index, group in enumerate(groups) if group]
-            panel.plot(*zip(*drawn, strict=True), marker="_", markersize=16, color=BLACK, linewidth=1)
+            summary = [mean for mean in axis["means"] if known(mean["mean"])]
+            drawn = [order.index(mean["value"]) for mean in summary]
+            panel.plot(
+                drawn, [mean["mean"] for mean in summary], marker="_", markersize=16, color=BLACK, linewidth=1, zorder=3
+            )
+            error_bars(panel, drawn, summary, color=BLACK, direction="y")
             panel.set_xticks(range(len(order)), [caption(value, 18) for value in order])
             panel.set_xlim(-0.5, len(order) - 0.5)
-        elif axis["log"]:
-            panel.set_xscale("log")
+        else:
+            error_bars(panel, places, points, color=BLUE, direction="y")
+            if axis["log"]:
+                panel.set_xscale("log")
         panel.set_xlabel(axis["key"])
         style(panel)
     for line in range(lines):

@@ -144,16 +144,26 @@ def _block(block: Sequence[_Column], limit: int | None) -> str:
     return "\n".join(lines)
 
 
+_WORD = re.compile(
+    r"(?:[^ ,]|(?<=\d),(?=\d))*"  # the comma within 1,000 ends no word
+    r"(?: \d+(?:,\d{3})*(?=,(?!\d)|$))?"  # a count at the end of an item, as in "cats 12, dogs 1,005"
+    r"(?: %[^ ,]*)?,? *"
+)
+
+
 def wrapped(value: str, width: int) -> list[str]:
     """Returns the lines of a text that are at most so wide.
 
-    They are broken after spaces and commas, but not before a percent sign; a longer word is not broken.
+    They are broken after spaces and commas, but neither within a number, nor before a percent sign or a count that ends
+    an item of a list; a longer word is not broken.
 
     >>> wrapped("head*=1,stem*=0.1 and more", 12)
     ['head*=1,', 'stem*=0.1', 'and more']
+    >>> wrapped("3 1,112, 1 1,010", 9)
+    ['3 1,112,', '1 1,010']
     """
     lines = [""]
-    for word in re.findall(r"[^ ,]*(?: %)?,? *", value):
+    for word in _WORD.findall(value):
         if lines[-1] and cell_len(lines[-1] + word.rstrip()) > width:
             lines.append("")
         lines[-1] += word
@@ -176,6 +186,16 @@ def _padded(value: str, width: int, right: bool) -> str:
     # Widths are in terminal cells: an East Asian character takes two.
     space = " " * (width - cell_len(value))
     return space + value if right else value + space
+
+
+def shortened(text: str, length: int) -> str:
+    """Returns a text of at most `length` characters; longer ones lose their middle, as names often differ at the end.
+
+    >>> shortened("black-footed albatross", 15)
+    'black-f…batross'
+    """
+    tail = (length - 1) // 2
+    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def in_words(metric: str) -> str:

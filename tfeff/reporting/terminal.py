@@ -10,10 +10,13 @@ import sys
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import TextColumn
+from rich.table import Column
 
 from tfeff.errors import printable
 from tfeff.reporting.tables import wrapped
 
+WHOLE = Column(no_wrap=True)
+"""A column of bars that is not cut on a narrow terminal, where the bar becomes shorter instead."""
 _HEAD = re.compile(r"\S+ {2,}| *")
 _COMMAND = re.compile(r"python -m |tensorboard --|pip install")
 

@@ -1,4 +1,4 @@
-"""Curves of training: a run, ways to train the same network, and a learning-rate range test."""
+"""Curves of training: a run, several runs, ways to train the same network, and a learning-rate range test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,20 +29,26 @@ PANELS = (
     ("accuracy", "linear", ("train_accuracy", "validation_accuracy")),
     ("mean IoU", "linear", ("train_iou", "validation_iou")),
     ("mAP, IoU 0.5", "linear", ("validation_mean_ap",)),
+    ("share of regions", "linear", ("validation_called_background", "validation_background_recall")),
     ("learning rate", "log", ("learning_rate",)),
     ("images/s", "linear", ("images_per_second",)),
 )
+SHORT = 20
+"""Points of a curve up to which they have markers: a single point would be invisible without one."""
 COLORS = {"train": BLUE, "validation": ORANGE}
+OF_REGIONS = {
+    "validation_called_background": ("objects classified as background", VERMILION),
+    "validation_background_recall": ("background recall", ORANGE),
+}
+"""Label and color of curves that share a panel though they are of the same split."""
 
 
 def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training") -> Figure:
-    """Plots loss, accuracy, IoU, learning rate and speed against the epoch, one panel each.
+    """Plots loss, accuracy, IoU, mAP, shares of regions, learning rate and speed against the epoch, one panel each.
 
     Args:
-        rows: metrics of each epoch: `epoch`, and any of `train_loss`, `validation_loss`, `train_accuracy`,
-            `validation_accuracy`, `train_iou`, `validation_iou`, `validation_mean_ap`, `learning_rate`,
-            `images_per_second`. Keys that are missing, None or NaN in some rows leave gaps, which the curve bridges.
-            Panels without values are omitted.
+        rows: metrics of each epoch: `epoch`, and any of those in `PANELS`. Keys that are missing, None or NaN in some
+            rows leave gaps, which the curve bridges. Panels without values are omitted.
     """
     panels = _panels(rows)
     columns = min(2, max(1, len(panels)))
@@ -79,9 +85,9 @@ def _draw(axes: Axes, label: str, scale: str, curves: _Curves) -> None:
     for key, points in curves.items():
         epochs, values = zip(*points, strict=True)
         split = key.split("_")[0]
-        # Short curves have markers: a single point would be invisible without one.
-        marker = "o" if len(points) <= 20 else None
-        axes.plot(epochs, values, color=COLORS.get(split, BLUE), label=split, marker=marker, markersize=3)
+        name, color = OF_REGIONS.get(key, (split, COLORS.get(split, BLUE)))
+        marker = "o" if len(points) <= SHORT else None
+        axes.plot(epochs, values, color=color, label=name, marker=marker, markersize=3)
         if key in ("validation_accuracy", "validation_iou", "validation_mean_ap"):
             best = int(np.argmax(values))
             axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")
@@ -106,10 +112,56 @@ def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, fl
 
 # Distinguishable in grayscale.
 LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"), (SKY_BLUE, "-"), (GRAY, "--"))
+DASHES = ("-", "--", "-.", ":")
 LOG_RATIO = 20  # largest over smallest loss above which the axis is logarithmic
 LABEL_LENGTH = 40  # characters; longer labels are shortened in the middle
 
 Curve = Sequence[tuple[float, float]]  # (epoch, loss)
+
+
+def line_style(index: int) -> tuple[str, str]:
+    """Returns the color and the dashes of the curve with a number; those of 24 curves differ."""
+    color, dashes = LINES[index % len(LINES)]
+    return color, DASHES[(DASHES.index(dashes) + index // len(LINES)) % len(DASHES)]
+
+
+def runs_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str, label: str) -> Figure | None:
+    """Plots a metric of several runs against the epoch, one line for each run.
+
+    Args:
+        runs: name of a run -> metrics of each epoch, as for `training_figure`.
+        key: the metric.
+        label: its name.
+
+    Returns:
+        The figure; None if no run has the metric.
+    """
+    curves = {name: points for name, rows in runs.items() if (points := _points(rows, key))}
+    if not curves:
+        return None
+    figure = new(5.0, 3.4)
+    axes = figure.add_subplot()
+    for index, name in enumerate(runs):  # a run has the same line for each metric
+        if name in curves:
+            color, dashes = line_style(index)
+            marker = "o" if len(curves[name]) <= SHORT else None
+            axes.plot(
+                *zip(*curves[name], strict=True),
+                color=color,
+                linestyle=dashes,
+                marker=marker,
+                markersize=3,
+                label=caption(name, LABEL_LENGTH),
+            )
+    values = [value for points in curves.values() for _, value in points]
+    if min(values) > 0 and max(values) > LOG_RATIO * min(values):
+        axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    style(axes)
+    legend_below(figure, axes.get_legend_handles_labels()[0], columns=1)
+    return figure
 
 
 def loss_figure(runs: Mapping[str, Sequence[Curve]], *, title: str = "Loss") -> Figure:
@@ -141,7 +193,7 @@ def loss_figure(runs: Mapping[str, Sequence[Curve]], *, title: str = "Loss") -> 
             [float(np.mean(values)) for values in losses],
             color=color,
             linestyle=linestyle,
-            marker="o" if len(epochs) <= 20 else None,
+            marker="o" if len(epochs) <= SHORT else None,
             markersize=3,
             label=f"{caption(label, LABEL_LENGTH)} ({', '.join(notes)})",
         )

@@ -11,13 +11,14 @@ from tfeff.boxes.assignment import Regions
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.input.batches import Batches
+from tfeff.data.names import counted
 from tfeff.evaluation import DetectionReport, Detections, detection_report
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix, per_class
 from tfeff.evaluation.detection_errors import BACKGROUND, BOTH, BOX, CLASS, DUPLICATE, NO_ERROR
 from tfeff.evaluation.matching import image_quality, worst_first
 from tfeff.rcnn.regions import RegionSet, proposal_recall
-from tfeff.rcnn.task import REGION_THRESHOLD, classified_regions
+from tfeff.rcnn.task import REGION_THRESHOLD, background_rates, classified_regions
 from tfeff.reporting import tables
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure
@@ -83,8 +84,8 @@ class DetectionEvaluator(Evaluator):
         wrong = confusion.predictions[:-1].sum() - found  # background is last
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
         return (
-            f"{found:,} of {objects:,} objects found on {report['images']:,} {report['split']} images, and "
-            f"{wrong:,} wrong detections, at a score of at least {report['score_threshold']:.3g}; mAP "
+            f"{found:,} of {counted(objects, 'objects')} found on {report['images']:,} {report['split']} images, and "
+            f"{counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
             f"{tables.cell(report['mean_ap'])} (95 % interval {interval})"
         )
 
@@ -188,7 +189,8 @@ def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
     names = short_names(images.ids)
     order = [int(image) for image in worst_first(image_quality(matching, report.score_threshold))]
     return [
-        f"{names[images.ids[image]]}: {right[image]} of {objects[image]} objects found, {wrong[image]} wrong detections"
+        f"{names[images.ids[image]]}: {right[image]} of {counted(objects[image], 'objects')} found, "
+        f"{counted(wrong[image], 'wrong detections')}"
         for image in order
         if wrong[image] or right[image] < objects[image]
     ]
@@ -308,10 +310,6 @@ def galleries(
     return {**shown, "missed": missed} if missed else shown
 
 
-BACKGROUND_OVERLAP = 0.5
-"""In these metrics, proposals with a smaller IoU with every object are background."""
-
-
 class RegionDetectionEvaluator(DetectionEvaluator):
     """Evaluator of an `RCNNTask`, which adds `regions` and `proposal_recall` to the report of detections.
 
@@ -361,19 +359,15 @@ def region_report(predicted: np.ndarray, targets: Regions, classes: int) -> dict
         predicted: int [n], the class of each region, `classes` for background.
 
     Returns:
-        `accuracy`: share of objects whose own box gets their class; `called_background`: share of objects whose own box
-        is classified as background; `background_recall`: share of background proposals that are classified as
-        background; `object_precision` and `object_recall` by class, on the objects' own boxes.
+        `accuracy`: share of objects whose own box gets their class; `called_background` and `background_recall`: see
+        `rcnn.task.background_rates`; `object_precision` and `object_recall` by class, on the objects' own boxes.
     """
     objects, labels = predicted[targets.is_object], targets.label[targets.is_object]
     scores = per_class(confusion_matrix(labels, objects, classes + 1))
-    background = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
-    rejected = predicted[background] == classes
     with np.errstate(invalid="ignore"):
         values = {
             "accuracy": (objects == labels).mean(),
-            "called_background": (objects == classes).mean(),
-            "background_recall": rejected.mean() if len(rejected) else np.nan,
+            **background_rates(predicted == classes, targets),
             "object_precision": scores.precision[:classes],
             "object_recall": scores.recall[:classes],
         }

@@ -97,7 +97,10 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
         "Batch normalization": shown("batch_normalization"),
         "Memory": memory,
         "Failed trials": [html.table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
-        "Command and config": [html.command(command), html.command(config.to_json(search))],
+        "Command and config": [
+            html.command(command),
+            html.details("The whole config", [html.command(config.to_json(search))]),
+        ],
     }
     return html.page(
         f"Compound scaling of {study.baseline.model.name} on {search.experiment.data.source}",
@@ -267,13 +270,11 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
     if points:
         figures["latency"] = latency_figure(points, **axis), "Performance against the measured latency of one image."
     if result.findings.plain is not None:
-        runs = {
-            "with batch normalization": result.losses(study.baseline.unscaled),
-            "without batch normalization": result.losses(result.findings.plain),
-        }
+        pair = {"with": study.baseline.unscaled, "without": result.findings.plain}
+        runs = {f"{which}, rate {result.rate(network):.2g}": result.losses(network) for which, network in pair.items()}
         figures["batch_normalization"] = (
             loss_figure(runs, title="The baseline with and without batch normalization"),
-            "Training loss of the baseline with and without batch normalization.",
+            "Training loss of the baseline with and without batch normalization, each at a rate that suits it.",
         )
     return figures
 

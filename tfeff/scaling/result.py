@@ -10,7 +10,7 @@ import numpy as np
 from tfeff.config.section import to_dict
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.reporting.tables import in_words
-from tfeff.scaling.baseline import ScaledNetwork, batch_size
+from tfeff.scaling.baseline import ScaledNetwork, batch_size, experiment
 from tfeff.scaling.choice import Ranked
 from tfeff.scaling.direction import BestDirection
 from tfeff.scaling.members import Comparison
@@ -269,6 +269,12 @@ class Result:
                 }
             )
         return rows
+
+    def rate(self, network: ScaledNetwork) -> float:
+        """Returns the learning rate of a member: the one that was found for it, or by the rule of the config."""
+        search = self.study.search
+        given = experiment(search, self.study.baseline, network).optimizer.learning_rate
+        return self.findings.learning_rates.get(network.id, given)
 
     def losses(self, network: ScaledNetwork) -> list[list[tuple[float, float]]]:
         """Returns (epoch, training loss) of each complete trial of a member."""

@@ -108,13 +108,16 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}{neck}"
         )
 
-        compared = [point.network for point in points]
+        compared = as_candidates([point.network for point in points])
         plain = None
         if search.members.batch_norm:
             plain = without_batch_norm(baseline).unscaled
-            compared += [baseline.unscaled, plain]
+            with_it, without = as_candidates([baseline.unscaled, plain])
+            # The config's rate is one for the baseline; without batch normalization, it is often far too high.
+            label = f"{without.label}, without batch normalization"
+            compared += [with_it, dataclasses.replace(without, label=label, tests_rates=True)]
         if compared:
-            runner.run(as_candidates(compared), Full(epochs), "members", search.member_blocks)
+            runner.run(compared, Full(epochs), "members", search.member_blocks)
         clock = Clock(store, executor)
         networks = {network.id: network for network in (baseline.unscaled, *(p.network for p in points))}
         latencies = {}

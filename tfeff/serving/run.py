@@ -106,7 +106,8 @@ def export_portable(
     settings = plan.settings
     if settings.task.CUTS_REGIONS:
         raise UserError(
-            f"--format={format}: task.name={settings.task.name} exports only as a SavedModel, because it cuts regions"
+            f"--format={format}: task.name={settings.task.name} exports only as a SavedModel, because it cuts regions "
+            "from images of any size"
         )
     task, model = plan.task, trained_model(workdir, plan=plan)
     predictor, image_size = task.predictor(model), record["image_size"]

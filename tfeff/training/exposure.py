@@ -42,8 +42,8 @@ def require_unknown(sources: Sequence[str], held_out: Dataset) -> None:
     for run, count in known(sources, held_out).items():
         raise UserError(
             f"{run} was trained on {count:,} of the {len(held_out):,} images that are held out to compare trainings: "
-            "what starts from it or imitates it would look better than it is. Omit it, or compare on images that it "
-            "has not seen, by folds.validation_split"
+            "what starts from it or imitates it would look better than it is. Omit it, or train it on other images "
+            "than those that are compared (data.train_split)"
         )
 
 

@@ -1,5 +1,6 @@
 """What a finished run has found, in words: how good it is, how far to believe that, and what to do next."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,8 @@ def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Ev
         "the epoch whose weights are kept": training.keep == "best",
         "when to stop": training.early_stopping_epochs is not None,
         "when to lower the learning rate": plan.settings.schedule.name == "plateau",
-        **{f"the {in_words(name)}": name in plan.task.tuned for name in plan.task.scores if "threshold" in name},
+        # Without the number of those that exist for several sizes of a gallery.
+        **{f"the {in_words(re.sub(r'_[0-9]+$', '', name))}": True for name in plan.task.tuned if "threshold" in name},
     }
     *others, last = ["", *(what for what, applies in chosen.items() if applies)]
     chose = " and ".join(filter(None, [", ".join(others[1:]), last]))

@@ -1,5 +1,6 @@
 """The page of a finished run, `report.html`: the result in words, then everything that explains it."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def _use(workdir: Workdir, plan: Plan) -> list[html.Part]:
 
 
 def _next(workdir: Workdir, plan: Plan) -> dict[str, str]:
-    run = f"python -m tfeff.export --workdir={workdir.path}"
+    if plan.settings.task.CUTS_REGIONS:  # exports only as a SavedModel
+        return commands(workdir.path, plan)
+    run = f"python -m tfeff.export --workdir={shlex.quote(str(workdir.path))}"
     return {**commands(workdir.path, plan), "for phones": f"{run} --format=litert --out=model.tflite"}
 
 

@@ -14,7 +14,7 @@ from tfeff.data import contents
 from tfeff.data.contents import Contents
 from tfeff.errors import printable
 from tfeff.reporting.tables import GAP, UNDEFINED, in_words
-from tfeff.reporting.terminal import column, say_on
+from tfeff.reporting.terminal import WHOLE, column, say_on
 from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
@@ -49,8 +49,8 @@ class Reporter:
         columns = (
             column("description"),
             BarColumn(BAR_WIDTH),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            MofNCompleteColumn(table_column=WHOLE),
+            TimeRemainingColumn(elapsed_when_finished=True, table_column=WHOLE),
             column("fields[note]"),
         )
         try:
@@ -170,10 +170,9 @@ class Reporter:
         """Returns the columns for which a terminal has room; all if the console is not a terminal."""
         kept, room = set[str](), self.console.width + len(GAP) if self.console.is_terminal else math.inf
         for name in dict.fromkeys(by_priority):
-            room -= _width(name) + len(GAP)
-            if room < 0:
-                break
-            kept.add(name)
+            if (needed := _width(name) + len(GAP)) <= room:
+                kept.add(name)
+                room -= needed
         return [name for name in names if name in kept]
 
     def _remaining(self, step: int) -> str:

@@ -227,8 +227,10 @@ class TrialProgress:
             self._due = now + (now - began) / FORECAST_SHARE
         done = len(self._done)
         self._total = max(self._total, done)
-        note = f"{done}/{self._total} trials, {running} running{self._best}{self._time_left()}"
+        note = f"{done}/{self._total} trials, {running} running{self._time_left()}{self._best}"
         if self._bars is not None:
+            if len(note) > (room := self.console.width - len(self._stage) - len("  ")):
+                note = f"{note[: room - 1]}…"
             self._bars.update(self._task, completed=done, total=self._total, note=note)
         else:
             self._printed = time.monotonic()

@@ -250,7 +250,9 @@ class TrialRunner:
         """Returns the search for the learning rate of a candidate; None if the config has given the rate."""
         rule = self.trials.learning_rate
         if rule not in ("range_test", "held_out"):
-            return None
+            if not self._candidates[candidate].tests_rates:
+                return None
+            rule = "range_test"
         return RateSearch(rule, self._candidates[candidate], self.store)
 
     def check(self) -> None:

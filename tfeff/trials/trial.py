@@ -25,6 +25,7 @@ class Candidate:
         name: unique, valid as a file name.
         experiment: the training, before a fold and a seed are set.
         settings: JSON-ready description that the store keeps.
+        tests_rates: find its learning rate by a range test if the config gives all candidates their rates.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Candidate:
     experiment: config.Experiment
     macs: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    tests_rates: bool = False
 
 
 SEEDS_PER_FOLD = 1000

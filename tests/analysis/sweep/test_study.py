@@ -79,6 +79,21 @@ def test_a_grid_ranks_its_candidates_and_writes_a_report(grid: Path) -> None:
     assert len(list((grid / "tensorboard").rglob("events*"))) == 8
 
 
+def test_the_effect_of_a_value_is_a_mean_over_candidates_and_its_interval_is_over_folds(grid: Path) -> None:
+    found = results(grid)
+    rows = {
+        tuple(row["settings"].values()): dict(zip(row["folds"], row["values"], strict=True))
+        for row in found["candidates"]
+    }
+    dropout, _ = found["effects"]
+    for effect in dropout["means"]:
+        pair = [values for settings, values in rows.items() if settings[0] == effect["value"]]
+        folds = {(fold, 0): (pair[0][fold] + pair[1][fold]) / 2 for fold in pair[0]}
+        assert effect["mean"] == pytest.approx(sum(folds.values()) / 2)
+        assert effect["low"] < min(folds.values()) <= max(folds.values()) < effect["high"]  # Student's t of two values
+    assert [effect["value"] for effect in dropout["means"]] == dropout["order"] == ["0", "0.4"]
+
+
 def test_an_extended_sweep_trains_only_what_is_new(verbs: Verbs, grid: Path) -> None:
     before = seconds(grid)
     axes = ("model.dropout=0|0.4|0.6", AXES[1])

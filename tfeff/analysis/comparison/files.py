@@ -9,9 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff.analysis.comparison.cost import Cost, shared_formats
+from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.data.images import header
 from tfeff.reporting import figure
 from tfeff.reporting.comparison import accuracy_cost_figure
+from tfeff.reporting.tables import upper
+from tfeff.reporting.training_curves import runs_figure
 from tfeff.training.tensorboard import Board
 
 CaptionedFigure = tuple[Figure, str]
@@ -47,6 +50,22 @@ def cost_figures(
             drawn(seconds, f"latency of one image, {name} (ms)", f"the latency of the exported {name} on this machine"),
         )
         yield f"accuracy_size_{format}", drawn(sizes, f"size, {name} (MB)", f"the size of the exported {name}")
+
+
+def training_curves(runs: Sequence[ComparedRun], metrics: Mapping[str, str]) -> dict[str, CaptionedFigure]:
+    """Draws metrics of the runs against the epoch: figures `curve_<metric>`, without those that no run recorded.
+
+    Args:
+        metrics: key of a metric, as in metrics.jsonl -> its label.
+    """
+    rows = {run.name: run.workdir.rows() for run in runs}
+    figures = {key: runs_figure(rows, key, label) for key, label in metrics.items()}
+    own = ", of each run on its own validation images"
+    return {
+        f"curve_{key}": (drawn, f"{upper(metrics[key])} in each epoch{own if key.startswith('validation') else ''}.")
+        for key, drawn in figures.items()
+        if drawn is not None
+    }
 
 
 def latency_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:

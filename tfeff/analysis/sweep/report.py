@@ -26,7 +26,7 @@ from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
 from tfeff.reporting.tables import unit_of
-from tfeff.trials.intervals import grouped_summaries
+from tfeff.trials.intervals import grouped_summaries, summaries
 from tfeff.trials.progress import Rate, duration
 from tfeff.trials.results import Block
 from tfeff.trials.store import Record, Records
@@ -79,7 +79,8 @@ class SweepResult:
 
     @cached_property
     def axes(self) -> list[dict[str, Any]]:
-        """The effect of each key: its value in each fully trained candidate, with the candidate's mean and interval."""
+        """The effect of each key: its value in each fully trained candidate, with the candidate's mean and interval; of
+        a list of values, also the mean of all candidates with a value."""
         finished = [row for row in self.candidates if row["name"] in self.findings.ranking.order]
         return [
             {
@@ -90,8 +91,25 @@ class SweepResult:
                     for row in finished
                 ],
                 "order": list(axis.choices),
+                "means": self._means(axis.key, axis.choices, finished),
             }
             for axis in self.sweep.parsed
+        ]
+
+    def _means(self, key: str, choices: Sequence[str], finished: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Returns the mean over the candidates with each value, and its interval over the folds that all of them have.
+
+        The candidates of a value share the folds, so their values are averaged fold by fold before the interval is
+        computed: taken one by one, they would count each fold several times.
+        """
+        table = dict[str, dict[Block, float]]()
+        for choice in choices:
+            rows = [self._values(row["name"], self.epochs) for row in finished if row["settings"][key] == choice]
+            shared = set(rows[0]).intersection(*rows) if rows else ()
+            table[choice] = {block: sum(row[block] for row in rows) / len(rows) for block in sorted(shared)}
+        found = summaries(table, bounded=self.study.objective.bounded)
+        return [
+            {"value": value, "mean": each.mean, "low": each.low, "high": each.high} for value, each in found.items()
         ]
 
     @cached_property
@@ -131,6 +149,7 @@ class SweepResult:
             "chosen": ranking.chosen,
             "tied": list(ranking.tied),
             "candidates": self.candidates,
+            "effects": self.axes,
             "cost_curve": self.cost_curve,
             "epochs": sum(row["epochs"] for row in self.candidates),
             "seconds_of_trials": self.records.seconds,
@@ -219,7 +238,8 @@ def _figures(result: SweepResult) -> dict[str, tuple[Any, str]]:
         ),
         "effects": (
             effects_figure(result.axes, metric=metric, unit=unit),
-            "Each fully trained candidate by the value of each key; black: mean over all candidates with the value.",
+            "Each fully trained candidate by the value of each key. Black: mean over all candidates with the value. "
+            "Bars: 95 % intervals over the folds, which include how these differ; the table compares within folds.",
         ),
         "cost": (
             cost_figure({"": result.cost_curve}, metric=metric, unit=unit),
@@ -272,7 +292,11 @@ def _page(
         "Settings": shown("effects"),
         "Cost": shown("cost"),
         "Failed trials": [html.table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
-        "Method": [html.paragraph(method), html.command(command), html.command(config.to_json(sweep))],
+        "Method": [
+            html.paragraph(method),
+            html.command(command),
+            html.details("The whole config", [html.command(config.to_json(sweep))]),
+        ],
     }
     return html.page(
         f"Sweep of {', '.join(axis.key for axis in sweep.parsed)} on {sweep.experiment.data.source}",

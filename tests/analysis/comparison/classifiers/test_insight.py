@@ -79,10 +79,21 @@ def test_galleries_hold_the_right_examples():
     assert misses.tolist() == [1] * 4 + [2] * 3 + [0]
 
 
+def test_the_hardest_class_has_the_most_images_that_every_model_misses():
+    result = insight([0.6, 0.5, 0.7])
+    correct = result.matrix.correct
+    missed = [sum(not correct[:, i].any() for i in range(400) if result.labels[i] == c) for c in range(4)]
+    assert result.missed_by_class.tolist() == missed
+    assert min(missed) > 0
+    assert result.hardest_classes == sorted(range(4), key=lambda c: -missed[c])
+    assert [each["missed_by_all"] for each in result.to_json()["classes"]] == missed
+
+
 def test_perfect_models_have_nothing_to_show():
     perfect = insight([1.0, 1.0])
     assert not len(perfect.examples["missed_by_all"])
     assert not len(perfect.examples["most_confidently_wrong"])
+    assert perfect.hardest_classes == []
     assert perfect.suspects() == []
     assert perfect.confused_pairs(0) == []
 

@@ -80,7 +80,15 @@ def test_the_page_is_complete_and_loads_nothing(written):
     assert headings.count("h1") == 1
     sections = [each["id"] for each in page.all("section")]
     assert [each["href"] for each in page.all("a")] == ["#content", *(f"#{section}" for section in sections)]
-    for word in ("Models", "Differences", "Predictions matrix", "Class activation maps", "Embedding", "Calibration"):
+    for word in (
+        "Models",
+        "Differences",
+        "Training",
+        "Predictions matrix",
+        "Class activation maps",
+        "Embedding",
+        "Calibration",
+    ):
         assert word in page.words
     assert not page.all("script")
 
@@ -93,7 +101,14 @@ def test_tensorboard_has_figures_texts_and_vectors(written):
     events = EventAccumulator(str(directory), size_guidance={"images": 1, "tensors": 1})
     events.Reload()
     tags = events.Tags()["tensors"]
-    for name in ("accuracy_macs", "class_activation", "embedding_0", "reliability_1", "gallery/hardest"):
+    for name in (
+        "accuracy_macs",
+        "curve_validation_loss",
+        "class_activation",
+        "embedding_0",
+        "reliability_1",
+        "gallery/hardest",
+    ):
         assert name in tags
     summary = events.Tensors("summary")[0].tensor_proto.string_val[0].decode()
     assert summary in written[1]

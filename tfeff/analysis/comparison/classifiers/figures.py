@@ -24,6 +24,13 @@ GALLERIES = {
     "hardest": "The hardest examples: highest mean loss over the models",
     "least_certain": "The least certain examples: smallest margin of the averaged probabilities",
 }
+CURVES = {
+    "train_loss": "training loss",
+    "validation_loss": "validation loss (nats)",
+    "train_accuracy": "training accuracy",
+    "validation_accuracy": "validation accuracy",
+}
+"""Metrics whose curves are drawn, and their labels."""
 
 
 def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:

@@ -88,6 +88,17 @@ class Insight:
         return evaluation.hardest(self.labels, self.probabilities, len(self.labels))
 
     @cached_property
+    def missed_by_class(self) -> np.ndarray:
+        """int64 [classes], number of images of each class that every model misclassifies."""
+        return np.bincount(self.labels[self.matrix.missed_by_all], minlength=len(self.class_names))
+
+    @property
+    def hardest_classes(self) -> list[int]:
+        """Classes with images that every model misclassifies, those with the most such images first."""
+        order = np.argsort(-self.missed_by_class, kind="stable")
+        return [int(c) for c in order if self.missed_by_class[c]]
+
+    @cached_property
     def examples(self) -> dict[str, np.ndarray]:
         """Galleries: indices of examples by name of the gallery."""
         n, m = len(self.labels), len(self.model_names)
@@ -208,6 +219,7 @@ class Insight:
                     "name": name,
                     "training_images": int(self.training_counts[c]),
                     "images": images[c],
+                    "missed_by_all": int(self.missed_by_class[c]),
                     "accuracy": {model: recall[i][c] for i, model in enumerate(self.model_names)},
                 }
                 for c, name in enumerate(self.class_names)

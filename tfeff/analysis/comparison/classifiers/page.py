@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfeff.analysis.comparison.classifiers.figures import GALLERIES
 from tfeff.analysis.comparison.classifiers.insight import SHOWN, Insight
 from tfeff.analysis.comparison.files import latency_columns, timed_formats
@@ -31,6 +33,7 @@ def comparison_page(
         return [html.figure(*figures[name]) for name in names if name in figures]
 
     order = insight.ranking
+    curves = [name for name in figures if name.startswith("curve_")]
     sections: dict[str, Sequence[html.Part]] = {
         "Models": [
             *(html.paragraph(f"Note: {note}.") for note in insight.notes),
@@ -48,7 +51,9 @@ def comparison_page(
         ]
         if insight.differences
         else [],
+        "Training": [html.columns(shown(*curves))] if curves else [],
         "Classes": [
+            *_hardest_classes(insight),
             html.columns(shown("class_distribution", "class_accuracy")),
             *(
                 html.details(
@@ -129,6 +134,30 @@ def _table_caption(insight: Insight) -> str:
     if any(cost.imagenet_top1 is not None for cost in insight.costs):
         caption += " ImageNet top-1: published accuracy of the weights that training started from, at their resolution."
     return caption
+
+
+def _hardest_classes(insight: Insight) -> list[html.Part]:
+    """Returns which classes have images that every model misclassifies, if any has."""
+    if not insight.hardest_classes:
+        return []
+    images = np.bincount(insight.labels, minlength=len(insight.class_names))
+    rows = [
+        {
+            "class": insight.class_names[c],
+            "missed by every model": int(insight.missed_by_class[c]),
+            "images": int(images[c]),
+            "share": percent(insight.missed_by_class[c] / images[c]),
+        }
+        for c in insight.hardest_classes
+    ]
+    first, caption = rows[0], "Images that every model misclassifies, by class."
+    if len(rows) > LISTED:
+        caption += f" The first {LISTED} of {len(rows):,}; report.json has all."
+    text = (
+        f"The hardest class is {first['class']}: every model misclassifies {first['missed by every model']:,} of its "
+        f"{first['images']:,} images; no class has more such images."
+    )
+    return [html.paragraph(text), html.details("All classes", [html.table(rows[:LISTED], caption)])]
 
 
 def _pair_table(insight: Insight, index: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from tfeff.analysis.comparison.classifiers import explanation, figures, page
 from tfeff.analysis.comparison.classifiers.insight import Insight
 from tfeff.analysis.comparison.classifiers.predictions import SplitPredictions, predict
 from tfeff.analysis.comparison.cost import measure_costs
-from tfeff.analysis.comparison.files import save_figures, write_board
+from tfeff.analysis.comparison.files import save_figures, training_curves, write_board
 from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.analysis.comparison.thumbnails import Thumbnails, fitted
 from tfeff.data.input.cache import ImageCache
@@ -84,7 +84,7 @@ def _write(
 ) -> str:
     thumbnails = Thumbnails(caches[0].dataset)
     mapped = _sample(len(insight.labels))
-    drawn = figures.comparison_figures(insight)
+    drawn = figures.comparison_figures(insight) | training_curves(runs, figures.CURVES)
     for i in range(len(runs)):
         drawn |= {f"{name}_{i}": each for name, each in figures.model_figures(insight, i).items()}
         drawn[f"embedding_{i}"] = figures.embedding_figure(insight, i, features[i], mapped)

@@ -29,6 +29,7 @@ def comparison_page(
     def shown(*names: str) -> list[html.Part]:
         return [html.figure(*figures[name]) for name in names if name in figures]
 
+    curves = [name for name in figures if name.startswith("curve_")]
     sections: dict[str, Sequence[html.Part]] = {
         "Detectors": [
             *(html.paragraph(f"Note: {note}.") for note in insight.notes),
@@ -44,6 +45,7 @@ def comparison_page(
             html.table(difference_table(insight), "mAP of the first detector minus that of the second."),
             *shown("differences"),
         ],
+        "Training": [html.columns(shown(*curves))] if curves else [],
         "Classes and sizes": [
             html.table(class_table(insight), "Average precision (IoU 0.5) of each class.", row_headers=True),
             html.table(

@@ -9,7 +9,7 @@ from tfeff.analysis.comparison.cost import measure_costs
 from tfeff.analysis.comparison.detectors import figures, page
 from tfeff.analysis.comparison.detectors.insight import SHOWN, Insight
 from tfeff.analysis.comparison.detectors.predictions import predict
-from tfeff.analysis.comparison.files import save_figures, write_board
+from tfeff.analysis.comparison.files import save_figures, training_curves, write_board
 from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
@@ -34,7 +34,7 @@ def write(
     if len(runs) < 2:
         raise UserError(f"--workdir={runs[0].workdir.path}: give at least two detectors to compare")
     images, insight = _insight(runs, directory, split, formats, reporter)
-    return _write(images, insight, directory, command)
+    return _write(runs, images, insight, directory, command)
 
 
 def _insight(
@@ -72,8 +72,10 @@ def _network(run: ComparedRun) -> str:
     return f"{run.settings.task.name}, {run.settings.model.name} at {size} px"
 
 
-def _write(images: Dataset, insight: Insight, directory: Path, command: str) -> str:
+def _write(runs: Sequence[ComparedRun], images: Dataset, insight: Insight, directory: Path, command: str) -> str:
     drawn, models = figures.comparison_figures(insight), range(len(insight.model_names))
+    # The losses of detectors of different kinds cannot be compared.
+    drawn |= training_curves(runs, {"validation_mean_ap": "validation mAP, IoU 0.5"})
     for i in models:
         drawn |= {f"{name}_{i}": each for name, each in figures.model_figures(insight, i).items()}
     saved, pixels = save_figures(drawn, directory / "figures", raster=())

@@ -1,0 +1,177 @@
+"""Commands in the documents and in the headers of configs: their flags and settings exist, and the first ones run."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.rcnn.voc_digits import write_voc
+from tests.test_documents import DOCUMENTS
+from tests.verbs import Verbs
+from tfeff import cli, config
+from tfeff.config import shipped
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+FILES = [*(path for path in DOCUMENTS if path.suffix == ".md"), *CONFIGS]
+TAKES_A_CONFIG = {
+    "train": (config.Experiment,),
+    "search": (config.Search, config.Sweep, config.BudgetSearch),
+    "analyze": (config.Experiment,),
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a verb, or of a tool such as `tools/benchmark.py`."""
+
+    program: str
+    arguments: tuple[str, ...]
+
+    @property
+    def verb(self) -> str | None:
+        return self.program.removeprefix("tfeff.") if self.program.startswith("tfeff.") else None
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """Flag -> value, "" without one; those of the config are left out."""
+        named = [argument[2:].partition("=") for argument in self.arguments if argument.startswith("--")]
+        return {name: value for name, _, value in named if not name.startswith("config.")}
+
+    @property
+    def overrides(self) -> list[str]:
+        prefix = "--config."
+        return [argument.removeprefix(prefix) for argument in self.arguments if argument.startswith(prefix)]
+
+
+def commands(text: str) -> list[Command]:
+    """Returns the commands of verbs and tools in lines of a shell.
+
+    A variable has its value, that of a loop the first one. Placeholders in brackets, such as `[--split=test]`, count.
+    """
+    variables = dict(re.findall(r'^ *(\w+)="(.*?)"$', text.replace("\\\n", " "), re.M))
+    variables |= {name: values.split()[0] for name, values in re.findall(r"for (\w+) in (.*?); do", text)}
+    found = []
+    for line in re.sub(r"\\\s*\n", " ", text).splitlines():
+        line = re.sub(r"\$(\w+)", lambda match: variables.get(match[1], match[0]), re.sub(r"  #.*", "", line))
+        line = line.replace(" ...]", "]").replace("[--", "--").replace("] ", " ").removesuffix("]")
+        if match := re.search(
+            r"(?:^|\s)(?:python -m (tfeff\.\w+)|(?:python )?(tools/\w+\.py)|tfeff (\w+))\s+(\S.*)", line
+        ):
+            module, tool, verb, arguments = match.groups()
+            found.append(Command(module or tool or f"tfeff.{verb}", tuple(shlex.split(arguments))))
+    return found
+
+
+def written(path: Path) -> list[Command]:
+    """Returns the commands in the blocks of shell commands of a document, or in the docstring of a config."""
+    if path.suffix == ".py":
+        return commands(ast.get_docstring(ast.parse(path.read_text()), clean=False) or "")
+    blocks = re.findall(r"^( *)```(?:sh|bash)\n(.*?)^\1```", path.read_text(), re.S | re.M)
+    return [command for _, block in blocks for command in commands(block)]
+
+
+def test_commands_are_found() -> None:
+    text = """
+    for head in joint classic; do
+        python -m tfeff.train --config=a \\
+            --config.task.head=$head $MORE   # a comment
+    done
+    X=1 tfeff evaluate --workdir=DIR [--split=test] [--json]
+    MORE="--a --b"
+    python tools/benchmark.py search --rounds=3 "a b"
+    docker run tfeff train --config=b"""
+    assert commands(text) == [
+        Command("tfeff.train", ("--config=a", "--config.task.head=joint", "--a", "--b")),
+        Command("tfeff.evaluate", ("--workdir=DIR", "--split=test", "--json")),
+        Command("tools/benchmark.py", ("search", "--rounds=3", "a b")),
+        Command("tfeff.train", ("--config=b",)),
+    ]
+    assert commands(text)[0].flags == {"config": "a", "a": "", "b": ""}
+    assert commands(text)[0].overrides == ["task.head=joint"]
+    assert sum(len(written(path)) for path in FILES) > 150
+
+
+@cache
+def flags_of(verb: str) -> set[str]:
+    """Returns the flags of a verb, with `no` before those that can be switched off."""
+    help_text = subprocess.run(
+        [sys.executable, "-m", f"tfeff.{verb}", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    names = re.findall(r"^ +(?:-\w,)?--(\[no\])?(\w+):", help_text, re.M)
+    return {name for _, name in names} | {f"no{name}" for no, name in names if no}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_flags_and_settings_exist(path: Path) -> None:
+    for command in written(path):
+        if command.verb is None:
+            program = ROOT / command.program
+            subcommand = program.parent / f"{program.stem}_{command.arguments[0]}.py"
+            parts = [part for part in (program, subcommand) if part.is_file()]
+            source = "".join(part.read_text() for part in parts)
+            missing = [flag for flag in command.flags if f'"--{flag}"' not in source]
+        else:
+            assert command.verb in cli.VERBS, command
+            missing = sorted(command.flags.keys() - flags_of(command.verb) - {"helpfull"})
+        assert not missing, f"{command}: no flag {missing}"
+        name = command.flags.get("config", "")
+        if command.verb is not None and name in shipped.names():
+            overrides = [each for each in command.overrides if not each.startswith("KEY")]
+            config.overridden(config.load_recipe(name, *TAKES_A_CONFIG[command.verb]), overrides)
+
+
+STARTS = ("#", "pip ", "python ", "mkdir ", "cp ", "for ", "done")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_commands_of_a_config_can_be_pasted(path: Path) -> None:
+    """The site shows them as a block of shell commands; remarks have fields of their own."""
+    document = ast.get_docstring(ast.parse(path.read_text())) or ""
+    match = re.search(r"^Command {3}(.*?)(?=^[A-Z][a-z]+ {2,}|\Z)", document, re.S | re.M)
+    if match:
+        lines = re.sub(r"\\\n", " ", match[1]).strip().splitlines()
+        assert not [line for line in lines if not line.strip().startswith(STARTS)]
+
+
+SMALLER = {
+    "train": ("--config.training.epochs=1", "--config.training.batch_size=4", "--config.model.weights=none"),
+    "analyze": ("--images=8",),
+}
+"""What makes a command of the README last seconds, by verb."""
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_the_commands_of_the_readme_run(verbs: Verbs, image_folder: Callable[..., Path], tmp_path: Path) -> None:
+    """All but the search, which takes minutes and has its own tests, and the server."""
+    images = image_folder({f"{split}/{name}": 8 for split in ("train", "test") for name in ("ant", "bee")}, (40, 40))
+    write_voc(tmp_path / "voc", {"train": range(8), "val": range(8, 12), "test": range(12, 16)})
+    places = {
+        "runs/best/best": "runs/mine",
+        "runs/": f"{tmp_path}/runs/",
+        "/path/to/images": str(images),
+        "/path/to/photographs": str(images / "test" / "ant"),
+        "/path/to/voc": str(tmp_path / "voc"),
+    }
+    ran = []
+    for command in written(ROOT / "README.md"):
+        if command.verb in (None, "search", "serve"):
+            continue
+        arguments = [*command.arguments, *SMALLER.get(command.verb, ())]
+        for placeholder, place in places.items():
+            arguments = [argument.replace(placeholder, place) for argument in arguments]
+        arguments = list(dict.fromkeys(arguments))  # the search is left out, so both runs of the analysis are the same
+        verbs(command.verb, *arguments).succeeds()
+        ran.append(command.verb)
+    assert ran == ["train", "train", "predict", "analyze", "summary"]
+    assert (tmp_path / "runs" / "mine" / "report.html").is_file()
+    assert (tmp_path / "runs" / "boxes" / "report.html").is_file()
+    assert list((tmp_path / "runs" / "predictions").glob("predictions.*"))
+    assert list((tmp_path / "runs" / "report").glob("*.html"))
