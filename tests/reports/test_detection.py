@@ -157,3 +157,14 @@ def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
         assert line == f"{name}: {right} of {objects} found, {detections}"
     bad = {row["image"] for row in rows if row["outcome"] != "right"}
     assert {line.partition(":")[0] for line in described} == bad
+
+
+def test_an_interval_of_few_images_is_called_too_narrow() -> None:
+    """Images that are all right have an interval without width, however few they are."""
+    truth, found = (
+        Objects([[0, 0, 10, 10]], [0]),
+        Detections(np.array([[0, 0, 10, 10]], np.float32), np.zeros(1, np.int32), np.ones(1, np.float32)),
+    )
+    for images, said in ((29, "(95 % interval 1.0000 to 1.0000, too narrow for so few images)"), (30, "1.0000)")):
+        report = detection_report([found] * images, [truth] * images, ("cell",), resamples=10)
+        assert DetectionEvaluator().answer({"split": "test", **report.to_dict()}).endswith(said)

@@ -4,6 +4,7 @@ SciPy."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
+    FEW_IMAGES,
     bootstrap_average_precisions,
     bootstrap_mean,
     bootstrap_mean_average_precision,
@@ -33,6 +34,7 @@ from tfeff.evaluation.unknown import unknown_threshold, unknown_thresholds
 from tfeff.evaluation.verification import equal_error_threshold, pairs_of
 
 __all__ = [
+    "FEW_IMAGES",
     "ClassificationReport",
     "ConfusionMatrix",
     "DetectionReport",

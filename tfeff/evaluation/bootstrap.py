@@ -12,6 +12,8 @@ from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.matching import Ints, Matching, grouped
 
 CHUNK = 2**22  # maximum number of elements of a temporary array
+FEW_IMAGES = 30
+"""From fewer images, a percentile interval is clearly too narrow: if each of them is right, it has no width at all."""
 
 
 def bootstrap_average_precisions(

@@ -110,9 +110,10 @@ class Insight:
         best = self.ranking[0]
         report = self.reports[best]
         low, high = (cell(end) for end in report.mean_ap_interval)
+        few = ", too narrow for so few images" if report.matching.images < evaluation.FEW_IMAGES else ""
         text = (
             f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {report.matching.images:,} "
-            f"images of {self.split} (95 % interval {low} to {high})."
+            f"images of {self.split} (95 % interval {low} to {high}{few})."
         )
         return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
 
