@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
-import tensorflow as tf
 
-from tfeff import checked
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.data.dataset import Id
-from tfeff.data.images import decoding, graph_decoding
+from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.runs.gallery import Gallery, read_gallery
@@ -30,15 +27,14 @@ from tfeff.runs.results import (
     Recognition,
     Row,
 )
-from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector, load
+from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector
 from tfeff.serving.exported import ExportedModel, located, read_metadata
+from tfeff.serving.image_model import ImageModel, SavedImageModel
 from tfeff.serving.interface import METADATA, UNKNOWN_THRESHOLDS
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
 BOX_COLUMNS = ("top", "left", "bottom", "right")
-_STACKED_BYTES = 2**26
-"""Images of the same size are copied into one array if it is no larger; a graph reads bitmaps one by one."""
 
 
 class Predictor(ABC):
@@ -66,62 +62,6 @@ class Predictor(ABC):
     @abstractmethod
     def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
         """Returns what is predicted for each (name, image), uint8 [height, width, 3]."""
-
-
-class ImageModel(Protocol):
-    """An exported model of any format, but that of a detector.
-
-    Attributes:
-        class_names: C.
-        outputs: their names.
-    """
-
-    class_names: tuple[str, ...]
-    outputs: frozenset[str]
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """Contents of its `metadata.json`."""
-        ...
-
-    def predict(self, images: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Returns the outputs for images, uint8 [height, width, 3], of any sizes; boxes are in pixels of the images."""
-        ...
-
-
-class SavedClassifier:
-    """The SavedModel of a network that is no detector; see `ImageModel`.
-
-    Args:
-        directory: its folder.
-
-    Raises:
-        UserError: it is damaged.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory, self._model = directory, load(directory)
-        self._of_bytes = self._model.signatures["serving_bytes"]
-        self._of_pixels = self._model.signatures["serving_default"]
-        self._channels = self._of_pixels.structured_input_signature[1]["images"].shape[-1]
-        names = (directory / "assets" / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
-        self.class_names = tuple(names)
-        self.outputs = frozenset(self._of_bytes.structured_outputs)
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """See `ImageModel`."""
-        return checked.read_json(self._directory / METADATA, "export the model again")
-
-    def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """See `ImageModel`. Images of different sizes are passed on as bitmaps, which cost little to read."""
-        if len({image.shape for image in images}) == 1 and sum(image.nbytes for image in images) <= _STACKED_BYTES:
-            pixels = np.stack([graph_decoding.in_channels(image, self._channels) for image in images])
-            outputs = self._of_pixels(images=tf.constant(pixels))
-        else:
-            with ThreadPoolExecutor() as threads:
-                outputs = self._of_bytes(encoded=tf.constant(list(threads.map(_bitmap, images))))
-        return {name: values.numpy() for name, values in outputs.items()}
 
 
 class ClassifierPredictor(Predictor):
@@ -247,11 +187,6 @@ def _decoded(file: tuple[str, bytes]) -> np.ndarray | UserError:
         return decoding.decode(encoded, name)
     except UserError as error:
         return error
-
-
-def _bitmap(pixels: np.ndarray) -> bytes:
-    """Returns an image as a BMP file."""
-    return cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 class DetectorPredictor(Predictor):
@@ -395,7 +330,7 @@ def _is_detector(path: Path) -> bool:
     return "boxes" in read_metadata(located(path)[1])
 
 
-def _open(path: Path) -> ExportedDetector | SavedClassifier | ExportedModel:
+def _open(path: Path) -> ExportedDetector | SavedImageModel | ExportedModel:
     """Loads an exported model of any format.
 
     Raises:
@@ -404,5 +339,5 @@ def _open(path: Path) -> ExportedDetector | SavedClassifier | ExportedModel:
     if (path / "assets" / DETECTOR_FILE).is_file():
         return ExportedDetector(path)
     if (path / "assets" / CLASSES_FILE).is_file():
-        return SavedClassifier(path)
+        return SavedImageModel(path)
     return ExportedModel(path)

@@ -1,0 +1,80 @@
+"""Exported models of networks that are no detectors: one interface for all formats, and their SavedModels."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from tfeff import checked
+from tfeff.data.images import graph_decoding
+from tfeff.serving.detector import load
+from tfeff.serving.interface import METADATA
+from tfeff.serving.savedmodel import CLASSES_FILE
+
+_STACKED_BYTES = 2**26
+"""Images of the same size are copied into one array if it is no larger; a graph reads bitmaps one by one."""
+
+
+class ImageModel(Protocol):
+    """An exported model of any format, but that of a detector.
+
+    Attributes:
+        class_names: C.
+        outputs: their names.
+    """
+
+    class_names: tuple[str, ...]
+    outputs: frozenset[str]
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Contents of its `metadata.json`."""
+        ...
+
+    def predict(self, images: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Returns the outputs for images, uint8 [height, width, 3], of any sizes; boxes are in pixels of the images."""
+        ...
+
+
+class SavedImageModel:
+    """The SavedModel of a network that is no detector; see `ImageModel`.
+
+    Args:
+        directory: its folder.
+
+    Raises:
+        UserError: it is damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._model = directory, load(directory)
+        self._of_bytes = self._model.signatures["serving_bytes"]
+        self._of_pixels = self._model.signatures["serving_default"]
+        self._channels = self._of_pixels.structured_input_signature[1]["images"].shape[-1]
+        names = (directory / "assets" / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
+        self.class_names = tuple(names)
+        self.outputs = frozenset(self._of_bytes.structured_outputs)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """See `ImageModel`."""
+        return checked.read_json(self._directory / METADATA, "export the model again")
+
+    def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """See `ImageModel`. Images of different sizes are passed on as bitmaps, which cost little to read."""
+        if len({image.shape for image in images}) == 1 and sum(image.nbytes for image in images) <= _STACKED_BYTES:
+            pixels = np.stack([graph_decoding.in_channels(image, self._channels) for image in images])
+            outputs = self._of_pixels(images=tf.constant(pixels))
+        else:
+            with ThreadPoolExecutor() as threads:
+                outputs = self._of_bytes(encoded=tf.constant(list(threads.map(_bitmap, images))))
+        return {name: values.numpy() for name, values in outputs.items()}
+
+
+def _bitmap(pixels: np.ndarray) -> bytes:
+    """Returns an image as a BMP file."""
+    return cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
