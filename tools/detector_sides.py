@@ -39,12 +39,13 @@ WARM_UP_STEPS, TRIAL_STEPS = 3, 7
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 YOLO: Mapping[str, Any] = {
     "backbone": "resnet",
-    "width": 24,
+    "width": 16,
     "stage_blocks": (1, 1, 1, 1),
     "stem": "7x7",
-    "neck_channels": 72,
+    "neck_channels": 80,
 }
-"""A YOLO with the multiply-adds of YOLOv8n."""
+"""A YOLO with the multiply-adds of YOLOv8n. The kernels of convolutions compute 16 channels at once, so all numbers of
+channels are multiples of 16."""
 
 
 def d0() -> tuple[Any, Any]:
