@@ -104,6 +104,7 @@ def main(argv: list[str]) -> None:
     from tfeff.runs.prediction import Predictions, find_images
     from tfeff.runs.predictors import EmbeddingPredictor
     from tfeff.runs.video import Video, VideoPredictions
+    from tfeff.serving.exported import files_of
 
     out = Path(given.out)
     source: Video | Mapping[str, Path]
@@ -132,7 +133,7 @@ def main(argv: list[str]) -> None:
             run = api.open(given.workdir)
             predictor, model = run.predictor(**options), run.saved_model
             dataset = dataset or (run.config.data.source if predictor.class_ids else None)
-    key = f"{state_of(model)} {given.score} {tile} {given.tile_overlap}"
+    key = f"{state_of(*files_of(model))} {given.score} {tile} {given.tile_overlap}"
     gallery = predictor.gallery if isinstance(predictor, EmbeddingPredictor) else None
     if gallery is not None:
         key += f" {gallery.state}"

@@ -16,6 +16,7 @@ from tfeff import config, models, runs
 from tfeff.errors import UserError
 from tfeff.runs.journal import state_of
 from tfeff.serving import interface, savedmodel
+from tfeff.serving.exported import files_of
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.run import FORMATS
 from tfeff.tasks import ClassificationTask, EmbeddingTask, ImageTask, LocalizationTask
@@ -131,9 +132,17 @@ def test_a_single_file_with_its_metadata(images, tmp_path) -> None:
     shutil.copy(folder / "metadata.json", tmp_path / "mine.json")
     for one, other in zip(runs.load_predictor(file).predict_pixels(images), expected, strict=True):
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
-    before = state_of(file)
+    states = [state_of(*files_of(file))]  # if it changes, predictions of an earlier call are not continued
     os.utime(tmp_path / "mine.json", ns=(1, 1))
-    assert state_of(file) != before  # so predictions of another model are not continued
+    states.append(state_of(*files_of(file)))
+    shutil.copy(file, tmp_path / "mine.onnx")
+    states.append(state_of(*files_of(tmp_path / "mine.onnx")))
+    inside = folder / "model.tflite"
+    states.append(state_of(*files_of(inside)))
+    os.utime(folder / "metadata.json", ns=(1, 1))
+    states.append(state_of(*files_of(inside)))
+    assert len(set(states)) == len(states)
+    assert state_of(*files_of(inside)) == states[-1]
     file.write_bytes(b"no model")
     with pytest.raises(UserError, match=r"mine\.tflite: cannot read the model"):
         runs.load_predictor(file)
@@ -151,6 +160,9 @@ def test_mistakes(tmp_path) -> None:
     del about["crc32"], about["fit"]
     (tmp_path / "metadata.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match=r"metadata\.json"):
+        runs.load_predictor(tmp_path)
+    (tmp_path / "metadata.json").write_text(json.dumps({**about, "fit": "stretch", "input": [64, 64]}))
+    with pytest.raises(UserError, match=r"metadata\.json: input or score is damaged"):
         runs.load_predictor(tmp_path)
     (tmp_path / "metadata.json").write_text(json.dumps({**about, "fit": "stretch", "proposals": {}}))
     with pytest.raises(UserError, match="takes region proposals"):

@@ -83,7 +83,7 @@ class RegionProposals(Proposals):
     KEY = "task.proposals"
 
     max_proposals: Positive[int] = 2000
-    """Maximum number of proposals per image. The multiply-adds of a Fast R-CNN are counted for this number."""
+    """Maximum number of proposals per image, for which multiply-adds are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,8 @@ class Windows(StoredProposals):
     KEY = "task.windows"
 
     max_proposals: Positive[int] = 2000
-    """Maximum number of windows per image. If there are more, they are sampled evenly over scales and ratios."""
+    """Maximum number of windows per image, for which multiply-adds are counted. If there are more, they are sampled
+    evenly over scales and ratios."""
     directory: str | None = None
     """Store of the windows. None: the folder `windows` in `task.proposals.directory`."""
     scales: tuple[float, ...] = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)

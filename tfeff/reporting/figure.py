@@ -138,12 +138,14 @@ def legend_below(figure: Figure, handles: Sequence[Artist], *, columns: int, not
 def caption(text: str, length: int) -> str:
     """Formats text for a figure: one line of at most `length` characters, with `$` escaped.
 
-    Longer text is shortened in the middle.
+    Longer text is shortened in the middle. Before an underscore at the beginning is a space without width, because
+    Matplotlib's legends omit such labels.
 
-    >>> caption("US$", 15)
-    'US\\\\$'
+    >>> caption("US$", 15), caption("_a", 15)
+    ('US\\\\$', '\\u200b_a')
     """
-    return shortened(" ".join(printable(text).split()), length).replace("$", r"\$")
+    shown = shortened(" ".join(printable(text).split()), length).replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def literal(text: str) -> str:

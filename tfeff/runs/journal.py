@@ -1,6 +1,5 @@
 """Rows of images that a resumed call need not compute again, as long as the model and the image files are unchanged."""
 
-import glob
 import json
 import os
 from pathlib import Path
@@ -38,12 +37,15 @@ class Journal:
                 lines.write(to_line({"image": name, "file": state, "row": row}))
 
 
-def state_of(path: Path) -> str:
-    """Returns sizes and modification times of all files in a directory, or of a file and those of the same stem, to
-    detect changed contents."""
-    directory, pattern = (path, "**/*") if path.is_dir() else (path.parent, f"{glob.escape(path.stem)}.*")
-    files = sorted(each for each in directory.glob(pattern) if each.is_file())
-    return json.dumps([[each.relative_to(directory).as_posix(), *(_state(each) or ())] for each in files])
+def state_of(*paths: Path) -> str:
+    """Returns names, sizes and modification times of files, and of all files in directories, to detect changes."""
+    files = [
+        (each.relative_to(path if path.is_dir() else path.parent), each)
+        for path in paths
+        for each in (sorted(path.rglob("*")) if path.is_dir() else [path])
+        if each.is_file()
+    ]
+    return json.dumps([[name.as_posix(), *(_state(each) or ())] for name, each in files])
 
 
 def _state(file: Path) -> list[int] | None:

@@ -14,6 +14,7 @@ from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError, brief
 from tfeff.execution import resources
 from tfeff.serving.fitting import Fitting
+from tfeff.serving.image_model import STACKED_BYTES
 from tfeff.serving.interface import METADATA
 from tfeff.serving.portable import Loaded
 from tfeff.serving.run import FORMATS
@@ -55,6 +56,13 @@ def metadata_of(path: Path) -> Path:
     if path.is_dir():
         return path / METADATA
     return path.with_name(METADATA) if path.stem == "model" else path.with_suffix(".json")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Returns the files of a model of one file or two, and its metadata; of a folder, the folder."""
+    if path.is_dir():
+        return [path]
+    return [each for each in (path, path.with_suffix(".bin"), metadata_of(path)) if each.is_file()]
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:
@@ -112,6 +120,8 @@ class ExportedModel:
         loaded = load(format, file, len(resources.cores()))
         self.outputs, self.runtime, self._run = frozenset(loaded.outputs), loaded.runtime, loaded.run
         self._together = loaded.inputs["images"][0] is None  # else one image a call
+        if len(self.about["input"]) != 3 or ("boxes" in self.outputs and "score" not in self.about):
+            raise UserError(f"{metadata_of(file)}: input or score is damaged; {_ADVICE}")
         height, width, self._channels = self.about["input"]
         self._fitting = None
         if height is not None:
@@ -128,8 +138,9 @@ class ExportedModel:
         found = list[Mapping[str, np.ndarray]]()
         for _, group in itertools.groupby(given, lambda image: image.shape):
             same = list(group)
-            parts = [np.stack(same)] if self._together else [image[np.newaxis] for image in same]
-            found += [self._run({"images": part}) for part in parts]
+            size = max(1, STACKED_BYTES // max(1, same[0].nbytes)) if self._together else 1
+            parts = (same[start : start + size] for start in range(0, len(same), size))
+            found += [self._run({"images": np.stack(part)}) for part in parts]
         outputs = {name: np.concatenate([np.asarray(each[name]) for each in found]) for name in found[0]}
         if self._fitting is None:
             return outputs

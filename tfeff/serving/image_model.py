@@ -15,8 +15,9 @@ from tfeff.serving.detector import load
 from tfeff.serving.interface import METADATA
 from tfeff.serving.savedmodel import CLASSES_FILE
 
-_STACKED_BYTES = 2**26
-"""Images of the same size are copied into one array if it is no larger; a graph reads bitmaps one by one."""
+STACKED_BYTES = 2**26
+"""Images of one size are passed to a model in one array if it is no larger: models that fit images need several times
+as much memory."""
 
 
 class ImageModel(Protocol):
@@ -66,7 +67,7 @@ class SavedImageModel:
 
     def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """See `ImageModel`. Images of different sizes are passed on as bitmaps, which cost little to read."""
-        if len({image.shape for image in images}) == 1 and sum(image.nbytes for image in images) <= _STACKED_BYTES:
+        if len({image.shape for image in images}) == 1 and sum(image.nbytes for image in images) <= STACKED_BYTES:
             pixels = np.stack([graph_decoding.in_channels(image, self._channels) for image in images])
             outputs = self._of_pixels(images=tf.constant(pixels))
         else:

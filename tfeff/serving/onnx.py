@@ -64,7 +64,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError('timing ONNX models requires ONNX Runtime: pip install "tfeff[onnx]"') from None
+        raise UserError('running ONNX models requires ONNX Runtime: pip install "tfeff[onnx]"') from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads

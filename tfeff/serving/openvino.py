@@ -68,7 +68,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
     try:
         import openvino
     except ImportError:
-        raise UserError('timing OpenVINO models requires OpenVINO: pip install "tfeff[openvino]"') from None
+        raise UserError('running OpenVINO models requires OpenVINO: pip install "tfeff[openvino]"') from None
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     model = openvino.compile_model(file, "CPU", settings)
     inputs = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn
 from rich.progress import Progress as Bars
@@ -229,8 +230,9 @@ class TrialProgress:
         self._total = max(self._total, done)
         note = f"{done}/{self._total} trials, {running} running{self._time_left()}{self._best}"
         if self._bars is not None:
-            if len(note) > (room := self.console.width - len(self._stage) - len("  ")):
-                note = f"{note[: room - 1]}…"
+            room = max(1, self.console.width - cell_len(self._stage) - len("  "))
+            if cell_len(note) > room:
+                note = f"{set_cell_size(note, room - 1)}…"
             self._bars.update(self._task, completed=done, total=self._total, note=note)
         else:
             self._printed = time.monotonic()
