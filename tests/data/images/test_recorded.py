@@ -45,8 +45,9 @@ def storage(shards: list[Shard], contents: list[bytes]) -> RecordedImages:
         for shard, first in zip(shards, firsts.tolist(), strict=True)
     ]
     digests = np.frombuffer(b"".join(map(content_digest, contents)), np.uint8).reshape(-1, 16)
+    origins = np.arange(8 * len(contents)).astype(np.uint8).reshape(-1, 8)
     sizes = np.array([(number, 2) for number in range(len(contents))], np.int32)
-    return RecordedImages(shards, np.concatenate(where), digests, sizes, np.array([3, 9]))
+    return RecordedImages(shards, np.concatenate(where), digests, origins, sizes, np.array([3, 9]))
 
 
 @pytest.mark.parametrize("longest", [3, 70, 3000, 70_000, 65_512, 300_000])
@@ -92,6 +93,7 @@ def test_what_is_known_is_not_read(shards: list[Shard], contents: list[bytes]) -
     assert len(images) == len(contents)
     assert images.digest(5) == content_digest(contents[5])
     assert images.stamp(5) == content_digest(contents[5])[:8]
+    assert images.origin(5) == bytes(range(40, 48))
     assert images.size(5) == (5, 2)
     assert images.fingerprint(3)
     part = images.take(np.array([9, 1, 3, 0]))

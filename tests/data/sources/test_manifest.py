@@ -46,6 +46,7 @@ def manifest(tmp_path: Path) -> Manifest:
         splits={name: Split.of(dataset, dataset.ids, np.array([2, 0, 1])) for name in ("train", "all")},
         places=np.array([[64, 5], [90, 1], [200, 7]]),
         digests=np.arange(48, dtype=np.uint8).reshape(3, 16),
+        origins=np.arange(24, dtype=np.uint8).reshape(3, 8),
         sizes=np.array([[1, 2], [3, 4], [0, 0]], np.int32),
         undecodable=np.array([2]),
     )
@@ -56,7 +57,7 @@ def test_what_is_written_is_read(manifest: Manifest, tmp_path: Path) -> None:
     found = Manifest.read(tmp_path)
     for key in ("source", "class_names", "class_ids", "has_objects", "drawn", "further_classes", "shards"):
         assert getattr(found, key) == getattr(manifest, key), key
-    for key in ("places", "digests", "sizes", "undecodable"):
+    for key in ("places", "digests", "origins", "sizes", "undecodable"):
         np.testing.assert_array_equal(getattr(found, key), getattr(manifest, key))
         assert getattr(found, key).dtype == getattr(manifest, key).dtype
     split = found.splits["train"]

@@ -255,6 +255,14 @@ def test_corrupt_images_are_known_without_a_pass(photos: Path, tmp_path: Path) -
     assert len(found[0]) == 2
 
 
+def test_images_are_recognized_by_where_they_come_from(photos: Path, packed: Path, tmp_path: Path) -> None:
+    """So a run on one of them knows images of the other, also after they were packed again."""
+    again = pack(f"records:{packed}", tmp_path / "again")
+    one, *others = (catalog.open_labels(name).load("val") for name in (f"folder:{photos}", f"records:{packed}", again))
+    for other in others:
+        np.testing.assert_array_equal(one.origins, other.origins)
+
+
 def test_folds_of_groups_hold_the_same_images_out(photos: Path, packed: Path) -> None:
     held_out = []
     for name in (f"folder:{photos}", f"records:{packed}"):

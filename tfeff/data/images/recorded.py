@@ -54,6 +54,7 @@ class RecordedImages(ImageStorage):
         shards: the files.
         places: int64 [n, 2], where each image starts in its file, and its length in bytes.
         digests: uint8 [n, 16], `content_digest` of each image.
+        origins: uint8 [n, 8], `origin` of each image in the source that was packed.
         sizes: int32 [n, 2], (height, width) of each image, upright; (0, 0) if its header cannot be read.
         undecodable: int64 [m], the images that cannot be decoded.
     """
@@ -63,12 +64,14 @@ class RecordedImages(ImageStorage):
         shards: Sequence[Shard],
         places: np.ndarray,
         digests: np.ndarray,
+        origins: np.ndarray,
         sizes: np.ndarray,
         undecodable: np.ndarray,
     ) -> None:
         super().__init__()
         self._shards, self._owners = shards, np.repeat(np.arange(len(shards)), [shard.records for shard in shards])
         self._places, self._known, self._sizes, self._undecodable = places, digests, sizes, undecodable
+        self._origins = origins
         self._checked = np.zeros(len(digests), bool)
         self._file = functools.lru_cache(_OPEN_FILES)(self._open)
 
@@ -108,6 +111,10 @@ class RecordedImages(ImageStorage):
     def digest(self, index: int) -> bytes:
         """See `ImageStorage`; reads nothing."""
         return self._known[index].tobytes()
+
+    def origin(self, index: int) -> bytes:
+        """See `ImageStorage`; that of the packed source, so that its other datasets recognize the image."""
+        return self._origins[index].tobytes()
 
     def outline(self, index: int) -> bytes:
         """See `ImageStorage`; the digest, which costs nothing."""

@@ -31,7 +31,7 @@ _TYPES = {
     "format": int, "has_objects": bool, "drawn": bool, "further_classes": list, "class_names": list,
     "class_ids": list, "splits": dict, "shards": list, "index": str,
 }  # fmt: skip
-_ARRAYS = ("places", "digests", "sizes", "undecodable")
+_ARRAYS = ("places", "digests", "origins", "sizes", "undecodable")
 _OBJECTS = {"boxes_yxyx": "boxes_yxyx", "labels": "object_labels", "difficult": "difficult", "crowd": "crowd"}
 """Field of `Objects` -> name of its array."""
 
@@ -109,6 +109,7 @@ class Manifest:
         splits: the splits, and `all`.
         places: int64 [m, 2], see `RecordedImages`.
         digests: uint8 [m, 16], see `RecordedImages`.
+        origins: uint8 [m, 8], see `RecordedImages`.
         sizes: int32 [m, 2], see `RecordedImages`.
         undecodable: int64 [k], see `RecordedImages`.
     """
@@ -123,6 +124,7 @@ class Manifest:
     splits: Mapping[str, Split]
     places: np.ndarray
     digests: np.ndarray
+    origins: np.ndarray
     sizes: np.ndarray
     undecodable: np.ndarray
 
@@ -188,7 +190,7 @@ class Manifest:
             ValueError: there are such parts.
         """
         count = sum(shard.records for shard in self.shards)
-        shapes = {"places": (count, 2), "digests": (count, 16), "sizes": (count, 2)}
+        shapes = {"places": (count, 2), "digests": (count, 16), "origins": (count, 8), "sizes": (count, 2)}
         if ALL not in self.splits or any(getattr(self, name).shape != shape for name, shape in shapes.items()):
             raise ValueError(f"{count} records")
         if (self.places < 0).any():

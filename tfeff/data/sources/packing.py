@@ -114,6 +114,7 @@ def pack(
             splits=splits,
             places=located,
             digests=np.frombuffer(b"".join(each.digest for each in found), np.uint8).reshape(-1, 16),
+            origins=np.frombuffer(b"".join(each.origin for each in found), np.uint8).reshape(-1, 8),
             sizes=np.array([each.size for each in found], np.int32),
             undecodable=np.flatnonzero([each.problem for each in found]),
         ).write(made)
@@ -152,12 +153,14 @@ class _Examined:
     Attributes:
         length: its length in bytes.
         digest: its `content_digest`.
+        origin: its `origin` in its source.
         size: (height, width), upright; (0, 0) if its header cannot be read.
         problem: why it cannot be decoded; "" if it can.
     """
 
     length: int
     digest: bytes
+    origin: bytes
     size: tuple[int, int]
     problem: str
 
@@ -236,7 +239,7 @@ def _read(image: tuple[Dataset, int]) -> tuple[bytes, _Examined]:
     dataset, index = image
     id_, size, problem = dataset.ids[index], (0, 0), ""
     try:
-        content = dataset.encoded(index)
+        content, origin = dataset.encoded(index), dataset.images.origin(index)
     except OSError as error:
         raise UserError(f"{id_}: cannot be read ({error.strerror or error}); restore it, or remove it") from None
     try:
@@ -244,7 +247,7 @@ def _read(image: tuple[Dataset, int]) -> tuple[bytes, _Examined]:
         decoding.decode(content, "image")
     except UserError as error:
         problem = str(error).removeprefix("image: ")
-    return content, _Examined(len(content), content_digest(content), size, problem)
+    return content, _Examined(len(content), content_digest(content), origin, size, problem)
 
 
 def _common_folder(ids: Iterable[str]) -> str:

@@ -82,7 +82,7 @@ class Records(Source):
     @cached_property
     def _images(self) -> ImageStorage:
         found = self._manifest
-        return RecordedImages(found.shards, found.places, found.digests, found.sizes, found.undecodable)
+        return RecordedImages(found.shards, found.places, found.digests, found.origins, found.sizes, found.undecodable)
 
     def _load(self, split: str) -> Dataset:
         """Returns the images of one split.
