@@ -175,8 +175,11 @@ def test_defects_of_the_packed_source_are_reported(voc: Path, tmp_path: Path) ->
     assert found.counts == original.counts == {"box without area": 1}
     assert (found.costs, found.examples) == (original.costs, original.examples)
     assert not catalog.open_objects(out).load("test").defects.counts
-    with pytest.raises(UserError, match="box without area; correct it"):
-        catalog.open_objects(out, Options(on_defect="stop"))
+    assert catalog.has_objects(out, Options(on_defect="stop"))
+    source = catalog.open_objects(out, Options(on_defect="stop"))
+    assert len(source.load("test"))
+    with pytest.raises(UserError, match="1.xml.*: box without area; correct it"):
+        source.load("train")
 
 
 def test_defects_of_drawn_splits_are_a_note(voc: Path, tmp_path: Path) -> None:
@@ -197,6 +200,11 @@ def test_classes_that_the_training_split_lacks(photos: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="the training split has no images of c"):
         catalog.open_labels(f"records:{tmp_path / 'out'}")
     assert_same_source(f"folder:{root}", f"records:{tmp_path / 'out'}", further_classes=True)
+
+
+def test_classes_of_objects_may_always_be_missing(voc: Path, tmp_path: Path) -> None:
+    packing.pack(packing.open_source(f"voc:{voc}", further_classes=True), tmp_path / "out")
+    assert catalog.has_objects(f"records:{tmp_path / 'out'}")
 
 
 def batches(name: str, cache: str, shard: tuple[int, int], start: int, directory: Path | None = None) -> list[dict]:

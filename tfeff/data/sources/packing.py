@@ -261,9 +261,12 @@ def _common_folder(ids: Iterable[str]) -> str:
 
 
 def _further_classes(source: Source, datasets: Mapping[str, Dataset]) -> list[str]:
-    """Returns the classes of which the training split has no images, if the source was opened with such."""
+    """Returns the classes of which the training split has no images, if the source was opened with such.
+
+    None of a source with objects, whose classes are those of all splits.
+    """
     train = find_split("train", source.splits)
-    if not source.options.further_classes or source.drawn or train is None:
+    if not source.options.further_classes or source.drawn or train is None or datasets[train].has_objects:
         return []
     counts = datasets[train].class_counts()
     return [name for name, count in zip(datasets[train].class_names, counts.tolist(), strict=True) if not count]

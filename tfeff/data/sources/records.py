@@ -30,8 +30,7 @@ class Records(Source):
         objects: whether images must have objects, or else a label each.
 
     Raises:
-        UserError: no records, or of the other kind; files are missing or damaged; the training split lacks classes;
-            (with `on_defect="stop"`) the packed source had a defect.
+        UserError: no records, or of the other kind; files are missing or damaged; the training split lacks classes.
     """
 
     def __init__(self, root: str | Path, options: Options, *, objects: bool) -> None:
@@ -45,10 +44,6 @@ class Records(Source):
                 f"{self.name}: the training split has no images of {listed(self._manifest.further_classes)}; only the "
                 "task embedding allows that"
             )
-        if options.on_defect == "stop":
-            for name, split in self._manifest.splits.items():
-                for kind in split.defects.counts:
-                    Defects("stop").add(kind, f"{self.name}/{name}: {split.defects.first(kind)}")
         if self._manifest.drawn:
             checked_fractions(options.fractions)
 
@@ -89,9 +84,13 @@ class Records(Source):
 
         Raises:
             NoImagesError: a draw leaves none.
+            UserError: (with `on_defect="stop"`) the packed source had a defect.
         """
         found, name = self._manifest, f"{self.name}/{split}"
         part = found.splits[ALL if self.drawn else split]
+        if self.options.on_defect == "stop":
+            for kind in part.defects.counts:
+                Defects("stop").add(kind, f"{name}: {part.defects.first(kind)}")
         objects, drawn = part.objects(), self.drawn and split != ALL
         raw = objects if self.options.keep_raw_annotations else []
         dataset = Dataset(
