@@ -133,7 +133,9 @@ def test_boxes_of_coco(tmp_path: Path) -> None:
     loaded = catalog.open_objects(out, Options(keep_raw_annotations=True)).load("train")
     assert any(each.crowd.any() for each in loaded.objects)
     assert any(not len(each) for each in loaded.objects)
-    assert [len(each.labels) for each in loaded.raw_annotations] == [len(each) for each in loaded.objects]
+    assert not loaded.raw_annotations
+    assert any(f"to examine defects of annotations, analyze {name}" in note for note in loaded.notes)
+    assert not any("to examine" in note for note in catalog.open_objects(out).load("train").notes)
     with pytest.raises(UserError, match="its images have objects, not a label each"):
         catalog.open_labels(out)
     assert len(catalog.open_labels(f"crops:{out}").load("train")) > len(loaded)
@@ -337,6 +339,13 @@ def edit(copy: Path, **values: object) -> None:
 def test_an_edited_manifest_is_refused(copy: Path, values: dict, message: str) -> None:
     edit(copy, **values)
     with pytest.raises(UserError, match=message):
+        catalog.open_labels(f"records:{copy}")
+
+
+def test_a_wrong_number_of_images_is_refused(copy: Path) -> None:
+    splits = json.loads((copy / MANIFEST).read_text())["splits"]
+    edit(copy, splits={**splits, "train": {**splits["train"], "images": 24}})
+    with pytest.raises(UserError, match="does not describe records .*24 images of the split train"):
         catalog.open_labels(f"records:{copy}")
 
 

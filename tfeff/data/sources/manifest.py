@@ -240,6 +240,8 @@ def _shard(directory: Path, fields: Mapping[str, Any]) -> Shard:
 
 def _split(name: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Split:
     columns = {key: arrays[f"{name}/{key}"] for key in _COLUMNS if f"{name}/{key}" in arrays}
+    if len(columns["records"]) != fields["images"]:
+        raise ValueError(f"{fields['images']} images of the split {name}")
     found = fields["defects"]
     defects = Defects(counts=Counter(found["counts"]), examples=found["examples"], costs=found["costs"])
     return Split(columns, fields["sized"], defects, tuple(fields["notes"]))
