@@ -180,7 +180,7 @@ def test_defects_of_the_packed_source_are_reported(voc: Path, tmp_path: Path) ->
     assert catalog.has_objects(out, Options(on_defect="stop"))
     source = catalog.open_objects(out, Options(on_defect="stop"))
     assert len(source.load("test"))
-    with pytest.raises(UserError, match="1.xml.*: box without area; correct it"):
+    with pytest.raises(UserError, match=r"1\.xml.*: box without area; correct it"):
         source.load("train")
 
 
@@ -345,7 +345,7 @@ def test_an_edited_manifest_is_refused(copy: Path, values: dict, message: str) -
 def test_a_wrong_number_of_images_is_refused(copy: Path) -> None:
     splits = json.loads((copy / MANIFEST).read_text())["splits"]
     edit(copy, splits={**splits, "train": {**splits["train"], "images": 24}})
-    with pytest.raises(UserError, match="does not describe records .*24 images of the split train"):
+    with pytest.raises(UserError, match=r"does not describe records .*24 images of the split train"):
         catalog.open_labels(f"records:{copy}")
 
 

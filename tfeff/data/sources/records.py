@@ -26,8 +26,8 @@ class Records(Source):
 
     Args:
         root: the directory.
-        options: `channels`, `fractions`, `seed`, `further_classes` and `on_defect` apply. With `keep_raw_annotations`, a
-            note says that objects are not kept as they were written.
+        options: `channels`, `fractions`, `seed`, `further_classes` and `on_defect` apply. With `keep_raw_annotations`,
+            a note says that objects are not kept as they were written.
         objects: whether images must have objects, or else a label each.
 
     Raises:
