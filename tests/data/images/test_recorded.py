@@ -1,3 +1,5 @@
+import errno
+import pickle
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,7 +75,7 @@ def test_files_with_other_options_are_refused(options: str, tmp_path: Path) -> N
         places(tmp_path / "records", [1000] * 8)
 
 
-@pytest.mark.parametrize("most", [1, 256])
+@pytest.mark.parametrize("most", [1, 64])
 def test_any_order_and_several_threads(
     shards: list[Shard], contents: list[bytes], monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
@@ -84,6 +86,26 @@ def test_any_order_and_several_threads(
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(images.encoded, order))
     assert found == [contents[index] for index in order]
+
+
+def test_a_copy_for_another_process_reads_the_same_images(shards: list[Shard], contents: list[bytes]) -> None:
+    images = storage(shards, contents)
+    assert images.encoded(7) == contents[7]
+    copy = pickle.loads(pickle.dumps(images))
+    assert [copy.encoded(index) for index in range(len(copy))] == contents
+    assert copy.origin(5) == images.origin(5)
+    assert copy.undecodable().tolist() == [3, 9]
+
+
+def test_too_many_open_files_are_no_damage(
+    shards: list[Shard], contents: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(recorded, "_open", fail)
+    with pytest.raises(UserError, match=r"0.array_record: cannot be read \(Too many open files\); raise the limit"):
+        storage(shards, contents).encoded(0)
 
 
 def test_what_is_known_is_not_read(shards: list[Shard], contents: list[bytes]) -> None:

@@ -1,6 +1,7 @@
 """Records equal the source that they were packed from, and damage never goes unnoticed."""
 
 import json
+import pickle
 import shutil
 import zlib
 from collections.abc import Callable
@@ -263,6 +264,12 @@ def test_corrupt_images_are_known_without_a_pass(photos: Path, tmp_path: Path) -
         found.append([(each.id.rpartition("/")[2], each.reason) for each in skipped])
     assert found[0] == found[1]
     assert len(found[0]) == 2
+
+
+def test_a_dataset_can_be_given_to_another_process(packed: Path) -> None:
+    train = catalog.open_labels(f"records:{packed}").load("train")
+    train.encoded(0)
+    assert_equal(train, pickle.loads(pickle.dumps(train)))
 
 
 def test_images_are_recognized_by_where_they_come_from(photos: Path, packed: Path, tmp_path: Path) -> None:
