@@ -407,7 +407,7 @@ def test_the_crc_of_the_index_is_that_of_the_file(packed: Path) -> None:
 
 
 def test_other_tools_read_the_images(photos: Path, packed: Path) -> None:
-    """As docs/data.md shows."""
+    """As docs/data.md shows; Grain's source is that of the package `array_record`."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     images = ArrayRecordDataSource([str(path) for path in sorted(packed.glob("*.array_record"))])
