@@ -1,5 +1,7 @@
 """`python -m tfeff.pack --dataset=folder:DIR --out=DIR2`: pack a dataset into large files, read as records:DIR2."""
 
+from contextlib import ExitStack
+
 from absl import flags
 
 from tfeff import cli
@@ -36,13 +38,21 @@ def main(argv: list[str]) -> None:
     source = packing.open_source(given.dataset, further_classes=given.further_classes, data_dir=given.data_dir)
     splits = (ALL,) if source.drawn else source.splits
     say(text({split: Contents.of(source.load(split)) for split in splits}), error=True)
-    with Bar(source.name, len(source.load(ALL)), "images") as bar:
+    with ExitStack() as shown:
+        bars = dict[str, Bar]()
+
+        def show(task: str, done: int, total: int) -> None:
+            if task not in bars:
+                shown.close()
+                bars[task] = shown.enter_context(Bar(f"{source.name}: {task}", total, "images"))
+            bars[task].show(done)
+
         packed = packing.pack(
             source,
             given.out,
             shard_bytes=given.shard_megabytes << 20,
             overwrite=given.overwrite,
-            progress=lambda done, total: bar.show(done),
+            progress=show,
         )
     if packed.undecodable:
         advice = f"they are packed, too; {IN_RUN}"

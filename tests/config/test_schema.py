@@ -86,6 +86,12 @@ def test_errors_of_how_images_are_cropped(assignments, words):
     assert words in str(error.value)
 
 
+def test_whole_images_from_which_regions_are_cut_are_not_reduced():
+    settings = config.Experiment(task=config.RCNNSettings())
+    with pytest.raises(UserError, match=r"data.reduced_decoding is True; it should be false: task.name=rcnn cuts"):
+        config.override(settings, ["data.reduced_decoding=true"])
+
+
 def test_plain_epochs_require_augmented_epochs():
     strong = config.Augmentation(horizontal_flip=True, rotation=10)
     experiment = config.Experiment(task=config.ClassificationSettings(augmentation=strong, plain_epochs=3))

@@ -187,6 +187,14 @@ def test_reduced_decoding_reaches_the_images(tmp_path):
         wanted = selection.request(config.override(settings, ["training.batch_size=2"]))
         images = selection.read(wanted, QUIET)
         assert images.settings["data.reduced_decoding"] == reduced
+        assert not any("data.reduced_decoding" in note for note in images.notes)
         kept.append(images.train)
     assert [each.reduced for each in kept] == [False, True]
     assert (kept[0].pixels != kept[1].pixels).any()
+
+
+@pytest.mark.parametrize(("values", "effect"), [({}, False), ({"image_size": 9}, False), ({"image_size": 4}, True)])
+def test_reduced_decoding_without_effect_is_a_note(values, effect):
+    wanted = selection.request(digits(reduced_decoding=True, **values))
+    notes = [note for note in selection.read(wanted, QUIET).notes if "data.reduced_decoding has no effect" in note]
+    assert not notes if effect else "images have 8x8 pixels" in notes[0]

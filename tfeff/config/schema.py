@@ -401,6 +401,8 @@ class Experiment(Section):
             )
         if self.data.image_size == "original" and not self.task.keeps_image_sizes:
             self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
+        if self.data.reduced_decoding and self.task.CUTS_REGIONS:
+            self.data.wrong("reduced_decoding", f"false: task.name={self.task.name} cuts regions from whole images")
         self._check_epochs()
         for key in ("mean", "std"):
             try:

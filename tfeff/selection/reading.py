@@ -6,6 +6,7 @@ from typing import Any
 
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
+from tfeff.data.images.resizing import shrinkage
 from tfeff.data.images.unreadable import IN_RUN
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
@@ -85,6 +86,7 @@ def read(
     if held_out is not None:
         require_same_classes(train, held_out, open_set=wanted.task.section.OPEN_SET)
     size = image_size(wanted, train)
+    notes = *notes, *_reduction_note(wanted, train, size)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None
     found = dict(checked or {})
@@ -189,6 +191,19 @@ def _decoded(
         reduced=wanted.data.reduced_decoding,
         advice=advice,
         progress=lambda done, total: progress(dataset.name, done, total),
+    )
+
+
+def _reduction_note(wanted: Request, dataset: Dataset, size: tuple[int, int] | None) -> tuple[str, ...]:
+    """Returns that `data.reduced_decoding` has no effect on images of one size, as one line, or none."""
+    if not wanted.data.reduced_decoding or size is None or dataset.size is None:
+        return ()
+    if shrinkage(dataset.size, size, wanted.task.reading.fit) >= 2:
+        return ()
+    (height, width), (loaded_height, loaded_width) = dataset.size, size
+    return (
+        f"data.reduced_decoding has no effect: images have {height}x{width} pixels and are loaded with {loaded_height}x"
+        f"{loaded_width}, not with half of them or less; set data.image_size",
     )
 
 

@@ -1,3 +1,5 @@
+import errno
+import pickle
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,8 +47,9 @@ def storage(shards: list[Shard], contents: list[bytes]) -> RecordedImages:
         for shard, first in zip(shards, firsts.tolist(), strict=True)
     ]
     digests = np.frombuffer(b"".join(map(content_digest, contents)), np.uint8).reshape(-1, 16)
+    origins = np.arange(8 * len(contents)).astype(np.uint8).reshape(-1, 8)
     sizes = np.array([(number, 2) for number in range(len(contents))], np.int32)
-    return RecordedImages(shards, np.concatenate(where), digests, sizes, np.array([3, 9]))
+    return RecordedImages(shards, np.concatenate(where), digests, origins, sizes, np.array([3, 9]))
 
 
 @pytest.mark.parametrize("longest", [3, 70, 3000, 70_000, 65_512, 300_000])
@@ -72,7 +75,7 @@ def test_files_with_other_options_are_refused(options: str, tmp_path: Path) -> N
         places(tmp_path / "records", [1000] * 8)
 
 
-@pytest.mark.parametrize("most", [1, 256])
+@pytest.mark.parametrize("most", [1, 64])
 def test_any_order_and_several_threads(
     shards: list[Shard], contents: list[bytes], monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
@@ -85,6 +88,26 @@ def test_any_order_and_several_threads(
     assert found == [contents[index] for index in order]
 
 
+def test_a_copy_for_another_process_reads_the_same_images(shards: list[Shard], contents: list[bytes]) -> None:
+    images = storage(shards, contents)
+    assert images.encoded(7) == contents[7]
+    copy = pickle.loads(pickle.dumps(images))
+    assert [copy.encoded(index) for index in range(len(copy))] == contents
+    assert copy.origin(5) == images.origin(5)
+    assert copy.undecodable().tolist() == [3, 9]
+
+
+def test_too_many_open_files_are_no_damage(
+    shards: list[Shard], contents: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(recorded, "_open", fail)
+    with pytest.raises(UserError, match=r"0.array_record: cannot be read \(Too many open files\); raise the limit"):
+        storage(shards, contents).encoded(0)
+
+
 def test_what_is_known_is_not_read(shards: list[Shard], contents: list[bytes]) -> None:
     images = storage(shards, contents)
     for shard in shards:
@@ -92,6 +115,7 @@ def test_what_is_known_is_not_read(shards: list[Shard], contents: list[bytes]) -
     assert len(images) == len(contents)
     assert images.digest(5) == content_digest(contents[5])
     assert images.stamp(5) == content_digest(contents[5])[:8]
+    assert images.origin(5) == bytes(range(40, 48))
     assert images.size(5) == (5, 2)
     assert images.fingerprint(3)
     part = images.take(np.array([9, 1, 3, 0]))

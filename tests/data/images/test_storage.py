@@ -50,6 +50,15 @@ def test_every_storage_gives_the_same_images_in_both_forms(storage):
     np.testing.assert_array_equal(np.stack(list(dataset.as_numpy_iterator())), PIXELS[[0, 3]])
 
 
+def test_parts_of_files_are_compared_without_reading(tmp_path):
+    one, other = segments(tmp_path), segments(tmp_path).take(np.array([3, 1]))
+    for path in tmp_path.glob("*.records"):
+        path.write_bytes(b"")
+    assert one.same_content(1, other, 1)
+    assert other.same_content(0, one, 3)
+    assert one.location(1) != one.location(0)
+
+
 def test_a_digest_reads_a_file_once(tmp_path, monkeypatch):
     path = tmp_path / "0.png"
     path.write_bytes(ENCODED[0])

@@ -23,7 +23,7 @@ def boxes(count: int) -> Objects:
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
-    (tmp_path / "images-0").write_bytes(b"12345")
+    (tmp_path / "images-0").write_bytes(bytes(1000))
     defects = Defects()
     defects.add("box without area", "b.xml, line 3", lost="objects", count=2)
     dataset = Dataset(
@@ -42,10 +42,11 @@ def manifest(tmp_path: Path) -> Manifest:
         has_objects=True,
         drawn=False,
         further_classes=["é"],
-        shards=[Shard(tmp_path / "images-0", 5, 3)],
+        shards=[Shard(tmp_path / "images-0", 1000, 3)],
         splits={name: Split.of(dataset, dataset.ids, np.array([2, 0, 1])) for name in ("train", "all")},
         places=np.array([[64, 5], [90, 1], [200, 7]]),
         digests=np.arange(48, dtype=np.uint8).reshape(3, 16),
+        origins=np.arange(24, dtype=np.uint8).reshape(3, 8),
         sizes=np.array([[1, 2], [3, 4], [0, 0]], np.int32),
         undecodable=np.array([2]),
     )
@@ -56,7 +57,7 @@ def test_what_is_written_is_read(manifest: Manifest, tmp_path: Path) -> None:
     found = Manifest.read(tmp_path)
     for key in ("source", "class_names", "class_ids", "has_objects", "drawn", "further_classes", "shards"):
         assert getattr(found, key) == getattr(manifest, key), key
-    for key in ("places", "digests", "sizes", "undecodable"):
+    for key in ("places", "digests", "origins", "sizes", "undecodable"):
         np.testing.assert_array_equal(getattr(found, key), getattr(manifest, key))
         assert getattr(found, key).dtype == getattr(manifest, key).dtype
     split = found.splits["train"]
@@ -93,7 +94,10 @@ def test_every_truncation_is_noticed(manifest: Manifest, tmp_path: Path, name: s
         ("records", np.array([0])),
         ("objects", np.array([2, 0, 4])),
         ("objects", np.array([6, -1, 0])),
-        ("object_labels", np.array([0, 1, 2, 3, 0])),
+        ("object_labels", np.array([0, 1, 2, 3, 0], np.int32)),
+        ("object_labels", np.zeros(5)),
+        ("boxes_yxyx", np.zeros((5, 3), np.float32)),
+        ("records", np.array([2.0, 0, 1])),
         ("ids", np.frombuffer(b"one\0", np.uint8)),
     ],
 )
@@ -111,6 +115,25 @@ def test_arrays_that_do_not_fit_are_refused(manifest: Manifest, tmp_path: Path, 
 def test_records_without_a_row_are_refused(manifest: Manifest, tmp_path: Path, changes: Mapping[str, object]) -> None:
     replace(manifest, **changes).write(tmp_path)
     with pytest.raises(UserError, match=r"does not describe records .*3 records"):
+        Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"places": np.array([[64, 5], [90, 1], [200, 2**40]])},
+        {"places": np.array([[64, 5], [90, 1], [2**63 - 1, 2**63 - 1]])},
+        {"places": np.array([[64, 5], [90, 1], [200, 801]])},
+        {"places": np.array([[64, 5], [90, 1], [200, 7.0]])},
+        {"digests": np.zeros((3, 16), np.int64)},
+        {"undecodable": np.array([[2]])},
+    ],
+)
+def test_places_beyond_a_file_and_other_types_are_refused(
+    manifest: Manifest, tmp_path: Path, changes: Mapping[str, object]
+) -> None:
+    replace(manifest, **changes).write(tmp_path)
+    with pytest.raises(UserError, match=r"does not describe records .*(places of records|types of arrays)"):
         Manifest.read(tmp_path)
 
 

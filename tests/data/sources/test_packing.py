@@ -1,14 +1,19 @@
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.verbs import ROOT
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import recorded
+from tfeff.data.images.storage import EncodedImages
 from tfeff.data.sources import catalog, packing
 from tfeff.data.sources.manifest import MANIFEST, Manifest
+from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError
 
 PACK = """
@@ -44,7 +49,14 @@ def test_the_same_images_give_the_same_files(image_folder, tmp_path):
     )
     assert packed.shards > 2
     assert packed.size == sum(path.stat().st_size for path in tmp_path.glob("one/*.array_record"))
-    assert reports == [(0, 12), (12, 12)] * 2
+    assert (
+        reports
+        == [
+            *(("finding equal images", done, 24) for done in (0, 24)),
+            *(("packing", done, 12) for done in (0, 12)),
+        ]
+        * 2
+    )
 
 
 def test_records_can_be_packed_again(image_folder, tmp_path):
@@ -82,6 +94,33 @@ def test_corrupt_images_are_kept_and_listed(image_folder, tmp_path):
     assert "a corrupt image" in packed.undecodable[str(broken)]
     assert Manifest.read(tmp_path / "out").undecodable.tolist() == [4]
     assert catalog.open_labels(f"records:{tmp_path / 'out'}").load("train").encoded(4) == broken.read_bytes()
+
+
+def in_splits(**contents: Sequence[bytes]) -> Source:
+    """Returns a source whose splits have images in memory, with ids that all splits share."""
+
+    class InMemory(Source):
+        splits = tuple(contents)
+
+        def _load(self, split: str) -> Dataset:
+            images = [image for part in (self.splits if split == "all" else (split,)) for image in contents[part]]
+            ids = [str(number) for part in contents.values() for number in range(len(part))]
+            labels = np.zeros(len(images), np.int64)
+            return Dataset(split, ("a",), ids[: len(images)], EncodedImages(images, "1"), labels=labels)
+
+    return InMemory("made", Options())
+
+
+def test_different_images_with_the_same_id_are_each_written_once(tmp_path):
+    packed = packing.pack(in_splits(train=[b"one", b"two"], val=[b"other"], test=[b"one"]), tmp_path / "out")
+    splits = Manifest.read(tmp_path / "out").splits
+    assert {name: each.records.tolist() for name, each in splits.items()} == {
+        "train": [0, 1],
+        "val": [2],
+        "test": [0],
+        "all": [0, 1, 2, 0],
+    }
+    assert (packed.images, list(packed.undecodable)) == (3, ["0", "1", "0 (val)"])
 
 
 def test_a_file_that_cannot_be_read_stops(image_folder, tmp_path):

@@ -1,6 +1,7 @@
 """Records equal the source that they were packed from, and damage never goes unnoticed."""
 
 import json
+import pickle
 import shutil
 import zlib
 from collections.abc import Callable
@@ -133,7 +134,9 @@ def test_boxes_of_coco(tmp_path: Path) -> None:
     loaded = catalog.open_objects(out, Options(keep_raw_annotations=True)).load("train")
     assert any(each.crowd.any() for each in loaded.objects)
     assert any(not len(each) for each in loaded.objects)
-    assert [len(each.labels) for each in loaded.raw_annotations] == [len(each) for each in loaded.objects]
+    assert not loaded.raw_annotations
+    assert any(f"to examine defects of annotations, analyze {name}" in note for note in loaded.notes)
+    assert not any("to examine" in note for note in catalog.open_objects(out).load("train").notes)
     with pytest.raises(UserError, match="its images have objects, not a label each"):
         catalog.open_labels(out)
     assert len(catalog.open_labels(f"crops:{out}").load("train")) > len(loaded)
@@ -175,8 +178,11 @@ def test_defects_of_the_packed_source_are_reported(voc: Path, tmp_path: Path) ->
     assert found.counts == original.counts == {"box without area": 1}
     assert (found.costs, found.examples) == (original.costs, original.examples)
     assert not catalog.open_objects(out).load("test").defects.counts
-    with pytest.raises(UserError, match="box without area; correct it"):
-        catalog.open_objects(out, Options(on_defect="stop"))
+    assert catalog.has_objects(out, Options(on_defect="stop"))
+    source = catalog.open_objects(out, Options(on_defect="stop"))
+    assert len(source.load("test"))
+    with pytest.raises(UserError, match=r"1\.xml.*: box without area; correct it"):
+        source.load("train")
 
 
 def test_defects_of_drawn_splits_are_a_note(voc: Path, tmp_path: Path) -> None:
@@ -197,6 +203,11 @@ def test_classes_that_the_training_split_lacks(photos: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="the training split has no images of c"):
         catalog.open_labels(f"records:{tmp_path / 'out'}")
     assert_same_source(f"folder:{root}", f"records:{tmp_path / 'out'}", further_classes=True)
+
+
+def test_classes_of_objects_may_always_be_missing(voc: Path, tmp_path: Path) -> None:
+    packing.pack(packing.open_source(f"voc:{voc}", further_classes=True), tmp_path / "out")
+    assert catalog.has_objects(f"records:{tmp_path / 'out'}")
 
 
 def batches(name: str, cache: str, shard: tuple[int, int], start: int, directory: Path | None = None) -> list[dict]:
@@ -253,6 +264,20 @@ def test_corrupt_images_are_known_without_a_pass(photos: Path, tmp_path: Path) -
         found.append([(each.id.rpartition("/")[2], each.reason) for each in skipped])
     assert found[0] == found[1]
     assert len(found[0]) == 2
+
+
+def test_a_dataset_can_be_given_to_another_process(packed: Path) -> None:
+    train = catalog.open_labels(f"records:{packed}").load("train")
+    train.encoded(0)
+    assert_equal(train, pickle.loads(pickle.dumps(train)))
+
+
+def test_images_are_recognized_by_where_they_come_from(photos: Path, packed: Path, tmp_path: Path) -> None:
+    """So a run on one of them knows images of the other, also after they were packed again."""
+    again = pack(f"records:{packed}", tmp_path / "again")
+    one, *others = (catalog.open_labels(name).load("val") for name in (f"folder:{photos}", f"records:{packed}", again))
+    for other in others:
+        np.testing.assert_array_equal(one.origins, other.origins)
 
 
 def test_folds_of_groups_hold_the_same_images_out(photos: Path, packed: Path) -> None:
@@ -324,6 +349,13 @@ def test_an_edited_manifest_is_refused(copy: Path, values: dict, message: str) -
         catalog.open_labels(f"records:{copy}")
 
 
+def test_a_wrong_number_of_images_is_refused(copy: Path) -> None:
+    splits = json.loads((copy / MANIFEST).read_text())["splits"]
+    edit(copy, splits={**splits, "train": {**splits["train"], "images": 24}})
+    with pytest.raises(UserError, match=r"does not describe records .*24 images of the split train"):
+        catalog.open_labels(f"records:{copy}")
+
+
 def test_a_damaged_byte_of_a_manifest_is_noticed(copy: Path) -> None:
     path = copy / MANIFEST
     path.write_text(path.read_text().replace('"images": 25', '"images": 24'))
@@ -375,7 +407,7 @@ def test_the_crc_of_the_index_is_that_of_the_file(packed: Path) -> None:
 
 
 def test_other_tools_read_the_images(photos: Path, packed: Path) -> None:
-    """As docs/data.md shows."""
+    """As docs/data.md shows; Grain's source is that of the package `array_record`."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     images = ArrayRecordDataSource([str(path) for path in sorted(packed.glob("*.array_record"))])

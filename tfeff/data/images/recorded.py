@@ -6,13 +6,14 @@ record has the bytes of each record in one piece but for these headers. Reading 
 time of the package's reader, and waits for the disk without Python's lock. The package is needed to write them.
 """
 
+import errno
 import functools
 import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,8 +29,8 @@ _CHUNK_HEADER = struct.Struct("<8xQ8xQ8x")
 """Size of the data; type of the chunk in the lowest byte, and number of its records."""
 _SIMPLE = ord("r")
 _FIRST_CHUNK = 64
-_OPEN_FILES = 256
-"""Files that are kept open; a process may open about a thousand."""
+_OPEN_FILES = 64
+"""Files that a storage keeps open; a process may open 256 on macOS, and usually 1,024 on Linux."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class RecordedImages(ImageStorage):
         shards: the files.
         places: int64 [n, 2], where each image starts in its file, and its length in bytes.
         digests: uint8 [n, 16], `content_digest` of each image.
+        origins: uint8 [n, 8], `origin` of each image in the source that was packed.
         sizes: int32 [n, 2], (height, width) of each image, upright; (0, 0) if its header cannot be read.
         undecodable: int64 [m], the images that cannot be decoded.
     """
@@ -63,14 +65,22 @@ class RecordedImages(ImageStorage):
         shards: Sequence[Shard],
         places: np.ndarray,
         digests: np.ndarray,
+        origins: np.ndarray,
         sizes: np.ndarray,
         undecodable: np.ndarray,
     ) -> None:
         super().__init__()
         self._shards, self._owners = shards, np.repeat(np.arange(len(shards)), [shard.records for shard in shards])
         self._places, self._known, self._sizes, self._undecodable = places, digests, sizes, undecodable
+        self._origins = origins
         self._checked = np.zeros(len(digests), bool)
-        self._file = functools.lru_cache(_OPEN_FILES)(self._open)
+        self._opened = functools.lru_cache(_OPEN_FILES)(_open)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the files itself."""
+        return RecordedImages, (
+            self._shards, self._places, self._known, self._origins, self._sizes, self._undecodable
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._known)
@@ -79,24 +89,24 @@ class RecordedImages(ImageStorage):
         """See `ImageStorage`. The first reading of an image is compared with its digest.
 
         Raises:
-            UserError: the file is missing or damaged, or not the one that was packed.
+            UserError: the file is missing or damaged, or not the one that was packed; too many files are open.
         """
-        number, (start, length) = int(self._owners[index]), self._places[index].tolist()
+        path, (start, length) = self._shards[int(self._owners[index])].path, self._places[index].tolist()
         try:
-            content = read_record(self._file(number), start, length)
+            content = read_record(self._opened(path), start, length)
         except OSError as error:
-            raise UserError(f"{self._shards[number].path}: cannot be read ({error.strerror}); {ADVICE}") from None
+            advice = (
+                "raise the limit of open files (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else ADVICE
+            )
+            raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
         if not self._checked[index]:
             if content_digest(content) != self.digest(index):
                 raise UserError(
-                    f"{self._shards[number].path}: damaged or replaced, at byte {start:,} is another image than that "
-                    f"which was packed; {ADVICE}"
+                    f"{path}: damaged or replaced, at byte {start:,} is another image than that which was packed; "
+                    f"{ADVICE}"
                 )
             self._checked[index] = True
         return content
-
-    def _open(self, number: int) -> BinaryIO:
-        return self._shards[number].path.open("rb", buffering=0)
 
     def size(self, index: int) -> tuple[int, int]:
         """See `ImageStorage`; reads nothing."""
@@ -109,6 +119,10 @@ class RecordedImages(ImageStorage):
         """See `ImageStorage`; reads nothing."""
         return self._known[index].tobytes()
 
+    def origin(self, index: int) -> bytes:
+        """See `ImageStorage`; that of the packed source, so that its other datasets recognize the image."""
+        return self._origins[index].tobytes()
+
     def outline(self, index: int) -> bytes:
         """See `ImageStorage`; the digest, which costs nothing."""
         return self.digest(index)
@@ -120,6 +134,10 @@ class RecordedImages(ImageStorage):
     def fingerprint(self, channels: int) -> str:
         """Computes the fingerprint from the digests."""
         return content_digest(self._known.tobytes()).hex()
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb", buffering=0)
 
 
 def read_record(file: BinaryIO, start: int, length: int) -> bytes:

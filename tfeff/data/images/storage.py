@@ -7,7 +7,7 @@ and decoded, as an operation of a TensorFlow graph, for input pipelines.
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,8 +116,18 @@ class ImageStorage(ABC):
         """Returns the images that cannot be decoded, int64 [m], if all have been decoded before; None if not."""
         return None
 
+    def location(self, index: int) -> Hashable | None:
+        """Returns where the bytes of an image are: a path, or a part of a file; None if they are in no file.
+
+        Images with the same location have the same content, which needs no reading then.
+        """
+        return None
+
     def same_content(self, index: int, other: "ImageStorage", place: int) -> bool:
         """Returns whether an image has the same bytes as one of another storage; True if either cannot be read."""
+        location = self.location(index)
+        if location is not None and location == other.location(place):
+            return True
         try:
             return self.digest(index) == other.digest(place)
         except OSError:
@@ -182,10 +192,9 @@ class ImageFiles(ImageStorage):
             length = os.fstat(file.fileno()).st_size
             return _outline(length, os.pread(file.fileno(), _ENDING, max(0, length - _ENDING)))
 
-    def same_content(self, index: int, other: ImageStorage, place: int) -> bool:
-        """See `ImageStorage`; reads nothing if both are the same file."""
-        same_file = isinstance(other, ImageFiles) and self._paths[index] == other._paths[place]
-        return same_file or super().same_content(index, other, place)
+    def location(self, index: int) -> Hashable:
+        """See `ImageStorage`."""
+        return self._paths[index]
 
     def fingerprint(self, channels: int) -> str:
         """Returns the digest of names, sizes and modification times."""
@@ -260,6 +269,11 @@ class Segments(ImageStorage):
         file, start, length = self._segments[index].tolist()
         skipped = max(0, length - _ENDING)
         return _outline(length, self._part(file, start + skipped, length - skipped))
+
+    def location(self, index: int) -> Hashable:
+        """See `ImageStorage`."""
+        file, start, length = self._segments[index].tolist()
+        return self._paths[file], start, length
 
     def _part(self, file: int, start: int, length: int) -> bytes:
         # Not kept open: a dataset may have more files than a process may open.
@@ -374,6 +388,9 @@ class _Subset(ImageStorage):
 
     def digest(self, index: int) -> bytes:
         return self._whole.digest(int(self._indices[index]))
+
+    def location(self, index: int) -> Hashable | None:
+        return self._whole.location(int(self._indices[index]))
 
     def outline(self, index: int) -> bytes | None:
         return self._whole.outline(int(self._indices[index]))

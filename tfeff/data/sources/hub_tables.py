@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,13 +179,24 @@ class _RowGroups(ImageStorage):
 
     def encoded(self, index: int) -> bytes:
         """See `ImageStorage`."""
-        row = int(self._rows[index])
-        place = int(np.searchsorted(self._firsts, row, side="right")) - 1
-        values, inside = self._values(place), row - self._groups[place][2]
+        place, inside = self._place(index)
+        values = self._values(place)
         value = values[inside].as_py() if inside < len(values) else None
         if value is None:
-            raise OSError(f"{self._paths[self._groups[place][0]]}: row {row} has no image")
+            raise OSError(f"{self._paths[self._groups[place][0]]}: row {self._rows[index]} has no image")
         return bytes(value)
+
+    def location(self, index: int) -> Hashable:
+        """See `ImageStorage`."""
+        place, inside = self._place(index)
+        number, group, _ = self._groups[place]
+        return str(self._paths[number]), group, inside
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Returns the group of rows that an image is in, and its row there."""
+        row = int(self._rows[index])
+        place = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        return place, row - self._groups[place][2]
 
     def _values(self, place: int) -> Any:
         number, group, _ = self._groups[place]

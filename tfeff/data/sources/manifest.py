@@ -31,7 +31,13 @@ _TYPES = {
     "format": int, "has_objects": bool, "drawn": bool, "further_classes": list, "class_names": list,
     "class_ids": list, "splits": dict, "shards": list, "index": str,
 }  # fmt: skip
-_ARRAYS = ("places", "digests", "sizes", "undecodable")
+_ARRAYS = {"places": "int64", "digests": "uint8", "origins": "uint8", "sizes": "int32", "undecodable": "int64"}
+"""Name of an array of all records -> its type."""
+_COLUMNS = {
+    "records": "int64", "ids": "uint8", "labels": "int32", "objects": "int64", "boxes_yxyx": "float32",
+    "object_labels": "int32", "difficult": "bool", "crowd": "bool",
+}  # fmt: skip
+"""Name of an array of a split -> its type."""
 _OBJECTS = {"boxes_yxyx": "boxes_yxyx", "labels": "object_labels", "difficult": "difficult", "crowd": "crowd"}
 """Field of `Objects` -> name of its array."""
 
@@ -68,6 +74,7 @@ class Split:
             columns["objects"] = np.array([len(each) for each in dataset.objects], np.int64)
             for key, name in _OBJECTS.items():
                 columns[name] = np.concatenate([getattr(each, key) for each in dataset.objects])
+        columns = {key: values.astype(_COLUMNS[key], copy=False) for key, values in columns.items()}
         return cls(columns, len(dataset.sizes) > 0, dataset.defects, dataset.notes)
 
     @property
@@ -109,6 +116,7 @@ class Manifest:
         splits: the splits, and `all`.
         places: int64 [m, 2], see `RecordedImages`.
         digests: uint8 [m, 16], see `RecordedImages`.
+        origins: uint8 [m, 8], see `RecordedImages`.
         sizes: int32 [m, 2], see `RecordedImages`.
         undecodable: int64 [k], see `RecordedImages`.
     """
@@ -123,6 +131,7 @@ class Manifest:
     splits: Mapping[str, Split]
     places: np.ndarray
     digests: np.ndarray
+    origins: np.ndarray
     sizes: np.ndarray
     undecodable: np.ndarray
 
@@ -188,12 +197,19 @@ class Manifest:
             ValueError: there are such parts.
         """
         count = sum(shard.records for shard in self.shards)
-        shapes = {"places": (count, 2), "digests": (count, 16), "sizes": (count, 2)}
+        shapes = {"places": (count, 2), "digests": (count, 16), "origins": (count, 8), "sizes": (count, 2)}
         if ALL not in self.splits or any(getattr(self, name).shape != shape for name, shape in shapes.items()):
             raise ValueError(f"{count} records")
-        if (self.places < 0).any():
+        if any(getattr(self, name).dtype != dtype for name, dtype in _ARRAYS.items()) or self.undecodable.ndim != 1:
+            raise ValueError("types of arrays")
+        ends = np.repeat([shard.size for shard in self.shards], [shard.records for shard in self.shards])
+        starts, lengths = self.places.T
+        if (self.places < 0).any() or (lengths > ends - starts).any():
             raise ValueError("places of records")
         for name, split in self.splits.items():
+            for key, values in split.columns.items():
+                if values.dtype != _COLUMNS[key] or values.shape[1:] != ((4,) if key == "boxes_yxyx" else ()):
+                    raise ValueError(f"{key} of the split {name}")
             images, counts = len(split.records), split.columns.get("objects", np.zeros(0, np.int64))
             fits = {images} == {len(split.ids()), len(counts if self.has_objects else split.labels)}
             fits &= all(len(split.columns[key]) == counts.sum() for key in _OBJECTS.values() if self.has_objects)
@@ -217,13 +233,15 @@ def _fields(split: Split) -> dict[str, Any]:
 
 def _shard(directory: Path, fields: Mapping[str, Any]) -> Shard:
     name, size, records = fields["name"], fields["bytes"], fields["records"]
-    if Path(name).name != name or records < 1:
+    if not isinstance(size, int) or not isinstance(records, int) or Path(name).name != name or records < 1:
         raise ValueError(f"{name}, {records} records")
     return Shard(directory / name, size, records)
 
 
 def _split(name: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Split:
-    columns = {key.removeprefix(f"{name}/"): value for key, value in arrays.items() if key.startswith(f"{name}/")}
+    columns = {key: arrays[f"{name}/{key}"] for key in _COLUMNS if f"{name}/{key}" in arrays}
+    if len(columns["records"]) != fields["images"]:
+        raise ValueError(f"{fields['images']} images of the split {name}")
     found = fields["defects"]
     defects = Defects(counts=Counter(found["counts"]), examples=found["examples"], costs=found["costs"])
     return Split(columns, fields["sized"], defects, tuple(fields["notes"]))

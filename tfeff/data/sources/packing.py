@@ -3,6 +3,7 @@
 import errno
 import os
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ SHARD_BYTES = 256 << 20
 """Size from which on a shard is complete, by default."""
 _CHUNK = 64
 """Images that are in memory at a time."""
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Packed:
         images: number of images.
         size: bytes of all shards.
         shards: number of shards.
-        undecodable: id -> reason, of the images that cannot be decoded; they are written, too.
+        undecodable: id -> reason, of the images that cannot be decoded; they are written, too. Of different images with
+            the same id in several splits, further ones are named with their split.
     """
 
     images: int
@@ -71,7 +74,7 @@ def pack(
     *,
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda task, done, total: None,
 ) -> Packed:
     """Writes all splits of a source as records: each image once, in the order of its first split.
 
@@ -83,7 +86,7 @@ def pack(
         directory: the directory to write.
         shard_bytes: size from which on a shard is complete.
         overwrite: replace earlier records.
-        progress: called with (images done, total images).
+        progress: called with what is being done (`finding equal images`, then `packing`), images done and in total.
 
     Raises:
         UserError: the directory exists, an image file cannot be read, or a split has no images; the extra `records` is
@@ -95,7 +98,7 @@ def pack(
     with staged(directory, overwrite=overwrite, marker=MANIFEST) as made:
         names = (ALL,) if source.drawn else (*source.splits, ALL)
         datasets = {name: source.load(name) for name in names}
-        images, rows = _distinct(datasets.values())
+        images, rows = _distinct(list(datasets.values()), progress)
         written, located, found = _write(images, made, shard_bytes, progress)
         folder = _common_folder(id_ for dataset in datasets.values() for id_ in dataset.ids)
         splits = {
@@ -114,34 +117,42 @@ def pack(
             splits=splits,
             places=located,
             digests=np.frombuffer(b"".join(each.digest for each in found), np.uint8).reshape(-1, 16),
+            origins=np.frombuffer(b"".join(each.origin for each in found), np.uint8).reshape(-1, 8),
             sizes=np.array([each.size for each in found], np.int32),
             undecodable=np.flatnonzero([each.problem for each in found]),
         ).write(made)
-    undecodable = {
-        dataset.ids[index]: each.problem for (dataset, index), each in zip(images, found, strict=True) if each.problem
-    }
+    undecodable = dict[str, str]()
+    for (dataset, index), each in zip(images, found, strict=True):
+        if each.problem:
+            id_ = dataset.ids[index]
+            undecodable[f"{id_} ({dataset.name})" if id_ in undecodable else id_] = each.problem
     return Packed(len(found), sum(each.size for each in written), len(written), undecodable)
 
 
-def _distinct(datasets: Iterable[Dataset]) -> tuple[list[tuple[Dataset, int]], list[np.ndarray]]:
+def _distinct(datasets: Sequence[Dataset], progress: Progress) -> tuple[list[tuple[Dataset, int]], list[np.ndarray]]:
     """Returns all images, each once, and where those of each dataset are among them, int64 [n].
 
     Images are the same if they have the same id and the same content.
     """
-    images, rows, known = list[tuple[Dataset, int]](), list[np.ndarray](), dict[str, int]()
+    images, rows, known = list[tuple[Dataset, int]](), list[np.ndarray](), defaultdict[str, list[int]](list)
+    done, total = 0, sum(map(len, datasets))
     for dataset in datasets:
         places = np.empty(len(dataset), np.int64)
         for index, id_ in enumerate(dataset.ids):
-            place = known.get(id_)
-            if place is not None:
+            if done % _CHUNK == 0:
+                progress("finding equal images", done, total)
+            for place in known[id_]:
                 other, number = images[place]
-                if not dataset.images.same_content(index, other.images, number):
-                    place = None
-            if place is None:
-                place = known[id_] = len(images)
+                if dataset.images.same_content(index, other.images, number):
+                    places[index] = place
+                    break
+            else:
+                places[index] = len(images)
+                known[id_].append(len(images))
                 images.append((dataset, index))
-            places[index] = place
+            done += 1
         rows.append(places)
+    progress("finding equal images", total, total)
     return images, rows
 
 
@@ -152,24 +163,26 @@ class _Examined:
     Attributes:
         length: its length in bytes.
         digest: its `content_digest`.
+        origin: its `origin` in its source.
         size: (height, width), upright; (0, 0) if its header cannot be read.
         problem: why it cannot be decoded; "" if it can.
     """
 
     length: int
     digest: bytes
+    origin: bytes
     size: tuple[int, int]
     problem: str
 
 
 def _write(
-    images: Sequence[tuple[Dataset, int]], directory: Path, shard_bytes: int, progress: Callable[[int, int], None]
+    images: Sequence[tuple[Dataset, int]], directory: Path, shard_bytes: int, progress: Progress
 ) -> tuple[list[Shard], np.ndarray, list[_Examined]]:
     """Writes images into shards, and decodes them; returns shards, places of the images, and what is known of them."""
     shards, located, found = list[Shard](), list[np.ndarray](), list[_Examined]()
     writer: Any = None
     path, size, count = directory, 0, 0
-    progress(0, len(images))
+    progress("packing", 0, len(images))
     with ThreadPoolExecutor(len(cores())) as threads:
         for start in range(0, len(images), _CHUNK):
             for content, examined in threads.map(_read, images[start : start + _CHUNK]):
@@ -184,7 +197,7 @@ def _write(
                     shards.append(Shard(path, path.stat().st_size, count))
                     located.append(_located(path, found[-count:]))
                     writer = None
-            progress(len(found), len(images))
+            progress("packing", len(found), len(images))
     return shards, np.concatenate(located), found
 
 
@@ -236,7 +249,7 @@ def _read(image: tuple[Dataset, int]) -> tuple[bytes, _Examined]:
     dataset, index = image
     id_, size, problem = dataset.ids[index], (0, 0), ""
     try:
-        content = dataset.encoded(index)
+        content, origin = dataset.encoded(index), dataset.images.origin(index)
     except OSError as error:
         raise UserError(f"{id_}: cannot be read ({error.strerror or error}); restore it, or remove it") from None
     try:
@@ -244,7 +257,7 @@ def _read(image: tuple[Dataset, int]) -> tuple[bytes, _Examined]:
         decoding.decode(content, "image")
     except UserError as error:
         problem = str(error).removeprefix("image: ")
-    return content, _Examined(len(content), content_digest(content), size, problem)
+    return content, _Examined(len(content), content_digest(content), origin, size, problem)
 
 
 def _common_folder(ids: Iterable[str]) -> str:
@@ -258,9 +271,12 @@ def _common_folder(ids: Iterable[str]) -> str:
 
 
 def _further_classes(source: Source, datasets: Mapping[str, Dataset]) -> list[str]:
-    """Returns the classes of which the training split has no images, if the source was opened with such."""
+    """Returns the classes of which the training split has no images, if the source was opened with such.
+
+    None of a source with objects, whose classes are those of all splits.
+    """
     train = find_split("train", source.splits)
-    if not source.options.further_classes or source.drawn or train is None:
+    if not source.options.further_classes or source.drawn or train is None or datasets[train].has_objects:
         return []
     counts = datasets[train].class_counts()
     return [name for name, count in zip(datasets[train].class_names, counts.tolist(), strict=True) if not count]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset, RawAnnotations
+from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images.recorded import RecordedImages
 from tfeff.data.images.storage import ImageStorage
@@ -26,12 +26,12 @@ class Records(Source):
 
     Args:
         root: the directory.
-        options: `channels`, `fractions`, `seed`, `further_classes`, `on_defect` and `keep_raw_annotations` apply.
+        options: `channels`, `fractions`, `seed`, `further_classes` and `on_defect` apply. With `keep_raw_annotations`,
+            a note says that objects are not kept as they were written.
         objects: whether images must have objects, or else a label each.
 
     Raises:
-        UserError: no records, or of the other kind; files are missing or damaged; the training split lacks classes;
-            (with `on_defect="stop"`) the packed source had a defect.
+        UserError: no records, or of the other kind; files are missing or damaged; the training split lacks classes.
     """
 
     def __init__(self, root: str | Path, options: Options, *, objects: bool) -> None:
@@ -45,10 +45,6 @@ class Records(Source):
                 f"{self.name}: the training split has no images of {listed(self._manifest.further_classes)}; only the "
                 "task embedding allows that"
             )
-        if options.on_defect == "stop":
-            for name, split in self._manifest.splits.items():
-                for kind in split.defects.counts:
-                    Defects("stop").add(kind, f"{self.name}/{name}: {split.defects.first(kind)}")
         if self._manifest.drawn:
             checked_fractions(options.fractions)
 
@@ -67,11 +63,16 @@ class Records(Source):
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """See `Source`. Of a defect of the packed source, nothing says which drawn split it would have been in."""
-        defects = self._manifest.splits[ALL].defects
-        if not self.drawn or not defects.counts:
-            return ()
-        kinds = defects.text().replace("\n", "; ")
-        return (f"{self.name}: {self._manifest.source} had defects when it was packed: {kinds}",)
+        found, defects = list[str](), self._manifest.splits[ALL].defects
+        if self.drawn and defects.counts:
+            kinds = defects.text().replace("\n", "; ")
+            found.append(f"{self.name}: {self._manifest.source} had defects when it was packed: {kinds}")
+        if self.options.keep_raw_annotations and self._manifest.has_objects:
+            found.append(
+                f"{self.name}: has objects as they were read, not as they are written; to examine defects of "
+                f"annotations, analyze {self._manifest.source}"
+            )
+        return tuple(found)
 
     @cached_property
     def disjoint(self) -> bool:
@@ -82,18 +83,21 @@ class Records(Source):
     @cached_property
     def _images(self) -> ImageStorage:
         found = self._manifest
-        return RecordedImages(found.shards, found.places, found.digests, found.sizes, found.undecodable)
+        return RecordedImages(found.shards, found.places, found.digests, found.origins, found.sizes, found.undecodable)
 
     def _load(self, split: str) -> Dataset:
         """Returns the images of one split.
 
         Raises:
             NoImagesError: a draw leaves none.
+            UserError: (with `on_defect="stop"`) the packed source had a defect.
         """
         found, name = self._manifest, f"{self.name}/{split}"
         part = found.splits[ALL if self.drawn else split]
+        if self.options.on_defect == "stop":
+            for kind in part.defects.counts:
+                Defects("stop").add(kind, f"{name}: {part.defects.first(kind)}")
         objects, drawn = part.objects(), self.drawn and split != ALL
-        raw = objects if self.options.keep_raw_annotations else []
         dataset = Dataset(
             name=name,
             class_names=found.class_names,
@@ -104,9 +108,6 @@ class Records(Source):
             objects=objects,
             sizes=found.sizes[part.records] if part.sized else np.zeros((0, 2), np.int32),
             defects=Defects(self.options.on_defect).joined([] if drawn else [part.defects]),
-            raw_annotations=[
-                RawAnnotations(each.boxes_yxyx.astype(float), each.labels.astype(np.int64)) for each in raw
-            ],
             notes=part.notes,
             class_ids=found.class_ids,
         )
