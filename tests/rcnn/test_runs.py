@@ -287,7 +287,7 @@ def test_predict_draws_and_lists(verbs: Verbs, finished: dict[str, runs.Run], ro
     [
         ((), "either --workdir=DIR"),
         (("--workdir={workdir}", "--images=nowhere"), "no such file or folder"),
-        (("--model={root}",), "no SavedModel of tfeff.train"),
+        (("--model={root}",), "no exported model"),
         (("--workdir={root}",), "no config.json"),
         (("--workdir={workdir}", "--out={root}"), "is the same folder as --images"),
     ],
