@@ -1,4 +1,4 @@
-"""A sweep that both trackers follow, from the command line, and what they get of the result of a search."""
+"""Both trackers follow a sweep that was started from the command line, and record the result of a search."""
 
 import json
 import time

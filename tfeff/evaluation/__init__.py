@@ -4,11 +4,11 @@ SciPy."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
-    FEW_IMAGES,
     bootstrap_average_precisions,
     bootstrap_mean,
     bootstrap_mean_average_precision,
     bootstrap_p_value,
+    caveat,
     percentile_interval,
 )
 from tfeff.evaluation.classification import ClassificationReport, calibration, classification_report, temperature
@@ -34,7 +34,6 @@ from tfeff.evaluation.unknown import unknown_threshold, unknown_thresholds
 from tfeff.evaluation.verification import equal_error_threshold, pairs_of
 
 __all__ = [
-    "FEW_IMAGES",
     "ClassificationReport",
     "ConfusionMatrix",
     "DetectionReport",
@@ -50,6 +49,7 @@ __all__ = [
     "bootstrap_mean_average_precision",
     "bootstrap_p_value",
     "calibration",
+    "caveat",
     "classification_report",
     "coco_scores",
     "confident_errors",

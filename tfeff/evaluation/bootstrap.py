@@ -12,8 +12,7 @@ from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.matching import Ints, Matching, grouped
 
 CHUNK = 2**22  # maximum number of elements of a temporary array
-FEW_IMAGES = 30
-"""From fewer images, a percentile interval is clearly too narrow: if each of them is right, it has no width at all."""
+_FEW_IMAGES = 30
 
 
 def bootstrap_average_precisions(
@@ -65,6 +64,14 @@ def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.9
         return np.nan, np.nan
     low, high = np.quantile(valid, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def caveat(images: int) -> str:
+    """Returns what to add to a percentile interval over so many images; "" if there is nothing to say.
+
+    From few images, it is clearly too narrow: if each of them is right, it has no width at all.
+    """
+    return ", too narrow for so few images" if images < _FEW_IMAGES else ""
 
 
 def _draws(images: int, resamples: int, seed: int) -> npt.NDArray[np.int32]:

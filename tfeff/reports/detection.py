@@ -12,7 +12,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.input.batches import Batches
 from tfeff.data.names import counted
-from tfeff.evaluation import FEW_IMAGES, DetectionReport, Detections, detection_report
+from tfeff.evaluation import DetectionReport, Detections, caveat, detection_report
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix, per_class
 from tfeff.evaluation.detection_errors import BACKGROUND, BOTH, BOX, CLASS, DUPLICATE, NO_ERROR
@@ -83,11 +83,10 @@ class DetectionEvaluator(Evaluator):
         found, objects = confusion.correct.sum(), sum(report["objects"])
         wrong = confusion.predictions[:-1].sum() - found  # background is last
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
-        few = ", too narrow for so few images" if report["images"] < FEW_IMAGES else ""
         return (
             f"{found:,} of {counted(objects, 'objects')} found on {report['images']:,} {report['split']} images, and "
             f"{counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
-            f"{tables.cell(report['mean_ap'])} (95 % interval {interval}{few})"
+            f"{tables.cell(report['mean_ap'])} (95 % interval {interval}{caveat(report['images'])})"
         )
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tfeff import checked
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.data.dataset import Id
@@ -30,7 +31,7 @@ from tfeff.runs.results import (
 from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector
 from tfeff.serving.exported import ExportedModel, located, read_metadata
 from tfeff.serving.image_model import ImageModel, SavedImageModel
-from tfeff.serving.interface import METADATA, UNKNOWN_THRESHOLDS
+from tfeff.serving.interface import UNKNOWN_THRESHOLDS
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
@@ -123,10 +124,12 @@ class EmbeddingPredictor(ClassifierPredictor):
 
     def __init__(self, model: ImageModel, batch_size: int) -> None:
         super().__init__(model, batch_size)
+        advice = "export the model again"
+        about = checked.read_json(model.metadata, advice, {UNKNOWN_THRESHOLDS: dict})
         try:
-            self.unknown = {int(images): float(each) for images, each in model.about[UNKNOWN_THRESHOLDS].items()}
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise UserError(f"{METADATA}: {UNKNOWN_THRESHOLDS} is damaged; export the model again") from None
+            self.unknown = {int(images): float(each) for images, each in about[UNKNOWN_THRESHOLDS].items()}
+        except (TypeError, ValueError):
+            raise UserError(f"{model.metadata}: {UNKNOWN_THRESHOLDS} is damaged; {advice}") from None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -325,9 +328,9 @@ def _is_detector(path: Path) -> bool:
     Raises:
         UserError: there is no exported model.
     """
-    if (path / "assets" / CLASSES_FILE).is_file():
-        return (path / "assets" / DETECTOR_FILE).is_file()
-    return "boxes" in read_metadata(located(path)[1])
+    if (path / "assets" / DETECTOR_FILE).is_file():
+        return True
+    return not (path / "assets" / CLASSES_FILE).is_file() and "boxes" in read_metadata(located(path)[1])
 
 
 def _open(path: Path) -> ExportedDetector | SavedImageModel | ExportedModel:

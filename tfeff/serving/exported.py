@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked
+from tfeff.boxes.formats import clip, yxyx_from_relative
 from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError, brief
@@ -101,9 +102,9 @@ class ExportedModel:
     Attributes:
         class_names: C.
         class_ids: the dataset's own ids of the classes; empty if it has none.
-        about: contents of its `metadata.json`.
+        score: the detection threshold of a detector.
         outputs: their names.
-        runtime: name and version of the package that runs it.
+        metadata: the file with its metadata.
 
     Raises:
         UserError: there is no such model, it or its metadata are damaged, its runtime is not installed, or it takes
@@ -112,21 +113,22 @@ class ExportedModel:
 
     def __init__(self, path: Path) -> None:
         format, file = located(path)
-        self.about = read_metadata(file)
-        if "proposals" in self.about:
+        about = read_metadata(file)
+        if "proposals" in about:
             raise UserError(f"{path}: takes region proposals; predict with the run's SavedModel")
-        self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
-        self.class_ids: tuple[Id, ...] = tuple(self.about.get("class_ids", ()))
         loaded = load(format, file, len(resources.cores()))
-        self.outputs, self.runtime, self._run = frozenset(loaded.outputs), loaded.runtime, loaded.run
+        self.outputs, self.metadata, self._run = frozenset(loaded.outputs), metadata_of(file), loaded.run
         self._together = loaded.inputs["images"][0] is None  # else one image a call
-        if len(self.about["input"]) != 3 or ("boxes" in self.outputs and "score" not in self.about):
-            raise UserError(f"{metadata_of(file)}: input or score is damaged; {_ADVICE}")
-        height, width, self._channels = self.about["input"]
+        if len(about["input"]) != 3 or ("boxes" in self.outputs and "score" not in about):
+            raise UserError(f"{self.metadata}: input or score is damaged; {_ADVICE}")
+        self.class_names: tuple[str, ...] = tuple(about["class_names"])
+        self.class_ids: tuple[Id, ...] = tuple(about.get("class_ids", ()))
+        self.score = float(about.get("score", 0.0))
+        height, width, self._channels = about["input"]
         self._fitting = None
         if height is not None:
-            reading = ImageReading(self.about["fit"], self.about["interpolation"], self.about.get("center_crop"))
-            stored = self.about["image_size"]
+            reading = ImageReading(about["fit"], about["interpolation"], about.get("center_crop"))
+            stored = about["image_size"]
             self._fitting = Fitting(reading, stored and tuple(stored), (height, width), self._channels)
             spec = tf.TensorSpec((None, None, self._channels), tf.uint8)
             self._fit = tf.function(self._fitted, input_signature=[spec], autograph=False, jit_compile=False)
@@ -152,11 +154,6 @@ class ExportedModel:
         count = int(found["count"])
         return found["boxes"][:count], found["labels"][:count], found["scores"][:count]
 
-    @property
-    def score(self) -> float:
-        """The detection threshold of a detector."""
-        return float(self.about["score"])
-
     def _fitted(self, image: tf.Tensor) -> tf.Tensor:
         assert self._fitting is not None
         return self._fitting.resize(self._fitting.fit(image)[tf.newaxis])[0]
@@ -167,9 +164,10 @@ class ExportedModel:
         Those of a detector are in pixels of the input, that of a localizer is relative to the image.
         """
         assert self._fitting is not None
-        both = np.tile(sizes, 2).astype(np.float32)
+        height, width = sizes.T.astype(np.float32)
         if "boxes" in outputs:
-            covered = np.tile(self._fitting.covered(tf.constant(sizes)).numpy(), 2).astype(np.float32)
-            scale, limit = (both / covered)[:, np.newaxis], both[:, np.newaxis]
-            return {"boxes": np.clip(outputs["boxes"] * scale, 0.0, limit)}
-        return {"box": outputs["box"] * both} if "box" in outputs else {}
+            scale = np.tile(sizes / self._fitting.covered(tf.constant(sizes)).numpy(), 2).astype(np.float32)
+            return {
+                "boxes": clip(outputs["boxes"] * scale[:, np.newaxis], (height[:, np.newaxis], width[:, np.newaxis]))
+            }
+        return {"box": yxyx_from_relative(outputs["box"], (height, width))} if "box" in outputs else {}

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from tfeff import checked
 from tfeff.data.images import graph_decoding
 from tfeff.serving.detector import load
 from tfeff.serving.interface import METADATA
@@ -26,15 +25,12 @@ class ImageModel(Protocol):
     Attributes:
         class_names: C.
         outputs: their names.
+        metadata: the file with its metadata.
     """
 
     class_names: tuple[str, ...]
     outputs: frozenset[str]
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """Contents of its `metadata.json`."""
-        ...
+    metadata: Path
 
     def predict(self, images: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
         """Returns the outputs for images, uint8 [height, width, 3], of any sizes; boxes are in pixels of the images."""
@@ -52,18 +48,13 @@ class SavedImageModel:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory, self._model = directory, load(directory)
+        self.metadata, self._model = directory / METADATA, load(directory)
         self._of_bytes = self._model.signatures["serving_bytes"]
         self._of_pixels = self._model.signatures["serving_default"]
         self._channels = self._of_pixels.structured_input_signature[1]["images"].shape[-1]
         names = (directory / "assets" / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
         self.class_names = tuple(names)
         self.outputs = frozenset(self._of_bytes.structured_outputs)
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """See `ImageModel`."""
-        return checked.read_json(self._directory / METADATA, "export the model again")
 
     def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """See `ImageModel`. Images of different sizes are passed on as bitmaps, which cost little to read."""

@@ -141,7 +141,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def read_record(file: BinaryIO, start: int, length: int) -> bytes:
-    """Returns `length` bytes from a place on, without headers of blocks; fewer if the file ends before."""
+    """Returns `length` bytes that start at a place, without headers of blocks; fewer if the file ends before."""
     end = _after(start, length)
     content = os.pread(file.fileno(), end - start, start)
     inside = -start % _BLOCK  # where the next block begins
@@ -181,7 +181,7 @@ def _beyond_header(place: int) -> int:
 
 
 def _after(start: int, length: int) -> int:
-    """Returns where `length` bytes from a place on end, which headers of blocks interrupt."""
+    """Returns where `length` bytes that start at a place end; headers of blocks interrupt them."""
     if not length:
         return start
     start = _beyond_header(start)

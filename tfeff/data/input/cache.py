@@ -14,7 +14,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
 from tfeff.data.images.storage import host_constant
 from tfeff.data.images.unreadable import IN_RUN
-from tfeff.data.input.decoding import WHOLE, Decoding, Progress, reason, resized
+from tfeff.data.input.decoding import WHOLE, Decoding, Progress, form_of, reason, resized
 from tfeff.data.input.disk_cache import StoredImages
 from tfeff.data.input.filling import failures, require_intact, require_memory, stored_images
 from tfeff.data.input.pixels import allocate, options, shared
@@ -151,7 +151,7 @@ class ImageCache:
     @property
     def form(self) -> tuple[object, ...]:
         """All that determines the pixels of an image, besides its file."""
-        return self.image_size, self.fit, self.interpolation, *(("reduced",) if self.reduced else ())
+        return form_of(self.image_size, self.fit, self.interpolation, self.reduced)
 
     def take(self, indices: np.ndarray) -> "ImageCache":
         """Returns the images at `indices` (int [m]), in that order; pixels are shared, not copied."""

@@ -141,6 +141,11 @@ class Decoding:
             yield from zip(*chunk, strict=True)
 
 
+def form_of(size: tuple[int, int] | None, fit: str, interpolation: str, reduced: bool) -> tuple[object, ...]:
+    """Returns all that determines the pixels of an image, besides its file; see `Decoding`."""
+    return size, fit, interpolation, *(("reduced",) if reduced else ())
+
+
 def resized(
     dataset: Dataset, index: tf.Tensor, size: tuple[int, int] | None, fit: str, interpolation: str, reduced: bool
 ) -> tf.Tensor:

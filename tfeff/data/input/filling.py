@@ -7,7 +7,7 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
-from tfeff.data.input.decoding import Decoding
+from tfeff.data.input.decoding import Decoding, form_of
 from tfeff.data.input.disk_cache import DiskCache, StoredImages, UnreadableList
 from tfeff.errors import UserError
 from tfeff.execution.resources import free_memory
@@ -22,7 +22,7 @@ def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advi
         UserError: images cannot be read, or do not fit on the disk.
     """
     dataset = decoding.dataset
-    form = decoding.size, decoding.fit, decoding.interpolation, *(("reduced",) if decoding.reduced else ())
+    form = form_of(decoding.size, decoding.fit, decoding.interpolation, decoding.reduced)
     key = _key(dataset, *form)
     cache = DiskCache(directory / f"images-{key}")
     stored = cache.opened()

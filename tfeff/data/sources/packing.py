@@ -26,7 +26,7 @@ from tfeff.errors import UserError, brief, is_disk_full
 from tfeff.execution.resources import cores
 
 SHARD_BYTES = 256 << 20
-"""Size from which on a shard is complete, by default."""
+"""Least size of a shard, by default; the last one may be smaller."""
 _CHUNK = 64
 """Images that are in memory at a time."""
 Progress = Callable[[str, int, int], None]
@@ -84,7 +84,7 @@ def pack(
     Args:
         source: what `open_source` returns.
         directory: the directory to write.
-        shard_bytes: size from which on a shard is complete.
+        shard_bytes: least size of a shard; the last one may be smaller.
         overwrite: replace earlier records.
         progress: called with what is being done (`finding equal images`, then `packing`), images done and in total.
 

@@ -110,7 +110,7 @@ class Insight:
         best = self.ranking[0]
         report = self.reports[best]
         low, high = (cell(end) for end in report.mean_ap_interval)
-        few = ", too narrow for so few images" if report.matching.images < evaluation.FEW_IMAGES else ""
+        few = evaluation.caveat(report.matching.images)
         text = (
             f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {report.matching.images:,} "
             f"images of {self.split} (95 % interval {low} to {high}{few})."
