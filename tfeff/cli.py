@@ -44,6 +44,17 @@ def define_config() -> None:
     flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value")
 
 
+def define_runtime() -> None:
+    """Defines the flag --runtime."""
+    flags.DEFINE_enum(
+        "runtime",
+        "auto",
+        ["auto", "tensorflow", "litert", "onnx", "openvino"],
+        "What predicts. auto: TensorFlow; if that takes over a minute, the fastest one that is installed and predicts "
+        "the same.",
+    )
+
+
 def define_executor(local: str) -> None:
     """Defines the flags --executor and --ray_address; `local` names what runs locally: "Threads" or "Processes"."""
     flags.DEFINE_enum("executor", "local", ["local", "ray"], f"{local} on this machine, or a Ray cluster.")

@@ -1,6 +1,6 @@
 """`python -m tfeff.evaluate`: evaluate a trained network or detector on a split, or region proposals on a dataset.
 
-python -m tfeff.evaluate --workdir=DIR [--split=test] [--json]
+python -m tfeff.evaluate --workdir=DIR [--split=test] [--runtime=auto] [--json]
 python -m tfeff.evaluate --proposals=DIR [--proposals=NAME=DIR ...] --dataset=voc:DIR [--split=all] [--out=DIR]
 """
 
@@ -25,6 +25,7 @@ def define_flags() -> None:
         "embedded:placed_digits.",
     )
     flags.DEFINE_string("split", None, "Split to evaluate. Default: the test split of a run; all images of a dataset.")
+    cli.define_runtime()
     flags.DEFINE_string("out", None, "With --proposals: directory for proposals.json and the figure.")
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
 
@@ -35,13 +36,14 @@ def main(argv: list[str]) -> None:
     if bool(given.workdir) == bool(given.proposals):
         raise UserError("give either --workdir=DIR (a trained network) or --proposals=DIR (region proposals)")
     if given.proposals:
+        cli.refuse("runtime", "--proposals")
         _evaluate_proposals()
         return
     for name in ("dataset", "out"):
         if given[name].present:
             raise UserError(f"--{name} requires --proposals; remove it")
     run = api.open(given.workdir)
-    evaluated = run.evaluate(given.split, quiet=given.json)
+    evaluated = run.evaluate(given.split, runtime=given.runtime, quiet=given.json)
     say(evaluated.to_json() if given.json else evaluated)
 
 

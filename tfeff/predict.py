@@ -11,6 +11,8 @@ can read the file; `--dataset=coco:FILE.json` without `--images` detects in all 
 counts the classes from 0, and `image_id` is the path relative to `--images`.
 
 `--model=PATH` instead of `--workdir` predicts with an exported model of any format but `keras`, in its runtime.
+`--runtime` chooses that of a run: by default TensorFlow, and for work that takes it more than a minute the fastest one
+that is installed and predicts the same; the network is converted once, into the workdir.
 
 `--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
 training images, and an overlap at least as large as the objects.
@@ -26,7 +28,7 @@ frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predicti
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,7 @@ def define_flags() -> None:
         lower_bound=-1.0,
         upper_bound=1.0,
     )
+    cli.define_runtime()
     flags.DEFINE_integer("batch_size", 32, "Images in one call, also of a gallery; except of detectors.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")
 
@@ -90,6 +93,8 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
         raise UserError("give either --workdir=DIR (a finished run) or --model=PATH (an exported model)")
+    if given.model:
+        cli.refuse("runtime", "--model")
     if bool(given.images or given.dataset) == bool(given.video):
         raise UserError("give either --images=PATH or --video=FILE")
     cli.refuse("batch_size" if given.video else "every", "--video" if given.video else "--images")
@@ -131,9 +136,14 @@ def main(argv: list[str]) -> None:
             predictor = runs.load_predictor(model, **options)
         else:
             run = api.open(given.workdir)
-            predictor, model = run.predictor(**options), run.saved_model
+            some, count = _images(source, given.every)
+            choice = run.choose_runtime(given.runtime, some, count, say)
+            notes += [choice.note] if choice.note else []
+            predictor, model = run.predictor(runtime=choice.runtime, **options), run.saved_model
             dataset = dataset or (run.config.data.source if predictor.class_ids else None)
     key = f"{state_of(*files_of(model))} {given.score} {tile} {given.tile_overlap}"
+    if given.runtime != "auto":  # which never changes predictions
+        key += f" {given.runtime}"
     gallery = predictor.gallery if isinstance(predictor, EmbeddingPredictor) else None
     if gallery is not None:
         key += f" {gallery.state}"
@@ -193,6 +203,13 @@ def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str
         if flags.FLAGS.dataset:
             raise
         return {}, [f"warning: without image ids, which need the dataset of the run: {error}"]
+
+
+def _images(source: Any, every: int) -> tuple[Iterable[Any], int]:
+    """Returns the image files, or the frames of a video, and their number."""
+    if isinstance(source, Mapping):
+        return source.values(), len(source)
+    return (pixels for *_, pixels in source.frames(every)), source.length(every) or 0
 
 
 def _tile() -> tuple[int, int] | None:

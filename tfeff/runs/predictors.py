@@ -35,6 +35,7 @@ from tfeff.serving.interface import UNKNOWN_THRESHOLDS
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
+Model = ExportedDetector | SavedImageModel | ExportedModel
 BOX_COLUMNS = ("top", "left", "bottom", "right")
 
 
@@ -307,7 +308,7 @@ def load_predictor(
         raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
     overlap = checked_overlap(tile, tile_overlap)
     if path not in models:
-        models[path] = _open(path)
+        models[path] = open_model(path)
     model = models[path]
     if detects:
         return DetectorPredictor(model, score, tile, overlap, model.class_ids)
@@ -333,7 +334,7 @@ def _is_detector(path: Path) -> bool:
     return not (path / "assets" / CLASSES_FILE).is_file() and "boxes" in read_metadata(located(path)[1])
 
 
-def _open(path: Path) -> ExportedDetector | SavedImageModel | ExportedModel:
+def open_model(path: Path) -> Model:
     """Loads an exported model of any format.
 
     Raises:

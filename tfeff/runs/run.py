@@ -1,5 +1,6 @@
 """A finished run: evaluate it, predict with it, export it."""
 
+import functools
 import glob
 import os
 import warnings
@@ -15,8 +16,9 @@ from tfeff.config import Experiment
 from tfeff.errors import UserError, in_python, nearest, printable
 from tfeff.runs import model_files
 from tfeff.runs.prediction import find_images, unreadable
-from tfeff.runs.predictors import Predictor, batched, load_predictor
+from tfeff.runs.predictors import Model, Predictor, batched, load_predictor, open_model
 from tfeff.runs.results import EvaluationResult, Prediction
+from tfeff.runs.runtimes import AUTO, TENSORFLOW, Choice, Runtimes, checked_runtime
 from tfeff.serving import run as serving
 
 Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
@@ -55,18 +57,26 @@ class Run:
         return self._files.rows()
 
     @in_python()
-    def evaluate(self, split: str | None = None, *, quiet: bool = False) -> EvaluationResult:
+    def evaluate(self, split: str | None = None, *, runtime: str = AUTO, quiet: bool = False) -> EvaluationResult:
         """Evaluates the run; writes `evaluation_<split>.json`, `predictions_<split>.csv` and figures into the workdir,
         and `report.html` unless that shows another split.
 
         Args:
             split: a split of its source; `validation` is what the run validated on. None: the test split, or the
                 validation images if there is none.
+            runtime: what predicts: `tensorflow`, `litert`, `onnx` or `openvino`; `auto`: TensorFlow, or for long work
+                the fastest one that is installed and predicts the same.
+            quiet: show no progress.
 
         Raises:
-            UserError: the run has not finished, or there is no such split.
+            UserError: the run has not finished, there is no such split, or the runtime is not installed or cannot
+                express the network.
         """
-        evaluated = training.evaluate_again(self._files, split, training.Reporter(quiet=quiet))
+        reporter = training.Reporter(quiet=quiet)
+        runtimes = Runtimes(self._files, reporter.say)
+        evaluated = training.evaluate_again(
+            self._files, split, reporter, functools.partial(runtimes.for_batches, checked_runtime(runtime))
+        )
         return EvaluationResult(evaluated.split, evaluated.to_text(), evaluated.report, evaluated.figures)
 
     @in_python()
@@ -81,6 +91,7 @@ class Run:
         neighbors: int | None = None,
         threshold: float | None = None,
         batch_size: int = 32,
+        runtime: str = AUTO,
         corrupt_images: Literal["error", "skip"] = "error",
     ) -> list[Prediction]:
         """Predicts for images of any size.
@@ -97,6 +108,7 @@ class Run:
             threshold: minimum similarity of a known class; others are `unknown`. None: what about 5 % of images of
                 other classes reach with a gallery of as many images, by the validation images.
             batch_size: images in one call, except of a detector.
+            runtime: see `evaluate`.
             corrupt_images: `error`, or `skip` with a warning.
 
         Returns:
@@ -104,11 +116,16 @@ class Run:
             image, in order.
 
         Raises:
-            UserError: there are no images, one cannot be read, or the run has not finished.
+            UserError: there are no images, one cannot be read, the run has not finished, or as in `evaluate`.
         """
         if corrupt_images not in ("error", "skip"):
             raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
+        listed = list(_listed(images))
+        choice = self.choose_runtime(runtime, (image for _, image in listed), len(listed))
+        if choice.differs:
+            warnings.warn(printable(choice.note), stacklevel=2)
         predictor = self.predictor(
+            runtime=choice.runtime,
             batch_size=batch_size,
             score=score,
             tile=tile,
@@ -118,7 +135,7 @@ class Run:
             threshold=threshold,
         )
         found, damaged = list[Prediction](), list[str]()
-        for part in batched(_listed(images), max(batch_size, predictor.batch_size)):
+        for part in batched(listed, max(batch_size, predictor.batch_size)):
             for predicted in _predicted(predictor, part):
                 if isinstance(predicted, Prediction):
                     found.append(predicted)
@@ -197,9 +214,30 @@ class Run:
             model_files.write(self._files, path, format, fit=fit, int8=int8, overwrite=overwrite)
         return path
 
+    def choose_runtime(
+        self,
+        wanted: str,
+        images: Iterable[Path | np.ndarray],
+        count: int,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Choice:
+        """Returns the runtime that predicts for images; see `evaluate`.
+
+        Args:
+            wanted: `auto`, or one of the others.
+            images: files, or pixels, uint8 [height, width, 3]; the first ones are predicted for.
+            count: their number.
+            say: shows what is converted.
+        """
+        if checked_runtime(wanted) == TENSORFLOW:
+            return Choice(TENSORFLOW)
+        self._exported()
+        return Runtimes(self._files, say).for_images(wanted, self._opened, images, count)
+
     def predictor(
         self,
         *,
+        runtime: str = TENSORFLOW,
         batch_size: int = 32,
         score: float | None = None,
         tile: tuple[int, int] | None = None,
@@ -211,13 +249,12 @@ class Run:
     ) -> Predictor:
         """Returns the exported model of the run, for many calls; it is exported first if it has not been.
 
-        Arguments and errors are as for `predict`. `progress` is called with the number of images of the gallery that
-        have been read.
+        Arguments and errors are as for `predict`, but `runtime` is not `auto`. `progress` is called with the number of
+        images of the gallery that have been read.
         """
-        if not self.saved_model.is_dir():
-            serving.export(self._files, self.saved_model)
+        path = self._exported() if runtime == TENSORFLOW else Runtimes(self._files).model(runtime)
         return load_predictor(
-            self.saved_model,
+            path,
             batch_size=batch_size,
             score=score,
             tile=tile,
@@ -233,6 +270,18 @@ class Run:
     def saved_model(self) -> Path:
         """The folder of the SavedModel that training writes."""
         return self._files.saved_model
+
+    def _exported(self) -> Path:
+        """Returns `saved_model`, which is written first if it is missing."""
+        if not self.saved_model.is_dir():
+            serving.export(self._files, self.saved_model)
+        return self.saved_model
+
+    def _opened(self, path: Path) -> Model:
+        if path not in self._models:
+            self._models[path] = open_model(path)
+        model: Model = self._models[path]
+        return model
 
 
 def _listed(images: Images) -> Iterable[tuple[str, Path | np.ndarray]]:

@@ -375,17 +375,20 @@ class BatchPredictor:
     Args:
         network: what `ImageTask.predictor` returned.
         task: the network's task.
+
+    Attributes:
+        decoded: the INPUTS of a batch -> what `ImageTask.decode` returns.
     """
 
     def __init__(self, network: keras.Model, task: ImageTask) -> None:
         def decoded(inputs: Batch) -> dict[str, tf.Tensor]:
             return task.decode(task.forward(network, inputs, training=False))
 
-        self._decoded = tf.function(decoded, jit_compile=False, autograph=False)
+        self.decoded = tf.function(decoded, jit_compile=False, autograph=False)
 
     def __call__(self, pipeline: Batches) -> Predictions:
         """Returns predictions for all images of a pipeline, in order."""
-        return predictions(self._decoded, pipeline)
+        return predictions(self.decoded, pipeline)
 
 
 def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches) -> Predictions:

@@ -24,7 +24,7 @@ from tfeff.reporting.training_curves import training_figure
 from tfeff.reports import Evaluation, Picture
 from tfeff.reports.activation import explained
 from tfeff.reports.classification import classified_lines
-from tfeff.tasks.task import CLASSIFICATION, BatchPredictor, Predictions
+from tfeff.tasks.task import CLASSIFICATION, Batches, BatchPredictor, Predictions
 from tfeff.training.card import write_card
 from tfeff.training.findings import RunEvaluation, commands, trust
 from tfeff.training.page import write_page
@@ -39,6 +39,9 @@ EXPLAINED = 4
 """Mistakes, and correct predictions, with class activation maps."""
 GALLERY = 10_000
 """Training images at most that images are compared with, or one of each class if there are more classes."""
+
+Runtime = Callable[[BatchPredictor, Batches, int], tuple[Callable[[Batches], Predictions], str]]
+"""From what predicts in TensorFlow, the images of a split and their number: what predicts, and one line about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,7 @@ def evaluate_run(
     *,
     plan: Plan | None = None,
     source: Source | None = None,
+    runtime: Runtime | None = None,
 ) -> RunEvaluation:
     """Evaluates the final weights on all images of `split`.
 
@@ -103,6 +107,7 @@ def evaluate_run(
         model: `trained_model(workdir)`, if it is already built.
         plan: the plan of the run, if it is already open.
         source: the source of its images, if it is already open.
+        runtime: what predicts; None: TensorFlow.
 
     Raises:
         UserError: if the run is not finished, or the dataset does not have the split.
@@ -117,7 +122,9 @@ def evaluate_run(
         read = split_images(workdir, plan.images, split, reporter, source)
         split, images, notes = read.split, read.images, read.notes
         pipeline = plan.batches(images, model, "evaluation", reporter.reading)
-        predictor = BatchPredictor(task.predictor(model), task)
+        tensorflow = BatchPredictor(task.predictor(model), task)
+        predictor, note = (tensorflow, "") if runtime is None else runtime(tensorflow, pipeline, len(images))
+        notes += (note,) if note else ()
         predictions = predictor(pipeline)
 
         def training() -> tuple[Predictions, np.ndarray] | None:
@@ -175,10 +182,12 @@ def evaluate_run(
     return evaluated
 
 
-def evaluate_again(workdir: Workdir, split: str | None, reporter: Reporter) -> RunEvaluation:
+def evaluate_again(
+    workdir: Workdir, split: str | None, reporter: Reporter, runtime: Runtime | None = None
+) -> RunEvaluation:
     """Does what `evaluate_run` does, and writes the page of the run, unless that shows another split."""
     plan = Plan.opened(workdir)
-    evaluated = evaluate_run(workdir, split, reporter, plan=plan)
+    evaluated = evaluate_run(workdir, split, reporter, plan=plan, runtime=runtime)
     if workdir.result().get("split", evaluated.split) != evaluated.split:
         return evaluated
     return dataclasses.replace(evaluated, page=write_page(workdir, evaluated, plan))

@@ -27,19 +27,21 @@ def latencies(*networks: keras.Model, rounds: int = ROUNDS) -> np.ndarray:
     return alternate([_prediction(network) for network in networks], rounds)[0]
 
 
-def alternate(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> tuple[np.ndarray, np.ndarray]:
-    """Times functions in turn, after a warm-up.
+def alternate(
+    calls: Sequence[Callable[[], object]], rounds: int = ROUNDS, *, warm_up: int = WARM_UP_ROUNDS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times functions in turn, after a warm-up of some rounds.
 
     Returns:
         Seconds, and those of the processor in all threads of this process, float64 [rounds, calls].
     """
-    seconds = np.zeros((2, WARM_UP_ROUNDS + rounds, len(calls)))
-    for done in range(WARM_UP_ROUNDS + rounds):
+    seconds = np.zeros((2, warm_up + rounds, len(calls)))
+    for done in range(warm_up + rounds):
         for index, call in enumerate(calls):
             started = time.perf_counter(), time.process_time()
             call()
             seconds[:, done, index] = time.perf_counter() - started[0], time.process_time() - started[1]
-    return seconds[0, WARM_UP_ROUNDS:], seconds[1, WARM_UP_ROUNDS:]
+    return seconds[0, warm_up:], seconds[1, warm_up:]
 
 
 def _prediction(network: keras.Model) -> Callable[[], object]:

@@ -18,6 +18,7 @@ predictions_*.csv  prediction and truth of every image of a split that was evalu
 report.html      the result on a page
 model_card.md    what to publish beside the model; kept once it is edited
 saved_model/     the exported SavedModel
+runtimes/        the network converted for other runtimes, with which `--runtime` predicts, and the choices of `auto`
 trackers.json    the runs of trackers that hold copies, and how many epochs they have
 ```
 """
