@@ -18,6 +18,7 @@ VARIANTS = {
     "copy-paste": ("task.augmentation.copy_paste=0.5",),
     "AutoAugment v0": ("task.augmentation.autoaugment=v0",),
     "AutoAugment v3": ("task.augmentation.autoaugment=v3",),
+    "several resolutions": ("training.resolution_factors=0.75,1,1.25",),
     "large-scale jitter, copy-paste": ("task.augmentation.scale_range=0.1,2", "task.augmentation.copy_paste=0.5"),
 }
 REFERENCE = "mild"

@@ -1,5 +1,6 @@
 """Pyramids, localizers and averaged views of a network."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.serving.random_detectors import detector
+from tests.thoroughness import thorough
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
 
 
 def backbone(resolution: int = 33, **options: object) -> models.Network:
@@ -268,3 +272,85 @@ def test_an_embedder_has_a_vector_and_similarities_to_proxies():
     added = {"head_proxies/kernel": (9, 4)}
     shapes = [{each.path: tuple(each.shape) for each in model.weights} for model in (network, plain)]
     assert {path: shapes[0][path] for path in shapes[0].keys() - shapes[1].keys()} == added
+
+
+SHAPES = {"stage_blocks": (1, 1, 1, 1), "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet", SHAPES),
+        ("efficientnet-b0", {}),
+        ("mobilenet-v3-small", {}),
+        *(
+            thorough(name, {})
+            for name in (
+                "resnet50",
+                "efficientnet-lite0",
+                "efficientnetv2-b0",
+                "mobilenet-v1",
+                "mobilenet-v2",
+                "convnext-tiny",
+            )
+        ),
+        thorough("regnety-002", {}),
+    ],
+)
+@pytest.mark.parametrize("size", [(48, 80), (33, 47)])
+def test_a_resized_network_is_the_network_built_for_that_size(
+    name: str, options: dict[str, object], size: tuple[int, int]
+) -> None:
+    network = models.build(name, num_classes=3, resolution=64, **options)
+    other = models.resized(network, size)
+    assert (other.size, network.size) == (size, (64, 64))
+    assert [id(each) for each in other.weights] == [id(each) for each in network.weights]
+    side = max(size)
+    square, built = models.resized(network, (side, side)), models.build(name, num_classes=3, resolution=side, **options)
+    built.set_weights(network.get_weights())
+    x = np.random.default_rng(0).uniform(0, 255, (2, side, side, 3)).astype(np.float32)
+    np.testing.assert_allclose(square(x), built(x), atol=1e-5)
+    assert shapes(square) == shapes(built)
+    maps = keras.Model(square.inputs, square.pyramid)(x), keras.Model(built.inputs, built.pyramid)(x)
+    for level in built.levels:
+        np.testing.assert_allclose(maps[0][level], maps[1][level], atol=1e-4)
+    y = x[:, : size[0], : size[1]]
+    assert np.isfinite(other(y)).all()
+    assert np.isfinite(network(np.resize(x, (2, 64, 64, 3)))).all()  # which still takes images of its own size
+
+
+@pytest.mark.parametrize(
+    "task", ["yolo", "efficientdet", "faster_rcnn", thorough("anchor_yolo"), thorough("fast_rcnn")]
+)
+def test_a_resized_detector_predicts_at_the_positions_of_its_size(task: str) -> None:
+    x = np.random.default_rng(0).uniform(0, 255, (1, 96, 96, 3)).astype(np.float32)
+    described, network = detector(task, x[:, :64, :64])
+    other = models.resized(network, (96, 96))
+    assert [id(each) for each in other.weights] == [id(each) for each in network.weights]
+    expected = models.build_detector(
+        dataclasses.replace(
+            network.description, backbone=dataclasses.replace(network.description.backbone, resolution=96)
+        ),
+        num_classes=3,
+    )
+    expected.set_weights(network.get_weights())
+    batch = {"image": tf.constant(x)}
+    if described.proposals is not None:
+        boxes = tf.constant([[[10.0, 10.0, 60.0, 80.0], [5.0, 20.0, 40.0, 90.0]]])
+        number = described.proposals.max_proposals - 2
+        batch |= {PROPOSED: tf.pad(boxes, [[0, 0], [0, number], [0, 0]])}
+        batch |= {PROPOSED_VALID: tf.range(number + 2)[tf.newaxis] < 2}
+    found, wanted = (described.decode(described.forward(each, batch, training=False)) for each in (other, expected))
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], atol=1e-3)
+    with pytest.raises(UserError, match="must be multiples of 32"):
+        models.resized(network, (80, 80))
+
+
+def test_a_dense_layer_on_all_positions_needs_its_size() -> None:
+    network = backbone(32)
+    x = keras.layers.Dense(3)(keras.layers.Flatten()(network.outputs[0]))
+    whole = models.Network(network.inputs[0], x, name="flat")
+    whole.levels = dict(network.levels)
+    with pytest.raises(UserError, match="flat takes images of 32x32 pixels only"):
+        models.resized(whole, (48, 48))

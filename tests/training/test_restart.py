@@ -31,7 +31,8 @@ def get_config():
         ),
         schedule=Schedule(name="plateau", patience_epochs=1, decay_rate=0.5),
         training=Training(
-            epochs=4, batch_size=32, ema_decay=0.99, deterministic=True, checkpoint_seconds=0.05, keep="best",
+            epochs=4, batch_size=32, resolution_factors=(0.5, 1.0), ema_decay=0.99, deterministic=True,
+            checkpoint_seconds=0.05, keep="best",
         ),
     )
 """

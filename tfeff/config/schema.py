@@ -290,6 +290,11 @@ class Training(Section):
     """Images per update, over all devices and workers."""
     accumulation_steps: Positive[int] = 1
     """Split each device's batch into this many equal parts and sum their gradients before the update."""
+    resolution_factors: tuple[float, ...] = ()
+    """Train each step at one of these multiples of `model.resolution`, which is drawn, such as 0.75,1,1.25: images of
+    `model.resolution` are resized, with their boxes (Redmon and Farhadi, arXiv:1612.08242, section 2). Sides of
+    detectors are rounded to multiples of their coarsest stride. Validation, evaluation and export keep
+    `model.resolution`. (): train at that one."""
     feature_variants: Positive[int] | None = None
     """Compute the features of the frozen part of the network once, for this many augmented variants of each image, and
     train the rest of the network on them (classification and localization). Requires `optimizer.frozen` for the first
@@ -341,6 +346,8 @@ class Training(Section):
     """Seconds between checkpoints within an epoch. There is also one at the end of each epoch."""
 
     def _check(self) -> None:
+        if any(not 0.1 <= factor <= 10 for factor in self.resolution_factors):
+            self.wrong("resolution_factors", "between 0.1 and 10 each")
         averages = [key for key in ("ema_decay", "ema_images", "swa_epochs") if getattr(self, key) is not None]
         if len(averages) > 1:
             self.wrong(averages[1], f"omitted with training.{averages[0]}")

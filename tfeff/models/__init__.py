@@ -4,7 +4,7 @@ from tfeff.models.build import Trained, build, build_detector, initialize
 from tfeff.models.cost import complexity
 from tfeff.models.cost.complexity import Complexity
 from tfeff.models.cost.tracer import estimate
-from tfeff.models.derived import averaged, embedder, localizer, pyramid
+from tfeff.models.derived import averaged, embedder, localizer, pyramid, resized, size_multiple
 from tfeff.models.given import Backbone
 from tfeff.models.inheritance.inherit import IMAGES as INHERITANCE_IMAGES
 from tfeff.models.inheritance.inherit import Inheritance, inherit
@@ -52,5 +52,7 @@ __all__ = [
     "published_detector",
     "pyramid",
     "recompute_statistics",
+    "resized",
+    "size_multiple",
     "standardization",
 ]

@@ -69,9 +69,7 @@ def build(
         raise UserError(f"a description takes no options; given {', '.join(options)}")
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels, include_top=include_top)
     network = Network(graph.images, graph.output, name=_name(described))
-    known = {layer.name for layer in network.layers}  # some maps of a given backbone may lead to no output
-    names = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
-    network.levels = {level: name for level, name in names.items() if name in known}
+    network.levels = _levels(network, graph)
     if described.weights == "imagenet":
         own = ALL_BACKBONES[described.name]
         if (described.mean, described.std) != (own.mean, own.std):
@@ -82,6 +80,13 @@ def build(
     if isinstance(report, LoadReport) and any(include_top or each.shape_here is not None for each in report.skipped):
         warnings.warn(printable(f"{described.weights}: {report}"), stacklevel=2)
     return network
+
+
+def _levels(network: Network, graph: Any) -> dict[str, str]:
+    """Returns level -> name of the layer that outputs it, of maps that the network computes: some lead to no output."""
+    known = {layer.name for layer in network.layers}
+    names = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
+    return {level: name for level, name in names.items() if name in known}
 
 
 def _name(described: Architecture | Detector) -> str:
@@ -330,7 +335,7 @@ def build_detector(
     inputs = graph.images if graph.boxes is None else [graph.images, graph.boxes]
     network = Network(inputs, graph.output, name=_name(described))
     network.description = described
-    network.levels = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
+    network.levels = _levels(network, graph)
     if weights == COCO:
         backbone = dataclasses.replace(described.backbone, weights=COCO)
         names = CLASS_NAMES if num_classes == len(CLASS_NAMES) else ()

@@ -1,7 +1,7 @@
 """Networks derived from another one, with which they share their weights.
 
-Pyramid levels of a backbone, a localizer or an embedder on a backbone, a classifier that averages several views of an
-image, and the two stages of a detector.
+A network for images of another size, pyramid levels of a backbone, a localizer or an embedder on a backbone, a
+classifier that averages several views of an image, and the two stages of a detector.
 """
 
 import math
@@ -13,10 +13,58 @@ from keras import ops
 
 from tfeff.errors import UserError
 from tfeff.models.layers.kinds import KerasLayers
+from tfeff.models.layers.neck import NearestUpsampling
 from tfeff.models.network import Network
 from tfeff.networks.backbones.architecture import level_number, level_numbers
 from tfeff.networks.detectors import rcnn
 from tfeff.networks.heads import PROXIES, classifier, embedding
+
+
+def resized(network: Network, size: tuple[int, int]) -> Network:
+    """Builds a network for images of another size.
+
+    Args:
+        network: the network.
+        size: (height, width) of the images.
+
+    Raises:
+        UserError: the network takes images of one size only, since a dense layer reads all positions of a feature map;
+            or a side, its own or the new one, is no multiple of `size_multiple`.
+    """
+
+    def of_size(layer: keras.Layer) -> keras.Layer:
+        if not isinstance(layer, NearestUpsampling):
+            return layer
+        height, width = (new * side // old for new, side, old in zip(size, layer.size, network.size, strict=True))
+        return NearestUpsampling(layer.factor, (height, width), name=layer.name, dtype=layer.dtype_policy)
+
+    multiple = size_multiple(network)
+    for height, width in (network.size, size):
+        if height % multiple or width % multiple:
+            raise UserError(
+                f"{network.name}, images of {height}x{width}: for other sizes, sides must be multiples of {multiple}"
+            )
+    images, *further = network.inputs
+    inputs = [keras.Input((*size, images.shape[-1]), dtype=images.dtype, name=images.name)]
+    inputs += [keras.Input(each.shape[1:], dtype=each.dtype, name=each.name) for each in further]
+    whole = keras.Model(network.inputs, [network.output, network.pyramid])
+    try:
+        output, maps = keras.models.clone_model(whole, input_tensors=inputs, clone_function=of_size).output
+    except ValueError as error:
+        raise UserError(f"{network.name} takes images of {network.size[0]}x{network.size[1]} pixels only") from error
+    other = Network(inputs if further else inputs[0], output, name=network.name)
+    other.levels, other.maps, other.description = dict(network.levels), maps, network.description
+    return other
+
+
+def size_multiple(network: Network) -> int:
+    """Returns what the sides of images are multiples of if `resized` supports them.
+
+    1, or the coarsest stride of a network that adds feature maps of different resolutions: it crops them for other
+    sizes.
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, NearestUpsampling)]
+    return max((layer.factor * 2 ** round(math.log2(network.size[0] / layer.size[0])) for layer in layers), default=1)
 
 
 def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = None) -> Network:

@@ -24,10 +24,12 @@ class Network(keras.Model):
             feature map with stride 2, 4, ...
         description: what a detector was built from, with what its losses need, such as its anchors. Loading does not
             restore it.
+        maps: the symbolic feature maps of the levels, if the layers of `levels` belong to another network first.
     """
 
     levels: dict[str, str]
     description: Any = None
+    maps: dict[str, keras.KerasTensor] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,13 +57,13 @@ class Network(keras.Model):
             return self
         kept = {name: output for name, output in self.output.items() if name not in unused}
         network = Network(self.input, kept, name=self.name)
-        network.description, network.levels = self.description, dict(self.levels)
+        network.description, network.levels, network.maps = self.description, dict(self.levels), self.maps
         return network
 
     @property
     def pyramid(self) -> dict[str, keras.KerasTensor]:
         """Symbolic feature map of each level, (batch, ceil(height / 2^n), ceil(width / 2^n), channels)."""
-        return {level: self.get_layer(layer).output for level, layer in self.levels.items()}
+        return self.maps or {level: self.get_layer(layer).output for level, layer in self.levels.items()}
 
     def get_config(self) -> dict[str, Any]:
         """Returns the functional graph and the levels."""

@@ -41,6 +41,8 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
     _check_training(plan, replicas)
     _check_teachers(plan, replicas)
     _check_variants(plan)
+    if plan.training.resolution_factors:
+        _check_resolutions(plan)
     if plan.training.quantization is not None:
         _check_quantization(plan, replicas)
     _check_optimizer(plan, replicas, new_run=new_run)
@@ -138,6 +140,22 @@ def _check_variants(plan: Plan) -> None:
             raise UserError(f"config: {key}: MixUp and CutMix mix images of a batch; switch them off")
         if distribution.worker_count() > 1:
             raise UserError(f"config: {key}: several workers are not supported; use one")
+
+
+def _check_resolutions(plan: Plan) -> None:
+    training, where = plan.training, "config: training.resolution_factors"
+    excluded = {
+        "training.rematerialize": training.rematerialize,
+        "training.feature_variants": training.feature_variants is not None,
+        "training.quantization": training.quantization is not None,
+        "task.teacher": plan.settings.task.teachers,
+    }
+    for key, wanted in excluded.items():
+        if wanted:
+            raise UserError(f"{where} does not go with {key}; remove one of them")
+    if plan.task.stored is not None:
+        raise UserError(f"{where}: task.name={plan.settings.task.name} trains on stored features; omit it")
+    plan.resolutions(plan.build_network())
 
 
 def _check_quantization(plan: Plan, replicas: int) -> None:

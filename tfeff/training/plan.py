@@ -29,6 +29,7 @@ from tfeff.training import checkpoint, optimizers
 from tfeff.training.averaging import Average
 from tfeff.training.freezing import freeze, unfrozen_at
 from tfeff.training.parametrization import Parametrization, narrow, parametrization
+from tfeff.training.resolutions import Resolutions
 from tfeff.training.step import FittedStep, Step
 from tfeff.training.workdir import CHOSEN, Workdir
 
@@ -230,7 +231,20 @@ class Plan:
             average=average,
             xla=training.xla,
             rest=rest,
+            resolutions=self.resolutions(network),
         )
+
+    def resolutions(self, network: models.Network) -> Resolutions | None:
+        """Returns a network at the resolutions of the training; None if it trains at its own.
+
+        Raises:
+            UserError: the network cannot be trained at others.
+        """
+        factors = self.training.resolution_factors
+        try:
+            return Resolutions(network, factors, self.settings.seed) if factors else None
+        except UserError as error:
+            raise UserError(f"config: training.resolution_factors: {error}") from None
 
     def batches(
         self,

@@ -1,6 +1,7 @@
 """Compiled training and evaluation steps, on one device, several devices or several workers."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,7 @@ from tfeff.training.averaging import Average
 from tfeff.training.distillation import Distilled
 from tfeff.training.quantization import Quantized
 from tfeff.training.rematerialization import Rematerialized
+from tfeff.training.resolutions import Resolutions
 
 REGULARIZATION = "regularization"
 """The group of `model.losses`: the gradients of losses with one count are summed in a group."""
@@ -35,6 +37,8 @@ class Step:
         average: moving average to update after each step.
         xla: compile the training step with XLA.
         rest: the part of the model that runs, if batches hold features of its frozen part (see `features.split`).
+        resolutions: the model at the resolutions of the training; None: at its own. Excludes `rematerialize`,
+            `quantize` and `rest`.
 
     Attributes:
         network: what runs on the inputs of a batch.
@@ -56,6 +60,7 @@ class Step:
         average: Average | None = None,
         xla: bool = False,
         rest: keras.Model | None = None,
+        resolutions: Resolutions | None = None,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -65,6 +70,7 @@ class Step:
         self.accumulation_steps = accumulation_steps
         self.average = average
         self.reads_images = rest is None
+        self.resolutions = resolutions
         running = model if rest is None else rest
         self.network = Rematerialized(running) if rematerialize else running
         self.ranges: tf.Variable | None = None
@@ -87,7 +93,8 @@ class Step:
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
         """Updates the network; returns totals and counts of the batch, floatx [k], in the order of `Task.names`."""
         self.optimizer.learning_rate = learning_rate
-        return self._train(batch, tf.constant(step, tf.int64))
+        resolution = None if self.resolutions is None else self.resolutions.drawn(step)
+        return self._train(batch, tf.constant(step, tf.int64), resolution)
 
     def gradients(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Returns the gradients of the validation loss by path of the trainable variable. Changes nothing: batch
@@ -107,8 +114,8 @@ class Step:
         """
         return self._predict(batch)
 
-    def _distributed_update(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
-        sums = self.strategy.run(self._update, args=(batch,))
+    def _distributed_update(self, batch: Batch, step: tf.Tensor, resolution: int | None) -> tf.Tensor:
+        sums = self.strategy.run(partial(self._update, resolution=resolution), args=(batch,))
         if self.average is not None:
             self.average.update(step, self.strategy)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
@@ -124,8 +131,11 @@ class Step:
         sums = self.strategy.run(self._sums, args=(batch,))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
-    def _update(self, batch: Batch) -> tf.Tensor:
-        gradients, sums = self._accumulated(batch) if self.accumulation_steps > 1 else self._gradients(batch)
+    def _update(self, batch: Batch, resolution: int | None) -> tf.Tensor:
+        network = self.network
+        if self.resolutions is not None and resolution is not None:
+            network, batch = self.resolutions.networks[resolution], self.resolutions.resized(batch, resolution)
+        gradients, sums = (self._accumulated if self.accumulation_steps > 1 else self._gradients)(batch, network)
         if self._reduce_first:
             gradients = [gradient / self._replicas for gradient in self._summed_over_replicas(gradients)]
         if tf.distribute.has_strategy() or self._scaled:
@@ -137,10 +147,10 @@ class Step:
             context.merge_call(lambda _: self.optimizer.apply(gradients, self.model.trainable_variables))
         return sums
 
-    def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _gradients(self, batch: Batch, network: keras.Model) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Returns the replica's share of the gradients, and its totals and counts."""
         with tf.GradientTape() as tape:
-            totals = self._totals(batch, training=True)
+            totals = self._totals(batch, network, training=True)
             scaled = self.optimizer.scale_loss(self._loss(totals))
         return tape.gradient(scaled, self._variables()), self._stacked(totals)
 
@@ -149,7 +159,7 @@ class Step:
         parts = self.accumulation_steps  # the whole batch may not fit into the memory
         batch = {key: value[: value.shape[0] // parts] for key, value in batch.items()}
         with tf.GradientTape() as tape:
-            loss = self.optimizer.scale_loss(parts * self._loss(self._totals(batch, training=False)))
+            loss = self.optimizer.scale_loss(parts * self._loss(self._totals(batch, self.network, training=False)))
         scale = self.optimizer.dynamic_scale.value if self._scaled else 1.0
         gradients = tape.gradient(loss, self._variables())
         return [each if each is None else tf.cast(each, tf.float32) / scale for each in gradients]
@@ -159,7 +169,7 @@ class Step:
         losses, counts = self._grouped(totals), self._counts(totals)
         return tf.add_n([tf.math.divide_no_nan(losses[group], counts[group]) for group in self._groups])
 
-    def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _accumulated(self, batch: Batch, network: keras.Model) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Does what `_gradients` does, one part of the batch at a time, to keep the activations of only one part.
 
         The counts are known after the last part, so the gradients of each group are accumulated apart.
@@ -170,7 +180,7 @@ class Step:
 
         def add(part: tf.Tensor | int, gradients: list[list[tf.Tensor]], sums: tf.Tensor) -> tuple:
             with tf.GradientTape(persistent=len(self._groups) > 1) as tape:
-                totals = self._totals({key: value[part] for key, value in parts.items()}, training=True)
+                totals = self._totals({key: value[part] for key, value in parts.items()}, network, training=True)
                 losses = self._grouped(totals)
                 # Divided by the batch size for the time being, so that float16 gradients do not overflow.
                 scaled = [self.optimizer.scale_loss(losses[group] / self.batch_size) for group in self._groups]
@@ -204,8 +214,8 @@ class Step:
         ]
         return [tf.add_n(each) for each in zip(*means, strict=True)], sums
 
-    def _totals(self, batch: Batch, *, training: bool) -> dict[str, tf.Tensor]:
-        return self.task.totals(batch, self.task.forward(self.network, batch, training=training), training=training)
+    def _totals(self, batch: Batch, network: keras.Model, *, training: bool) -> dict[str, tf.Tensor]:
+        return self.task.totals(batch, self.task.forward(network, batch, training=training), training=training)
 
     def _grouped(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the sum of the losses of each group."""
@@ -237,7 +247,7 @@ class Step:
         return tf.stack([tf.cast(totals[name], keras.config.floatx()) for name in self.task.names])
 
     def _sums(self, batch: Batch) -> tf.Tensor:
-        return self._stacked(self._totals(batch, training=False))
+        return self._stacked(self._totals(batch, self.network, training=False))
 
     def _sums_and_predictions(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         assert isinstance(self.task, ImageTask | Distilled)

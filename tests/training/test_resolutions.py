@@ -1,0 +1,149 @@
+"""Steps at several resolutions."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.serving.random_detectors import detector
+from tfeff import config, models, training
+from tfeff.data.images import resizing
+from tfeff.errors import UserError
+from tfeff.tasks import ClassificationTask
+from tfeff.training import optimizers
+from tfeff.training.resolutions import Resolutions
+from tfeff.training.step import Step
+
+RATE = 0.1
+
+
+def classifier(resolution: int = 32) -> models.Network:
+    return models.build("resnet", num_classes=3, width=4, stage_blocks=(1, 1), resolution=resolution)
+
+
+def batch_of(count: int = 4, side: int = 32) -> dict[str, tf.Tensor]:
+    rng = np.random.default_rng(0)
+    return {
+        "image": tf.constant(rng.uniform(0, 255, (count, side, side, 3)), tf.float32),
+        "label": tf.one_hot(rng.integers(0, 3, count), 3),
+        "weight": tf.ones(count),
+    }
+
+
+def step_of(network: models.Network, resolutions: Resolutions | None = None, **options: Any) -> Step:
+    optimizer = optimizers.build("sgd", network, nesterov=False)
+    strategy = options.pop("strategy", None) or tf.distribute.get_strategy()
+    return Step(
+        network, optimizer, strategy, task=ClassificationTask(), batch_size=4, resolutions=resolutions, **options
+    )
+
+
+def seeds_that_draw(wanted: int, count: int) -> int:
+    """Returns a seed with which the first step is made at the wanted one of several resolutions."""
+    return next(seed for seed in range(100) if int(np.random.default_rng((seed, 0)).integers(count)) == wanted)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize(("wanted", "side"), [(0, 16), (1, 32), (2, 48)])
+def test_a_step_is_that_of_the_network_of_the_drawn_size(wanted: int, side: int, parts: int) -> None:
+    network, built = classifier(), classifier(side)
+    built.set_weights(network.get_weights())
+    resolutions = Resolutions(network, (0.5, 1.0, 1.5), seeds_that_draw(wanted, 3))
+    batch = batch_of()
+    smaller = batch | {"image": resizing.resize(batch["image"], (side, side))}
+    sums = step_of(network, resolutions, accumulation_steps=parts).train(batch, step=0, learning_rate=RATE)
+    expected = step_of(built, accumulation_steps=parts).train(smaller, step=0, learning_rate=RATE)
+    np.testing.assert_allclose(sums, expected, rtol=1e-5)
+    for one, other in zip(network.get_weights(), built.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_evaluation_stays_at_the_resolution_of_the_network() -> None:
+    network, batch = classifier(), batch_of()
+    plain = step_of(network).evaluate(batch)
+    np.testing.assert_array_equal(step_of(network, Resolutions(network, (0.5,), 0)).evaluate(batch), plain)
+
+
+def test_every_resolution_is_drawn_equally_often_and_the_same_again() -> None:
+    network = classifier()
+    resolutions = Resolutions(network, (0.5, 1.0, 1.5), 7)
+    drawn = [resolutions.drawn(step) for step in range(600)]
+    assert drawn == [Resolutions(network, (0.5, 1.0, 1.5), 7).drawn(step) for step in range(600)]
+    assert drawn != [Resolutions(network, (0.5, 1.0, 1.5), 8).drawn(step) for step in range(600)]
+    assert all(150 < count < 250 for count in Counter(drawn).values())
+
+
+def test_boxes_stay_on_their_objects() -> None:
+    image = np.zeros((1, 64, 64, 3), np.float32)
+    image[0, 16:32, 24:56] = 255
+    box = [16.0, 24.0, 32.0, 56.0]
+    boxes = tf.constant([[box, [0.0] * 4]])
+    _, network = detector("yolo", np.random.default_rng(0).uniform(0, 255, image.shape).astype(np.float32))
+    resolutions = Resolutions(network, (1.0, 1.4, 2.0), 0)  # 1.4 is rounded to 96 pixels
+    assert [each.size for each in resolutions.networks] == [(64, 64), (96, 96), (128, 128)]
+    batch = {
+        "image": tf.constant(image),
+        "boxes_yxyx": boxes,
+        "extra_boxes_yxyx": boxes,
+        "valid": tf.constant([[True, False]]),
+    }
+    for index, factor in enumerate((1.0, 1.5, 2.0)):
+        found = resolutions.resized(batch, index)
+        for name in ("boxes_yxyx", "extra_boxes_yxyx"):
+            np.testing.assert_allclose(found[name][0, 0], np.array(box) * factor)
+        top, left, bottom, right = np.array(box) * factor
+        bright = np.argwhere(found["image"].numpy()[0, ..., 0] > 127.5)
+        np.testing.assert_allclose(bright.min(axis=0), [top, left], atol=1)
+        np.testing.assert_allclose(bright.max(axis=0) + 1, [bottom, right], atol=1)
+        assert found["valid"] is batch["valid"]
+
+
+def test_two_devices_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        pytest.skip("needs two logical devices")
+    weights, batch = classifier().get_weights(), batch_of()
+    ends = []
+    for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy([each.name for each in devices[:2]])):
+        with strategy.scope():
+            network = classifier()
+            network.set_weights(weights)
+            resolutions = Resolutions(network, (0.5, 1.0), 0)
+            step = step_of(network, resolutions, strategy=strategy)
+            data = tf.data.Dataset.from_tensors(batch).unbatch().batch(4).repeat()
+            batches = iter(strategy.experimental_distribute_dataset(data))
+            for number in range(3):
+                step.train(next(batches), step=number, learning_rate=RATE)
+            ends.append(network.get_weights())
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+SETTINGS = config.Experiment(
+    model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=16),
+    data=config.Data(source="embedded:digits", channels=1, train_examples=96),
+    training=config.Training(epochs=2, batch_size=32, precision="float32", resolution_factors=(0.5, 1.0, 1.5)),
+)
+
+
+def test_a_run(tmp_path: Path) -> None:
+    run = training.train(SETTINGS, tmp_path, tensorboard=False)
+    assert [np.isfinite(row["train_loss"]) for row in run.rows()] == [True, True]
+    assert training.trained_model(run).size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"training.resolution_factors": (0.0,)}, "training.resolution_factors.*between 0.1 and 10"),
+        ({"training.rematerialize": True}, "resolution_factors does not go with training.rematerialize"),
+        ({"training.feature_variants": 2, "optimizer.frozen": "stem*"}, "does not go with training.feature_variants"),
+        ({"task.name": "yolo", "model.resolution": 40, "data.source": "embedded:placed_digits:40"}, "multiples of"),
+    ],
+)
+def test_what_excludes_it_is_said(overrides: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        training.train(config.override(SETTINGS, overrides), tmp_path, tensorboard=False)
