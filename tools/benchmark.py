@@ -4,10 +4,6 @@ Timings are noisy. Both sides of a comparison therefore alternate within one pro
 each pair of rounds, as median and quartiles.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import argparse
 import itertools
 import json

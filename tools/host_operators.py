@@ -12,11 +12,8 @@ import argparse
 import collections
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import command_line
 import tensorflow as tf

@@ -15,12 +15,9 @@ With --rematerialize=efficientdet-d2 (or another network): the memory and the ti
 rematerialization.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time

@@ -20,14 +20,16 @@ class get_logger:
 """
 
 
-def imported(directory: Path, package: str, **environment: str) -> subprocess.CompletedProcess[str]:
+IMPORT = "import tfeff, tensorflow, sys; print(tensorflow.__spec__.loader is tensorflow.__loader__, file=sys.stderr)"
+
+
+def imported(
+    directory: Path, package: str, program: str = IMPORT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     (directory / "tensorflow").mkdir()
     (directory / "tensorflow" / "__init__.py").write_text(package)
     path = os.pathsep.join([str(directory), str(Path(tfeff.__file__).parents[1])])
     kept = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    program = (
-        "import tfeff, tensorflow, sys; print(tensorflow.__spec__.loader is tensorflow.__loader__, file=sys.stderr)"
-    )
     return subprocess.run(
         [sys.executable, "-c", program],
         env={**kept, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **environment},
@@ -39,6 +41,11 @@ def imported(directory: Path, package: str, **environment: str) -> subprocess.Co
 
 def test_nothing_is_shown(tmp_path: Path) -> None:
     assert imported(tmp_path, PACKAGE).stderr == "True\n"
+
+
+def test_nothing_is_shown_by_child_processes(tmp_path: Path) -> None:
+    child = f"import subprocess, sys; {IMPORT}; subprocess.run([sys.executable, '-c', {IMPORT!r}], check=True)"
+    assert imported(tmp_path, PACKAGE, child).stderr == "True\nTrue\n"
 
 
 @pytest.mark.parametrize(("devices", "level"), [("", "3"), ("0", "2")])

@@ -142,7 +142,6 @@ def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: s
         os.sched_setaffinity(0, cores)
     for pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[pool] = str(max(1, len(cores)))  # whatever the parent was given: rounding depends on it
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     while True:

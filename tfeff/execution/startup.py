@@ -13,7 +13,8 @@ from types import ModuleType
 
 from tfeff.execution.resources import gpus
 
-LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+LEVEL, OURS = "TF_CPP_MIN_LOG_LEVEL", "TFEFF_SET_LOG_LEVEL"
+"""TensorFlow's variable, and the one that tells child processes that the user has not set it."""
 NAME = "tensorflow"
 
 
@@ -31,7 +32,8 @@ def quiet_import() -> None:
     The C++ code writes some of these lines (CPU instructions, missing GPU driver) before it reads any log level, so
     stderr itself is redirected.
     """
-    if LEVEL not in os.environ and NAME not in sys.modules and not any(isinstance(f, _Finder) for f in sys.meta_path):
+    shown = LEVEL in os.environ and OURS not in os.environ
+    if not shown and NAME not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
@@ -69,7 +71,7 @@ class _QuietLoader(Loader):
         """Imports TensorFlow, and looks for GPUs, which logs, too."""
         # Errors of C++ code are raised, too; what it logs beside them tears tables and bars (such as that oneDNN cannot
         # compute with bytes or half floats on this CPU). They are kept where they say why GPUs are not found.
-        os.environ.setdefault(LEVEL, "2" if gpus() else "3")
+        os.environ |= {LEVEL: "2" if gpus() else "3", OURS: "1"}
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
