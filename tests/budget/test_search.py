@@ -91,6 +91,8 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
     assert result["answer"] in report
     assert [row["with"] for row in result["prospects"]][-1] == "twice the epochs"
+    assert result["labels"]["low"] < result["labels"]["high"]
+    assert f"{result['labels']['suspects']:,} look wrong" in result["answer"]
     for name in ("params", "macs"):
         assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000
 
@@ -187,7 +189,7 @@ def test_without_time_one_candidate_is_trained_on_one_fold_and_the_answer_says_s
     result = json.loads((tmp_path / "search" / "result.json").read_text())
     assert sum(len(row["values"]) for row in result["networks"]) == 1
     assert "The time was over before any network was trained on all folds." in result["answer"]
-    assert result["prospects"] == []
+    assert (result["prospects"], result["labels"]) == ([], None)
 
 
 def test_a_budget_that_no_network_meets_is_refused_at_once(verbs, trained, tmp_path):

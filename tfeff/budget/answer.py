@@ -38,7 +38,7 @@ def answer(findings: Findings) -> str:
         sentences.append(
             f"For lack of time, all were trained for {percent(findings.pace)} of the epochs that suit the images."
         )
-    sentences += filter(None, (_tested(findings), _more(findings)))
+    sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
     return " ".join(sentences)
 
 
@@ -86,6 +86,18 @@ def _more(findings: Findings) -> str:
     if not rows:
         return ""
     return f"Expected {metric} on the folds, now {rows['as it is'][0]}: {', '.join(parts)}."
+
+
+def labels(findings: Findings) -> str:
+    """Returns what is known about wrong labels; empty if nothing is."""
+    found = findings.labels
+    if found is None:
+        return ""
+    examined = f"Of {found.images:,} labels, {found.suspects:,} look wrong"
+    if not found.suspects:
+        return f"{examined}."
+    gain, low, high = (f"{100 * each:+.1f}" for each in (found.gain, found.low, found.high))
+    return f"{examined}; a probe without these images is better by {gain} points ({low} to {high})."
 
 
 def growth(findings: Findings) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from scipy import special
 
@@ -69,6 +70,14 @@ def probe(trial: Trial) -> list[bool]:
     Returns:
         For each held-out image (of many, `PROBED`), whether it is classified correctly.
     """
+    features, labels, count = features_of(trial)
+    part = Fold(np.arange(count), np.arange(count, len(labels)))
+    return [bool(each) for each in linear_probe([features], labels, [part]).correct[count:]]
+
+
+def features_of(trial: Trial) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns what a classifier would read: features float32 [n, d] of training and held-out images (of many, `PROBED`
+    each), their labels int [n], and the number of training images, which come first."""
     images = selection.choose(selection.request(trial.experiment), split_caches(trial))
     assert images.validation is not None
     keras.backend.clear_session()
@@ -79,11 +88,7 @@ def probe(trial: Trial) -> list[bool]:
     features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
     train, held_out = (_some(part) for part in (images.train, images.validation))
     both = [_computed(plan, features, part) for part in (train, held_out)]
-    count, total = len(train), len(train) + len(held_out)
-    labels = np.concatenate([train.dataset.labels, held_out.dataset.labels])
-    part = Fold(np.arange(count), np.arange(count, total))
-    found = linear_probe([np.concatenate(both)], labels, [part])
-    return [bool(each) for each in found.correct[count:]]
+    return np.concatenate(both), np.concatenate([each.dataset.labels for each in (train, held_out)]), len(train)
 
 
 def _some(images: ImageCache) -> ImageCache:
@@ -157,8 +162,7 @@ def run(
 def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]:
     """Returns the candidates whose probe is certainly worse than the best one by more than `SPARED`.
 
-    Differences are paired by image. The interval is Agresti and Min's (Statistics in Medicine 24, 2005), which adds
-    half an image to each of the four outcomes, with Bonferroni's correction for the number of candidates.
+    Differences are paired by image, with Bonferroni's correction for the number of candidates; see `paired_difference`.
 
     Returns:
         name -> (the best accuracy minus its own, half the width of the interval).
@@ -170,10 +174,18 @@ def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]
     quantile = float(special.ndtri(1.0 - 0.025 / (len(probes) - 1)))
     found = {}
     for name, each in probes.items():
-        own = np.asarray(each.correct)
-        better, worse, count = (reference & ~own).sum() + 0.5, (own & ~reference).sum() + 0.5, len(own) + 2.0
-        difference = float(better - worse) / count
-        half = quantile * math.sqrt(max(better + worse - count * difference**2, 0.0)) / count
+        difference, half = paired_difference(reference, np.asarray(each.correct), quantile)
         if difference - half > SPARED:
             found[name] = difference, half
     return found
+
+
+def paired_difference(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], quantile: float) -> tuple[float, float]:
+    """Returns an accuracy minus another one on the same images, and half the width of its interval.
+
+    The interval is Agresti and Min's (Statistics in Medicine 24, 2005), which adds half an image to each of the four
+    outcomes.
+    """
+    better, worse, count = (one & ~other).sum() + 0.5, (other & ~one).sum() + 0.5, len(one) + 2.0
+    difference = float(better - worse) / count
+    return difference, quantile * math.sqrt(max(better + worse - count * difference**2, 0.0)) / count

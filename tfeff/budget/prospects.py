@@ -1,9 +1,13 @@
-"""Labels or compute: what more images, larger networks and longer trainings would bring."""
+"""Labels or compute: what more images, better labels, larger networks and longer trainings would bring."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from tfeff.budget import probing
 from tfeff.budget.competition import Competition
+from tfeff.budget.labels import Labels, examine
+from tfeff.errors import UserError
+from tfeff.execution.executor import collect
 from tfeff.trials import growth
 from tfeff.trials.allocation import Full
 from tfeff.trials.growth import Growth
@@ -78,6 +82,30 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     every = {each.macs for each in rows}
     varied += ["macs"] if len(every) > 1 else []
     return Prospects(growth.fit(rows), curve, competition.candidates[chosen].macs / max(every), varied)
+
+
+def label_gain(competition: Competition) -> Labels | None:
+    """Examines the labels of half of the training images, by the features of the network with the best probe.
+
+    Returns:
+        None for detectors, without a probed network, without time for it, and for too few images.
+    """
+    if not competition.screened or competition.study.detects:
+        return None
+    best = max(competition.screened, key=lambda name: (competition.screened[name], name))
+    candidate = competition.candidates[best]
+    if not _affordable(competition, "labels", best, 1 / candidate.experiment.training.epochs):
+        return None
+    trial = probing.trial_of(candidate, competition.study.settings.folds)
+
+    def compute() -> dict[str, float]:
+        return asdict(collect(competition.executor, {best: (examine, trial)})[best])
+
+    try:
+        return Labels(**competition.store.cached(f"labels {best}", compute))
+    except UserError as error:
+        competition.runner.progress.say(f"labels are not examined: {error}")
+        return None
 
 
 def _affordable(competition: Competition, decision: str, chosen: str, trainings: float) -> bool:

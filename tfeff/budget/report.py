@@ -14,6 +14,7 @@ trials.log         output of the worker processes
 ```
 """
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.budget.answer import answer, growth, metric_words, screening
+from tfeff.budget.answer import answer, growth, labels, metric_words, screening
 from tfeff.budget.figures import figures
 from tfeff.budget.limits import amount
 from tfeff.budget.search import Findings
@@ -36,6 +37,11 @@ GROWTH = (
     "twice the epochs. A power law of the odds of an error, in images, multiply-adds and epochs, is fitted to these "
     "trainings and to those of all networks of the same start. Forecasts beyond the images and networks at hand are "
     "extrapolations: their intervals contain the uncertainty of the exponents, not that of the law."
+)
+LABELS = (
+    "Labels look wrong if other images contradict them: those of one half of the images are examined, and probes "
+    "compared on the other half, whose labels stay as they are. Corrected labels bring more than images that are left "
+    "out, and wrong labels of held-out images hide a part of the gain. This lists suspicious labels:"
 )
 STAGES = {
     "budget": "beyond the budget",
@@ -164,8 +170,21 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "costs": dict(delivered.costs),
         "evaluation": None if evaluation is None else evaluation.report,
         "prospects": growth(findings),
+        "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),
         "networks": rows,
     }
+
+
+def _labels_or_compute(findings: Findings, directory: Path, drawn: Mapping[str, tuple[Any, str]]) -> list[html.Part]:
+    parts = list[html.Part]()
+    if findings.prospects is not None:
+        words = f"Expected {metric_words(findings.study)} on the folds, with 95 % intervals."
+        parts += [html.paragraph(GROWTH), html.table(growth(findings), words)]
+        parts.append(html.figure(directory / "figures" / "growth.svg", drawn["growth"][1]))
+    if findings.labels is not None:
+        parts.append(html.paragraph(f"{labels(findings)} {LABELS}"))
+        parts.append(html.command(f"python -m tfeff.analyze --workdir={findings.delivered.workdir} --out=suspects"))
+    return parts
 
 
 def _use(findings: Findings) -> str:
@@ -191,17 +210,7 @@ def _page(
             for name, (_, text) in drawn.items()
             if name not in ("growth", "published")
         ],
-        **(
-            {
-                "Labels or compute": [
-                    html.paragraph(GROWTH),
-                    html.table(growth(findings), f"Expected {metric_words(study)} on the folds, with 95 % intervals."),
-                    html.figure(directory / "figures" / "growth.svg", drawn["growth"][1]),
-                ]
-            }
-            if findings.prospects is not None
-            else {}
-        ),
+        "Labels or compute": _labels_or_compute(findings, directory, drawn),
         "Networks": [
             html.table(stages, "What became of all networks."),
             html.table(list(table), "Those that competed."),
@@ -216,5 +225,6 @@ def _page(
             html.details("The whole config", [html.command(config.to_json(study.settings))]),
         ],
     }
+    sections = {heading: parts for heading, parts in sections.items() if parts}
     title = f"The best network for {study.settings.experiment.data.source} within the budget"
     return html.page(title, sections, summary=answer(findings))

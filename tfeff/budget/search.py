@@ -11,8 +11,9 @@ from rich.console import Console
 from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
 from tfeff.budget.delivery import TEACHERS, Delivered, bring, deliver, teach
+from tfeff.budget.labels import Labels
 from tfeff.budget.limits import Costs
-from tfeff.budget.prospects import Prospects, prospects
+from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.errors import UserError
@@ -44,6 +45,7 @@ class Findings:
         complete: whether the best ones were trained on all folds.
         pace: share of the epochs of the rules for which all of them were trained.
         prospects: what more images and compute would bring; None if there was no time to find out.
+        labels: what wrong labels cost; None likewise, and for detectors.
     """
 
     study: Study
@@ -57,6 +59,7 @@ class Findings:
     complete: bool
     pace: float
     prospects: Prospects | None
+    labels: Labels | None
 
 
 def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialStore:
@@ -103,6 +106,7 @@ def run(
             executor.release()  # the choice is trained in this process, with all memory and devices
             delivered = _deliver(competition, ranking, directory / BEST)
             found = prospects(competition, delivered.name) if settings.forecast else None
+            labels = label_gain(competition) if settings.forecast else None
         finally:
             watch.save()
     return Findings(
@@ -117,6 +121,7 @@ def run(
         complete=complete,
         pace=competition.pace,
         prospects=found,
+        labels=labels,
     )
 
 

@@ -129,10 +129,12 @@ class Probe:
         errors: float64 [n], squared distance of the predicted class indicators to the true ones (the Brier score,
             before its mean over images).
         correct: bool [n], whether the largest indicator is that of the image's class.
+        indicators: float64 [n, classes], the predicted indicators, in [0, 1]; of the classes that occur, in order.
     """
 
     errors: npt.NDArray[np.float64]
     correct: npt.NDArray[np.bool_]
+    indicators: npt.NDArray[np.float64]
 
 
 def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequence[Fold]) -> Probe:
@@ -154,7 +156,7 @@ def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequ
 
     classes, codes = np.unique(labels, return_inverse=True)
     indicators = np.eye(len(classes))[codes]
-    predicted = np.empty_like(indicators)
+    predicted = np.zeros_like(indicators)
     for part in parts:
         train, held_out = part.train, part.validation
         if not len(held_out):  # of few large groups
@@ -162,8 +164,8 @@ def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequ
         scaled = np.concatenate([_scaled(level, train) for level in features], axis=1)
         ridge = RidgeCV(alphas=PENALTIES).fit(scaled[train], indicators[train])
         predicted[held_out] = ridge.predict(scaled[held_out])
-    errors = (np.clip(predicted, 0.0, 1.0) - indicators) ** 2
-    return Probe(errors.sum(axis=1), predicted.argmax(axis=1) == codes)
+    clipped = np.clip(predicted, 0.0, 1.0)
+    return Probe(((clipped - indicators) ** 2).sum(axis=1), predicted.argmax(axis=1) == codes, clipped)
 
 
 def _scaled(level: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -136,8 +136,6 @@ def table(rows: Rows, caption: str = "", *, row_headers: bool = False) -> Part:
 def figure(path: Path, caption: str) -> Part:
     """Returns a figure from a file, as `tfeff.reporting.figure.save` writes it.
 
-    The caption is also the alternative text.
-
     It is as wide as it was drawn, or as a narrower screen.
 
     Raises:
@@ -169,7 +167,7 @@ def drawn(svg: bytes, caption: str) -> Part:
 
 def _figure(content: bytes, media_type: str, caption: str, width: float | None) -> Part:
     size = "" if width is None else f' width="{width:.0f}"'
-    shown = f'<img src="{_data(content, media_type)}" alt="{escape(caption)}"{size}>'
+    shown = f'<img src="{_data(content, media_type)}" alt=""{size}>'  # screen readers read the caption
     return Part(f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>")
 
 
@@ -177,8 +175,6 @@ def picture(pixels: npt.NDArray[np.uint8], lines: Sequence[str]) -> Part:
     """Returns an image of a gallery, uint8 [height, width, 1 or 3].
 
     It is a JPEG of at most SIDE pixels a side; up to SMALL pixels a side, a PNG, enlarged without interpolation.
-
-    The lines of its caption are also the alternative text.
     """
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     buffer, small = io.BytesIO(), max(image.size) <= SMALL
@@ -188,7 +184,7 @@ def picture(pixels: npt.NDArray[np.uint8], lines: Sequence[str]) -> Part:
         image.thumbnail((SIDE, SIDE))
         image.save(buffer, "JPEG", quality=85)
     source, kind = _data(buffer.getvalue(), PNG if small else JPEG), ' class="small"' if small else ""
-    shown = f'<img src="{source}" alt="{escape("; ".join(lines))}"{kind}>'
+    shown = f'<img src="{source}" alt=""{kind}>'
     return Part(f"<figure>{shown}<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>")
 
 
