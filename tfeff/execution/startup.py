@@ -75,7 +75,7 @@ class _QuietLoader(Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        with _captured() as show:
+        with captured() as show:
             self._loader.exec_module(module)
             module.get_logger().setLevel(logging.WARNING)
             module.config.list_physical_devices()
@@ -84,7 +84,7 @@ class _QuietLoader(Loader):
 
 
 @contextmanager
-def _captured() -> Iterator[Callable[[], None]]:
+def captured() -> Iterator[Callable[[], None]]:
     """Keeps what is written to stderr; shows it after an error, or if the function that it yields is called."""
     sys.stderr.flush()
     before = os.dup(2)

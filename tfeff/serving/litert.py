@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize  # the public converter cannot leave operators in float32
 
 from tfeff.errors import UserError
+from tfeff.execution.startup import captured
 from tfeff.serving import portable
 from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
@@ -73,6 +74,8 @@ def _quantized(calibrated: bytes) -> bytes:
 def load(file: Path, threads: int) -> portable.Loaded:
     """Returns a model in LiteRT's interpreter, that of TensorFlow."""
     interpreter = _interpreter(model_content=file.read_bytes(), num_threads=threads)  # which checks it
+    with captured():  # the first allocation logs which kernels it uses
+        interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
     inputs = {
         name: tuple(None if side < 0 else int(side) for side in each["shape_signature"])
