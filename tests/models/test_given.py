@@ -52,7 +52,7 @@ def last(outputs):
 
 
 @EACH
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [False, thorough(True)])
 def test_a_copy_computes_what_the_model_computes(make, training):
     if training and make is sequential:
         pytest.skip("dropout is random")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.serving.random_detectors import detector
+from tests.thoroughness import thorough
 from tfeff import config, models, runs, tasks, training
 from tfeff.errors import UserError
 from tfeff.models.layers.residual import StochasticDepth
@@ -89,7 +90,7 @@ def test_the_network_can_be_trained_further() -> None:
     assert abs((found[:, 0, 0, 0] > 0).mean() - 0.25) < 0.06
 
 
-@pytest.mark.parametrize("needs_tfeff", [False, True])
+@pytest.mark.parametrize("needs_tfeff", [thorough(False), True])
 def test_detectors_return_the_outputs_of_their_heads(
     needs_tfeff: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -103,8 +103,16 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Pa
     np.testing.assert_allclose(found["embedding"], vectors / np.linalg.norm(vectors), atol=1e-5)
 
 
-@pytest.mark.parametrize("end_to_end", [False, True])
-@pytest.mark.parametrize("format", ["saved_model", *FORMATS])
+@pytest.mark.parametrize(
+    ("format", "end_to_end"),
+    [
+        ("saved_model", True),
+        ("litert", False),
+        ("openvino", True),
+        *(thorough(*case) for case in [("saved_model", False), ("litert", True), ("openvino", False)]),
+        *(thorough("onnx", end_to_end) for end_to_end in (False, True)),
+    ],
+)
 def test_predictions_without_duplicates_are_not_suppressed(
     format: str, end_to_end: bool, image: np.ndarray, tmp_path: Path
 ) -> None:
@@ -160,8 +168,14 @@ SMALL = {  # gelu and layer normalization; h-swish; convolutions in groups
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        (format, name) if first == second else thorough(format, name)
+        for first, format in enumerate(FORMATS)
+        for second, name in enumerate(SMALL)
+    ],
+)
 def test_layers_of_each_family_are_exported(format: str, name: str, image: np.ndarray, tmp_path: Path) -> None:
     skip_without_converter(format)
     described = config.architecture(name, resolution=64, **SMALL[name])

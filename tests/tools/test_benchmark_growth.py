@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.thoroughness import thorough
 from tools import benchmark_growth
 
 
@@ -10,7 +11,9 @@ def test_the_slope_is_the_exponent_of_a_power():
     assert benchmark_growth.slope([10, 30], [0.0, 5.0]) is None
 
 
-@pytest.mark.parametrize("part", benchmark_growth.PARTS)
+@pytest.mark.parametrize(
+    "part", [thorough(part) if part in ("caches", "exports") else part for part in benchmark_growth.PARTS]
+)
 def test_each_measurement_takes_time(part):
     for name in benchmark_growth.PARTS[part][2]:
         seconds, megabytes = benchmark_growth.measure(part, name, 12)

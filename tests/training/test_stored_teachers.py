@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.thoroughness import only_thorough
+from tests.thoroughness import only_thorough, thorough
 from tests.training.test_loop import assert_same_arrays, experiment, final, measures
 from tfeff import config, selection, training
 from tfeff.config.task_parts import Teacher
@@ -78,7 +78,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ("variants", "changes"),
     [
         (1, ("task.teacher.features=0.5", "data.unlabeled={photographs}", "data.unlabeled_per_label=0.5")),
-        (1, ("data.class_balanced=true", "training.accumulation_steps=2", "training.swa_epochs=2")),
+        thorough(1, ("data.class_balanced=true", "training.accumulation_steps=2", "training.swa_epochs=2")),
         (2, SHIFTED),  # as many as epochs
     ],
     ids=str,

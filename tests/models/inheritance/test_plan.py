@@ -147,10 +147,10 @@ def test_additional_blocks_with_an_activation_are_approximate(name, changes):
 
 SMALLER = [
     *((name, {"neck_channels": 12}) for name in KINDS),
-    *((name, {"backbone": NARROW}) for name in KINDS),
+    *(thorough(name, {"backbone": NARROW}) for name in KINDS),
     ("efficientdet-d0", {"neck_repeats": 1}),
-    ("yolo", {"head_repeats": 1}),
-    ("efficientdet-d0", {"head_repeats": 1}),
+    thorough("yolo", {"head_repeats": 1}),
+    thorough("efficientdet-d0", {"head_repeats": 1}),
     ("faster-rcnn", {"head_repeats": 1, "hidden": (24,)}),
     ("yolo", {"backbone": NARROW, "neck_channels": 12, "head_repeats": 1}),
 ]
