@@ -13,6 +13,7 @@ from tests.selection.digit_splits import QUIET, digits
 from tfeff import config, selection, training
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.storage import EncodedImages, ImageFiles, PixelArray, Segments
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 
 CONTENTS = {
@@ -149,3 +150,17 @@ def test_a_training_and_its_evaluation_say_everything_once(tmp_path, without_fig
     lines = written.getvalue().splitlines()
     assert sorted(set(lines)) == sorted(lines)
     assert sum("17 images from" in line for line in lines) == 2
+
+
+def test_images_that_vanish_are_passed_over(tmp_path):
+    folder = tmp_path / "train" / "a"
+    folder.mkdir(parents=True)
+    for index in range(3):
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / f"{index}.png")
+    dataset = catalog.open_labels(f"folder:{tmp_path}").load("train")
+    (note,) = [each for each in selection.notes(dataset, {}) if "nearly black" in each]
+    (folder / "0.png").unlink()
+    assert note in selection.notes(dataset, {})
+    for file in folder.iterdir():
+        file.unlink()
+    assert not [each for each in selection.notes(dataset, {}) if "nearly black" in each]
