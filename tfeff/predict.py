@@ -31,7 +31,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -40,6 +40,9 @@ from tfeff.boxes.tiling import checked_overlap
 from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
+
+if TYPE_CHECKING:
+    from tfeff.runs import Run
 
 
 def define_flags() -> None:
@@ -105,11 +108,9 @@ def main(argv: list[str]) -> None:
     from tfeff.data.images.decoding import DARK, DARK_ADVICE
     from tfeff.data.names import counted
     from tfeff.reporting.progress import Bar
-    from tfeff.runs.journal import state_of
     from tfeff.runs.prediction import Predictions, find_images
     from tfeff.runs.predictors import EmbeddingPredictor
     from tfeff.runs.video import Video, VideoPredictions
-    from tfeff.serving.exported import files_of
 
     out = Path(given.out)
     source: Video | Mapping[str, Path]
@@ -127,7 +128,7 @@ def main(argv: list[str]) -> None:
         "neighbors": given.neighbors,
         "threshold": given.threshold,
     }
-    dataset = given.dataset
+    dataset, runtime = given.dataset, ""
     with Bar("reading the gallery", None, "images") if given.gallery else nullcontext() as reading:
         if reading is not None:
             options["progress"] = reading.show
@@ -136,14 +137,10 @@ def main(argv: list[str]) -> None:
             predictor = runs.load_predictor(model, **options)
         else:
             run = api.open(given.workdir)
-            some, count = _images(source, given.every)
-            choice = run.choose_runtime(given.runtime, some, count, say)
-            notes += [choice.note] if choice.note else []
-            predictor, model = run.predictor(runtime=choice.runtime, **options), run.saved_model
+            runtime, notes[:0] = _runtime(run, source, out, options)
+            predictor, model = run.predictor(runtime=runtime, **options), run.saved_model
             dataset = dataset or (run.config.data.source if predictor.class_ids else None)
-    key = f"{state_of(*files_of(model))} {given.score} {tile} {given.tile_overlap}"
-    if given.runtime != "auto":  # which never changes predictions
-        key += f" {given.runtime}"
+    key = _key(model, tile, runtime)
     gallery = predictor.gallery if isinstance(predictor, EmbeddingPredictor) else None
     if gallery is not None:
         key += f" {gallery.state}"
@@ -205,11 +202,34 @@ def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str
         return {}, [f"warning: without image ids, which need the dataset of the run: {error}"]
 
 
-def _images(source: Any, every: int) -> tuple[Iterable[Any], int]:
-    """Returns the image files, or the frames of a video, and their number."""
-    if isinstance(source, Mapping):
-        return source.values(), len(source)
-    return (pixels for *_, pixels in source.frames(every)), source.length(every) or 0
+def _runtime(run: "Run", source: Any, out: Path, options: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Returns the runtime that predicts for image files, or the frames of a video, and what to say about it.
+
+    An earlier call with the same options is continued in its runtime.
+    """
+    from tfeff.runs.journal import NAME, Journal
+    from tfeff.runs.runtimes import AUTO, RUNTIMES
+
+    given = flags.FLAGS
+    if given.runtime == AUTO and run.saved_model.is_dir():
+        known = Journal.key_of(out / NAME)
+        for each in RUNTIMES:
+            if each != AUTO and f"{known} ".startswith(f"{_key(run.saved_model, options['tile'], each)} "):
+                return each, []
+    images: Iterable[Any] = source.values() if isinstance(source, Mapping) else source.images(given.every)
+    count = len(source) if isinstance(source, Mapping) else source.length(given.every) or 0
+    options = {key: value for key, value in options.items() if key not in ("batch_size", "progress")}
+    choice = run.choose_runtime(given.runtime, images, count, options, say)
+    return choice.runtime, [choice.note] if choice.note else []
+
+
+def _key(model: Path, tile: tuple[int, int] | None, runtime: str) -> str:
+    """Returns everything that predictions depend on besides the images, except for a gallery."""
+    from tfeff.runs.journal import state_of
+    from tfeff.serving.exported import files_of
+
+    given = flags.FLAGS
+    return f"{state_of(*files_of(model))} {given.score} {tile} {given.tile_overlap} {runtime}"
 
 
 def _tile() -> tuple[int, int] | None:

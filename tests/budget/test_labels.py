@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tfeff.budget.labels import Labels, compared
+from tfeff.budget.labels import compared
+from tfeff.budget.probing import Features
 from tfeff.errors import UserError
 
 IMAGES = 600
@@ -22,7 +23,7 @@ def digits(share: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def test_correct_labels_cost_nothing() -> None:
     features, labels, _ = digits(0.0, 0)
-    found = compared(features, labels, IMAGES)
+    found = compared(Features(features, labels, IMAGES))
     assert found.images == IMAGES
     assert found.suspects < 0.03 * IMAGES
     assert found.low < 0 < found.high
@@ -31,26 +32,38 @@ def test_correct_labels_cost_nothing() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_wrong_labels_are_counted_and_cost_accuracy(seed: int) -> None:
     features, labels, wrong = digits(0.4, seed)
-    found = compared(features, labels, IMAGES)
+    found = compared(Features(features, labels, IMAGES))
     assert 0.7 * wrong.sum() < found.suspects < 1.4 * wrong.sum()
     assert found.low < found.gain < found.high
-    assert found.high > 0.01
-    assert found.gain > -0.005
+    assert found.gain > 0.005
 
 
 def test_other_classes_do_not_matter() -> None:
     features, labels, _ = digits(0.2, 0)
-    assert compared(features, 7 * labels + 3, IMAGES) == compared(features, labels, IMAGES)
+    assert compared(Features(features, 7 * labels + 3, IMAGES)) == compared(Features(features, labels, IMAGES))
 
 
-def test_a_class_without_training_images_is_always_wrong() -> None:
+def test_held_out_images_of_another_class_are_wrong_with_and_without_the_suspects() -> None:
     features, labels, _ = digits(0.0, 0)
     kept = (np.arange(2 * IMAGES) >= IMAGES) | (labels != 9)
-    found = compared(features[kept], labels[kept], int(kept[:IMAGES].sum()))
-    assert isinstance(found, Labels)
+    found = compared(Features(features[kept], labels[kept], int(kept[:IMAGES].sum())))
+    assert (found.images, found.held_out) == (int(kept[:IMAGES].sum()), IMAGES)
+    assert abs(found.gain) < 0.02
+
+
+def test_images_of_a_group_do_not_confirm_each_other() -> None:
+    features, labels, wrong = digits(0.3, 0)
+    copies = 5
+    some = np.concatenate([np.arange(120), IMAGES + np.arange(120)])
+    rng = np.random.default_rng(0)
+    near = np.repeat(features[some], copies, axis=0) + rng.normal(0, 0.3, (len(some) * copies, features.shape[1]))
+    given, count, groups = np.repeat(labels[some], copies), 120 * copies, np.repeat(some, copies)
+    alone, together = (compared(Features(near, given, count, each)) for each in (None, groups))
+    assert alone.suspects < 0.5 * copies * wrong[some].sum() < together.suspects  # copies share their wrong label
+    assert together.high - together.low > alone.high - alone.low
 
 
 def test_too_few_images() -> None:
     features, labels, _ = digits(0.0, 0)
-    with pytest.raises(UserError):
-        compared(features[: IMAGES + 3], labels[: IMAGES + 3], 3)
+    with pytest.raises(UserError, match="3 training images are too few"):
+        compared(Features(features[: IMAGES + 3], labels[: IMAGES + 3], 3))

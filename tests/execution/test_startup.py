@@ -48,6 +48,12 @@ def test_nothing_is_shown_by_child_processes(tmp_path: Path) -> None:
     assert imported(tmp_path, PACKAGE, child).stderr == "True\nTrue\n"
 
 
+def test_child_processes_follow_a_level_that_the_user_gives_them(tmp_path: Path) -> None:
+    given = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '0'"
+    child = f"import subprocess, sys; {IMPORT}; {given}; subprocess.run([sys.executable, '-c', {IMPORT!r}], check=True)"
+    assert imported(tmp_path, PACKAGE, child).stderr.count(NOISE) == 1
+
+
 @pytest.mark.parametrize(("devices", "level"), [("", "3"), ("0", "2")])
 def test_errors_are_logged_only_where_gpus_could_be_missing(tmp_path: Path, devices: str, level: str) -> None:
     package = f"{PACKAGE}\nprint('level', os.environ['TF_CPP_MIN_LOG_LEVEL'])"

@@ -55,6 +55,16 @@ def test_settings_that_change_the_graph():
     assert cache.assemble(plan, strategy) is not first  # evicted by three others
 
 
+def test_reused_assemblies_draw_resolutions_by_the_seed_of_the_run():
+    strategy, cache = training.distribution.strategy("single"), AssemblyCache()
+    resolutions = "training.resolution_factors=1,2"
+    drawn = []
+    for seed in (0, 1, 0):
+        step = cache.assemble(planned(resolutions, f"seed={seed}"), strategy).step
+        drawn.append([step.resolutions.drawn(number) for number in range(20)])
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
 def test_reused_assemblies_are_reset():
     strategy = training.distribution.strategy("single")
     plan = planned()

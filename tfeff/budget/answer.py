@@ -93,11 +93,13 @@ def labels(findings: Findings) -> str:
     found = findings.labels
     if found is None:
         return ""
-    examined = f"Of {found.images:,} labels, {found.suspects:,} look wrong"
+    examined = f"Of {found.images:,} labels that were examined, {found.suspects:,} look wrong"
     if not found.suspects:
         return f"{examined}."
     gain, low, high = (f"{100 * each:+.1f}" for each in (found.gain, found.low, found.high))
-    return f"{examined}; a probe without these images is better by {gain} points ({low} to {high})."
+    verdict = "is better" if found.low > 0 else "is worse" if found.high < 0 else "cannot be told from one with them"
+    interval = f"{gain} points, 95 % interval {low} to {high} over {found.held_out:,} held-out images"
+    return f"{examined}; a classifier on fixed features that is trained without them {verdict} ({interval})."
 
 
 def growth(findings: Findings) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What wrong labels cost, by linear probes of a network's features.
+"""Labels that look wrong, and what training without them gains, by linear probes of a network's features.
 
 Labels of training images are suspicious if other training images contradict them (confident learning). A probe that is
 fitted without these images is compared with one that is fitted to all, on held-out images whose labels stay as they
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfeff.budget.probing import features_of, paired_difference
+from tfeff.budget.probing import Features, features_of, paired_difference
 from tfeff.data import folds
 from tfeff.data.folds import Fold
 from tfeff.errors import UserError
@@ -21,18 +21,20 @@ from tfeff.trials.trial import Trial
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known about the labels of the training images.
+    """What is known about the labels of some of the training images.
 
     Attributes:
         images: images whose labels were examined.
-        suspects: those whose labels are probably wrong.
-        gain: accuracy on held-out images of a probe without the suspects minus that of one with them.
-        low: lower end of the 95 % interval of the gain, over the held-out images.
+        suspects: those whose labels look wrong.
+        held_out: images on which the probes were compared.
+        gain: accuracy of the probe without the suspects minus that of the one with them.
+        low: lower end of the 95 % interval of the gain, over the held-out images, or groups of them.
         high: upper end.
     """
 
     images: int
     suspects: int
+    held_out: int
     gain: float
     low: float
     high: float
@@ -44,31 +46,32 @@ def examine(trial: Trial) -> Labels:
     Raises:
         UserError: too few images.
     """
-    features, labels, count = features_of(trial)
-    return compared(features, labels, count)
+    return compared(features_of(trial))
 
 
-def compared(features: np.ndarray, labels: np.ndarray, count: int) -> Labels:
-    """Compares probes with and without the suspects among the first `count` images, on the others.
-
-    Args:
-        features: float [n, d].
-        labels: int [n].
-        count: number of training images.
+def compared(found: Features) -> Labels:
+    """Compares probes with and without the suspects among the training images, on the held-out ones.
 
     Raises:
         UserError: too few images.
     """
-    if count < 2 * FOLDS:
-        raise UserError(f"{count} training images are too few")
-    train, held_out = np.arange(count), np.arange(count, len(labels))
-    codes = np.unique(labels[train], return_inverse=True)[1]
-    parts = folds.k_folds(codes, FOLDS, seed=0, every_class=False)
-    indicators = np.maximum(linear_probe([features[train]], codes, parts).indicators, 1e-6)
+    train, held_out = found.split.train, found.split.validation
+    groups = np.arange(len(found.labels)) if found.groups is None else found.groups
+    if len(np.unique(groups[train])) < 2 * FOLDS:
+        raise UserError(f"{len(train)} training images are too few")
+    codes = np.unique(found.labels[train], return_inverse=True)[1]
+    parts = folds.k_folds(codes, FOLDS, seed=0, groups=groups[train], every_class=False)
+    indicators = np.maximum(linear_probe([found.features[train]], codes, parts).indicators, 1e-6)
     suspects = label_errors(codes, indicators / indicators.sum(axis=1, keepdims=True)).suspects
     every, fewer = (
-        linear_probe([features], labels, [Fold(part, held_out)]).correct[held_out]
+        linear_probe([found.features], found.labels, [Fold(part, held_out)]).correct[held_out]
         for part in (train, np.setdiff1d(train, suspects))
     )
-    gain, half = paired_difference(fewer, every, QUANTILE)
-    return Labels(count, len(suspects), gain, gain - half, gain + half)
+    if found.groups is None:
+        gain, half = paired_difference(fewer, every, QUANTILE)
+    else:
+        differences = fewer.astype(float) - every
+        gain = float(differences.mean())
+        of_groups = np.bincount(np.unique(groups[held_out], return_inverse=True)[1], differences - gain)
+        half = float(QUANTILE * np.sqrt((of_groups**2).sum()) / len(held_out))
+    return Labels(len(train), len(suspects), len(held_out), gain, gain - half, gain + half)

@@ -70,14 +70,35 @@ def probe(trial: Trial) -> list[bool]:
     Returns:
         For each held-out image (of many, `PROBED`), whether it is classified correctly.
     """
-    features, labels, count = features_of(trial)
-    part = Fold(np.arange(count), np.arange(count, len(labels)))
-    return [bool(each) for each in linear_probe([features], labels, [part]).correct[count:]]
+    found = features_of(trial)
+    return [bool(each) for each in linear_probe([found.features], found.labels, [found.split]).correct[found.count :]]
 
 
-def features_of(trial: Trial) -> tuple[np.ndarray, np.ndarray, int]:
-    """Returns what a classifier would read: features float32 [n, d] of training and held-out images (of many, `PROBED`
-    each), their labels int [n], and the number of training images, which come first."""
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a classifier would read of training images and, after them, of held-out ones (of many, `PROBED` each).
+
+    Attributes:
+        features: float32 [n, d].
+        labels: int [n].
+        count: number of training images.
+        groups: int [n]; images of one group, such as crops of one photograph, belong together. None: each is on its
+            own.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    count: int
+    groups: np.ndarray | None = None
+
+    @property
+    def split(self) -> Fold:
+        """The training images and the held-out ones."""
+        return Fold(np.arange(self.count), np.arange(self.count, len(self.labels)))
+
+
+def features_of(trial: Trial) -> Features:
+    """Computes the features that the network of a trial has with its initial weights."""
     images = selection.choose(selection.request(trial.experiment), split_caches(trial))
     assert images.validation is not None
     keras.backend.clear_session()
@@ -88,7 +109,9 @@ def features_of(trial: Trial) -> tuple[np.ndarray, np.ndarray, int]:
     features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
     train, held_out = (_some(part) for part in (images.train, images.validation))
     both = [_computed(plan, features, part) for part in (train, held_out)]
-    return np.concatenate(both), np.concatenate([each.dataset.labels for each in (train, held_out)]), len(train)
+    labels = np.concatenate([each.dataset.labels for each in (train, held_out)])
+    groups = [each.dataset.groups for each in (train, held_out) if each.dataset.groups is not None]
+    return Features(np.concatenate(both), labels, len(train), np.concatenate(groups) if len(groups) == 2 else None)
 
 
 def _some(images: ImageCache) -> ImageCache:

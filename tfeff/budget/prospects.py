@@ -85,7 +85,7 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
 
 
 def label_gain(competition: Competition) -> Labels | None:
-    """Examines the labels of half of the training images, by the features of the network with the best probe.
+    """Examines labels of training images, by the features of the network with the best probe.
 
     Returns:
         None for detectors, without a probed network, without time for it, and for too few images.
@@ -99,7 +99,7 @@ def label_gain(competition: Competition) -> Labels | None:
     trial = probing.trial_of(candidate, competition.study.settings.folds)
 
     def compute() -> dict[str, float]:
-        return asdict(collect(competition.executor, {best: (examine, trial)})[best])
+        return asdict(collect(competition.executor, {best: (examine, trial)}, competition.runner.check)[best])
 
     try:
         return Labels(**competition.store.cached(f"labels {best}", compute))

@@ -39,9 +39,9 @@ GROWTH = (
     "extrapolations: their intervals contain the uncertainty of the exponents, not that of the law."
 )
 LABELS = (
-    "Labels look wrong if other images contradict them: those of one half of the images are examined, and probes "
-    "compared on the other half, whose labels stay as they are. Corrected labels bring more than images that are left "
-    "out, and wrong labels of held-out images hide a part of the gain. This lists suspicious labels:"
+    "Labels look wrong if other images contradict them; those of at most 1,000 images, drawn from one half of all, are "
+    "examined. Held-out images keep their labels. Corrected labels bring more than images that are left out, and wrong "
+    "labels of held-out images hide a part of the gain. This lists suspicious labels:"
 )
 STAGES = {
     "budget": "beyond the budget",
@@ -181,7 +181,9 @@ def _labels_or_compute(findings: Findings, directory: Path, drawn: Mapping[str, 
         words = f"Expected {metric_words(findings.study)} on the folds, with 95 % intervals."
         parts += [html.paragraph(GROWTH), html.table(growth(findings), words)]
         parts.append(html.figure(directory / "figures" / "growth.svg", drawn["growth"][1]))
-    if findings.labels is not None:
+    if findings.labels is not None and not findings.labels.suspects:
+        parts.append(html.paragraph(labels(findings)))
+    elif findings.labels is not None:
         parts.append(html.paragraph(f"{labels(findings)} {LABELS}"))
         parts.append(html.command(f"python -m tfeff.analyze --workdir={findings.delivered.workdir} --out=suspects"))
     return parts

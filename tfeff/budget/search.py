@@ -105,8 +105,8 @@ def run(
             ranking, complete = competition.ranking()
             executor.release()  # the choice is trained in this process, with all memory and devices
             delivered = _deliver(competition, ranking, directory / BEST)
+            labels = label_gain(competition) if settings.forecast else None  # which costs least
             found = prospects(competition, delivered.name) if settings.forecast else None
-            labels = label_gain(competition) if settings.forecast else None
         finally:
             watch.save()
     return Findings(

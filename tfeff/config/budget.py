@@ -184,6 +184,8 @@ class BudgetSearch(Section):
 
     def _check(self) -> None:
         check_trials(self.experiment, self.folds, self.trials, None, "search")
+        if self.distill and self.experiment.training.resolution_factors:
+            self.wrong("distill", "false with experiment.training.resolution_factors")
         if self.trials.batch_size != "fixed":
             self.trials.wrong("batch_size", '"fixed": own_budget chooses it for the images')
         if self.trials.learning_rate != "fixed":

@@ -14,7 +14,8 @@ from types import ModuleType
 from tfeff.execution.resources import gpus
 
 LEVEL, OURS = "TF_CPP_MIN_LOG_LEVEL", "TFEFF_SET_LOG_LEVEL"
-"""TensorFlow's variable, and the one that tells child processes that the user has not set it."""
+"""TensorFlow's variable, and a copy of the value that this package gave it: child processes see that it is not the
+user's."""
 NAME = "tensorflow"
 
 
@@ -32,7 +33,7 @@ def quiet_import() -> None:
     The C++ code writes some of these lines (CPU instructions, missing GPU driver) before it reads any log level, so
     stderr itself is redirected.
     """
-    shown = LEVEL in os.environ and OURS not in os.environ
+    shown = LEVEL in os.environ and os.environ[LEVEL] != os.environ.get(OURS)
     if not shown and NAME not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -71,7 +72,8 @@ class _QuietLoader(Loader):
         """Imports TensorFlow, and looks for GPUs, which logs, too."""
         # Errors of C++ code are raised, too; what it logs beside them tears tables and bars (such as that oneDNN cannot
         # compute with bytes or half floats on this CPU). They are kept where they say why GPUs are not found.
-        os.environ |= {LEVEL: "2" if gpus() else "3", OURS: "1"}
+        level = "2" if gpus() else "3"
+        os.environ |= {LEVEL: level, OURS: level}
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader

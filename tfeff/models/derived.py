@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from tfeff.errors import UserError
+from tfeff.errors import UserError, brief
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.layers.neck import NearestUpsampling
 from tfeff.models.network import Network
@@ -51,7 +51,8 @@ def resized(network: Network, size: tuple[int, int]) -> Network:
     try:
         output, maps = keras.models.clone_model(whole, input_tensors=inputs, clone_function=of_size).output
     except ValueError as error:
-        raise UserError(f"{network.name} takes images of {network.size[0]}x{network.size[1]} pixels only") from error
+        height, width = network.size
+        raise UserError(f"{network.name} takes images of {height}x{width} pixels only: {brief(error)}") from error
     other = Network(inputs if further else inputs[0], output, name=network.name)
     other.levels, other.maps, other.description = dict(network.levels), maps, network.description
     return other

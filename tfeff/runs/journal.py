@@ -7,6 +7,10 @@ from typing import Any
 
 from tfeff.checked import read_lines, to_line, write_lines
 
+NAME = ".predictions.jsonl"
+"""The journal of a folder of predictions."""
+_KEY = "rows_of"
+
 
 class Journal:
     """A file with one line per image, appended as soon as its row is known; damaged lines are dropped.
@@ -18,12 +22,22 @@ class Journal:
 
     def __init__(self, path: Path, key: str) -> None:
         self._path, self._rows = path, dict[str, tuple[list[int], dict[str, Any]]]()
-        first = {"rows_of": key}
+        first = {_KEY: key}
         lines = read_lines(path, "the rows are computed again")
         kept = [line for line in lines if line.keys() == {"image", "file", "row"}] if first in lines else []
         for line in kept:
             self._rows[line["image"]] = line["file"], line["row"]
         write_lines(path, [first, *kept])
+
+    @staticmethod
+    def key_of(path: Path) -> str | None:
+        """Returns the key with which a file was written; None without a file, or if its first line is damaged."""
+        try:
+            with path.open("rb") as lines:
+                key = json.loads(lines.readline())[_KEY]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return key if isinstance(key, str) else None
 
     def get(self, name: str, file: Path) -> dict[str, Any] | None:
         """Returns the row of an image; None if it is not known, or the file has changed or is gone."""

@@ -23,6 +23,7 @@ from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.gallery import contact_sheet, save_image, thumbnail
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.reporting.tables import percent
+from tfeff.runs.journal import NAME as JOURNAL
 from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import BOX_COLUMNS, Predictor, detections_csv
 from tfeff.runs.results import TOP, Prediction, Row
@@ -120,7 +121,7 @@ def write_predictions(
     result, found = Predictions(), dict[str, Row]()
     draws_each = draw and predictor.draws_boxes
     with locked(out, "--out"):
-        journal = Journal(out / ".predictions.jsonl", key)
+        journal = Journal(out / JOURNAL, key)
         wanted, dark = dict[str, Path](), set[str]()
         for name, path in paths.items():
             known = journal.get(name, path)

@@ -297,16 +297,16 @@ def load_predictor(
             option requires a detector or an embedder and it is none, or as in `read_gallery`.
     """
     models = {} if loaded is None else loaded
-    for option, number in (("neighbors", neighbors), ("threshold", threshold)):
-        if number is not None and gallery is None:
-            raise UserError(f"--{option} requires --gallery; add it, or remove --{option}")
-    detects = _is_detector(path)
-    for name, value in (("score", score), ("tile", tile), ("tile_overlap", tile_overlap)):
-        if value is not None and not detects:
-            raise UserError(f"--{name} requires a detector; remove it")
-    if detects and gallery is not None:
-        raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
-    overlap = checked_overlap(tile, tile_overlap)
+    check_options(
+        path,
+        score=score,
+        tile=tile,
+        tile_overlap=tile_overlap,
+        gallery=gallery,
+        neighbors=neighbors,
+        threshold=threshold,
+    )
+    detects, overlap = _is_detector(path), checked_overlap(tile, tile_overlap)
     if path not in models:
         models[path] = open_model(path)
     model = models[path]
@@ -321,6 +321,34 @@ def load_predictor(
     if gallery is not None:
         raise UserError(f"--gallery={gallery}: {path} is no model of task.name=embedding; remove it")
     return ClassifierPredictor(model, batch_size)
+
+
+def check_options(
+    path: Path,
+    *,
+    score: float | None,
+    tile: tuple[int, int] | None,
+    tile_overlap: int | None,
+    gallery: Path | None,
+    neighbors: int | None,
+    threshold: float | None,
+) -> None:
+    """Checks what can be known of the options of `load_predictor` before the model is loaded.
+
+    Raises:
+        UserError: there is no such model, tiles overlap too much, or an option requires another one, a detector or an
+            embedder.
+    """
+    for option, number in (("neighbors", neighbors), ("threshold", threshold)):
+        if number is not None and gallery is None:
+            raise UserError(f"--{option} requires --gallery; add it, or remove --{option}")
+    detects = _is_detector(path)
+    for name, value in (("score", score), ("tile", tile), ("tile_overlap", tile_overlap)):
+        if value is not None and not detects:
+            raise UserError(f"--{name} requires a detector; remove it")
+    if detects and gallery is not None:
+        raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
+    checked_overlap(tile, tile_overlap)
 
 
 def _is_detector(path: Path) -> bool:

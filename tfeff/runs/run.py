@@ -1,10 +1,10 @@
 """A finished run: evaluate it, predict with it, export it."""
 
-import functools
 import glob
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +12,18 @@ from typing import Any, Literal
 import numpy as np
 
 from tfeff import training
+from tfeff.boxes import Tiling
+from tfeff.boxes.tiling import checked_overlap
 from tfeff.config import Experiment
 from tfeff.errors import UserError, in_python, nearest, printable
+from tfeff.reporting.terminal import say
 from tfeff.runs import model_files
 from tfeff.runs.prediction import find_images, unreadable
-from tfeff.runs.predictors import Model, Predictor, batched, load_predictor, open_model
+from tfeff.runs.predictors import Model, Predictor, batched, check_options, load_predictor, open_model
 from tfeff.runs.results import EvaluationResult, Prediction
-from tfeff.runs.runtimes import AUTO, TENSORFLOW, Choice, Runtimes, checked_runtime
+from tfeff.runs.runtimes import AUTO, FEWEST, TENSORFLOW, Choice, Runtimes, checked_runtime
 from tfeff.serving import run as serving
+from tfeff.tasks.task import Batches, BatchPredictor, Predictions
 
 Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
 """A file, a folder or a pattern such as `new/*.jpg`; or images, uint8 [height, width, 3] or [n, height, width, 3]; or
@@ -72,11 +76,18 @@ class Run:
             UserError: the run has not finished, there is no such split, or the runtime is not installed or cannot
                 express the network.
         """
-        reporter = training.Reporter(quiet=quiet)
+        reporter, wanted = training.Reporter(quiet=quiet), checked_runtime(runtime)
         runtimes = Runtimes(self._files, reporter.say)
-        evaluated = training.evaluate_again(
-            self._files, split, reporter, functools.partial(runtimes.for_batches, checked_runtime(runtime))
-        )
+
+        def predicted(
+            tensorflow: BatchPredictor, pipeline: Batches, count: int
+        ) -> tuple[Callable[[Batches], Predictions], str]:
+            predict, choice = runtimes.for_batches(wanted, tensorflow, pipeline, count)
+            if choice.runtime == TENSORFLOW and choice.note:
+                reporter.say(choice.note)
+            return predict, "" if choice.runtime == TENSORFLOW else choice.note
+
+        evaluated = training.evaluate_again(self._files, split, reporter, predicted)
         return EvaluationResult(evaluated.split, evaluated.to_text(), evaluated.report, evaluated.figures)
 
     @in_python()
@@ -120,20 +131,29 @@ class Run:
         """
         if corrupt_images not in ("error", "skip"):
             raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
-        listed = list(_listed(images))
-        choice = self.choose_runtime(runtime, (image for _, image in listed), len(listed))
-        if choice.differs:
-            warnings.warn(printable(choice.note), stacklevel=2)
-        predictor = self.predictor(
-            runtime=choice.runtime,
-            batch_size=batch_size,
-            score=score,
-            tile=tile,
-            tile_overlap=tile_overlap,
-            gallery=gallery,
-            neighbors=neighbors,
-            threshold=threshold,
-        )
+        listed = _listed(images)
+        options: dict[str, Any] = {
+            "score": score,
+            "tile": tile,
+            "tile_overlap": tile_overlap,
+            "gallery": None if gallery is None else Path(gallery),
+            "neighbors": neighbors,
+            "threshold": threshold,
+        }
+        if runtime != TENSORFLOW:
+            first = list(itertools.islice(listed, FEWEST))
+            count = len(first)
+            if count == FEWEST and not isinstance(images, Iterator):  # else, images may be made as they are asked for
+                first += listed
+                count = len(first)
+            listed = itertools.chain(first, listed)
+            choice = self.choose_runtime(
+                runtime, (image for _, image in first), count, options, lambda line: say(line, error=True)
+            )
+            runtime = choice.runtime
+            if choice.note:
+                say(choice.note, error=True)
+        predictor = self.predictor(runtime=runtime, batch_size=batch_size, **options)
         found, damaged = list[Prediction](), list[str]()
         for part in batched(listed, max(batch_size, predictor.batch_size)):
             for predicted in _predicted(predictor, part):
@@ -219,6 +239,7 @@ class Run:
         wanted: str,
         images: Iterable[Path | np.ndarray],
         count: int,
+        options: Mapping[str, Any] | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> Choice:
         """Returns the runtime that predicts for images; see `evaluate`.
@@ -227,12 +248,20 @@ class Run:
             wanted: `auto`, or one of the others.
             images: files, or pixels, uint8 [height, width, 3]; the first ones are predicted for.
             count: their number.
+            options: those of `predictor` that concern what is predicted; they are checked first.
             say: shows what is converted.
         """
-        if checked_runtime(wanted) == TENSORFLOW:
-            return Choice(TENSORFLOW)
-        self._exported()
-        return Runtimes(self._files, say).for_images(wanted, self._opened, images, count)
+        checked_runtime(wanted)
+        chosen = dict.fromkeys(("score", "tile", "tile_overlap", "gallery", "neighbors", "threshold")) | dict(
+            options or {}
+        )
+        check_options(self._exported(), **chosen)
+        overlap = checked_overlap(chosen["tile"], chosen["tile_overlap"])
+
+        def tiles(size: tuple[int, int]) -> Tiling:
+            return Tiling(size, chosen["tile"] or size, overlap)
+
+        return Runtimes(self._files, say).for_images(wanted, self._opened, images, count, tiles)
 
     def predictor(
         self,

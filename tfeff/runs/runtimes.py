@@ -1,7 +1,7 @@
 """The runtime that predicts for many images: `--runtime` of `tfeff.predict` and `tfeff.evaluate`.
 
-`auto` measures it. If TensorFlow would need long, the network of the run is converted for the other runtimes that are
-installed, once, into its workdir; of those that predict the same for a few of the images, the fastest predicts for all.
+`auto` measures it. If TensorFlow would need long, the network of the run is converted for the other runtimes, once,
+into its workdir; of those that predict the same for a few of the images, the fastest predicts for all.
 """
 
 import shutil
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfeff import checked, training
+from tfeff.boxes import Tiling
 from tfeff.data.images import decoding
-from tfeff.errors import UserError, nearest
+from tfeff.durable import locked
+from tfeff.errors import UserError, brief, is_disk_full, nearest
 from tfeff.execution import resources
-from tfeff.execution.startup import installed
+from tfeff.runs.equality import DIFFERENCE, Outputs, difference
 from tfeff.runs.journal import state_of
 from tfeff.runs.predictors import Model
 from tfeff.serving import exported, portable
@@ -38,18 +41,11 @@ WORTHWHILE_SECONDS = 60.0
 """Shorter work is left to TensorFlow: to convert the network and to compare takes about half as long."""
 FEWEST = 200
 """Fewer images are left to TensorFlow without a measurement."""
-SAMPLE, ROUNDS = 8, 3
+SAMPLE, ROUNDS = 16, 3
 FASTER = 1.1
 """Another runtime is used from this ratio on."""
-DIFFERENCE = 1e-3
-"""Largest difference of outputs that count as equal, relative to the largest value of an output if that is above 1."""
-FAINT = 0.05
-"""Detections with lower scores need not be equal: a detector returns so many at most, and rounding can decide which."""
-
-Outputs = Mapping[str, np.ndarray]
-"""Outputs of a model for some images, [n, ...] each; those of a detector for one image, without `count`."""
-Call = Callable[[], list[Outputs]]
-"""Predicts for some images."""
+Prediction = Callable[[], list[Outputs]]
+"""Predicts for the images of the sample."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +79,34 @@ class Runtimes:
         """Returns the folder of the model for a runtime that is not TensorFlow; it is converted first if need be.
 
         Raises:
-            UserError: the runtime cannot express the network, or its packages are not installed.
+            UserError: there is no such runtime, it cannot express the network, or its packages are not installed; the
+                network takes region proposals.
         """
+        if checked_runtime(runtime) in (AUTO, TENSORFLOW):
+            raise UserError(f"--runtime={runtime}: give one of {', '.join(serving.FORMATS)}")
+        self._require_images_alone(runtime)
         made = self._folder / runtime
         if not made.is_dir():
-            self._say(f"converting the network for {runtime}, once")
-            serving.export_portable(self._files, made, runtime, fit=False)
+            with locked(self._all, wait=True):
+                self._convert(runtime, made)
         return made
 
+    def _convert(self, runtime: str, made: Path) -> None:
+        if made.is_dir():  # by another process, which had the lock before
+            return
+        self._say(f"converting the network for {runtime}, once")
+        try:
+            serving.export_portable(self._files, made, runtime, fit=False)
+        except UserError as error:
+            raise UserError(str(error).replace("--format=", "--runtime=")) from error
+
     def for_images(
-        self, wanted: str, opened: Callable[[Path], Model], images: Iterable[Path | np.ndarray], count: int
+        self,
+        wanted: str,
+        opened: Callable[[Path], Model],
+        images: Iterable[Path | np.ndarray],
+        count: int,
+        tiles: Callable[[tuple[int, int]], Tiling],
     ) -> Choice:
         """Returns the runtime that predicts for many images.
 
@@ -101,112 +115,152 @@ class Runtimes:
             opened: opens an exported model.
             images: files, or uint8 [height, width, 3]; the first ones are predicted for.
             count: number of all images.
+            tiles: the tiles in which an image of a size, (height, width), is predicted for.
 
         Raises:
             UserError: the runtime cannot express the network, or is not installed.
         """
-
-        some = sample_of(images) if wanted != AUTO or count >= FEWEST else []
-        if not some:
+        if wanted == TENSORFLOW:
+            return Choice(TENSORFLOW)
+        images = iter(images)
+        first = sample_of(images, 1)
+        if not first:
             return Choice(TENSORFLOW if wanted == AUTO else wanted)
+        cut = tiles((first[0].shape[0], first[0].shape[1])).tiles_yxyx
+        if wanted == AUTO and not self._is_considered(count * len(cut)):
+            return Choice(TENSORFLOW)
+        if len(cut) > 1:
+            sample = [first[0][top:bottom, left:right] for top, left, bottom, right in cut[:SAMPLE]]
+        else:
+            sample = first + sample_of(images, SAMPLE - 1)
 
-        def call(path: Path) -> Call:
+        def predicts(path: Path) -> Prediction:
             model = opened(path)
-            return lambda: list(_outputs(model, some))
+            return lambda: list(_outputs(model, sample))
 
-        return self._choose(wanted, "images", lambda: call(self._files.saved_model), call, len(some), count)
+        if wanted != AUTO:
+            return self._given(wanted, lambda: predicts(self._files.saved_model), predicts)
+        purpose, share = "tiles" if len(cut) > 1 else "images", count * len(cut) / len(sample)
+        return self._fastest(purpose, lambda: predicts(self._files.saved_model), predicts, share)
 
     def for_batches(
         self, wanted: str, predictor: BatchPredictor, pipeline: Batches, count: int
-    ) -> tuple[Callable[[Batches], Predictions], str]:
-        """Returns what predicts for a pipeline, and a line about it; arguments and errors as for `for_images`.
+    ) -> tuple[Callable[[Batches], Predictions], Choice]:
+        """Returns what predicts for a pipeline, and the choice; arguments and errors as for `for_images`.
 
         Args:
             predictor: predicts in TensorFlow.
             pipeline: the images of a split.
             count: their number.
         """
+        if wanted == TENSORFLOW or (wanted == AUTO and not self._is_considered(count)):
+            return predictor, Choice(TENSORFLOW)
+        self._require_images_alone(wanted)
         batch = next(iter(pipeline.evaluation_batches()))
-        some = {key: batch[key] for key in INPUTS if key in batch}
+        sample = {key: batch[key] for key in INPUTS if key in batch}
 
-        def call(path: Path) -> Call:
+        def predicts(path: Path) -> Prediction:
             decoded = RuntimePredictor(path).decoded
-            return lambda: list(_single(decoded(some)))
+            return lambda: list(_single(decoded(sample)))
 
-        def reference() -> Call:
-            return lambda: list(_single(predictor.decoded(some)))
+        def reference() -> Prediction:
+            return lambda: list(_single(predictor.decoded(sample)))
 
-        choice = self._choose(wanted, "batches", reference, call, int(some["image"].shape[0]), count)
+        if wanted != AUTO:
+            choice = self._given(wanted, reference, predicts)
+        else:
+            choice = self._fastest("batches", reference, predicts, count / int(sample["image"].shape[0]))
         if choice.runtime == TENSORFLOW:
-            return predictor, choice.note
-        return RuntimePredictor(self.model(choice.runtime)), choice.note
+            return predictor, choice
+        return RuntimePredictor(self.model(choice.runtime)), choice
 
-    def _choose(
-        self,
-        wanted: str,
-        purpose: str,
-        tensorflow: Callable[[], Call],
-        call: Callable[[Path], Call],
-        some: int,
-        count: int,
+    def _is_considered(self, count: int) -> bool:
+        """Returns whether another runtime may predict: for many images, of which alone a network reads, on the CPU."""
+        return (
+            count >= FEWEST
+            and not tf.config.list_physical_devices("GPU")
+            and Plan.opened(self._files).task.proposals is None
+        )
+
+    def _require_images_alone(self, runtime: str) -> None:
+        plan = Plan.opened(self._files)
+        if plan.task.proposals is not None:
+            raise UserError(
+                f"--runtime={runtime}: task.name={plan.settings.task.name} takes region proposals, for which only "
+                f"{TENSORFLOW} predicts"
+            )
+
+    def _given(
+        self, wanted: str, reference: Callable[[], Prediction], predicts: Callable[[Path], Prediction]
     ) -> Choice:
-        """Returns the runtime.
+        """Returns a runtime that the user wants, and whether its predictions are those of TensorFlow."""
+        found = predicts(self.model(wanted))()
+        gap = difference(reference()(), found)
+        return Choice(wanted) if gap <= DIFFERENCE else Choice(wanted, f"warning: {wanted} {_differs(gap)}", True)
+
+    def _fastest(
+        self,
+        purpose: str,
+        reference: Callable[[], Prediction],
+        predicts: Callable[[Path], Prediction],
+        share: float,
+    ) -> Choice:
+        """Returns the fastest runtime.
 
         Args:
-            wanted: one of `RUNTIMES`.
-            purpose: name of what is predicted for, under which the choice is kept.
-            tensorflow: returns the prediction of some of the images in TensorFlow.
-            call: returns the same of a converted model.
-            some: number of these images.
-            count: number of all images.
+            purpose: under which the choice is kept.
+            reference: returns the prediction in TensorFlow.
+            predicts: returns that of a converted model.
+            share: number of all images, divided by that of the sample.
         """
-        if wanted == TENSORFLOW:
-            return Choice(TENSORFLOW)
-        if wanted == AUTO:
-            if (known := self._known().get(purpose)) is not None:
-                return Choice(**known)
-            if count < FEWEST or Plan.opened(self._files).task.proposals is not None:
-                return Choice(TENSORFLOW)
-        others = {wanted: call(self.model(wanted))} if wanted != AUTO else {}
-        reference = tensorflow()
-        expected = reference()
-        if wanted != AUTO:
-            gap = difference(expected, others[wanted]())
-            return Choice(wanted) if gap <= DIFFERENCE else Choice(wanted, f"warning: {_differs(wanted, gap)}", True)
+        if (known := self._known().get(purpose)) is not None:
+            return known
+        tensorflow = reference()
+        expected = tensorflow()
         began = time.perf_counter()
-        reference()
-        if (time.perf_counter() - began) / some * count < WORTHWHILE_SECONDS:
+        tensorflow()
+        if (time.perf_counter() - began) * share < WORTHWHILE_SECONDS:
             return Choice(TENSORFLOW)
-        gaps = dict[str, float]()
+        return self._measured(purpose, tensorflow, expected, predicts)
+
+    def _measured(
+        self,
+        purpose: str,
+        tensorflow: Prediction,
+        expected: list[Outputs],
+        predicts: Callable[[Path], Prediction],
+    ) -> Choice:
+        equal, gaps, reasons, final = dict[str, Prediction](), dict[str, float](), list[str](), True
         for runtime in serving.FORMATS:
             try:
-                made = call(self.model(runtime))
-                gaps[runtime] = difference(expected, made())
-            except UserError as error:  # most often, it is not installed
-                self._say(f"{runtime} is not compared: {error}")
+                prediction = predicts(self.model(runtime))
+                gaps[runtime] = difference(expected, prediction())
+            except Exception as error:  # of any kind, in the code of other packages; TensorFlow can always predict
+                reasons.append(f"{runtime} fails ({brief(error)})")
+                final = final and not isinstance(error, OSError) and not is_disk_full(error)
                 continue
             if gaps[runtime] <= DIFFERENCE:
-                others[runtime] = made
+                equal[runtime] = prediction
             else:
-                self._say(_differs(runtime, gaps[runtime]))
-        seconds = np.median(alternate([reference, *others.values()], ROUNDS, warm_up=0)[0], axis=0)
-        times = dict(zip(others, seconds[0] / seconds[1:], strict=True))
-        best = max(times, key=times.__getitem__, default=TENSORFLOW)
-        if not times:
-            choice = Choice(TENSORFLOW, "TensorFlow predicts: no other runtime is installed and predicts the same")
-        elif times[best] < FASTER:
-            choice = Choice(TENSORFLOW, f"TensorFlow predicts: none of {', '.join(times)} is faster")
+                reasons.append(f"{runtime} {_differs(gaps[runtime])}")
+        seconds = np.median(alternate([tensorflow, *equal.values()], ROUNDS, warm_up=0)[0], axis=0)
+        speeds = dict(zip(equal, seconds[0] / seconds[1:], strict=True))
+        best = max(speeds, key=speeds.__getitem__, default=TENSORFLOW)
+        if not speeds or speeds[best] < FASTER:
+            reasons[:0] = [f"{name} is {speed:.1f} times as fast" for name, speed in speeds.items()]
+            choice = Choice(TENSORFLOW, f"{TENSORFLOW} predicts: {'; '.join(reasons)}")
         else:
-            faster = f"{times[best]:.1f} times as fast as TensorFlow on {some} images"
-            choice = Choice(best, f"{best} predicts: {faster}; outputs differ by at most {gaps[best]:.1g}")
-        self._keep(purpose, choice)
+            equality = f"outputs differ by at most {gaps[best]:.1g} of the largest"
+            choice = Choice(best, f"{best} predicts: {speeds[best]:.1f} times as fast as {TENSORFLOW}; {equality}")
+        if final:
+            self._keep(purpose, choice)
         return choice
 
     @cached_property
     def _folder(self) -> Path:
         """The folder for the weights of the run as they are now; those of earlier weights are removed."""
         now = self._all / f"{zlib.crc32(state_of(self._files.final).encode()):08x}"
-        for each in self._all.glob("*"):
+        for each in self._all.glob("[0-9a-f]*"):
             if each != now:
                 shutil.rmtree(each, ignore_errors=True)
         return now
@@ -215,19 +269,24 @@ class Runtimes:
     def _record(self) -> Path:
         return self._folder / "chosen.json"
 
-    def _known(self) -> dict[str, Any]:
+    def _known(self) -> dict[str, Choice]:
         """Returns the choices that were made with these packages on this machine."""
         if not self._record.is_file():
             return {}
         try:
             record = checked.read_json(self._record, "", {"here": dict, "choices": dict})
-        except UserError:  # it can be measured again
+            choices = {name: Choice(**each) for name, each in record["choices"].items()}
+            return choices if record["here"] == _here() else {}
+        except (UserError, TypeError):  # it can be measured again
             return {}
-        return dict(record["choices"]) if record.get("here") == _here() else {}
 
     def _keep(self, purpose: str, choice: Choice) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        checked.write_json(self._record, {"here": _here(), "choices": self._known() | {purpose: asdict(choice)}})
+        choices = {name: asdict(each) for name, each in (self._known() | {purpose: choice}).items()}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            checked.write_json(self._record, {"here": _here(), "choices": choices})
+        except OSError as error:  # it is measured again
+            self._say(f"{self._record} cannot be written: {brief(error)}")
 
 
 class RuntimePredictor:
@@ -266,10 +325,10 @@ def checked_runtime(name: str) -> str:
     return name
 
 
-def sample_of(images: Iterable[Path | np.ndarray]) -> list[np.ndarray]:
-    """Returns the first images, uint8 [height, width, 3], that can be read: up to `SAMPLE`, fewer if they are large."""
+def sample_of(images: Iterable[Path | np.ndarray], count: int) -> list[np.ndarray]:
+    """Returns the first images, uint8 [height, width, 3], that can be read: up to `count`, fewer if they are large."""
     found, total = list[np.ndarray](), 0
-    for image in images:
+    for image in images if count else ():
         if isinstance(image, Path):
             try:
                 image = decoding.decode(image.read_bytes(), str(image))
@@ -277,49 +336,13 @@ def sample_of(images: Iterable[Path | np.ndarray]) -> list[np.ndarray]:
                 continue
         found.append(image)
         total += image.nbytes
-        if len(found) == SAMPLE or total > STACKED_BYTES:
+        if len(found) == count or total > STACKED_BYTES:
             break
     return found
 
 
-def difference(first: Sequence[Outputs], second: Sequence[Outputs]) -> float:
-    """Returns the largest difference of two models' outputs for the same images; see `DIFFERENCE`.
-
-    Each detection of one model with a score of at least `FAINT` is compared with the most similar one of its class of
-    the other.
-    """
-    largest = 0.0
-    for one, other in zip(first, second, strict=True):
-        if "boxes" in one:
-            gap = _of_detections(one, other)
-        else:
-            names = [name for name, values in one.items() if np.issubdtype(values.dtype, np.floating)]
-            gap = max(float(np.max(np.abs(one[name] - other[name]), initial=0)) / _scale(one[name]) for name in names)
-        if not gap <= largest:  # also if it is not a number
-            largest = gap if gap == gap else np.inf
-    return largest
-
-
-def _of_detections(one: Outputs, other: Outputs) -> float:
-    scale = _scale(one["boxes"])
-    gaps = np.abs(one["boxes"][:, np.newaxis] - other["boxes"]).max(axis=-1, initial=0) / scale
-    gaps = np.maximum(gaps, np.abs(one["scores"][:, np.newaxis] - other["scores"]))
-    gaps = np.where(one["labels"][:, np.newaxis] == other["labels"], gaps, np.inf)
-    here, there = (np.asarray(each["scores"]) >= FAINT for each in (one, other))
-    return float(
-        max(
-            gaps.min(axis=1, initial=np.inf)[here].max(initial=0),
-            gaps.min(axis=0, initial=np.inf)[there].max(initial=0),
-        )
-    )
-
-
-def _scale(values: np.ndarray) -> float:
-    return float(max(1.0, np.max(np.abs(values), initial=0)))
-
-
-def _differs(runtime: str, gap: float) -> str:
-    return f"{runtime} predicts something else than TensorFlow: outputs differ by up to {gap:.2g}"
+def _differs(gap: float) -> str:
+    return f"predicts something else than {TENSORFLOW}" + (f" (by {gap:.2g} of the largest output)" if gap < 10 else "")
 
 
 def _outputs(model: Model, images: Sequence[np.ndarray]) -> Iterator[Outputs]:
@@ -327,7 +350,7 @@ def _outputs(model: Model, images: Sequence[np.ndarray]) -> Iterator[Outputs]:
         yield model.predict(images)
         return
     for pixels in images:
-        yield dict(zip(("boxes", "labels", "scores"), model.detect(pixels), strict=True))
+        yield dict(zip(("boxes", "labels", "scores"), model.detect(np.ascontiguousarray(pixels)), strict=True))
 
 
 def _single(outputs: Mapping[str, Any]) -> Iterator[Outputs]:
@@ -342,5 +365,12 @@ def _single(outputs: Mapping[str, Any]) -> Iterator[Outputs]:
 
 def _here() -> dict[str, Any]:
     """Returns what a choice depends on besides the network."""
-    versions = {each: metadata.version(each) for each in ("tensorflow", "onnxruntime", "openvino") if installed(each)}
-    return {**this_machine(), **versions}
+    return {**this_machine(), **{each: _version(each) for each in ("tensorflow", "onnxruntime", "tf2onnx", "openvino")}}
+
+
+def _version(package: str) -> str | None:
+    """Returns the version of a distribution; None if there is none of that name."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -14,6 +14,7 @@ from tfeff.data.images import decoding
 from tfeff.durable import locked, sync, write
 from tfeff.errors import UserError
 from tfeff.reporting.box_drawing import draw_detections
+from tfeff.runs.journal import NAME as JOURNAL
 from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import DetectorPredictor, Predictor, detections_csv
 from tfeff.runs.results import Row
@@ -65,6 +66,10 @@ class Video:
                     return
                 yield number, seconds, np.ascontiguousarray(pixels[..., ::-1])
             number += 1
+
+    def images(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Yields the frames of `frames`, without numbers and times."""
+        return (pixels for *_, pixels in self.frames(every))
 
     def _open(self) -> cv2.VideoCapture:
         level = cv2.utils.logging.getLogLevel()
@@ -125,7 +130,7 @@ def write_video_predictions(
         raise UserError(f"--out={out}: the annotated video would replace {video.path}; give another directory")
     result = VideoPredictions()
     with locked(out, "--out"):
-        journal = Journal(out / ".predictions.jsonl", key)
+        journal = Journal(out / JOURNAL, key)
         annotated = _Writer(out / NAME, video.rate / every) if draw else None
         for number, seconds, pixels in video.frames(every):
             row = journal.get(str(number), video.path)

@@ -85,6 +85,8 @@ class AssemblyCache:
                 slot.assign(value)
             if assembly.average is not None:
                 assembly.average.restart()
+            if assembly.step.resolutions is not None:
+                assembly.step.resolutions.seed = plan.settings.seed
             if assembly.step.ranges is not None:
                 assembly.step.ranges.assign(tf.zeros_like(assembly.step.ranges))
             return assembly

@@ -41,7 +41,7 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
     _check_training(plan, replicas)
     _check_teachers(plan, replicas)
     _check_variants(plan)
-    if plan.training.resolution_factors:
+    if plan.training.resolution_factors and new_run:
         _check_resolutions(plan)
     if plan.training.quantization is not None:
         _check_quantization(plan, replicas)
@@ -152,7 +152,7 @@ def _check_resolutions(plan: Plan) -> None:
     }
     for key, wanted in excluded.items():
         if wanted:
-            raise UserError(f"{where} does not go with {key}; remove one of them")
+            raise UserError(f"{where} and {key} exclude each other; remove one of them")
     if plan.task.stored is not None:
         raise UserError(f"{where}: task.name={plan.settings.task.name} trains on stored features; omit it")
     plan.resolutions(plan.build_network())

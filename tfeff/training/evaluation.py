@@ -124,7 +124,8 @@ def evaluate_run(
         pipeline = plan.batches(images, model, "evaluation", reporter.reading)
         tensorflow = BatchPredictor(task.predictor(model), task)
         predictor, note = (tensorflow, "") if runtime is None else runtime(tensorflow, pipeline, len(images))
-        notes += (note,) if note else ()
+        if note:
+            notes = (*notes, note)
         predictions = predictor(pipeline)
 
         def training() -> tuple[Predictions, np.ndarray] | None:

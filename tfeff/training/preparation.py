@@ -279,6 +279,8 @@ class Preparation:
             f"{plan.settings.model.name} at {width}x{height}: {model.count_params():,} parameters, "
             f"{plan.precision}, {len(images.train):,} training images, {steps:,} steps per epoch"
         )
+        if assembly.step.resolutions is not None:
+            self.reporter.say(f"each step is made at one of {assembly.step.resolutions} pixels (height x width)")
         if (note := unchanged(plan.settings.model)) is not None:
             self.reporter.note(note)
         if plan.update.freeze_normalization:

@@ -1,5 +1,6 @@
 """Training at several resolutions: each step is made at one of them, which is drawn (`training.resolution_factors`)."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,8 +8,11 @@ import tensorflow as tf
 
 from tfeff import models
 from tfeff.data.images import resizing
+from tfeff.errors import UserError
 from tfeff.tasks.task import PROPOSED, Batch
 
+SMALLEST = 8
+"""Side of the smallest images, in pixels."""
 _BOXES = ("boxes_yxyx", PROPOSED)
 """What is in pixels of the images of a batch."""
 
@@ -23,30 +27,65 @@ class Resolutions:
 
     Attributes:
         networks: the network at each resolution.
+        seed: of the run.
 
     Raises:
-        UserError: see `models.resized`.
+        UserError: two factors lead to one size, images would be too small, or as for `models.resized`.
     """
 
     def __init__(self, network: models.Network, factors: Sequence[float], seed: int) -> None:
-        self._seed = seed
-        self.networks = [_at(network, factor) for factor in factors]
+        self.seed = seed
+        multiple = models.size_multiple(network)
+        if any(side % multiple for side in network.size) and any(factor != 1 for factor in factors):
+            below = max(multiple, network.resolution // multiple * multiple)
+            raise UserError(
+                f"sides must be multiples of {multiple}, the coarsest stride of {network.name}; set model.resolution "
+                f"to {below} or {below + multiple}, and task.network.aspect to 1"
+            )
+        sizes = [_size(network, factor, multiple) for factor in factors]
+        for factor, size in zip(factors, sizes, strict=True):
+            if min(size) < SMALLEST:
+                raise UserError(f"with {factor:g}, images have {_text(size)} pixels; give a higher factor")
+        size, count = Counter(sizes).most_common(1)[0]
+        if count > 1:
+            same = " and ".join(f"{factor:g}" for factor, each in zip(factors, sizes, strict=True) if each == size)
+            raise UserError(
+                f"{same} are all {_text(size)} pixels, since sides are rounded to multiples of {multiple}; give "
+                "factors that are further apart"
+            )
+        self.networks = [network if each == network.size else models.resized(network, each) for each in sizes]
+
+    def __str__(self) -> str:
+        return ", ".join(_text(each.size) for each in self.networks)
 
     def drawn(self, step: int) -> int:
         """Returns the index of the network that a step trains."""
-        return int(np.random.default_rng((self._seed, step)).integers(len(self.networks)))
+        return int(np.random.default_rng((self.seed, step)).integers(len(self.networks)))
+
+    def first_steps(self) -> list[int]:
+        """Returns the first step of each resolution."""
+        found = dict[int, int]()
+        step = 0
+        while len(found) < len(self.networks):
+            found.setdefault(self.drawn(step), step)
+            step += 1
+        return list(found.values())
 
     def resized(self, batch: Batch, index: int) -> Batch:
         """Returns a batch at the size of a network: its images, and boxes that are in their pixels."""
         size, old = self.networks[index].size, batch["image"].shape[1:3]
         if size == tuple(old):
             return batch
-        image = resizing.resize(batch["image"], size)
+        with resizing.plain_operators():  # others have no kernel on GPUs, and cannot be compiled by XLA
+            image = resizing.resize(batch["image"], size)
         scale = tf.constant([new / side for new, side in zip(size, old, strict=True)] * 2, tf.float32)
         return {**batch, "image": image, **{name: batch[name] * scale for name in _BOXES if name in batch}}
 
 
-def _at(network: models.Network, factor: float) -> models.Network:
-    multiple = models.size_multiple(network)
-    height, width = (multiple * max(1, round(side * factor / multiple)) for side in network.size)
-    return network if (height, width) == network.size or factor == 1 else models.resized(network, (height, width))
+def _size(network: models.Network, factor: float, multiple: int) -> tuple[int, int]:
+    height, width = (max(multiple, multiple * round(side * factor / multiple)) for side in network.size)
+    return network.size if factor == 1 else (height, width)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
