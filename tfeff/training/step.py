@@ -114,7 +114,7 @@ class Step:
         """
         return self._predict(batch)
 
-    def _distributed_update(self, batch: Batch, step: tf.Tensor, resolution: int | None) -> tf.Tensor:
+    def _distributed_update(self, batch: Batch, step: tf.Tensor, resolution: int | None = None) -> tf.Tensor:
         sums = self.strategy.run(partial(self._update, resolution=resolution), args=(batch,))
         if self.average is not None:
             self.average.update(step, self.strategy)
