@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -33,7 +34,9 @@ def page_of(source: str, out: Path, *overrides: str, most: int = 1000) -> tuple[
 
 
 def captions(document: Document) -> list[str]:
-    return [each["alt"] for each in document.all("img")]
+    """Returns neighboring lines of captions."""
+    lines = document.text("figcaption")
+    return [f"{one}; {other}" for one, other in itertools.pairwise(lines)]
 
 
 def save(root: Path, images: dict[str, np.ndarray]) -> str:

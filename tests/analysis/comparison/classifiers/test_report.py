@@ -74,7 +74,7 @@ def test_the_page_is_complete_and_loads_nothing(written):
     sources = [each["src"] for each in page.all("img")]
     assert len(sources) > 30
     assert all(source.startswith("data:image/") for source in sources)
-    assert all(each["alt"] for each in page.all("img"))
+    assert len(page.all("figcaption")) >= len(sources)
     headings = [tag for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
     assert headings[0] == "h1"
     assert headings.count("h1") == 1
