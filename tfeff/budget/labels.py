@@ -15,7 +15,7 @@ from tfeff.data import folds
 from tfeff.data.folds import Fold
 from tfeff.errors import UserError
 from tfeff.evaluation import label_errors
-from tfeff.recipes.transfer import FOLDS, QUANTILE, linear_probe
+from tfeff.recipes.transfer import FOLDS, QUANTILE, linear_probe, margin
 from tfeff.trials.trial import Trial
 
 
@@ -72,6 +72,5 @@ def compared(found: Features) -> Labels:
     else:
         differences = fewer.astype(float) - every
         gain = float(differences.mean())
-        of_groups = np.bincount(np.unique(groups[held_out], return_inverse=True)[1], differences - gain)
-        half = float(QUANTILE * np.sqrt((of_groups**2).sum()) / len(held_out))
+        half = margin(differences, np.unique(groups[held_out], return_inverse=True)[1])
     return Labels(len(train), len(suspects), len(held_out), gain, gain - half, gain + half)

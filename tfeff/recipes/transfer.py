@@ -94,17 +94,22 @@ def probe(
     starts = []
     for level, each in zip(levels, probes, strict=True):
         difference = each.errors - lowest
-        deviations = np.bincount(members, difference - difference.mean())  # summed over each group
         starts.append(
             Start(
                 level=level,
                 error=float(each.errors.mean()),
                 accuracy=float(each.correct.mean()),
                 excess=float(difference.mean()),
-                margin=float(QUANTILE * np.sqrt((deviations**2).sum()) / len(labels)),
+                margin=margin(difference, members),
             )
         )
     return tuple(starts)
+
+
+def margin(values: npt.NDArray[np.float64], members: npt.NDArray[np.int64]) -> float:
+    """Returns half the width of the 95 % interval of a mean over images in independent groups, int [n] from 0."""
+    deviations = np.bincount(members, values - values.mean())  # summed over each group
+    return float(QUANTILE * np.sqrt((deviations**2).sum()) / len(values))
 
 
 def last_frozen(starts: Sequence[Start]) -> Start:

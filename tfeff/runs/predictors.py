@@ -307,9 +307,7 @@ def load_predictor(
         threshold=threshold,
     )
     detects, overlap = _is_detector(path), checked_overlap(tile, tile_overlap)
-    if path not in models:
-        models[path] = open_model(path)
-    model = models[path]
+    model: Any = open_model(path, models)
     if detects:
         return DetectorPredictor(model, score, tile, overlap, model.class_ids)
     if "embedding" in model.outputs:
@@ -326,12 +324,12 @@ def load_predictor(
 def check_options(
     path: Path,
     *,
-    score: float | None,
-    tile: tuple[int, int] | None,
-    tile_overlap: int | None,
-    gallery: Path | None,
-    neighbors: int | None,
-    threshold: float | None,
+    score: float | None = None,
+    tile: tuple[int, int] | None = None,
+    tile_overlap: int | None = None,
+    gallery: Path | None = None,
+    neighbors: int | None = None,
+    threshold: float | None = None,
 ) -> None:
     """Checks what can be known of the options of `load_predictor` before the model is loaded.
 
@@ -362,7 +360,15 @@ def _is_detector(path: Path) -> bool:
     return not (path / "assets" / CLASSES_FILE).is_file() and "boxes" in read_metadata(located(path)[1])
 
 
-def open_model(path: Path) -> Model:
+def open_model(path: Path, loaded: dict[Path, Any]) -> Model:
+    """Returns a model that an earlier call has loaded, or loads it; errors as for `_open`."""
+    if path not in loaded:
+        loaded[path] = _open(path)
+    model: Model = loaded[path]
+    return model
+
+
+def _open(path: Path) -> Model:
     """Loads an exported model of any format.
 
     Raises:

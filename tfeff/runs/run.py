@@ -143,7 +143,7 @@ class Run:
         if runtime != TENSORFLOW:
             first = list(itertools.islice(listed, FEWEST))
             count = len(first)
-            if count == FEWEST and not isinstance(images, Iterator):  # else, images may be made as they are asked for
+            if count == FEWEST and not isinstance(images, Iterator):  # a generator is read as it is needed
                 first += listed
                 count = len(first)
             listed = itertools.chain(first, listed)
@@ -252,16 +252,18 @@ class Run:
             say: shows what is converted.
         """
         checked_runtime(wanted)
-        chosen = dict.fromkeys(("score", "tile", "tile_overlap", "gallery", "neighbors", "threshold")) | dict(
-            options or {}
-        )
-        check_options(self._exported(), **chosen)
-        overlap = checked_overlap(chosen["tile"], chosen["tile_overlap"])
+        options = options or {}
+        check_options(self._exported(), **options)
+        tile = options.get("tile")
+        overlap = checked_overlap(tile, options.get("tile_overlap"))
+
+        def opened(path: Path) -> Model:
+            return open_model(path, self._models)
 
         def tiles(size: tuple[int, int]) -> Tiling:
-            return Tiling(size, chosen["tile"] or size, overlap)
+            return Tiling(size, tile or size, overlap)
 
-        return Runtimes(self._files, say).for_images(wanted, self._opened, images, count, tiles)
+        return Runtimes(self._files, say).for_images(wanted, opened, images, count, tiles)
 
     def predictor(
         self,
@@ -305,12 +307,6 @@ class Run:
         if not self.saved_model.is_dir():
             serving.export(self._files, self.saved_model)
         return self.saved_model
-
-    def _opened(self, path: Path) -> Model:
-        if path not in self._models:
-            self._models[path] = open_model(path)
-        model: Model = self._models[path]
-        return model
 
 
 def _listed(images: Images) -> Iterable[tuple[str, Path | np.ndarray]]:

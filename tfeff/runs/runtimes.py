@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -159,8 +159,10 @@ class Runtimes:
         batch = next(iter(pipeline.evaluation_batches()))
         sample = {key: batch[key] for key in INPUTS if key in batch}
 
+        opened = cache(RuntimePredictor)
+
         def predicts(path: Path) -> Prediction:
-            decoded = RuntimePredictor(path).decoded
+            decoded = opened(path).decoded
             return lambda: list(_single(decoded(sample)))
 
         def reference() -> Prediction:
@@ -172,22 +174,17 @@ class Runtimes:
             choice = self._fastest("batches", reference, predicts, count / int(sample["image"].shape[0]))
         if choice.runtime == TENSORFLOW:
             return predictor, choice
-        return RuntimePredictor(self.model(choice.runtime)), choice
+        return opened(self.model(choice.runtime)), choice
 
     def _is_considered(self, count: int) -> bool:
         """Returns whether another runtime may predict: for many images, of which alone a network reads, on the CPU."""
-        return (
-            count >= FEWEST
-            and not tf.config.list_physical_devices("GPU")
-            and Plan.opened(self._files).task.proposals is None
-        )
+        return count >= FEWEST and not tf.config.list_physical_devices("GPU") and self._plan.task.proposals is None
 
     def _require_images_alone(self, runtime: str) -> None:
-        plan = Plan.opened(self._files)
-        if plan.task.proposals is not None:
+        if self._plan.task.proposals is not None:
+            task = self._plan.settings.task.name
             raise UserError(
-                f"--runtime={runtime}: task.name={plan.settings.task.name} takes region proposals, for which only "
-                f"{TENSORFLOW} predicts"
+                f"--runtime={runtime}: task.name={task} takes region proposals, for which only {TENSORFLOW} predicts"
             )
 
     def _given(
@@ -257,6 +254,10 @@ class Runtimes:
         return choice
 
     @cached_property
+    def _plan(self) -> Plan:
+        return Plan.opened(self._files)
+
+    @cached_property
     def _folder(self) -> Path:
         """The folder for the weights of the run as they are now; those of earlier weights are removed."""
         now = self._all / f"{zlib.crc32(state_of(self._files.final).encode()):08x}"
@@ -318,7 +319,7 @@ def checked_runtime(name: str) -> str:
     """Returns the name of a runtime.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: no such runtime.
     """
     if name not in RUNTIMES:
         raise UserError(f"--runtime={name}: {nearest(name, RUNTIMES)}")
@@ -369,7 +370,7 @@ def _here() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    """Returns the version of a distribution; None if there is none of that name."""
+    """Returns the version of a distribution; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
