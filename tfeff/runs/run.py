@@ -131,6 +131,7 @@ class Run:
         """
         if corrupt_images not in ("error", "skip"):
             raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
+        self._files.config()  # a folder that holds no run is reported before its images are
         listed = _listed(images)
         options: dict[str, Any] = {
             "score": score,
