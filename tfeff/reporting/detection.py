@@ -87,7 +87,7 @@ def precision_recall_figure(
     return figure
 
 
-NAMES = {
+ERROR_NAMES = {
     "class": "classification",
     "box": "localization",
     "both": "classification and localization",
@@ -95,6 +95,7 @@ NAMES = {
     "background": "background",
     "missed": "missed object",
 }
+"""Error type -> its name in tables and figures."""
 
 
 def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: str = "Error types") -> Figure:
@@ -102,7 +103,7 @@ def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: s
 
     Args:
         errors: type -> `count`, and `gain` in mean average precision, from 0 to 1 (None if undefined). Types that are
-            not in NAMES are labeled with their key.
+            not in ERROR_NAMES are labeled with their key.
     """
     figure = new(9.0, 0.42 * len(errors) + 1.5)
     left, right = figure.subplots(1, 2, sharey=True)
@@ -118,7 +119,7 @@ def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: s
         axes.set_xlim(left=0)
         axes.tick_params(axis="y", length=0)
         style(axes, grid="x")
-    left.set_yticks(rows, [caption(NAMES.get(kind, kind), 32) for kind in errors])
+    left.set_yticks(rows, [caption(ERROR_NAMES.get(kind, kind), 32) for kind in errors])
     left.set_ylim(len(errors) - 0.5, -0.5)
     left.set_xlabel("errors")
     right.set_xlabel("mAP gain if fixed (percentage points)")
@@ -149,7 +150,7 @@ def compared_errors_figure(model_names: Sequence[str], errors: Sequence[Mapping[
         axes.set_xlabel(label)
         axes.tick_params(axis="y", length=0)
         style(axes, grid="x")
-    left.set_yticks(rows, [NAMES.get(kind, kind) for kind in kinds])
+    left.set_yticks(rows, [ERROR_NAMES.get(kind, kind) for kind in kinds])
     left.set_ylim(len(kinds) - 0.5, -0.5)
     legend_below(figure, list(left.get_legend_handles_labels()[0]), columns=min(models, 3))
     return figure

@@ -22,7 +22,7 @@ from tfeff.rcnn.task import REGION_THRESHOLD, background_rates, classified_regio
 from tfeff.reporting import tables
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure
-from tfeff.reporting.detection import detection_errors_figure, precision_recall_figure
+from tfeff.reporting.detection import ERROR_NAMES, detection_errors_figure, precision_recall_figure
 from tfeff.reporting.gallery import LEGEND, detection_gallery_figure
 from tfeff.reports.evaluator import Evaluation, Evaluator, Picture, metric_row, short_names
 from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detections
@@ -234,7 +234,7 @@ def error_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     at = f"at score {report['score_threshold']:.3g}"
     return [
         {
-            "error type": kind,
+            "error type": ERROR_NAMES[kind],
             at: error["count_at_threshold"],
             "at any score": error["count"],
             "mAP gain if fixed": error["gain"],

@@ -10,6 +10,7 @@ from tfeff.analysis.comparison.detectors.insight import SHOWN, SIZES, Insight
 from tfeff.analysis.comparison.files import latency_columns, timed_formats
 from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html, published
+from tfeff.reporting.detection import ERROR_NAMES
 from tfeff.reporting.gallery import LEGEND
 from tfeff.reporting.tables import cell
 from tfeff.reports.evaluator import short_names
@@ -136,7 +137,7 @@ def error_table(insight: Insight) -> list[dict[str, Any]]:
     errors = {insight.model_names[i]: insight.errors(i) for i in insight.ranking}
     return [
         {
-            "error": kind,
+            "error": ERROR_NAMES[kind],
             **{name: f"{of[kind]['count']:,} ({100 * of[kind]['gain']:+.1f})" for name, of in errors.items()},
         }
         for kind in insight.errors(0)
