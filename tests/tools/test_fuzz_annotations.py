@@ -29,7 +29,9 @@ def test_readers_survive_damaged_files_and_keep_undamaged_objects(data: Path) ->
     assert not [row for row in rows if row.failure]
     assert {row.result for row in rows} - {"corrupt image"} == {"read", "read, defects reported", "UserError"}
     tables = {f"hf, {kind}, {format}" for kind in ("boxes", "labels") for format in ("arrow", "parquet")}
-    assert {row.kind for row in rows} == {"voc", "yolo", "coco", "csv, boxes", "csv, labels", "voc, list", *tables}
+    records = {f"records, {part}" for part in ("manifest.json", "index.npz", "shard")}
+    tables |= {"csv, boxes", "csv, labels"}
+    assert {row.kind for row in rows} == {"voc", "voc, list", "yolo", "coco", *tables, *records}
 
 
 def test_readers_that_lose_objects_fail_the_check(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
