@@ -68,6 +68,10 @@ class BusyError(UserError):
     """Another process has locked a resource; trying again later can succeed."""
 
 
+class NoRoomError(UserError):
+    """Files do not fit on the disk."""
+
+
 class DivergedError(UserError):
     """A training diverged: its loss or its weights are not finite."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from tfeff.errors import UserError
 from tfeff.execution.executor import collect
-from tfeff.execution.local import LocalProcesses
+from tfeff.execution.local import LocalProcesses, shared_directory
 
 
 def gather(executor, count):
@@ -39,6 +39,24 @@ def test_two_processes_run_all_calls(processes):
     pids = {outcome.value for outcome in gather(processes, 6).values()}
     assert 1 <= len(pids) <= 2
     assert os.getpid() not in pids
+
+
+def test_several_processes_share_a_folder_until_they_end(tmp_path):
+    with LocalProcesses(2, tmp_path / "log") as executor:
+        for number in range(2):
+            executor.submit(number, shared_directory)
+        first, second = (outcome.value for outcome in gather(executor, 2).values())
+        assert first == second
+        assert first.parent == tmp_path
+        (first / "images").mkdir(parents=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_process_alone_shares_nothing(tmp_path):
+    with LocalProcesses(1, tmp_path / "log") as executor:
+        executor.submit(0, shared_directory)
+        assert gather(executor, 1)[0].value is None
+    assert shared_directory() is None
 
 
 def test_an_exception_is_reported_and_retryable(processes):

@@ -1,5 +1,7 @@
 """What runs in the process of a trial."""
 
+import errno
+import os
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from tests.tasks.digits_of_many_sizes import write_coco
 from tfeff import config, models, training
+from tfeff.data.input.decoding import Decoding
 from tfeff.errors import BusyError, DivergedError, UserError
 from tfeff.trials import worker
 from tfeff.trials.results import TrialObjective
@@ -27,6 +30,28 @@ def test_the_candidates_of_a_detector_share_their_images(tmp_path):
     assert len(first.train) == 6
     assert first.train.fit == "letterbox"
     assert first.train.dataset.has_objects
+
+
+def test_processes_share_decoded_images_if_there_is_room(tmp_path, monkeypatch, image_folder):
+    folder = image_folder({"train/a": 4, "train/b": 5})
+    experiment = config.override(config.Experiment(), [f"data.source=folder:{folder}", "data.image_size=8"])
+    alone = next(worker._read(Trial(experiment)).train.chunks(9))
+    monkeypatch.setattr(worker, "shared_directory", lambda: tmp_path / "shared")
+    for _ in range(2):
+        read = worker._read(Trial(experiment)).train
+        assert read.stored.index.is_relative_to(tmp_path / "shared")
+        np.testing.assert_array_equal(next(read.chunks(9)), alone)
+        monkeypatch.setattr(Decoding, "run", None)  # the second process decodes nothing
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(worker, "shared_directory", lambda: tmp_path / "full")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    read = worker._read(Trial(experiment)).train
+    assert read.stored is None
+    np.testing.assert_array_equal(next(read.chunks(9)), alone)
 
 
 def test_each_trial_chooses_which_layers_it_trains(tmp_path):

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ BUSY_SECONDS, BUSY_PAUSE = 120.0, 1.0
 """How long a call waits for a workdir that another process holds, and the seconds between two attempts."""
 GRACE_SECONDS = 30.0
 """Time for a process to save its state when it is stopped."""
+_shared: Path | None = None
 
 
 class LocalProcesses:
@@ -34,6 +36,7 @@ class LocalProcesses:
 
     Args:
         processes: number of processes; None: one per GPU or core, as far as the free memory allows.
+        log: file for what the processes print; beside it is the folder of `shared_directory`.
     """
 
     def __init__(self, processes: int | None, log: Path) -> None:
@@ -42,6 +45,7 @@ class LocalProcesses:
             processes = len(gpus) or max(1, min(len(cores), resources.free_memory() // PROCESS_BYTES))
         self.slots = processes
         self._log = log
+        self._shared = log.with_name(f"{log.name}.shared")
         self._cores = [cores[index % len(cores) :: processes] for index in range(processes)]
         self._gpus = [gpus[index % len(gpus)] if gpus else None for index in range(processes)]
         self._workers: list[_Worker] = []
@@ -52,6 +56,7 @@ class LocalProcesses:
 
     def __exit__(self, *error: object) -> None:
         _end(self._workers)
+        shutil.rmtree(self._shared, ignore_errors=True)
 
     def release(self) -> None:
         """See `Executor`."""
@@ -84,7 +89,8 @@ class LocalProcesses:
                 if len(self._workers) == self.slots:
                     return
                 slot = min(set(range(self.slots)) - {other.slot for other in self._workers})
-                worker = _Worker(slot, self._cores[slot], self._gpus[slot], self._log)
+                shared = self._shared if self.slots > 1 else None
+                worker = _Worker(slot, self._cores[slot], self._gpus[slot], self._log, shared)
                 self._workers.append(worker)
             worker.start(*self._queue.popleft())
 
@@ -101,12 +107,12 @@ def _end(workers: Sequence["_Worker"]) -> None:
 class _Worker:
     """A worker process, seen from its parent."""
 
-    def __init__(self, slot: int, cores: Sequence[int], gpu: str | None, log: Path) -> None:
+    def __init__(self, slot: int, cores: Sequence[int], gpu: str | None, log: Path, shared: Path | None) -> None:
         self.slot = slot
         self.busy = False
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         self.connection, remote = context.Pipe()
-        self.process = context.Process(target=_serve, args=(remote, cores, gpu, str(log)), daemon=True)
+        self.process = context.Process(target=_serve, args=(remote, cores, gpu, log, shared), daemon=True)
         self.process.start()
         remote.close()
 
@@ -131,9 +137,19 @@ class _Worker:
         return Outcome(self._key, value, error, retryable)
 
 
-def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: str) -> None:
+def shared_directory() -> Path | None:
+    """Returns a folder for files that several processes of a `LocalProcesses` need, which is deleted with them.
+
+    None: this is the only process, or it belongs to none.
+    """
+    return _shared
+
+
+def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: Path, shared: Path | None) -> None:
     """Runs calls in a worker process until the parent closes the connection."""
+    global _shared
     end_with_parent()
+    _shared = shared
     os.setpgid(0, 0)  # Ctrl-C would signal the whole process group; the parent stops its workers itself
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)

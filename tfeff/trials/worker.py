@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import math
 import shutil
 import time
@@ -14,7 +15,8 @@ import tensorflow as tf
 
 from tfeff import config, selection, training
 from tfeff.data.input.statistics import channel_statistics
-from tfeff.errors import DivergedError
+from tfeff.errors import DivergedError, NoRoomError
+from tfeff.execution.local import shared_directory
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.latency import latencies
@@ -27,6 +29,7 @@ from tfeff.trials.results import TrialObjective
 from tfeff.trials.trial import Trial, result_row
 
 TIMED_STEPS = 12
+_LOG = logging.getLogger(__name__)
 
 
 def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[str, Any]:
@@ -165,7 +168,7 @@ def _features() -> FeatureCache:
 
 @functools.lru_cache(maxsize=2)  # learning rates may be chosen without the split that trials are validated on
 def _split_caches(trial: Trial) -> selection.SplitCaches:
-    return selection.read(selection.request(trial.experiment), lambda name, done, total: None)
+    return _read(trial)
 
 
 def split_caches(trial: Trial) -> selection.SplitCaches:
@@ -183,6 +186,27 @@ def split_caches(trial: Trial) -> selection.SplitCaches:
     task = experiment.task.for_reading()
     model = config.architecture(experiment.model.name, resolution=task.published_resolution)
     return _split_caches(Trial(config.Experiment(task=task, data=whole, model=model)))
+
+
+def _read(trial: Trial) -> selection.SplitCaches:
+    """Reads the images of a trial.
+
+    Those to be kept in memory are mapped from a file if several processes of this machine need them: one of them
+    decodes, and the memory holds them once.
+    """
+    experiment, shared = trial.experiment, shared_directory()
+
+    def read(data: config.Data) -> selection.SplitCaches:
+        wanted = selection.request(dataclasses.replace(experiment, data=data))
+        return selection.read(wanted, lambda name, done, total: None)
+
+    if shared is None or experiment.data.cache != "memory":
+        return read(experiment.data)
+    try:
+        return read(dataclasses.replace(experiment.data, cache="disk", cache_directory=str(shared)))
+    except NoRoomError as error:
+        _LOG.warning("%s; each process decodes all images, and keeps them in its memory", error)
+        return read(experiment.data)
 
 
 def _reset_peak() -> int | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfeff import checked, durable
 from tfeff.data.input import pixels
-from tfeff.errors import BusyError, UserError, brief
+from tfeff.errors import BusyError, NoRoomError, UserError, brief
 
 _LOG = logging.getLogger(__name__)
 _PIXELS, _TABLE, _INDEX = "images.uint8", "images.int64", "index.json"
@@ -168,7 +168,7 @@ class DiskCache(_Shared):
             size: bytes of all images.
 
         Raises:
-            UserError: the images do not fit on the disk.
+            NoRoomError: the images do not fit on the disk.
         """
         path = self.folder / _PIXELS
         for name in (_INDEX, _PIXELS):  # other processes may still read the file of a damaged cache
@@ -214,7 +214,7 @@ def _reserve(path: Path, size: int) -> None:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        raise UserError(
+        raise NoRoomError(
             f"{path.parent.parent}: the cache of decoded images needs {size / 1e6:,.1f} MB, which does not fit "
             f"({error.strerror}); free some space, use another cache directory, or no disk cache"
         ) from error
