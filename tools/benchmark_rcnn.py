@@ -229,7 +229,7 @@ def run(arguments: argparse.Namespace) -> None:
         network.set_weights(training.trained_model(workdir).get_weights())
         task.stored.start(network, stored[0], seed=settings.seed, report=print)
         head = task.stored.part(network)
-        step = plan.build_step(network, plan.build_optimizer(network, 1), rest=head)
+        step = plan.build_step(network, plan.build_optimizer(network), rest=head)
         sides[name] = Side(step, own, held_out, endless(own))
     extraction = []
     compute = Extraction(extractor)

@@ -148,7 +148,7 @@ def graphs(name: str) -> dict[str, tf.Graph]:
     settings = config.Experiment(task=TASKS[name], model=model, training=config.Training(batch_size=BATCH))
     plan = dataclasses.replace(training.Plan.of(settings), class_names=tuple("abc"))
     network = plan.build_network()
-    step = plan.build_step(network, plan.build_optimizer(network, 1))
+    step = plan.build_step(network, plan.build_optimizer(network))
     targets = plan.task.dummy_targets(BATCH, plan.num_classes)
     batch = {"image": tf.zeros((BATCH, *network.size, 3)), **targets}
     return {

@@ -125,7 +125,7 @@ def test_data_loss_and_average_have_the_settings_of_the_reference_implementation
 
 def test_the_optimizer_of_the_config(b0: keras.Model) -> None:
     """tests/training/test_optimizers.py compares an optimizer with these values with that of TensorFlow 1."""
-    optimizer = training.Plan.of(settings()).build_optimizer(b0, 1)
+    optimizer = training.Plan.of(settings()).build_optimizer(b0)
     assert isinstance(optimizer, optimizers.RMSprop)
     assert (optimizer.rho, optimizer.momentum, optimizer.epsilon, optimizer.centered) == (0.9, 0.9, 1e-3, False)
     assert all((np.asarray(average) == 1).all() for average in optimizer._velocities)

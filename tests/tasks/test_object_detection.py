@@ -297,7 +297,7 @@ def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) 
                             layer.trainable = False
                 update = optimizers.build("sgd", network, momentum=0.9, nesterov=False, decay=0.9, beta_2=0.999,
                     epsilon=None, weight_decay=0.0, l2=False, learning_rate_factors=(), clip_norm=1.0,
-                    replicas=replicas, loss_scaling=False)
+                    loss_scaling=False)
             step = Step(network, update, strategy, task=task, batch_size=8, accumulation_steps=parts)
             order = np.arange(8).reshape(replicas, -1)
             whole = {key: tf.constant(value) for key, value in batch.items()}

@@ -140,7 +140,7 @@ def test_two_devices_match_one():
                     if isinstance(layer, keras.layers.Conv2D):
                         layer.kernel.regularizer = keras.regularizers.L2(1e-2)
                 freeze(model, ("stem*",))
-                optimizer = optimizers.build("sgd", model, replicas=replicas, weight_decay=1e-3, **options)
+                optimizer = optimizers.build("sgd", model, weight_decay=1e-3, **options)
                 average = Average(model, 0.9)
             step = Step(model, optimizer, strategy, task=tasks[task], batch_size=16, accumulation_steps=parts,
                         rematerialize=rematerialize and replicas > 1, average=average)
@@ -177,8 +177,8 @@ def test_two_devices_match_one():
             variables = model.trainable_variables
             for seed in range(2):
                 rng = np.random.default_rng(seed)
-                parts = [rng.normal(size=v.shape).astype(np.float32) / strategy.num_replicas_in_sync for v in variables]
-                strategy.run(lambda: optimizer.apply([tf.constant(part) for part in parts], variables))
+                sums = [rng.normal(size=v.shape).astype(np.float32) for v in variables]
+                strategy.run(lambda: optimizer.apply([tf.constant(each) for each in sums], variables))
             return model.get_weights()
 
         for name, l2 in (("sgd", False), ("rmsprop", True), ("adamw", False), ("muon", False)):

@@ -84,7 +84,7 @@ def test_steps_change_the_logits_of_all_widths_alike(name, rate):
         plan = dataclasses.replace(plan, class_names=tuple("0123456789"))
         network = plan.build_network()
         plan.load_weights(network)
-        optimizer = plan.build_optimizer(network, replicas=1)
+        optimizer = plan.build_optimizer(network)
         optimizer.learning_rate = rate
         before = network(images, training=True)
         for _ in range(5):
@@ -102,7 +102,7 @@ def test_steps_change_the_logits_of_all_widths_alike(name, rate):
 def test_weight_decay_does_not_depend_on_the_width():
     plan = Plan.of(settings(**{"model.width_coefficient": 4, "optimizer.name": "adamw", "optimizer.weight_decay": 0.1}))
     network = models.build(plan.network, num_classes=10, channels=1)
-    optimizer = dataclasses.replace(plan, class_names=tuple("0123456789")).build_optimizer(network, replicas=1)
+    optimizer = dataclasses.replace(plan, class_names=tuple("0123456789")).build_optimizer(network)
     products = {rate * decay for rate, decay in zip(optimizer.factors, optimizer.decays, strict=True) if decay}
     assert min(optimizer.factors) == 1 / 4
     assert products == {0.1}

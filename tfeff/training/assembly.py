@@ -46,7 +46,7 @@ def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
     """
     with strategy.scope():
         model = plan.build_network()
-        optimizer = plan.build_optimizer(model, strategy.num_replicas_in_sync)
+        optimizer = plan.build_optimizer(model)
         averages, decay = averaging.wanted(plan.training)
         average = Average(model, decay) if averages else None
         features, rest = None, None if plan.task.stored is None else plan.task.stored.part(model)

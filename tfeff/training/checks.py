@@ -45,7 +45,7 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
         _check_resolutions(plan)
     if plan.training.quantization is not None:
         _check_quantization(plan, replicas)
-    _check_optimizer(plan, replicas, new_run=new_run)
+    _check_optimizer(plan, new_run=new_run)
 
 
 def _check_weights(plan: Plan) -> None:
@@ -182,7 +182,7 @@ def _check_quantization(plan: Plan, replicas: int) -> None:
         raise UserError(f"{where} fine-tunes a trained network; set model.weights to the workdir of a finished run")
 
 
-def _check_optimizer(plan: Plan, replicas: int, *, new_run: bool) -> None:
+def _check_optimizer(plan: Plan, *, new_run: bool) -> None:
     update, training = plan.update, plan.training
     if update.unfreeze and distribution.worker_count() > 1:
         raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
@@ -194,9 +194,9 @@ def _check_optimizer(plan: Plan, replicas: int, *, new_run: bool) -> None:
         _check_parametrization(plan)
     if new_run and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
         # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
-        network = _frozen_network(plan, replicas)
+        network = _frozen_network(plan)
         if update.unfreeze:
-            _frozen_network(plan.in_phase(training.epochs), replicas)
+            _frozen_network(plan.in_phase(training.epochs))
         if training.feature_variants is not None and update.transfer is None and split(network) is None:
             raise UserError(
                 "config: training.feature_variants: the first layers of the network are trained; freeze them with "
@@ -216,8 +216,8 @@ def _check_parametrization(plan: Plan) -> None:
         raise UserError(f"{where} has no rule for muon; choose optimizer.name=sgd, rmsprop or adamw")
 
 
-def _frozen_network(plan: Plan, replicas: int) -> keras.Model:
+def _frozen_network(plan: Plan) -> keras.Model:
     """Returns a network for any data, frozen as in the first phase of a run; its optimizer can be created."""
     network = plan.build_network()
-    plan.build_optimizer(network, replicas)
+    plan.build_optimizer(network)
     return network

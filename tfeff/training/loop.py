@@ -7,6 +7,7 @@ checkpoints, progress, profiling.
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -112,15 +113,15 @@ class Loop:
             WorkerLostError: another worker of a distributed run is lost.
         """
         self.until = min(self.epochs, until_epoch or self.epochs)
-        try:
-            self._train()
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-            if distribution.worker_count() == 1:
-                raise
-            raise WorkerLostError("lost another worker") from error
-        finally:
-            for hook in self.hooks:
-                hook.close(self)
+        with ExitStack() as closing:
+            for hook in reversed(self.hooks):  # the last callback is called first
+                closing.callback(hook.close, self)
+            try:
+                self._train()
+            except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+                if distribution.worker_count() == 1:
+                    raise
+                raise WorkerLostError("lost another worker") from error
 
     def best(self, epoch: int) -> None:
         """Tells the hooks that this epoch is the best so far."""

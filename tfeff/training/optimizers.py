@@ -1,6 +1,6 @@
 """Keras optimizers with the settings that are usual for image models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -39,8 +39,9 @@ class Layerwise(keras.optimizers.Optimizer):
 
     Use it as in `class SGD(Layerwise, keras.optimizers.SGD)`.
 
-    Keras calls `update_step` once for each variable, with its gradient of the whole batch: after unscaling, clipping
-    and the sum over replicas. Keras' own weight decay has one learning rate for all variables, so it stays off.
+    Keras calls `update_step` once for each variable, with its gradient of the whole batch after unscaling and clipping.
+    Gradients are given as sums over the replicas: Keras would clip those of each replica and sum them afterwards. Its
+    own weight decay has one learning rate for all variables, so it stays off.
 
     Args:
         factors: factors on the learning rate, in the order of the variables for which the optimizer is built.
@@ -66,6 +67,9 @@ class Layerwise(keras.optimizers.Optimizer):
             self.assign_sub(variable, variable * decay * rate)
         super().update_step(gradient, variable, rate)
 
+    def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        return list(grads_and_vars)
+
 
 def build(
     name: str,
@@ -83,7 +87,6 @@ def build(
     learning_rate_factors: Sequence[tuple[str, float]] = (),
     rates: Mapping[str, float] = {},
     clip_norm: float | None = None,
-    replicas: int = 1,
     loss_scaling: bool = False,
 ) -> keras.optimizers.Optimizer:
     """Builds an optimizer for the trainable variables of `model`; the training loop sets the learning rate.
@@ -97,8 +100,7 @@ def build(
         learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
             that match none have factor 1. See `freezing.matching`.
         rates: further factors on the learning rate by path, which leave the weight decay as it is.
-        clip_norm: maximum global norm of the gradient of the whole batch. Each replica passes the batch's mean gradient
-            divided by `replicas`, and Keras sums over replicas after clipping, so the bound is divided here too.
+        clip_norm: maximum global norm of the gradient of the whole batch.
         loss_scaling: use dynamic loss scaling, for float16 (Micikevicius et al., arXiv:1710.03740).
 
     Raises:
@@ -112,7 +114,7 @@ def build(
     factors = _factors([variable.path for variable in variables], learning_rate_factors)
     shared: dict[str, Any] = {
         "learning_rate": 0.0,
-        "global_clipnorm": None if clip_norm is None else clip_norm / replicas,
+        "global_clipnorm": clip_norm,
         "factors": [factor * rates.get(path, 1.0) for path, factor in factors.items()],
         "decays": [weight_decay / rates.get(each.path, 1.0) if decays(each) else 0.0 for each in variables],
         "l2": l2,

@@ -164,7 +164,7 @@ class Plan:
         found: np.ndarray = np.concatenate([np.asarray(batch["image"], np.float32) for batch in batches])[:count]
         return found
 
-    def build_optimizer(self, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
+    def build_optimizer(self, network: keras.Model) -> keras.optimizers.Optimizer:
         """Freezes layers as configured; creates the optimizer of the rest under the current policy and strategy."""
         section = self.update
         freed = [pattern for epoch, pattern in section.unfreezing() if epoch == 0]
@@ -184,7 +184,6 @@ class Plan:
             learning_rate_factors=section.factors(),
             rates={} if (mup := self._mup(network)) is None else mup.rates,
             clip_norm=section.clip_norm,
-            replicas=replicas,
             loss_scaling=keras.mixed_precision.dtype_policy().name == "mixed_float16",
         )
 

@@ -59,7 +59,7 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) ->
     def make_step() -> Any:
         reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
         model = plan.build_network()
-        step = plan.build_step(model, plan.build_optimizer(model, 1))
+        step = plan.build_step(model, plan.build_optimizer(model))
         shape = (training.batch_size, *model.size, plan.images.data.channels)
         targets = plan.task.dummy_targets(training.batch_size, plan.num_classes)
         batch = {"image": tf.random.uniform(shape, 0, 255), **targets}

@@ -151,7 +151,7 @@ def _losses(
     plan = plan.learned(record)
     network = plan.build_network()
     plan.load_weights(network, dataset.train)
-    step = plan.build_step(network, plan.build_optimizer(network, 1))
+    step = plan.build_step(network, plan.build_optimizer(network))
     pipeline = plan.training_pipeline(dataset.train, network.size)
     batches = pipeline.training_batches(-(-STEPS // pipeline.steps_per_epoch)).take(STEPS)
     peak = plan.update.learning_rate

@@ -1,5 +1,9 @@
 """The files from which a run resumes, and its final weights."""
 
+import copy
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 
 from tfeff.checked import warn
@@ -12,12 +16,17 @@ class Saving(Hook):
 
     Hooks that change the state or the row of an epoch must come before it.
 
+    Checkpoints are copied, and written while training goes on, one after the other. An error while one is written ends
+    the run at the next one, or when the call ends.
+
     Args:
         keep_best: the final weights are those of the best epoch, not of the last one.
     """
 
     def __init__(self, *, keep_best: bool) -> None:
         self._keep_best = keep_best
+        self._writer = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None
 
     def start(self, loop: Loop) -> None:
         """Drops the metrics of epochs after the checkpoint from which the run resumes."""
@@ -32,17 +41,31 @@ class Saving(Hook):
         Raises:
             UserError: a variable is not finite. The last update can make weights infinite although its loss, computed
                 before the update, is finite.
+            OSError: an earlier one could not be written.
         """
-        arrays = loop.state.arrays()
+        arrays, step = loop.state.arrays(), loop.state.step
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise loop.divergence(f"{name} is not finite")
-        loop.workdir.checkpoints.save(loop.state.step, arrays, loop.state.record())
+        record = copy.deepcopy(loop.state.record())
+        self._write(arrays, lambda copied: loop.workdir.checkpoints.save(step, copied, record))
 
     def best(self, loop: Loop, epoch: int) -> None:
         """Keeps the weights."""
         if self._keep_best:
-            loop.workdir.checkpoints.save_best(loop.state.weights(), {"epoch": epoch})
+            self._write(
+                loop.state.weights(), lambda copied: loop.workdir.checkpoints.save_best(copied, {"epoch": epoch})
+            )
+
+    def _write(self, arrays: Mapping[str, np.ndarray], write: Callable[[Mapping[str, np.ndarray]], None]) -> None:
+        """Writes arrays as they are now, once those before them have been written."""
+        self._wait()
+        self._written = self._writer.submit(write, {name: array.copy() for name, array in arrays.items()})
+
+    def _wait(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
     def epoch(self, loop: Loop, row: Row) -> None:
         """Appends the metrics and writes a checkpoint."""
@@ -51,6 +74,7 @@ class Saving(Hook):
 
     def finish(self, loop: Loop) -> None:
         """Writes the weights to evaluate."""
+        self._wait()
         workdir, state = loop.workdir, loop.state
         if self._keep_best:
             arrays, record = checkpoint.load(workdir.checkpoints.best)
@@ -59,3 +83,14 @@ class Saving(Hook):
         row = next((row for row in workdir.rows() if row["epoch"] == record["epoch"]), {})
         metrics = {key: value for key, value in row.items() if key not in TIMES}  # so that equal runs have equal files
         checkpoint.save(workdir.final, arrays, record | metrics)
+
+    def close(self, loop: Loop) -> None:
+        """Waits for the last checkpoint.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        try:
+            self._wait()
+        finally:
+            self._writer.shutdown()

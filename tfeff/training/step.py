@@ -6,7 +6,7 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-from tfeff.tasks.task import Batch, ImageTask, Task
+from tfeff.tasks.task import ABOUT_IMAGES, Batch, ImageTask, Task
 from tfeff.training.averaging import Average
 from tfeff.training.distillation import Distilled
 from tfeff.training.quantization import Quantized
@@ -77,18 +77,15 @@ class Step:
         if quantize:
             self.network = Quantized(model)
             self.ranges = self.network.ranges
-        self._replicas = replicas = strategy.num_replicas_in_sync
+        self._replicas = strategy.num_replicas_in_sync
         self._groups = tuple(dict.fromkeys(task.losses.values()))
         if _regularizes(model):
             self._groups += (REGULARIZATION,)
-        # Clipping and overflow detection need the gradient of the whole batch, not of a replica's part.
         self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        inner = optimizer.inner_optimizer if self._scaled else optimizer
-        self._reduce_first = replicas > 1 and (self._scaled or inner.global_clipnorm is not None)
         self._train = tf.function(self._distributed_update, autograph=False, jit_compile=xla)
         self._inspect = tf.function(self._distributed_gradients, autograph=False, jit_compile=False)
         self._evaluate = tf.function(self._distributed_evaluation, autograph=False, jit_compile=False)
-        self._predict = tf.function(self._sums_and_predictions, autograph=False, jit_compile=False)
+        self._predict = tf.function(self._distributed_predictions, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
         """Updates the network; returns totals and counts of the batch, floatx [k], in the order of `Task.names`."""
@@ -107,10 +104,11 @@ class Step:
         """Returns totals and counts like `train`, without an update and with the validation loss."""
         return self._evaluate(batch)
 
-    def evaluate_and_predict(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Returns what `evaluate` returns, and decoded predictions, in one forward pass.
+    def evaluate_and_predict(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Returns what `evaluate` returns; decoded predictions for the global batch, from the same forward pass; and
+        what its rows say about the images: `weight`, and ABOUT_IMAGES.
 
-        The task must be an `ImageTask` on one device.
+        The task must be an `ImageTask`.
         """
         return self._predict(batch)
 
@@ -131,23 +129,30 @@ class Step:
         sums = self.strategy.run(self._sums, args=(batch,))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
+    def _distributed_predictions(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        sums, decoded, about = self.strategy.run(self._sums_and_predictions, args=(batch,))
+        if self._replicas > 1:
+            decoded, about = ({key: self._gathered(each) for key, each in part.items()} for part in (decoded, about))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), decoded, about
+
+    def _gathered(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of all replicas."""
+        local = self.strategy.experimental_local_results(value)
+        if (dtype := local[0].dtype) == tf.bool:  # collectives between workers know no bool
+            value = self.strategy.run(lambda each: tf.cast(each, tf.int32), args=(value,))
+        return tf.cast(self.strategy.gather(value, axis=0), dtype)
+
     def _update(self, batch: Batch, resolution: int | None) -> tf.Tensor:
         network = self.network
         if self.resolutions is not None and resolution is not None:
             network, batch = self.resolutions.networks[resolution], self.resolutions.resized(batch, resolution)
         gradients, sums = (self._accumulated if self.accumulation_steps > 1 else self._gradients)(batch, network)
-        if self._reduce_first:
-            gradients = [gradient / self._replicas for gradient in self._summed_over_replicas(gradients)]
-        if tf.distribute.has_strategy() or self._scaled:
-            self.optimizer.apply(gradients, self.model.trainable_variables)
-        else:
-            # On a single device, Keras would still sum gradients over replicas, in a function with a custom gradient.
-            # TensorFlow never frees those, and they keep the graph of every trained network alive.
-            context = tf.distribute.get_replica_context()
-            context.merge_call(lambda _: self.optimizer.apply(gradients, self.model.trainable_variables))
+        if self._replicas > 1:  # clipping and overflow detection need the gradient of the whole batch
+            gradients = self._summed_over_replicas(gradients)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
         return sums
 
-    def _gradients(self, batch: Batch, network: keras.Model) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _gradients(self, batch: Batch, network: keras.Model) -> tuple[list[tf.Tensor | None], tf.Tensor]:
         """Returns the replica's share of the gradients, and its totals and counts."""
         with tf.GradientTape() as tape:
             totals = self._totals(batch, network, training=True)
@@ -236,9 +241,10 @@ class Step:
         # Each part of each replica has all of `model.losses`.
         return dict(zip(self._groups, [*named, float(self._replicas * self.accumulation_steps)], strict=False))
 
-    def _summed_over_replicas(self, values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        context = tf.distribute.get_replica_context()
-        return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(values)))
+    def _summed_over_replicas(self, values: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+        known = [value for value in values if value is not None]
+        sums = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, known))
+        return [None if value is None else next(sums) for value in values]
 
     def _variables(self) -> list[tf.Variable]:
         return [variable.value for variable in self.model.trainable_variables]
@@ -249,10 +255,12 @@ class Step:
     def _sums(self, batch: Batch) -> tf.Tensor:
         return self._stacked(self._totals(batch, self.network, training=False))
 
-    def _sums_and_predictions(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def _sums_and_predictions(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         assert isinstance(self.task, ImageTask | Distilled)
         outputs = self.task.forward(self.network, batch, training=False)
-        return self._stacked(self.task.totals(batch, outputs, training=False)), self.task.decode(outputs)
+        sums = self._stacked(self.task.totals(batch, outputs, training=False))
+        about = {key: batch[key] for key in ("weight", *ABOUT_IMAGES) if key in batch}
+        return sums, self.task.decode(outputs), about
 
 
 class FittedStep(Step):

@@ -74,15 +74,14 @@ class Validation(Hook):
     def _evaluated(self, step: Step) -> tuple[np.ndarray, Mapping[str, float]]:
         """Returns totals and counts of all batches, and the scores.
 
-        One device sees all images in order, so it makes predictions in the same pass. Several see a part each; each
-        worker then predicts all images on its own.
+        Unless batches are samples, predictions are made in the same pass; the replicas share the images.
         """
         sums, parts = step.task.zero_sums(), list[Predictions]()
-        together = self._scoring is not None and not self._sampled and step.strategy.num_replicas_in_sync == 1
+        together = self._scoring is not None and not self._sampled
         for batch in self._batches:
             if together:
-                totals, decoded = step.evaluate_and_predict(batch)
-                parts.append(of_images(batch, decoded))
+                totals, decoded, about = step.evaluate_and_predict(batch)
+                parts.append(of_images(about, decoded))
             else:
                 totals = step.evaluate(batch)
             sums += np.asarray(totals, np.float64)

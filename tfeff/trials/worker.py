@@ -127,7 +127,7 @@ def calibrate(trial: Trial) -> dict[str, float]:
     keras.mixed_precision.set_dtype_policy("float32" if policy == "auto" else policy)
     started = time.perf_counter()
     model = plan.learned(images.record()).build_network()
-    step = plan.build_step(model, plan.build_optimizer(model, 1))
+    step = plan.build_step(model, plan.build_optimizer(model))
     pipeline = plan.training_pipeline(images.train, model.size)
     batches = iter(pipeline.training_batches(epochs=TIMED_STEPS + 1))
     first = next(batches)

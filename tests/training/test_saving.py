@@ -1,0 +1,72 @@
+"""Checkpoints are written while training goes on."""
+
+import errno
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfeff.training import checkpoint
+from tfeff.training.saving import Saving
+
+
+class Slow(checkpoint.Checkpoints):
+    """Checkpoints that wait for a signal before they are written."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.go = threading.Event()
+
+    def save(self, *arguments: Any) -> None:
+        assert self.go.wait(60)
+        super().save(*arguments)
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Any:
+    weights, record = {"model/kernel": np.zeros(3, np.float32)}, {"schedule": {"factors": [1.0]}}
+    state = SimpleNamespace(step=1, arrays=lambda: weights, weights=lambda: weights, record=lambda: record)
+    return SimpleNamespace(
+        state=state, workdir=SimpleNamespace(checkpoints=Slow(tmp_path)), divergence=lambda reason: ValueError(reason)
+    )
+
+
+def test_a_checkpoint_holds_the_state_at_its_step(loop: Any) -> None:
+    saving, checkpoints = Saving(keep_best=True), loop.workdir.checkpoints
+    saving.save(loop)
+    loop.state.arrays()["model/kernel"] += 7  # training goes on
+    loop.state.record()["schedule"]["factors"].append(0.1)
+    loop.state.step = 2
+    checkpoints.go.set()
+    saving.best(loop, 1)
+    saving.close(loop)
+    arrays, record = checkpoint.load(checkpoints.directory / "step_000000001.npz")
+    np.testing.assert_array_equal(arrays["model/kernel"], 0)
+    assert record == {"schedule": {"factors": [1.0]}}
+    np.testing.assert_array_equal(checkpoint.load(checkpoints.best)[0]["model/kernel"], 7)
+
+
+@pytest.mark.parametrize("then", ["save", "best", "close"])
+def test_an_error_while_writing_is_raised(loop: Any, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(loop.workdir.checkpoints, "save", full)
+    saving = Saving(keep_best=True)
+    saving.save(loop)
+    calls = {"save": saving.save, "best": lambda loop: saving.best(loop, 1), "close": saving.close}
+    with pytest.raises(OSError, match="No space left"):
+        calls[then](loop)
+    saving.close(loop)
+
+
+def test_states_that_are_not_finite_are_not_written(loop: Any) -> None:
+    saving = Saving(keep_best=False)
+    loop.state.arrays()["model/kernel"][1] = np.inf
+    with pytest.raises(ValueError, match="model/kernel is not finite"):
+        saving.save(loop)
+    saving.close(loop)
+    assert not list(loop.workdir.checkpoints.directory.iterdir())
