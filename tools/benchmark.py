@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import benchmark_detectors
+import benchmark_devices
 import benchmark_fast_rcnn
 import benchmark_features
 import benchmark_growth
@@ -267,6 +268,7 @@ MODULES = {
     "features": benchmark_features,
     "fast-rcnn": benchmark_fast_rcnn,
     "growth": benchmark_growth,
+    "devices": benchmark_devices,
 }
 """Benchmarks with a module of their own: each has `run` and `add_flags`."""
 
