@@ -4,7 +4,8 @@ The cost of an augmentation is that of batches with it, in this process and all 
 alternate.
 
 With --large, also what `data.reduced_decoding` saves and changes: photographs of --large, enlarged to the sizes of
-cameras, are decoded and cropped, whole and reduced in turn. PSNR compares the two results.
+cameras, are decoded and cropped, whole and reduced in turn. PSNR compares the two results. And whether the pipeline
+delivers what its CPU time promises: a device that needs no CPU is simulated by a consumer that sleeps after each batch.
 """
 
 import argparse
@@ -34,6 +35,8 @@ from tfeff.reporting import tables
 BATCH = 128
 LARGE_BATCH = 16
 LARGE = 224
+PACES = (0.5, 0.9, 1.0, 1.1, 2.0)
+"""Speeds of a simulated device, as multiples of the pipeline's own."""
 ENLARGED = (1600, 1200), (4000, 3000)
 """(width, height) of photographs that are decoded at a reduced size."""
 AUGMENTATIONS = {
@@ -95,6 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if arguments.large:
         print("\n" + tables.markdown(reduced_decoding(photographs)))
+        print("\n" + tables.markdown(delivered(uncached, arguments.batches)))
 
 
 def reduced_decoding(photographs: Dataset, count: int = 40) -> list[dict[str, object]]:
@@ -128,6 +132,38 @@ def reduced_decoding(photographs: Dataset, count: int = 40) -> list[dict[str, ob
                     "least": min(psnr[1:]),
                 }
             )
+    return rows
+
+
+def delivered(cache: ImageCache, count: int) -> list[dict[str, object]]:
+    """Returns how many images a device gets that takes them at different speeds, in rounds of `count` batches."""
+    transform = ImageTransform(Reader(cache), (LARGE, LARGE), augmentation=Augmentation())
+    made = Batches(transform, min(LARGE_BATCH, len(cache)), order=Shuffled(len(cache), seed=0))
+    endless = iter(made.training_batches(epochs=100_000))
+
+    def speed(step_seconds: float) -> tuple[float, float]:
+        """Returns batches per second, and the share of the time that the device waits."""
+        waited, began = 0.0, time.perf_counter()
+        for _ in range(count):
+            before = time.perf_counter()
+            next(endless)
+            waited += time.perf_counter() - before
+            time.sleep(step_seconds)
+        seconds = time.perf_counter() - began
+        return count / seconds, waited / seconds
+
+    speed(0.0)
+    own, _ = speed(0.0)
+    rows: list[dict[str, object]] = []
+    for pace in PACES:
+        reached, waiting = speed(1 / (pace * own))
+        rows.append(
+            {
+                "a device takes, images/s": pace * own * made.batch_size,
+                "gets": reached * made.batch_size,
+                "waits": tables.percent(waiting),
+            }
+        )
     return rows
 
 

@@ -1,3 +1,6 @@
+import pytest
+
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
 from tools import benchmark_images
 
@@ -9,3 +12,11 @@ def test_reduced_decoding_is_measured(image_folder, monkeypatch):
     assert [row["cropped to"] for row in rows] == [64, 128, 224]
     assert all(row["whole, ms"] > 0 for row in rows)
     assert [row["least"] < 99 for row in rows] == [True, False, False]  # 480 pixels are not twice 2 x 128
+
+
+def test_a_slow_device_waits_less_than_a_fast_one(image_folder, monkeypatch):
+    monkeypatch.setattr(benchmark_images, "PACES", (0.2, 20.0))
+    photographs = catalog.open_labels(f"folder:{image_folder({'train/a': 20, 'train/b': 20}, size=(300, 300))}")
+    slow, fast = benchmark_images.delivered(ImageCache.open(photographs.load("train"), (224, 224), cache="none"), 5)
+    assert fast["a device takes, images/s"] == pytest.approx(100 * slow["a device takes, images/s"])
+    assert int(slow["waits"].rstrip(" %")) < int(fast["waits"].rstrip(" %"))
