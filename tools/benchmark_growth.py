@@ -9,6 +9,7 @@ Parts:
   ends each trial immediately, so the time is that of the allocation, the progress display and the store.
 - `exports`: loading a SavedModel and its first call, as a function of the network's parameters: EfficientNet-B0 at
   224x224, widened.
+- `detectors`: the same of EfficientDet-D0, D2 and D4, each with an image of its own resolution.
 - `caches`: decoding, opening and reading the caches of a folder of JPEG files, as a function of the number of images;
   decoded, an image has 64x64 pixels. A restart opens the cache of an earlier start in a new process.
 - `records`: opening and reading the same images as records without a cache, and as files. With --images=folder:DIR, the
@@ -188,18 +189,42 @@ savedmodel.export(network, names, sys.argv[1], image_size=None, size=(224, 224),
 """
 
 
+_EXPORT_DETECTOR = """
+import sys
+from tfeff import config, models, tasks
+from tfeff.serving import savedmodel
+task = tasks.create(config.EfficientDetSettings())
+network = task.network(models.detector(sys.argv[2]), num_classes=80, channels=3)
+names = [str(number) for number in range(80)]
+savedmodel.export(network, names, sys.argv[1], image_size=None, size=network.size, channels=3, task=task)
+"""
+DETECTORS = {4: ("efficientdet-d0", 512), 8: ("efficientdet-d2", 768), 21: ("efficientdet-d4", 1024)}
+"""Million parameters -> detector, resolution."""
+
+
 def saved_model(millions: int) -> Measured:
-    """Loads a SavedModel of about so many million parameters, and predicts one image.
+    """Loads a SavedModel of about so many million parameters, and predicts one image."""
+    return _loaded(_EXPORT, str((millions / 5.3) ** 0.5), 224)
+
+
+def saved_detector(millions: int) -> Measured:
+    """Loads the SavedModel of a detector, and predicts one image."""
+    name, side = DETECTORS[min(DETECTORS, key=lambda size: abs(size - millions))]
+    return _loaded(_EXPORT_DETECTOR, name, side)
+
+
+def _loaded(export: str, argument: str, side: int) -> Measured:
+    """Loads a SavedModel, and predicts one image.
 
     Another process without limits exports it, whose memory does not count.
     """
     import tensorflow as tf
 
     directory = tempfile.TemporaryDirectory()
-    out, width = f"{directory.name}/model", (millions / 5.3) ** 0.5
-    call = [sys.executable, "-P", "-c", _EXPORT, out, str(width)]
+    out = f"{directory.name}/model"
+    call = [sys.executable, "-P", "-c", export, out, argument]
     subprocess.run(call, check=True, stderr=subprocess.DEVNULL, preexec_fn=unlimited)
-    image = tf.zeros((1, 224, 224, 3), tf.uint8)
+    image = tf.zeros((1, side, side, 3), tf.uint8)
 
     def run(keep: object = directory) -> object:
         model = tf.saved_model.load(out)
@@ -364,6 +389,7 @@ PARTS: dict[str, tuple[str, tuple[int, ...], dict[str, Callable[[int], Measured]
         {"full": lambda trials: coordinator(trials, False), "halving": lambda trials: coordinator(trials, True)},
     ),
     "exports": ("million parameters", (5, 20, 66), {"load and first call": saved_model}),
+    "detectors": ("million parameters", tuple(DETECTORS), {"load and first call": saved_detector}),
     "caches": (
         "images",
         (2500, 10000, 40000),

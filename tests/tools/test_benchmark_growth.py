@@ -12,7 +12,7 @@ def test_the_slope_is_the_exponent_of_a_power():
 
 
 @pytest.mark.parametrize(
-    "part", [thorough(part) if part in ("caches", "exports") else part for part in benchmark_growth.PARTS]
+    "part", [thorough(part) if part in ("caches", "exports", "detectors") else part for part in benchmark_growth.PARTS]
 )
 def test_each_measurement_takes_time(part):
     for name in benchmark_growth.PARTS[part][2]:
