@@ -2,6 +2,13 @@ import pytest
 import tensorflow as tf
 
 from tests.thoroughness import only_thorough
+from tfeff.data.augment.policy import Augmentation
+from tfeff.data.input.batches import Batches, DeviceBatches
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.image_transform import ImageTransform
+from tfeff.data.input.reader import Reader
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
 
 QUICK = ("efficientdet", "faster_rcnn")
 
@@ -72,3 +79,19 @@ def test_functions_inside_of_functions(tool):
 def test_training_and_validation_stay_on_the_device(tool, name):
     for work, graph in tool.graphs(name).items():
         assert tool.of_graph(graph) == [], work
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        {"horizontal_flip": True, "crop_padding": 2, "rotation": 9.0, "brightness": 0.1, "saturation": 0.1},
+        {"crop_area": 0.3, "autoaugment": True, "random_erasing": 0.5, "cutmix_alpha": 1.0},
+    ],
+)
+def test_batches_are_finished_on_the_device(tool, augmentation):
+    images = catalog.open_labels("embedded:digits", Options(channels=3)).load("train")
+    transform = ImageTransform(Reader(ImageCache.open(images)), (6, 6), augmentation=Augmentation(**augmentation))
+    batches = DeviceBatches(Batches(transform, 8))
+    spec = batches.training_batches(1).element_spec
+    graph = tf.function(batches.finish, autograph=False).get_concrete_function(spec).graph
+    assert not list(tool.hosted(graph, [True] * len(graph.inputs))[0])

@@ -282,3 +282,31 @@ def test_statistics_of_initial_weights_are_those_of_the_training_images(tmp_path
     ]
     np.testing.assert_array_equal(statistics[1], final(source)["model/stem_conv_bn/moving_mean"])
     assert np.abs(statistics[0] - statistics[1]).max() > 1e-4
+
+
+VARIED = "task.augmentation.shift=0.1", "task.augmentation.mixup_alpha=0.2", "task.plain_epochs=1"
+
+
+def test_batches_finished_on_the_device_train_the_same_network(tmp_path):
+    host, device = (
+        final(
+            training.train(experiment(*VARIED, f"data.augment_on_device={there}"), tmp_path / there, tensorboard=False)
+        )
+        for there in ("false", "true")
+    )
+    assert host.keys() == device.keys()
+    for name, values in host.items():
+        np.testing.assert_allclose(device[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("data.cache=none",), "only images with one label"),
+        (("training.feature_variants=2", "optimizer.frozen=stem*"), r"training\.feature_variants needs batches"),
+        (("task.name=yolo", "data.source=embedded:placed_digits", "model.resolution=64"), "only images with one label"),
+    ],
+)
+def test_what_the_device_cannot_finish_is_refused(tmp_path, overrides, words):
+    with pytest.raises(UserError, match=rf"data\.augment_on_device.*{words}"):
+        training.train(experiment("data.augment_on_device=true", *overrides), tmp_path)

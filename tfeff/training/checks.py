@@ -39,6 +39,8 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
     if isinstance(settings.model, Given):
         presets.find(settings.model.source)
     _check_training(plan, replicas)
+    if plan.settings.data.augment_on_device:
+        _check_device_batches(plan, replicas)
     _check_teachers(plan, replicas)
     _check_variants(plan)
     if plan.training.resolution_factors and new_run:
@@ -86,6 +88,29 @@ def _check_training(plan: Plan, replicas: int) -> None:
         raise UserError("config: training.xla supports only a single device; set it to false")
     if training.recompute_statistics and task.stored is not None:
         raise UserError("config: training.recompute_statistics: the task trains on stored features; set it to false")
+
+
+def _check_device_batches(plan: Plan, replicas: int) -> None:
+    """Checks that nothing else uses the batches of `data.augment_on_device`."""
+    settings, training = plan.settings, plan.training
+    if plan.task.stored is not None:
+        raise UserError("config: data.augment_on_device: the task trains on stored features; set it to false")
+    others = {
+        KEY: training.feature_variants is not None,
+        TEACHERS: settings.task.teacher_variants is not None,
+        "data.unlabeled": settings.data.unlabeled is not None,
+    }
+    for key, used in others.items():
+        if used:
+            raise UserError(
+                f"config: data.augment_on_device: {key} needs batches that the CPU makes; remove one of them"
+            )
+    augmentation = getattr(settings.task, "augmentation", None)
+    if replicas > distribution.worker_count() and augmentation is not None and getattr(augmentation, "mixes", False):
+        raise UserError(
+            "config: data.augment_on_device: the devices of a worker cannot mix images of each other; remove "
+            "task.augmentation.mixup_alpha and cutmix_alpha, or set data.augment_on_device=false"
+        )
 
 
 def _check_classes_in_batches(plan: Plan, together: int, parts: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -42,14 +43,38 @@ def strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int) -> Any:
+def distribute(
+    strategy: tf.distribute.Strategy,
+    batches: tf.data.Dataset,
+    batch_size: int,
+    finish: Callable[[Any], Any] | None = None,
+) -> Any:
     """Splits this worker's batches among its devices and prefetches to them.
 
     Args:
         strategy: distribution strategy.
         batches: this worker's part of each batch.
         batch_size: examples of a batch, over all workers.
+        finish: makes the batch of a device, on it, of what it is given; None: it is given its batch.
     """
+    given = _distributed(strategy, batches, batch_size)
+    return given if finish is None else _Finished(given, strategy, finish)
+
+
+class _Finished:
+    """Batches that devices finish."""
+
+    def __init__(self, given: Iterable[Any], strategy: tf.distribute.Strategy, finish: Callable[[Any], Any]) -> None:
+        def run(part: Any) -> Any:
+            return strategy.run(finish, args=(part,))
+
+        self._given, self._run = given, tf.function(run, autograph=False, jit_compile=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._run, self._given)
+
+
+def _distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int) -> Any:
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         gpus = tf.config.list_logical_devices("GPU")

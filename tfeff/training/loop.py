@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfeff.data.input.batches import DeviceBatches
 from tfeff.errors import DivergedError, WorkerLostError
 from tfeff.tasks.task import Batch
 from tfeff.training import distribution
@@ -123,6 +124,13 @@ class Loop:
                     raise
                 raise WorkerLostError("lost another worker") from error
 
+    def batches(self, epochs: int, start_step: int) -> Any:
+        """Returns the batches of the devices of this worker; see `Pipeline.training_batches`."""
+        own, finish = self.pipeline.training_batches(epochs, start_step), None
+        if isinstance(self.pipeline, DeviceBatches):
+            finish = self.pipeline.finish
+        return distribution.distribute(self.step.strategy, own, self.step.batch_size, finish)
+
     def best(self, epoch: int) -> None:
         """Tells the hooks that this epoch is the best so far."""
         for hook in self.hooks:
@@ -143,10 +151,10 @@ class Loop:
     def _train(self) -> None:
         state, steps = self.state, self.pipeline.steps_per_epoch
         start = time.perf_counter()
-        own = self.pipeline.training_batches(self.until, state.step)
+        own = self.batches(self.until, state.step)
         computing = time.perf_counter() - start  # of stored features
         state.seconds, state.waited = state.seconds + computing, state.waited + computing
-        batches = iter(distribution.distribute(self.step.strategy, own, self.step.batch_size))
+        batches = iter(own)
         for hook in self.hooks:
             hook.start(self)
         while state.step < self.until * steps and not state.stopping.exhausted:

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfeff import selection
-from tfeff.data.input.batches import Batches
+from tfeff.data.input.batches import Batches, DeviceBatches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
@@ -260,6 +260,8 @@ class Preparation:
         """Returns the training batches of images, or of what the task reads from a store."""
         model, task = assembly.model, assembly.step.task
         parts = [plan.batches(images.train, model, "training", self._reading, worker)]
+        if plan.settings.data.augment_on_device:
+            parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
             count = max(1, round(plan.training.batch_size * plan.settings.data.unlabeled_per_label))
             parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=count))

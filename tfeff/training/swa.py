@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.tasks.task import Batch
-from tfeff.training import distribution
 from tfeff.training.loop import Hook, Loop, Row
 
 
@@ -52,12 +51,11 @@ class WeightAveraging(Hook):
             return
         momenta = [layer.momentum for layer in layers]
         start = (epoch - 1) * loop.pipeline.steps_per_epoch
-        own = loop.pipeline.training_batches(epoch, start)
         sums = [np.zeros(variable.shape) for variable in variables]
         try:
             for layer in layers:
                 layer.momentum = 0.0
-            for batch in distribution.distribute(loop.step.strategy, own, loop.step.batch_size):
+            for batch in loop.batches(epoch, start):
                 self._run(loop, batch)
                 for total, variable in zip(sums, variables, strict=True):
                     total += np.asarray(variable.value)

@@ -61,15 +61,17 @@ def autoaugment(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     """
     images = tf.round(images)
     chance = draws.uniform(Purpose.AUTOAUGMENT, 5)
-    line = tf.cast(chance[:, 0] * len(IMAGENET_POLICY), tf.int32)
+    line = tf.cast(chance[:, 0] * len(IMAGENET_POLICY), tf.int64)
     for turn in range(2):
         column = [choices[turn] for choices in IMAGENET_POLICY]
-        operation = tf.gather(tf.constant([int(choice[0]) for choice in column]), line)
+        operation = tf.gather(tf.constant([int(choice[0]) for choice in column], tf.int64), line)
         probability = tf.gather(tf.constant([choice[1] for choice in column]), line)
         strength = tf.gather(tf.constant([choice[2] / _MAX_MAGNITUDE for choice in column]), line)
         happens = chance[:, 1 + 2 * turn] < probability
         sign = tf.where(chance[:, 2 + 2 * turn] < 0.5, -1.0, 1.0)
-        images = apply(images, tf.where(happens, operation, int(Operation.IDENTITY)), strength, sign)
+        images = apply(
+            images, tf.where(happens, operation, tf.constant(int(Operation.IDENTITY), tf.int64)), strength, sign
+        )
     return images
 
 
@@ -99,9 +101,9 @@ def randaugment(images: tf.Tensor, layers: int, magnitude: float, draws: Draws) 
     images = tf.round(images)
     chance = draws.uniform(Purpose.RANDAUGMENT, 2 * layers)
     strength = tf.fill(tf.shape(chance)[:1], magnitude / MAX_MAGNITUDE)
-    choices = tf.constant([int(operation) for operation in OPERATIONS])
+    choices = tf.constant([int(operation) for operation in OPERATIONS], tf.int64)
     for layer in range(layers):
-        operation = tf.gather(choices, tf.cast(chance[:, 2 * layer] * len(OPERATIONS), tf.int32))
+        operation = tf.gather(choices, tf.cast(chance[:, 2 * layer] * len(OPERATIONS), tf.int64))
         sign = tf.where(chance[:, 2 * layer + 1] < 0.5, -1.0, 1.0)
         images = apply(images, operation, strength, sign)
     return images

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.policy import Augmentation
-from tfeff.data.images.resizing import FILTERS
+from tfeff.data.images import resizing
 from tfeff.errors import UserError
 
 CROP_RATIOS = 3 / 4, 4 / 3
@@ -67,21 +67,7 @@ def random_crop(
     top_left, extent = crop_boxes(tf.shape(images)[1:3], augmentation.crop_area, draws.uniform(Purpose.CROP, 4))
     scale = tf.constant(size, tf.float64) / extent
     scale, offset = tf.cast(scale, tf.float32), tf.cast(-top_left * scale, tf.float32)
-
-    def resampled(example: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        image, scale, offset = example
-        crop = tf.raw_ops.ScaleAndTranslate(
-            images=image[tf.newaxis],
-            size=size,
-            scale=scale,
-            translation=offset,
-            kernel_type=FILTERS[interpolation],
-            antialias=True,
-        )
-        return tf.ensure_shape(crop[0], (*size, image.shape[-1]))
-
-    result = tf.TensorSpec((*size, images.shape[-1]), tf.float32)
-    crops = tf.map_fn(resampled, (tf.cast(images, tf.float32), scale, offset), fn_output_signature=result)
+    crops = resizing.crops(tf.cast(images, tf.float32), size, scale, offset, interpolation)
     return crops if interpolation == "bilinear" else tf.clip_by_value(crops, 0.0, 255.0)
 
 
@@ -182,9 +168,9 @@ def resample(
 
 
 def _source_positions(length: int, padding: int, chance: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """Returns the source pixel of each of `length` pixels along one axis: int32 [n, length]."""
-    offset = tf.cast(tf.floor(chance * (2 * padding + 1)), tf.int32)[:, tf.newaxis] - padding
-    pixel = tf.range(length)[tf.newaxis]
+    """Returns the source pixel of each of `length` pixels along one axis: int64 [n, length]."""
+    offset = tf.cast(tf.floor(chance * (2 * padding + 1)), tf.int64)[:, tf.newaxis] - padding
+    pixel = tf.range(length, dtype=tf.int64)[tf.newaxis]
     position = tf.where(mirrored[:, tf.newaxis], length - 1 - pixel, pixel) + offset
     last = length - 1
     return last - tf.abs(last - tf.abs(position))

@@ -7,7 +7,7 @@ orientation is applied in JPEG alone; transparency is composed in PNG alone, if 
 import numpy as np
 import tensorflow as tf
 
-_LUMA_WEIGHTS = (19595, 38470, 7471)  # ITU-R BT.601 in 1/65536, as PIL's and OpenCV's conversion to gray.
+LUMA_WEIGHTS = (19595, 38470, 7471)  # ITU-R BT.601 in 1/65536, as PIL's and OpenCV's conversion to gray.
 
 
 def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
@@ -125,7 +125,7 @@ def _orientation(data: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor
 
 def luma(image: tf.Tensor) -> tf.Tensor:
     """Computes ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
-    weighted = tf.cast(image, tf.int32) * tf.constant(_LUMA_WEIGHTS)
+    weighted = tf.cast(image, tf.int32) * tf.constant(LUMA_WEIGHTS)
     total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
     return tf.cast(tf.bitwise.right_shift(total + 0x8000, 16), tf.uint8)
 

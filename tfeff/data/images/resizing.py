@@ -29,6 +29,7 @@ FILL = 128
 FILTERS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 """Interpolation -> the filter of TensorFlow's `ScaleAndTranslate`."""
 _PLAIN = ContextVar("plain", default=False)
+_DEVICE = ContextVar("device", default=False)
 _SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twice as fast as TensorFlow's kernel.
 
 
@@ -44,6 +45,22 @@ def plain_operators() -> Iterator[None]:
         yield
     finally:
         _PLAIN.reset(token)
+
+
+@contextmanager
+def device_operators() -> Iterator[None]:
+    """Traces functions in its context without operators that run on the host only. Implies `plain_operators`."""
+    token = _DEVICE.set(True)
+    try:
+        with plain_operators():
+            yield
+    finally:
+        _DEVICE.reset(token)
+
+
+def on_device() -> bool:
+    """Returns whether functions are traced within `device_operators`."""
+    return _DEVICE.get()
 
 
 def fit(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
@@ -154,7 +171,7 @@ def resize(images: tf.Tensor, size: tuple[int, int], interpolation: str = "bilin
     height, width = images.shape[1:3]
     # Enlarging needs no wider filter, and the kernel without antialiasing is several times faster.
     shrinks = size[0] < height or size[1] < width
-    if interpolation == "bilinear" and shrinks and max(height, width, *size) <= _SMALL:
+    if interpolation == "bilinear" and shrinks and max(height, width, *size) <= _SMALL and not _DEVICE.get():
         return resample(images, size)
     images = tf.cast(images, tf.float32)
     if (height, width) == tuple(size):
@@ -224,6 +241,71 @@ def _antialiased(images: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.T
     return tf.transpose(columns, (1, 2, 0, 3))
 
 
+def crops(
+    images: tf.Tensor, size: tuple[int, int], scale: tf.Tensor, offset: tf.Tensor, interpolation: str
+) -> tf.Tensor:
+    """Returns a part of each image, at a size.
+
+    Args:
+        images: float32 [n, height, width, channels].
+        size: (height, width) of the results.
+        scale: float32 [n, 2], pixels of the result per pixel of the image, in both directions.
+        offset: float32 [n, 2], where the image's top left is in the result, in its pixels.
+        interpolation: a key of `FILTERS`.
+
+    Returns:
+        float32 [n, *size, channels], not rounded or clipped.
+    """
+    if _DEVICE.get():
+        return _crops_by_products(images, size, scale, offset, interpolation)
+
+    def resampled(example: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, scale, offset = example
+        crop = tf.raw_ops.ScaleAndTranslate(
+            images=image[tf.newaxis],
+            size=size,
+            scale=scale,
+            translation=offset,
+            kernel_type=FILTERS[interpolation],
+            antialias=True,
+        )
+        return tf.ensure_shape(crop[0], (*size, image.shape[-1]))
+
+    result = tf.TensorSpec((*size, images.shape[-1]), tf.float32)
+    return tf.map_fn(resampled, (images, scale, offset), fn_output_signature=result)
+
+
+def _crops_by_products(
+    images: tf.Tensor, size: tuple[int, int], scale: tf.Tensor, offset: tf.Tensor, interpolation: str
+) -> tf.Tensor:
+    """Returns `crops` as two matrix products, with weights for all pairs of pixels."""
+
+    def shares(length: int, target: int, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+        """Returns the weight of each pixel of the image in each of the result: float32 [n, target, length]."""
+        step = (1.0 / scale)[:, tf.newaxis]
+        center = (np.arange(target, dtype=np.float32) + 0.5) * step - offset[:, tf.newaxis] * step
+        distance = tf.abs(np.arange(length, dtype=np.float32) + 0.5 - center[..., tf.newaxis])
+        share = _kernel(distance / tf.maximum(step, 1.0)[..., tf.newaxis], interpolation)
+        return share / tf.reduce_sum(share, axis=-1, keepdims=True)
+
+    height, width, channels = images.shape[1:]
+    rows = shares(height, size[0], scale[:, 0], offset[:, 0])
+    columns = shares(width, size[1], scale[:, 1], offset[:, 1])
+    between = tf.matmul(rows, tf.reshape(images, (-1, height, width * channels)))
+    between = tf.reshape(between, (-1, size[0], width, channels))
+    return tf.matmul(columns[:, tf.newaxis], between)
+
+
+def _kernel(distance: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """Returns the filter at distances of at least 0, not normalized."""
+    if interpolation == "bilinear":
+        return tf.maximum(1.0 - distance, 0.0)
+    # Keys' cubic, as in TensorFlow
+    near = ((1.5 * distance - 2.5) * distance) * distance + 1.0
+    far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
+    return tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, tf.zeros_like(far)))
+
+
 def _along_rows(rows: tf.Tensor, target: tf.Tensor, interpolation: str) -> tf.Tensor:
     """Resamples float32 [length, n] to [target, n]: each row is a weighted mean of the rows within the filter."""
     length = tf.shape(rows)[0]
@@ -235,12 +317,7 @@ def _along_rows(rows: tf.Tensor, target: tf.Tensor, interpolation: str) -> tf.Te
     first = tf.cast(tf.math.floor(centers - radius), tf.int32)
     index = first[:, tf.newaxis] + tf.range(taps)
     distance = tf.abs(tf.cast(index, tf.float32) + 0.5 - centers[:, tf.newaxis]) / widening
-    if interpolation == "bilinear":
-        share = tf.maximum(1.0 - distance, 0.0)
-    else:  # Keys' cubic, as in TensorFlow
-        near = ((1.5 * distance - 2.5) * distance) * distance + 1.0
-        far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
-        share = tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, tf.zeros_like(far)))
+    share = _kernel(distance, interpolation)
     share *= tf.cast((index >= 0) & (index < length), tf.float32)
     share /= tf.reduce_sum(share, axis=1, keepdims=True)
     taken = tf.gather(rows, tf.clip_by_value(index, 0, length - 1))  # [target, taps, n]

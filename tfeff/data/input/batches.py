@@ -8,8 +8,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.images import resizing
 from tfeff.data.input import pixels
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import InOrder, Order
 from tfeff.data.input.transform import Batch, Shard, Transform
 from tfeff.errors import UserError
@@ -108,6 +110,10 @@ class Batches:
         Raises:
             UserError: there are fewer images than one batch holds.
         """
+        return self._batches(self._tables(epochs, start_step), self.transform)
+
+    def _tables(self, epochs: int, start_step: int) -> tf.data.Dataset:
+        """Returns the examples of each batch of this worker: what `Transform.finish` takes, but for `weight`."""
         steps = self.steps_per_epoch
         rows = rows_of_epochs(self._examples, (2, self.batch_size), steps, epochs, start_step)
 
@@ -116,9 +122,9 @@ class Batches:
             epoch = step // steps
             if self.variants is not None:
                 epoch, repeat = epoch % self.variants, tf.zeros_like(repeat)
-            return self._worker_table({"index": index, "repeat": repeat, "epoch": epoch, "step": step})
+            return self._worker_table({"index": index, "repeat": repeat, "epoch": epoch}, step)
 
-        return self._batches(rows.enumerate(start_step).map(table), self.transform)
+        return rows.enumerate(start_step).map(table)
 
     def _examples(self, epoch: int) -> np.ndarray:
         """Returns indices and repeats of the examples of each batch of an epoch, int64 [steps, 2, batch_size]."""
@@ -127,20 +133,21 @@ class Batches:
         both = np.stack([drawn.indices[:count], drawn.repeats[:count]])
         return both.reshape(2, self.steps_per_epoch, self.batch_size).swapaxes(0, 1)
 
-    def _worker_table(self, table: _Table) -> _Table:
+    def _worker_table(self, table: _Table, step: tf.Tensor) -> _Table:
         """Returns the examples that this worker needs: its own and, if rows mix across workers, their partners."""
         own, index, repeat = self.shard.rows, table["index"], table["repeat"]
-        partners = self.transform.partners(self.batch_size, table["step"])
-        if partners is None:
+        if not self.transform.mixes:
             return table | {"index": index[own], "repeat": repeat[own]}
+        mixing = {key: values[own] for key, values in self.transform.mixing(self.batch_size, step).items()}
         if self.shard.count == 1:
-            return table | {"partner": partners}
-        partner = partners[own]
-        return table | {
+            return table | mixing
+        partner = mixing["partner"]
+        others = {
             "index": tf.concat([index[own], tf.gather(index, partner)], axis=0),
             "repeat": tf.concat([repeat[own], tf.gather(repeat, partner)], axis=0),
             "partner": tf.range(self.shard.size, 2 * self.shard.size),
         }
+        return table | mixing | others
 
     def evaluation_batches(self) -> tf.data.Dataset:
         """Returns every image once, in the dataset's order, without augmentation; weight 0 pads the last batch."""
@@ -152,7 +159,7 @@ class Batches:
         Raises:
             ValueError: the augmentation mixes images of a batch.
         """
-        if self.transform.partners(self.batch_size, tf.constant(0, tf.int64)) is not None:
+        if self.transform.mixes:
             raise ValueError("mixed images depend on their batch")
         return self._batches(self._once(epoch), self.transform)
 
@@ -161,13 +168,11 @@ class Batches:
         indices = np.full(self.evaluation_steps * self.batch_size, -1, np.int64)
         indices[: len(self.images)] = np.arange(len(self.images))
         table = indices.reshape(self.evaluation_steps, self.batch_size)[:, self.shard.rows]
-        steps = np.arange(self.evaluation_steps)
         with tf.device("CPU:0"):
             columns = {
                 "index": table,
                 "repeat": np.zeros_like(table),
-                "epoch": np.full_like(steps, epoch),
-                "step": steps,
+                "epoch": np.full(self.evaluation_steps, epoch, np.int64),
             }
             return tf.data.Dataset.from_tensor_slices({key: tf.constant(value) for key, value in columns.items()})
 
@@ -194,6 +199,9 @@ class Batches:
             batches = self._parallel_map(tables, lambda table: finish(table, transform.load(_draws(transform, table))))
         if parts > 1:
             batches = batches.batch(parts, drop_remainder=True).map(_joined)
+        return self._prefetched(batches)
+
+    def _prefetched(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         options = pixels.options()
         options.deterministic = True
         options.threading.private_threadpool_size = self.parallelism
@@ -205,7 +213,7 @@ class Batches:
 
         A batch of 2,048 images of 224 x 224 pixels has 1.2 GB.
         """
-        if transform.partners(self.batch_size, tf.constant(0, tf.int64)) is not None:
+        if transform.mixes:
             return 1
         image = math.prod(transform.size) * transform.reader.dataset.channels * tf.float32.size
         fitting = max(1, _PART_BYTES // image)
@@ -272,6 +280,51 @@ class Batches:
         return unreadable or self.images.unstable(index)
 
 
+class DeviceBatches(Batches):
+    """Training batches that are finished on the device: images travel as uint8, and are varied and resized there.
+
+    An element of `training_batches` holds what `finish` takes. All its tensors have a row for each image, so that
+    devices can share them; if images mix, only workers can.
+
+    Args:
+        batches: batches that are finished on the host.
+
+    Raises:
+        UserError: images are not prepared in whole batches.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        if batches.transform.per_example or not isinstance(batches.transform, ImageTransform):
+            raise UserError(
+                "data.augment_on_device=true: only images with one label that have one size in a cache are prepared in "
+                "batches; set it to false, or data.cache to memory or disk, without task.center_crop"
+            )
+        if batches.transform.given is not None:
+            raise UserError("data.augment_on_device=true: data.augment is made by the CPU; remove one of the two")
+        self.__dict__ |= vars(batches)
+
+    def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
+        """See `Batches`."""
+
+        def loaded(table: _Table) -> Batch:
+            rows = tf.shape(table["index"])[:1]
+            examples = self.transform.load(_draws(self.transform, table))
+            weight = tf.ones(self.shard.size)
+            return table | examples | {"weight": weight, "epoch": tf.broadcast_to(table["epoch"], rows)}
+
+        return self._prefetched(self._parallel_map(self._tables(epochs, start_step), loaded))
+
+    def finish(self, loaded: Batch) -> Batch:
+        """Returns the batch of an element, or of a part of its rows. Pixels differ from those made on the host by up to
+        0.1 of 255 levels where images are resized or cropped."""
+        weight, table = loaded["weight"], {**loaded, "epoch": loaded["epoch"][0]}
+        examples = {"image": tf.cast(table.pop("image"), tf.float32), "label": table.pop("label")}
+        shard = Shard(weight.shape[0])
+        with resizing.device_operators():
+            made = self.transform.finish(examples, table, shard)
+        return made | {"weight": weight, "index": table["index"][: shard.size]}
+
+
 def _divisors(number: int) -> Iterator[int]:
     """Returns all divisors, in increasing order."""
     return (candidate for candidate in range(1, number + 1) if number % candidate == 0)
@@ -280,7 +333,7 @@ def _divisors(number: int) -> Iterator[int]:
 def _divided(table: _Table, parts: int) -> _Table:
     """Returns a table as that of equal parts of its batch: [parts, ...] each."""
     columns = {key: tf.reshape(table[key], (parts, -1)) for key in ("index", "repeat")}
-    return columns | {key: tf.repeat(table[key], parts) for key in ("epoch", "step")}
+    return columns | {"epoch": tf.repeat(table["epoch"], parts)}
 
 
 def _joined(batch: Batch) -> Batch:

@@ -59,6 +59,10 @@ class ImageTransform(Transform):
 
     def load(self, draws: Draws) -> Batch:
         """See `Transform`."""
+        labels = tf.one_hot(tf.gather(self.reader.labels, draws.index), self.reader.dataset.num_classes)
+        return {**self._images(draws), "label": labels}
+
+    def _images(self, draws: Draws) -> Batch:
         if self.center_crop is None:
             return super().load(draws)
         image = self.reader.image(draws.index[0])
@@ -68,22 +72,27 @@ class ImageTransform(Transform):
             images = resizing.center(image, self.size, self.center_crop, self.interpolation)[tf.newaxis]
         return {"image": images}
 
-    def partners(self, batch_size: int, step: tf.Tensor) -> tf.Tensor | None:
+    @property
+    def mixes(self) -> bool:
         """See `Transform`."""
-        return mixing.partners(batch_size, self.seed, step) if self.augmentation.mixes else None
+        return self.augmentation.mixes
+
+    def mixing(self, batch_size: int, step: tf.Tensor) -> Batch:
+        """See `Transform`; `mixup`, `cutmix` and `center` as from `mixing.proportions`."""
+        mixup, cutmix, center = mixing.proportions(batch_size, self.augmentation, self.seed, step)
+        partner = mixing.partners(batch_size, self.seed, step)
+        return {"partner": partner, "mixup": mixup, "cutmix": cutmix, "center": center}
 
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
         """See `Transform`."""
-        return self._in_phases(
-            table["epoch"], lambda augmentation: self._augmented(loaded["image"], table, shard, augmentation)
-        )
+        return self._in_phases(table["epoch"], lambda augmentation: self._augmented(loaded, table, shard, augmentation))
 
     def _augmented(
-        self, images: tf.Tensor, table: Mapping[str, tf.Tensor], shard: Shard, augmentation: Augmentation
+        self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard, augmentation: Augmentation
     ) -> Batch:
+        images, labels = loaded["image"], loaded["label"]
         draws = Draws(self.seed, table["epoch"], table["index"], table["repeat"])
         given = self.given if augmentation is self.augmentation else None
-        labels = tf.one_hot(tf.gather(self.reader.labels, table["index"]), self.reader.dataset.num_classes)
         if self.center_crop is not None:  # `load` has cropped them
             augmentation = replace(augmentation, crop_area=0.0)
         images = image_augment.augment(images, self.size, augmentation, draws, self.interpolation)
@@ -91,7 +100,6 @@ class ImageTransform(Transform):
             images = given.images(images, draws)
         own = slice(0, shard.size)  # partners from other workers' rows follow; they are not part of this batch
         if augmentation.mixes:
-            proportions = mixing.proportions(shard.batch_size, augmentation, self.seed, table["step"])
-            own_proportions = [values[shard.rows] for values in proportions]
-            images, labels = mixing.mix(images, labels, own, table["partner"], *own_proportions)
+            shares = table["mixup"], table["cutmix"], table["center"]
+            images, labels = mixing.mix(images, labels, own, table["partner"], *shares)
         return {"image": images[own], "label": labels[own]}

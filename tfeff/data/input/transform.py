@@ -82,10 +82,10 @@ class Transform(ABC):
         """Returns the batch of one worker.
 
         Args:
-            loaded: what `load` returned for the worker's examples and, with `partners` and several workers, for theirs.
+            loaded: what `load` returned for the worker's examples and, with `mixing` and several workers, for their
+                partners.
             table: `index` and `repeat` int64 [n] of the loaded examples; `weight` float32 [shard.size], 0 for padding;
-                `epoch` and `step`, scalar int64; if there are `partners`, `partner` int32 [shard.size], rows of
-                `loaded`.
+                `epoch`, scalar int64; and the worker's rows of `mixing`, with partners as rows of `loaded`.
             shard: the worker's part of the global batch.
         """
 
@@ -95,12 +95,15 @@ class Transform(ABC):
         plain.augmentation, plain.plain_from, plain.given = self.augmentation.off, None, None
         return plain
 
-    def partners(self, batch_size: int, step: tf.Tensor) -> tf.Tensor | None:
-        """Returns the row of the global batch with which each row is mixed, int32 [batch_size].
+    @property
+    def mixes(self) -> bool:
+        """Whether images depend on others of their batch."""
+        return False
 
-        None if rows do not mix.
-        """
-        return None
+    def mixing(self, batch_size: int, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns how the rows of a global batch are mixed: `partner`, int32 [batch_size], the other row of each; and
+        whatever else `finish` needs, [batch_size, ...]."""
+        raise NotImplementedError
 
     def dependencies(self, draws: Draws) -> tf.Tensor:
         """Returns indices of all images that the one example of `draws` is made of, int64 [m]."""
