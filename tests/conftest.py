@@ -143,8 +143,7 @@ def _memory() -> Iterator[None]:
     """Gives back a file's networks and layer names; after every test, the collector would take half of the time."""
     yield
     if keras := sys.modules.get("keras"):
-        keras.backend.clear_session()
-        gc.collect()
+        keras.backend.clear_session()  # collects garbage, too
 
 
 def _shared(part: str) -> Path:
