@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from tests.undrawn import save_undrawn
+from tests.undrawn import undrawn
 from tests.verbs import Verbs
 
 gc.set_threshold(100_000, 50, 100)  # Graphs consist of very many objects; collecting often takes a tenth of the time.
@@ -115,12 +115,10 @@ def dataset(shared_data: Path, pytestconfig: pytest.Config) -> Callable[..., Pat
 
 
 @pytest.fixture
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_figures() -> Iterator[None]:
     """Draws no figures in this process: they take longer than evaluating a small network."""
-    from tfeff.reporting import figure
-
-    monkeypatch.setattr(Figure, "savefig", save_undrawn)
-    monkeypatch.setattr(figure, "rgb", lambda drawn: np.zeros((1, 1, 3), np.uint8))
+    with undrawn():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,12 @@ Tests of figures draw them, and so do those of verbs with `figures=True`.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
+import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -22,3 +26,14 @@ def save_undrawn(
         raise ValueError("an SVG is written to an open file")
     else:
         file.write(SVG)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Draws no figures in this process."""
+    from tfeff.reporting import figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_undrawn)
+        patch.setattr(figure, "rgb", lambda drawn: np.zeros((1, 1, 3), np.uint8))
+        yield
