@@ -120,7 +120,9 @@ def test_the_notebooks_run(name, here, tmp_path, monkeypatch):
 
 
 def test_python_and_the_command_line_do_the_same(photos, verbs, tmp_path):
-    run = tfeff.train(api.own_images(f"folder:{photos / 'photos'}", TINY), tmp_path / "python", export=False, quiet=True)
+    run = tfeff.train(
+        api.own_images(f"folder:{photos / 'photos'}", TINY), tmp_path / "python", export=False, quiet=True
+    )
     recipe, source = ROOT / "configs" / "own_images.py", f"--config.data.source=folder:{photos / 'photos'}"
     verbs("train", f"--config={recipe}", f"--workdir={tmp_path / 'verb'}", source, *FLAGS).succeeds()
     for name in ("config.json", "dataset.json", "evaluation_test.json"):

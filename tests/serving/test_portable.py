@@ -101,9 +101,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_embedders_return_the_same_vectors_of_length_1(
-    format: str, embedder: training.Workdir, tmp_path: Path
-) -> None:
+def test_embedders_return_the_same_vectors_of_length_1(format: str, embedder: training.Workdir, tmp_path: Path) -> None:
     skip_without_converter(format)
     workdir = embedder
     runs.open_run(workdir.path).export(tmp_path / "exported", format=format, fit=False)
@@ -315,9 +313,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_boxes_of_images_of_any_size_are_in_their_pixels(
-    format: str, saved: tuple[str, Path], tmp_path: Path
-) -> None:
+def test_boxes_of_images_of_any_size_are_in_their_pixels(format: str, saved: tuple[str, Path], tmp_path: Path) -> None:
     skip_without_converter(format)
     name, path = saved
     task, _ = shared_detector(name)
