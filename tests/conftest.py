@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -123,9 +124,14 @@ def without_figures() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _seeds_and_precision() -> Iterator[None]:
-    """Every test starts from the same seeds and keeps its precision to itself."""
+    """Every test starts from the same seeds and keeps its precision to itself.
+
+    TensorFlow's own seed is left alone, because setting it empties the cache of kernels, and building a network then
+    takes half as long again. Only its stateful random operators depend on it, which the package does not use for results.
+    """
     if keras := sys.modules.get("keras"):
-        keras.utils.set_random_seed(0)
+        with mock.patch("tensorflow.random.set_seed"):
+            keras.utils.set_random_seed(0)
     yield
     if keras := sys.modules.get("keras"):
         keras.config.set_dtype_policy("float32")
