@@ -126,8 +126,8 @@ def without_figures() -> Iterator[None]:
 def _seeds_and_precision() -> Iterator[None]:
     """Every test starts from the same seeds and keeps its precision to itself.
 
-    TensorFlow's own seed is left alone, because setting it empties the cache of kernels, and building a network then
-    takes half as long again. Only its stateful random operators depend on it, which the package does not use for results.
+    TensorFlow's own seed is left alone: setting it empties the cache of kernels, after which a network takes half as
+    long again to build. Only stateful random operators depend on it, and the package uses them for no result.
     """
     if keras := sys.modules.get("keras"):
         with mock.patch("tensorflow.random.set_seed"):
