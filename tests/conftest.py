@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from tests.undrawn import undrawn
 from tests.verbs import Verbs
 
 gc.set_threshold(100_000, 50, 100)  # Graphs consist of very many objects; collecting often takes a tenth of the time.
@@ -114,19 +116,22 @@ def dataset(shared_data: Path, pytestconfig: pytest.Config) -> Callable[..., Pat
 
 
 @pytest.fixture
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_figures() -> Iterator[None]:
     """Draws no figures in this process: they take longer than evaluating a small network."""
-    from tfeff.reporting import figure
-
-    monkeypatch.setattr(figure, "save", lambda drawn, path: ())
-    monkeypatch.setattr(figure, "rgb", lambda drawn: np.zeros((1, 1, 3), np.uint8))
+    with undrawn():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _seeds_and_precision() -> Iterator[None]:
-    """Every test starts from the same seeds and keeps its precision to itself."""
+    """Every test starts from the same seeds and keeps its precision to itself.
+
+    TensorFlow's own seed is left alone: setting it empties the cache of kernels, after which a network takes half as
+    long again to build. Only stateful random operators depend on it, and the package uses them for no result.
+    """
     if keras := sys.modules.get("keras"):
-        keras.utils.set_random_seed(0)
+        with mock.patch("tensorflow.random.set_seed"):
+            keras.utils.set_random_seed(0)
     yield
     if keras := sys.modules.get("keras"):
         keras.config.set_dtype_policy("float32")
@@ -142,8 +147,7 @@ def _memory() -> Iterator[None]:
     """Gives back a file's networks and layer names; after every test, the collector would take half of the time."""
     yield
     if keras := sys.modules.get("keras"):
-        keras.backend.clear_session()
-        gc.collect()
+        keras.backend.clear_session()  # collects garbage, too
 
 
 def _shared(part: str) -> Path:

@@ -13,7 +13,7 @@ def test_a_dataset_before_training(verbs: Verbs, tmp_path: Path) -> None:
     splits = {"train": drawings(20, 1), "val": drawings(8, 2)}
     name = write_voc(tmp_path / "data", everywhere(splits, lambda each: each.boxes(lambda b: (b[1], b[0], b[3], b[2]))))
     small = [f"--config.{each}" for each in ("task.name=yolo", "model.name=mobilenet-v2", "model.resolution=96")]
-    done = verbs("analyze", f"--dataset={name}", f"--out={tmp_path / 'out'}", *small).succeeds()
+    done = verbs("analyze", f"--dataset={name}", f"--out={tmp_path / 'out'}", *small, figures=True).succeeds()
     assert "First broken link: boxes" in done.out
     assert "ymin, xmin, ymax, xmax" in done.out
     assert "First broken link: boxes" in (tmp_path / "out" / "analysis.html").read_text()

@@ -5,6 +5,7 @@ import re
 import sys
 import types
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,8 @@ from tfeff import api, config, runs
 from tfeff.config.tasks import TASKS
 from tfeff.data.sources import placed_digits
 from tfeff.models import given as backbones
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 TINY = {
     "model.name": "resnet",
@@ -64,12 +67,22 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def here(photos, monkeypatch):
-    """The folder is the current one, and recipes train a tiny network."""
+    """The folder is the current one, and recipes train a tiny network for two epochs, without its results."""
     monkeypatch.chdir(photos)
-    monkeypatch.setattr(tfeff, "own_images", lambda source, more=(): api.own_images(source, TINY | dict(more)))
+    monkeypatch.setattr(
+        tfeff, "own_images", lambda source, more=(): api.own_images(source, TINY | dict(more) | {"training.epochs": 2})
+    )
+    monkeypatch.setattr(tfeff, "train", partial(api.train, evaluate=False, export=False))
+    monkeypatch.setattr(keras.applications, "MobileNetV2", partial(first_blocks, keras.applications.MobileNetV2))
 
 
-def test_the_documented_blocks_run(here, without_figures):
+def first_blocks(make, **options):
+    """Returns the beginning of a MobileNetV2."""
+    whole = make(**options)
+    return keras.Model(whole.inputs, whole.get_layer("block_2_add").output)
+
+
+def test_the_documented_blocks_run(here):
     matplotlib.use("agg", force=True)
     pyplot, scope = "matplotlib.pyplot" in sys.modules, {}
     for block in blocks("docs/python.md"):
@@ -79,6 +92,8 @@ def test_the_documented_blocks_run(here, without_figures):
     assert json.loads(Path("runs/mine.json").read_text())["class_names"] == ["other", "round"]
     assert Path("first.png").is_file()
     assert scope["run"].metrics[-1]["epoch"] == 2
+    scope["evaluation"].figures["confusion"].canvas.draw()
+    scope["first"].plot().figure.canvas.draw()
 
 
 def test_the_readme_shows_what_is_documented():
@@ -89,7 +104,7 @@ NOTEBOOKS = {path.stem for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")
 
 
 @pytest.mark.parametrize("name", ["own_images", *map(thorough, sorted(NOTEBOOKS - {"own_images"}))])
-def test_the_notebooks_run(name, here, without_figures, tmp_path, monkeypatch):
+def test_the_notebooks_run(name, here, tmp_path, monkeypatch):
     pytest.importorskip("tf2onnx")
     shown, module = [], types.ModuleType("IPython.display")
     module.display, module.Image = shown.append, Path
@@ -105,7 +120,9 @@ def test_the_notebooks_run(name, here, without_figures, tmp_path, monkeypatch):
 
 
 def test_python_and_the_command_line_do_the_same(photos, verbs, tmp_path):
-    run = tfeff.train(api.own_images(f"folder:{photos / 'photos'}", TINY), tmp_path / "python", quiet=True)
+    run = tfeff.train(
+        api.own_images(f"folder:{photos / 'photos'}", TINY), tmp_path / "python", export=False, quiet=True
+    )
     recipe, source = ROOT / "configs" / "own_images.py", f"--config.data.source=folder:{photos / 'photos'}"
     verbs("train", f"--config={recipe}", f"--workdir={tmp_path / 'verb'}", source, *FLAGS).succeeds()
     for name in ("config.json", "dataset.json", "evaluation_test.json"):

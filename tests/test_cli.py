@@ -75,7 +75,7 @@ class Trained:
 def trained(verbs, images, config, tmp_path_factory) -> Trained:
     workdir = tmp_path_factory.mktemp("trained") / "run"
     flags = (f"--config={config}", f"--config.data.source=folder:{images()}")
-    done = verbs("train", *flags, f"--workdir={workdir}")
+    done = verbs("train", *flags, f"--workdir={workdir}", figures=True)
     assert done.code == 0, done
     return Trained(workdir, flags, done)
 

@@ -4,7 +4,9 @@ Run as a program, this file imports TensorFlow and tfeff once and forks a proces
 would first import TensorFlow, which takes longer than most verbs do here.
 """
 
+import contextlib
 import gc
+import inspect
 import json
 import os
 import runpy
@@ -17,6 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+from matplotlib.figure import Figure
+
+from tests.undrawn import save_undrawn
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 500.0
@@ -67,14 +73,18 @@ class Verbs:
         self._server.wait(60)
         self._directory.cleanup()
 
-    def __call__(self, *argv: object, env: Mapping[str, str] | None = None) -> Done:
+    def __call__(self, *argv: object, env: Mapping[str, str] | None = None, figures: bool = False) -> Done:
         """Runs `python -m tfeff.<argv[0]> <argv[1:]>` to its end."""
-        return self.start(*argv, env=env).done()
+        return self.start(*argv, env=env, figures=figures).done()
 
-    def start(self, *argv: object, env: Mapping[str, str] | None = None) -> "Process":
-        """Starts `python -m tfeff.<argv[0]> <argv[1:]>` in a process group of its own."""
+    def start(self, *argv: object, env: Mapping[str, str] | None = None, figures: bool = False) -> "Process":
+        """Starts `python -m tfeff.<argv[0]> <argv[1:]>` in a process group of its own.
+
+        Args:
+            figures: whether it draws figures; otherwise, it saves empty ones.
+        """
         stem = f"{self._directory.name}/{len(self._started)}"
-        call = {"argv": [str(each) for each in argv], "env": dict(env or {}), "stem": stem}
+        call = {"argv": [str(each) for each in argv], "env": dict(env or {}), "stem": stem, "figures": figures}
         self._started.append(Process(self, self.ask(call), stem))
         return self._started[-1]
 
@@ -131,8 +141,10 @@ class Process:
 def _serve() -> None:
     """Answers each line: a call with the id of its process, a poll with the exit code or null."""
     gc.set_threshold(100_000, 50, 100)  # as in conftest.py
-    for module in ("serving.run", "rcnn.task", "scaling.search", "proposals.quality"):
+    for module in ("serving.run", "rcnn.task", "scaling.search", "proposals.quality", "runs"):
         __import__(f"tfeff.{module}")
+    _convert()
+    gc.freeze()  # the processes need not look at the modules again
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
@@ -143,7 +155,29 @@ def _serve() -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _fork(argv: list[str], env: dict[str, str], stem: str) -> int:
+def _convert() -> None:
+    """Lets AutoGraph convert functions that most verbs trace, which takes two seconds; processes share its cache."""
+    from tensorflow.python.autograph.core.converter import ConversionOptions, ProgramContext
+    from tensorflow.python.autograph.impl import api
+
+    from tfeff.data.images import graph_decoding, resizing, storage
+    from tfeff.data.input import decoding
+    from tfeff.data.input.batches import Batches
+    from tfeff.serving.fitting import Fitting
+    from tfeff.serving.savedmodel import Served
+    from tfeff.tasks.task import ImageTask
+
+    for place in (graph_decoding, resizing, storage.PixelArray, decoding, Batches, Fitting, Served, ImageTask):
+        for function in filter(inspect.isfunction, vars(place).values()):
+            with contextlib.suppress(Exception):  # for example, of a method that dataclasses wrote
+                if "tf." in inspect.getsource(function):
+                    # As the first function of a graph, or as one that it calls.
+                    for first in {False, place is Served}:
+                        options = ConversionOptions(recursive=True, user_requested=first, optional_features=())
+                        api._convert_actual(function, ProgramContext(options))
+
+
+def _fork(argv: list[str], env: dict[str, str], stem: str, figures: bool) -> int:
     for stream in ("out", "err"):
         Path(f"{stem}.{stream}").touch()
     pid = os.fork()
@@ -152,6 +186,8 @@ def _fork(argv: list[str], env: dict[str, str], stem: str) -> int:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= env
+    if not figures:
+        Figure.savefig = save_undrawn
     for number, path in ((0, os.devnull), (1, f"{stem}.out"), (2, f"{stem}.err")):
         os.dup2(os.open(path, os.O_RDWR), number)
     os._exit(_run(argv))

@@ -59,22 +59,24 @@ def trained(verbs, tmp_path_factory) -> Path:
     return directory / "run"
 
 
-def start(verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "") -> Process:
+def start(
+    verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "", figures: bool = False
+) -> Process:
     path = directory.parent / "config.py"
     path.write_text(CONFIG.format(start=trained, margin=margin))
     flags = flags if any("executor" in flag for flag in flags) else ("--processes=1", *flags)
-    return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags)
+    return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags, figures=figures)
 
 
-def finish(verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "") -> str:
-    done = start(verbs, trained, directory, *flags, margin=margin).done().succeeds()
+def finish(verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "", figures: bool = False) -> str:
+    done = start(verbs, trained, directory, *flags, margin=margin, figures=figures).done().succeeds()
     return done.out + done.err
 
 
 @pytest.fixture(scope="module")
 def whole(verbs, trained, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("whole") / "search"
-    directory.with_suffix(".txt").write_text(finish(verbs, trained, directory))
+    directory.with_suffix(".txt").write_text(finish(verbs, trained, directory, figures=True))
     return directory
 
 

@@ -2,6 +2,8 @@
 trained, exported and opened again."""
 
 import importlib.util
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 import tfeff
-from tests.models.preset_folders import CASES, preprocessed, saved
+from tests.models import preset_folders
+from tests.models.preset_folders import CASES, preprocessed
 from tests.thoroughness import only_thorough, thorough
 from tfeff import config, models, runs
 from tfeff.data.sources import placed_digits
@@ -22,6 +25,12 @@ def case(request: pytest.FixtureRequest) -> str:
     if request.param.startswith("hub") and importlib.util.find_spec("keras_hub") is None:
         pytest.skip("needs keras_hub")
     return request.param
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[str, keras.Model]]:
+    """`saved("hub-resnet")`: the preset and its backbone, made once."""
+    return cache(lambda case: preset_folders.saved(case, tmp_path_factory.mktemp("presets") / "preset"))
 
 
 def among(*quick: str) -> pytest.MarkDecorator:
@@ -37,8 +46,8 @@ def images(size: int = 64) -> np.ndarray:
 
 
 @each
-def test_a_network_takes_raw_pixels_and_computes_what_the_backbone_computes(case: str, tmp_path: Path) -> None:
-    name, model = saved(case, tmp_path / "preset")
+def test_a_network_takes_raw_pixels_and_computes_what_the_backbone_computes(case: str, saved) -> None:
+    name, model = saved(case)
     network = models.build(name, resolution=64, include_top=False)
     expected = np.asarray(model(preprocessed(case, images())))
     assert np.abs(expected).max() > 1e-3
@@ -46,8 +55,8 @@ def test_a_network_takes_raw_pixels_and_computes_what_the_backbone_computes(case
 
 
 @each
-def test_levels_and_costs(case: str, tmp_path: Path) -> None:
-    name, model = saved(case, tmp_path / "preset")
+def test_levels_and_costs(case: str, saved) -> None:
+    name, model = saved(case)
     described, levels = models.architecture(name, resolution=64), CASES[case][3]
     network = models.build(described, num_classes=7)
     sides = {level: (64 >> int(level[1]), 64 >> int(level[1])) for level in levels}
@@ -62,8 +71,8 @@ def test_levels_and_costs(case: str, tmp_path: Path) -> None:
 
 
 @each
-def test_a_detector_reads_the_levels(case: str, tmp_path: Path) -> None:
-    name, model = saved(case, tmp_path / "preset")
+def test_a_detector_reads_the_levels(case: str, saved) -> None:
+    name, model = saved(case)
     options = {"levels": ("P3", "P4", "P5"), "neck_channels": 8, "aspect": 1.0, "num_classes": 2}
     network = models.build_detector("yolo", backbone=name, resolution=64, **options)
     features = keras.Model(network.inputs[0], network.get_layer("backbone_p5").output)
@@ -75,8 +84,8 @@ def test_a_detector_reads_the_levels(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(features(images()), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def test_other_levels_and_precision(tmp_path: Path) -> None:
-    name, _ = saved("cv-mobilenet_v3", tmp_path / "preset")
+def test_other_levels_and_precision(saved) -> None:
+    name, _ = saved("cv-mobilenet_v3")
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = models.build(name, resolution=64, num_classes=2)
     assert network.get_layer("preset_rescaling").compute_dtype == "float32"
@@ -85,8 +94,8 @@ def test_other_levels_and_precision(tmp_path: Path) -> None:
     assert chosen.pyramid["P2"].shape[1:3] == (16, 16)
 
 
-def test_presets_are_loaded_once(tmp_path: Path) -> None:
-    name, _ = saved("cv-mobilenet_v3", tmp_path / "preset")
+def test_presets_are_loaded_once(saved) -> None:
+    name, _ = saved("cv-mobilenet_v3")
     assert presets.find(name) is presets.find(name)
 
 
@@ -158,9 +167,10 @@ KINDS = np.arange(32) % 2
 COLORS[KINDS == 1] //= 4
 
 
+@pytest.mark.usefixtures("without_figures")
 @among("hub-resnet")
-def test_a_classifier(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, model = saved(case, tmp_path / "preset")
+def test_a_classifier(case: str, saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, model = saved(case)
     settings = config.override(
         config.Experiment(),
         {**SETTINGS, "data.validation_split": "test", "model.name": name, "model.resolution": 64},
@@ -186,9 +196,9 @@ def test_a_classifier(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @only_thorough
 @pytest.mark.parametrize("task", ["yolo", "faster_rcnn"])
 @among("cv-csp_darknet")
-def test_a_detector(case: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detector(case: str, task: str, saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placed_digits, "COUNTS", {"train": 32, "validation": 16, "test": 16})
-    name, _ = saved(case, tmp_path / "preset")
+    name, _ = saved(case)
     settings = config.override(config.Experiment(), {
         **SETTINGS, "model.name": name, "model.resolution": 64, "task.name": task, "task.network.aspect": 1.0,
         "task.network.levels": ("P3", "P4", "P5"), "task.network.neck_channels": 8,
@@ -211,8 +221,8 @@ def test_a_detector(case: str, task: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert equal.any(axis=1).all()
 
 
-def test_layers_are_frozen_by_their_names(tmp_path: Path) -> None:
-    name, model = saved("cv-mobilenet_v3", tmp_path / "preset")
+def test_layers_are_frozen_by_their_names(saved, tmp_path: Path) -> None:
+    name, model = saved("cv-mobilenet_v3")
     settings = config.override(config.Experiment(), {
         **SETTINGS, "data.validation_split": "test", "model.name": name, "model.resolution": 64,
         "optimizer.frozen": ("Conv*", "expanded_conv*", "squeeze*"),

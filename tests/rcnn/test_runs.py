@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.rcnn.shapes import NAMES, shapes, write_yolo
 from tests.rcnn.voc_digits import write_voc
 from tests.same_detections import assert_same_detections
 from tests.thoroughness import THOROUGH, only_thorough
+from tests.undrawn import undrawn
 from tests.verbs import Verbs
 from tfeff import config, runs, selection, training
 from tfeff.analysis import comparison, diagnosis
@@ -71,7 +73,8 @@ def backbone(root: Path, stores: Path, tmp_path_factory: pytest.TempPathFactory)
         ),
         training=config.Training(epochs=2, batch_size=64, precision="float32"),
     )
-    return tfeff.train(settings, tmp_path_factory.mktemp("backbone") / "run", export=False, quiet=True).workdir
+    with undrawn():
+        return tfeff.train(settings, tmp_path_factory.mktemp("backbone") / "run", export=False, quiet=True).workdir
 
 
 def experiment(root: Path, stores: Path, backbone: Path, head: str, *overrides: str) -> config.Experiment:
@@ -94,9 +97,12 @@ def experiment(root: Path, stores: Path, backbone: Path, head: str, *overrides: 
 
 @pytest.fixture(scope="module")
 def finished(root: Path, stores: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, runs.Run]:
-    """A finished run of each head."""
-    directory = tmp_path_factory.mktemp("runs")
-    return {head: tfeff.train(experiment(root, stores, backbone, head), directory / head, quiet=True) for head in HEADS}
+    """A finished run of each head, the first one with figures."""
+    directory, finished = tmp_path_factory.mktemp("runs"), dict[str, runs.Run]()
+    for head in HEADS:
+        with undrawn() if finished else nullcontext():
+            finished[head] = tfeff.train(experiment(root, stores, backbone, head), directory / head, quiet=True)
+    return finished
 
 
 def result(run: runs.Run) -> dict:

@@ -14,6 +14,7 @@ from PIL import Image
 import tfeff
 from tests.serving.random_detectors import detector
 from tests.training.tracking.small_run import SETTINGS
+from tests.undrawn import undrawn
 from tfeff import cli, training
 from tfeff.errors import UserError
 from tfeff.runs import runtimes
@@ -25,12 +26,14 @@ from tfeff.serving import run as serving
 from tfeff.tasks import ClassificationTask
 from tfeff.tasks.task import BatchPredictor
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 PACKAGES = {"litert": (), "onnx": ("onnxruntime", "tf2onnx"), "openvino": ("openvino",)}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return tfeff.train(SETTINGS, tmp_path_factory.mktemp("run"), quiet=True)
+    with undrawn():
+        return tfeff.train(SETTINGS, tmp_path_factory.mktemp("run"), quiet=True)
 
 
 @pytest.fixture

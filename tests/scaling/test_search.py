@@ -42,14 +42,14 @@ def get_config():
 """
 
 
-def start(verbs: Verbs, directory: Path, *flags: str) -> Process:
+def start(verbs: Verbs, directory: Path, *flags: str, figures: bool = False) -> Process:
     path = directory.parent / "config.py"
     path.write_text(CONFIG.format(members="batch_norm=True" if THOROUGH else 'methods=("width", "compound")'))
-    return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags)
+    return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags, figures=figures)
 
 
-def finish(verbs: Verbs, directory: Path, *flags: str) -> str:
-    done = start(verbs, directory, *flags).done().succeeds()
+def finish(verbs: Verbs, directory: Path, *flags: str, figures: bool = False) -> str:
+    done = start(verbs, directory, *flags, figures=figures).done().succeeds()
     return done.out + done.err
 
 
@@ -75,7 +75,7 @@ def done(directory: Path) -> dict:
 @pytest.fixture(scope="module")
 def whole(verbs, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("whole") / "search"
-    directory.with_suffix(".txt").write_text(finish(verbs, directory))
+    directory.with_suffix(".txt").write_text(finish(verbs, directory, figures=True))
     return directory
 
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from tfeff import config
+from tfeff.data.sources import placed_digits
 from tfeff.errors import UserError
 from tfeff.scaling.latency import Latency
 from tfeff.scaling.search import open_store
@@ -46,7 +47,8 @@ def test_errors_of_late_stages_are_reported_before_training(overrides, words):
     assert len(str(error.value)) < 400
 
 
-def test_a_detector_has_no_surface():
+def test_a_detector_has_no_surface(monkeypatch):
+    monkeypatch.setattr(placed_digits, "COUNTS", {"train": 800, "validation": 2, "test": 2})
     search = config.override(
         SEARCH, ["choice=surface", "experiment.task.name=yolo", "objective.metric=validation_mean_ap"]
     )

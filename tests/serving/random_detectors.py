@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import cache
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from tfeff import config, models, tasks
 
 BACKBONE = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1, 1))
 NETWORK = {"aspect": 1.0, "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
+IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
 OWN = {
     "fast_rcnn": (
         "task.network.name=fast-rcnn-fpn",
@@ -50,3 +52,9 @@ def detector(name: str, image: np.ndarray, *overrides: str) -> tuple[tasks.Image
             scale = 3 if "class" in variable.path or "logits" in variable.path else 1
             variable.assign(rng.normal(0, scale / math.sqrt(math.prod(variable.shape[:-1])), variable.shape))
     return task, network
+
+
+@cache
+def shared_detector(name: str, *overrides: str) -> tuple[tasks.ImageTask, models.Network]:
+    """Returns the `detector` for IMAGE, the same one in each call; do not change it."""
+    return detector(name, IMAGE, *overrides)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.serving.random_detectors import detector
+from tests.serving.random_detectors import shared_detector
 from tests.thoroughness import thorough
 from tfeff import config, models, runs
 from tfeff.errors import UserError
@@ -36,7 +36,7 @@ class Cropped(ClassificationTask):
 
 def build(kind: str) -> tuple[keras.Model, ImageTask]:
     if kind == "detector":
-        task, model = detector("yolo", np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype(np.float32))
+        task, model = shared_detector("yolo")
         return model, task
     described = models.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=SIZE[0])
     task = {
@@ -64,7 +64,10 @@ def images() -> list[tuple[str, np.ndarray]]:
     return [(str(number), image) for number, image in enumerate(smooth)]
 
 
-@pytest.fixture(scope="module", params=["classifier", "cropped", "localizer", "embedder", "detector"])
+KINDS = ("classifier", "cropped", "localizer", "embedder", "detector")
+
+
+@pytest.fixture(scope="module")
 def network(request: pytest.FixtureRequest) -> tuple[keras.Model, ImageTask]:
     return build(request.param)
 
@@ -91,8 +94,14 @@ def export(network: tuple[keras.Model, ImageTask], format: str, *, fit: bool, fo
 
 
 @pytest.mark.parametrize(
-    ("format", "fit"),
-    [("litert", False), ("onnx", True), ("openvino", False), thorough("onnx", False), thorough("openvino", True)],
+    ("network", "format", "fit"),
+    [
+        *((kind, format, fit) for kind in KINDS for format, fit in (("onnx", True), ("openvino", False))),
+        *((kind, "litert", False) for kind in ("classifier", "detector")),
+        *(thorough(kind, "litert", False) for kind in ("cropped", "localizer", "embedder")),
+        *(thorough(kind, format, fit) for kind in KINDS for format, fit in (("onnx", False), ("openvino", True))),
+    ],
+    indirect=["network"],
 )
 def test_predictions_are_those_of_the_saved_model(network, saved, images, format, fit, tmp_path) -> None:
     for package in PACKAGES[format]:
@@ -121,9 +130,14 @@ def test_predictions_are_those_of_the_saved_model(network, saved, images, format
                 np.testing.assert_array_equal(one.labels, other.labels)
 
 
-def test_a_single_file_with_its_metadata(images, tmp_path) -> None:
-    network = build("classifier")
-    folder = export(network, "litert", fit=False, folder=tmp_path)
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of a classifier to LiteRT."""
+    return export(build("classifier"), "litert", fit=False, folder=tmp_path_factory.mktemp("classifier"))
+
+
+def test_a_single_file_with_its_metadata(classifier, images, tmp_path) -> None:
+    folder = shutil.copytree(classifier, tmp_path / "folder")
     expected = runs.load_predictor(folder).predict_pixels(images)
     file = tmp_path / "mine.tflite"
     shutil.copy(folder / "model.tflite", file)
@@ -148,10 +162,10 @@ def test_a_single_file_with_its_metadata(images, tmp_path) -> None:
         runs.load_predictor(file)
 
 
-def test_mistakes(tmp_path) -> None:
+def test_mistakes(classifier, tmp_path) -> None:
     with pytest.raises(UserError, match="no exported model"):
         runs.load_predictor(tmp_path)
-    export(build("classifier"), "litert", fit=False, folder=tmp_path)
+    shutil.copytree(classifier, tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match="--score requires a detector"):
         runs.load_predictor(tmp_path, score=0.5)
     with pytest.raises(UserError, match=r"no model of task\.name=embedding"):

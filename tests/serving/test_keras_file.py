@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -45,21 +45,42 @@ def randomize(network: keras.Model) -> None:
             variable.assign(variable + np.abs(rng.normal(0, scale, variable.shape)).astype(np.float32))
 
 
-def opened(begin: str, given: Mapping[Path, list[np.ndarray]]) -> list[dict[str, np.ndarray]]:
-    """Returns the outputs of files in another process, by name; `output` if there is one without a name."""
-    for file, inputs in given.items():
-        np.savez(file.with_suffix(".in.npz"), *inputs)
-    code = f"""
-import sys
-{begin}
+OPEN = """
 import keras, numpy as np
-for file in sys.argv[1:]:
+for file in map(str.strip, sys.stdin):
     inputs = list(np.load(file.replace(".keras", ".in.npz")).values())
     found = keras.saving.load_model(file)(inputs if len(inputs) > 1 else inputs[0], training=False)
-    np.savez(file.replace(".keras", ".out.npz"), **(found if isinstance(found, dict) else {{"output": found}}))
+    np.savez(file.replace(".keras", ".out.npz"), **(found if isinstance(found, dict) else {"output": found}))
+    print("opened", file, flush=True)
 """
-    subprocess.run([sys.executable, "-c", code, *map(str, given)], check=True)
-    return [dict(np.load(file.with_suffix(".out.npz"))) for file in given]
+Opened = Callable[[str, Mapping[Path, list[np.ndarray]]], list[dict[str, np.ndarray]]]
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Opened]:
+    """`opened(begin, files)`: outputs of files in another process, by name; `output` if there is one without a name.
+
+    There is one process for each beginning of its program.
+    """
+    processes = dict[str, subprocess.Popen]()
+
+    def outputs(begin: str, given: Mapping[Path, list[np.ndarray]]) -> list[dict[str, np.ndarray]]:
+        if begin not in processes:
+            program = [sys.executable, "-c", f"import sys\n{begin}\n{OPEN}"]
+            processes[begin] = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = processes[begin]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for file, inputs in given.items():
+            np.savez(file.with_suffix(".in.npz"), *inputs)
+            process.stdin.write(f"{file}\n")
+            process.stdin.flush()
+            assert f"opened {file}\n" in iter(process.stdout.readline, "")
+        return [dict(np.load(file.with_suffix(".out.npz"))) for file in given]
+
+    yield outputs
+    for process in processes.values():
+        process.communicate()
 
 
 def written(file: Path, network: keras.Model, task: tasks.ImageTask) -> Path:
@@ -67,7 +88,7 @@ def written(file: Path, network: keras.Model, task: tasks.ImageTask) -> Path:
     return file
 
 
-def test_classifiers_open_without_tfeff(tmp_path: Path) -> None:
+def test_classifiers_open_without_tfeff(opened: Opened, tmp_path: Path) -> None:
     files, expected = dict[Path, list[np.ndarray]](), list[np.ndarray]()
     for name, settings in SMALL.items():
         network = models.build(config.architecture(name, resolution=64, **settings), num_classes=3)
@@ -92,7 +113,7 @@ def test_the_network_can_be_trained_further() -> None:
 
 @pytest.mark.parametrize("needs_tfeff", [thorough(False), True])
 def test_detectors_return_the_outputs_of_their_heads(
-    needs_tfeff: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    needs_tfeff: bool, opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     corners = np.sort(np.random.default_rng(2).uniform(0, 64, (1, 10, 2, 2)), axis=2).astype(np.float32)
     files, expected = dict[Path, list[np.ndarray]](), list[dict]()
@@ -121,7 +142,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     return runs.open_run(training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False).path)
 
 
-def test_a_run_is_one_file_with_its_metadata(run: runs.Run, tmp_path: Path) -> None:
+def test_a_run_is_one_file_with_its_metadata(run: runs.Run, opened: Opened, tmp_path: Path) -> None:
     path = run.export(tmp_path / "mine.keras")
     assert {each.name for each in tmp_path.iterdir()} == {"mine.keras", "mine.json"}
     assert json.loads((tmp_path / "mine.json").read_text())["input"] == [8, 8, 1]

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,11 +14,11 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from tests.same_detections import assert_same_detections
-from tests.serving.random_detectors import detector
+from tests.serving.random_detectors import IMAGE, shared_detector
 from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
-from tfeff.serving import litert, onnx, openvino, portable, savedmodel
+from tfeff.serving import litert, openvino, portable, savedmodel
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.run import FORMATS
 from tfeff.tasks.task import ImageReading
@@ -27,9 +28,17 @@ CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")))
 
 
-@pytest.fixture(scope="module")
-def image() -> np.ndarray:
-    return np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+@cache
+def files_of_a_detector(format: str, name: str, *overrides: str, fitted: bool = False) -> dict[str, bytes]:
+    """Returns the exported predictor of a shared detector."""
+    task, network = shared_detector(name, *overrides)
+    fitting = Fitting(task.reading, (64, 64), (64, 64), 3) if fitted else None
+    return FORMATS[format].convert(task.predictor(network), task, fitting=fitting)
+
+
+def write(files: dict[str, bytes], directory: Path) -> None:
+    for file, contents in files.items():
+        (directory / file).write_bytes(contents)
 
 
 def inputs(task: tasks.ImageTask, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,22 +73,20 @@ def skip_without_converter(format: str) -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("format", FORMATS)
-def test_detectors_return_the_same_detections(format: str, name: str, image: np.ndarray, tmp_path: Path) -> None:
+def test_detectors_return_the_same_detections(format: str, name: str, tmp_path: Path) -> None:
     skip_without_converter(format)
-    task, network = detector(name, image)
-    given = inputs(task, image)
+    task, network = shared_detector(name)
+    given = inputs(task, IMAGE)
     expected = portable.function(network, task, batch_size=1)(*given.values())
-    for file, contents in FORMATS[format].convert(network, task).items():
-        (tmp_path / file).write_bytes(contents)
+    write(files_of_a_detector(format, name), tmp_path)
     found = runner(format, tmp_path)(**given)
     assert found["count"] == expected["count"] > 0
     image_of = (tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected))
     assert_same_detections(*image_of, box_atol=1e-3)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Path) -> None:
-    skip_without_converter(format)
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     settings = config.override(
         config.Experiment(),
         [
@@ -88,7 +95,15 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Pa
             *("training.epochs=1", "training.batch_size=32", "training.precision=float32", "schedule.warmup_epochs=0"),
         ],
     )
-    workdir = training.train(settings, tmp_path / "run", tensorboard=False, reporter=training.Reporter(quiet=True))
+    return training.train(
+        settings, tmp_path_factory.mktemp("embedder"), tensorboard=False, reporter=training.Reporter(quiet=True)
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_embedders_return_the_same_vectors_of_length_1(format: str, embedder: training.Workdir, tmp_path: Path) -> None:
+    skip_without_converter(format)
+    workdir = embedder
     runs.open_run(workdir.path).export(tmp_path / "exported", format=format, fit=False)
     about = json.loads((tmp_path / "exported" / "metadata.json").read_text())
     assert about["embedding"].startswith("a vector of length 1")
@@ -113,11 +128,10 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, tmp_path: Pa
         *(thorough("onnx", end_to_end) for end_to_end in (False, True)),
     ],
 )
-def test_predictions_without_duplicates_are_not_suppressed(
-    format: str, end_to_end: bool, image: np.ndarray, tmp_path: Path
-) -> None:
+def test_predictions_without_duplicates_are_not_suppressed(format: str, end_to_end: bool, tmp_path: Path) -> None:
     skip_without_converter(format)
-    task, network = detector("yolo", image, f"task.network.end_to_end={end_to_end}")
+    overrides = ("task.network.end_to_end=true",) if end_to_end else ()
+    task, network = shared_detector("yolo", *overrides)
     predictor = task.predictor(network)
     assert ("one_to_many_logits" in network.output) == end_to_end
     assert "one_to_many_logits" not in predictor.output
@@ -127,20 +141,19 @@ def test_predictions_without_duplicates_are_not_suppressed(
         )
         suppresses = b"NonMaxSuppression" in (tmp_path / "model/saved_model.pb").read_bytes()
         loaded = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
-        pixels = image.astype(np.uint8)
+        pixels = IMAGE.astype(np.uint8)
         found = loaded(images=tf.constant(pixels))
         expected = portable.function(predictor, task, batch_size=1)(pixels.astype(np.float32))
         expected["boxes"] = tf.clip_by_value(expected["boxes"], 0.0, 64.0)
     else:
-        files = FORMATS[format].convert(predictor, task)
-        for file, contents in files.items():
-            (tmp_path / file).write_bytes(contents)
+        files = files_of_a_detector(format, "yolo", *overrides)
+        write(files, tmp_path)
         suppresses = any(b"NonMaxSuppression" in contents for contents in files.values())
         if format == "litert":
             made = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(tmp_path / litert.FILE))
             suppresses = any("NON_MAX_SUPPRESSION" in each["op_name"] for each in made._get_ops_details())
-        found = runner(format, tmp_path)(images=image)
-        expected = portable.function(predictor, task, batch_size=1)(image)
+        found = runner(format, tmp_path)(images=IMAGE)
+        expected = portable.function(predictor, task, batch_size=1)(IMAGE)
     assert suppresses == (not end_to_end)
     assert found["count"] == expected["count"] > 0
     image_of = (tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected))
@@ -148,13 +161,12 @@ def test_predictions_without_duplicates_are_not_suppressed(
 
 
 @pytest.mark.parametrize("end_to_end", [False, True])
-def test_int8_detectors_decode_in_float32(end_to_end: bool, image: np.ndarray, tmp_path: Path) -> None:
-    task, network = detector("yolo", image, f"task.network.end_to_end={end_to_end}")
+def test_int8_detectors_decode_in_float32(end_to_end: bool, tmp_path: Path) -> None:
+    task, network = shared_detector("yolo", *(("task.network.end_to_end=true",) if end_to_end else ()))
     network = task.predictor(network)
-    contents = litert.convert(network, task, lambda: iter([{"images": image}]))[litert.FILE]
-    (tmp_path / litert.FILE).write_bytes(contents)
-    found = runner("litert", tmp_path)(images=image)
-    expected = portable.function(network, task, batch_size=1)(image)
+    write(litert.convert(network, task, lambda: iter([{"images": IMAGE}])), tmp_path)
+    found = runner("litert", tmp_path)(images=IMAGE)
+    expected = portable.function(network, task, batch_size=1)(IMAGE)
     boxes, wanted = found["boxes"][0, : int(found["count"][0])], expected["boxes"][0, : int(expected["count"][0])]
     distances = np.abs(boxes[:, np.newaxis] - wanted).max(axis=-1).min(axis=0)
     # With one scale for all coordinates, they would differ by 10 pixels.
@@ -176,22 +188,21 @@ SMALL = {  # gelu and layer normalization; h-swish; convolutions in groups
         for second, name in enumerate(SMALL)
     ],
 )
-def test_layers_of_each_family_are_exported(format: str, name: str, image: np.ndarray, tmp_path: Path) -> None:
+def test_layers_of_each_family_are_exported(format: str, name: str, tmp_path: Path) -> None:
     skip_without_converter(format)
     described = config.architecture(name, resolution=64, **SMALL[name])
     task = tasks.create(config.ClassificationSettings())
     network = task.network(described, num_classes=3, channels=3)
-    for file, contents in FORMATS[format].convert(network, task).items():
-        (tmp_path / file).write_bytes(contents)
-    expected = tf.nn.softmax(network(image, training=False))
-    np.testing.assert_allclose(runner(format, tmp_path)(images=image)["probabilities"], expected, atol=1e-5)
+    write(FORMATS[format].convert(network, task), tmp_path)
+    expected = tf.nn.softmax(network(IMAGE, training=False))
+    np.testing.assert_allclose(runner(format, tmp_path)(images=IMAGE)["probabilities"], expected, atol=1e-5)
 
 
-def test_openvino_keeps_the_order_of_equal_scores_only_for_the_highest_one(image: np.ndarray) -> None:
+def test_openvino_keeps_the_order_of_equal_scores_only_for_the_highest_one() -> None:
     # With the order of all, OpenVINO needs seconds for the scores of EfficientDet.
     skip_without_converter("openvino")
-    task, network = detector("yolo", image, "task.suppression.class_agnostic=true")
-    graph = ElementTree.fromstring(openvino.convert(network, task)[openvino.FILE])
+    files = files_of_a_detector("openvino", "yolo", "task.suppression.class_agnostic=true")
+    graph = ElementTree.fromstring(files[openvino.FILE])
     stable = {True: set[str](), False: set[str]()}
     for layer in graph.iter("layer"):
         if layer.get("type") == "TopK":
@@ -278,8 +289,7 @@ def test_images_of_any_size_are_fitted_by_the_model(format: str, fit: str, tmp_p
     spread = keras.initializers.RandomNormal(stddev=0.3)
     flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 64, -2.0)(inputs))
     network = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=spread)(flat))
-    for file, contents in FORMATS[format].convert(network, task, fitting=fitting).items():
-        (tmp_path / file).write_bytes(contents)
+    write(FORMATS[format].convert(network, task, fitting=fitting), tmp_path)
     rng, differences = np.random.default_rng(0), list[float]()
     call = runner(format, tmp_path)
     for size in SIZES:
@@ -294,24 +304,25 @@ def test_images_of_any_size_are_fitted_by_the_model(format: str, fit: str, tmp_p
     assert sorted(differences)[1] < 1e-5
 
 
-@pytest.mark.parametrize("name", ["yolo", thorough("fast_rcnn")])
+@pytest.fixture(scope="module", params=["yolo", thorough("fast_rcnn")])
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The name of a detector, and its SavedModel."""
+    task, network = shared_detector(request.param)
+    sizes, path = {"image_size": (64, 64), "size": (64, 64), "channels": 3}, tmp_path_factory.mktemp("saved") / "model"
+    return request.param, savedmodel.export(network, ["0", "1", "2"], path, task=task, **sizes)
+
+
 @pytest.mark.parametrize("format", FORMATS)
-def test_boxes_of_images_of_any_size_are_in_their_pixels(
-    format: str, name: str, image: np.ndarray, tmp_path: Path
-) -> None:
+def test_boxes_of_images_of_any_size_are_in_their_pixels(format: str, saved: tuple[str, Path], tmp_path: Path) -> None:
     skip_without_converter(format)
-    task, network = detector(name, image)
-    fitting = Fitting(task.reading, (64, 64), (64, 64), 3)
-    for file, contents in FORMATS[format].convert(network, task, fitting=fitting).items():
-        (tmp_path / file).write_bytes(contents)
-    call, names = runner(format, tmp_path), [str(index) for index in range(3)]
-    saved = savedmodel.export(
-        network, names, tmp_path / "tf", image_size=(64, 64), size=(64, 64), channels=3, task=task
-    )
-    served = tf.saved_model.load(saved).signatures["serving_default"]
+    name, path = saved
+    task, _ = shared_detector(name)
+    write(files_of_a_detector(format, name, fitted=True), tmp_path)
+    call = runner(format, tmp_path)
+    served = tf.saved_model.load(path).signatures["serving_default"]
     for height, width in ((96, 64), (64, 64), (50, 100)):
         # Enlarged blocks of constant pixels: hardly any mean of theirs is halfway between two levels.
-        given = inputs(task, np.kron(image[:, ::8, ::8].round(), np.ones((1, 16, 16, 1)))[:, :height, :width])
+        given = inputs(task, np.kron(IMAGE[:, ::8, ::8].round(), np.ones((1, 16, 16, 1)))[:, :height, :width])
         given["images"] = given["images"].astype(np.uint8)
         expected = served(**{key: tf.constant(value) for key, value in given.items()})
         found = call(**given)
@@ -320,19 +331,17 @@ def test_boxes_of_images_of_any_size_are_in_their_pixels(
         assert_same_detections(*image_of, box_atol=0.05, score_atol=3e-3)
 
 
-def test_onnx_runtime_warns_of_nothing(image: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_onnx_runtime_warns_of_nothing(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     skip_without_converter("onnx")
-    task, network = detector("yolo", image)
-    fitting = Fitting(task.reading, (64, 64), (64, 64), 3)
-    (tmp_path / onnx.FILE).write_bytes(onnx.convert(network, task, fitting=fitting)[onnx.FILE])
+    write(files_of_a_detector("onnx", "yolo", fitted=True), tmp_path)
     capfd.readouterr()
-    runner("onnx", tmp_path)(images=image.astype(np.uint8))  # with the runtime's own level of messages
+    runner("onnx", tmp_path)(images=IMAGE.astype(np.uint8))  # with the runtime's own level of messages
     assert capfd.readouterr().err == ""
 
 
 def test_an_export_is_not_overwritten_by_mistake(run: training.Workdir, tmp_path: Path) -> None:
     opened = runs.open_run(run.path)
-    opened.export(tmp_path / "out", "litert")
+    opened.export(tmp_path / "out", "keras")
     with pytest.raises(UserError, match="is an earlier export"):
-        opened.export(tmp_path / "out", "litert")
-    opened.export(tmp_path / "out", "litert", overwrite=True)
+        opened.export(tmp_path / "out", "keras")
+    opened.export(tmp_path / "out", "keras", overwrite=True)

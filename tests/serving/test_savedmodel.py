@@ -77,7 +77,7 @@ def digits(tmp_path_factory):
 def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_path):
     model, task = network(16, 1, 10), ClassificationTask(config.ClassificationSettings(crop=crop))
     export(model, DIGITS, tmp_path / "model", image_size=image_size, size=(16, 16), channels=1, task=task)
-    images = list(digit_images(500))
+    images = list(digit_images(150))
     served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
     expected = predict(model, images, image_size, resizing.crop if crop else resizing.fit)
     assert expected.max(axis=1).std() > 0.05  # the predictions vary between images

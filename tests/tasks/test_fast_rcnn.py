@@ -196,6 +196,7 @@ def test_proposals_follow_the_objects(digits: Path, tmp_path: Path) -> None:
         assert row[PROPOSED_VALID].sum() == len(boxes)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_run_from_training_to_prediction(digits: Path, tmp_path: Path) -> None:
     """Runs share the proposals. The exported model takes them; loaded, it computes them."""
     settings = experiment(digits, tmp_path / "store", "data.validation_fraction=0")

@@ -198,7 +198,7 @@ def finished(verbs, tmp_path_factory, squares):
     path = directory / "config.py"
     path.write_text(CONFIG.replace("{data}", str(squares)))
     began = time.monotonic()
-    done = verbs(*command(path, directory / "run")).succeeds()
+    done = verbs(*command(path, directory / "run"), figures=True).succeeds()
     return path, training.Workdir(directory / "run"), time.monotonic() - began, done.out
 
 

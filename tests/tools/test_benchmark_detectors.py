@@ -1,13 +1,10 @@
 import argparse
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tfeff.errors import UserError
 
-TOOLS = Path(__file__).parents[2] / "tools"
 FAKE_SIDE = """
 import os, sys
 print("ready fake 1.0", flush=True)
@@ -76,9 +73,8 @@ def test_wrong_flags(detectors, tmp_path):
             detectors.run(parse(detectors, *flags))
 
 
-def test_a_wrong_flag_ends_with_exit_code_2():
-    command = [sys.executable, TOOLS / "benchmark.py", "detectors", "--only=d1"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "--only=d1: must be one of automl, effdet, effdet-network, yolo, yolo-openvino, training" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_a_wrong_flag_ends_with_exit_code_2(run_tool):
+    code, said = run_tool("benchmark", "detectors", "--only=d1")
+    assert code == 2
+    assert "--only=d1: must be one of automl, effdet, effdet-network, yolo, yolo-openvino, training" in said
+    assert "Traceback" not in said

@@ -1,12 +1,6 @@
 """Bad input of a tool ends with exit code 2 and no traceback."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-TOOLS = Path(__file__).parents[2] / "tools"
 
 
 @pytest.mark.parametrize(
@@ -16,8 +10,8 @@ TOOLS = Path(__file__).parents[2] / "tools"
         ("draw_proposals", ["--image=/none.jpg", "--out=/none"], "No such file or directory: '/none.jpg'"),
     ],
 )
-def test_bad_input_ends_with_exit_code_2(tool, flags, message):
-    done = subprocess.run([sys.executable, TOOLS / f"{tool}.py", *flags], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_bad_input_ends_with_exit_code_2(run_tool, tool, flags, message):
+    code, said = run_tool(tool, *flags)
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said

@@ -1,6 +1,6 @@
 import sqlite3
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,6 @@ import pytest
 from kill_and_rerun import differences
 from PIL import Image, PngImagePlugin
 
-TOOL = Path(__file__).parents[2] / "tools" / "kill_and_rerun.py"
 RESUMES = """
 import json, sys, time, pathlib
 path = pathlib.Path(sys.argv[1]) / "rows.jsonl"
@@ -24,15 +23,17 @@ STARTS_AGAIN = RESUMES.replace("range(len(done), 8)", "range(8)")
 FAILS = "raise SystemExit(3)"
 
 
-def compared(script: str, out: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TOOL), "--kills=2", f"--out={out}", "--", sys.executable, "-c", script, "{out}"]
-    return subprocess.run(command, capture_output=True, text=True)
+@pytest.fixture
+def compared(run_tool, tmp_path: Path) -> Callable[[str], tuple[int, str]]:
+    """`compared(script)`: exit code and output of the tool."""
+    flags = ("--kills=2", f"--out={tmp_path / 'out'}", "--", sys.executable, "-c")
+    return lambda script: run_tool("kill_and_rerun", *flags, script, "{out}")
 
 
-def test_a_command_that_resumes_gives_equal_results(tmp_path: Path) -> None:
-    done = compared(RESUMES, tmp_path / "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "equal: 2 files" in done.stdout
+def test_a_command_that_resumes_gives_equal_results(compared) -> None:
+    code, said = compared(RESUMES)
+    assert code == 0, said
+    assert "equal: 2 files" in said
 
 
 @pytest.mark.parametrize(
@@ -40,10 +41,10 @@ def test_a_command_that_resumes_gives_equal_results(tmp_path: Path) -> None:
     [(STARTS_AGAIN, 1, "different: rows.jsonl"), (FAILS, 2, "exit code 3")],
     ids=["starts again", "fails"],
 )
-def test_differences_and_failures_are_said(script: str, code: int, words: str, tmp_path: Path) -> None:
-    done = compared(script, tmp_path / "out")
-    assert done.returncode == code
-    assert words in done.stdout + done.stderr
+def test_differences_and_failures_are_said(script: str, code: int, words: str, compared) -> None:
+    found, said = compared(script)
+    assert found == code
+    assert words in said
 
 
 TEXTS = [

@@ -128,7 +128,8 @@ def test_a_limit_that_the_tests_themselves_may_exceed_is_refused(repository, tmp
         mutants.run(repository, ["sizes"], tmp_path / "out.jsonl", count=1, seed=0, seconds=0.5)
 
 
-def test_an_endless_mutant_is_killed(repository, tmp_path):
+def test_an_endless_mutant_is_killed(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(mutants, "GRACE_SECONDS", 1.0)
     copy = mutants.Copy(repository, tmp_path / "copy")
     assert not (tmp_path / "copy/tests/sizes/ignored.py").exists()
     endless = "def large(x):\n    while x < 100:\n        x -= 1\n    return x\n"

@@ -4,16 +4,19 @@ import pytest
 import yaml
 
 from tests.training.tracking.small_run import SETTINGS
+from tests.undrawn import undrawn
 from tfeff import training
 from tfeff.training.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 QUIET = training.Reporter(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workdir:
     workdir = training.train(SETTINGS, tmp_path_factory.mktemp("card"))
-    training.finish_run(workdir, QUIET)
+    with undrawn():
+        training.finish_run(workdir, QUIET)
     return workdir
 
 

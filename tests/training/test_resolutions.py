@@ -72,10 +72,10 @@ def test_evaluation_stays_at_the_resolution_of_the_network() -> None:
 
 def test_every_resolution_is_drawn_equally_often_and_the_same_again() -> None:
     network = classifier()
-    resolutions = Resolutions(network, (0.5, 1.0, 1.5), 7)
-    drawn = [resolutions.drawn(step) for step in range(600)]
-    assert drawn == [Resolutions(network, (0.5, 1.0, 1.5), 7).drawn(step) for step in range(600)]
-    assert drawn != [Resolutions(network, (0.5, 1.0, 1.5), 8).drawn(step) for step in range(600)]
+    made = [Resolutions(network, (0.5, 1.0, 1.5), seed) for seed in (7, 7, 8)]
+    drawn, again, others = ([each.drawn(step) for step in range(600)] for each in made)
+    assert drawn == again
+    assert drawn != others
     assert all(150 < count < 250 for count in Counter(drawn).values())
 
 

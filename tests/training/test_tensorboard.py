@@ -12,6 +12,8 @@ from tfeff import config
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 def test_resuming_drops_later_steps(tmp_path):
     for start, end in ((0, 4), (2, 5)):  # killed after step 4; the last checkpoint is at step 2

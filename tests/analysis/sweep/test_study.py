@@ -30,10 +30,13 @@ def get_config():
 AXES = ("model.dropout=0|0.4", "optimizer.learning_rate=0.1|0.0001")
 
 
-def start(verbs: Verbs, directory: Path, *flags: str, axes: tuple[str, ...] = AXES, more: str = "") -> Process:
+def start(
+    verbs: Verbs, directory: Path, *flags: str, axes: tuple[str, ...] = AXES, more: str = "", figures: bool = False
+) -> Process:
     path = directory.parent / "config.py"
     path.write_text(CONFIG.format(axes=axes, more=more))
-    return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags)
+    flags = (f"--config={path}", f"--workdir={directory}", "--processes=1", *flags)
+    return verbs.start("search", *flags, figures=figures)
 
 
 def results(directory: Path) -> dict:
@@ -55,7 +58,7 @@ def seconds(directory: Path) -> dict:
 @pytest.fixture(scope="module")
 def grid(verbs: Verbs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("grid") / "sweep"
-    directory.with_suffix(".txt").write_text(start(verbs, directory).done().succeeds().out)
+    directory.with_suffix(".txt").write_text(start(verbs, directory, figures=True).done().succeeds().out)
     return directory
 
 

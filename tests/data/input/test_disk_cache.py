@@ -146,6 +146,14 @@ def test_images_of_a_cache_that_is_rebuilt_can_still_be_read(cache):
     stored.check(np.arange(3))
 
 
+@pytest.fixture(scope="module")
+def processes():
+    """Starts processes that have imported this file once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def slow(cache, filled, started):
     """Fills a cache, unless another process has, not before all have started."""
     started.wait()
@@ -158,14 +166,13 @@ def slow(cache, filled, started):
             filled.put(os.getpid())
 
 
-def test_one_process_fills_the_cache_and_others_wait(cache):
-    context = multiprocessing.get_context("spawn")
-    filled = context.Queue()
-    started = context.Barrier(3)
-    processes = [context.Process(target=slow, args=(cache, filled, started)) for _ in range(3)]
-    for process in processes:
+def test_one_process_fills_the_cache_and_others_wait(cache, processes):
+    filled = processes.Queue()
+    started = processes.Barrier(3)
+    three = [processes.Process(target=slow, args=(cache, filled, started)) for _ in range(3)]
+    for process in three:
         process.start()
-    for process in processes:
+    for process in three:
         process.join()
         assert process.exitcode == 0
     assert filled.get(timeout=10) == cache.opened().note
@@ -178,8 +185,8 @@ def killed_while_filling(cache):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_cache_of_a_killed_process_is_filled_by_the_next(cache):
-    process = multiprocessing.get_context("spawn").Process(target=killed_while_filling, args=(cache,))
+def test_the_cache_of_a_killed_process_is_filled_by_the_next(cache, processes):
+    process = processes.Process(target=killed_while_filling, args=(cache,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

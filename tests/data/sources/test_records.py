@@ -220,21 +220,28 @@ def batches(name: str, cache: str, shard: tuple[int, int], start: int, directory
     return list(made.training_batches(epochs=2, start_step=start).as_numpy_iterator())
 
 
-@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
-def test_batches_are_those_of_the_folder(photos: Path, packed: Path, tmp_path: Path, cache: str) -> None:
+@pytest.fixture(scope="module")
+def whole(photos: Path) -> list[dict]:
+    """Batches of the folder."""
+    return batches(f"folder:{photos}", "none", (0, 1), 0)
+
+
+@pytest.mark.parametrize(
+    ("cache", "workers", "start"), [("none", 1, 5), ("none", 3, 0), ("memory", 1, 0), ("disk", 2, 3)]
+)
+def test_batches_are_those_of_the_folder(
+    whole: list[dict], packed: Path, tmp_path: Path, cache: str, workers: int, start: int
+) -> None:
     """For any number of workers, each of which reads only its own images, and after a restart at any step."""
-    whole = batches(f"folder:{photos}", "none", (0, 1), 0)
     assert len(whole) == 8
-    for workers, start in ((1, 0), (1, 5), (2, 3), (3, 0)):
-        parts = [
-            batches(f"records:{packed}", cache, (worker, workers), start, tmp_path / "cache")
-            for worker in range(workers)
-        ]
-        assert all(len(part) == len(whole) - start for part in parts)
-        for step, expected in enumerate(whole[start:]):
-            for key, values in expected.items():
-                found = np.concatenate([part[step][key] for part in parts])
-                np.testing.assert_array_equal(found, values, err_msg=f"{workers} workers, {key}")
+    parts = [
+        batches(f"records:{packed}", cache, (worker, workers), start, tmp_path / "cache") for worker in range(workers)
+    ]
+    assert all(len(part) == len(whole) - start for part in parts)
+    for step, expected in enumerate(whole[start:]):
+        for key, values in expected.items():
+            found = np.concatenate([part[step][key] for part in parts])
+            np.testing.assert_array_equal(found, values, err_msg=key)
 
 
 def test_opening_reads_no_image(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from functools import cache
 
 import keras
 import numpy as np
@@ -30,6 +31,12 @@ def trained_like(name: str, **options) -> models.Network:
     return network
 
 
+@cache
+def source_of(name: str, **options) -> models.Network:
+    """Returns `trained_like`, shared by the tests, which do not change it."""
+    return trained_like(name, **options)
+
+
 def images_for(network: models.Network, number: int, seed: int = 0) -> np.ndarray:
     """Returns smooth random images."""
     rng = np.random.default_rng(seed)
@@ -46,12 +53,12 @@ def distance(one: keras.Model, other: keras.Model, images: np.ndarray) -> float:
 
 FAMILIES = {
     "resnet": {"resolution": 32, "width": 6},
-    "resnet50": {"resolution": 32, "width": 4},
-    "resnet50-v1.5": {"resolution": 32, "width": 4},
+    "resnet50": {"resolution": 32, "width": 4, "stage_blocks": (1, 2, 2, 1)},
+    "resnet50-v1.5": {"resolution": 32, "width": 4, "stage_blocks": (1, 2, 2, 1)},
     "efficientnet-b0": {"resolution": 32, "width_coefficient": 0.5, "depth_coefficient": 0.5},
     "efficientnet-lite0": {"resolution": 32, "depth_coefficient": 0.5},
     "mobilenet-v1": {"resolution": 32, "width_coefficient": 0.25},
-    "mobilenet-v2": {"resolution": 32, "width_coefficient": 0.35},
+    "mobilenet-v2": {"resolution": 32, "width_coefficient": 0.35, "depth_coefficient": 0.5},
     "efficientnet-v2-b0": {"resolution": 32, "width_coefficient": 0.5, "depth_coefficient": 0.5},
     "mobilenet-v3-small": {"resolution": 32, "width_coefficient": 0.5},
     "regnet-y-400mf": {"resolution": 32, "width_coefficient": 0.25, "depth_coefficient": 0.3},
@@ -72,7 +79,7 @@ def larger(options: dict, *, width: float = 1.0, depth: float = 1.0) -> dict:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_larger_networks_compute_the_same(name):
     scale = LARGER.get(name, {"width": 2.0, "depth": 1.3})
-    source = trained_like(name, **FAMILIES[name])
+    source = source_of(name, **FAMILIES[name])
     target = models.build(name, num_classes=CLASSES, **larger(FAMILIES[name], **scale))
     report = models.inherit(source, target)
     assert distance(source, target, images_for(source, 3)) < 1e-4
@@ -85,7 +92,7 @@ def test_larger_networks_compute_the_same(name):
     [thorough("efficientnet-lite0", {"width": 2.0}), ("mobilenet-v3-small", {"width": 1.5})],
 )
 def test_shortcuts_that_only_one_network_has_are_reconstructed(name, scale):
-    source = trained_like(name, **FAMILIES[name])
+    source = source_of(name, **FAMILIES[name])
     target = models.build(name, num_classes=CLASSES, **larger(FAMILIES[name], **scale))
     report = models.inherit(source, target, images_for(source, 32))
     assert report.reconstructed > 0
@@ -95,7 +102,7 @@ def test_shortcuts_that_only_one_network_has_are_reconstructed(name, scale):
 @pytest.mark.parametrize(("width", "depth"), [(2.0, 1.0), (3.0, 1.5), (1.0, 1.5)])
 def test_multiples_of_a_convnext_compute_the_same(width, depth):
     options = {"resolution": 32, "width": 6, "stage_blocks": (1, 1, 2, 1)}
-    source = trained_like("convnext-tiny", **options)
+    source = source_of("convnext-tiny", **options)
     target = models.build("convnext-tiny", num_classes=CLASSES, **larger(options, width=width, depth=depth))
     models.inherit(source, target)
     assert distance(source, target, images_for(source, 3)) < 1e-4
@@ -105,7 +112,7 @@ def test_multiples_of_a_convnext_compute_the_same(width, depth):
 @pytest.mark.parametrize("name", [*FAMILIES, "convnext-tiny"])
 def test_random_larger_networks_compute_the_same(name):
     options = FAMILIES.get(name, {"resolution": 32, "width": 4, "stage_blocks": (1, 1, 2, 1)})
-    rng, source, compared = np.random.default_rng(11), trained_like(name, **options), 0
+    rng, source, compared = np.random.default_rng(11), source_of(name, **options), 0
     while compared < THOROUGH:
         width, depth = rng.uniform(1.0, 3.0), rng.uniform(1.0, 3.0)
         if name == "convnext-tiny":
@@ -126,7 +133,7 @@ def additions(network: models.Network) -> set[str]:
 
 
 def test_repeated_channels_do_not_learn_the_same():
-    source = trained_like("resnet", resolution=16, width=4)
+    source = source_of("resnet", resolution=16, width=4)
     target = models.build("resnet", num_classes=CLASSES, resolution=16, width=8)
     models.inherit(source, target)
     kernel = np.asarray(target.get_layer("head_classifier").kernel)  # of channels and their copies
@@ -159,7 +166,7 @@ def test_another_resolution_keeps_all_weights():
     ids=str,
 )
 def test_smaller_networks_are_closer_than_unfitted_ones(name, options, smaller):
-    source = trained_like(name, **options)
+    source = source_of(name, **options)
     images, unseen = images_for(source, 48), images_for(source, 16, seed=9)
     target = models.build(name, num_classes=CLASSES, **{**options, **smaller})
     unfitted = models.build(name, num_classes=CLASSES, **{**options, **smaller})
@@ -180,7 +187,7 @@ def test_smaller_networks_are_closer_than_unfitted_ones(name, options, smaller):
 
 def test_batch_normalization_computes_in_training_what_it_computes_at_inference():
     options = FAMILIES["efficientnet-lite0"]
-    source = trained_like("efficientnet-lite0", **options)
+    source = source_of("efficientnet-lite0", **options)
     images = images_for(source, 64)
     target = models.build("efficientnet-lite0", num_classes=CLASSES, width_coefficient=0.6, **options)
     models.inherit(source, target, images)
@@ -193,7 +200,7 @@ def test_batch_normalization_computes_in_training_what_it_computes_at_inference(
 
 def test_inheritance_is_deterministic_and_ignores_how_the_target_was_initialized():
     options = {"resolution": 32, "depth_coefficient": 0.5}
-    source = trained_like("mobilenet-v2", width_coefficient=0.5, **options)
+    source = source_of("mobilenet-v2", width_coefficient=0.5, **options)
     images = images_for(source, 20)
     heirs = []
     for seed in (1, 2):
@@ -217,7 +224,7 @@ def test_the_block_with_the_least_effect_is_dropped():
 
 
 def test_a_classifier_of_other_classes_is_new():
-    source = trained_like("resnet", resolution=16)
+    source = source_of("resnet", resolution=16)
     target = models.build("resnet", resolution=16, num_classes=CLASSES + 1, width_coefficient=2.0)
     report = models.inherit(source, target)
     assert report.new == ("head_classifier/kernel", "head_classifier/bias")
@@ -248,7 +255,7 @@ def test_families_are_not_mixed():
     "larger", [{"stage_widths": (48, 96, 72, 200)}, {"group_width": 16, "stage_widths": (64, 96, 144, 192)}], ids=str
 )
 def test_groups_are_copied_as_a_whole(larger):
-    source = trained_like("regnet-y-400mf", resolution=32, **REGNET)
+    source = source_of("regnet-y-400mf", resolution=32, **REGNET)
     target = models.build("regnet-y-400mf", resolution=32, num_classes=CLASSES, **{**REGNET, **larger})
     report = models.inherit(source, target)
     assert report.reconstructed == 0
@@ -265,7 +272,7 @@ def test_groups_do_not_become_a_plain_convolution():
 
 
 def test_without_images_drawn_ones_are_used():
-    source = trained_like("resnet", resolution=16)
+    source = source_of("resnet", resolution=16)
     target = models.build("resnet", resolution=16, num_classes=CLASSES, width=8)
     report = models.inherit(source, target)
     assert report.synthetic

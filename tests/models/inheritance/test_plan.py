@@ -1,6 +1,7 @@
 """Wider detectors compute what their source computes; others come close to it."""
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,8 +28,12 @@ def build(name: str, classes: int = 3, **changes) -> models.Network:
     return models.build_detector(name, num_classes=classes, **{"backbone": BACKBONE, **SIZES[name], **changes})
 
 
+@cache
 def trained_like(name: str, **changes) -> models.Network:
-    """Returns a detector whose statistics, scales and predictions are not those of an initialization."""
+    """Returns a detector whose statistics, scales and predictions are not those of an initialization.
+
+    It is shared by the tests, which do not change it.
+    """
     network, rng = build(name, **changes), np.random.default_rng(3)
     for weight in network.weights:
         layer, _, variable = weight.path.rpartition("/")

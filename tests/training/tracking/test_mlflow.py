@@ -10,6 +10,7 @@ from tfeff.training.tracking.mirror import FILES
 from tfeff.training.workdir import Workdir
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_mlflow_has_settings_metrics_figures_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts

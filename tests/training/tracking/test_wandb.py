@@ -11,6 +11,7 @@ from tests.training.tracking.wandb_files import ended, wandb_records
 from tfeff.training.workdir import Workdir
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = tfeff.train(SETTINGS, tmp_path / "run", track=["wandb"], quiet=True)
