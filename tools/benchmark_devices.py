@@ -1,9 +1,9 @@
 """CPU time of training steps on several devices: `python tools/benchmark.py devices [--counts=1,2,4]`. No GPU.
 
 A batch of constant size is shared by so many logical devices of one process (`mirrored`), or by so many processes with
-a device each (`multi_worker`). What a step costs beyond that on one device is what sharing costs: summed gradients,
-smaller batches, operators that each device computes for itself. Each measurement is a process of its own (of several
-workers, their sum); all of them alternate in rounds. Wall time says nothing: devices and workers share the cores.
+a device each (`multi_worker`). Sharing costs the sum of the gradients, smaller batches, and operators that each device
+computes for itself. Each measurement is a process of its own (of several workers, their sum); all of them alternate in
+rounds. Wall time is not reported, because devices and workers share the cores.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 from tfeff.errors import UserError
 from tfeff.reporting import tables
@@ -36,8 +36,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """CPU time of training steps on several devices or workers, against one."""
-    counts = [int(count) for count in arguments.counts.split(",")]
-    if counts[0] != 1 or any(arguments.batch_size % count for count in counts):
+    given = arguments.counts.split(",")
+    counts = [int(count) for count in given if count.isdecimal() and int(count)]
+    if len(counts) < len(given) or counts[0] != 1 or any(arguments.batch_size % count for count in counts):
         raise UserError(
             f"--counts={arguments.counts}: must begin with 1, and divide the batch of {arguments.batch_size}"
         )
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _measured(kind: str, count: int, arguments: argparse.Namespace) -> float:
     """Returns the CPU seconds of the steps of a measurement, of all its processes."""
     workers = count if kind == "multi_worker" else 1
-    addresses = [f"localhost:{port}" for port in _free_ports(workers)]
+    addresses = [f"localhost:{port}" for port in free_ports(workers)]
     settings = json.dumps([kind, count, arguments.name, arguments.resolution, arguments.batch_size, arguments.steps])
     processes = []
     for index in range(workers):
@@ -75,21 +76,33 @@ def _measured(kind: str, count: int, arguments: argparse.Namespace) -> float:
             cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             environment["TF_CONFIG"] = json.dumps(cluster)
         call = [sys.executable, __file__, settings]
-        processes.append(subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
-    printed = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
-        raise RuntimeError(f"{kind}, {count}: a process failed")
-    return sum(float(text.split()[-1]) for text in printed)
+        processes.append(subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    with ThreadPoolExecutor(workers) as threads:
+        ends = [threads.submit(process.communicate) for process in processes]
+        while any(process.poll() is None for process in processes):
+            if any(process.poll() for process in processes):  # the others would wait for it
+                for process in processes:
+                    process.kill()
+            time.sleep(0.1)
+    for process, end in zip(processes, ends, strict=True):
+        if process.returncode > 0:
+            raise UserError(f"{kind}, {count}: {end.result()[1].decode()[-2000:]}")
+    return sum(float(end.result()[0].split()[-1]) for end in ends)
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def free_ports(count: int) -> list[int]:
+    """Returns ports below those that the system hands out to others while workers start."""
+    ports = list[int]()
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
+        with socket.socket() as tried:
+            try:
+                tried.bind(("localhost", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise UserError("no free port")
 
 
 def _steps(kind: str, count: int, name: str, resolution: int, batch_size: int, steps: int) -> float:
@@ -129,5 +142,4 @@ def _steps(kind: str, count: int, name: str, resolution: int, batch_size: int, s
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     print(_steps(*json.loads(sys.argv[1])))

@@ -35,6 +35,8 @@ from tfeff.reporting import tables
 BATCH = 128
 LARGE_BATCH = 16
 LARGE = 224
+BUFFERED = 3
+"""More batches than the pipeline keeps ready, beside those that its threads make."""
 PACES = (0.5, 0.9, 1.0, 1.1, 2.0)
 """Speeds of a simulated device, as multiples of the pipeline's own."""
 ENLARGED = (1600, 1200), (4000, 3000)
@@ -139,10 +141,12 @@ def delivered(cache: ImageCache, count: int) -> list[dict[str, object]]:
     """Returns how many images a device gets that takes them at different speeds, in rounds of `count` batches."""
     transform = ImageTransform(Reader(cache), (LARGE, LARGE), augmentation=Augmentation())
     made = Batches(transform, min(LARGE_BATCH, len(cache)), order=Shuffled(len(cache), seed=0))
-    endless = iter(made.training_batches(epochs=100_000))
 
     def speed(step_seconds: float) -> tuple[float, float]:
-        """Returns batches per second, and the share of the time that the device waits."""
+        """Returns batches per second, and the share of the time that the device waits, once buffers are empty."""
+        endless = iter(made.training_batches(epochs=100_000))
+        for _ in range(made.parallelism + BUFFERED):
+            next(endless)
         waited, began = 0.0, time.perf_counter()
         for _ in range(count):
             before = time.perf_counter()
@@ -152,7 +156,6 @@ def delivered(cache: ImageCache, count: int) -> list[dict[str, object]]:
         seconds = time.perf_counter() - began
         return count / seconds, waited / seconds
 
-    speed(0.0)
     own, _ = speed(0.0)
     rows: list[dict[str, object]] = []
     for pace in PACES:
@@ -161,7 +164,7 @@ def delivered(cache: ImageCache, count: int) -> list[dict[str, object]]:
             {
                 "a device takes, images/s": pace * own * made.batch_size,
                 "gets": reached * made.batch_size,
-                "waits": tables.percent(waiting),
+                "waits, % of the time": 100 * waiting,
             }
         )
     return rows

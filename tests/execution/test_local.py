@@ -52,6 +52,18 @@ def test_several_processes_share_a_folder_until_they_end(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_another_executor_with_the_same_log_leaves_the_folder(tmp_path):
+    with LocalProcesses(2, tmp_path / "log") as executor:
+        executor.submit(0, shared_directory)
+        folder = gather(executor, 1)[0].value
+        folder.mkdir()
+        with LocalProcesses(1, tmp_path / "log") as other:
+            other.submit(0, shared_directory)
+            assert gather(other, 1)[0].value is None
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
 def test_a_process_alone_shares_nothing(tmp_path):
     with LocalProcesses(1, tmp_path / "log") as executor:
         executor.submit(0, shared_directory)

@@ -43,7 +43,7 @@ ERRORS = {
     "box": {"count": 123456, "gain": 0.25},
     "both": {"count": 0, "gain": 0.0},
     "missed": {"count": 3, "gain": None},
-    "another type": {"count": 1, "gain": float("nan")},
+    "duplicate": {"count": 1, "gain": float("nan")},
 }
 
 
@@ -54,7 +54,7 @@ def test_bars_are_counts_and_percentage_points(assert_legible):
     assert [bar.get_width() for bar in left.patches] == [12, 123456, 0, 3, 1]
     np.testing.assert_allclose([bar.get_width() for bar in right.patches], [10, 25, 0, 0, 0])
     assert [text.get_text() for text in right.texts] == ["10.0", "25.0", "0.0", "–", "–"]
-    assert [label.get_text() for label in left.get_yticklabels()][-1] == "another type"
+    assert [label.get_text() for label in left.get_yticklabels()][-2:] == ["missed object", "duplicate"]
 
 
 def test_a_report_without_errors_has_a_figure(assert_legible):

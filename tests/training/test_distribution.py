@@ -5,7 +5,6 @@ region, the weights diverge, just as those of one worker do with different round
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from tests.thoroughness import THOROUGH, only_thorough
 from tfeff.errors import UserError
 from tfeff.training import checkpoint, distribution
+from tools.benchmark_devices import free_ports
 
 CONFIG = """
 from tfeff.config import (
@@ -49,26 +49,12 @@ CONFIGS = {
     "detector": CONFIG.format(
         task="YoloSettings()",
         resolution=48, model="stage_blocks=(1, 1, 1), synchronized=True", source="placed_digits:48",
-        data=", train_examples=320, validation_examples=50", parts=1,
+        data=", train_examples=800, validation_examples=50", parts=1,
     ),
 }  # fmt: skip
-KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
+KILLS = min(THOROUGH, 10)
 """How often a worker is killed."""
-
-
-def free_ports(count):
-    """Returns ports below those that the system hands out to others while the workers start."""
-    ports = list[int]()
-    for port in np.random.default_rng().permutation(np.arange(20_000, 32_000)).tolist():
-        with socket.socket() as tried:
-            try:
-                tried.bind(("localhost", port))
-            except OSError:
-                continue
-        ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise OSError("no free port")
+TOLERANCES = {"classifier": 0.0, "accumulation": 0.0, "detector": 5e-4}
 
 
 def start(verbs, config, workdir, addresses, index):
@@ -92,8 +78,9 @@ def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path, kind):
             for worker in workers:
                 assert worker.poll() is None, worker.done()
             time.sleep(0.1)
-        last = checkpoints.latest()
         workers[1].kill()
+        time.sleep(1)  # the first worker finishes writing
+        last = checkpoints.latest()
         workers[1] = start(verbs, config, tmp_path / "two", addresses, 1)
     ends = [worker.done() for worker in workers]
     assert [end.code for end in ends] == [0, 0], ends
@@ -106,7 +93,7 @@ def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path, kind):
     two, _ = checkpoint.load(tmp_path / "two" / "checkpoints" / "final.npz")
     assert one.keys() == two.keys()
     for name in one:
-        np.testing.assert_allclose(two[name], one[name], rtol=5e-4, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(two[name], one[name], rtol=TOLERANCES[kind], atol=1e-4, err_msg=name)
     rows = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1]) for run in ("one", "two")]
     validated = [{key: row[key] for key in row if key.startswith("validation_")} for row in rows]
     assert len(validated[0]) > 1

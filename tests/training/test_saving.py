@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.training.test_loop import experiment
+from tfeff import training
 from tfeff.training import checkpoint
+from tfeff.training.loop import Loop
+from tfeff.training.progress import Progress
 from tfeff.training.saving import Saving
 
 
@@ -20,6 +24,9 @@ class Slow(checkpoint.Checkpoints):
         super().__init__(directory)
         self.go = threading.Event()
 
+    def full(self, *_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     def save(self, *arguments: Any) -> None:
         assert self.go.wait(60)
         super().save(*arguments)
@@ -28,7 +35,9 @@ class Slow(checkpoint.Checkpoints):
 @pytest.fixture
 def loop(tmp_path: Path) -> Any:
     weights, record = {"model/kernel": np.zeros(3, np.float32)}, {"schedule": {"factors": [1.0]}}
-    state = SimpleNamespace(step=1, arrays=lambda: weights, weights=lambda: weights, record=lambda: record)
+    state = SimpleNamespace(step=1, record=lambda: record)
+    state.arrays = state.weights = lambda: {name: values.copy() for name, values in weights.items()}
+    state.kernel = weights["model/kernel"]
     return SimpleNamespace(
         state=state, workdir=SimpleNamespace(checkpoints=Slow(tmp_path)), divergence=lambda reason: ValueError(reason)
     )
@@ -37,7 +46,7 @@ def loop(tmp_path: Path) -> Any:
 def test_a_checkpoint_holds_the_state_at_its_step(loop: Any) -> None:
     saving, checkpoints = Saving(keep_best=True), loop.workdir.checkpoints
     saving.save(loop)
-    loop.state.arrays()["model/kernel"] += 7  # training goes on
+    loop.state.kernel += 7  # training goes on
     loop.state.record()["schedule"]["factors"].append(0.1)
     loop.state.step = 2
     checkpoints.go.set()
@@ -51,10 +60,7 @@ def test_a_checkpoint_holds_the_state_at_its_step(loop: Any) -> None:
 
 @pytest.mark.parametrize("then", ["save", "best", "close"])
 def test_an_error_while_writing_is_raised(loop: Any, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(loop.workdir.checkpoints, "save", full)
+    monkeypatch.setattr(loop.workdir.checkpoints, "save", loop.workdir.checkpoints.full)
     saving = Saving(keep_best=True)
     saving.save(loop)
     calls = {"save": saving.save, "best": lambda loop: saving.best(loop, 1), "close": saving.close}
@@ -65,8 +71,17 @@ def test_an_error_while_writing_is_raised(loop: Any, monkeypatch: pytest.MonkeyP
 
 def test_states_that_are_not_finite_are_not_written(loop: Any) -> None:
     saving = Saving(keep_best=False)
-    loop.state.arrays()["model/kernel"][1] = np.inf
+    loop.state.kernel[1] = np.inf
     with pytest.raises(ValueError, match="model/kernel is not finite"):
         saving.save(loop)
     saving.close(loop)
     assert not list(loop.workdir.checkpoints.directory.iterdir())
+
+
+def test_a_call_ends_with_the_error_and_closes_all_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = list[Loop]()
+    monkeypatch.setattr(Progress, "close", lambda _, loop: closed.append(loop))
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", Slow.full)
+    with pytest.raises(OSError, match="No space left"):
+        training.train(experiment("training.epochs=1"), tmp_path)
+    assert len(closed) == 1

@@ -67,7 +67,9 @@ def test_several_devices_share_the_predictions_of_one() -> None:
             np.testing.assert_allclose(two[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
         print("equal")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
 
 

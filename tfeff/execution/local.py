@@ -1,5 +1,6 @@
 """Calls in processes of this machine."""
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -10,7 +11,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +21,7 @@ from tfeff.errors import BusyError, Interrupted, UserError
 from tfeff.execution import resources
 from tfeff.execution.executor import Function, Outcome, failure
 
+_LOG = logging.getLogger(__name__)
 PROCESS_BYTES = 1_500_000_000
 """Memory of a process that trains a small network: TensorFlow, its graph, some thousand images."""
 BUSY_SECONDS, BUSY_PAUSE = 120.0, 1.0
@@ -26,6 +29,7 @@ BUSY_SECONDS, BUSY_PAUSE = 120.0, 1.0
 GRACE_SECONDS = 30.0
 """Time for a process to save its state when it is stopped."""
 _shared: Path | None = None
+"""See `shared_directory`."""
 
 
 class LocalProcesses:
@@ -45,7 +49,7 @@ class LocalProcesses:
             processes = len(gpus) or max(1, min(len(cores), resources.free_memory() // PROCESS_BYTES))
         self.slots = processes
         self._log = log
-        self._shared = log.with_name(f"{log.name}.shared")
+        self._shared = log.with_name(f"{log.name}.shared") if processes > 1 else None
         self._cores = [cores[index % len(cores) :: processes] for index in range(processes)]
         self._gpus = [gpus[index % len(gpus)] if gpus else None for index in range(processes)]
         self._workers: list[_Worker] = []
@@ -55,8 +59,11 @@ class LocalProcesses:
         return self
 
     def __exit__(self, *error: object) -> None:
-        _end(self._workers)
-        shutil.rmtree(self._shared, ignore_errors=True)
+        try:
+            _end(self._workers)
+        finally:
+            if self._shared is not None and self._shared.is_dir():
+                shutil.rmtree(self._shared, onerror=_left)
 
     def release(self) -> None:
         """See `Executor`."""
@@ -89,8 +96,7 @@ class LocalProcesses:
                 if len(self._workers) == self.slots:
                     return
                 slot = min(set(range(self.slots)) - {other.slot for other in self._workers})
-                shared = self._shared if self.slots > 1 else None
-                worker = _Worker(slot, self._cores[slot], self._gpus[slot], self._log, shared)
+                worker = _Worker(slot, self._cores[slot], self._gpus[slot], self._log, self._shared)
                 self._workers.append(worker)
             worker.start(*self._queue.popleft())
 
@@ -102,6 +108,12 @@ def _end(workers: Sequence["_Worker"]) -> None:
     for worker in workers:
         worker.process.join(GRACE_SECONDS)
         worker.process.kill()
+        worker.process.join()
+
+
+def _left(_: object, path: str, error: Any) -> None:
+    """Says which file could not be deleted."""
+    _LOG.warning("%s cannot be deleted (%s); delete it", path, error[1])
 
 
 class _Worker:
@@ -138,11 +150,25 @@ class _Worker:
 
 
 def shared_directory() -> Path | None:
-    """Returns a folder for files that several processes of a `LocalProcesses` need, which is deleted with them.
+    """Returns a folder for files that all processes of this process' `LocalProcesses` need, which is deleted with them.
 
-    None: this is the only process, or it belongs to none.
+    None outside of `LocalProcesses`, or if it has one process.
     """
     return _shared
+
+
+@contextmanager
+def on_all_cores() -> Iterator[None]:
+    """Lets the threads that start in its context use the cores of all processes, which wait for this one."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, os.sched_getaffinity(os.getppid()))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: Path, shared: Path | None) -> None:

@@ -102,8 +102,7 @@ def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: s
     """Draws two bars per error type: the number of errors, and the increase of mAP if they were fixed.
 
     Args:
-        errors: type -> `count`, and `gain` in mean average precision, from 0 to 1 (None if undefined). Types that are
-            not in ERROR_NAMES are labeled with their key.
+        errors: key of ERROR_NAMES -> `count`, and `gain` in mean average precision, from 0 to 1 (None if undefined).
     """
     figure = new(9.0, 0.42 * len(errors) + 1.5)
     left, right = figure.subplots(1, 2, sharey=True)
@@ -119,7 +118,7 @@ def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: s
         axes.set_xlim(left=0)
         axes.tick_params(axis="y", length=0)
         style(axes, grid="x")
-    left.set_yticks(rows, [caption(ERROR_NAMES.get(kind, kind), 32) for kind in errors])
+    left.set_yticks(rows, [caption(ERROR_NAMES[kind], 32) for kind in errors])
     left.set_ylim(len(errors) - 0.5, -0.5)
     left.set_xlabel("errors")
     right.set_xlabel("mAP gain if fixed (percentage points)")
@@ -150,7 +149,7 @@ def compared_errors_figure(model_names: Sequence[str], errors: Sequence[Mapping[
         axes.set_xlabel(label)
         axes.tick_params(axis="y", length=0)
         style(axes, grid="x")
-    left.set_yticks(rows, [ERROR_NAMES.get(kind, kind) for kind in kinds])
+    left.set_yticks(rows, [ERROR_NAMES[kind] for kind in kinds])
     left.set_ylim(len(kinds) - 0.5, -0.5)
     legend_below(figure, list(left.get_legend_handles_labels()[0]), columns=min(models, 3))
     return figure

@@ -52,6 +52,9 @@ class Hook:
     def epoch(self, loop: "Loop", row: Row) -> None:
         """Runs after each epoch, with its metrics; a hook may add others, which the hooks after it see."""
 
+    def settle(self, loop: "Loop") -> None:
+        """Runs before files are looked at: finishes what is being written."""
+
     def best(self, loop: "Loop", epoch: int) -> None:
         """Runs when validation has found the best value so far of the monitored metric."""
 
@@ -138,6 +141,8 @@ class Loop:
 
     def divergence(self, reason: str) -> DivergedError:
         """Returns the error for a loss or a weight that is not finite."""
+        for hook in self.hooks:
+            hook.settle(self)
         state, last = self.state, self.workdir.checkpoints.latest()
         epoch = (state.step - 1) // self.pipeline.steps_per_epoch + 1
         if self.chief:

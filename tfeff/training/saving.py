@@ -1,7 +1,7 @@
 """The files from which a run resumes, and its final weights."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,8 +16,8 @@ class Saving(Hook):
 
     Hooks that change the state or the row of an epoch must come before it.
 
-    Checkpoints are copied, and written while training goes on, one after the other. An error while one is written ends
-    the run at the next one, or when the call ends.
+    Checkpoints are written in the background, in order. An error while one is written ends the run at the next one, or
+    when the call ends.
 
     Args:
         keep_best: the final weights are those of the best epoch, not of the last one.
@@ -26,7 +26,7 @@ class Saving(Hook):
     def __init__(self, *, keep_best: bool) -> None:
         self._keep_best = keep_best
         self._writer = ThreadPoolExecutor(1)
-        self._written: Future[None] | None = None
+        self._pending: Future[None] | None = None
 
     def start(self, loop: Loop) -> None:
         """Drops the metrics of epochs after the checkpoint from which the run resumes."""
@@ -41,31 +41,35 @@ class Saving(Hook):
         Raises:
             UserError: a variable is not finite. The last update can make weights infinite although its loss, computed
                 before the update, is finite.
-            OSError: an earlier one could not be written.
+            OSError: the previous checkpoint could not be written.
         """
         arrays, step = loop.state.arrays(), loop.state.step
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise loop.divergence(f"{name} is not finite")
         record = copy.deepcopy(loop.state.record())
-        self._write(arrays, lambda copied: loop.workdir.checkpoints.save(step, copied, record))
+        self._write(loop, lambda: loop.workdir.checkpoints.save(step, arrays, record))
 
     def best(self, loop: Loop, epoch: int) -> None:
         """Keeps the weights."""
         if self._keep_best:
-            self._write(
-                loop.state.weights(), lambda copied: loop.workdir.checkpoints.save_best(copied, {"epoch": epoch})
-            )
+            weights = loop.state.weights()
+            self._write(loop, lambda: loop.workdir.checkpoints.save_best(weights, {"epoch": epoch}))
 
-    def _write(self, arrays: Mapping[str, np.ndarray], write: Callable[[Mapping[str, np.ndarray]], None]) -> None:
-        """Writes arrays as they are now, once those before them have been written."""
-        self._wait()
-        self._written = self._writer.submit(write, {name: array.copy() for name, array in arrays.items()})
+    def _write(self, loop: Loop, write: Callable[[], None]) -> None:
+        """Calls a function in the background, once what came before has been written."""
+        self.settle(loop)
+        self._pending = self._writer.submit(write)
 
-    def _wait(self) -> None:
-        written, self._written = self._written, None
-        if written is not None:
-            written.result()
+    def settle(self, loop: Loop) -> None:
+        """Waits until everything has been written.
+
+        Raises:
+            OSError: it could not be.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def epoch(self, loop: Loop, row: Row) -> None:
         """Appends the metrics and writes a checkpoint."""
@@ -74,7 +78,7 @@ class Saving(Hook):
 
     def finish(self, loop: Loop) -> None:
         """Writes the weights to evaluate."""
-        self._wait()
+        self.settle(loop)
         workdir, state = loop.workdir, loop.state
         if self._keep_best:
             arrays, record = checkpoint.load(workdir.checkpoints.best)
@@ -91,6 +95,6 @@ class Saving(Hook):
             OSError: it could not be written.
         """
         try:
-            self._wait()
+            self.settle(loop)
         finally:
             self._writer.shutdown()

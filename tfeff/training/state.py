@@ -41,7 +41,7 @@ class State:
     """The part of it spent waiting for input."""
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Returns the weights for evaluation (averaged if there is an average), as `model/<path>`, and the
+        """Returns copies of the weights for evaluation (averaged if there is an average), as `model/<path>`, and the
         normalization statistics of a network that takes images."""
         values = self.average.variables if self.average else [weight.value for weight in self.model.weights]
         named = {
@@ -54,7 +54,7 @@ class State:
         return named | {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Returns all variables by name."""
+        """Returns copies of all variables by name."""
         return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def record(self) -> dict[str, Any]:

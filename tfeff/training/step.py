@@ -26,7 +26,7 @@ class Step:
 
     Args:
         model: the network.
-        optimizer: built for the model's trainable variables.
+        optimizer: from `optimizers.build`: on several devices, it must not sum gradients over them.
         strategy: the strategy in whose scope model and optimizer were created.
         task: forward pass, losses and metrics.
         batch_size: examples per update, over all replicas.
@@ -138,7 +138,7 @@ class Step:
     def _gathered(self, value: tf.Tensor) -> tf.Tensor:
         """Returns the rows of all replicas."""
         local = self.strategy.experimental_local_results(value)
-        if (dtype := local[0].dtype) == tf.bool:  # collectives between workers know no bool
+        if (dtype := local[0].dtype) == tf.bool:  # collective operations do not support bool
             value = self.strategy.run(lambda each: tf.cast(each, tf.int32), args=(value,))
         return tf.cast(self.strategy.gather(value, axis=0), dtype)
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfeff import config, selection, training
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import DivergedError, NoRoomError
-from tfeff.execution.local import shared_directory
+from tfeff.execution.local import on_all_cores, shared_directory
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.latency import latencies
@@ -192,21 +192,23 @@ def _read(trial: Trial) -> selection.SplitCaches:
     """Reads the images of a trial.
 
     Those to be kept in memory are mapped from a file if several processes of this machine need them: one of them
-    decodes, and the memory holds them once.
+    decodes, and the memory holds them once. Without a cache, they share the list of corrupt images.
     """
     experiment, shared = trial.experiment, shared_directory()
 
     def read(data: config.Data) -> selection.SplitCaches:
-        wanted = selection.request(dataclasses.replace(experiment, data=data))
+        wanted = selection.request(dataclasses.replace(experiment, data=data), shared)
         return selection.read(wanted, lambda name, done, total: None)
 
-    if shared is None or experiment.data.cache != "memory":
-        return read(experiment.data)
+    data = experiment.data
+    if shared is None or data.cache != "memory" or experiment.task.CUTS_REGIONS:
+        return read(data)
     try:
-        return read(dataclasses.replace(experiment.data, cache="disk", cache_directory=str(shared)))
-    except NoRoomError as error:
-        _LOG.warning("%s; each process decodes all images, and keeps them in its memory", error)
-        return read(experiment.data)
+        with on_all_cores():
+            return read(dataclasses.replace(data, cache="disk", cache_directory=str(shared)))
+    except NoRoomError:
+        _LOG.warning("%s: no room for the decoded images; each process decodes them into its memory", shared.parent)
+        return read(data)
 
 
 def _reset_peak() -> int | None:

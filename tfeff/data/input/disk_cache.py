@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import secrets
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,8 @@ from tfeff.errors import BusyError, NoRoomError, UserError, brief
 _LOG = logging.getLogger(__name__)
 _PIXELS, _TABLE, _INDEX = "images.uint8", "images.int64", "index.json"
 _CHUNK = 1 << 24
+_LEFT_BYTES = 1 << 30
+"""What must stay free on the disk: checkpoints and results are often on the same."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEY = "data.cache_directory"
 
@@ -205,6 +208,8 @@ def _read_index(path: Path) -> dict[str, Any]:
 def _reserve(path: Path, size: int) -> None:
     """Allocates a file of `size` bytes; without it, a full disk would kill the process by SIGBUS on a mapped page."""
     try:
+        if shutil.disk_usage(path.parent).free < size + _LEFT_BYTES:
+            raise OSError(errno.ENOSPC, f"{_LEFT_BYTES >> 30} GB must stay free")
         with path.open("wb") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)

@@ -68,7 +68,8 @@ class Mirror(Trackers):
 
 
 class Tracking(Hook):
-    """Sends a run to trackers, epoch by epoch. Comes after `Saving`: what is sent has been saved.
+    """Sends a run to trackers, epoch by epoch. Comes after `Saving`: what is sent is in `metrics.jsonl`, and its
+    checkpoint is being written; a run that is killed before that trains the epoch again, and does not send it again.
 
     Args:
         names: names of trackers, beside those of earlier calls.
