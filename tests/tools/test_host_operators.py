@@ -3,8 +3,9 @@ import tensorflow as tf
 
 from tests.thoroughness import only_thorough
 from tfeff.data.augment.policy import Augmentation
-from tfeff.data.input.batches import Batches, DeviceBatches
+from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.device_batches import DeviceBatches
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.input.batches import DeviceBatches
+from tfeff.data.input.device_batches import DeviceBatches
 from tfeff.errors import DivergedError, WorkerLostError
 from tfeff.tasks.task import Batch
 from tfeff.training import distribution

@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 
 from tfeff import selection
-from tfeff.data.input.batches import Batches, DeviceBatches
+from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.device_batches import DeviceBatches
 from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
 from tfeff.models import standardization

@@ -1,17 +1,14 @@
 """Batches of static shape, in order, in parallel and from any step on."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfeff.data.augment.counter_rng import Draws
-from tfeff.data.images import resizing
 from tfeff.data.input import pixels
 from tfeff.data.input.cache import ImageCache
-from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import InOrder, Order
 from tfeff.data.input.transform import Batch, Shard, Transform
 from tfeff.errors import UserError
@@ -196,7 +193,7 @@ class Batches:
                 lambda table, examples: finish(table, self._complete(table, examples, transform)),
             )
         else:
-            batches = self._parallel_map(tables, lambda table: finish(table, transform.load(_draws(transform, table))))
+            batches = self._parallel_map(tables, lambda table: finish(table, transform.load(transform.draws(table))))
         if parts > 1:
             batches = batches.batch(parts, drop_remainder=True).map(_joined)
         return self._prefetched(batches)
@@ -238,7 +235,7 @@ class Batches:
         def load(example: _Table) -> tuple[tf.Tensor, Batch]:
             index, repeat = example["index"][tf.newaxis], example["repeat"][tf.newaxis]
             table = {"index": tf.maximum(index, 0), "repeat": repeat, "epoch": example["epoch"]}
-            loaded = transform.load(_draws(transform, table))
+            loaded = transform.load(transform.draws(table))
             return example["index"], {key: value[0] for key, value in loaded.items()}
 
         loaded = self._parallel_map(tables.flat_map(examples), load).ignore_errors(log_warning=False)
@@ -272,57 +269,12 @@ class Batches:
     def _failure(self, index: int, repeat: int, epoch: int, transform: Transform) -> Exception:
         """Loads a failed example again to find out why."""
         table = {"index": tf.constant([index], tf.int64), "repeat": tf.constant([repeat], tf.int64)}
-        draws = _draws(transform, table | {"epoch": tf.constant(epoch, tf.int64)})
+        draws = transform.draws(table | {"epoch": tf.constant(epoch, tf.int64)})
         candidates = [int(each) for each in transform.dependencies(draws)]
         unreadable = self.images.unreadable(candidates)
         if unreadable is None:
             transform.load(draws)  # raises any other error
         return unreadable or self.images.unstable(index)
-
-
-class DeviceBatches(Batches):
-    """Training batches that are finished on the device: images travel as uint8, and are varied and resized there.
-
-    An element of `training_batches` holds what `finish` takes. All its tensors have a row for each image, so that
-    devices can share them; if images mix, only workers can.
-
-    Args:
-        batches: batches that are finished on the host.
-
-    Raises:
-        UserError: images are not prepared in whole batches.
-    """
-
-    def __init__(self, batches: Batches) -> None:
-        if batches.transform.per_example or not isinstance(batches.transform, ImageTransform):
-            raise UserError(
-                "data.augment_on_device=true: only images with one label that have one size in a cache are prepared in "
-                "batches; set it to false, or data.cache to memory or disk, without task.center_crop"
-            )
-        if batches.transform.given is not None:
-            raise UserError("data.augment_on_device=true: data.augment is made by the CPU; remove one of the two")
-        self.__dict__ |= vars(batches)
-
-    def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
-        """See `Batches`."""
-
-        def loaded(table: _Table) -> Batch:
-            rows = tf.shape(table["index"])[:1]
-            examples = self.transform.load(_draws(self.transform, table))
-            weight = tf.ones(self.shard.size)
-            return table | examples | {"weight": weight, "epoch": tf.broadcast_to(table["epoch"], rows)}
-
-        return self._prefetched(self._parallel_map(self._tables(epochs, start_step), loaded))
-
-    def finish(self, loaded: Batch) -> Batch:
-        """Returns the batch of an element, or of a part of its rows. Pixels differ from those made on the host by up to
-        0.1 of 255 levels where images are resized or cropped."""
-        weight, table = loaded["weight"], {**loaded, "epoch": loaded["epoch"][0]}
-        examples = {"image": tf.cast(table.pop("image"), tf.float32), "label": table.pop("label")}
-        shard = Shard(weight.shape[0])
-        with resizing.device_operators():
-            made = self.transform.finish(examples, table, shard)
-        return made | {"weight": weight, "index": table["index"][: shard.size]}
 
 
 def _divisors(number: int) -> Iterator[int]:
@@ -339,10 +291,6 @@ def _divided(table: _Table, parts: int) -> _Table:
 def _joined(batch: Batch) -> Batch:
     """Returns the parts of a batch, [parts, n, ...] each, as one: [parts * n, ...]."""
     return {key: tf.reshape(value, (value.shape[0] * value.shape[1], *value.shape[2:])) for key, value in batch.items()}
-
-
-def _draws(transform: Transform, table: Mapping[str, tf.Tensor]) -> Draws:
-    return Draws(transform.seed, table["epoch"], tf.maximum(table["index"], 0), table["repeat"])
 
 
 def rows_of_epochs(

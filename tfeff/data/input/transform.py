@@ -71,6 +71,10 @@ class Transform(ABC):
         """All that determines a batch's images, besides the cached ones, the seed and the augmentation."""
         return (self.size,)
 
+    def draws(self, table: Mapping[str, tf.Tensor]) -> Draws:
+        """Returns the examples of a table as keys of their random numbers; see `finish`."""
+        return Draws(self.seed, table["epoch"], tf.maximum(table["index"], 0), table["repeat"])
+
     def load(self, draws: Draws) -> Batch:
         """Returns the tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
         if self.per_example:
