@@ -9,7 +9,7 @@ Parts:
   ends each trial immediately, so the time is that of the allocation, the progress display and the store.
 - `exports`: loading a SavedModel and its first call, as a function of the network's parameters: EfficientNet-B0 at
   224x224, widened.
-- `detectors`: the same of EfficientDet-D0, D2 and D4, each with an image of its own resolution.
+- `detectors`: the same for EfficientDet-D0, D2 and D4, each with an image of its own resolution.
 - `caches`: decoding, opening and reading the caches of a folder of JPEG files, as a function of the number of images;
   decoded, an image has 64x64 pixels. A restart opens the cache of an earlier start in a new process.
 - `records`: opening and reading the same images as records without a cache, and as files. With --images=folder:DIR, the

@@ -1,4 +1,4 @@
-"""Checkpoints are written while training goes on."""
+"""Checkpoints are written in the background."""
 
 import errno
 import threading
@@ -46,7 +46,7 @@ def loop(tmp_path: Path) -> Any:
 def test_a_checkpoint_holds_the_state_at_its_step(loop: Any) -> None:
     saving, checkpoints = Saving(keep_best=True), loop.workdir.checkpoints
     saving.save(loop)
-    loop.state.kernel += 7  # training goes on
+    loop.state.kernel += 7  # training continues
     loop.state.record()["schedule"]["factors"].append(0.1)
     loop.state.step = 2
     checkpoints.go.set()

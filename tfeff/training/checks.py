@@ -106,7 +106,7 @@ def _check_device_batches(plan: Plan, replicas: int) -> None:
                 f"config: data.augment_on_device: {key} needs batches that the CPU makes; remove one of them"
             )
     augmentation = getattr(settings.task, "augmentation", None)
-    if replicas > distribution.worker_count() and augmentation is not None and getattr(augmentation, "mixes", False):
+    if replicas > distribution.worker_count() and getattr(augmentation, "mixes", False):
         raise UserError(
             "config: data.augment_on_device: the devices of a worker cannot mix images of each other; remove "
             "task.augmentation.mixup_alpha and cutmix_alpha, or set data.augment_on_device=false"

@@ -55,7 +55,7 @@ def distribute(
         strategy: distribution strategy.
         batches: this worker's part of each batch.
         batch_size: examples of a batch, over all workers.
-        finish: makes the batch of a device, on it, of what it is given; None: it is given its batch.
+        finish: turns what a device receives into its batch, on the device; None: it receives its batch.
     """
     given = _distributed(strategy, batches, batch_size)
     return given if finish is None else _Finished(given, strategy, finish)

@@ -1,6 +1,6 @@
 """Damaged records: the manifest, its index and the shards.
 
-All of them have checksums: what is read is what was written, or the file is named.
+All of them have checksums: reading returns what was written, or an error that names the file.
 """
 
 import tempfile

@@ -194,7 +194,7 @@ class SingleObjectTransform(Transform):
         )
 
     def _augmented(self, images: tf.Tensor, table: Mapping[str, tf.Tensor], augmentation: BoxAugmentation) -> Batch:
-        draws = Draws(self.seed, table["epoch"], table["index"], table["repeat"])
+        draws = self.draws(table)
         labels = tf.one_hot(tf.gather(self.reader.labels, table["index"]), self.reader.dataset.num_classes)
         boxes = tf.gather(self._boxes, table["index"])
         images, boxes = box_augment.augment_single_objects(images, boxes, self.size, augmentation, draws)

@@ -91,7 +91,7 @@ class ImageTransform(Transform):
         self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard, augmentation: Augmentation
     ) -> Batch:
         images, labels = loaded["image"], loaded["label"]
-        draws = Draws(self.seed, table["epoch"], table["index"], table["repeat"])
+        draws = self.draws(table)
         given = self.given if augmentation is self.augmentation else None
         if self.center_crop is not None:  # `load` has cropped them
             augmentation = replace(augmentation, crop_area=0.0)
