@@ -43,6 +43,7 @@ from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:
     from tfeff.runs import Run
+    from tfeff.runs.predictors import Options
 
 
 def define_flags() -> None:
@@ -119,26 +120,25 @@ def main(argv: list[str]) -> None:
         source = Video(Path(given.video))
     else:
         source = find_images(Path(given.images), out, notes) if given.images else runs.dataset_images(given.dataset)
-    options = {
-        "batch_size": given.batch_size,
+    options: Options = {
         "score": given.score,
         "tile": tile,
         "tile_overlap": given.tile_overlap,
-        "gallery": None if given.gallery is None else Path(given.gallery),
+        "gallery": given.gallery,
         "neighbors": given.neighbors,
         "threshold": given.threshold,
     }
     dataset, runtime = given.dataset, ""
     with Bar("reading the gallery", None, "images") if given.gallery else nullcontext() as reading:
-        if reading is not None:
-            options["progress"] = reading.show
+        progress = (lambda done: None) if reading is None else reading.show
         if given.model:
             model = Path(given.model)
-            predictor = runs.load_predictor(model, **options)
+            predictor = runs.load_predictor(model, batch_size=given.batch_size, progress=progress, **options)
         else:
             run = api.open(given.workdir)
             runtime, notes[:0] = _runtime(run, source, out, options)
-            predictor, model = run.predictor(runtime=runtime, **options), run.saved_model
+            predictor = run.predictor(runtime=runtime, batch_size=given.batch_size, progress=progress, **options)
+            model = run.saved_model
             dataset = dataset or (run.config.data.source if predictor.class_ids else None)
     key = _key(model, tile, runtime)
     gallery = predictor.gallery if isinstance(predictor, EmbeddingPredictor) else None
@@ -202,7 +202,7 @@ def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str
         return {}, [f"warning: without image ids, which need the dataset of the run: {error}"]
 
 
-def _runtime(run: "Run", source: Any, out: Path, options: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _runtime(run: "Run", source: Any, out: Path, options: "Options") -> tuple[str, list[str]]:
     """Returns the runtime that predicts for image files, or the frames of a video, and what to say about it.
 
     An earlier call with the same options is continued in its runtime.
@@ -218,8 +218,7 @@ def _runtime(run: "Run", source: Any, out: Path, options: Mapping[str, Any]) -> 
                 return each, []
     images: Iterable[Any] = source.values() if isinstance(source, Mapping) else source.images(given.every)
     count = len(source) if isinstance(source, Mapping) else source.length(given.every) or 0
-    options = {key: value for key, value in options.items() if key not in ("batch_size", "progress")}
-    choice = run.choose_runtime(given.runtime, images, count, options, say)
+    choice = run.choose_runtime(given.runtime, images, count, say=say, **options)
     return choice.runtime, [choice.note] if choice.note else []
 
 

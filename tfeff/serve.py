@@ -48,9 +48,8 @@ def main(argv: list[str]) -> None:
     from tfeff import runs
     from tfeff.runs.endpoint import application
 
-    options = {"score": given.score, "gallery": given.gallery and Path(given.gallery)}
     model = Path(given.model) if given.model else api.open(given.workdir).saved_model
-    predictor = runs.load_predictor(model, **options)
+    predictor = runs.load_predictor(model, score=given.score, gallery=given.gallery)
     say(f"serving {model} at http://localhost:{listener.getsockname()[1]}, to this machine alone; Ctrl-C ends it")
     app = application(predictor, str(given.workdir or given.model))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

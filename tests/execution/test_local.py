@@ -65,7 +65,7 @@ def test_another_executor_with_the_same_log_leaves_the_folder(tmp_path):
 
 
 def test_a_process_alone_shares_nothing(tmp_path):
-    with LocalProcesses(1, tmp_path / "log") as executor:
+    with LocalProcesses(1, tmp_path / "missing" / "log") as executor:
         executor.submit(0, shared_directory)
         assert gather(executor, 1)[0].value is None
     assert shared_directory() is None

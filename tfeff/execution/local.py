@@ -40,7 +40,7 @@ class LocalProcesses:
 
     Args:
         processes: number of processes; None: one per GPU or core, as far as the free memory allows.
-        log: file for what the processes print; beside it is the folder of `shared_directory`.
+        log: file for what the processes print; its folder is made, and beside it is the folder of `shared_directory`.
     """
 
     def __init__(self, processes: int | None, log: Path) -> None:
@@ -48,6 +48,7 @@ class LocalProcesses:
         if processes is None:
             processes = len(gpus) or max(1, min(len(cores), resources.free_memory() // PROCESS_BYTES))
         self.slots = processes
+        log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._shared = log.with_name(f"{log.name}.shared") if processes > 1 else None
         self._cores = [cores[index % len(cores) :: processes] for index in range(processes)]

@@ -2,12 +2,13 @@
 
 import copy
 import itertools
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
@@ -264,89 +265,88 @@ def detections_csv(columns: Sequence[str], rows: Iterable[tuple[Sequence[object]
     return csv_text(lines)
 
 
+class Options(TypedDict, total=False):
+    """What of a model's predictions is wanted, and how; None, or no value: the default.
+
+    Attributes:
+        score: detectors: minimum score of a detection. Default: the threshold chosen on the validation images.
+        tile: detectors: detect in tiles of this (height, width) in pixels. Default: in whole images.
+        tile_overlap: pixels that neighboring tiles share. Default: a quarter of the shorter side.
+        gallery: embedders: recognize images by those of this folder, which has a folder of images for each class.
+            Default: return their vectors.
+        neighbors: nearest images of a class whose mean similarity counts. Default: 1.
+        threshold: minimum similarity of a known class. Default: that of the model for a gallery of as many images.
+    """
+
+    score: float | None
+    tile: tuple[int, int] | None
+    tile_overlap: int | None
+    gallery: str | os.PathLike[str] | None
+    neighbors: int | None
+    threshold: float | None
+
+
 def load_predictor(
     path: Path,
     *,
     batch_size: int = 32,
-    score: float | None = None,
-    tile: tuple[int, int] | None = None,
-    tile_overlap: int | None = None,
-    gallery: Path | None = None,
-    neighbors: int | None = None,
-    threshold: float | None = None,
     progress: Callable[[int], None] = lambda done: None,
     loaded: dict[Path, Any] | None = None,
+    **options: Unpack[Options],
 ) -> Predictor:
     """Loads an exported model, which takes seconds.
 
     Args:
         path: SavedModel of `tfeff.train` or `tfeff.export`, or a folder or file of another format of `tfeff.export`.
         batch_size: images in one call, except of a detector.
-        score: minimum score of detections; None: the threshold of the detector.
-        tile: (height, width) of the tiles in which a detector detects, in pixels; None: in whole images.
-        tile_overlap: pixels that neighboring tiles share; None: a quarter of the shorter side.
-        gallery: recognize images of an embedder by those of this folder, which has a folder for each class; None:
-            return their vectors.
-        neighbors: nearest images of a class whose mean similarity counts; None: 1.
-        threshold: minimum similarity of a known class; None: that of the model for as many images.
         progress: called with the number of images of the gallery that have been read.
         loaded: models that earlier calls have loaded, by path; this one is added.
+        **options: see `Options`.
 
     Raises:
-        UserError: there is no such model, it is damaged, its runtime is not installed, tiles overlap too much, an
-            option requires a detector or an embedder and it is none, or as in `read_gallery`.
+        UserError: the model is damaged, its runtime is not installed, or as in `check_options` and `read_gallery`.
     """
-    models = {} if loaded is None else loaded
-    check_options(
-        path,
-        score=score,
-        tile=tile,
-        tile_overlap=tile_overlap,
-        gallery=gallery,
-        neighbors=neighbors,
-        threshold=threshold,
-    )
-    detects, overlap = _is_detector(path), checked_overlap(tile, tile_overlap)
-    model: Any = open_model(path, models)
-    if detects:
-        return DetectorPredictor(model, score, tile, overlap, model.class_ids)
+    check_options(path, **options)
+    model: Any = open_model(path, {} if loaded is None else loaded)
+    gallery, neighbors = options.get("gallery"), options.get("neighbors")
+    if _is_detector(path):
+        tile = options.get("tile")
+        overlap = checked_overlap(tile, options.get("tile_overlap"))
+        return DetectorPredictor(model, options.get("score"), tile, overlap, model.class_ids)
     if "embedding" in model.outputs:
         embedder = EmbeddingPredictor(model, batch_size)
         if gallery is None:
             return embedder
-        nearest = 1 if neighbors is None else neighbors
-        return embedder.with_gallery(gallery, neighbors=nearest, threshold=threshold, progress=progress)
+        return embedder.with_gallery(
+            Path(gallery),
+            neighbors=1 if neighbors is None else neighbors,
+            threshold=options.get("threshold"),
+            progress=progress,
+        )
     if gallery is not None:
         raise UserError(f"--gallery={gallery}: {path} is no model of task.name=embedding; remove it")
     return ClassifierPredictor(model, batch_size)
 
 
-def check_options(
-    path: Path,
-    *,
-    score: float | None = None,
-    tile: tuple[int, int] | None = None,
-    tile_overlap: int | None = None,
-    gallery: Path | None = None,
-    neighbors: int | None = None,
-    threshold: float | None = None,
-) -> None:
-    """Checks what can be known of the options of `load_predictor` before the model is loaded.
+def check_options(path: Path, **options: Unpack[Options]) -> None:
+    """Checks what can be known of the options before the model is loaded.
 
     Raises:
         UserError: there is no such model, tiles overlap too much, or an option requires another one, a detector or an
             embedder.
     """
-    for option, number in (("neighbors", neighbors), ("threshold", threshold)):
-        if number is not None and gallery is None:
-            raise UserError(f"--{option} requires --gallery; add it, or remove --{option}")
+    given = {name for name, value in options.items() if value is not None}
+    gallery = options.get("gallery")
+    for name in ("neighbors", "threshold"):
+        if name in given and gallery is None:
+            raise UserError(f"--{name} requires --gallery; add it, or remove --{name}")
     detects = _is_detector(path)
-    for name, value in (("score", score), ("tile", tile), ("tile_overlap", tile_overlap)):
-        if value is not None and not detects:
+    for name in ("score", "tile", "tile_overlap"):
+        if name in given and not detects:
             raise UserError(f"--{name} requires a detector; remove it")
     if detects and gallery is not None:
         raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
-    checked_overlap(tile, tile_overlap)
+    checked_overlap(options.get("tile"), options.get("tile_overlap"))
 
 
 def _is_detector(path: Path) -> bool:

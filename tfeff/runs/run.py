@@ -4,10 +4,10 @@ import glob
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tfeff.errors import UserError, in_python, nearest, printable
 from tfeff.reporting.terminal import say
 from tfeff.runs import model_files
 from tfeff.runs.prediction import find_images, unreadable
-from tfeff.runs.predictors import Model, Predictor, batched, check_options, load_predictor, open_model
+from tfeff.runs.predictors import Model, Options, Predictor, batched, check_options, load_predictor, open_model
 from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.runs.runtimes import AUTO, FEWEST, TENSORFLOW, Choice, Runtimes, checked_runtime
 from tfeff.serving import run as serving
@@ -133,11 +133,11 @@ class Run:
             raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
         self._files.config()  # a folder that holds no run is reported before its images are
         listed = _listed(images)
-        options: dict[str, Any] = {
+        options: Options = {
             "score": score,
             "tile": tile,
             "tile_overlap": tile_overlap,
-            "gallery": None if gallery is None else Path(gallery),
+            "gallery": gallery,
             "neighbors": neighbors,
             "threshold": threshold,
         }
@@ -149,7 +149,11 @@ class Run:
                 count = len(first)
             listed = itertools.chain(first, listed)
             choice = self.choose_runtime(
-                runtime, (image for _, image in first), count, options, lambda line: say(line, error=True)
+                runtime,
+                (image for _, image in first),
+                count,
+                say=lambda line: say(line, error=True),
+                **options,
             )
             runtime = choice.runtime
             if choice.note:
@@ -240,8 +244,9 @@ class Run:
         wanted: str,
         images: Iterable[Path | np.ndarray],
         count: int,
-        options: Mapping[str, Any] | None = None,
+        *,
         say: Callable[[str], None] = lambda line: None,
+        **options: Unpack[Options],
     ) -> Choice:
         """Returns the runtime that predicts for images; see `evaluate`.
 
@@ -249,11 +254,10 @@ class Run:
             wanted: `auto`, or one of the others.
             images: files, or pixels, uint8 [height, width, 3]; the first ones are predicted for.
             count: their number.
-            options: those of `predictor` that concern what is predicted; they are checked first.
             say: shows what is converted.
+            **options: see `Options`; they are checked first.
         """
         checked_runtime(wanted)
-        options = options or {}
         check_options(self._exported(), **options)
         tile = options.get("tile")
         overlap = checked_overlap(tile, options.get("tile_overlap"))
@@ -271,32 +275,22 @@ class Run:
         *,
         runtime: str = TENSORFLOW,
         batch_size: int = 32,
-        score: float | None = None,
-        tile: tuple[int, int] | None = None,
-        tile_overlap: int | None = None,
-        gallery: str | os.PathLike[str] | None = None,
-        neighbors: int | None = None,
-        threshold: float | None = None,
         progress: Callable[[int], None] = lambda done: None,
+        **options: Unpack[Options],
     ) -> Predictor:
         """Returns the exported model of the run, for many calls; it is exported first if it has not been.
 
-        Arguments and errors are as for `predict`, but `runtime` is not `auto`. `progress` is called with the number of
-        images of the gallery that have been read.
+        Args:
+            runtime: as in `evaluate`, but not `auto`.
+            batch_size: images in one call, except of a detector.
+            progress: called with the number of images of the gallery that have been read.
+            **options: see `Options`.
+
+        Raises:
+            UserError: the run has not finished, or as in `load_predictor`.
         """
         path = self._exported() if runtime == TENSORFLOW else Runtimes(self._files).model(runtime)
-        return load_predictor(
-            path,
-            batch_size=batch_size,
-            score=score,
-            tile=tile,
-            tile_overlap=tile_overlap,
-            gallery=None if gallery is None else Path(gallery),
-            neighbors=neighbors,
-            threshold=threshold,
-            progress=progress,
-            loaded=self._models,
-        )
+        return load_predictor(path, batch_size=batch_size, progress=progress, loaded=self._models, **options)
 
     @property
     def saved_model(self) -> Path:

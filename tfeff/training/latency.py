@@ -47,7 +47,8 @@ def alternate(
 def _prediction(network: keras.Model) -> Callable[[], object]:
     """Returns a function that predicts one image and waits for the result."""
     network = predictor_of(network)
-    forward = tf.function(lambda images: network(images, training=False), jit_compile=False)
     shape = (1, *network.inputs[0].shape[1:])
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
+    function = tf.function(lambda images: network(images, training=False), jit_compile=False)
+    forward = function.get_concrete_function(image)  # TensorFlow takes calls of many networks' functions for a mistake
     return lambda: keras.tree.map_structure(np.asarray, forward(image))
