@@ -252,11 +252,61 @@ def test_correlations_are_never_negative_whatever_cells_are_missing():
         if len(missing) == 24:
             continue
         layout = fit_two_way(table_of(values, missing))
-        g = layout.covariance
-        for i in range(len(layout.candidates)):
+        squares = np.array([layout.squares(i) for i in range(len(layout.candidates))])
+        for i, own in enumerate(squares):
             same = layout.part == layout.part[i]
-            shared = g - g[:, [i]] - g[[i], :] + g[i, i]
+            shared = (own + own[:, None] - squares) / 2.0
             assert shared[np.ix_(same, same)].min() > -1e-9
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_losses_match_a_computation_with_all_correlations(bounded):
+    rng = RNG(13)
+    for _ in range(60):
+        count, blocks = rng.integers(2, 8), rng.integers(2, 5)
+        values = random_values(rng.integers(99), count, blocks, noise=0.03)
+        missing = [tuple(cell) for cell in np.argwhere(rng.random(values.shape) < rng.choice([0.0, 0.1, 0.3]))]
+        if len(missing) == values.size:
+            continue
+        layout = fit_two_way(table_of(values, missing), bounded=bounded)
+        losses = layout.losses()
+        if layout.degrees and not layout.part.any():
+            assert list(losses.values()) == pytest.approx(losses_by_correlations(layout), abs=1e-9)
+
+
+def losses_by_correlations(layout):
+    """The bounds of `TwoWay.losses` from the covariances of all candidates' effects, NaN if unknown."""
+    weights = layout.filled / layout.spread[:, None]
+    information = np.diag(weights.sum(axis=1)) - weights / weights.sum(axis=0) @ weights.T
+    covariance = np.linalg.pinv(information, hermitian=True)
+    means, counts = np.array(list(layout.means.values())), layout.filled.sum(axis=1)
+    bounds = []
+    for control, mean in enumerate(means):
+        others = np.delete(np.arange(len(means)), control)
+        contrasts = np.eye(len(means))[others] - np.eye(len(means))[control]
+        shared = contrasts @ covariance @ contrasts.T
+        deviations = np.sqrt(np.diag(shared))
+        least = max(0.0, (shared / np.outer(deviations, deviations)).min())
+        quantile = dunnett_quantile(len(others), layout.degrees, math.floor(100 * least + 1e-9) / 100, 0.95, 1)
+        squares = np.insert(deviations**2, control, 0.0)
+        row = mean - means + quantile * np.sqrt(layout.variance * squares)
+        if layout.bounded:
+            low = np.clip(mean - row, 0.0, 1.0)
+            wider = np.maximum(0.0, low * (1.0 - low) - layout.spread) / counts
+            row = np.minimum(1.0, mean - means + quantile * np.sqrt(layout.variance * (squares + wider)))
+        row[control] = 0.0
+        if (row >= 0.0).all():
+            bounds.append(row)
+    found, order = np.max(bounds, axis=0), [layout.candidates.index(name) for name in layout.ranking]
+    for i, row in enumerate(layout.values):
+        paired = layout.values[order[1] if i == order[0] else order[0]] - row
+        paired = paired[~np.isnan(paired)]
+        if len(paired) < 2:
+            found[i] = np.nan
+        else:
+            half = stats.t.ppf(0.95, len(paired) - 1) * paired.std(ddof=1) / math.sqrt(len(paired))
+            found[i] = max(found[i], paired.mean() + half)
+    return [None if np.isnan(each) else each for each in found]
 
 
 def test_quantiles_match_dunnetts_table():

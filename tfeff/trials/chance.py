@@ -96,7 +96,7 @@ def _variances(layout: TwoWay, prior: Prior | None) -> Floats:
 def _chances(layout: TwoWay, members: npt.NDArray[np.intp], margin: float, variances: Floats) -> Floats:
     """Returns the chances of the candidates of one connected part."""
     means = np.array([layout.means[layout.candidates[i]] for i in members])
-    units = np.sqrt(_unit_variances(layout.covariance[np.ix_(members, members)]))
+    units = np.sqrt(_unit_variances(np.array([layout.squares(i)[members].sum() for i in members])))
     widest = float(np.sqrt(variances.max()) * units.max())
     near = np.flatnonzero(means >= means.max() - margin - max(FAR * widest, layout.resolution))
     chances = np.zeros(len(members))
@@ -134,14 +134,15 @@ def _posteriors(means: Floats, errors: Floats, grid: Floats) -> Floats:
     return likelihood * prior
 
 
-def _unit_variances(covariance: Floats) -> Floats:
+def _unit_variances(sums: Floats) -> Floats:
     """Returns variances of independent errors [candidates] that give the known variances of all differences.
 
     Exact without missing cells, otherwise by least squares.
+
+    Args:
+        sums: the variances of each candidate's differences from all others, added up.
     """
-    own = np.diag(covariance)
-    sums = (own + own[:, None] - 2.0 * covariance).sum(axis=1)
-    count = len(own)
+    count = len(sums)
     if count == 2:
         return sums / 2.0
     alone = (sums - sums.sum() / (2.0 * (count - 1))) / (count - 2)

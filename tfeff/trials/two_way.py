@@ -67,16 +67,52 @@ class TwoWay:
     bounded: bool
 
     @cached_property
-    def covariance(self) -> npt.NDArray[np.float64]:
-        """float64 [candidates, candidates] of the candidates' effects, in units of the residual variance."""
-        weights = self._weights
-        information = np.diag(weights.sum(axis=1)) - weights / weights.sum(axis=0) @ weights.T
-        return np.linalg.pinv(information, rcond=1e-10, hermitian=True)
-
-    @cached_property
     def _block_covariance(self) -> npt.NDArray[np.float64]:
         """float64 [blocks, blocks], that of the blocks' effects. Those of the candidates follow from it."""
         return _block_covariance(self._weights)
+
+    @cached_property
+    def _own(self) -> npt.NDArray[np.float64]:
+        """float64 [candidates], variance of the mean of a candidate's values, in units of the residual variance."""
+        return np.asarray(1.0 / self._weights.sum(axis=1))
+
+    @cached_property
+    def _patterns(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        """Index of the pattern of blocks in which a candidate has values, int [candidates]; and the covariances of what
+        the estimated effects of their blocks add to two candidates' effects, float64 [patterns, patterns].
+
+        Few cells are missing, so there are few patterns.
+        """
+        patterns, pattern = np.unique(self.filled, axis=0, return_inverse=True)
+        shares = patterns / patterns.sum(axis=1, keepdims=True)
+        return pattern.reshape(-1), shares @ self._block_covariance @ shares.T
+
+    @cached_property
+    def _most_varying(self) -> npt.NDArray[np.intp]:
+        """The three candidates of each pattern whose own means vary most, int [patterns, 3]; -1: there are fewer."""
+        pattern, shared = self._patterns
+        order = np.lexsort((-self._own, pattern))
+        firsts = np.searchsorted(pattern[order], np.arange(len(shared)))
+        place = np.arange(len(order)) - firsts[pattern[order]]
+        found = np.full((len(shared), 3), -1)
+        found[pattern[order][place < 3], place[place < 3]] = order[place < 3]
+        return found
+
+    def squares(self, control: int) -> npt.NDArray[np.float64]:
+        """Returns the variances of all candidates' differences from one, in units of the residual variance.
+
+        Args:
+            control: index of the candidate.
+
+        Returns:
+            float64 [candidates]; without meaning for those of another connected part.
+        """
+        pattern, shared = self._patterns
+        own = pattern[control]
+        of_blocks = np.diag(shared) - 2.0 * shared[own] + shared[own, own]
+        found = np.maximum(0.0, self._own + self._own[control] + of_blocks[pattern])
+        found[control] = 0.0
+        return found
 
     @property
     def _weights(self) -> npt.NDArray[np.float64]:
@@ -99,7 +135,8 @@ class TwoWay:
         The two candidates must not have been selected by their results.
         """
         quantile = student_quantile(self.degrees, 0.5 + confidence / 2.0) if self.degrees else None
-        return self._difference(self._place[first], self._place[second], quantile)
+        one, other = self._place[first], self._place[second]
+        return self._difference(one, other, self.squares(one)[other], quantile)
 
     def differences_from(self, best: str, confidence: float = 0.95) -> dict[str, Difference]:
         """Returns the best minus each other candidate, with intervals that hold for all pairs of candidates at once.
@@ -113,9 +150,10 @@ class TwoWay:
             confidence: simultaneous coverage of all intervals, in (0, 1).
         """
         first = self._place[best]
+        squares = self.squares(first)
         quantile = tukey_quantile(len(self.candidates), self.degrees, confidence) if self.degrees else None
         return {
-            name: self._difference(first, second, quantile)
+            name: self._difference(first, second, squares[second], quantile)
             for second, name in enumerate(self.candidates)
             if second != first
         }
@@ -138,19 +176,21 @@ class TwoWay:
         if not self.degrees or self.variance is None or self.part.any():
             return dict.fromkeys(self.candidates)
         means = np.array([self.means[name] for name in self.candidates])
-        quantiles = np.array([self._quantile(control, confidence) for control in range(len(means))])
-        g, own = self.covariance, np.diag(self.covariance)
-        squares = np.maximum(0.0, own + own[:, None] - 2.0 * g)
-        leads = means[:, None] - means  # [control, candidate]
-        bounds = leads + quantiles[:, None] * np.sqrt(self.variance * squares)
+        counts = self.filled.sum(axis=1)
+        highest = np.zeros(len(means))
+        for control, mean in enumerate(means):
+            quantile, squares, leads = self._quantile(control, confidence), self.squares(control), mean - means
+            bounds = leads + quantile * np.sqrt(self.variance * squares)
+            if self.bounded:
+                # A candidate whose mean is too high by chance seems to vary too little: by the variance at the bound.
+                lowered = np.clip(mean - bounds, 0.0, 1.0)
+                wider = np.maximum(0.0, lowered * (1.0 - lowered) - self.spread) / counts
+                bounds = leads + quantile * np.sqrt(self.variance * (squares + wider))
+            bounds[control] = 0.0
+            if bounds.min() >= 0.0:  # otherwise, the control is not the best
+                highest = np.maximum(highest, bounds)
         if self.bounded:
-            # A candidate whose mean is too high by chance seems to vary too little: by the variance at the bound.
-            lowered = np.clip(means[:, None] - bounds, 0.0, 1.0)
-            wider = np.maximum(0.0, lowered * (1.0 - lowered) - self.spread) / self.filled.sum(axis=1)
-            bounds = leads + quantiles[:, None] * np.sqrt(self.variance * (squares + wider))
-        np.fill_diagonal(bounds, 0.0)
-        bounds = bounds[(bounds >= 0.0).all(axis=1)]
-        highest = np.minimum(bounds.max(axis=0), 1.0) if self.bounded else bounds.max(axis=0)
+            highest = np.minimum(highest, 1.0)
         found: dict[str, float | None] = {}
         first, *others = (self._place[name] for name in self.ranking[:2])
         for i, name in enumerate(self.candidates):
@@ -162,18 +202,14 @@ class TwoWay:
                 found[name] = max(float(highest[i]), float(paired.mean() + half))
         return found
 
-    def _difference(self, first: int, second: int, quantile: float | None) -> Difference:
+    def _difference(self, first: int, second: int, square: float, quantile: float | None) -> Difference:
         n = int((self.filled[first] & self.filled[second]).sum())
         mean = self.means[self.candidates[first]] - self.means[self.candidates[second]]
         if abs(mean) <= self.resolution:
             mean = 0.0
         if quantile is None or self.variance is None or self.part[first] != self.part[second]:
             return Difference(n, mean, None, self.degrees, None, None)
-        weights = self.filled[[first, second]] / self.spread[[first, second], None]
-        total = weights.sum(axis=1)
-        shares = weights[0] / total[0] - weights[1] / total[1]
-        square = float((1.0 / total).sum() + shares @ self._block_covariance @ shares)
-        error = math.sqrt(self.variance * max(0.0, square))
+        error = math.sqrt(self.variance * square)
         ends = within(mean - quantile * error, mean + quantile * error, bounded=self.bounded)
         return Difference(n, mean, error, self.degrees, *ends)
 
@@ -184,15 +220,27 @@ class TwoWay:
         """
         if len(self.candidates) == 1:
             return 0.0
-        g = self.covariance - self.covariance[control]
-        shared = np.delete(np.delete(g - g[:, [control]], control, axis=0), control, axis=1)
-        deviation = np.sqrt(np.diag(shared))
+        correlation = math.floor(100.0 * self._least_correlation(control) + 1e-9) / 100.0
+        return dunnett_quantile(len(self.candidates) - 1, self.degrees, correlation, confidence, sides=1)
+
+    def _least_correlation(self, control: int) -> float:
+        """Returns the smallest correlation between the differences of two candidates from the control.
+
+        The covariance of two differences depends only on the candidates' patterns, so it is smallest relative to their
+        deviations for those of a pattern that vary most.
+        """
+        pattern, shared = self._patterns
+        own = pattern[control]
+        covariance = self._own[control] + shared - shared[own] - shared[:, [own]] + shared[own, own]
+        three, row = self._most_varying.copy(), self._most_varying[own]
+        if control in row:
+            three[own] = *row[row != control], -1
+        most, second = np.append(self._own, np.nan)[three[:, :2].T] + np.diag(covariance)
+        different = covariance / np.sqrt(np.outer(most, most))
+        np.fill_diagonal(different, np.diag(covariance) / np.sqrt(most * second))
         # Never negative: the candidates' information matrix is the Laplacian of a graph, and its inverse with one node
         # fixed has no negative entry.
-        correlation = max(0.0, float((shared / np.outer(deviation, deviation)).min()))
-        return dunnett_quantile(
-            len(deviation), self.degrees, math.floor(100.0 * correlation + 1e-9) / 100.0, confidence, sides=1
-        )
+        return max(0.0, float(np.fmin.reduce(different, axis=None, initial=1.0)))
 
 
 def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None = None) -> TwoWay:
