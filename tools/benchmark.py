@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import benchmark_classifiers
 import benchmark_detectors
 import benchmark_devices
 import benchmark_fast_rcnn
@@ -262,6 +263,7 @@ MODULES = {
     "images": benchmark_images,
     "search": benchmark_search,
     "proposals": benchmark_proposals,
+    "classifiers": benchmark_classifiers,
     "detectors": benchmark_detectors,
     "serving": benchmark_serving,
     "rcnn": benchmark_rcnn,

@@ -1,30 +1,18 @@
-"""One side of a comparison of detectors, in a process of its own: `python tools/detector_sides.py SIDE [--steps=N]`.
+"""Detectors as sides of a comparison: `python tools/detector_sides.py SIDE [--steps=N]` (`side.serve`).
 
-Prints "ready" and versions when it is warm; then, for each line of its input, runs one round and prints its seconds and
-its CPU seconds.
-All weights are random. Every side imports its framework itself, so an environment needs only those of its own sides.
+All weights are random.
 """
 
-import argparse
-import copy
 import functools
-import importlib.metadata
 import os
-import statistics
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-
-Step = Callable[[], object]
-"""Predicts one image, or trains one batch, and waits for the result."""
+from side import RUNTIMES, THREADS, Side, Step, constant, fastest_way, in_openvino, inference, ours, pixels, serve
 
 D0_CLASSES, COCO_CLASSES = 90, 80
 D0_SIDE, YOLO_SIDE, TRAINING_SIDE = 512, 640, 320
@@ -34,9 +22,6 @@ BATCH, TWO_STAGE_BATCH, OBJECTS = 16, 2, 8
 BACKGROUND_BIAS = -7.5
 """Initial bias of google/automl's logits: with its own, all anchors pass the minimum score, which slows its suppression
 down. With trained weights few do."""
-WARM_UP_STEPS, TRIAL_STEPS = 3, 7
-"""Steps of a way to run a PyTorch model: untimed, and timed to choose the fastest."""
-THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 YOLO: Mapping[str, Any] = {
     "backbone": "resnet",
     "width": 16,
@@ -79,11 +64,6 @@ def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
     return network, FasterRCNNTask(config.FasterRCNNSettings(max_objects=OBJECTS))
 
 
-def image(height: int, width: int) -> np.ndarray:
-    """Returns raw pixels, (1, height, width, 3)."""
-    return np.random.default_rng(0).uniform(0, 255, (1, height, width, 3)).astype(np.float32)
-
-
 def torch_image(height: int, width: int) -> Any:
     """Returns a normalized image, (1, 3, height, width)."""
     import torch
@@ -112,78 +92,6 @@ def undecoded(build: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
     return network, Undecoded()
 
 
-def frozen(network: Any, task: Any) -> Step:
-    """Returns a function that runs the detector as a TensorFlow graph whose variables have become constants."""
-    from tfeff.serving import portable
-
-    return constant(portable.function(network, task, batch_size=1), image(*network.size))
-
-
-def constant(function: Any, pixels: np.ndarray) -> Step:
-    """Returns a function of one image, without variables."""
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    graph, images = convert_variables_to_constants_v2(function.get_concrete_function()), tf.constant(pixels)
-    return lambda: tf.nest.map_structure(np.asarray, graph(images))
-
-
-def litert(network: Any, task: Any) -> Step:
-    """Returns a function that runs the detector in LiteRT."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    from tfeff.serving import litert
-
-    model, pixels = litert.convert(network, task)[litert.FILE], image(*network.size)
-    run = Interpreter(model_content=model, num_threads=THREADS).get_signature_runner()
-    return lambda: run(images=pixels)
-
-
-def onnx(network: Any, task: Any) -> Step:
-    """Returns a function that runs the detector in ONNX Runtime."""
-    import onnxruntime
-
-    from tfeff.serving import onnx
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    model = onnx.convert(network, task)[onnx.FILE]
-    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: image(*network.size)}
-    return lambda: session.run(None, feed)
-
-
-def openvino(network: Any, task: Any) -> Step:
-    """Returns a function that runs the detector in OpenVINO."""
-    from tfeff.serving import openvino
-
-    with tempfile.TemporaryDirectory() as directory:
-        for name, contents in openvino.convert(network, task).items():
-            Path(directory, name).write_bytes(contents)
-        return in_openvino(Path(directory, openvino.FILE), image(*network.size))
-
-
-def in_openvino(model: Any, pixels: np.ndarray) -> Step:
-    """Returns a model, or its file, in OpenVINO, computing in float32."""
-    import openvino
-
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": THREADS,
-    }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
-    return lambda: compiled(pixels)
-
-
-RUNTIMES = (frozen, litert, onnx, openvino)
-
-
-def ours(build: Callable[[], tuple[Any, Any]], runtime: Callable[..., Step]) -> Step:
-    """Returns our detector, or its network, in a runtime: the model that `tfeff.export` writes for it."""
-    return runtime(*build())
-
-
 def automl_d0() -> Step:
     """Loads the frozen graph of google/automl's D0 with its `postprocess_global`, for a normalized image."""
     import hparams_config
@@ -201,7 +109,7 @@ def automl_d0() -> Step:
         lambda images: model(images, training=False, pre_mode=None, post_mode="global"),
         input_signature=[tf.TensorSpec((1, D0_SIDE, D0_SIDE, 3))],
     )
-    return constant(function, image(D0_SIDE, D0_SIDE) / 127.5 - 1)
+    return constant(function, pixels(1, D0_SIDE, D0_SIDE) / 127.5 - 1)
 
 
 def effdet_d0(*, detections: bool) -> Step:
@@ -259,55 +167,6 @@ def undecoded_yolov8n() -> Any:
     model = yolov8n().eval().fuse(verbose=False)
     model.model[-1].train()  # its head has no batch normalization left
     return model
-
-
-def inference(model: Any, images: Any, torch: Any) -> Step:
-    """Calls a PyTorch model in inference mode, in the fastest of four ways: two memory formats, compiled or not."""
-
-    def placed(memory_format: Any, *, compiled: bool) -> Step:
-        inputs = images.contiguous(memory_format=memory_format)
-        called = copy.deepcopy(model).to(memory_format=memory_format)
-        called = torch.compile(called) if compiled else called
-
-        def step() -> object:
-            with torch.inference_mode():
-                return called(inputs)
-
-        return step
-
-    return fastest_way(placed, torch)
-
-
-def fastest_way(build: Callable[..., Step], torch: Any) -> Step:
-    """Returns the fastest of a PyTorch side's steps in two memory formats, compiled or not.
-
-    Args:
-        build: makes the step of a memory format; `compiled` says whether by `torch.compile`.
-        torch: the module.
-    """
-
-    def built(memory_format: Any, *, compiled: bool) -> Step:
-        # Otherwise the compiler takes strides that differ from those of an earlier way for dynamic ones.
-        torch._dynamo.reset()
-        torch.manual_seed(0)
-        step = build(memory_format, compiled=compiled)
-        for _ in range(WARM_UP_STEPS):
-            step()
-        return step
-
-    seconds = {}
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        for compiled in (False, True):
-            step, times = built(memory_format, compiled=compiled), []
-            for _ in range(TRIAL_STEPS):
-                start = time.perf_counter()
-                step()
-                times.append(time.perf_counter() - start)
-            seconds[memory_format, compiled] = statistics.median(times)
-            name = f"{memory_format}, {'compiled' if compiled else 'eager'}"
-            print(f"{name}: {seconds[memory_format, compiled]:.4f} s", file=sys.stderr)
-    memory_format, compiled = min(seconds, key=seconds.__getitem__)
-    return built(memory_format, compiled=compiled)
 
 
 def torchvision_model() -> Any:
@@ -436,7 +295,7 @@ def yolov8n_training() -> Step:
     return fastest_way(placed, torch)
 
 
-SIDES: dict[str, Callable[[], Step]] = {
+SIDES: dict[str, Side] = {
     **{
         f"{name}-{runtime.__name__}": functools.partial(ours, build, runtime)
         for name, build in (
@@ -459,39 +318,7 @@ SIDES: dict[str, Callable[[], Step]] = {
     "torchvision": torchvision_inference,
     "torchvision-training": torchvision_training,
 }
-PACKAGES = (
-    "tensorflow",
-    "keras",
-    "tf_keras",
-    "ai-edge-litert",
-    "onnxruntime",
-    "openvino",
-    "torch",
-    "effdet",
-    "ultralytics",
-    "torchvision",
-)
-
-
-def main() -> None:
-    """Serves rounds until the input ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("side", choices=SIDES)
-    parser.add_argument("--steps", type=int, default=3, help="Steps per round.")
-    arguments = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print must not be taken for an answer
-    step = SIDES[arguments.side]()
-    for _ in range(WARM_UP_STEPS):
-        step()
-    loaded = [name for name in PACKAGES if name.replace("-", "_") in sys.modules]
-    print("ready", *(f"{name} {importlib.metadata.version(name)}" for name in loaded), file=answers)
-    for _ in sys.stdin:
-        start, cpu_start = time.perf_counter(), time.process_time()
-        for _ in range(arguments.steps):
-            step()
-        print(time.perf_counter() - start, time.process_time() - cpu_start, file=answers)
 
 
 if __name__ == "__main__":
-    main()
+    serve(SIDES, __doc__)

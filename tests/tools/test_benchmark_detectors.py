@@ -23,7 +23,7 @@ def detectors(import_tool, monkeypatch, tmp_path):
     module = import_tool("benchmark_detectors")
     (tmp_path / "detector_sides.py").write_text(FAKE_SIDE)
     (tmp_path / "hparams_config.py").touch()
-    monkeypatch.setattr(module, "TOOLS", tmp_path)
+    monkeypatch.setattr(module, "SCRIPT", tmp_path / "detector_sides.py")
     return module
 
 

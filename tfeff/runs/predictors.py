@@ -335,6 +335,8 @@ def check_options(path: Path, **options: Unpack[Options]) -> None:
         UserError: there is no such model, tiles overlap too much, or an option requires another one, a detector or an
             embedder.
     """
+    if unknown := options.keys() - Options.__annotations__.keys():  # types are checked, but not when it runs
+        raise TypeError(f"no option {min(unknown)}; there are {', '.join(Options.__annotations__)}")
     given = {name for name, value in options.items() if value is not None}
     gallery = options.get("gallery")
     for name in ("neighbors", "threshold"):

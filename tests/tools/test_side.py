@@ -7,7 +7,7 @@ import pytest
 
 @pytest.mark.parametrize("fastest", [("contiguous", True), ("channels last", False)])
 def test_the_fastest_way_runs_without_what_was_compiled_for_others(import_tool, monkeypatch, fastest):
-    sides = import_tool("detector_sides")
+    sides = import_tool("side")
     now, events = [0.0], []
     torch = SimpleNamespace(
         contiguous_format="contiguous",
