@@ -89,7 +89,7 @@ def test_the_documented_blocks_run(here):
         exec(compile(block, "docs/python.md", "exec"), scope)
     assert ("matplotlib.pyplot" in sys.modules) == pyplot
     assert Path("runs/mine.tflite").is_file()
-    assert json.loads(Path("runs/mine.json").read_text())["class_names"] == ["other", "round"]
+    assert json.loads(Path("runs/mine.tflite.json").read_text())["class_names"] == ["other", "round"]
     assert Path("first.png").is_file()
     assert scope["run"].metrics[-1]["epoch"] == 2
     scope["evaluation"].figures["confusion"].canvas.draw()

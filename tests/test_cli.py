@@ -116,6 +116,7 @@ def test_rerunning_a_finished_run_only_evaluates(trained, verbs, tmp_path):
         (["--config={config}", "--workdir={config}"], ["tiny.py", "a file is in the way"]),
         (["--config={config}", "--workdir=/proc/run"], ["/proc/run", "cannot be written"]),
         (["--config={config}", "--workdir="], ["--workdir= is empty"]),
+        (["--config={config}", "--workdir=" + 300 * "a"], ["File name too long", "use another path"]),
     ],
 )
 def test_wrong_flags(verbs, config, tmp_path, monkeypatch, flags, words):

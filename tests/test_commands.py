@@ -115,7 +115,7 @@ def test_flags_and_settings_exist(path: Path) -> None:
         if command.verb is None:
             program = ROOT / command.program
             subcommand = program.parent / f"{program.stem}_{command.arguments[0]}.py"
-            parts = [part for part in (program, subcommand) if part.is_file()]
+            parts = [part for part in (program, subcommand, program.with_name("paired_processes.py")) if part.is_file()]
             source = "".join(part.read_text() for part in parts)
             missing = [flag for flag in command.flags if f'"--{flag}"' not in source]
         else:

@@ -55,6 +55,12 @@ def define_runtime() -> None:
     )
 
 
+def define_score() -> None:
+    """Defines the flag --score."""
+    help_text = "Detectors: minimum score. Default: the threshold of the run."
+    flags.DEFINE_float("score", None, help_text, lower_bound=0.0, upper_bound=1.0)
+
+
 def define_executor(local: str) -> None:
     """Defines the flags --executor and --ray_address; `local` names what runs locally: "Threads" or "Processes"."""
     flags.DEFINE_enum("executor", "local", ["local", "ray"], f"{local} on this machine, or a Ray cluster.")
@@ -125,7 +131,11 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         try:
             if len(argv) > 1:
                 raise UserError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
-            for name in ("workdir", "out"):  # such as --out=$DIR without a variable DIR; it would be the current folder
+            for name in (
+                "workdir",
+                "out",
+                "gallery",
+            ):  # such as --out=$DIR without a variable DIR; it would be the current folder
                 if name in flags.FLAGS and flags.FLAGS[name].value == "":
                     raise UserError(f"--{name}= is empty; give a directory (. for the current one)")
             code = main(argv) or 0
@@ -207,7 +217,7 @@ def _remedy(error: Exception) -> str | None:
         return f"no space left on the disk ({first_line}{place}). Completed work is kept; free some space and rerun"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission ({first_line}); make it readable and writable, or use another path"
-    if code in (errno.EEXIST, errno.ENOTDIR, errno.EIO):
+    if code in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EIO):
         return f"{first_line}; use another path"
     if isinstance(error, MemoryError) or "OOM when allocating" in str(error):
         return (

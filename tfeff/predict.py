@@ -64,7 +64,7 @@ def define_flags() -> None:
     flags.DEFINE_string("video", None, "Detectors: video file, instead of --images.")
     flags.DEFINE_integer("every", 1, "Videos: detect in every n-th frame.", lower_bound=1)
     flags.DEFINE_string("out", None, "Directory for the results.", required=True)
-    flags.DEFINE_float("score", None, "Detectors: minimum score. Default: the threshold of the run.", lower_bound=0.0)
+    cli.define_score()
     flags.DEFINE_string("tile", None, "Detectors: detect in tiles of this size in pixels: SIDE or HEIGHTxWIDTH.")
     flags.DEFINE_integer(
         "tile_overlap",
@@ -88,6 +88,7 @@ def define_flags() -> None:
         upper_bound=1.0,
     )
     cli.define_runtime()
+    flags.adopt_module_key_flags(cli)
     flags.DEFINE_integer("batch_size", 32, "Images in one call, also of a gallery; except of detectors.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")
 
@@ -115,11 +116,13 @@ def main(argv: list[str]) -> None:
 
     out = Path(given.out)
     source: Video | Mapping[str, Path]
-    notes = list[str]()
+    notes, ids = list[str](), None
     if given.video:
         source = Video(Path(given.video))
+    elif given.images:
+        source = find_images(Path(given.images), out, notes)
     else:
-        source = find_images(Path(given.images), out, notes) if given.images else runs.dataset_images(given.dataset)
+        source, ids = runs.dataset_images(given.dataset)
     options: Options = {
         "score": given.score,
         "tile": tile,
@@ -156,7 +159,7 @@ def main(argv: list[str]) -> None:
         problems, damaged = [f"warning: {done.warning}"] if done.warning else [], ""
     else:
         unit = "images"
-        ids, problems = _image_ids(dataset, source)
+        ids, problems = _image_ids(dataset, source) if ids is None else (ids, [])
         with Bar("predicting", len(source), unit) as bar:
             done = runs.write_predictions(
                 predictor, source, out, key=key, image_ids=ids, draw=given.draw, progress=bar.show

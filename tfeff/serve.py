@@ -25,7 +25,8 @@ def define_flags() -> None:
         "Exported model, instead of --workdir: a SavedModel, or a folder or file of another format of tfeff.export.",
     )
     flags.DEFINE_integer("port", 8000, "Port on this machine; 0: a free one.", lower_bound=0, upper_bound=65535)
-    flags.DEFINE_float("score", None, "Detectors: minimum score. Default: the threshold of the run.", lower_bound=0.0)
+    cli.define_score()
+    flags.adopt_module_key_flags(cli)
     flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
 
 
@@ -48,10 +49,13 @@ def main(argv: list[str]) -> None:
     from tfeff import runs
     from tfeff.runs.endpoint import application
 
-    model = Path(given.model) if given.model else api.open(given.workdir).saved_model
-    predictor = runs.load_predictor(model, score=given.score, gallery=given.gallery)
-    say(f"serving {model} at http://localhost:{listener.getsockname()[1]}, to this machine alone; Ctrl-C ends it")
-    app = application(predictor, str(given.workdir or given.model))
+    if given.model:
+        predictor = runs.load_predictor(Path(given.model), score=given.score, gallery=given.gallery)
+    else:
+        predictor = api.open(given.workdir).predictor(score=given.score, gallery=given.gallery)
+    name = str(given.workdir or given.model)
+    say(f"serving {name} at http://localhost:{listener.getsockname()[1]}, to this machine alone; Ctrl-C ends it")
+    app = application(predictor, name)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
         server.run(sockets=[listener])

@@ -79,14 +79,18 @@ def _measured(kind: str, count: int, arguments: argparse.Namespace) -> float:
         processes.append(subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     with ThreadPoolExecutor(workers) as threads:
         ends = [threads.submit(process.communicate) for process in processes]
-        while any(process.poll() is None for process in processes):
-            if any(process.poll() for process in processes):  # the others would wait for it
-                for process in processes:
-                    process.kill()
+        while True:
+            ended = all(process.poll() is not None for process in processes)
+            failed = next((number for number, process in enumerate(processes) if process.poll()), None)
+            if ended or failed is not None:
+                break
             time.sleep(0.1)
-    for process, end in zip(processes, ends, strict=True):
-        if process.returncode > 0:
-            raise UserError(f"{kind}, {count}: {end.result()[1].decode()[-2000:]}")
+        if failed is not None:  # the others would wait for it
+            code = processes[failed].returncode
+            for process in processes:
+                process.kill()
+            said = ends[failed].result()[1].decode()[-2000:]
+            raise UserError(f"{kind}, {count}: a process ended with exit code {code}: {said}")
     return sum(float(end.result()[0].split()[-1]) for end in ends)
 
 

@@ -14,6 +14,7 @@ training images, unless `--schedules` sets them. Finished jobs are appended to -
 """
 
 import argparse
+import hashlib
 import json
 import math
 import multiprocessing
@@ -66,6 +67,15 @@ def main() -> None:
     run(arguments, environment)
 
 
+def _origin(arguments: argparse.Namespace) -> str:
+    """Returns a digest of what initial weights depend on, besides their job: settings and the code of inheritance."""
+    digest = hashlib.sha256(repr((arguments.limit, arguments.seeds, arguments.resolution)).encode())
+    tools = Path(__file__).parent
+    for file in sorted([*tools.glob("inheritance_*.py"), *(tools.parent / "tfeff/models/inheritance").glob("*.py")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def records(file: Path) -> list[dict[str, Any]]:
     """Returns the results in a file; an incomplete last line, of a killed run, is skipped."""
     found = []
@@ -101,9 +111,10 @@ def run(arguments: argparse.Namespace, accelerator: Mapping[str, str | None]) ->
     finished = records(arguments.out)
     done = {each["name"] for each in finished if "error" not in each}
     open_jobs = [job for job in [*([] if given else tuning()), *wanted] if job.name not in done]
-    arguments.cache.mkdir(parents=True, exist_ok=True)
+    cache = arguments.cache / _origin(arguments)
+    cache.mkdir(parents=True, exist_ok=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    files = {job.weights: arguments.cache / f"{job.weights}.npz" for job in open_jobs}
+    files = {job.weights: cache / f"{job.weights}.npz" for job in open_jobs}
     unprepared = dict[str, Any]()
     for job in open_jobs:
         if not files[job.weights].exists():

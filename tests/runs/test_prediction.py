@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.runs.bright_squares import SquaresPredictor, squares
+from tests.runs.bright_squares import Squares, SquaresPredictor, squares
 from tests.thoroughness import only_thorough
 from tfeff import models, runs
 from tfeff.data.dataset import Dataset
@@ -115,9 +115,9 @@ def test_perfect_detections_of_a_coco_dataset_have_an_ap_of_1(
     truth = catalog.open_objects(f"coco:{root}").load("all")
     truth = truth.take(np.argsort(truth.ids))
     paths = find_images(root / "all")
-    assert runs.dataset_images(f"coco:{root}") == paths
     predictor = DetectorPredictor(Perfect(truth), class_ids=tuple(truth.class_ids))
     ids = runs.image_ids(f"coco:{root}", paths)
+    assert runs.dataset_images(f"coco:{root}") == (paths, ids)
     done = runs.write_predictions(predictor, paths, tmp_path / "out", key="", image_ids=ids, draw=False)
     assert done.ids.endswith(
         f"category_id is that of the dataset, image_id is that of the dataset for {len(paths)} images"
@@ -250,6 +250,20 @@ def test_an_interrupted_call_resumes_without_repeating(
     third = Counting(predictor)
     runs.write_predictions(third, paths, tmp_path / "out", key="another model")
     assert len(third.names) == COUNT
+
+
+def test_pictures_show_the_rows_of_their_call(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    Image.fromarray(squares(60, 80)).save(images / "a.png")
+    paths, calls = find_images(images, out), []
+    for key, score, draw in (("1", 0.5, True), ("2", 0.95, False), ("2", 0.95, True), ("2", 0.95, True)):
+        predictor = DetectorPredictor(Squares(), score=score)
+        done = runs.write_predictions(predictor, paths, out, key=key, draw=draw)
+        calls.append((done.known, (out / "a.png.png").read_bytes()))
+    known, pictures = zip(*calls, strict=True)
+    assert known == (0, 0, 0, 1)
+    assert pictures[0] == pictures[1] != pictures[2] == pictures[3]
 
 
 def test_a_detector_in_tiles_resumes_without_repeating(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_model_never_has_the_metadata_of_another(
     assert {path.suffix: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(FILES, contents("new"))
 
 
-@pytest.mark.parametrize("ending", [".json", ".bin"])
+@pytest.mark.parametrize("ending", [".xml.json", ".bin"])
 @pytest.mark.parametrize("content", ["notes", '{"input": 1}', "[]"])
 def test_files_of_others_are_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, content: str
@@ -62,3 +62,9 @@ def test_files_of_others_are_not_replaced(
         export(tmp_path / "mine.xml", "new", monkeypatch)
     assert other.read_text() == content
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.xml").mkdir()
+    with pytest.raises(UserError, match=r"mine\.xml is a folder; choose another name"):
+        export(tmp_path / "mine.xml", "new", monkeypatch)

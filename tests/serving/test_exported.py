@@ -16,6 +16,7 @@ from tfeff import config, models, runs
 from tfeff.errors import UserError
 from tfeff.runs.journal import state_of
 from tfeff.serving import interface, savedmodel
+from tfeff.serving.detector import DETECTOR_FILE
 from tfeff.serving.exported import files_of
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.run import FORMATS
@@ -141,13 +142,13 @@ def test_a_single_file_with_its_metadata(classifier, images, tmp_path) -> None:
     expected = runs.load_predictor(folder).predict_pixels(images)
     file = tmp_path / "mine.tflite"
     shutil.copy(folder / "model.tflite", file)
-    with pytest.raises(UserError, match=r"mine\.json: missing; export the model again"):
+    with pytest.raises(UserError, match=r"mine\.tflite\.json: missing; export the model again"):
         runs.load_predictor(file)
-    shutil.copy(folder / "metadata.json", tmp_path / "mine.json")
+    shutil.copy(folder / "metadata.json", tmp_path / "mine.tflite.json")
     for one, other in zip(runs.load_predictor(file).predict_pixels(images), expected, strict=True):
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
     states = [state_of(*files_of(file))]  # if it changes, predictions of an earlier call are not continued
-    os.utime(tmp_path / "mine.json", ns=(1, 1))
+    os.utime(tmp_path / "mine.tflite.json", ns=(1, 1))
     states.append(state_of(*files_of(file)))
     shutil.copy(file, tmp_path / "mine.onnx")
     states.append(state_of(*files_of(tmp_path / "mine.onnx")))
@@ -157,6 +158,12 @@ def test_a_single_file_with_its_metadata(classifier, images, tmp_path) -> None:
     states.append(state_of(*files_of(inside)))
     assert len(set(states)) == len(states)
     assert state_of(*files_of(inside)) == states[-1]
+    other = shutil.copy(inside, tmp_path / "model.tflite")
+    about = json.loads((folder / "metadata.json").read_text())
+    del about["crc32"]
+    (tmp_path / "model.tflite.json").write_text(json.dumps({**about, "class_names": ["x", "y", "z"]}))
+    (tmp_path / "metadata.json").write_text("that of another model")
+    assert runs.load_predictor(other).class_names == ("x", "y", "z")
     file.write_bytes(b"no model")
     with pytest.raises(UserError, match=r"mine\.tflite: cannot read the model"):
         runs.load_predictor(file)
@@ -168,6 +175,12 @@ def test_mistakes(classifier, tmp_path) -> None:
     shutil.copytree(classifier, tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match="--score requires a detector"):
         runs.load_predictor(tmp_path, score=0.5)
+    with pytest.raises(TypeError, match="no option treshold; there are score, tile"):
+        runs.load_predictor(tmp_path, treshold=0.5)
+    (tmp_path / "detector/assets").mkdir(parents=True)
+    (tmp_path / "detector/assets" / DETECTOR_FILE).touch()
+    with pytest.raises(UserError, match="--score=50: scores are between 0 and 1"):
+        runs.load_predictor(tmp_path / "detector", score=50)
     with pytest.raises(UserError, match=r"no model of task\.name=embedding"):
         runs.load_predictor(tmp_path, gallery=tmp_path)
     about = json.loads((tmp_path / "metadata.json").read_text())

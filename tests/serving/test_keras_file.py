@@ -144,8 +144,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 
 def test_a_run_is_one_file_with_its_metadata(run: runs.Run, opened: Opened, tmp_path: Path) -> None:
     path = run.export(tmp_path / "mine.keras")
-    assert {each.name for each in tmp_path.iterdir()} == {"mine.keras", "mine.json"}
-    assert json.loads((tmp_path / "mine.json").read_text())["input"] == [8, 8, 1]
+    assert {each.name for each in tmp_path.iterdir()} == {"mine.keras", "mine.keras.json"}
+    assert json.loads((tmp_path / "mine.keras.json").read_text())["input"] == [8, 8, 1]
     digit = image(8, 1).round()
     (found,) = opened(WITHOUT_TFEFF, {path: [digit]})
     probabilities = run.predict(np.broadcast_to(digit[0], (8, 8, 3)).astype(np.uint8))[0].probabilities

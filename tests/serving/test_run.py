@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,3 +82,28 @@ def test_versions_for_tensorflow_serving_are_numbered(run: training.Workdir, tmp
     for wrong in ({"format": "litert"}, {"overwrite": True}):
         with pytest.raises(UserError, match="next_version requires"):
             opened.export(tmp_path / "other", next_version=True, **wrong)
+
+
+def test_8_bit_ranges_come_from_all_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for level, name in ((40, "dark"), (120, "gray"), (200, "light")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = np.full((16, 16, 3), level + number, np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / name / f"{number}.png"), pixels)
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=16),
+        data=config.Data(source=f"folder:{tmp_path / 'images'}", image_size=16),
+        training=config.Training(epochs=1, batch_size=8, precision="float32"),
+    )
+    run = training.train(settings, tmp_path / "run", tensorboard=False)
+    levels = []
+
+    def convert(model, task, examples, *, fitting):
+        levels.extend(float(each["images"].mean()) for each in examples())
+        return {}
+
+    monkeypatch.setattr(serving.litert, "convert", convert)
+    monkeypatch.setattr(serving, "CALIBRATION_IMAGES", 6)
+    serving.export_portable(run, tmp_path / "int8", "litert", int8=True)
+    assert len(levels) == 6
+    assert {round((level - 45) / 80) for level in levels} == {0, 1, 2}

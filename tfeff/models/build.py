@@ -18,7 +18,7 @@ from tfeff.models.bar import bar
 from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.inheritance.plan import is_prediction
 from tfeff.models.layers.kinds import KerasLayers
-from tfeff.models.network import Network, allow_deep_graphs, in_float32, standardization
+from tfeff.models.network import Network, allow_deep_graphs, in_float32, levels_of, standardization
 from tfeff.models.weights.classes import Classes, named
 from tfeff.models.weights.coco import CLASS_NAMES, COCO, load_coco, published_detector, weights_file
 from tfeff.models.weights.imagenet import load_imagenet
@@ -69,7 +69,7 @@ def build(
         raise UserError(f"a description takes no options; given {', '.join(options)}")
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels, include_top=include_top)
     network = Network(graph.images, graph.output, name=_name(described))
-    network.levels = _levels(network, graph)
+    network.levels = levels_of(network, graph)
     if described.weights == "imagenet":
         own = ALL_BACKBONES[described.name]
         if (described.mean, described.std) != (own.mean, own.std):
@@ -80,13 +80,6 @@ def build(
     if isinstance(report, LoadReport) and any(include_top or each.shape_here is not None for each in report.skipped):
         warnings.warn(printable(f"{described.weights}: {report}"), stacklevel=2)
     return network
-
-
-def _levels(network: Network, graph: Any) -> dict[str, str]:
-    """Returns level -> name of the layer that outputs it, of maps that the network computes: some lead to no output."""
-    known = {layer.name for layer in network.layers}
-    names = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
-    return {level: name for level, name in names.items() if name in known}
 
 
 def _name(described: Architecture | Detector) -> str:
@@ -335,7 +328,7 @@ def build_detector(
     inputs = graph.images if graph.boxes is None else [graph.images, graph.boxes]
     network = Network(inputs, graph.output, name=_name(described))
     network.description = described
-    network.levels = _levels(network, graph)
+    network.levels = levels_of(network, graph)
     if weights == COCO:
         backbone = dataclasses.replace(described.backbone, weights=COCO)
         names = CLASS_NAMES if num_classes == len(CLASS_NAMES) else ()

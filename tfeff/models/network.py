@@ -111,3 +111,15 @@ def in_float32() -> Iterator[None]:
 def predictor_of(model: keras.Model) -> keras.Model:
     """Returns `Network.predictor` of a model; other Keras models predict with all of their outputs."""
     return model.predictor() if isinstance(model, Network) else model
+
+
+def levels_of(network: keras.Model, graph: Any) -> dict[str, str]:
+    """Returns level -> name of the layer that outputs it, of maps that the network computes: some lead to no output.
+
+    Args:
+        network: the model.
+        graph: the `Graph` that its layers were made by.
+    """
+    known = {layer.name for layer in network.layers}
+    names = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
+    return {level: name for level, name in names.items() if name in known}

@@ -12,7 +12,7 @@ from tfeff.errors import UserError
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.layers.normalization import Standardize
 from tfeff.models.layers.regions import Cells
-from tfeff.models.network import Network
+from tfeff.models.network import Network, levels_of
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.heads import CLASSIFIER
 
@@ -77,9 +77,7 @@ def build_rcnn(described: RCNN, *, num_classes: int, channels: int = 3) -> Netwo
         outputs = classifier_head(features, num_classes)
     network = Network(graph.images, outputs, name="rcnn")
     network.description = described
-    known = {layer.name for layer in network.layers}
-    names = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
-    network.levels = {level: name for level, name in names.items() if name in known}
+    network.levels = levels_of(network, graph)
     return network
 
 

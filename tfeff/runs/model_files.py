@@ -6,11 +6,12 @@ from tfeff import training
 from tfeff.durable import staging, sync
 from tfeff.errors import UserError
 from tfeff.serving import run as serving
+from tfeff.serving.exported import metadata_beside
 from tfeff.serving.interface import METADATA, is_metadata
 
 
 def write(workdir: training.Workdir, path: Path, format: str, *, fit: bool | None, int8: bool, overwrite: bool) -> None:
-    """Exports a run as a file, such as `mine.onnx`, with its metadata next to it, `mine.json`.
+    """Exports a run as a file, such as `mine.onnx`, with its metadata next to it, `mine.onnx.json`.
 
     Args:
         workdir: workdir of the run.
@@ -21,9 +22,11 @@ def write(workdir: training.Workdir, path: Path, format: str, *, fit: bool | Non
     Raises:
         UserError: of `export_portable`, or a file exists that may not be replaced.
     """
+    if path.is_dir():
+        raise UserError(f"--out={path} is a folder; choose another name")
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; choose another name, or allow overwriting (--overwrite)")
-    about = path.with_suffix(".json")
+    about = metadata_beside(path)
     for beside in (about, path.with_suffix(".bin")) if format == "openvino" else (about,):
         if beside.exists() and not is_metadata(about):
             raise UserError(f"--out={path}: {beside} exists and does not belong to an export; choose another name")
@@ -39,7 +42,7 @@ def write(workdir: training.Workdir, path: Path, format: str, *, fit: bool | Non
             (made / "model").iterdir(), key=lambda file: (file.suffix == path.suffix, file.suffix != ".json")
         )
         for file in order:
-            file.replace(path.with_suffix(".json" if file.name == METADATA else file.suffix))
+            file.replace(about if file.name == METADATA else path.with_suffix(file.suffix))
         sync(path.parent)
 
 

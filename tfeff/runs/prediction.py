@@ -35,8 +35,8 @@ SHEET = 48
 """Images on the contact sheet of a classifier."""
 EMBEDDINGS = "embeddings.npz"
 """The file of vectors."""
-_DARK = "dark"
-"""The journal's key of nearly black images."""
+_DARK, _DRAWN = "dark", "drawn"
+"""The journal's keys of nearly black images, and of rows whose picture was written."""
 NAME_BYTES = 255 - len("..partial")
 """Length of a file's name that all usual file systems allow, also while the file is written."""
 
@@ -125,12 +125,12 @@ def write_predictions(
         wanted, dark = dict[str, Path](), set[str]()
         for name, path in paths.items():
             known = journal.get(name, path)
-            if known is None or (draws_each and not _drawing(out, name).is_file()):
+            if known is None or (draws_each and not (_DRAWN in known and _drawing(out, name).is_file())):
                 wanted[name] = path
             else:
                 if _DARK in known:
                     dark.add(name)
-                found[name] = {key: value for key, value in known.items() if key != _DARK}
+                found[name] = {key: value for key, value in known.items() if key not in (_DARK, _DRAWN)}
         result.known = len(found)
 
         def keep(files: Files, predictions: Sequence[Prediction | UserError]) -> None:
@@ -140,7 +140,8 @@ def write_predictions(
                     continue
                 if draws_each:
                     save_image(predicted.draw(), _drawing(out, name))
-                journal.add(name, paths[name], {**predicted.row, **({_DARK: True} if predicted.dark else {})})
+                marks = [key for key, holds in ((_DARK, predicted.dark), (_DRAWN, draws_each)) if holds]
+                journal.add(name, paths[name], {**predicted.row, **dict.fromkeys(marks, True)})
                 if predicted.dark:
                     dark.add(name)
                 found[name] = predicted.row
@@ -208,8 +209,8 @@ def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
         yield item
 
 
-def dataset_images(dataset: str) -> dict[str, Path]:
-    """Returns the image files of a dataset, by their path in the folder that has all of them.
+def dataset_images(dataset: str) -> tuple[dict[str, Path], dict[str, Id]]:
+    """Returns the image files of a dataset, by their path in the folder that has all of them, and their ids.
 
     Args:
         dataset: name of a source with objects whose images have ids, such as `coco:FILE`.
@@ -217,11 +218,12 @@ def dataset_images(dataset: str) -> dict[str, Path]:
     Raises:
         UserError: the dataset cannot be read, or has no ids.
     """
-    paths = sorted(catalog.open_objects(dataset).image_ids)
-    if not paths:
+    known = catalog.open_objects(dataset).image_ids
+    if not known:
         raise UserError(f"--dataset={dataset}: has no images with ids; give the folder of the images, --images=DIR")
-    base = Path(os.path.commonpath([path.parent for path in paths]))
-    return {path.relative_to(base).as_posix(): path for path in paths}
+    base = Path(os.path.commonpath([path.parent for path in known]))
+    paths = {path.relative_to(base).as_posix(): path for path in sorted(known)}
+    return paths, {name: id_ for name, path in paths.items() if (id_ := known[path]) is not None}
 
 
 def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:

@@ -346,6 +346,9 @@ def check_options(path: Path, **options: Unpack[Options]) -> None:
     for name in ("score", "tile", "tile_overlap"):
         if name in given and not detects:
             raise UserError(f"--{name} requires a detector; remove it")
+    score = options.get("score")
+    if score is not None and not 0.0 <= score <= 1.0:
+        raise UserError(f"--score={score:g}: scores are between 0 and 1")
     if detects and gallery is not None:
         raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
     checked_overlap(options.get("tile"), options.get("tile_overlap"))

@@ -28,7 +28,10 @@ from tfeff.tasks.task import Batches, BatchPredictor, Predictions
 Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
 """A file, a folder or a pattern such as `new/*.jpg`; or images, uint8 [height, width, 3] or [n, height, width, 3]; or
 several of them."""
-FORMATS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ".xml", "keras": ".keras"}
+FORMATS = {
+    "saved_model": "",
+    **{name: Path(each.FILE).suffix for name, each in (serving.FORMATS | serving.WITHOUT_DECODING).items()},
+}
 """Formats of exported models -> ending of the model's file; a SavedModel is a folder."""
 
 
@@ -188,8 +191,8 @@ class Run:
 
         Args:
             path: a folder; or, except for SavedModels, a file with the ending of the format, such as `mine.onnx`. How
-                to fit images to the model's input is written to `metadata.json` in the folder, or to `mine.json`; one
-                that does not belong to an export is not replaced.
+                to fit images to the model's input is written to `metadata.json` in the folder, or to `mine.onnx.json`;
+                one that does not belong to an export is not replaced.
             format: `saved_model`, `litert`, `onnx`, `openvino`, or `keras` for the network without decoding. None: by
                 the ending of `path`; of a folder, `saved_model`.
             fit: whether the model takes uint8 images of any size and fits them itself, as SavedModels always do. None:

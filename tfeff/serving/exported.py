@@ -56,7 +56,13 @@ def metadata_of(path: Path) -> Path:
     """Returns the file with the metadata of a model, from the model's file or the folder of a SavedModel."""
     if path.is_dir():
         return path / METADATA
-    return path.with_name(METADATA) if path.stem == "model" else path.with_suffix(".json")
+    own = metadata_beside(path)
+    return path.with_name(METADATA) if path.stem == "model" and not own.is_file() else own
+
+
+def metadata_beside(path: Path) -> Path:
+    """Returns where the metadata of a model belong that is exported as a file: those of other formats differ."""
+    return path.with_name(f"{path.name}.json")
 
 
 def files_of(path: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """Export of a finished run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfeff import selection
+from tfeff.data.dataset import evenly_spaced
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
 from tfeff.serving import interface, keras_file, litert, onnx, openvino, portable, savedmodel
@@ -21,9 +22,9 @@ from tfeff.training.workdir import Workdir
 
 CALIBRATION_IMAGES = 128
 """Training images from which the ranges of 8-bit activations are determined."""
-FORMATS: Mapping[str, ModuleType] = {"litert": litert, "onnx": onnx, "openvino": openvino}
+FORMATS: dict[str, ModuleType] = {"litert": litert, "onnx": onnx, "openvino": openvino}
 """Modules of the formats besides SavedModel: `FILE`, the name of the model's file, and `convert`, its contents."""
-WITHOUT_DECODING: Mapping[str, ModuleType] = {"keras": keras_file}
+WITHOUT_DECODING: dict[str, ModuleType] = {"keras": keras_file}
 """The same of formats that hold the network alone."""
 
 
@@ -115,7 +116,7 @@ def export_portable(
     fitting = None
     if fits(format) if fit is None else fit:
         fitting = Fitting(task.reading, image_size, model.size, plan.images.data.channels)
-    converter = {**FORMATS, **WITHOUT_DECODING}[format]
+    converter = (FORMATS | WITHOUT_DECODING)[format]
     with staged(Path(directory), overwrite=overwrite, marker=converter.FILE) as staging:
         calibration = {"examples": lambda: _examples(plan, model.size)} if int8 else {}
         files = converter.convert(predictor, task, fitting=fitting, **calibration)
@@ -156,7 +157,7 @@ def _unknown(workdir: Workdir, task: ImageTask) -> dict[int, float]:
 def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:
     """Yields the inputs of `portable.function` for single training images."""
     images = selection.choose(plan.images, selection.read(plan.images, Reporter(quiet=True).reading)).train
-    images = images.take(np.arange(min(len(images), CALIBRATION_IMAGES)))
+    images = images.take(evenly_spaced(len(images), CALIBRATION_IMAGES))  # they may come class by class
     for batch in plan.evaluation_pipeline(images, size).evaluation_batches():
         inputs = portable.inputs(batch)
         for index in np.flatnonzero(batch["weight"].numpy()):

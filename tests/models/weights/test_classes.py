@@ -18,6 +18,8 @@ def network(kind, classes):
     if kind == "classifier":
         return models.build(backbone, num_classes=classes)
     options = {"levels": ("P3", "P4"), "neck_channels": 8}
+    if kind == "grid":
+        options["boxes"] = 3
     if kind == "anchor-yolo":
         options["anchors"] = tuple(0.1 + 0.05 * i for i in range(12))
     if kind == "faster-rcnn":
@@ -25,7 +27,7 @@ def network(kind, classes):
     return models.build_detector(models.detector(kind, backbone=backbone, **options), num_classes=classes)
 
 
-@pytest.mark.parametrize("kind", ["classifier", "yolo", "anchor-yolo", "efficientdet-d0", "faster-rcnn"])
+@pytest.mark.parametrize("kind", ["classifier", "yolo", "anchor-yolo", "efficientdet-d0", "faster-rcnn", "grid"])
 def test_shared_classes_keep_their_scores(kind):
     source, target = network(kind, 3), network(kind, 3)
     rng = np.random.default_rng(1)
@@ -38,10 +40,12 @@ def test_shared_classes_keep_their_scores(kind):
     assert "kept: Traffic light, cat; new: bird" in str(report)
     for each in target.weights:
         loaded, original = np.asarray(each), arrays[each.path]
-        if each.path.startswith(("head_classifier", "class_head_predict", "box_head_logits", "box_head_codes")):
-            if kind in ("yolo", "anchor-yolo", "efficientdet-d0") and "depthwise" in each.path:
+        layers = "head_classifier", "class_head_predict", "box_head_logits", "box_head_codes", "cells_predict"
+        if each.path.startswith(layers):
+            if "depthwise" in each.path:
                 continue
-            per, before, after = 1, int(kind == "anchor-yolo"), int("box_head_logits" in each.path)
+            before = int(kind == "anchor-yolo")
+            after = 1 if "box_head_logits" in each.path else 5 * 3 if kind == "grid" else 0
             per = 4 if "box_head_codes" in each.path else 1
             ours, theirs = (x.reshape(-1, before + 3 * per + after) for x in (loaded, original))
             for mine, other in ((0, 2), (2, 0)):

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
         assert path == tmp_path / "models" / "weights.bin"
         assert path.read_bytes() == CONTENTS
     assert server.ranges == [None]
-    assert list(path.parent.iterdir()) == [path]
+    assert {each.name for each in path.parent.iterdir()} == {path.name, ".lock"}
 
 
 @pytest.mark.parametrize("continues", [True, False])
@@ -102,3 +103,10 @@ def test_without_a_server_the_message_says_where_the_file_belongs(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"cannot download .*copy the file to .*/models/weights.bin"):
         download.fetch("http://127.0.0.1:9/weights.bin", "weights.bin")
+
+
+def test_processes_download_a_file_once(server: Server, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:  # each opens the lock itself, as processes do
+        paths = list(threads.map(lambda _: download.fetch(server.url, "weights.pth", DIGEST), range(4)))
+    assert {path.read_bytes() for path in paths} == {CONTENTS}
+    assert server.ranges == [None]

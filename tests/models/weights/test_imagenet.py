@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.applications import convnext, efficientnet_v2, mobilenet_v3
+from keras.src.utils import file_utils
 
 from tests.networks.backbones.test_regnet import random_state
 from tests.thoroughness import thorough
@@ -93,14 +94,36 @@ def test_a_file_of_torchvision_is_loaded_unless_it_is_damaged(tmp_path: Path, mo
         models.build("regnet-y-400mf", weights="imagenet", resolution=32, num_classes=10)
 
 
-def test_files_in_the_cache_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class AskedError(Exception):
+    """Raised instead of a download, with the name of the file."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet50", "efficientnet-b0", "efficientnet-v2-b0", "efficientnet-v2-s", "mobilenet-v1", "mobilenet-v2"),
+        *("mobilenet-v3-small", "mobilenet-v3-small-0.75", "mobilenet-v3-large-minimalistic", "convnext-tiny"),
+    ],
+)
+def test_the_file_that_keras_downloads_is_known(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_file(file: str, *_: object, **__: object) -> str:
+        raise AskedError(file)
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    with pytest.raises(AskedError) as asked:
+        imagenet._download(name)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / str(asked.value)).touch()
+    known = [each for each in (*imagenet.PUBLISHED, *imagenet.TORCHVISION) if imagenet._is_cached(each)]
+    assert known == [name]
+
+
+def test_files_of_torchvision_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
-    names = ("efficientnet-v2-s", "convnext-tiny", "mobilenet-v3-small", "resnet50-v1.5", "regnet-y-400mf")
+    names = ("resnet50-v1.5", "regnet-y-400mf")
     assert not any(map(imagenet._is_cached, names))
-    for file in (
-        *("efficientnetv2-s.h5", "convnext_tiny.h5", "weights_mobilenet_v3_small_224_1.0_float.h5"),
-        *("resnet50-11ad3fa6.pth", "regnet_y_400mf-e6988f5f.pth"),
-    ):
+    for file in ("resnet50-11ad3fa6.pth", "regnet_y_400mf-e6988f5f.pth"):
         (tmp_path / "models" / file).touch()
     assert all(map(imagenet._is_cached, names))

@@ -96,3 +96,16 @@ def test_other_networks_are_refused() -> None:
     )
     with pytest.raises(UserError, match="only its RegNets, ResNet-50 and fasterrcnn_resnet50_fpn can be read"):
         torchvision.rename(network, {"fc.weight": np.zeros((2, 2))})
+
+
+def test_a_classifier_takes_the_backbone_of_a_detector() -> None:
+    network = models.build("resnet50-v1.5", num_classes=2, resolution=32)
+    rng = np.random.default_rng(0)
+    shapes = {name: shape for name, shape in state_dict(nested=True).items() if np.prod(shape) < 10_000_000}
+    state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in shapes.items()}
+    state["backbone.body.layer1.0.conv1.weight_orig"] = state["backbone.body.layer1.0.conv1.weight"]
+    report = models.load_weights(network, torchvision.rename(network, state))
+    skipped = [each.name for each in report.skipped if each.shape_here is not None]
+    assert skipped == ["head_classifier/kernel", "head_classifier/bias"]
+    kernel = network.get_layer("stage1_block1_conv1").kernel
+    np.testing.assert_array_equal(kernel, state["backbone.body.layer1.0.conv1.weight"].transpose(2, 3, 1, 0))

@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
+from tfeff.networks.detectors.yolo import CELLS
 from tfeff.networks.heads import CLASS_HEAD, CLASSIFIER, ONE_TO_MANY, PROXIES
 
-_OUTPUTS = {
+_OUTPUTS: dict[str, tuple[int, int | None]] = {
     CLASSIFIER: (1, 0),
     PROXIES: (1, 0),
     **{
@@ -16,9 +17,10 @@ _OUTPUTS = {
     },
     "box_head_logits": (1, 1),
     "box_head_codes": (4, 0),
+    **{f"{CELLS}_predict{suffix}": (1, None) for suffix in ("", "_pointwise")},
 }
 """Layers whose outputs are, for each anchor, some numbers for each class -> how many for each class, and how many more
-after them, for the background."""
+after them: for the background; None: all others, of the only anchor."""
 LISTED = 8
 """Names of classes that are listed."""
 
@@ -58,6 +60,8 @@ class Classes:
         if layer not in _OUTPUTS or not self.shared or here.shape[:-1] != there.shape[:-1]:
             return None
         each, after = _OUTPUTS[layer]
+        if after is None:
+            after = max(0, here.shape[-1] - each * len(self.here))
         sizes = [before + each * len(names) + after for names in (self.here, self.there)]
         if any(array.shape[-1] % size for array, size in zip((here, there), sizes, strict=True)):
             return None

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tfeff.durable import locked
 from tfeff.errors import UserError
 from tfeff.models.bar import bar
 
@@ -37,22 +38,23 @@ def fetch(url: str, name: str, sha256: str = "") -> Path:
         UserError: it cannot be downloaded, or is damaged.
     """
     path = cache() / name
-    if not path.is_file():
-        part = path.with_name(f"{name}.part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with bar(f"downloading {name}") as progress:
-                while not _continue(url, part, progress):
-                    pass
-        except (OSError, http.client.HTTPException) as error:
-            kept = f"; {part} is continued by the next attempt" if part.is_file() else ""
-            raise UserError(
-                f"cannot download {url} ({error}){kept}. Connect to the internet once, or copy the file to {path}"
-            ) from error
-        _require(part, sha256, url)
-        part.replace(path)
-    else:
+    if path.is_file():
         _require(path, sha256, url)
+        return path
+    with locked(path.parent, "KERAS_HOME", wait=True):  # another process may be downloading it
+        if not path.is_file():
+            part = path.with_name(f"{name}.part")
+            try:
+                with bar(f"downloading {name}") as progress:
+                    while not _continue(url, part, progress):
+                        pass
+            except (OSError, http.client.HTTPException) as error:
+                kept = f"; {part} is continued by the next attempt" if part.is_file() else ""
+                raise UserError(
+                    f"cannot download {url} ({error}){kept}. Connect to the internet once, or copy the file to {path}"
+                ) from error
+            _require(part, sha256, url)
+            part.replace(path)
     return path
 
 

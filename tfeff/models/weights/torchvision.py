@@ -93,22 +93,23 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
             "their weights"
         )
     frozen = detector and not any(name.endswith("num_batches_tracked") for name in arrays)
-    size = model.description.pooling_size if detector else 0
+    layers = {layer.name: layer for layer in model.layers}
+    size = getattr(model.description, "pooling_size", 0)
     renamed = {}
     for name, array in arrays.items():
         if name.endswith("num_batches_tracked"):
             continue
         module, _, parameter = name.rpartition(".")
         layer = _layer(module)
-        if layer is None:
+        variables = _VARIABLES if layer is not None and layer.endswith("_bn") else {"weight": "kernel", "bias": "bias"}
+        if layer is None or layer not in layers or parameter not in variables:
             renamed[name] = array
-        elif layer.endswith("_bn"):
-            if frozen and parameter == "running_var":
-                array = np.maximum(array - model.get_layer(layer).epsilon, 0.0).astype(array.dtype)
-            renamed[f"{layer}/{_VARIABLES[parameter]}"] = array
-        else:
-            variable = {"weight": "kernel", "bias": "bias"}[parameter]
-            renamed[f"{layer}/{variable}"] = _converted(layer, array, size)
+            continue
+        if frozen and parameter == "running_var":
+            array = np.maximum(array - layers[layer].epsilon, 0.0).astype(array.dtype)
+        elif variables is not _VARIABLES:
+            array = _converted(layer, array, size)
+        renamed[f"{layer}/{variables[parameter]}"] = array
     return renamed
 
 
