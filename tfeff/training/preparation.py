@@ -188,8 +188,8 @@ class Preparation:
         self.workdir.fingerprint().require_unchanged(self._fingerprint, plan.settings.data.source, remedy)
         plan = plan.learned(self.workdir.dataset())
         plan = dataclasses.replace(plan, precision=saved.record["precision"])
-        steps_per_epoch, step = len(images.train) // plan.training.batch_size, saved.record["step"]
-        start, until = self._phase(plan, done=step // max(steps_per_epoch, 1))
+        steps_per_epoch, step = saved.record["steps_per_epoch"], saved.record["step"]
+        start, until = self._phase(plan, done=step // steps_per_epoch)
         assembly = self._assemble(plan.in_phase(start))
         if plan.task.stored is not None:  # the frozen part computes the features of the batches
             for weight in assembly.model.weights:
@@ -252,6 +252,7 @@ class Preparation:
             precision=plan.precision,
             ranges=assembly.step.ranges,
             sums=assembly.step.task.zero_sums(),
+            steps_per_epoch=pipeline.steps_per_epoch,
         )
         return Prepared(plan, state, assembly.step, pipeline, validation, scoring, until)
 
