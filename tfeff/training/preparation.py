@@ -34,7 +34,7 @@ from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
 from tfeff.training.stored import FeatureCache
 from tfeff.training.stored_teachers import taught
-from tfeff.training.unlabeled import WithUnlabeled
+from tfeff.training.unlabeled import WithUnlabeled, per_batch
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
 
@@ -265,12 +265,13 @@ class Preparation:
         if plan.settings.data.augment_on_device:
             parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
-            count = max(1, round(plan.training.batch_size * plan.settings.data.unlabeled_per_label))
+            count = per_batch(plan.settings)
             parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=count))
-        pipeline = _joined(parts)
+        pipeline = _joined(parts, plan.training.accumulation_steps)
         if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
             options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}
-            pipeline = _joined(taught(parts, plan.training.epochs, task, self.workdir.teachers, **options))
+            parts = taught(parts, plan.training.epochs, task, self.workdir.teachers, **options)
+            pipeline = _joined(parts, plan.training.accumulation_steps)
         return pipeline
 
     def _announced(
@@ -317,9 +318,9 @@ class Preparation:
         return lambda predicted: task.score(predictor(pipeline) if predicted is None else predicted, pipeline)
 
 
-def _joined(parts: Sequence[Any]) -> Pipeline:
+def _joined(parts: Sequence[Any], accumulation_steps: int) -> Pipeline:
     """Returns batches of images with labels, and without if there are such images."""
-    pipeline: Pipeline = WithUnlabeled(*parts) if len(parts) > 1 else parts[0]
+    pipeline: Pipeline = WithUnlabeled(*parts, parts=accumulation_steps) if len(parts) > 1 else parts[0]
     return pipeline
 
 
