@@ -13,7 +13,6 @@ from tfeff.training import distribution
 from tfeff.training.features import KEY, split
 from tfeff.training.plan import Plan, weights_file
 from tfeff.training.stored_teachers import KEY as TEACHERS
-from tfeff.training.unlabeled import per_batch
 from tfeff.training.workdir import Workdir
 
 
@@ -154,7 +153,7 @@ def _check_teachers(plan: Plan, replicas: int) -> None:
         raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
     if unlabeled is not None and replicas > 1:
         raise UserError("config: data.unlabeled: several devices are not supported; use one")
-    count, parts = per_batch(plan.settings), training.accumulation_steps
+    count, parts = plan.unlabeled_batch_size, training.accumulation_steps
     if unlabeled is not None and count % parts:
         fitting = -(-count // parts) * parts / training.batch_size
         raise UserError(

@@ -34,7 +34,7 @@ from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
 from tfeff.training.stored import FeatureCache
 from tfeff.training.stored_teachers import taught
-from tfeff.training.unlabeled import WithUnlabeled, per_batch
+from tfeff.training.unlabeled import WithUnlabeled
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
 
@@ -265,8 +265,7 @@ class Preparation:
         if plan.settings.data.augment_on_device:
             parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
-            count = per_batch(plan.settings)
-            parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=count))
+            parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size))
         pipeline = _joined(parts, plan.training.accumulation_steps)
         if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
             options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}

@@ -2,16 +2,10 @@
 
 import tensorflow as tf
 
-from tfeff import config
 from tfeff.data.input.batches import Batches
 from tfeff.errors import UserError
 from tfeff.training.distillation import LABELED
 from tfeff.training.stored_teachers import TaughtBatches
-
-
-def per_batch(settings: config.Experiment) -> int:
-    """Returns the number of unlabeled images in each batch."""
-    return max(1, round(settings.training.batch_size * settings.data.unlabeled_per_label))
 
 
 class WithUnlabeled:
