@@ -148,8 +148,9 @@ def test_user_errors(verbs, root, whole, flags, words):
 
 
 def test_two_stores_are_compared(verbs, root, whole, tmp_path):
-    finish(verbs, root, tmp_path / "windows", "--engine=windows", "--seed=1")
-    flags = [f"--proposals=ours={whole}", f"--proposals={tmp_path / 'windows'}", f"--dataset=voc:{root}"]
+    windows = tmp_path / "seed=1/windows"
+    finish(verbs, root, windows, "--engine=windows", "--seed=1")
+    flags = [f"--proposals=ours={whole}", f"--proposals={windows}", f"--dataset=voc:{root}"]
     verbs("evaluate", *flags, f"--out={tmp_path / 'report'}", figures=True).succeeds()
     report = json.loads((tmp_path / "report/proposals.json").read_text())
     assert set(report["proposers"]) == {"ours", "windows"}

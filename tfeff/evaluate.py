@@ -58,8 +58,7 @@ def _evaluate_proposals() -> None:
 
     stores = {}
     for text in given.proposals:
-        name, _, directory = text.rpartition("=")
-        name = name or Path(directory).name
+        name, directory = _named(text)
         if name in stores:
             raise UserError(f'--proposals: two stores have the name "{name}"; name them with --proposals=NAME=DIR')
         stores[name] = ProposalStore(directory)
@@ -68,6 +67,16 @@ def _evaluate_proposals() -> None:
     if given.out:
         for path in quality.save(Path(given.out)):
             say(f"wrote {path}")
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Returns name and directory of a store, given as NAME=DIR or DIR; a folder on the way to DIR may contain a "=".
+
+    >>> _named("ours=runs/lr=0.1/props"), _named("runs/lr=0.1/props")
+    (('ours', 'runs/lr=0.1/props'), ('props', 'runs/lr=0.1/props'))
+    """
+    name, given, directory = text.partition("=")
+    return (name, directory) if given and "/" not in name else (Path(text).name, text)
 
 
 if __name__ == "__main__":

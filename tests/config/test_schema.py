@@ -92,6 +92,14 @@ def test_whole_images_from_which_regions_are_cut_are_not_reduced():
         config.override(settings, ["data.reduced_decoding=true"])
 
 
+def test_batches_of_regions_have_room_for_background():
+    settings = config.Experiment(task=config.RCNNSettings())
+    with pytest.raises(UserError) as error:
+        config.override(settings, ["training.batch_size=100"])
+    assert str(error.value) == "config: task.joint.positives is 100; it should be below training.batch_size = 100"
+    config.override(settings, ["training.batch_size=101"])
+
+
 def test_plain_epochs_require_augmented_epochs():
     strong = config.Augmentation(horizontal_flip=True, rotation=10)
     experiment = config.Experiment(task=config.ClassificationSettings(augmentation=strong, plain_epochs=3))

@@ -1,5 +1,8 @@
 """Regions of images: their order, overlaps and features, against loops."""
 
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 
@@ -8,7 +11,7 @@ from tfeff.boxes.assignment import IGNORED_OVERLAP, ignored_overlap
 from tfeff.data.dataset import Objects
 from tfeff.data.sources import catalog
 from tfeff.rcnn.feature_store import StoredFeatures
-from tfeff.rcnn.regions import RegionSet, proposal_recall
+from tfeff.rcnn.regions import RegionSet, proposal_recall, region_set
 
 
 @pytest.fixture
@@ -61,3 +64,19 @@ def test_proposal_recall_counts_covered_objects() -> None:
     annotated = [objects((0, 0, 10, 10), (20, 20, 30, 30)), objects((0, 0, 4, 4)), objects()]
     proposals = [np.array([[0, 0, 10, 9]], np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32)]
     assert proposal_recall(annotated, proposals) == pytest.approx(1 / 3)
+
+
+def test_a_backbone_with_the_same_weights_and_other_layers_has_its_own_features(tmp_path: Path) -> None:
+    images = catalog.open_objects("embedded:placed_digits:64").load("validation").take(np.arange(2))
+    proposals = [np.array([[0, 0, 40, 50]], np.float32)] * 2
+
+    def features(scale: float) -> np.ndarray:
+        pixels = keras.Input((8, 8, 3))
+        pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(scale)(pixels))
+        backbone = keras.Model(pixels, pooled)
+        found = region_set(backbone, images, proposals, tmp_path, context=0, progress=lambda done, total: None)
+        return found.features[:].astype(np.float32)
+
+    np.testing.assert_allclose(features(0.5), features(1.0) / 2, rtol=1e-2)
+    features(0.5)
+    assert len(list(tmp_path.iterdir())) == 2

@@ -32,6 +32,7 @@ from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.matching import match
+from tfeff.rcnn import feature_store, regions
 from tfeff.reporting import figure
 from tfeff.serving.detector import ExportedDetector
 from tfeff.training import checkpoint
@@ -144,6 +145,23 @@ def test_runs_share_proposals_and_features(finished: dict[str, runs.Run], stores
     # One store for both heads on a grid, with each image once; and one for windows.
     sizes = [len(path.read_text().splitlines()) for path in (stores / "features").rglob("index.jsonl")]
     assert sizes == [IMAGES] * (2 if "sliding_window" in HEADS else 1)
+
+
+def test_layers_are_unfrozen_at_their_epoch_and_features_are_read_once(
+    root: Path, stores: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, numbers = feature_store.stored_features, list[int]()
+
+    def stored_features(directory: Path, digests: list[str], *args: Any) -> Any:
+        numbers.append(len(digests))
+        return read(directory, digests, *args)
+
+    monkeypatch.setattr(regions, "stored_features", stored_features)
+    unfreezing = "optimizer.frozen=hidden_0*", "optimizer.unfreeze=1=hidden_0*"
+    settings = experiment(root, stores, backbone, "joint", *unfreezing)
+    run = tfeff.train(settings, tmp_path / "run", evaluate=False, export=False, quiet=True)
+    assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
+    assert numbers == [48, 6]  # of training and validation images, in both phases and for all purposes
 
 
 @pytest.mark.parametrize("head", ["joint", "classic"])

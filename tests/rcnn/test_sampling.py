@@ -55,3 +55,11 @@ def test_fewer_positives_than_a_batch_needs() -> None:
     (rows,) = sampler(targets, positives=100).epoch(0)
     counts = np.unique(rows[:100], return_counts=True)[1]
     assert counts.max() - counts.min() <= 1
+
+
+def test_without_background_the_whole_batch_is_positive() -> None:
+    targets = regions(np.random.default_rng(0), 20)
+    targets.overlap[:] = 0.9
+    drawn_by = sampler(targets)
+    assert (drawn_by.positives, drawn_by.negatives) == (38, 0)
+    assert [len(rows) for rows in drawn_by.epoch(0)] == [38]

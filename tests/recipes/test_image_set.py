@@ -30,6 +30,8 @@ def test_counts_and_sides_of_a_folder(image_folder):
         {"train_examples": 20, "validation_fraction": 0.1},
         {"folds": 5},
         {"folds": 5, "train_examples": 30},
+        {"folds": 5, "fold_train_examples": 12},
+        {"folds": 2, "fold_examples": 20, "validation_fraction": 0.2, "fold_train_examples": 8},
         {"folds": 2, "fold_examples": 20, "validation_fraction": 0.2},
         {"folds": 2, "fold_examples": 20, "validation_split": "test"},
     ],

@@ -1,14 +1,16 @@
 """The loss against TensorFlow 1; temperature scaling in whole runs."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff import config, evaluation, selection, tasks, training
+from tfeff import config, evaluation, models, selection, tasks, training
+from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
-from tfeff.tasks.classification import cross_entropy
+from tfeff.tasks.classification import ClassificationTask, cross_entropy
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import checkpoint
 
@@ -67,3 +69,16 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
         config.ClassificationSettings(temperature_scaling=True, tta=config.TTA(mirrored=True))
     with pytest.raises(UserError, match="validation_fraction"):
         config.override(SETTINGS, ["data.validation_fraction=0", "training.keep=last"])
+
+
+def test_networks_whose_features_were_compared_are_not_kept() -> None:
+    task = ClassificationTask(config.ClassificationSettings(teacher=Teacher(runs=("x",), features=1.0)))
+    batch = {"image": tf.zeros((1, 8, 8, 1))}
+
+    def features(width: int) -> tuple[int, ...]:
+        network = models.build("resnet", num_classes=2, resolution=8, channels=1, width=width, stage_blocks=(1,))
+        return task.forward_with_features(network, batch, training=False)[1].shape
+
+    assert [features(width) for width in (2, 4)] == [(1, 2), (1, 4)]
+    gc.collect()
+    assert not task._with_features

@@ -66,6 +66,17 @@ def test_no_more_than_one_array_is_held_twice(tmp_path):
     assert 20 << 20 < peak < 24 << 20
 
 
+def test_a_record_is_read_without_the_arrays(tmp_path):
+    path = tmp_path / "c.npz"
+    checkpoint.save(path, {f"a{number}": np.zeros(1 << 20, np.uint8) for number in range(4)}, {"step": 3})
+    tracemalloc.start()
+    try:
+        assert checkpoint.load_record(path) == {"step": 3}
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(("offset", "value"), [(10, 8), (8, 1), (24, 2**31), (42, 2**32 - 2)])
 def test_a_damaged_directory_of_the_archive_is_damage(tmp_path, offset, value):
     """The method of compression, a bit for encryption, the size of an array, and its place."""

@@ -60,6 +60,9 @@ def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(teacher):
     first = ClassificationTask().totals({key: value[:3] for key, value in batch.items()}, logits[:3], training=True)
     assert float(totals["label_loss"]) == pytest.approx(0.75 * float(first["loss"]), rel=1e-6)
     assert (float(totals["images"]), float(totals["taught_images"])) == (3, 6)
+    totals = task.totals(half, logits, training=False)
+    assert float(totals["label_loss"]) == pytest.approx(float(first["loss"]), rel=1e-6)
+    assert float(totals["images"]) == 3
 
 
 def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys):
@@ -93,6 +96,13 @@ def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys)
         (
             ("task.teacher.runs={teacher}", "data.unlabeled={photographs}", "data.unlabeled_per_label=2"),
             "use at most 1.25",
+        ),
+        (
+            (
+                *("task.teacher.runs={teacher}", "data.unlabeled={photographs}", "data.unlabeled_per_label=0.3"),
+                "training.accumulation_steps=4",
+            ),
+            r"10 unlabeled images in a batch cannot be divided into 4 parts .*; set data.unlabeled_per_label=0.375",
         ),
     ],
     ids=str,

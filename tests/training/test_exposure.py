@@ -86,3 +86,12 @@ def test_trainings_on_folds_are_compared_on_unknown_images(photographs, first):
     with pytest.raises(UserError, match=r"was trained on 32 of the 48 images that are held out to compare trainings"):
         images.require_unknown(settings.sources)
     images.require_unknown(on(photographs, folds=None).sources)
+
+
+def test_inside_a_run_other_names_are_not_those_of_the_run(photographs, first, monkeypatch):
+    held = held_out(on(photographs, fold=1))
+    monkeypatch.chdir(first.path)
+    assert exposure.known(("imagenet", "efficientnet-lite0"), held) == {}
+    assert exposure.known((".",), held) == {".": 16}
+    monkeypatch.chdir(first.path / "checkpoints")
+    assert exposure.known(("final.npz",), held) == {str(first.path): 16}

@@ -2,7 +2,9 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tfeff import config, training
 from tfeff.training import precision
+from tfeff.training.interruption import Interruption
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +59,12 @@ def test_gpu_candidates_by_compute_capability(monkeypatch, capability, candidate
     assert precision.choose("auto", may_measure=True, make_step=fast) == candidate
     assert precision.choose("auto", may_measure=True, make_step=slow) == "float32"
     assert precision.choose("auto", may_measure=False, make_step=slow) == candidate
+
+
+def test_quantization_is_trained_in_float32_also_where_mixed_precision_is_faster(monkeypatch):
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "faster", lambda first, second, make_step: second)
+    for quantization, chosen in ((None, "mixed_bfloat16"), ("int8", "float32")):
+        settings = config.Experiment(training=config.Training(quantization=quantization))
+        plan = training.Plan.of(settings)
+        assert precision.select_policy(plan, training.Reporter(quiet=True), Interruption()) == chosen

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -78,3 +80,22 @@ def test_error_if_the_first_loss_is_not_finite():
     settings = config.override(experiment(), ["model.mean=0", "model.std=1e-38", "model.batch_norm=false"])
     with pytest.raises(UserError, match=r"the loss of the first batch is (nan|inf).*model\.std"):
         training.range_test(training.Plan.of(settings), read(settings))
+
+
+def test_teachers_are_imitated(tmp_path):
+    teacher = training.train(experiment(train_examples=200), tmp_path / "teacher")
+    settings = experiment(train_examples=200)
+    taught = config.override(settings, [f"task.teacher.runs={teacher.path}", "task.teacher.weight=1"])
+    stores = read(settings)
+    found, plain = (training.range_test(training.Plan.of(each), stores) for each in (taught, settings))
+    assert math.isinf(found.constant)
+    assert math.isfinite(plain.constant)
+    # The first loss is the divergence from the teacher, which is as uncertain as the network, not from labels.
+    assert found.losses[0] < plain.losses[0]
+    assert found.to_json()["constant_loss"] is None
+
+
+def test_images_without_labels_are_refused(tmp_path):
+    changes = [f"task.teacher.runs={tmp_path}", f"data.unlabeled={tmp_path}"]
+    with pytest.raises(UserError, match=r"data.unlabeled: the learning-rate range test reads only images with"):
+        training.range_test(training.Plan.of(config.override(experiment(), changes)), None)

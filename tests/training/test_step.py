@@ -101,6 +101,19 @@ def test_each_loss_is_divided_by_its_own_count_and_regularization_counts_once(pa
     assert means["mean_logit"] == pytest.approx(float(tf.reduce_mean(logits[:, 0][large])), rel=1e-5)
 
 
+def test_gradients_of_a_part_are_those_of_a_batch_of_equal_parts():
+    model, part = regularized(), batch_of(3)
+    batch = {key: tf.concat([value] * 4, axis=0) for key, value in part.items()}
+    whole, parts = (
+        Step(model, sgd(model), tf.distribute.get_strategy(), task=Foreground(), batch_size=12, accumulation_steps=n)
+        for n in (1, 4)
+    )
+    expected = whole.gradients(batch)
+    assert expected
+    for path, gradient in parts.gradients(batch).items():
+        np.testing.assert_allclose(gradient, expected[path], rtol=1e-4, atol=1e-6, err_msg=path)
+
+
 def test_update_is_momentum_sgd_on_the_mean_loss():
     model, batch = network(), batch_of(8)
     before = [w.numpy() for w in model.trainable_variables]

@@ -1,5 +1,6 @@
 """`optimizer.transfer=auto` on digits, from weights whose information is known."""
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -59,10 +60,14 @@ def damaged(trained: Path) -> Path:
 def choose(caches: selection.SplitCaches) -> Callable[..., dict[str, Any]]:
     """`choose(weights, "key=value", ...)`: what is chosen, and the lines that say it under "said"."""
 
-    def chosen(weights: Path, *changes: str, cache: FeatureCache | None = None) -> dict[str, Any]:
+    def chosen(
+        weights: Path, *changes: str, cache: FeatureCache | None = None, groups: np.ndarray | None = None
+    ) -> dict[str, Any]:
         settings = config.override(SETTINGS, ["optimizer.transfer=auto", f"model.weights={weights}", *changes])
         said = io.StringIO()
-        images = selection.choose(selection.request(settings), caches)
+        dataset = dataclasses.replace(caches.train.dataset, groups=groups)
+        grouped = dataclasses.replace(caches, train=dataclasses.replace(caches.train, dataset=dataset))
+        images = selection.choose(selection.request(settings), grouped)
         found = transfer.choose(
             training.Plan.of(settings), images, cache or FeatureCache(), Reporter(Console(file=said)), Interruption()
         )
@@ -117,6 +122,15 @@ def test_runs_on_the_same_images_share_their_probes(
     assert not probes(damaged, "optimizer.learning_rate=0.1", "model.dropout=0.5", "data.seed=0", "seed=7")
     assert probes(trained), "other weights"
     assert probes(damaged, "data.seed=1"), "other images"
+
+
+def test_probes_depend_on_the_groups_that_they_keep_together(
+    choose: Callable[..., dict[str, Any]], caches: selection.SplitCaches, damaged: Path
+) -> None:
+    cache, images = FeatureCache(), np.arange(len(caches.train))
+    for groups in (images // 2, images // 20):
+        found = choose(damaged, "data.validation_fraction=0", cache=cache, groups=groups)
+        assert "probing" in found["said"]
 
 
 def test_many_images_train_all_layers_without_probes(choose: Callable[..., dict[str, Any]], damaged: Path) -> None:

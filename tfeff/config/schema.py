@@ -11,7 +11,7 @@ from typing import Literal
 
 from tfeff.config.section import Fraction, NotNegative, Positive, Section, choice
 from tfeff.config.task_parts import Proposals
-from tfeff.config.tasks import TASKS, TaskSettings
+from tfeff.config.tasks import TASKS, RCNNSettings, TaskSettings
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, Detector
 from tfeff.networks.backbones.preset import Preset
@@ -414,6 +414,8 @@ class Experiment(Section):
             self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
         if self.data.reduced_decoding and self.task.CUTS_REGIONS:
             self.data.wrong("reduced_decoding", f"false: task.name={self.task.name} cuts regions from whole images")
+        if isinstance(self.task, RCNNSettings) and self.task.joint.positives >= self.training.batch_size:
+            self.task.joint.wrong("positives", f"below training.batch_size = {self.training.batch_size}")
         self._check_epochs()
         for key in ("mean", "std"):
             try:

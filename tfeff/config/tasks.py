@@ -172,8 +172,7 @@ class ClassificationSettings(LabeledImageSettings):
     teacher: Teacher = field(default_factory=Teacher)
     temperature_scaling: bool = False
     """Divide the trained network's logits by a temperature that minimizes the cross-entropy on the validation images,
-    so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change. Each
-    validation takes a second pass over the validation images."""
+    so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change."""
 
     @property
     def tunes_on_validation(self) -> bool:

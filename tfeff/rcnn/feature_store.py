@@ -11,7 +11,7 @@ line, are dropped; so are damaged lines and features, which are computed again.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -79,10 +79,11 @@ def stored_features(
         progress: called with the number of images done, and of all.
     """
     index_path, features_path = directory / "index.jsonl", directory / "features.bin"
-    known = _read(index_path, features_path, size)
-    if not known.keys() >= set(digests):
+    used = set(digests)
+    known = _read(index_path, features_path, size, used)
+    if not known.keys() >= used:
         with locked(directory, "task.features.directory", wait=True):
-            known = _read(index_path, features_path, size, checked_before=known)
+            known = _read(index_path, features_path, size, used, checked_before=known)
             _add(index_path, features_path, known, digests, size, compute, progress)
     end = max((place.end for place in known.values()), default=0)
     found = np.array([known[digest][:2] for digest in digests], np.int64).reshape(-1, 2)
@@ -120,11 +121,15 @@ def _add(
 
 
 def _read(
-    path: Path, features_path: Path, size: int, checked_before: Mapping[str, _Place] = MappingProxyType({})
+    path: Path,
+    features_path: Path,
+    size: int,
+    used: Set[str],
+    checked_before: Mapping[str, _Place] = MappingProxyType({}),
 ) -> dict[str, _Place]:
     """Returns the places of the features of each image, by digest.
 
-    Features are read to find damaged ones, except those that an earlier call has checked.
+    Features that are `used` are read to find damaged ones, except those that an earlier call has checked.
     """
     places, damaged = dict[str, _Place](), 0
     lines = checked.read_lines(path, "the features of its image are computed again")
@@ -134,7 +139,7 @@ def _read(
         place = _Place(line["start"], line["regions"], line["features_crc32"])
         if place.end > rows:  # of a killed process
             continue
-        known = checked_before.get(line["of"]) == place
+        known = line["of"] not in used or checked_before.get(line["of"]) == place
         if known or zlib.crc32(features[place.start : place.end].tobytes()) == place.checksum:
             places[line["of"]] = place
         else:

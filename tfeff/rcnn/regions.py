@@ -14,6 +14,7 @@ from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, assign, ignored_overlap, region_boxes
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding, graph_decoding
+from tfeff.models.fingerprint import fingerprint
 from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.rcnn.feature_store import StoredFeatures, stored_features
 
@@ -48,8 +49,12 @@ class RegionSet:
 
     def features_of(self, image: int) -> np.ndarray:
         """Returns float16 [n, D] of the regions of an image."""
-        end = int(self.counts[: image + 1].sum())
+        end = int(self._ends[image])
         return self.features[slice(end - int(self.counts[image]), end)]
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum(self.counts)
 
     @cached_property
     def targets(self) -> Regions:
@@ -127,10 +132,7 @@ def region_set(
         UserError: a corrupt image.
     """
     extractor = FeatureExtractor(backbone, context=context)
-    policy = keras.mixed_precision.dtype_policy().name
-    key = hashlib.blake2b(repr((extractor.side, extractor.size, context, policy)).encode(), digest_size=16)
-    for weight in backbone.get_weights():
-        key.update(np.ascontiguousarray(weight).tobytes())
+    key = hashlib.blake2b(f"{context} {fingerprint(backbone)}".encode(), digest_size=16).hexdigest()
     signature = [tf.TensorSpec((None, None, extractor.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
     run = tf.function(extractor, input_signature=signature, autograph=False, jit_compile=False)
 
@@ -147,5 +149,5 @@ def region_set(
         return hashlib.blake2b(content, digest_size=16).hexdigest()
 
     digests = [digest(image) for image in range(len(images))]
-    found = stored_features(directory / key.hexdigest(), digests, extractor.size, compute, progress)
+    found = stored_features(directory / key, digests, extractor.size, compute, progress)
     return RegionSet(images, proposals, *found)

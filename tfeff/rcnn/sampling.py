@@ -42,7 +42,7 @@ class RegionSampler:
         Without background regions, the whole batch is positive.
         """
         negative = np.flatnonzero((targets.overlap < negative_overlap) & ~targets.ignored)
-        positives = min(positives, batch_size) if len(negative) else batch_size
+        positives = positives if len(negative) else batch_size
         return cls(
             positive=np.flatnonzero((targets.overlap > positive_overlap) & ~targets.ignored),
             negative=negative,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import keras
@@ -77,7 +78,7 @@ class RCNNTask(ObjectDetectionTask):
         """See `ImageTask`."""
         return self.section.windows if self.section.network.head == "sliding_window" else self.section.proposals
 
-    @property
+    @cached_property
     def stored(self) -> RegionTraining:
         """See `ImageTask`."""
         return RegionTraining(self.section, self.proposals)
@@ -218,7 +219,7 @@ class RCNNTask(ObjectDetectionTask):
         return super().served(shown, names)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """Returns None, because regions come with the images."""
+        """Returns nothing, because regions come with the images."""
         return {}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:

@@ -1,20 +1,22 @@
 """Training of R-CNN's heads on stored features of regions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from tfeff import config
+from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
+from tfeff.models.fingerprint import fingerprint
 from tfeff.models.rcnn import Parts
 from tfeff.proposals import ProposalStore
 from tfeff.rcnn.classic import ClassicTraining
 from tfeff.rcnn.region_batches import FittedBatches, ImageBatches, RegionBatches
-from tfeff.rcnn.regions import region_set
+from tfeff.rcnn.regions import RegionSet, region_set
 from tfeff.rcnn.sampling import RegionSampler
 from tfeff.tasks.task import Progress, Role, StoredTraining
 
@@ -30,10 +32,12 @@ class RegionTraining(StoredTraining):
     Attributes:
         section: the task's section of the config.
         proposals: the regions.
+        known: those that were read before, by dataset and `fingerprint` of the backbone.
     """
 
     section: config.RCNNSettings
     proposals: config.StoredProposals
+    known: dict[tuple[Dataset, str], RegionSet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def part(self, network: keras.Model) -> keras.Model:
         """Returns the head."""
@@ -43,16 +47,7 @@ class RegionTraining(StoredTraining):
         self, network: keras.Model, images: ImageCache, role: Role, *, seed: int, batch_size: int, progress: Progress
     ) -> RegionBatches | ImageBatches:
         """See `StoredTraining`."""
-        store, dataset = ProposalStore(self.proposals.store), images.dataset
-        proposals = [store[name].first(self.proposals.max_proposals).boxes_yxyx for name in dataset.ids]
-        regions = region_set(
-            Parts.of(network).features,
-            dataset,
-            proposals,
-            Path(self.section.features.directory or ""),
-            context=self.section.features.context,
-            progress=lambda done, total: progress(f"{dataset.name} (features)", done, total),
-        )
+        regions = self._regions(Parts.of(network).features, images.dataset, progress)
         if role == "evaluation":
             return ImageBatches(images, regions)
         joint = self.section.joint
@@ -70,6 +65,21 @@ class RegionTraining(StoredTraining):
                 f"task.joint.positive_overlap, or raise {self.proposals.KEY}.max_proposals"
             )
         return (FittedBatches if role == "training" and self.section.fitted else RegionBatches)(regions, sampler)
+
+    def _regions(self, backbone: keras.Model, dataset: Dataset, progress: Progress) -> RegionSet:
+        """Returns the regions of a dataset with their features, which are read once."""
+        key = dataset, fingerprint(backbone)
+        if key not in self.known:
+            store = ProposalStore(self.proposals.store)
+            self.known[key] = region_set(
+                backbone,
+                dataset,
+                [store[name].first(self.proposals.max_proposals).boxes_yxyx for name in dataset.ids],
+                Path(self.section.features.directory or ""),
+                context=self.section.features.context,
+                progress=lambda done, total: progress(f"{dataset.name} (features)", done, total),
+            )
+        return self.known[key]
 
     def start(self, network: keras.Model, training: RegionBatches, *, seed: int, report: Callable[[str], None]) -> None:
         """Initializes a joint head, or fits the SVMs and regressions of a classic head.

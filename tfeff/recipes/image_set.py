@@ -157,12 +157,14 @@ def counted_images(data: config.Data, seed: int, *, boxes: bool) -> LabeledImage
 def _trained_share(data: config.Data, count: int) -> float:
     """Returns the fraction of the training split that a run trains on."""
     held_out = data.validation_fraction if data.validation_split is None else 0.0
-    if data.folds is not None and data.fold_examples is not None:
-        return min(1.0, data.fold_examples * (1 - held_out) / count)
     share = min(1.0, (data.train_examples or count) / count)
-    if data.folds is not None:
-        return share * (data.folds - 1) / data.folds
-    return share * (1 - held_out)
+    if data.folds is None:
+        return share * (1 - held_out)
+    if data.fold_examples is None:
+        share *= (data.folds - 1) / data.folds
+    else:
+        share = min(1.0, data.fold_examples * (1 - held_out) / count)
+    return min(share, (data.fold_train_examples or count) / count)
 
 
 def _typical_side(images: Dataset) -> int:

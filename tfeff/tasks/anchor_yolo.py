@@ -113,7 +113,7 @@ class AnchorYoloTask(DenseDetectionTask):
         }
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `ObjectDetection`. A score is the product of objectness and class probability."""
+        """See `ObjectDetectionTask`. A score is the product of objectness and class probability."""
         probabilities = tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
         return tf.cast(self._boxes(outputs), tf.float32), probabilities[..., :1] * probabilities[..., 1:]
 

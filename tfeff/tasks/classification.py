@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -66,7 +67,7 @@ class ClassificationTask(LabeledImagesTask):
 
     def __init__(self, section: config.ClassificationSettings | None = None) -> None:
         super().__init__(section or config.ClassificationSettings())
-        self._with_features: dict[int, keras.Model] = {}
+        self._with_features = WeakKeyDictionary[keras.Model, keras.Model]()
         self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
     def dataset(self, split: Dataset) -> Dataset:
@@ -108,10 +109,10 @@ class ClassificationTask(LabeledImagesTask):
         """Returns logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated."""
         if not self.section.teacher.features:
             return self.forward(network, batch, training=training), None
-        if id(network) not in self._with_features:
+        if network not in self._with_features:
             features = network.get_layer(CLASSIFIER).input
-            self._with_features[id(network)] = keras.Model(network.inputs, [network.output, features])
-        return tuple(self._with_features[id(network)](batch["image"], training=training))
+            self._with_features[network] = keras.Model(network.inputs, [network.output, features])
+        return tuple(self._with_features[network](batch["image"], training=training))
 
     def without_features(self, outputs: Any) -> Any:
         """Returns the logits."""

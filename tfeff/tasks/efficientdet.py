@@ -84,6 +84,6 @@ class EfficientDetTask(DenseDetectionTask):
         )
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `ObjectDetection`."""
+        """See `ObjectDetectionTask`."""
         codes = tf.cast(outputs[CODES], tf.float32)
         return decode(codes, outputs[ANCHORS], ops=keras.ops), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))

@@ -43,7 +43,7 @@ class FastRCNNTask(TwoStageTask):
         return batch[PROPOSED], batch[PROPOSED_VALID]
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """Returns None, because regions come with the images."""
+        """Returns nothing, because regions come with the images."""
         return {}
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
@@ -55,7 +55,7 @@ class FastRCNNTask(TwoStageTask):
         return Coverage(learned, overlap, sizes((real[:, 2:] - real[:, :2])[tf.newaxis]))
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """See `ObjectDetection`; regions of 32 x 32 pixels."""
+        """See `ObjectDetectionTask`; regions of 32 x 32 pixels."""
         shape = batch_size, self.proposals.max_proposals
         boxes = tf.broadcast_to(tf.constant([16.0, 16.0, 48.0, 48.0]), (*shape, 4))
         return {**super().dummy_targets(batch_size, classes), PROPOSED: boxes, PROPOSED_VALID: tf.ones(shape, tf.bool)}

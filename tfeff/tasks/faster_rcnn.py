@@ -79,7 +79,7 @@ class FasterRCNNTask(TwoStageTask):
         )
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Returns the losses of `TwoStage` and those of the region proposal network.
+        """Returns the losses of `TwoStageTask` and those of the region proposal network.
 
         Binary cross-entropy of the sampled anchors; smooth L1 loss of the codes of the positive ones.
         """

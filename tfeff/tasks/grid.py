@@ -99,7 +99,7 @@ class GridTask(DenseDetectionTask):
         }
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `ObjectDetection`. A score is the product of a box's confidence and its cell's class probability."""
+        """See `ObjectDetectionTask`. A score is the product of a box's confidence and its cell's class probability."""
         classes, confidence, _, _ = self._parts(outputs)
         scores = tf.clip_by_value(confidence[..., tf.newaxis] * classes[:, :, tf.newaxis], 0.0, 1.0)
         count = classes.shape[1] * confidence.shape[2]

@@ -146,7 +146,7 @@ class TwoStageTask(ObjectDetectionTask):
         }
 
     def first_stage_boxes(self, outputs: Any) -> tf.Tensor | None:
-        """See `ObjectDetection`."""
+        """See `ObjectDetectionTask`."""
         return tf.cast(outputs[PROPOSALS], tf.float32)
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -154,5 +154,5 @@ class TwoStageTask(ObjectDetectionTask):
         return tf.cast(outputs[CLASS_BOXES], tf.float32), tf.cast(outputs[CLASS_SCORES], tf.float32)
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
-        """See `ObjectDetection`."""
+        """See `ObjectDetectionTask`."""
         return {**super().dummy_targets(batch_size, classes), "key": tf.zeros((batch_size, 2), tf.int32)}

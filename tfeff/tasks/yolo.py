@@ -105,7 +105,7 @@ class YoloTask(DenseDetectionTask):
         }
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `ObjectDetection`."""
+        """See `ObjectDetectionTask`."""
         boxes = self._boxes(outputs, self._distributions(outputs))
         return tf.cast(boxes, tf.float32), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
 

@@ -45,15 +45,28 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         DamagedError: the file is damaged.
         UserError: it is missing or cannot be read.
     """
+    return _loaded(path, lambda name: True)
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """Loads the record of a checkpoint, without its arrays; errors as for `load`."""
+    return _loaded(path, lambda name: name == RECORD)[1]
+
+
+def _loaded(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Loads the arrays whose names are wanted, and the record."""
     try:
         with zipfile.ZipFile(path) as file:
             size, arrays = path.stat().st_size, dict[str, np.ndarray]()
             for info in file.infolist():
+                name = info.filename.removesuffix(".npy")
+                if not wanted(name):
+                    continue
                 if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
                     raise ValueError(info)  # else what a damaged directory states would be allocated
                 # Each array is checked before NumPy reads it, which would allocate what a damaged header states.
                 content = io.BytesIO(file.read(info))
-                arrays[info.filename.removesuffix(".npy")] = np.load(content, allow_pickle=False)
+                arrays[name] = np.load(content, allow_pickle=False)
         return arrays, dict(json.loads(str(arrays.pop(RECORD))))
     except OSError as error:
         if error.errno == errno.EINVAL:  # an impossible position, from a damaged directory of the archive

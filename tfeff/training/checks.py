@@ -153,6 +153,13 @@ def _check_teachers(plan: Plan, replicas: int) -> None:
         raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
     if unlabeled is not None and replicas > 1:
         raise UserError("config: data.unlabeled: several devices are not supported; use one")
+    count, parts = plan.unlabeled_batch_size, training.accumulation_steps
+    if unlabeled is not None and count % parts:
+        fitting = -(-count // parts) * parts / training.batch_size
+        raise UserError(
+            f"config: data.unlabeled_per_label: {count} unlabeled images in a batch cannot be divided into {parts} "
+            f"parts (training.accumulation_steps); set data.unlabeled_per_label={fitting:g}"
+        )
 
 
 def _check_variants(plan: Plan) -> None:

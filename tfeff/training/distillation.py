@@ -66,15 +66,15 @@ class Distilled(Task):
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Returns the task's totals for labeled images and, in training, the difference from the teachers for all."""
-        if not training:
-            totals = self._renamed(self._task.totals(batch, outputs, training=False))
-            zero = tf.zeros_like(next(iter(totals.values())))
-            return totals | {TEACHER_LOSS: zero, TAUGHT: zero}
-        own, targets = outputs
         weight = batch["weight"]
         labeled = dict(batch)
         if LABELED in batch:
             labeled["weight"] = weight * tf.cast(batch[LABELED], weight.dtype)
+        if not training:
+            totals = self._renamed(self._task.totals(labeled, outputs, training=False))
+            zero = tf.zeros_like(next(iter(totals.values())))
+            return totals | {TEACHER_LOSS: zero, TAUGHT: zero}
+        own, targets = outputs
         totals = self._renamed(self._task.totals(labeled, self._task.without_features(own), training=True))
         for name in self._names.values():
             totals[name] *= 1.0 - self._section.weight

@@ -77,5 +77,5 @@ def _workdir(source: str) -> Path | None:
     None if it is something else.
     """
     path = Path(source)
-    found = next((each for each in (path, path.parent.parent) if (each / "config.json").is_file()), None)
-    return found if found is not None and (found / "images.npz").is_file() else None
+    found = path.absolute().parent.parent if path.is_file() else path
+    return found if all((found / name).is_file() for name in ("config.json", "images.npz")) else None

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfeff.data.input.batches import Batches, rows_of_epochs
+from tfeff.models.fingerprint import RANDOM
 from tfeff.tasks.task import Batch
 from tfeff.training import stored
 from tfeff.training.progress import Reporter
-from tfeff.training.stored import RANDOM, Arrays, FeatureCache
+from tfeff.training.stored import Arrays, FeatureCache
 
 KEY = "training.feature_variants"
 _PREFETCHED_BATCHES = 2

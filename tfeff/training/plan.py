@@ -107,6 +107,11 @@ class Plan:
         """Length, batches, validation and what is kept."""
         return self.settings.training
 
+    @property
+    def unlabeled_batch_size(self) -> int:
+        """Images without labels in each batch, if the run has any."""
+        return max(1, round(self.training.batch_size * self.settings.data.unlabeled_per_label))
+
     def build_network(self) -> models.Network:
         """Builds the randomly initialized network under the current dtype policy and strategy."""
         # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would

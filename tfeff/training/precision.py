@@ -47,7 +47,7 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
 
 
 def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) -> str:
-    """Chooses the dtype policy of a new run.
+    """Chooses the dtype policy of a new run. `training.quantization` computes in float32.
 
     Args:
         plan: the run's plan, completed from the training images.
@@ -55,6 +55,8 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) ->
         interruption: checked between steps.
     """
     training = plan.training
+    if training.quantization is not None:
+        return "float32"
 
     def make_step() -> Any:
         reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")

@@ -188,8 +188,8 @@ class Preparation:
         self.workdir.fingerprint().require_unchanged(self._fingerprint, plan.settings.data.source, remedy)
         plan = plan.learned(self.workdir.dataset())
         plan = dataclasses.replace(plan, precision=saved.record["precision"])
-        steps_per_epoch, step = len(images.train) // plan.training.batch_size, saved.record["step"]
-        start, until = self._phase(plan, done=step // max(steps_per_epoch, 1))
+        steps_per_epoch, step = saved.record["steps_per_epoch"], saved.record["step"]
+        start, until = self._phase(plan, done=step // steps_per_epoch)
         assembly = self._assemble(plan.in_phase(start))
         if plan.task.stored is not None:  # the frozen part computes the features of the batches
             for weight in assembly.model.weights:
@@ -252,6 +252,7 @@ class Preparation:
             precision=plan.precision,
             ranges=assembly.step.ranges,
             sums=assembly.step.task.zero_sums(),
+            steps_per_epoch=pipeline.steps_per_epoch,
         )
         return Prepared(plan, state, assembly.step, pipeline, validation, scoring, until)
 
@@ -264,12 +265,12 @@ class Preparation:
         if plan.settings.data.augment_on_device:
             parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
-            count = max(1, round(plan.training.batch_size * plan.settings.data.unlabeled_per_label))
-            parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=count))
-        pipeline = _joined(parts)
+            parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size))
+        pipeline = _joined(parts, plan.training.accumulation_steps)
         if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
             options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}
-            pipeline = _joined(taught(parts, plan.training.epochs, task, self.workdir.teachers, **options))
+            parts = taught(parts, plan.training.epochs, task, self.workdir.teachers, **options)
+            pipeline = _joined(parts, plan.training.accumulation_steps)
         return pipeline
 
     def _announced(
@@ -316,9 +317,9 @@ class Preparation:
         return lambda predicted: task.score(predictor(pipeline) if predicted is None else predicted, pipeline)
 
 
-def _joined(parts: Sequence[Any]) -> Pipeline:
+def _joined(parts: Sequence[Any], accumulation_steps: int) -> Pipeline:
     """Returns batches of images with labels, and without if there are such images."""
-    pipeline: Pipeline = WithUnlabeled(*parts) if len(parts) > 1 else parts[0]
+    pipeline: Pipeline = WithUnlabeled(*parts, parts=accumulation_steps) if len(parts) > 1 else parts[0]
     return pipeline
 
 

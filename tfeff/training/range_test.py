@@ -26,6 +26,7 @@ from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
 from tfeff.training.stored import FeatureCache
+from tfeff.training.teachers import taught
 
 STEPS = 120
 """Number of updates."""
@@ -84,9 +85,11 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
         features: see `train`.
 
     Raises:
-        UserError: if the network learns nothing at any rate, or its loss is not finite before the first update.
+        UserError: if the network learns nothing at any rate, or its loss is not finite before the first update; or the
+            run trains on images without labels, too.
         ValueError: if the caches were read with other settings.
     """
+    _require_labels(plan)
     if plan.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     with in_float32():
@@ -113,6 +116,7 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
     """
     plan, directory = Plan.of(config.resolve_member(settings)), Path(directory)
     checks.check(plan, 1, new_run=True)
+    _require_labels(plan)
     with locked(directory):
         source = selection.open_source(plan.images)
         selection.check(plan.images, source)
@@ -121,6 +125,14 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         write(report, json.dumps(found.to_json(), indent=1) + "\n")
         drawn = range_test_figure(found.rates, found.losses, found.means, found.rate)
         return found.rate, [report, *figure.save(drawn, directory / "range_test")]
+
+
+def _require_labels(plan: Plan) -> None:
+    if plan.settings.data.unlabeled is not None:
+        raise UserError(
+            "config: data.unlabeled: the learning-rate range test reads only images with labels; test with "
+            "data.unlabeled=none, and train with the rate that it finds"
+        )
 
 
 def averaged(losses: Sequence[float]) -> tuple[float, ...]:
@@ -151,7 +163,8 @@ def _losses(
     plan = plan.learned(record)
     network = plan.build_network()
     plan.load_weights(network, dataset.train)
-    step = plan.build_step(network, plan.build_optimizer(network))
+    task = taught(plan, network)
+    step = plan.build_step(network, plan.build_optimizer(network), task=task)
     pipeline = plan.training_pipeline(dataset.train, network.size)
     batches = pipeline.training_batches(-(-STEPS // pipeline.steps_per_epoch)).take(STEPS)
     peak = plan.update.learning_rate
@@ -170,4 +183,4 @@ def _losses(
         losses.append(loss)
         targets.append({name: values.numpy() for name, values in batch.items() if name not in ("image", "weight")})
     stacked = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
-    return rates, losses, plan.task.constant_loss(stacked)
+    return rates, losses, plan.task.constant_loss(stacked) if task is plan.task else math.inf

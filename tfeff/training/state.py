@@ -34,6 +34,7 @@ class State:
     """Value ranges of the feature maps of a quantized network, see `Quantized`."""
     sums: np.ndarray
     """Totals and counts of the current epoch, in the order of `Task.names`."""
+    steps_per_epoch: int
     step: int = 0
     seconds: float = 0.0
     """Training time in the current epoch."""
@@ -61,6 +62,7 @@ class State:
         """Returns everything that is not an array, JSON-serializable."""
         return {
             "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
             "sums": self.sums.tolist(),
             "seconds": self.seconds,
             "waited": self.waited,
@@ -91,8 +93,7 @@ class State:
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.step = record["step"]
-        if len(record["sums"]) == len(self.sums):  # else of the previous version: the epoch's means start here
-            self.sums = np.array(record["sums"])
+        self.sums = np.array(record["sums"])
         self.seconds, self.waited = record["seconds"], record["waited"]
         self.schedule.restore(record["schedule"])
         self.stopping.restore(record["stopping"])

@@ -164,14 +164,14 @@ class Step:
         parts = self.accumulation_steps  # the whole batch may not fit into the memory
         batch = {key: value[: value.shape[0] // parts] for key, value in batch.items()}
         with tf.GradientTape() as tape:
-            loss = self.optimizer.scale_loss(parts * self._loss(self._totals(batch, self.network, training=False)))
+            loss = self.optimizer.scale_loss(self._loss(self._totals(batch, self.network, training=False)))
         scale = self.optimizer.dynamic_scale.value if self._scaled else 1.0
         gradients = tape.gradient(loss, self._variables())
         return [each if each is None else tf.cast(each, tf.float32) / scale for each in gradients]
 
     def _loss(self, totals: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the replica's share of the loss."""
-        losses, counts = self._grouped(totals), self._counts(totals)
+        losses, counts = self._grouped(totals), self._counts(totals, 1)
         return tf.add_n([tf.math.divide_no_nan(losses[group], counts[group]) for group in self._groups])
 
     def _accumulated(self, batch: Batch, network: keras.Model) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -211,7 +211,7 @@ class Step:
                 parallel_iterations=1,
                 maximum_iterations=self.accumulation_steps,
             )
-        counts = self._counts(dict(zip(self.task.names, tf.unstack(sums), strict=True)))
+        counts = self._counts(dict(zip(self.task.names, tf.unstack(sums), strict=True)), self.accumulation_steps)
         factors = [tf.math.divide_no_nan(float(self.batch_size), counts[group]) for group in self._groups]
         means = [
             [gradient * tf.cast(factor, gradient.dtype) for gradient in group]
@@ -231,15 +231,15 @@ class Step:
             groups[REGULARIZATION] = self.model.losses
         return {group: tf.add_n(losses) for group, losses in groups.items()}
 
-    def _counts(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the count of each group, summed over the replicas."""
+    def _counts(self, totals: dict[str, tf.Tensor], parts: int) -> dict[str, tf.Tensor]:
+        """Returns the count of each group, summed over the replicas, each of which has divided its batch into parts."""
         names = [group for group in self._groups if group != REGULARIZATION]
         named = [tf.stop_gradient(totals[name]) for name in names]
         if self._replicas > 1:
             named = self._summed_over_replicas(named)
         named = [count + self.task.added.get(name, 0.0) for name, count in zip(names, named, strict=True)]
         # Each part of each replica has all of `model.losses`.
-        return dict(zip(self._groups, [*named, float(self._replicas * self.accumulation_steps)], strict=False))
+        return dict(zip(self._groups, [*named, float(self._replicas * parts)], strict=False))
 
     def _summed_over_replicas(self, values: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
         known = [value for value in values if value is not None]

@@ -11,14 +11,12 @@ import tensorflow as tf
 
 from tfeff.data.input.batches import Batches
 from tfeff.errors import UserError
-from tfeff.models.layers.residual import StochasticDepth
+from tfeff.models.fingerprint import fingerprint as of_network
 from tfeff.recipes.transfer import Start
 from tfeff.tasks.task import Batch
 
 LIMIT = 8 << 30
 """Bytes that may be stored."""
-RANDOM = (keras.layers.Dropout, StochasticDepth)
-"""Layers that do nothing in inference mode."""
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -52,22 +50,21 @@ def fingerprint(networks: Sequence[keras.Model], batches: Batches, *others: obje
 
     Args:
         networks: compute them, in inference mode.
-        batches: the images.
+        batches: the images, whose labels are stored with the tensors.
         others: what else they depend on, such as the augmentation.
     """
+    dataset = batches.images.dataset
     parts = [
-        [[layer.get_config() for layer in each.layers if not isinstance(layer, RANDOM)] for each in networks],
-        keras.mixed_precision.dtype_policy().name,
+        [of_network(each) for each in networks],
         *others,
         batches.transform.form,
-        batches.images.dataset.fingerprint,
-        batches.images.dataset.ids,
+        dataset.fingerprint,
+        dataset.ids,
+        dataset.labels.tolist(),
+        dataset.class_names,
         batches.images.form,
     ]
-    found = hashlib.sha256(repr(parts).encode())
-    for weight in (weight for each in networks for weight in each.weights):
-        found.update(weight.numpy().tobytes())
-    return found.hexdigest()
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def check_size(key: str, what: str, images: Mapping[str, tuple[int, int]], *, size: int, remedy: str = "") -> None:

@@ -127,7 +127,7 @@ def _probed(
     maps, dataset = levels(network), images.dataset
     extractor = keras.Model(network.inputs, list(maps.values()))
     pipeline = plan.evaluation_pipeline(images, network.size)
-    key = fingerprint([extractor], pipeline, list(maps), dataset.labels.tolist())
+    key = fingerprint([extractor], pipeline, list(maps), None if dataset.groups is None else dataset.groups.tolist())
     if key in cache.probes:
         return cache.probes[key]
     reporter.say(f"optimizer.transfer=auto: probing the features of {len(images):,} training images")

@@ -9,20 +9,22 @@ from tfeff.training.stored_teachers import TaughtBatches
 
 
 class WithUnlabeled:
-    """Batches of labeled images, each followed by unlabeled images. An epoch is one pass over the labeled ones.
+    """Batches of labeled and unlabeled images. An epoch is one pass over the labeled ones.
 
-    An element holds the tensors of both and `labeled`, bool [b].
+    An element holds the tensors of both and `labeled`, bool [b]. Each of its equal parts has as many labeled images as
+    the others, followed by unlabeled ones.
 
     Args:
         labeled: determines the steps.
         unlabeled: batches of the same task, without labels. They keep their own order and repeat as often as needed.
+        parts: number of equal parts, `training.accumulation_steps`; it divides both batch sizes.
 
     Raises:
         UserError: there are fewer images without labels than a batch takes.
     """
 
-    def __init__(self, labeled: Batches | TaughtBatches, unlabeled: Batches | TaughtBatches) -> None:
-        self._labeled, self._unlabeled = labeled, unlabeled
+    def __init__(self, labeled: Batches | TaughtBatches, unlabeled: Batches | TaughtBatches, *, parts: int = 1) -> None:
+        self._labeled, self._unlabeled, self._parts = labeled, unlabeled, parts
         if len(unlabeled.images) < unlabeled.batch_size:
             raise UserError(
                 f"config: data.unlabeled_per_label: {len(unlabeled.images):,} images in data.unlabeled do not fill a "
@@ -39,12 +41,15 @@ class WithUnlabeled:
         last = epochs * self.steps_per_epoch
         others = self._unlabeled.training_batches(-(-last // self._unlabeled.steps_per_epoch), start_step)
         both = tf.data.Dataset.zip((self._labeled.training_batches(epochs, start_step), others))
-        return both.map(_joined, num_parallel_calls=1).prefetch(2)
+        return both.map(self._joined, num_parallel_calls=1).prefetch(2)
 
+    def _joined(self, labeled: dict[str, tf.Tensor], unlabeled: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        labeled = labeled | {LABELED: tf.fill(labeled["weight"].shape, True)}
+        unlabeled = unlabeled | {LABELED: tf.fill(unlabeled["weight"].shape, False)}
+        return {key: self._interleaved(value, unlabeled[key]) for key, value in labeled.items()}
 
-def _joined(labeled: dict[str, tf.Tensor], unlabeled: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    joined = {key: tf.concat([value, unlabeled[key]], axis=0) for key, value in labeled.items()}
-    counts = (each["weight"].shape[0] for each in (labeled, unlabeled))
-    return joined | {
-        LABELED: tf.constant([flag for flag, n in zip((True, False), counts, strict=True) for _ in range(n)])
-    }
+    def _interleaved(self, labeled: tf.Tensor, unlabeled: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of both, part by part."""
+        rows = [tf.reshape(each, (self._parts, -1, *each.shape[1:])) for each in (labeled, unlabeled)]
+        count = labeled.shape[0] + unlabeled.shape[0]
+        return tf.reshape(tf.concat(rows, axis=1), (count, *labeled.shape[1:]))

@@ -159,7 +159,7 @@ class Workdir:
 
         If they were lost before, returns only its number, `epoch`.
         """
-        return checkpoint.load(self.final)[1]
+        return checkpoint.load_record(self.final)
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the metrics of all epochs so far, in order, as far as they are not damaged."""

@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,6 +58,19 @@ def test_what_a_tracker_missed_is_sent_later(
     training.finish_tracking(workdir)
     steps = [row["step"] for row in workdir.rows()]
     assert [step for step, _ in Failing.sent] == [*steps, steps[-1]]  # the second call had nothing to send
+
+
+def test_an_epoch_is_sent_without_reading_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackers, "TRACKERS", {"failing": Failing})
+    monkeypatch.setattr(Failing, "sent", [], raising=False)
+    monkeypatch.setattr(Failing, "works", True)
+    loop: Any = SimpleNamespace(workdir=training.train(SETTINGS, tmp_path, until_epoch=1, trackers=["failing"]))
+    hook = mirror.Tracking([])
+    hook.start(loop)
+    for name in ("rows", "config", "provenance"):
+        monkeypatch.delattr(Workdir, name)
+    hook.epoch(loop, {"epoch": 2, "step": 6, "loss": 0.5})
+    assert [step for step, _ in Failing.sent] == [3, 6]
 
 
 def test_a_tracker_of_an_earlier_call_that_is_gone_does_not_stop_a_run(

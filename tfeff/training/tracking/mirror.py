@@ -40,11 +40,16 @@ class Mirror(Trackers):
 
     def update(self) -> None:
         """Sends the settings and the rows of `metrics.jsonl` that the trackers do not have."""
-        rows, calls = self._workdir.rows(), self._workdir.provenance().get("calls", [])
+        self.send(self._workdir.rows())
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """Sends the settings and some rows of `metrics.jsonl` to the trackers that do not have them."""
         for name, tracker in list(self._open.items()):
             sent = self._record[name]
             with self._tolerated(name):
-                self._send_settings(name, config.flatten(self._workdir.config()), calls[-1] if calls else {})
+                if not sent["settings"]:
+                    calls = self._workdir.provenance().get("calls", [])
+                    self._send_settings(name, config.flatten(self._workdir.config()), calls[-1] if calls else {})
                 for row in rows:
                     if row["epoch"] > sent["epochs"]:
                         tracker.metrics(row["step"], _numbers(row))
@@ -87,7 +92,7 @@ class Tracking(Hook):
     def epoch(self, loop: Loop, row: Row) -> None:
         """Sends the metrics."""
         assert self._mirror is not None
-        self._mirror.update()
+        self._mirror.send([row])
 
     def close(self, loop: Loop) -> None:
         """Closes the runs of the trackers, which `finish_tracking` opens again."""
