@@ -39,10 +39,10 @@ class Findings:
         fates: id -> what became of it, for all networks.
         candidates: id -> how it was trained, for those that were.
         table: id -> fold -> value.
-        ranking: ranking of the candidates that were trained on the most folds.
+        ranking: ranking of the candidates that were left.
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
-        complete: whether the best ones were trained on all folds.
+        complete: whether they were trained on all folds.
         pace: share of the epochs of the rules for which all of them were trained.
         prospects: what more images and compute would bring; None if there was no time to find out.
         labels: what wrong labels cost; None likewise, and for detectors.
@@ -102,7 +102,7 @@ def run(
         try:
             competition.screen()
             competition.compete()
-            ranking, complete = competition.ranking()
+            ranking = competition.ranking()
             executor.release()  # the choice is trained in this process, with all memory and devices
             delivered = _deliver(competition, ranking, directory / BEST)
             labels = label_gain(competition) if settings.forecast else None  # which costs least
@@ -118,7 +118,7 @@ def run(
         ranking=ranking,
         measured=competition.measured,
         delivered=delivered,
-        complete=complete,
+        complete=competition.complete,
         pace=competition.pace,
         prospects=found,
         labels=labels,
