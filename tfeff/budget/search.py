@@ -1,5 +1,6 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -26,7 +27,10 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
 STORE, BEST, ELAPSED = "search.sqlite", "best", "elapsed seconds"
-FREE = ("budget.", "candidates.", "objective.", "forecast", "trials.attempts", "folds.seeds")
+FREE = (
+    *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
+    *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
+)
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
 
 
