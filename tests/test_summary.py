@@ -32,6 +32,10 @@ def test_a_network_as_json(verbs: Verbs) -> None:
     }
 
 
+def test_a_network_without_classes_is_refused(verbs: Verbs) -> None:
+    verbs("summary", "--model=mobilenet-v2", "--num_classes=0").fails_with("num_classes", "positive integer")
+
+
 def test_a_family_as_a_table(verbs: Verbs) -> None:
     done = verbs("summary", "--family=mobilenet", "--width_coefficient=0.5", "--resolution=32")
     for name in models.names("mobilenet"):

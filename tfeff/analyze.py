@@ -79,10 +79,10 @@ def main(argv: list[str]) -> None:
         if not Path(workdir).is_dir():
             raise UserError(f"--workdir={workdir}: no such directory; give the workdir of a tfeff.train run")
     if len(given.workdir) > 1:
-        cli.refuse("json", "several --workdir")
+        for name in ("json", "unlabeled", "images"):
+            cli.refuse(name, "several --workdir")
         if given.out is None:
             raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
-        cli.refuse("unlabeled", "several --workdir")
     elif given["formats"].present:
         raise UserError("--formats requires several --workdir, which are compared")
     if given.unlabeled is None:
@@ -91,6 +91,9 @@ def main(argv: list[str]) -> None:
     else:
         for name in ("split", "json", "images"):
             cli.refuse(name, "--unlabeled")
+    if given.statistics:
+        for name in ("out", "json", "images"):
+            cli.refuse(name, "--statistics")
     if given.out:
         config.refuse_workdir(Path(given.out))
     load_tensorflow()
@@ -120,8 +123,6 @@ def print_statistics(given: flags.FlagValues) -> None:
     from tfeff import training
     from tfeff.analysis import diagnosis, pixel_statistics
 
-    for name in ("out", "json"):
-        cli.refuse(name, "--statistics")
     base = config.load(given.config, config.Experiment) if given.config else None
     subject, reporter = diagnosis.open_dataset(given.dataset, given.override, base), training.Reporter()
     with reporter.bars():

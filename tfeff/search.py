@@ -32,11 +32,14 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "Output directory; tfeff.scaling.report and tfeff.analysis.sweep.report list its files.",
+        "Output directory; tfeff.budget.report, tfeff.scaling.report and tfeff.analysis.sweep.report list its files.",
         required=True,
     )
     flags.DEFINE_bool(
-        "dry_run", False, "List the candidates, time a few training steps, forecast duration and outcome."
+        "dry_run",
+        False,
+        "List the candidates. For a Search or a Sweep, also time a few training steps, and forecast duration and "
+        "outcome.",
     )
     flags.DEFINE_list("track", [], "Also send choice, candidates and report to these trackers: mlflow, wandb.")
     cli.define_executor("Processes")

@@ -80,7 +80,7 @@ def define_flags() -> None:
         "detector", None, "Name of a detector, such as yolo, whose backbones are the networks of --model or --family."
     )
     flags.DEFINE_integer("resolution", None, "Side of the square input in pixels. Default: that of the network.")
-    flags.DEFINE_integer("num_classes", None, "Number of classes. Default: 1000; 90 for detectors.")
+    flags.DEFINE_integer("num_classes", None, "Number of classes. Default: 1000; 90 for detectors.", lower_bound=1)
     flags.DEFINE_float("width_coefficient", None, "Multiplies the number of channels. Default: that of the network.")
     flags.DEFINE_float("depth_coefficient", None, "Multiplies the number of blocks. Default: that of the network.")
     flags.DEFINE_string("relative_to", None, "Name of a network; adds ratios to its cost, at its own scale.")
@@ -276,7 +276,8 @@ class Described:
             self.architecture = models.detector(self.name, backbone=name if detector else None, **scaling)
         else:
             self.architecture = models.architecture(name, **scaling)
-        self.classes = FLAGS.num_classes or (COCO_CLASSES if is_detector else IMAGENET_CLASSES)
+        default = COCO_CLASSES if is_detector else IMAGENET_CLASSES
+        self.classes = default if FLAGS.num_classes is None else FLAGS.num_classes
         self.cost = models.estimate(self.architecture, num_classes=self.classes)
         self.timing: Timing | None = None
 

@@ -137,8 +137,8 @@ def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int
             competition = Competition(study, store, executor, runner, precision, measures, _Clock(executor))
             competition.screen()
             competition.compete()
-            ranking, _ = competition.ranking()
-    return ranking.chosen, executor.clock
+            chosen = competition.ranking().chosen
+    return chosen, executor.clock
 
 
 @dataclass

@@ -1,6 +1,7 @@
-"""A search whose networks turn out slower than estimated: when they are measured, and when the choice is exported."""
+"""Searches in which trainings fail, or networks turn out slower than estimated."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -8,15 +9,80 @@ from rich.console import Console
 from tests.budget.test_search import START
 from tests.thoroughness import only_thorough
 from tfeff import config, training
+from tfeff.budget.competition import Competition
 from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
 from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Folds, Limits, Objective, Training, architecture
 from tfeff.errors import UserError
 from tfeff.execution.local import LocalProcesses
+from tfeff.trials.allocation import JobPlan
+from tfeff.trials.results import Job, TrialObjective
+from tfeff.trials.trial import Candidate
 
 ESTIMATED = {1.0: 0.009, 0.8: 0.007, 0.65: 0.005, 0.5: 0.003}
 """Width -> seconds."""
 MEASURED = ESTIMATED | {0.8: 0.0085}
+
+
+class Runner:
+    """A runner that looks trainings up: network -> value on each fold, None if the training fails."""
+
+    def __init__(self, values, said):
+        self.values, self.results, self.seconds, self.rows = values, {}, {}, {}
+        self.progress = SimpleNamespace(say=said.append)
+
+    def run(self, group, lengths, stage, blocks):
+        for each in group:
+            for fold, seed in blocks:
+                job = Job(each.name, fold, seed, each.experiment.training.epochs)
+                self.results[job] = self.values[each.name][fold]
+                self.seconds[job], self.rows[job] = 10.0, [{"seconds": 5.0}, {"seconds": 5.0}]
+        return JobPlan((), {}, True)
+
+
+def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy"):
+    """Returns a competition of networks whose values on the folds are known."""
+    folds, said = max(map(len, values.values())), []
+    settings = BudgetSearch(budget=Limits(minutes=minutes), folds=Folds(kind="independent", count=folds, examples=100))
+    candidates = {name: Candidate(name, name.upper(), Experiment(training=Training(epochs=2)), 1000) for name in values}
+    study = SimpleNamespace(
+        settings=settings,
+        detects=False,
+        fates={},
+        shortlist=list(values),
+        candidate=lambda name, precision, pace: candidates[name],
+        objective=TrialObjective(metric),
+        bounds=SimpleNamespace(values={}),
+        costs={name: {"macs": 1000.0} for name in values},
+        validation_trials=1000.0,
+    )
+    store = SimpleNamespace(cached=lambda name, compute: compute())
+    clock = SimpleNamespace(seconds=seconds, save=lambda: None)
+    runner = Runner(values, said)
+    found = Competition(study, store, SimpleNamespace(slots=1), runner, "float32", None, clock)
+    found.said = said
+    return found
+
+
+@pytest.mark.parametrize(
+    ("values", "order"),
+    [
+        ({"a": (0.90, 0.89, 0.91), "b": (0.92, 0.91, None)}, ("b", "a")),
+        ({"a": (0.90, None, 0.91), "b": (0.92, 0.91, None)}, ("b", "a")),
+    ],
+)
+def test_a_network_whose_training_failed_on_a_fold_is_ranked(values, order):
+    found = competition(values)
+    found.compete()
+    assert found.ranking().order == order
+    assert (found.complete, found.fates) == (True, {})
+
+
+def test_an_unbounded_metric_leaves_one_network():
+    found = competition({"a": (-0.5, -0.51, -0.5), "b": (-9.0, -9.01, -9.0)}, metric="validation_loss")
+    found.compete()
+    assert {name: fate.stage for name, fate in found.fates.items()} == {"b": "race"}
+    assert found.ranking().chosen == "a"
 
 
 class Device:

@@ -17,6 +17,7 @@ from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.budget.search import STORE, open_store
 from tfeff.errors import UserError
+from tfeff.trials.results import Job
 
 START = """
 from tfeff.config import *
@@ -192,6 +193,14 @@ def test_without_time_one_candidate_is_trained_on_one_fold_and_the_answer_says_s
     assert sum(len(row["values"]) for row in result["networks"]) == 1
     assert "The time was over before any network was trained on all folds." in result["answer"]
     assert (result["prospects"], result["labels"]) == ([], None)
+
+
+def test_a_search_resumes_with_other_networks_but_not_with_another_rule_of_training(tmp_path):
+    with open_store(tmp_path, config.BudgetSearch()) as store:
+        store.start(Job("network", 0, 0, 1))
+    open_store(tmp_path, config.override(config.BudgetSearch(), {"candidates.widths": (1.0,)})).close()
+    with pytest.raises(UserError, match=r"candidates\.training: saved 'experiment', now 'rules'"):
+        open_store(tmp_path, config.override(config.BudgetSearch(), {"candidates.training": "rules"}))
 
 
 def test_a_budget_that_no_network_meets_is_refused_at_once(verbs, trained, tmp_path):

@@ -1,11 +1,21 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tfeff.evaluation import embedding_report, gallery_accuracy
+from tfeff.evaluation.retrieval import retrieval
 from tfeff.reporting import tables
-from tfeff.reports.embedding import CLASSES, EmbeddingEvaluator, class_rows, embedding_figures, summary_rows
+from tfeff.reports.embedding import (
+    CLASSES,
+    EmbeddingEvaluator,
+    class_rows,
+    embedding_figures,
+    galleries,
+    nearest_rows,
+    summary_rows,
+)
 
 
 def report_of(labels, threshold=0.4, gallery=True):
@@ -66,3 +76,9 @@ def test_of_many_classes_the_worst_are_listed():
     assert len(rows) == CLASSES
     assert rows[0]["recall at 1"] == 0
     assert None not in [row["recall at 1"] for row in rows]  # of the class with a single image
+
+
+def test_a_single_image_has_neither_neighbors_nor_mistakes():
+    found = retrieval(np.ones((1, 1)), [0])
+    images = SimpleNamespace(dataset=SimpleNamespace(labels=np.array([0]), class_names=["cat"], ids=["1.jpg"]))
+    assert (nearest_rows(found, images), galleries(found, images)) == ([], {})

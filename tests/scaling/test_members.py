@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,3 +59,20 @@ def test_ratios_give_the_phi_of_the_closest_cost(ratio):
         assert distance <= abs(math.log(other.relative["macs"] / ratio)) + 1e-12
     points = members.points(BASELINE, FAMILY, config.Members(phis=(), ratios=(ratio,), methods=("compound",)))
     assert [(point.method, point.phi) for point in points] == [("baseline", 0.0), ("compound", phi)]
+
+
+@pytest.mark.parametrize("final_loss", [0.5, 0.1])
+def test_intervals_of_gains_stay_in_their_range(final_loss):
+    """Of a pooled variance, and of a member that failed to optimize."""
+    networks = {name: SimpleNamespace(id=name) for name in ("baseline", "compound")}
+    comparison = members.Comparison(
+        [members.Point(name, float(name == "compound"), network) for name, network in networks.items()],
+        {"baseline": {(0, 0): 0.60, (1, 0): 0.95}, "compound": {(0, 0): 0.99, (1, 0): 0.60}},
+        {"baseline": [final_loss], "compound": [0.4]},
+        (),
+        minimized=False,
+        bounded=True,
+    )
+    (row,) = comparison.gains
+    assert row["gain"] == pytest.approx(0.02)
+    assert (row["95 % from"], row["to"]) == (-1.0, 1.0)

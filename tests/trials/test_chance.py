@@ -67,10 +67,15 @@ def test_chances_are_calibrated():
     assert true[predicted > 0.9].mean() > 0.7
 
 
-def test_single_folds_of_accuracies_need_a_prior():
+def test_without_a_prior_a_single_fold_or_candidate_excludes_nothing():
+    single = {"a": {(0, 0): -0.5, (1, 0): -0.6}}
+    no_fold_in_common = {"a": {(0, 0): -0.5}, "b": {(1, 0): -9.0}}
+    for table in (table_of(np.array([[1.0], [0.6]])), single, no_fold_in_common):
+        assert set(chance_within(table, 0.01).values()) == {1.0}
+
+
+def test_of_single_folds_of_accuracies_a_prior_tells_the_variance():
     table = table_of(np.array([[1.0], [0.97], [0.96], [0.6]]))
-    with pytest.raises(ValueError, match="pass a prior"):
-        chance_within(table, 0.01, bounded=True)
     many, few = (chance_within(table, 0.01, bounded=True, prior=Prior(1 / n, np.inf)) for n in (2000, 50))
     assert many["c00"] > 0.99 > 0.05 > many["c01"]
     assert few["c03"] < 0.001 < 0.05 < few["c01"]

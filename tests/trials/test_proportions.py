@@ -7,7 +7,18 @@ from scipy import stats
 from tests.trials.tables import table_of
 from tfeff.evaluation.paired import wilson_interval
 from tfeff.trials.intervals import grouped_summaries, summaries, summary
-from tfeff.trials.proportions import MOST, dispersion, stands_apart, variances
+from tfeff.trials.proportions import MOST, dispersion, is_proportion, stands_apart, variances
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        *((name, True) for name in ("validation_map_at_r", "validation_called_background", "validation_mean_iou")),
+        *((name, False) for name in ("validation_similarity_threshold", "top1_error", "recall_loss", "seconds")),
+    ],
+)
+def test_metrics_in_0_to_1_are_known_by_their_names(metric, expected):
+    assert is_proportion(metric) == expected
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_trials_are_stored_and_not_repeated(make_runner):
         assert (trial.experiment.data.fold, trial.experiment.data.folds, epochs) == (key.fold, key.fold + 1, EPOCHS)
         assert directory.endswith(f"trials/{key.candidate}/fold{key.fold}-seed0")
     resumed = make_runner(second)
+    assert resumed.seconds == dict.fromkeys(first.jobs, 1.0)
     resumed.run([candidate("b", 0.2), candidate("c", 0.3)], Full(EPOCHS), "stage")
     assert {job.candidate for job in second.jobs} == {"c"}
 

@@ -177,6 +177,19 @@ def test_the_first_settings_of_a_candidate_are_kept(tmp_path):
         assert list(store.candidates().items()) == [("x", {"depth": 0.1 + 0.2}), ("a", {"blocks": [1, 2]})]
 
 
+def test_a_candidate_of_the_same_name_that_is_trained_differently_is_refused(tmp_path):
+    first, other = (
+        Candidate("x", "X", config.override(config.Experiment(), [f"optimizer.learning_rate={rate}"]), 7)
+        for rate in (0.1, 0.2)
+    )
+    with open_store(tmp_path / "s") as store:
+        store.add_candidates([first])
+    with open_store(tmp_path / "s") as store:
+        store.add_candidates([first])
+        with pytest.raises(UserError, match=r"trials of X .*\n  optimizer.learning_rate: saved 0.1, now 0.2\n"):
+            store.add_candidates([other])
+
+
 def test_a_trial_that_never_started_can_fail(tmp_path):
     with open_store(tmp_path / "s") as store:
         store.fail(JOB, "learning-rate range test failed")

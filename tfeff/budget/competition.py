@@ -1,7 +1,7 @@
 """Competition of a budget search: probes or short trainings, then trainings on more folds until the time is over."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from tfeff.reporting.tables import percent
 from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
 from tfeff.trials.ranking import Ranking, rank
-from tfeff.trials.results import Block, by_fold, finite
+from tfeff.trials.results import Block, Job, by_fold, finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
@@ -78,7 +78,7 @@ class Competition:
     ) -> None:
         self.study, self.store, self.executor, self.runner = study, store, executor, runner
         self.measures, self.precision = measures, precision
-        self.time = Timekeeper(study, store, executor.slots, watch)
+        self.time = Timekeeper(study, store, runner, executor.slots, watch)
         self.candidates = dict[str, Candidate]()
         self._set_pace(1.0)
         self.fates = dict(study.fates)
@@ -209,10 +209,11 @@ class Competition:
 
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
         """Returns whether there is time to train candidates at once; always for the first one of a search."""
-        expected = [self.time.expected(name) * self._open(name, blocks) for name in names]
         if first or not self._open(names[-1], blocks):
             return True
-        return self.time.seconds + sum(expected) / min(len(names), self.executor.slots) <= until
+        trainings = zip(self.time.expected(names), names, strict=True)
+        expected = sum(seconds * self._open(name, blocks) for seconds, name in trainings)
+        return self.time.seconds + expected / min(len(names), self.executor.slots) <= until
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
         """Trains candidates on some folds; their numbers of epochs may differ."""
@@ -259,18 +260,16 @@ class Competition:
         values = {name: row for name, row in self.table(self.alive).items() if finite(row)}
         if not values:
             return {}
-        prior = Prior(1.0 / self.study.validation_trials, PRIOR_DEGREES)
         bounded = self.study.objective.bounded
-        if not bounded and len(self._trained) < 2:
-            return {}  # nothing is known about the variance
-        return chance_within(values, slack, bounded=bounded, prior=prior if bounded else None)
+        prior = Prior(1.0 / self.study.validation_trials, PRIOR_DEGREES) if bounded else None
+        return chance_within(values, slack, bounded=bounded, prior=prior)
 
     def _open(self, name: str, blocks: Sequence[Block]) -> int:
         """Returns the number of folds on which a candidate has still to be trained."""
         each = self.candidates[name]
-        wanted = each.name, each.experiment.training.epochs
-        done = {job.block for job in self.runner.results if (job.candidate, job.epochs) == wanted}
-        return len(set(blocks) - done)
+        return sum(
+            Job(each.name, *block, each.experiment.training.epochs) not in self.runner.results for block in blocks
+        )
 
     def drop(self, name: str, stage: str, reason: str) -> None:
         """Ends the competition for a candidate."""
@@ -287,26 +286,28 @@ class Competition:
             found[name] = by_fold(self.runner.results, epochs, [each.name], self.blocks)[each.name]
         return found
 
-    def ranking(self) -> tuple[Ranking, bool]:
-        """Ranks the candidates that are left; also whether they were trained on all folds.
+    @property
+    def complete(self) -> bool:
+        """Whether the candidates that are left were trained on all folds; some of these trainings may have failed."""
+        return len(self._trained) == len(self.blocks)
+
+    def ranking(self) -> Ranking:
+        """Ranks the candidates that are left; failed trainings are missing values.
 
         Raises:
             UserError: every candidate failed.
         """
-        table = self.table(self.alive)
-        most = max((len(row) for row in table.values()), default=0)
-        if not most:
+        table = {name: row for name, row in self.table(self.alive).items() if row}
+        if not table:
             reasons = "; ".join(sorted({fate.reason for name, fate in self.fates.items() if name in self.candidates}))
             raise UserError(f"every candidate failed: {reasons}; see {self.runner.directory / 'trials.log'}")
-        finalists: Mapping[str, Mapping[Block, float]] = {name: row for name, row in table.items() if len(row) == most}
         by = next(iter(self.study.bounds.values), "macs")
-        found = rank(
-            finalists,
-            {name: (self.measured.get(name) or self.study.costs[name]).get(by, 0.0) for name in finalists},
+        return rank(
+            table,
+            {name: (self.measured.get(name) or self.study.costs[name]).get(by, 0.0) for name in table},
             margin=self.study.settings.objective.margin,
             bounded=self.study.objective.bounded,
-            labels={name: self.candidates[name].label for name in finalists},
+            labels={name: self.candidates[name].label for name in table},
             metric=self.study.objective.title,
-            eliminated=len(self.candidates) - len(finalists),
+            eliminated=len(self.candidates) - len(table),
         )
-        return found, most == len({fold for fold, _ in self.blocks})

@@ -54,6 +54,7 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     """
     study, precision, pace = competition.study, competition.precision, competition.pace
     if not study.objective.bounded:
+        competition.runner.progress.say(f"no forecast: {study.objective.title} is not in [0, 1]")
         return None
     table = competition.table([chosen])[chosen]
     blocks = [block for block in competition.blocks if block in table]
@@ -61,7 +62,7 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     longer = study.longer(chosen, LONGER, precision, pace)
     whole = competition.candidates[chosen].experiment.training.epochs
     shares = [share * each.experiment.training.epochs / whole for share, each in zip(PARTS, parts, strict=True)]
-    if not _affordable(competition, "prospects", chosen, sum(shares) * len(blocks)):
+    if not _affordable(competition, "forecast of more images and compute", chosen, sum(shares) * len(blocks)):
         return None
     rows, validated = list[growth.Training](), round(study.validation_trials)
     for each in parts:
@@ -72,7 +73,7 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     varied = list[str]()
-    if _affordable(competition, "twice the epochs", chosen, LONGER * len(blocks)):
+    if _affordable(competition, "training for twice the epochs", chosen, LONGER * len(blocks)):
         values = _trained(competition, longer, "the choice for twice the epochs", blocks)
         rows += _trainings(longer, images, values, validated, LONGER)
         varied += ["epochs"] if values else []
@@ -94,7 +95,7 @@ def label_gain(competition: Competition) -> Labels | None:
         return None
     best = max(competition.screened, key=lambda name: (competition.screened[name], name))
     candidate = competition.candidates[best]
-    if not _affordable(competition, "labels", best, 1 / candidate.experiment.training.epochs):
+    if not _affordable(competition, "examination of labels", best, 1 / candidate.experiment.training.epochs):
         return None
     trial = probing.trial_of(candidate, competition.study.settings.folds)
 
@@ -110,9 +111,13 @@ def label_gain(competition: Competition) -> Labels | None:
 
 def _affordable(competition: Competition, decision: str, chosen: str, trainings: float) -> bool:
     """Returns whether there is time for some more trainings of the choice on a fold."""
-    expected = competition.time.expected(chosen) * trainings / competition.executor.slots
-    until = competition.time.deadline(1.0, competition.alive)
-    return bool(competition.time.decide(decision, lambda: competition.time.seconds + expected <= until))
+    (expected,) = competition.time.expected([chosen])
+    end = expected * trainings / competition.executor.slots + competition.time.seconds
+    until = competition.time.deadline(1.0, ())  # the final training is over
+    affordable = bool(competition.time.decide(decision, lambda: end <= until))
+    if not affordable:
+        competition.runner.progress.say(f"skipped, because the time is over: {decision}")
+    return affordable
 
 
 def _trained(competition: Competition, candidate: Candidate, words: str, blocks: Sequence[Block]) -> dict[Block, float]:

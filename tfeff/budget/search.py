@@ -1,5 +1,6 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -26,7 +27,10 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
 STORE, BEST, ELAPSED = "search.sqlite", "best", "elapsed seconds"
-FREE = ("budget.", "candidates.", "objective.", "forecast", "trials.attempts", "folds.seeds")
+FREE = (
+    *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
+    *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
+)
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
 
 
@@ -39,10 +43,10 @@ class Findings:
         fates: id -> what became of it, for all networks.
         candidates: id -> how it was trained, for those that were.
         table: id -> fold -> value.
-        ranking: ranking of the candidates that were trained on the most folds.
+        ranking: ranking of the candidates that were left.
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
-        complete: whether the best ones were trained on all folds.
+        complete: whether they were trained on all folds.
         pace: share of the epochs of the rules for which all of them were trained.
         prospects: what more images and compute would bring; None if there was no time to find out.
         labels: what wrong labels cost; None likewise, and for detectors.
@@ -102,7 +106,7 @@ def run(
         try:
             competition.screen()
             competition.compete()
-            ranking, complete = competition.ranking()
+            ranking = competition.ranking()
             executor.release()  # the choice is trained in this process, with all memory and devices
             delivered = _deliver(competition, ranking, directory / BEST)
             labels = label_gain(competition) if settings.forecast else None  # which costs least
@@ -118,7 +122,7 @@ def run(
         ranking=ranking,
         measured=competition.measured,
         delivered=delivered,
-        complete=complete,
+        complete=competition.complete,
         pace=competition.pace,
         prospects=found,
         labels=labels,

@@ -150,7 +150,8 @@ class Study:
         epochs, before = round(factor * experiment.training.epochs), experiment.training
         validation = epochs if before.validation_epochs == before.epochs else before.validation_epochs
         experiment = config.replaced(experiment, {"training.epochs": epochs, "training.validation_epochs": validation})
-        return Candidate(f"{name}-e{epochs}", f"{network.label}, {epochs} epochs", experiment, network.cost.macs)
+        job = f"{name}-e{before.epochs}x{factor:g}"  # not the name of a candidate whose schedule is for these epochs
+        return Candidate(job, f"{network.label}, {epochs} epochs", experiment, network.cost.macs)
 
     def final(
         self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None

@@ -11,6 +11,7 @@ from tfeff.budget import race
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Study
 from tfeff.recipes import rules
+from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
@@ -22,12 +23,13 @@ final one."""
 
 
 class Timekeeper:
-    """Prediction of how long trainings take, from those that are stored.
+    """Prediction of how long trainings take, from those that are finished.
 
     Decisions that depend on the time are stored, so that a search that is killed and resumed makes the same ones; with
     another budget, other candidates or another margin they are made anew.
 
     Args:
+        runner: has the finished trainings.
         slots: trainings at once.
         watch: time of the search.
 
@@ -35,8 +37,8 @@ class Timekeeper:
         ids: name of each candidate, also of earlier ones -> id of its network.
     """
 
-    def __init__(self, study: Study, store: TrialStore, slots: int, watch: Stopwatch) -> None:
-        self._study, self._store, self._slots, self._watch = study, store, slots, watch
+    def __init__(self, study: Study, store: TrialStore, runner: TrialRunner, slots: int, watch: Stopwatch) -> None:
+        self._study, self._store, self._runner, self._slots, self._watch = study, store, runner, slots, watch
         self._candidates: Mapping[str, Candidate] = {}
         self.ids = dict[str, str]()
         settings = study.settings
@@ -67,15 +69,16 @@ class Timekeeper:
     def timing(self) -> race.Timing:
         """Returns how long trainings take."""
         finished = [
-            (self.ids[record.job.candidate], record.seconds, [float(row["seconds"]) for row in record.rows])
-            for record in self._store.records()
-            if record.state == "done" and record.seconds is not None and record.job.candidate in self.ids
+            (self.ids[job.candidate], seconds, [float(row["seconds"]) for row in self._runner.rows[job]])
+            for job, seconds in self._runner.seconds.items()
+            if job.candidate in self.ids
         ]
         return race.Timing.of_trainings(finished, {name: each.macs for name, each in self.candidates.items()})
 
-    def expected(self, name: str) -> float:
-        """Returns the expected seconds of a candidate's training on one fold; 0 as long as nothing is known."""
-        return self._longest([name], self.timing())
+    def expected(self, names: Sequence[str]) -> list[float]:
+        """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
+        timing = self.timing()
+        return [self._longest([name], timing) for name in names]
 
     def _longest(self, names: Sequence[str], timing: race.Timing) -> float:
         """Returns the longest expected time of some candidates."""

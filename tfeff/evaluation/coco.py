@@ -45,7 +45,7 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
         METRICS by name, and `ap_per_class`, float64 [classes], `ap` of each class. NaN if no object qualifies.
 
     Raises:
-        UserError: as in `detections.validate`.
+        UserError: as in `matching.validate`.
     """
     validate(detections, objects, classes)
     precision = np.full((classes, len(AREAS), len(THRESHOLDS)), np.nan)  # averaged over RECALLS

@@ -118,7 +118,7 @@ def detection_report(
             threshold with the highest F1 on these images, which is optimistic.
 
     Raises:
-        UserError: there are no images, or as in `detections.validate`.
+        UserError: there are no images, or as in `matching.validate`.
     """
     if not len(objects):
         raise UserError("no images to evaluate: the split is empty")

@@ -169,7 +169,7 @@ def match(
     if the object is matched already. Detections that match a difficult object or a crowd are ignored.
 
     Raises:
-        UserError: as in `detections.validate`.
+        UserError: as in `matching.validate`.
     """
     validate(detections, objects, classes)
     starts = np.cumsum([0, *(len(truth.labels) for truth in objects)])

@@ -69,7 +69,7 @@ def retrieval(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = QUERIE
     kept = min(NEAREST, len(vector) - 1)
     parts = list[tuple[npt.NDArray, ...]]()
     if not len(queries):
-        none = np.zeros((0, kept))
+        none = np.zeros((0, max(1, kept)))  # of a single image, too
         parts.append((none.astype(np.int64), none.astype(bool), none.astype(np.float32), np.zeros(0), np.zeros(0)))
     for chunk in chunks(queries, len(vector)):
         wanted = others[chunk][:, np.newaxis]

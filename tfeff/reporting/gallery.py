@@ -135,7 +135,7 @@ def contact_sheet(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[st
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Returns the image at its size on a contact sheet: its longest side has CELL pixels."""
+    """Returns the image at its size on a contact sheet: its longest side has SHEET_CELL pixels."""
     image = Image.fromarray(pixels)
     scale = SHEET_CELL / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))

@@ -17,7 +17,7 @@ from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.candidates import STEP
 from tfeff.trials.contrasts import Contrasts, contrasts
-from tfeff.trials.intervals import Difference, Summary, grouped_summaries, paired_difference, summary
+from tfeff.trials.intervals import Difference, Summary, grouped_summaries, paired_difference, summary, within
 from tfeff.trials.results import Block
 from tfeff.trials.two_way import fit_two_way
 
@@ -179,27 +179,26 @@ class Comparison:
         """
         baseline = next((point.network.id for point in self._points if point.method == "baseline"), "")
         pooled = {name: row for name, row in self._table.items() if name not in self.not_optimized}
-        rows = []
+        layout, rows = fit_two_way(pooled) if baseline in pooled else None, []
         for point in self._points:
             name = point.network.id
             if point.method != COMPOUND or name == baseline or not {name, baseline} <= self._table.keys():
                 continue
-            apart = name not in pooled
-            if apart and not self._table[name].keys() & self._table[baseline].keys():
+            if layout is not None and name in pooled:
+                gain = layout.difference(name, baseline)
+            elif self._table[name].keys() & self._table[baseline].keys():
+                gain = paired_difference(self._table[name], self._table[baseline])
+            else:
                 continue
-            gain = (
-                paired_difference(self._table[name], self._table[baseline], bounded=self._bounded)
-                if apart
-                else fit_two_way(pooled).difference(name, baseline)
-            )
+            low, high = within(gain.low, gain.high, bounded=self._bounded)
             rows.append(
                 {
                     "φ": point.phi,
                     "compound": self.estimates[point.network.id].mean,
                     "baseline": self.estimates[baseline].mean,
                     "gain": gain.mean,
-                    "95 % from": gain.low,
-                    "to": gain.high,
+                    "95 % from": low,
+                    "to": high,
                 }
             )
         return rows

@@ -54,16 +54,18 @@ def chance_within(
 
     Deterministic; the error of the quadrature is about 0.005. Candidates that have no chain of common blocks are not
     compared: each is held against the best of its own part, which makes its chance too high rather than too low.
-    The chance that the best one is among several candidates can be as high as the sum of their chances.
+    The chance that the best one is among several candidates can be as high as the sum of their chances. All chances are
+    1 if nothing is known about the residual variance: there is no prior, and the table has no degrees of freedom, as
+    with a single block.
 
     Args:
         table: candidate -> block -> value, higher is better; candidates without a value are left out.
         margin: largest difference that counts as equal, in the unit of the values, >= 0.
         bounded: whether the metric is in [0, 1].
-        prior: prior of the residual variance; needed if the table has no degrees of freedom, as with a single block.
+        prior: prior of the residual variance.
 
     Raises:
-        ValueError: the residual variance is unknown, or the table has no value.
+        ValueError: the table has no value.
 
     >>> table = {"a": {(0, 0): 0.90}, "b": {(0, 0): 0.89}, "c": {(0, 0): 0.60}}
     >>> chances = chance_within(table, 0.01, bounded=True, prior=Prior(1 / 200, 50))
@@ -71,12 +73,10 @@ def chance_within(
     ['c']
     """
     layout = fit_two_way(table, bounded=bounded, dispersion=None if prior is None else prior.variance)
-    if prior is None and layout.variance is None:
-        raise ValueError("one block says nothing about the residual variance: pass a prior")
-    chances = np.ones(len(layout.candidates))
+    chances, known = np.ones(len(layout.candidates)), prior is not None or layout.variance is not None
     for part in range(int(layout.part.max()) + 1):
         members = np.flatnonzero(layout.part == part)
-        if len(members) > 1:
+        if known and len(members) > 1:
             chances[members] = _chances(layout, members, margin, _variances(layout, prior))
     return dict(zip(layout.candidates, chances.tolist(), strict=True))
 

@@ -23,16 +23,18 @@ MOST = 1.0
 """The dispersion of values that are 0 or 1, the largest of any values in [0, 1]."""
 APART = 0.05
 """How often at most one of equal candidates seems to vary more than the others."""
-_WORDS = ("accuracy", "ap", "f1", "iou", "mAP", "precision", "recall")
+MINIMIZED = ("loss", "error", "seconds", "latency")
+"""Last words of metrics that are minimized."""
+_WORDS = {"accuracy", "ap", "background", "f1", "iou", "map", "precision", "recall"}
 
 
 def is_proportion(metric: str) -> bool:
-    """Returns whether the name of a metric, or its name in words, is that of one in [0, 1].
+    """Returns whether the name of a metric, or its name in words, is that of one in [0, 1], higher is better.
 
-    >>> [is_proportion(name) for name in ("validation_mean_ap", "validation mAP", "validation_loss")]
+    >>> [is_proportion(name) for name in ("validation_recall_at_1", "validation mAP", "validation_loss")]
     [True, True, False]
     """
-    return metric.replace("_", " ").rpartition(" ")[2] in _WORDS
+    return not metric.endswith(MINIMIZED) and not _WORDS.isdisjoint(metric.replace("_", " ").lower().split())
 
 
 def in_range(values: Iterable[float]) -> bool:

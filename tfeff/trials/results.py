@@ -15,7 +15,7 @@ import numpy as np
 
 from tfeff.errors import UserError, nearest
 from tfeff.reporting.tables import in_words
-from tfeff.trials.proportions import is_proportion
+from tfeff.trials.proportions import MINIMIZED, is_proportion
 
 Block = tuple[int, int]
 """(fold, seed): the conditions that all candidates share."""
@@ -94,9 +94,6 @@ def by_fold(
     return {name: mean_over_seeds(row) for name, row in by_block(results, epochs, candidates, blocks).items()}
 
 
-_MINIMIZED = ("loss", "error", "seconds", "latency")
-
-
 @dataclass(frozen=True)
 class TrialObjective:
     """Maps a trial's metrics and its network's multiply-adds to a number to maximize.
@@ -132,7 +129,7 @@ class TrialObjective:
     @property
     def minimized(self) -> bool:
         """Whether a smaller metric is better."""
-        return self.metric.endswith(_MINIMIZED)
+        return self.metric.endswith(MINIMIZED)
 
     @property
     def bounded(self) -> bool:

@@ -78,6 +78,11 @@ class TrialRunner:
     Args:
         directory: workdir of the experiment; each trial gets its own workdir below it.
         trials: learning-rate rule and number of attempts.
+
+    Attributes:
+        results: job -> its value, of the candidates passed to `run`.
+        seconds: finished training -> seconds of its process, also of candidates that were not passed to `run` yet.
+        rows: finished training -> its metrics, one row per epoch.
     """
 
     def __init__(
@@ -95,7 +100,8 @@ class TrialRunner:
         self.store, self.executor, self.objective = store, executor, objective
         self.progress, self.interruption = progress, interruption
         self.results: dict[Job, float | None] = {}
-        self._seconds: dict[Job, float] = {}
+        self.seconds: dict[Job, float] = {}
+        self.rows: dict[Job, Sequence[Mapping[str, Any]]] = {}
         self._candidates: dict[str, Candidate] = {}
         self._learning_rates: dict[str, float] = {}
         self._running: set[Job | RateCall] = set()
@@ -103,6 +109,8 @@ class TrialRunner:
         self._stored: dict[str, list[Record]] = {}
         for record in store.records():
             self._stored.setdefault(record.job.candidate, []).append(record)
+            if record.state == "done" and record.seconds is not None:
+                self.seconds[record.job], self.rows[record.job] = record.seconds, record.rows
 
     def resolve(self, base: Trial, reference: Trial) -> config.Experiment:
         """Writes out what all trials share: the channel statistics of all training images, and the precision.
@@ -142,15 +150,13 @@ class TrialRunner:
         for record in (record for name in new for record in self._stored.pop(name, ())):
             if record.state != "running":
                 self.results[record.job] = self._value(record.job, record.rows) if record.state == "done" else None
-                if record.seconds is not None:
-                    self._seconds[record.job] = record.seconds
         self._learning_rates |= self._found_rates(new)
         selected = {name: self._candidates[name] for name in names}
         self.progress.begin(stage, selected, blocks, allocation, self.executor.slots, self.results)
         plan, known = allocation.plan(names, blocks, self.results), len(self.results)
         waiting, ended = _Queue(plan.jobs), False
         while True:
-            self.progress.show(plan, len(self._running), self._seconds, lambda: self._rate_trainings(names))
+            self.progress.show(plan, len(self._running), self.seconds, lambda: self._rate_trainings(names))
             if plan.done and not self._running:  # another rate may still run for a candidate that has failed
                 return plan
             # The worker that has just become free still has the graph of its last network.
@@ -324,7 +330,7 @@ class TrialRunner:
             value = outcome.value
             self.store.finish(key, value["rows"], value["seconds"], value["peak_bytes"])
             self._end(key, self._value(key, value["rows"]))
-            self._seconds[key] = value["seconds"]
+            self.seconds[key], self.rows[key] = value["seconds"], value["rows"]
             shutil.rmtree(self.workdir(key) / "checkpoints", ignore_errors=True)
         elif outcome.retryable and self.store.count_death(key) < self.trials.attempts:
             self._say(key, f"{outcome.error}; restarting the trial")

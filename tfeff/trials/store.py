@@ -150,10 +150,28 @@ class TrialStore:
         self.write_fact("version", VERSION)
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
-        """Stores the label and the settings of each candidate that is not stored yet."""
+        """Stores the label, the settings and the training of each candidate that is not stored yet.
+
+        Raises:
+            UserError: the training of a candidate differs from the stored one of the same name.
+        """
         with self._file.transaction():
             for each in candidates:
                 self._file.put("candidates", each.name, each.label, json.dumps(each.settings))
+                self._claim_experiment(each)
+
+    def _claim_experiment(self, candidate: Candidate) -> None:
+        fact, text = f"experiment of {candidate.name}", config.to_json(candidate.experiment)
+        stored = self.fact(fact)
+        if stored is None:
+            self.write_fact(fact, text)
+        elif stored != text:
+            previous = config.from_json(stored, config.Experiment, where=str(self.path))
+            if changed := config.differences(previous, candidate.experiment):
+                raise UserError(
+                    f"{self.path} holds trials of {candidate.label} that were trained differently:\n"
+                    f"{changes(changed)}\nchoose another --workdir, or restore the config to resume"
+                )
 
     def candidates(self) -> dict[str, Mapping[str, Any]]:
         """Returns settings of all stored candidates by name, in the order in which they were added."""

@@ -119,13 +119,17 @@ def test_numbered_images_of_a_class_are_no_group(tmp_path: Path) -> None:
 
 
 def bursts(camera: str, *, alike: bool) -> dict[str, bytes]:
-    """Returns thirty bursts of three photographs each, five seconds apart, a minute between bursts."""
+    """Returns thirty bursts of three photographs each, five seconds apart, a minute between bursts.
+
+    Files of two classes have equal names.
+    """
     images = {}
     for burst in range(30):
         for number in range(3):
             time = f"2024:01:01 {10 + burst // 60}:{burst % 60:02}:{5 * number:02}"
             seed = burst if alike else 100 + 3 * burst + number
-            name = f"{'test' if number == 1 else 'train'}/a/{chr(97 + burst % 26)}{burst}{'x' * number}.jpg"
+            own = f"{chr(97 + burst // 2)}{burst // 2}{'x' * number}.jpg"
+            name = f"{'test' if number == 1 else 'train'}/{'ab'[burst % 2]}/{own}"
             images[name] = photograph(time, camera, seed)
     return images
 
@@ -133,7 +137,7 @@ def bursts(camera: str, *, alike: bool) -> dict[str, bytes]:
 def test_photographs_of_bursts_are_groups(tmp_path: Path) -> None:
     (across,) = found(tmp_path, bursts("Brownie", alike=True)).values()
     assert len(across) == 30
-    assert across["b1"] == ["train/b1.jpg", "train/b1xx.jpg", "test/b1x.jpg"]
+    assert across[f"{tmp_path}/train/b/b1.jpg"] == ["train/b1.jpg", "train/b1xx.jpg", "test/b1x.jpg"]
 
 
 @pytest.mark.parametrize(("camera", "alike"), [("", True), ("Brownie", False)])

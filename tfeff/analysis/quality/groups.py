@@ -243,9 +243,10 @@ def _likeness(
 
 
 def _bursts(places: Sequence[Place], surveys: Mapping[str, Survey]) -> dict[str, list[int]]:
-    """Returns photographs of one camera, each within BURST seconds of the next, by the name of the first."""
+    """Returns photographs of one camera, each within BURST seconds of the next, by the id of the first."""
     taken = [(one.camera, one.time, number) for number, one in enumerate(surveys[r].measured[i] for r, i in places)]
     known = sorted(each for each in taken if each[0] and np.isfinite(each[1]))
     near = [(one[2], other[2]) for one, other in pairwise(known) if one[0] == other[0] and other[1] - one[1] <= BURST]
     groups = joined(len(places), np.array(near, np.int64).reshape(-1, 2))
-    return {stem(surveys[places[group[0]][0]].ids[places[group[0]][1]]): group for group in groups}
+    firsts = [places[group[0]] for group in groups]
+    return {surveys[role].ids[index]: group for (role, index), group in zip(firsts, groups, strict=True)}

@@ -42,13 +42,12 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """A unique name that is valid as a file name.
+        """A name that is valid as a file name, unique also among those of other axes.
 
         >>> Combination({"model.dropout": "0.2"}).name, Combination({"optimizer.frozen": "stem*"}).name
-        ('dropout=0.2', 'frozen=stem--bb280734')
+        ('model.dropout=0.2', 'optimizer.frozen=stem--bb280734')
         """
-        short = short_keys(list(self.values))
-        whole = ",".join(f"{short[key]}={value}" for key, value in self.values.items())
+        whole = ",".join(self.assignments)
         safe = re.sub(r"[^A-Za-z0-9.,=_+-]", "-", whole)
         if safe == whole and len(safe) <= NAME_LENGTH:
             return safe

@@ -118,16 +118,16 @@ class SweepResult:
 
         Only candidates trained to the last epoch on all folds count.
         """
-        curve, best, total = [], None, 0
+        curve, best, total, blocks = [], None, 0, set(self.sweep.folds.blocks)
         complete: dict[str, set[Block]] = {}
         means = {row["name"]: row["mean"] for row in self.candidates if row["name"] in self.findings.ranking.order}
         for record in self.records.all:
             if record.state != "done":
                 continue
             total += record.job.epochs
-            if record.job.epochs == self.epochs:
+            if record.job.epochs == self.epochs and record.job.block in blocks:
                 complete.setdefault(record.job.candidate, set()).add(record.job.block)
-                whole = len(complete[record.job.candidate]) == len(self.sweep.folds.blocks)
+                whole = len(complete[record.job.candidate]) == len(blocks)
                 value = means.get(record.job.candidate)
                 if whole and value is not None and (best is None or value > best):
                     best = value
@@ -160,7 +160,8 @@ class SweepResult:
         """Returns fold -> objective after some epochs, averaged over seeds."""
         candidate, objective = self.findings.candidates[name], self.study.objective
         training = candidate.experiment.training
-        return self.records.values(name, epochs, training, lambda row: objective.value(row, candidate.macs))
+        blocks = self.sweep.folds.blocks  # others are those of an earlier call, with more seeds
+        return self.records.values(name, epochs, training, lambda row: objective.value(row, candidate.macs), blocks)
 
 
 def candidates(study: SweepStudy) -> str:

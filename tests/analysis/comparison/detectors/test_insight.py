@@ -128,3 +128,10 @@ def test_numbers_are_json():
     assert numbers["differences"][0]["difference"] == pytest.approx(
         numbers["models"][0]["mean_ap"] - numbers["models"][1]["mean_ap"]
     )
+
+
+def test_among_many_detectors_the_hopeless_one_is_separable_from_all_others():
+    found = insight([*[0.9] * 7, 0.05])
+    differences = [row for row in found.differences if "run7" in (row["first"], row["second"])]
+    assert len(differences) == 7
+    assert all(row["separable"] for row in differences)

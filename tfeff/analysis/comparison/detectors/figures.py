@@ -27,8 +27,8 @@ def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
     figures = dict(cost_figures(points, insight.costs, metric="mAP", interval="95 % bootstrap intervals"))
     figures["differences"] = (
         paired_differences_figure(insight.differences, metric="mAPs"),
-        "Differences of mAPs on the same images, with 95 % intervals of 1,000 bootstrap resamples of these images, not "
-        "adjusted for the number of pairs.",
+        f"Differences of mAPs on the same images, with 95 % intervals of {insight.resamples:,} bootstrap resamples of "
+        "these images, not adjusted for the number of pairs.",
     )
     ranked = [insight.model_names[i] for i in insight.ranking]
     if len(insight.class_names) > 1:

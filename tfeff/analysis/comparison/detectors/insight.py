@@ -1,6 +1,7 @@
 """What the detections of several models in the same images say about models, classes, sizes, errors and images."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,6 +20,8 @@ from tfeff.reporting.tables import cell
 
 SHOWN = 8
 """Images in which the detectors differ most."""
+RESAMPLES_PER_PAIR = 100
+"""The smallest p-value is 2 / resamples, and is multiplied by the number of pairs: 0.02."""
 SIZES = {"small": "ap_small", "medium": "ap_medium", "large": "ap_large"}
 """Sizes of objects by COCO -> keys of its metrics."""
 
@@ -52,9 +55,16 @@ class Insight:
     def reports(self) -> list[DetectionReport]:
         """The evaluation of each detector."""
         return [
-            evaluation.detection_report(found, self.objects, self.class_names, score_threshold=threshold)
+            evaluation.detection_report(
+                found, self.objects, self.class_names, score_threshold=threshold, resamples=self.resamples
+            )
             for found, threshold in zip(self.found, self.thresholds, strict=True)
         ]
+
+    @property
+    def resamples(self) -> int:
+        """Bootstrap resamples of the images: with fewer, no p-value of so many pairs could be small after Holm."""
+        return max(1000, RESAMPLES_PER_PAIR * math.comb(len(self.found), 2))
 
     @cached_property
     def resampled(self) -> np.ndarray:
