@@ -40,7 +40,7 @@ def page(escaped: Callable[[str], str]) -> str:
             lines += [escaped(_summary(kinds[kind])), ""]
             for field in _fields(kinds, kind):
                 name = f"{key}.{field.name}" if key else field.name
-                meaning = field.meaning or ("See below." if field.kind in kinds else "")
+                meaning = field.meaning or ("See its section." if field.kind in kinds else "")
                 lines.append(f"- `{name}`: {field.form}. {escaped(meaning)}".rstrip())
             lines.append("")
     return "\n".join(lines)

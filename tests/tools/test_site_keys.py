@@ -34,7 +34,7 @@ def test_all_keys_are_listed(lines, kind) -> None:
 
 def test_keys_have_type_default_and_meaning(lines) -> None:
     assert "- `optimizer.name`: `Literal['sgd', 'rmsprop', 'adamw', 'muon']`, default `'sgd'`." in lines
-    assert "- `task.tta`: `TTA`. See below." in lines
+    assert "- `task.tta`: `TTA`. See its section." in lines
     start = "- `task.augmentation.rotation`: `float`, default `0.0`. Maximum angle, degrees;"
     assert any(line.startswith(start) for line in lines)
     assert any(line.startswith("- `data.folds`: `int | None`, default `None`. Number of folds") for line in lines)
