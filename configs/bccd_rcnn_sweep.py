@@ -15,7 +15,7 @@ Variants  L1 penalty and a box regressor for each class: \\
 Machine   2 CPU cores (AMD EPYC): 3 minutes; classic head about half an hour (292 photographs)
 Result    of an earlier version, on folds of both lists, which the backbone had seen: 32 positives of 128 and a negative
           overlap of 0.5, mAP@.5 0.860 (0.804 to 0.915), mean of three folds; not separable from two of the other five
-          (docs/detection.md)
+          (docs/rcnn.md)
 """
 
 from tfeff.config import (

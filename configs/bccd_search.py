@@ -1,12 +1,12 @@
 """Scaling coefficients of a small ResNet at 32x32 on crops of the blood cells of BCCD; its family serves a detector.
 
 Crops of one photograph never fall into both parts of a fold. φ = 2 costs as much as the backbone that
-`configs/bccd_rcnn.py` sets by hand (docs/detection.md).
+`configs/bccd_rcnn.py` sets by hand (docs/rcnn.md).
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
 Command   python -m tfeff.search --config=bccd_search --workdir=runs/bccd_search \\
               --config.experiment.data.source=crops:voc:<directory>
-Note      docs/detection.md has the commands that train R-CNN on the family's member φ = 2
+Note      docs/rcnn.md has the commands that train R-CNN on the family's member φ = 2
 Machine   2 CPU cores (AMD EPYC), busy with other work: 16 minutes
 Result    d 1.00 w 1.25 r 1.12 has the highest mean validation accuracy, 0.947 (95 % CI 0.941 to 0.954); not separable
           from the other 2 finalists (3 folds); the cheapest, d 1.00 w 1.42 r 1.00, was chosen, by a rule of that

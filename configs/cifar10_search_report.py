@@ -4,8 +4,8 @@
 learning rate on five independent subsets. Batch sizes keep the memory of the baseline at batch size 220.
 `configs/cifar10_search_cpu.py` is a smaller version for two cores.
 
-Stated    by the scaling study whose question this is: a baseline at 95x95, upsampled from 32x32, and the result: the
-          coefficients 1.17 (depth), 1.09 (width) and 1.21 (resolution). configs/cifar10_family_report.py trains this
+Stated    elsewhere (unpublished): a baseline at 95x95, upsampled from 32x32, and the result: the coefficients
+          1.17 (depth), 1.09 (width) and 1.21 (resolution). configs/cifar10_family_report.py trains this
           family. All other settings are ours
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,500 and validates on 1,500;
           the direction is learned on five folds, members are compared on five others

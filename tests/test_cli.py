@@ -1,6 +1,7 @@
 """The verbs on valid and invalid input: results, or one clear message with exit code 2; never a traceback."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from PIL import Image
 
 from tests.thoroughness import thorough
 from tests.verbs import ROOT, Done
+from tfeff import cli
 
 CONFIG = """
 from tfeff.config import Data, Experiment, architecture, Optimizer, Schedule, Training
@@ -141,11 +143,16 @@ def test_the_version_is_printed(verbs):
     assert (done.code, done.out) == (0, f"tfeff {metadata.version('tfeff')}\n")
 
 
-def test_help_lists_the_flags(verbs):
-    done = verbs("train", "--help")
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_lists_all_flags_of_a_verb(verbs, verb):
+    def listed(text: str) -> set[str]:
+        return set(re.findall(r"^ +--(?:\[no\])?(\w+):", text, re.M))
+
+    parts = re.split(r"^(\S.*):\n", verbs(verb, "--helpfull").out, flags=re.M)
+    own = [listed(text) for module, text in zip(parts[1::2], parts[2::2], strict=True) if "tfeff" in module]
+    done = verbs(verb, "--help")
     assert done.code == 0
-    for flag in ("--config", "--workdir", "--[no]profile"):
-        assert flag in done.out
+    assert set[str]().union(*own) <= listed(done.out)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tfeff.reporting.terminal import say
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
 
+flags.disclaim_key_flags()  # `--help` lists the flags defined here with those of the verb
 VERBS = {
     "train": "train, evaluate and export the classifier, localizer or detector of a config",
     "search": "find the best scaling coefficients for a baseline and a compute budget, or the best settings of a sweep",

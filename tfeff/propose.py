@@ -39,7 +39,6 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("threads", None, "Number of threads; default: one per core.", lower_bound=1)
     cli.define_executor("Threads")
-    flags.adopt_module_key_flags(cli)
     flags.DEFINE_enum(
         "on_defect", "report", ["report", "stop"], "Defects of annotations: fix or leave out and report them, or stop."
     )

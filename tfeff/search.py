@@ -44,7 +44,6 @@ def define_flags() -> None:
     flags.DEFINE_list("track", [], "Also send choice, candidates and report to these trackers: mlflow, wandb.")
     cli.define_executor("Processes")
     flags.DEFINE_integer("processes", None, "Number of local processes; default: one per core or GPU.", lower_bound=1)
-    flags.adopt_module_key_flags(cli)
 
 
 def main(argv: list[str]) -> None:

@@ -21,7 +21,6 @@ FILES = (
 def define_flags() -> None:
     """Defines this verb's flags."""
     cli.define_config()
-    flags.adopt_module_key_flags(cli)  # so that --help shows them
     flags.DEFINE_string("workdir", None, "Directory for all results of the run.", required=True)
     flags.DEFINE_bool("evaluate", True, "Evaluate and export after training.")
     flags.DEFINE_bool("profile", False, "Profile a few steps for TensorBoard.")

@@ -1,6 +1,7 @@
 """Hooks of MkDocs: the pages of the site that are not files of docs/, and those that are generated.
 
-The site has the layout of the repository. Generated are `configs.md`, from the docstrings of configs/; a page for each
+The site has the layout of the repository. Generated are `configs.md`, from the docstrings of configs/; `keys.md`, from
+those of the sections of configs; a page for each
 public subpackage, whose members mkdocstrings describes; and a page for each notebook, with its outputs.
 """
 
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import site_keys
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "BUILD.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-CONFIGS, API, NOTEBOOKS = "configs.md", "api", "docs/notebooks"
+CONFIGS, KEYS, API, NOTEBOOKS = "configs.md", "keys.md", "api", "docs/notebooks"
 GROUPS = {  # beginnings of names; the last group takes the others
     "Your own data": "own_",
     "Handwritten digits, which need no data": "digits_",
@@ -54,6 +57,7 @@ def on_files(files: Any, config: Any) -> Any:
     for name in DOCUMENTS:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     add(CONFIGS, configs_page())
+    add(KEYS, site_keys.page(escaped))
     add(f"{API}/tfeff.md", overview_page())
     for name, members in public_members().items():
         add(f"{API}/{name}.md", members_page(f"tfeff.{name}", members))
