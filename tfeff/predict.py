@@ -88,7 +88,6 @@ def define_flags() -> None:
         upper_bound=1.0,
     )
     cli.define_runtime()
-    flags.adopt_module_key_flags(cli)
     flags.DEFINE_integer("batch_size", 32, "Images in one call, also of a gallery; except of detectors.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")
 

@@ -26,7 +26,6 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("port", 8000, "Port on this machine; 0: a free one.", lower_bound=0, upper_bound=65535)
     cli.define_score()
-    flags.adopt_module_key_flags(cli)
     flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
 
 
