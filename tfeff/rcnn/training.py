@@ -44,7 +44,8 @@ class RegionTraining(StoredTraining):
     ) -> RegionBatches | ImageBatches:
         """See `StoredTraining`."""
         store, dataset = ProposalStore(self.proposals.store), images.dataset
-        proposals = [store[name].first(self.proposals.max_proposals).boxes_yxyx for name in dataset.ids]
+        most = self.proposals.max_proposals
+        proposals = [store.of(dataset, index).first(most).boxes_yxyx for index in range(len(dataset))]
         regions = region_set(
             Parts.of(network).features,
             dataset,

@@ -120,7 +120,10 @@ def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray]:
             skip=data.corrupt_images == "skip",
         )
     none = np.zeros((0, 4), np.float32)
-    return [store[name].first(section.max_proposals).boxes_yxyx if name in store else none for name in images.ids]
+    return [
+        store.of(images, index).first(section.max_proposals).boxes_yxyx if name in store else none
+        for index, name in enumerate(images.ids)
+    ]
 
 
 def load(wanted: Request, source: Source, split: str) -> Dataset:
