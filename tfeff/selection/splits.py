@@ -103,10 +103,10 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
     return (catalog.open_objects if objects else catalog.open_labels)(data.source, options)
 
 
-def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray]:
+def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray | None]:
     """Returns proposals of each image, boxes_yxyx float32 [n, 4]; those missing from the store are computed.
 
-    Images that cannot be read have none, if the run skips them.
+    None stands for those of an image that cannot be read, if the run skips such images.
     """
     section = data.proposals
     with Bar(f"proposals of {images.name}", len(images), "images") as bar:
@@ -119,9 +119,8 @@ def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray]:
             wait=True,
             skip=data.corrupt_images == "skip",
         )
-    none = np.zeros((0, 4), np.float32)
     return [
-        store.of(images, index).first(section.max_proposals).boxes_yxyx if name in store else none
+        store.of(images, index).first(section.max_proposals).boxes_yxyx if name in store else None
         for index, name in enumerate(images.ids)
     ]
 
@@ -262,7 +261,7 @@ def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None,
     """
     corrupt = dict[str, str]()
     if cache is not None:
-        crops = cache.dataset.cropped_images is not None  # their ids: that of the image, and the box
+        crops = cache.dataset.cropped is not None  # their ids: that of the image, and the box
         corrupt = {image.id.rpartition(" [")[0] if crops else image.id: image.reason for image in cache.skipped}
     return Contents.of(dataset, wanted.task.reading.max_objects if trained else None, corrupt)
 
