@@ -257,13 +257,18 @@ def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None,
         wanted: what the run asks of its images.
         dataset: the split as it is annotated.
         cache: its decoded images, without the corrupt ones.
-        trained: whether it is the split to train on, where the task may limit the objects of an image.
+        trained: whether it is the split to train on, where the task may limit the objects of an image, and drops those
+            that are too small at the network's size.
     """
     corrupt = dict[str, str]()
     if cache is not None:
         crops = cache.dataset.cropped is not None  # their ids: that of the image, and the box
         corrupt = {image.id.rpartition(" [")[0] if crops else image.id: image.reason for image in cache.skipped}
-    return Contents.of(dataset, wanted.task.reading.max_objects if trained else None, corrupt)
+    reading = wanted.task.reading
+    if not trained or reading.max_objects is None:
+        return Contents.of(dataset, corrupt=corrupt)
+    size, stretch = wanted.network_size(), reading.fit == "stretch"
+    return Contents.of(dataset, reading.max_objects, corrupt, size=size, stretch=stretch)
 
 
 def require_same_classes(dataset: Dataset, other: Dataset, *, open_set: bool = False) -> None:
