@@ -195,12 +195,16 @@ class Dataset:
         return int(self.sizes[0, 0]), int(self.sizes[0, 1])
 
     @cached_property
+    def pixels_fingerprint(self) -> str:
+        """A hash that changes whenever the images, or the way they are read, may have changed."""
+        return self.images.fingerprint(self.channels)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """A hash that changes whenever the images, their objects, or the way they are read may have changed."""
-        images = self.images.fingerprint(self.channels)
+        """The same, also for their objects."""
         if not self.has_objects:
-            return images
-        digest = hashlib.sha256(images.encode())
+            return self.pixels_fingerprint
+        digest = hashlib.sha256(self.pixels_fingerprint.encode())
         for each in self.objects:
             for values in (each.boxes_yxyx, each.labels, each.difficult, each.crowd):
                 digest.update(np.ascontiguousarray(values).tobytes())
