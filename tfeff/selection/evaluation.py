@@ -72,9 +72,9 @@ def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str
         sentences.append("The splits were given.")
     elif source.drawn:
         shares = ", ".join(f"{name} {percent(share)}" for name, share in source.options.fractions.items())
+        by_class = " class by class" if source.annotated(chosen.train).has_labels else ""
         sentences.append(
-            f"{source.name} has no splits of its own, so they were drawn class by class with seed {wanted.seed}: "
-            f"{shares}."
+            f"{source.name} has no splits of its own, so they were drawn{by_class} with seed {wanted.seed}: {shares}."
         )
     if data.groups is not None and (source.drawn or (held and chosen.validation is None)):
         sentences.append(f"Images with the same {data.groups!r} in their names stayed in one split.")
