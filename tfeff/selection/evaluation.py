@@ -7,8 +7,8 @@ from typing import Any, Literal
 from tfeff.data.images.unreadable import OF_FINISHED_RUN
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
-from tfeff.data.splits import canonical_name
-from tfeff.errors import UserError, nearest
+from tfeff.data.splits import canonical_name, similar
+from tfeff.errors import UserError
 from tfeff.reporting.tables import percent
 from tfeff.selection.choice import choose
 from tfeff.selection.fingerprint import Fingerprint
@@ -125,7 +125,7 @@ def evaluation_images(
             _require_unchanged(wanted, began(), Fingerprint({**began().splits, **new.splits}))
         name = chosen.validation or name
     if name is None:
-        raise UserError(f'--split: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+        raise UserError(f'--split: {source.name} has no split "{split}"; {similar(split, source.splits)}')
     if source.drawn and not record.get("given"):  # given datasets were split elsewhere
         now = Fingerprint.of({"train": load(wanted, source, chosen.train)})
         _require_unchanged(wanted, Fingerprint({"train": began().splits["train"]}), now)

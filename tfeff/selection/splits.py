@@ -14,6 +14,7 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.names import listed
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import namesakes
 from tfeff.errors import UserError, nearest
 from tfeff.proposals import complete
 from tfeff.proposals.records import method
@@ -168,18 +169,18 @@ def assign(wanted: Request, source: Source) -> Splits:
     split or all its images are also in the training split. If only some are, the source leaves these out of it.
 
     Raises:
-        UserError: a split that the config names does not exist, or is the training split.
+        UserError: a split that the config names does not exist or could be several ones, or is the training split.
     """
     data = wanted.data
     train = _named(source, "data.train_split", data.train_split)
-    test = source.find(data.test_split) if data.test_split is not None else None
+    test = find(source, "data.test_split", data.test_split) if data.test_split is not None else None
     if test is None and data.test_split not in (None, config.Data.test_split):
         test = _named(source, "data.test_split", data.test_split)
     validation, notes = None, list[str]()
     if data.validation_split is not None:
         validation = _named(source, "data.validation_split", data.validation_split)
     elif data.folds is None:
-        validation = source.find("validation")
+        validation = find(source, "data.validation_split", "validation")
         if validation == test:
             validation = None
         if validation is not None:
@@ -301,7 +302,19 @@ def require_objects(dataset: Dataset, purpose: str) -> None:
 
 
 def _named(source: Source, key: str, split: str) -> str:
-    found = source.find(split)
+    found = find(source, key, split)
     if found is None:
         raise UserError(f'config: {key}: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+    return found
+
+
+def find(source: Source, key: str, split: str) -> str | None:
+    """Returns the split of a source that a key of the config means; None if there is none.
+
+    Raises:
+        UserError: there are several.
+    """
+    found, same = source.find(split), namesakes(split, source.splits)
+    if found is None and same:
+        raise UserError(f'config: {key}: "{split}" could be {" or ".join(same)} of {source.name}; name one of them')
     return found
