@@ -9,6 +9,7 @@ import pytest
 
 from tfeff import config
 from tfeff.config import schema, section, task_parts, tasks
+from tfeff.config.family import Family
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import BACKBONES, DETECTORS
@@ -127,6 +128,19 @@ def test_errors_name_the_key(assignments: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
         config.override(config.Experiment(), assignments)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (config.Experiment, '{"task": {"name": []}}', r"f.json.task.name is \[\]; known: "),
+        (config.Experiment, '{"model": {"name": {}}}', r"f.json.model.name is \{\}; known: "),
+        (Family, '{"alpha": 1.2}', "f.json: no value for beta, gamma; add them"),
+    ],
+)
+def test_edited_files_have_messages(kind: type, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config.from_json(text, kind, where="f.json")
 
 
 def test_the_backbone_of_a_detector_is_the_section_model() -> None:

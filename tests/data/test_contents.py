@@ -1,6 +1,11 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tfeff.data.augment.annotated_image import annotated
+from tfeff.data.augment.box_geometry import fit
+from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.contents import Contents, require_enough, text
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.defects import Defects
@@ -51,6 +56,32 @@ def test_everything_lost_is_counted():
         },
     }
     assert (found.lost("images"), found.lost("objects")) == (2 / 5, 7 / 15)
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+def test_objects_that_training_drops_because_of_their_size_are_counted(stretch):
+    rng, size = np.random.default_rng(0), (32, 48)
+    sizes = np.array([(100, 400), (300, 30), (64, 64)], np.int32)
+    starts = [rng.uniform(0, 0.9, (200, 2)) * each for each in sizes]
+    sides = [rng.uniform(0, 30, (200, 2)) for _ in sizes]
+    boxes = [
+        np.minimum(np.concatenate([start, start + side], axis=1), np.tile(each, 2)).astype(np.float32)
+        for start, side, each in zip(starts, sides, sizes, strict=True)
+    ]
+    flags = np.arange(200) < 50
+    objects = [Objects(each, np.zeros(200, np.int32), flags, ~np.ones(200, bool)) for each in boxes]
+    images = EncodedImages([b""] * 3, "1")
+    dataset = Dataset("voc:pets/train", ("cat",), ["0", "1", "2"], images, objects=objects, sizes=sizes)
+    used, one = 0, tf.zeros(1, tf.int64)
+    for each, (height, width) in zip(objects, sizes, strict=True):
+        whole = annotated(tf.zeros((height, width, 3)), each.boxes_yxyx, each.labels, each.difficult)
+        kept = fit(whole, size, BoxAugmentation(), Draws(0, tf.constant(0), one, one), stretch=stretch)
+        used += np.sum(~kept.difficult.numpy())
+    found = Contents.of(dataset, 1000, size=size, stretch=stretch)
+    assert 200 < used < 400
+    assert (found.objects, found.ignored) == (used + 150, 150)
+    lost = "object below 1 pixel at the network's 32x48 pixels"
+    assert (found.defects.counts, found.defects.costs) == ({lost: 450 - used}, {lost: "objects"})
 
 
 def test_labels_have_no_objects():

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from tests.thoroughness import only_thorough
 from tfeff import checked
-from tfeff.data.images.storage import content_digest
+from tfeff.data.dataset import Dataset
+from tfeff.data.images.storage import EncodedImages, content_digest
 from tfeff.errors import UserError
 from tfeff.proposals.proposals import ProposedBoxes
 from tfeff.proposals.store import ProposalStore, Writer, lookup
@@ -165,6 +166,21 @@ def test_changed_parameters_are_an_error(tmp_path):
         ProposalStore(tmp_path / "s")
 
 
+def images_of(names, size=(20, 30)):
+    images = EncodedImages([b""] * len(names), "")
+    return Dataset("made", ("a",), names, images, sizes=np.array([size] * len(names), np.int32))
+
+
+def test_proposals_of_an_image_of_another_size_are_refused(tmp_path):
+    store = ProposalStore.create(tmp_path / "s", PARAMETERS)
+    with Writer(store) as writer:
+        writer.add("0.jpg", content_digest(b"0"), random_proposals(0))
+    store.refresh()
+    assert same(store.of(images_of(["0.jpg"], (601, 803)), 0), store["0.jpg"])
+    with pytest.raises(UserError, match="are those of an image of 601 x 803 pixels, and that of made has 803 x 601"):
+        store.of(images_of(["0.jpg"], (803, 601)), 0)
+
+
 def test_lookup_in_a_pipeline(tmp_path):
     store = ProposalStore.create(tmp_path / "s", {"engine": "x"})
     with Writer(store) as writer:
@@ -173,7 +189,8 @@ def test_lookup_in_a_pipeline(tmp_path):
             writer.add(f"ü{number}", content_digest(b"%d" % number), ProposedBoxes(cells, (10, 10), (20, 30)))
     store.refresh()
     names = [f"ü{number}" for number in (3, 0, 4)]
-    found = list(tf.data.Dataset.range(3).map(lookup(store, names), num_parallel_calls=2).as_numpy_iterator())
+    of_images = lookup(store, images_of(names))
+    found = list(tf.data.Dataset.range(3).map(of_images, num_parallel_calls=2).as_numpy_iterator())
     for boxes, name in zip(found, names, strict=True):
         assert np.array_equal(boxes, store[name].boxes_yxyx)
     undecodable = os.fsdecode(b"caf\xe9.jpg")
@@ -181,7 +198,7 @@ def test_lookup_in_a_pipeline(tmp_path):
         boxes = ProposedBoxes(np.ones((7, 4), np.uint16), (10, 10), (20, 30))
         writer.add(undecodable, content_digest(b"9"), boxes)
     store.refresh()
-    of_names = lookup(store, ["ü2", undecodable, "y"])
+    of_names = lookup(store, images_of(["ü2", undecodable, "y"]))
     assert [len(boxes) for boxes in tf.data.Dataset.range(2).map(of_names).as_numpy_iterator()] == [3, 7]
     with pytest.raises(tf.errors.UnknownError, match="no proposals of y"):
         list(tf.data.Dataset.range(2, 3).map(of_names).as_numpy_iterator())

@@ -161,6 +161,47 @@ def test_crops_are_of_the_images_that_a_detector_trains_on_and_holds_out(monkeyp
         assert {images.ids[index] for index in one} == {crops.ids[index].partition(" [")[0] for index in other}
 
 
+def films(root):
+    """Twelve images of each of six films, with an object each; one image is corrupt, and another has no object, too."""
+    for folder in ("images/train", "labels/train"):
+        (root / folder).mkdir(parents=True)
+    for number in range(72):
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        path = root / f"images/train/film{number % 6}_{number:02}.png"
+        Image.fromarray(noise).save(path)
+        (root / f"labels/train/{path.stem}.txt").write_text("0 0.5 0.5 0.4 0.4\n" if number != 40 else "")
+        if number in (10, 40):
+            path.write_bytes(path.read_bytes()[:400])
+    return root
+
+
+@pytest.mark.parametrize("groups", [None, r"(film\d)_"])
+@pytest.mark.parametrize("proposals", [False, True])
+def test_crops_match_the_hold_out_of_a_detector_that_skips_corrupt_images(tmp_path, groups, proposals):
+    root = films(tmp_path / "films")
+
+    def parts(source, task):
+        data = config.Data(
+            source=source,
+            image_size=16,
+            train_split="train",
+            test_split=None,
+            validation_fraction=0.25,
+            validation_split=None,
+            corrupt_images="skip",
+            groups=groups,
+        )
+        if proposals:
+            data = config.override(data, {"proposals.directory": str(tmp_path / "proposals")})
+        chosen = read(config.Experiment(task=task, data=data, training=config.Training(batch_size=8)))
+        return [{name.partition(" [")[0] for name in each.dataset.ids} for each in (chosen.train, chosen.validation)]
+
+    images = parts(f"yolo:{root}", config.YoloSettings())
+    assert parts(f"crops:yolo:{root}", config.ClassificationSettings()) == images
+    train, held_out = ({name.partition("_")[0] for name in side} for side in images)
+    assert not groups or not train & held_out
+
+
 def test_the_record_of_a_detector_has_no_counts_of_labeled_images(monkeypatch):
     labeled = read(digits())
     assert sum(labeled.record()["train_class_counts"]) == len(labeled.train)

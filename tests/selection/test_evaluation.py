@@ -147,3 +147,17 @@ def test_how_the_splits_were_drawn_is_said(image_folder, tmp_path):
         'Trained on 20 images (split "train"), validated on 10 that were drawn from the same split (25 %, seed 0); '
         'tested on the split "test".'
     )
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_splits_are_drawn_class_by_class_only_from_images_with_labels(image_folder, tmp_path, boxes):
+    root = image_folder({"a": 10, "b": 10})
+    settings = digits(source=f"folder:{root}")
+    if boxes:
+        rows = [f"{path},1,1,4,4,x" for path in sorted(root.rglob("*.png"))]
+        (tmp_path / "boxes.csv").write_text("\n".join(rows))
+        settings = config.override(settings, ["task.name=yolo", f"data.source=csv:{tmp_path}/boxes.csv"])
+    source = selection.open_source(selection.request(settings))
+    said = selection.how_drawn(selection.request(settings), {"train_examples": 16, "validation_examples": 2}, source)
+    drawn = "drawn with" if boxes else "drawn class by class with"
+    assert f"so they were {drawn} seed 0: train 80 %, validation 10 %, test 10 %." in said

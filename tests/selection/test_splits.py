@@ -187,3 +187,23 @@ def test_given_images_may_have_further_classes():
     validation = selection.load(wanted, source, "validation")
     assert [validation.class_names[label] for label in validation.labels] == list("aadd")
     assert validation.labels.tolist() == [2, 2, 1, 1]
+
+
+def test_a_split_that_could_be_several_is_not_ignored():
+    class Published(Source):
+        splits = ("train2017", "val2014", "val2017", "test2014", "test2015")
+
+        def _load(self, split: str) -> Dataset:
+            return Dataset(split, ("a",), [split], EncodedImages([b""], "1"), labels=np.zeros(1, np.int32))
+
+    source = Published("coco:x", Options())
+
+    def assigned(**data):
+        return selection.assign(selection.request(digits(**data)), source)
+
+    with pytest.raises(UserError, match='test_split: "test" could be test2014 or test2015 of coco:x; name one'):
+        assigned()
+    with pytest.raises(UserError, match='validation_split: "validation" could be val2014 or val2017 of coco:x'):
+        assigned(test_split=None)
+    named = assigned(test_split="test2015", validation_split="val2014")
+    assert (named.train, named.validation, named.test) == ("train2017", "val2014", "test2015")

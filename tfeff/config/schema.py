@@ -127,8 +127,8 @@ class Data(Section):
     on_defect: Literal["report", "stop"] = "report"
     """What to do with defects of annotations and lists: fix or leave out what is concerned and report it, or stop."""
     max_lost: Fraction = 0.1
-    """The largest fraction of the images or objects of a split that may be lost to defects, corrupt images or
-    `task.max_objects`; beyond it, training does not start."""
+    """The largest fraction of the images or objects of a split that may be lost to defects, corrupt images,
+    `task.max_objects` or the size of the network's input; beyond it, training does not start."""
     augment: str | None = None
     """Name of a function that varies training images after the built-in augmentation, given in Python:
     `tfeff.train(..., augment=function)` sets it."""

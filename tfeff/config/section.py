@@ -109,7 +109,8 @@ def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
     """Creates the dataclass `kind` from nested plain values, as loaded from JSON. Missing values are the defaults.
 
     Raises:
-        UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
+        UserError: for an unknown key (the message suggests the nearest one), a value of the wrong type, or a missing
+            value that has no default.
     """
     try:
         return _created(kind, None, values, where)
@@ -135,6 +136,9 @@ def _created(kind: Any, base: Any, values: Any, where: str, variants: Mapping[st
             raise UserError(f'{where}: no key "{key}"; {_elsewhere(variants, key, where) or nearest(key, known)}')
         current = _default(known[key]) if base is None else getattr(base, key)
         arguments[key] = _value(known[key], hints[key], current, value, f"{where}.{key}")
+    required = [key for key, field in known.items() if _is_required(field) and base is None and key not in arguments]
+    if required:
+        raise UserError(f"{where}: no value for {', '.join(required)}; add {'it' if len(required) == 1 else 'them'}")
     try:
         return kind(**arguments) if base is None else dataclasses.replace(base, **arguments)
     except UserError as error:
@@ -157,6 +161,10 @@ def _value(field: dataclasses.Field[Any], hint: Any, current: Any, value: Any, w
         raise UserError(f"{where} is {value!r}; it should be {error}") from None
 
 
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
 def _default(field: dataclasses.Field[Any]) -> Any:
     """Returns the default value of a field, or None if it has none."""
     if field.default_factory is not dataclasses.MISSING:
@@ -170,7 +178,7 @@ def selected(variants: Mapping[str, Any], name: Any, where: str) -> Any:
     Raises:
         UserError: there is none; the message suggests the nearest name.
     """
-    if name not in variants:
+    if not isinstance(name, str) or name not in variants:
         raise UserError(f"{where}.name is {name!r}; {nearest(str(name), variants)}")
     return variants[name]
 

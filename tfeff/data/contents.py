@@ -1,13 +1,14 @@
 """What was found in the splits of a run, and what of it is lost to defects: said in one form by every verb."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset
+from tfeff.data.augment.policy import MIN_SIDE
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.defects import Defects, Lost
 from tfeff.data.names import as_number, counted, listed, shown, stands_for_missing
 from tfeff.errors import UserError
@@ -27,7 +28,8 @@ class Contents:
         objects: objects that can be used; None if images have a label each.
         ignored: number of difficult objects and crowds: neither trained on nor counted by metrics.
         classes: name -> number of its images, or of its objects that are not ignored.
-        defects: what was wrong, including corrupt images that were skipped and objects beyond the task's limit.
+        defects: what was wrong, including corrupt images that were skipped, objects beyond the task's limit, and those
+            that are too small for the network.
     """
 
     name: str
@@ -39,7 +41,13 @@ class Contents:
 
     @classmethod
     def of(
-        cls, dataset: Dataset, max_objects: int | None = None, corrupt: Mapping[str, str] | None = None
+        cls,
+        dataset: Dataset,
+        max_objects: int | None = None,
+        corrupt: Mapping[str, str] | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        stretch: bool = False,
     ) -> "Contents":
         """Counts what a dataset holds.
 
@@ -47,6 +55,8 @@ class Contents:
             dataset: a split, with or without its corrupt images.
             max_objects: maximum number of objects per image in training; None: all.
             corrupt: id -> reason, its images that could not be decoded and were skipped.
+            size: (height, width) to which images are brought in training; None: objects of any size are used.
+            stretch: whether images fill `size` instead of keeping their aspect ratio.
         """
         further, absent = Defects(), corrupt or {}
         for name, reason in absent.items():
@@ -55,6 +65,16 @@ class Contents:
         labels = dataset.labels[list(kept)] if dataset.has_labels else np.zeros(0, np.int64)
         objects = [dataset.objects[index] for index in kept] if dataset.has_objects else []
         counts = np.array([len(each) for each in objects], np.int64)
+        if size is not None and objects:
+            thin = _invisible(objects, dataset.sizes[list(kept)], size, stretch)
+            for index in np.flatnonzero(thin):
+                further.add(
+                    f"object below {MIN_SIDE:g} pixel at the network's {size[0]}x{size[1]} pixels",
+                    f"{dataset.ids[kept[index]]}: {thin[index]} of {counts[index]} objects",
+                    lost="objects",
+                    count=int(thin[index]),
+                )
+            counts -= thin
         surplus = np.maximum(counts - max_objects, 0) if max_objects is not None else np.zeros_like(counts)
         for index in np.flatnonzero(surplus):
             further.add(
@@ -97,6 +117,17 @@ class Contents:
                 for kind, count in sorted(defects.counts.items())
             },
         }
+
+
+def _invisible(objects: Sequence[Objects], sizes: np.ndarray, size: tuple[int, int], stretch: bool) -> np.ndarray:
+    """Returns how many objects of each image, int64 [n], are dropped as `box_geometry.fit` does without jitter."""
+    ratios = np.array(size) / sizes
+    scales = np.maximum(1, np.rint((ratios if stretch else ratios.min(axis=1, keepdims=True)) * sizes)) / sizes
+    found = np.zeros(len(objects), np.int64)
+    for index, (each, scale) in enumerate(zip(objects, scales.astype(np.float32), strict=True)):
+        sides = (each.boxes_yxyx[:, 2:] - each.boxes_yxyx[:, :2]) * scale
+        found[index] = ((sides < MIN_SIDE).any(axis=1) & ~each.ignored).sum()
+    return found
 
 
 def text(found: Mapping[str, Contents]) -> str:

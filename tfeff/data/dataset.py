@@ -105,8 +105,8 @@ class Dataset:
         objects: the objects in each image; empty if they are not annotated.
         groups: int32 [n]; images of one group, such as crops of one photograph, are never split between training and
             validation. None: each image is on its own.
-        cropped_images: if the images are crops, the number of images that they were cut from; `groups` are indices of
-            these. Else None.
+        cropped: if the images are crops, the images that they were cut from, also those without crops. Else None.
+        owners: int32 [n], the place in `cropped` of the image of each crop; empty if the images are no crops.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
         defects: what was wrong in its files.
         raw_annotations: the objects in each image as they are written; empty unless the source was opened to keep them.
@@ -127,7 +127,8 @@ class Dataset:
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     objects: Sequence[Objects] = ()
     groups: np.ndarray | None = None
-    cropped_images: int | None = None
+    cropped: "Dataset | None" = None
+    owners: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     defects: Defects = field(default_factory=Defects)
     raw_annotations: Sequence[RawAnnotations] = ()
@@ -142,6 +143,7 @@ class Dataset:
         for what, values in (
             ("labels", self.labels),
             ("objects", self.objects),
+            ("owners", self.owners),
             ("sizes", self.sizes),
             ("raw_annotations", self.raw_annotations),
         ):
@@ -193,12 +195,16 @@ class Dataset:
         return int(self.sizes[0, 0]), int(self.sizes[0, 1])
 
     @cached_property
+    def pixels_fingerprint(self) -> str:
+        """A hash that changes whenever the images, or the way they are read, may have changed."""
+        return self.images.fingerprint(self.channels)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """A hash that changes whenever the images, their objects, or the way they are read may have changed."""
-        images = self.images.fingerprint(self.channels)
+        """The same, also for their objects."""
         if not self.has_objects:
-            return images
-        digest = hashlib.sha256(images.encode())
+            return self.pixels_fingerprint
+        digest = hashlib.sha256(self.pixels_fingerprint.encode())
         for each in self.objects:
             for values in (each.boxes_yxyx, each.labels, each.difficult, each.crowd):
                 digest.update(np.ascontiguousarray(values).tobytes())
@@ -248,8 +254,24 @@ class Dataset:
             labels=self.labels[indices] if self.has_labels else self.labels,
             objects=[self.objects[index] for index in indices] if self.has_objects else (),
             groups=None if self.groups is None else self.groups[indices],
+            owners=self.owners[indices] if len(self.owners) else self.owners,
             sizes=self.sizes[indices] if len(self.sizes) else self.sizes,
             raw_annotations=[self.raw_annotations[index] for index in indices] if self.raw_annotations else (),
+        )
+
+    def without(self, indices: np.ndarray) -> "Dataset":
+        """Returns the images other than those at `indices` (int [m]), which cannot be decoded.
+
+        Of crops, they are all those of their images, which are left out of `cropped`, too.
+        """
+        left = self.take(np.delete(np.arange(len(self)), indices))
+        if self.cropped is None:
+            return left
+        owners = np.delete(np.arange(len(self.cropped)), self.owners[indices])
+        return dataclasses.replace(
+            left,
+            cropped=self.cropped.take(owners),
+            owners=np.searchsorted(owners, left.owners).astype(np.int32),
         )
 
 

@@ -33,8 +33,17 @@ def find_split(split: str, known: Collection[str]) -> str | None:
     """
     if split in known:
         return split
-    same = [name for name in known if canonical_name(name) == canonical_name(split)]
+    same = namesakes(split, known)
     return same[0] if len(same) == 1 else None
+
+
+def namesakes(split: str, known: Collection[str]) -> list[str]:
+    """Returns the names among `known` with the same canonical name.
+
+    >>> namesakes("val", ["train2017", "val2014", "val2017"])
+    ['val2014', 'val2017']
+    """
+    return [name for name in known if canonical_name(name) == canonical_name(split)]
 
 
 def require_split(name: str, split: str, known: Collection[str]) -> str:
@@ -50,10 +59,14 @@ def require_split(name: str, split: str, known: Collection[str]) -> str:
     """
     found = find_split(split, known)
     if found is None:
-        same = [each for each in known if canonical_name(each) == canonical_name(split)]
-        hint = f"it could be {' or '.join(same)}" if same else nearest(canonical_name(split), known)
-        raise UserError(f'{name}: no split "{split}"; {hint}')
+        raise UserError(f'{name}: no split "{split}"; {similar(split, known)}')
     return found
+
+
+def similar(split: str, known: Collection[str]) -> str:
+    """Returns which of the known splits a missing one could be, for messages."""
+    same = namesakes(split, known)
+    return f"it could be {' or '.join(same)}" if same else nearest(canonical_name(split), known)
 
 
 def stratified_split(

@@ -43,8 +43,9 @@ class Quality:
             for name, store in stores.items()
         }
         unreadable = [index for index in sorted(set().union(*missing.values())) if not _is_readable(source, index)]
+        skipped = set(unreadable)
         for name, store in stores.items():
-            if ids := [source.ids[index] for index in missing[name] if index not in unreadable]:
+            if ids := [source.ids[index] for index in missing[name] if index not in skipped]:
                 raise UserError(
                     f"{store.directory}: no proposals, or outdated ones, for {len(ids)} of the {len(source)} images of "
                     f"{source.name}; the first is {ids[0]}. Run tfeff.propose on this dataset"

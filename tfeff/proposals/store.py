@@ -19,7 +19,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked
+from tfeff.data.dataset import Dataset
 from tfeff.durable import sync
 from tfeff.errors import UserError, changes
 from tfeff.proposals.proposals import ProposedBoxes
@@ -120,6 +121,21 @@ class ProposalStore:
         if name not in self._ids:
             raise UserError(f"{self.directory}: no proposals of {name}; run tfeff.propose on its dataset")
         return self._proposals(self._ids[name])
+
+    def of(self, images: Dataset, index: int) -> ProposedBoxes:
+        """Returns the latest proposals of an image of a dataset.
+
+        Raises:
+            UserError: the store has none, or they are those of an image of another size.
+        """
+        name = images.ids[index]
+        found = self[name]
+        if len(images.sizes) and found.size != (size := (int(images.sizes[index, 0]), int(images.sizes[index, 1]))):
+            raise UserError(
+                f"{self.directory}: its proposals of {name} are those of an image of {found.size[0]} x {found.size[1]} "
+                f"pixels, and that of {images.name} has {size[0]} x {size[1]}; use another directory for each dataset"
+            )
+        return found
 
     def matches(self, name: str, content: bytes) -> bool:
         """Returns whether the store has proposals of an image with this content (a `digest`)."""
@@ -239,13 +255,13 @@ class Writer:
         self.close()
 
 
-def lookup(store: ProposalStore, names: Sequence[str]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function for `Dataset.map`: index (scalar int64) in `names` -> boxes_yxyx, float32 [n, 4], best first.
+def lookup(store: ProposalStore, images: Dataset) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function for `Dataset.map`: index of an image (scalar int64) -> boxes_yxyx, float32 [n, 4], best first.
 
     The store is read when the function is called. A missing image ends the iteration with an error that names it.
     """
 
     def read(index: np.ndarray) -> np.ndarray:
-        return store[names[int(index)]].boxes_yxyx
+        return store.of(images, int(index)).boxes_yxyx
 
     return lambda index: tf.ensure_shape(tf.numpy_function(read, [index], tf.float32, stateful=False), (None, 4))

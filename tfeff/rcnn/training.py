@@ -70,11 +70,11 @@ class RegionTraining(StoredTraining):
         """Returns the regions of a dataset with their features, which are read once."""
         key = dataset, fingerprint(backbone)
         if key not in self.known:
-            store = ProposalStore(self.proposals.store)
+            store, most = ProposalStore(self.proposals.store), self.proposals.max_proposals
             self.known[key] = region_set(
                 backbone,
                 dataset,
-                [store[name].first(self.proposals.max_proposals).boxes_yxyx for name in dataset.ids],
+                [store.of(dataset, index).first(most).boxes_yxyx for index in range(len(dataset))],
                 Path(self.section.features.directory or ""),
                 context=self.section.features.context,
                 progress=lambda done, total: progress(f"{dataset.name} (features)", done, total),

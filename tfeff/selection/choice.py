@@ -142,8 +142,12 @@ def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | 
     Raises:
         UserError: folds or subsets that cannot be drawn, or that lack a class.
     """
-    if dataset.cropped_images is not None and wanted.data.folds is None:
-        return _fold_of_crops(wanted, dataset, dataset.cropped_images, validates)
+    if dataset.cropped is not None and wanted.data.folds is None:  # as for a detector on the images themselves
+        of_images = fold(wanted, dataset.cropped, validates=validates)
+        if of_images is None:
+            return None
+        sides = (np.flatnonzero(np.isin(dataset.owners, side)) for side in (of_images.train, of_images.validation))
+        return folds.Fold(*sides)
     count, labels = wanted.data.train_examples, _strata(dataset)
     if count is None:
         return _fold(wanted, dataset, np.arange(len(labels)), validates)
@@ -154,25 +158,6 @@ def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | 
     if part is None:
         return folds.Fold(train=drawn, validation=drawn[:0])
     return folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
-
-
-def _fold_of_crops(wanted: Request, dataset: Dataset, images: int, validates: bool) -> folds.Fold | None:
-    """Returns the crops of the images that a run on the images themselves would train on and hold out."""
-    data, drawn = wanted.data, np.arange(images)
-    if data.train_examples is not None:
-        drawn = folds.subset(np.zeros(images, np.int32), data.train_examples, wanted.seed)
-    part = folds.Fold(train=drawn, validation=drawn[:0])
-    if data.validation_fraction and not validates:
-        try:
-            part = folds.holdout(np.zeros(len(drawn), np.int32), data.validation_fraction, wanted.seed)
-        except UserError as error:
-            raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
-        part = folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
-    elif data.train_examples is None:
-        return None
-    assert dataset.groups is not None
-    train, validation = (np.flatnonzero(np.isin(dataset.groups, side)) for side in (part.train, part.validation))
-    return folds.Fold(train=train, validation=validation)
 
 
 def _strata(dataset: Dataset) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from tfeff.data.images.unreadable import OF_FINISHED_RUN
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
-from tfeff.data.splits import canonical_name
-from tfeff.errors import UserError, nearest
+from tfeff.data.splits import canonical_name, similar
+from tfeff.errors import UserError
 from tfeff.reporting.tables import percent
 from tfeff.selection.choice import choose
 from tfeff.selection.fingerprint import Fingerprint
@@ -72,9 +72,9 @@ def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str
         sentences.append("The splits were given.")
     elif source.drawn:
         shares = ", ".join(f"{name} {percent(share)}" for name, share in source.options.fractions.items())
+        by_class = " class by class" if source.annotated(chosen.train).has_labels else ""
         sentences.append(
-            f"{source.name} has no splits of its own, so they were drawn class by class with seed {wanted.seed}: "
-            f"{shares}."
+            f"{source.name} has no splits of its own, so they were drawn{by_class} with seed {wanted.seed}: {shares}."
         )
     if data.groups is not None and (source.drawn or (held and chosen.validation is None)):
         sentences.append(f"Images with the same {data.groups!r} in their names stayed in one split.")
@@ -125,7 +125,7 @@ def evaluation_images(
             _require_unchanged(wanted, began(), Fingerprint({**began().splits, **new.splits}))
         name = chosen.validation or name
     if name is None:
-        raise UserError(f'--split: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+        raise UserError(f'--split: {source.name} has no split "{split}"; {similar(split, source.splits)}')
     if source.drawn and not record.get("given"):  # given datasets were split elsewhere
         now = Fingerprint.of({"train": load(wanted, source, chosen.train)})
         _require_unchanged(wanted, Fingerprint({"train": began().splits["train"]}), now)

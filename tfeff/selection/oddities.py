@@ -46,7 +46,7 @@ class _Known:
 
 def _contradictions(train: Dataset, known: _Known) -> list[str]:
     """Returns the training images with equal bytes and different labels."""
-    if not train.has_labels or train.cropped_images is not None:
+    if not train.has_labels or train.cropped is not None:
         return []
     pairs, count = list[str](), 0
     for outline, places in known.places.items():

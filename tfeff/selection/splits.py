@@ -14,6 +14,7 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.names import listed
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import namesakes
 from tfeff.errors import UserError, nearest
 from tfeff.proposals import complete
 from tfeff.proposals.records import method
@@ -103,10 +104,10 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
     return (catalog.open_objects if objects else catalog.open_labels)(data.source, options)
 
 
-def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray]:
+def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray | None]:
     """Returns proposals of each image, boxes_yxyx float32 [n, 4]; those missing from the store are computed.
 
-    Images that cannot be read have none, if the run skips them.
+    None stands for those of an image that cannot be read, if the run skips such images.
     """
     section = data.proposals
     with Bar(f"proposals of {images.name}", len(images), "images") as bar:
@@ -119,8 +120,10 @@ def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray]:
             wait=True,
             skip=data.corrupt_images == "skip",
         )
-    none = np.zeros((0, 4), np.float32)
-    return [store[name].first(section.max_proposals).boxes_yxyx if name in store else none for name in images.ids]
+    return [
+        store.of(images, index).first(section.max_proposals).boxes_yxyx if name in store else None
+        for index, name in enumerate(images.ids)
+    ]
 
 
 def load(wanted: Request, source: Source, split: str) -> Dataset:
@@ -166,18 +169,18 @@ def assign(wanted: Request, source: Source) -> Splits:
     split or all its images are also in the training split. If only some are, the source leaves these out of it.
 
     Raises:
-        UserError: a split that the config names does not exist, or is the training split.
+        UserError: a split that the config names does not exist or could be several ones, or is the training split.
     """
     data = wanted.data
     train = _named(source, "data.train_split", data.train_split)
-    test = source.find(data.test_split) if data.test_split is not None else None
+    test = find(source, "data.test_split", data.test_split) if data.test_split is not None else None
     if test is None and data.test_split not in (None, config.Data.test_split):
         test = _named(source, "data.test_split", data.test_split)
     validation, notes = None, list[str]()
     if data.validation_split is not None:
         validation = _named(source, "data.validation_split", data.validation_split)
     elif data.folds is None:
-        validation = source.find("validation")
+        validation = find(source, "data.validation_split", "validation")
         if validation == test:
             validation = None
         if validation is not None:
@@ -255,13 +258,18 @@ def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None,
         wanted: what the run asks of its images.
         dataset: the split as it is annotated.
         cache: its decoded images, without the corrupt ones.
-        trained: whether it is the split to train on, where the task may limit the objects of an image.
+        trained: whether it is the split to train on, where the task may limit the objects of an image, and drops those
+            that are too small at the network's size.
     """
     corrupt = dict[str, str]()
     if cache is not None:
-        crops = cache.dataset.cropped_images is not None  # their ids: that of the image, and the box
+        crops = cache.dataset.cropped is not None  # their ids: that of the image, and the box
         corrupt = {image.id.rpartition(" [")[0] if crops else image.id: image.reason for image in cache.skipped}
-    return Contents.of(dataset, wanted.task.reading.max_objects if trained else None, corrupt)
+    reading = wanted.task.reading
+    if not trained or reading.max_objects is None:
+        return Contents.of(dataset, corrupt=corrupt)
+    size, stretch = wanted.network_size(), reading.fit == "stretch"
+    return Contents.of(dataset, reading.max_objects, corrupt, size=size, stretch=stretch)
 
 
 def require_same_classes(dataset: Dataset, other: Dataset, *, open_set: bool = False) -> None:
@@ -294,7 +302,19 @@ def require_objects(dataset: Dataset, purpose: str) -> None:
 
 
 def _named(source: Source, key: str, split: str) -> str:
-    found = source.find(split)
+    found = find(source, key, split)
     if found is None:
         raise UserError(f'config: {key}: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+    return found
+
+
+def find(source: Source, key: str, split: str) -> str | None:
+    """Returns the split of a source that a key of the config means; None if there is none.
+
+    Raises:
+        UserError: there are several.
+    """
+    found, same = source.find(split), namesakes(split, source.splits)
+    if found is None and same:
+        raise UserError(f'config: {key}: "{split}" could be {" or ".join(same)} of {source.name}; name one of them')
     return found

@@ -307,7 +307,7 @@ class Plan:
         plain_from = self.training.epochs - plain if plain else None
         proposals = None
         if self.task.proposals is not None:  # `selection.cache` stored them
-            proposals = lookup(ProposalStore(self.task.proposals.store), images.dataset.ids)
+            proposals = lookup(ProposalStore(self.task.proposals.store), images.dataset)
         return self.task.transform(Reader(images, proposals), size, seed=self.settings.seed, plain_from=plain_from)
 
 

@@ -163,6 +163,15 @@ def test_samples_that_are_floats_are_named(scene):
         decoding.decode(content, "x.tif")
 
 
+@pytest.mark.parametrize("sample", [-1, 65_536])
+def test_samples_that_16_bits_cannot_hold_are_named(sample):
+    samples = np.array([[0, 65_535]], np.int32)
+    assert decoding.decode(encoded(Image.fromarray(samples), "TIFF"), "x.tif")[0, :, 0].tolist() == [0, 255]
+    samples[0, 0] = sample
+    with pytest.raises(UserError, match=rf"x\.tif: has samples from .*{sample}.*, beyond 0 to 65535; convert it"):
+        decoding.decode(encoded(Image.fromarray(samples), "TIFF"), "x.tif")
+
+
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
     """A PNG of 50 bytes that states 40,000 x 40,000 pixels."""
     content = encoded(Image.new("L", (9, 9)), "PNG")
@@ -361,12 +370,12 @@ def test_images_are_upright_everywhere(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "AVIF", "MPO"])
 def test_other_formats_are_upright(tmp_path, form, orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     file = io.BytesIO()
-    smooth("RGB").save(file, form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    smooth("RGB").save(file, form, exif=exif)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(file)))
     (tmp_path / "x").write_bytes(file.getvalue())
     assert decoding.size(tmp_path / "x") == expected.shape[:2]

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.data.images import pillow
+from tfeff.data.dataset import Objects
 from tfeff.data.images import decoding, resizing
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
@@ -124,6 +126,18 @@ def test_without_a_cache_all_images_are_decoded_only_at_the_first_start(source, 
     monkeypatch.setattr(decoding, "decode", lambda content, name, *rest: decoded.append(name) or decode(content, name))
     Path(source.ids[4]).write_bytes(content)
     assert opened(Folder(Path(source.ids[0]).parents[2], Options()).load("train")) == set(range(9))
+
+
+@pytest.mark.parametrize("cache", ["disk", "none"])
+def test_other_objects_do_not_decode_the_images_again(source, tmp_path, monkeypatch, cache):
+    decoded, decode = [], decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda content, name, *rest: decoded.append(name) or decode(content, name))
+    for side in (4, 5):
+        box = np.array([[0, 0, side, side]], np.float32)
+        one = Objects(box, np.zeros(1, np.int32), np.zeros(1, bool), np.zeros(1, bool))
+        annotated = dataclasses.replace(source, objects=[one] * len(source))
+        ImageCache.open(annotated, (7, 8), cache=cache, directory=tmp_path)
+    assert len(decoded) == len(source)
 
 
 def test_a_damaged_list_of_corrupt_images_is_made_again(source, tmp_path, caplog):

@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -33,7 +34,7 @@ def save(root, content):
 
 def test_boxes_classes_and_crowds(root):
     source = COCO(root, Options()).load("tiny")
-    assert source.ids == ["a.png", "b.png"]
+    assert source.ids == ["tiny/a.png", "tiny/b.png"]
     assert source.class_names == ("cat", "owl")
     assert source.objects[0].boxes_yxyx.tolist() == [[0, 0, 2, 5.5]]
     assert source.objects[1].boxes_yxyx.tolist() == [[20, 10, 60, 40]]
@@ -50,7 +51,7 @@ def test_images_may_be_in_one_folder_or_in_one_per_split(root):
             (root / "images").rmdir()
         (root / "moved").rename(root / place)
         source = COCO(root, Options()).load("tiny")
-        assert source.ids == ["a.png", "b.png"]
+        assert source.ids == [f"{place}/a.png", f"{place}/b.png"]
         assert not source.defects.counts
 
 
@@ -75,7 +76,7 @@ def test_defects_are_counted(root):
         "name that leaves the folder": 1,
         "image without a file": 1,
     }
-    assert source.ids == ["a.png", "b.png"]
+    assert source.ids == ["tiny/a.png", "tiny/b.png"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": []}', '{"images": 3, "categories": [], "annotations": []}'])
@@ -102,7 +103,7 @@ def test_an_invalid_row_drops_only_itself(root):
     save(root, CONTENT | {"categories": categories, "images": images})
     source = COCO(root, Options()).load("tiny")
     assert source.class_names == ("cat", "owl")
-    assert source.ids == ["a.png", "b.png"]
+    assert source.ids == ["tiny/a.png", "tiny/b.png"]
     assert [len(objects) for objects in source.objects] == [1, 1]
     assert source.defects.counts == {
         "row without id or name": 3,
@@ -158,6 +159,64 @@ def test_layouts_and_names_of_splits(tmp_path, layout, names):
         (note,) = found.notes
         inside = layout.startswith("unpacked")
         assert f"{names[number - 1]}: {file.format(names[number - 1])[4 * inside :]}, images in " in note
+
+
+def two_splits(root, **changed):
+    """A dataset whose splits number their images alike, in folders of their own; images differ in height."""
+    for split, height in (("train", 40), ("valid", 80)):
+        (root / split).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (100, height)).save(root / f"{split}/{number}.png")
+        content = {
+            "images": [{"id": number, "file_name": f"{number}.png"} for number in range(2)],
+            "categories": [{"id": 1, "name": "cat"}],
+            "annotations": [{"image_id": 1, "bbox": [1, 2, 3, height - 2], "category_id": 1}],
+        }
+        (root / split / "_annotations.coco.json").write_text(json.dumps(content | changed.get(split, {})))
+    return root
+
+
+def test_images_of_one_name_in_two_splits_have_two_ids(tmp_path):
+    source = COCO(two_splits(tmp_path), Options())
+    train, valid = source.load("train"), source.load("valid")
+    assert (train.ids, valid.ids) == (["train/0.png", "train/1.png"], ["valid/0.png", "valid/1.png"])
+    assert [Image.open(io.BytesIO(each.encoded(0))).height for each in (train, valid)] == [40, 80]
+    assert source.shared("train", "valid") == []
+
+
+def test_all_joins_the_splits(tmp_path):
+    source = COCO(two_splits(tmp_path), Options(keep_raw_annotations=True))
+    joined, parts = source.load("all"), [source.load(split) for split in source.splits]
+    assert joined.ids == [*parts[0].ids, *parts[1].ids]
+    assert joined.sizes.tolist() == [[40, 100]] * 2 + [[80, 100]] * 2
+    assert [each.boxes_yxyx.tolist() for each in joined.objects] == [[], [[2, 1, 40, 4]], [], [[2, 1, 80, 4]]]
+    assert len(joined.raw_annotations) == 4
+    assert joined.encoded(2) == parts[1].encoded(0)
+    assert list(joined.class_ids) == [1]
+    assert len(joined.notes) == 1
+
+
+def test_all_has_an_image_of_several_files_once(tmp_path):
+    root = two_splits(tmp_path / "coco")
+    (root / "images").mkdir()
+    (root / "annotations").mkdir()
+    for split in ("train", "valid"):
+        (root / split / "_annotations.coco.json").rename(root / f"annotations/instances_{split}.json")
+        for number in range(2):
+            (root / f"{split}/{number}.png").rename(root / f"images/{number}.png")
+        (root / split).rmdir()
+    joined = COCO(root, Options()).load("all")
+    assert joined.ids == ["images/0.png", "images/1.png"]
+    assert joined.objects[1].boxes_yxyx.tolist() == [[2, 1, 40, 4]]
+    assert joined.notes[-1] == (
+        f"coco:{root}/all: 2 images are in several annotation files; the objects in the first of these are used"
+    )
+
+
+def test_all_needs_the_same_classes(tmp_path):
+    other = {"categories": [{"id": 1, "name": "dog"}]}
+    with pytest.raises(UserError, match="have different classes, so all splits cannot be joined; choose one of train"):
+        COCO(two_splits(tmp_path, valid=other), Options()).load("all")
 
 
 def write_splits(folder, files):
@@ -224,7 +283,7 @@ def test_without_splits_they_are_drawn(tmp_path, file, image):
         assert source.splits == ("train", "validation", "test")
         found = [source.load(split) for split in source.splits]
         assert [len(each) for each in found] == [8, 1, 1]
-        assert sorted(name for each in found for name in each.ids) == [f"{index}.png" for index in range(10)]
+        assert sorted(name for each in found for name in each.ids) == [f"{image}{index}.png" for index in range(10)]
         assert all("drawn with seed 0" in each.notes[0] for each in found)
         assert len(source.load("all")) == 10
 
@@ -290,7 +349,7 @@ def test_names_with_other_folders_are_found_and_said(root, written):
     written = written.removesuffix("?")
     save(root, CONTENT | {"images": [CONTENT["images"][1], {"id": 7, "file_name": written}]})
     found = COCO(root, Options()).load("tiny")
-    assert found.ids == ["b.png", "a.png"]
+    assert found.ids == ["tiny/b.png", "tiny/a.png"]
     assert found.notes[1].endswith(f"1 of 2 images have another path than written, first: {written}: a.png")
     assert not found.defects.counts
 
@@ -299,7 +358,7 @@ def test_names_that_fit_one_file_alike_are_refused(root):
     images = [{"id": 7, "file_name": "x/a.png"}, {"id": 3, "file_name": "y/a.png"}]
     save(root, CONTENT | {"images": [*images, {"id": 4, "file_name": "b.png"}]})
     found = COCO(root, Options()).load("tiny")
-    assert found.ids == ["b.png"]
+    assert found.ids == ["tiny/b.png"]
     assert found.defects.counts == {"image without a file": 2}
     assert found.defects.lost("images") == 2
 
@@ -310,7 +369,7 @@ def test_an_image_of_the_same_name_in_another_split_is_not_taken(tmp_path):
         write(tmp_path, f"annotations/instances_{split}.json", f"{split}/", CONTENT | {"images": images})
     (tmp_path / "val/a.png").unlink()
     found = COCO(tmp_path, Options()).load("val")
-    assert found.ids == ["c.png"]
+    assert found.ids == ["val/c.png"]
     assert found.defects.counts["image without a file"] == 1
 
 
@@ -374,7 +433,7 @@ def test_images_of_a_format_that_cannot_be_read(root):
     (root / "tiny/c.raf").write_bytes(b"")
     save(root, CONTENT | {"images": [*CONTENT["images"], {"id": 5, "file_name": "c.raf"}]})
     found = COCO(root, Options()).load("tiny")
-    assert found.ids == ["a.png", "b.png"]
+    assert found.ids == ["tiny/a.png", "tiny/b.png"]
     assert found.defects.counts == {"image of a format that cannot be read (.raf)": 1}
     assert found.defects.lost("images") == 1
 
@@ -383,10 +442,10 @@ def test_the_current_folder(root, monkeypatch):
     monkeypatch.chdir(root)
     for name in (".", "annotations/instances_tiny.json", "../coco"):
         source = COCO(name, Options())
-        assert source.load("all").ids == ["a.png", "b.png"]
+        assert source.load("all").ids == ["tiny/a.png", "tiny/b.png"]
         assert source.image_ids == {root / "tiny/a.png": 7, root / "tiny/b.png": 3}
     monkeypatch.chdir("annotations")
-    assert COCO("instances_tiny.json", Options()).load("all").ids == ["a.png", "b.png"]
+    assert COCO("instances_tiny.json", Options()).load("all").ids == ["tiny/a.png", "tiny/b.png"]
 
 
 def test_boxes_of_which_none_reaches_beyond_1_are_relative(root):

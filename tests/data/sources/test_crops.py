@@ -1,5 +1,7 @@
 """Crops of objects and background: positions, pixels, reproducibility."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -41,6 +43,28 @@ def source():
         images=EncodedImages([cv2.imencode(".png", pixels[..., ::-1])[1].tobytes() for pixels in PIXELS], "made"),
         sizes=np.array([pixels.shape[:2] for pixels in PIXELS], np.int32),
     )
+
+
+def test_background_is_outside_of_crowds_and_difficult_objects(source):
+    crowd = Objects(np.array([[0, 0, 60, 70]], np.float32), np.zeros(1, np.int32), np.zeros(1, bool), np.ones(1, bool))
+    made = crops.object_crops(dataclasses.replace(source, objects=[crowd] * 3), Options(), backgrounds=40)
+    first = [box for image, box, _ in places(made) if image == 0]
+    assert first
+    assert max(max(0, 70 - left) / (right - left) for _, left, _, right in first) < 0.35  # ids are rounded
+
+
+def test_crops_keep_what_is_known_of_their_images(source):
+    images = dataclasses.replace(source, groups=np.array([4, 7, 4], np.int32), notes=("strange",))
+    made = crops.object_crops(images, Options())
+    assert made.notes == ("strange",)
+    assert {(image, group) for (image, _, _), group in zip(places(made), made.groups, strict=True)} == {
+        (0, 4),
+        (1, 7),
+        (2, 4),
+    }
+    left = made.without(np.flatnonzero(made.owners == 1))
+    assert left.cropped.ids == ["0", "2"]
+    assert [left.cropped.ids[owner] for owner in left.owners] == [str(image) for image, _, _ in places(left)]
 
 
 def places(made):

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from tfeff.data.sources.listing import Finder, Tree, entered
@@ -16,6 +18,15 @@ def test_files_by_folder(tmp_path):
     assert tree.images() == ["a/x.jpg", "b.PNG", "c/d/z.bmp"]
     assert tree.images("c") == ["c/d/z.bmp"]
     assert list(tree.unusable) == ["a/y.raf"]
+
+
+def test_images_below_one_of_many_folders_are_found_quickly():
+    names = [f"images/{number:05}" for number in range(20_000)]
+    tree = Tree({"": [], "images": ["b.jpg"], "images-2": ["c.jpg"], **{name: ["a.jpg"] for name in names}}, {})
+    start = time.process_time()
+    assert [tree.images(name) for name in names] == [[f"{name}/a.jpg"] for name in names]
+    assert time.process_time() - start < 5
+    assert tree.images("images") == sorted(["images/b.jpg", *(f"{name}/a.jpg" for name in names)])
 
 
 def test_a_single_folder_is_entered(tmp_path):

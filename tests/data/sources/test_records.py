@@ -142,6 +142,15 @@ def test_boxes_of_coco(tmp_path: Path) -> None:
     assert len(catalog.open_labels(f"crops:{out}").load("train")) > len(loaded)
 
 
+def test_several_annotation_files_of_coco(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        for number in range(1, 7):
+            save(tmp_path / f"coco/{split}/{number}.png", number + 10 * (split == "valid"))
+        (tmp_path / f"coco/{split}/_annotations.coco.json").write_text(json.dumps(COCO))
+    name = f"coco:{tmp_path / 'coco'}"
+    assert_same_source(name, pack(name, tmp_path / "out"), catalog.open_objects)
+
+
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """Lists of splits that share images, and annotations with a box without area."""

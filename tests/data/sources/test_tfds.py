@@ -1,9 +1,11 @@
+import io
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages
@@ -288,3 +290,20 @@ def test_datasets_without_boxes_are_refused(prepared_objects, tmp_path):
         catalog.open_objects("tfds:tiny_boxes", Options(data_dir=prepared_objects)).load("tset")
     with pytest.raises(UserError, match=r"voc/2007 is not prepared in .*data\.directory=DIR"):
         catalog.open_objects("tfds:voc/2007", Options(data_dir=tmp_path)).load("train")
+
+
+def test_images_with_an_orientation_are_said(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = io.BytesIO()
+    Image.fromarray(IMAGES[0][:40, :60]).save(stored, "JPEG", exif=exif)
+    objects = tfds.features.Sequence(
+        {"bbox": tfds.features.BBoxFeature(), "label": tfds.features.ClassLabel(num_classes=1)}
+    )
+    features = {"image": tfds.features.Image(encoding_format="jpeg"), "objects": objects}
+    row = {"bbox": tfds.features.BBox(0.0, 0.5, 0.5, 1.0), "label": 0}
+    write(tmp_path, "turned", features, lambda _: {"image": io.BytesIO(stored.getvalue()), "objects": [row]})
+    found = catalog.open_objects("tfds:turned", Options(data_dir=tmp_path)).load("train")
+    assert found.sizes[0].tolist() == [60, 40]
+    assert found.objects[0].boxes_yxyx.tolist() == [[0, 20, 30, 40]]
+    assert "tfds:turned/train: 11 images have an EXIF orientation" in found.notes[-1]

@@ -69,7 +69,7 @@ def _contradictions(quality: Quality) -> Iterator[Finding]:
     found = dict[bytes, list[tuple[str, str]]]()
     for survey in quality.surveys.values():
         images = survey.images
-        if images.has_labels and not images.has_objects and images.cropped_images is None:
+        if images.has_labels and not images.has_objects and images.cropped is None:
             for index, one in zip(survey.indices, survey.measured, strict=True):
                 label = images.class_names[images.labels[index]]
                 found.setdefault(one.digest, []).append((images.ids[index], label))

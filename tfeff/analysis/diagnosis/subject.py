@@ -103,7 +103,8 @@ def open_dataset(name: str, overrides: Sequence[str], base: config.Experiment | 
     settings = config.override(base, [f"data.source={name}", *overrides])
     wanted = selection.request(settings)
     source = selection.open_source(wanted, keep_raw_annotations=True)
-    if source.find(settings.data.train_split) is None and "data.train_split" not in given:
+    train = selection.find(source, "data.train_split", settings.data.train_split)
+    if train is None and "data.train_split" not in given:
         settings = config.override(settings, [f"data.train_split={source.splits[0]}"])
         wanted = replace(wanted, data=settings.data)
     splits, lost = _splits(wanted, source)
@@ -163,13 +164,13 @@ def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset
     """Returns images by role, and the defects of splits without any image left. A test split that shares images with
     the training split is kept: that is a finding, not an error."""
     data = asked.data
-    train = source.find(data.train_split)
+    train = selection.find(source, "data.train_split", data.train_split)
     if train is None:
         raise UserError(f'config: data.train_split: {source.name} has no split "{data.train_split}"')
     found, lost = {TRAIN: selection.load(asked, source, train)}, dict[str, Defects]()
     wanted = {VALIDATION: data.validation_split or VALIDATION, TEST: data.test_split}
     for role, split in wanted.items():
-        name = None if split is None else source.find(split)
+        name = None if split is None else selection.find(source, f"data.{role}_split", split)
         if name is None or name == train:
             continue
         try:

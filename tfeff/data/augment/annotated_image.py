@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 
 import tensorflow as tf
 
-_MIN_SIDE = 1.0  # pixels; a thinner object counts as invisible
+from tfeff.data.augment.policy import MIN_SIDE
 
 
 class AnnotatedImage(NamedTuple):
@@ -144,7 +144,7 @@ def _area(boxes_yxyx: tf.Tensor) -> tf.Tensor:
 
 
 def _wide(boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= _MIN_SIDE, axis=-1)
+    return tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= MIN_SIDE, axis=-1)
 
 
 def _shown(boxes_yxyx: tf.Tensor, shown: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -125,7 +125,7 @@ def _pixels(encoded: bytes, name: str, reduction: int) -> np.ndarray:
             pixels = np.empty((image.height, image.width, 3), np.uint8)
             for top in range(0, image.height, rows):
                 band = image.crop((0, top, image.width, min(top + rows, image.height)))
-                pixels[top : top + rows] = _rgb(band, transparent)
+                pixels[top : top + rows] = _rgb(band, transparent, name)
             return pixels
     except UserError:
         raise
@@ -151,10 +151,20 @@ def _png(encoded: bytes) -> np.ndarray | None:
     return pixels
 
 
-def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
-    """Returns uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal."""
+def _rgb(image: Image.Image, transparent: bool, name: str) -> np.ndarray:
+    """Returns uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal.
+
+    Raises:
+        UserError: samples of 32 bits, or with a sign, that 16 bits cannot hold.
+    """
     if image.mode in _DEEP:
-        return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None]
+        samples = np.asarray(image)
+        least, most = int(samples.min()), int(samples.max())
+        if least < 0 or most > 0xFFFF:
+            raise UserError(
+                f"{name}: has samples from {least} to {most}, beyond 0 to 65535; convert it to 8 or 16 bits"
+            )
+        return (samples >> 8).astype(np.uint8)[..., None]
     if transparent:
         return _composed(np.asarray(image.convert("RGBA")))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

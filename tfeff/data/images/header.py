@@ -189,8 +189,8 @@ def _by_pillow(content: bytes | Path, name: str) -> Header:
     try:
         with opened(content) as image:
             exif = (image.info.get("exif") or b"").removeprefix(b"Exif\0\0")
-            # Pillow turns TIFF itself; HEIF and AVIF state their rotation elsewhere, which their decoders apply.
-            tag = 1 if image.format in ("TIFF", "HEIF", "AVIF") else orientation_in(exif)
+            # Pillow turns TIFF itself, and pillow_heif HEIF. A rotation in the container of an AVIF is in `exif`, too.
+            tag = 1 if image.format in ("TIFF", "HEIF") else orientation_in(exif)
             single = getattr(image, "n_frames", 1) == 1 if image.format in ("WEBP", "PNG") else True
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             turned = image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) != 1

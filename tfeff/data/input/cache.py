@@ -135,9 +135,10 @@ class ImageCache:
             pixels, layout = stored.pixels, stored.layout
             reasons = dict(stored.note)
         require_intact(dataset, reasons, corrupt_images, advice)
-        rows = np.setdiff1d(np.arange(len(dataset)), np.fromiter(reasons, np.int64, len(reasons)))
+        corrupt = np.fromiter(reasons, np.int64, len(reasons))
+        rows = np.delete(np.arange(len(dataset)), corrupt)
         skipped = tuple(CorruptImage(dataset.ids[index], reason) for index, reason in reasons.items())
-        taken = dataset.take(rows) if skipped else dataset
+        taken = dataset.without(corrupt) if skipped else dataset
         return cls(taken, size, pixels, rows, skipped, fit, interpolation, layout, reduced, stored)
 
     def __len__(self) -> int:

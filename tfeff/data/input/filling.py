@@ -12,7 +12,7 @@ from tfeff.data.input.disk_cache import DiskCache, StoredImages, UnreadableList
 from tfeff.errors import UserError
 from tfeff.execution.resources import free_memory
 
-_DECODER = "upright"  # Changes with what files are decoded to, so that older caches on disk are not used.
+_DECODER = "upright, also AVIF"  # Changes with what files are decoded to, so that older caches on disk are not used.
 
 
 def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advice: str) -> StoredImages:
@@ -82,8 +82,8 @@ def require_memory(dataset: Dataset, needed: int) -> None:
 
 
 def _key(dataset: Dataset, *form: object) -> str:
-    """Returns what identifies the images of a dataset in a form."""
-    text = f"{_DECODER} {dataset.fingerprint} {dataset.channels} {form}"
+    """Returns what identifies the images of a dataset in a form, whatever their labels or objects."""
+    text = f"{_DECODER} {dataset.pixels_fingerprint} {dataset.channels} {form}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

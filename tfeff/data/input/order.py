@@ -91,8 +91,8 @@ class ClassBalanced(Order):
         slots_of = _grouped(drawn_class, len(classes))
         for position, (members, slots) in enumerate(zip(members_of, slots_of, strict=True)):
             passes, rank = np.divmod(rounds[slots] * self.together + part[slots], len(members))
-            for number in np.unique(passes):
-                in_pass = passes == number
+            numbers, starts = np.unique(passes, return_index=True)  # passes rise, as rounds do
+            for number, in_pass in zip(numbers, np.split(np.arange(len(slots)), starts)[1:], strict=True):
                 order = _permutation(len(members), seed, _BALANCED_MEMBERS, position, number)
                 indices[slots[in_pass]] = members[order[rank[in_pass]]]
             repeats[slots] = passes

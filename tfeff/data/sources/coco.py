@@ -1,8 +1,10 @@
 """COCO JSON, as published with COCO and as exported by Roboflow, Label Studio and CVAT; see `coco_layout`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from tfeff.data.dataset import Dataset, Id
 from tfeff.data.images.decoding import Headers
@@ -12,7 +14,7 @@ from tfeff.data.sources import foreign
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
 from tfeff.data.sources.coco_file import COCOFile, Key, Listed, Named, collect
 from tfeff.data.sources.coco_layout import COCOLayout
-from tfeff.data.sources.listing import Finder
+from tfeff.data.sources.listing import Finder, joined
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, find_split
 from tfeff.errors import UserError
@@ -21,6 +23,7 @@ from tfeff.errors import UserError
 class COCO(Source):
     """A COCO dataset, in the order of its lists of images; classes are in the order of their ids.
 
+    Ids of images are paths relative to the folder of the dataset: splits often number their images alike.
     Splits are named as in the files (`train2017`); `train` and `val` find them too. If there is only one annotation
     file, and it is not named like a split, splits are drawn by seed. Other splits may lack categories of the training
     split. An annotation with `ignore` set counts as difficult. Without `bbox`, the box is that of `segmentation`.
@@ -37,7 +40,7 @@ class COCO(Source):
         super().__init__(f"coco:{root}", options)
         self._layout, self._headers = COCOLayout(Path(root)), Headers()
         self._categories = dict[str, dict[Key, Named]]()
-        self._read, self._found = dict[Path, COCOFile](), dict[str, tuple[Path, Listed]]()
+        self._read, self._found = dict[Path, COCOFile](), dict[str, tuple[str, Listed]]()
         problems = {} if self._layout.usual else {path: self._problem(path) for path in self._layout.files}
         files = [path for path in self._layout.files if not problems.get(path)]
         if not files:
@@ -92,22 +95,24 @@ class COCO(Source):
             file = self._file(split)
             folder, listed = self._listed(split, file)
             for name, keys in listed.files.items():
-                found.setdefault((folder / name).resolve(), file.images[keys[0]].id)
+                found.setdefault((self._layout.root / folder / name).resolve(), file.images[keys[0]].id)
         return found
 
     def _load(self, split: str) -> Dataset:
         """Reads the annotation file of one split.
 
         Raises:
-            UserError: an invalid annotation file, no images, `all` of several splits, or (with `on_defect="stop"`) an
-                invalid annotation.
+            UserError: an invalid annotation file, no images, `all` of splits with different classes, or (with
+                `on_defect="stop"`) an invalid annotation.
         """
         if split == ALL and self._whole is None:
-            raise UserError(f"{self.name}: all splits cannot be joined; choose one of {', '.join(self._files)}")
+            return self._joined()
         part = self._whole if self._whole is not None else split
         path, file = self._files[part], self._file(part)
         folder, listed = self._listed(part, file)
-        found, names = AnnotatedSplit(f"{self.name}/{split}", self.options), list(listed.files)
+        found = AnnotatedSplit(f"{self.name}/{split}", self.options)
+        files = {joined(folder, name): keys for name, keys in listed.files.items()}
+        names = list(files)
         if self.drawn and split != ALL:
             names = self._drawn_names(names, split)
         if split in (ALL, self.splits[0]) or not self.drawn:  # counted once
@@ -123,10 +128,10 @@ class COCO(Source):
             found.notes.append(f"{found.name}: {count} are not listed, first: {absent[0]}")
         labels, masks = {key: label for label, key in enumerate(categories)}, 0
         for name in names:
-            header = found.header(self._headers, folder / name)
+            header = found.header(self._headers, self._layout.root / name)
             if header is None:
                 continue
-            keys = listed.files[name]
+            keys = files[name]
             written = next((file.sizes[key] for key in keys if key in file.sizes), None)
             scale = (header.stored if written == header.stored else header.size) if file.relative else None
             collector = ObjectCollector(
@@ -152,8 +157,46 @@ class COCO(Source):
             found.notes.append(f"{found.name}: {masks} boxes without bbox are those of their polygons or masks")
         if not self.drawn:
             del self._read[path]  # annotations take much more memory than boxes
-        images = ImageFiles([folder / name for name in found.ids])
-        return found.dataset(class_names, images, class_ids=[each.id for each in categories.values()])
+        return found.dataset(
+            class_names, self._image_files(found.ids), class_ids=[each.id for each in categories.values()]
+        )
+
+    def _joined(self) -> Dataset:
+        """Returns all images of several splits, each once.
+
+        Raises:
+            UserError: as for `_load`.
+        """
+        parts = [self.load(split) for split in self._files]
+        if other := next((part for part in parts if part.class_names != parts[0].class_names), None):
+            raise UserError(
+                f"{parts[0].name} and {other.name} have different classes, so all splits cannot be joined; choose one "
+                f"of {', '.join(self._files)}"
+            )
+        places = dict[str, tuple[Dataset, int]]()
+        for part in parts:
+            for index, name in enumerate(part.ids):
+                places.setdefault(name, (part, index))
+        notes = dict.fromkeys(note for part in parts for note in part.notes if note not in self.notes)
+        if repeated := sum(map(len, parts)) - len(places):
+            text = "images are in several annotation files; the objects in the first of these are used"
+            notes[f"{self.name}/{ALL}: {repeated:,} {text}"] = None
+        return Dataset(
+            name=f"{self.name}/{ALL}",
+            class_names=parts[0].class_names,
+            ids=list(places),
+            images=self._image_files(places),
+            channels=self.options.channels,
+            objects=[part.objects[index] for part, index in places.values()],
+            sizes=np.array([part.sizes[index] for part, index in places.values()], np.int32),
+            defects=parts[0].defects.joined(part.defects for part in parts[1:]),
+            raw_annotations=[part.raw_annotations[index] for part, index in places.values() if part.raw_annotations],
+            notes=tuple(notes),
+            class_ids=parts[0].class_ids,
+        )
+
+    def _image_files(self, ids: Iterable[str]) -> ImageFiles:
+        return ImageFiles([self._layout.root / name for name in ids])
 
     @cached_property
     def _parents(self) -> frozenset[Key]:
@@ -191,13 +234,13 @@ class COCO(Source):
             self._read[path] = COCOFile.read(path)
         return self._read[path]
 
-    def _listed(self, split: str, file: COCOFile) -> tuple[Path, Listed]:
-        """Returns the folder of the images of an annotation file, and which files there are meant."""
+    def _listed(self, split: str, file: COCOFile) -> tuple[str, Listed]:
+        """Returns the folder of the images of an annotation file, in the dataset, and which files there are meant."""
         if split not in self._found:
             below, files = self._images[split]
             exclusive = [folder for folder, _ in self._images.values()].count(below) == 1
             listed = Listed.of(file, Finder(files), self._unusable(below), exclusive=exclusive)
-            self._found[split] = self._layout.root / below, listed
+            self._found[split] = below, listed
         return self._found[split]
 
     def _unusable(self, below: str) -> dict[str, str]:

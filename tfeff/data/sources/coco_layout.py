@@ -1,6 +1,7 @@
 """Where a COCO dataset has its annotation files and its images."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,9 +79,9 @@ class COCOLayout:
             UserError: two files have the same split.
         """
         named = {path: self._split(path) for path in files}
-        splits = list(named.values())
+        counts = Counter(named.values())
         for path, split in named.items():
-            if splits.count(split) > 1:
+            if counts[split] > 1:
                 named[path] = path.stem
         found = dict[str, Path]()
         for path, split in named.items():

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from tfeff.boxes import iou
-from tfeff.boxes.assignment import assign, region_boxes
-from tfeff.data.dataset import Dataset
+from tfeff.boxes.assignment import IGNORED_OVERLAP, assign, ignored_overlap, region_boxes
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import ImageStorage
 from tfeff.data.sources.source import Options, Source
@@ -92,6 +92,10 @@ class Crops(Source):
         self._source.leave_out(split, ids, kind)
         self._loaded.clear()
 
+    def _described(self, dataset: Dataset, split: str) -> Dataset:
+        """Returns the crops as they are: their images have said it all."""
+        return dataset
+
     def _load(self, split: str) -> Dataset:
         dataset = self._source.load(split)
         if self.options.crop_proposals is None:
@@ -123,7 +127,7 @@ def object_crops(
             labels += [int(label)] * len(near)
             owners += [index] * len(near)
         count = backgrounds * max(1, int(counted.sum()))
-        far = list(_background_boxes(objects.boxes_yxyx, size, count, rng))
+        far = list(_background_boxes(objects, size, count, rng))
         boxes += far
         labels += [len(dataset.class_names)] * len(far)
         owners += [index] * len(far)
@@ -137,19 +141,25 @@ def object_crops(
     )
 
 
-def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], options: Options) -> Dataset:
+def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray | None], options: Options) -> Dataset:
     """Returns crops of objects, of proposals that overlap an object by at least half, and of background proposals.
 
     Each object has at most COPIES proposals, and BACKGROUNDS background proposals.
 
     Args:
         images: the images, with their objects.
-        proposals: boxes_yxyx float32 [n, 4] of each image.
+        proposals: boxes_yxyx float32 [n, 4] of each image. None: it cannot be read; the whole image is its only crop,
+            with which it is skipped and counted.
         options: as for `object_crops`.
     """
     owners, boxes, labels = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     background = images.num_classes
     for image, (objects, proposed) in enumerate(zip(images.objects, proposals, strict=True)):
+        if proposed is None:
+            owners.append(np.array([image]))
+            boxes.append(np.array([[0, 0, *images.sizes[image]]], np.float32))
+            labels.append(np.array([background]))
+            continue
         rng = np.random.Generator(np.random.Philox(key=[options.seed, image]))
         targets = assign(proposed, objects.boxes_yxyx, objects.labels, objects.ignored, image)
         count = int(targets.is_object.sum())
@@ -196,9 +206,11 @@ def crop(
         labels=labels,
         ids=[f"{dataset.ids[owner]} {_coordinates(box)}" for owner, box in zip(owners, boxes_yxyx, strict=True)],
         images=_CroppedImages(dataset, owners, boxes_yxyx, options.crop_context),
-        groups=owners,
-        cropped_images=len(dataset),
+        groups=owners if dataset.groups is None else dataset.groups[owners],
+        cropped=dataset,
+        owners=owners,
         channels=options.channels,
+        notes=dataset.notes,
     )
 
 
@@ -259,16 +271,20 @@ def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.ra
 
 
 def _background_boxes(
-    objects: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator
+    objects: Objects, size: tuple[int, int], count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yields boxes with an IoU of at most MAX_OVERLAP with every object; fewer than `count` if there is no room."""
+    """Yields boxes with an IoU of at most MAX_OVERLAP with every object; fewer than `count` if there is no room.
+
+    At most IGNORED_OVERLAP of a box lies in a difficult object or a crowd.
+    """
     drawn = np.zeros((count * _ATTEMPTS, 4))
     for axis in range(2):
         sides = np.minimum(max(size) * _MIN_SIDE ** rng.uniform(0, 1, len(drawn)), size[axis])
         drawn[:, axis] = rng.uniform(0, 1, len(drawn)) * (size[axis] - sides)
         drawn[:, axis + 2] = drawn[:, axis] + sides
-    best = iou(drawn, objects).max(axis=1, initial=0.0)
-    yield from drawn[best <= MAX_OVERLAP][:count].astype(np.float32)
+    best = iou(drawn, objects.boxes_yxyx[~objects.ignored]).max(axis=1, initial=0.0)
+    covered = ignored_overlap(drawn, objects.boxes_yxyx[objects.ignored])
+    yield from drawn[(best <= MAX_OVERLAP) & (covered <= IGNORED_OVERLAP)][:count].astype(np.float32)
 
 
 def _cropped(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The files of a dataset by folder, and which of them an annotation file means by a name."""
 
+import bisect
 import re
 import unicodedata
 from collections import Counter
@@ -49,14 +50,17 @@ class Tree:
 
     def images(self, below: str = "") -> list[str]:
         """Returns paths of all images in or below a folder, sorted."""
-        inside = f"{below}/" if below else ""
+        inner = self._sorted
+        if below:  # all that starts with `below/`; the character after `/` is `0`
+            first, end = (bisect.bisect_left(inner, f"{below}{character}") for character in "/0")
+            inner = [below, *inner[first:end]]
         return sorted(
-            joined(folder, name)
-            for folder, names in self.folders.items()
-            if folder == below or folder.startswith(inside)
-            for name in names
-            if is_image(name)
+            joined(folder, name) for folder in inner for name in self.folders.get(folder, ()) if is_image(name)
         )
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self.folders)
 
 
 def is_image(name: str) -> bool:

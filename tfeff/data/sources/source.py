@@ -32,7 +32,8 @@ class Options:
         download: whether TensorFlow Datasets may download and prepare missing data.
         keep_raw_annotations: keep the objects as they are written, see `Dataset.raw_annotations`.
         crop_context: what `crops:` shows around a box on each side, relative to the length of that side.
-        crop_proposals: proposals of each image, boxes_yxyx float32 [n, 4], for `crops:`; None: random boxes.
+        crop_proposals: for `crops:`, proposals of each image, boxes_yxyx float32 [n, 4], or None if it cannot be read.
+            None: random boxes.
     """
 
     channels: int = 3
@@ -46,7 +47,7 @@ class Options:
     download: bool = False
     keep_raw_annotations: bool = False
     crop_context: float = 0.0
-    crop_proposals: Callable[[Dataset], Sequence[np.ndarray]] | None = None
+    crop_proposals: Callable[[Dataset], Sequence[np.ndarray | None]] | None = None
 
 
 class Source(ABC):
@@ -118,11 +119,15 @@ class Source(ABC):
         known = require_split(self.name, split, (*self.splits, ALL))
         if known not in self._loaded:
             dataset = self._load(known)
-            drawn = (drawn_note(self.name, self.options.fractions, self.options.seed),) if self.drawn else ()
-            dataset, grouped = self._grouped(dataset)
-            notes = (*(() if known == ALL else drawn), *grouped, *self.notes)
-            self._loaded[known] = dataclasses.replace(dataset, notes=(*notes, *dataset.notes)) if notes else dataset
+            self._loaded[known] = self._described(dataset, known)
         return self._loaded[known]
+
+    def _described(self, dataset: Dataset, split: str) -> Dataset:
+        """Returns the images of a split with their groups, and with what the source says of them."""
+        drawn = (drawn_note(self.name, self.options.fractions, self.options.seed),) if self.drawn else ()
+        dataset, grouped = self._grouped(dataset)
+        notes = (*(() if split == ALL else drawn), *grouped, *self.notes)
+        return dataclasses.replace(dataset, notes=(*notes, *dataset.notes)) if notes else dataset
 
     def _draw(self, ids: Sequence[str], split: str, labels: np.ndarray | None = None) -> np.ndarray:
         """Returns the images of a drawn split: int64 [m], places in `ids`, those of all images.
@@ -152,8 +157,6 @@ class Source(ABC):
         """Returns the images with their groups, and what to say about these."""
         if self.options.groups is None:
             return dataset, ()
-        if dataset.groups is not None:
-            raise UserError(f"config: data.groups: {self.name} has groups of its own; remove the key")
         found, matched = groups(dataset.ids, self.options.groups)
         if not matched:
             raise UserError(

@@ -15,7 +15,8 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.defects import Defects
-from tfeff.data.images import decoding
+from tfeff.data.images import header
+from tfeff.data.images.header import Header
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
@@ -274,13 +275,13 @@ class TfdsAnnotatedImages(PreparedDataset):
             for number, example in enumerate(examples.as_numpy_iterator()):
                 where = f"{self.name}/{part}, example {number}"
                 try:
-                    size = decoding.encoded_size(example["image"], where)
+                    head = header.read(example["image"], where)
                 except UserError as error:
                     found.defects.add("unreadable image", str(error), lost="images")
                     continue
                 images.append(example["image"])
-                collector = _collected(example, keys, where, size, len(class_names), found.defects)
-                found.add(f"{part}[{number}]", size, collector)
+                collector = _collected(example, keys, where, head, len(class_names), found.defects)
+                found.add(f"{part}[{number}]", head.size, collector)
         version = f"tfds/{self._builder.info.full_name}/{split}"
         return found.dataset(class_names, EncodedImages(images, version))
 
@@ -302,15 +303,15 @@ class TfdsAnnotatedImages(PreparedDataset):
 
 
 def _collected(
-    example: dict[str, np.ndarray], keys: _Keys, where: str, size: tuple[int, int], classes: int, defects: Defects
+    example: dict[str, np.ndarray], keys: _Keys, where: str, head: Header, classes: int, defects: Defects
 ) -> ObjectCollector:
-    collector = ObjectCollector(where, size, defects)
+    collector = ObjectCollector(where, head.size, defects, orientation=head.orientation, relative=True)
     labels = example[keys.label].tolist()
     unset = [False] * len(labels)
     difficult = unset if keys.difficult is None else example[keys.difficult].tolist()
     crowd = unset if keys.crowd is None else example[keys.crowd].tolist()
     # Relative coordinates were rounded to single precision; rounding keeps a box that touches the border there.
-    boxes = np.round(example[keys.box].astype(np.float64) * np.tile(size, 2), 3).tolist()
+    boxes = np.round(example[keys.box].astype(np.float64) * np.tile(head.size, 2), 3).tolist()
     for number, (box, label) in enumerate(zip(boxes, labels, strict=True), 1):
         if not 0 <= label < classes:
             defects.add("class without a name", f"{where}, object {number}: {label} of {classes}", lost="objects")
