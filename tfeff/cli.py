@@ -132,11 +132,8 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         try:
             if len(argv) > 1:
                 raise UserError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
-            for name in (
-                "workdir",
-                "out",
-                "gallery",
-            ):  # such as --out=$DIR without a variable DIR; it would be the current folder
+            # Such as --out=$DIR without a variable DIR; it would be the current folder.
+            for name in ("workdir", "out", "gallery"):
                 if name in flags.FLAGS and flags.FLAGS[name].value == "":
                     raise UserError(f"--{name}= is empty; give a directory (. for the current one)")
             code = main(argv) or 0
