@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import selection, training
-from tfeff.data.images import decoding, graph_decoding
+from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.models.rcnn import Parts
 from tfeff.rcnn import region_batches
@@ -77,7 +77,7 @@ class LiveFeatures:
             positions = np.flatnonzero(self._image[rows] == image)
             boxes = self._regions.boxes(image)[rows[positions] - self._starts[image]]
             decoded = decoding.decode(images.encoded(image), images.ids[image])
-            pixels = graph_decoding.in_channels(decoded, self._channels)
+            pixels = decoding.in_channels(decoded, self._channels)
             for position, region in zip(positions, self._warp(pixels, boxes), strict=True):
                 warped[position] = region
         return self._features(tf.stack(warped)).numpy().astype(np.float32)
@@ -100,7 +100,7 @@ class Extraction:
         boxes, images = regions.boxes(image), regions.images
         began = time.perf_counter()
         pixels = decoding.decode(images.encoded(image), images.ids[image])
-        np.asarray(self._run(graph_decoding.in_channels(pixels, self._channels), boxes), np.float16)
+        np.asarray(self._run(decoding.in_channels(pixels, self._channels), boxes), np.float16)
         return time.perf_counter() - began, len(boxes)
 
 

@@ -85,6 +85,16 @@ def groups(names: Collection[str], pattern: str) -> tuple[np.ndarray, int]:
     return np.array(found, np.int32), matched
 
 
+def packed_texts(texts: Collection[str]) -> np.ndarray:
+    """Returns texts as bytes, each ended by a zero: no name of a file or a class contains one."""
+    return np.frombuffer("".join(f"{text}\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
+
+
+def unpacked_texts(packed: np.ndarray) -> list[str]:
+    """Returns the inverse of `packed_texts`."""
+    return packed.tobytes().decode(errors="surrogateescape").split("\0")[:-1]
+
+
 def shown(name: str) -> str:
     """Returns a name as one line of text.
 

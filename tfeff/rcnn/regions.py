@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, assign, ignored_overlap, region_boxes
 from tfeff.data.dataset import Dataset, Objects
-from tfeff.data.images import decoding, graph_decoding
+from tfeff.data.images import decoding
 from tfeff.models.fingerprint import fingerprint
 from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.rcnn.feature_store import StoredFeatures, stored_features
@@ -142,7 +142,7 @@ def region_set(
 
     def compute(image: int) -> np.ndarray:
         pixels = decoding.decode(images.encoded(image), images.ids[image])
-        return np.asarray(run(graph_decoding.in_channels(pixels, extractor.channels), boxes(image)))
+        return np.asarray(run(decoding.in_channels(pixels, extractor.channels), boxes(image)))
 
     def digest(image: int) -> str:
         content = images.images.digest(image) + boxes(image).tobytes()

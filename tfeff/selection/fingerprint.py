@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.names import packed_texts, unpacked_texts
 from tfeff.durable import write
 from tfeff.errors import UserError
 
@@ -70,8 +71,8 @@ class Fingerprint:
         """Returns a compressed NumPy archive."""
         arrays = {_TRAINED: self.trained}
         for role, split in self.splits.items():
-            arrays[f"{role}/classes"] = _packed(split.class_names)
-            arrays[f"{role}/ids"] = _packed(split.ids)
+            arrays[f"{role}/classes"] = packed_texts(split.class_names)
+            arrays[f"{role}/ids"] = packed_texts(split.ids)
             arrays[f"{role}/files"], arrays[f"{role}/annotations"] = split.files, split.annotations
         written = io.BytesIO()
         np.savez_compressed(written, allow_pickle=False, **arrays)
@@ -85,8 +86,8 @@ class Fingerprint:
             return cls(
                 {
                     role: SplitRecord(
-                        tuple(_unpacked(arrays[f"{role}/classes"])),
-                        _unpacked(arrays[f"{role}/ids"]),
+                        tuple(unpacked_texts(arrays[f"{role}/classes"])),
+                        unpacked_texts(arrays[f"{role}/ids"]),
                         arrays[f"{role}/files"],
                         arrays[f"{role}/annotations"],
                     )
@@ -127,7 +128,7 @@ class Fingerprint:
         """A hash of all, in hexadecimal."""
         made = hashlib.sha256()
         for role, split in self.splits.items():
-            for part in (_packed([role]), _packed(split.class_names), _packed(split.ids)):
+            for part in (packed_texts([role]), packed_texts(split.class_names), packed_texts(split.ids)):
                 made.update(part.tobytes())
             made.update(split.files.tobytes() + split.annotations.tobytes())
         return made.hexdigest()
@@ -227,12 +228,3 @@ def _digest(objects: Objects) -> bytes:
     for key in ("boxes_yxyx", "labels", "difficult", "crowd"):
         made.update(np.ascontiguousarray(getattr(objects, key)).tobytes())
     return made.digest()
-
-
-def _packed(texts: Sequence[str]) -> np.ndarray:
-    """Returns texts as bytes, each ended by a zero: no file name contains one."""
-    return np.frombuffer("".join(f"{text}\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
-
-
-def _unpacked(packed: np.ndarray) -> list[str]:
-    return packed.tobytes().decode(errors="surrogateescape").split("\0")[:-1]

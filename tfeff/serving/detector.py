@@ -16,7 +16,7 @@ from absl import logging
 
 from tfeff import checked
 from tfeff.data.dataset import Id
-from tfeff.data.images import graph_decoding
+from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
 
@@ -101,7 +101,7 @@ class ExportedDetector:
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
-        inputs = {"images": graph_decoding.in_channels(pixels, self._channels)[None]}
+        inputs = {"images": decoding.in_channels(pixels, self._channels)[None]}
         if self._propose is not None:
             boxes = self._propose(pixels).boxes_yxyx
             inputs |= {"proposals": boxes[None], "counts": np.array([len(boxes)], np.int32)}

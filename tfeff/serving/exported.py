@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfeff import checked
 from tfeff.boxes.formats import clip, yxyx_from_relative
 from tfeff.data.dataset import Id
-from tfeff.data.images import graph_decoding
+from tfeff.data.images import decoding
 from tfeff.errors import UserError, brief
 from tfeff.execution import resources
 from tfeff.serving.fitting import Fitting
@@ -141,7 +141,7 @@ class ExportedModel:
 
     def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Returns the outputs for images, uint8 [height, width, 3], of any sizes; boxes are in pixels of the images."""
-        pixels = [graph_decoding.in_channels(image, self._channels) for image in images]
+        pixels = [decoding.in_channels(image, self._channels) for image in images]
         given = pixels if self._fitting is None else [self._fit(image).numpy() for image in pixels]
         found = list[Mapping[str, np.ndarray]]()
         for _, group in itertools.groupby(given, lambda image: image.shape):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.images import graph_decoding
+from tfeff.data.images import decoding
 from tfeff.serving.detector import load
 from tfeff.serving.interface import METADATA
 from tfeff.serving.savedmodel import CLASSES_FILE
@@ -59,7 +59,7 @@ class SavedImageModel:
     def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """See `ImageModel`. Images of different sizes are passed on as bitmaps, which cost little to read."""
         if len({image.shape for image in images}) == 1 and sum(image.nbytes for image in images) <= STACKED_BYTES:
-            pixels = np.stack([graph_decoding.in_channels(image, self._channels) for image in images])
+            pixels = np.stack([decoding.in_channels(image, self._channels) for image in images])
             outputs = self._of_pixels(images=tf.constant(pixels))
         else:
             with ThreadPoolExecutor() as threads:

@@ -11,7 +11,7 @@ from enum import IntEnum
 import tensorflow as tf
 
 from tfeff.data.augment import geometry
-from tfeff.data.images import graph_decoding, resizing
+from tfeff.data.images import decoding, resizing
 
 # Ends of the operations' ranges, at strength 1.
 _SHEAR = 0.3
@@ -184,10 +184,10 @@ def _each(amount: tf.Tensor) -> tf.Tensor:
 
 
 def _luma(images: tf.Tensor) -> tf.Tensor:
-    """Returns the luma of whole levels, as `graph_decoding.luma`: products and sums of 24 bits are exact in float32."""
+    """Returns the luma of whole levels, as `decoding.luma`: products and sums of 24 bits are exact in float32."""
     if images.shape[-1] == 1:
         return images
-    total = tf.reduce_sum(images * tf.constant(graph_decoding.LUMA_WEIGHTS, tf.float32), axis=-1, keepdims=True)
+    total = tf.reduce_sum(images * tf.constant(decoding.LUMA_WEIGHTS, tf.float32), axis=-1, keepdims=True)
     return tf.floor((total + 2.0**15) / 2.0**16)
 
 

@@ -16,8 +16,19 @@ from tfeff.data.images import header
 from tfeff.data.images.header import EXTENSIONS, Header
 from tfeff.errors import UserError
 
-__all__ = ["EXTENSIONS", "Headers", "Shrinkage", "decode", "encoded_size", "is_dark", "luma", "size"]
-_LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
+__all__ = [
+    "EXTENSIONS",
+    "LUMA_WEIGHTS",
+    "Headers",
+    "Shrinkage",
+    "decode",
+    "encoded_size",
+    "in_channels",
+    "is_dark",
+    "luma",
+    "size",
+]
+LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
 """ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
 DARK = 64
 """Largest pixel value of dark images, of 255. Among many images, some pixel is brighter unless their units differ."""
@@ -183,7 +194,12 @@ def is_dark(pixels: np.ndarray) -> bool:
 
 def luma(pixels: np.ndarray) -> np.ndarray:
     """Computes ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
-    return ((pixels @ _LUMA_WEIGHTS + 0x8000) >> 16).astype(np.uint8)[..., None]
+    return ((pixels @ LUMA_WEIGHTS + 0x8000) >> 16).astype(np.uint8)[..., None]
+
+
+def in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Converts decoded RGB pixels to a number of channels: uint8 [..., 3] -> uint8 [..., channels]."""
+    return pixels if channels == 3 else luma(pixels)
 
 
 class Headers:

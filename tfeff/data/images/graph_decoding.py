@@ -4,10 +4,9 @@ Pixels are those of `decoding.decode`, which all verbs use (JPEG: up to rounding
 orientation is applied in JPEG alone; transparency is composed in PNG alone, if it has an alpha channel or a palette.
 """
 
-import numpy as np
 import tensorflow as tf
 
-LUMA_WEIGHTS = (19595, 38470, 7471)  # ITU-R BT.601 in 1/65536, as PIL's and OpenCV's conversion to gray.
+from tfeff.data.images.decoding import LUMA_WEIGHTS
 
 
 def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
@@ -128,11 +127,6 @@ def luma(image: tf.Tensor) -> tf.Tensor:
     weighted = tf.cast(image, tf.int32) * tf.constant(LUMA_WEIGHTS)
     total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
     return tf.cast(tf.bitwise.right_shift(total + 0x8000, 16), tf.uint8)
-
-
-def in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Converts decoded RGB pixels to a number of channels: uint8 [..., 3] -> uint8 [..., channels]."""
-    return pixels if channels == 3 else np.asarray(luma(tf.constant(pixels)))
 
 
 _HEADER_BYTES = 30  # Up to the end of the field of bits per pixel.

@@ -59,7 +59,7 @@ class ImageStorage(ABC):
 
         def decode(number: np.ndarray) -> np.ndarray:
             pixels = decoding.decode(self._content(int(number)), f"image {number}", shrinkage)
-            return pixels if channels == 3 else decoding.luma(pixels)
+            return decoding.in_channels(pixels, channels)
 
         # The decoder of all verbs, so that training, evaluation and prediction see and refuse the same images.
         image = tf.numpy_function(decode, [index], tf.uint8)

@@ -21,6 +21,7 @@ from tfeff import checked
 from tfeff.data.dataset import Dataset, Id, Objects
 from tfeff.data.defects import Defects
 from tfeff.data.images.recorded import ADVICE, Shard
+from tfeff.data.names import packed_texts, unpacked_texts
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError
 
@@ -67,7 +68,7 @@ class Split:
             ids: their ids in the records.
             records: int64 [n], their records.
         """
-        columns = {"records": records, "ids": _packed(ids)}
+        columns = {"records": records, "ids": packed_texts(ids)}
         if dataset.has_labels:
             columns["labels"] = dataset.labels
         if dataset.has_objects:
@@ -89,7 +90,7 @@ class Split:
 
     def ids(self) -> list[str]:
         """Returns the ids."""
-        return _unpacked(self.columns["ids"])
+        return unpacked_texts(self.columns["ids"])
 
     def objects(self) -> list[Objects]:
         """Returns the objects of each image; empty if images have none."""
@@ -274,12 +275,3 @@ def _require_whole(shard: Shard) -> None:
         raise UserError(
             f"{shard.path}: incomplete or replaced, it has {size:,} bytes instead of {shard.size:,}; {ADVICE}"
         )
-
-
-def _packed(texts: Sequence[str]) -> np.ndarray:
-    """Returns texts as bytes, each ended by a zero: no id contains one."""
-    return np.frombuffer("".join(f"{text}\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
-
-
-def _unpacked(packed: np.ndarray) -> list[str]:
-    return packed.tobytes().decode(errors="surrogateescape").split("\0")[:-1]
