@@ -131,5 +131,5 @@ def test_stored_networks_keep_the_coefficients_they_were_trained_with(tmp_path):
     assert first.id == same.id
     with open_store(tmp_path, SEARCH) as store:
         store.add_candidates([candidate(SEARCH, CLASSIFIER, first)])
-        store.add_candidates([candidate(SEARCH, CLASSIFIER, same), candidate(SEARCH, other, other.unscaled)])
+        store.add_candidates([candidate(SEARCH, other, other.unscaled)])
         assert stored_networks(store, CLASSIFIER) == {first.id: first}

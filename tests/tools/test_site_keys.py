@@ -16,12 +16,16 @@ def lines(import_tool) -> list[str]:
 
 
 def keys(value: Any, prefix: str) -> Iterator[str]:
-    """Yields the dotted keys of a section and of all that can be inside it, except `experiment`."""
+    """Yields the dotted keys of a section and of all that can be inside it, except `experiment`.
+
+    Tasks that other tests have defined are left out.
+    """
     for name, field in section.keys(value).items():
         yield prefix + name
         variants = field.metadata.get(section.VARIANTS)
         for each in variants.values() if variants else [getattr(value, name)]:
-            if dataclasses.is_dataclass(each) and not isinstance(each, config.Experiment):
+            own = (each if isinstance(each, type) else type(each)).__module__.startswith("tfeff.")
+            if own and dataclasses.is_dataclass(each) and not isinstance(each, config.Experiment):
                 yield from keys(each, f"{prefix}{name}.")
 
 

@@ -45,7 +45,7 @@ class Combination:
         """A name that is valid as a file name, unique also among those of other axes.
 
         >>> Combination({"model.dropout": "0.2"}).name, Combination({"optimizer.frozen": "stem*"}).name
-        ('model.dropout=0.2', 'optimizer.frozen=stem--bb280734')
+        ('model.dropout=0.2', 'optimizer.frozen=stem--f4740222')
         """
         whole = ",".join(self.assignments)
         safe = re.sub(r"[^A-Za-z0-9.,=_+-]", "-", whole)
