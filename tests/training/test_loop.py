@@ -191,9 +191,14 @@ def test_divergence_is_an_error_and_never_saved(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_has_float32_variables(tmp_path, precision):
+def test_mixed_precision_has_float32_variables(tmp_path, precision, monkeypatch):
+    policies = []
+    build = training.Plan.build_network
+    monkeypatch.setattr(
+        training.Plan, "build_network", lambda plan: policies.append(keras.config.dtype_policy().name) or build(plan)
+    )
     workdir = training.train(experiment(f"training.precision={precision}"), tmp_path)
-    assert keras.mixed_precision.dtype_policy().name == precision
+    assert policies == [precision]
     assert all(array.dtype != np.float16 for array in final(workdir).values())
     assert workdir.rows()[-1]["train_loss"] < workdir.rows()[0]["train_loss"]
     assert checkpoint.load(workdir.checkpoints.latest())[1]["precision"] == precision

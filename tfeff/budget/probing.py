@@ -23,6 +23,7 @@ from tfeff.data.folds import Fold
 from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor
+from tfeff.models.network import in_policy
 from tfeff.networks.heads import CLASSIFIER
 from tfeff.recipes.transfer import PROBED, linear_probe
 from tfeff.training.plan import Plan
@@ -102,11 +103,11 @@ def features_of(trial: Trial) -> Features:
     images = selection.choose(selection.request(trial.experiment), split_caches(trial))
     assert images.validation is not None
     keras.backend.clear_session()
-    keras.mixed_precision.set_dtype_policy("float32")
     plan = Plan.of(trial.experiment).learned(images.record())
-    network = plan.build_network()
-    plan.load_weights(network, images.train)
-    features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
+    with in_policy("float32"):
+        network = plan.build_network()
+        plan.load_weights(network, images.train)
+        features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
     train, held_out = (_some(part) for part in (images.train, images.validation))
     both = [_computed(plan, features, part) for part in (train, held_out)]
     labels = np.concatenate([each.dataset.labels for each in (train, held_out)])

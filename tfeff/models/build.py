@@ -1,7 +1,6 @@
 """Construction of networks by name, or from their descriptions."""
 
 import dataclasses
-import random
 import re
 import warnings
 import zlib
@@ -18,7 +17,7 @@ from tfeff.models.bar import bar
 from tfeff.models.inheritance.inherit import Inheritance, inherit
 from tfeff.models.inheritance.plan import is_prediction
 from tfeff.models.layers.kinds import KerasLayers
-from tfeff.models.network import Network, allow_deep_graphs, in_float32, levels_of, standardization
+from tfeff.models.network import Network, allow_deep_graphs, in_policy, levels_of, seeded, standardization
 from tfeff.models.weights.classes import Classes, named
 from tfeff.models.weights.coco import CLASS_NAMES, COCO, load_coco, published_detector, weights_file
 from tfeff.models.weights.imagenet import load_imagenet
@@ -236,22 +235,17 @@ def _inherited(
     written = file.stat().st_mtime_ns if file.is_file() else None
     key = (source, written, described, channels, classes, None if images is None else zlib.crc32(images.tobytes()))
     if key not in _RECENT:
-        state = random.getstate()
-        random.seed(0)  # Keras' initializers draw their seeds from it
-        try:
-            with in_float32():
-                theirs = _built(source, classes[1], channels)
-                statistics = standardization(theirs)
-                assert statistics is not None
-                mean, std = statistics
-                backbone = dataclasses.replace(described.backbone, weights=None, mean=mean, std=std)
-                if isinstance(described, Detector):
-                    heir = _built(dataclasses.replace(described, backbone=backbone), classes[0], channels)
-                else:
-                    heir = _built(backbone, classes[0], channels)
-                report = inherit(theirs, heir, images, progress=progress)
-        finally:
-            random.setstate(state)
+        with in_policy("float32"), seeded(0):
+            theirs = _built(source, classes[1], channels)
+            statistics = standardization(theirs)
+            assert statistics is not None
+            mean, std = statistics
+            backbone = dataclasses.replace(described.backbone, weights=None, mean=mean, std=std)
+            if isinstance(described, Detector):
+                heir = _built(dataclasses.replace(described, backbone=backbone), classes[0], channels)
+            else:
+                heir = _built(backbone, classes[0], channels)
+            report = inherit(theirs, heir, images, progress=progress)
         while len(_RECENT) >= _KEPT:
             del _RECENT[next(iter(_RECENT))]
         arrays = {  # new predictions stay as they are; new blocks are the identity

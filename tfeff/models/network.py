@@ -1,5 +1,6 @@
 """The backbone contract: a network names its feature maps by pyramid level. Level Pn has stride 2^n."""
 
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,14 +99,34 @@ def allow_deep_graphs() -> None:
 
 
 @contextmanager
-def in_float32() -> Iterator[None]:
-    """Layers that are built here compute in float32, whatever the dtype policy is before and after."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
+def in_policy(name: str | None = None) -> Iterator[None]:
+    """Layers that are built here compute in a dtype policy; afterwards, the policy is as before.
+
+    Args:
+        name: of the policy; None: as before, unless it is set here.
+    """
+    before = keras.config.dtype_policy()
+    if name is not None:
+        keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(policy)
+        keras.config.set_dtype_policy(before)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Layers that are built here draw the seeds of their initializers and dropout from a seed.
+
+    Keras draws them from Python's generator, which is afterwards as before. keras.utils.set_random_seed would also seed
+    TensorFlow's generator, which is not used here, and cause all functions to be compiled again.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def predictor_of(model: keras.Model) -> keras.Model:

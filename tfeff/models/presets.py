@@ -17,7 +17,7 @@ import numpy as np
 from tfeff.errors import UserError, nearest
 from tfeff.models import given
 from tfeff.models.given import Backbone
-from tfeff.models.network import in_float32
+from tfeff.models.network import in_policy
 from tfeff.networks.backbones.preset import is_name, parts
 
 _INSTALL = {"keras_hub": "tfeff[hub]", "keras_cv": "keras-cv"}
@@ -49,7 +49,7 @@ def _load(name: str) -> Backbone:
         what = "folder" if re.search(r"[/\\]", preset) else "preset"
         raise UserError(f"{name}: {package} has no {what} {preset!r}; {nearest(preset, known)}")
     try:
-        with in_float32():  # so that `training.precision` applies to copies of the layers
+        with in_policy("float32"):  # so that `training.precision` applies to copies of the layers
             model, scale, offset = _PACKAGES[package](module, known.get(preset, preset))
     except Exception as error:  # of the hub, of HDF5, or of Keras, which builds what the preset describes
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]

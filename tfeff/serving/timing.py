@@ -26,7 +26,7 @@ from tfeff import checked, config
 from tfeff.config.tasks import TASKS, ObjectDetectionSettings, TaskSettings
 from tfeff.errors import UserError
 from tfeff.execution import resources
-from tfeff.models.network import in_float32
+from tfeff.models.network import in_policy
 from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.serving import exported, savedmodel
@@ -218,7 +218,7 @@ def export_untrained(
         raise UserError(f"--format={format}: give one of {', '.join((SAVED_MODEL, *FORMATS))}")
     if int8 and format != "litert":
         raise UserError("--int8 requires --format=litert")
-    with in_float32():
+    with in_policy("float32"):
         plan = _plan(description, task, num_classes=num_classes, channels=channels)
         if plan.task.proposals is not None or plan.settings.task.CUTS_REGIONS:
             raise UserError(f"{description.name}: its predictions take region proposals as input, which are not timed")

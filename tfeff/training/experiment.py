@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-import tensorflow as tf
-
 from tfeff import config, selection
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
@@ -18,6 +16,7 @@ from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Hook, Loop
 from tfeff.training.plan import Plan
 from tfeff.training.preparation import Preparation, Prepared
+from tfeff.training.process import as_before
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Progress, Reporter
 from tfeff.training.saving import Saving
@@ -95,8 +94,6 @@ def train(
         raise UserError("--histograms: only a run with one worker writes them; remove it")
     if until_epoch is not None and until_epoch < 1:
         raise ValueError(f"until_epoch is {until_epoch}; epochs count from 1")
-    if training.deterministic:
-        tf.config.experimental.enable_op_determinism()
 
     # Raising the epochs would average later weights, which earlier runs did not keep.
     raised = () if training.swa_epochs is not None else ("training.epochs",)
@@ -107,7 +104,7 @@ def train(
         schedule = dataclasses.replace(settings.schedule, name="constant", warmup_epochs=0.0)
         training = one
         settings = dataclasses.replace(settings, training=one, schedule=schedule)
-    with claimed, Interruption() as interruption, reporter.bars():
+    with as_before(deterministic=training.deterministic), claimed, Interruption() as interruption, reporter.bars():
         preparation = Preparation(
             plan=Plan.of(settings, workdir),
             workdir=workdir,

@@ -1,7 +1,6 @@
 """What a run does: resolved once, where it starts or is opened, and the parts that are built from it."""
 
 import dataclasses
-import random
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError
+from tfeff.models.network import in_policy, seeded
 from tfeff.networks.backbones.architecture import Architecture
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.detectors.rcnn import RCNN
@@ -114,11 +114,9 @@ class Plan:
 
     def build_network(self) -> models.Network:
         """Builds the randomly initialized network under the current dtype policy and strategy."""
-        # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would
-        # also seed TensorFlow's generator, which is not used here, and cause all functions to be compiled again.
-        random.seed(self.settings.seed)
         channels = self.settings.data.channels
-        return self.task.network(self.network, num_classes=self.num_classes, channels=channels)
+        with seeded(self.settings.seed):
+            return self.task.network(self.network, num_classes=self.num_classes, channels=channels)
 
     def load_weights(
         self, network: keras.Model, images: ImageCache | None = None, progress: Progress = lambda _, __, ___: None
@@ -334,12 +332,11 @@ def statistics_of(source: str | None) -> dict[str, Any]:
     return {key: record[key] for key in ("mean", "std")}
 
 
-def trained_model(workdir: Workdir, precision: str = "float32", plan: Plan | None = None) -> keras.Model:
-    """Builds the network of a finished run with its final weights.
+def trained_model(workdir: Workdir, plan: Plan | None = None) -> keras.Model:
+    """Builds the network of a finished run with its final weights, in float32.
 
     Args:
         workdir: the workdir of the run.
-        precision: dtype policy to set, independent of the policy in training.
         plan: the plan of the run, if it is already open.
 
     Raises:
@@ -351,9 +348,9 @@ def trained_model(workdir: Workdir, precision: str = "float32", plan: Plan | Non
         arrays, _ = checkpoint.load(workdir.final)
     except UserError as error:
         raise UserError(f"{error}; delete it and rerun tfeff.train to restore it from the last checkpoint") from None
-    keras.mixed_precision.set_dtype_policy(precision)
     plan = plan or Plan.opened(workdir)
-    network = plan.build_network()
+    with in_policy("float32"):
+        network = plan.build_network()
     loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
     if loaded.skipped:
         raise UserError(f"{workdir.final} does not fit the network of config.json: {loaded.skipped[0]}")

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfeff.models.network import in_policy
 from tfeff.training import distribution
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
@@ -79,20 +80,16 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) ->
 
 def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]]) -> str:
     """Returns policy `second` if its steps are reliably faster than those of `first` by MIN_SPEEDUP, else `first`."""
-    before = keras.mixed_precision.dtype_policy()
     steps, seconds = {}, {}
-    try:
-        for policy in (first, second):
-            keras.mixed_precision.set_dtype_policy(policy)
+    for policy in (first, second):
+        with in_policy(policy):
             steps[policy], seconds[policy] = make_step(), list[float]()
             steps[policy]()  # traces
-        for _ in range(CALIBRATION_STEPS):
-            for policy, step in steps.items():
-                start = time.perf_counter()
-                step()
-                seconds[policy].append(time.perf_counter() - start)
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
+    for _ in range(CALIBRATION_STEPS):
+        for policy, step in steps.items():
+            start = time.perf_counter()
+            step()
+            seconds[policy].append(time.perf_counter() - start)
     speedups = [slow / fast for slow, fast in zip(seconds[first], seconds[second], strict=True)]
     lower_quartile = statistics.quantiles(speedups, n=4)[0]
     return second if lower_quartile >= MIN_SPEEDUP else first

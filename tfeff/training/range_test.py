@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfeff import config, selection
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
-from tfeff.models.network import in_float32
+from tfeff.models.network import in_policy
 from tfeff.reporting import figure
 from tfeff.reporting.training_curves import range_test_figure
 from tfeff.training import checks, transfer
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
+from tfeff.training.process import as_before
 from tfeff.training.progress import Reporter
 from tfeff.training.stored import FeatureCache
 from tfeff.training.teachers import taught
@@ -90,9 +90,7 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
         ValueError: if the caches were read with other settings.
     """
     _require_labels(plan)
-    if plan.training.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    with in_float32():
+    with as_before(deterministic=plan.training.deterministic), in_policy("float32"):
         rates, losses, constant = _losses(plan, caches, features or FeatureCache())
     means = averaged(losses)
     rate, loss = lowest(rates, means)

@@ -44,7 +44,7 @@ def _teacher(
         model = models.build(name, resolution=network.resolution, channels=channels, weights="imagenet")
     else:
         workdir = Workdir(name)
-        plan, policy = Plan.opened(workdir), keras.mixed_precision.dtype_policy()
+        plan = Plan.opened(workdir)
         if plan.settings.task.name != task.section.name:
             raise UserError(f"{where} is a run of task.name={plan.settings.task.name}, not {task.section.name}")
         known = workdir.dataset()["class_names"]
@@ -52,10 +52,7 @@ def _teacher(
             raise UserError(
                 f"{where} knows the classes {', '.join(known)}; the training images have {', '.join(classes)}"
             )
-        try:
-            model = trained_model(workdir, plan=plan)
-        finally:
-            keras.mixed_precision.set_dtype_policy(policy)
+        model = trained_model(workdir, plan=plan)
     if model.inputs[0].shape[-1] != channels:
         raise UserError(f"{where} takes images of {model.inputs[0].shape[-1]} channels, not {channels}")
     task.check_teacher(model, network, where)

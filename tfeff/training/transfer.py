@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.data import folds
 from tfeff.data.input.cache import ImageCache
-from tfeff.models.network import Network, in_float32
+from tfeff.models.network import Network, in_policy
 from tfeff.networks.heads import CLASSIFIER, POOL
 from tfeff.recipes import rules, transfer
 from tfeff.reporting import tables
@@ -59,7 +59,7 @@ def choose(
     Returns:
         For the workdir's `dataset.json`: the values under `CHOSEN`, the reasons under `EVIDENCE`.
     """
-    with in_float32():
+    with in_policy("float32"):
         network = plan.learned(images.record()).build_network()
 
         def reading(name: str, done: int, total: int) -> None:

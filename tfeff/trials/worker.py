@@ -17,6 +17,7 @@ from tfeff import config, selection, training
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import DivergedError, NoRoomError
 from tfeff.execution.local import on_all_cores, shared_directory
+from tfeff.models.network import in_policy
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.latency import latencies
@@ -123,11 +124,10 @@ def calibrate(trial: Trial) -> dict[str, float]:
     plan = Plan.of(trial.experiment)
     images = selection.choose(plan.images, split_caches(trial))
     keras.backend.clear_session()
-    policy = plan.precision
-    keras.mixed_precision.set_dtype_policy("float32" if policy == "auto" else policy)
     started = time.perf_counter()
-    model = plan.learned(images.record()).build_network()
-    step = plan.build_step(model, plan.build_optimizer(model))
+    with in_policy("float32" if plan.precision == "auto" else plan.precision):
+        model = plan.learned(images.record()).build_network()
+        step = plan.build_step(model, plan.build_optimizer(model))
     pipeline = plan.training_pipeline(images.train, model.size)
     batches = iter(pipeline.training_batches(epochs=TIMED_STEPS + 1))
     first = next(batches)
@@ -150,9 +150,10 @@ def latency(trial: Trial, reference: Trial, num_classes: int) -> tuple[float, fl
         Median seconds of the network of `trial`, and the median ratio to `reference`; both in float32, as exported.
     """
     keras.backend.clear_session()
-    keras.mixed_precision.set_dtype_policy("float32")
     record = {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]}
-    seconds = latencies(*(Plan.of(each.experiment).learned(record).build_network() for each in (trial, reference)))
+    with in_policy("float32"):
+        networks = [Plan.of(each.experiment).learned(record).build_network() for each in (trial, reference)]
+    seconds = latencies(*networks)
     return float(np.median(seconds[:, 0])), float(np.median(seconds[:, 0] / seconds[:, 1]))
 
 

