@@ -21,13 +21,12 @@ from tfeff.config import (
 
 HALF = ("model.width_coefficient=0.65", "model.depth_coefficient=0.75")
 """Half of the multiply-adds of EfficientNet-Lite0's features."""
+RANDOM = (*HALF, "model.weights=none", "optimizer.learning_rate=0.002", "optimizer.weight_decay=0.02")
 VARIANTS = {
     "half, inherited": HALF,
+    "half, random, as many epochs": (*RANDOM, "schedule.warmup_epochs=1"),
     "half, random": (
-        *HALF,
-        "model.weights=none",
-        "optimizer.learning_rate=0.002",
-        "optimizer.weight_decay=0.02",
+        *RANDOM,
         "schedule.warmup_epochs=2",
         "task.plain_epochs=6",
         "training.epochs=45",

@@ -2,8 +2,9 @@
 
 `--config.task.name=` chooses another detector, such as `faster_rcnn`, `efficientdet` or `rcnn`. The backbone of R-CNN
 has ImageNet weights and is not trained; with many images, train it first on crops of their objects:
-`python -m tfeff.train --config=own_images --workdir=runs/crops --config.data.source=crops:voc:<directory>`,
-then add `--config.model.weights=runs/crops` to the command.
+`python -m tfeff.train --config=own_images --workdir=runs/crops --config.data.source=crops:voc:<directory>
+--config.data.validation_fraction=0.15`, which holds out the same photographs; then add
+`--config.model.weights=runs/crops` to the command.
 
 Data      voc:<directory>, yolo:<directory> or coco:<directory>
 Command   python -m tfeff.train --config=own_boxes --workdir=runs/boxes \\

@@ -138,6 +138,25 @@ def test_a_file_of_flags_can_set_values_of_the_config(verbs, config, tmp_path):
     done.fails_with("training.epochs", "above 0")
 
 
+@pytest.mark.parametrize(
+    ("flag", "path"),
+    [
+        ("--workdir=~/nowhere", "nowhere"),
+        ("--workdir=~", ""),
+        ("--workdir=a~/nowhere", None),
+        ("--workdir=~nowhere", None),
+    ],
+)
+def test_the_home_directory_of_a_path(verbs, flag, path):
+    expected = flag.partition("=")[2] if path is None else str(Path.home() / path)
+    verbs("evaluate", flag).fails_with(f"--workdir={expected}: no config.json")
+
+
+def test_the_home_directory_of_a_source(verbs, config, tmp_path):
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'x'}", "--config.data.source=folder:~/nowhere")
+    done.fails_with(f"{Path.home() / 'nowhere'} does not exist")
+
+
 def test_the_version_is_printed(verbs):
     done = verbs("train", "--version")
     assert (done.code, done.out) == (0, f"tfeff {metadata.version('tfeff')}\n")

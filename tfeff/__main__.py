@@ -15,12 +15,12 @@ def main() -> None:
         print(f"tfeff {metadata.version('tfeff')}")
         return
     if verb in ("--help", "-h", "help"):
-        print("usage: tfeff VERB [--flags]     (tfeff VERB --help lists the flags of a verb)\n")
+        print("usage: tfeff COMMAND [--flags]     (tfeff COMMAND --help lists its flags)\n")
         for name, purpose in cli.VERBS.items():
             print(f"  {name:10} {purpose}")
         return
     if verb not in cli.VERBS:
-        print(f'error: no verb "{verb}"; {nearest(verb, cli.VERBS)}', file=sys.stderr)
+        print(f'error: no command "{verb}"; {nearest(verb, cli.VERBS)}', file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"tfeff {verb}", *sys.argv[2:]]
     runpy.run_module(f"tfeff.{verb}", run_name="__main__")

@@ -50,7 +50,7 @@ def define_flags() -> None:
         "split",
         None,
         "With --workdir: the images that a diagnosis compares with the training images (default: validation), and "
-        "those of a page about classifiers (default: test).",
+        "those of a page about classifiers or detectors (default: test).",
     )
     flags.DEFINE_string("config", None, "With --dataset: config of the training. Default: YOLO, or a classifier.")
     flags.DEFINE_multi_string("override", [], "With --dataset: override a config value. Same as --config.key=value")

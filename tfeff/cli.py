@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 flags.disclaim_key_flags()  # `--help` lists the flags defined here with those of the verb
 VERBS = {
-    "train": "train, evaluate and export the classifier, localizer or detector of a config",
-    "search": "find the best scaling coefficients for a baseline and a compute budget, or the best settings of a sweep",
+    "train": "train, evaluate and export the classifier, embedder, localizer or detector of a config",
+    "search": "find the best network within a budget, scaling coefficients, or the best settings of a sweep",
     "propose": "compute region proposals for a dataset with boxes",
     "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
-    "analyze": "explain why a network finds nothing or what is wrong with its images, or compare trained classifiers",
+    "analyze": "explain why a network finds nothing or what is wrong with its images; compare networks; choose labels",
     "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
     "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX, OpenVINO or Keras",
     "serve": "try a trained model in a browser on this machine",
@@ -165,6 +165,12 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     app.run(guarded, flags_parser=_parse)
 
 
+def _with_home(arg: str) -> str:
+    """Replaces the ~ of --workdir=~/runs; shells replace it at the beginning of a word only."""
+    name, equals, value = arg.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and value[:2] in ("~", "~/") else arg
+
+
 def _parse(argv: list[str]) -> list[str]:
     if "--version" in argv:
         say(f"tfeff {metadata.version('tfeff')}")
@@ -174,9 +180,10 @@ def _parse(argv: list[str]) -> list[str]:
         argv = [*argv[:1], *flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)]
     except flags.Error as error:
         sys.exit(_fail(str(error)))
+    argv = [*argv[:1], *map(_with_home, argv[1:])]
     overrides = [arg for arg in argv if arg.startswith(prefix)]
     if overrides and "override" not in flags.FLAGS:
-        sys.exit(_fail(f"{overrides[0]}: this verb has no config (--help lists its flags)"))
+        sys.exit(_fail(f"{overrides[0]}: this command has no config (--help lists its flags)"))
     argv = [f"--override={arg.removeprefix(prefix)}" if arg.startswith(prefix) else arg for arg in argv]
     try:
         return flags.FLAGS(argv)

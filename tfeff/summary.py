@@ -105,7 +105,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Prints the cost of the selected networks, or the latency of exported ones."""
     if FLAGS.exported:
-        others = ("detector", "relative_to", "latency", "format", "int8", "out", *SCALING, "num_classes")
+        others = ("detector", "relative_to", "latency", "format", "int8", "out", "stages", *SCALING, "num_classes")
         for name in ("model", "family", *others):
             cli.refuse(name, "--exported")
         show(exported(FLAGS.exported), EXPORTED_COLUMNS)

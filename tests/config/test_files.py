@@ -310,3 +310,13 @@ def test_a_description_made_from_lists_equals_the_saved_one(tmp_path):
     assert config.saved(tmp_path, config.Experiment) == trial
     with config.claimed(tmp_path, trial):
         pass
+
+
+def test_the_workdir_of_a_search_names_that_of_its_network(tmp_path):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "config.json").write_text("{}")
+    (tmp_path / "search.sqlite").touch()
+    with pytest.raises(UserError, match=rf"the workdir of a search; that of its network is {tmp_path}/best"):
+        config.saved(tmp_path, config.Experiment)
+    with pytest.raises(UserError, match=r"--out=.*: the workdir of a run or search"):
+        config.refuse_workdir(tmp_path)

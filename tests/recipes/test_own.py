@@ -71,6 +71,8 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
             {"model.weights": "w.npz", "model.width": 12},
         ),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
+        # the network's own resolution, although the rule would choose another one
+        (30, ("model.resolution=224",), {"model.resolution": 224, "data.image_size": 224}),
         (30, ("model.weights=none",), {"optimizer.freeze_normalization": False}),
         (490, ("model.weights=imagenet",), {"optimizer.freeze_normalization": False, "training.epochs": 10}),
         (
@@ -212,6 +214,13 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     assert not choices
     assert settings.experiment.task.name == "classification"
     assert settings.objective.metric == "validation_accuracy"
+    settings, _ = budget(f"data.source=folder:{root}", "training.epochs=10", "optimizer.frozen=")
+    assert settings.candidates.kept == ("optimizer.frozen", "training.epochs")
+    base, counted = settings.experiment, counted_images(settings.experiment.data, 0, boxes=False)
+    rule = own.trained_for_images(base, base.task, base.model, counted)
+    assert (rule.training.epochs, rule.optimizer.frozen) != (10, ())
+    kept = own.trained_for_images(base, base.task, base.model, counted, kept=settings.candidates.kept)
+    assert (kept.training.epochs, kept.optimizer.frozen) == (10, ())
 
 
 def test_a_budget_for_boxes_is_for_a_detector(source):
@@ -244,5 +253,7 @@ def test_detectors_are_trained_by_the_rules_except_for_values_that_were_set(sour
     assert (short.training.epochs, short.training.validation_epochs, short.task.plain_epochs) == (24, 24, 3)
     assert short.schedule.warmup_epochs == pytest.approx(0.8)
     assert short.optimizer == found.optimizer
+    kept = own.trained_for_images(base, base.task, model, counted, kept=["training.epochs", "optimizer.name"])
+    assert (kept.training.epochs, kept.optimizer.name) == (base.training.epochs, base.optimizer.name)
     as_set = own.trained_for_images(base, base.task, model, counted, by_rules=False)
     assert (as_set.training, as_set.optimizer) == (base.training, base.optimizer)

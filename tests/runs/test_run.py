@@ -1,6 +1,7 @@
 """Exports as files: after a kill, no model has the metadata or the weights of another."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,11 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "mine.xml").mkdir()
     with pytest.raises(UserError, match=r"mine\.xml is a folder; choose another name"):
         export(tmp_path / "mine.xml", "new", monkeypatch)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("model.h5", "known: "), ("phone.tfilte", 'did you mean ".tflite"')])
+def test_a_file_of_an_unknown_format_is_not_a_folder(name: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"no format has the ending .*{re.escape(hint)}"):
+        runs.Run(tmp_path).export(tmp_path / name)
+    with pytest.raises(UserError, match=r"no config\.json"):
+        runs.Run(tmp_path).export(tmp_path / "model_0.5")

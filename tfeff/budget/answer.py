@@ -97,7 +97,7 @@ def labels(findings: Findings) -> str:
     if not found.suspects:
         return f"{examined}."
     gain, low, high = (f"{100 * each:+.1f}" for each in (found.gain, found.low, found.high))
-    verdict = "is better" if found.low > 0 else "is worse" if found.high < 0 else "cannot be told from one with them"
+    verdict = "is better" if found.low > 0 else "is worse" if found.high < 0 else "is not separable from one with them"
     interval = f"{gain} points, 95 % interval {low} to {high} over {found.held_out:,} held-out images"
     return f"{examined}; a classifier on fixed features that is trained without them {verdict} ({interval})."
 

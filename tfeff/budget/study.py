@@ -97,8 +97,9 @@ class Study:
     @property
     def may_shorten(self) -> bool:
         """Whether trainings may have fewer epochs than the rules choose, because these are too long for the budget."""
-        base, chosen = self.settings.experiment, self.settings.candidates.training == "rules"
-        return self.detects and chosen and base.training.epochs == config.Training.epochs
+        candidates, epochs = self.settings.candidates, self.settings.experiment.training.epochs
+        given = "training.epochs" in candidates.kept or epochs != config.Training.epochs
+        return self.detects and candidates.training == "rules" and not given
 
     @property
     def validation_trials(self) -> float:
@@ -182,6 +183,7 @@ class Study:
             network.task,
             network.model,
             counted,
+            kept=self.settings.candidates.kept,
             by_rules=self.settings.candidates.training == "rules",
             pace=pace,
         )

@@ -83,7 +83,7 @@ class Limits(Section):
     """Time for the search, with the final training. No training begins that is not expected to fit; at least one
     candidate is trained on one fold. None: no limit."""
     format: Literal["saved_model", "litert", "onnx", "openvino"] = "saved_model"
-    """The format in which the network is exported, timed and weighed."""
+    """The format in which the network is exported and timed, and its size measured."""
     int8: bool = False
     """Export 8-bit integers (`litert`)."""
     threads: Positive[int] | None = None
@@ -146,7 +146,10 @@ class Candidates(Section):
     training: Literal["experiment", "rules"] = "experiment"
     """`experiment`: all networks are trained as `experiment` says. `rules`: as `own_images` chooses for the number of
     images and the network's start, of detectors as `tfeff.recipes.dense`; values of `experiment` that differ from those
-    of `own_budget` are kept."""
+    of `own_budget` are kept, and those of `kept`."""
+    kept: tuple[str, ...] = ()
+    """Keys of `experiment`, such as `training.epochs`, that the rules leave as they are. `own_budget` adds those that
+    are set with --config.KEY=VALUE."""
 
     def _check(self) -> None:
         for key in ("widths", "depths", "resolutions"):

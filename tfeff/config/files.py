@@ -79,8 +79,8 @@ def load(path: str | Path, *kinds: type[Config]) -> Config:
     recipe = load_recipe(path, *kinds)
     if recipe.choose is not None:
         raise UserError(
-            f"{path}: chooses values for a dataset, which only python -m tfeff.train does; give the config.json of its "
-            "workdir"
+            f"{path}: chooses values for a dataset, which only tfeff.train and tfeff.search do; give the config.json "
+            "of a run, or omit --config"
         )
     return recipe.base
 
@@ -287,6 +287,9 @@ def saved(directory: Path, *kinds: type[Config]) -> Config:
     """
     path = directory / "config.json"
     if not path.is_file():
+        best = directory / "best"
+        if (best / path.name).is_file():
+            raise UserError(f"--workdir={directory}: the workdir of a search; that of its network is {best}")
         raise UserError(f"--workdir={directory}: no config.json there; give the workdir of a tfeff.train run")
     text = path.read_text(errors="replace")
     task = re.search(r'"task": \{\s*"name": "(\w+)"', text)
@@ -302,11 +305,11 @@ def refuse_workdir(directory: Path) -> None:
     """Keeps the files of a run safe from those of a report.
 
     Raises:
-        UserError: the directory is the workdir of a run.
+        UserError: the directory is the workdir of a run or of a search.
     """
-    if (directory / "config.json").exists():
+    if (directory / "config.json").exists() or (directory / "search.sqlite").exists():
         raise UserError(
-            f"--out={directory}: the workdir of a run; give another directory, whose files may be overwritten"
+            f"--out={directory}: the workdir of a run or search; give another directory, whose files may be overwritten"
         )
 
 

@@ -3,7 +3,7 @@
 A classifier for images with labels, a detector for images with boxes.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,12 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     if settings.optimizer.transfer is not None and start.kind == "scratch":
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
     resolution = rules.resolution(model, start, counted.count, counted.side)
+    side = given.get("model.resolution", resolution.value)
     return {
         **{f"model.{key}": choice for key, choice in rules.network(model, start).items()},
         "model.resolution": resolution,
-        "data.image_size": Choice(resolution.value, "images are loaded at the network's resolution"),
-        "data.cache": rules.cache(counted.count, resolution.value, settings.data.channels),
+        "data.image_size": Choice(side, "images are loaded at the network's resolution"),
+        "data.cache": rules.cache(counted.count, given.get("data.image_size", side), settings.data.channels),
         **training_for_images(counted, start, settings.task, settings.optimizer, given),
     }
 
@@ -136,11 +137,13 @@ def budget(source: str) -> Recipe[BudgetSearch]:
 
 
 def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
-    """Returns the values of a search for a detector; none if the images have labels."""
+    """Returns which values the rules keep and, if the images have boxes, those of a search for a detector."""
     base = settings.experiment
     data = base.data
+    set_by_user = sorted(key.removeprefix("experiment.") for key in kept if key.startswith(RULED))
+    keeping = {"candidates.kept": Choice(tuple(set_by_user), "set by you")} if set_by_user else {}
     if base.task.IS_CLASSIFIER and not catalog.has_objects(data.source, source_options(data, base.seed)):
-        return {}
+        return keeping
     counted, why = annotated_images(data, base.seed), "the images have boxes"
     plain = config.replaced(images(data.source).base, {"task.name": "yolo"})
     choices = {
@@ -149,12 +152,18 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most),
     }
-    return {f"experiment.{key}": choice for key, choice in choices.items()} | {
+    return {
+        **keeping,
+        **{f"experiment.{key}": choice for key, choice in choices.items()},
         "candidates.resolutions": Choice(RESOLUTIONS, "small objects need large inputs"),
         "objective.metric": Choice("validation_mean_ap", why),
     }
 
 
+RULED = tuple(
+    f"experiment.{key}" for key in ("data.class_balanced", "optimizer.", "schedule.", "task.plain_epochs", "training.")
+)
+"""Beginnings of the keys that `trained_for_images` chooses."""
 RESOLUTIONS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.6, 0.5)
 """Resolutions to try for detectors, relative to the published detector's."""
 
@@ -180,6 +189,7 @@ def trained_for_images(
     model: Architecture,
     counted: LabeledImages | AnnotatedImages,
     *,
+    kept: Collection[str] = (),
     by_rules: bool = True,
     pace: float = 1.0,
 ) -> Experiment:
@@ -190,13 +200,13 @@ def trained_for_images(
         task: the section of the network's task.
         model: the network, of a detector the backbone.
         counted: the training images of one training.
+        kept: keys of other values that are kept.
         by_rules: False: it is trained as the experiment says.
         pace: share of the epochs that a detector is trained for.
     """
     usual = images(base.data.source).base if isinstance(counted, LabeledImages) else detectors(base.data.source)
     values, defaults = config.flatten(base), config.flatten(usual)
-
-    given = {key: value for key, value in values.items() if value != defaults.get(key)}
+    given = {key: value for key, value in values.items() if key in kept or value != defaults.get(key)}
 
     def unset(choices: Choices) -> dict[str, Any]:
         return {key: choice.value for key, choice in choices.items() if key not in given}

@@ -194,7 +194,7 @@ class Run:
                 to fit images to the model's input is written to `metadata.json` in the folder, or to `mine.onnx.json`;
                 one that does not belong to an export is not replaced.
             format: `saved_model`, `litert`, `onnx`, `openvino`, or `keras` for the network without decoding. None: by
-                the ending of `path`; of a folder, `saved_model`.
+                the ending of `path`; without one, `saved_model`.
             fit: whether the model takes uint8 images of any size and fits them itself, as SavedModels always do. None:
                 yes, but not for LiteRT, whose fast kernels need fixed sizes, and Keras.
             int8: LiteRT: 8-bit integers, calibrated on training images.
@@ -213,6 +213,11 @@ class Run:
         """
         path = Path(path)
         endings = {ending: name for name, ending in FORMATS.items() if ending}
+        if format is None and path.suffix[1:2].isalpha() and path.suffix not in endings:
+            raise UserError(
+                f"--out={path}: no format has the ending {path.suffix}: {nearest(path.suffix, endings)}; "
+                "--format=saved_model writes a folder of this name"
+            )
         format = format or endings.get(path.suffix, "saved_model")
         if format not in FORMATS:
             raise UserError(f"--format={format}: {nearest(format, FORMATS)}")

@@ -100,8 +100,8 @@ def content_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
 
 def changed_settings(plan: Plan) -> dict[str, Any]:
     """Returns the settings of a run that are not the default, by dotted key."""
-    default = config.Experiment(model=config.architecture("resnet"))
-    return {key: value for key, _, value in config.differences(default, plan.settings) if value is not None}
+    default, own = config.Experiment(model=config.architecture("resnet")), config.flatten(plan.settings)
+    return {key: value for key, _, value in config.differences(default, plan.settings) if key in own}
 
 
 def setting_text(value: object) -> str:

@@ -6,6 +6,7 @@ import pytest
 from tfeff import checked, models
 from tfeff.analysis.comparison.cost import SAVED_MODEL, measure_costs
 from tfeff.analysis.comparison.run import open_runs
+from tfeff.networks.catalog import ALL_BACKBONES
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -67,4 +68,7 @@ def test_published_accuracy_is_shown_for_published_weights(exported, tmp_path, m
     monkeypatch.setattr(models, "imagenet_top1", {"resnet": 0.75}.get)
     settings = dataclasses.replace(exported.settings, model=section)
     monkeypatch.setitem(exported.__dict__, "plan", dataclasses.replace(exported.plan, settings=settings))
+    monkeypatch.setitem(ALL_BACKBONES, "resnet", section)
     assert measure_costs([exported], [SAVED_MODEL], tmp_path / "latency.json")[0].imagenet_top1 == 0.75
+    monkeypatch.setitem(ALL_BACKBONES, "resnet", dataclasses.replace(section, width_coefficient=2.0))
+    assert measure_costs([exported], [SAVED_MODEL], tmp_path / "latency.json")[0].imagenet_top1 is None  # inherited

@@ -9,6 +9,8 @@ from pathlib import Path
 from tfeff import checked, models
 from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.errors import UserError
+from tfeff.networks import Architecture
+from tfeff.networks.catalog import ALL_BACKBONES
 from tfeff.serving import run as serving
 from tfeff.serving import timing
 from tfeff.serving.exported import SAVED_MODEL
@@ -75,10 +77,21 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
                 macs=counted.macs,
                 weights_bytes=run.workdir.final.stat().st_size,
                 latencies=latencies,
-                imagenet_top1=models.imagenet_top1(section.name) if section.weights == "imagenet" else None,
+                imagenet_top1=_imagenet_top1(section),
             )
         )
     return costs
+
+
+def _imagenet_top1(section: Architecture) -> float | None:
+    """Returns the accuracy of published weights; None if the network has another depth or width and inherits them."""
+    published = ALL_BACKBONES.get(section.name)
+    if section.weights != "imagenet" or published is None:
+        return None
+    shape = ("width_coefficient", "depth_coefficient", "width", "stage_blocks")
+    if any(getattr(section, key, None) != getattr(published, key, None) for key in shape):
+        return None
+    return models.imagenet_top1(section.name)
 
 
 def stored_latencies(path: Path, key: str) -> list[dict[str, Latency]] | None:

@@ -1,6 +1,7 @@
 """From a dataset's name to a `Source`: the one table of schemes."""
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,7 @@ def _open(name: str, options: Options | None, kind: str) -> Source:
     if scheme not in openers:
         wanted = "a label per image" if kind == "labels" else "objects with boxes"
         raise UserError(f'dataset "{name}" does not have {wanted}; write one of {usages}')
+    rest = os.path.expanduser(rest)
     if kind_of_archive := files.archive(rest):
         raise UserError(f"{rest} is {kind_of_archive}; unpack it, and name the folder: {scheme}:FOLDER")
     return openers[scheme](rest, options or Options())
