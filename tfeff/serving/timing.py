@@ -221,7 +221,10 @@ def export_untrained(
     with in_policy("float32"):
         plan = _plan(description, task, num_classes=num_classes, channels=channels)
         if plan.task.proposals is not None or plan.settings.task.CUTS_REGIONS:
-            raise UserError(f"{description.name}: its predictions take region proposals as input, which are not timed")
+            raise UserError(
+                f"{description.name}: its predictions take region proposals as input, which are not timed; name other "
+                "networks, such as --model=faster-rcnn"
+            )
         network = plan.build_network()
         _vary(network)
         size = network.size
