@@ -47,3 +47,17 @@ def test_the_average_is_that_of_tensorflow_1() -> None:
         average.update(tf.constant(number, tf.int64), tf.distribute.get_strategy())
     for ours, variable in zip(average.variables, theirs, strict=True):
         np.testing.assert_allclose(ours, reference.average(variable), rtol=1e-5, atol=1e-6)
+
+
+def test_counters_of_a_network_are_not_averaged() -> None:
+    layer = keras.layers.Normalization()
+    model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2)])
+    average = Average(model, 0.5)
+    layer.count.assign(7)
+    average.blend(0.5)
+    average.swap()
+    assert int(layer.count) == 7
+    layer.count.assign(9)
+    average.update(tf.constant(3), tf.distribute.get_strategy())
+    average.swap()
+    assert int(layer.count) == 9

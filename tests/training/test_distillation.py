@@ -7,11 +7,12 @@ from PIL import Image
 
 from tests.thoroughness import only_thorough
 from tests.training.test_loop import assert_same_arrays, experiment, final, measures
-from tfeff import config, training
+from tfeff import config, models, training
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
 from tfeff.tasks.classification import ClassificationTask
 from tfeff.training.distillation import LABELED, Distilled
+from tfeff.training.unlabeled import WithUnlabeled
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,46 @@ def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys)
     (photographs / "2.png").unlink()
     with pytest.raises(UserError, match="unlabeled"):
         training.train(experiment(*changes), tmp_path / "changed")
+
+
+def test_images_that_the_run_is_judged_by_are_left_out_of_those_without_labels(tmp_path, image_folder, capsys):
+    photographs = image_folder({"train/a": 40, "train/b": 40, "test/a": 5, "test/b": 6}, size=(8, 8))
+    source = {"source": f"folder:{photographs}", "train_examples": None, "validation_fraction": 0.2}
+    teacher = training.train(experiment(**source), tmp_path / "teacher").path
+    changes = f"task.teacher.runs={teacher}", f"data.unlabeled={photographs}"
+    run = training.train(experiment(*changes, **source), tmp_path / "student")
+    out = capsys.readouterr().out
+    assert "16 of them are validation images, which are left out" in out
+    assert "11 of them are test images, which are left out" in out
+    assert run.dataset()["unlabeled_examples"] == 64
+    changes = changes[0], f"data.unlabeled={photographs / 'test'}"
+    with pytest.raises(UserError, match=r"all images of .* are test images"):
+        training.train(experiment(*changes, **source), tmp_path / "none")
+
+
+def test_all_images_are_plain_from_the_same_step_on(tmp_path, teacher, photographs, monkeypatch):
+    class JoinedError(Exception):
+        """Nothing is trained."""
+
+    def join(self, labeled, unlabeled, **_):
+        raise JoinedError([(each.steps_per_epoch, each.transform.plain_from) for each in (labeled, unlabeled)])
+
+    monkeypatch.setattr(WithUnlabeled, "__init__", join)
+    changes = f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "task.plain_epochs=5"
+    changes = *changes, "training.epochs=20", "task.augmentation.brightness=0.2"
+    with pytest.raises(JoinedError) as joined:
+        training.train(experiment(*changes), tmp_path / "run")
+    assert joined.value.args == ([(4, 15), (1, 60)],)
+
+
+def test_features_are_compared_without_dropout():
+    task = ClassificationTask(config.ClassificationSettings(teacher=Teacher(runs=("x",), features=1.0)))
+    network = models.build("efficientnet-lite0", num_classes=3, resolution=32, width_coefficient=0.1, dropout=0.9)
+    batch = {"image": tf.constant(np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)), tf.float32)}
+    _, features = task.forward_with_features(network, batch, training=True)
+    assert features.shape == (8, network.get_layer("head_dropout").input.shape[-1])
+    zeros = float(tf.reduce_mean(tf.cast(features == 0, tf.float32)))
+    assert zeros < 0.7  # by ReLU6; with dropout, above 0.9
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,8 @@ def test_values_that_the_config_sets_are_kept(choose: Callable[..., dict[str, An
         (("task.augmentation.rotation=5",), 1e9, 2),
         (("task.augmentation.rotation=5", "training.epochs=9"), 1e9, 4),
         (("task.augmentation.mixup_alpha=0.2",), 1e9, None),
+        (("training.resolution_factors=0.75,1",), 1e9, None),
+        (("data.augment=test_transfer",), 1e9, 2),
         # A map of stage 2 is 4x4x32, in float32; 108 images.
         ((), 108 * 4 * 4 * 32 * 4, 1),
         ((), 108 * 4 * 4 * 32 * 4 - 1, None),

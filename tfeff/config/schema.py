@@ -77,8 +77,8 @@ class Data(Section):
     train_split: str = "train"
     """Split to train on."""
     unlabeled: str | None = None
-    """Further images to train on, with a teacher (`task.teacher`): `folder:<directory>`, or any other source, whose
-    labels and objects are not used. All its splits but `test` and `validation` take part."""
+    """Further images to train on, with a teacher (`task.teacher`): a folder. All images below it take part, but those
+    that the run is validated or tested on (recognized by name, size and modification time)."""
     unlabeled_per_label: Positive[float] = 1.0
     """Unlabeled images in each batch, divided by those with labels. An epoch is one pass over the labeled images."""
     validation_split: str | None = None

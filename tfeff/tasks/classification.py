@@ -106,11 +106,17 @@ class ClassificationTask(LabeledImagesTask):
         }
 
     def forward_with_features(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """Returns logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated."""
+        """Returns logits [b, classes], and the features [b, n] before the classifier if teachers' are imitated.
+
+        The features are those before dropout, which would shrink what imitates a teacher's by its rate.
+        """
         if not self.section.teacher.features:
             return self.forward(network, batch, training=training), None
         if network not in self._with_features:
             features = network.get_layer(CLASSIFIER).input
+            before = features._keras_history.operation
+            if isinstance(before, keras.layers.Dropout):
+                features = before.input
             self._with_features[network] = keras.Model(network.inputs, [network.output, features])
         return tuple(self._with_features[network](batch["image"], training=training))
 

@@ -17,7 +17,7 @@ def wanted(training: config.Training) -> tuple[bool, float | None]:
 
 
 class Average:
-    """An average of a model's floating-point weights.
+    """An average of a model's floating-point weights; others keep their current value.
 
     With a decay, it is an exponential moving average. The decay is min(`decay`, (1 + step) / (10 + step)), so the
     initial weights are forgotten quickly.
@@ -46,7 +46,7 @@ class Average:
         for average, weight in zip(self.variables, self.model.weights, strict=True):
             strategy.extended.update(
                 average,
-                lambda mean, value: mean.assign_add(tf.cast(rate, mean.dtype) * (value - mean)),
+                lambda mean, value: mean.assign(_between(mean, value, rate)),
                 args=(weight.value,),
                 group=False,
             )
@@ -54,7 +54,7 @@ class Average:
     def blend(self, rate: float) -> None:
         """Moves the average toward the current weights by `rate`, a fraction of the distance."""
         for average, weight in zip(self.variables, self.model.weights, strict=True):
-            average.assign(average.value() + rate * (weight.value - average.value()))
+            average.assign(_between(average, weight.value, rate))
 
     def swap(self) -> None:
         """Swaps the weights and their average; a second call swaps them back."""
@@ -62,3 +62,8 @@ class Average:
             mean = average.numpy()
             average.assign(weight.value)
             weight.assign(mean)
+
+
+def _between(mean: tf.Variable, value: tf.Tensor, rate: tf.Tensor | float) -> tf.Tensor:
+    """Returns the value that is `rate` of the way from the mean to a weight; counters are not averaged."""
+    return mean + tf.cast(rate, mean.dtype) * (value - mean) if mean.dtype.is_floating else value

@@ -7,14 +7,17 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfeff import selection
+from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.device_batches import DeviceBatches
 from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
+from tfeff.errors import UserError
 from tfeff.models import standardization
 from tfeff.networks.catalog import unchanged
 from tfeff.tasks.task import BatchPredictor
@@ -93,18 +96,12 @@ class Preparation:
     @cached_property
     def images(self) -> selection.TrainingData:
         """The images to train and validate on, the same in all phases; says what the user should know about them."""
-        wanted, caches = self.plan.images, self.caches
-        if caches is None:
-            opened = self.source() if self.source else selection.open_source(wanted)
-            found = selection.check(wanted, opened)
-            self.reporter.found(found)
-            caches = selection.read(wanted, self._reading, source=opened, checked=found)
+        wanted, caches = self.plan.images, self._splits
         images = selection.choose(wanted, caches)
         if images.validation is not None:
             wanted.task.check_validation(images.validation.dataset)
         if self.caches is None:  # else many trainings share the images
-            apart = {"validation": images.validation and images.validation.dataset, "test": caches.test}
-            others = {role: each for role, each in apart.items() if each}
+            others = self._held_out(images)
             odd = [*selection.notes(images.train.dataset, others)]
             for role, dataset in others.items():
                 odd += exposure.notes(self.plan.settings.sources, dataset, role)
@@ -116,6 +113,21 @@ class Preparation:
         for note in images.notes:
             self.reporter.note(note)
         return images
+
+    @cached_property
+    def _splits(self) -> selection.SplitCaches:
+        if self.caches is not None:
+            return self.caches
+        wanted = self.plan.images
+        opened = self.source() if self.source else selection.open_source(wanted)
+        found = selection.check(wanted, opened)
+        self.reporter.found(found)
+        return selection.read(wanted, self._reading, source=opened, checked=found)
+
+    def _held_out(self, images: selection.TrainingData) -> dict[str, Dataset]:
+        """Returns the images that the run is judged by, as far as it reads them: role -> images."""
+        held_out = {"validation": images.validation and images.validation.dataset, "test": self._splits.test}
+        return {role: each for role, each in held_out.items() if each}
 
     @cached_property
     def unlabeled(self) -> ImageCache | None:
@@ -135,6 +147,13 @@ class Preparation:
             self.reporter.say(dataset.defects.text())
         for note in dataset.notes:
             self.reporter.say(note)
+        for role, others in self._held_out(self.images).items():
+            known = np.isin(dataset.origins, others.origins)
+            if known.all():
+                raise UserError(f"config: data.unlabeled: all images of {data.unlabeled} are {role} images")
+            if known.any():
+                dataset = dataset.take(np.flatnonzero(~known))
+                self.reporter.say(f"{known.sum():,} of them are {role} images, which are left out")
         return selection.cache(wanted, dataset, self.images.train.image_size, self._reading)
 
     def prepare(self) -> Prepared | None:
@@ -265,7 +284,10 @@ class Preparation:
         if plan.settings.data.augment_on_device:
             parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
-            parts.append(plan.training_pipeline(self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size))
+            others = plan.training_pipeline(self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size)
+            if (plain_from := others.transform.plain_from) is not None:  # from the same step on, in their own epochs
+                others.transform.plain_from = plain_from * parts[0].steps_per_epoch // others.steps_per_epoch
+            parts.append(others)
         pipeline = _joined(parts, plan.training.accumulation_steps)
         if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
             options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}

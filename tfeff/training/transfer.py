@@ -218,8 +218,9 @@ def _variants(plan: Plan, shape: Sequence[int], count: int) -> int | None:
     """Returns how many augmented variants of each image to store features of; None if they cannot be stored."""
     task = plan.settings.task
     assert isinstance(task, config.ClassificationSettings)
-    if task.augmentation.mixes or task.plain_epochs or task.teachers:
+    if task.augmentation.mixes or task.plain_epochs or task.teachers or plan.training.resolution_factors:
         return None
-    variants = min(VARIANTS, plan.training.epochs) if task.augmentation.any else 1
+    varied = task.augmentation.any or plan.settings.data.augment is not None
+    variants = min(VARIANTS, plan.training.epochs) if varied else 1
     size = math.prod(shape) * count * variants * np.dtype(np.float32).itemsize
     return variants if size <= rules.MEMORY_BYTES else None
