@@ -56,6 +56,25 @@ def define_runtime() -> None:
     )
 
 
+def define_gallery() -> None:
+    """Defines the flags --gallery, --neighbors and --threshold."""
+    flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
+    flags.DEFINE_integer(
+        "neighbors",
+        None,
+        "Galleries: nearest images of a class whose mean similarity counts. Default: 1.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "threshold",
+        None,
+        "Galleries: minimum similarity of a known class. Default: the one that about 5 % of images of other classes "
+        "reach, by the validation images.",
+        lower_bound=-1.0,
+        upper_bound=1.0,
+    )
+
+
 def define_score() -> None:
     """Defines the flag --score."""
     help_text = "Detectors: minimum score. Default: the threshold of the run."

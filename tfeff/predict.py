@@ -72,21 +72,7 @@ def define_flags() -> None:
         "Pixels that neighboring tiles share. Default: a quarter of the shorter side.",
         lower_bound=0,
     )
-    flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
-    flags.DEFINE_integer(
-        "neighbors",
-        None,
-        "Galleries: nearest images of a class whose mean similarity counts. Default: 1.",
-        lower_bound=1,
-    )
-    flags.DEFINE_float(
-        "threshold",
-        None,
-        "Galleries: minimum similarity of a known class. Default: the one that about 5 % of images of other classes "
-        "reach, by the validation images.",
-        lower_bound=-1.0,
-        upper_bound=1.0,
-    )
+    cli.define_gallery()
     cli.define_runtime()
     flags.DEFINE_integer("batch_size", 32, "Images in one call, also of a gallery; except of detectors.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")

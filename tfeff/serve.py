@@ -26,7 +26,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("port", 8000, "Port on this machine; 0: a free one.", lower_bound=0, upper_bound=65535)
     cli.define_score()
-    flags.DEFINE_string("gallery", None, "Embedders: recognize by the images of this folder, a folder for each class.")
+    cli.define_gallery()
 
 
 def main(argv: list[str]) -> None:
@@ -46,12 +46,24 @@ def main(argv: list[str]) -> None:
     import uvicorn
 
     from tfeff import runs
+    from tfeff.reporting.progress import Bar
     from tfeff.runs.endpoint import application
+    from tfeff.runs.predictors import Options
 
-    if given.model:
-        predictor = runs.load_predictor(Path(given.model), score=given.score, gallery=given.gallery)
-    else:
-        predictor = api.open(given.workdir).predictor(score=given.score, gallery=given.gallery)
+    options: Options = {
+        "score": given.score,
+        "gallery": given.gallery,
+        "neighbors": given.neighbors,
+        "threshold": given.threshold,
+    }
+    with Bar("reading the gallery", None, "images") if given.gallery else contextlib.nullcontext() as reading:
+        progress = (lambda done: None) if reading is None else reading.show
+        if given.model:
+            predictor = runs.load_predictor(Path(given.model), progress=progress, **options)
+        else:
+            predictor = api.open(given.workdir).predictor(progress=progress, **options)
+    for note in predictor.notes:
+        say(note)
     name = str(given.workdir or given.model)
     say(f"serving {name} at http://localhost:{listener.getsockname()[1]}, to this machine alone; Ctrl-C ends it")
     app = application(predictor, name)

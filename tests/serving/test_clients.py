@@ -33,7 +33,7 @@ PACKAGES = {
     "TensorFlow Serving": ("saved_model",),
 }
 """Heading -> format, and what its converter and its client need."""
-KINDS = ("stretch", "crop", "detector")
+KINDS = ("stretch", "crop", "detector", "stretched detector")
 NAMES = ["a", "b", "c"]
 SHOWN = 12
 """Detections above the threshold."""
@@ -54,8 +54,9 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=KINDS)
 def network(request: pytest.FixtureRequest) -> tuple[keras.Model, ImageTask]:
-    if request.param == "detector":
-        task, model = detector("yolo", np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype(np.float32))
+    if request.param.endswith("detector"):
+        noise = np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype(np.float32)
+        task, model = detector("yolo", noise, f"task.stretch={request.param.startswith('stretched')}".lower())
         distances = next(each for each in model.trainable_variables if each.path == "box_head_predict/bias")
         distances.assign(-np.tile(np.arange(16.0), 4))  # short ones are more probable, so boxes are small
         return model, task

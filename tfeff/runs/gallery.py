@@ -102,8 +102,9 @@ class Gallery:
         else:
             threshold = f"unknown below a similarity of {self.threshold:.3f}"
             if not self.chosen:
+                most = "about" if self.neighbors == 1 else f"with --neighbors={self.neighbors} fewer than"
                 threshold += (
-                    f"; by the validation images, about {100 * ACCEPTED:.0f} % of images of other classes reach it "
+                    f"; by the validation images, {most} {100 * ACCEPTED:.0f} % of images of other classes reach it "
                     f"with a gallery of {images} (--threshold changes it)"
                 )
         return *self.found, line, threshold

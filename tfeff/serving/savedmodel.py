@@ -19,8 +19,8 @@ R-CNN also take region proposals, see `serving.interface`.
 By default, the network is optimized for prediction (`serving.folding`). Otherwise, its variables are
 `model.model_variables`.
 
-Files may be JPEG, PNG or any other format that tfeff decodes. A corrupt file fails the whole call with
-`tf.errors.InvalidArgumentError`, which names the decoder. Batches may be empty.
+Files may be JPEG, PNG, BMP, GIF (its first frame) or WebP. A corrupt file, or one of another format, fails the whole
+call with `tf.errors.InvalidArgumentError`, which names the decoder. Batches may be empty.
 """
 
 import functools
