@@ -151,12 +151,11 @@ def _chosen(
     if not validates:
         chosen.pop(VALIDATION, None)
     corrupt = np.isin(train.ids, list(skipped))
-    readable = np.flatnonzero(~corrupt)
-    part = selection.fold(wanted, train.take(readable), validates=validates)
+    part = selection.fold(wanted, train, validates=validates)
     if part is not None:
-        chosen[TRAIN] = train.take(np.concatenate([readable[part.train], np.flatnonzero(corrupt)]))
+        chosen[TRAIN] = train.take(np.union1d(part.train, np.flatnonzero(corrupt)))
         if len(part.validation):
-            chosen[VALIDATION] = train.take(readable[part.validation])
+            chosen[VALIDATION] = train.take(part.validation[~corrupt[part.validation]])
     return {role: chosen[role] for role in (TRAIN, VALIDATION, TEST) if role in chosen}
 
 
