@@ -13,7 +13,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.names import listed
 from tfeff.data.sources import catalog
-from tfeff.data.sources.source import Options, Source
+from tfeff.data.sources.source import Source
 from tfeff.data.splits import namesakes
 from tfeff.errors import UserError, nearest
 from tfeff.proposals import complete
@@ -87,16 +87,8 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
         UserError: an unknown scheme or name, a missing folder, or data that is not prepared.
     """
     data = wanted.data
-    options = Options(
-        channels=data.channels,
-        seed=wanted.seed,
-        groups=data.groups,
-        further_classes=wanted.task.section.OPEN_SET,
-        used_splits=tuple(filter(None, (data.train_split, data.validation_split, data.test_split))),
-        data_dir=data.directory,
-        download=data.download,
-        on_defect=data.on_defect,
-        crop_context=data.crop_context,
+    options = replace(
+        data.options(wanted.seed, further_classes=wanted.task.section.OPEN_SET),
         crop_proposals=None if data.proposals.directory is None else functools.partial(_proposed, data),
         keep_raw_annotations=keep_raw_annotations,
     )
