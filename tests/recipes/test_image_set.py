@@ -61,6 +61,20 @@ def test_sides_of_a_source_that_knows_them():
     assert labeled_images(config.Data(source="embedded:digits", channels=1)).side == 8
 
 
+def test_images_are_counted_as_a_run_reads_them(image_folder):
+    root = image_folder({"train/ant": 6, "train/bee": 3, "test/wasp": 3})
+    data = config.Data(source=f"folder:{root}", validation_fraction=0.0)
+    assert labeled_images(data, further_classes=True).class_counts == (6, 3)
+    with pytest.raises(UserError, match='class "wasp" is not among the classes'):
+        labeled_images(data)
+    drawn = config.Data(source=f"folder:{image_folder({'ant': 40, 'bee': 40}, name='drawn')}", groups=r"(\d\d)\d\.png")
+    wanted = selection.request(config.Experiment(data=drawn))
+    trained = selection.load(wanted, selection.open_source(wanted), "train")
+    images = labeled_images(dataclasses.replace(drawn, validation_fraction=0.0))
+    assert images.class_counts == tuple(trained.class_counts())
+    assert images.count != round(0.8 * 80)
+
+
 def test_a_single_class(image_folder):
     with pytest.raises(UserError, match='single class, "ant"'):
         labeled_images(config.Data(source=f"folder:{image_folder({'train/ant': 3})}"))

@@ -103,6 +103,13 @@ def test_choices(image_folder, count, overrides, expected):
     assert {key: values.get(key) for key in expected} == expected
 
 
+def test_an_embedding_may_be_tested_on_classes_that_are_not_trained_on(image_folder):
+    root = image_folder({"train/ant": 15, "train/bee": 15, "test/wasp": 4}, size=(8, 8))
+    recipe = config.load_recipe(PATH, config.Experiment)
+    settings, _ = config.complete(recipe, [f"data.source=folder:{root}", "task.name=embedding", "model.weights=none"])
+    assert settings.training.batch_size == 8
+
+
 def test_a_missing_folder(verbs, tmp_path):
     done = verbs("train", f"--config={PATH}", f"--workdir={tmp_path / 'run'}", "--config.data.source=folder:nowhere")
     done.fails_with("own_images.py", "nowhere does not exist")

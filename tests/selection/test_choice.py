@@ -202,6 +202,43 @@ def test_crops_match_the_hold_out_of_a_detector_that_skips_corrupt_images(tmp_pa
     assert not groups or not train & held_out
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"validation_fraction": 0.25},
+        {"train_examples": 20, "validation_fraction": 0.25},
+        {"folds": 3},
+        {"folds": 3, "fold": 1, "fold_train_examples": 12},
+        {"folds": 2, "fold_examples": 14, "validation_fraction": 0.3},
+        {"validation_fraction": 0.5, "validation_examples": 6},
+        {"validation_split": "val", "validation_examples": 6},
+    ],
+)
+def test_corrupt_images_do_not_change_how_the_others_are_drawn(image_folder, data):
+    root = image_folder({"train/a": 15, "train/b": 15, "val/a": 5, "val/b": 5})
+    settings = digits(source=f"folder:{root}", channels=3, corrupt_images="skip", **{"validation_split": None} | data)
+    settings = config.override(settings, ["training.batch_size=4", "data.max_lost=1"])
+    whole = read(settings)
+    corrupt = [*sorted(root.glob("train/*/*"))[::4], root / "val/a/000.png"]
+    for path in corrupt:
+        path.write_bytes(b"no image")
+    left = read(settings)
+    assert len(left.train) < len(whole.train)
+    for one, other in ((whole.train, left.train), (whole.validation, left.validation)):
+        assert other.dataset.ids == [each for each in one.dataset.ids if each not in map(str, corrupt)]
+
+
+def test_a_class_without_readable_training_images_is_refused(image_folder):
+    root = image_folder({"train/a": 15, "train/b": 4})
+    settings = digits(source=f"folder:{root}", channels=3, corrupt_images="skip", test_split=None, folds=2)
+    settings = config.override(settings, ["training.batch_size=4", "data.max_lost=1"])
+    for name in read(settings).train.dataset.ids:
+        if "/b/" in name:
+            (root / name).write_bytes(b"no image")
+    with pytest.raises(UserError, match=r'without corrupt images, the training part .* none of class "b"'):
+        read(settings)
+
+
 def test_the_record_of_a_detector_has_no_counts_of_labeled_images(monkeypatch):
     labeled = read(digits())
     assert sum(labeled.record()["train_class_counts"]) == len(labeled.train)

@@ -113,6 +113,32 @@ def test_images_that_train_and_validation_share_are_left_out_of_validation(tmp_p
     assert found["validation"].defects.lost("images") == 2
 
 
+def test_images_that_validation_and_test_share_are_left_out_of_validation(tmp_path):
+    wanted = listed_images(tmp_path, "abcd", "defghijklmnopqrstuvwxyz", "fA")
+    source = selection.open_source(wanted)
+    found = selection.check(wanted, source)
+    assert list(source.load("val").ids) == [f"{name}.png" for name in "eghijklmnopqrstuvwxyz"]
+    assert found["validation"].defects.counts == {
+        'image that is also in "train" and left out': 1,
+        'image that is also in "test" and left out': 1,
+    }
+    assert found["test"].images == 2
+
+
+def test_a_validation_split_within_the_test_split_is_not_used_unless_it_is_named(tmp_path):
+    wanted = listed_images(tmp_path, "abcd", "ef", "efg")
+    chosen = selection.assign(wanted, selection.open_source(wanted))
+    assert chosen.validation is None
+    assert chosen.notes == (
+        f'yolo:{tmp_path}: all 2 images of the split "validation" are also in "test"; it is not validated on',
+    )
+    wanted = dataclasses.replace(wanted, data=dataclasses.replace(wanted.data, validation_split="val"))
+    chosen = selection.assign(wanted, selection.open_source(wanted))
+    assert chosen.validation == "validation"
+    where = 'images of the validation split "validation" are also in the test split "test"'
+    assert chosen.notes == (f"yolo:{tmp_path}: 2 {where}, first: e.png",)
+
+
 def test_many_shared_images_are_too_many_lost_ones(tmp_path):
     wanted = listed_images(tmp_path, "abcd", "defg")
     with pytest.raises(UserError, match=r"1 of 4 images are lost \(25 %\)"):

@@ -267,6 +267,22 @@ def test_error_if_images_changed_before_a_restart(tmp_path):
         training.train(settings, tmp_path / "run")
 
 
+def test_error_if_other_images_are_corrupt_than_before_a_restart(image_folder, tmp_path):
+    root = image_folder({"train/a": 20, "train/b": 20})
+    data = {"source": f"folder:{root}", "channels": 3, "train_examples": None, "corrupt_images": "skip"}
+    settings = experiment("training.batch_size=8", "training.epochs=1", **data)
+    path = root / "train/a/000.png"
+    stat, content = path.stat(), path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    workdir = training.train(settings, tmp_path / "run")
+    workdir.final.unlink()  # as if it had been killed before the end
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(UserError, match=r"000\.png: 1 then, 0 now"):
+        training.train(settings, tmp_path / "run")
+
+
 def test_a_workdir_is_locked(tmp_path):
     settings = experiment()
     with (

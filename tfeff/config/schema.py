@@ -12,6 +12,7 @@ from typing import Literal
 from tfeff.config.section import Fraction, NotNegative, Positive, Section, choice
 from tfeff.config.task_parts import Proposals
 from tfeff.config.tasks import TASKS, RCNNSettings, TaskSettings
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, Detector
 from tfeff.networks.backbones.preset import Preset
@@ -137,6 +138,25 @@ class Data(Section):
     normalization: Literal["family", "dataset"] = "family"
     """Per-channel mean and standard deviation used inside the model: `model.mean` and `model.std`, by default those of
     the model family, or those of the training images."""
+
+    def options(self, seed: int, *, further_classes: bool) -> Options:
+        """Returns how the source is read.
+
+        Args:
+            seed: seed of everything that is drawn from the images.
+            further_classes: whether the task allows classes that are not trained on.
+        """
+        return Options(
+            channels=self.channels,
+            seed=seed,
+            groups=self.groups,
+            further_classes=further_classes,
+            used_splits=tuple(filter(None, (self.train_split, self.validation_split, self.test_split))),
+            data_dir=self.directory,
+            download=self.download,
+            on_defect=self.on_defect,
+            crop_context=self.crop_context,
+        )
 
     def _check(self) -> None:
         fewest = 2 if self.fold_examples is None else 1

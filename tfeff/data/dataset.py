@@ -259,21 +259,6 @@ class Dataset:
             raw_annotations=[self.raw_annotations[index] for index in indices] if self.raw_annotations else (),
         )
 
-    def without(self, indices: np.ndarray) -> "Dataset":
-        """Returns the images other than those at `indices` (int [m]), which cannot be decoded.
-
-        Of crops, they are all those of their images, which are left out of `cropped`, too.
-        """
-        left = self.take(np.delete(np.arange(len(self)), indices))
-        if self.cropped is None:
-            return left
-        owners = np.delete(np.arange(len(self.cropped)), self.owners[indices])
-        return dataclasses.replace(
-            left,
-            cropped=self.cropped.take(owners),
-            owners=np.searchsorted(owners, left.owners).astype(np.int32),
-        )
-
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
     """Returns at most `most` positions below `count`, evenly spaced.

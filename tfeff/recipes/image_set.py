@@ -84,34 +84,38 @@ class AnnotatedImages:
         return len(shown) ** 2 / sum(1.0 / each for each in shown)
 
 
-def source_options(data: config.Data, seed: int) -> Options:
+def source_options(data: config.Data, seed: int, *, further_classes: bool = False) -> Options:
     """Returns how the source of a config is read, to count its images.
 
     Args:
         data: the section of the config.
         seed: seed of the experiment, for a source without splits of its own.
+        further_classes: whether the task allows classes that are not trained on.
     """
-    seed = seed if data.seed is None else data.seed
-    return Options(channels=data.channels, seed=seed, data_dir=data.directory, download=data.download)
+    return data.options(seed if data.seed is None else data.seed, further_classes=further_classes)
 
 
-def labeled_images(data: config.Data, seed: int = 0) -> LabeledImages:
+def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = False) -> LabeledImages:
     """Counts and measures the training images of a config.
 
     Args:
         data: the section of the config.
         seed: seed of the experiment, for a source without splits of its own.
+        further_classes: whether the task allows classes that are not trained on; these do not count.
 
     Raises:
         UserError: the source or its training split cannot be opened, or there is only one class.
     """
-    images = catalog.open_labels(data.source, source_options(data, seed)).load(data.train_split)
-    if images.num_classes < 2:
-        raise UserError(f'{images.name} has a single class, "{images.class_names[0]}"; a classifier needs two')
+    options = source_options(data, seed, further_classes=further_classes)
+    images = catalog.open_labels(data.source, options).load(data.train_split)
+    counts = images.class_counts()
+    trained = np.flatnonzero(counts) if further_classes else np.arange(images.num_classes)
+    if len(trained) < 2:
+        raise UserError(f'{images.name} has a single class, "{images.class_names[trained[0]]}"; a classifier needs two')
     share = _trained_share(data, len(images))
     return LabeledImages(
         count=round(share * len(images)),
-        class_counts=tuple(round(share * count) for count in images.class_counts().tolist()),
+        class_counts=tuple(round(share * count) for count in counts[trained].tolist()),
         side=_typical_side(images),
     )
 

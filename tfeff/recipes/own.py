@@ -76,7 +76,7 @@ def images(source: str) -> Recipe[Experiment]:
 
 def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
-    counted = labeled_images(settings.data, settings.seed)
+    counted = labeled_images(settings.data, settings.seed, further_classes=settings.task.OPEN_SET)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
     model, start = settings.model, warm_start(settings.model)
     if settings.optimizer.transfer is not None and start.kind == "scratch":

@@ -92,20 +92,27 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
     elif data.validation_split is not None and find_split(data.validation_split, (validation_split or "",)) is None:
         validation_split = data.validation_split
     seeded = caches.settings["data.seed"] is not None
-    now = reading_settings(wanted, caches.train.dataset, validation_split, seeded=seeded)
+    whole, held_out = caches.datasets
+    now = reading_settings(wanted, whole, validation_split, seeded=seeded)
     changed = [
         f"{key}: {caches.settings[key]!r} then, {now[key]!r} now" for key in now if caches.settings[key] != now[key]
     ]
     if changed:
         raise ValueError(f"the images were read under other settings ({'; '.join(changed)}); read them again")
-    part = fold(wanted, caches.train.dataset, validates=caches.validation is not None)
+    part = fold(wanted, whole, validates=caches.validation is not None)
     train, validation = caches.train, caches.validation
+    places = np.arange(len(held_out or ()))
     if part is not None:
-        train = caches.train.take(part.train)
-        validation = caches.train.take(part.validation) if len(part.validation) else caches.validation
+        train = _readable(train, part.train)
+        what = f"config: data.corrupt_images: {whole.name}: without corrupt images, the training part"
+        folds.require_every_class(_strata(whole), train.rows, what, "replace those images", whole.class_names)
+        if len(part.validation):
+            validation, held_out, places = caches.train, whole, part.validation
     limit = data.validation_examples
-    if validation is not None and limit is not None and limit < len(validation):
-        validation = validation.take(folds.subset(_strata(validation.dataset), limit, wanted.seed))
+    if held_out is not None and limit is not None and limit < len(places):
+        places = places[folds.subset(_strata(held_out)[places], limit, wanted.seed)]
+    if validation is not None and len(places) < len(held_out or ()):
+        validation = _readable(validation, places)
     if len(train) < wanted.batch_size and not wanted.task.section.CUTS_REGIONS:
         raise UserError(
             f"config: training.batch_size: {train.dataset.name}: {len(train)} training images are fewer than one batch "
@@ -131,12 +138,17 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
     )
 
 
+def _readable(images: ImageCache, places: np.ndarray) -> ImageCache:
+    """Returns the images at `places` (int [m], sorted) of a split, without the corrupt ones."""
+    return images.take(np.flatnonzero(np.isin(images.rows, places)))
+
+
 def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | None:
     """Returns which images of the training split to train on, and which to hold out for validation; None: all train.
 
     Args:
         wanted: what the run asks of its images.
-        dataset: the training split.
+        dataset: the training split, with its corrupt images.
         validates: whether there is a validation split, so that nothing needs to be held out.
 
     Raises:

@@ -28,6 +28,7 @@ class SplitCaches:
     Attributes:
         train: the whole training split.
         validation: the whole validation split, if the source has one to validate on.
+        datasets: both splits with the corrupt images, so that these do not change what is drawn from them.
         settings: the settings that they were read with, by dotted key.
         fingerprint: fingerprint of both splits, to notice changes.
         given: whether the caller passed other datasets than those of the experiment's source.
@@ -38,6 +39,7 @@ class SplitCaches:
 
     train: ImageCache
     validation: ImageCache | None
+    datasets: tuple[Dataset, Dataset | None]
     settings: Mapping[str, Any]
     fingerprint: Fingerprint
     given: bool = False
@@ -105,6 +107,7 @@ def read(
     return SplitCaches(
         caches[0],
         caches[1],
+        (train, held_out),
         reading,
         fingerprint,
         given is not None,

@@ -1,7 +1,7 @@
 """What a run asks of its images, and which splits of a source it trains, validates and tests on."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.names import listed
 from tfeff.data.sources import catalog
-from tfeff.data.sources.source import Options, Source
+from tfeff.data.sources.source import Source
 from tfeff.data.splits import namesakes
 from tfeff.errors import UserError, nearest
 from tfeff.proposals import complete
@@ -87,16 +87,8 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
         UserError: an unknown scheme or name, a missing folder, or data that is not prepared.
     """
     data = wanted.data
-    options = Options(
-        channels=data.channels,
-        seed=wanted.seed,
-        groups=data.groups,
-        further_classes=wanted.task.section.OPEN_SET,
-        used_splits=tuple(filter(None, (data.train_split, data.validation_split, data.test_split))),
-        data_dir=data.directory,
-        download=data.download,
-        on_defect=data.on_defect,
-        crop_context=data.crop_context,
+    options = replace(
+        data.options(wanted.seed, further_classes=wanted.task.section.OPEN_SET),
         crop_proposals=None if data.proposals.directory is None else functools.partial(_proposed, data),
         keep_raw_annotations=keep_raw_annotations,
     )
@@ -166,7 +158,8 @@ def assign(wanted: Request, source: Source) -> Splits:
     """Chooses the splits for training, validation and test.
 
     The validation split is the one the config names; else, without folds, the source's own one, unless it is the test
-    split or all its images are also in the training split. If only some are, the source leaves these out of it.
+    split or all its images are also in the training or the test split. If only some are, the source leaves these out of
+    it.
 
     Raises:
         UserError: a split that the config names does not exist or could be several ones, or is the training split.
@@ -184,7 +177,7 @@ def assign(wanted: Request, source: Source) -> Splits:
         if validation == test:
             validation = None
         if validation is not None:
-            validation, notes = apart(source, train, validation)
+            validation, notes = apart(source, validation, [train] if test is None else [train, test])
     for key, split in (("test_split", test), ("validation_split", validation)):
         if split is not None and (shared := source.shared(train, split)):
             raise UserError(
@@ -193,6 +186,9 @@ def assign(wanted: Request, source: Source) -> Splits:
             )
     if test is not None and test == validation:
         notes.append(f'{source.name}: the validation split "{test}" is also the test split')
+    elif test is not None and validation is not None and (shared := source.shared(test, validation)):
+        where = f'images of the validation split "{validation}" are also in the test split "{test}"'
+        notes.append(f"{source.name}: {len(shared):,} {where}, first: {shared[0]}")
     if (
         validation is not None
         and data.validation_split is None
@@ -204,8 +200,8 @@ def assign(wanted: Request, source: Source) -> Splits:
     return Splits(train, validation, test, tuple(notes))
 
 
-def apart(source: Source, train: str, validation: str) -> tuple[str | None, list[str]]:
-    """Leaves the images of the training split out of the source's validation split.
+def apart(source: Source, validation: str, others: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Leaves the images of other splits out of the source's validation split.
 
     Returns:
         The validation split, or None if nothing is left of it; and what the user should know, one line each.
@@ -213,12 +209,13 @@ def apart(source: Source, train: str, validation: str) -> tuple[str | None, list
     Raises:
         UserError: some are left out, and defects stop.
     """
-    shared = source.shared(train, validation)
-    if shared and len(shared) == len(source.annotated(validation)):
-        note = f'all {len(shared):,} images of the split "{validation}" are also in "{train}"; it is not validated on'
-        return None, [f"{source.name}: {note}"]
-    if shared:
-        source.leave_out(validation, shared, f'image that is also in "{train}" and left out')
+    for other in others:
+        shared = source.shared(other, validation)
+        if shared and len(shared) == len(source.annotated(validation)):
+            where = f'images of the split "{validation}" are also in "{other}"'
+            return None, [f"{source.name}: all {len(shared):,} {where}; it is not validated on"]
+        if shared:
+            source.leave_out(validation, shared, f'image that is also in "{other}" and left out')
     return validation, []
 
 

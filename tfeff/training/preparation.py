@@ -203,9 +203,17 @@ class Preparation:
 
     def _resume(self, plan: Plan, images: selection.TrainingData, saved: Saved) -> Prepared:
         """Returns a run that has begun, with the same images, in the state of its last checkpoint."""
+        source, record = plan.settings.data.source, self.workdir.dataset()
         remedy = "Restore them, or use another --workdir"
-        self.workdir.fingerprint().require_unchanged(self._fingerprint, plan.settings.data.source, remedy)
-        plan = plan.learned(self.workdir.dataset())
+        self.workdir.fingerprint().require_unchanged(self._fingerprint, source, remedy)
+        skipped = record["skipped_images"]
+        if changed := sorted({*skipped} ^ {*images.skipped}):
+            raise UserError(
+                f"the images of {source} that cannot be read are not those that this run skipped when it began, such "
+                f"as {changed[0]}: {len(skipped):,} then, {len(images.skipped):,} now. "
+                "Resume with the same readable images, or use another --workdir"
+            )
+        plan = plan.learned(record)
         plan = dataclasses.replace(plan, precision=saved.record["precision"])
         steps_per_epoch, step = saved.record["steps_per_epoch"], saved.record["step"]
         start, until = self._phase(plan, done=step // steps_per_epoch)

@@ -56,9 +56,13 @@ def test_images_of_a_run(data: dict, folder: Path, tmp_path: Path) -> None:
     assert not trained & validated
 
 
-@pytest.mark.parametrize(("validation", "left"), [("dcef", 2), ("bc", None)])
-def test_shared_images_are_left_out_as_in_training(validation: str, left: int | None, tmp_path: Path) -> None:
-    for split, names in (("train", "abcd"), ("val", validation)):
+@pytest.mark.parametrize(
+    ("validation", "test", "left"), [("dcef", "g", 2), ("dcef", "eg", 1), ("bc", "g", None), ("ef", "efg", None)]
+)
+def test_shared_images_are_left_out_as_in_training(
+    validation: str, test: str, left: int | None, tmp_path: Path
+) -> None:
+    for split, names in (("train", "abcd"), ("val", validation), ("test", test)):
         (tmp_path / f"{split}.txt").write_text("".join(f"images/{name}.png\n" for name in names))
         for name in names:
             for folder in ("images", "labels"):
@@ -66,7 +70,7 @@ def test_shared_images_are_left_out_as_in_training(validation: str, left: int | 
             Image.new("RGB", (32, 32), (ord(name), 0, 0)).save(tmp_path / "images" / f"{name}.png")
             (tmp_path / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     splits = diagnosis.open_dataset(f"yolo:{tmp_path}", []).splits
-    assert {role: len(images) for role, images in splits.items()} == {"train": 4} | (
+    assert {role: len(images) for role, images in splits.items()} == {"train": 4, "test": len(test)} | (
         {} if left is None else {"validation": left}
     )
     said = [note for note in splits["train"].notes if "it is not validated on" in note]

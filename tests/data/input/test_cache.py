@@ -128,6 +128,35 @@ def test_without_a_cache_all_images_are_decoded_only_at_the_first_start(source, 
     assert opened(Folder(Path(source.ids[0]).parents[2], Options()).load("train")) == set(range(9))
 
 
+@pytest.mark.parametrize("fit", ["stretch", "whole"])
+def test_images_of_a_disk_cache_that_can_be_read_again_are_used(source, fit, tmp_path, monkeypatch):
+    corrupt, decoded, decode = damage(source), [], decoding.decode
+    content = Path(source.ids[3]).read_bytes()
+    monkeypatch.setattr(decoding, "decode", lambda content, name, *rest: decoded.append(name) or decode(content, name))
+    if fit == "whole":
+        source = dataclasses.replace(source, sizes=np.array([[12, 16]] * 3 + [[9, 5]] * 5 + [[9, 6]]))
+        corrupt.add(8)  # has another size
+
+    def opened():
+        decoded.clear()
+        options = {"cache": "disk", "directory": tmp_path / "cache", "corrupt_images": "skip"}
+        found = ImageCache.open(source, (7, 8) if fit == "stretch" else None, fit=fit, **options)
+        assert {image.id for image in found.skipped} == {source.ids[i] for i in corrupt}
+        return {int(name.removeprefix("image ")) for name in decoded}, found
+
+    assert opened()[0] == set(range(9))
+    assert len(opened()[0]) == len(corrupt)
+    monkeypatch.setattr(
+        source.images, "_content", lambda index: content if index == 4 else Path(source.ids[index]).read_bytes()
+    )
+    corrupt.remove(4)
+    names, found = opened()
+    assert names == set(range(9))
+    image = whole_images(found)[list(found.dataset.ids).index(source.ids[4])]
+    np.testing.assert_array_equal(image, whole_images(found)[list(found.dataset.ids).index(source.ids[3])])
+    assert len(opened()[0]) == len(corrupt)
+
+
 @pytest.mark.parametrize("cache", ["disk", "none"])
 def test_other_objects_do_not_decode_the_images_again(source, tmp_path, monkeypatch, cache):
     decoded, decode = [], decoding.decode

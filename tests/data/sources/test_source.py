@@ -50,8 +50,9 @@ def test_drawn_splits_of_csv_files_with_labels(films: Path) -> None:
     assert sum(len(set(map(film_of, source.load(split).ids))) for split in source.splits) == 30
 
 
+@pytest.mark.parametrize("pattern", [r"(film\d+)_", r"^(?:images/)?(film\d+)_"])
 @pytest.mark.parametrize("kind", ["yolo", "coco", "voc", "csv"])
-def test_drawn_splits_of_images_with_boxes(kind: str, tmp_path: Path) -> None:
+def test_drawn_splits_of_images_with_boxes(kind: str, pattern: str, tmp_path: Path) -> None:
     names = [f"film{film}_{frame}" for film in range(20) for frame in range(3)]
     for name in names:
         save(tmp_path, [f"images/{name}.png"])
@@ -75,7 +76,7 @@ def test_drawn_splits_of_images_with_boxes(kind: str, tmp_path: Path) -> None:
         lines = [f"images/{name}.png,x,1,1,5,5" for name in names]
         (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *lines]))
     name = tmp_path / "boxes.csv" if kind == "csv" else tmp_path
-    source = catalog.open_objects(f"{kind}:{name}", Options(groups=r"(film\d+)_"))
+    source = catalog.open_objects(f"{kind}:{name}", Options(groups=pattern))
     assert source.drawn
     parts = [set(map(film_of, source.load(split).ids)) for split in source.splits]
     assert all(parts)

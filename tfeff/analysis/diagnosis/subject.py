@@ -151,12 +151,11 @@ def _chosen(
     if not validates:
         chosen.pop(VALIDATION, None)
     corrupt = np.isin(train.ids, list(skipped))
-    readable = np.flatnonzero(~corrupt)
-    part = selection.fold(wanted, train.take(readable), validates=validates)
+    part = selection.fold(wanted, train, validates=validates)
     if part is not None:
-        chosen[TRAIN] = train.take(np.concatenate([readable[part.train], np.flatnonzero(corrupt)]))
+        chosen[TRAIN] = train.take(np.union1d(part.train, np.flatnonzero(corrupt)))
         if len(part.validation):
-            chosen[VALIDATION] = train.take(readable[part.validation])
+            chosen[VALIDATION] = train.take(part.validation[~corrupt[part.validation]])
     return {role: chosen[role] for role in (TRAIN, VALIDATION, TEST) if role in chosen}
 
 
@@ -168,21 +167,22 @@ def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset
     if train is None:
         raise UserError(f'config: data.train_split: {source.name} has no split "{data.train_split}"')
     found, lost = {TRAIN: selection.load(asked, source, train)}, dict[str, Defects]()
-    wanted = {VALIDATION: data.validation_split or VALIDATION, TEST: data.test_split}
+    wanted, others = {TEST: data.test_split, VALIDATION: data.validation_split or VALIDATION}, [train]
     for role, split in wanted.items():
         name = None if split is None else selection.find(source, f"data.{role}_split", split)
         if name is None or name == train:
             continue
         try:
             if role == VALIDATION and data.validation_split is None:
-                left, notes = selection.apart(source, train, name)
+                left, notes = selection.apart(source, name, [other for other in others if other != name])
                 if left is None:
                     found[TRAIN] = replace(found[TRAIN], notes=(*found[TRAIN].notes, *notes))
                     continue
             found[role] = selection.load(asked, source, name)
+            others.append(name)
         except NoImagesError as error:
             if error.defects.counts:
                 lost[role] = error.defects
             else:
                 found[TRAIN] = replace(found[TRAIN], notes=(*found[TRAIN].notes, str(error)))
-    return found, lost
+    return {role: found[role] for role in (TRAIN, VALIDATION, TEST) if role in found}, lost

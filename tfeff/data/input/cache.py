@@ -138,7 +138,7 @@ class ImageCache:
         corrupt = np.fromiter(reasons, np.int64, len(reasons))
         rows = np.delete(np.arange(len(dataset)), corrupt)
         skipped = tuple(CorruptImage(dataset.ids[index], reason) for index, reason in reasons.items())
-        taken = dataset.without(corrupt) if skipped else dataset
+        taken = dataset.take(rows) if skipped else dataset
         return cls(taken, size, pixels, rows, skipped, fit, interpolation, layout, reduced, stored)
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """Where the images of a cache come from: one process decodes them, and others on the machine share what it found."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -18,6 +19,8 @@ _DECODER = "upright, also AVIF"  # Changes with what files are decoded to, so th
 def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advice: str) -> StoredImages:
     """Returns the images of the disk cache in a directory; decodes them if no other process has.
 
+    Those that could not be read are tried again; if any can be read now, all images are decoded again.
+
     Raises:
         UserError: images cannot be read, or do not fit on the disk.
     """
@@ -25,10 +28,10 @@ def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advi
     form = form_of(decoding.size, decoding.fit, decoding.interpolation, decoding.reduced)
     key = _key(dataset, *form)
     cache = DiskCache(directory / f"images-{key}")
-    stored = cache.opened()
+    stored = _retried(decoding, cache.opened())
     if stored is None:
         with cache.locked():
-            stored = cache.opened()
+            stored = _retried(decoding, cache.opened())
             if stored is None:
                 layout, size = decoding.plan()
                 with cache.filling(layout, size) as (memory, kept):
@@ -41,6 +44,19 @@ def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advi
                 return stored
     decoding.progress(len(dataset), len(dataset))
     return stored
+
+
+def _retried(decoding: Decoding, stored: StoredImages | None) -> StoredImages | None:
+    """Returns stored images with the reasons why some cannot be read now; None if one of these can be."""
+    if stored is None or not stored.note:
+        return stored
+    indices = np.array([index for index, _ in stored.note])
+    again = dataclasses.replace(decoding, dataset=decoding.dataset.take(indices), progress=lambda done, total: None)
+    layout, size = again.plan()
+    reasons = again.run(np.empty(size, np.uint8), layout)
+    if len(reasons) < len(indices):
+        return None
+    return dataclasses.replace(stored, note=[(int(indices[place]), why) for place, why in reasons.items()])
 
 
 def failures(decoding: Decoding, directory: str | Path | None) -> dict[int, str]:

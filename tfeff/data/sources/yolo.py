@@ -140,7 +140,7 @@ class YOLO(Source):
         parts = self._layout.parts
         if split in parts:
             return parts[split]
-        paths = {str(path): path for part in parts.values() for path in part.images}
+        paths = {self._id(path): path for part in parts.values() for path in part.images}
         names = list(paths)
         if split != ALL:
             names = self._drawn_names(names, split)
