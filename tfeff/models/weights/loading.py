@@ -138,7 +138,7 @@ def load_weights(
     if isinstance(source, (str, Path)):
         origin = f"weights {source}"
         foreign = read_foreign(model, Path(source)) if isinstance(model, Network) else None
-        source = _read(model, Path(source)) if foreign is None else foreign
+        source = _read(model, Path(source), classes) if foreign is None else foreign
     else:
         origin = "the given weights"
     if isinstance(source, keras.Model):
@@ -271,12 +271,13 @@ def adopt_preprocessing(
         arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)
 
 
-def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]:
+def _read(model: keras.Model, path: Path, classes: Classes | None) -> keras.Model | dict[str, np.ndarray]:
     """Reads a `.npz`, `.weights.h5`, `.keras` or `.safetensors` file.
 
     Args:
         model: the network that the weights are for.
         path: the file.
+        classes: as for `load_weights`.
 
     Returns:
         A model, or arrays by variable path.
@@ -290,7 +291,7 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
         raise UserError(f"weights {path}: no such file")
     try:
         if path.suffix == ".npz":
-            return _read_npz(model, path)
+            return _read_npz(model, path, classes)
         if path.name.endswith(".weights.h5"):
             return _read_h5(model, path)
         if path.suffix == ".keras":
@@ -302,7 +303,7 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
     raise UserError(f"weights {path}: unknown extension; must be .npz, .weights.h5, .keras, .pth or .safetensors")
 
 
-def _read_npz(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
+def _read_npz(model: keras.Model, path: Path, classes: Classes | None) -> dict[str, np.ndarray]:
     """Reads arrays that the network can take; of others, only their shapes: compressed, they may be of any size."""
     sizes = {weight.path: math.prod(weight.shape) for weight in model.weights}
     sizes |= dict.fromkeys((PREPROCESSING_MEAN, PREPROCESSING_STD), 1)
@@ -314,7 +315,10 @@ def _read_npz(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
         for name in names:
             info, shape, dtype = members[name]
             target = name.removeprefix(CHECKPOINT_PREFIX)
-            if math.prod(shape) <= _MOST_CHANNELS * sizes.get(target, 0):
+            most = _MOST_CHANNELS * sizes.get(target, 0)
+            if classes is not None and classes.has_outputs(target):
+                most = max(most, math.ceil(sizes.get(target, 0) * len(classes.there) / len(classes.here)))
+            if math.prod(shape) <= most:
                 with zipped.open(info) as file:
                     arrays[target] = np.lib.format.read_array(file, allow_pickle=False)
             elif target not in (PREPROCESSING_MEAN, PREPROCESSING_STD):
