@@ -26,6 +26,18 @@ def test_dataset_normalization_reaches_the_network():
     assert standardised.std() == pytest.approx(1, abs=1e-4)
 
 
+def test_the_normalization_of_a_run_reaches_the_network_that_starts_from_it(tmp_path):
+    run = config.override(digits(normalization="dataset"), ["training.epochs=1", "schedule.warmup_epochs=0"])
+    source = training.train(run, tmp_path, tensorboard=False)
+    settings = config.override(digits(), [f"model.weights={tmp_path}"])
+    wanted = selection.request(settings)
+    images = selection.choose(wanted, selection.read(wanted, lambda *_: None))
+    plan = training.Plan.of(settings)
+    record, _ = plan.measured(images)
+    assert record["mean"] == list(plan.learned(record).network.mean) == source.dataset()["mean"]
+    assert record["std"] == source.dataset()["std"]
+
+
 @pytest.mark.parametrize("key", ["frozen=stm*", "learning_rate_factors=stm*=0.1"])
 def test_patterns_are_checked_before_images_are_read(key):
     settings = config.override(digits(), [f"optimizer.{key}"])

@@ -66,6 +66,14 @@ class Plan:
         """Returns the plan of a run that has begun."""
         return cls.of(workdir.config()).learned(workdir.dataset())
 
+    def measured(self, images: selection.TrainingData) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Returns the record of a new run for `learned`, and what the user should know, one line each.
+
+        If `model.weights` is a run, its `mean` and `std` are those of the network.
+        """
+        fields, notes = self.task.measured(images.train.dataset, self.network)
+        return images.record() | {"measured": fields} | _statistics_of(self.settings.model.weights), notes
+
     def learned(self, record: dict[str, Any]) -> "Plan":
         """Returns the plan, with what it takes from the training images.
 
@@ -324,7 +332,7 @@ def weights_file(source: str) -> Path:
     return path
 
 
-def statistics_of(source: str | None) -> dict[str, Any]:
+def _statistics_of(source: str | None) -> dict[str, Any]:
     """Returns `mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
     if source is None or not Workdir(source).final.is_file():
         return {}

@@ -26,7 +26,7 @@ from tfeff.training.features import FeatureBatches
 from tfeff.training.freezing import frozen_params
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Pipeline
-from tfeff.training.plan import Plan, statistics_of
+from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
 from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
@@ -200,15 +200,13 @@ class Preparation:
 
     def _learn(self, plan: Plan, images: selection.TrainingData) -> dict[str, Any]:
         """Returns what a new run takes from its images, for its `dataset.json`."""
-        fields, notes = plan.task.measured(images.train.dataset, plan.network)
-        record = images.record() | {"measured": fields}
+        record, notes = plan.measured(images)
         for note in notes:
             self.reporter.say(note)
-        record |= statistics_of(plan.settings.model.weights)
         if self.unlabeled is not None:
             record["unlabeled_examples"] = len(self.unlabeled)
         if plan.update.transfer is not None:
-            record |= transfer.choose(plan, images, self.features, self.reporter, self.interruption)
+            record |= transfer.choose(plan.learned(record), images, self.features, self.reporter, self.interruption)
         return record
 
     @property

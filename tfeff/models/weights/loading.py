@@ -240,7 +240,8 @@ def adopt_preprocessing(
     The preprocessing layer takes the mean. The ratio of the standard deviations is folded into the stem's kernel, which
     is exact because zero padding is the same in both scales. The layer changes only if the means differ. A gray network
     takes the average of the means; what the other channels' means change in the stem's output is a constant for each
-    filter, which its bias or batch normalization takes.
+    filter, which its bias or batch normalization takes. In an own backbone without such a stem, the layer takes the
+    standard deviation, too.
 
     Args:
         model: the network to change.
@@ -253,12 +254,15 @@ def adopt_preprocessing(
     statistics = standardization(model)
     assert statistics is not None
     own_mean, own_std = statistics
-    mean_here = per_channel(mean, channels)
-    if not np.allclose(own_mean, mean_here, rtol=1e-5):
-        layer.offset = [-m * scale for m, scale in zip(mean_here, layer.scale, strict=True)]
-        model.train_function = model.test_function = model.predict_function = None
+    mean_here, std_here = (per_channel(values, channels) for values in (mean, std))
     kernel = arrays.get("stem_conv/kernel")
     shape = next((tuple(weight.shape) for weight in model.weights if weight.path == "stem_conv/kernel"), ())
+    rescaled = not shape and not np.allclose(own_std, std_here, rtol=1e-5)
+    if rescaled:
+        layer.scale = [1 / s for s in std_here]
+    if rescaled or not np.allclose(own_mean, mean_here, rtol=1e-5):
+        layer.offset = [-m * scale for m, scale in zip(mean_here, layer.scale, strict=True)]
+        model.train_function = model.test_function = model.predict_function = None
     alike = kernel is not None and kernel.ndim == 4 and (*kernel.shape[:2], kernel.shape[3]) == (*shape[:2], *shape[3:])
     if kernel is not None and alike and kernel.shape[2] in (len(std), 1):
         if channels == 1 and len(mean) == kernel.shape[2]:
