@@ -38,6 +38,17 @@ def test_the_normalization_of_a_run_reaches_the_network_that_starts_from_it(tmp_
     assert record["std"] == source.dataset()["std"]
 
 
+def test_weights_of_a_run_with_other_layers_are_refused(tmp_path):
+    run = config.override(digits(), ["training.epochs=1", "schedule.warmup_epochs=0"])
+    training.train(run, tmp_path, tensorboard=False)
+    checks.check(
+        training.Plan.of(config.override(run, [f"model.weights={tmp_path}", "model.width=3"])), 1, new_run=True
+    )
+    bottleneck = config.override(run, [f"model.weights={tmp_path}", "model.block=bottleneck"])
+    with pytest.raises(UserError, match=r"resnet has other layers than resnet \(block bottleneck instead of basic\)"):
+        checks.check(training.Plan.of(bottleneck), 1, new_run=True)
+
+
 @pytest.mark.parametrize("key", ["frozen=stm*", "learning_rate_factors=stm*=0.1"])
 def test_patterns_are_checked_before_images_are_read(key):
     settings = config.override(digits(), [f"optimizer.{key}"])
