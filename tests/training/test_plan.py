@@ -49,6 +49,13 @@ def test_weights_of_a_run_with_other_layers_are_refused(tmp_path):
         checks.check(training.Plan.of(bottleneck), 1, new_run=True)
 
 
+def test_statistics_of_networks_that_read_regions_are_not_recomputed():
+    changes = "task.name=faster_rcnn", "data.source=embedded:placed_digits", "model.resolution=64"
+    settings = config.override(digits(), [*changes, "training.recompute_statistics=true"])
+    with pytest.raises(UserError, match=r"recompute_statistics: the network reads regions"):
+        checks.check(training.Plan.of(settings), 1, new_run=True)
+
+
 @pytest.mark.parametrize("key", ["frozen=stm*", "learning_rate_factors=stm*=0.1"])
 def test_patterns_are_checked_before_images_are_read(key):
     settings = config.override(digits(), [f"optimizer.{key}"])

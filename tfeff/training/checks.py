@@ -93,6 +93,8 @@ def _check_training(plan: Plan, replicas: int) -> None:
         raise UserError("config: training.xla supports only a single device; set it to false")
     if training.recompute_statistics and task.stored is not None:
         raise UserError("config: training.recompute_statistics: the task trains on stored features; set it to false")
+    if training.recompute_statistics and getattr(plan.network, "regions", None) is not None:
+        raise UserError("config: training.recompute_statistics: the network reads regions, too; set it to false")
 
 
 def _check_device_batches(plan: Plan, replicas: int) -> None:

@@ -159,7 +159,7 @@ class Plan:
         )
         if self.training.recompute_statistics and images is not None:
             some = self._sample(images, network, count=_STATISTICS)
-            assert some is not None  # `checks.check` requires a task that reads whole images
+            assert some is not None  # `checks.check` requires a network that reads nothing but whole images
             models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
         return loaded
 
