@@ -167,9 +167,9 @@ class Preparation:
         model, average = assembly.model, assembly.average
         with self.strategy.scope():
             loaded = plan.load_weights(model, images.train, self._reading)
+        if average is not None:
+            average.restart()  # the parametrization and recomputed statistics change weights, too
         if loaded is not None:
-            if average is not None:
-                average.restart()
             self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
         if distribution.is_chief():
             trained = images.train.dataset.origins
