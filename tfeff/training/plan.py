@@ -210,7 +210,8 @@ class Plan:
         """Shapes of the variables of the network whose width coefficient is 1, by path."""
         assert isinstance(self.network, Architecture)
         described, channels = narrow(self.network), self.settings.data.channels
-        network = self.task.network(described, num_classes=self.num_classes, channels=channels)
+        with seeded(self.settings.seed):
+            network = self.task.network(described, num_classes=self.num_classes, channels=channels)
         return {each.path: tuple(each.shape) for each in network.trainable_variables}
 
     def build_step(
