@@ -18,7 +18,7 @@ from tests.models.own_backbones import (
     sequential,
 )
 from tests.thoroughness import thorough
-from tfeff import models
+from tfeff import config, models
 from tfeff.errors import UserError
 from tfeff.models import given
 from tfeff.models.given import Backbone
@@ -154,6 +154,13 @@ def test_the_precision_of_the_run_applies_except_to_raw_pixels():
         keras.mixed_precision.set_dtype_policy("float32")
     assert network.get_layer("conv2d").compute_dtype == "bfloat16"
     assert network.get_layer("rescaling").compute_dtype == "float32"
+
+
+def test_a_trained_backbone_keeps_its_normalization():
+    data = config.Data(normalization="dataset")
+    config.Experiment(model=described(made(sequential), pretrained=False), data=data)
+    with pytest.raises(UserError, match=r"data\.normalization.*trained networks and presets come with their own"):
+        config.Experiment(model=described(made(sequential)), data=data)
 
 
 def test_a_frozen_layer_stays_frozen():

@@ -237,7 +237,7 @@ def test_layers_are_frozen_by_their_names(saved, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"data.normalization": "dataset"}, "weights and presets come with their own normalization"),
+        ({"data.normalization": "dataset"}, "trained networks and presets come with their own normalization"),
         ({"model.name": "keras_cv:resnet50_v2_imagnet"}, 'did you mean "resnet50_v2_imagenet"'),
         ({"model.width_coefficient": 2.0}, 'model has no key "width_coefficient"'),
     ],

@@ -1,12 +1,14 @@
 """Detectors by name: options of the detector and of its backbone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.layers.kinds import KerasLayers
-from tfeff.networks.catalog import unchanged
+from tfeff.networks.catalog import published, unchanged
 
 
 def test_options_belong_to_the_detector_or_else_to_its_backbone() -> None:
@@ -28,6 +30,36 @@ def test_a_depth_that_rounding_removes_is_said() -> None:
     )
     assert unchanged(models.architecture("efficientnet-lite0", depth_coefficient=0.6)) is None
     assert unchanged(models.architecture("efficientnet-b1")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "field"),
+    [
+        ("resnet50-v1.5", {"weights": "resnet50", "width_coefficient": 0.5}, "conv_bias False instead of True"),
+        ("efficientnet-lite0", {"weights": "efficientnet-b0"}, "activation relu6 instead of silu"),
+        ("efficientnet-b0", {"weights": "imagenet", "squeeze_ratio": 0.0}, r"squeeze_ratio 0\.0 instead of 0\.25"),
+        ("mobilenet-v3-small", {"weights": "mobilenet-v3-large"}, "table small instead of large"),
+        ("regnet-x-400mf", {"weights": "regnet-y-400mf"}, r"squeeze_ratio 0\.0 instead of 0\.25"),
+    ],
+)
+def test_published_weights_of_other_layers_are_refused(name: str, options: dict[str, Any], field: str) -> None:
+    with pytest.raises(UserError, match=rf'weights "{options["weights"]}": .* has other layers than {name} \({field}'):
+        models.build(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("efficientnet-lite0", {"weights": "efficientnet-lite2", "fixed_ends": False, "survival_probability": 1.0}),
+        ("efficientnet-b0", {"weights": "efficientnet-b3", "resolution": 64, "dropout": 0.5, "bn_momentum": 0.9}),
+        ("efficientnet-v2-b0", {"weights": "efficientnet-v2-s", "width_coefficient": 0.5}),
+        ("resnet50", {"weights": "resnet101", "width": 16, "stage_blocks": (1, 1, 1, 1), "zero_gamma": True}),
+        ("regnet-y-400mf", {"weights": "regnet-y-800mf", "group_width": 16, "stage_widths": (32, 64, 96, 128)}),
+        ("convnext-tiny", {"weights": "convnext-base", "layer_scale": 1.0, "mean": (127.0,)}),
+    ],
+)
+def test_published_weights_of_other_sizes_are_inherited(name: str, options: dict[str, Any]) -> None:
+    assert published(models.architecture(name, **options)) == models.architecture(options["weights"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Training by imitation of finished runs, with and without unlabeled images."""
 
+import random
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +13,7 @@ from tfeff import config, models, training
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
 from tfeff.tasks.classification import ClassificationTask
+from tfeff.training import teachers
 from tfeff.training.distillation import LABELED, Distilled
 from tfeff.training.unlabeled import WithUnlabeled
 
@@ -37,6 +40,16 @@ def test_a_teacher_is_imitated_alone(tmp_path, teacher):
     assert rows[-1]["train_loss"] == pytest.approx(rows[-1]["train_teacher_loss"], rel=1e-5)
     assert rows[-1]["validation_loss"] > 0.1  # of the labels
     assert "validation_teacher_loss" not in rows[-1]
+
+
+def test_a_published_teacher_takes_no_random_numbers_of_the_process(monkeypatch):
+    changes = "task.teacher.runs=resnet50", "task.teacher.weight=0", "task.teacher.features=1"
+    plan, state = training.Plan.of(experiment(*changes)), random.getstate()
+    network = plan.build_network()
+    monkeypatch.setattr(models, "build", lambda *_, **__: random.random() and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        teachers.taught(plan, network)
+    assert random.getstate() == state
 
 
 def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(teacher):

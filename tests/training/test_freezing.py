@@ -13,6 +13,7 @@ from tfeff.errors import UserError
 from tfeff.tasks.classification import ClassificationTask
 from tfeff.training import freezing, optimizers
 from tfeff.training.averaging import Average
+from tfeff.training.features import split
 from tfeff.training.freezing import freeze, frozen_params, matching
 from tfeff.training.step import Step
 
@@ -99,6 +100,21 @@ def test_only_frozen_batch_normalization_runs_in_inference_mode(images: np.ndarr
         "head/kernel",
         "head/bias",
     ]
+
+
+def test_batch_normalization_without_variables_is_frozen_by_its_statistics() -> None:
+    x = inputs = keras.Input((6, 6, 1))
+    for name in ("stem", "stage"):
+        x = keras.layers.Conv2D(4, 3, name=f"{name}_conv")(x)
+        x = keras.layers.BatchNormalization(center=False, scale=False, name=f"{name}_bn")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(keras.layers.Flatten()(x)))
+    freeze(model, STEM)
+    assert [model.get_layer(f"{name}_bn").trainable for name in ("stem", "stage")] == [False, True]
+    frozen = split(model)
+    assert frozen is not None
+    assert [layer.name for layer in frozen[0].layers if layer.weights] == ["stem_conv", "stem_bn"]
+    freeze(other := network(), ("stem*", "stage*"), ("stage*",))
+    assert [other.get_layer(f"{name}_bn").trainable for name in ("stem", "stage")] == [False, True]
 
 
 def test_batch_normalization_alone_is_frozen(images: np.ndarray) -> None:

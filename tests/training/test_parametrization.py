@@ -1,17 +1,19 @@
 """The maximal update parametrization: factors by hand, and one rate for all widths."""
 
 import dataclasses
+import random
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff import config, models
+from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.training import checks
 from tfeff.training.parametrization import narrow, parametrization
 from tfeff.training.plan import Plan
+from tfeff.training.preparation import Preparation
 
 SMALL = models.architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8)
 
@@ -70,6 +72,24 @@ def settings(**changes):
         training=config.Training(epochs=1, batch_size=50, precision="float32"),
     )
     return config.override(experiment, changes)
+
+
+def test_the_average_starts_with_the_weights_of_the_parametrization(tmp_path, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(
+        Preparation, "_announced", lambda self, _, __, assembly, *___: prepared.append(assembly) or 1 / 0
+    )
+    changes = {"training.ema_decay": 0.9, "model.width_coefficient": 2.0, "schedule.warmup_epochs": 0.0}
+    with pytest.raises(ZeroDivisionError):
+        training.train(settings(**changes), tmp_path)
+    for average, weight in zip(prepared[0].average.variables, prepared[0].model.weights, strict=True):
+        np.testing.assert_array_equal(average, weight)
+
+
+def test_the_narrower_network_takes_no_random_numbers_of_the_process():
+    state = random.getstate()
+    assert Plan.of(settings(**{"model.width_coefficient": 2.0}))._narrower
+    assert random.getstate() == state
 
 
 @pytest.mark.parametrize(("name", "rate"), [("sgd", 0.05), ("adamw", 0.005)])

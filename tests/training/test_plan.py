@@ -26,6 +26,36 @@ def test_dataset_normalization_reaches_the_network():
     assert standardised.std() == pytest.approx(1, abs=1e-4)
 
 
+def test_the_normalization_of_a_run_reaches_the_network_that_starts_from_it(tmp_path):
+    run = config.override(digits(normalization="dataset"), ["training.epochs=1", "schedule.warmup_epochs=0"])
+    source = training.train(run, tmp_path, tensorboard=False)
+    settings = config.override(digits(), [f"model.weights={tmp_path}"])
+    wanted = selection.request(settings)
+    images = selection.choose(wanted, selection.read(wanted, lambda *_: None))
+    plan = training.Plan.of(settings)
+    record, _ = plan.measured(images)
+    assert record["mean"] == list(plan.learned(record).network.mean) == source.dataset()["mean"]
+    assert record["std"] == source.dataset()["std"]
+
+
+def test_weights_of_a_run_with_other_layers_are_refused(tmp_path):
+    run = config.override(digits(), ["training.epochs=1", "schedule.warmup_epochs=0"])
+    training.train(run, tmp_path, tensorboard=False)
+    checks.check(
+        training.Plan.of(config.override(run, [f"model.weights={tmp_path}", "model.width=3"])), 1, new_run=True
+    )
+    bottleneck = config.override(run, [f"model.weights={tmp_path}", "model.block=bottleneck"])
+    with pytest.raises(UserError, match=r"resnet has other layers than resnet \(block bottleneck instead of basic\)"):
+        checks.check(training.Plan.of(bottleneck), 1, new_run=True)
+
+
+def test_statistics_of_networks_that_read_regions_are_not_recomputed():
+    changes = "task.name=faster_rcnn", "data.source=embedded:placed_digits", "model.resolution=64"
+    settings = config.override(digits(), [*changes, "training.recompute_statistics=true"])
+    with pytest.raises(UserError, match=r"recompute_statistics: the network reads regions"):
+        checks.check(training.Plan.of(settings), 1, new_run=True)
+
+
 @pytest.mark.parametrize("key", ["frozen=stm*", "learning_rate_factors=stm*=0.1"])
 def test_patterns_are_checked_before_images_are_read(key):
     settings = config.override(digits(), [f"optimizer.{key}"])

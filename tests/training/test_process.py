@@ -10,10 +10,15 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 from tests.training.test_loop import assert_same_arrays, experiment, final
 from tfeff import selection, training
 from tfeff.errors import UserError
+from tfeff.training import evaluation
 from tfeff.training.process import as_before
 
 
-def test_a_run_leaves_the_process_as_it_was(tmp_path):
+def test_a_run_leaves_the_process_as_it_was(tmp_path, monkeypatch):
+    explained, seen = evaluation._activation, []
+    monkeypatch.setattr(
+        evaluation, "_activation", lambda *args: seen.append(is_op_determinism_enabled()) or explained(*args)
+    )
     keras.config.set_dtype_policy("float32")
     state = random.getstate()
     settings = experiment("training.deterministic=true", "training.precision=mixed_bfloat16", "training.epochs=1")
@@ -22,6 +27,7 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path):
     training.evaluate_run(workdir, None, training.Reporter(quiet=True))
     assert keras.config.dtype_policy().name == "float32"
     assert random.getstate() == state
+    assert seen == [True]
     tf.random.normal([2])  # would demand a seed
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import only_thorough
 from tfeff import config, selection, training
 from tfeff.errors import UserError
@@ -68,6 +69,19 @@ def test_rates_grow_from_a_hundredth_to_a_hundred_times_the_configured_rate():
     settings = config.override(experiment(train_examples=320), ["optimizer.learning_rate=1e-9"])
     with pytest.raises(UserError, match="learned nothing in 120 steps at rates from 1e-11 to 1e-07"):
         training.range_test(training.Plan.of(settings), read(settings))
+
+
+def test_the_network_is_that_of_a_run(tmp_path, monkeypatch):
+    source = write_coco(tmp_path / "digits", 6)
+    changes = ["task.name=anchor_yolo", f"data.source=coco:{source}", "data.channels=3", "training.batch_size=4"]
+    settings = config.override(experiment(), ["model.stage_blocks=1,1,1,1", "model.resolution=64", *changes])
+    settings = config.override(settings, ["task.network.levels=P3"])
+    plan, stores, built = training.Plan.of(settings), read(settings), []
+    monkeypatch.setattr(training.Plan, "build_network", lambda plan: built.append(plan.network) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        training.range_test(plan, stores)
+    record, _ = plan.measured(selection.choose(plan.images, stores))
+    assert built[0].anchors == tuple(record["measured"]["anchors"]) != settings.description.anchors
 
 
 def test_error_if_the_loss_diverges_immediately():

@@ -68,8 +68,13 @@ def choose(caches: selection.SplitCaches) -> Callable[..., dict[str, Any]]:
         dataset = dataclasses.replace(caches.train.dataset, groups=groups)
         grouped = dataclasses.replace(caches, train=dataclasses.replace(caches.train, dataset=dataset))
         images = selection.choose(selection.request(settings), grouped)
+        plan = training.Plan.of(settings)
         found = transfer.choose(
-            training.Plan.of(settings), images, cache or FeatureCache(), Reporter(Console(file=said)), Interruption()
+            plan.learned(plan.measured(images)[0]),
+            images,
+            cache or FeatureCache(),
+            Reporter(Console(file=said)),
+            Interruption(),
         )
         return found | {"said": said.getvalue()}
 
@@ -103,6 +108,22 @@ def test_a_network_of_one_level_is_probed(choose: Callable[..., dict[str, Any]],
     found = choose(weights, "model.stage_blocks=1,1", "data.train_examples=60")
     assert [probe["level"] for probe in found["transfer"]["probes"]] == ["last"]
     assert found["chosen"]["optimizer.frozen"] == ("stem*", "stage1*", "stage2*")
+
+
+def test_the_probed_network_knows_the_classes(
+    caches: selection.SplitCaches, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would start without the outputs of shared classes, and an inheritance would be computed twice."""
+    seen: list[training.Plan] = []
+    monkeypatch.setattr(transfer, "choose", lambda plan, *_: seen.append(plan) or 1 / 0)
+    settings = config.override(SETTINGS, ["optimizer.transfer=auto", f"model.weights={trained}"])
+    for call in (
+        lambda: training.train(settings, tmp_path, caches=caches),
+        lambda: training.range_test(training.Plan.of(settings), caches),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            call()
+    assert [len(plan.class_names) for plan in seen] == [10, 10]
 
 
 def test_runs_on_the_same_images_share_their_probes(

@@ -103,7 +103,8 @@ def features_of(trial: Trial) -> Features:
     images = selection.choose(selection.request(trial.experiment), split_caches(trial))
     assert images.validation is not None
     keras.backend.clear_session()
-    plan = Plan.of(trial.experiment).learned(images.record())
+    plan = Plan.of(trial.experiment)
+    plan = plan.learned(plan.measured(images)[0])
     with in_policy("float32"):
         network = plan.build_network()
         plan.load_weights(network, images.train)

@@ -448,9 +448,9 @@ class Experiment(Section):
             self.training.wrong("feature_variants", "none: only classification, embedding and localization support it")
         if self.training.feature_variants is not None and self.task.plain_epochs:
             self.task.wrong("plain_epochs", "0 with training.feature_variants")
-        own = self.model.weights is not None or isinstance(self.model, Preset)
+        own = self.model.starts_trained or isinstance(self.model, Preset)
         if own and self.data.normalization == "dataset":
-            self.data.wrong("normalization", '"family": weights and presets come with their own normalization')
+            self.data.wrong("normalization", '"family": trained networks and presets come with their own normalization')
 
     def _check_epochs(self) -> None:
         """Compares all lengths with that of the training; several that are too long are named at once."""

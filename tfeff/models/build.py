@@ -22,7 +22,7 @@ from tfeff.models.weights.classes import Classes, named
 from tfeff.models.weights.coco import CLASS_NAMES, COCO, load_coco, published_detector, weights_file
 from tfeff.models.weights.imagenet import load_imagenet
 from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, classes_of, load_weights
-from tfeff.networks.backbones.architecture import Architecture
+from tfeff.networks.backbones.architecture import Architecture, require_same_layers
 from tfeff.networks.catalog import ALL_BACKBONES, architecture, detector, published
 from tfeff.networks.detectors.detector import Detector, different
 from tfeff.networks.detectors.rcnn import RCNN
@@ -135,7 +135,7 @@ def initialize(
         progress: called during inheritance with the number of parts done and their total.
 
     Raises:
-        UserError: weights that cannot be read or of which none match.
+        UserError: weights that cannot be read or of which none match, or of a network with other layers.
     """
     if described.weights is None:
         return None
@@ -148,6 +148,7 @@ def initialize(
         num_classes = num_classes or 1
     names = named(class_names, trained.class_names if trained else None)
     if trained is not None:
+        require_same_layers(described, trained.network.backbone)
         wanted: Architecture | Detector = described
         source: Architecture | Detector = trained.network.backbone
         reason = None

@@ -16,7 +16,7 @@ from tfeff.networks.backbones import (
     regnet,
     resnet,
 )
-from tfeff.networks.backbones.architecture import Architecture
+from tfeff.networks.backbones.architecture import Architecture, require_same_layers
 from tfeff.networks.detectors import efficientdet, rcnn, yolo
 from tfeff.networks.detectors.detector import Detector
 
@@ -90,9 +90,15 @@ def published(described: Architecture) -> Architecture | None:
     """Returns the network whose published weights a network starts from; None for a file or random weights.
 
     It is the network of its own name, or another one of its family that its `weights` name.
+
+    Raises:
+        UserError: that one has other layers.
     """
     found = ALL_BACKBONES.get(described.name if described.weights == "imagenet" else str(described.weights))
-    return found if isinstance(described, type(found)) else None
+    if found is None or not isinstance(described, type(found)):
+        return None
+    require_same_layers(described, found)
+    return found
 
 
 def unchanged(described: Architecture) -> str | None:

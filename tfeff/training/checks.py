@@ -8,6 +8,7 @@ from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
 from tfeff.networks import Architecture
+from tfeff.networks.backbones.architecture import require_same_layers
 from tfeff.networks.backbones.given import Given
 from tfeff.training import distribution
 from tfeff.training.features import KEY, split
@@ -59,8 +60,12 @@ def _check_weights(plan: Plan) -> None:
             models.published_detector(plan.network)
         except UserError as error:
             raise UserError(f"config: model.{error}") from None
-    elif source is not None and models.published(settings.model) is None:
-        _ = weights_file(source)
+    elif (
+        source is not None
+        and models.published(settings.model) is None
+        and weights_file(source) == (run := Workdir(source)).final
+    ):
+        require_same_layers(settings.model, Plan.opened(run).network.backbone)
     if settings.task.CUTS_REGIONS and not settings.model.starts_trained:
         raise UserError(
             "config: model.weights: the backbone is frozen and needs weights. Train it as a classifier of the "
@@ -88,6 +93,8 @@ def _check_training(plan: Plan, replicas: int) -> None:
         raise UserError("config: training.xla supports only a single device; set it to false")
     if training.recompute_statistics and task.stored is not None:
         raise UserError("config: training.recompute_statistics: the task trains on stored features; set it to false")
+    if training.recompute_statistics and getattr(plan.network, "regions", None) is not None:
+        raise UserError("config: training.recompute_statistics: the network reads regions, too; set it to false")
 
 
 def _check_device_batches(plan: Plan, replicas: int) -> None:

@@ -29,6 +29,7 @@ from tfeff.training.card import write_card
 from tfeff.training.findings import RunEvaluation, commands, trust
 from tfeff.training.page import write_page
 from tfeff.training.plan import Plan, trained_model
+from tfeff.training.process import as_before
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
@@ -118,7 +119,7 @@ def evaluate_run(
     if model is None:
         model = trained_model(workdir, plan=plan)
     source = source or selection.open_source(plan.images)
-    with reporter.bars():
+    with as_before(deterministic=plan.training.deterministic), reporter.bars():
         read = split_images(workdir, plan.images, split, reporter, source)
         split, images, notes = read.split, read.images, read.notes
         pipeline = plan.batches(images, model, "evaluation", reporter.reading)

@@ -41,7 +41,13 @@ def split(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     cut, varies = None, False
     for node in nodes:
         inputs, layer = [id(tensor) for tensor in node.arguments.keras_tensors], node.operation
-        if getattr(layer, "trainable_variables", ()) or not frozen.issuperset(inputs) or not outputs.isdisjoint(inputs):
+        learns = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable  # its statistics, at least
+        if (
+            learns
+            or getattr(layer, "trainable_variables", ())
+            or not frozen.issuperset(inputs)
+            or not outputs.isdisjoint(inputs)
+        ):
             break
         uses.subtract(inputs)
         made = {id(tensor) for tensor in node.outputs}

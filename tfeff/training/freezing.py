@@ -26,7 +26,7 @@ def freeze(
     """Makes the variables whose path matches one of the patterns non-trainable, before the optimizer is built.
 
     A layer whose variables are all frozen gets `trainable = False`. Batch normalization then runs in inference mode in
-    training, too, and keeps its moving statistics.
+    training, too, and keeps its moving statistics; without scale and offset, if patterns match its statistics.
 
     Args:
         model: the network; a second call with the same patterns fails, because they match nothing that is trained.
@@ -44,14 +44,18 @@ def freeze(
         raise UserError(f"config: {FREED_KEY} requires {KEY}")
     for pattern in freed:
         frozen -= matching(pattern, frozen, FREED_KEY)
+    held = {weight.path for weight in model.weights if _is_frozen(weight.path, patterns, freed)}
     if frozen.issuperset(paths):
         raise UserError(f"config: {KEY} freezes all variables; leave some to train, such as the classifier's")
+    kept = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if layer.weights and held.issuperset(each.path for each in layer.trainable_variables or layer.weights)
+    ]
     for variable in model.trainable_variables:
         variable.trainable = variable.path not in frozen
-    if frozen:
-        for layer in model._flatten_layers(include_self=False):
-            if not layer.trainable_variables:
-                layer.trainable = False
+    for layer in kept:
+        layer.trainable = False
     if normalization:
         for layer in model._flatten_layers(include_self=False):
             new = layer.name.startswith(NECK_AND_HEADS)
@@ -61,15 +65,11 @@ def freeze(
 
 def frozen_params(model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = ()) -> int:
     """Counts the parameters that `freeze` freezes, including statistics of batch normalization."""
+    return sum(math.prod(weight.shape) for weight in model.weights if _is_frozen(weight.path, patterns, freed))
 
-    def matches(path: str, patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(path, pattern) for pattern in patterns)
 
-    return sum(
-        math.prod(weight.shape)
-        for weight in model.weights
-        if matches(weight.path, patterns) and not matches(weight.path, freed)
-    )
+def _is_frozen(path: str, patterns: Sequence[str], freed: Sequence[str]) -> bool:
+    return any(fnmatchcase(path, each) for each in patterns) and not any(fnmatchcase(path, each) for each in freed)
 
 
 def matching(pattern: str, paths: Iterable[str], key: str) -> set[str]:

@@ -66,6 +66,14 @@ class Plan:
         """Returns the plan of a run that has begun."""
         return cls.of(workdir.config()).learned(workdir.dataset())
 
+    def measured(self, images: selection.TrainingData) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Returns the record of a new run for `learned`, and what the user should know, one line each.
+
+        If `model.weights` is a run, its `mean` and `std` are those of the network.
+        """
+        fields, notes = self.task.measured(images.train.dataset, self.network)
+        return images.record() | {"measured": fields} | _statistics_of(self.settings.model.weights), notes
+
     def learned(self, record: dict[str, Any]) -> "Plan":
         """Returns the plan, with what it takes from the training images.
 
@@ -151,7 +159,7 @@ class Plan:
         )
         if self.training.recompute_statistics and images is not None:
             some = self._sample(images, network, count=_STATISTICS)
-            assert some is not None  # `checks.check` requires a task that reads whole images
+            assert some is not None  # `checks.check` requires a network that reads nothing but whole images
             models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
         return loaded
 
@@ -202,7 +210,8 @@ class Plan:
         """Shapes of the variables of the network whose width coefficient is 1, by path."""
         assert isinstance(self.network, Architecture)
         described, channels = narrow(self.network), self.settings.data.channels
-        network = self.task.network(described, num_classes=self.num_classes, channels=channels)
+        with seeded(self.settings.seed):
+            network = self.task.network(described, num_classes=self.num_classes, channels=channels)
         return {each.path: tuple(each.shape) for each in network.trainable_variables}
 
     def build_step(
@@ -324,7 +333,7 @@ def weights_file(source: str) -> Path:
     return path
 
 
-def statistics_of(source: str | None) -> dict[str, Any]:
+def _statistics_of(source: str | None) -> dict[str, Any]:
     """Returns `mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
     if source is None or not Workdir(source).final.is_file():
         return {}

@@ -29,7 +29,7 @@ from tfeff.training.features import FeatureBatches
 from tfeff.training.freezing import frozen_params
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Pipeline
-from tfeff.training.plan import Plan, statistics_of
+from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
 from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
@@ -186,9 +186,9 @@ class Preparation:
         model, average = assembly.model, assembly.average
         with self.strategy.scope():
             loaded = plan.load_weights(model, images.train, self._reading)
+        if average is not None:
+            average.restart()  # the parametrization and recomputed statistics change weights, too
         if loaded is not None:
-            if average is not None:
-                average.restart()
             self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
         if distribution.is_chief():
             trained = images.train.dataset.origins
@@ -227,15 +227,13 @@ class Preparation:
 
     def _learn(self, plan: Plan, images: selection.TrainingData) -> dict[str, Any]:
         """Returns what a new run takes from its images, for its `dataset.json`."""
-        fields, notes = plan.task.measured(images.train.dataset, plan.network)
-        record = images.record() | {"measured": fields}
+        record, notes = plan.measured(images)
         for note in notes:
             self.reporter.say(note)
-        record |= statistics_of(plan.settings.model.weights)
         if self.unlabeled is not None:
             record["unlabeled_examples"] = len(self.unlabeled)
         if plan.update.transfer is not None:
-            record |= transfer.choose(plan, images, self.features, self.reporter, self.interruption)
+            record |= transfer.choose(plan.learned(record), images, self.features, self.reporter, self.interruption)
         return record
 
     @property

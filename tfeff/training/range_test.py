@@ -155,9 +155,9 @@ def _losses(
 ) -> tuple[list[float], list[float], float]:
     """Returns the rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(plan.images, caches)
-    record = dataset.record()
+    record, _ = plan.measured(dataset)
     if plan.update.transfer is not None:
-        record |= transfer.choose(plan, dataset, features, Reporter(quiet=True), Interruption())
+        record |= transfer.choose(plan.learned(record), dataset, features, Reporter(quiet=True), Interruption())
     plan = plan.learned(record)
     network = plan.build_network()
     plan.load_weights(network, dataset.train)

@@ -7,6 +7,7 @@ import keras
 from tfeff import models
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
+from tfeff.models.network import seeded
 from tfeff.tasks.task import ImageTask, Task
 from tfeff.training.distillation import Distilled
 from tfeff.training.plan import Plan, trained_model
@@ -41,7 +42,8 @@ def _teacher(
                 f"{where} is a published network, which knows other classes: set task.teacher.weight=0 and "
                 "task.teacher.features=1 to imitate its features, or fine-tune it first, and give its workdir"
             )
-        model = models.build(name, resolution=network.resolution, channels=channels, weights="imagenet")
+        with seeded(0):
+            model = models.build(name, resolution=network.resolution, channels=channels, weights="imagenet")
     else:
         workdir = Workdir(name)
         plan = Plan.opened(workdir)

@@ -50,7 +50,8 @@ def choose(
     Validation and test images are not used.
 
     Args:
-        plan: plan of a new run, with `optimizer.transfer` and without `optimizer.frozen`.
+        plan: plan of a new run, completed from the training images, with `optimizer.transfer` and without
+            `optimizer.frozen`.
         images: the run's images.
         cache: probes of earlier runs.
         reporter: reports progress, and what is chosen.
@@ -60,7 +61,7 @@ def choose(
         For the workdir's `dataset.json`: the values under `CHOSEN`, the reasons under `EVIDENCE`.
     """
     with in_policy("float32"):
-        network = plan.learned(images.record()).build_network()
+        network = plan.build_network()
 
         def reading(name: str, done: int, total: int) -> None:
             interruption.check("training had not started")

@@ -112,7 +112,7 @@ def fastest_precision(trial: Trial) -> str:
     plan = Plan.of(trial.experiment)
     images = selection.choose(plan.images, split_caches(trial))
     keras.backend.clear_session()
-    return select_policy(plan.learned(images.record()), Reporter(quiet=True), Interruption())
+    return select_policy(plan.learned(plan.measured(images)[0]), Reporter(quiet=True), Interruption())
 
 
 def calibrate(trial: Trial) -> dict[str, float]:
@@ -124,9 +124,10 @@ def calibrate(trial: Trial) -> dict[str, float]:
     plan = Plan.of(trial.experiment)
     images = selection.choose(plan.images, split_caches(trial))
     keras.backend.clear_session()
+    plan = plan.learned(plan.measured(images)[0])
     started = time.perf_counter()
     with in_policy("float32" if plan.precision == "auto" else plan.precision):
-        model = plan.learned(images.record()).build_network()
+        model = plan.build_network()
         step = plan.build_step(model, plan.build_optimizer(model))
     pipeline = plan.training_pipeline(images.train, model.size)
     batches = iter(pipeline.training_batches(epochs=TIMED_STEPS + 1))

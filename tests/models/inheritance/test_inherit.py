@@ -271,6 +271,19 @@ def test_groups_do_not_become_a_plain_convolution():
         models.inherit(source, target)
 
 
+@pytest.mark.parametrize(
+    ("name", "other", "message"),
+    [
+        ("resnet50", "resnet50-v1.5", "stage2_block1_conv2: strides .2, 2. instead of .1, 1."),
+        ("efficientnet-b0", "efficientnet-lite0", "stem_conv_act: activation relu6 instead of silu"),
+    ],
+)
+def test_other_operations_do_not_inherit(name, other, message):
+    options = {**FAMILIES[name], "num_classes": CLASSES}
+    with pytest.raises(UserError, match=f"inherited through {message}"):
+        models.inherit(models.build(name, **options), models.build(other, **larger(options, width=2.0)))
+
+
 def test_without_images_drawn_ones_are_used():
     source = source_of("resnet", resolution=16)
     target = models.build("resnet", resolution=16, num_classes=CLASSES, width=8)

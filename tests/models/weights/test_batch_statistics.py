@@ -30,3 +30,14 @@ def test_statistics_of_batches_are_those_of_all_images_in_the_first_layer():
     np.testing.assert_allclose(norm.moving_variance, rows.var(axis=0), rtol=1e-3)
     with pytest.raises(UserError, match="no images"):
         models.recompute_statistics(network, [])
+
+
+def test_layers_without_scale_or_offset_and_applied_twice():
+    inputs, norm = keras.Input((8, 8, 3)), keras.layers.BatchNormalization(scale=False)
+    once = keras.layers.BatchNormalization(center=False)(inputs)
+    network = keras.Model(inputs, [norm(inputs), norm(inputs + 4.0), once])
+    images = np.random.default_rng(0).uniform(0, 1, (24, 8, 8, 3)).astype(np.float32)
+    assert models.recompute_statistics(network, np.split(images, [10])) == 2
+    rows = images.reshape(-1, 3)
+    np.testing.assert_allclose(norm.moving_mean, rows.mean(axis=0) + 2, rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, rows.var(axis=0) + 4, rtol=1e-4)

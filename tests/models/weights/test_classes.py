@@ -68,6 +68,18 @@ def test_other_classes_are_new_although_there_are_as_many():
     np.testing.assert_array_equal(target.get_layer("head_classifier").kernel, before)
 
 
+def test_a_file_with_many_more_classes_keeps_the_shared_ones(tmp_path):
+    names = tuple(map(str, range(10)))
+    source, target = network("classifier", 10), network("classifier", 3)
+    arrays = {each.path: np.asarray(each) for each in source.weights}
+    arrays["head_classifier/bias"] = np.arange(10, dtype=np.float32)
+    np.savez(tmp_path / "w.npz", **arrays)
+    assert not load_weights(target, tmp_path / "w.npz", classes=Classes(("7", "0", "5"), names)).skipped
+    layer = target.get_layer("head_classifier")
+    np.testing.assert_array_equal(layer.bias, [7, 0, 5])
+    np.testing.assert_array_equal(layer.kernel, arrays["head_classifier/kernel"][:, [7, 0, 5]])
+
+
 def test_the_same_classes_in_the_same_order_keep_all():
     source, target = network("classifier", 2), network("classifier", 2)
     report = load_weights(target, source, classes=Classes(("ant", "bee"), ("ant", "bee")))

@@ -1,5 +1,6 @@
 """Loading weights from files and networks."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.models import given
 
 OPTIONS = {"width": 4, "stage_blocks": (1, 1, 1, 1), "resolution": 16, "num_classes": 3}
 
@@ -52,6 +54,16 @@ def test_preprocessing_of_the_source_is_transferred() -> None:
     target = models.build("resnet", **OPTIONS)
     target.predict(images(), verbose=0)  # the traced function must be discarded
     models.load_weights(target, source)
+    np.testing.assert_allclose(target.predict(images(), verbose=0), source(images()), rtol=1e-4, atol=1e-5)
+
+
+def test_an_own_backbone_takes_the_standard_deviation_too() -> None:
+    first = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, strides=2, name="first")])
+    described = given.offer(models.Backbone(first, pretrained=False))
+    source = models.build(dataclasses.replace(described, mean=(10, 20, 30), std=(40, 50, 70)), num_classes=3)
+    target = models.build(described, num_classes=3)
+    target.predict(images(), verbose=0)  # the traced function must be discarded
+    assert not models.load_weights(target, source).skipped
     np.testing.assert_allclose(target.predict(images(), verbose=0), source(images()), rtol=1e-4, atol=1e-5)
 
 

@@ -185,9 +185,19 @@ def _size(plan: Plan, name: str) -> tuple[int | None, ...]:
 
 
 def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
-    """Returns whether an operation has a counterpart. Predictions of other classes have none."""
+    """Returns whether an operation has a counterpart. Predictions of other classes have none.
+
+    Raises:
+        UserError: the counterpart computes something else.
+    """
     if theirs not in source.nodes:
         return False
+    ours, before = target.nodes[name].layer, source.nodes[theirs].layer
+    for key in ("kernel_size", "strides", "activation") if hasattr(ours, "activation") else ():
+        here, there = (getattr(layer, key, None) for layer in (ours, before))
+        if here != there:
+            what = " instead of ".join(str(getattr(each, "__name__", each)) for each in (here, there))
+            raise UserError(f"weights cannot be inherited through {name}: {key} {what}")
     classes = [channels_of(side.nodes, each) for side, each in ((source, theirs), (target, name))]
     return not is_prediction(name) or classes[0] == classes[1]
 

@@ -15,7 +15,8 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
     """Replaces the moving statistics of all batch normalization by those of images, without augmentation or labels.
 
     Each batch is normalized by its own statistics, as in training; the statistics of the batches are averaged (Wu and
-    Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.1).
+    Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.1). Those of a layer that is applied several
+    times are averaged over its applications, too.
 
     Args:
         network: functional, with one input.
@@ -28,8 +29,7 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
         UserError: no images.
     """
     graph = graph_of(network)
-    sums = dict[int, tuple[keras.layers.BatchNormalization, np.ndarray, np.ndarray]]()
-    total = 0
+    sums = dict[int, tuple[keras.layers.BatchNormalization, int, np.ndarray, np.ndarray]]()
 
     def call(layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(layer, keras.layers.BatchNormalization):
@@ -41,16 +41,19 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
             np.asarray(ops.convert_to_numpy(mean), np.float64),
             np.asarray(ops.convert_to_numpy(variance), np.float64),
         )
-        _, means, squares = sums.get(id(layer), (layer, np.zeros(1), np.zeros(1)))
-        sums[id(layer)] = layer, means + rows * here[0], squares + rows * (here[1] + here[0] ** 2)
-        return ops.cast((x - mean) * ops.rsqrt(variance + layer.epsilon) * layer.gamma + layer.beta, x.dtype)
+        _, total, means, squares = sums.get(id(layer), (layer, 0, np.zeros(1), np.zeros(1)))
+        sums[id(layer)] = layer, total + rows, means + rows * here[0], squares + rows * (here[1] + here[0] ** 2)
+        y = (x - mean) * ops.rsqrt(variance + layer.epsilon)
+        y = y if layer.gamma is None else y * layer.gamma
+        return ops.cast(y if layer.beta is None else y + layer.beta, x.dtype)
 
+    images = 0
     for batch in batches:
         walk(graph, [ops.convert_to_tensor(batch)], call, training=False)
-        total += len(batch)
-    if not total:
+        images += len(batch)
+    if not images:
         raise UserError("no images to compute statistics of")
-    for layer, means, squares in sums.values():
+    for layer, total, means, squares in sums.values():
         mean = means / total
         layer.moving_mean.assign(mean.astype(np.float32))
         layer.moving_variance.assign(np.maximum(squares / total - mean**2, 0).astype(np.float32))

@@ -138,7 +138,7 @@ def load_weights(
     if isinstance(source, (str, Path)):
         origin = f"weights {source}"
         foreign = read_foreign(model, Path(source)) if isinstance(model, Network) else None
-        source = _read(model, Path(source)) if foreign is None else foreign
+        source = _read(model, Path(source), classes) if foreign is None else foreign
     else:
         origin = "the given weights"
     if isinstance(source, keras.Model):
@@ -240,7 +240,8 @@ def adopt_preprocessing(
     The preprocessing layer takes the mean. The ratio of the standard deviations is folded into the stem's kernel, which
     is exact because zero padding is the same in both scales. The layer changes only if the means differ. A gray network
     takes the average of the means; what the other channels' means change in the stem's output is a constant for each
-    filter, which its bias or batch normalization takes.
+    filter, which its bias or batch normalization takes. In an own backbone without such a stem, the layer takes the
+    standard deviation, too.
 
     Args:
         model: the network to change.
@@ -253,12 +254,15 @@ def adopt_preprocessing(
     statistics = standardization(model)
     assert statistics is not None
     own_mean, own_std = statistics
-    mean_here = per_channel(mean, channels)
-    if not np.allclose(own_mean, mean_here, rtol=1e-5):
-        layer.offset = [-m * scale for m, scale in zip(mean_here, layer.scale, strict=True)]
-        model.train_function = model.test_function = model.predict_function = None
+    mean_here, std_here = (per_channel(values, channels) for values in (mean, std))
     kernel = arrays.get("stem_conv/kernel")
     shape = next((tuple(weight.shape) for weight in model.weights if weight.path == "stem_conv/kernel"), ())
+    rescaled = not shape and not np.allclose(own_std, std_here, rtol=1e-5)
+    if rescaled:
+        layer.scale = [1 / s for s in std_here]
+    if rescaled or not np.allclose(own_mean, mean_here, rtol=1e-5):
+        layer.offset = [-m * scale for m, scale in zip(mean_here, layer.scale, strict=True)]
+        model.train_function = model.test_function = model.predict_function = None
     alike = kernel is not None and kernel.ndim == 4 and (*kernel.shape[:2], kernel.shape[3]) == (*shape[:2], *shape[3:])
     if kernel is not None and alike and kernel.shape[2] in (len(std), 1):
         if channels == 1 and len(mean) == kernel.shape[2]:
@@ -271,12 +275,13 @@ def adopt_preprocessing(
         arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)
 
 
-def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]:
+def _read(model: keras.Model, path: Path, classes: Classes | None) -> keras.Model | dict[str, np.ndarray]:
     """Reads a `.npz`, `.weights.h5`, `.keras` or `.safetensors` file.
 
     Args:
         model: the network that the weights are for.
         path: the file.
+        classes: as for `load_weights`.
 
     Returns:
         A model, or arrays by variable path.
@@ -290,7 +295,7 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
         raise UserError(f"weights {path}: no such file")
     try:
         if path.suffix == ".npz":
-            return _read_npz(model, path)
+            return _read_npz(model, path, classes)
         if path.name.endswith(".weights.h5"):
             return _read_h5(model, path)
         if path.suffix == ".keras":
@@ -302,7 +307,7 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
     raise UserError(f"weights {path}: unknown extension; must be .npz, .weights.h5, .keras, .pth or .safetensors")
 
 
-def _read_npz(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
+def _read_npz(model: keras.Model, path: Path, classes: Classes | None) -> dict[str, np.ndarray]:
     """Reads arrays that the network can take; of others, only their shapes: compressed, they may be of any size."""
     sizes = {weight.path: math.prod(weight.shape) for weight in model.weights}
     sizes |= dict.fromkeys((PREPROCESSING_MEAN, PREPROCESSING_STD), 1)
@@ -314,7 +319,10 @@ def _read_npz(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
         for name in names:
             info, shape, dtype = members[name]
             target = name.removeprefix(CHECKPOINT_PREFIX)
-            if math.prod(shape) <= _MOST_CHANNELS * sizes.get(target, 0):
+            most = _MOST_CHANNELS * sizes.get(target, 0)
+            if classes is not None and classes.has_outputs(target):
+                most = max(most, math.ceil(sizes.get(target, 0) * len(classes.there) / len(classes.here)))
+            if math.prod(shape) <= most:
                 with zipped.open(info) as file:
                     arrays[target] = np.lib.format.read_array(file, allow_pickle=False)
             elif target not in (PREPROCESSING_MEAN, PREPROCESSING_STD):

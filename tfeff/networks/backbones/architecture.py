@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -80,6 +80,14 @@ class Architecture(ABC):
         bn_epsilon: epsilon of batch normalization.
         synchronized: computes batch statistics over all devices instead of on each (TensorFlow backend only).
     """
+
+    MAY_DIFFER: ClassVar[frozenset[str]] = frozenset(
+        (
+            *("name", "weights", "resolution", "mean", "std", "bn_momentum", "bn_epsilon", "width_coefficient"),
+            *("depth_coefficient", "dropout", "synchronized"),
+        )
+    )
+    """Fields in which a network can differ from the one whose weights it starts from."""
 
     name: str
     weights: str | None = None
@@ -192,6 +200,30 @@ class Architecture(ABC):
         if include_top:
             output = classifier(layers, output, num_classes, self.dropout)
         return Graph(images, output, features.levels)
+
+
+def different(one: Architecture, other: Architecture) -> str | None:
+    """Says how two networks differ, apart from their `MAY_DIFFER`; None if they do not.
+
+    Networks that do not differ have the same layers, of other sizes and numbers. Those of own backbones are not known.
+    """
+    if not one.blocks or not other.blocks:
+        return None
+    if type(one) is not type(other):
+        return f"{other.name} instead of {one.name}"
+    for each in dataclasses.fields(one):
+        ours, theirs = getattr(other, each.name), getattr(one, each.name)
+        if each.name not in one.MAY_DIFFER and ours != theirs:
+            return f"{each.name} {ours} instead of {theirs}"
+    return None
+
+
+def require_same_layers(described: Architecture, source: Architecture) -> None:
+    """Raises UserError if a network cannot start from the weights of another one."""
+    if (difference := different(source, described)) is not None:
+        raise UserError(
+            f'weights "{described.weights}": {source.name} has other layers than {described.name} ({difference})'
+        )
 
 
 def by_name(*descriptions: Description) -> dict[str, Description]:

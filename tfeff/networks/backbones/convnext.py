@@ -43,6 +43,8 @@ class ConvNeXt(Architecture):
         layer_scale: initial value of the factors of the residual branches (LayerScale), above 0.
     """
 
+    MAY_DIFFER = Architecture.MAY_DIFFER | {"stage_blocks", "width", "survival_probability", "layer_scale"}
+
     stage_blocks: tuple[int, int, int, int] = (3, 3, 9, 3)
     width: int = 96
     survival_probability: float = 0.9

@@ -50,6 +50,8 @@ class EfficientNet(Architecture):
         fixed_ends: keeps the filters of stem and head and the repeats of the first and last stages unscaled.
     """
 
+    MAY_DIFFER = Architecture.MAY_DIFFER | {"survival_probability", "fixed_ends"}
+
     activation: str = "silu"
     squeeze_ratio: float = 0.25
     survival_probability: float = 0.8

@@ -78,6 +78,8 @@ class EfficientNetV2(Architecture):
             blocks of the scaled network.
     """
 
+    MAY_DIFFER = Architecture.MAY_DIFFER | {"table", "survival_probability"}
+
     table: str = "b"
     squeeze_ratio: float = 0.25
     survival_probability: float = 0.8

@@ -36,6 +36,8 @@ class RegNet(Architecture):
         squeeze_ratio: ratio of squeeze-and-excitation to the channels that a block reads; 0 omits it (X).
     """
 
+    MAY_DIFFER = Architecture.MAY_DIFFER | {"stage_blocks", "stage_widths", "group_width"}
+
     stage_blocks: tuple[int, ...]
     stage_widths: tuple[int, ...]
     group_width: int

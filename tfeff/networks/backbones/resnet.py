@@ -46,6 +46,8 @@ class ResNet(Architecture):
             implementations of PyTorch ("ResNet v1.5"). It is more accurate at slightly higher cost.
     """
 
+    MAY_DIFFER = Architecture.MAY_DIFFER | {"stage_blocks", "width", "zero_gamma"}
+
     block: str = "basic"
     stage_blocks: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 12
