@@ -25,12 +25,17 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
     """Returns `model.xml` and `model.bin`, and their contents; arguments as for `portable.function`.
 
     Raises:
-        UserError: OpenVINO is not installed, or cannot convert an operator of the network.
+        UserError: OpenVINO is not installed, cannot convert an operator of the network, or cannot run the model.
     """
     try:
         import openvino
     except ImportError:
         raise UserError('--format=openvino requires OpenVINO: pip install "tfeff[openvino]"') from None
+    if fitting is not None and task.kind.detects and fitting.reading.fit == "stretch":
+        # OpenVINO 2026.4 ends the process in the multiplication that brings boxes to the size of the image.
+        raise UserError(
+            "OpenVINO cannot run detectors that stretch images of any size; add --nofit (fit=False in Python)"
+        )
     function = portable.function(model, task, batch_size=1 if task.kind.detects else None, fitting=fitting)
     names = sorted(function.get_concrete_function().structured_outputs)  # in the order of `tf.nest.flatten`
     frozen = portable.freeze(function)
