@@ -107,6 +107,8 @@ def test_images_that_the_run_is_judged_by_are_left_out_of_those_without_labels(t
     assert "16 of them are validation images, which are left out" in out
     assert "11 of them are test images, which are left out" in out
     assert run.dataset()["unlabeled_examples"] == 64
+    training.train(experiment(*changes, "data.validation_examples=4", **source), tmp_path / "few", until_epoch=1)
+    assert "16 of them are validation images, which are left out" in capsys.readouterr().out
     changes = changes[0], f"data.unlabeled={photographs / 'test'}"
     with pytest.raises(UserError, match=r"all images of .* are test images"):
         training.train(experiment(*changes, **source), tmp_path / "none")
@@ -149,6 +151,13 @@ def test_features_are_compared_without_dropout():
         (("task.teacher.runs={teacher}", "data.unlabeled={teacher}/checkpoints"), "no images in"),
         (
             ("task.teacher.runs={teacher}", "data.unlabeled={photographs}", "data.unlabeled_per_label=2"),
+            "use at most 1.25",
+        ),
+        (
+            (
+                *("task.teacher.runs={teacher}", "data.unlabeled={photographs}", "data.unlabeled_per_label=2"),
+                *("task.plain_epochs=1", "task.augmentation.brightness=0.2"),
+            ),
             "use at most 1.25",
         ),
         (

@@ -1,7 +1,7 @@
 """The images of one run: its subset, fold or hold-out of the decoded splits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,16 @@ class TrainingData:
             "skipped_images": list(self.skipped),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
+
+
+def held_out(wanted: Request, caches: SplitCaches) -> ImageCache | None:
+    """Returns all images that a run can be validated on, not only `data.validation_examples`; None without validation.
+
+    Raises:
+        UserError: see `choose`.
+        ValueError: see `choose`.
+    """
+    return choose(replace(wanted, data=replace(wanted.data, validation_examples=None)), caches).validation
 
 
 def choose(wanted: Request, caches: SplitCaches) -> TrainingData:

@@ -1,7 +1,6 @@
 """The split on which a finished run is evaluated, its images, and how the splits of a run were drawn."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from tfeff.data.images.unreadable import OF_FINISHED_RUN
@@ -10,7 +9,7 @@ from tfeff.data.sources.source import Source
 from tfeff.data.splits import canonical_name, similar
 from tfeff.errors import UserError
 from tfeff.reporting.tables import percent
-from tfeff.selection.choice import choose
+from tfeff.selection.choice import held_out
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.reading import Progress, cache, read
 from tfeff.selection.splits import Request, Splits, assign, load, open_source, require_objects
@@ -111,10 +110,9 @@ def evaluation_images(
         if chosen.validation is None and record["validation_examples"]:
             caches = read(wanted, progress, source=source)
             _require_unchanged(wanted, began(), caches.fingerprint)
-            whole = replace(wanted, data=replace(wanted.data, validation_examples=None))
-            held_out = choose(whole, caches).validation
-            assert held_out is not None
-            return held_out
+            images = held_out(wanted, caches)
+            assert images is not None
+            return images
         if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):
             raise UserError(
                 "--split=validation: this run held out no images (data.validation_fraction is 0), and its source has "

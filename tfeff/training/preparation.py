@@ -126,7 +126,10 @@ class Preparation:
 
     def _held_out(self, images: selection.TrainingData) -> dict[str, Dataset]:
         """Returns the images that the run is judged by, as far as it reads them: role -> images."""
-        held_out = {"validation": images.validation and images.validation.dataset, "test": self._splits.test}
+        wanted, validation = self.plan.images, images.validation
+        if wanted.data.validation_examples is not None:
+            validation = selection.held_out(wanted, self._splits)
+        held_out = {"validation": validation and validation.dataset, "test": self._splits.test}
         return {role: each for role, each in held_out.items() if each}
 
     @cached_property
@@ -154,7 +157,14 @@ class Preparation:
             if known.any():
                 dataset = dataset.take(np.flatnonzero(~known))
                 self.reporter.say(f"{known.sum():,} of them are {role} images, which are left out")
-        return selection.cache(wanted, dataset, self.images.train.image_size, self._reading)
+        images = selection.cache(wanted, dataset, self.images.train.image_size, self._reading)
+        count, labeled = self.plan.unlabeled_batch_size, self.plan.training.batch_size
+        if len(images) < count:
+            raise UserError(
+                f"config: data.unlabeled_per_label: {len(images):,} images in data.unlabeled do not fill a batch of "
+                f"{count}; use at most {len(images) / labeled:.3g}"
+            )
+        return images
 
     def prepare(self) -> Prepared | None:
         """Prepares the next phase; None if nothing is left to train.

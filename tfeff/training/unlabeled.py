@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 from tfeff.data.input.batches import Batches
-from tfeff.errors import UserError
 from tfeff.training.distillation import LABELED
 from tfeff.training.stored_teachers import TaughtBatches
 
@@ -18,18 +17,10 @@ class WithUnlabeled:
         labeled: determines the steps.
         unlabeled: batches of the same task, without labels. They keep their own order and repeat as often as needed.
         parts: number of equal parts, `training.accumulation_steps`; it divides both batch sizes.
-
-    Raises:
-        UserError: there are fewer images without labels than a batch takes.
     """
 
     def __init__(self, labeled: Batches | TaughtBatches, unlabeled: Batches | TaughtBatches, *, parts: int = 1) -> None:
         self._labeled, self._unlabeled, self._parts = labeled, unlabeled, parts
-        if len(unlabeled.images) < unlabeled.batch_size:
-            raise UserError(
-                f"config: data.unlabeled_per_label: {len(unlabeled.images):,} images in data.unlabeled do not fill a "
-                f"batch of {unlabeled.batch_size}; use at most {len(unlabeled.images) / labeled.batch_size:.3g}"
-            )
 
     @property
     def steps_per_epoch(self) -> int:
