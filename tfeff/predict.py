@@ -29,7 +29,6 @@ frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predicti
 import re
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +93,7 @@ def main(argv: list[str]) -> None:
     from tfeff import runs
     from tfeff.data.images.decoding import DARK, DARK_ADVICE
     from tfeff.data.names import counted
-    from tfeff.reporting.progress import Bar
+    from tfeff.reporting.progress import Bar, counting
     from tfeff.runs.prediction import Predictions, find_images
     from tfeff.runs.predictors import EmbeddingPredictor
     from tfeff.runs.video import Video, VideoPredictions
@@ -117,8 +116,7 @@ def main(argv: list[str]) -> None:
         "threshold": given.threshold,
     }
     dataset, runtime = given.dataset, ""
-    with Bar("reading the gallery", None, "images") if given.gallery else nullcontext() as reading:
-        progress = (lambda done: None) if reading is None else reading.show
+    with counting("reading the gallery", "images", shown=bool(given.gallery)) as progress:
         if given.model:
             model = Path(given.model)
             predictor = runs.load_predictor(model, batch_size=given.batch_size, progress=progress, **options)

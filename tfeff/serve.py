@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     import uvicorn
 
     from tfeff import runs
-    from tfeff.reporting.progress import Bar
+    from tfeff.reporting.progress import counting
     from tfeff.runs.endpoint import application
     from tfeff.runs.predictors import Options
 
@@ -56,8 +56,7 @@ def main(argv: list[str]) -> None:
         "neighbors": given.neighbors,
         "threshold": given.threshold,
     }
-    with Bar("reading the gallery", None, "images") if given.gallery else contextlib.nullcontext() as reading:
-        progress = (lambda done: None) if reading is None else reading.show
+    with counting("reading the gallery", "images", shown=bool(given.gallery)) as progress:
         if given.model:
             predictor = runs.load_predictor(Path(given.model), progress=progress, **options)
         else:

@@ -143,12 +143,12 @@ class Data(Section):
         """Returns how the source is read.
 
         Args:
-            seed: seed of everything that is drawn from the images.
+            seed: seed of the experiment, for what is drawn from the images, unless `seed` is set here.
             further_classes: whether the task allows classes that are not trained on.
         """
         return Options(
             channels=self.channels,
-            seed=seed,
+            seed=seed if self.seed is None else self.seed,
             groups=self.groups,
             further_classes=further_classes,
             used_splits=tuple(filter(None, (self.train_split, self.validation_split, self.test_split))),

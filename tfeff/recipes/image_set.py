@@ -10,7 +10,6 @@ from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
 from tfeff.data.sources import catalog
-from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 MEASURED_IMAGES = 100
@@ -84,17 +83,6 @@ class AnnotatedImages:
         return len(shown) ** 2 / sum(1.0 / each for each in shown)
 
 
-def source_options(data: config.Data, seed: int, *, further_classes: bool = False) -> Options:
-    """Returns how the source of a config is read, to count its images.
-
-    Args:
-        data: the section of the config.
-        seed: seed of the experiment, for a source without splits of its own.
-        further_classes: whether the task allows classes that are not trained on.
-    """
-    return data.options(seed if data.seed is None else data.seed, further_classes=further_classes)
-
-
 def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = False) -> LabeledImages:
     """Counts and measures the training images of a config.
 
@@ -106,7 +94,7 @@ def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = 
     Raises:
         UserError: the source or its training split cannot be opened, or there is only one class.
     """
-    options = source_options(data, seed, further_classes=further_classes)
+    options = data.options(seed, further_classes=further_classes)
     images = catalog.open_labels(data.source, options).load(data.train_split)
     counts = images.class_counts()
     trained = np.flatnonzero(counts) if further_classes else np.arange(images.num_classes)
@@ -130,7 +118,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     Raises:
         UserError: the source or its training split cannot be opened, or has no objects.
     """
-    images = catalog.open_objects(data.source, source_options(data, seed)).load(data.train_split)
+    images = catalog.open_objects(data.source, data.options(seed, further_classes=False)).load(data.train_split)
     extents, most, class_images = list[float](), 0, np.zeros(images.num_classes, np.int64)
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
         boxes = objects.boxes_yxyx[~objects.ignored]

@@ -39,7 +39,6 @@ from tfeff.recipes.image_set import (
     LabeledImages,
     annotated_images,
     labeled_images,
-    source_options,
 )
 from tfeff.recipes.rules import WarmStart, warm_start
 
@@ -142,7 +141,7 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
     data = base.data
     set_by_user = sorted(key.removeprefix("experiment.") for key in kept if key.startswith(RULED))
     keeping = {"candidates.kept": Choice(tuple(set_by_user), "set by you")} if set_by_user else {}
-    if base.task.IS_CLASSIFIER and not catalog.has_objects(data.source, source_options(data, base.seed)):
+    if base.task.IS_CLASSIFIER and not catalog.has_objects(data.source, data.options(base.seed, further_classes=False)):
         return keeping
     counted, why = annotated_images(data, base.seed), "the images have boxes"
     plain = config.replaced(images(data.source).base, {"task.name": "yolo"})

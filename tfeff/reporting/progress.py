@@ -1,6 +1,8 @@
 """Progress of long tasks: a live bar on a terminal, occasional lines in logs."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Self
 
@@ -15,6 +17,16 @@ TITLE_SHARE = 0.4
 """Largest share of the terminal's width for the title of a bar."""
 LINE_SECONDS = 30.0
 """Time between lines if the output is not a terminal."""
+
+
+@contextmanager
+def counting(title: str, unit: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with the number of items done, of unknown total; it shows nothing unless `shown`."""
+    if not shown:
+        yield lambda done: None
+        return
+    with Bar(title, None, unit) as bar:
+        yield bar.show
 
 
 class Bar:

@@ -5,7 +5,7 @@ test; `reading` decodes them; `choice` takes the run's subset, fold or hold-out;
 finished run again; `fingerprint` says what has changed since a run began; `oddities` finds known and black images.
 """
 
-from tfeff.selection.choice import TrainingData, choose, fold, held_out
+from tfeff.selection.choice import TrainingData, choose, fold, validation_images
 from tfeff.selection.evaluation import Role, evaluation_images, final_split, how_drawn, role
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.oddities import notes
@@ -44,7 +44,6 @@ __all__ = [
     "final_split",
     "find",
     "fold",
-    "held_out",
     "how_drawn",
     "image_size",
     "load",
@@ -54,4 +53,5 @@ __all__ = [
     "request",
     "role",
     "skipped_note",
+    "validation_images",
 ]

@@ -78,14 +78,14 @@ class TrainingData:
         }
 
 
-def held_out(wanted: Request, caches: SplitCaches) -> ImageCache | None:
+def validation_images(wanted: Request, caches: SplitCaches) -> ImageCache | None:
     """Returns all images that a run can be validated on, not only `data.validation_examples`; None without validation.
 
     Raises:
-        UserError: see `choose`.
-        ValueError: see `choose`.
+        UserError: folds or subsets that cannot be drawn, or that lack a class.
+        ValueError: the images were read under other settings.
     """
-    return choose(replace(wanted, data=replace(wanted.data, validation_examples=None)), caches).validation
+    return _drawn(replace(wanted, data=replace(wanted.data, validation_examples=None)), caches)[1]
 
 
 def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
@@ -95,34 +95,7 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
         UserError: folds or subsets that cannot be drawn, or that lack a class; fewer images than a batch.
         ValueError: the images were read under other settings.
     """
-    data = wanted.data
-    validation_split = caches.settings["data.validation_split"]
-    if data.folds is not None and data.validation_split is None:
-        validation_split = None
-    elif data.validation_split is not None and find_split(data.validation_split, (validation_split or "",)) is None:
-        validation_split = data.validation_split
-    seeded = caches.settings["data.seed"] is not None
-    whole, held_out = caches.datasets
-    now = reading_settings(wanted, whole, validation_split, seeded=seeded)
-    changed = [
-        f"{key}: {caches.settings[key]!r} then, {now[key]!r} now" for key in now if caches.settings[key] != now[key]
-    ]
-    if changed:
-        raise ValueError(f"the images were read under other settings ({'; '.join(changed)}); read them again")
-    part = fold(wanted, whole, validates=caches.validation is not None)
-    train, validation = caches.train, caches.validation
-    places = np.arange(len(held_out or ()))
-    if part is not None:
-        train = _readable(train, part.train)
-        what = f"config: data.corrupt_images: {whole.name}: without corrupt images, the training part"
-        folds.require_every_class(_strata(whole), train.rows, what, "replace those images", whole.class_names)
-        if len(part.validation):
-            validation, held_out, places = caches.train, whole, part.validation
-    limit = data.validation_examples
-    if held_out is not None and limit is not None and limit < len(places):
-        places = places[folds.subset(_strata(held_out)[places], limit, wanted.seed)]
-    if validation is not None and len(places) < len(held_out or ()):
-        validation = _readable(validation, places)
+    data, (train, validation) = wanted.data, _drawn(wanted, caches)
     if len(train) < wanted.batch_size and not wanted.task.section.CUTS_REGIONS:
         raise UserError(
             f"config: training.batch_size: {train.dataset.name}: {len(train)} training images are fewer than one batch "
@@ -146,6 +119,39 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
         plan_notes=caches.notes,
         found=caches.found,
     )
+
+
+def _drawn(wanted: Request, caches: SplitCaches) -> tuple[ImageCache, ImageCache | None]:
+    """Returns the readable training and validation images; raises as `validation_images`."""
+    data = wanted.data
+    validation_split = caches.settings["data.validation_split"]
+    if data.folds is not None and data.validation_split is None:
+        validation_split = None
+    elif data.validation_split is not None and find_split(data.validation_split, (validation_split or "",)) is None:
+        validation_split = data.validation_split
+    seeded = caches.settings["data.seed"] is not None
+    whole, validated = caches.datasets
+    now = reading_settings(wanted, whole, validation_split, seeded=seeded)
+    changed = [
+        f"{key}: {caches.settings[key]!r} then, {now[key]!r} now" for key in now if caches.settings[key] != now[key]
+    ]
+    if changed:
+        raise ValueError(f"the images were read under other settings ({'; '.join(changed)}); read them again")
+    part = fold(wanted, whole, validates=caches.validation is not None)
+    train, validation = caches.train, caches.validation
+    places = np.arange(0 if validated is None else len(validated))
+    if part is not None:
+        train = _readable(train, part.train)
+        what = f"config: data.corrupt_images: {whole.name}: without corrupt images, the training part"
+        folds.require_every_class(_strata(whole), train.rows, what, "replace those images", whole.class_names)
+        if len(part.validation):
+            validation, validated, places = caches.train, whole, part.validation
+    if validation is None or validated is None:
+        return train, None
+    limit = data.validation_examples
+    if limit is not None and limit < len(places):
+        places = places[folds.subset(_strata(validated)[places], limit, wanted.seed)]
+    return train, validation if len(places) == len(validated) else _readable(validation, places)
 
 
 def _readable(images: ImageCache, places: np.ndarray) -> ImageCache:

@@ -9,7 +9,7 @@ from tfeff.data.sources.source import Source
 from tfeff.data.splits import canonical_name, similar
 from tfeff.errors import UserError
 from tfeff.reporting.tables import percent
-from tfeff.selection.choice import held_out
+from tfeff.selection.choice import validation_images
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.reading import Progress, cache, read
 from tfeff.selection.splits import Request, Splits, assign, load, open_source, require_objects
@@ -110,7 +110,7 @@ def evaluation_images(
         if chosen.validation is None and record["validation_examples"]:
             caches = read(wanted, progress, source=source)
             _require_unchanged(wanted, began(), caches.fingerprint)
-            images = held_out(wanted, caches)
+            images = validation_images(wanted, caches)
             assert images is not None
             return images
         if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):

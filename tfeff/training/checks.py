@@ -60,12 +60,10 @@ def _check_weights(plan: Plan) -> None:
             models.published_detector(plan.network)
         except UserError as error:
             raise UserError(f"config: model.{error}") from None
-    elif (
-        source is not None
-        and models.published(settings.model) is None
-        and weights_file(source) == (run := Workdir(source)).final
-    ):
-        require_same_layers(settings.model, Plan.opened(run).network.backbone)
+    elif source is not None and models.published(settings.model) is None:
+        run = Workdir(source)
+        if weights_file(source) == run.final:
+            require_same_layers(settings.model, Plan.opened(run).network.backbone)
     if settings.task.CUTS_REGIONS and not settings.model.starts_trained:
         raise UserError(
             "config: model.weights: the backbone is frozen and needs weights. Train it as a classifier of the "

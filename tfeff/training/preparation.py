@@ -101,7 +101,7 @@ class Preparation:
         if images.validation is not None:
             wanted.task.check_validation(images.validation.dataset)
         if self.caches is None:  # else many trainings share the images
-            others = self._held_out(images)
+            others = self._held_out
             odd = [*selection.notes(images.train.dataset, others)]
             for role, dataset in others.items():
                 odd += exposure.notes(self.plan.settings.sources, dataset, role)
@@ -124,13 +124,12 @@ class Preparation:
         self.reporter.found(found)
         return selection.read(wanted, self._reading, source=opened, checked=found)
 
-    def _held_out(self, images: selection.TrainingData) -> dict[str, Dataset]:
-        """Returns the images that the run is judged by, as far as it reads them: role -> images."""
-        wanted, validation = self.plan.images, images.validation
-        if wanted.data.validation_examples is not None:
-            validation = selection.held_out(wanted, self._splits)
-        held_out = {"validation": validation and validation.dataset, "test": self._splits.test}
-        return {role: each for role, each in held_out.items() if each}
+    @cached_property
+    def _held_out(self) -> dict[str, Dataset]:
+        """The images that the run is judged by, as far as it reads them: role -> images."""
+        validation = selection.validation_images(self.plan.images, self._splits)
+        found = {"validation": validation and validation.dataset, "test": self._splits.test}
+        return {role: each for role, each in found.items() if each}
 
     @cached_property
     def unlabeled(self) -> ImageCache | None:
@@ -150,7 +149,7 @@ class Preparation:
             self.reporter.say(dataset.defects.text())
         for note in dataset.notes:
             self.reporter.say(note)
-        for role, others in self._held_out(self.images).items():
+        for role, others in self._held_out.items():
             known = np.isin(dataset.origins, others.origins)
             if known.all():
                 raise UserError(f"config: data.unlabeled: all images of {data.unlabeled} are {role} images")

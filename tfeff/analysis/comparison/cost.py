@@ -88,8 +88,7 @@ def _imagenet_top1(section: Architecture) -> float | None:
     published = ALL_BACKBONES.get(section.name)
     if section.weights != "imagenet" or published is None:
         return None
-    shape = ("width_coefficient", "depth_coefficient", "width", "stage_blocks")
-    if any(getattr(section, key, None) != getattr(published, key, None) for key in shape):
+    if (section.blocks, section.widths) != (published.blocks, published.widths):
         return None
     return models.imagenet_top1(section.name)
 

@@ -142,6 +142,8 @@ def _corresponding(plan: Plan, segment: Segment) -> None:
         return
     for name, node in nodes.items():
         theirs = in_block(name, origin.first) if segment.chain else name
+        if theirs in source.nodes:
+            _require_alike(name, node.layer, source.nodes[theirs].layer)
         if _is_inherited(source, plan.target, theirs, name):
             plan.counterparts[name] = plan.values[name] = theirs
         elif theirs not in source.nodes:  # such as a shortcut between widths that differ in the source
@@ -185,21 +187,22 @@ def _size(plan: Plan, name: str) -> tuple[int | None, ...]:
 
 
 def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
-    """Returns whether an operation has a counterpart. Predictions of other classes have none.
-
-    Raises:
-        UserError: the counterpart computes something else.
-    """
+    """Returns whether an operation has a counterpart. Predictions of other classes have none."""
     if theirs not in source.nodes:
         return False
-    ours, before = target.nodes[name].layer, source.nodes[theirs].layer
-    for key in ("kernel_size", "strides", "activation") if hasattr(ours, "activation") else ():
-        here, there = (getattr(layer, key, None) for layer in (ours, before))
+    classes = [channels_of(side.nodes, each) for side, each in ((source, theirs), (target, name))]
+    return not is_prediction(name) or classes[0] == classes[1]
+
+
+def _require_alike(name: str, ours: keras.Operation, theirs: keras.Operation) -> None:
+    """Raises UserError if a layer of the target computes something else than its counterpart."""
+    if not hasattr(ours, "activation"):
+        return
+    for key in ("kernel_size", "strides", "activation"):
+        here, there = (getattr(layer, key, None) for layer in (ours, theirs))
         if here != there:
             what = " instead of ".join(str(getattr(each, "__name__", each)) for each in (here, there))
             raise UserError(f"weights cannot be inherited through {name}: {key} {what}")
-    classes = [channels_of(side.nodes, each) for side, each in ((source, theirs), (target, name))]
-    return not is_prediction(name) or classes[0] == classes[1]
 
 
 def _groups(plan: Plan) -> dict[str, int]:

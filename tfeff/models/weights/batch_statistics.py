@@ -44,8 +44,11 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
         _, total, means, squares = sums.get(id(layer), (layer, 0, np.zeros(1), np.zeros(1)))
         sums[id(layer)] = layer, total + rows, means + rows * here[0], squares + rows * (here[1] + here[0] ** 2)
         y = (x - mean) * ops.rsqrt(variance + layer.epsilon)
-        y = y if layer.gamma is None else y * layer.gamma
-        return ops.cast(y if layer.beta is None else y + layer.beta, x.dtype)
+        if layer.gamma is not None:
+            y *= layer.gamma
+        if layer.beta is not None:
+            y += layer.beta
+        return ops.cast(y, x.dtype)
 
     images = 0
     for batch in batches:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -211,9 +211,20 @@ def different(one: Architecture, other: Architecture) -> str | None:
         return None
     if type(one) is not type(other):
         return f"{other.name} instead of {one.name}"
+    return differing_field(one, other, one.MAY_DIFFER)
+
+
+def differing_field(one: Any, other: Any, ignored: Collection[str]) -> str | None:
+    """Returns "field value instead of value" for the first field in which two descriptions of a kind differ, or None.
+
+    Args:
+        one: a dataclass.
+        other: another one of its class.
+        ignored: fields that may differ.
+    """
     for each in dataclasses.fields(one):
         ours, theirs = getattr(other, each.name), getattr(one, each.name)
-        if each.name not in one.MAY_DIFFER and ours != theirs:
+        if each.name not in ignored and ours != theirs:
             return f"{each.name} {ours} instead of {theirs}"
     return None
 

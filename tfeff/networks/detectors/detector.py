@@ -19,6 +19,7 @@ from tfeff.networks.backbones.architecture import (
     Graph,
     check_channels,
     check_integer,
+    differing_field,
     level_numbers,
 )
 from tfeff.networks.blocks import ConvolutionUnit
@@ -236,8 +237,4 @@ def different(one: Detector | None, other: Detector | None) -> str | None:
         return f"{names[1]} instead of {names[0]}"
     if one is None or other is None:
         return None
-    for each in dataclasses.fields(one):
-        ours, theirs = getattr(other, each.name), getattr(one, each.name)
-        if each.name not in _SCALED and ours != theirs:
-            return f"{each.name} {ours} instead of {theirs}"
-    return None
+    return differing_field(one, other, _SCALED)
