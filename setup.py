@@ -97,7 +97,10 @@ setup(
     python_requires=">=3.11,<3.14",  # TensorFlow 2.21 has wheels for these
     packages=[*find_packages(include=["tfeff", "tfeff.*"]), "tfeff.configs"],
     package_dir={"tfeff.configs": "configs"},  # see tfeff/config/shipped.py
-    package_data={"tfeff": ["py.typed", "reporting/*.csv", "runs/*.html"], "tfeff.configs": ["*/*.json"]},
+    package_data={
+        "tfeff": ["py.typed", "models/weights/*.txt", "reporting/*.csv", "runs/*.html"],
+        "tfeff.configs": ["*/*.json"],
+    },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["tfeff = tfeff.__main__:main"]},

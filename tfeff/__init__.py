@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         training,
         trials,
     )
-    from tfeff.api import Images, load_config, open, own_boxes, own_images, train
+    from tfeff.api import Images, load, load_config, open, own_boxes, own_images, train
     from tfeff.errors import UserError
     from tfeff.models.given import Backbone
 
@@ -56,6 +56,7 @@ __all__ = [
     "data",
     "evaluation",
     "execution",
+    "load",
     "load_config",
     "models",
     "networks",
@@ -77,7 +78,7 @@ __all__ = [
     "trials",
 ]
 PUBLIC = {
-    **dict.fromkeys(("Images", "load_config", "open", "own_boxes", "own_images", "train"), "api"),
+    **dict.fromkeys(("Images", "load", "load_config", "open", "own_boxes", "own_images", "train"), "api"),
     "Backbone": "models.given",
     "UserError": "errors",
 }

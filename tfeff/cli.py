@@ -45,6 +45,30 @@ def define_config() -> None:
     flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value")
 
 
+def define_model() -> None:
+    """Defines the flags --workdir and --model; see `check_model`."""
+    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Instead of --workdir: an exported model (a SavedModel, or a folder or file of another format of "
+        "tfeff.export), or the name of a published network, such as efficientnet-lite0 or efficientdet-d0.",
+    )
+
+
+def check_model() -> None:
+    """Checks that either --workdir or --model is given.
+
+    Raises:
+        UserError: neither or both are.
+    """
+    if bool(flags.FLAGS.workdir) == bool(flags.FLAGS.model):
+        raise UserError(
+            "give either --workdir=DIR (a finished run) or --model=MODEL (an exported model, or the name of a "
+            "published network)"
+        )
+
+
 def define_runtime() -> None:
     """Defines the flag --runtime."""
     flags.DEFINE_enum(

@@ -10,7 +10,9 @@ is that of the dataset, as is `image_id` of images that belong to it (or to `--d
 can read the file; `--dataset=coco:FILE.json` without `--images` detects in all its images. Otherwise, `category_id`
 counts the classes from 0, and `image_id` is the path relative to `--images`.
 
-`--model=PATH` instead of `--workdir` predicts with an exported model of any format but `keras`, in its runtime.
+`--model=PATH` instead of `--workdir` predicts with an exported model of any format but `keras`, in its runtime;
+`--model=NAME` with a published network: `efficientnet-lite0` knows the 1,000 classes of ImageNet, `efficientdet-d0` the
+80 of COCO.
 `--runtime` chooses that of a run: by default TensorFlow, and for work that takes it more than a minute the fastest one
 that is installed and predicts the same; the network is converted once, into the workdir.
 
@@ -47,12 +49,7 @@ if TYPE_CHECKING:
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
-    flags.DEFINE_string(
-        "model",
-        None,
-        "Exported model, instead of --workdir: a SavedModel, or a folder or file of another format of tfeff.export.",
-    )
+    cli.define_model()
     flags.DEFINE_string("images", None, "Image file, or folder of images.")
     flags.DEFINE_string(
         "dataset",
@@ -80,8 +77,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Predicts for all images, or all frames of a video, and writes the results."""
     given = flags.FLAGS
-    if bool(given.workdir) == bool(given.model):
-        raise UserError("give either --workdir=DIR (a finished run) or --model=PATH (an exported model)")
+    cli.check_model()
     if given.model:
         cli.refuse("runtime", "--model")
     if bool(given.images or given.dataset) == bool(given.video):
@@ -118,7 +114,7 @@ def main(argv: list[str]) -> None:
     dataset, runtime = given.dataset, ""
     with counting("reading the gallery", "images", shown=bool(given.gallery)) as progress:
         if given.model:
-            model = Path(given.model)
+            model = runs.find_model(given.model)
             predictor = runs.load_predictor(model, batch_size=given.batch_size, progress=progress, **options)
         else:
             run = api.open(given.workdir)

@@ -6,7 +6,6 @@ Opens http://localhost:8000 to this machine alone: drop images on the page, or s
 
 import contextlib
 import socket
-from pathlib import Path
 
 from absl import flags
 
@@ -18,12 +17,7 @@ from tfeff.reporting.terminal import say
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
-    flags.DEFINE_string(
-        "model",
-        None,
-        "Exported model, instead of --workdir: a SavedModel, or a folder or file of another format of tfeff.export.",
-    )
+    cli.define_model()
     flags.DEFINE_integer("port", 8000, "Port on this machine; 0: a free one.", lower_bound=0, upper_bound=65535)
     cli.define_score()
     cli.define_gallery()
@@ -32,8 +26,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Serves a model until Ctrl-C."""
     given = flags.FLAGS
-    if bool(given.workdir) == bool(given.model):
-        raise UserError("give either --workdir=DIR (a finished run) or --model=PATH (an exported model)")
+    cli.check_model()
     if not (installed("starlette") and installed("uvicorn")):
         raise UserError('tfeff.serve needs two packages: pip install "tfeff[serve]"')
     listener = socket.socket()
@@ -58,7 +51,7 @@ def main(argv: list[str]) -> None:
     }
     with counting("reading the gallery", "images", shown=bool(given.gallery)) as progress:
         if given.model:
-            predictor = runs.load_predictor(Path(given.model), progress=progress, **options)
+            predictor = runs.load_predictor(runs.find_model(given.model), progress=progress, **options)
         else:
             predictor = api.open(given.workdir).predictor(progress=progress, **options)
     for note in predictor.notes:

@@ -5,7 +5,7 @@ from PIL import Image
 
 from tfeff import config
 from tfeff.errors import UserError
-from tfeff.trials.trial import Trial, open_images, result_row
+from tfeff.trials.trial import Trial, check_batch_size, open_images, result_row
 
 EXPERIMENT = config.Experiment(seed=5, training=config.Training(batch_size=220))
 FOLDS = config.Folds(count=4, examples=100, validation_fraction=0.25, seeds=2)
@@ -91,3 +91,10 @@ def test_corrupt_images_stop_a_search_before_its_trials(image_folder):
     damaged.write_bytes((root / "train" / "ant" / "000.png").read_bytes())
     with pytest.raises(UserError, match=r"validation: 1 of 8 images cannot be read"):
         open_images(experiment, dataclasses.replace(folds, validation_split="val"), [(0, 0)])
+
+
+def test_a_batch_of_regions_can_be_larger_than_the_training_images() -> None:
+    check_batch_size(config.RCNNSettings(), 128, 58)
+    check_batch_size(config.ClassificationSettings(), 58, 58)
+    with pytest.raises(UserError, match="58 training images per fold are fewer than one batch of 59"):
+        check_batch_size(config.ClassificationSettings(), 59, 58)

@@ -242,7 +242,8 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
         counted=whole.part(images.examples[0]),
     )
     for name in shortlist:  # what is impossible is reported before the search
-        check_batch_size(study.final(name).training.batch_size, images.examples[0])
+        final = study.final(name)
+        check_batch_size(final.task, final.training.batch_size, images.examples[0])
     return study
 
 

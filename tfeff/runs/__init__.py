@@ -1,11 +1,13 @@
-"""A finished run, opened to evaluate, predict and export."""
+"""A finished run, opened to evaluate, predict and export; and exported models, loaded to predict."""
 
 import os
 from pathlib import Path
 
 from tfeff import config
+from tfeff.runs.loaded import LoadedModel
 from tfeff.runs.prediction import dataset_images, image_ids, write_predictions
 from tfeff.runs.predictors import load_predictor
+from tfeff.runs.published import find_model
 from tfeff.runs.results import (
     Classification,
     Detection,
@@ -23,11 +25,13 @@ __all__ = [
     "Detection",
     "Embedding",
     "EvaluationResult",
+    "LoadedModel",
     "Localization",
     "Prediction",
     "Recognition",
     "Run",
     "dataset_images",
+    "find_model",
     "image_ids",
     "load_predictor",
     "open_run",

@@ -1,13 +1,10 @@
 """A finished run: evaluate it, predict with it, export it."""
 
-import glob
 import itertools
 import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,19 +12,15 @@ from tfeff import training
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.config import Experiment
-from tfeff.errors import UserError, in_python, nearest, printable
+from tfeff.errors import UserError, in_python, nearest
 from tfeff.reporting.terminal import say
-from tfeff.runs import model_files
-from tfeff.runs.prediction import find_images, unreadable
-from tfeff.runs.predictors import Model, Options, Predictor, batched, check_options, load_predictor, open_model
+from tfeff.runs import given, model_files
+from tfeff.runs.predictors import Model, Options, Predictor, check_options, load_predictor, open_model
 from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.runs.runtimes import AUTO, FEWEST, TENSORFLOW, Choice, Runtimes, checked_runtime
 from tfeff.serving import run as serving
 from tfeff.tasks.task import Batches, BatchPredictor, Predictions
 
-Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
-"""A file, a folder or a pattern such as `new/*.jpg`; or images, uint8 [height, width, 3] or [n, height, width, 3]; or
-several of them."""
 FORMATS = {
     "saved_model": "",
     **{name: Path(each.FILE).suffix for name, each in (serving.FORMATS | serving.WITHOUT_DECODING).items()},
@@ -96,7 +89,7 @@ class Run:
     @in_python()
     def predict(
         self,
-        images: Images,
+        images: given.Images,
         *,
         score: float | None = None,
         tile: tuple[int, int] | None = None,
@@ -106,7 +99,7 @@ class Run:
         threshold: float | None = None,
         batch_size: int = 32,
         runtime: str = AUTO,
-        corrupt_images: Literal["error", "skip"] = "error",
+        corrupt_images: given.Corrupt = "error",
     ) -> list[Prediction]:
         """Predicts for images of any size.
 
@@ -132,10 +125,9 @@ class Run:
         Raises:
             UserError: there are no images, one cannot be read, the run has not finished, or as in `evaluate`.
         """
-        if corrupt_images not in ("error", "skip"):
-            raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
+        given.check_corrupt(corrupt_images)
         self._files.config()  # a folder that holds no run is reported before its images are
-        listed = _listed(images)
+        listed = given.listed(images)
         options: Options = {
             "score": score,
             "tile": tile,
@@ -162,18 +154,7 @@ class Run:
             if choice.note:
                 say(choice.note, error=True)
         predictor = self.predictor(runtime=runtime, batch_size=batch_size, **options)
-        found, damaged = list[Prediction](), list[str]()
-        for part in batched(listed, max(batch_size, predictor.batch_size)):
-            for predicted in _predicted(predictor, part):
-                if isinstance(predicted, Prediction):
-                    found.append(predicted)
-                elif corrupt_images == "error":
-                    raise UserError(f'{predicted}; replace or remove it, or give corrupt_images="skip"') from predicted
-                else:
-                    damaged.append(str(predicted))
-        if damaged:
-            warnings.warn(printable(f"skipped {len(damaged)} images; the first: {damaged[0]}"), stacklevel=2)
-        return found
+        return given.predict(predictor, listed, batch_size, corrupt_images)
 
     @in_python()
     def export(
@@ -310,80 +291,3 @@ class Run:
         if not self.saved_model.is_dir():
             serving.export(self._files, self.saved_model)
         return self.saved_model
-
-
-def _listed(images: Images) -> Iterable[tuple[str, Path | np.ndarray]]:
-    """Yields (name, file or pixels) of each image.
-
-    Raises:
-        UserError: there are none, or an array is not an image.
-    """
-    if isinstance(images, str | os.PathLike):
-        for path in _files(os.fspath(images)):
-            yield str(path), path
-    elif isinstance(images, np.ndarray):
-        for number, pixels in enumerate(images if images.ndim == 4 else images[None]):
-            yield f"[{number}]", _pixels(pixels)
-    else:
-        number = 0
-        for each in images:
-            if isinstance(each, np.ndarray):
-                for _, pixels in _listed(each):
-                    yield f"[{number}]", pixels
-                    number += 1
-            else:
-                yield from _listed(each)
-
-
-def _pixels(image: np.ndarray) -> np.ndarray:
-    """Returns uint8 [height, width, 3].
-
-    Raises:
-        UserError: it is not an image.
-    """
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
-        raise UserError(
-            f"an array of shape {image.shape} and type {image.dtype} is not an image; give uint8 values from 0 to 255, "
-            "[height, width, 3]"
-        )
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
-
-
-def _files(path: str) -> list[Path]:
-    """Returns the image files that a path or a pattern stands for.
-
-    Raises:
-        UserError: there are none.
-    """
-    if Path(path).exists() or not glob.has_magic(path):
-        return list(find_images(Path(path)).values())
-    found = [Path(each) for each in sorted(glob.glob(path, recursive=True)) if os.path.isfile(each)]
-    if not found:
-        raise UserError(f"--images={path}: no file matches")
-    return found
-
-
-def _predicted(predictor: Predictor, images: Sequence[tuple[str, Path | np.ndarray]]) -> list[Prediction | UserError]:
-    """Predicts for images, files or arrays, in their order."""
-    found = dict[int, Prediction | UserError]()
-    encoded, pixels = dict[int, tuple[str, bytes]](), dict[int, tuple[str, np.ndarray]]()
-    for number, (name, image) in enumerate(images):
-        if isinstance(image, np.ndarray):
-            pixels[number] = name, image
-            continue
-        try:
-            encoded[number] = name, image.read_bytes()
-        except OSError as error:
-            found[number] = UserError(f"{name}: {unreadable(image, error)}")
-    if pixels:
-        found |= zip(pixels, predictor.predict_pixels(list(pixels.values())), strict=True)
-    if encoded:
-        found |= zip(encoded, predictor.predict(list(encoded.values())), strict=True)
-    # Files in place of their bytes, so that many predictions need little memory.
-    sources = {number: image for number, (_, image) in enumerate(images)}
-    return [
-        each if isinstance(each, UserError) else replace(each, source=sources[number])
-        for number, each in sorted(found.items())
-    ]

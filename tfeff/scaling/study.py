@@ -84,7 +84,7 @@ def prepare(
     if search.members.phis or search.members.ratios or search.members.batch_norm:
         blocks = [*blocks, *search.member_blocks]
     images = open_images(base, search.folds, blocks, directory)
-    check_batch_size(base.training.batch_size, images.examples[0])
+    check_batch_size(base.task, base.training.batch_size, images.examples[0])
     images.require_unknown(base.sources)
     baseline = Baseline(base.model, len(images.dataset.class_names), base.data.channels, base.task)
     section = search.objective

@@ -210,9 +210,9 @@ def _contents(
     return selection.contents(wanted, source.annotated(split), cache, trained=trained)
 
 
-def check_batch_size(batch_size: int, images: int) -> None:
-    """Rejects a batch that is larger than the training images of a trial."""
-    if batch_size > images:
+def check_batch_size(task: config.TaskSettings, batch_size: int, images: int) -> None:
+    """Rejects a batch that is larger than the training images of a trial, unless it consists of regions of them."""
+    if batch_size > images and not task.CUTS_REGIONS:
         raise UserError(
             f"config: folds: {images} training images per fold are fewer than one batch of {batch_size}; raise "
             "folds.examples or lower experiment.training.batch_size"

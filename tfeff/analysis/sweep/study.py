@@ -122,7 +122,7 @@ def prepare(sweep: config.Sweep, directory: Path | None = None) -> SweepStudy:
     for combination in combinations or _ends(sweep):
         try:
             experiment = study.candidate(combination, base).experiment
-            check_batch_size(experiment.training.batch_size, study.examples[0])
+            check_batch_size(experiment.task, experiment.training.batch_size, study.examples[0])
             images.require_unknown(experiment.sources)
             if sweep.allocation.name == "halving":
                 Trial(experiment).of_length(sweep.allocation.minimum_epochs)

@@ -3,6 +3,7 @@
 import threading
 import urllib.error
 import urllib.request
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,14 @@ def imagenet_top1(name: str) -> float | None:
     None if there is none.
     """
     return TOP1.get(name)
+
+
+def class_names() -> tuple[str, ...]:
+    """Returns the names of ImageNet's 1,000 classes, in the order of the outputs: the first lemma in WordNet.
+
+    "crane" and "maillot" are both names of two classes, which are told apart.
+    """
+    return tuple(resources.files(__package__).joinpath("imagenet_classes.txt").read_text("utf-8").splitlines())
 
 
 def load_imagenet(model: Network, name: str) -> LoadReport:

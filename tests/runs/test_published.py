@@ -1,0 +1,97 @@
+"""Published networks predict by name."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+import tfeff
+from tests.conftest import SHARED
+from tests.verbs import Verbs
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.weights import coco, imagenet
+from tfeff.runs import published
+
+CHECKPOINT = SHARED / "reference" / "efficientdet-d0"
+
+
+def test_classes_of_imagenet_have_names() -> None:
+    names = imagenet.class_names()
+    assert len(names) == len(set(names)) == 1000
+    assert [names[index] for index in (0, 134, 309, 310, 517, 985, 999)] == [
+        "tench",
+        "crane (bird)",
+        "bee",
+        "ant",
+        "crane (machine)",
+        "daisy",
+        "toilet tissue",
+    ]
+
+
+def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet50").mkdir()
+    assert published.find_model("resnet50") == Path("resnet50")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("efficientnet_lite0", 'did you mean "efficientnet-lite0"?'), ("runs/none.onnx", "such as efficientnet-lite0")],
+)
+def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        published.find_model(name)
+    assert str(caught.value).startswith(f"--model={name}: ")
+    assert hint in str(caught.value)
+
+
+def expected(photo: np.ndarray) -> np.ndarray:
+    """Returns the probabilities of EfficientNet-Lite0 for the central square, which Pillow resizes."""
+    height, width = photo.shape[:2]
+    scale = 256 / min(height, width)
+    resized = Image.fromarray(photo).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+    left, top = (resized.width - 224) // 2, (resized.height - 224) // 2
+    pixels = np.asarray(resized.crop((left, top, left + 224, top + 224)), np.float32)
+    logits = np.asarray(models.build("efficientnet-lite0", weights="imagenet")(pixels[None]))[0]
+    return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+
+
+def test_a_published_classifier_knows_a_flower_and_a_palace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verbs: Verbs
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    photos, names = load_sample_images().images, imagenet.class_names()
+    found = tfeff.load("efficientnet-lite0").predict(list(photos))
+    assert [each.label for each in found] == ["palace", "daisy"]
+    for photo, each in zip(photos, found, strict=True):
+        probabilities = expected(photo)
+        assert abs(probabilities[names.index(each.label)] - each.probability) < 0.06
+        assert each.label == names[probabilities.argmax()]
+    assert "exporting efficientnet-lite0" in capsys.readouterr().err
+    Image.fromarray(photos[1]).save(tmp_path / "flower.png")
+    given = ["--model=efficientnet-lite0", f"--images={tmp_path / 'flower.png'}", f"--out={tmp_path / 'out'}"]
+    done = verbs("predict", *given, env={"KERAS_HOME": str(tmp_path)}).succeeds()
+    assert "exporting" not in done.err  # it is kept
+    assert "daisy" in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+def test_a_published_detector_has_the_ids_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference checkpoint of EfficientDet-D0 has random weights, so that only the way through is tested."""
+    if not CHECKPOINT.is_dir():
+        pytest.skip("no reference checkpoint")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    with tarfile.open(tmp_path / "models" / "efficientdet-d0.tar.gz", "w:gz") as made:
+        for file in CHECKPOINT.iterdir():
+            if file.suffix != ".npz":
+                made.add(file, f"efficientdet-d0/{file.name}")
+    detector = tfeff.load("efficientdet-d0")
+    (found,) = detector.predict(load_sample_images().images[0], score=0.0)
+    assert found.classes
+    assert set(found.classes) <= set(coco.CLASS_NAMES)
+    assert tuple(tfeff.serving.ExportedDetector(detector.path).class_ids) == tuple(range(1, 91))
