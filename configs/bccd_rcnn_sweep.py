@@ -12,10 +12,9 @@ Variants  L1 penalty and a box regressor for each class: \\
               --config.axes="task.network.l1=0|1e-5|1e-4,task.network.class_boxes=false|true"
           classic head: --config.experiment.task.network.head=classic \\
               --config.axes=task.classic.positive_weight=1|2|5|10,task.classic.box_overlap=0.4|0.6|0.8
-Machine   2 CPU cores (AMD EPYC): 3 minutes; classic head about half an hour (292 photographs)
-Result    of an earlier version, on folds of both lists, which the backbone had seen: 32 positives of 128 and a negative
-          overlap of 0.5, mAP@.5 0.860 (0.804 to 0.915), mean of three folds; not separable from two of the other five
-          (docs/rcnn.md)
+Machine   1 virtual CPU core: backbone 10 minutes, this sweep 7, the first variant 2
+Result    32 positives of 128 and a negative overlap of 0.3: mAP@.5 0.815 (0.770 to 0.852), mean of three folds; not
+          separable from four of the other five (docs/rcnn.md)
 """
 
 from tfeff.config import (

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, help="Trainings at once (train). Default: one per core.")
     parser.add_argument("--out", type=Path, help="Path of the results, without suffix (replay).")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Of the config (train).")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if given.command == "train":
         if given.config is None:
             raise UserError("train needs --config=FILE")
