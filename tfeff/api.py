@@ -277,7 +277,8 @@ def complete(
 ) -> tuple[config.Experiment, config.Choices]:
     """Returns the config of a run, and what a recipe has chosen, which is also said.
 
-    A workdir that has a config already keeps what was chosen when its run began, even if the choice would differ now.
+    A workdir that has a config already keeps what was chosen when its run began, even if the choice would differ now;
+    all other values are compared with the saved ones when the run is resumed.
     """
     recipe: config.Recipe[Any] = experiment if isinstance(experiment, config.Recipe) else config.Recipe(experiment)
     config.offer_task(recipe.base.task)
@@ -286,13 +287,25 @@ def complete(
     if recipe.choose is not None and path.is_file():
         if not quiet:
             say(f"{path}: keeping the values that were chosen when this run began")
-        saved, values = config.saved(Path(workdir), config.Experiment), config.flatten(recipe.base)
-        recipe = config.Recipe(config.override(saved, {key: values[key] for key in recipe.kept if key in values}))
+        saved = config.saved(Path(workdir), config.Experiment)
+        recipe = config.Recipe(config.replaced(saved, _unchosen(recipe)))
     settings, choices = config.complete(recipe)
     if choices and not quiet:
         say_choices(settings.data.source, choices)
     assert isinstance(settings, config.Experiment)
     return settings, choices
+
+
+def _unchosen(recipe: config.Recipe[config.Experiment]) -> dict[str, Any]:
+    """Returns the values that a recipe does not choose: those of its base that must be the run's, and those kept."""
+    settings, choices = config.complete(recipe)
+    # What other keys a section has, and what they mean, depends on its name.
+    named = tuple(key.removesuffix("name") for key in choices if key.endswith(".name"))
+    return {
+        key: value
+        for key, value in config.flatten(settings).items()
+        if key in recipe.kept or (key not in choices and not key.startswith(named))
+    }
 
 
 def say_choices(source: str, choices: config.Choices) -> None:

@@ -1,14 +1,17 @@
 """The recipes for a user's own images, with labels and with boxes."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import tfeff
 from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough
 from tests.verbs import ROOT
-from tfeff import checked, config, training
+from tfeff import api, checked, config, training
 from tfeff.errors import UserError
 from tfeff.models import architecture
 from tfeff.recipes import dense, own
@@ -52,6 +55,32 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
     assert (resumed.data.cache, resumed.training.epochs) == ("none", 2)
     other = verbs(*command, "--config.training.epochs=2", "--config.seed=5")
     other.fails_with("belongs to another config", "seed: saved 0, now 5")
+    moved = shutil.copytree(root, tmp_path / "other")
+    elsewhere = verbs(*command, "--config.training.epochs=2", f"--config.data.source=folder:{moved}")
+    elsewhere.fails_with("belongs to another config", "data.source: saved")
+
+
+def test_a_workdir_of_other_images_is_refused(root, tmp_path):
+    """In Python, the source is an argument of the recipe, not an override; so are all values of an edited recipe."""
+    workdir, overrides = tmp_path / "run", {"model.weights": None, "training.epochs": 1}
+    recipe = tfeff.own_images(f"folder:{root}", overrides)
+    settings, _ = api.complete(recipe, workdir, quiet=True)
+    with config.claimed(workdir, settings):
+        (workdir / "metrics.jsonl").touch()
+    assert api.complete(recipe, workdir, quiet=True)[0] == settings
+    # As if something else had been chosen then; and a value that was set then is kept.
+    then = config.replaced(settings, {"training.batch_size": 3})
+    checked.write_json(workdir / "config.json", json.loads(config.to_json(then)))
+    again = tfeff.own_images(f"folder:{root}", {"model.weights": None})
+    assert api.complete(again, workdir, quiet=True)[0] == then
+
+    moved = shutil.copytree(root, tmp_path / "other")
+    elsewhere = api.complete(tfeff.own_images(f"folder:{moved}", overrides), workdir, quiet=True)[0]
+    assert elsewhere.data.source == f"folder:{moved}"  # which `claimed` refuses
+    assert elsewhere.training.batch_size == 3
+    base = config.replaced(recipe.base, {"task.augmentation.horizontal_flip": False})
+    edited = api.complete(dataclasses.replace(recipe, base=base), workdir, quiet=True)[0]
+    assert not edited.task.augmentation.horizontal_flip
 
 
 @pytest.mark.parametrize(
