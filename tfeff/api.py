@@ -171,7 +171,7 @@ def train(
         if export:
             serving.export(files, files.saved_model, model=model, overwrite=True)
     if training.is_chief():
-        training.finish_tracking(files)
+        training.finish_tracking(files, track)
     return run
 
 

@@ -60,6 +60,19 @@ def test_what_a_tracker_missed_is_sent_later(
     assert [step for step, _ in Failing.sent] == [*steps, steps[-1]]  # the second call had nothing to send
 
 
+def test_a_finished_run_is_sent_to_a_tracker_that_is_named_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "TRACKERS", {"failing": Failing})
+    monkeypatch.setattr(Failing, "sent", [], raising=False)
+    monkeypatch.setattr(Failing, "works", True)
+    workdir = training.train(SETTINGS, tmp_path)
+    training.finish_tracking(workdir, ["failing"])
+    assert [step for step, _ in Failing.sent] == [*(row["step"] for row in workdir.rows()), workdir.rows()[-1]["step"]]
+    training.finish_tracking(workdir, ["failing"])
+    assert len(Failing.sent) == len(workdir.rows()) + 1
+
+
 def test_an_epoch_is_sent_without_reading_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "TRACKERS", {"failing": Failing})
     monkeypatch.setattr(Failing, "sent", [], raising=False)

@@ -100,10 +100,16 @@ class Tracking(Hook):
             self._mirror.close(finished=False)
 
 
-def finish_tracking(workdir: Workdir) -> None:
-    """Sends the result of a finished run to its trackers, if it has any that do not have it."""
-    if any(each["finished"] != _state(workdir) for each in read_record(workdir.path).values()):
-        with Mirror(workdir) as mirror:
+def finish_tracking(workdir: Workdir, names: Sequence[str] = ()) -> None:
+    """Sends the result of a finished run to its trackers, if there are any that do not have it.
+
+    Args:
+        workdir: the workdir of the run.
+        names: names of trackers, beside those of earlier calls.
+    """
+    record = read_record(workdir.path)
+    if not record.keys() >= set(names) or any(each["finished"] != _state(workdir) for each in record.values()):
+        with Mirror(workdir, names) as mirror:
             mirror.finish()
 
 
