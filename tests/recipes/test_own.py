@@ -247,7 +247,9 @@ def budget(*overrides: str) -> tuple[config.BudgetSearch, config.Choices]:
 def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     root = image_folder({"train/ant": 3, "train/bee": 3})
     settings, choices = budget(f"data.source=folder:{root}")
-    assert not choices
+    assert {key: (each.value, each.why) for key, each in choices.items()} == {
+        "experiment.task.name": ("classification", "the images have labels")
+    }
     assert settings.experiment.task.name == "classification"
     assert settings.objective.metric == "validation_accuracy"
     settings, _ = budget(f"data.source=folder:{root}", "training.epochs=10", "optimizer.frozen=")
@@ -257,6 +259,27 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     assert (rule.training.epochs, rule.optimizer.frozen) != (10, ())
     kept = own.trained_for_images(base, base.task, base.model, counted, kept=settings.candidates.kept)
     assert (kept.training.epochs, kept.optimizer.frozen) == (10, ())
+
+
+def test_a_budget_says_why_a_table_that_could_have_boxes_has_none(image_folder):
+    root = image_folder({"ant": 3, "bee": 3})
+    lines = [f"{path},{path.parent.name},1,1,8,8" for path in sorted(root.rglob("*/*"))]
+    (root / "boxes.csv").write_text("\n".join(["image,label,x,y,w,h", *lines]))
+    settings, choices = budget(f"data.source=csv:{root / 'boxes.csv'}")
+    assert settings.experiment.task.name == "classification"
+    assert "no boxes" in choices["experiment.task.name"].why
+    assert "xmin" in choices["experiment.task.name"].why
+
+
+@pytest.mark.parametrize("size", ["original", "none"])
+def test_images_of_their_own_size_are_counted_for_the_cache(image_folder, size):
+    root = image_folder({"train/ant": 20, "train/bee": 20}, size=(40, 48))
+    overrides = ("model.weights=none", "task.crop=false", "task.center_crop=0.875", f"data.image_size={size}")
+    settings, choices = config.complete(
+        config.load_recipe(PATH, config.Experiment), (f"data.source=folder:{root}", *overrides)
+    )
+    assert settings.data.image_size == (None if size == "none" else size)
+    assert choices["data.cache"].value == "memory"
 
 
 def test_a_budget_for_boxes_is_for_a_detector(source):

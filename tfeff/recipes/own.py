@@ -82,11 +82,14 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
     resolution = rules.resolution(model, start, counted.count, counted.side)
     side = given.get("model.resolution", resolution.value)
+    kept_size = given.get("data.image_size", side)
     return {
         **{f"model.{key}": choice for key, choice in rules.network(model, start).items()},
         "model.resolution": resolution,
         "data.image_size": Choice(side, "images are loaded at the network's resolution"),
-        "data.cache": rules.cache(counted.count, given.get("data.image_size", side), settings.data.channels),
+        "data.cache": rules.cache(
+            counted.count, kept_size if isinstance(kept_size, int) else counted.side, settings.data.channels
+        ),
         **training_for_images(counted, start, settings.task, settings.optimizer, given),
     }
 
@@ -141,8 +144,10 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
     data = base.data
     set_by_user = sorted(key.removeprefix("experiment.") for key in kept if key.startswith(RULED))
     keeping = {"candidates.kept": Choice(tuple(set_by_user), "set by you")} if set_by_user else {}
-    if base.task.IS_CLASSIFIER and not catalog.has_objects(data.source, data.options(base.seed, further_classes=False)):
-        return keeping
+    if base.task.IS_CLASSIFIER:
+        without = catalog.why_without_objects(data.source, data.options(base.seed, further_classes=False))
+        if without:
+            return {**keeping, "experiment.task.name": Choice(base.task.name, without)}
     counted, why = annotated_images(data, base.seed), "the images have boxes"
     plain = config.replaced(images(data.source).base, {"task.name": "yolo"})
     choices = {

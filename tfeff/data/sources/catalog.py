@@ -73,8 +73,10 @@ def open_objects(name: str, options: Options | None = None) -> Source:
     return _open(name, options, "objects")
 
 
-def has_objects(name: str, options: Options | None = None) -> bool:
-    """Returns whether a source has objects. Only sources that may have labels instead are opened to find out.
+def why_without_objects(name: str, options: Options | None = None) -> str:
+    """Returns why a source has no objects; empty if it has.
+
+    Only sources that may have labels instead are opened to find out.
 
     Args:
         name: name of the source.
@@ -82,14 +84,14 @@ def has_objects(name: str, options: Options | None = None) -> bool:
     """
     scheme = SCHEMES.get(name.partition(":")[0])
     if scheme is None or scheme.objects is None:
-        return False
+        return "the images have labels"
     if scheme.labels is None:
-        return True
+        return ""
     try:
         open_objects(name, options)
-    except UserError:
-        return False
-    return True
+    except UserError as error:
+        return f"the images have no boxes: {error}"
+    return ""
 
 
 def _open_crops(name: str, options: Options) -> Source:
