@@ -24,7 +24,9 @@ from tests.verbs import ROOT
 from tfeff import api, config, runs
 from tfeff.config.tasks import TASKS
 from tfeff.data.sources import placed_digits
+from tfeff.errors import UserError
 from tfeff.models import given as backbones
+from tfeff.runs import given as given_images
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -94,6 +96,14 @@ def test_the_documented_blocks_run(here):
     assert scope["run"].metrics[-1]["epoch"] == 2
     scope["evaluation"].figures["confusion"].canvas.draw()
     scope["first"].plot().figure.canvas.draw()
+
+
+def test_the_home_directory_has_a_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path}/none")):
+        tfeff.open("~/none")
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+    assert [path for _, path in given_images.listed("~/*.png")] == [tmp_path / "photo.png"]
 
 
 def test_the_readme_shows_what_is_documented():

@@ -33,6 +33,7 @@ def main(argv: list[str]) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", given.port))
+        listener.listen()  # from now on, another server is refused the port
     except OSError as error:
         raise UserError(f"--port={given.port} cannot be used ({error.strerror}); choose another one") from None
     load_tensorflow()

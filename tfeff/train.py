@@ -5,6 +5,8 @@ trained; a short test suggests a learning rate. With --show, nothing is trained,
 training images as they are, under each augmentation of the config alone, and under all together.
 """
 
+import shlex
+
 from absl import flags
 
 from tfeff import api, cli, config
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> None:
             say(run.evaluation)
         written = [name for name in FILES if (run.workdir / name).exists()]
         say(f"wrote {run.workdir}: {', '.join(written)}")
-        say(f"view the training: tensorboard --logdir={run.workdir}")
+        say(f"view the training: tensorboard --logdir={shlex.quote(str(run.workdir))}")
 
 
 def _test_learning_rates(experiment: api.Description) -> None:

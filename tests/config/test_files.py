@@ -320,3 +320,6 @@ def test_the_workdir_of_a_search_names_that_of_its_network(tmp_path):
         config.saved(tmp_path, config.Experiment)
     with pytest.raises(UserError, match=r"--out=.*: the workdir of a run or search"):
         config.refuse_workdir(tmp_path)
+    (tmp_path / "search.sqlite").rename(tmp_path / "sweep.sqlite")
+    with pytest.raises(UserError, match=r"--out=.*: the workdir of a run or search"):
+        config.refuse_workdir(tmp_path)

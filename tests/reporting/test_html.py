@@ -188,3 +188,10 @@ def test_rows_can_have_headers():
 
 def test_a_percent_sign_stays_with_its_number():
     assert "5.0\u00a0% of &lt;" in page("t", {"s": [paragraph("5.0 % of <")]}).replace("&nbsp;", "\u00a0")
+
+
+def test_characters_that_reorder_text_are_shown_as_escapes() -> None:
+    name = "photo\u202egpj.exe <b>"
+    for part in (paragraph(name), command(name), table([{"image": name}], name)):
+        assert "\u202e" not in part
+        assert "photo\\u202egpj.exe &lt;b&gt;" in part

@@ -30,6 +30,27 @@ def test_a_given_network_is_not_rebuilt(finished, monkeypatch, tmp_path):
     assert (run.export(finished, tmp_path / "saved_model", model=model) / "saved_model.pb").is_file()
 
 
+def test_the_name_of_a_split_can_have_a_slash(image_folder, tmp_path):
+    root = image_folder({"ant": 12, "bee": 12})
+    rows = [
+        f"{path},{path.parent.name},{'test/2021' if i % 2 else 'train'}" for i, path in enumerate(root.rglob("*/*"))
+    ]
+    (root / "images.csv").write_text("\n".join(["image,label,split", *rows]))
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1,), resolution=8),
+        data=config.Data(
+            source=f"csv:{root}/images.csv", test_split="test/2021", image_size=8, validation_fraction=0.0
+        ),
+        training=config.Training(epochs=1, batch_size=4, precision="float32"),
+    )
+    workdir, quiet = training.train(settings, tmp_path / "run", tensorboard=False), training.Reporter(quiet=True)
+    evaluation = training.finish_run(workdir, quiet)
+    assert evaluation.split == "test/2021"
+    assert json.loads((workdir.path / "evaluation_test_2021.json").read_text())["split"] == "test/2021"
+    assert (workdir.path / "predictions_test_2021.csv").is_file()
+    assert workdir.page.is_file()
+
+
 def test_result_has_the_metrics_of_the_kept_epoch(finished):
     training.finish_run(finished, training.Reporter(quiet=True))
     result = json.loads((finished.path / "result.json").read_text())

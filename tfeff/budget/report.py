@@ -16,6 +16,7 @@ trials.log         output of the worker processes
 
 import dataclasses
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -185,13 +186,18 @@ def _labels_or_compute(findings: Findings, directory: Path, drawn: Mapping[str, 
         parts.append(html.paragraph(labels(findings)))
     elif findings.labels is not None:
         parts.append(html.paragraph(f"{labels(findings)} {LABELS}"))
-        parts.append(html.command(f"python -m tfeff.analyze --workdir={findings.delivered.workdir} --out=suspects"))
+        parts.append(html.command(f"python -m tfeff.analyze {_workdir(findings)} --out=suspects"))
     return parts
 
 
 def _use(findings: Findings) -> str:
     """Returns the command that uses the chosen network."""
-    return f"python -m tfeff.predict --workdir={findings.delivered.workdir} --images=PHOTOS --out=predictions"
+    return f"python -m tfeff.predict {_workdir(findings)} --images=PHOTOS --out=predictions"
+
+
+def _workdir(findings: Findings) -> str:
+    """Returns the flag, as a shell takes it."""
+    return f"--workdir={shlex.quote(str(findings.delivered.workdir))}"
 
 
 def _page(

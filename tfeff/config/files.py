@@ -307,7 +307,7 @@ def refuse_workdir(directory: Path) -> None:
     Raises:
         UserError: the directory is the workdir of a run or of a search.
     """
-    if (directory / "config.json").exists() or (directory / "search.sqlite").exists():
+    if any((directory / name).exists() for name in ("config.json", "search.sqlite", "sweep.sqlite")):
         raise UserError(
             f"--out={directory}: the workdir of a run or search; give another directory, whose files may be overwritten"
         )

@@ -15,6 +15,15 @@ FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 _ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"}
 
 
+def file_part(split: str) -> str:
+    """Returns the name of a split as a part of file names: those of tables and data frames can have slashes.
+
+    >>> file_part("test/2021")
+    'test_2021'
+    """
+    return split.replace("/", "_")
+
+
 def canonical_name(split: str) -> str:
     """Returns the usual name of a split: lower case, without a year, aliases replaced.
 

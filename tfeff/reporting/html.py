@@ -7,7 +7,7 @@ those of the page or of other figures, and its scripts do not run.
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escape_markup
 from pathlib import Path
 from typing import NewType
 from xml.etree import ElementTree
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tfeff.errors import printable
 from tfeff.reporting.figure import DPI
 from tfeff.reporting.tables import Rows, cells
 
@@ -204,6 +205,11 @@ def details(title: str, parts: Sequence[Part], *, opened: bool = False) -> Part:
 def columns(parts: Sequence[Part]) -> Part:
     """Returns parts side by side, if the screen is wide enough."""
     return Part("\n".join(['<div class="columns">', *parts, "</div>"]))
+
+
+def escape(text: str) -> str:
+    """Returns HTML that shows a text as it is, control characters as escapes."""
+    return escape_markup(printable(text))
 
 
 def _words(text: str) -> str:

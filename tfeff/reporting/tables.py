@@ -20,6 +20,9 @@ GAP = "  "  # between columns
 MIN_WRAPPED = 16
 """Characters; texts are not wrapped to less."""
 
+_MARKUP = {"&": "&amp;", "<": "&lt;", "[": r"\[", "|": r"\|"}
+"""What begins tags, links, images and cells in Markdown -> how it is shown."""
+
 
 def cell(value: object) -> str:
     """Formats a value: four decimals, a thousands separator, an en dash for None and NaN.
@@ -87,8 +90,19 @@ def markdown(rows: Rows) -> str:
     """
     header, body, numeric = cells(rows, None)
     rule = ["---:" if right else "---" for right in numeric]
-    escaped = [[value.replace("|", r"\|") for value in line] for line in (header, *body)]
+    escaped = [[plain(value) for value in line] for line in (header, *body)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (escaped[0], rule, *escaped[1:]))
+
+
+def plain(text: str) -> str:
+    r"""Returns Markdown that shows a text as it is; names of files and classes may look like markup.
+
+    >>> print(plain("<b> [x](y) a|b snake_case"))
+    &lt;b> \[x](y) a\|b snake_case
+    """
+    for character, escaped in _MARKUP.items():
+        text = text.replace(character, escaped)
+    return text
 
 
 def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:

@@ -69,7 +69,7 @@ def listed(images: Images) -> Iterable[Named]:
         UserError: there are none, or an array is not an image.
     """
     if isinstance(images, str | os.PathLike):
-        for path in _files(os.fspath(images)):
+        for path in _files(os.path.expanduser(images)):
             yield str(path), path
     elif isinstance(images, np.ndarray):
         for number, pixels in enumerate(images if images.ndim == 4 else images[None]):

@@ -44,7 +44,7 @@ def find_model(model: str) -> Path:
         UserError: it is neither; or the published weights cannot be had, see `models.load_imagenet` and
             `coco.weights_file`.
     """
-    path = Path(model)
+    path = Path(model).expanduser()
     if path.exists():
         return path
     if model not in published_names():

@@ -192,7 +192,7 @@ class Run:
             UserError: the run has not finished, the format cannot express the model, its converter is not installed, or
                 `path` cannot be written.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         endings = {ending: name for name, ending in FORMATS.items() if ending}
         if format is None and path.suffix[1:2].isalpha() and path.suffix not in endings:
             raise UserError(

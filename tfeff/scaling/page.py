@@ -1,5 +1,6 @@
 """The figures of a search, and the page that presents it: `report.html`."""
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def member_command(result: Result, directory: Path) -> str:
     """Returns the command that trains a member of the family."""
     phi = max((point.phi for point in result.findings.points), default=0.0) or 1.0
     return (
-        f"python -m tfeff.train --config=CONFIG --workdir=WORKDIR --config.member.family={directory} "
+        f"python -m tfeff.train --config=CONFIG --workdir=WORKDIR --config.member.family={shlex.quote(str(directory))} "
         f"--config.member.phi={phi:g}"
     )
 

@@ -4,7 +4,9 @@ Its parts are those of Mitchell et al., "Model Cards for Model Reporting" (arXiv
 them; its head is that of the Hugging Face Hub.
 """
 
+import hashlib
 import json
+import re
 
 from tfeff.durable import write
 from tfeff.reporting import tables
@@ -12,7 +14,7 @@ from tfeff.training.findings import RunEvaluation, changed_settings, commands, c
 from tfeff.training.plan import Plan
 from tfeff.training.workdir import Workdir
 
-GENERATED = "<!-- Written by tfeff. Delete this line before you edit the file, so that it is not written again. -->"
+GENERATED = re.compile(r"<!-- Written by tfeff, and again by its next call if you do not edit it \((\w+)\)\. -->\n\n")
 CLASSES = 20
 """Classes that are named."""
 WORST = 5
@@ -21,11 +23,10 @@ WORST = 5
 
 def write_card(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -> None:
     """Writes the card, unless the user has edited it."""
-    if workdir.card.is_file() and GENERATED not in workdir.card.read_text("utf-8"):
+    if workdir.card.is_file() and _is_edited(workdir.card.read_text("utf-8", "replace")):
         return
+    head = _head(workdir, plan) + "\n\n"
     parts = [
-        _head(workdir, plan),
-        GENERATED,
         f"# {plan.settings.model.name} for {_classes(workdir)}",
         "Not evaluated." if evaluation is None else f"{evaluation.answer}.",
         "## Use",
@@ -39,7 +40,19 @@ def write_card(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -
         "## Training",
         _training(workdir, plan),
     ]
-    write(workdir.card, "\n\n".join(filter(None, parts)) + "\n")
+    body = "\n\n".join(filter(None, parts)) + "\n"
+    line = f"<!-- Written by tfeff, and again by its next call if you do not edit it ({_digest(head + body)}). -->\n\n"
+    write(workdir.card, head + line + body)
+
+
+def _is_edited(card: str) -> bool:
+    found = GENERATED.search(card)
+    return found is None or found[1] != _digest(card[: found.start()] + card[found.end() :])
+
+
+def _digest(card: str) -> str:
+    """Identifies a card by its text without the line that says so."""
+    return hashlib.sha256(card.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _head(workdir: Workdir, plan: Plan) -> str:
@@ -50,7 +63,7 @@ def _head(workdir: Workdir, plan: Plan) -> str:
     result = workdir.result()
     scores = {key: result[key] for key in ("accuracy", "mean_ap", "coco_ap") if isinstance(result.get(key), float)}
     if kind and scores:
-        lines += ["model-index:", f"- name: {json.dumps(workdir.path.name)}", "  results:"]
+        lines += ["model-index:", f"- name: {json.dumps(workdir.path.resolve().name)}", "  results:"]
         lines += [f"  - task: {{type: {kind}}}"]
         lines += [f"    dataset: {{name: {json.dumps(plan.settings.data.source)}, type: custom}}", "    metrics:"]
         lines += [f"    - {{type: {name}, value: {value:.4f}}}" for name, value in scores.items()]
@@ -60,7 +73,7 @@ def _head(workdir: Workdir, plan: Plan) -> str:
 def _classes(workdir: Workdir) -> str:
     names = workdir.dataset()["class_names"]
     more = f" and {len(names) - CLASSES:,} more classes" if len(names) > CLASSES else ""
-    return ", ".join(names[:CLASSES]) + more
+    return tables.plain(", ".join(names[:CLASSES])) + more
 
 
 def _use(workdir: Workdir, plan: Plan) -> str:
@@ -82,7 +95,7 @@ def _limits(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -> s
     if evaluation is not None:
         lines += [evaluation.trust, *(f"{note}." for note in evaluation.notes)]
         if evaluation.mistakes:
-            lines.append("The worst mistakes: " + "; ".join(evaluation.mistakes[:WORST]) + ".")
+            lines.append("The worst mistakes: " + tables.plain("; ".join(evaluation.mistakes[:WORST])) + ".")
     return "\n".join(f"- {line}" for line in lines if line)
 
 

@@ -14,6 +14,7 @@ from tfeff import reports, selection
 from tfeff.data.contents import Contents
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
+from tfeff.data.splits import file_part
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.retrieval import sample
@@ -151,7 +152,8 @@ def evaluate_run(
     others = [line for line in notes if line != read.replaces]  # which `trust` says
     for line in others:
         reporter.note(line)
-    path = workdir.path / f"evaluation_{split}.json"
+    named = file_part(split)
+    path = workdir.path / f"evaluation_{named}.json"
     write(path, json.dumps(report, indent=2) + "\n")
 
     board = Board(workdir.tensorboard)
@@ -159,7 +161,7 @@ def evaluate_run(
     of_classes = {name: value for name, value in evaluator.class_scalars(report).items() if value is not None}
     if len(of_classes) <= MOST_CLASSES:
         scalars |= of_classes
-    files = [path, *publish(board, workdir.figures, (split,), scalars, evaluation.figures, step=last)]
+    files = [path, *publish(board, workdir.figures, (named,), scalars, evaluation.figures, step=last)]
     board.close()
     evaluated = RunEvaluation(
         report,

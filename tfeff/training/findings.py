@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
+from tfeff.data.splits import file_part
 from tfeff.reporting import tables
 from tfeff.reporting.tables import in_words, percent, unit_of
 from tfeff.reports import Evaluation, Evaluator, Picture
@@ -52,7 +53,7 @@ class RunEvaluation(Evaluation):
     @property
     def listing(self) -> Path:
         """The file with truth and prediction of every image."""
-        return self.workdir / f"predictions_{self.split}.csv"
+        return self.workdir / f"predictions_{file_part(self.split)}.csv"
 
     def to_text(self) -> str:
         """Formats results for the terminal: the answer, what is wrong, and what to do next; then tables and files."""

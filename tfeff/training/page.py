@@ -58,7 +58,7 @@ def write_page(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -
 def _use(workdir: Workdir, plan: Plan) -> list[html.Part]:
     shell = [f"# {what}\n{command}" for what, command in _next(workdir, plan).items()]
     python = (
-        f'import tfeff\n\nrun = tfeff.open("{workdir.path}")\n'
+        f"import tfeff\n\nrun = tfeff.open({str(workdir.path)!r})\n"
         'for prediction in run.predict("PHOTOS"):\n    print(prediction)'
     )
     return [

@@ -14,6 +14,7 @@ trials.log         output of the worker processes
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -202,7 +203,7 @@ def write_all(findings: SweepFindings, records: Sequence[Record], directory: Pat
         findings.ranking.sentence,
         "\n".join(f"wrote {path}" for path in paths),
         f"train the best: {_train_command(directory)}",
-        f"all trials with their settings: tensorboard --logdir={directory / 'tensorboard'} (tab HPARAMS)",
+        f"all trials with their settings: tensorboard --logdir={_quoted(directory / 'tensorboard')} (tab HPARAMS)",
     ]
     return "\n\n".join(parts)
 
@@ -257,7 +258,12 @@ def _figures(result: SweepResult) -> dict[str, tuple[Any, str]]:
 
 
 def _train_command(directory: Path) -> str:
-    return f"python -m tfeff.train --config={directory / 'best.json'} --workdir=WORKDIR"
+    return f"python -m tfeff.train --config={_quoted(directory / 'best.json')} --workdir=WORKDIR"
+
+
+def _quoted(path: Path) -> str:
+    """Returns a path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _page(

@@ -94,6 +94,11 @@ def why_without_objects(name: str, options: Options | None = None) -> str:
     return ""
 
 
+def has_objects(name: str, options: Options | None = None) -> bool:
+    """Returns whether a source has objects; arguments as for `why_without_objects`."""
+    return not why_without_objects(name, options)
+
+
 def _open_crops(name: str, options: Options) -> Source:
     return crops.Crops(open_objects(name, options), options)
 

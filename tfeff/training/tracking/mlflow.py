@@ -32,7 +32,7 @@ class MLflow(Tracker):
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
             experiment = self._client.get_experiment_by_name(name)
             number = self._client.create_experiment(name) if experiment is None else experiment.experiment_id
-            run = self._client.create_run(number, run_name=directory.name).info.run_id
+            run = self._client.create_run(number, run_name=directory.resolve().name).info.run_id
         else:
             self._client.update_run(run, status="RUNNING")
         self.run = run

@@ -18,7 +18,7 @@ class WeightsAndBiases(Tracker):
 
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
-            name=directory.name,
+            name=directory.resolve().name,
             id=run,
             resume=None if run is None else "allow",
             dir=directory,
