@@ -2,17 +2,23 @@
 
 Models take images of any size and fit them to the network's input as the training does; SavedModels also take encoded
 images. Models for LiteRT and Keras, and others with --nofit, take images that fit; `metadata.json` says how.
+
+`--model=efficientnet-lite0` instead of `--workdir` exports a published network: a classifier of ImageNet's 1,000
+classes, or a detector of COCO's 80 (`efficientdet-d0`).
 """
 
 from absl import flags
 
 from tfeff import api, cli
+from tfeff.errors import UserError
+from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
 
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.", required=True)
+    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
+    flags.DEFINE_string("model", None, "Instead of --workdir: the name of a published network: efficientnet-lite0 ...")
     flags.DEFINE_string("out", None, "Directory for the model, or a file such as mine.onnx.", required=True)
     flags.DEFINE_enum(
         "format",
@@ -42,17 +48,25 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Exports the network or detector of a run."""
+    """Exports the network or detector of a run, or a published one."""
     given = flags.FLAGS
-    path = api.open(given.workdir).export(
-        given.out,
-        given.format,
-        next_version=given.next_version,
-        fit=given.fit,
-        int8=given.int8,
-        freeze=given.freeze if given["freeze"].present else None,
-        overwrite=given.overwrite,
-    )
+    if bool(given.workdir) == bool(given.model):
+        raise UserError("give either --workdir=DIR (a finished run) or --model=NAME (a published network)")
+    options = {
+        "next_version": given.next_version,
+        "fit": given.fit,
+        "freeze": given.freeze if given["freeze"].present else None,
+        "overwrite": given.overwrite,
+    }
+    if given.model:
+        if given.int8:
+            raise UserError("--int8 requires --workdir: ranges of 8-bit numbers are those of its training images")
+        load_tensorflow()
+        from tfeff import runs
+
+        path = runs.export_published(given.model, given.out, given.format, **options)
+    else:
+        path = api.open(given.workdir).export(given.out, given.format, int8=given.int8, **options)
     say(f"wrote {path}")
 
 

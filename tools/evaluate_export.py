@@ -17,7 +17,7 @@ import numpy as np
 from tfeff import reports, selection, training
 from tfeff.errors import UserError
 from tfeff.reporting import tables
-from tfeff.serving import portable, run
+from tfeff.serving import exportable, portable, run
 from tfeff.tasks.task import Batch, BatchPredictor, predictions
 
 FORMATS = ("litert", "litert-int8", "onnx", "openvino", "openvino-bfloat16")
@@ -67,7 +67,9 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
         format, _, variant = name.partition("-")
         with tempfile.TemporaryDirectory() as directory:
             out = run.export_portable(workdir, Path(directory) / name, format, fit=False, int8=variant == "int8")
-            found = predictions(_in_batches(_runner(out / run.FORMATS[format].FILE, variant == "bfloat16")), pipeline)
+            found = predictions(
+                _in_batches(_runner(out / exportable.FORMATS[format].FILE, variant == "bfloat16")), pipeline
+            )
             rows.append(row(name, sum(file.stat().st_size for file in out.glob("model.*")) / 1e6, found))
     return rows
 

@@ -1,5 +1,6 @@
 """Published networks predict by name."""
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -41,7 +42,10 @@ def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("efficientnet_lite0", 'did you mean "efficientnet-lite0"?'), ("runs/none.onnx", "such as efficientnet-lite0")],
+    [
+        ("efficientnet_lite0", 'did you mean "efficientnet-lite0"?'),
+        ("runs/none.onnx", "such names are efficientnet"),
+    ],
 )
 def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
     with pytest.raises(UserError) as caught:
@@ -78,6 +82,19 @@ def test_a_published_classifier_knows_a_flower_and_a_palace(
     done = verbs("predict", *given, env={"KERAS_HOME": str(tmp_path)}).succeeds()
     assert "exporting" not in done.err  # it is kept
     assert "daisy" in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+def test_a_published_classifier_is_exported(tmp_path: Path, verbs: Verbs) -> None:
+    out = tmp_path / "lite0.tflite"
+    verbs("export", "--model=efficientnet-lite0", f"--out={out}").succeeds()
+    about = json.loads((tmp_path / "lite0.tflite.json").read_text())
+    assert about["input"] == [224, 224, 3]
+    assert (about["fit"], about["interpolation"], about["center_crop"]) == ("whole", "bicubic", 0.875)
+    photos = list(load_sample_images().images)
+    assert [each.label for each in tfeff.load(out).predict(photos)] == ["palace", "daisy"]
+    verbs("export", "--model=lite0", f"--out={out}").fails_with("--model=lite0: no published network has this name")
+    verbs("export", "--model=efficientnet-lite0", f"--out={out}", "--int8").fails_with("--int8 requires --workdir")
+    verbs("export", f"--out={out}").fails_with("give either --workdir=DIR")
 
 
 def test_a_published_detector_has_the_ids_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def export(out: Path, content: str, monkeypatch: pytest.MonkeyPatch, killed_at: 
     """Replaces an export by one whose files all have the same content; killed at the n-th renaming."""
     replace, renamed = Path.replace, list[Path]()
 
-    def write(_: Any, directory: Path, format: str, **options: Any) -> None:
+    def write(directory: Path, format: str, **options: Any) -> None:
         directory.mkdir()
         for name in FILES.values():
             (directory / name).write_text(contents(content))
@@ -34,7 +35,7 @@ def export(out: Path, content: str, monkeypatch: pytest.MonkeyPatch, killed_at: 
         return replace(self, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.serving, "export_portable", write)
+        patch.setattr(run.serving, "exportable", lambda workdir: SimpleNamespace(portable=write))
         patch.setattr(Path, "replace", renaming)
         runs.Run("run").export(out, overwrite=True)
 

@@ -23,6 +23,7 @@ from tfeff.runs.run import Run
 from tfeff.runs.runtimes import RUNTIMES, RuntimePredictor, Runtimes
 from tfeff.serving import exported
 from tfeff.serving import run as serving
+from tfeff.serving.exportable import FORMATS
 from tfeff.tasks import ClassificationTask
 from tfeff.tasks.task import BatchPredictor
 
@@ -54,7 +55,7 @@ def values(run: Run, images: np.ndarray, runtime: str) -> list[np.ndarray]:
     return [each.probabilities for each in found]
 
 
-@pytest.mark.parametrize("runtime", serving.FORMATS)
+@pytest.mark.parametrize("runtime", FORMATS)
 def test_every_runtime_predicts_and_evaluates_alike(run: Run, images: np.ndarray, runtime: str) -> None:
     for package in PACKAGES[runtime]:
         pytest.importorskip(package)
@@ -67,7 +68,7 @@ def test_every_runtime_predicts_and_evaluates_alike(run: Run, images: np.ndarray
     assert {key: here[key] for key in numbers} == pytest.approx(numbers, abs=1e-4)
 
 
-@pytest.mark.parametrize("runtime", serving.FORMATS)
+@pytest.mark.parametrize("runtime", FORMATS)
 def test_detectors_are_compared_image_by_image(runtime: str, tmp_path: Path) -> None:
     for package in PACKAGES[runtime]:
         pytest.importorskip(package)
@@ -75,7 +76,7 @@ def test_detectors_are_compared_image_by_image(runtime: str, tmp_path: Path) -> 
     batch = {"image": tf.constant(rng.uniform(0, 255, (3, 64, 64, 3)), tf.float32)}
     task, network = detector("yolo", batch["image"].numpy()[:1])
     predictor = task.predictor(network)
-    for name, content in serving.FORMATS[runtime].convert(predictor, task).items():
+    for name, content in FORMATS[runtime].convert(predictor, task).items():
         (tmp_path / name).write_bytes(content)
     expected = BatchPredictor(predictor, task).decoded(batch)
     found = RuntimePredictor(tmp_path).decoded(batch)
@@ -91,9 +92,9 @@ def test_detectors_are_compared_image_by_image(runtime: str, tmp_path: Path) -> 
 def test_the_fastest_is_chosen_once(run: Run, images: np.ndarray, measured: None, monkeypatch) -> None:
     said = list[str]()
     choice = run.choose_runtime("auto", images, len(images), say=said.append)
-    assert choice.runtime in serving.FORMATS
+    assert choice.runtime in FORMATS
     assert choice.note.startswith(f"{choice.runtime} predicts: ")
-    assert {*said} <= {f"converting the network for {each}, once" for each in serving.FORMATS}
+    assert {*said} <= {f"converting the network for {each}, once" for each in FORMATS}
     np.testing.assert_allclose(values(run, images, "auto")[0], values(run, images, "tensorflow")[0], atol=1e-4)
     monkeypatch.setattr(serving, "export_portable", lambda *_, **__: pytest.fail("converted again"))
     assert run.choose_runtime("auto", images, len(images)) == choice

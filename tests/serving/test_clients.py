@@ -18,8 +18,8 @@ from PIL import Image
 from tests.serving.random_detectors import detector
 from tfeff.errors import UserError
 from tfeff.serving import interface, savedmodel
+from tfeff.serving.exportable import FORMATS, fits
 from tfeff.serving.fitting import Fitting
-from tfeff.serving.run import FORMATS, fits
 from tfeff.tasks import ClassificationTask, ImageTask
 from tfeff.tasks.task import ImageReading
 

@@ -17,9 +17,9 @@ from tfeff.errors import UserError
 from tfeff.runs.journal import state_of
 from tfeff.serving import interface, savedmodel
 from tfeff.serving.detector import DETECTOR_FILE
+from tfeff.serving.exportable import FORMATS
 from tfeff.serving.exported import files_of
 from tfeff.serving.fitting import Fitting
-from tfeff.serving.run import FORMATS
 from tfeff.tasks import ClassificationTask, EmbeddingTask, ImageTask, LocalizationTask
 from tfeff.tasks.task import ImageReading
 

@@ -19,8 +19,8 @@ from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
 from tfeff.serving import litert, openvino, portable, savedmodel
+from tfeff.serving.exportable import FORMATS
 from tfeff.serving.fitting import Fitting
-from tfeff.serving.run import FORMATS
 from tfeff.tasks.task import ImageReading
 
 CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfeff import config, runs, training
 from tfeff.data.images import resizing
 from tfeff.errors import UserError
+from tfeff.serving import litert, timing
 from tfeff.serving import run as serving
-from tfeff.serving import timing
 
 
 @pytest.fixture(scope="module", params=["stretched", "whole"])
@@ -102,7 +102,7 @@ def test_8_bit_ranges_come_from_all_classes(tmp_path: Path, monkeypatch: pytest.
         levels.extend(float(each["images"].mean()) for each in examples())
         return {}
 
-    monkeypatch.setattr(serving.litert, "convert", convert)
+    monkeypatch.setattr(litert, "convert", convert)
     monkeypatch.setattr(serving, "CALIBRATION_IMAGES", 6)
     serving.export_portable(run, tmp_path / "int8", "litert", int8=True)
     assert len(levels) == 6

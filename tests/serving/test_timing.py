@@ -15,8 +15,8 @@ from tests.thoroughness import thorough
 from tfeff import config, models, runs, training
 from tfeff.errors import UserError
 from tfeff.serving import timing
+from tfeff.serving.exportable import FORMATS
 from tfeff.serving.portable import Loaded
-from tfeff.serving.run import FORMATS
 
 SMALL = config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=16)
 FLOAT = ("saved_model", *FORMATS)

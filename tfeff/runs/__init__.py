@@ -7,7 +7,7 @@ from tfeff import config
 from tfeff.runs.loaded import LoadedModel
 from tfeff.runs.prediction import dataset_images, image_ids, write_predictions
 from tfeff.runs.predictors import load_predictor
-from tfeff.runs.published import find_model
+from tfeff.runs.published import export_published, find_model
 from tfeff.runs.results import (
     Classification,
     Detection,
@@ -31,6 +31,7 @@ __all__ = [
     "Recognition",
     "Run",
     "dataset_images",
+    "export_published",
     "find_model",
     "image_ids",
     "load_predictor",

@@ -1,26 +1,88 @@
-"""Where exports are written: a model as single files next to each other, and versions of a SavedModel."""
+"""Exports of a trained network: where they are written, as a model in a folder or as single files next to each other,
+and versions of a SavedModel."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from tfeff import training
 from tfeff.durable import staging, sync
-from tfeff.errors import UserError
-from tfeff.serving import run as serving
+from tfeff.errors import UserError, nearest
+from tfeff.serving.exportable import FORMATS as PORTABLE
+from tfeff.serving.exportable import WITHOUT_DECODING, Exportable
 from tfeff.serving.exported import metadata_beside
 from tfeff.serving.interface import METADATA, is_metadata
 
+FORMATS = {
+    "saved_model": "",
+    **{name: Path(each.FILE).suffix for name, each in (PORTABLE | WITHOUT_DECODING).items()},
+}
+"""Formats of exported models -> ending of the model's file; a SavedModel is a folder."""
 
-def write(workdir: training.Workdir, path: Path, format: str, *, fit: bool | None, int8: bool, overwrite: bool) -> None:
-    """Exports a run as a file, such as `mine.onnx`, with its metadata next to it, `mine.onnx.json`.
+
+def export(
+    trained: Callable[[], Exportable],
+    path: Path,
+    format: str | None,
+    *,
+    fit: bool | None,
+    int8: bool,
+    freeze: bool | None,
+    next_version: bool,
+    overwrite: bool,
+) -> Path:
+    """Writes a network; arguments, result and errors as of `Run.export`.
 
     Args:
-        workdir: workdir of the run.
+        trained: returns the network, which takes seconds; called when the other arguments are right.
+    """
+    endings = {ending: name for name, ending in FORMATS.items() if ending}
+    if format is None and path.suffix[1:2].isalpha() and path.suffix not in endings:
+        raise UserError(
+            f"--out={path}: no format has the ending {path.suffix}: {nearest(path.suffix, endings)}; "
+            "--format=saved_model writes a folder of this name"
+        )
+    format = format or endings.get(path.suffix, "saved_model")
+    if format not in FORMATS:
+        raise UserError(f"--format={format}: {nearest(format, FORMATS)}")
+    if int8 and format != "litert":
+        raise UserError("--int8 requires --format=litert")
+    if fit is False and format == "saved_model":
+        raise UserError("--nofit requires another format; a SavedModel fits images itself")
+    if fit and format == "keras":
+        raise UserError("--fit requires another format; a .keras file holds the network alone, see metadata.json")
+    if fit and int8:
+        raise UserError("--int8 and --fit exclude each other: an 8-bit model takes images that fit")
+    if freeze is not None and format != "saved_model":
+        raise UserError(
+            "--freeze requires --format=saved_model; a .keras file always keeps its variables, others never"
+        )
+    if next_version and (format != "saved_model" or overwrite):
+        raise UserError("--next_version requires --format=saved_model, and excludes --overwrite")
+    if path.suffix in endings and endings[path.suffix] != format:
+        raise UserError(f"--out={path}: the ending of {endings[path.suffix]}, not of --format={format}")
+    if next_version:
+        path = _next_version(path)
+    if format == "saved_model":
+        trained().saved_model(path, freeze=freeze is not False, overwrite=overwrite)
+    elif path.suffix not in endings:
+        trained().portable(path, format, fit=fit, int8=int8, overwrite=overwrite)
+    else:
+        _write(trained, path, format, fit=fit, int8=int8, overwrite=overwrite)
+    return path
+
+
+def _write(
+    trained: Callable[[], Exportable], path: Path, format: str, *, fit: bool | None, int8: bool, overwrite: bool
+) -> None:
+    """Exports a network as a file, such as `mine.onnx`, with its metadata next to it, `mine.onnx.json`.
+
+    Args:
+        trained: returns the network.
         path: the model's file, with the ending of its format.
-        format, fit, int8: see `serving.run.export_portable`.
+        format, fit, int8: see `Exportable.portable`.
         overwrite: replace an earlier export.
 
     Raises:
-        UserError: of `export_portable`, or a file exists that may not be replaced.
+        UserError: of `Exportable.portable`, or a file exists that may not be replaced.
     """
     if path.is_dir():
         raise UserError(f"--out={path} is a folder; choose another name")
@@ -32,7 +94,7 @@ def write(workdir: training.Workdir, path: Path, format: str, *, fit: bool | Non
             raise UserError(f"--out={path}: {beside} exists and does not belong to an export; choose another name")
     with staging(path.with_suffix("")) as made:
         try:
-            serving.export_portable(workdir, made / "model", format, fit=fit, int8=int8)
+            trained().portable(made / "model", format, fit=fit, int8=int8)
         except UserError as error:
             raise UserError(str(error).replace(str(made / "model"), str(path))) from error
         # After a kill, no model remains rather than one with the metadata or the weights of another.
@@ -46,7 +108,7 @@ def write(workdir: training.Workdir, path: Path, format: str, *, fit: bool | Non
         sync(path.parent)
 
 
-def next_version(path: Path) -> Path:
+def _next_version(path: Path) -> Path:
     """Returns the folder of the next version of a model: 1, or the number after the highest one in a folder.
 
     Raises:

@@ -5,6 +5,7 @@ Classifiers of ImageNet's 1,000 classes, and detectors of COCO's 80.
 
 import difflib
 import hashlib
+import os
 from importlib import metadata
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from tfeff.errors import UserError
 from tfeff.models.weights import coco, download, imagenet
 from tfeff.networks.detectors.efficientdet import EfficientDet
 from tfeff.reporting.terminal import say
-from tfeff.serving import savedmodel
+from tfeff.runs import model_files
+from tfeff.serving.exportable import Exportable
 from tfeff.tasks import create
 from tfeff.tasks.object_detection import DEFAULT_THRESHOLD
 
@@ -48,11 +50,7 @@ def find_model(model: str) -> Path:
     if path.exists():
         return path
     if model not in published_names():
-        close = difflib.get_close_matches(model, published_names(), n=1)
-        raise UserError(
-            f"--model={model}: no exported model, and no published network has this name; "
-            + (f'did you mean "{close[0]}"?' if close else "give a path, or a name such as efficientnet-lite0")
-        )
+        raise UserError(f"--model={model}: no exported model, and no published network has this name; {_advice(model)}")
     # Another version may export the same network otherwise.
     versions = f"{metadata.version('tfeff')} {tf.__version__} {keras.__version__}"
     folder = download.cache() / "tfeff"
@@ -61,38 +59,70 @@ def find_model(model: str) -> Path:
         with locked(folder, "KERAS_HOME", wait=True):  # another process may be exporting it
             if not exported.is_dir():
                 say(f"exporting {model} into {exported}, once", error=True)
-                _export(model, exported)
+                exportable(model).saved_model(exported)
     return exported
 
 
-def _export(name: str, directory: Path) -> None:
-    """Writes the SavedModel of a published network."""
+def export_published(
+    name: str,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    fit: bool | None = None,
+    freeze: bool | None = None,
+    next_version: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a published network for use elsewhere; other arguments and result as those of `Run.export`.
+
+    Args:
+        name: one of `published_names()`.
+
+    Raises:
+        UserError: there is no such network, its weights cannot be had, or as in `Run.export`.
+    """
+    if name not in published_names():
+        raise UserError(f"--model={name}: no published network has this name; {_advice(name)}")
+    return model_files.export(
+        lambda: exportable(name),
+        Path(path).expanduser(),
+        format,
+        fit=fit,
+        int8=False,
+        freeze=freeze,
+        next_version=next_version,
+        overwrite=overwrite,
+    )
+
+
+def _advice(name: str) -> str:
+    close = difflib.get_close_matches(name, published_names(), n=1)
+    return f'did you mean "{close[0]}"?' if close else "such names are efficientnet-lite0 and efficientdet-d0"
+
+
+def exportable(name: str) -> Exportable:
+    """Returns a published network.
+
+    Args:
+        name: one of `published_names()`.
+
+    Raises:
+        UserError: the weights cannot be had.
+    """
     if name in coco.URLS:
-        names = coco.CLASS_NAMES
-        network = models.build_detector(name, num_classes=len(names), weights=models.COCO)
+        network = models.build_detector(name, num_classes=len(coco.CLASS_NAMES), weights=models.COCO)
         described = models.detector(name)
-        section: config.TaskSettings = (
+        detects: config.TaskSettings = (
             config.EfficientDetSettings(network=described)
             if isinstance(described, EfficientDet)
             else config.FasterRCNNSettings()
         )
-    else:
-        network, names = models.build(name, weights="imagenet"), imagenet.class_names()
-        side = network.size[0]
-        section = config.ClassificationSettings(
-            center_crop=side / (side + MARGIN),
-            interpolation="bicubic" if name.startswith(_BICUBIC) else "bilinear",
-        )
-    task = create(section)
-    detects = task.kind.detects
-    savedmodel.export(
-        task.predictor(network),
-        names,
-        directory,
-        image_size=None,
-        size=network.size,
-        channels=3,
-        task=task,
-        score=DEFAULT_THRESHOLD if detects else None,
-        class_ids=range(1, 1 + len(names)) if detects else (),
+        ids = range(1, 1 + len(coco.CLASS_NAMES))
+        return Exportable(create(detects), network, coco.CLASS_NAMES, None, 3, score=DEFAULT_THRESHOLD, class_ids=ids)
+    network = models.build(name, weights="imagenet")
+    side = network.size[0]
+    classifies = config.ClassificationSettings(
+        center_crop=side / (side + MARGIN),
+        interpolation="bicubic" if name.startswith(_BICUBIC) else "bilinear",
     )
+    return Exportable(create(classifies), network, imagenet.class_names(), None, 3)

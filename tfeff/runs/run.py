@@ -12,7 +12,7 @@ from tfeff import training
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.config import Experiment
-from tfeff.errors import UserError, in_python, nearest
+from tfeff.errors import in_python
 from tfeff.reporting.terminal import say
 from tfeff.runs import given, model_files
 from tfeff.runs.predictors import Model, Options, Predictor, check_options, load_predictor, open_model
@@ -20,12 +20,6 @@ from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.runs.runtimes import AUTO, FEWEST, TENSORFLOW, Choice, Runtimes, checked_runtime
 from tfeff.serving import run as serving
 from tfeff.tasks.task import Batches, BatchPredictor, Predictions
-
-FORMATS = {
-    "saved_model": "",
-    **{name: Path(each.FILE).suffix for name, each in (serving.FORMATS | serving.WITHOUT_DECODING).items()},
-}
-"""Formats of exported models -> ending of the model's file; a SavedModel is a folder."""
 
 
 class Run:
@@ -192,41 +186,16 @@ class Run:
             UserError: the run has not finished, the format cannot express the model, its converter is not installed, or
                 `path` cannot be written.
         """
-        path = Path(path).expanduser()
-        endings = {ending: name for name, ending in FORMATS.items() if ending}
-        if format is None and path.suffix[1:2].isalpha() and path.suffix not in endings:
-            raise UserError(
-                f"--out={path}: no format has the ending {path.suffix}: {nearest(path.suffix, endings)}; "
-                "--format=saved_model writes a folder of this name"
-            )
-        format = format or endings.get(path.suffix, "saved_model")
-        if format not in FORMATS:
-            raise UserError(f"--format={format}: {nearest(format, FORMATS)}")
-        if int8 and format != "litert":
-            raise UserError("--int8 requires --format=litert")
-        if fit is False and format == "saved_model":
-            raise UserError("--nofit requires another format; a SavedModel fits images itself")
-        if fit and format == "keras":
-            raise UserError("--fit requires another format; a .keras file holds the network alone, see metadata.json")
-        if fit and int8:
-            raise UserError("--int8 and --fit exclude each other: an 8-bit model takes images that fit")
-        if freeze is not None and format != "saved_model":
-            raise UserError(
-                "--freeze requires --format=saved_model; a .keras file always keeps its variables, others never"
-            )
-        if next_version and (format != "saved_model" or overwrite):
-            raise UserError("--next_version requires --format=saved_model, and excludes --overwrite")
-        if path.suffix in endings and endings[path.suffix] != format:
-            raise UserError(f"--out={path}: the ending of {endings[path.suffix]}, not of --format={format}")
-        if next_version:
-            path = model_files.next_version(path)
-        if format == "saved_model":
-            serving.export(self._files, path, freeze=freeze is not False, overwrite=overwrite)
-        elif path.suffix not in endings:
-            serving.export_portable(self._files, path, format, fit=fit, int8=int8, overwrite=overwrite)
-        else:
-            model_files.write(self._files, path, format, fit=fit, int8=int8, overwrite=overwrite)
-        return path
+        return model_files.export(
+            lambda: serving.exportable(self._files),
+            Path(path).expanduser(),
+            format,
+            fit=fit,
+            int8=int8,
+            freeze=freeze,
+            next_version=next_version,
+            overwrite=overwrite,
+        )
 
     def choose_runtime(
         self,

@@ -28,6 +28,7 @@ from tfeff.runs.journal import state_of
 from tfeff.runs.predictors import Model
 from tfeff.serving import exported, portable
 from tfeff.serving import run as serving
+from tfeff.serving.exportable import FORMATS
 from tfeff.serving.exported import ExportedModel
 from tfeff.serving.image_model import STACKED_BYTES, SavedImageModel
 from tfeff.serving.latencies import this_machine
@@ -36,7 +37,7 @@ from tfeff.training.latency import alternate
 from tfeff.training.plan import Plan
 
 AUTO, TENSORFLOW = "auto", "tensorflow"
-RUNTIMES = (AUTO, TENSORFLOW, *serving.FORMATS)
+RUNTIMES = (AUTO, TENSORFLOW, *FORMATS)
 WORTHWHILE_SECONDS = 60.0
 """Shorter work is left to TensorFlow: to convert the network and to compare takes about half as long."""
 FEWEST = 200
@@ -83,7 +84,7 @@ class Runtimes:
                 network takes region proposals.
         """
         if checked_runtime(runtime) in (AUTO, TENSORFLOW):
-            raise UserError(f"--runtime={runtime}: give one of {', '.join(serving.FORMATS)}")
+            raise UserError(f"--runtime={runtime}: give one of {', '.join(FORMATS)}")
         self._require_images_alone(runtime)
         made = self._folder / runtime
         if not made.is_dir():
@@ -228,7 +229,7 @@ class Runtimes:
         predicts: Callable[[Path], Prediction],
     ) -> Choice:
         equal, gaps, reasons, final = dict[str, Prediction](), dict[str, float](), list[str](), True
-        for runtime in serving.FORMATS:
+        for runtime in FORMATS:
             try:
                 prediction = predicts(self.model(runtime))
                 gaps[runtime] = difference(expected, prediction())

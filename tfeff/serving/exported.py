@@ -14,11 +14,11 @@ from tfeff.data.dataset import Id
 from tfeff.data.images import decoding
 from tfeff.errors import UserError, brief
 from tfeff.execution import resources
+from tfeff.serving.exportable import FORMATS
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.image_model import STACKED_BYTES
 from tfeff.serving.interface import METADATA
 from tfeff.serving.portable import Loaded
-from tfeff.serving.run import FORMATS
 from tfeff.tasks.task import ImageReading
 
 SAVED_MODEL = "saved_model"

@@ -31,10 +31,10 @@ from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.serving import exported, savedmodel
 from tfeff.serving.detector import CHECKSUMS, load
+from tfeff.serving.exportable import FORMATS
 from tfeff.serving.exported import SAVED_MODEL
 from tfeff.serving.interface import METADATA
 from tfeff.serving.portable import Loaded
-from tfeff.serving.run import FORMATS
 from tfeff.training.latency import ROUNDS, alternate
 from tfeff.training.plan import Plan
 

@@ -9,7 +9,7 @@ from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.serving import timing
-from tfeff.serving.run import FORMATS
+from tfeff.serving.exportable import FORMATS
 
 
 @pytest.mark.parametrize(
