@@ -137,7 +137,7 @@ class Data(Section):
     """Sample each class equally often. For images with one label or one object (localization)."""
     normalization: Literal["family", "dataset"] = "family"
     """Per-channel mean and standard deviation used inside the model: `model.mean` and `model.std`, by default those of
-    the model family, or those of the training images."""
+    the model family, or those of the training images, without the padding of letterboxes."""
 
     def options(self, seed: int, *, further_classes: bool) -> Options:
         """Returns how the source is read.
