@@ -58,8 +58,8 @@ class Objects:
 
     def take(self, indices: np.ndarray) -> "Objects":
         """Returns the objects at `indices` (int [m] or bool [n])."""
-        columns = (getattr(self, each.name) for each in dataclasses.fields(self))
-        return Objects(*(None if each is None else each[indices] for each in columns))
+        columns = (each[indices] for each in (self.boxes_yxyx, self.labels, self.difficult, self.crowd))
+        return Objects(*columns, areas=None if self.areas is None else self.areas[indices])
 
 
 @dataclass(frozen=True, eq=False)
