@@ -42,4 +42,9 @@ def test_a_common_aspect_ratio_is_that_of_the_input():
 
 
 def test_few_objects_take_little_memory():
-    assert [dense.max_objects(most).value for most in (1, 10, 31, 2_000)] == [10, 10, 40, 100]
+    task = config.YoloSettings()
+    assert [dense.max_objects(most, task).value for most in (1, 10, 31, 2_000)] == [10, 10, 40, 100]
+    mixed = config.YoloSettings(augmentation=config.BoxAugmentation(mosaic=0.5, mixup=0.1))
+    assert [dense.max_objects(most, mixed).value for most in (1, 10, 31, 2_000)] == [10, 50, 100, 100]
+    assert dense.max_objects(9, mixed).why == "at most 9 objects per image; augmentation joins up to 5 images"
+    assert dense.max_objects(9, config.ClassificationSettings()).value == 10

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.selection.digit_splits import FOLDERS, QUIET, digits, indices, read
+from tests.tasks.digits_of_many_sizes import write_coco
 from tfeff import config, selection
 from tfeff.data.sources import catalog, placed_digits
 from tfeff.errors import UserError
@@ -276,3 +277,17 @@ def test_reduced_decoding_without_effect_is_a_note(values, effect):
     wanted = selection.request(digits(reduced_decoding=True, **values))
     notes = [note for note in selection.read(wanted, QUIET).notes if "data.reduced_decoding has no effect" in note]
     assert not notes if effect else "images have 8x8 pixels" in notes[0]
+
+
+@pytest.mark.parametrize(("augmentation", "noted"), [("hue=0.1", False), ("mosaic=0.5", True), ("mixup=0.5", True)])
+def test_images_that_augmentation_joins_can_have_more_objects_than_the_task_uses(tmp_path, augmentation, noted):
+    source = write_coco(tmp_path, 6)
+    images = {"data.source": f"coco:{source}", "training.batch_size": 4, "model.resolution": 64}
+    settings = config.replaced(config.Experiment(), {"task.name": "yolo", **images})
+    most = max(map(len, selection.open_source(selection.request(settings)).load("train").objects))
+    settings = config.override(settings, [f"task.augmentation.{augmentation}", f"task.max_objects={most}"])
+    notes = selection.read(selection.request(settings), QUIET).notes
+    found = [note for note in notes if f"more than task.max_objects={most}, the smallest ones are dropped" in note]
+    assert len(found) == noted
+    settings = config.override(settings, [f"task.max_objects={4 * most}"])
+    assert not any("task.max_objects" in note for note in selection.read(selection.request(settings), QUIET).notes)

@@ -1,6 +1,7 @@
 """Random batches and outputs of small detectors."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -27,6 +28,17 @@ def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 
         "crowd": tf.zeros((images, objects), tf.bool),
         "weight": tf.ones(images),
     }
+
+
+def is_hidden(batch: Mapping[str, tf.Tensor], image: int, top: float, left: float, side: float) -> bool:
+    """Returns whether a square cell is part of an ignored object: its center in the box, or that of the box in it."""
+    ignored = (batch["valid"] & (batch["difficult"] | batch["crowd"]))[image].numpy()
+    y, x = top + side / 2, left + side / 2
+    return any(
+        (b[0] < y < b[2] and b[1] < x < b[3])
+        or (0 <= (b[0] + b[2]) / 2 - top < side and 0 <= (b[1] + b[3]) / 2 - left < side)
+        for b in batch["boxes_yxyx"][image].numpy()[ignored]
+    )
 
 
 def outputs_of(

@@ -2,9 +2,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from tests.tasks.detection_batches import batch_of, outputs_of
+from tests.tasks.detection_batches import batch_of, is_hidden, outputs_of
 from tfeff import config
 from tfeff.boxes import iou
 from tfeff.boxes.anchors import shape_iou
@@ -57,7 +58,8 @@ def test_losses_by_definition() -> None:
             overlap = iou(np.concatenate([center - half, center + half])[None], boxes[valid]).max(initial=0)
             if slot not in owner:
                 ignored += overlap > 0.3
-                object_loss += cross_entropy(0, logit[0]) * (overlap <= 0.3)
+                hidden = is_hidden(batch, image, top, left, stride)
+                object_loss += cross_entropy(0, logit[0]) * (overlap <= 0.3 and not hidden)
                 continue
             box, label = boxes[owner[slot]], labels[owner[slot]]
             object_loss += cross_entropy(1, logit[0])
@@ -71,6 +73,28 @@ def test_losses_by_definition() -> None:
     np.testing.assert_allclose(totals["object_loss"], object_loss, rtol=1e-4)
     np.testing.assert_allclose(totals["class_loss"], class_loss, rtol=1e-4)
     np.testing.assert_allclose(totals["box_loss"], box_loss, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["difficult", "crowd"])
+def test_ignored_objects_are_no_background(kind: str) -> None:
+    task = AnchorYoloTask(settings())
+    _, outputs = outputs_of(task, classes=2, levels=LEVELS, seed=0, images=1)
+    logits = tf.Variable(outputs["logits"])
+    batch = batch_of(images=1, objects=1, classes=2, seed=0) | {
+        "boxes_yxyx": tf.constant([[[0.0, 0, 24, 16]]]),
+        "valid": tf.constant([[True]]),
+        "difficult": tf.constant([[kind == "difficult"]]),
+        "crowd": tf.constant([[kind == "crowd"]]),
+    }
+    with tf.GradientTape() as tape:
+        totals = task.totals(batch, outputs | {"logits": logits}, training=True)
+        loss = tf.add_n([totals[name] for name in task.losses])
+    learned = tape.gradient(loss, logits)[0, :, 0].numpy() != 0
+    fine, coarse = learned[: 64 * 3].reshape(8, 8, 3), learned[64 * 3 :].reshape(4, 4, 3)
+    expected = np.ones((8, 8, 3), bool), np.ones((4, 4, 3), bool)
+    expected[0][:3, :2] = expected[1][0, 0] = False
+    np.testing.assert_array_equal(fine, expected[0])
+    np.testing.assert_array_equal(coarse, expected[1])
 
 
 def test_candidates_invert_the_targets() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.boxes import Points
-from tfeff.tasks.cells import containing, images_with_shared_cells, owners
+from tfeff.tasks.cells import containing, hidden, images_with_shared_cells, owners
 
 
 def test_each_center_is_in_one_cell_also_on_the_border() -> None:
@@ -12,6 +12,16 @@ def test_each_center_is_in_one_cell_also_on_the_border() -> None:
     inside = containing(centers - strides / 2, strides, boxes).numpy()[0]
     assert inside.sum(axis=0).tolist() == [1, 1, 1, 1]
     assert inside.argmax(axis=0).tolist() == [0, 1 * 4 + 1, 15, 1 * 4 + 3]
+
+
+def test_hidden_cells_are_those_of_ignored_objects() -> None:
+    points = Points((3,))
+    strides = points.strides((32, 32))[None]
+    corners = points.centers((32, 32))[None] - strides / 2
+    boxes = tf.constant([[[0.0, 0, 13, 13], [25, 25, 26, 26], [16, 0, 32, 16]]])
+    ignored = hidden(corners, strides, boxes, tf.constant([[True, True, False]])).numpy()[0].reshape(4, 4)
+    assert np.argwhere(ignored).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [3, 3]]
+    assert not hidden(corners, strides, boxes, tf.zeros((1, 3), tf.bool)).numpy().any()
 
 
 def test_the_first_object_owns_a_cell() -> None:

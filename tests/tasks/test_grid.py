@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from tests.tasks.detection_batches import batch_of, outputs_of
+from tests.tasks.detection_batches import batch_of, is_hidden, outputs_of
 from tfeff import config
 from tfeff.boxes import iou
 from tfeff.tasks.grid import GridTask
@@ -29,7 +30,7 @@ def test_losses_by_definition() -> None:
                 )
                 if use and (int((box[0] + box[2]) / 16), int((box[1] + box[3]) / 16)) == (row, column)
             ]
-            no_object = 0.5 * confidence**2
+            no_object = 0.5 * confidence**2 * (not is_hidden(batch, image, row * 8, column * 8, 8))
             if not mine:
                 confidence_loss += no_object.sum()
                 continue
@@ -49,6 +50,27 @@ def test_losses_by_definition() -> None:
     np.testing.assert_allclose(totals["confidence_loss"], confidence_loss, rtol=1e-4)
     np.testing.assert_allclose(totals["box_loss"], box_loss, rtol=1e-4)
     assert totals["images"] == 4
+
+
+@pytest.mark.parametrize("kind", ["difficult", "crowd"])
+def test_ignored_objects_are_no_background(kind: str) -> None:
+    """A large one hides all cells whose centers it contains; a small one, the cell of its center."""
+    task = GridTask(config.GridSettings())
+    _, outputs = outputs_of(task, classes=2, levels=("P3", "P4"), seed=0, images=1)
+    cells = tf.Variable(outputs["cells"])
+    batch = batch_of(images=1, objects=2, classes=2, seed=0) | {
+        "boxes_yxyx": tf.constant([[[0.0, 0, 24, 16], [49, 57, 51, 59]]]),
+        "valid": tf.constant([[True, True]]),
+        "difficult": tf.fill((1, 2), kind == "difficult"),
+        "crowd": tf.fill((1, 2), kind == "crowd"),
+    }
+    with tf.GradientTape() as tape:
+        totals = task.totals(batch, outputs | {"cells": cells}, training=True)
+        loss = tf.add_n([totals[name] for name in task.losses])
+    learned = tf.reduce_any(tape.gradient(loss, cells) != 0, axis=-1)[0].numpy().reshape(8, 8)
+    expected = np.ones((8, 8), bool)
+    expected[:3, :2] = expected[6, 7] = False
+    np.testing.assert_array_equal(learned, expected)
 
 
 def test_perfect_outputs_give_the_objects_and_no_loss() -> None:

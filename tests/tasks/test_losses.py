@@ -24,6 +24,21 @@ def test_focal_loss_has_a_gradient_where_the_answer_is_certain() -> None:
     np.testing.assert_array_equal(tape.gradient(loss, logits), [0, 0])
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.5])
+def test_focal_loss_has_finite_gradients_for_every_gamma(gamma: float) -> None:
+    targets = tf.constant([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    logits = tf.Variable([-50.0, 0.7, 50.0, -50.0, 0.7, 50.0])
+    with tf.GradientTape() as tape:
+        loss = focal_loss(targets, logits, alpha=0.25, gamma=gamma)
+    z, sign = logits.numpy().astype(float), 2 * targets.numpy() - 1
+    wrong, entropy = 1 / (1 + np.exp(sign * z)), np.log1p(np.exp(-sign * z))
+    alpha = np.where(sign > 0, 0.25, 0.75)
+    np.testing.assert_allclose(loss, alpha * wrong**gamma * entropy, rtol=1e-5, atol=1e-30)
+    # d wrong / dz = -sign wrong (1 - wrong); d entropy / dz = -sign wrong
+    expected = -sign * alpha * wrong**gamma * (gamma * (1 - wrong) * entropy + wrong)
+    np.testing.assert_allclose(tape.gradient(loss, logits), expected, rtol=1e-5, atol=1e-30)
+
+
 @pytest.mark.parametrize("delta", [0.1, 1.0])
 def test_huber_loss_equals_that_of_keras(delta: float) -> None:
     errors = np.linspace(-3, 3, 61)[:, None]

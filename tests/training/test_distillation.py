@@ -91,7 +91,10 @@ def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys)
     assert_same_arrays(final(whole), final(parts))
     assert measures(whole) == measures(parts)
     (photographs / "0.png").unlink()
+    (photographs / "corrupt.png").write_bytes(b"no image")
+    changes = *changes, "data.corrupt_images=skip"
     training.train(experiment(*changes), tmp_path / "changed", until_epoch=1)
+    assert f"{photographs}: skipped a corrupt image: {photographs}/corrupt.png" in capsys.readouterr().out
     (photographs / "2.png").unlink()
     with pytest.raises(UserError, match="unlabeled"):
         training.train(experiment(*changes), tmp_path / "changed")

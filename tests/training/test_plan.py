@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
 from tfeff import config, selection, training
+from tfeff.data.augment import given
 from tfeff.errors import UserError
 from tfeff.training import checks
 
@@ -54,6 +57,37 @@ def test_statistics_of_networks_that_read_regions_are_not_recomputed():
     settings = config.override(digits(), [*changes, "training.recompute_statistics=true"])
     with pytest.raises(UserError, match=r"recompute_statistics: the network reads regions"):
         checks.check(training.Plan.of(settings), 1, new_run=True)
+
+
+def objects(task, *changes):
+    sizes = "data.source=embedded:placed_digits", "model.resolution=64"
+    needed = {"rcnn": ["model.weights=imagenet"], "fast_rcnn": ["task.proposals.directory=unused"]}.get(task, [])
+    return training.Plan.of(config.override(digits(), [f"task.name={task}", *sizes, *needed, *changes]))
+
+
+@pytest.mark.parametrize("task", ["faster_rcnn", "fast_rcnn", "rcnn"])
+def test_networks_that_read_regions_are_not_rematerialized(task):
+    with pytest.raises(UserError, match=r"training\.rematerialize: the network reads regions"):
+        checks.check(objects(task, "training.rematerialize=true"), 1, new_run=False)
+
+
+@pytest.mark.parametrize("task", ["yolo", "efficientdet", "faster_rcnn", "rcnn"])
+def test_classes_of_objects_cannot_be_balanced(task):
+    with pytest.raises(UserError, match=rf"data\.class_balanced: with task\.name={task}, an image can have objects"):
+        checks.check(objects(task, "data.class_balanced=true"), 1, new_run=False)
+    checks.check(objects("localization", "data.class_balanced=true", "training.monitor=iou"), 1, new_run=False)
+
+
+def test_stored_features_are_not_augmented_or_shared_by_workers(monkeypatch):
+    checks.check(objects("rcnn"), 1, new_run=False)
+    monkeypatch.setattr(given, "find", lambda name: None)
+    with pytest.raises(UserError, match=r"data\.augment: task\.name=rcnn trains on stored features"):
+        checks.check(objects("rcnn", "data.augment=own"), 1, new_run=False)
+    cluster = {"cluster": {"worker": ["localhost:1", "localhost:2"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    with pytest.raises(UserError, match=r"task\.name=rcnn trains on stored features, which several workers cannot"):
+        checks.check(objects("rcnn"), 2, new_run=False)
+    checks.check(objects("yolo"), 2, new_run=False)
 
 
 @pytest.mark.parametrize("key", ["frozen=stm*", "learning_rate_factors=stm*=0.1"])

@@ -72,23 +72,28 @@ class Foreground(Task):
         }
 
 
+class PlusOne(Foreground):
+    """One of its losses is divided by its count plus 1."""
+
+    added: ClassVar = {"large": 1.0}
+
+
 def regularized():
     model = network()
     model.layers[0].kernel.regularizer = keras.regularizers.L2(0.3)
     return model
 
 
-@pytest.mark.parametrize("parts", [1, 4])
-def test_each_loss_is_divided_by_its_own_count_and_regularization_counts_once(parts):
+@pytest.mark.parametrize(("parts", "task"), [(1, Foreground()), (4, Foreground()), (1, PlusOne()), (4, PlusOne())])
+def test_each_loss_is_divided_by_its_own_count_and_regularization_counts_once(parts, task):
     model, batch = regularized(), batch_of(12)
-    step = Step(
-        model, sgd(model), tf.distribute.get_strategy(), task=Foreground(), batch_size=12, accumulation_steps=parts
-    )
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=task, batch_size=12, accumulation_steps=parts)
     with tf.GradientTape() as tape:
         logits = model(batch["image"])
         large = logits[:, 0] > 0
         margin = tf.boolean_mask(logits[:, 0] - logits[:, 1], large)
-        losses = tf.reduce_mean(cross_entropy(batch["label"], logits)), tf.reduce_mean(margin**2)
+        count = tf.cast(tf.size(margin), tf.float32) + task.added.get("large", 0.0)
+        losses = tf.reduce_mean(cross_entropy(batch["label"], logits)), tf.reduce_sum(margin**2) / count
         loss = tf.add_n(losses) + 0.3 * tf.reduce_sum(model.layers[0].kernel ** 2)
     assert 0 < tf.reduce_sum(tf.cast(large, tf.int32)) < 12
     gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
@@ -99,6 +104,13 @@ def test_each_loss_is_divided_by_its_own_count_and_regularization_counts_once(pa
     means = step.task.means(sums)
     assert means["loss"] == pytest.approx(sum(map(float, losses)), rel=1e-5)
     assert means["mean_logit"] == pytest.approx(float(tf.reduce_mean(logits[:, 0][large])), rel=1e-5)
+
+
+def test_a_batch_without_anything_to_count_has_the_loss_that_is_minimized():
+    sums = {"class_loss": 6.0, "margin_loss": 5.0, "mean_logit": 0.0, "images": 3.0, "large": 0.0}
+    for task, margin in ((PlusOne(), 5.0), (Foreground(), 0.0)):
+        means = task.means(np.array([sums[name] for name in task.names]))
+        assert means == {"loss": 2.0 + margin, "class_loss": 2.0, "margin_loss": margin, "mean_logit": 0.0}
 
 
 def test_gradients_of_a_part_are_those_of_a_batch_of_equal_parts():

@@ -134,10 +134,10 @@ class Data(Section):
     """Name of a function that varies training images after the built-in augmentation, given in Python:
     `tfeff.train(..., augment=function)` sets it."""
     class_balanced: bool = False
-    """Sample each class equally often."""
+    """Sample each class equally often. For images with one label or one object (localization)."""
     normalization: Literal["family", "dataset"] = "family"
     """Per-channel mean and standard deviation used inside the model: `model.mean` and `model.std`, by default those of
-    the model family, or those of the training images."""
+    the model family, or those of the training images, without the padding of letterboxes."""
 
     def options(self, seed: int, *, further_classes: bool) -> Options:
         """Returns how the source is read.
@@ -329,7 +329,7 @@ class Training(Section):
     other images, by those of training images."""
     rematerialize: bool = False
     """Keep few feature maps for the backward pass and compute the others again (arXiv:1604.06174): less memory, for the
-    time of a second forward pass."""
+    time of a second forward pass. Not for networks that read regions (R-CNN, Fast and Faster R-CNN)."""
     quantization: Literal["int8"] | None = None
     """Fine-tune a trained network (`model.weights`) as it will run in 8-bit integers (arXiv:1712.05877): training and
     validation round weights and feature maps as `tfeff.export --int8` does. Batch normalization keeps its statistics.

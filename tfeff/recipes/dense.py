@@ -8,6 +8,8 @@ docs/dense_detection.md has the results.
 import math
 
 from tfeff.config import Choice, Choices
+from tfeff.config.tasks import TaskSettings
+from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.networks.detectors.yolo import TABLE
 from tfeff.recipes import rules
 from tfeff.recipes.rules import WarmStart
@@ -62,10 +64,18 @@ def resolution(given: int, extent: float, side: int) -> Choice:
     return Choice(found, f"the median object then has about {extent * found:.0f} pixels")
 
 
-def max_objects(most: int) -> Choice:
-    """Returns the maximum number of objects used per training image, for the largest number in an image."""
-    number = min(MOST_OBJECTS, math.ceil(most / 10) * 10)
-    return Choice(number, f"at most {most:,} objects per image")
+def max_objects(most: int, task: TaskSettings) -> Choice:
+    """Returns the maximum number of objects used per training image.
+
+    Args:
+        most: number of objects of the image that has the most.
+        task: section of the task, whose augmentation may join images.
+    """
+    augmentation = getattr(task, "augmentation", None)
+    images = augmentation.images if isinstance(augmentation, BoxAugmentation) else 1
+    number = min(MOST_OBJECTS, math.ceil(images * most / 10) * 10)
+    joined = f"; augmentation joins up to {images} images" if images > 1 else ""
+    return Choice(number, f"at most {most:,} objects per image{joined}")
 
 
 def batch_size(count: int) -> Choice:

@@ -54,7 +54,7 @@ class AnnotatedImages:
         objects: number of their objects.
         extent: median of the objects' sizes: square root of the area of box / image.
         class_images: for each class, number of training images that show it.
-        most: number of objects of the image that has the most.
+        most: number of objects of the image that has the most, with those that do not count.
         side: median of the images' longer sides, in pixels.
         aspects: width / height of the images: 5th percentile, median, 95th percentile.
     """
@@ -124,7 +124,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         boxes = objects.boxes_yxyx[~objects.ignored]
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         extents += np.sqrt(areas / (height * width)).tolist()
-        most = max(most, len(boxes))
+        most = max(most, len(objects))
         class_images[np.unique(objects.labels[~objects.ignored])] += 1
     if not extents:
         raise UserError(f"{images.name}: no objects to train on")

@@ -154,7 +154,7 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
         "task.name": Choice("yolo", why),
         **{key: Choice(value, why) for key, _, value in config.differences(plain, detectors(data.source))},
         "task.network.aspect": dense.aspect(counted.aspects),
-        "task.max_objects": dense.max_objects(counted.most),
+        "task.max_objects": dense.max_objects(counted.most, base.task),
     }
     return {
         **keeping,
@@ -283,7 +283,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     return {
         **{f"model.{key}": choice for key, choice in network.items()},
         "task.network.aspect": dense.aspect(counted.aspects),
-        "task.max_objects": dense.max_objects(counted.most),
+        "task.max_objects": dense.max_objects(counted.most, settings.task),
         "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
         **training_for_boxes(counted, start, given),
     }

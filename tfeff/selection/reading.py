@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.resizing import shrinkage
@@ -88,7 +89,7 @@ def read(
     if held_out is not None:
         require_same_classes(train, held_out, open_set=wanted.task.section.OPEN_SET)
     size = image_size(wanted, train)
-    notes = *notes, *_reduction_note(wanted, train, size)
+    notes = *notes, *_reduction_note(wanted, train, size), *_mixing_note(wanted, train)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None
     found = dict(checked or {})
@@ -207,6 +208,21 @@ def _reduction_note(wanted: Request, dataset: Dataset, size: tuple[int, int] | N
     return (
         f"data.reduced_decoding has no effect: images have {height}x{width} pixels and are loaded with {loaded_height}x"
         f"{loaded_width}, not with half of them or less; set data.image_size",
+    )
+
+
+def _mixing_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
+    """Returns that mixed images can have more objects than the task uses, as one line, or none."""
+    augmentation, limit = getattr(wanted.task.section, "augmentation", None), wanted.task.reading.max_objects
+    if limit is None or not isinstance(augmentation, BoxAugmentation) or not augmentation.mixes:
+        return ()
+    most = max(map(len, dataset.objects))
+    if augmentation.images * most <= limit:
+        return ()
+    return (
+        f"task.augmentation joins up to {augmentation.images} images of up to {most:,} objects; if a joined image has "
+        f"more than task.max_objects={limit}, the smallest ones are dropped and train as background "
+        f"({augmentation.images * most:,} would keep all)",
     )
 
 

@@ -16,7 +16,7 @@ from tfeff.boxes.anchors import anchor_sizes, shape_iou
 from tfeff.boxes.coding import LOG_SIZE_LIMIT
 from tfeff.data.dataset import Dataset
 from tfeff.networks.detectors.yolo import CODES, LOGITS
-from tfeff.tasks.cells import containing, owners
+from tfeff.tasks.cells import containing, hidden, owners
 from tfeff.tasks.coverage import Coverage, owned, sizes
 from tfeff.tasks.object_detection import DenseDetectionTask, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, to_float32
@@ -75,7 +75,7 @@ class AnchorYoloTask(DenseDetectionTask):
         """Returns the losses of objectness, classes, positions and sizes.
 
         Binary cross-entropy of objectness and, for positive anchors, of classes and position; squared error of the
-        positive anchors' sizes.
+        positive anchors' sizes. Other anchors of cells in ignored objects learn no objectness.
         """
         section = self.section
         logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
@@ -89,7 +89,8 @@ class AnchorYoloTask(DenseDetectionTask):
 
         overlaps = paired_iou(tf.stop_gradient(self._boxes(outputs))[:, :, tf.newaxis], objects[:, tf.newaxis], ops=tf)
         best = tf.reduce_max(tf.where(batch["valid"][:, tf.newaxis], overlaps, 0.0), axis=-1)
-        used = tf.cast(positive | (best <= section.ignore_overlap), codes.dtype) * weight
+        background = (best <= section.ignore_overlap) & ~hidden(corners, strides, objects, batch["valid"] & ignored)
+        used = tf.cast(positive | background, codes.dtype) * weight
         objectness = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, logits.dtype), logits[..., 0])
 
         labels = tf.one_hot(tf.gather(batch["label"], index, batch_dims=1), logits.shape[-1] - 1, dtype=logits.dtype)

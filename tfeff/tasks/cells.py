@@ -26,6 +26,23 @@ def containing(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor) ->
     return tf.reduce_all((centers >= corners[:, :, tf.newaxis]) & (centers < ends[:, :, tf.newaxis]), axis=-1)
 
 
+def hidden(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor, ignored: tf.Tensor) -> tf.Tensor:
+    """Returns whether a cell is part of an ignored object, so that it is no background.
+
+    Its center lies in the box, or the center of the box in it, as that of a box that is smaller than the cell.
+
+    Args:
+        corners, strides, boxes_yxyx: see `containing`.
+        ignored: whether the object is ignored, bool [b, k].
+
+    Returns:
+        bool [b, n].
+    """
+    centers, boxes = (corners + strides / 2)[:, :, tf.newaxis], boxes_yxyx[:, tf.newaxis]
+    inside = tf.reduce_all((centers > boxes[..., :2]) & (centers < boxes[..., 2:]), axis=-1)
+    return tf.reduce_any((inside | containing(corners, strides, boxes_yxyx)) & ignored[:, tf.newaxis], axis=-1)
+
+
 def owners(indices: tf.Tensor, wanted: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the first object of each cell.
 

@@ -13,7 +13,7 @@ from tfeff import config
 from tfeff.boxes import paired_iou
 from tfeff.data.dataset import Dataset
 from tfeff.networks.detectors.yolo import CELLS
-from tfeff.tasks.cells import containing, images_with_shared_cells, owners
+from tfeff.tasks.cells import containing, hidden, images_with_shared_cells, owners
 from tfeff.tasks.coverage import Coverage, owned, sizes
 from tfeff.tasks.object_detection import DenseDetectionTask, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, to_float32
@@ -61,15 +61,16 @@ class GridTask(DenseDetectionTask):
         """Returns the squared errors of classes, confidences and boxes.
 
         Classes count in cells with an object, and boxes if they are responsible. The target of a confidence is the
-        box's IoU with the object if the box is responsible, else 0.
+        box's IoU with the object if the box is responsible, else 0. Other boxes of cells in ignored objects learn no
+        confidence.
         """
         section = self.section
         classes, confidence, place, root = self._parts(outputs)
         corners, strides = (tf.cast(outputs[key], classes.dtype) for key in (CORNERS, STRIDES))
         objects = tf.cast(batch["boxes_yxyx"], classes.dtype)
-        usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
+        ignored = batch["difficult"] | batch["crowd"]
         inside = containing(corners, strides, objects)
-        has, index = owners(tf.argmax(inside, axis=1), usable, inside.shape[1])
+        has, index = owners(tf.argmax(inside, axis=1), batch["valid"] & ~ignored, inside.shape[1])
         weight = tf.cast(batch["weight"], classes.dtype)[:, tf.newaxis]
         filled = tf.cast(has, classes.dtype) * weight
 
@@ -90,7 +91,9 @@ class GridTask(DenseDetectionTask):
         responsible = tf.one_hot(best, overlap.shape[-1], dtype=classes.dtype) * filled[..., tf.newaxis]
 
         error = (place - wanted_place) ** 2 + (root - wanted_root) ** 2
-        each = tf.cast(tf.where(responsible > 0, 1.0, section.no_object_weight), weight.dtype) * weight[..., tf.newaxis]
+        background = ~hidden(corners, strides, objects, batch["valid"] & ignored)[..., tf.newaxis]
+        no_object = section.no_object_weight * tf.cast(background, classes.dtype)
+        each = tf.where(responsible > 0, tf.ones_like(responsible), no_object) * weight[..., tf.newaxis]
         return {
             "class_loss": tf.reduce_sum(tf.reduce_sum((classes - target) ** 2, axis=-1) * filled),
             "confidence_loss": tf.reduce_sum(each * (confidence - overlap * responsible) ** 2),

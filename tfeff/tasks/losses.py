@@ -19,9 +19,9 @@ def focal_loss(targets: tf.Tensor, logits: tf.Tensor, *, alpha: float, gamma: fl
     Returns:
         [...].
     """
-    probability = tf.sigmoid(logits)
-    right = targets * probability + (1.0 - targets) * (1.0 - probability)
-    weight = (targets * alpha + (1.0 - targets) * (1.0 - alpha)) * (1.0 - right) ** gamma
+    # As a power of 1 - p, the gradient would not be finite for gamma < 1 and p = 1.
+    focus = tf.exp(gamma * tf.math.log_sigmoid((1.0 - 2.0 * targets) * logits))
+    weight = (targets * alpha + (1.0 - targets) * (1.0 - alpha)) * focus
     return weight * tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
 
 

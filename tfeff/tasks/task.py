@@ -47,12 +47,13 @@ class Task(ABC):
 
     Losses and metrics are means over the whole batch, which several devices share and gradient accumulation splits.
     They are therefore computed as a *total* and a *count* of each part; the mean is the sum of all totals divided by
-    the sum of all counts, or 0 if that is 0. The loss that is minimized is the sum of the means of `losses`.
+    the sum of all counts, of losses plus what is `added`, or 0 if that is 0. The loss that is minimized is the sum of
+    the means of `losses`.
 
     Attributes:
         losses: name of each loss -> name of its count. All names end in "loss".
         metrics: name of each metric -> name of its count.
-        added: name of a count -> what is added to its sum over the batch, such as 1 for losses that are divided by the
+        added: name of a count -> what is added to its sum for losses, such as 1 for those that are divided by the
             number of positives plus one.
         scores: names of the validation metrics that need all predictions at once; see `ImageTask.score`.
         tuned: those `scores` that are settings found by validation, not measures of quality.
@@ -96,13 +97,12 @@ class Task(ABC):
         """Returns `loss`, the sum of all losses; each loss, if there are several; and each metric.
 
         Args:
-            sums: totals and counts in the order of `names`, summed over any number of batches.
+            sums: totals and counts in the order of `names`, summed over any number of batches, which count as one.
         """
         value = dict(zip(self.names, map(float, sums), strict=True))
-        means = {
-            name: value[name] / value[count] if value[count] else 0.0
-            for name, count in (*self.losses.items(), *self.metrics.items())
-        }
+        number = {name: value[count] + self.added.get(count, 0.0) for name, count in self.losses.items()}
+        number |= {name: value[count] for name, count in self.metrics.items()}
+        means = {name: value[name] / count if count else 0.0 for name, count in number.items()}
         return {"loss": sum(means[name] for name in self.losses)} | means
 
 

@@ -91,8 +91,39 @@ def _check_training(plan: Plan, replicas: int) -> None:
         raise UserError("config: training.xla supports only a single device; set it to false")
     if training.recompute_statistics and task.stored is not None:
         raise UserError("config: training.recompute_statistics: the task trains on stored features; set it to false")
-    if training.recompute_statistics and getattr(plan.network, "regions", None) is not None:
+    if training.recompute_statistics and _reads_regions(plan):
         raise UserError("config: training.recompute_statistics: the network reads regions, too; set it to false")
+    if training.rematerialize and _reads_regions(plan):
+        raise UserError(
+            "config: training.rematerialize: the network reads regions, and its two parts run apart; set it to false, "
+            "and training.accumulation_steps for less memory"
+        )
+    _check_drawing(plan)
+
+
+def _reads_regions(plan: Plan) -> bool:
+    return getattr(plan.network, "regions", None) is not None
+
+
+def _check_drawing(plan: Plan) -> None:
+    """Checks how images are drawn and varied, and that workers can share their batches."""
+    data, name = plan.settings.data, plan.settings.task.name
+    if data.class_balanced and plan.settings.task.IS_DETECTOR:
+        raise UserError(
+            f"config: data.class_balanced: with task.name={name}, an image can have objects of several classes; set it "
+            "to false"
+        )
+    if plan.task.stored is None:
+        return
+    if data.augment is not None:
+        raise UserError(
+            f"config: data.augment: task.name={name} trains on stored features of images without augmentation; omit it"
+        )
+    if distribution.worker_count() > 1:
+        raise UserError(
+            f"config: task.name={name} trains on stored features, which several workers cannot share; use one (unset "
+            "TF_CONFIG)"
+        )
 
 
 def _check_device_batches(plan: Plan, replicas: int) -> None:
@@ -213,7 +244,7 @@ def _check_quantization(plan: Plan, replicas: int) -> None:
         raise UserError(f"{where} computes in float32; set training.precision=float32")
     if replicas > 1:
         raise UserError(f"{where}: several devices are not supported; set training.strategy=single")
-    if task.CUTS_REGIONS or task.fitted or getattr(plan.network, "regions", None) is not None:
+    if task.CUTS_REGIONS or task.fitted or _reads_regions(plan):
         raise UserError(f"{where}: task.name={task.name} is not supported, whose network reads regions")
     if not plan.settings.model.starts_trained:
         raise UserError(f"{where} fine-tunes a trained network; set model.weights to the workdir of a finished run")

@@ -157,6 +157,8 @@ class Preparation:
                 dataset = dataset.take(np.flatnonzero(~known))
                 self.reporter.say(f"{known.sum():,} of them are {role} images, which are left out")
         images = selection.cache(wanted, dataset, self.images.train.image_size, self._reading)
+        for note in selection.skipped_note([each.id for each in images.skipped]):
+            self.reporter.say(f"{data.unlabeled}: {note}")
         count, labeled = self.plan.unlabeled_batch_size, self.plan.training.batch_size
         if len(images) < count:
             raise UserError(

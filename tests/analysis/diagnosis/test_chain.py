@@ -446,6 +446,19 @@ def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> N
     assert json.loads(json.dumps(finding.to_dict()))["broken"] is True
 
 
+def test_objects_that_mosaics_drop_are_lost(tmp_path: Path) -> None:
+    name = write_voc(tmp_path, pictures())
+    most = max(map(len, diagnosis.open_dataset(name, ()).train.objects))
+    for changes, lost in ((), False), (("task.augmentation.mosaic=1",), True):
+        subject = diagnosis.open_dataset(name, [f"task.max_objects={most}", "model.resolution=64", *changes])
+        prepared = preparation.prepare(subject)
+        link = preparation.check_preparation(subject, prepared, survey(subject.train, 1000))
+        found = [each for each in link.findings if "augmentation joins" in each.what]
+        assert len(found) == lost == (prepared.dropped > 0) == (prepared.most > most)
+    assert found[0].fix is not None
+    assert found[0].fix.startswith(f"set task.max_objects={prepared.most}")
+
+
 def test_every_copy_in_another_split_counts(tmp_path: Path) -> None:
     splits = {"train": drawings(20, 1), "val": drawings(20, 2)}
     name = write_voc(tmp_path, splits)

@@ -60,6 +60,9 @@ def test_scale_and_scale_range_exclude_each_other():
 def test_everything_is_off_by_default_box_policy():
     assert not BoxAugmentation(min_share=0.5).any
     assert BoxAugmentation(mosaic=0.5).any
+    policies = {}, {"hue": 0.1}, {"mixup": 1}, {"mosaic": 0.5}, {"mosaic": 1, "mixup": 0.1, "copy_paste": 0.1}
+    assert [BoxAugmentation(**each).images for each in policies] == [1, 1, 2, 4, 6]
+    assert [BoxAugmentation(**each).mixes for each in policies] == [False, False, True, True, True]
     assert BoxAugmentation(hue=0.1, scale=0.3).color == Augmentation(hue=0.1)
 
 

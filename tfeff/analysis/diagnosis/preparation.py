@@ -36,12 +36,16 @@ class PreparedImages:
     Attributes:
         batches: without augmentation, as NumPy arrays; see `BoxTransform` and `ImageTransform`.
         survived: objects in augmented images, relative to those in the dataset; None without objects.
+        dropped: objects beyond `task.max_objects`, relative to all objects in augmented images.
+        most: number of objects of the augmented image that has the most.
         mean: mean of the network's input after its normalization.
         std: the same.
     """
 
     batches: list[dict[str, npt.NDArray[Any]]]
     survived: float | None
+    dropped: float
+    most: int
     mean: float
     std: float
 
@@ -58,20 +62,25 @@ def prepare(subject: Subject) -> PreparedImages:
     size = subject.description.size if subject.detects else (subject.description.resolution,) * 2
     batches = Batches(subject.plan.transform(images, size), min(BATCH, len(images)))
     plain = [{name: value.numpy() for name, value in batch.items()} for batch in batches.evaluation_batches()]
-    survived = None
+    survived, dropped, most = None, 0.0, 0
     if subject.detects:
         counts = np.array([len(each) for each in images.dataset.objects])
-        expected, left = 0.0, 0
+        expected, augmented = 0.0, plain
         augmentation = getattr(settings.task, "augmentation", None)
         if augmentation is not None and augmentation.any:
-            for batch in batches.training_batches(EPOCHS):
-                images_each = 1 + 3 * augmentation.mosaic + augmentation.mixup + augmentation.copy_paste / 2
-                expected += float(counts[batch["index"].numpy()].sum()) * images_each
-                left += int(batch["valid"].numpy().sum() + batch["dropped"].numpy().sum())
+            images_each = 1 + 3 * augmentation.mosaic + augmentation.mixup + augmentation.copy_paste / 2
+            keys = "index", "valid", "dropped"
+            augmented = [{key: batch[key].numpy() for key in keys} for batch in batches.training_batches(EPOCHS)]
+            expected = float(sum(counts[batch["index"]].sum() for batch in augmented)) * images_each
         else:
             expected = float(counts.sum())
-            left = sum(int(each["valid"].sum() + each["dropped"].sum()) for each in plain)
-        survived = left / expected if expected else None
+        used, beyond = (
+            np.concatenate(each)
+            for each in zip(*((b["valid"].sum(axis=1), b["dropped"]) for b in augmented), strict=True)
+        )
+        survived = float(used.sum()) / expected if expected else None
+        dropped = float(beyond.sum() / max(1, used.sum() + beyond.sum()))
+        most = int((used + beyond).max())
     mean, std = _normalization(subject, images)
     pixels = []
     for batch in plain:
@@ -81,7 +90,7 @@ def prepare(subject: Subject) -> PreparedImages:
             height, width = size if windows is None else windows[row][2:].astype(int)
             pixels.append(((batch["image"][row][:height, :width] - mean) / std).reshape(-1, len(mean)))
     together = np.concatenate(pixels)
-    return PreparedImages(plain, survived, float(together.mean()), float(together.std()))
+    return PreparedImages(plain, survived, dropped, most, float(together.mean()), float(together.std()))
 
 
 def cached(wanted: selection.Request, images: Dataset, count: int) -> ImageCache:
@@ -156,10 +165,21 @@ def _lost(subject: Subject, prepared: PreparedImages) -> Iterator[Finding]:
             evidence=crowded,
             fix=f"set task.max_objects={counts.max()}",
         )
-    if prepared.survived is not None and prepared.survived < limit("surviving_objects"):
+    augmentation = getattr(subject.settings.task, "augmentation", None)
+    if most is not None and prepared.dropped and augmentation is not None and augmentation.mixes:
         yield Finding(
-            what=f"augmentation keeps only {percent(prepared.survived)} of the objects.",
-            measured={"surviving_objects": prepared.survived},
+            what=f"{percent(prepared.dropped)} of the objects in augmented images are dropped, because those that "
+            f"augmentation joins have more than task.max_objects={most}.",
+            broken=prepared.dropped > limit("dropped_objects"),
+            measured={"dropped": round(prepared.dropped, 3), "most_in_an_image": prepared.most},
+            fix=f"set task.max_objects={prepared.most}, or reduce task.augmentation.mosaic, mixup or copy_paste",
+        )
+    # Of what is left after augmentation, before the limit.
+    kept = None if prepared.survived is None else prepared.survived / (1 - min(prepared.dropped, 0.999))
+    if kept is not None and kept < limit("surviving_objects"):
+        yield Finding(
+            what=f"augmentation keeps only {percent(kept)} of the objects.",
+            measured={"surviving_objects": kept},
             fix="reduce task.augmentation.scale_range, scale or rotation, or task.augmentation.min_share",
         )
 

@@ -208,7 +208,12 @@ class BoxAugmentation:
     @property
     def mixes(self) -> bool:
         """Whether an image may have objects of others."""
-        return bool(self.mosaic or self.mixup or self.copy_paste)
+        return self.images > 1
+
+    @property
+    def images(self) -> int:
+        """The largest number of images whose objects an augmented one has."""
+        return (4 if self.mosaic else 1) + bool(self.mixup) + bool(self.copy_paste)
 
     @property
     def resizes(self) -> bool:

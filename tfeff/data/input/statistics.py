@@ -1,7 +1,9 @@
 """Channel statistics of a dataset, for the normalization layer of a network."""
 
 import numpy as np
+import tensorflow as tf
 
+from tfeff.data.images import resizing
 from tfeff.data.input.cache import ImageCache
 
 _CHUNK = 64
@@ -36,9 +38,22 @@ class Histogram:
 
 
 def channel_statistics(cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
-    """Computes `Histogram.statistics` over all pixels of all images."""
-    histogram = Histogram(cache.dataset.channels)
+    """Computes `Histogram.statistics` over all pixels of all images, without the padding of letterboxes."""
+    histogram, sizes, done = Histogram(cache.dataset.channels), _letterboxes(cache), 0
     for chunk in cache.chunks(_CHUNK):
-        for images in [chunk] if isinstance(chunk, np.ndarray) else chunk:
+        parts = [chunk] if isinstance(chunk, np.ndarray) else chunk
+        if sizes is not None:
+            own = sizes[done : done + len(chunk)].tolist()
+            parts = [image[:height, :width] for image, (height, width) in zip(chunk, own, strict=True)]
+        for images in parts:
             histogram.add(images)
+        done += len(chunk)
     return histogram.statistics()
+
+
+def _letterboxes(cache: ImageCache) -> np.ndarray | None:
+    """Returns the part of its letterbox that each image covers from the top left, int [n, 2]; None without padding."""
+    if cache.fit != "letterbox" or cache.image_size is None or not len(cache.dataset.sizes):
+        return None
+    sizes: np.ndarray = resizing.letterbox_size(tf.constant(cache.dataset.sizes), cache.image_size).numpy()
+    return sizes if (sizes != cache.image_size).any() else None

@@ -25,6 +25,9 @@ def load(
 ) -> Dataset:
     """Returns all images below a folder. Their labels, all 0, or their objects, none, mean nothing.
 
+    Images without a readable header are among them, with the size 0x0: where images are decoded, all corrupt ones are
+    refused or skipped together.
+
     Args:
         directory: the folder.
         class_names: class names of the labeled images.
@@ -54,7 +57,14 @@ def load(
         channels=channels,
         labels=np.zeros(0 if objects else count, np.int32),
         objects=[none] * count if objects else (),
-        sizes=np.array([images.size(i) for i in range(count)], np.int32) if objects else np.zeros((0, 2), np.int32),
+        sizes=np.array([_size(images, i) for i in range(count)], np.int32) if objects else np.zeros((0, 2), np.int32),
         defects=defects,
         notes=found.note(root),
     )
+
+
+def _size(images: ImageFiles, index: int) -> tuple[int, int]:
+    try:
+        return images.size(index)
+    except (UserError, OSError):
+        return 0, 0
