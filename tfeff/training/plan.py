@@ -160,7 +160,10 @@ class Plan:
         if self.training.recompute_statistics and images is not None:
             some = self._sample(images, network, count=_STATISTICS)
             assert some is not None  # `checks.check` requires a network that reads nothing but whole images
-            models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
+            try:
+                models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
+            except UserError as error:
+                raise UserError(f"config: training.recompute_statistics: {error}; set it to false") from None
         return loaded
 
     def _sample(
