@@ -13,6 +13,7 @@ from tfeff.errors import UserError
 from tfeff.models import architecture
 from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
+from tfeff.training import checks
 
 PATH = ROOT / "configs" / "own_images.py"
 TINY = (
@@ -101,6 +102,16 @@ def test_choices(image_folder, count, overrides, expected):
     settings, _ = config.complete(recipe, [f"data.source=folder:{root}", *overrides])
     values = config.flatten(settings)
     assert {key: values.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(("loss", "balanced"), [("normalized_softmax", True), ("supervised_contrastive", False)])
+def test_an_embedder_is_trained_on_images_of_very_different_classes(image_folder, loss, balanced):
+    root = image_folder({"train/ant": 30, "train/bee": 6}, size=(8, 8))
+    recipe = config.load_recipe(PATH, config.Experiment)
+    changes = "task.name=embedding", f"task.loss={loss}", "data.validation_fraction=0.2", "model.weights=none"
+    settings, _ = config.complete(recipe, [f"data.source=folder:{root}", *changes])
+    assert (settings.data.class_balanced, settings.task.dimension) == (balanced, 128)
+    checks.check(training.Plan.of(settings), 1, new_run=True)
 
 
 def test_an_embedding_may_be_tested_on_classes_that_are_not_trained_on(image_folder):

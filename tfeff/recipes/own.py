@@ -109,7 +109,7 @@ def training_for_images(
         updates = {"imagenet": rules.ALL_UPDATES}
         batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH)
     return {
-        "data.class_balanced": rules.class_balanced(counted.imbalance),
+        "data.class_balanced": rules.class_balanced(counted.imbalance, together=task.images_drawn_together),
         "training.batch_size": batch_size,
         "training.epochs": rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates),
         "training.precision": rules.precision(count),

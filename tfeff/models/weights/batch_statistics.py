@@ -62,8 +62,8 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
     inside = [each.path for each in network._flatten_layers() if isinstance(each, kinds) and id(each) not in sums]
     if inside:
         raise UserError(
-            f"{len(inside)} of {len(inside) + len(sums)} layers of batch normalization are inside other layers, such as "
-            f"{inside[0]}, where their statistics cannot be computed"
+            f"{len(inside)} of {len(inside) + len(sums)} layers of batch normalization are inside other layers, such "
+            f"as {inside[0]}, where their statistics cannot be computed"
         )
     for layer, total, means, squares in sums.values():
         mean = means / total
