@@ -239,6 +239,8 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     assert (rule.training.epochs, rule.optimizer.frozen) != (10, ())
     kept = own.trained_for_images(base, base.task, base.model, counted, kept=settings.candidates.kept)
     assert (kept.training.epochs, kept.optimizer.frozen) == (10, ())
+    settings, _ = budget(f"data.source=folder:{root}", "task.teacher.features=0", "distill=true")
+    assert settings.candidates.kept == ("task.teacher.features",)
 
 
 def test_a_budget_for_boxes_is_for_a_detector(source):

@@ -240,7 +240,6 @@ def taught(epochs: int) -> Choices:
         "optimizer.learning_rate_factors": Choice((), why),
         "optimizer.learning_rate": Choice(0.001, why),
         "training.epochs": Choice(TAUGHT_EPOCHS * epochs, "imitation takes longer"),
-        "training.feature_variants": Choice(None, why),
     }
 
 
