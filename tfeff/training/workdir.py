@@ -50,6 +50,14 @@ _DATASET: Mapping[str, type | tuple[type, ...]] = {
 """Types of the values of `dataset.json` that are read."""
 
 
+def run_of(source: str) -> "Workdir | None":
+    """Returns the run that is named by its workdir or by one of its checkpoints; None if it is something else."""
+    path = Path(source)
+    if path.is_file() and path.absolute().parent.name == "checkpoints":
+        path = path.absolute().parent.parent
+    return Workdir(path) if all((path / name).is_file() for name in ("config.json", "dataset.json")) else None
+
+
 class Workdir:
     """The directory of a run.
 
