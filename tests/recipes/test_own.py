@@ -194,9 +194,13 @@ def test_the_backbone_of_a_run_is_adopted(source, tmp_path):
     model = architecture("resnet", width=5, stage_blocks=(1, 2), resolution=24)
     (tmp_path / "crops").mkdir()
     (tmp_path / "crops" / "config.json").write_text(config.to_json(config.Experiment(model=model)))
-    settings, choices = completed(f"data.source={source}", f"model.weights={tmp_path / 'crops'}", "task.name=rcnn")
-    assert settings.description.backbone == model
-    assert choices["model.width"].value == 5
+    checkpoint = tmp_path / "crops" / "checkpoints" / "final.npz"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    for weights in (tmp_path / "crops", checkpoint):
+        settings, choices = completed(f"data.source={source}", f"model.weights={weights}", "task.name=rcnn")
+        assert settings.description.backbone == model
+        assert choices["model.width"].value == 5
 
 
 @only_thorough

@@ -320,9 +320,14 @@ def _network_of_run(weights: str | None) -> Choices:
 
     Empty if the weights are not those of a run.
     """
-    if weights in (None, "imagenet") or not (Path(weights) / "config.json").is_file():
+    if weights in (None, "imagenet"):
         return {}
-    network, why = config.resolve_member(config.saved(Path(weights), Experiment)).model, f"the network of {weights}"
+    workdir = Path(weights)
+    if workdir.is_file() and workdir.absolute().parent.name == "checkpoints":
+        workdir = workdir.absolute().parent.parent
+    if not (workdir / "config.json").is_file():
+        return {}
+    network, why = config.resolve_member(config.saved(workdir, Experiment)).model, f"the network of {weights}"
     return {"resolution": Choice(network.resolution, why), **_differing(network, why)}
 
 

@@ -51,11 +51,14 @@ _DATASET: Mapping[str, type | tuple[type, ...]] = {
 
 
 def run_of(source: str) -> "Workdir | None":
-    """Returns the run that is named by its workdir or by one of its checkpoints; None if it is something else."""
+    """Returns the finished run of a workdir, or the run of a checkpoint in its workdir; None for anything else."""
     path = Path(source)
-    if path.is_file() and path.absolute().parent.name == "checkpoints":
-        path = path.absolute().parent.parent
-    return Workdir(path) if all((path / name).is_file() for name in ("config.json", "dataset.json")) else None
+    if path.is_file():
+        folder = path.absolute().parent
+        is_run = folder.name == "checkpoints" and (folder.parent / "config.json").is_file()
+        return Workdir(folder.parent) if is_run else None
+    run = Workdir(path)
+    return run if run.final.is_file() else None
 
 
 class Workdir:
