@@ -45,10 +45,15 @@ FORMS = {
 }
 COLORS = {
     "color": (),
-    "gray": ("data.channels=1", "model.mean=122.6", "model.std=60.9"),
+    "gray": ("data.channels=1",),
 }
+STATISTICS = {
+    "color": ("model.mean=125.3,122.9,113.9", "model.std=62.5,61.9,66.5"),
+    "gray": ("model.mean=122.6", "model.std=60.9"),
+}
+"""Those of CIFAR-10, which trained networks bring with them."""
 VARIANTS = {
-    f"{form}, {color}": (*overrides, *of_color)
+    f"{form}, {color}": (*overrides, *of_color, *(STATISTICS[color] if form == "from scratch" else ()))
     for color, of_color in COLORS.items()
     for form, overrides in FORMS.items()
 }
@@ -74,8 +79,6 @@ def get_config() -> Experiment:
             validation_fraction=0.0,
             train_examples=5000,
             seed=0,
-            mean=(125.3, 122.9, 113.9),
-            std=(62.5, 61.9, 66.5),
         ),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=0.05),
         schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -41,10 +41,15 @@ FORMS = {
 }
 COLORS = {
     "color": (),
-    "gray": ("data.channels=1", "model.mean=122.6", "model.std=60.9"),
+    "gray": ("data.channels=1",),
 }
+STATISTICS = {
+    "color": ("model.mean=125.3,122.9,113.9", "model.std=62.5,61.9,66.5"),
+    "gray": ("model.mean=122.6", "model.std=60.9"),
+}
+"""Those of CIFAR-10, which trained networks bring with them."""
 VARIANTS = {
-    f"{form}, {color}": (*overrides, *of_color)
+    f"{form}, {color}": (*overrides, *of_color, *(STATISTICS[color] if form == "from scratch" else ()))
     for color, of_color in COLORS.items()
     for form, overrides in FORMS.items()
 }
@@ -72,8 +77,6 @@ def get_config() -> Experiment:
             stage_blocks=(2, 2, 2, 2),
             resolution=64,
             weights="runs/cifar10/checkpoints/final.npz",
-            mean=(125.3, 122.9, 113.9),
-            std=(62.5, 61.9, 66.5),
         ),
         data=Data(
             source="folder:data/hymenoptera",

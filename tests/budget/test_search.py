@@ -240,7 +240,16 @@ def test_the_choice_imitates_a_larger_network(verbs, trained, tmp_path):
     [
         ({"experiment.task.teacher.runs": ("efficientnet-lite2",)}, "may have seen the images"),
         ({"experiment.data.unlabeled": "photos"}, "only a teacher can use"),
+        ({"experiment.task.teacher.variants": 4}, "networks compete without a teacher"),
         ({"distill": True, "experiment.task.name": "yolo"}, "false for detectors"),
+        ({"distill": True, "experiment.training.resolution_factors": (0.5, 1.0)}, "false with .*resolution_factors"),
+        ({"distill": True, "experiment.training.rematerialize": True}, "false with experiment.training.rematerialize"),
+        ({"distill": True, "experiment.training.feature_variants": 2}, "false with .*feature_variants"),
+        ({"distill": True, "experiment.training.quantization": "int8"}, "false with .*quantization"),
+        (
+            {"distill": True, "experiment.optimizer.unfreeze": ("1=*",), "candidates.training": "rules"},
+            "false with experiment.optimizer.unfreeze, unless you set optimizer.frozen",
+        ),
     ],
 )
 def test_teachers_are_trained_by_the_search_alone(changes, message):

@@ -114,6 +114,14 @@ def test_json_with_some_keys_changes_the_default_of_the_name() -> None:
         (["model.resolution=4"], "config: model.resolution 4: must be an integer, at least 8"),
         (["model.resolution=x"], "model.resolution is 'x'; it should be an integer"),
         (["model.std=0"], "config: model.std (0.0,): every standard deviation must be above 0"),
+        (
+            ["model.mean=1,2,3", "model.weights=imagenet"],
+            'config: model.mean: omit it: the network takes that of the weights "imagenet"',
+        ),
+        (
+            ["model.std=1,2,3", "model.weights=w.pth"],
+            'config: model.std: omit it: the network takes that of the weights "w.pth"',
+        ),
         (["model.mean=1,2"], "config: model.mean: 2 per-channel statistics for images with 3 channels"),
         (["task.name=grid", "task.network.bins=3"], 'task.network has no key "bins"'),
         (["task.name=grid", "task.network.name=yolo"], "task.network.name is 'yolo'"),

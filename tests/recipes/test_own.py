@@ -16,6 +16,7 @@ from tfeff.errors import UserError
 from tfeff.models import architecture
 from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
+from tfeff.training import checks
 
 PATH = ROOT / "configs" / "own_images.py"
 TINY = (
@@ -132,6 +133,16 @@ def test_choices(image_folder, count, overrides, expected):
     assert {key: values.get(key) for key in expected} == expected
 
 
+@pytest.mark.parametrize(("loss", "balanced"), [("normalized_softmax", True), ("supervised_contrastive", False)])
+def test_an_embedder_is_trained_on_images_of_very_different_classes(image_folder, loss, balanced):
+    root = image_folder({"train/ant": 30, "train/bee": 6}, size=(8, 8))
+    recipe = config.load_recipe(PATH, config.Experiment)
+    changes = "task.name=embedding", f"task.loss={loss}", "data.validation_fraction=0.2", "model.weights=none"
+    settings, _ = config.complete(recipe, [f"data.source=folder:{root}", *changes])
+    assert (settings.data.class_balanced, settings.task.dimension) == (balanced, 128)
+    checks.check(training.Plan.of(settings), 1, new_run=True)
+
+
 def test_an_embedding_may_be_tested_on_classes_that_are_not_trained_on(image_folder):
     root = image_folder({"train/ant": 15, "train/bee": 15, "test/wasp": 4}, size=(8, 8))
     recipe = config.load_recipe(PATH, config.Experiment)
@@ -212,9 +223,13 @@ def test_the_backbone_of_a_run_is_adopted(source, tmp_path):
     model = architecture("resnet", width=5, stage_blocks=(1, 2), resolution=24)
     (tmp_path / "crops").mkdir()
     (tmp_path / "crops" / "config.json").write_text(config.to_json(config.Experiment(model=model)))
-    settings, choices = completed(f"data.source={source}", f"model.weights={tmp_path / 'crops'}", "task.name=rcnn")
-    assert settings.description.backbone == model
-    assert choices["model.width"].value == 5
+    checkpoint = tmp_path / "crops" / "checkpoints" / "final.npz"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    for weights in (tmp_path / "crops", checkpoint):
+        settings, choices = completed(f"data.source={source}", f"model.weights={weights}", "task.name=rcnn")
+        assert settings.description.backbone == model
+        assert choices["model.width"].value == 5
 
 
 @only_thorough
@@ -259,6 +274,8 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     assert (rule.training.epochs, rule.optimizer.frozen) != (10, ())
     kept = own.trained_for_images(base, base.task, base.model, counted, kept=settings.candidates.kept)
     assert (kept.training.epochs, kept.optimizer.frozen) == (10, ())
+    settings, _ = budget(f"data.source=folder:{root}", "task.teacher.features=0", "distill=true")
+    assert settings.candidates.kept == ("task.teacher.features",)
 
 
 def test_a_budget_says_why_a_table_that_could_have_boxes_has_none(image_folder):

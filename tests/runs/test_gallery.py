@@ -150,6 +150,16 @@ def test_a_run_without_threshold_says_so(exported: Path, gallery: Path) -> None:
     assert Recognition("x", ("a",), b"", np.ones(1), np.array([-0.9])).label == "a"
 
 
+@pytest.mark.filterwarnings("error")
+def test_python_callers_see_the_notes(exported: Path, gallery: Path, photos: Path, capsys) -> None:
+    model = runs.LoadedModel(exported)
+    model.predict(photos)
+    assert not capsys.readouterr().err
+    found = model.predict(photos, gallery=gallery)
+    notes = runs.load_predictor(exported, gallery=gallery).notes
+    assert (len(found), capsys.readouterr().err.splitlines()) == (9, list(notes))
+
+
 def test_notes_on_the_folder_are_passed_on(exported: Path, gallery: Path) -> None:
     paint(gallery / "loose.png", COLORS["red"], 5)
     notes = runs.load_predictor(exported, gallery=gallery).notes

@@ -54,8 +54,12 @@ def test_a_fold_can_train_on_some_of_its_images():
     assert indices(part.validation) == indices(whole.validation)
     counts = np.bincount(part.train.dataset.labels)
     assert (counts.sum(), counts.max() - counts.min() <= 1) == (200, True)
-    with pytest.raises(UserError, match=r"data\.folds: .* a subset of 1000 images from 95"):
+    with pytest.raises(UserError, match=r"config: data\.fold_train_examples: .* a subset of 1000 images from 95"):
         chosen(fold_train_examples=1000)
+    with pytest.raises(UserError, match=r"config: data\.fold_train_examples: .*: the subset has 9 images and none of"):
+        chosen(fold_train_examples=9)
+    with pytest.raises(UserError, match=r"data\.train_examples: .* a subset of 3500 images from 1438; use 1 to"):
+        selection.choose(selection.request(digits(train_examples=3500)), caches)
     with pytest.raises(UserError, match=r"fold_train_examples requires data\.folds"):
         digits(fold_train_examples=100)
 

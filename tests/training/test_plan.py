@@ -1,12 +1,14 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from tfeff import config, selection, training
+from tfeff import config, models, selection, training
 from tfeff.data.augment import given
 from tfeff.errors import UserError
-from tfeff.training import checks
+from tfeff.training import checkpoint, checks
+from tfeff.training.workdir import run_of
 
 
 def digits(**data):
@@ -50,6 +52,39 @@ def test_weights_of_a_run_with_other_layers_are_refused(tmp_path):
     bottleneck = config.override(run, [f"model.weights={tmp_path}", "model.block=bottleneck"])
     with pytest.raises(UserError, match=r"resnet has other layers than resnet \(block bottleneck instead of basic\)"):
         checks.check(training.Plan.of(bottleneck), 1, new_run=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    changes = "training.epochs=1", "schedule.warmup_epochs=0", "model.mean=5", "model.std=3"
+    return training.train(config.override(digits(), changes), tmp_path_factory.mktemp("trained"), tensorboard=False)
+
+
+def test_a_checkpoint_in_a_workdir_means_its_run(trained):
+    names = trained.dataset()["class_names"]
+    for width in (2, 3):
+        settings = config.override(digits(), [f"model.weights={trained.final}", f"model.width={width}"])
+        plan = training.Plan.of(settings)
+        checks.check(plan, 1, new_run=True)
+        plan = dataclasses.replace(plan, class_names=tuple(reversed(names)))
+        network = plan.build_network()
+        report = plan.load_weights(network)
+        assert "classes" in str(report.classes)
+        assert isinstance(report, models.Inheritance) == (width == 3)
+        source = checkpoint.load(trained.final)[0]["model/head_classifier/bias"]
+        np.testing.assert_allclose(network.get_layer("head_classifier").bias, source[::-1], rtol=1e-3, atol=1e-4)
+    assert run_of(str(trained.path)).path == run_of(str(trained.final)).path == trained.path
+    assert run_of(str(trained.path / "config.json")) is None
+
+
+def test_other_statistics_than_those_of_the_run_are_refused(trained):
+    for changes, refused in (((), False), (("model.mean=5",), False), (("model.mean=6",), True)):
+        plan = training.Plan.of(config.override(digits(), [f"model.weights={trained.path}", *changes]))
+        if refused:
+            with pytest.raises(UserError, match=r"config: model.mean: omit it: the network takes that of the run in"):
+                checks.check(plan, 1, new_run=True)
+        else:
+            checks.check(plan, 1, new_run=True)
 
 
 def test_statistics_of_networks_that_read_regions_are_not_recomputed():

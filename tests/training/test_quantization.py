@@ -6,10 +6,12 @@ import pytest
 import tensorflow as tf
 
 from tests.training.test_loop import assert_same_arrays, experiment, final, measures
-from tfeff import models, training
+from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.serving import litert
+from tfeff.tasks import EmbeddingTask
 from tfeff.tasks.classification import ClassificationTask
+from tfeff.tasks.grid import GridTask
 from tfeff.training import checks, quantization
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.quantization import Quantized, fake_quantized, fake_quantized_kernel
@@ -141,6 +143,25 @@ def test_heads_behind_the_end_of_a_gradient_round_like_others() -> None:
         for name, values in found[0].items():
             assert np.ptp(values) > 0
             np.testing.assert_array_equal(found[1][heads + name], values)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        GridTask(config.GridSettings()),
+        EmbeddingTask(config.EmbeddingSettings(dimension=8, loss="supervised_contrastive")),
+    ],
+    ids=["grid", "embedding"],
+)
+def test_a_single_output_keeps_its_name(task) -> None:
+    described = models.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=32)
+    network = task.network(task.section.describe(described), num_classes=2, channels=3)
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)), tf.float32)
+    quantized = Quantized(network)
+    (name, expected), *others = network(images).items()
+    found = quantized(images, training=True)
+    assert (list(found), others) == ([name], [])
+    assert found[name].shape == expected.shape
 
 
 def test_layers_without_a_simulation_are_refused() -> None:

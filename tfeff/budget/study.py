@@ -166,14 +166,24 @@ class Study:
         experiment = config.replaced(experiment, {"data.image_size": experiment.model.resolution})
         if teacher is None:
             return experiment
-        values: dict[str, object] = {
-            "task.teacher.runs": (str(teacher),),
-            "task.teacher.features": 0.5,
-            "data.unlabeled": self.settings.experiment.data.unlabeled,
-        }
+        values: dict[str, object] = {"task.teacher.features": 0.5}
         if self.settings.candidates.training == "rules":
             values |= {key: choice.value for key, choice in rules.taught(experiment.training.epochs).items()}
+        values = {key: value for key, value in values.items() if key not in self._set}
+        values |= {"task.teacher.runs": (str(teacher),), "data.unlabeled": self.settings.experiment.data.unlabeled}
         return config.replaced(experiment, values)
+
+    @property
+    def taught_epochs(self) -> int:
+        """Epochs of the choice with a teacher, relative to those without."""
+        by_rules = self.settings.candidates.training == "rules" and "training.epochs" not in self._set
+        return rules.TAUGHT_EPOCHS if by_rules else 1
+
+    @property
+    def _set(self) -> Collection[str]:
+        """Keys of the experiment that the rules leave as they are."""
+        values = config.flatten(self.settings.experiment)
+        return own.set_values(values, self.settings.candidates.kept, detects=self.detects)
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float

@@ -10,7 +10,6 @@ from typing import Any
 from tfeff.budget import race
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Study
-from tfeff.recipes import rules
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
@@ -94,7 +93,7 @@ class Timekeeper:
         minutes = self._study.settings.budget.minutes
         if minutes is None:
             return math.inf
-        share_of_final = FINAL_SHARE * (2 + rules.TAUGHT_EPOCHS if self._study.settings.distill else 1)
+        share_of_final = FINAL_SHARE * (2 + self._study.taught_epochs if self._study.settings.distill else 1)
         final = share_of_final * self._longest(names, self.timing())
         now = self.seconds
         return now + share * max(0.0, 60 * minutes - final - now)

@@ -187,8 +187,6 @@ class BudgetSearch(Section):
 
     def _check(self) -> None:
         check_trials(self.experiment, self.folds, self.trials, None, "search")
-        if self.distill and self.experiment.training.resolution_factors:
-            self.wrong("distill", "false with experiment.training.resolution_factors")
         if self.trials.batch_size != "fixed":
             self.trials.wrong("batch_size", '"fixed": own_budget chooses it for the images')
         if self.trials.learning_rate != "fixed":
@@ -209,10 +207,32 @@ class BudgetSearch(Section):
                 "config: experiment.task.teacher.runs: omit it: a teacher may have seen the images that networks are "
                 "validated on. distill=true trains one for the choice"
             )
-        if self.distill and not task.IS_CLASSIFIER:
-            self.wrong("distill", "false for detectors")
+        if task.teacher_variants is not None:
+            raise UserError("config: experiment.task.teacher.variants: omit it: networks compete without a teacher")
+        if self.distill:
+            self._check_distillation()
         if data.unlabeled is not None and not self.distill:
             data.wrong("unlabeled", "omitted, or set distill=true: only a teacher can use images without labels")
+
+    def _check_distillation(self) -> None:
+        """Refuses what would stop only the training of the choice, with its teacher."""
+        task, data, training, update = (
+            getattr(self.experiment, each) for each in ("task", "data", "training", "optimizer")
+        )
+        if not task.IS_CLASSIFIER:
+            self.wrong("distill", "false for detectors")
+        frees = bool(update.unfreeze) and not update.frozen and self.candidates.training == "rules"
+        excluded = {
+            "training.resolution_factors": bool(training.resolution_factors),
+            "training.rematerialize": training.rematerialize,
+            "training.feature_variants": training.feature_variants is not None,
+            "training.quantization": training.quantization is not None,
+            "data.augment_on_device and data.unlabeled": data.augment_on_device and data.unlabeled is not None,
+            "optimizer.unfreeze, unless you set optimizer.frozen": frees,
+        }
+        for key, used in excluded.items():
+            if used:
+                self.wrong("distill", f"false with experiment.{key}")
 
     def _check_task(self) -> None:
         task = self.experiment.task

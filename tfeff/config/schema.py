@@ -15,8 +15,9 @@ from tfeff.config.tasks import TASKS, RCNNSettings, TaskSettings
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, Detector
+from tfeff.networks.backbones.given import Given
 from tfeff.networks.backbones.preset import Preset
-from tfeff.networks.catalog import SECTIONS
+from tfeff.networks.catalog import ALL_BACKBONES, SECTIONS
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.preprocessing import per_channel
 
@@ -442,6 +443,7 @@ class Experiment(Section):
                 per_channel(getattr(self.model, key), self.data.channels)
             except UserError as error:
                 raise UserError(f"config: model.{key}: {error}") from None
+        self._check_preprocessing()
         if self.optimizer.transfer is not None:
             self._check_transfer()
         if self.training.feature_variants is not None and not self.task.STORES_FEATURES:
@@ -451,6 +453,17 @@ class Experiment(Section):
         own = self.model.starts_trained or isinstance(self.model, Preset)
         if own and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family": trained networks and presets come with their own normalization')
+
+    def _check_preprocessing(self) -> None:
+        """Refuses own statistics where those of the weights are used; runs are compared where training begins."""
+        model, source = self.model, str(self.model.weights)
+        family = None if isinstance(model, Given) else ALL_BACKBONES.get(model.name)
+        known = source in ("imagenet", "coco", *ALL_BACKBONES) or source.endswith((".keras", ".pth"))
+        if family is None or not known:
+            return
+        for key in ("mean", "std"):
+            if getattr(model, key) != getattr(family, key):
+                raise UserError(f'config: model.{key}: omit it: the network takes that of the weights "{source}"')
 
     def _check_epochs(self) -> None:
         """Compares all lengths with that of the training; several that are too long are named at once."""

@@ -36,7 +36,7 @@ def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     """
     labels = np.asarray(labels)
     if not 1 <= n <= len(labels):
-        raise UserError(f"cannot draw a subset of {n} images from {len(labels)}")
+        raise UserError(f"cannot draw a subset of {n} images from {len(labels)}; use 1 to {len(labels)}")
     chosen, _ = _draw(labels, n, np.random.default_rng(seed))
     return chosen
 

@@ -203,17 +203,25 @@ def _square(images: np.ndarray) -> np.ndarray:
 
 
 def _shape(described: Architecture | Detector) -> tuple[Any, ...]:
-    """Returns the depths and widths of a network."""
+    """Returns the depths and widths of a network, and what those of its stem, head and groups follow from."""
     backbone = described.backbone
-    return backbone.blocks, backbone.widths, described.neck_sizes, getattr(described, "hidden", ())
+    others = backbone.width_coefficient, getattr(backbone, "fixed_ends", False), getattr(backbone, "groups", ())
+    return backbone.blocks, backbone.widths, others, described.neck_sizes, getattr(described, "hidden", ())
 
 
 def _fitting(
     source: Architecture | Detector, wanted: Architecture | Detector, weights: str | None
 ) -> Architecture | Detector:
-    """Returns the description of the source with its weights, for the same images as the network that is wanted."""
-    resolution = wanted.backbone.resolution
-    backbone = dataclasses.replace(source.backbone, resolution=resolution, weights=weights, dropout=0.0)
+    """Returns the description of the source with its weights, for the same images as the network that is wanted.
+
+    It has the same layers that only training uses: one network with and one without them would not be copied exactly.
+    """
+    alike = {
+        key: getattr(wanted.backbone, key)
+        for key in ("resolution", "dropout", "survival_probability")
+        if hasattr(source.backbone, key)
+    }
+    backbone = dataclasses.replace(source.backbone, weights=weights, **alike)
     if not isinstance(source, Detector) or not isinstance(wanted, Detector):
         return backbone
     return dataclasses.replace(source, backbone=backbone, aspect=wanted.aspect)

@@ -25,7 +25,7 @@ def walk(graph: Any, inputs: Sequence[Any], call: Callable[..., Any], training: 
         training: argument of the operations that have one; None: as the model calls them.
 
     Returns:
-        The outputs, in the structure of the model's; a single one by itself.
+        The outputs, in the structure of the model's; a list of one as the model returns it, by itself.
     """
 
     def visited(operation: keras.Operation) -> Callable[..., Any]:
@@ -41,8 +41,7 @@ def walk(graph: Any, inputs: Sequence[Any], call: Callable[..., Any], training: 
         return visit
 
     outputs = graph._run_through_graph(list(inputs), operation_fn=visited)
-    leaves = keras.tree.flatten(outputs)
-    return leaves[0] if len(leaves) == 1 else outputs
+    return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
 
 
 @dataclass(frozen=True, eq=False)

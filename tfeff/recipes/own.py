@@ -112,7 +112,7 @@ def training_for_images(
         updates = {"imagenet": rules.ALL_UPDATES}
         batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH)
     return {
-        "data.class_balanced": rules.class_balanced(counted.imbalance),
+        "data.class_balanced": rules.class_balanced(counted.imbalance, together=task.images_drawn_together),
         "training.batch_size": batch_size,
         "training.epochs": rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates),
         "training.precision": rules.precision(count),
@@ -165,9 +165,10 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
 
 
 RULED = tuple(
-    f"experiment.{key}" for key in ("data.class_balanced", "optimizer.", "schedule.", "task.plain_epochs", "training.")
+    f"experiment.{key}"
+    for key in ("data.class_balanced", "optimizer.", "schedule.", "task.plain_epochs", "task.teacher.", "training.")
 )
-"""Beginnings of the keys that `trained_for_images` chooses."""
+"""Beginnings of the keys that `trained_for_images` and `rules.taught` choose."""
 RESOLUTIONS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.6, 0.5)
 """Resolutions to try for detectors, relative to the published detector's."""
 
@@ -185,6 +186,19 @@ def detectors(source: str) -> Experiment:
         optimizer=Optimizer(clip_norm=10.0),
         training=Training(ema_decay=0.99),
     )
+
+
+def set_values(values: Mapping[str, Any], kept: Collection[str], *, detects: bool) -> dict[str, Any]:
+    """Returns the values of an experiment that the rules leave as they are.
+
+    Args:
+        values: all values, by dotted key.
+        kept: keys of values that are kept even if they are those of `images` or `detectors`.
+        detects: whether the network is a detector.
+    """
+    source = values["data.source"]
+    defaults = config.flatten(detectors(source) if detects else images(source).base)
+    return {key: value for key, value in values.items() if key in kept or value != defaults.get(key)}
 
 
 def trained_for_images(
@@ -208,9 +222,7 @@ def trained_for_images(
         by_rules: False: it is trained as the experiment says.
         pace: share of the epochs that a detector is trained for.
     """
-    usual = images(base.data.source).base if isinstance(counted, LabeledImages) else detectors(base.data.source)
-    values, defaults = config.flatten(base), config.flatten(usual)
-    given = {key: value for key, value in values.items() if key in kept or value != defaults.get(key)}
+    given = set_values(config.flatten(base), kept, detects=isinstance(counted, AnnotatedImages))
 
     def unset(choices: Choices) -> dict[str, Any]:
         return {key: choice.value for key, choice in choices.items() if key not in given}
@@ -313,9 +325,14 @@ def _network_of_run(weights: str | None) -> Choices:
 
     Empty if the weights are not those of a run.
     """
-    if weights in (None, "imagenet") or not (Path(weights) / "config.json").is_file():
+    if weights in (None, "imagenet"):
         return {}
-    network, why = config.resolve_member(config.saved(Path(weights), Experiment)).model, f"the network of {weights}"
+    workdir = Path(weights)
+    if workdir.is_file() and workdir.absolute().parent.name == "checkpoints":
+        workdir = workdir.absolute().parent.parent
+    if not (workdir / "config.json").is_file():
+        return {}
+    network, why = config.resolve_member(config.saved(workdir, Experiment)).model, f"the network of {weights}"
     return {"resolution": Choice(network.resolution, why), **_differing(network, why)}
 
 

@@ -160,12 +160,15 @@ def cache(count: int, size: int, channels: int) -> Choice:
     return Choice("memory" if total <= MEMORY_BYTES else "none", f"decoded, the images take {text}")
 
 
-def class_balanced(imbalance: float) -> Choice:
+def class_balanced(imbalance: float, *, together: int | None = None) -> Choice:
     """Returns whether all classes are sampled equally often.
 
     Args:
         imbalance: images of the largest class per image of the smallest.
+        together: images of a class that the task draws together; None: it draws them one by one.
     """
+    if together is not None:
+        return Choice(False, f"the task draws {together} images of a class together, and all classes equally often")
     return Choice(imbalance >= IMBALANCE, f"the largest class has {imbalance:.1f} times the images of the smallest")
 
 
@@ -237,7 +240,6 @@ def taught(epochs: int) -> Choices:
         "optimizer.learning_rate_factors": Choice((), why),
         "optimizer.learning_rate": Choice(0.001, why),
         "training.epochs": Choice(TAUGHT_EPOCHS * epochs, "imitation takes longer"),
-        "training.feature_variants": Choice(None, why),
     }
 
 

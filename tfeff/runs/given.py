@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tfeff.errors import UserError, printable
+from tfeff.reporting.terminal import say
 from tfeff.runs.prediction import find_images, unreadable
 from tfeff.runs.predictors import Predictor, batched
 from tfeff.runs.results import Prediction
@@ -37,7 +38,7 @@ def check_corrupt(corrupt_images: str) -> None:
 def predict(
     predictor: Predictor, images: Iterable[Named], batch_size: int, corrupt_images: Corrupt
 ) -> list[Prediction]:
-    """Predicts for images.
+    """Predicts for images, and says what the user should know about the model.
 
     Args:
         predictor: the model.
@@ -48,6 +49,8 @@ def predict(
     Raises:
         UserError: an image cannot be read, unless `skip`.
     """
+    for note in predictor.notes:
+        say(note, error=True)
     found, damaged = list[Prediction](), list[str]()
     for part in batched(images, max(batch_size, predictor.batch_size)):
         for predicted in _predicted(predictor, part):

@@ -1,6 +1,6 @@
 """The images of one run: its subset, fold or hold-out of the decoded splits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -179,9 +179,7 @@ def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | 
     count, labels = wanted.data.train_examples, _strata(dataset)
     if count is None:
         return _fold(wanted, dataset, np.arange(len(labels)), validates)
-    drawn = folds.subset(labels, count, wanted.seed)
-    what = f"config: data.train_examples: the subset of {dataset.name}"
-    folds.require_every_class(labels, drawn, what, "draw more", dataset.class_names)
+    drawn = _subset("data.train_examples", dataset, labels, count, wanted.seed)
     part = _fold(wanted, dataset, drawn, validates)
     if part is None:
         return folds.Fold(train=drawn, validation=drawn[:0])
@@ -193,13 +191,18 @@ def _strata(dataset: Dataset) -> np.ndarray:
     return dataset.labels if dataset.has_labels else np.zeros(len(dataset), np.int32)
 
 
-def _smaller(part: folds.Fold, labels: np.ndarray, count: int | None, seed: int, names: Sequence[str]) -> folds.Fold:
-    """Returns the fold with `count` of its training images; None: all."""
-    if count is None:
-        return part
-    drawn = folds.subset(labels[part.train], count, seed)
-    folds.require_every_class(labels[part.train], drawn, f"the subset of {count} training images", "draw more", names)
-    return folds.Fold(train=part.train[drawn], validation=part.validation)
+def _subset(key: str, dataset: Dataset, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Returns the positions of `count` images of those with these labels, with every class.
+
+    Raises:
+        UserError: there are fewer images, or a class would have none; the message names the key.
+    """
+    try:
+        drawn = folds.subset(labels, count, seed)
+        folds.require_every_class(labels, drawn, "the subset", "draw more", dataset.class_names)
+    except UserError as error:
+        raise UserError(f"config: {key}: {dataset.name}: {error}") from None
+    return drawn
 
 
 def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool) -> folds.Fold | None:
@@ -213,9 +216,13 @@ def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool)
             else:
                 held_out = round(data.fold_examples * data.validation_fraction) if data.validation_split is None else 0
                 parts = folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names, groups)
-            return _smaller(parts[data.fold], labels, data.fold_train_examples, seed, names)
         except UserError as error:
             raise UserError(f"config: {key}: {dataset.name}: {error}") from None
+        part, count = parts[data.fold], data.fold_train_examples
+        if count is None:
+            return part
+        fewer = _subset("data.fold_train_examples", dataset, labels[part.train], count, seed)
+        return folds.Fold(train=part.train[fewer], validation=part.validation)
     if data.validation_fraction == 0 or validates:
         return None
     try:

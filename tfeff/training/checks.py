@@ -10,11 +10,12 @@ from tfeff.models import presets
 from tfeff.networks import Architecture
 from tfeff.networks.backbones.architecture import require_same_layers
 from tfeff.networks.backbones.given import Given
+from tfeff.networks.catalog import ALL_BACKBONES
 from tfeff.training import distribution
 from tfeff.training.features import KEY, split
 from tfeff.training.plan import Plan, weights_file
 from tfeff.training.stored_teachers import KEY as TEACHERS
-from tfeff.training.workdir import Workdir
+from tfeff.training.workdir import Workdir, run_of
 
 
 def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
@@ -61,9 +62,16 @@ def _check_weights(plan: Plan) -> None:
         except UserError as error:
             raise UserError(f"config: model.{error}") from None
     elif source is not None and models.published(settings.model) is None:
-        run = Workdir(source)
-        if weights_file(source) == run.final:
-            require_same_layers(settings.model, Plan.opened(run).network.backbone)
+        weights_file(source)  # raises if there are none
+        run = run_of(source)
+        if run is not None:
+            theirs = Plan.opened(run).network.backbone
+            require_same_layers(settings.model, theirs)
+            family = None if isinstance(theirs, Given) else ALL_BACKBONES.get(settings.model.name)
+            for key in ("mean", "std"):
+                own = getattr(settings.model, key)
+                if family is not None and own not in (getattr(family, key), getattr(theirs, key)):
+                    raise UserError(f"config: model.{key}: omit it: the network takes that of the run in {source}")
     if settings.task.CUTS_REGIONS and not settings.model.starts_trained:
         raise UserError(
             "config: model.weights: the backbone is frozen and needs weights. Train it as a classifier of the "

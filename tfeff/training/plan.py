@@ -31,7 +31,7 @@ from tfeff.training.freezing import freeze, unfrozen_at
 from tfeff.training.parametrization import Parametrization, narrow, parametrization
 from tfeff.training.resolutions import Resolutions
 from tfeff.training.step import FittedStep, Step
-from tfeff.training.workdir import CHOSEN, Workdir
+from tfeff.training.workdir import CHOSEN, Workdir, run_of
 
 _STATISTICS = 512  # training images for the statistics of batch normalization
 _TOGETHER = 64  # of them, normalized together
@@ -143,11 +143,11 @@ class Plan:
                 variable.assign(variable * mup.initial[variable.path])
         model, trained = self.settings.model, None
         if model.weights not in (None, models.COCO) and models.published(model) is None:
-            run = Workdir(model.weights)
-            if run.final.is_file():
+            file, run = weights_file(model.weights), run_of(model.weights)
+            if run is not None:
                 theirs = Plan.opened(run)
                 trained = models.Trained(theirs.network, theirs.num_classes, theirs.class_names or None)
-            model = dataclasses.replace(model, weights=str(weights_file(model.weights)))
+            model = dataclasses.replace(model, weights=str(file))
         loaded = models.initialize(
             network,
             model,
@@ -160,7 +160,10 @@ class Plan:
         if self.training.recompute_statistics and images is not None:
             some = self._sample(images, network, count=_STATISTICS)
             assert some is not None  # `checks.check` requires a network that reads nothing but whole images
-            models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
+            try:
+                models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
+            except UserError as error:
+                raise UserError(f"config: training.recompute_statistics: {error}; set it to false") from None
         return loaded
 
     def _sample(
@@ -335,9 +338,10 @@ def weights_file(source: str) -> Path:
 
 def _statistics_of(source: str | None) -> dict[str, Any]:
     """Returns `mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
-    if source is None or not Workdir(source).final.is_file():
+    run = None if source is None else run_of(source)
+    if run is None:
         return {}
-    record = Workdir(source).dataset()
+    record = run.dataset()
     return {key: record[key] for key in ("mean", "std")}
 
 

@@ -50,6 +50,17 @@ _DATASET: Mapping[str, type | tuple[type, ...]] = {
 """Types of the values of `dataset.json` that are read."""
 
 
+def run_of(source: str) -> "Workdir | None":
+    """Returns the finished run of a workdir, or the run of a checkpoint in its workdir; None for anything else."""
+    path = Path(source)
+    if path.is_file():
+        folder = path.absolute().parent
+        is_run = folder.name == "checkpoints" and (folder.parent / "config.json").is_file()
+        return Workdir(folder.parent) if is_run else None
+    run = Workdir(path)
+    return run if run.final.is_file() else None
+
+
 class Workdir:
     """The directory of a run.
 

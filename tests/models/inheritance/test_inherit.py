@@ -1,5 +1,6 @@
 """Wider and deeper networks compute what their source computes; narrower and shallower ones come close to it."""
 
+import dataclasses
 import importlib
 import re
 from functools import cache
@@ -19,7 +20,7 @@ CLASSES = 5
 build_module = importlib.import_module("tfeff.models.build")  # the function has the same name
 
 
-def trained_like(name: str, **options) -> models.Network:
+def trained_like(name: str | models.Architecture, **options) -> models.Network:
     """Returns a network whose statistics and scales are not those of an initialization."""
     network = models.build(name, num_classes=CLASSES, **options)
     rng = np.random.default_rng(3)
@@ -249,6 +250,52 @@ def test_families_are_not_mixed():
         models.inherit(source, models.build("resnet", resolution=16, stage_blocks=(1, 1, 1)))
     with pytest.raises(UserError, match=r"images of \(8, 8, 3\)"):
         models.inherit(source, source, np.zeros((1, 8, 8, 3)))
+
+
+SMALL = models.architecture("efficientnet-lite0", resolution=32, width_coefficient=0.35, depth_coefficient=0.5)
+NAMES = tuple("abcde")
+
+
+def initialized(trained: models.Architecture, wanted: models.Architecture, path) -> tuple[models.Network, ...]:
+    """Returns a network, another one that starts from its weights, and a report of this."""
+    source = trained_like(trained)
+    np.savez(path, **{weight.path: np.asarray(weight) for weight in source.weights})
+    target = models.build(dataclasses.replace(wanted, weights=None), num_classes=CLASSES)
+    known = models.Trained(trained, CLASSES, NAMES)
+    wanted = dataclasses.replace(wanted, weights=str(path))
+    return source, target, models.initialize(target, wanted, trained=known, class_names=NAMES)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"depth_coefficient": 1.1},
+        {"depth_coefficient": 1.1, "dropout": 0.0},
+        {"depth_coefficient": 1.1, "dropout": 0.5, "survival_probability": 1.0},
+    ],
+    ids=str,
+)
+def test_layers_that_only_training_uses_do_not_prevent_an_exact_copy(changes, tmp_path):
+    wanted = dataclasses.replace(SMALL, **changes)
+    assert (SMALL.dropout, SMALL.survival_probability) == (0.2, 0.8)
+    source, target, report = initialized(SMALL, wanted, tmp_path / "source.npz")
+    assert (report.images, report.reconstructed, report.errors) == (0, 0, {})
+    assert distance(source, target, images_for(source, 3)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "changes"),
+    [
+        ("regnet-x-400mf", REGNET, {"group_width": 16}),
+        ("efficientnet-b0", {"width_coefficient": 0.35, "depth_coefficient": 0.5}, {"fixed_ends": True}),
+    ],
+)
+def test_networks_that_differ_inside_stages_of_the_same_widths_inherit(name, options, changes, tmp_path):
+    trained = models.architecture(name, resolution=32, **options)
+    wanted = dataclasses.replace(trained, **changes)
+    _, _, report = initialized(trained, wanted, tmp_path / "source.npz")
+    assert isinstance(report, models.Inheritance)
+    assert not report.new
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.models.network import in_policy
 
 
 def test_statistics_are_those_of_training_with_one_large_batch():
@@ -41,3 +42,34 @@ def test_layers_without_scale_or_offset_and_applied_twice():
     rows = images.reshape(-1, 3)
     np.testing.assert_allclose(norm.moving_mean, rows.mean(axis=0) + 2, rtol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, rows.var(axis=0) + 4, rtol=1e-4)
+
+
+def test_mixed_precision_finds_the_statistics_of_float32():
+    images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 3)).astype(np.float32)
+    found = []
+    for policy in ("float32", "mixed_bfloat16"):
+        with in_policy(policy):
+            keras.utils.set_random_seed(0)
+            network = models.build("resnet", resolution=16, num_classes=3, width=4, stage_blocks=(1, 1))
+        models.recompute_statistics(network, [images])
+        found.append(np.asarray(network.get_layer("stage2_block1_conv1_bn").moving_variance))
+    np.testing.assert_allclose(found[1], found[0], rtol=0.05)
+
+
+class Block(keras.layers.Layer):
+    """A layer that contains batch normalization."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = keras.layers.BatchNormalization()
+
+    def call(self, maps, training=None):
+        return self.norm(maps, training=training)
+
+
+def test_layers_inside_other_layers_are_refused_and_nothing_changes():
+    inputs, norm = keras.Input((4, 4, 3)), keras.layers.BatchNormalization()
+    network = keras.Model(inputs, Block()(norm(inputs)))
+    with pytest.raises(UserError, match=r"1 of 2 layers of batch normalization are inside other layers, such as"):
+        models.recompute_statistics(network, [np.full((2, 4, 4, 3), 9, np.float32)])
+    assert not np.asarray(norm.moving_mean).any()

@@ -1,12 +1,13 @@
 """Names and shapes of torchvision's state dict, without torchvision."""
 
+import keras
 import numpy as np
 import pytest
 
 from tests.thoroughness import only_thorough
 from tfeff import models
 from tfeff.errors import UserError
-from tfeff.models.weights import torchvision
+from tfeff.models.weights import loading, torchvision
 
 
 def normalization(name: str, channels: int) -> dict[str, tuple[int, ...]]:
@@ -109,3 +110,23 @@ def test_a_classifier_takes_the_backbone_of_a_detector() -> None:
     assert skipped == ["head_classifier/kernel", "head_classifier/bias"]
     kernel = network.get_layer("stage1_block1_conv1").kernel
     np.testing.assert_array_equal(kernel, state["backbone.body.layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
+
+
+def test_a_gray_network_computes_what_the_color_network_does(tmp_path, monkeypatch) -> None:
+    """Up to the border, where a standardized zero is another gray value."""
+    options = {"resolution": 64, "stage_blocks": (1, 1, 1, 1), "width": 8, "num_classes": 3}
+    color, gray = (models.build("resnet50-v1.5", channels=each, **options) for each in (3, 1))
+    rng = np.random.default_rng(0)
+    width = color.get_layer("stem_conv").filters
+    shapes = {"conv1.weight": (width, 3, 7, 7), "layer1.0.conv1.weight": (8, width, 1, 1)}
+    shapes |= normalization("bn1", width)
+    state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in shapes.items()}
+    monkeypatch.setattr(loading, "read_state_dict", lambda path: state)
+    for network in (color, gray):
+        models.load_weights(network, tmp_path / "weights.pth")
+    pixels = rng.uniform(0, 255, (2, 64, 64, 1)).astype(np.float32)
+    ends = [keras.Model(each.input, each.get_layer("stem_conv_bn").output) for each in (color, gray)]
+    expected, found = (
+        np.asarray(end(x))[:, 4:-4, 4:-4] for end, x in zip(ends, (np.repeat(pixels, 3, -1), pixels), strict=True)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

@@ -26,7 +26,8 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
         Number of layers whose statistics were replaced.
 
     Raises:
-        UserError: no images.
+        UserError: no images, or batch normalization inside other layers, whose inputs are not known; the network is
+            then unchanged.
     """
     graph = graph_of(network)
     sums = dict[int, tuple[keras.layers.BatchNormalization, int, np.ndarray, np.ndarray]]()
@@ -35,7 +36,8 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
         if not isinstance(layer, keras.layers.BatchNormalization):
             return layer(*args, **kwargs)
         (x,) = args
-        mean, variance = ops.moments(ops.cast(x, "float32"), axes=list(range(len(x.shape) - 1)))
+        values = ops.cast(x, "float32")
+        mean, variance = ops.moments(values, axes=list(range(len(x.shape) - 1)))
         rows = len(batch)
         here = (
             np.asarray(ops.convert_to_numpy(mean), np.float64),
@@ -43,7 +45,7 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
         )
         _, total, means, squares = sums.get(id(layer), (layer, 0, np.zeros(1), np.zeros(1)))
         sums[id(layer)] = layer, total + rows, means + rows * here[0], squares + rows * (here[1] + here[0] ** 2)
-        y = (x - mean) * ops.rsqrt(variance + layer.epsilon)
+        y = (values - mean) * ops.rsqrt(variance + layer.epsilon)
         if layer.gamma is not None:
             y *= layer.gamma
         if layer.beta is not None:
@@ -56,6 +58,13 @@ def recompute_statistics(network: keras.Model, batches: Iterable[np.ndarray]) ->
         images += len(batch)
     if not images:
         raise UserError("no images to compute statistics of")
+    kinds = keras.layers.BatchNormalization
+    inside = [each.path for each in network._flatten_layers() if isinstance(each, kinds) and id(each) not in sums]
+    if inside:
+        raise UserError(
+            f"{len(inside)} of {len(inside) + len(sums)} layers of batch normalization are inside other layers, such "
+            f"as {inside[0]}, where their statistics cannot be computed"
+        )
     for layer, total, means, squares in sums.values():
         mean = means / total
         layer.moving_mean.assign(mean.astype(np.float32))

@@ -9,7 +9,7 @@ from tfeff.errors import UserError
 from tfeff.models.network import Network
 from tfeff.models.weights import automl, download
 from tfeff.models.weights.classes import Classes
-from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, read_foreign
+from tfeff.models.weights.loading import LoadReport, assign, read_foreign
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.networks.detectors.detector import Detector
 
@@ -97,8 +97,7 @@ def load_coco(network: Network, name: str, classes: Classes | None = None) -> Lo
     Raises:
         UserError: as for `weights_file`, or nothing fits.
     """
-    file, published = weights_file(name), ALL_DETECTORS[name].backbone
+    file = weights_file(name)
     arrays = read_foreign(network, file)
     assert arrays is not None
-    adopt_preprocessing(network, arrays, published.mean, published.std)
     return assign(network, arrays, file.name, classes)

@@ -17,6 +17,7 @@ from tfeff.models.weights import automl, hdf5, torchvision
 from tfeff.models.weights.classes import Classes
 from tfeff.models.weights.safetensors_file import read_tensors
 from tfeff.models.weights.torch_file import read_state_dict
+from tfeff.networks.catalog import ALL_BACKBONES, ALL_DETECTORS
 from tfeff.networks.heads import CLASSIFIER, ONE_TO_MANY
 from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
 
@@ -116,16 +117,17 @@ def load_weights(
     then computes for a gray image what the RGB network computes for three equal channels: exactly if these share their
     mean; otherwise up to the border, where the padding of the standardized image then means another gray value.
 
-    A model, a `.keras` file and a training checkpoint contain their preprocessing, which is transferred: the network
-    takes the source's mean, and a different standard deviation is folded into the stem's kernel. Other sources must
-    have been trained with the preprocessing of the network. Load weights before your own `tf.function` traces the
+    A model, a `.keras` file and a training checkpoint contain their preprocessing, and that of torchvision's and
+    google/automl's networks is known. It is transferred: the network takes the source's mean, and a different standard
+    deviation is folded into the stem's kernel. Other sources must have been trained with the preprocessing of the
+    network. Load weights before your own `tf.function` traces the
     network, because a traced function does not see the new mean.
 
     Args:
         model: the network to change.
         source: a network; arrays by variable path; or a file: `.npz` (arrays by variable path, or a training
             checkpoint, whose paths start with "model/"), `.weights.h5` or `.keras`; or a TensorFlow checkpoint of
-            google/automl's EfficientDet, for an EfficientDet with the preprocessing of its table; or `.pth`, a state
+            google/automl's EfficientDet; or `.pth`, a state
             dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", or of `fasterrcnn_resnet50_fpn` for
             the detector "faster-rcnn"; or `.safetensors`, with either the names of such a state dict or the paths of
             the variables.
@@ -158,21 +160,32 @@ def load_weights(
 def read_foreign(network: Network, path: Path) -> dict[str, np.ndarray] | None:
     """Reads a file of torchvision or google/automl, or a `.safetensors` file.
 
+    The network adopts the preprocessing with which the networks of torchvision and google/automl were trained.
+
     Returns:
         Arrays by the paths of the network's variables; None for any other file.
 
     Raises:
         UserError: the file does not exist or cannot be read, or is of another network.
     """
-    prefix = automl.find_checkpoint(path)
+    prefix, known = automl.find_checkpoint(path), ALL_BACKBONES[torchvision.NETWORK]
     if prefix is not None:
-        return automl.rename(network, automl.read_variables(prefix))
-    if path.suffix == ".pth":
-        return torchvision.rename(network, read_state_dict(path))
-    if path.suffix == ".safetensors":
-        tensors = read_tensors(path)
-        return torchvision.rename(network, tensors) if torchvision.is_known(tensors) else tensors
-    return None
+        arrays = automl.rename(network, automl.read_variables(prefix))
+        described = ALL_DETECTORS.get(getattr(network.description, "name", ""))
+        if described is None:
+            return arrays
+        known = described.backbone
+    elif path.suffix == ".pth":
+        arrays = torchvision.rename(network, read_state_dict(path))
+    elif path.suffix == ".safetensors":
+        arrays = read_tensors(path)
+        if not torchvision.is_known(arrays):
+            return arrays
+        arrays = torchvision.rename(network, arrays)
+    else:
+        return None
+    adopt_preprocessing(network, arrays, known.mean, known.std)
+    return arrays
 
 
 def assign(

@@ -9,6 +9,8 @@ from tfeff.errors import UserError
 from tfeff.models.network import Network
 from tfeff.networks.heads import CLASSIFIER
 
+NETWORK = "resnet50-v1.5"
+"""A network with the preprocessing of all of them."""
 _UNITS = {"conv": "", "bn": "_bn"}
 _VARIABLES = {
     "weight": "gamma",
