@@ -59,8 +59,12 @@ class Recorded:
 
     def seconds(self, name: str, folds: Sequence[int] | None = None) -> float:
         """Returns seconds of a network's trainings on some folds; None: on all."""
-        own = {job.fold: each.seconds for job, each in self.trainings.items() if job.candidate == name}
-        return sum(own[fold] for fold in (own if folds is None else folds)) / self.slots
+        own = [
+            each.seconds
+            for job, each in self.trainings.items()
+            if job.candidate == name and (folds is None or job.fold in folds)
+        ]
+        return sum(own) / self.slots
 
     def mean(self, name: str) -> float:
         """Returns a network's mean over all folds."""
