@@ -23,6 +23,7 @@ from scipy import special
 from tfeff.reporting import tables
 from tfeff.trials.chance import chance_within
 from tfeff.trials.design import Limits, Place, Planner, simulate
+from tfeff.trials.growth import Training, fit
 from tfeff.trials.intervals import summaries
 from tfeff.trials.results import Block
 from tfeff.trials.surface import BASIS, lattice, plane
@@ -243,6 +244,33 @@ def chances(count: int, seed: int) -> Iterator[dict[str, Any]]:
             }
 
 
+def forecasts(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Yields how often the interval of a forecast for twice the images contains the expected accuracy on the folds.
+
+    It is fitted to trainings on a quarter, half and all of 1,000 images.
+    """
+    for exponent in (-0.1, -0.35, -0.6):
+        for deviation in (0.05, 0.2):
+            row: dict[str, Any] = {"exponent of images": exponent, "deviation of a training": deviation}
+            for folds in (3, 5):
+                hits, widths, rng = [], [], np.random.default_rng(seed)
+                for _ in range(count):
+                    effects = special.logit(0.3) + 0.1 * rng.normal(size=folds)
+                    rows = [
+                        Training(images, 1e8, fold, rng.binomial(200, special.expit(odds)) / 200, 200)
+                        for images in (250, 500, 1000)
+                        for fold in range(folds)
+                        for odds in [effects[fold] + exponent * np.log(images / 1000) + deviation * rng.normal()]
+                    ]
+                    found = fit(rows).forecast(images=2.0)
+                    true = 1.0 - float(special.expit(effects + exponent * np.log(2.0)).mean())
+                    hits.append(inside(found.low, true, found.high))
+                    widths.append(found.high - found.low)
+                row[f"{folds} folds"] = share(hits)
+                row[f"width, {folds} folds"] = f"{100 * np.mean(widths):.1f}"
+            yield row
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description="Coverage of the intervals of searches and sweeps, in simulations.")
@@ -252,7 +280,8 @@ def main() -> None:
     count, seed = arguments.tables, arguments.seed
     print(tables.markdown([intervals(world, count, np.random.default_rng(seed)) for world in WORLDS]), flush=True)
     print(f"\n{tables.markdown(list(regions(count // 10, seed)))}", flush=True)
-    print(f"\n{tables.markdown(list(chances(count // 10, seed)))}")
+    print(f"\n{tables.markdown(list(chances(count // 10, seed)))}", flush=True)
+    print(f"\n{tables.markdown(list(forecasts(count // 2, seed)))}")
 
 
 if __name__ == "__main__":

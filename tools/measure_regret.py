@@ -4,12 +4,14 @@
         data.source=folder:PHOTOS candidates.count=24
     python tools/measure_regret.py replay --workdir=DIR --out=docs/results/regret_photos
 
-`train` probes `candidates.count` networks within the bounds, also those to which a search would prefer larger ones, and
-trains them on all folds and on all training images; a killed one resumes. `replay` repeats searches with a part of that
-time on the stored trainings, by `regret_replay`: `tfeff.search`, random search and Optuna's TPE with all folds for each
-network, and the baseline's network at the largest resolution within the bound. It writes OUT.json, OUT.md and OUT.png:
-the points of the test images, and of the mean over the folds, that each choice loses against that of the exhaustive
-search.
+`train` probes `candidates.count` networks within the bounds, also those to which a search would prefer larger ones,
+and trains them on all folds and on all training images; a killed one resumes. `replay` repeats searches with a part of
+that time on the stored trainings, by `regret_replay`, which says what no search is charged for. The searches are
+`tfeff.search`; random search and Optuna's TPE with all folds for each network; random search that trains all networks
+on one fold, then on the next; and the baseline's network at the largest resolution within the bound. It writes
+OUT.json and OUT.md: the points of the test images, and of the mean over the folds, that each choice loses against that
+of the exhaustive search, and the minutes that were spent, with the final training. OUT.png shows the points of the
+test images.
 """
 
 import argparse
@@ -132,12 +134,13 @@ def final(experiment: config.Experiment, workdir: str) -> tuple[float, float]:
     from tfeff import training
     from tfeff.durable import write
     from tfeff.training.evaluation import evaluate_run
+    from tfeff.trials import worker
 
     kept = Path(workdir) / "final.json"
     if not kept.is_file():
-        began, quiet = time.monotonic(), training.Reporter(quiet=True)
+        began, quiet, before = time.monotonic(), training.Reporter(quiet=True), training.Workdir(workdir).rows()
         run = training.train(experiment, workdir, reporter=quiet, tensorboard=False)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began + worker.resumed_seconds(before, run.rows())
         evaluated = evaluate_run(run, "test", quiet)
         key = "accuracy" if experiment.task.IS_CLASSIFIER else "mean_ap"
         write(kept, json.dumps([float(evaluated.evaluator.result(evaluated.report)[key]), seconds]))
@@ -201,11 +204,12 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
     from tfeff.trials.trial import result_row
 
     facts = {name: store.fact(f"probe {name}") for name in names}
-    probes = {
-        name: Timed(json.loads(found), float(store.fact(f"seconds {name}")))
-        for name, found in facts.items()
-        if found is not None
-    }
+    probes = dict[str, Timed]()
+    for name, found in facts.items():
+        if found is not None:
+            value = json.loads(found)
+            value = {"correct": value} if isinstance(value, list) else value  # stored before images had groups
+            probes[name] = Timed(value, float(store.fact(f"seconds {name}")))
     trainings, values = {}, dict[str, dict[int, float]]()
     for each in store.records():
         if each.state != "done":
@@ -238,6 +242,11 @@ def replay(workdir: Path, out: Path) -> None:
     with open_store(workdir, None) as store:
         stored = store.fact("config")
         settings = config.from_json(stored, config.BudgetSearch, where=str(store.path))
+        if settings.objective.margin is not None:
+            raise UserError(
+                "objective.margin: with a margin, a search chooses cheaper networks, whose loss is no regret; rerun "
+                "`measure_regret train` without it"
+            )
         pool = Pool.of(settings, json.loads(store.fact("bounds")))
         study, names = pool.study, list(pool.study.shortlist)
         found = recorded(store, study, names)
@@ -274,15 +283,16 @@ def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[d
     turned = [folds[start:] + folds[:start] for start in folds] if not study.detects else [folds]
     rows = list[dict[str, Any]]()
 
-    def add(way: str, share: float, chosen: Sequence[str]) -> None:
-        test = [found.finals[best].value - found.finals[name].value for name in chosen]
-        mean = [found.mean(best) - found.mean(name) for name in chosen]
+    def add(way: str, share: float, choices: Sequence[tuple[str, float]]) -> None:
+        test = [found.finals[best].value - found.finals[name].value for name, _ in choices]
+        mean = [found.mean(best) - found.mean(name) for name, _ in choices]
         rows.append(
             {
                 "bound": bound,
                 "search": way,
                 "time": share,
                 "minutes": round(share * whole / 60, 1),
+                "minutes spent": round(float(np.mean([spent for _, spent in choices])) / 60, 1),
                 "regret on folds, points": round(100 * float(np.mean(mean)), 2),
                 "largest": round(100 * max(mean), 2),
                 "regret on test images, points": round(100 * float(np.mean(test)), 2),
@@ -291,12 +301,14 @@ def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[d
 
     for share in SHARES:
         seconds = share * whole
-        add("tfeff.search", share, [regret_replay.search(study, found, seconds, each)[0] for each in turned])
-        add("random", share, [regret_replay.random_search(found, names, seconds, seed) for seed in repetitions])
+        add("tfeff.search", share, [regret_replay.search(study, found, seconds, each) for each in turned])
+        for way, by_fold in (("random", False), ("random, fold by fold", True)):
+            chosen = [regret_replay.random_search(found, names, seconds, seed, by_fold=by_fold) for seed in repetitions]
+            add(way, share, chosen)
         add("Optuna", share, [regret_replay.tpe(study, names, found, seconds, seed) for seed in repetitions])
     unscaled = regret_replay.unscaled(study, names)
     if unscaled is not None:
-        add("baseline, smaller images", 0.0, [unscaled])
+        add("baseline, smaller images", 0.0, [(unscaled, found.finals[unscaled].seconds)])
     return rows
 
 
@@ -311,17 +323,17 @@ def drawn(rows: Sequence[Mapping[str, Any]]) -> Any:
     for panel, bound in zip(panels, bounds, strict=True):
         for number, way in enumerate(ways):
             own = [row for row in rows if (row["bound"], row["search"]) == (bound, way)]
-            values = [row["regret on folds, points"] for row in own]
+            values = [row["regret on test images, points"] for row in own]
             if own and own[0]["time"]:
                 panel.plot([row["time"] for row in own], values, marker="o", color=f"C{number}", label=way)
             elif own:
                 panel.axhline(values[0], color=f"C{number}", linestyle="--", label=way)
+        panel.axhline(0.0, color="0.8", linewidth=1.0, zorder=0)  # a choice may beat the best one by chance
         panel.set_xscale("log", base=2)
         panel.set_xticks(SHARES, [f"1/{round(1 / share)}" for share in SHARES])
         panel.set_title(f"at most {bound} multiply-adds", fontsize=9)
         figure.style(panel, grid="y")
-    panels[0].set_ylabel("regret on the folds, points")
-    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylabel("regret on test images, points")
     figure.legend_below(whole, panels[0].get_legend_handles_labels()[0], columns=4)
     return whole
 

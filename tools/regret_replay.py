@@ -1,6 +1,8 @@
 """Repeats searches with limited time on the stored trainings of an exhaustive one; for `measure_regret`.
 
-The clock is virtual: a training takes the seconds that it took when it was stored.
+The clock is virtual: a training takes the seconds that it took when it was stored. No search is charged for what is not
+stored: reading and decoding the images, starting processes, timing `precision=auto`, and exports, which a bound of
+multiply-adds does without. Detectors are trained for all epochs, also where `tfeff.search` would shorten trainings.
 """
 
 import dataclasses
@@ -26,6 +28,7 @@ from tfeff.execution.executor import Function, Outcome
 from tfeff.trials import worker
 from tfeff.trials.results import Job
 from tfeff.trials.runner import running
+from tfeff.trials.two_way import fit_two_way
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Recorded:
     """Everything that a search can ask for.
 
     Attributes:
-        probes: network -> for each held-out image, whether it is classified correctly.
+        probes: network -> what `probing.probe` returned; those that failed are missing.
         trainings: job -> what `worker.train` returned.
         finals: network -> its metric on the test images after a training on all training images.
         values: network -> fold -> value.
@@ -54,9 +57,13 @@ class Recorded:
     values: Mapping[str, Mapping[int, float]]
     slots: int
 
-    def seconds(self, name: str) -> float:
-        """Returns seconds of a network's trainings on all folds."""
-        own = [each.seconds for job, each in self.trainings.items() if job.candidate == name]
+    def seconds(self, name: str, folds: Sequence[int] | None = None) -> float:
+        """Returns seconds of a network's trainings on some folds; None: on all."""
+        own = [
+            each.seconds
+            for job, each in self.trainings.items()
+            if job.candidate == name and (folds is None or job.fold in folds)
+        ]
         return sum(own) / self.slots
 
     def mean(self, name: str) -> float:
@@ -87,7 +94,11 @@ class Replay:
     def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
         """See `Executor`; there is a free slot, because callers of this package do not queue calls."""
         if function is probing.probe:
-            found = self._recorded.probes[str(key)]
+            found = self._recorded.probes.get(str(key))
+            if found is None:
+                failed = Outcome(key, error="its probe failed")
+                heapq.heappush(self._running, (self.clock, next(self._numbers), failed))
+                return
         elif function is worker.train and isinstance(key, Job):
             found = self._recorded.trainings[dataclasses.replace(key, fold=self._folds[key.fold])]
         else:
@@ -119,15 +130,26 @@ class _Clock(Stopwatch):
         return self._executor.clock
 
 
-def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int]) -> tuple[str, float]:
-    """Returns the choice of the budget search in this time, and the seconds until then.
+class _Unshortened(Study):
+    @property
+    def may_shorten(self) -> bool:
+        return False
+
+
+Choice = tuple[str, float]
+"""A chosen network, and the seconds that were spent, with its training on all training images."""
+
+
+def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int]) -> Choice:
+    """Returns the choice of the budget search in this time.
 
     Args:
         study: the study of one budget. Its costs are exact, so nothing is exported.
         folds: fold of the search -> stored fold.
     """
     settings = config.replaced(study.settings, {"budget.minutes": seconds / 60})
-    study = dataclasses.replace(study, settings=settings)
+    values = {each.name: getattr(study, each.name) for each in dataclasses.fields(study)}
+    study = _Unshortened(**values | {"settings": settings})
     with tempfile.TemporaryDirectory() as name, open_store(Path(name), settings) as store:
         executor, quiet = Replay(recorded, folds), Console(file=io.StringIO())
         with running(settings, study.fingerprint, study.objective, Path(name), store, executor, quiet) as runner:
@@ -138,51 +160,64 @@ def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int
             competition.screen()
             competition.compete()
             chosen = competition.ranking().chosen
-    return chosen, executor.clock
+    return chosen, executor.clock + recorded.finals[chosen].seconds
 
 
 @dataclass
 class Trainings:
-    """Trainings on all folds, one network after the other, until the time for the best one's final training is left.
+    """Trainings, one network after the other, until the time for the longest one's final training is left.
 
     Attributes:
-        left: seconds.
-        tried: network -> mean over the folds.
+        limit: seconds of the search, with the final training.
+        spent: seconds without it.
+        tried: network -> fold -> value.
     """
 
     recorded: Recorded
-    left: float
-    tried: dict[str, float] = field(default_factory=dict)
+    limit: float
+    spent: float = 0.0
+    tried: dict[str, dict[int, float]] = field(default_factory=dict)
 
-    def add(self, name: str) -> bool:
-        """Trains a network if there is time for it."""
-        if name in self.tried:
-            return True
-        needed = self.recorded.seconds(name)
-        final = max(self.recorded.finals[each].seconds for each in (*self.tried, name))
-        if self.tried and needed + final > self.left:  # the first one is always trained
-            return False
-        self.left -= needed
-        self.tried[name] = self.recorded.mean(name)
+    def add(self, name: str, folds: Sequence[int]) -> bool:
+        """Trains a network on folds if there is time for all; the first network on as many as there is time for."""
+        folds = [fold for fold in folds if fold not in self.tried.get(name, {})]
+        for part in [folds] if self.tried else [[fold] for fold in folds]:
+            needed = self.recorded.seconds(name, part)
+            final = max(self.recorded.finals[each].seconds for each in (*self.tried, name))
+            if self.tried and self.spent + needed + final > self.limit:  # one training is always made
+                return False
+            self.spent += needed
+            self.tried.setdefault(name, {}).update({fold: self.recorded.values[name][fold] for fold in part})
         return True
 
     @property
-    def chosen(self) -> str:
-        """The best one by its mean."""
-        return max(self.tried, key=lambda name: self.tried[name])
+    def choice(self) -> Choice:
+        """The best one by its mean; means over different folds are adjusted for these."""
+        table = {name: {(fold, 0): value for fold, value in row.items()} for name, row in self.tried.items()}
+        means = fit_two_way(table).means
+        chosen = max(means, key=lambda name: means[name])
+        return chosen, self.spent + self.recorded.finals[chosen].seconds
 
 
-def random_search(recorded: Recorded, names: Sequence[str], seconds: float, seed: int) -> str:
-    """Trains networks in random order."""
-    trainings = Trainings(recorded, seconds)
-    for index in np.random.default_rng(seed).permutation(len(names)).tolist():
-        if not trainings.add(names[index]):
+def random_search(
+    recorded: Recorded, names: Sequence[str], seconds: float, seed: int, *, by_fold: bool = False
+) -> Choice:
+    """Trains networks in random order, each on all folds.
+
+    Args:
+        by_fold: train all on one fold first, then all on the next one.
+    """
+    trainings, rng = Trainings(recorded, seconds), np.random.default_rng(seed)
+    order = [names[index] for index in rng.permutation(len(names)).tolist()]
+    folds = rng.permutation(sorted(recorded.values[names[0]])).tolist()
+    for part in [[fold] for fold in folds] if by_fold else [folds]:
+        if not all(trainings.add(name, part) for name in order):
             break
-    return trainings.chosen
+    return trainings.choice
 
 
-def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, seed: int) -> str:
-    """Trains the networks that Optuna's TPE proposes by start, width, depth and resolution.
+def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, seed: int) -> Choice:
+    """Trains the networks that Optuna's TPE proposes by start, width, depth and resolution, each on all folds.
 
     The nearest network stands for each proposal.
     """
@@ -205,10 +240,10 @@ def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, 
         place = [trial.suggest_float(str(side), low[side], high[side] + 1e-9) for side in range(3)]
         near = [name for name, each in networks.items() if each.start.name == start]
         name = min(near, key=lambda each: float(np.linalg.norm(places[each] - place)))
-        if not trainings.add(name):
+        if not trainings.add(name, sorted(recorded.values[name])):
             break
-        tuning.tell(trial, trainings.tried[name])
-    return trainings.chosen
+        tuning.tell(trial, float(np.mean(list(trainings.tried[name].values()))))
+    return trainings.choice
 
 
 def unscaled(study: Study, names: Sequence[str]) -> str | None:

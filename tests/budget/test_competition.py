@@ -10,6 +10,8 @@ from tests.budget.test_search import START
 from tests.thoroughness import only_thorough
 from tfeff import config, training
 from tfeff.budget.competition import Competition
+from tfeff.budget.limits import Bounds
+from tfeff.budget.probing import Probe
 from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
 from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Folds, Limits, Objective, Training, architecture
@@ -27,21 +29,46 @@ MEASURED = ESTIMATED | {0.8: 0.0085}
 class Runner:
     """A runner that looks trainings up: network -> value on each fold, None if the training fails."""
 
-    def __init__(self, values, said):
-        self.values, self.results, self.seconds, self.rows = values, {}, {}, {}
-        self.progress = SimpleNamespace(say=said.append)
+    def __init__(self, values, said, clock):
+        self.values, self.results, self.seconds, self.rows, self.ended = values, {}, {}, {}, set()
+        self.progress, self.clock = SimpleNamespace(say=said.append), clock
 
     def run(self, group, lengths, stage, blocks):
         for each in group:
             for fold, seed in blocks:
                 job = Job(each.name, fold, seed, each.experiment.training.epochs)
                 self.results[job] = self.values[each.name][fold]
-                self.seconds[job], self.rows[job] = 10.0, [{"seconds": 5.0}, {"seconds": 5.0}]
+                if job not in self.ended:
+                    self.end(job)
+                    self.clock.seconds += 10.0
         return JobPlan((), {}, True)
 
+    def end(self, job):
+        self.ended.add(job)
+        self.seconds[job], self.rows[job] = 10.0, [{"seconds": 5.0}, {"seconds": 5.0}]
 
-def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy"):
-    """Returns a competition of networks whose values on the folds are known."""
+    def check(self):
+        pass
+
+
+class Store:
+    """Facts in memory."""
+
+    def __init__(self):
+        self.facts = {}
+
+    def cached(self, name, compute):
+        if name not in self.facts:
+            self.facts[name] = compute()
+        return self.facts[name]
+
+
+def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy", latencies=None, slots=1):
+    """Returns a competition of networks whose values on the folds are known.
+
+    Args:
+        latencies: network -> measured latency; at most 10 ms are allowed.
+    """
     folds, said = max(map(len, values.values())), []
     settings = BudgetSearch(budget=Limits(minutes=minutes), folds=Folds(kind="independent", count=folds, examples=100))
     candidates = {name: Candidate(name, name.upper(), Experiment(training=Training(epochs=2)), 1000) for name in values}
@@ -52,16 +79,30 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy")
         shortlist=list(values),
         candidate=lambda name, precision, pace: candidates[name],
         objective=TrialObjective(metric),
-        bounds=SimpleNamespace(values={}),
+        bounds=Bounds(Limits(latency=None if latencies is None else "10ms"), None),
         costs={name: {"macs": 1000.0} for name in values},
+        networks={name: SimpleNamespace(id=name) for name in values},
+        num_classes=2,
         validation_trials=1000.0,
+        final_passes=lambda name, pace: 2.0 * IMAGES,
     )
-    store = SimpleNamespace(cached=lambda name, compute: compute())
     clock = SimpleNamespace(seconds=seconds, save=lambda: None)
-    runner = Runner(values, said)
-    found = Competition(study, store, SimpleNamespace(slots=1), runner, "float32", None, clock)
-    found.said = said
+    runner = Runner(values, said, clock)
+
+    def measured(networks, num_classes):
+        for each in networks:
+            found.exports.append(each.id)
+            clock.seconds += 3.0
+            yield {"latency": latencies[each.id]}
+
+    measures = SimpleNamespace(networks=measured)
+    found = Competition(study, Store(), SimpleNamespace(slots=slots), runner, "float32", measures, clock)
+    found.said, found.exports, found.clock = said, [], clock
     return found
+
+
+IMAGES = 1.0
+"""Training images of the choice relative to those of a fold."""
 
 
 @pytest.mark.parametrize(
@@ -83,6 +124,84 @@ def test_an_unbounded_metric_leaves_one_network():
     found.compete()
     assert {name: fate.stage for name, fate in found.fates.items()} == {"b": "race"}
     assert found.ranking().chosen == "a"
+
+
+def stages(found):
+    return {name: fate.stage for name, fate in found.fates.items()}
+
+
+def test_stored_trainings_take_no_time():
+    found = competition({"a": (0.9, 0.91), "new": (0.9, 0.9), "b": (0.89, 0.9)}, minutes=1, seconds=1000.0)
+    for name in "ab":
+        for fold in range(2):
+            found.runner.end(Job(name, fold, 0, 2))
+    found.compete()
+    assert stages(found) == {"new": "time"}
+    assert "0 folds; raise budget.minutes" in found.fates["new"].reason
+    assert (found.ranking().chosen, found.complete) == ("a", True)
+
+
+def test_time_is_kept_for_a_training_on_all_images(monkeypatch):
+    values = dict.fromkeys("abcdefgh", (0.9, 0.9))
+    few = competition(values, minutes=5)
+    few.compete()
+    monkeypatch.setattr("tests.budget.test_competition.IMAGES", 15.0)  # of 150 s, after at most 75 s
+    many = competition(values, minutes=5)
+    many.compete()
+    assert few.clock.seconds == 160  # two folds of all
+    assert many.clock.seconds <= 300 - 1.5 * 150 + 10
+
+
+def test_trainings_begin_only_if_the_longest_one_fits():
+    found = competition({"a": (0.9,) * 5, "b": (0.9,) * 5}, minutes=1, slots=4)
+    found.runner.end(Job("b", 0, 0, 2))
+    blocks = [(fold, 0) for fold in range(5)]
+    assert found._affordable(["a"], blocks, 20.0, first=False)
+    assert not found._affordable(["a"], blocks, 19.0, first=False)  # four at once, then the fifth
+    assert found._affordable(["a"], blocks[:2], 10.0, first=False)
+    assert not found._affordable(["a"], blocks[:2], 9.0, first=False)
+
+
+def test_a_resumed_search_keeps_its_deadlines():
+    values = {"a": (0.9, 0.9), "b": (0.9, 0.9), "c": (0.9, 0.9)}
+    found, again = (competition(values, minutes=1) for _ in range(2))
+    found._until("0", 0.5)
+    again.time._store.facts = found.time._store.facts
+    again.clock.seconds = 20.0
+    assert again._until("0", 0.5) == 30.0
+
+
+def test_networks_that_were_worse_only_than_too_slow_ones_come_back():
+    found = competition(
+        {"slow": (0.95, 0.95), "good": (0.9, 0.9), "poor": (0.5, 0.5), "probed": (0.91, 0.91)},
+        latencies={"slow": 0.011, "good": 0.009, "poor": 0.001, "probed": 0.009},
+    )
+    found._probes = {"slow": Probe([True] * 90 + [False] * 10), "probed": Probe([True] * 50 + [False] * 50)}
+    found.drop("probed", "probe", "worse than slow")
+    found.compete()
+    assert stages(found) == {"slow": "measured", "poor": "race"}
+    assert found.ranking().order == ("probed", "good")
+    assert found.exports == ["slow", "good", "probed"]
+    assert found.reserves() == ["poor"]
+
+
+def test_it_is_an_error_only_if_no_network_is_fast_enough():
+    found = competition({"slow": (0.95, 0.95), "poor": (0.5, 0.5)}, latencies={"slow": 0.012, "poor": 0.011})
+    with pytest.raises(UserError, match=r"none of 2 candidates meets it .* POOR, has a latency of 11 ms"):
+        found.compete()
+
+
+def test_without_time_for_more_trainings_nothing_is_measured():
+    values = dict.fromkeys("abcd", (0.9, 0.9))
+    found = competition(values, minutes=1, latencies=dict.fromkeys(values, 0.009))
+    found.clock.seconds = 40.0
+    found.compete()
+    assert found.exports == []
+    assert found.fits("a")
+    assert found.exports == ["a"]
+    late = competition(values, latencies=dict.fromkeys(values, 0.011))
+    assert not late.fits("a")
+    assert stages(late) == {"a": "measured"}
 
 
 class Device:
@@ -155,5 +274,5 @@ def test_a_choice_that_misses_the_budget_when_it_is_exported_gives_way_to_the_ne
     assert device.exports == 2
     assert found.delivered.costs["latency"] == 0.004
     assert (found.delivered.exported / "saved_model.pb").is_file()
-    with pytest.raises(UserError, match="no finalist meets it when it is exported"):
+    with pytest.raises(UserError, match="no candidate meets it when it is exported"):
         searched(start, tmp_path / "hopeless", Device(late=9))

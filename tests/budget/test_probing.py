@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfeff.budget.probing import Probe, clearly_worse
+from tfeff.budget.probing import Probe, clearly_worse, paired_difference
 
 
 def probe(right: int, total: int) -> Probe:
@@ -32,3 +32,17 @@ def test_images_are_compared_in_pairs():
     better = Probe(tuple([True] * 70 + [False] * 30))
     worse = Probe(tuple([True] * 50 + [False] * 50))
     assert set(clearly_worse({"better": better, "worse": worse})) == {"worse"}
+
+
+def test_images_of_a_group_count_as_one():
+    """Ten images of each of a few photographs say little about others."""
+    better, worse = [True] * 80 + [False] * 20, [True] * 60 + [False] * 40
+    groups = [index // 10 for index in range(100)]
+    alone = {"better": Probe(better), "worse": Probe(worse)}
+    grouped = {"better": Probe(better, groups), "worse": Probe(worse, groups)}
+    assert set(clearly_worse(alone)) == {"worse"}
+    assert clearly_worse(grouped) == {}
+    ones = np.arange(100)
+    plain = paired_difference(np.array(better), np.array(worse), 0.975)
+    assert paired_difference(np.array(better), np.array(worse), 0.975, ones) == pytest.approx(plain, rel=0.05)
+    assert paired_difference(np.array(better), np.array(worse), 0.975, 0 * ones)[1] == np.inf

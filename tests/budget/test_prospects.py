@@ -8,7 +8,8 @@ from tfeff.budget import prospects
 
 @pytest.mark.parametrize(("seconds", "affordable"), [(45.0, True), (55.0, False)])
 def test_no_time_is_kept_for_a_final_training_that_is_over(seconds, affordable):
-    found = competition({"a": (0.9, 0.9), "b": (0.8, 0.8)}, minutes=1, seconds=seconds)
+    found = competition({"a": (0.9, 0.9), "b": (0.8, 0.8)}, minutes=1)
     found.compete()
-    assert prospects._affordable(found, "a further training", "a", 1.0) == affordable  # it takes ten seconds
+    found.clock.seconds = seconds
+    assert prospects._affordable(found, "a further training", "a", [1.0]) == affordable  # it takes ten seconds
     assert found.said == ([] if affordable else ["skipped, because the time is over: a further training"])

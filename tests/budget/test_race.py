@@ -45,3 +45,12 @@ def test_the_time_of_earlier_calls_counts():
     assert 100 <= watch.seconds < 101
     watch.save()
     assert 100 <= saved[-1] < 101
+
+
+def test_the_time_is_stored_now_and_then(monkeypatch):
+    clock, saved = [0.0], []
+    monkeypatch.setattr(race.time, "monotonic", lambda: clock[0])
+    watch = race.Stopwatch(100.0, saved.append)
+    for clock[0] in (1.0, 9.0, 11.0, 12.0, 30.0):
+        watch.tick()
+    assert saved == [111.0, 130.0]

@@ -1,12 +1,16 @@
-"""The final training of a budget search."""
+"""What a search knows before any training, and the final training."""
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 
+import pytest
+
 from tests.budget.test_candidates import LITE0, listed
-from tfeff import config
+from tfeff import config, models
 from tfeff.budget.limits import Bounds
-from tfeff.budget.study import Study
+from tfeff.budget.study import Estimates, Study, prepare
+from tfeff.config import BudgetSearch, Candidates, Folds, Limits
+from tfeff.errors import UserError
 from tfeff.recipes import own, rules
 from tfeff.recipes.image_set import LabeledImages
 from tfeff.selection import Fingerprint
@@ -15,14 +19,16 @@ from tfeff.trials.results import TrialObjective
 TEACHER = Path("teacher")
 
 
-def study(*overrides: str) -> Study:
+def study_of(*overrides: str) -> Study:
     """Returns a study of the networks of a budget search whose config has these values."""
     settings = config.override(own.budget("folder:x").base, ["distill=true", *overrides])
-    networks = {each.id: each for each in listed(starts=[replace(LITE0, task=settings.experiment.task)])}
+    networks = {each.id: each for each in listed(starts=[dataclasses.replace(LITE0, task=settings.experiment.task)])}
+    counted = LabeledImages(count=200, class_counts=(100, 100), side=256)
     return Study(
         settings=settings,
         objective=TrialObjective("validation_accuracy"),
         examples=(200, 50),
+        validation_groups=50,
         fingerprint=Fingerprint({}),
         found={},
         num_classes=2,
@@ -32,12 +38,13 @@ def study(*overrides: str) -> Study:
         bounds=Bounds(settings.budget, lambda measure: 1.0),
         fates={},
         shortlist=list(networks),
-        counted=LabeledImages(count=200, class_counts=(100, 100), side=256),
+        counted=counted,
+        whole=counted,
     )
 
 
 def test_a_teacher_changes_what_the_rules_chose():
-    found = study()
+    found = study_of()
     name = found.shortlist[0]
     plain, taught = found.final(name), found.final(name, teacher=TEACHER)
     assert taught.training.epochs == rules.TAUGHT_EPOCHS * plain.training.epochs
@@ -48,17 +55,71 @@ def test_a_teacher_changes_what_the_rules_chose():
 
 def test_a_teacher_changes_no_value_that_was_set():
     changes = "optimizer.frozen=stem*", "optimizer.learning_rate=0.02", "training.epochs=7", "task.teacher.features=1.5"
-    found = study(*(f"experiment.{each}" for each in changes))
+    found = study_of(*(f"experiment.{each}" for each in changes))
     taught = found.final(found.shortlist[0], teacher=TEACHER)
     assert (taught.optimizer.frozen, taught.optimizer.learning_rate) == (("stem*",), 0.02)
     assert (taught.training.epochs, taught.task.teacher.features) == (7, 1.5)
     assert found.taught_epochs == 1
-    kept = study("candidates.kept=task.teacher.features,training.epochs")  # as set to the values of the recipe
+    kept = study_of("candidates.kept=task.teacher.features,training.epochs")  # as set to the values of the recipe
     taught = kept.final(kept.shortlist[0], teacher=TEACHER)
     assert (taught.training.epochs, taught.task.teacher.features) == (config.Training.epochs, 0.0)
 
 
 def test_a_config_without_rules_keeps_its_epochs():
-    found = study("candidates.training=experiment")
+    found = study_of("candidates.training=experiment")
     assert found.final(found.shortlist[0], teacher=TEACHER).training.epochs == config.Training.epochs
     assert found.taught_epochs == 1
+
+
+class Exact:
+    """No bound refers to the exported form."""
+
+    def estimated(self, networks, num_classes):
+        return Estimates([{} for _ in networks], {})
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    monkeypatch.setattr(models, "imagenet_origin", lambda name: "a package")
+    images = own.images("embedded:digits").base
+    return BudgetSearch(
+        experiment=config.replaced(images, {"data.channels": 3, "model.resolution": 32}),
+        candidates=Candidates(
+            starts=("efficientnet-lite0",),
+            widths=(0.5,),
+            depths=(0.5,),
+            resolutions=(0.2,),
+            scratch=False,
+            training="rules",
+        ),
+        folds=Folds(kind="independent", count=3, examples=200),
+        budget=Limits(macs="0.5x", minutes=10),
+    )
+
+
+def test_the_choice_is_trained_by_the_rules_for_all_images(settings):
+    study = prepare(settings, Exact())
+    (name,) = study.shortlist
+    alone = prepare(config.replaced(settings, {"folds.kind": "classic", "folds.examples": None}), Exact())
+    assert study.counted.count == study.examples[0] < 200 < study.whole.count
+    assert study.candidate(name).experiment.training.batch_size < study.final(name).training.batch_size
+    assert study.final(name) == alone.final(name)
+    passes = study.final(name).training.epochs * study.whole.count / study.examples[0]
+    assert study.final_passes(name) == pytest.approx(passes)
+
+
+def test_multiply_adds_of_the_budget_are_the_target_of_the_objective(settings):
+    weighted = config.replaced(settings, {"objective.exponent": -0.07})
+    study = prepare(weighted, Exact())
+    assert study.objective.cost_target == study.bounds.values["macs"]
+    given = config.replaced(weighted, {"objective.cost_target": 1e6})
+    assert prepare(given, Exact()).objective.cost_target == 1e6
+    with pytest.raises(UserError, match="cost_target is not set"):
+        prepare(config.replaced(weighted, {"budget.macs": None}), Exact())
+
+
+def test_images_of_a_group_count_as_one(settings):
+    study = prepare(settings, Exact())
+    images = study.examples[1]
+    assert study.validation_trials == study.validation_groups == images
+    assert dataclasses.replace(study, validation_groups=images // 4).validation_trials == images // 4

@@ -53,3 +53,9 @@ def test_chances(tool):
         "normal", "crowded at the top", "crowded at the bottom", "equal",
     }  # fmt: skip
     assert all(0 <= float(row["best among these"]) <= 100 for row in rows)
+
+
+def test_intervals_of_forecasts(tool):
+    rows = list(tool.forecasts(12, 0))
+    assert len(rows) == 6
+    assert np.mean([float(row[f"{folds} folds"]) for row in rows for folds in (3, 5)]) > 85

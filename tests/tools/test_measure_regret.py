@@ -5,8 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfeff import models
+from tfeff import config, models
+from tfeff.budget import probing
+from tfeff.budget.search import open_store
+from tfeff.budget.study import Study
 from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Folds, Limits, Training, architecture
+from tfeff.errors import UserError
 from tfeff.trials import worker
 from tfeff.trials.results import Job
 
@@ -50,15 +54,37 @@ def test_trainings_run_at_once_and_the_clock_is_that_of_the_one_that_ends(replay
 def test_random_search_trains_as_many_networks_as_time_allows(replay):
     found = recorded(replay, {"a": 0.5, "b": 0.9, "c": 0.7})
     # 10 s for both folds of a network, and 5 s for the final training
-    assert {replay.random_search(found, NAMES, 14.0, seed) for seed in range(20)} == {"a", "b", "c"}
-    assert {replay.random_search(found, NAMES, 25.0, seed) for seed in range(20)} == {"b", "c"}
-    assert {replay.random_search(found, NAMES, 35.0, seed) for seed in range(20)} == {"b"}
+
+    def chosen(seconds, **options):
+        return {replay.random_search(found, NAMES, seconds, seed, **options) for seed in range(20)}
+
+    assert chosen(15.0) == {("a", 15.0), ("b", 15.0), ("c", 15.0)}
+    assert chosen(25.0) == {("b", 25.0), ("c", 25.0)}
+    assert chosen(35.0) == {("b", 35.0)}
+    assert chosen(14.0) == {("a", 10.0), ("b", 10.0), ("c", 10.0)}  # one fold
+
+
+def test_random_search_fold_by_fold_sees_more_networks(replay):
+    found = recorded(replay, {"a": 0.5, "b": 0.9, "c": 0.7})
+    assert {replay.random_search(found, NAMES, 20.0, seed, by_fold=True) for seed in range(20)} == {("b", 20.0)}
+    values = {"a": {0: 0.5, 1: 0.9}, "b": {0: 0.55, 1: 0.95}}
+    trainings = replay.Trainings(dataclasses.replace(found, values=values), 100.0)
+    for name, folds in (("a", [0, 1]), ("b", [0])):
+        assert trainings.add(name, folds)
+    assert trainings.choice[0] == "b"  # better on the fold that they share
+
+
+def test_a_probe_that_failed_fails_again(replay):
+    executor = replay.Replay(recorded(replay, {"a": 0.5}), folds=[0])
+    executor.submit("a", probing.probe)
+    (outcome,) = executor.wait(0.5)
+    assert (outcome.error, outcome.retryable) == ("its probe failed", False)
 
 
 @pytest.fixture
-def pool(import_tool, monkeypatch):
+def settings(monkeypatch):
     monkeypatch.setattr(models, "imagenet_origin", lambda name: "a package")
-    settings = BudgetSearch(
+    return BudgetSearch(
         experiment=Experiment(
             model=architecture("efficientnet-lite0", weights="imagenet", resolution=32),
             data=Data(source="embedded:digits", channels=3, image_size=32, validation_fraction=0.0),
@@ -70,7 +96,37 @@ def pool(import_tool, monkeypatch):
         folds=Folds(kind="classic", count=3, examples=None),
         budget=Limits(minutes=10),
     )
+
+
+@pytest.fixture
+def pool(import_tool, settings):
     return import_tool("measure_regret").Pool.of(settings, ["1x", "0.2x"])
+
+
+def test_a_margin_is_refused(import_tool, settings, tmp_path):
+    open_store(tmp_path, config.replaced(settings, {"objective.margin": 0.01})).close()
+    with pytest.raises(UserError, match=r"objective\.margin: "):
+        import_tool("measure_regret").replay(tmp_path, tmp_path / "out")
+
+
+def test_trainings_are_not_shortened(replay, pool, monkeypatch):
+    monkeypatch.setattr(Study, "may_shorten", True)
+
+    def competition(study, *_):
+        raise ValueError(f"shortened: {study.may_shorten}")
+
+    monkeypatch.setattr(replay, "Competition", competition)
+    with pytest.raises(ValueError, match="shortened: False"):
+        replay.search(pool.studies["1x"], recorded(replay, {"a": 0.5}), 100.0, [0, 1])
+
+
+def test_the_figure_shows_the_regret_on_test_images(import_tool):
+    row = {"bound": "1x", "search": "random", "regret on folds, points": 9.0}
+    rows = [{**row, "time": share, "regret on test images, points": -share} for share in (0.25, 0.5)]
+    (panel,) = import_tool("measure_regret").drawn(rows).axes
+    (line,) = [each for each in panel.lines if each.get_label() == "random"]
+    assert line.get_ydata().tolist() == [-0.25, -0.5]
+    assert panel.get_ylim()[0] < -0.5
 
 
 def test_smaller_bounds_allow_fewer_networks_and_a_search_leaves_out_smaller_ones(pool):
@@ -92,7 +148,7 @@ def test_with_enough_time_the_search_finds_the_best_network_and_with_little_it_k
             rows = [{"epoch": epoch, "seconds": 3.0, "validation_accuracy": values[name][fold]} for epoch in (1, 2, 3)]
             value = {"rows": rows, "seconds": seconds, "peak_bytes": None}
             trainings[Job(name, fold, 0, 3)] = replay.Timed(value, seconds)
-    probes = dict.fromkeys(pool.study.shortlist, replay.Timed([True] * 50, 1.0))
+    probes = dict.fromkeys(pool.study.shortlist, replay.Timed({"correct": [True] * 50}, 1.0))
     found = replay.Recorded(probes, trainings, finals, values, slots=2)
     chosen, spent = replay.search(study, found, 10_000.0, [1, 2, 0])
     assert chosen == found.best(study.shortlist)

@@ -102,8 +102,16 @@ def test_trials_are_stored_and_not_repeated(make_runner):
         assert directory.endswith(f"trials/{key.candidate}/fold{key.fold}-seed0")
     resumed = make_runner(second)
     assert resumed.seconds == dict.fromkeys(first.jobs, 1.0)
+    assert resumed.ended == runner.ended == set(first.jobs)
     resumed.run([candidate("b", 0.2), candidate("c", 0.3)], Full(EPOCHS), "stage")
     assert {job.candidate for job in second.jobs} == {"c"}
+
+
+def test_callers_can_do_something_while_trials_run(make_runner):
+    runner, checks = make_runner(Recorder()), []
+    runner.on_check = lambda: checks.append(1)
+    runner.run([candidate("a", 0.1)], Full(EPOCHS), "stage")
+    assert checks
 
 
 def test_the_first_candidate_of_a_name_is_trained(make_runner):

@@ -73,6 +73,15 @@ def test_a_validation_split_that_shares_images_with_the_training_split_is_refuse
         open_images(experiment, dataclasses.replace(folds, validation_split="held"), [(0, 0)])
 
 
+def test_groups_of_validation_images_are_counted(image_folder):
+    root = image_folder({"train/ant": 24, "train/bee": 24}, size=(16, 16))
+    folds = config.Folds(kind="classic", count=2, examples=None)
+    alone = config.Experiment(data=config.Data(source=f"folder:{root}", image_size=8))
+    grouped = config.override(alone, [r"data.groups=(\w+/\d\d)\d"])  # ten images each
+    found = [open_images(each, folds, folds.blocks) for each in (alone, grouped)]
+    assert [each.validation_groups for each in found] == [24, 2]
+
+
 def test_corrupt_images_stop_a_search_before_its_trials(image_folder):
     root = image_folder({"train/ant": 12, "train/bee": 12, "val/ant": 4, "val/bee": 4}, size=(16, 16))
     damaged = root / "train" / "ant" / "003.png"

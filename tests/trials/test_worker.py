@@ -103,3 +103,10 @@ def test_other_errors_are_not_taken_for_a_divergence(monkeypatch, tmp_path, kind
     monkeypatch.setattr(worker, "train", train)
     with pytest.raises(kind):
         worker.held_out(Trial(config.Experiment()), TrialObjective(), 1, str(tmp_path))
+
+
+def test_the_time_of_a_resumed_training_contains_the_epochs_that_it_did_not_repeat(tmp_path):
+    before = [{"epoch": epoch, "seconds": 10.0 + epoch} for epoch in (1, 2, 3)]
+    after = [*before[:2], {"epoch": 3, "seconds": 13.5}, {"epoch": 4, "seconds": 14.0}]
+    assert worker.resumed_seconds(before, after) == 23.0
+    assert worker.resumed_seconds([], after) == 0.0

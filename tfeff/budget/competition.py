@@ -1,7 +1,7 @@
 """Competition of a budget search: probes or short trainings, then trainings on more folds until the time is over."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from tfeff.budget import probing, race
 from tfeff.budget.candidates import Network
-from tfeff.budget.limits import Costs, Excess
+from tfeff.budget.limits import Costs
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
@@ -29,6 +29,10 @@ PROBE_SHARE = 0.25
 """Share of the time for probes or short trainings."""
 SHORTENED = 10
 """Trainings of fewer epochs are not preceded by short ones."""
+WORSE = ("probe", "short", "race", "time")
+"""Stages that drop candidates which may meet the budget; see `Fate`."""
+MEASURED = {"latency", "size"}
+"""Costs that are measured."""
 PRIOR_DEGREES = 4.0
 """Weight of the variance that the number of validation images implies, in degrees of freedom."""
 
@@ -84,6 +88,7 @@ class Competition:
         self.fates = dict(study.fates)
         self.screened = dict[str, float]()
         self.measured = dict[str, Costs]()
+        self._probes = dict[str, Probe]()
         self.alive = list(study.shortlist)
         self.blocks = study.settings.folds.blocks
         self._trained: Sequence[Block] = ()
@@ -94,7 +99,7 @@ class Competition:
         self.pace = pace
         names = self.study.shortlist
         self.candidates = {name: self.study.candidate(name, self.precision, pace) for name in names}
-        self.time.candidates = self.candidates
+        self.time.candidates, self.time.pace = self.candidates, pace
 
     def screen(self) -> None:
         """Discards the clearly worse candidates, by probes or short trainings, as far as the time allows."""
@@ -111,7 +116,7 @@ class Competition:
         """
         names = [name for name in self.alive if self.study.networks[name].start.kind != "scratch"]
         names.sort(key=lambda name: self.study.networks[name].inherits)
-        until = self.time.deadline(PROBE_SHARE, self.alive)
+        until = self.time.decide("until probes", lambda: self.time.deadline(PROBE_SHARE, self.alive))
         found = probing.run(
             {name: probing.trial_of(self.candidates[name], self.study.settings.folds) for name in names},
             self.store,
@@ -127,7 +132,7 @@ class Competition:
                 self.drop(name, "failed", each)
             else:
                 probes[name] = each
-        self.screened = {name: each.accuracy for name, each in probes.items()}
+        self._probes, self.screened = probes, {name: each.accuracy for name, each in probes.items()}
         best = max(self.screened.values(), default=0.0)
         for name, (difference, half) in probing.clearly_worse(probes).items():
             points = f"{100 * difference:.1f} ± {100 * half:.1f}"
@@ -151,13 +156,13 @@ class Competition:
             self._trained = self.blocks[:1]
             table = self.table(self.alive)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
-            chances = self._chances(race.SHORT_SLACK)
+            chances = self._chances(race.SHORT_SLACK, self.alive)
             for name, reason in race.dropped(chances, race.SHORT_SLACK, "a short training").items():
                 self.drop(name, "short", reason)
             self._trained = ()
             self._set_pace(1.0)
         if self.study.may_shorten:
-            self._set_pace(self.time.decide("pace", lambda: self.time.affordable_pace(self.alive)))
+            self._set_pace(self.time.affordable_pace(self.alive))
 
     def _effort(self, name: str) -> tuple[bool, int]:
         network, each = self.study.networks[name], self.candidates[name]
@@ -167,16 +172,17 @@ class Competition:
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""
         for number, blocks in enumerate(race.stages(self.blocks)):
-            if number == 1 and not self.study.detects:
-                self._measure()
             share = race.SHARES[min(number, len(race.SHARES) - 1)]
+            if number == 1 and not self.study.detects:
+                self._measure(functools.partial(self._trainable, str(number), blocks, share))
             if not self._stage(str(number), self._order(), blocks, share):
                 break
             self._trained = blocks
             folds = len({fold for fold, _ in blocks})
             words = f"{folds} fold{'s' * (folds != 1)}"
-            for name, reason in race.dropped(self._chances(self.slack), self.slack, words).items():
+            for name, reason in race.dropped(self._chances(self.slack, self.alive), self.slack, words).items():
                 self.drop(name, "race", reason)
+        self._drop_late([name for name, row in self.table(self.alive).items() if not row])
 
     def _stage(self, stage: str, order: Sequence[str], blocks: Sequence[Block], share: float) -> bool:
         """Trains as many candidates as a share of the time left allows.
@@ -188,11 +194,13 @@ class Competition:
         Returns:
             Whether there was time for any.
         """
-        until, waiting, trained = self.time.deadline(share, self.alive), list(order), False
+        until = self._until(stage, share)
+        # Those whose trainings are stored, by an earlier search, need no time.
+        waiting, trained = sorted(order, key=lambda name: self._open(name, blocks) > 0), False
         while waiting:
             chunk = list[str]()
             while waiting and len(chunk) < self.executor.slots:
-                first = not self._trained and not trained and not chunk
+                first = not (chunk or trained or any(self.table(self.alive).values()))
                 decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
                 if not self.time.decide(f"stage {stage} {waiting[0]}", decision):
                     break
@@ -202,18 +210,32 @@ class Competition:
             self._train(chunk, blocks)
             trained = True
         if trained:
-            for name in waiting:
-                count = len(self.table([name])[name])
-                self.drop(name, "time", f"the time was over after {count} fold{'s' * (count != 1)}")
+            self._drop_late(waiting)
         return trained
 
+    def _drop_late(self, names: Sequence[str]) -> None:
+        """Drops candidates for which there is no time."""
+        for name in names:
+            count = len(self.table([name])[name])
+            folds = f"{count} fold{'s' * (count != 1)}"
+            self.drop(name, "time", f"the time was over after {folds}; raise budget.minutes to train it")
+
+    def _until(self, stage: str, share: float) -> float:
+        """Returns the second of the search until which the trainings of a stage should end."""
+        return float(self.time.decide(f"until {stage}", lambda: self.time.deadline(share, self.alive)))
+
+    def _trainable(self, stage: str, blocks: Sequence[Block], share: float, name: str) -> bool:
+        """Returns whether there is time to train a candidate in a stage, so that its costs matter."""
+        until = self._until(stage, share)
+        return bool(self.time.decide(f"measure {name}", lambda: self._affordable([name], blocks, until, first=False)))
+
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
-        """Returns whether there is time to train candidates at once; always for the first one of a search."""
+        """Returns whether there is time to train candidates at once; always for the first one that can be chosen."""
         if first or not self._open(names[-1], blocks):
             return True
-        trainings = zip(self.time.expected(names), names, strict=True)
-        expected = sum(seconds * self._open(name, blocks) for seconds, name in trainings)
-        return self.time.seconds + expected / min(len(names), self.executor.slots) <= until
+        expected = zip(self.time.expected(names), names, strict=True)
+        trainings = [seconds for seconds, name in expected for _ in range(self._open(name, blocks))]
+        return self.time.seconds + race.together(trainings, self.executor.slots) <= until
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
         """Trains candidates on some folds; their numbers of epochs may differ."""
@@ -224,40 +246,95 @@ class Competition:
         for name, elimination in plan.eliminated.items():
             self.drop(self.time.ids[name], "failed", elimination.reason)
 
-    def _measure(self) -> None:
-        """Exports and times the candidates that are left, and drops those that exceed the budget after all."""
-        if not set(self.study.bounds.values) & {"latency", "size"}:
+    def _measure(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Exports and times the candidates that are left, and drops those that exceed the budget after all.
+
+        Those that were dropped only because these seemed better come back, and are measured, too.
+
+        Args:
+            wanted: whether to measure a candidate; the first one that is not ends it.
+        """
+        if not set(self.study.bounds.values) & MEASURED:
             return
         self.runner.progress.say(f"exporting and measuring {len(self.alive)} networks")
-        excesses, names = dict[str, Excess](), list(self.alive)
-        networks = [self.study.networks[name] for name in names]
-        for name, costs in zip(names, self.measures.networks(networks, self.study.num_classes), strict=True):
+        while waiting := [name for name in self._order() if name not in self.measured]:
+            if not self._measure_each(waiting, wanted):
+                return
+            for name in self._unjustly_dropped():
+                del self.fates[name]
+                self.alive.append(name)
+        excesses = {name: self.study.bounds.exceeded(costs) for name, costs in self.measured.items()}
+        found = [(each.cost / each.bound, name, each) for name, each in excesses.items() if each is not None]
+        if not self.alive and found:
+            _, name, closest = min(found)
+            raise UserError(
+                f"config: budget: none of {len(excesses)} candidates meets it when it is exported; the closest, "
+                f"{self.candidates[name].label}, has {closest.text}. Raise budget.{closest.measure}"
+            )
+
+    def _measure_each(self, names: Sequence[str], wanted: Callable[[str], bool]) -> bool:
+        """Measures candidates, and drops those that exceed the budget; returns whether all were wanted."""
+        found = self.measures.networks([self.study.networks[name] for name in names], self.study.num_classes)
+        for name in names:
             self.runner.check()
+            if not wanted(name):
+                return False
+            costs = next(found)
             if isinstance(costs, UserError):
                 self.drop(name, "failed", str(costs))
                 continue
             self.measured[name] = {**self.study.costs[name], **costs}
             excess = self.study.bounds.exceeded(self.measured[name])
             if excess is not None:
-                excesses[name] = excess
                 self.drop(name, "measured", f"exported and measured: {excess.text}")
-        if not self.alive and excesses:
-            label, closest = min(excesses.items(), key=lambda item: item[1].cost / item[1].bound)
-            raise UserError(
-                f"config: budget: none of {len(names)} candidates meets it when it is exported; the closest, "
-                f"{self.candidates[label].label}, has {closest.text}. Raise budget.{closest.measure}"
-            )
+        return True
+
+    def fits(self, name: str) -> bool:
+        """Returns whether a candidate meets the budget; measures it if that was not done, and drops it if it does not.
+
+        Measured are exports with random weights.
+        """
+        if set(self.study.bounds.values) & MEASURED and name not in self.measured:
+            self._measure_each([name], lambda _: True)
+        return name not in self.fates or self.fates[name].stage in WORSE
+
+    def _unjustly_dropped(self) -> list[str]:
+        """Returns the candidates that are worse only than networks that exceed the budget.
+
+        If none is left, these are also candidates for which there was no time.
+        """
+        possible = [name for name in self.candidates if name not in self.fates or self.fates[name].stage in WORSE]
+        by = {stage: [name for name in possible if self._stage_of(name) == stage] for stage in WORSE}
+        worse = probing.clearly_worse({name: self._probes[name] for name in possible if name in self._probes})
+        found = [name for name in by["probe"] if name not in worse]
+        chances = self._chances(self.slack, [*self.alive, *by["race"]])
+        hopeless = race.dropped(chances, self.slack, "")
+        found += [name for name in by["race"] if name not in hopeless]
+        return found if found or self.alive else by["time"]
+
+    def _stage_of(self, name: str) -> str | None:
+        return self.fates[name].stage if name in self.fates else None
+
+    def reserves(self) -> list[str]:
+        """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
+        names = [name for name in self.candidates if self._stage_of(name) in WORSE]
+        means = {name: float(np.mean(list(row.values()))) for name, row in self.table(names).items() if row}
+
+        def promise(name: str) -> tuple[bool, float, float]:
+            return name in means, means.get(name, 0.0), self.screened.get(name, 0.0)
+
+        return sorted(names, key=promise, reverse=True)
 
     def _order(self) -> list[str]:
         """Returns the candidates that are left, the most promising ones first."""
-        chances = self._chances(self.slack) if self._trained else {}
+        chances = self._chances(self.slack, self.alive) if self._trained else {}
         accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
         return sorted(self.alive, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle), name))
 
-    def _chances(self, slack: float) -> dict[str, float]:
-        """Returns each remaining trained candidate's chance to be within the slack of the best one."""
-        values = {name: row for name, row in self.table(self.alive).items() if finite(row)}
+    def _chances(self, slack: float, names: Sequence[str]) -> dict[str, float]:
+        """Returns the chance of each of some candidates, if it was trained, to be within the slack of the best one."""
+        values = {name: row for name, row in self.table(names).items() if finite(row)}
         if not values:
             return {}
         bounded = self.study.objective.bounded
@@ -267,9 +344,7 @@ class Competition:
     def _open(self, name: str, blocks: Sequence[Block]) -> int:
         """Returns the number of folds on which a candidate has still to be trained."""
         each = self.candidates[name]
-        return sum(
-            Job(each.name, *block, each.experiment.training.epochs) not in self.runner.results for block in blocks
-        )
+        return sum(Job(each.name, *block, each.experiment.training.epochs) not in self.runner.ended for block in blocks)
 
     def drop(self, name: str, stage: str, reason: str) -> None:
         """Ends the competition for a candidate."""

@@ -15,7 +15,7 @@ from tfeff.data import folds
 from tfeff.data.folds import Fold
 from tfeff.errors import UserError
 from tfeff.evaluation import label_errors
-from tfeff.recipes.transfer import FOLDS, QUANTILE, linear_probe, margin
+from tfeff.recipes.transfer import FOLDS, linear_probe
 from tfeff.trials.trial import Trial
 
 
@@ -67,10 +67,5 @@ def compared(found: Features) -> Labels:
         linear_probe([found.features], found.labels, [Fold(part, held_out)]).correct[held_out]
         for part in (train, np.setdiff1d(train, suspects))
     )
-    if found.groups is None:
-        gain, half = paired_difference(fewer, every, QUANTILE)
-    else:
-        differences = fewer.astype(float) - every
-        gain = float(differences.mean())
-        half = margin(differences, np.unique(groups[held_out], return_inverse=True)[1])
+    gain, half = paired_difference(fewer, every, 0.975, None if found.groups is None else found.groups[held_out])
     return Labels(len(train), len(suspects), len(held_out), gain, gain - half, gain + half)

@@ -9,8 +9,9 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor
 from tfeff.models.network import in_policy
 from tfeff.networks.heads import CLASSIFIER
-from tfeff.recipes.transfer import PROBED, linear_probe
+from tfeff.recipes.transfer import PROBED, QUANTILE, linear_probe, margin
 from tfeff.training.plan import Plan
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
@@ -43,9 +44,11 @@ class Probe:
 
     Attributes:
         correct: for each held-out image, whether it is classified correctly.
+        groups: its group; images of one group belong together. None: each is on its own.
     """
 
-    correct: tuple[bool, ...]
+    correct: Sequence[bool]
+    groups: Sequence[int] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -63,16 +66,18 @@ def trial_of(candidate: Candidate, section: config.Folds) -> Trial:
     return Trial(candidate.experiment).on_fold(halves, fold=0, seed=0)
 
 
-def probe(trial: Trial) -> list[bool]:
+def probe(trial: Trial) -> dict[str, Any]:
     """Probes the features of the network of a trial, with its initial weights; runs in a worker.
 
     The weights, if inherited, and the classifier are fitted to training images alone.
 
     Returns:
-        For each held-out image (of many, `PROBED`), whether it is classified correctly.
+        The attributes of a `Probe` on the held-out images (of many, `PROBED`).
     """
     found = features_of(trial)
-    return [bool(each) for each in linear_probe([found.features], found.labels, [found.split]).correct[found.count :]]
+    correct = linear_probe([found.features], found.labels, [found.split]).correct[found.count :]
+    groups = None if found.groups is None else found.groups[found.count :].tolist()
+    return {"correct": [bool(each) for each in correct], "groups": groups}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +163,7 @@ def run(
             name = waiting.pop(0)
             stored = store.fact(f"probe {name}")
             if stored is not None:
-                found[name] = Probe(tuple(json.loads(stored)))
+                found[name] = Probe(**json.loads(stored))
             elif affordable(name):
                 running.add(name)
                 executor.submit(name, probe, trials[name])
@@ -170,7 +175,7 @@ def run(
             if outcome.error == DISK_FULL:
                 raise UserError(f"{DISK_FULL} of {store.path.parent}: free some space and rerun the command")
             if outcome.error is None:
-                found[name] = Probe(tuple(outcome.value))
+                found[name] = Probe(**outcome.value)
                 store.write_fact(f"probe {name}", json.dumps(outcome.value))
                 continue
             failures[name] += 1
@@ -195,22 +200,39 @@ def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]
     if len(probes) < 2:
         return {}
     best = max(probes, key=lambda name: (probes[name].accuracy, name))
-    reference = np.asarray(probes[best].correct)
-    quantile = float(special.ndtri(1.0 - 0.025 / (len(probes) - 1)))
-    found = {}
+    reference = probes[best]
+    groups = None if reference.groups is None else np.asarray(reference.groups)
+    level, found = 1.0 - 0.025 / (len(probes) - 1), dict[str, tuple[float, float]]()
     for name, each in probes.items():
-        difference, half = paired_difference(reference, np.asarray(each.correct), quantile)
+        difference, half = paired_difference(np.asarray(reference.correct), np.asarray(each.correct), level, groups)
         if difference - half > SPARED:
             found[name] = difference, half
     return found
 
 
-def paired_difference(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], quantile: float) -> tuple[float, float]:
+def paired_difference(
+    one: npt.NDArray[np.bool_],
+    other: npt.NDArray[np.bool_],
+    level: float,
+    groups: npt.NDArray[np.int64] | None = None,
+) -> tuple[float, float]:
     """Returns an accuracy minus another one on the same images, and half the width of its interval.
 
     The interval is Agresti and Min's (Statistics in Medicine 24, 2005), which adds half an image to each of the four
-    outcomes.
+    outcomes. That of images in groups follows from the sums over each group, by Student's t distribution.
+
+    Args:
+        level: probability that the difference is below the upper end of the interval, such as 0.975.
+        groups: int [n], the group of each image.
     """
+    if groups is not None:
+        differences, members = one.astype(float) - other, np.unique(groups, return_inverse=True)[1]
+        number = int(members.max()) + 1
+        if number == 1:
+            return float(differences.mean()), math.inf
+        quantile = float(special.stdtrit(number - 1, level)) * math.sqrt(number / (number - 1))
+        return float(differences.mean()), quantile / QUANTILE * margin(differences, members)
+    quantile = float(special.ndtri(level))
     better, worse, count = (one & ~other).sum() + 0.5, (other & ~one).sum() + 0.5, len(one) + 2.0
     difference = float(better - worse) / count
     return difference, quantile * math.sqrt(max(better + worse - count * difference**2, 0.0)) / count

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from tfeff.budget import probing
+from tfeff.budget import probing, race
 from tfeff.budget.competition import Competition
 from tfeff.budget.labels import Labels, examine
 from tfeff.errors import UserError
@@ -50,7 +50,8 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     The odds of an error are those of 1 - metric; of mean average precision, too.
 
     Returns:
-        None without time for it, if no training on a part succeeds, and for metrics that are not in [0, 1].
+        None without time for it, if no training on a part succeeds, if the choice was not trained on folds, and for
+        metrics that are not in [0, 1].
     """
     study, precision, pace = competition.study, competition.precision, competition.pace
     if not study.objective.bounded:
@@ -58,11 +59,13 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
         return None
     table = competition.table([chosen])[chosen]
     blocks = [block for block in competition.blocks if block in table]
+    if not blocks:
+        return None
     parts = [study.on_part(chosen, share, precision, pace) for share in PARTS]
     longer = study.longer(chosen, LONGER, precision, pace)
     whole = competition.candidates[chosen].experiment.training.epochs
     shares = [share * each.experiment.training.epochs / whole for share, each in zip(PARTS, parts, strict=True)]
-    if not _affordable(competition, "forecast of more images and compute", chosen, sum(shares) * len(blocks)):
+    if not _affordable(competition, "forecast of more images and compute", chosen, shares, len(blocks)):
         return None
     rows, validated = list[growth.Training](), round(study.validation_trials)
     for each in parts:
@@ -73,7 +76,7 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     varied = list[str]()
-    if _affordable(competition, "training for twice the epochs", chosen, LONGER * len(blocks)):
+    if _affordable(competition, "training for twice the epochs", chosen, [LONGER], len(blocks)):
         values = _trained(competition, longer, "the choice for twice the epochs", blocks)
         rows += _trainings(longer, images, values, validated, LONGER)
         varied += ["epochs"] if values else []
@@ -95,7 +98,7 @@ def label_gain(competition: Competition) -> Labels | None:
         return None
     best = max(competition.screened, key=lambda name: (competition.screened[name], name))
     candidate = competition.candidates[best]
-    if not _affordable(competition, "examination of labels", best, 1 / candidate.experiment.training.epochs):
+    if not _affordable(competition, "examination of labels", best, [1 / candidate.experiment.training.epochs]):
         return None
     trial = probing.trial_of(candidate, competition.study.settings.folds)
 
@@ -109,10 +112,17 @@ def label_gain(competition: Competition) -> Labels | None:
         return None
 
 
-def _affordable(competition: Competition, decision: str, chosen: str, trainings: float) -> bool:
-    """Returns whether there is time for some more trainings of the choice on a fold."""
+def _affordable(competition: Competition, decision: str, chosen: str, shares: Sequence[float], folds: int = 1) -> bool:
+    """Returns whether there is time for more trainings of the choice.
+
+    Args:
+        shares: lengths of trainings relative to its own; each is trained on some folds at once.
+        folds: number of these folds.
+    """
     (expected,) = competition.time.expected([chosen])
-    end = expected * trainings / competition.executor.slots + competition.time.seconds
+    end = competition.time.seconds + sum(
+        race.together([share * expected] * folds, competition.executor.slots) for share in shares
+    )
     until = competition.time.deadline(1.0, ())  # the final training is over
     affordable = bool(competition.time.decide(decision, lambda: end <= until))
     if not affordable:

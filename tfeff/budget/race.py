@@ -1,5 +1,6 @@
 """A race of candidates on more and more folds, in which those that are hardly among the best drop out."""
 
+import heapq
 import math
 import statistics
 import time
@@ -19,6 +20,9 @@ SHARES = (0.4, 0.5, 1.0)
 SHORT, SHORT_SLACK = 0.2, 0.05
 """A short training has this share of the epochs; a candidate stays while it can be at most this much worse than the
 best one."""
+
+SAVED_SECONDS = 10.0
+"""Time that a kill may lose."""
 
 
 def stages(blocks: Sequence[Block]) -> list[list[Block]]:
@@ -40,7 +44,7 @@ class Stopwatch:
     """
 
     def __init__(self, spent: float, save: Callable[[float], None]) -> None:
-        self._spent, self._store, self._began = spent, save, time.monotonic()
+        self._spent, self._store, self._began, self._saved = spent, save, time.monotonic(), spent
 
     @property
     def seconds(self) -> float:
@@ -49,7 +53,13 @@ class Stopwatch:
 
     def save(self) -> None:
         """Stores the time, so that it counts after a kill."""
-        self._store(self.seconds)
+        self._saved = self.seconds
+        self._store(self._saved)
+
+    def tick(self) -> None:
+        """Stores the time now and then; called often."""
+        if self.seconds - self._saved > SAVED_SECONDS:
+            self.save()
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,18 @@ class Timing:
             return None
         per_mac = sum(self.epoch.values()) / sum(self.macs[each] for each in self.epoch)
         return self.start + epochs * self.epoch.get(name, per_mac * self.macs[name])
+
+
+def together(trainings: Iterable[float], slots: int) -> float:
+    """Returns the seconds of trainings, in this order, some of them at once.
+
+    >>> together([10.0] * 5, 4), together([10.0, 30.0], 4), together([], 4)
+    (20.0, 30.0, 0.0)
+    """
+    ends = [0.0] * slots
+    for seconds in trainings:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
 
 
 def pace(seconds: float, start: float, whole: float) -> float:

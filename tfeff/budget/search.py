@@ -99,6 +99,7 @@ def run(
     settings = study.settings
     _claim(study, store)
     with running(settings, study.fingerprint, study.objective, directory, store, executor, console) as runner:
+        runner.on_check = watch.tick
         largest = max(study.shortlist, key=lambda name: study.networks[name].cost.macs)
         trial = Trial(study.candidate(largest).experiment)
         precision = runner.resolve(trial, trial.on_fold(settings.folds, fold=0, seed=0)).training.precision
@@ -154,14 +155,20 @@ def _claim(study: Study, store: TrialStore) -> None:
 def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Delivered:
     """Trains the choice on all training images, exports and measures it; the next one if it misses the budget.
 
+    If all that were left miss it, those that were dropped as worse are next.
+
     Raises:
         UserError: none meets it.
     """
     store, study, misses = competition.store, competition.study, list[str]()
-    for name in (ranking.chosen, *(each for each in ranking.order if each != ranking.chosen)):
+    order = dict.fromkeys((ranking.chosen, *ranking.order, *competition.reserves()))
+    for name in order:
         label, trained = competition.candidates[name].label, competition.candidates[name].name
         fact = f"delivered {trained} {competition.measures.form}"
         measured = store.fact(fact)
+        if measured is None and not competition.fits(name):
+            misses.append(f"{label}: {competition.fates[name].reason}")
+            continue
         excess = None if measured is None else study.bounds.exceeded(json.loads(measured))
         if excess is None:
             bring(workdir, trained, store.fact(BEST))
@@ -181,12 +188,12 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                 return Delivered(name, workdir, exported, costs, evaluation, label_of_teacher)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         misses.append(f"{label}: {excess.text}")
-    raise UserError("config: budget: no finalist meets it when it is exported: " + "; ".join(misses))
+    raise UserError("config: budget: no candidate meets it when it is exported: " + "; ".join(misses))
 
 
 def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path, str] | None:
     """Trains the teacher of a choice: its workdir and its label; None if there is no time for one."""
-    chosen = competition.time.decide(f"teacher {name}", lambda: competition.time.teacher(name, competition.precision))
+    chosen = competition.time.decide(f"teacher {name}", lambda: competition.time.teacher(name))
     if chosen is None:
         competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
         return None

@@ -64,6 +64,7 @@ class Study:
     Attributes:
         settings: the config, with `experiment.data.image_size` set.
         examples: number of training and of validation images of one trial.
+        validation_groups: number of groups of validation images; each image is one, unless it belongs to others.
         fingerprint: fingerprint of the images, to notice changes.
         found: what the splits hold, by role.
         networks: all distinct networks, by id.
@@ -73,11 +74,13 @@ class Study:
         fates: id -> why it does not compete.
         shortlist: ids of those that compete.
         counted: the training images of one trial.
+        whole: all training images.
     """
 
     settings: config.BudgetSearch
     objective: TrialObjective
     examples: tuple[int, int]
+    validation_groups: int
     fingerprint: Fingerprint
     found: Mapping[str, Contents]
     num_classes: int
@@ -88,6 +91,7 @@ class Study:
     fates: Mapping[str, Fate]
     shortlist: Sequence[str]
     counted: LabeledImages | AnnotatedImages = field(repr=False)
+    whole: LabeledImages | AnnotatedImages = field(repr=False)
 
     @property
     def detects(self) -> bool:
@@ -105,9 +109,11 @@ class Study:
     def validation_trials(self) -> float:
         """The n for which the metric p of a trial has about the variance p (1 - p) / n.
 
-        Only the choice of the validation images is counted as a source of variance.
+        Only the choice of the validation images is counted as a source of variance. Images of one group, such as crops
+        of one photograph, count as one.
         """
-        return max(1.0, self.counted.trials(self.examples[1]))
+        grouped = self.validation_groups / max(1, self.examples[1])
+        return max(1.0, grouped * self.counted.trials(self.examples[1]))
 
     def candidate(self, name: str, precision: str = "auto", pace: float = 1.0) -> Candidate:
         """Returns a network as a candidate for trials.
@@ -162,7 +168,7 @@ class Study:
         Args:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
         """
-        experiment = self._experiment(self.networks[name], self.counted, precision, pace)
+        experiment = self._experiment(self.networks[name], self.whole, precision, pace)
         experiment = config.replaced(experiment, {"data.image_size": experiment.model.resolution})
         if teacher is None:
             return experiment
@@ -184,6 +190,10 @@ class Study:
         """Keys of the experiment that the rules leave as they are."""
         values = config.flatten(self.settings.experiment)
         return own.set_values(values, self.settings.candidates.kept, detects=self.detects)
+
+    def final_passes(self, name: str, pace: float = 1.0) -> float:
+        """Returns the epochs of the training on all images, as passes over as many images as one trial has."""
+        return self.final(name, pace=pace).training.epochs * self.whole.count / max(1, self.counted.count)
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float
@@ -222,14 +232,14 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
     images = open_images(base, settings.folds, settings.folds.blocks, directory)
     images.require_unknown([start.model.weights for start in starts if start.model.weights is not None])
     classes, channels = len(images.dataset.class_names), base.data.channels
-    objective = TrialObjective(settings.objective.metric, settings.objective.cost_target, settings.objective.exponent)
+    baseline = candidates.baseline(base.task, base.model, channels=channels, num_classes=classes)
+    known = _costs(baseline)  # its other costs are measured, but only if a bound refers to them
+    objective = _objective(settings, known["macs"])
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown
     listed = candidates.scaled(section, starts, side=whole.side, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
-    baseline = candidates.baseline(base.task, base.model, channels=channels, num_classes=classes)
     estimates = estimator.estimated(listed, classes)
     costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
-    known = _costs(baseline)  # the others are measured, but only if a bound refers to them
     bounds = Bounds(
         settings.budget,
         lambda measure: known[measure] if measure in known else estimator.baseline(baseline, classes)[measure],
@@ -240,6 +250,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
         settings=settings,
         objective=objective,
         examples=images.examples,
+        validation_groups=images.validation_groups,
         fingerprint=images.fingerprint,
         found=images.found,
         num_classes=classes,
@@ -250,11 +261,21 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
         fates=fates,
         shortlist=shortlist,
         counted=whole.part(images.examples[0]),
+        whole=whole,
     )
     for name in shortlist:  # what is impossible is reported before the search
-        final = study.final(name)
-        check_batch_size(final.task, final.training.batch_size, images.examples[0])
+        study.final(name)
+        trial = study.candidate(name).experiment
+        check_batch_size(trial.task, trial.training.batch_size, images.examples[0])
     return study
+
+
+def _objective(settings: config.BudgetSearch, macs: float) -> TrialObjective:
+    """Returns the objective; `macs` are the baseline's multiply-adds, to which the budget may refer."""
+    section, bound, target = settings.objective, settings.budget.bounds.get("macs"), settings.objective.cost_target
+    if section.exponent and target is None and bound is not None:
+        target = bound.value * (macs if bound.relative else 1.0)
+    return TrialObjective(section.metric, target, section.exponent)
 
 
 def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | AnnotatedImages) -> config.BudgetSearch:

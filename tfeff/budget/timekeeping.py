@@ -15,7 +15,7 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
 FINAL_SHARE = 1.5
-"""Time kept for the final training and export, relative to a training of the largest candidate on a fold."""
+"""Time kept for the final training and export, relative to the expected time of the longest final training."""
 FEWEST_TRAININGS = 4
 """Detectors are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
 final one."""
@@ -34,12 +34,14 @@ class Timekeeper:
 
     Attributes:
         ids: name of each candidate, also of earlier ones -> id of its network.
+        pace: share of the epochs that the rules choose.
     """
 
     def __init__(self, study: Study, store: TrialStore, runner: TrialRunner, slots: int, watch: Stopwatch) -> None:
         self._study, self._store, self._runner, self._slots, self._watch = study, store, runner, slots, watch
         self._candidates: Mapping[str, Candidate] = {}
         self.ids = dict[str, str]()
+        self.pace = 1.0
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
         decisive = [choices, settings.folds.blocks, list(study.shortlist)]
@@ -77,12 +79,12 @@ class Timekeeper:
     def expected(self, names: Sequence[str]) -> list[float]:
         """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
         timing = self.timing()
-        return [self._longest([name], timing) for name in names]
+        return [timing.of(name, self.candidates[name].experiment.training.epochs) or 0.0 for name in names]
 
-    def _longest(self, names: Sequence[str], timing: race.Timing) -> float:
-        """Returns the longest expected time of some candidates."""
-        epochs = {name: self.candidates[name].experiment.training.epochs for name in names}
-        return max((timing.of(name, epochs[name]) or 0.0 for name in names), default=0.0)
+    def _final(self, names: Sequence[str], timing: race.Timing) -> float:
+        """Returns the longest expected time of some candidates' trainings on all training images."""
+        passes = {name: self._study.final_passes(name, self.pace) for name in names}
+        return max((timing.of(name, passes[name]) or 0.0 for name in names), default=0.0)
 
     def deadline(self, share: float, names: Sequence[str]) -> float:
         """Returns the second of the search until which trainings may start that have a share of the time left.
@@ -94,11 +96,11 @@ class Timekeeper:
         if minutes is None:
             return math.inf
         share_of_final = FINAL_SHARE * (2 + self._study.taught_epochs if self._study.settings.distill else 1)
-        final = share_of_final * self._longest(names, self.timing())
+        final = share_of_final * self._final(names, self.timing())
         now = self.seconds
         return now + share * max(0.0, 60 * minutes - final - now)
 
-    def teacher(self, chosen: str, precision: str) -> str | None:
+    def teacher(self, chosen: str) -> str | None:
         """Returns the network that teaches the choice; None if none is suitable.
 
         It is the largest network that starts from its own trained weights and whose training fits into half of the time
@@ -113,8 +115,8 @@ class Timekeeper:
             if network.start.kind != "scratch" and not network.inherits and network.cost.macs > macs
         ]
         for cost, name in sorted(larger, reverse=True):
-            epochs = self._study.final(name, precision).training.epochs
-            expected = dataclasses.replace(timing, macs={**timing.macs, name: cost}).of(name, epochs)
+            known = dataclasses.replace(timing, macs={**timing.macs, name: cost})
+            expected = known.of(name, self._study.final_passes(name))
             if expected is None or expected <= left / 2:
                 return name
         return None
@@ -122,11 +124,20 @@ class Timekeeper:
     def affordable_pace(self, names: Sequence[str]) -> float:
         """Returns the share of the epochs for which there is time, at least that of a short training.
 
+        Unless `budget.minutes` changes, it stays that of the first search in the workdir, whose trainings then count.
+
         Args:
             names: candidates that may be trained.
         """
-        minutes, timing = self._study.settings.budget.minutes, self.timing()
+        minutes = self._study.settings.budget.minutes
         if minutes is None:
             return 1.0
-        trainings = FINAL_SHARE + FEWEST_TRAININGS / self._slots
-        return race.pace((60 * minutes - self.seconds) / trainings, timing.start, self._longest(names, timing))
+
+        def affordable() -> float:
+            timing, longest = self.timing(), max(self.expected(names), default=0.0)
+            final = FINAL_SHARE * self._final(names, timing) / longest if longest else FINAL_SHARE
+            trainings = final + math.ceil(FEWEST_TRAININGS / self._slots)
+            return race.pace((60 * minutes - self.seconds) / trainings, timing.start, longest)
+
+        self._watch.save()
+        return float(self._store.cached(f"pace within {minutes} minutes", affordable))

@@ -160,7 +160,7 @@ class Objective(Section):
     metric: str = "validation_accuracy"
     """A column of metrics.jsonl; losses, errors and times are minimized."""
     cost_target: Positive[float] | None = None
-    """Multiply-adds, T in MnasNet's objective (arXiv:1807.11626, eq. 2); None: those of the budget."""
+    """Multiply-adds, T in MnasNet's objective (arXiv:1807.11626, eq. 2); None: those of the budget (`budget.macs`)."""
     exponent: float = 0.0
     """w in MnasNet's objective, there -0.07; 0 ignores cost."""
     margin: Positive[float] | None = None

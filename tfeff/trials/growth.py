@@ -152,17 +152,20 @@ def fit(trainings: Sequence[Training]) -> Growth:
     deviations = [BASELINE_DEVIATION, *(each for _, each in PRIOR_EXPONENTS.values()), *[FOLD_DEVIATION] * len(folds)]
     precision = np.diag(1.0 / np.square(deviations))
 
-    def posterior(variance: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Returns the mean and covariance of the coefficients for a variance of the residuals."""
+    def posterior(variance: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+        """Returns mean and covariance of the coefficients for a variance of the residuals, whose degrees follow."""
         weights = 1.0 / (variance + counted)
-        covariance = np.asarray(np.linalg.inv(precision + design.T @ (weights[:, None] * design)), np.float64)
-        return covariance @ (precision @ prior_mean + design.T @ (weights * target)), covariance
+        information = design.T @ (weights[:, None] * design)
+        covariance = np.asarray(np.linalg.inv(precision + information), np.float64)
+        coefficients = float(np.trace(covariance @ information))  # as many as the trainings determine
+        degrees = PRIOR_DEGREES + max(0.0, len(trainings) - coefficients)
+        return covariance @ (precision @ prior_mean + design.T @ (weights * target)), covariance, degrees
 
-    degrees, variance = PRIOR_DEGREES + len(trainings), PRIOR_VARIANCE
+    variance = PRIOR_VARIANCE
     for _ in range(ITERATIONS):
-        mean, _ = posterior(variance)
+        mean, _, degrees = posterior(variance)
         # Of a squared residual, the share that is not due to counting.
         squares = float((variance / (variance + counted) * (target - design @ mean) ** 2).sum())
         variance = (PRIOR_DEGREES * PRIOR_VARIANCE + squares) / degrees
-    mean, covariance = posterior(variance)
+    mean, covariance, degrees = posterior(variance)
     return Growth(tuple(columns), reference, mean, covariance, degrees, len(folds))

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,10 @@ class TrialRunner:
 
     Attributes:
         results: job -> its value, of the candidates passed to `run`.
+        ended: finished and failed trainings, also of candidates that were not passed to `run` yet.
         seconds: finished training -> seconds of its process, also of candidates that were not passed to `run` yet.
         rows: finished training -> its metrics, one row per epoch.
+        on_check: called by `check`, which is called repeatedly while trials run.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class TrialRunner:
         self.store, self.executor, self.objective = store, executor, objective
         self.progress, self.interruption = progress, interruption
         self.results: dict[Job, float | None] = {}
+        self.ended = set[Job]()
         self.seconds: dict[Job, float] = {}
         self.rows: dict[Job, Sequence[Mapping[str, Any]]] = {}
+        self.on_check: Callable[[], None] = lambda: None
         self._candidates: dict[str, Candidate] = {}
         self._learning_rates: dict[str, float] = {}
         self._running: set[Job | RateCall] = set()
@@ -109,6 +113,8 @@ class TrialRunner:
         self._stored: dict[str, list[Record]] = {}
         for record in store.records():
             self._stored.setdefault(record.job.candidate, []).append(record)
+            if record.state != "running":
+                self.ended.add(record.job)
             if record.state == "done" and record.seconds is not None:
                 self.seconds[record.job], self.rows[record.job] = record.seconds, record.rows
 
@@ -263,6 +269,7 @@ class TrialRunner:
 
     def check(self) -> None:
         """Raises Interrupted after Ctrl-C or SIGTERM."""
+        self.on_check()
         self.interruption.check("finished trials are stored, running trials save a checkpoint")
 
     def _once(self, fact: str, function: Function, trial: Trial) -> Any:
@@ -364,6 +371,7 @@ class TrialRunner:
 
     def _end(self, job: Job, value: float | None) -> None:
         self.results[job] = value
+        self.ended.add(job)
         self.progress.finish(job, value)
 
     def _say(self, job: Job, text: str) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tfeff import config, selection
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
@@ -112,6 +115,7 @@ class TrialImages:
         dataset: the images from which folds are drawn.
         shared: the split that all folds are validated on, if there is one.
         examples: number of training and of validation images of one trial.
+        validation_groups: number of groups of validation images; each image is one, unless it belongs to others.
         fingerprint: fingerprint of the dataset and, if there is one, of the split that all folds are validated on.
         found: what these splits hold, by role.
     """
@@ -119,6 +123,7 @@ class TrialImages:
     dataset: Dataset
     shared: Dataset | None
     examples: tuple[int, int]
+    validation_groups: int
     fingerprint: selection.Fingerprint
     found: Mapping[str, Contents]
 
@@ -185,15 +190,23 @@ def open_images(
         raise UserError(f"config: folds.examples, folds.count{further}: {error}") from None
     train = min(len(part.train) for part in parts if part is not None)
     validation = min(len(part.validation) for part in parts if part is not None)
+    groups = min(_groups(dataset, part.validation) for part in parts if part is not None)
     found = {"train": _contents(wanted, source, base.data.train_split, dataset, trained=True)}
     if shared is not None:
         assert folds.validation_split is not None
         found["validation"] = _contents(wanted, source, folds.validation_split, shared)
     require_enough(found, base.data.max_lost)
     if shared is None:
-        return TrialImages(dataset, None, (train, validation), selection.Fingerprint.of({"train": dataset}), found)
+        of_one = selection.Fingerprint.of({"train": dataset})
+        return TrialImages(dataset, None, (train, validation), groups, of_one, found)
     fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
-    return TrialImages(dataset, shared, (train, len(shared)), fingerprint, found)
+    groups = _groups(shared, np.arange(len(shared)))
+    return TrialImages(dataset, shared, (train, len(shared)), groups, fingerprint, found)
+
+
+def _groups(images: Dataset, chosen: npt.NDArray[np.intp]) -> int:
+    """Returns the number of groups of some images; without groups, each image is one."""
+    return len(chosen) if images.groups is None else len(np.unique(images.groups[chosen]))
 
 
 def _contents(

@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[s
     """Trains one trial up to an epoch, resuming from its last checkpoint; after the last epoch, writes events files.
 
     Returns:
-        `rows`, one mapping per epoch; `seconds`; `peak_bytes`, the peak device memory of TensorFlow's allocator minus
-        what it held before, or None if the allocator does not report it.
+        `rows`, one mapping per epoch; `seconds`, with the epochs of earlier attempts; `peak_bytes`, the peak device
+        memory of TensorFlow's allocator minus what it held before, or None if the allocator does not report it.
     """
-    started = time.perf_counter()
+    started, before_rows = time.perf_counter(), training.Workdir(directory).rows()
     images = split_caches(trial)
     before = _reset_peak()
 
@@ -71,9 +72,19 @@ def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[s
         board.close()
     return {
         "rows": rows,
-        "seconds": time.perf_counter() - started,
+        "seconds": time.perf_counter() - started + resumed_seconds(before_rows, rows),
         "peak_bytes": None if before is None or peak is None else peak - before,
     }
+
+
+def resumed_seconds(before: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the seconds of the epochs that a resumed training did not repeat.
+
+    Args:
+        before: the rows of metrics when it resumed, also of epochs after its checkpoint, which it repeats.
+        rows: those at its end.
+    """
+    return sum(float(row["seconds"]) for row in rows if row in before)
 
 
 def training_statistics(trial: Trial) -> tuple[tuple[float, ...], tuple[float, ...]]:
