@@ -58,8 +58,13 @@ class Objects:
 
     def take(self, indices: np.ndarray) -> "Objects":
         """Returns the objects at `indices` (int [m] or bool [n])."""
-        columns = (each[indices] for each in (self.boxes_yxyx, self.labels, self.difficult, self.crowd))
-        return Objects(*columns, areas=None if self.areas is None else self.areas[indices])
+        return Objects(
+            self.boxes_yxyx[indices],
+            self.labels[indices],
+            self.difficult[indices],
+            self.crowd[indices],
+            None if self.areas is None else self.areas[indices],
+        )
 
 
 @dataclass(frozen=True, eq=False)
