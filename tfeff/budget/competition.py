@@ -260,9 +260,10 @@ class Competition:
         while waiting := [name for name in self._order() if name not in self.measured]:
             if not self._measure_each(waiting, wanted):
                 return
-            for name in self._unjustly_dropped():
-                del self.fates[name]
-                self.alive.append(name)
+            if not set(waiting) <= set(self.alive):
+                for name in self._unjustly_dropped():
+                    del self.fates[name]
+                    self.alive.append(name)
         excesses = {name: self.study.bounds.exceeded(costs) for name, costs in self.measured.items()}
         found = [(each.cost / each.bound, name, each) for name, each in excesses.items() if each is not None]
         if not self.alive and found:
