@@ -11,5 +11,6 @@ def test_no_time_is_kept_for_a_final_training_that_is_over(seconds, affordable):
     found = competition({"a": (0.9, 0.9), "b": (0.8, 0.8)}, minutes=1)
     found.compete()
     found.clock.seconds = seconds
-    assert prospects._affordable(found, "a further training", "a", [1.0]) == affordable  # it takes ten seconds
+    assert prospects._affordable(found, "a further training", "a", [(1.0, 1)]) == affordable  # it takes ten seconds
     assert found.said == ([] if affordable else ["skipped, because the time is over: a further training"])
+    assert prospects._affordable(found, "a stored training", "a", [(1.0, 0)])

@@ -196,7 +196,7 @@ class Competition:
         """
         until = self._until(stage, share)
         # Those whose trainings are stored, by an earlier search, need no time.
-        waiting, trained = sorted(order, key=lambda name: self._open(name, blocks) > 0), False
+        waiting, trained = sorted(order, key=lambda name: self.open(self.candidates[name], blocks) > 0), False
         while waiting:
             chunk = list[str]()
             while waiting and len(chunk) < self.executor.slots:
@@ -231,10 +231,11 @@ class Competition:
 
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
         """Returns whether there is time to train candidates at once; always for the first one that can be chosen."""
-        if first or not self._open(names[-1], blocks):
+        opened = {name: self.open(self.candidates[name], blocks) for name in names}
+        if first or not opened[names[-1]]:
             return True
         expected = zip(self.time.expected(names), names, strict=True)
-        trainings = [seconds for seconds, name in expected for _ in range(self._open(name, blocks))]
+        trainings = [seconds for seconds, name in expected for _ in range(opened[name])]
         return self.time.seconds + race.together(trainings, self.executor.slots) <= until
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
@@ -260,9 +261,10 @@ class Competition:
         while waiting := [name for name in self._order() if name not in self.measured]:
             if not self._measure_each(waiting, wanted):
                 return
-            for name in self._unjustly_dropped():
-                del self.fates[name]
-                self.alive.append(name)
+            if not set(waiting) <= set(self.alive):
+                for name in self._unjustly_dropped():
+                    del self.fates[name]
+                    self.alive.append(name)
         excesses = {name: self.study.bounds.exceeded(costs) for name, costs in self.measured.items()}
         found = [(each.cost / each.bound, name, each) for name, each in excesses.items() if each is not None]
         if not self.alive and found:
@@ -341,10 +343,10 @@ class Competition:
         prior = Prior(1.0 / self.study.validation_trials, PRIOR_DEGREES) if bounded else None
         return chance_within(values, slack, bounded=bounded, prior=prior)
 
-    def _open(self, name: str, blocks: Sequence[Block]) -> int:
+    def open(self, candidate: Candidate, blocks: Sequence[Block]) -> int:
         """Returns the number of folds on which a candidate has still to be trained."""
-        each = self.candidates[name]
-        return sum(Job(each.name, *block, each.experiment.training.epochs) not in self.runner.ended for block in blocks)
+        epochs = candidate.experiment.training.epochs
+        return sum(Job(candidate.name, *block, epochs) not in self.runner.ended for block in blocks)
 
     def drop(self, name: str, stage: str, reason: str) -> None:
         """Ends the competition for a candidate."""

@@ -65,7 +65,8 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     longer = study.longer(chosen, LONGER, precision, pace)
     whole = competition.candidates[chosen].experiment.training.epochs
     shares = [share * each.experiment.training.epochs / whole for share, each in zip(PARTS, parts, strict=True)]
-    if not _affordable(competition, "forecast of more images and compute", chosen, shares, len(blocks)):
+    runs = [(share, competition.open(each, blocks)) for share, each in zip(shares, parts, strict=True)]
+    if not _affordable(competition, "forecast of more images and compute", chosen, runs):
         return None
     rows, validated = list[growth.Training](), round(study.validation_trials)
     for each in parts:
@@ -76,7 +77,7 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     varied = list[str]()
-    if _affordable(competition, "training for twice the epochs", chosen, [LONGER], len(blocks)):
+    if _affordable(competition, "training for twice the epochs", chosen, [(LONGER, competition.open(longer, blocks))]):
         values = _trained(competition, longer, "the choice for twice the epochs", blocks)
         rows += _trainings(longer, images, values, validated, LONGER)
         varied += ["epochs"] if values else []
@@ -98,7 +99,9 @@ def label_gain(competition: Competition) -> Labels | None:
         return None
     best = max(competition.screened, key=lambda name: (competition.screened[name], name))
     candidate = competition.candidates[best]
-    if not _affordable(competition, "examination of labels", best, [1 / candidate.experiment.training.epochs]):
+    fact = f"labels {best}"
+    runs = [(1 / candidate.experiment.training.epochs, int(competition.store.fact(fact) is None))]
+    if not _affordable(competition, "examination of labels", best, runs):
         return None
     trial = probing.trial_of(candidate, competition.study.settings.folds)
 
@@ -106,22 +109,23 @@ def label_gain(competition: Competition) -> Labels | None:
         return asdict(collect(competition.executor, {best: (examine, trial)}, competition.runner.check)[best])
 
     try:
-        return Labels(**competition.store.cached(f"labels {best}", compute))
+        return Labels(**competition.store.cached(fact, compute))
     except UserError as error:
         competition.runner.progress.say(f"labels are not examined: {error}")
         return None
 
 
-def _affordable(competition: Competition, decision: str, chosen: str, shares: Sequence[float], folds: int = 1) -> bool:
-    """Returns whether there is time for more trainings of the choice.
+def _affordable(competition: Competition, decision: str, chosen: str, runs: Sequence[tuple[float, int]]) -> bool:
+    """Returns whether there is time for more trainings of the choice; those that are stored need none.
 
     Args:
-        shares: lengths of trainings relative to its own; each is trained on some folds at once.
-        folds: number of these folds.
+        runs: one after the other, the length of trainings relative to its own, and their number.
     """
+    if not any(count for _, count in runs):
+        return True
     (expected,) = competition.time.expected([chosen])
     end = competition.time.seconds + sum(
-        race.together([share * expected] * folds, competition.executor.slots) for share in shares
+        race.together([share * expected] * count, competition.executor.slots) for share, count in runs
     )
     until = competition.time.deadline(1.0, ())  # the final training is over
     affordable = bool(competition.time.decide(decision, lambda: end <= until))
