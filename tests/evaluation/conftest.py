@@ -13,6 +13,7 @@ class Objects:
     labels: np.ndarray
     difficult: np.ndarray
     crowd: np.ndarray
+    areas: np.ndarray | None = None
 
 
 def objects(boxes=(), labels=(), difficult=None, crowd=None):

@@ -15,10 +15,13 @@ def reference(found, truth, classes, folder):
     """COCO's twelve metrics, computed from two JSON files as in pycocotools' example."""
     annotations = []
     for image, real in enumerate(truth):
-        for (top, left, bottom, right), label, crowd in zip(real.boxes_yxyx, real.labels, real.crowd, strict=True):
-            x, y, w, h = float(left), float(top), float(right) - float(left), float(bottom) - float(top)
+        areas = np.full(len(real.labels), np.nan) if real.areas is None else real.areas
+        for box, label, crowd, area in zip(real.boxes_yxyx, real.labels, real.crowd, areas.tolist(), strict=True):
+            top, left, bottom, right = box.tolist()
+            x, y, w, h = left, top, right - left, bottom - top
             row = {"id": len(annotations) + 1, "image_id": image + 100, "category_id": int(label) + 7}
-            annotations.append(row | {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(crowd)})
+            size = w * h if np.isnan(area) else area
+            annotations.append(row | {"bbox": [x, y, w, h], "area": size, "iscrowd": int(crowd)})
     dataset = {
         "info": {},
         "images": [{"id": image + 100, "width": 500, "height": 500} for image in range(len(truth))],
@@ -52,6 +55,21 @@ def test_metrics_equal_pycocotools(seed, make_case, tmp_path, capsys):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.nan_to_num(scores["ap_per_class"], nan=-1), per_class, rtol=0, atol=1e-12)
     assert expected[0] > 0.05
+
+
+def test_sizes_are_those_of_the_annotations(make_case, tmp_path):
+    found, truth = make_case(5, images=25, side=200.0, crowd=True, classes=3)
+    of_boxes, rng = coco_scores(found, truth, 3), np.random.default_rng(0)
+    for each in truth[::2]:
+        sides = each.boxes_yxyx[:, 2:] - each.boxes_yxyx[:, :2]
+        each.areas = sides.prod(axis=1).astype(float) * rng.uniform(0.1, 1, len(sides))
+        each.areas[::3] = np.nan
+    scores = coco_scores(found, truth, 3)
+    expected, _ = reference(found, truth, 3, tmp_path)
+    actual = np.nan_to_num([scores[name] for name in METRICS], nan=-1)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+    changed = {name for name in METRICS if scores[name] != of_boxes[name]}
+    assert changed == {name for name in METRICS if name.endswith(("small", "medium", "large"))}
 
 
 @pytest.mark.parametrize("chunk", [4096, 2])

@@ -24,6 +24,7 @@ class Objects:
     def __init__(self, boxes, labels):
         self.boxes_yxyx, self.labels = np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int32)
         self.difficult = self.crowd = np.zeros(len(labels), bool)
+        self.areas = None
 
 
 @pytest.mark.parametrize("empty", [False, True])

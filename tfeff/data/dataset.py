@@ -38,12 +38,15 @@ class Objects:
         labels: int32 [n], indices into the class names.
         difficult: bool [n]. VOC's metrics ignore these objects.
         crowd: bool [n], boxes around groups of objects. COCO's metrics ignore them.
+        areas: float64 [n], square pixels of the objects themselves, by which COCO's metrics call them small, medium or
+            large; NaN: that of the box. None: those of all boxes.
     """
 
     boxes_yxyx: np.ndarray
     labels: np.ndarray
     difficult: np.ndarray
     crowd: np.ndarray
+    areas: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +58,13 @@ class Objects:
 
     def take(self, indices: np.ndarray) -> "Objects":
         """Returns the objects at `indices` (int [m] or bool [n])."""
-        return Objects(*(getattr(self, each.name)[indices] for each in dataclasses.fields(self)))
+        return Objects(
+            boxes_yxyx=self.boxes_yxyx[indices],
+            labels=self.labels[indices],
+            difficult=self.difficult[indices],
+            crowd=self.crowd[indices],
+            areas=None if self.areas is None else self.areas[indices],
+        )
 
 
 @dataclass(frozen=True, eq=False)

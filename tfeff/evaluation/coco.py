@@ -22,7 +22,8 @@ METRICS = (
 """The twelve metrics, in the order of pycocotools: average precision (AP), the mean over the IoU thresholds .50, .55,
 ..., .95 and over classes; AP at an IoU of .5 and of .75, and of small, medium and large objects; average recall (AR),
 the mean over the same thresholds and classes, with at most 1, 10 and 100 detections per image and class; AR of small,
-medium and large objects with at most 100. Sizes are box areas in square pixels: small below 32², large above 96²."""
+medium and large objects with at most 100. Sizes are areas in square pixels: small below 32², large above 96². Those of
+objects are as annotated (COCO's: of the masks), else those of their boxes."""
 
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +32,7 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Recalls at which precision is averaged."""
 AREAS = np.array([(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)])
-"""(smallest, largest) box area of all, small, medium and large objects, in square pixels."""
+"""(smallest, largest) area of all, small, medium and large objects, in square pixels."""
 MOST = 100
 """Detections per image and class that count."""
 CHUNK = 4096
@@ -52,7 +53,7 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
     recall = np.full((classes, len(AREAS), len(THRESHOLDS)), np.nan)
     few = {most: np.full((classes, len(THRESHOLDS)), np.nan) for most in (1, 10)}
     for label, (found, truth) in enumerate(_by_class(detections, objects, classes)):
-        ignored = truth.crowd | _outside(truth.xywh)
+        ignored = truth.crowd | _outside(truth.area)
         counted = (~ignored).sum(axis=1)
         right, wrong = _matched(found, truth, ignored)
         order = np.argsort(-found.score, kind="stable")
@@ -118,6 +119,7 @@ class _Truth(NamedTuple):
     image: Ints
     crowd: Bools
     xywh: Floats
+    area: Floats
 
 
 def _by_class(
@@ -132,6 +134,7 @@ def _by_class(
     ]
     scores = _concatenated([each.scores for each in detections], np.float32)
     crowd = _concatenated([each.crowd for each in objects], np.bool_)
+    areas = _concatenated([_areas(each) for each in objects], np.float64)
     rows = zip(*(grouped(each, np.ones(len(each), bool), classes) for each in labels), strict=True)
     for found, truth in rows:
         found = found[np.lexsort((-scores[found], images[0][found]))]
@@ -140,7 +143,7 @@ def _by_class(
         kept = found[rank < MOST]
         yield (
             _Found(images[0][kept], rank[rank < MOST], scores[kept].astype(np.float64), _xywh(boxes[0][kept])),
-            _Truth(images[1][truth], crowd[truth], _xywh(boxes[1][truth])),
+            _Truth(images[1][truth], crowd[truth], _xywh(boxes[1][truth]), areas[truth]),
         )
 
 
@@ -149,9 +152,18 @@ def _xywh(boxes_yxyx: npt.NDArray[np.float32]) -> Floats:
     return xywh_from_yxyx(boxes_yxyx.astype(np.float64))
 
 
-def _outside(xywh: Floats) -> Bools:
-    """Returns bool [areas, n], whether the area of a box is outside of each of AREAS."""
-    area = xywh[:, 2] * xywh[:, 3]
+def _areas(objects: GroundTruth) -> Floats:
+    """Returns float64 [m], the areas of the objects, or else of their boxes."""
+    boxes = _box_areas(_xywh(objects.boxes_yxyx))
+    return boxes if objects.areas is None else np.where(np.isnan(objects.areas), boxes, objects.areas)
+
+
+def _box_areas(xywh: Floats) -> Floats:
+    return xywh[:, 2] * xywh[:, 3]
+
+
+def _outside(area: Floats) -> Bools:
+    """Returns bool [areas, n], whether areas [n] are outside of each of AREAS."""
     return (area < AREAS[:, :1]) | (area > AREAS[:, 1:])
 
 
@@ -193,7 +205,7 @@ def _matched(found: _Found, truth: _Truth, ignored: Bools) -> tuple[Bools, Bools
         taken[area, threshold, object_] = True
         matched[area, threshold, chunk[number]] = True
         uncounted[area, threshold, chunk[number]] = ignored[area, object_]
-    return matched & ~uncounted, ~matched & ~_outside(found.xywh)[:, None]
+    return matched & ~uncounted, ~matched & ~_outside(_box_areas(found.xywh))[:, None]
 
 
 def _chunks(rows: Ints, rank: Ints) -> Iterator[Ints]:

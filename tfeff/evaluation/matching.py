@@ -69,6 +69,10 @@ class GroundTruth(Protocol):
     def crowd(self) -> npt.NDArray[np.bool_]:
         """bool [m], boxes around groups of objects; all metrics ignore them."""
 
+    @property
+    def areas(self) -> npt.NDArray[np.float64] | None:
+        """float64 [m], by which COCO's metrics distinguish sizes; NaN or None: those of the boxes."""
+
 
 def validate(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> None:
     """Checks that detections can be compared with the ground truth.

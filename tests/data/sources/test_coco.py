@@ -1,6 +1,7 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -41,6 +42,17 @@ def test_boxes_classes_and_crowds(root):
     assert source.objects[1].labels.tolist() == [1]
     assert source.objects[1].crowd.tolist() == [True]
     assert not source.defects.counts
+
+
+def test_areas_of_objects_are_read(root):
+    assert all(each.areas is None for each in COCO(root, Options()).load("tiny").objects)
+    areas = [7.5, None, "x", 0, -3, float("nan"), "12"]
+    rows = [{"image_id": 3, "bbox": [n, 2, 10, 9], "category_id": 2, "area": area} for n, area in enumerate(areas)]
+    save(root, CONTENT | {"annotations": [*CONTENT["annotations"], *rows]})
+    first, second = COCO(root, Options()).load("tiny").objects
+    assert first.areas is None
+    np.testing.assert_array_equal(second.areas, [np.nan, 7.5, *[np.nan] * 5, 12])
+    np.testing.assert_array_equal(second.take(np.array([7, 1])).areas, [12, 7.5])
 
 
 def test_images_may_be_in_one_folder_or_in_one_per_split(root):

@@ -71,6 +71,24 @@ def test_what_is_written_is_read(manifest: Manifest, tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(one, key), getattr(other, key))
 
 
+def test_areas_are_kept_where_they_are_stated(tmp_path: Path, manifest: Manifest) -> None:
+    areas = [None, None, np.array([1.5, np.nan, 1e5])]
+    objects = [replace(boxes(count), areas=each) for count, each in zip((2, 0, 3), areas, strict=True)]
+    dataset = Dataset("here", ("a", "b", "c"), NAMES, EncodedImages([b"", b"", b""], "1"), objects=objects)
+    split = Split.of(dataset, NAMES, np.arange(3))
+    replace(manifest, splits={"all": split}).write(tmp_path)
+    first, empty, last = Manifest.read(tmp_path).splits["all"].objects()
+    assert first.areas is not None
+    assert last.areas is not None
+    assert np.isnan(first.areas).all()
+    assert len(empty) == 0
+    np.testing.assert_array_equal(last.areas, [1.5, np.nan, 1e5])
+    short = replace(split, columns={**split.columns, "areas": np.zeros(4)})
+    replace(manifest, splits={"all": short}).write(tmp_path)
+    with pytest.raises(UserError, match="the split all"):
+        Manifest.read(tmp_path)
+
+
 def test_a_split_without_any_object(tmp_path: Path) -> None:
     dataset = Dataset("here", ("cat",), ["1"], EncodedImages([b""], "1"), objects=[boxes(0)])
     assert [len(each) for each in Split.of(dataset, ["1"], np.array([0])).objects()] == [0]

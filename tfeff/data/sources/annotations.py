@@ -62,8 +62,8 @@ class ObjectCollector:
         self._where, (self._height, self._width), self._defects = where, size, defects
         self._origin, self._orientation, self._written = origin, orientation, written
         self._relative, self._assumed_stored = relative, False
-        self._pending: list[tuple[int, Box, int, bool, bool, Literal[0, 1]]] = []
-        self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
+        self._pending: list[tuple[int, Box, int, bool, bool, float, Literal[0, 1]]] = []
+        self._rows: list[tuple[Box, int, bool, bool, float]] = []
         self._known = set[tuple[Box, int]]()
         self._raw: list[tuple[Box, int]] = []
         self._unnamed: list[tuple[Box, int]] = []
@@ -77,6 +77,7 @@ class ObjectCollector:
         *,
         difficult: bool = False,
         crowd: bool = False,
+        area: float = math.nan,
         origin: Literal[0, 1] | None = None,
     ) -> None:
         """Adds object `number` (counted from 1, for messages), unless its box is beyond repair.
@@ -87,9 +88,10 @@ class ObjectCollector:
             label: its class.
             difficult: whether it is marked as difficult.
             crowd: whether the box is around a group of objects.
+            area: see `Objects.areas`.
             origin: this box's origin, if it differs from the image's.
         """
-        self._pending.append((number, yxyx, label, difficult, crowd, self._origin if origin is None else origin))
+        self._pending.append((number, yxyx, label, difficult, crowd, area, self._origin if origin is None else origin))
 
     def _finish(self) -> None:
         """Checks the objects, all of them together, once."""
@@ -109,8 +111,8 @@ class ObjectCollector:
         elif self._written is not None and self._written != size:
             where = f"{self._where}: {self._written} written, {size} in the image's header"
             self._defects.add("wrong image size", where)
-        for number, box, label, difficult, crowd, start in self._pending:
-            self._check(number, self._turned(box, start) if stored else box, label, difficult, crowd, start)
+        for number, box, label, difficult, crowd, pixels, start in self._pending:
+            self._check(number, self._turned(box, start) if stored else box, label, difficult, crowd, pixels, start)
         self._raw += [(self._turned(box, self._origin) if stored else box, label) for box, label in self._unnamed]
 
     @property
@@ -146,7 +148,9 @@ class ObjectCollector:
         top, left, bottom, right = turned_box(edges, (self._height, self._width), self._orientation)
         return top + start, left + start, bottom, right
 
-    def _check(self, number: int, yxyx: Box, label: int, difficult: bool, crowd: bool, first: int) -> None:
+    def _check(
+        self, number: int, yxyx: Box, label: int, difficult: bool, crowd: bool, pixels: float, first: int
+    ) -> None:
         top, left, bottom, right = yxyx
         self._raw.append((yxyx, label))
         if not all(map(math.isfinite, yxyx)):
@@ -176,7 +180,7 @@ class ObjectCollector:
             self._defects.add(REPEATED, f"{self._where}, object {number}: {yxyx}")
             return
         self._known.add((clipped, label))
-        self._rows.append((clipped, label, difficult, crowd))
+        self._rows.append((clipped, label, difficult, crowd, pixels))
 
     def add_unnamed(self, yxyx: tuple[float, float, float, float], label: int) -> None:
         """Keeps an object of an unknown class, which `objects` lacks; see `RawAnnotations.labels`."""
@@ -191,12 +195,13 @@ class ObjectCollector:
     def objects(self) -> Objects:
         """Returns the objects added so far; their defects are counted now."""
         self._finish()
-        boxes, labels, difficult, crowd = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
+        boxes, labels, difficult, crowd, areas = zip(*self._rows, strict=True) if self._rows else ((), (), (), (), ())
         return Objects(
             boxes_yxyx=np.array(boxes, np.float32).reshape(-1, 4),
             labels=np.array(labels, np.int32),
             difficult=np.array(difficult, bool),
             crowd=np.array(crowd, bool),
+            areas=None if all(map(math.isnan, areas)) else np.array(areas, np.float64),
         )
 
 

@@ -1,6 +1,7 @@
 """The contents of a COCO annotation file."""
 
 import json
+import math
 import os
 import re
 from collections import defaultdict
@@ -243,7 +244,8 @@ def collect(
                 collector.add_unnamed(box, -1 if below or not labels else len(labels))
             else:
                 difficult, crowd = _is_set(item.get("ignore")), _is_set(item.get("iscrowd"))
-                collector.add(number, box, labels[category], difficult=difficult, crowd=crowd)
+                area = _area(item.get("area")) if scale is None else math.nan
+                collector.add(number, box, labels[category], difficult=difficult, crowd=crowd, area=area)
         known |= added
     return masks
 
@@ -271,6 +273,15 @@ def _box(bbox: Any) -> Box | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return top, left, top + height, left + width
+
+
+def _area(value: Any) -> float:
+    """Returns an area; NaN if none is stated."""
+    try:
+        area = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return area if 0 < area < math.inf else math.nan
 
 
 def _is_set(flag: Any) -> bool:

@@ -3,7 +3,7 @@
 `manifest.json` names classes, splits and shards. `index.npz` has an array of each kind for all records, and others for
 each split, whose images are records: `train/records`, `train/ids`, and `train/labels` or the objects of all its images,
 one image after the other: `train/objects` (how many each image has), `train/boxes_yxyx`, `train/object_labels`,
-`train/difficult` and `train/crowd`. Both files have a checksum.
+`train/difficult`, `train/crowd` and, if the source states any, `train/areas`. Both files have a checksum.
 """
 
 import io
@@ -36,11 +36,13 @@ _ARRAYS = {"places": "int64", "digests": "uint8", "origins": "uint8", "sizes": "
 """Name of an array of all records -> its type."""
 _COLUMNS = {
     "records": "int64", "ids": "uint8", "labels": "int32", "objects": "int64", "boxes_yxyx": "float32",
-    "object_labels": "int32", "difficult": "bool", "crowd": "bool",
+    "object_labels": "int32", "difficult": "bool", "crowd": "bool", "areas": "float64",
 }  # fmt: skip
 """Name of an array of a split -> its type."""
 _OBJECTS = {"boxes_yxyx": "boxes_yxyx", "labels": "object_labels", "difficult": "difficult", "crowd": "crowd"}
 """Field of `Objects` -> name of its array."""
+_AREAS = "areas"
+"""The field of `Objects`, and its array, that not every split has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,10 @@ class Split:
             columns["objects"] = np.array([len(each) for each in dataset.objects], np.int64)
             for key, name in _OBJECTS.items():
                 columns[name] = np.concatenate([getattr(each, key) for each in dataset.objects])
+            if any(each.areas is not None for each in dataset.objects):
+                columns[_AREAS] = np.concatenate(
+                    [np.full(len(each), np.nan) if each.areas is None else each.areas for each in dataset.objects]
+                )
         columns = {key: values.astype(_COLUMNS[key], copy=False) for key, values in columns.items()}
         return cls(columns, len(dataset.sizes) > 0, dataset.defects, dataset.notes)
 
@@ -95,7 +101,8 @@ class Split:
     def objects(self) -> list[Objects]:
         """Returns the objects of each image; empty if images have none."""
         counts = self.columns.get("objects", np.zeros(0, np.int64))
-        ends, values = np.cumsum(counts), [self.columns[name] for name in _OBJECTS.values() if len(counts)]
+        names = [*_OBJECTS.values(), *([_AREAS] if _AREAS in self.columns else [])]
+        ends, values = np.cumsum(counts), [self.columns[name] for name in names if len(counts)]
         return [
             Objects(*(value[start:end] for value in values))
             for start, end in zip((ends - counts).tolist(), ends.tolist(), strict=True)
@@ -214,6 +221,7 @@ class Manifest:
             images, counts = len(split.records), split.columns.get("objects", np.zeros(0, np.int64))
             fits = {images} == {len(split.ids()), len(counts if self.has_objects else split.labels)}
             fits &= all(len(split.columns[key]) == counts.sum() for key in _OBJECTS.values() if self.has_objects)
+            fits &= _AREAS not in split.columns or len(split.columns[_AREAS]) == counts.sum()
             if not fits or not ((split.records >= 0) & (split.records < count)).all() or (counts < 0).any():
                 raise ValueError(f"the split {name}")
             labels = split.columns["object_labels"] if self.has_objects else split.labels
