@@ -59,11 +59,11 @@ class Objects:
     def take(self, indices: np.ndarray) -> "Objects":
         """Returns the objects at `indices` (int [m] or bool [n])."""
         return Objects(
-            self.boxes_yxyx[indices],
-            self.labels[indices],
-            self.difficult[indices],
-            self.crowd[indices],
-            None if self.areas is None else self.areas[indices],
+            boxes_yxyx=self.boxes_yxyx[indices],
+            labels=self.labels[indices],
+            difficult=self.difficult[indices],
+            crowd=self.crowd[indices],
+            areas=None if self.areas is None else self.areas[indices],
         )
 
 
