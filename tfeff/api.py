@@ -297,7 +297,7 @@ def complete(
     return settings, choices
 
 
-def _unchosen(recipe: config.Recipe[config.Experiment]) -> dict[str, Any]:
+def _unchosen(recipe: config.Recipe[Any]) -> dict[str, Any]:
     """Returns the values that a recipe does not choose: those of its base that must be the run's, and those kept."""
     settings, choices = config.complete(recipe)
     # What other keys a section has, and what they mean, depends on its name.
