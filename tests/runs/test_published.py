@@ -1,7 +1,6 @@
 """Published networks predict by name."""
 
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import tfeff
-from tests.conftest import SHARED
+from tests.models.weights.coco_archive import write_archive
 from tests.verbs import Verbs
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.weights import coco, imagenet
 from tfeff.runs import published
-
-CHECKPOINT = SHARED / "reference" / "efficientdet-d0"
 
 
 def test_classes_of_imagenet_have_names() -> None:
@@ -99,14 +96,7 @@ def test_a_published_classifier_is_exported(tmp_path: Path, verbs: Verbs) -> Non
 
 def test_a_published_detector_has_the_ids_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference checkpoint of EfficientDet-D0 has random weights, so that only the way through is tested."""
-    if not CHECKPOINT.is_dir():
-        pytest.skip("no reference checkpoint")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    (tmp_path / "models").mkdir()
-    with tarfile.open(tmp_path / "models" / "efficientdet-d0.tar.gz", "w:gz") as made:
-        for file in CHECKPOINT.iterdir():
-            if file.suffix != ".npz":
-                made.add(file, f"efficientdet-d0/{file.name}")
+    write_archive(tmp_path, monkeypatch)
     detector = tfeff.load("efficientdet-d0")
     (found,) = detector.predict(load_sample_images().images[0], score=0.0)
     assert found.classes

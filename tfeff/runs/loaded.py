@@ -1,8 +1,7 @@
 """An exported model or a published network, loaded to predict."""
 
-import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from tfeff.errors import in_python
 from tfeff.runs import given
@@ -30,24 +29,11 @@ class LoadedModel:
         self,
         images: given.Images,
         *,
-        score: float | None = None,
-        tile: tuple[int, int] | None = None,
-        tile_overlap: int | None = None,
-        gallery: str | os.PathLike[str] | None = None,
-        neighbors: int | None = None,
-        threshold: float | None = None,
         batch_size: int = 32,
         corrupt_images: given.Corrupt = "error",
+        **options: Unpack[Options],
     ) -> list[Prediction]:
         """Predicts for images of any size; arguments, result and errors as those of `Run.predict`."""
         given.check_corrupt(corrupt_images)
-        options: Options = {
-            "score": score,
-            "tile": tile,
-            "tile_overlap": tile_overlap,
-            "gallery": gallery,
-            "neighbors": neighbors,
-            "threshold": threshold,
-        }
         predictor = load_predictor(self.path, batch_size=batch_size, loaded=self._loaded, **options)
         return given.predict(predictor, given.listed(images), batch_size, corrupt_images)

@@ -1,20 +1,17 @@
 """COCO weights by one word, from files of the published formats that are made here."""
 
 import hashlib
-import tarfile
 
 import numpy as np
 import pytest
 
-from tests.conftest import SHARED
+from tests.models.weights.coco_archive import CHECKPOINT, write_archive
 from tests.models.weights.test_torchvision import state_dict
 from tests.thoroughness import only_thorough
 from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.models.weights import coco
 from tfeff.training import checks
-
-CHECKPOINT = SHARED / "reference" / "efficientdet-d0"
 
 
 def test_categories_have_the_ids_of_coco():
@@ -33,16 +30,7 @@ def test_each_detector_with_weights_is_known():
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
-    """The checkpoint of EfficientDet-D0 in an archive, as it is published, in the cache of downloads."""
-    if not CHECKPOINT.is_dir():
-        pytest.skip("no reference checkpoint")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    (tmp_path / "models").mkdir()
-    with tarfile.open(tmp_path / "models" / "efficientdet-d0.tar.gz", "w:gz") as made:
-        for file in CHECKPOINT.iterdir():
-            if file.suffix != ".npz":
-                made.add(file, f"efficientdet-d0/{file.name}")
-    return tmp_path / "models"
+    return write_archive(tmp_path, monkeypatch)
 
 
 def test_every_tensor_of_an_efficientdet_is_used(archive):
