@@ -143,7 +143,7 @@ def train(
     if backbone is not None:
         overrides |= _own_backbone(backbone, experiment)
     training.check_trackers(track)
-    workdir = Path(workdir).expanduser()
+    workdir = Path(os.path.expanduser(workdir))
     settings, choices = complete(experiment, workdir, overrides, quiet=quiet)
     settings = config.resolve_member(settings)
     source = functools.cache(lambda: selection.open_source(selection.request(settings)))  # opened once per run
@@ -219,7 +219,7 @@ def open(
 
     if task is not None:
         config.offer_task(task)
-    run = runs.open_run(Path(workdir).expanduser())
+    run = runs.open_run(Path(os.path.expanduser(workdir)))
     if images is not None:
         source, trained = given.offer(images), config.flatten(run.config)["data.source"]
         if source != trained:

@@ -46,7 +46,7 @@ def find_model(model: str) -> Path:
         UserError: it is neither; or the published weights cannot be had, see `models.load_imagenet` and
             `coco.weights_file`.
     """
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if path.exists():
         return path
     if model not in published_names():
@@ -85,7 +85,7 @@ def export_published(
         raise UserError(f"--model={name}: no published network has this name; {_advice(name)}")
     return model_files.export(
         lambda: exportable(name),
-        Path(path).expanduser(),
+        Path(os.path.expanduser(path)),
         format,
         fit=fit,
         int8=False,

@@ -188,7 +188,7 @@ class Run:
         """
         return model_files.export(
             lambda: serving.exportable(self._files),
-            Path(path).expanduser(),
+            Path(os.path.expanduser(path)),
             format,
             fit=fit,
             int8=int8,

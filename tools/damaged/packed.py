@@ -69,5 +69,7 @@ def _read(directory: Path, kind: str) -> _Content:
     found = opened(f"records:{directory}", Options()).load("all")
     files = [found.encoded(index) for index in range(len(found))]
     classes = [found.class_names[label] for label in found.labels]
-    objects = [[values.tobytes() for values in vars(each).values()] for each in found.objects]
+    objects = [
+        [b"" if values is None else values.tobytes() for values in vars(each).values()] for each in found.objects
+    ]
     return list(zip(found.ids, files, classes or objects, strict=True))
