@@ -17,7 +17,7 @@ test images.
 import argparse
 import json
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,12 @@ class Pool:
         return cls(study, within, studies)
 
 
-class Timed:
-    """An executor that stores how long each call took, under "seconds KEY"."""
+class Watched:
+    """An executor that passes on each outcome, and how many seconds its call took."""
 
-    def __init__(self, executor: Any, store: Any) -> None:
+    def __init__(self, executor: Any, ended: Callable[[Any, float], None]) -> None:
         self.slots = executor.slots
-        self._executor, self._store, self._began = executor, store, dict[Hashable, float]()
+        self._executor, self._ended, self._began = executor, ended, dict[Hashable, float]()
 
     def submit(self, key: Hashable, function: Any, *arguments: Any) -> None:
         """See `Executor`."""
@@ -125,7 +125,7 @@ class Timed:
         """See `Executor`."""
         ended: list[Any] = self._executor.wait(timeout)
         for outcome in ended:
-            self._store.write_fact(f"seconds {outcome.key}", str(time.monotonic() - self._began.pop(outcome.key)))
+            self._ended(outcome, time.monotonic() - self._began.pop(outcome.key))
         return ended
 
 
@@ -180,13 +180,24 @@ def train(path: Path, workdir: Path, bounds: Sequence[str], overrides: Sequence[
                     for name, each in candidates.items()
                     if study.networks[name].start.kind != "scratch"
                 }
-                timed: Any = Timed(executor, store)
+                timed: Any = Watched(
+                    executor, lambda outcome, seconds: store.write_fact(f"seconds {outcome.key}", str(seconds))
+                )
                 probing.run(trials, store, timed, lambda name: True, 3, runner.check, runner.progress.say)
             train_all(runner, list(candidates.values()))
-            calls = {name: (final, study.final(name, "float32"), str(workdir / "finals" / name)) for name in names}
-            runner.progress.say(f"{len(names)} trainings on all training images")
-            for name, value in collect(executor, calls, runner.check).items():
-                store.write_fact(f"final of {name}", json.dumps(value))
+            calls = {
+                name: (final, study.final(name, "float32"), str(workdir / "finals" / name))
+                for name in names
+                if store.fact(f"final of {name}") is None
+            }
+            runner.progress.say(f"{len(calls)} trainings on all training images")
+
+            def keep(outcome: Any, seconds: float) -> None:
+                if outcome.error is None:
+                    store.write_fact(f"final of {outcome.key}", json.dumps(outcome.value))
+
+            kept: Any = Watched(executor, keep)
+            collect(kept, calls, runner.check)
 
 
 def train_all(runner: Any, candidates: Sequence[Any], *, first: bool = False) -> None:
