@@ -5,13 +5,15 @@
     python tools/measure_regret.py replay --workdir=DIR --out=docs/results/regret_photos
 
 `train` probes `candidates.count` networks within the bounds, also those to which a search would prefer larger ones,
-and trains them on all folds and on all training images; a killed one resumes. `replay` repeats searches with a part of
-that time on the stored trainings, by `regret_replay`, which says what no search is charged for. The searches are
-`tfeff.search`; random search and Optuna's TPE with all folds for each network; random search that trains all networks
-on one fold, then on the next; and the baseline's network at the largest resolution within the bound. It writes
-OUT.json and OUT.md: the points of the test images, and of the mean over the folds, that each choice loses against that
-of the exhaustive search, and the minutes that were spent, with the final training. OUT.png shows the points of the
-test images.
+and trains them on all folds and on all training images; a killed one resumes, also on another machine with a copy of
+WORKDIR/search.sqlite.
+
+`replay` repeats searches with a part of that time on the stored trainings, by `regret_replay`, which says what no
+search is charged for. The searches are `tfeff.search`; random search and Optuna's TPE with all folds for each network;
+random search that trains all networks on one fold, then on the next; and the baseline's network at the largest
+resolution within the bound. It writes OUT.json and OUT.md: the points of the test images, and of the mean over the
+folds, that each choice loses against that of the exhaustive search, and the minutes that were spent, with the final
+training. OUT.png shows the points of the test images.
 """
 
 import argparse
@@ -218,9 +220,7 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
     probes = dict[str, Timed]()
     for name, found in facts.items():
         if found is not None:
-            value = json.loads(found)
-            value = {"correct": value} if isinstance(value, list) else value  # stored before images had groups
-            probes[name] = Timed(value, float(store.fact(f"seconds {name}")))
+            probes[name] = Timed(json.loads(found), float(store.fact(f"seconds {name}")))
     trainings, values = {}, dict[str, dict[int, float]]()
     for each in store.records():
         if each.state != "done":
