@@ -143,7 +143,7 @@ def final(experiment: config.Experiment, workdir: str) -> tuple[float, float]:
         began, quiet, before = time.monotonic(), training.Reporter(quiet=True), training.Workdir(workdir).rows()
         run = training.train(experiment, workdir, reporter=quiet, tensorboard=False)
         seconds = time.monotonic() - began + worker.resumed_seconds(before, run.rows())
-        evaluated = evaluate_run(run, "test", quiet)
+        evaluated = evaluate_run(run, None, quiet)  # the test split, whatever its name
         key = "accuracy" if experiment.task.IS_CLASSIFIER else "mean_ap"
         write(kept, json.dumps([float(evaluated.evaluator.result(evaluated.report)[key]), seconds]))
     value, seconds = json.loads(kept.read_text())
