@@ -98,7 +98,7 @@ def test_the_documented_blocks_run(here):
     scope["first"].plot().figure.canvas.draw()
 
 
-def test_the_home_directory_has_a_sign(tmp_path, monkeypatch):
+def test_a_tilde_means_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UserError, match=re.escape(f"{tmp_path}/none")):
         tfeff.open("~/none")

@@ -294,7 +294,7 @@ class Competition:
     def fits(self, name: str) -> bool:
         """Returns whether a candidate meets the budget; measures it if that was not done, and drops it if it does not.
 
-        Measured are exports with random weights.
+        The export that is measured has random weights.
         """
         if set(self.study.bounds.values) & MEASURED and name not in self.measured:
             self._measure_each([name], lambda _: True)
