@@ -1,6 +1,11 @@
-"""Bad input of a tool ends with exit code 2 and no traceback."""
+"""Bad input of a tool ends with exit code 2, an interruption with the signal's code, both without a traceback."""
 
+import signal
+
+import command_line
 import pytest
+
+from tfeff.errors import Interrupted
 
 
 @pytest.mark.parametrize(
@@ -15,3 +20,13 @@ def test_bad_input_ends_with_exit_code_2(run_tool, tool, flags, message):
     assert code == 2
     assert message in said
     assert "Traceback" not in said
+
+
+def test_an_interruption_says_what_is_saved_and_ends_with_the_code_of_the_signal(capsys):
+    def interrupted():
+        raise Interrupted(signal.SIGTERM, "finished trials are stored")
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(interrupted)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == ("interrupted: finished trials are stored; rerun the same command to resume\n")
