@@ -170,7 +170,7 @@ def train(
                 assessed.split, assessed.to_text(), assessed.report, assessed.figures
             )
         if export:
-            serving.export(files, files.saved_model, model=model, overwrite=True)
+            serving.exportable(files, model).saved_model(files.saved_model, overwrite=True)
     if training.is_chief():
         training.finish_tracking(files, track)
     return run

@@ -66,7 +66,7 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
     for name in formats:
         format, _, variant = name.partition("-")
         with tempfile.TemporaryDirectory() as directory:
-            out = run.export_portable(workdir, Path(directory) / name, format, fit=False, int8=variant == "int8")
+            out = run.exportable(workdir).portable(Path(directory) / name, format, fit=False, int8=variant == "int8")
             found = predictions(
                 _in_batches(_runner(out / exportable.FORMATS[format].FILE, variant == "bfloat16")), pipeline
             )

@@ -343,6 +343,7 @@ def drawn(rows: Sequence[Mapping[str, Any]]) -> Any:
         panel.set_xscale("log", base=2)
         panel.set_xticks(SHARES, [f"1/{round(1 / share)}" for share in SHARES])
         panel.set_title(f"at most {bound} multiply-adds", fontsize=9)
+        panel.set_xlabel("share of the exhaustive time", fontsize=8)
         figure.style(panel, grid="y")
     panels[0].set_ylabel("regret on test images, points")
     figure.legend_below(whole, panels[0].get_legend_handles_labels()[0], columns=4)

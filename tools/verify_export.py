@@ -41,7 +41,7 @@ def main() -> None:
     size = network.size
 
     with tempfile.TemporaryDirectory() as directory:
-        served = tf.saved_model.load(str(run.export(workdir, Path(directory) / "saved_model")))
+        served = tf.saved_model.load(str(run.exportable(workdir).saved_model(Path(directory) / "saved_model")))
         from_images, from_bytes = served.signatures["serving_default"], served.signatures["serving_bytes"]
         largest = {"serving_bytes": 0.0, "serving_default": 0.0}
         sizes = set()

@@ -212,7 +212,7 @@ def test_the_best_epoch_by_accuracy_is_kept_and_evaluated(image_folder, tmp_path
     assert evaluation.split == "validation"
     assert sum(evaluation.report["confusion"]["count"]) == 9
 
-    loaded = tf.saved_model.load(str(run.export(workdir, tmp_path / "exported", model=model)))
+    loaded = tf.saved_model.load(str(run.exportable(workdir, model).saved_model(tmp_path / "exported")))
     files = sorted((root / "val").rglob("*.png"))
     served = loaded.signatures["serving_bytes"](encoded=[path.read_bytes() for path in files])
     images = selection.evaluation_images(

@@ -40,13 +40,13 @@ def metadata(directory: Path) -> list[list[int | None] | None]:
 def test_a_portable_model_states_the_size_to_which_images_are_fitted_first(
     run: training.Workdir, tmp_path: Path
 ) -> None:
-    serving.export_portable(run, tmp_path / "litert", "litert")
+    serving.exportable(run).portable(tmp_path / "litert", "litert")
     size = None if run.config().task.center_crop else [12, 12]
     assert metadata(tmp_path / "litert") == [size, [16, 16, 1]]
 
 
 def test_a_portable_model_that_fits_images_states_the_size_that_needs_no_fitting(run, tmp_path) -> None:
-    serving.export_portable(run, tmp_path / "litert", "litert", fit=True)
+    serving.exportable(run).portable(tmp_path / "litert", "litert", fit=True)
     size = None if run.config().task.center_crop else [12, 12]
     assert metadata(tmp_path / "litert") == [size, [None, None, 1]]
     if size:
@@ -59,7 +59,7 @@ def test_a_portable_model_that_fits_images_states_the_size_that_needs_no_fitting
 @pytest.mark.parametrize("built", [False, True])
 def test_images_are_fitted_as_in_the_training(run: training.Workdir, built: bool, tmp_path: Path) -> None:
     network, whole = training.trained_model(run), run.config().task.center_crop is not None
-    serving.export(run, tmp_path / "tensorflow", model=network if built else None)
+    serving.exportable(run, network if built else None).saved_model(tmp_path / "tensorflow")
     assert metadata(tmp_path / "tensorflow") == [None if whole else [12, 12], [None, None, 1]]
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8))
     if whole:
@@ -104,6 +104,6 @@ def test_8_bit_ranges_come_from_all_classes(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(litert, "convert", convert)
     monkeypatch.setattr(serving, "CALIBRATION_IMAGES", 6)
-    serving.export_portable(run, tmp_path / "int8", "litert", int8=True)
+    serving.exportable(run).portable(tmp_path / "int8", "litert", int8=True)
     assert len(levels) == 6
     assert {round((level - 45) / 80) for level in levels} == {0, 1, 2}

@@ -239,7 +239,7 @@ def test_saved_model_returns_boxes_in_pixels_of_the_original_image(finished, squ
     expected = np.stack(
         [yxyx_from_relative(box, image.shape[:2]) for box, image in zip(answers["box"].numpy(), images, strict=True)]
     )
-    variables = run.export(workdir, tmp_path / "variables", model=network, freeze=False)
+    variables = run.exportable(workdir, network).saved_model(tmp_path / "variables", freeze=False)
     for directory in (workdir.saved_model, variables):
         loaded = tf.saved_model.load(directory)
         served = loaded.signatures["serving_bytes"](encoded=tf.constant(files))

@@ -132,7 +132,7 @@ def test_the_export_detects_what_the_evaluation_does(
     task = tasks.create(experiment.task)
     assert sum(map(len, expected)) > 20
 
-    serving.export(run, tmp_path / "exported")
+    serving.exportable(run).saved_model(tmp_path / "exported")
     exported = ExportedDetector(tmp_path / "exported")
     assert exported.score == pytest.approx(run.rows()[-1]["validation_score_threshold"])
     assert exported.class_names == source.class_names

@@ -34,7 +34,7 @@ def test_a_new_task_is_trained_evaluated_exported_and_predicts(tmp_path):
     reporter = training.Reporter(quiet=True)
     workdir = training.train(config.override(config.Experiment(), SETTINGS), tmp_path / "run", reporter=reporter)
     assert training.finish_run(workdir, reporter) is not None
-    serving.export(workdir, workdir.saved_model)
+    serving.exportable(workdir).saved_model(workdir.saved_model)
     first, last = workdir.rows()[0], workdir.rows()[-1]
     assert last["train_positive_loss"] < first["train_positive_loss"]
     assert last["train_loss"] == pytest.approx(last["train_positive_loss"] + last["train_negative_loss"])

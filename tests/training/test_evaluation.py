@@ -27,7 +27,7 @@ def test_a_given_network_is_not_rebuilt(finished, monkeypatch, tmp_path):
     monkeypatch.setattr(training.Plan, "build_network", None)
     evaluation = training.finish_run(finished, training.Reporter(quiet=True), model)
     assert evaluation.report == alone.report
-    assert (run.export(finished, tmp_path / "saved_model", model=model) / "saved_model.pb").is_file()
+    assert (run.exportable(finished, model).saved_model(tmp_path / "saved_model") / "saved_model.pb").is_file()
 
 
 def test_the_name_of_a_split_can_have_a_slash(image_folder, tmp_path):
@@ -83,7 +83,8 @@ def test_tta_in_evaluation_and_export(finished, tmp_path):
     labels, probabilities = np.concatenate(labels), np.concatenate(probabilities)
     report = training.evaluate_run(several, "test", training.Reporter(quiet=True)).report
     assert report["top1"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
-    served = tf.saved_model.load(str(run.export(several, tmp_path / "saved_model"))).signatures["serving_default"]
+    exported = run.exportable(several).saved_model(tmp_path / "saved_model")
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"]
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
     asked = tf.nn.softmax(tasks.create(settings.task).predictor(model)(tf.cast(pixels, tf.float32), training=False))
     np.testing.assert_allclose(served(images=tf.constant(pixels))["probabilities"], asked, atol=1e-5)

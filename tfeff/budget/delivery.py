@@ -79,12 +79,12 @@ def deliver(
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     budget = study.settings.budget
-    serving.export(workdir, workdir.saved_model, model=model, overwrite=True)
-    exported = workdir.saved_model
+    exportable = serving.exportable(workdir, model)
+    exported = exportable.saved_model(workdir.saved_model, overwrite=True)
     if budget.format != "saved_model":
         exported = directory / budget.format
         # Limits are those of the network, as it was estimated, without what fits images.
-        serving.export_portable(workdir, exported, budget.format, fit=False, int8=budget.int8, overwrite=True)
+        exportable.portable(exported, budget.format, fit=False, int8=budget.int8, overwrite=True)
     return exported, evaluation
 
 

@@ -258,5 +258,5 @@ class Run:
     def _exported(self) -> Path:
         """Returns `saved_model`, which is written first if it is missing."""
         if not self.saved_model.is_dir():
-            serving.export(self._files, self.saved_model)
+            serving.exportable(self._files).saved_model(self.saved_model)
         return self.saved_model

@@ -97,7 +97,7 @@ class Runtimes:
             return
         self._say(f"converting the network for {runtime}, once")
         try:
-            serving.export_portable(self._files, made, runtime, fit=False)
+            serving.exportable(self._files).portable(made, runtime, fit=False)
         except UserError as error:
             raise UserError(str(error).replace("--format=", "--runtime=")) from error
 

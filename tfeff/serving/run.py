@@ -1,7 +1,6 @@
 """Export of a finished run."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -46,31 +45,6 @@ def exportable(workdir: Workdir, model: keras.Model | None = None) -> Exportable
         unknown=_unknown(workdir, plan.task),
         examples=lambda: _examples(plan, size),
     )
-
-
-def export(
-    workdir: Workdir,
-    directory: str | Path,
-    *,
-    model: keras.Model | None = None,
-    freeze: bool = True,
-    overwrite: bool = False,
-) -> Path:
-    """Exports the network of a finished run; arguments and errors as for `exportable` and `Exportable.saved_model`."""
-    return exportable(workdir, model).saved_model(directory, freeze=freeze, overwrite=overwrite)
-
-
-def export_portable(
-    workdir: Workdir,
-    directory: str | Path,
-    format: str,
-    *,
-    fit: bool | None = None,
-    int8: bool = False,
-    overwrite: bool = False,
-) -> Path:
-    """Exports the network of a finished run; arguments and errors as for `exportable` and `Exportable.portable`."""
-    return exportable(workdir).portable(directory, format, fit=fit, int8=int8, overwrite=overwrite)
 
 
 def _score(workdir: Workdir, task: ImageTask) -> float | None:

@@ -18,7 +18,7 @@ def exported(trained_once):
     if not model.workdir.saved_model.is_dir():
         from tfeff.serving import run as serving
 
-        serving.export(model.workdir, model.workdir.saved_model)
+        serving.exportable(model.workdir).saved_model(model.workdir.saved_model)
     return model
 
 

@@ -126,11 +126,11 @@ def _measured(compared: Sequence[ComparedRun], formats: Sequence[str]) -> list[d
 
 def _exported(run: ComparedRun, format: str, path: Path) -> Path:
     if format != SAVED_MODEL:
-        serving.export_portable(run.workdir, path, format)
+        serving.exportable(run.workdir).portable(path, format)
     elif run.workdir.saved_model.is_dir():
         return run.workdir.saved_model
     else:
-        serving.export(run.workdir, path)
+        serving.exportable(run.workdir).saved_model(path)
     return path
 
 

@@ -30,7 +30,7 @@ def runs(tmp_path_factory):
         training=config.Training(batch_size=8, epochs=1, precision="float32"),
     )
     run = training.train(settings, root / "first", tensorboard=False)
-    serving.export(run, run.saved_model)
+    serving.exportable(run).saved_model(run.saved_model)
     other = training.Workdir(shutil.copytree(run.path, root / "second"))
     arrays, record = training.checkpoint.load(other.final)
     changed = {name: value * 1.02 if name.endswith("kernel") else value for name, value in arrays.items()}
