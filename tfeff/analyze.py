@@ -60,8 +60,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "unlabeled", None, "With --workdir of a classifier: folder of images without labels; lists those to label next."
     )
-    flags.DEFINE_integer("label", LABELED, "With --unlabeled: images to list.", lower_bound=1)
-    flags.DEFINE_integer("images", EXAMINED, "Images of each split that are examined, at most.", lower_bound=1)
+    flags.DEFINE_integer("label", LABELED, "With --unlabeled: number of images to list.", lower_bound=1)
+    flags.DEFINE_integer("images", EXAMINED, "Maximum number of images examined in each split.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
     flags.DEFINE_bool(
         "statistics", False, "With --dataset: only print mean and standard deviation of the training images."

@@ -75,7 +75,7 @@ def define_runtime() -> None:
         "runtime",
         "auto",
         ["auto", "tensorflow", "litert", "onnx", "openvino"],
-        "What predicts. auto: TensorFlow; if that takes over a minute, the fastest one that is installed and predicts "
+        "Runtime that predicts. auto: TensorFlow; if that takes over a minute, the fastest one that is installed and predicts "
         "the same.",
     )
 

@@ -22,7 +22,7 @@ does not decide."""
 
 
 def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callable[[], None]]) -> str:
-    """Chooses the Keras dtype policy; `auto` is never slower than float32 on this device.
+    """Chooses the Keras dtype policy; `auto` prefers mixed precision where it is faster.
 
     The speedup of mixed precision depends on the network as well as on the device (on the same processor, bfloat16
     speeds up ResNet-50 and slows down EfficientNet), so training steps under both policies are timed. The candidate is
