@@ -75,8 +75,8 @@ def define_runtime() -> None:
         "runtime",
         "auto",
         ["auto", "tensorflow", "litert", "onnx", "openvino"],
-        "Runtime that predicts. auto: TensorFlow; if that takes over a minute, the fastest one that is installed and predicts "
-        "the same.",
+        "Runtime that predicts. auto: TensorFlow; if that takes over a minute, the fastest one that is installed and "
+        "predicts the same.",
     )
 
 

@@ -21,8 +21,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR, coco:DIR, csv:FILE, tfds:NAME, hf:DIR, "
-        "records:DIR or embedded:placed_digits.",
+        "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR, coco:DIR, csv:FILE, tfds:NAME, "
+        "hf:DIR, records:DIR or embedded:placed_digits.",
     )
     flags.DEFINE_string("split", None, "Split to evaluate. Default: the test split of a run; all images of a dataset.")
     cli.define_runtime()

@@ -25,8 +25,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "Dataset: voc:DIR, yolo:DIR, coco:DIR, csv:FILE, tfds:NAME, hf:DIR, records:DIR or embedded:placed_digits. Unreadable "
-        "images are listed on stderr and skipped. The exit code is still 0, or 2 if no image has proposals.",
+        "Dataset: voc:DIR, yolo:DIR, coco:DIR, csv:FILE, tfds:NAME, hf:DIR, records:DIR or embedded:placed_digits. "
+        "Unreadable images are listed on stderr and skipped. The exit code is still 0, or 2 if no image has proposals.",
         required=True,
     )
     flags.DEFINE_string("split", "all", "Split of the dataset.")

@@ -1,7 +1,7 @@
 """Benchmarks against other implementations: `python tools/benchmark.py NAME [--flags]`.
 
-Timings are noisy. Both sides of a comparison therefore alternate, within one process or as two processes, and the result is the
-ratio of each pair of rounds, as median and quartiles.
+Timings are noisy. Both sides of a comparison therefore alternate, within one process or as two processes, and
+the result is the ratio of each pair of rounds, as median and quartiles.
 """
 
 import argparse

@@ -222,6 +222,7 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
         if found is not None:
             probes[name] = Timed(json.loads(found), float(store.fact(f"seconds {name}")))
     trainings, values = {}, dict[str, dict[int, float]]()
+    steps = list[tuple[Any, Timed]]()
     for each in store.records():
         if each.state != "done":
             raise UserError(f"{each.job.candidate}, fold {each.job.fold}: {each.state}; rerun `measure_regret train`")
@@ -230,6 +231,8 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
         if each.job.candidate in facts:
             candidate = study.candidate(each.job.candidate, "float32")
             value = study.objective.value(result_row(candidate.experiment.training, each.rows), candidate.macs)
+            if each.job.candidate not in values:
+                steps.append((candidate.experiment.model, calibration(each, candidate, study.examples[0])))
             values.setdefault(each.job.candidate, {})[each.job.fold] = value
     finals = {name: store.fact(f"final of {name}") for name in names}
     missing = [name for name, found in finals.items() if found is None]
@@ -241,7 +244,24 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
         {name: Timed(*json.loads(found)) for name, found in finals.items()},
         values,
         int(store.fact("slots")),
+        steps,
     )
+
+
+def calibration(record: Any, candidate: Any, images: int) -> Any:
+    """Returns what `worker.calibrate` would have returned for a network, and taken, by one of its trainings.
+
+    Args:
+        images: number of training images.
+    """
+    from regret_replay import Timed
+
+    from tfeff.trials import worker
+
+    seconds = [float(row["seconds"]) for row in record.rows]
+    start, image = max(0.0, record.seconds - sum(seconds)), float(np.median(seconds)) / images
+    steps = worker.TIMED_STEPS * candidate.experiment.training.batch_size
+    return Timed({"start": start, "image": image}, start + steps * image)
 
 
 def replay(workdir: Path, out: Path) -> None:

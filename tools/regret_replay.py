@@ -25,6 +25,7 @@ from tfeff.budget.race import Stopwatch
 from tfeff.budget.search import open_store
 from tfeff.budget.study import Study
 from tfeff.execution.executor import Function, Outcome
+from tfeff.networks import Architecture
 from tfeff.trials import worker
 from tfeff.trials.results import Job
 from tfeff.trials.runner import running
@@ -49,6 +50,7 @@ class Recorded:
         finals: network -> its metric on the test images after a training on all training images.
         values: network -> fold -> value.
         slots: trainings at once when they were timed.
+        steps: the section of each network, and what `worker.calibrate` would return for it.
     """
 
     probes: Mapping[str, Timed]
@@ -56,6 +58,7 @@ class Recorded:
     finals: Mapping[str, Timed]
     values: Mapping[str, Mapping[int, float]]
     slots: int
+    steps: Sequence[tuple[Architecture, Timed]] = ()
 
     def seconds(self, name: str, folds: Sequence[int] | None = None) -> float:
         """Returns seconds of a network's trainings on some folds; None: on all."""
@@ -101,6 +104,8 @@ class Replay:
                 return
         elif function is worker.train and isinstance(key, Job):
             found = self._recorded.trainings[dataclasses.replace(key, fold=self._folds[key.fold])]
+        elif function is worker.calibrate:
+            found = next(each for model, each in self._recorded.steps if model == arguments[0].experiment.model)
         else:
             raise ValueError(f"{function.__name__} of {key} is not stored")
         end = self.clock + found.seconds

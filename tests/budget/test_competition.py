@@ -1,6 +1,7 @@
 """Searches in which trainings fail, or networks turn out slower than estimated."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,7 @@ from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Folds, Limi
 from tfeff.errors import UserError
 from tfeff.execution.local import LocalProcesses
 from tfeff.trials.allocation import JobPlan
+from tfeff.trials.progress import Rate
 from tfeff.trials.results import Job, TrialObjective
 from tfeff.trials.trial import Candidate
 
@@ -81,7 +83,8 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         objective=TrialObjective(metric),
         bounds=Bounds(Limits(latency=None if latencies is None else "10ms"), None),
         costs={name: {"macs": 1000.0} for name in values},
-        networks={name: SimpleNamespace(id=name) for name in values},
+        networks={name: SimpleNamespace(id=name, start=SimpleNamespace(kind="imagenet")) for name in values},
+        examples=(100, 50),
         num_classes=2,
         validation_trials=1000.0,
         final_passes=lambda name, pace: 2.0 * IMAGES,
@@ -160,6 +163,58 @@ def test_trainings_begin_only_if_the_longest_one_fits():
     assert not found._affordable(["a"], blocks, 19.0, first=False)  # four at once, then the fifth
     assert found._affordable(["a"], blocks[:2], 10.0, first=False)
     assert not found._affordable(["a"], blocks[:2], 9.0, first=False)
+
+
+def test_steps_tell_how_long_a_training_takes_until_one_is_finished(monkeypatch):
+    timed = []
+
+    def measured(candidates, folds, executor):
+        timed.extend(each.label for each in candidates)
+        return Rate(start=8.0, per_image=0.01, per_mac=1e-5)
+
+    monkeypatch.setattr("tfeff.budget.competition.measured_rate", measured)
+    found = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=5, slots=2)
+    found.screened, found.study.networks["c"].start.kind = {"b": 0.95, "c": 0.9, "d": 0.7}, "scratch"
+    found._forecast()
+    assert timed == ["B", "A"]  # the most promising of those that start from trained weights
+    assert found.time.expected(["a"]) == pytest.approx([8.0 + 2 * 100 * (0.01 + 1000 * 1e-5)])
+    assert found.time.affordable_pace("abcd") == 1.0
+    again = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=5, slots=2)
+    again.time._store.facts = found.time._store.facts
+    again._forecast()
+    assert (len(timed), again.time.expected(["a"])) == (2, found.time.expected(["a"]))
+    found.runner.end(Job("b", 0, 0, 2))
+    assert found.time.expected(["a"]) == [10.0]
+
+
+def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promising(monkeypatch):
+    found = competition(dict.fromkeys("abcdefg", (0.9, 0.9)), minutes=1, slots=2)
+    found.time.rate = Rate(start=0.0, per_image=0.1, per_mac=0.0)  # 20 s for each, 20 s for the final training
+    found.candidates["g"] = replace(found.candidates["g"], macs=10**9)
+    assert found.time.affordable_pace("abcdefg") == pytest.approx((60 / (1.5 + 2)) / 20)
+
+
+def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
+    def measured(candidates, folds, executor):
+        raise UserError("out of memory")
+
+    monkeypatch.setattr("tfeff.budget.competition.measured_rate", measured)
+    found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1)
+    found._forecast()
+    assert (found.time.rate, found.time.affordable_pace("ab")) == (None, 1.0)
+
+
+def test_beside_the_first_training_run_others_that_take_hardly_longer():
+    found = competition(dict.fromkeys("abc", (0.9, 0.9)), minutes=1, seconds=1000.0, slots=2)
+    found.candidates["b"], found.candidates["c"] = (
+        replace(found.candidates[name], macs=macs) for name, macs in (("b", 1200), ("c", 1300))
+    )
+    found.time.rate = Rate(start=0.0, per_image=0.0, per_mac=1e-3)
+    block = [(0, 0)]
+    assert found._affordable(["a"], block, 0.0, first=True)
+    assert found._affordable(["a", "b"], block, 0.0, first=True)
+    assert not found._affordable(["a", "c"], block, 0.0, first=True)
+    assert not found._affordable(["a", "b"], block, 0.0, first=False)
 
 
 def test_a_resumed_search_keeps_its_deadlines():

@@ -1,6 +1,7 @@
 """Searches that are repeated on stored trainings, in virtual time."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +73,21 @@ def test_random_search_fold_by_fold_sees_more_networks(replay):
     for name, folds in (("a", [0, 1]), ("b", [0])):
         assert trainings.add(name, folds)
     assert trainings.choice[0] == "b"  # better on the fold that they share
+
+
+def test_steps_are_timed_as_in_the_stored_trainings(import_tool, replay):
+    models = [architecture("resnet", width=width) for width in (8, 16)]
+    steps = [(each, replay.Timed({"start": 1.0, "image": each.width}, 2.0)) for each in models]
+    executor = replay.Replay(dataclasses.replace(recorded(replay, {"a": 0.5}), steps=steps), folds=[0])
+    executor.submit("steps of a", worker.calibrate, SimpleNamespace(experiment=Experiment(model=models[1])))
+    assert executor.wait(0.5)[0].value["image"] == 16
+    assert executor.clock == 2.0
+    rows = [{"seconds": 4.0}, {"seconds": 2.0}, {"seconds": 2.0}]
+    record = SimpleNamespace(rows=rows, seconds=11.0)
+    candidate = SimpleNamespace(experiment=Experiment(training=Training(batch_size=10)))
+    found = import_tool("measure_regret").calibration(record, candidate, images=20)
+    assert found.value == {"start": 3.0, "image": 0.1}
+    assert found.seconds == 3.0 + worker.TIMED_STEPS * 10 * 0.1
 
 
 def test_a_probe_that_failed_fails_again(replay):
@@ -149,7 +165,8 @@ def test_with_enough_time_the_search_finds_the_best_network_and_with_little_it_k
             value = {"rows": rows, "seconds": seconds, "peak_bytes": None}
             trainings[Job(name, fold, 0, 3)] = replay.Timed(value, seconds)
     probes = dict.fromkeys(pool.study.shortlist, replay.Timed({"correct": [True] * 50}, 1.0))
-    found = replay.Recorded(probes, trainings, finals, values, slots=2)
+    steps = [(each.model, replay.Timed({"start": 1.0, "image": 0.01}, 2.0)) for each in pool.study.networks.values()]
+    found = replay.Recorded(probes, trainings, finals, values, 2, steps)
     chosen, spent = replay.search(study, found, 10_000.0, [1, 2, 0])
     assert chosen == found.best(study.shortlist)
     _, spent = replay.search(study, found, 100.0, [0, 1, 2])

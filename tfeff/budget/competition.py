@@ -1,6 +1,8 @@
 """Competition of a budget search: probes or short trainings, then trainings on more folds until the time is over."""
 
+import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +21,7 @@ from tfeff.execution.executor import Executor
 from tfeff.reporting.tables import percent
 from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
+from tfeff.trials.progress import Rate, measured_rate
 from tfeff.trials.ranking import Ranking, rank
 from tfeff.trials.results import Block, Job, by_fold, finite
 from tfeff.trials.runner import TrialRunner
@@ -27,6 +30,8 @@ from tfeff.trials.trial import Candidate
 
 PROBE_SHARE = 0.25
 """Share of the time for probes or short trainings."""
+BESIDE = 1.25
+"""Trainings beside the first one, which is made in any case, may take this much longer."""
 SHORTENED = 10
 """Trainings of fewer epochs are not preceded by short ones."""
 WORSE = ("probe", "short", "race", "time")
@@ -108,6 +113,28 @@ class Competition:
             self._train_shortly()
         else:
             self._probe()
+            self._forecast()
+        if self.study.may_shorten:
+            self._set_pace(self.time.affordable_pace(self._order()))
+
+    def _forecast(self) -> None:
+        """Times some steps of the most promising networks whose layers are all trained: the others take little time."""
+        candidates = [
+            self.candidates[name] for name in self._order() if self.study.networks[name].start.kind != "scratch"
+        ]
+        timed = [each for each in candidates if not each.experiment.optimizer.frozen][: self.executor.slots]
+        if self.study.settings.budget.minutes is None or not timed:
+            return
+
+        def measured() -> dict[str, float] | None:
+            self.runner.progress.say(f"timing some steps of {', '.join(each.label for each in timed)}")
+            try:
+                return dataclasses.asdict(measured_rate(timed, self.study.settings.folds, self.executor))
+            except UserError:  # the training of such a network will fail, too, and say why
+                return None
+
+        found = self.time.decide("rate", measured)
+        self.time.rate = None if found is None else Rate(**found)
 
     def _probe(self) -> None:
         """Probes the candidates with trained weights.
@@ -145,7 +172,7 @@ class Competition:
             )
 
     def _train_shortly(self) -> None:
-        """Trains detectors for a part of their epochs on one fold; shortens all trainings if time is short.
+        """Trains detectors for a part of their epochs on one fold.
 
         The cheapest detectors come first. Those whose weights are random or have to be inherited come last.
         """
@@ -161,8 +188,6 @@ class Competition:
                 self.drop(name, "short", reason)
             self._trained = ()
             self._set_pace(1.0)
-        if self.study.may_shorten:
-            self._set_pace(self.time.affordable_pace(self.alive))
 
     def _effort(self, name: str) -> tuple[bool, int]:
         network, each = self.study.networks[name], self.candidates[name]
@@ -198,9 +223,8 @@ class Competition:
         # Those whose trainings are stored, by an earlier search, need no time.
         waiting, trained = sorted(order, key=lambda name: self.open(self.candidates[name], blocks) > 0), False
         while waiting:
-            chunk = list[str]()
+            chunk, first = list[str](), not (trained or any(self.table(self.alive).values()))
             while waiting and len(chunk) < self.executor.slots:
-                first = not (chunk or trained or any(self.table(self.alive).values()))
                 decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
                 if not self.time.decide(f"stage {stage} {waiting[0]}", decision):
                     break
@@ -230,13 +254,21 @@ class Competition:
         return bool(self.time.decide(f"measure {name}", lambda: self._affordable([name], blocks, until, first=False)))
 
     def _affordable(self, names: Sequence[str], blocks: Sequence[Block], until: float, *, first: bool) -> bool:
-        """Returns whether there is time to train candidates at once; always for the first one that can be chosen."""
+        """Returns whether there is time to train candidates at once.
+
+        Args:
+            first: they are the first that can be chosen: one is trained in any case, and others beside it that take
+                hardly longer.
+        """
         opened = {name: self.open(self.candidates[name], blocks) for name in names}
-        if first or not opened[names[-1]]:
+        if (first and len(names) == 1) or not opened[names[-1]]:
             return True
         expected = zip(self.time.expected(names), names, strict=True)
-        trainings = [seconds for seconds, name in expected for _ in range(opened[name])]
-        return self.time.seconds + race.together(trainings, self.executor.slots) <= until
+        trainings = [[seconds] * opened[name] for seconds, name in expected]
+        limit = until - self.time.seconds
+        if first:
+            limit = max(limit, BESIDE * race.together(trainings[0], self.executor.slots))
+        return race.together(itertools.chain.from_iterable(trainings), self.executor.slots) <= limit
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
         """Trains candidates on some folds; their numbers of epochs may differ."""

@@ -66,7 +66,7 @@ def deliver(
 
     Args:
         precision: dtype policy of the training, used if neither the config nor the rules choose one.
-        pace: share of the epochs that a detector is trained for.
+        pace: share of the epochs that it is trained for.
         directory: workdir of the run; an interrupted run continues.
         reporter: reports the progress of the training.
         teacher: workdir of the run that is imitated, if any.

@@ -103,7 +103,7 @@ class Study:
         """Whether trainings may have fewer epochs than the rules choose, because these are too long for the budget."""
         candidates, epochs = self.settings.candidates, self.settings.experiment.training.epochs
         given = "training.epochs" in candidates.kept or epochs != config.Training.epochs
-        return self.detects and candidates.training == "rules" and not given
+        return candidates.training == "rules" and not given
 
     @property
     def validation_trials(self) -> float:
@@ -120,7 +120,7 @@ class Study:
 
         Args:
             precision: dtype policy of the training, used if neither the config nor the rules choose one.
-            pace: share of the epochs that a detector is trained for.
+            pace: share of the epochs that it is trained for.
         """
         network = self.networks[name]
         values = {"start": network.start.name, "width": network.width, "depth": network.depth, **self.costs[name]}

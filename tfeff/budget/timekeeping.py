@@ -10,6 +10,7 @@ from typing import Any
 from tfeff.budget import race
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Study
+from tfeff.trials.progress import Rate
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
@@ -17,7 +18,7 @@ from tfeff.trials.trial import Candidate
 FINAL_SHARE = 1.5
 """Time kept for the final training and export, relative to the expected time of the longest final training."""
 FEWEST_TRAININGS = 4
-"""Detectors are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
+"""Candidates are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
 final one."""
 
 
@@ -35,6 +36,7 @@ class Timekeeper:
     Attributes:
         ids: name of each candidate, also of earlier ones -> id of its network.
         pace: share of the epochs that the rules choose.
+        rate: forecast of trainings as long as none is finished, from some steps of some candidates.
     """
 
     def __init__(self, study: Study, store: TrialStore, runner: TrialRunner, slots: int, watch: Stopwatch) -> None:
@@ -42,6 +44,7 @@ class Timekeeper:
         self._candidates: Mapping[str, Candidate] = {}
         self.ids = dict[str, str]()
         self.pace = 1.0
+        self.rate: Rate | None = None
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
         decisive = [choices, settings.folds.blocks, list(study.shortlist)]
@@ -68,13 +71,18 @@ class Timekeeper:
         return self._store.cached(f"decision {self._key} {name}", decision)
 
     def timing(self) -> race.Timing:
-        """Returns how long trainings take."""
+        """Returns how long trainings take, by those that are finished; without any, by `rate`."""
+        macs = {name: each.macs for name, each in self.candidates.items()}
         finished = [
             (self.ids[job.candidate], seconds, [float(row["seconds"]) for row in self._runner.rows[job]])
             for job, seconds in self._runner.seconds.items()
             if job.candidate in self.ids
         ]
-        return race.Timing.of_trainings(finished, {name: each.macs for name, each in self.candidates.items()})
+        if not finished and self.rate is not None:
+            start, images = self.rate.start, self._study.examples[0]
+            epochs = {name: self.rate.seconds(each, images) - start for name, each in macs.items()}
+            return race.Timing(epochs, start, macs)
+        return race.Timing.of_trainings(finished, macs)
 
     def expected(self, names: Sequence[str]) -> list[float]:
         """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
@@ -127,9 +135,10 @@ class Timekeeper:
         Unless `budget.minutes` changes, it stays that of the first search in the workdir, whose trainings then count.
 
         Args:
-            names: candidates that may be trained.
+            names: candidates that may be trained, the most promising ones first; there is time for the first
+                `FEWEST_TRAININGS`.
         """
-        minutes = self._study.settings.budget.minutes
+        minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
         if minutes is None:
             return 1.0
 

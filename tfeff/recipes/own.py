@@ -220,7 +220,7 @@ def trained_for_images(
         counted: the training images of one training.
         kept: keys of other values that are kept.
         by_rules: False: it is trained as the experiment says.
-        pace: share of the epochs that a detector is trained for.
+        pace: share of the epochs that it is trained for.
     """
     given = set_values(config.flatten(base), kept, detects=isinstance(counted, AnnotatedImages))
 
@@ -235,7 +235,8 @@ def trained_for_images(
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
-        chosen |= unset(dense.length(epochs)) | {"training.epochs": epochs}
+        lengths = unset(dense.length(epochs)) if isinstance(counted, AnnotatedImages) else {}
+        chosen |= lengths | {"training.epochs": epochs}
         chosen.setdefault("task.plain_epochs", min(task.plain_epochs, epochs))
     return config.replaced(replace(base, task=task, model=model), chosen)
 
