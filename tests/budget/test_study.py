@@ -33,7 +33,7 @@ def study_of(*overrides: str) -> Study:
         found={},
         num_classes=2,
         networks=networks,
-        costs={},
+        costs=dict.fromkeys(networks, {}),
         estimated=(),
         bounds=Bounds(settings.budget, lambda measure: 1.0),
         fates={},
@@ -63,6 +63,17 @@ def test_a_teacher_changes_no_value_that_was_set():
     kept = study_of("candidates.kept=task.teacher.features,training.epochs")  # as set to the values of the recipe
     taught = kept.final(kept.shortlist[0], teacher=TEACHER)
     assert (taught.training.epochs, taught.task.teacher.features) == (config.Training.epochs, 0.0)
+
+
+def test_shorter_trainings_of_classifiers_differ_only_in_their_epochs():
+    found = study_of()
+    name = found.shortlist[0]
+    whole, short = (config.flatten(found.candidate(name, pace=pace).experiment) for pace in (1.0, 0.2))
+    assert {key for key in whole if whole[key] != short[key]} == {"training.epochs"}
+    assert short["training.epochs"] == round(0.2 * whole["training.epochs"])
+    assert found.may_shorten
+    assert not study_of("experiment.training.epochs=7").may_shorten
+    assert not study_of("candidates.training=experiment").may_shorten
 
 
 def test_a_config_without_rules_keeps_its_epochs():
