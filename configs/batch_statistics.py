@@ -5,6 +5,7 @@ Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=batch_statistics --workdir=runs/statistics --seeds=3 \\
               --out=docs/results/batch_statistics data.source=folder:<directory>
 Variants  a YOLO on BCCD: --config=bccd_detectors --variants=batch_statistics data.source=voc:<directory>
+Result    docs/fine_tuning.md, docs/results/bccd_batch_statistics.json (YOLO on BCCD)
 """
 
 from tfeff.config import (

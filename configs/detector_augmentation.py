@@ -6,6 +6,7 @@ Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=detector_augmentation --workdir=runs/raccoon_augmentation \\
               --seeds=5 --out=docs/results/raccoon_augmentation 'data.source=voc:folds/{seed}'
 Variants  folds of BCCD, which have more objects: task.max_objects=40 task.network.aspect=1.3333
+Result    not run yet
 """
 
 from tfeff.config import BoxAugmentation, Data, Experiment, Optimizer, Schedule, Training, YoloSettings, architecture

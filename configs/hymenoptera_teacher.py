@@ -6,6 +6,7 @@ Command   pip install ".[imagenet]"
               --config.data.source=folder:<directory> --config.data.test_split=val
           python tools/compare_variants.py --config=hymenoptera_teacher --workdir=runs/teacher \\
               --out=docs/results/hymenoptera_teacher --seeds=5 data.source=folder:<directory>
+Result    docs/fine_tuning.md, docs/results/hymenoptera_teacher.json
 """
 
 from tfeff.config import (

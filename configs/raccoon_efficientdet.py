@@ -7,6 +7,7 @@ Command   pip install ".[imagenet]"
               python -m tfeff.train --config=raccoon_efficientdet \\
                   --workdir=runs/raccoon_efficientdet/$fold --config.data.source=voc:folds/$fold
           done
+Result    not run yet
 """
 
 from tfeff.config import (

@@ -2,7 +2,7 @@
 
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
 `result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
-write; for `transfer`, what `tools/compare_datasets.py` writes; for `forms`, what `tools/summarize_runs.py` writes about
+write; for `transfer`, what `tools/compare_datasets.py` writes; for `heads`, what `tools/summarize_runs.py` writes about
 runs of R-CNN; for `sensitivity`, what an earlier program measured, changing one setting of R-CNN at a time; for `rows`,
 any list of rows:
 
@@ -326,18 +326,18 @@ def sweeps(result: Result) -> str:
     )
 
 
-def forms(result: Result) -> str:
-    """Returns the scores of R-CNN's forms, means over the runs of the only group of a summary."""
+def heads(result: Result) -> str:
+    """Returns the scores of R-CNN's heads, means over the runs of the only group of a summary."""
     if len(result) != 1:
-        raise UserError(f'"forms" needs a summary of one group of runs; this one has {", ".join(result)}')
+        raise UserError(f'"heads" needs a summary of one group of runs; this one has {", ".join(result)}')
     (group,) = result.values()
     rows: dict[str, dict[str, str | None]] = {}
     for name, score in group["scores"].items():
-        quantity, _, form = name.rpartition(" ")
+        quantity, _, head = name.rpartition(" ")
         low, high = score["interval"] or (None, None)
         if low is not None:
             low, high = max(low, 0.0), min(high, 1.0)  # Student's t does not know that these are shares
-        rows.setdefault(form, {"form": form.replace("_", " ")})[quantity] = interval(score["mean"], low, high)
+        rows.setdefault(head, {"head": head.replace("_", " ")})[quantity] = interval(score["mean"], low, high)
     return tables.markdown(list(rows.values()))
 
 
@@ -442,7 +442,7 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
     "transfer": transfer,
     "variants": variants,
     "sweeps": sweeps,
-    "forms": forms,
+    "heads": heads,
     "sensitivity": sensitivity,
     "rows": plain,
 }

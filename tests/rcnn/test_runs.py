@@ -170,7 +170,7 @@ def test_a_detector_learns(finished: dict[str, runs.Run], head: str) -> None:
     assert result(finished[head])["mean_ap"] > 0.6
 
 
-def test_forms_are_compared(finished: dict[str, runs.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_are_compared(finished: dict[str, runs.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figure, "save", save_coarsely)
     comparison.write([run.workdir for run in finished.values()], tmp_path, reporter=training.Reporter(quiet=True))
     numbers = json.loads((tmp_path / "report.json").read_text())

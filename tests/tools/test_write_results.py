@@ -99,15 +99,15 @@ def test_rows_are_written_with_their_intervals(write_results):
     ]
 
 
-def test_forms_of_r_cnn(write_results):
+def test_heads_of_r_cnn(write_results):
     scores = {
         "mAP@.5 joint": {"mean": 0.8, "interval": [0.7, 0.9]},
         "COCO AP joint": {"mean": 0.5, "interval": None},
         "mAP@.5 sliding_window": {"mean": 0.4, "interval": [-0.1, 1.1]},
         "COCO AP sliding_window": {"mean": 0.25, "interval": None},
     }
-    assert write_results.forms({"bccd": {"scores": scores}}).splitlines() == [
-        "| form | mAP@.5 | COCO AP |",
+    assert write_results.heads({"bccd": {"scores": scores}}).splitlines() == [
+        "| head | mAP@.5 | COCO AP |",
         "| --- | --- | --- |",
         "| joint | 0.800 (0.700 to 0.900) | 0.500 |",
         "| sliding window | 0.400 (0.000 to 1.000) | 0.250 |",
