@@ -33,7 +33,7 @@ def study_of(*overrides: str) -> Study:
         found={},
         num_classes=2,
         networks=networks,
-        costs=dict.fromkeys(networks, {}),
+        costs={key: {} for key in networks},
         estimated=(),
         bounds=Bounds(settings.budget, lambda measure: 1.0),
         fates={},

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -107,7 +108,7 @@ class Competition:
         self.time.candidates, self.time.pace = self.candidates, pace
 
     def screen(self) -> None:
-        """Discards the clearly worse candidates, by probes or short trainings, as far as the time allows."""
+        """Discards the clearly worse candidates, by probes or short trainings; shortens trainings if time is short."""
         if self.study.detects:
             self._measure()  # first, because even a short training takes longer
             self._train_shortly()
@@ -116,6 +117,15 @@ class Competition:
             self._forecast()
         if self.study.may_shorten:
             self._set_pace(self.time.affordable_pace(self._order()))
+        self._say_duration()
+
+    def _say_duration(self) -> None:
+        """Says how long the first training takes, if that is known."""
+        for name, seconds in zip(self._order()[:1], self.time.expected(self._order()[:1]), strict=True):
+            if seconds:
+                each, shortened = self.candidates[name], ", shortened" if self.pace < 1 else ""
+                words = f"{timedelta(seconds=round(seconds))} for {each.experiment.training.epochs} epochs{shortened}"
+                self.runner.progress.say(f"a training of {each.label} on one fold takes about {words}")
 
     def _forecast(self) -> None:
         """Times some steps of the most promising networks whose layers are all trained: the others take little time."""
