@@ -122,14 +122,14 @@ def test_all_images_are_plain_from_the_same_step_on(tmp_path, teacher, photograp
         """Nothing is trained."""
 
     def join(self, labeled, unlabeled, **_):
-        raise JoinedError([(each.steps_per_epoch, each.transform.plain_from) for each in (labeled, unlabeled)])
+        raise JoinedError(labeled.transform.plain_from * labeled.steps_per_epoch, unlabeled._step)
 
     monkeypatch.setattr(WithUnlabeled, "__init__", join)
     changes = f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "task.plain_epochs=5"
     changes = *changes, "training.epochs=20", "task.augmentation.brightness=0.2"
     with pytest.raises(JoinedError) as joined:
         training.train(experiment(*changes), tmp_path / "run")
-    assert joined.value.args == ([(4, 15), (1, 60)],)
+    assert joined.value.args == (60, 60)
 
 
 def test_features_are_compared_without_dropout():

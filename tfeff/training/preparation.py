@@ -37,7 +37,7 @@ from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
 from tfeff.training.stored import FeatureCache
 from tfeff.training.stored_teachers import taught
-from tfeff.training.unlabeled import WithUnlabeled
+from tfeff.training.unlabeled import PlainFrom, WithUnlabeled
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
 
@@ -302,9 +302,8 @@ class Preparation:
             parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
             others = plan.training_pipeline(self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size)
-            if (plain_from := others.transform.plain_from) is not None:  # from the same step on, in their own epochs
-                others.transform.plain_from = plain_from * parts[0].steps_per_epoch // others.steps_per_epoch
-            parts.append(others)
+            plain_from = others.transform.plain_from
+            parts.append(others if plain_from is None else PlainFrom(others, plain_from * parts[0].steps_per_epoch))
         pipeline = _joined(parts, plan.training.accumulation_steps)
         if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
             options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}
