@@ -14,7 +14,7 @@ from tfeff.data.sources.source import Source
 from tfeff.proposals import complete
 from tfeff.proposals.records import method
 from tfeff.selection.fingerprint import Fingerprint
-from tfeff.selection.splits import Request, assign, contents, load, open_source, require_same_classes
+from tfeff.selection.splits import Request, assign, contents, load, open_source, require_same_classes, require_trained_classes
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what is being read, images done and images in total."""
@@ -88,6 +88,8 @@ def read(
         annotated = source.annotated(chosen.train), source.annotated(validation) if validation is not None else None
     if held_out is not None:
         require_same_classes(train, held_out, open_set=wanted.task.section.OPEN_SET)
+        if source is not None and not source.drawn:
+            require_trained_classes(wanted, train, held_out)
     size = image_size(wanted, train)
     notes = *notes, *_reduction_note(wanted, train, size), *_mixing_note(wanted, train)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
