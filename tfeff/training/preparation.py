@@ -328,7 +328,7 @@ class Preparation:
         if plan.update.freeze_normalization:
             self.reporter.say("batch normalization of the backbone is frozen")
         if plan.update.frozen:
-            freed = [pattern for _, pattern in plan.in_phase(start).update.unfreezing()]
+            freed = [pattern for epoch, pattern in plan.update.unfreezing() if epoch <= start]
             self.reporter.say(f"{frozen_params(model, plan.update.frozen, freed):,} parameters are frozen")
         frozen, variants = assembly.features, plan.training.feature_variants
         if frozen is None or variants is None:
