@@ -149,6 +149,13 @@ def test_features_are_compared_without_dropout():
         (("task.teacher.runs=resnet50",), "published network, which knows other classes"),
         (("task.teacher.runs={teacher}", "data.channels=3"), "takes images of 1 channels, not 3"),
         (("task.teacher.runs={teacher}", "training.rematerialize=true"), "remove training.feature_variants"),
+        (
+            (
+                *("task.teacher.runs={teacher}", "task.teacher.features=1"),
+                *("training.batch_size=8", "training.accumulation_steps=8"),
+            ),
+            r"batch_size is 8 in 8 parts .*; task.teacher.features compares the images of a part; use at least 16",
+        ),
         (("data.unlabeled={teacher}",), "need a teacher"),
         (("task.teacher.runs={teacher}", "data.unlabeled=nowhere"), "no folder"),
         (("task.teacher.runs={teacher}", "data.unlabeled={teacher}/checkpoints"), "no images in"),

@@ -197,12 +197,25 @@ def _check_teachers(plan: Plan, replicas: int) -> None:
         raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
     if unlabeled is not None and replicas > 1:
         raise UserError("config: data.unlabeled: several devices are not supported; use one")
+    _check_features_in_batches(plan, replicas * training.accumulation_steps)
     count, parts = plan.unlabeled_batch_size, training.accumulation_steps
     if unlabeled is not None and count % parts:
         fitting = -(-count // parts) * parts / training.batch_size
         raise UserError(
             f"config: data.unlabeled_per_label: {count} unlabeled images in a batch cannot be divided into {parts} "
             f"parts (training.accumulation_steps); set data.unlabeled_per_label={fitting:g}"
+        )
+
+
+def _check_features_in_batches(plan: Plan, parts: int) -> None:
+    """Checks that each part of a batch has several images, by which the features of teachers are measured."""
+    size = plan.training.batch_size
+    images = size + (plan.unlabeled_batch_size if plan.settings.data.unlabeled is not None else 0)
+    if plan.settings.task.imitates_features and images < 2 * parts:
+        divided = f" in {parts} parts (devices x training.accumulation_steps)" if parts > 1 else ""
+        raise UserError(
+            f"config: training.batch_size is {size}{divided}; task.teacher.features compares the images of a part; "
+            f"use at least {2 * parts}"
         )
 
 
