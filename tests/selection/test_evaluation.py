@@ -133,6 +133,8 @@ def test_the_part_of_a_split_in_a_run(image_folder):
         planned(image_folder(FOLDERS), test_split="val")
     )
     assert selection.role(wanted, record, source, "validation") == "test"
+    both = planned(image_folder(FOLDERS), test_split="val", validation_split="val")
+    assert selection.role(selection.request(both[0]), record, both[1], "val") == "validation"
 
 
 def test_how_the_splits_were_drawn_is_said(image_folder, tmp_path):

@@ -37,13 +37,15 @@ Role = Literal["train", "validation", "test", "other"]
 
 
 def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str) -> Role:
-    """Returns what part a split had in a finished run; arguments as for `how_drawn`."""
+    """Returns what part a split had in a finished run; arguments as for `how_drawn`.
+
+    A test split that the run was also validated on is a validation split.
+    """
     chosen, name = _splits_of(wanted, record, source), source.find(split)
-    if name is not None and name == chosen.test:
-        return "test"
-    if name is not None and name == chosen.train:
-        return "train"
-    return "validation" if canonical_name(split) == "validation" or name == chosen.validation else "other"
+    parts: dict[str | None, Role] = {chosen.test: "test", chosen.train: "train", chosen.validation: "validation"}
+    if name is not None and name in parts:
+        return parts[name]
+    return "validation" if canonical_name(split) == "validation" else "other"
 
 
 def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str:
