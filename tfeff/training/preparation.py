@@ -191,7 +191,9 @@ class Preparation:
         """Returns a new run: what it takes from its images is found and recorded; the initial weights are loaded."""
         record = self._learn(plan, images)
         plan = plan.learned(record)
-        plan = dataclasses.replace(plan, precision=precision.select_policy(plan, self.reporter, self.interruption))
+        replicas = self.strategy.num_replicas_in_sync
+        policy = precision.select_policy(plan, self.reporter, self.interruption, replicas)
+        plan = dataclasses.replace(plan, precision=policy)
         start, until = self._phase(plan, done=0)
         assembly = self._assemble(plan.in_phase(start))
         model, average = assembly.model, assembly.average

@@ -4,6 +4,7 @@ The test follows Smith (arXiv:1506.01186, section 3.3), with two differences. Th
 rates of different networks can be decades apart. The training loss is used instead of the accuracy.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from tfeff.errors import UserError
 from tfeff.models.network import in_policy
 from tfeff.reporting import figure
 from tfeff.reporting.training_curves import range_test_figure
-from tfeff.training import checks, transfer
+from tfeff.training import checks, distribution, transfer
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.process import as_before
@@ -113,8 +114,12 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         UserError: as for `range_test`, and for images or settings that cannot be trained.
     """
     plan, directory = Plan.of(config.resolve_member(settings)), Path(directory)
-    checks.check(plan, 1, new_run=True)
+    if distribution.worker_count() > 1:
+        raise UserError("--range_test: several workers are not supported; use one (unset TF_CONFIG)")
+    devices = distribution.strategy(plan.training.strategy).num_replicas_in_sync
+    checks.check(plan, devices, new_run=True)
     _require_labels(plan)
+    plan = _on_one_device(plan, devices)
     with locked(directory):
         source = selection.open_source(plan.images)
         selection.check(plan.images, source)
@@ -123,6 +128,13 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         write(report, json.dumps(found.to_json(), indent=1) + "\n")
         drawn = range_test_figure(found.rates, found.losses, found.means, found.rate)
         return found.rate, [report, *figure.save(drawn, directory / "range_test")]
+
+
+def _on_one_device(plan: Plan, devices: int) -> Plan:
+    """Returns the plan of a run on several devices for one, which takes their shares of a batch one after the other."""
+    steps = plan.training.accumulation_steps * devices
+    training = dataclasses.replace(plan.training, strategy="single", accumulation_steps=steps)
+    return dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, training=training))
 
 
 def _require_labels(plan: Plan) -> None:
