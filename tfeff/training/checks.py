@@ -5,6 +5,7 @@ import keras
 from tfeff import models, reports
 from tfeff.data.augment import given
 from tfeff.data.augment.policy import Augmentation
+from tfeff.data.input.device_batches import BY_CPU, IN_BATCHES
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
 from tfeff.networks import Architecture
@@ -139,6 +140,11 @@ def _check_device_batches(plan: Plan, replicas: int) -> None:
     settings, training = plan.settings, plan.training
     if plan.task.stored is not None:
         raise UserError("config: data.augment_on_device: the task trains on stored features; set it to false")
+    boxes = plan.task.kind.annotations == "objects"
+    if boxes or settings.data.cache == "none" or settings.task.keeps_image_sizes:
+        raise UserError(f"config: {IN_BATCHES}")
+    if settings.data.augment is not None:
+        raise UserError(f"config: {BY_CPU}")
     others = {
         KEY: training.feature_variants is not None,
         TEACHERS: settings.task.teacher_variants is not None,
