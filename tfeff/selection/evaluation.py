@@ -9,9 +9,9 @@ from tfeff.data.sources.source import Source
 from tfeff.data.splits import canonical_name, similar
 from tfeff.errors import UserError
 from tfeff.reporting.tables import percent
-from tfeff.selection.choice import validation_images
+from tfeff.selection.choice import fold
 from tfeff.selection.fingerprint import Fingerprint
-from tfeff.selection.reading import Progress, cache, read
+from tfeff.selection.reading import Progress, cache, cache_part
 from tfeff.selection.splits import Request, Splits, assign, load, open_source, require_objects
 
 
@@ -110,11 +110,11 @@ def evaluation_images(
     name = source.find(split)
     if canonical_name(split) == "validation" and (name is None or name != chosen.test):
         if chosen.validation is None and record["validation_examples"]:
-            caches = read(wanted, progress, source=source)
-            _require_unchanged(wanted, began(), caches.fingerprint)
-            images = validation_images(wanted, caches)
-            assert images is not None
-            return images
+            train = load(wanted, source, chosen.train)
+            _require_unchanged(wanted, began(), Fingerprint.of({"train": train}))
+            part = fold(wanted, train, validates=False)
+            assert part is not None
+            return cache_part(wanted, train, part.validation, progress, advice=OF_FINISHED_RUN)
         if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):
             raise UserError(
                 "--split=validation: this run held out no images (data.validation_fraction is 0), and its source has "

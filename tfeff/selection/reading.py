@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
@@ -158,6 +160,20 @@ def cache(
             wait=True,
         )
     return images
+
+
+def cache_part(
+    wanted: Request, dataset: Dataset, places: np.ndarray, progress: Progress, *, advice: str = IN_RUN
+) -> ImageCache:
+    """Returns the decoded images at some places (int [m], rising) of the training split; arguments as for `cache`.
+
+    Only these are decoded, unless a cache on disk has all of them.
+    """
+    size = image_size(wanted, dataset)
+    if wanted.data.cache != "disk":
+        return cache(wanted, dataset.take(places), size, progress, advice=advice)
+    images = cache(wanted, dataset, size, progress, advice=advice)
+    return images.take(np.flatnonzero(np.isin(images.rows, places)))
 
 
 def decodable(
