@@ -100,12 +100,6 @@ class Preparation:
         images = selection.choose(wanted, caches)
         if images.validation is not None:
             wanted.task.check_validation(images.validation.dataset)
-        if self.caches is None:  # else many trainings share the images
-            others = self._held_out
-            odd = [*selection.notes(images.train.dataset, others)]
-            for role, dataset in others.items():
-                odd += exposure.notes(self.plan.settings.sources, dataset, role)
-            images = dataclasses.replace(images, plan_notes=(*images.plan_notes, *odd))
         if caches.validation is None and images.validation is not None:
             held, data = len(images.validation), wanted.data
             why = f"data.fold={data.fold}" if data.folds else f"data.validation_fraction={data.validation_fraction:g}"
@@ -113,6 +107,18 @@ class Preparation:
         for note in images.notes:
             self.reporter.note(note)
         return images
+
+    def _with_oddities(self, images: selection.TrainingData) -> selection.TrainingData:
+        """Says what is odd about the images of a new run, and adds it to their notes."""
+        if self.caches is not None:  # many trainings share the images
+            return images
+        others = self._held_out
+        odd = [*selection.notes(images.train.dataset, others)]
+        for role, dataset in others.items():
+            odd += exposure.notes(self.plan.settings.sources, dataset, role)
+        for note in odd:
+            self.reporter.note(note)
+        return dataclasses.replace(images, plan_notes=(*images.plan_notes, *odd))
 
     @cached_property
     def _splits(self) -> selection.SplitCaches:
@@ -185,7 +191,9 @@ class Preparation:
         if not unfinished:
             return None
         checks.check(plan, self.strategy.num_replicas_in_sync, new_run=saved is None)
-        return self._start(plan, self.images) if saved is None else self._resume(plan, self.images, saved)
+        if saved is None:
+            return self._start(plan, self._with_oddities(self.images))
+        return self._resume(plan, self.images, saved)
 
     def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
         """Returns a new run: what it takes from its images is found and recorded; the initial weights are loaded."""
@@ -246,7 +254,7 @@ class Preparation:
         if self.unlabeled is not None:
             record["unlabeled_examples"] = len(self.unlabeled)
         if plan.update.transfer is not None:
-            record |= transfer.choose(plan.learned(record), images, self.features, self.reporter, self.interruption)
+            record |= transfer.choose(plan.learned(record), images, self.reporter, self.interruption)
         return record
 
     @property

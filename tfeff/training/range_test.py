@@ -26,7 +26,6 @@ from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.process import as_before
 from tfeff.training.progress import Reporter
-from tfeff.training.stored import FeatureCache
 from tfeff.training.teachers import taught
 
 STEPS = 120
@@ -69,7 +68,7 @@ class RangeTest:
         }
 
 
-def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache | None = None) -> RangeTest:
+def range_test(plan: Plan, caches: selection.SplitCaches) -> RangeTest:
     """Finds a peak learning rate for a run, to be used with a decaying schedule.
 
     The test makes STEPS updates with the run's initial weights, batches and optimizer, each at a higher rate. The loss
@@ -83,7 +82,6 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
         plan: the run's plan. Rates around its learning rate are tried. Its schedule and precision are ignored; the
             test runs in float32.
         caches: its images.
-        features: see `train`.
 
     Raises:
         UserError: if the network learns nothing at any rate, or its loss is not finite before the first update; or the
@@ -92,7 +90,7 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
     """
     _require_labels(plan)
     with as_before(deterministic=plan.training.deterministic), in_policy("float32"):
-        rates, losses, constant = _losses(plan, caches, features or FeatureCache())
+        rates, losses, constant = _losses(plan, caches)
     means = averaged(losses)
     rate, loss = lowest(rates, means)
     if not loss < (1 - MIN_IMPROVEMENT) * constant:
@@ -162,14 +160,12 @@ def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float
     return float(rates[index]), float(means[index])
 
 
-def _losses(
-    plan: Plan, caches: selection.SplitCaches, features: FeatureCache
-) -> tuple[list[float], list[float], float]:
+def _losses(plan: Plan, caches: selection.SplitCaches) -> tuple[list[float], list[float], float]:
     """Returns the rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(plan.images, caches)
     record, _ = plan.measured(dataset)
     if plan.update.transfer is not None:
-        record |= transfer.choose(plan.learned(record), dataset, features, Reporter(quiet=True), Interruption())
+        record |= transfer.choose(plan.learned(record), dataset, Reporter(quiet=True), Interruption())
     plan = plan.learned(record)
     network = plan.build_network()
     plan.load_weights(network, dataset.train)
