@@ -1,7 +1,8 @@
 """Subsets, hold-outs and folds of a labeled dataset, each a function of its labels and a seed.
 
-All drawn parts are stratified: each holds every class in the proportion of the whole, to within one image, unless a class
-would have no image left to train on. Where images belong to groups (crops of one photograph), whole groups are drawn, and sizes and proportions are approximate.
+All drawn parts are stratified: each holds every class in the proportion of the whole, to within one image, unless a
+class would have no image left to train on. Where images belong to groups (crops of one photograph), whole groups are
+drawn, and sizes and proportions are approximate.
 
 Functions take `labels`, int [n]; `class_names`, for messages (default: numbers); and `groups`, int [n] (images of one
 group stay together; None: each image is on its own). They return sorted int64 arrays of positions.

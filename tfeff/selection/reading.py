@@ -16,7 +16,15 @@ from tfeff.data.sources.source import Source
 from tfeff.proposals import complete
 from tfeff.proposals.records import method
 from tfeff.selection.fingerprint import Fingerprint
-from tfeff.selection.splits import Request, assign, contents, load, open_source, require_same_classes, require_trained_classes
+from tfeff.selection.splits import (
+    Request,
+    assign,
+    contents,
+    load,
+    open_source,
+    require_same_classes,
+    require_trained_classes,
+)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what is being read, images done and images in total."""

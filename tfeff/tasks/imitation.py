@@ -42,7 +42,8 @@ def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.T
 def feature_difference(features: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
     """Returns the squared difference of features, relative to the variance of the teacher's in the batch.
 
-    The estimate of the variance has no bias, so that the loss does not shrink where a batch is divided into parts. If their numbers differ, the similarities between the images of the batch are compared instead (Tung and Mori,
+    The estimate of the variance has no bias, so that the loss does not grow where a batch is divided into parts. If the
+    numbers of features differ, the similarities between the images of the batch are compared instead (Tung and Mori,
     arXiv:1907.09682, equation 4).
 
     Args:

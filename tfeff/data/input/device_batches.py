@@ -9,8 +9,8 @@ from tfeff.data.input.transform import Batch, Shard
 from tfeff.errors import UserError
 
 IN_BATCHES = (
-    "data.augment_on_device=true: only images with one label that have one size in a cache are prepared in batches; set it "
-    "to false, or data.cache to memory or disk, without task.center_crop"
+    "data.augment_on_device=true: only images with one label that have one size in a cache are prepared in batches; "
+    "set it to false, or data.cache to memory or disk, without task.center_crop"
 )
 BY_CPU = "data.augment_on_device=true: data.augment is made by the CPU; remove one of the two"
 

@@ -109,7 +109,10 @@ class TfdsLabeledImages(PreparedDataset):
     @property
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
-        return (*super().notes, *(f"{self.name}: ignored the split {split}, which has no labels" for split in self._secret))
+        return (
+            *super().notes,
+            *(f"{self.name}: ignored the split {split}, which has no labels" for split in self._secret),
+        )
 
     @cached_property
     def _secret(self) -> tuple[str, ...]:
