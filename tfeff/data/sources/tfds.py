@@ -122,11 +122,12 @@ class TfdsLabeledImages(PreparedDataset):
         return found if len(found) < len(every) else ()
 
     def _is_secret(self, split: str) -> bool:
+        labels = islice(self._labels(split), _PEEKED)
         try:
-            first = list(islice(self._labels(split), _PEEKED))
+            first = next(labels, 0)
+            return first < 0 and all(label < 0 for label in labels)
         except UserError:  # which is said when the split is loaded
             return False
-        return bool(first) and max(first) < 0
 
     def _labels(self, split: str) -> Iterator[int]:
         image_key, label_key = self._keys
