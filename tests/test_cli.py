@@ -220,7 +220,7 @@ def test_a_test_split_may_lack_a_class(verbs, images, config, tmp_path):
     (root / "test/b").mkdir()
     done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
     assert done.code == 0
-    assert f"{root}/test: no images of 1 of the 2 classes: b" in done.out
+    assert "test: no images of 1 of the 2 classes: b" in " ".join(done.out.split())
 
 
 def corrupt(root: Path) -> dict[str, Path]:

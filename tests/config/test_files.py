@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from tfeff import config
+from tfeff.config import files
 from tfeff.errors import UserError
 
 
@@ -199,6 +200,18 @@ def test_a_run_may_go_on_without_corrupt_images(tmp_path):
     assert config.saved(tmp_path, config.Experiment) == lenient
     with pytest.raises(UserError, match="belongs to another config"), config.claimed(tmp_path, strict):
         pass
+
+
+def test_a_run_may_resume_with_other_values_that_change_no_result(tmp_path):
+    keys = "data.cache=none", "data.max_lost=0.5", "data.directory=/data", "training.checkpoint_seconds=60"
+    first, other = config.Experiment(), config.override(config.Experiment(), keys)
+    with config.claimed(tmp_path, first):
+        (tmp_path / "metrics.jsonl").touch()
+    for each in (other, first):
+        with config.claimed(tmp_path, each):
+            pass
+        assert config.saved(tmp_path, config.Experiment) == each
+    assert not files.WITHOUT_EFFECT - config.flatten(first).keys()
 
 
 RECIPE = """

@@ -107,6 +107,8 @@ def test_plain_epochs_require_augmented_epochs():
         config.override(experiment, ["training.epochs=2", "schedule.warmup_epochs=0"])
     with pytest.raises(UserError, match=r"task.plain_epochs is 3; it should be 0, because there is no augmentation"):
         config.override(experiment, ["task.augmentation.rotation=0"])
+    given = config.override(experiment, ["task.augmentation.rotation=0", "data.augment=shadows"])
+    assert given.task.plain_epochs == 3
 
 
 def test_a_teacher_must_be_imitated_in_something():

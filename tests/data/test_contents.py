@@ -169,3 +169,17 @@ def test_many_classes_take_one_line():
     first, second = text({"train": found}).splitlines()[1:]
     assert first.endswith("c11 1 and 388 more")
     assert second.endswith("c411 and 88 more")
+
+
+def test_classes_that_other_splits_lack_are_said():
+    def of(name, labels):
+        images = EncodedImages([b""] * len(labels), "1")
+        ids = [str(index) for index in range(len(labels))]
+        return Contents.of(Dataset(name, ("cat", "dog", "emu"), ids, images, labels=np.array(labels)))
+
+    found = {"train": of("train", [0, 0, 1]), "validation": of("validation", [0, 1]), "test": of("test", [0, 0])}
+    lines = text(found).splitlines()
+    assert [line for line in lines if "no images" in line] == ["test: no images of 1 of the 2 classes: dog"]
+    assert "no images" not in text({"train": found["train"], "test": of("test", [0, 2])})
+    boxes = {"train": Contents.of(split([1, 2])), "test": Contents.of(split([1], difficult=1))}
+    assert "test: no objects of 1 of the 1 classes: cat" in text(boxes).splitlines()

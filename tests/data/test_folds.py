@@ -33,6 +33,20 @@ def test_a_hold_out_is_stratified_and_complete():
     np.testing.assert_array_equal(np.sort(np.concatenate([fold.train, fold.validation])), np.arange(len(LABELS)))
 
 
+@pytest.mark.parametrize(("singles", "held"), [(50, 55), (400, 90)])
+def test_classes_with_one_image_are_trained_on(singles, held):
+    labels = np.concatenate([np.repeat(np.arange(5), 100), np.arange(5, 5 + singles)])
+    fold = holdout(labels, 0.1, seed=0)
+    assert len(fold.validation) == held
+    np.testing.assert_array_equal(np.bincount(labels[fold.validation], minlength=5), [held // 5] * 5)
+    np.testing.assert_array_equal(np.unique(labels[fold.train]), np.arange(5 + singles))
+
+
+def test_classes_of_single_images_cannot_be_held_out():
+    with pytest.raises(UserError, match=r'and none of class "c\d+"'):
+        holdout(np.arange(20), 0.1, 0, [f"c{number}" for number in range(20)])
+
+
 @pytest.mark.parametrize("k", [2, 3, 10])
 def test_k_folds_partition_the_set(k):
     folds = k_folds(LABELS, k, seed=7)
@@ -139,7 +153,6 @@ def test_a_missing_class_is_named():
     calls = (
         lambda: k_folds(labels, 4, 0, names),
         lambda: independent_folds(labels, 4, 10, 5, 0, names),
-        lambda: holdout(np.repeat([0, 1], [40, 1]), 0.9, 0, names),
     )
     for call in calls:
         with pytest.raises(UserError, match='class "rare"'):

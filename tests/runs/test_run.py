@@ -1,4 +1,4 @@
-"""Exports as files: after a kill, no model has the metadata or the weights of another."""
+"""A finished run. Exports as files: after a kill, no model has the metadata or the weights of another."""
 
 import json
 import re
@@ -6,9 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tfeff import runs
+import tfeff
+from tests.training.tracking.small_run import SETTINGS
+from tfeff import config, runs
 from tfeff.errors import UserError
 from tfeff.runs import run
 
@@ -78,3 +81,23 @@ def test_a_file_of_an_unknown_format_is_not_a_folder(name: str, hint: str, tmp_p
         runs.Run(tmp_path).export(tmp_path / name)
     with pytest.raises(UserError, match=r"no config\.json"):
         runs.Run(tmp_path).export(tmp_path / "model_0.5")
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_run_that_was_continued_predicts_with_its_new_weights(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+
+    def predicted(run: runs.Run) -> np.ndarray:
+        (found,) = run.predict(image, runtime="tensorflow")
+        assert isinstance(found, runs.Classification)
+        return found.probabilities
+
+    first = tfeff.train(SETTINGS, tmp_path, quiet=True)
+    before = predicted(first)
+    assert (tmp_path / "result.json").is_file()
+    longer = config.override(SETTINGS, {"training.epochs": 3})
+    tfeff.train(longer, tmp_path, evaluate=False, export=False, quiet=True)
+    assert not (tmp_path / "result.json").exists()
+    after = predicted(first)
+    assert np.abs(after - before).max() > 1e-4
+    np.testing.assert_array_equal(predicted(runs.Run(tmp_path)), after)

@@ -4,6 +4,7 @@ from PIL import Image
 
 from tests.selection.digit_splits import FOLDERS, QUIET, digits, indices, planned, read
 from tfeff import config, selection
+from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
 
 
@@ -17,7 +18,30 @@ def test_the_validation_split_of_a_finished_run_has_its_held_out_images():
     again = selection.evaluation_images(
         selection.request(settings), "validation", dataset.record(), lambda: dataset.fingerprint, QUIET
     )
-    np.testing.assert_array_equal(again.rows, dataset.validation.rows)
+    assert again.dataset.ids == dataset.validation.dataset.ids
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk", "none"])
+def test_only_the_images_of_a_part_are_decoded(image_folder, tmp_path, monkeypatch, kind):
+    root = image_folder({"train/a": 20, "train/b": 20})
+    sorted(root.rglob("*.png"))[0].write_bytes(b"no image")
+    kept = {"cache": kind, "cache_directory": str(tmp_path / "cache"), "corrupt_images": "skip"}
+    settings = digits(source=f"folder:{root}", channels=3, image_size=8, validation_fraction=0.25, **kept)
+    settings = config.override(settings, ["training.batch_size=8"])
+    wanted, dataset, decoded, opened = selection.request(settings), read(settings), [], ImageCache.open
+
+    def counted(images, *arguments, **options):
+        decoded.append(len(images))
+        return opened(images, *arguments, **options)
+
+    monkeypatch.setattr(ImageCache, "open", counted)
+    again = selection.evaluation_images(wanted, "validation", dataset.record(), lambda: dataset.fingerprint, QUIET)
+    train, places = selection.trained_part(wanted, selection.open_source(wanted))
+    part = selection.cache_part(wanted, train, places, QUIET)
+    assert decoded == ([40, 40] if kind == "disk" else [10, 30])
+    for found, expected in ((again, dataset.validation), (part, dataset.train)):
+        assert found.dataset.ids == expected.dataset.ids
+        np.testing.assert_array_equal(next(found.chunks(99)), next(expected.chunks(99)))
 
 
 def test_validation_on_a_subset_does_not_shrink_the_evaluation():
@@ -32,7 +56,7 @@ def test_validation_on_a_subset_does_not_shrink_the_evaluation():
     again = selection.evaluation_images(
         selection.request(limited), "validation", part.record(), lambda: part.fingerprint, QUIET
     )
-    np.testing.assert_array_equal(again.rows, whole.validation.rows)
+    assert again.dataset.ids == whole.validation.dataset.ids
 
 
 def test_a_run_without_validation_images_has_no_validation_split():
@@ -133,6 +157,8 @@ def test_the_part_of_a_split_in_a_run(image_folder):
         planned(image_folder(FOLDERS), test_split="val")
     )
     assert selection.role(wanted, record, source, "validation") == "test"
+    both = planned(image_folder(FOLDERS), test_split="val", validation_split="val")
+    assert selection.role(selection.request(both[0]), record, both[1], "val") == "validation"
 
 
 def test_how_the_splits_were_drawn_is_said(image_folder, tmp_path):

@@ -202,6 +202,15 @@ def test_splits_of_the_same_classes_stay_as_they_are(image_folder):
     assert selection.load(wanted, source, "val") is source.load("val")
 
 
+def test_other_tasks_refuse_given_images_of_classes_that_are_not_trained_on():
+    pixels = np.zeros((6, 8, 8, 3), np.uint8)
+    for split in ("validation", "test"):
+        images = Images({"train": (pixels, list("bdbdbd")), split: (pixels[:4], list("aadd"))}, name="letters")
+        wanted = selection.request(digits(source=given.offer(images), channels=3))
+        with pytest.raises(UserError, match=rf"/train has no images of a, which .*/{split} has; add images of them"):
+            selection.check(wanted, selection.open_source(wanted))
+
+
 def test_given_images_may_have_further_classes():
     pixels = np.zeros((6, 8, 8, 3), np.uint8)
     images = Images({"train": (pixels, list("bdbdbd")), "validation": (pixels[:4], list("aadd"))}, name="letters")

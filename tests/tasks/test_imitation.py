@@ -37,8 +37,19 @@ def test_gradient_of_a_high_temperature_is_the_difference_of_centered_logits(rng
 
 def test_features_are_compared_in_units_of_the_teachers_variance(rng):
     ours, theirs = rng.normal(0, 2, (2, 6, 3)).astype(np.float32)
-    expected = np.square(ours - theirs).mean(axis=1) / theirs.var(axis=0).mean()
+    expected = np.square(ours - theirs).mean(axis=1) / theirs.var(axis=0, ddof=1).mean()
     np.testing.assert_allclose(feature_difference(tf.constant(ours), tf.constant(theirs)), expected, rtol=1e-5)
+
+
+def test_the_difference_of_features_hardly_depends_on_the_parts_of_a_batch(rng):
+    ours, theirs = rng.normal(0, 2, (2, 64, 300)).astype(np.float32)
+    whole = feature_difference(tf.constant(ours), tf.constant(theirs)).numpy().mean()
+    for size in (2, 4, 16):
+        parts = [
+            feature_difference(tf.constant(ours[at : at + size]), tf.constant(theirs[at : at + size])).numpy().mean()
+            for at in range(0, 64, size)
+        ]
+        assert np.mean(parts) == pytest.approx(whole, rel=0.03)
 
 
 def test_other_features_are_compared_by_similarities(rng):

@@ -122,14 +122,14 @@ def test_all_images_are_plain_from_the_same_step_on(tmp_path, teacher, photograp
         """Nothing is trained."""
 
     def join(self, labeled, unlabeled, **_):
-        raise JoinedError([(each.steps_per_epoch, each.transform.plain_from) for each in (labeled, unlabeled)])
+        raise JoinedError(labeled.transform.plain_from * labeled.steps_per_epoch, unlabeled._step)
 
     monkeypatch.setattr(WithUnlabeled, "__init__", join)
     changes = f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "task.plain_epochs=5"
     changes = *changes, "training.epochs=20", "task.augmentation.brightness=0.2"
     with pytest.raises(JoinedError) as joined:
         training.train(experiment(*changes), tmp_path / "run")
-    assert joined.value.args == ([(4, 15), (1, 60)],)
+    assert joined.value.args == (60, 60)
 
 
 def test_features_are_compared_without_dropout():
@@ -149,6 +149,13 @@ def test_features_are_compared_without_dropout():
         (("task.teacher.runs=resnet50",), "published network, which knows other classes"),
         (("task.teacher.runs={teacher}", "data.channels=3"), "takes images of 1 channels, not 3"),
         (("task.teacher.runs={teacher}", "training.rematerialize=true"), "remove training.feature_variants"),
+        (
+            (
+                *("task.teacher.runs={teacher}", "task.teacher.features=1"),
+                *("training.batch_size=8", "training.accumulation_steps=8"),
+            ),
+            r"batch_size is 8 in 8 parts .*; task.teacher.features compares the images of a part; use at least 16",
+        ),
         (("data.unlabeled={teacher}",), "need a teacher"),
         (("task.teacher.runs={teacher}", "data.unlabeled=nowhere"), "no folder"),
         (("task.teacher.runs={teacher}", "data.unlabeled={teacher}/checkpoints"), "no images in"),

@@ -268,7 +268,14 @@ def test_phases_end_where_something_is_unfrozen() -> None:
     assert [freezing.phase(SETTINGS.optimizer, 4, done, None) for done in range(4)] == [(0, 1), (1, 3), (1, 3), (3, 4)]
     assert freezing.phase(SETTINGS.optimizer, 4, 1, 2) == (1, 2)
     assert freezing.phase(config.Optimizer(), 10, 3, None) == (0, 10)
-    assert freezing.unfrozen_at(SETTINGS.optimizer, 2).unfreeze == ("0=stage2*",)
+    assert freezing.unfrozen_at(SETTINGS.optimizer, 2).unfreeze == ("0=stage2*", "3=stage1*")
+
+
+def test_layers_that_are_unfrozen_later_have_their_learning_rates() -> None:
+    factors = "optimizer.learning_rate_factors=stage*=0.5,stage2*=0.1,head*=1"
+    plan = training.Plan.of(config.override(SETTINGS, [factors]))
+    for epoch, expected in ((0, {1.0}), (1, {0.1, 1.0}), (3, {0.1, 0.5, 1.0})):
+        assert set(plan.in_phase(epoch).build_optimizer(plan.build_network()).factors) == expected
 
 
 @only_thorough

@@ -324,10 +324,12 @@ def test_batches_finished_on_the_device_train_the_same_network(tmp_path):
     ("overrides", "words"),
     [
         (("data.cache=none",), "only images with one label"),
+        (("task.center_crop=0.875",), "only images with one label"),
         (("training.feature_variants=2", "optimizer.frozen=stem*"), r"training\.feature_variants needs batches"),
         (("task.name=yolo", "data.source=embedded:placed_digits", "model.resolution=64"), "only images with one label"),
     ],
 )
-def test_what_the_device_cannot_finish_is_refused(tmp_path, overrides, words):
+def test_what_the_device_cannot_finish_is_refused_before_images_are_read(tmp_path, overrides, words, monkeypatch):
+    monkeypatch.setattr(selection, "read", lambda *_, **__: pytest.fail("images are read"))
     with pytest.raises(UserError, match=rf"data\.augment_on_device.*{words}"):
         training.train(experiment("data.augment_on_device=true", *overrides), tmp_path)

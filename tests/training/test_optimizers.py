@@ -304,6 +304,14 @@ def test_a_pattern_of_frozen_variables_is_an_error() -> None:
         optimizers.build("sgd", model, learning_rate_factors=(("stem*", 0.1),))
 
 
+def test_a_pattern_of_variables_that_are_unfrozen_later_is_none() -> None:
+    model = network_layerwise()
+    model.get_layer("stem_conv").trainable = False
+    factors = (("stem*", 0.1), ("head*", 2.0))
+    optimizer = optimizers.build("sgd", model, learning_rate_factors=factors, later=["stem_conv/kernel"])
+    assert list(optimizer.factors) == [1.0, 1.0, 2.0, 2.0]
+
+
 def test_rmsprop_with_l2_equals_tensorflow_1() -> None:
     """TF1's kernel `ApplyRMSProp`: the accumulator starts at 1, and epsilon is inside the root. The penalty is that of
     all variables but those of batch normalization."""

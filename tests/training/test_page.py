@@ -121,6 +121,7 @@ def test_thresholds_for_several_sizes_of_a_gallery_are_named_once(finished, eval
             "validation",
             "these validation images also chose the epoch whose weights are kept.",
         ),
+        ({"task.temperature_scaling": True}, "validation", "these validation images also chose the temperature."),
         ({}, "validation", "Nothing was chosen on these validation images; if you choose settings by them"),
         (
             {"training.early_stopping_epochs": 3},

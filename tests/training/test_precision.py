@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import pytest
 import tensorflow as tf
@@ -5,6 +7,8 @@ import tensorflow as tf
 from tfeff import config, training
 from tfeff.training import precision
 from tfeff.training.interruption import Interruption
+
+QUIET = training.Reporter(quiet=True)
 
 
 @pytest.fixture(autouse=True)
@@ -67,4 +71,27 @@ def test_quantization_is_trained_in_float32_also_where_mixed_precision_is_faster
     for quantization, chosen in ((None, "mixed_bfloat16"), ("int8", "float32")):
         settings = config.Experiment(training=config.Training(quantization=quantization))
         plan = training.Plan.of(settings)
-        assert precision.select_policy(plan, training.Reporter(quiet=True), Interruption()) == chosen
+        assert precision.select_policy(plan, QUIET, Interruption()) == chosen
+
+
+def test_a_device_is_timed_with_its_share_of_a_batch(monkeypatch):
+    sizes = []
+    step = SimpleNamespace(train=lambda batch, **_: sizes.append(len(batch["image"])) or tf.zeros(1))
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "faster", lambda first, second, make_step: make_step()() or first)
+    monkeypatch.setattr(training.Plan, "build_network", lambda plan: SimpleNamespace(size=(8, 8)))
+    monkeypatch.setattr(training.Plan, "build_optimizer", lambda plan, network: None)
+    monkeypatch.setattr(training.Plan, "build_step", lambda plan, *_: sizes.append(plan.training.batch_size) or step)
+    plan = training.Plan.of(config.Experiment(training=config.Training(batch_size=32)))
+    precision.select_policy(plan, QUIET, Interruption(), replicas=8)
+    assert sizes == [4, 4]
+
+
+def test_heads_on_stored_features_are_trained_in_float32(monkeypatch, capsys):
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
+    for given, chosen in (("auto", "float32"), ("mixed_bfloat16", "mixed_bfloat16")):
+        settings = config.Experiment(
+            task=config.RCNNSettings(), training=config.Training(precision=given, batch_size=128)
+        )
+        assert precision.select_policy(training.Plan.of(settings), training.Reporter(), Interruption()) == chosen
+    assert "precision=auto: float32; steps of task.name=rcnn cannot be timed" in capsys.readouterr().out

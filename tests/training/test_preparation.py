@@ -7,7 +7,7 @@ import pytest
 
 from tests.thoroughness import only_thorough
 from tests.training.test_loop import assert_same_arrays, experiment, final
-from tfeff import config, models, training
+from tfeff import config, models, selection, training
 
 build = importlib.import_module("tfeff.models.build")  # the function has the same name
 
@@ -115,3 +115,12 @@ def test_one_inheritance_serves_equal_trials(source, monkeypatch):
         network = models.build("resnet", resolution=16, width=6, stage_blocks=(1, 1), num_classes=10, channels=1)
         models.initialize(network, target, images[..., :1], trained=models.Trained(trained, 10))
     assert len(counted) == 1
+
+
+def test_image_files_are_compared_only_when_a_run_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(selection, "notes", lambda *_: ("images are odd",))
+    training.train(experiment(), tmp_path, until_epoch=1, tensorboard=False)
+    assert "images are odd" in capsys.readouterr().out
+    monkeypatch.setattr(selection, "notes", lambda *_: pytest.fail("image files are opened"))
+    run = training.train(experiment(), tmp_path, until_epoch=2, tensorboard=False)
+    assert "images are odd" in run.dataset()["notes"]

@@ -1,4 +1,6 @@
 import math
+import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from tests.thoroughness import only_thorough
 from tfeff import config, selection, training
 from tfeff.errors import UserError
 from tfeff.training.assembly import AssemblyCache
-from tfeff.training.range_test import averaged, lowest
+from tfeff.training.range_test import averaged, lowest, write_range_test
 
 
 def experiment(**data):
@@ -113,3 +115,22 @@ def test_images_without_labels_are_refused(tmp_path):
     changes = [f"task.teacher.runs={tmp_path}", f"data.unlabeled={tmp_path}"]
     with pytest.raises(UserError, match=r"data.unlabeled: the learning-rate range test reads only images with"):
         training.range_test(training.Plan.of(config.override(experiment(), changes)), None)
+
+
+def test_the_shares_of_several_devices_are_taken_one_after_the_other(tmp_path, monkeypatch):
+    class StartedError(Exception):
+        """Nothing is tested."""
+
+    def start(plan, *_):
+        raise StartedError(plan.training.batch_size, plan.training.accumulation_steps)
+
+    monkeypatch.setattr(sys.modules[write_range_test.__module__], "range_test", start)
+    monkeypatch.setattr(training.distribution, "strategy", lambda name: SimpleNamespace(num_replicas_in_sync=4))
+    with pytest.raises(StartedError) as started:
+        write_range_test(experiment(train_examples=320), tmp_path / "out")
+    assert started.value.args == (32, 4)
+    with pytest.raises(UserError, match=r"training.batch_size is 30; it should be a multiple of 4 \(4 devices"):
+        write_range_test(config.override(experiment(), ["training.batch_size=30"]), tmp_path / "out")
+    monkeypatch.setattr(training.distribution, "worker_count", lambda: 2)
+    with pytest.raises(UserError, match="several workers are not supported"):
+        write_range_test(experiment(), tmp_path / "out")

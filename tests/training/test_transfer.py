@@ -19,7 +19,6 @@ from tfeff.training import checks, distribution, transfer
 from tfeff.training.freezing import matching
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
-from tfeff.training.stored import FeatureCache
 
 # Levels: P1 is stage 2, the last is stage 3 with 64 features, for which 130 images are few.
 SETTINGS = config.Experiment(
@@ -57,12 +56,16 @@ def damaged(trained: Path) -> Path:
 
 
 @pytest.fixture
-def choose(caches: selection.SplitCaches) -> Callable[..., dict[str, Any]]:
-    """`choose(weights, "key=value", ...)`: what is chosen, and the lines that say it under "said"."""
+def choose(caches: selection.SplitCaches, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """`choose(weights, "key=value", ...)`: what is chosen, and the lines that say it under "said".
+
+    Probes are shared with calls that have the same `probes`.
+    """
 
     def chosen(
-        weights: Path, *changes: str, cache: FeatureCache | None = None, groups: np.ndarray | None = None
+        weights: Path, *changes: str, probes: dict[str, Any] | None = None, groups: np.ndarray | None = None
     ) -> dict[str, Any]:
+        monkeypatch.setattr(transfer, "_PROBES", {} if probes is None else probes)
         settings = config.override(SETTINGS, ["optimizer.transfer=auto", f"model.weights={weights}", *changes])
         said = io.StringIO()
         dataset = dataclasses.replace(caches.train.dataset, groups=groups)
@@ -72,7 +75,6 @@ def choose(caches: selection.SplitCaches) -> Callable[..., dict[str, Any]]:
         found = transfer.choose(
             plan.learned(plan.measured(images)[0]),
             images,
-            cache or FeatureCache(),
             Reporter(Console(file=said)),
             Interruption(),
         )
@@ -129,11 +131,11 @@ def test_the_probed_network_knows_the_classes(
 def test_runs_on_the_same_images_share_their_probes(
     choose: Callable[..., dict[str, Any]], trained: Path, damaged: Path
 ) -> None:
-    cache = FeatureCache()
+    shared = dict[str, Any]()
 
     def probes(weights: Path, *changes: str) -> bool:
-        """Returns whether a run with the cache probes features; it chooses what it would choose without the cache."""
-        found, alone = choose(weights, *changes, cache=cache), choose(weights, *changes)
+        """Returns whether a run probes features, where others have; it chooses what it would choose alone."""
+        found, alone = choose(weights, *changes, probes=shared), choose(weights, *changes)
         assert {key: found[key] for key in ("chosen", "transfer")} == {
             key: alone[key] for key in ("chosen", "transfer")
         }
@@ -148,9 +150,9 @@ def test_runs_on_the_same_images_share_their_probes(
 def test_probes_depend_on_the_groups_that_they_keep_together(
     choose: Callable[..., dict[str, Any]], caches: selection.SplitCaches, damaged: Path
 ) -> None:
-    cache, images = FeatureCache(), np.arange(len(caches.train))
+    shared, images = dict[str, Any](), np.arange(len(caches.train))
     for groups in (images // 2, images // 20):
-        found = choose(damaged, "data.validation_fraction=0", cache=cache, groups=groups)
+        found = choose(damaged, "data.validation_fraction=0", probes=shared, groups=groups)
         assert "probing" in found["said"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from tfeff import config, training
 from tfeff.tasks.classification import TEMPERATURE
 from tfeff.tasks.task import BatchPredictor
+from tfeff.training import checkpoint
 
 
 def test_several_devices_share_the_predictions_of_one() -> None:
@@ -85,3 +86,20 @@ def test_a_run_on_one_device_predicts_its_validation_images_once(
     )
     workdir = training.train(experiment, tmp_path, tensorboard=False)
     assert workdir.rows()[-1][f"validation_{TEMPERATURE}"] > 0
+
+
+def test_epochs_count_once_for_patience_if_a_run_is_continued(tmp_path: Path) -> None:
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1,), resolution=8),
+        data=config.Data(channels=1, train_examples=64, validation_examples=20),
+        optimizer=config.Optimizer(learning_rate=1e-9),
+        training=config.Training(
+            epochs=4, batch_size=32, precision="float32", validation_epochs=3, minimum_change=9.0, keep="best"
+        ),
+    )
+    for epochs in (4, 6):
+        longer = config.override(settings, [f"training.epochs={epochs}"])
+        run = training.train(longer, tmp_path, tensorboard=False)
+    record = checkpoint.load_record(run.checkpoints.latest())
+    assert record["stopping"]["observed"] == 6
+    assert record["stopping"]["waited"] == 3  # epoch 3 was the best one

@@ -136,6 +136,7 @@ def _count(path):
         ["members.ratios=2,4", "members.batch_norm=true"],
         ["objective.exponent=-0.07", "allocation.reduction=4", "budget.candidates=30", "folds.seeds=2"],
         ["trials.attempts=5"],
+        ["experiment.data.cache=none", "experiment.training.checkpoint_seconds=60"],
     ],
 )
 def test_keys_that_no_trial_depends_on_may_change(tmp_path, keys):

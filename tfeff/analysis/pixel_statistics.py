@@ -1,6 +1,5 @@
 """Mean and standard deviation of the images of a dataset, in color and in gray, for `model.mean` and `model.std`."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.input.statistics import Histogram
 from tfeff.errors import UserError
+from tfeff.execution.resources import cores
 
 T = TypeVar("T")
-CHUNK = min(32, 2 * (os.cpu_count() or 1))
+CHUNK = min(32, 2 * len(cores()))
 """Images that are decoded at a time; each can take tens of megabytes."""
 
 

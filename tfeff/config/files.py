@@ -29,6 +29,17 @@ Overrides = Mapping[str, Any] | Iterable[str]
 """Values by dotted key, or flags `key=value`."""
 VERBS = {Experiment: "tfeff.train", Search: "tfeff.search", Sweep: "tfeff.search", BudgetSearch: "tfeff.search"}
 """The verb that runs each kind of config."""
+WITHOUT_EFFECT = frozenset(
+    {
+        "data.cache",
+        "data.cache_directory",
+        "data.directory",
+        "data.download",
+        "data.max_lost",
+        "training.checkpoint_seconds",
+    }
+)
+"""Keys of an experiment that decide how a run is carried out, but change no result; it may resume with other values."""
 _ADVICE = "delete it and rerun the command of the run, which writes it again"
 
 
@@ -230,10 +241,15 @@ def from_json(
     return config
 
 
+def changes_no_result(key: str) -> bool:
+    """Returns whether a key, also one of a search's experiment, is one of `WITHOUT_EFFECT`."""
+    return key.removeprefix("experiment.") in WITHOUT_EFFECT
+
+
 def _may_change(key: str, saved: Any, now: Any, raised: Collection[str]) -> bool:
     """Returns whether a run may resume with another value of a key."""
     skips = key.endswith("data.corrupt_images") and (saved, now) == ("error", "skip")
-    return skips or (key in raised and now > saved)
+    return skips or changes_no_result(key) or (key in raised and now > saved)
 
 
 @contextmanager
@@ -246,8 +262,9 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
     Args:
         directory: the workdir.
         config: the run's config.
-        raised: keys of numbers that may be higher than in the saved config, which is then replaced. Corrupt images that
-            were an error may also be skipped: so far, there were none.
+        raised: keys of numbers that may be higher than in the saved config, which is then replaced. Keys of
+            `WITHOUT_EFFECT` may have any value. Corrupt images that were an error may also be skipped: so far, there
+            were none.
 
     Raises:
         UserError: if the workdir belongs to another config (the message lists the keys that differ).

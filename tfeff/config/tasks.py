@@ -120,11 +120,6 @@ class TaskSettings(Section):
         """Returns the settings with unset directories placed inside the workdir."""
         return self
 
-    def _check(self) -> None:
-        augmentation: Augmentation | BoxAugmentation | None = getattr(self, "augmentation", None)
-        if self.plain_epochs and (augmentation is None or augmentation == augmentation.plain):
-            self.wrong("plain_epochs", "0, because there is no augmentation except crops and flips")
-
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledImageSettings(TaskSettings):

@@ -135,7 +135,19 @@ def text(found: Mapping[str, Contents]) -> str:
     width = max(map(len, found), default=0)
     summary = [f"{role:{width}}  {_summary(each)}" for role, each in found.items()]
     classes = _classes(next(iter(found.values()))) if found else []
-    return "\n".join([*summary, *classes, *(line for role, each in found.items() for line in _lines(role, each))])
+    lines = [line for role, each in found.items() for line in (*_lacking(role, each, found), *_lines(role, each))]
+    return "\n".join([*summary, *classes, *lines])
+
+
+def _lacking(role: str, contents: Contents, found: Mapping[str, Contents]) -> list[str]:
+    """Returns which of the classes in the first split another one lacks, unless it has classes of its own."""
+    first = {name for name, count in next(iter(found.values())).classes.items() if count}
+    here = {name for name, count in contents.classes.items() if count}
+    lacking = [name for name in contents.classes if name in first - here]
+    if not lacking or not here <= first:
+        return []
+    what = "images" if contents.objects is None else "objects"
+    return [f"{role}: no {what} of {len(lacking):,} of the {len(first):,} classes: {listed(lacking)}"]
 
 
 def _classes(contents: Contents) -> list[str]:

@@ -1,7 +1,8 @@
 """Subsets, hold-outs and folds of a labeled dataset, each a function of its labels and a seed.
 
-All drawn parts are stratified: each holds every class in the proportion of the whole, to within one image. Where images
-belong to groups (crops of one photograph), whole groups are drawn, and sizes and proportions are approximate.
+All drawn parts are stratified: each holds every class in the proportion of the whole, to within one image, unless a
+class would have no image left to train on. Where images belong to groups (crops of one photograph), whole groups are
+drawn, and sizes and proportions are approximate.
 
 Functions take `labels`, int [n]; `class_names`, for messages (default: numbers); and `groups`, int [n] (images of one
 group stay together; None: each image is on its own). They return sorted int64 arrays of positions.
@@ -63,7 +64,7 @@ def holdout(
         raise UserError(f"cannot hold out a fraction of {fraction} of {len(labels)} images: one part would be empty")
     rng = np.random.default_rng(seed)
     if groups is None:
-        validation, train = _draw(labels, held, rng)
+        validation, train = _draw(labels, held, rng, leave_one=True)
     else:
         validation, train = deal_groups(labels, groups, [fraction, 1 - fraction], rng)
         if not len(validation) or not len(train):
@@ -151,7 +152,7 @@ def independent_folds(
         chosen, _ = _draw(labels, possible * size, rng)
         folds = []
         for part in _deal(labels, chosen, possible, rng)[:k]:
-            validation, train = _draw(labels[part], validation_size, rng)
+            validation, train = _draw(labels[part], validation_size, rng, leave_one=True)
             folds.append(Fold(train=part[train], validation=part[validation]))
     else:
         sizes = np.array([[size - validation_size, validation_size]] * possible)
@@ -173,15 +174,23 @@ def _by_class(labels: np.ndarray, positions: np.ndarray, rng: np.random.Generato
     return shuffled[np.argsort(labels[shuffled], kind="stable")]
 
 
-def _draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draws n positions, class by class in proportion (largest remainders first); returns them and the rest, sorted."""
+def _draw(
+    labels: np.ndarray, n: int, rng: np.random.Generator, *, leave_one: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws n positions, class by class in proportion (largest remainders first); returns them and the rest, sorted.
+
+    Args:
+        leave_one: whether one of each class is left, if n allows it; the next remainders get what it would have given.
+    """
     _, counts = np.unique(labels, return_counts=True)
     exact = counts * n / len(labels)
     quotas = np.floor(exact).astype(np.int64)
     # Equal remainders are decided by chance; otherwise the first classes would always gain.
     tie_break = rng.permutation(len(counts))
     largest_first = np.lexsort((tie_break, quotas - exact))
-    quotas[largest_first[: n - quotas.sum()]] += 1
+    most = counts - 1 if leave_one and len(labels) - len(counts) >= n else counts
+    while missing := n - quotas.sum():
+        quotas[largest_first[quotas[largest_first] < most[largest_first]][:missing]] += 1
     order = _by_class(labels, np.arange(len(labels)), rng)
     rank_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     chosen = rank_in_class < np.repeat(quotas, counts)

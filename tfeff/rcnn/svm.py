@@ -1,6 +1,5 @@
 """Linear SVMs trained with hard-negative mining (Girshick et al., arXiv:1311.2524, section 2.3)."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from sklearn.svm import LinearSVC
+
+from tfeff.execution.resources import cores
 
 
 class FeatureRows(Protocol):
@@ -166,7 +167,7 @@ class _ClassSVM:
 def _workers(svms: Sequence[_ClassSVM]) -> int:
     """Returns the number of parallel fits: one per core, within FIT_BYTES."""
     largest = max(svm.fit_bytes for svm in svms)
-    return max(1, min(os.cpu_count() or 1, len(svms), FIT_BYTES // largest))
+    return max(1, min(len(cores()), len(svms), FIT_BYTES // largest))
 
 
 def _stacked(svms: Sequence[_ClassSVM]) -> tuple[np.ndarray, np.ndarray]:

@@ -228,7 +228,7 @@ class RCNNTask(ObjectDetectionTask):
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """Raises UserError: batches are read from a store."""
-        raise UserError('task.name=rcnn: steps cannot be timed; set training.precision to "float32" or another value')
+        raise UserError("task.name=rcnn: steps cannot be timed")
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
         """See `ImageTask`."""

@@ -15,6 +15,7 @@ from tfeff.config import Experiment
 from tfeff.errors import in_python
 from tfeff.reporting.terminal import say
 from tfeff.runs import given, model_files
+from tfeff.runs.journal import state_of
 from tfeff.runs.predictors import Model, Options, Predictor, check_options, load_predictor, open_model
 from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.runs.runtimes import AUTO, FEWEST, TENSORFLOW, Choice, Runtimes, checked_runtime
@@ -35,6 +36,7 @@ class Run:
         self.evaluation: EvaluationResult | None = None
         self._files = training.Workdir(self.workdir)
         self._models = dict[Path, Any]()
+        self._weights = ""
 
     def __repr__(self) -> str:
         return f'tfeff.open("{self.workdir}")'
@@ -257,6 +259,9 @@ class Run:
 
     def _exported(self) -> Path:
         """Returns `saved_model`, which is written first if it is missing."""
+        if (weights := state_of(self._files.final)) != self._weights:  # the run may have been continued meanwhile
+            self._models.clear()
+            self._weights = weights
         if not self.saved_model.is_dir():
             serving.exportable(self._files).saved_model(self.saved_model)
         return self.saved_model

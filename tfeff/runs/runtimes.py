@@ -74,7 +74,7 @@ class Runtimes:
 
     def __init__(self, files: training.Workdir, say: Callable[[str], None] = lambda line: None) -> None:
         self._files, self._say = files, say
-        self._all = files.path / "runtimes"
+        self._all = files.runtimes
 
     def model(self, runtime: str) -> Path:
         """Returns the folder of the model for a runtime that is not TensorFlow; it is converted first if need be.

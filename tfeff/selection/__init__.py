@@ -5,11 +5,11 @@ test; `reading` decodes them; `choice` takes the run's subset, fold or hold-out;
 finished run again; `fingerprint` says what has changed since a run began; `oddities` finds known and black images.
 """
 
-from tfeff.selection.choice import TrainingData, choose, fold, validation_images
+from tfeff.selection.choice import TrainingData, choose, fold, trained_part, validation_images
 from tfeff.selection.evaluation import Role, evaluation_images, final_split, how_drawn, role
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.oddities import notes
-from tfeff.selection.reading import Progress, SplitCaches, cache, decodable, image_size, read, skipped_note
+from tfeff.selection.reading import Progress, SplitCaches, cache, cache_part, decodable, image_size, read, skipped_note
 from tfeff.selection.splits import (
     NoObjectsError,
     Request,
@@ -36,6 +36,7 @@ __all__ = [
     "apart",
     "assign",
     "cache",
+    "cache_part",
     "check",
     "choose",
     "contents",
@@ -53,5 +54,6 @@ __all__ = [
     "request",
     "role",
     "skipped_note",
+    "trained_part",
     "validation_images",
 ]

@@ -11,11 +11,12 @@ from tfeff.data.contents import Contents
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
+from tfeff.data.sources.source import Source
 from tfeff.data.splits import find_split
 from tfeff.errors import UserError
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.reading import SplitCaches, reading_settings, skipped_note
-from tfeff.selection.splits import Request, require_objects
+from tfeff.selection.splits import Request, assign, load, require_objects
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,18 @@ def validation_images(wanted: Request, caches: SplitCaches) -> ImageCache | None
         ValueError: the images were read under other settings.
     """
     return _drawn(replace(wanted, data=replace(wanted.data, validation_examples=None)), caches)[1]
+
+
+def trained_part(wanted: Request, source: Source) -> tuple[Dataset, np.ndarray]:
+    """Returns the training split, and the places in it of the images that a run trains on, int64 [m], rising.
+
+    Raises:
+        UserError: splits, folds or subsets that cannot be drawn.
+    """
+    chosen = assign(wanted, source)
+    train = load(wanted, source, chosen.train)
+    part = fold(wanted, train, validates=chosen.validation is not None)
+    return train, np.arange(len(train)) if part is None else part.train
 
 
 def choose(wanted: Request, caches: SplitCaches) -> TrainingData:

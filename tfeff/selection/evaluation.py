@@ -9,9 +9,9 @@ from tfeff.data.sources.source import Source
 from tfeff.data.splits import canonical_name, similar
 from tfeff.errors import UserError
 from tfeff.reporting.tables import percent
-from tfeff.selection.choice import validation_images
+from tfeff.selection.choice import fold
 from tfeff.selection.fingerprint import Fingerprint
-from tfeff.selection.reading import Progress, cache, read
+from tfeff.selection.reading import Progress, cache, cache_part
 from tfeff.selection.splits import Request, Splits, assign, load, open_source, require_objects
 
 
@@ -37,13 +37,15 @@ Role = Literal["train", "validation", "test", "other"]
 
 
 def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str) -> Role:
-    """Returns what part a split had in a finished run; arguments as for `how_drawn`."""
+    """Returns what part a split had in a finished run; arguments as for `how_drawn`.
+
+    A test split that the run was also validated on is a validation split.
+    """
     chosen, name = _splits_of(wanted, record, source), source.find(split)
-    if name is not None and name == chosen.test:
-        return "test"
-    if name is not None and name == chosen.train:
-        return "train"
-    return "validation" if canonical_name(split) == "validation" or name == chosen.validation else "other"
+    parts: dict[str | None, Role] = {chosen.test: "test", chosen.train: "train", chosen.validation: "validation"}
+    if name is not None and name in parts:
+        return parts[name]
+    return "validation" if canonical_name(split) == "validation" else "other"
 
 
 def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str:
@@ -108,11 +110,11 @@ def evaluation_images(
     name = source.find(split)
     if canonical_name(split) == "validation" and (name is None or name != chosen.test):
         if chosen.validation is None and record["validation_examples"]:
-            caches = read(wanted, progress, source=source)
-            _require_unchanged(wanted, began(), caches.fingerprint)
-            images = validation_images(wanted, caches)
-            assert images is not None
-            return images
+            train = load(wanted, source, chosen.train)
+            _require_unchanged(wanted, began(), Fingerprint.of({"train": train}))
+            part = fold(wanted, train, validates=False)
+            assert part is not None
+            return cache_part(wanted, train, part.validation, progress, advice=OF_FINISHED_RUN)
         if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):
             raise UserError(
                 "--split=validation: this run held out no images (data.validation_fraction is 0), and its source has "

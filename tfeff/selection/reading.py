@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
@@ -14,7 +16,15 @@ from tfeff.data.sources.source import Source
 from tfeff.proposals import complete
 from tfeff.proposals.records import method
 from tfeff.selection.fingerprint import Fingerprint
-from tfeff.selection.splits import Request, assign, contents, load, open_source, require_same_classes
+from tfeff.selection.splits import (
+    Request,
+    assign,
+    contents,
+    load,
+    open_source,
+    require_same_classes,
+    require_trained_classes,
+)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what is being read, images done and images in total."""
@@ -88,6 +98,8 @@ def read(
         annotated = source.annotated(chosen.train), source.annotated(validation) if validation is not None else None
     if held_out is not None:
         require_same_classes(train, held_out, open_set=wanted.task.section.OPEN_SET)
+        if source is not None and not source.drawn:
+            require_trained_classes(wanted, train, held_out)
     size = image_size(wanted, train)
     notes = *notes, *_reduction_note(wanted, train, size), *_mixing_note(wanted, train)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
@@ -156,6 +168,20 @@ def cache(
             wait=True,
         )
     return images
+
+
+def cache_part(
+    wanted: Request, dataset: Dataset, places: np.ndarray, progress: Progress, *, advice: str = IN_RUN
+) -> ImageCache:
+    """Returns the decoded images at some places (int [m], rising) of the training split; arguments as for `cache`.
+
+    Only these are decoded, unless a cache on disk has all of them.
+    """
+    size = image_size(wanted, dataset)
+    if wanted.data.cache != "disk":
+        return cache(wanted, dataset.take(places), size, progress, advice=advice)
+    images = cache(wanted, dataset, size, progress, advice=advice)
+    return images.take(np.flatnonzero(np.isin(images.rows, places)))
 
 
 def decodable(

@@ -245,6 +245,8 @@ def check(wanted: Request, source: Source) -> dict[str, Contents]:
             if split is not None:
                 other = load(wanted, source, split)
                 require_same_classes(train, other, open_set=wanted.task.section.OPEN_SET)
+                if not source.drawn:
+                    require_trained_classes(wanted, train, other)
     return found
 
 
@@ -281,6 +283,23 @@ def require_same_classes(dataset: Dataset, other: Dataset, *, open_set: bool = F
         raise UserError(
             f"{other.name} has the classes {', '.join(other.class_names)}; {dataset.name} has "
             f"{', '.join(dataset.class_names)}: all splits must have the same classes in the same order"
+        )
+
+
+def require_trained_classes(wanted: Request, train: Dataset, other: Dataset) -> None:
+    """Requires training images of all classes of another split, unless the task allows classes without any.
+
+    Raises:
+        UserError: a class has none.
+    """
+    if wanted.task.section.OPEN_SET or not train.has_labels or train.cropped is not None:
+        return
+    unknown = np.flatnonzero((train.class_counts() == 0) & (other.class_counts() > 0))
+    if len(unknown):
+        names = listed([train.class_names[index] for index in unknown])
+        raise UserError(
+            f"{train.name} has no images of {names}, which {other.name} has; add images of them to train on, or leave "
+            "them out"
         )
 
 

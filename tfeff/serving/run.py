@@ -64,8 +64,9 @@ def _unknown(workdir: Workdir, task: ImageTask) -> dict[int, float]:
 
 def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:
     """Yields the inputs of `portable.function` for single training images."""
-    images = selection.choose(plan.images, selection.read(plan.images, Reporter(quiet=True).reading)).train
-    images = images.take(evenly_spaced(len(images), CALIBRATION_IMAGES))  # they may come class by class
+    train, places = selection.trained_part(plan.images, selection.open_source(plan.images))
+    places = places[evenly_spaced(len(places), CALIBRATION_IMAGES)]  # they may come class by class
+    images = selection.cache_part(plan.images, train, places, Reporter(quiet=True).reading)
     for batch in plan.evaluation_pipeline(images, size).evaluation_batches():
         inputs = portable.inputs(batch)
         for index in np.flatnonzero(batch["weight"].numpy()):

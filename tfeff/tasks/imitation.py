@@ -42,11 +42,12 @@ def divergence(logits: tf.Tensor, wanted: tf.Tensor, temperature: float) -> tf.T
 def feature_difference(features: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
     """Returns the squared difference of features, relative to the variance of the teacher's in the batch.
 
-    If their numbers differ, the similarities between the images of the batch are compared instead (Tung and Mori,
+    The estimate of the variance has no bias, so that the loss does not grow where a batch is divided into parts. If the
+    numbers of features differ, the similarities between the images of the batch are compared instead (Tung and Mori,
     arXiv:1907.09682, equation 4).
 
     Args:
-        features: [b, n].
+        features: [b, n], with b at least 2.
         teacher: [b, m].
 
     Returns:
@@ -56,7 +57,8 @@ def feature_difference(features: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
     if features.shape[-1] != teacher.shape[-1]:
         features, teacher = (tf.math.l2_normalize(each @ tf.transpose(each), axis=1) for each in (features, teacher))
         return tf.reduce_sum(tf.square(features - teacher), axis=-1)
-    variance = tf.reduce_mean(tf.math.reduce_variance(teacher, axis=0))
+    images = tf.cast(tf.shape(teacher)[0], teacher.dtype)
+    variance = tf.reduce_mean(tf.math.reduce_variance(teacher, axis=0)) * images / (images - 1.0)
     return tf.math.divide_no_nan(tf.reduce_mean(tf.square(features - teacher), axis=-1), variance)
 
 

@@ -5,6 +5,7 @@ import keras
 from tfeff import models, reports
 from tfeff.data.augment import given
 from tfeff.data.augment.policy import Augmentation
+from tfeff.data.input.device_batches import BY_CPU, IN_BATCHES
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
 from tfeff.networks import Architecture
@@ -139,6 +140,11 @@ def _check_device_batches(plan: Plan, replicas: int) -> None:
     settings, training = plan.settings, plan.training
     if plan.task.stored is not None:
         raise UserError("config: data.augment_on_device: the task trains on stored features; set it to false")
+    boxes = plan.task.kind.annotations == "objects"
+    if boxes or settings.data.cache == "none" or settings.task.keeps_image_sizes:
+        raise UserError(f"config: {IN_BATCHES}")
+    if settings.data.augment is not None:
+        raise UserError(f"config: {BY_CPU}")
     others = {
         KEY: training.feature_variants is not None,
         TEACHERS: settings.task.teacher_variants is not None,
@@ -197,12 +203,25 @@ def _check_teachers(plan: Plan, replicas: int) -> None:
         raise UserError("config: data.unlabeled: images without labels need a teacher; set task.teacher.runs")
     if unlabeled is not None and replicas > 1:
         raise UserError("config: data.unlabeled: several devices are not supported; use one")
+    _check_features_in_batches(plan, replicas * training.accumulation_steps)
     count, parts = plan.unlabeled_batch_size, training.accumulation_steps
     if unlabeled is not None and count % parts:
         fitting = -(-count // parts) * parts / training.batch_size
         raise UserError(
             f"config: data.unlabeled_per_label: {count} unlabeled images in a batch cannot be divided into {parts} "
             f"parts (training.accumulation_steps); set data.unlabeled_per_label={fitting:g}"
+        )
+
+
+def _check_features_in_batches(plan: Plan, parts: int) -> None:
+    """Checks that each part of a batch has several images, by which the features of teachers are measured."""
+    size = plan.training.batch_size
+    images = size + (plan.unlabeled_batch_size if plan.settings.data.unlabeled is not None else 0)
+    if plan.settings.task.imitates_features and images < 2 * parts:
+        divided = f" in {parts} parts (devices x training.accumulation_steps)" if parts > 1 else ""
+        raise UserError(
+            f"config: training.batch_size is {size}{divided}; task.teacher.features compares the images of a part; "
+            f"use at least {2 * parts}"
         )
 
 

@@ -133,12 +133,12 @@ def evaluate_run(
         def training() -> tuple[Predictions, np.ndarray] | None:
             if not (images.dataset.labels < len(plan.class_names)).any() or workdir.dataset().get("given"):
                 return None
-            caches = selection.read(plan.images, reporter.reading, source=source)
-            train = selection.choose(plan.images, caches).train
-            if np.isin(train.dataset.ids, images.dataset.ids).any():  # each would be its own neighbor
+            dataset, places = selection.trained_part(plan.images, source)
+            labels = dataset.labels[places]
+            if np.isin(np.array(dataset.ids)[places], images.dataset.ids).any():  # each would be its own neighbor
                 return None
-            labels = train.dataset.labels
-            train = train.take(sample(labels, max(GALLERY, len(np.unique(labels))), per_class=1))
+            places = places[sample(labels, max(GALLERY, len(np.unique(labels))), per_class=1)]
+            train = selection.cache_part(plan.images, dataset, places, reporter.reading)
             return predictor(plan.batches(train, model, "evaluation", reporter.reading)), train.dataset.labels
 
         evaluation = evaluator.evaluate_against(predictions, pipeline, workdir.validated(task.scores), training)

@@ -65,8 +65,7 @@ def train(
         source: opens the experiment's source; a caller that needs it again passes a function that opens it once.
         caches: the experiment's decoded images (`selection.read`), which several runs can share. Default: decode them.
         assemblies: cache of compiled networks for several runs in this process. Default: build a new one.
-        features: cache of the features of `training.feature_variants`, and of the probes of `optimizer.transfer=auto`,
-            for several runs in this process.
+        features: cache of the features of `training.feature_variants` for several runs in this process.
         reporter: reports progress. Default: on the console, in the first worker only.
         tensorboard: write event files.
         histograms: epochs between histograms of weights and gradients in them, with the graph of the network; 0: none.

@@ -133,7 +133,7 @@ def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Ev
         "when to stop": training.early_stopping_epochs is not None,
         "when to lower the learning rate": plan.settings.schedule.name == "plateau",
         # Without the number of those that exist for several sizes of a gallery.
-        **{f"the {in_words(re.sub(r'_[0-9]+$', '', name))}": True for name in plan.task.tuned if "threshold" in name},
+        **{f"the {in_words(re.sub(r'_[0-9]+$', '', name))}": name in plan.task.scores for name in plan.task.tuned},
     }
     *others, last = ["", *(what for what, applies in chosen.items() if applies)]
     chose = " and ".join(filter(None, [", ".join(others[1:]), last]))

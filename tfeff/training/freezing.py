@@ -114,5 +114,5 @@ def phase(update: config.Optimizer, epochs: int, done: int, until_epoch: int | N
 
 def unfrozen_at(update: config.Optimizer, epoch: int) -> config.Optimizer:
     """Returns the section as it is after `epoch` epochs: what is unfrozen by then is unfrozen from the beginning."""
-    freed = tuple(f"0={pattern}" for start, pattern in sorted(update.unfreezing()) if start <= epoch)
+    freed = tuple(f"{start if start > epoch else 0}={pattern}" for start, pattern in sorted(update.unfreezing()))
     return dataclasses.replace(update, unfreeze=freed)

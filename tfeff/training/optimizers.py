@@ -85,6 +85,7 @@ def build(
     decay_biases: bool = False,
     l2: bool = False,
     learning_rate_factors: Sequence[tuple[str, float]] = (),
+    later: Iterable[str] = (),
     rates: Mapping[str, float] = {},
     clip_norm: float | None = None,
     loss_scaling: bool = False,
@@ -99,23 +100,24 @@ def build(
         l2: apply the weight decay as an L2 penalty instead of decoupled, see `Layerwise`.
         learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
             that match none have factor 1. See `freezing.matching`.
+        later: paths of variables that are unfrozen later, which patterns may match, too.
         rates: further factors on the learning rate by path, which leave the weight decay as it is.
         clip_norm: maximum global norm of the gradient of the whole batch.
         loss_scaling: use dynamic loss scaling, for float16 (Micikevicius et al., arXiv:1710.03740).
 
     Raises:
-        UserError: if a pattern matches no trainable variable.
+        UserError: if a pattern matches no variable that is trained.
     """
     variables = model.trainable_variables
 
     def decays(variable: keras.Variable) -> bool:
         return len(variable.shape) > 1 or (decay_biases and variable.name == "bias")
 
-    factors = _factors([variable.path for variable in variables], learning_rate_factors)
+    factors = _factors([*(variable.path for variable in variables), *later], learning_rate_factors)
     shared: dict[str, Any] = {
         "learning_rate": 0.0,
         "global_clipnorm": clip_norm,
-        "factors": [factor * rates.get(path, 1.0) for path, factor in factors.items()],
+        "factors": [factors[each.path] * rates.get(each.path, 1.0) for each in variables],
         "decays": [weight_decay / rates.get(each.path, 1.0) if decays(each) else 0.0 for each in variables],
         "l2": l2,
     }

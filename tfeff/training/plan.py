@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ class Plan:
         """Freezes layers as configured; creates the optimizer of the rest under the current policy and strategy."""
         section = self.update
         freed = [pattern for epoch, pattern in section.unfreezing() if epoch == 0]
+        paths = [variable.path for variable in network.trainable_variables]
         freeze(network, section.frozen, freed, normalization=section.freeze_normalization)
         return optimizers.build(
             section.name,
@@ -196,6 +198,7 @@ class Plan:
             decay_biases=section.weight_decay_biases,
             l2=section.weight_decay_kind == "l2",
             learning_rate_factors=section.factors(),
+            later=[path for path in paths if any(fnmatchcase(path, each) for _, each in section.unfreezing())],
             rates={} if (mup := self._mup(network)) is None else mup.rates,
             clip_norm=section.clip_norm,
             loss_scaling=keras.mixed_precision.dtype_policy().name == "mixed_float16",

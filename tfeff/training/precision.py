@@ -1,5 +1,6 @@
 """Choice of the faster dtype policy: float32, or mixed precision with float32 variables."""
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,24 +48,31 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
     return faster("float32", candidate, make_step)
 
 
-def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) -> str:
+def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption, replicas: int = 1) -> str:
     """Chooses the dtype policy of a new run. `training.quantization` computes in float32.
 
     Args:
         plan: the run's plan, completed from the training images.
         reporter: reports the timing.
         interruption: checked between steps.
+        replicas: number of devices that share a batch. One of them is timed, with its share.
     """
     training = plan.training
     if training.quantization is not None:
         return "float32"
+    if plan.task.stored is not None and plan.precision == "auto":
+        reporter.say(f"precision=auto: float32; steps of task.name={plan.settings.task.name} cannot be timed")
+        return "float32"
+    size = training.batch_size // replicas
+    share = dataclasses.replace(training, batch_size=size)
+    plan = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, training=share))
 
     def make_step() -> Any:
         reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
         model = plan.build_network()
         step = plan.build_step(model, plan.build_optimizer(model))
-        shape = (training.batch_size, *model.size, plan.images.data.channels)
-        targets = plan.task.dummy_targets(training.batch_size, plan.num_classes)
+        shape = (size, *model.size, plan.images.data.channels)
+        targets = plan.task.dummy_targets(size, plan.num_classes)
         batch = {"image": tf.random.uniform(shape, 0, 255), **targets}
 
         def run() -> None:

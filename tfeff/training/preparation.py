@@ -37,7 +37,7 @@ from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
 from tfeff.training.stored import FeatureCache
 from tfeff.training.stored_teachers import taught
-from tfeff.training.unlabeled import WithUnlabeled
+from tfeff.training.unlabeled import PlainFrom, WithUnlabeled
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
 
@@ -100,12 +100,6 @@ class Preparation:
         images = selection.choose(wanted, caches)
         if images.validation is not None:
             wanted.task.check_validation(images.validation.dataset)
-        if self.caches is None:  # else many trainings share the images
-            others = self._held_out
-            odd = [*selection.notes(images.train.dataset, others)]
-            for role, dataset in others.items():
-                odd += exposure.notes(self.plan.settings.sources, dataset, role)
-            images = dataclasses.replace(images, plan_notes=(*images.plan_notes, *odd))
         if caches.validation is None and images.validation is not None:
             held, data = len(images.validation), wanted.data
             why = f"data.fold={data.fold}" if data.folds else f"data.validation_fraction={data.validation_fraction:g}"
@@ -113,6 +107,18 @@ class Preparation:
         for note in images.notes:
             self.reporter.note(note)
         return images
+
+    def _with_oddities(self, images: selection.TrainingData) -> selection.TrainingData:
+        """Says what is odd about the images of a new run, and adds it to their notes."""
+        if self.caches is not None:  # many trainings share the images
+            return images
+        others = self._held_out
+        odd = [*selection.notes(images.train.dataset, others)]
+        for role, dataset in others.items():
+            odd += exposure.notes(self.plan.settings.sources, dataset, role)
+        for note in odd:
+            self.reporter.note(note)
+        return dataclasses.replace(images, plan_notes=(*images.plan_notes, *odd))
 
     @cached_property
     def _splits(self) -> selection.SplitCaches:
@@ -185,13 +191,17 @@ class Preparation:
         if not unfinished:
             return None
         checks.check(plan, self.strategy.num_replicas_in_sync, new_run=saved is None)
-        return self._start(plan, self.images) if saved is None else self._resume(plan, self.images, saved)
+        if saved is None:
+            return self._start(plan, self._with_oddities(self.images))
+        return self._resume(plan, self.images, saved)
 
     def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
         """Returns a new run: what it takes from its images is found and recorded; the initial weights are loaded."""
         record = self._learn(plan, images)
         plan = plan.learned(record)
-        plan = dataclasses.replace(plan, precision=precision.select_policy(plan, self.reporter, self.interruption))
+        replicas = self.strategy.num_replicas_in_sync
+        policy = precision.select_policy(plan, self.reporter, self.interruption, replicas)
+        plan = dataclasses.replace(plan, precision=policy)
         start, until = self._phase(plan, done=0)
         assembly = self._assemble(plan.in_phase(start))
         model, average = assembly.model, assembly.average
@@ -244,7 +254,7 @@ class Preparation:
         if self.unlabeled is not None:
             record["unlabeled_examples"] = len(self.unlabeled)
         if plan.update.transfer is not None:
-            record |= transfer.choose(plan.learned(record), images, self.features, self.reporter, self.interruption)
+            record |= transfer.choose(plan.learned(record), images, self.reporter, self.interruption)
         return record
 
     @property
@@ -302,9 +312,8 @@ class Preparation:
             parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
             others = plan.training_pipeline(self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size)
-            if (plain_from := others.transform.plain_from) is not None:  # from the same step on, in their own epochs
-                others.transform.plain_from = plain_from * parts[0].steps_per_epoch // others.steps_per_epoch
-            parts.append(others)
+            plain_from = others.transform.plain_from
+            parts.append(others if plain_from is None else PlainFrom(others, plain_from * parts[0].steps_per_epoch))
         pipeline = _joined(parts, plan.training.accumulation_steps)
         if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
             options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}
@@ -329,7 +338,7 @@ class Preparation:
         if plan.update.freeze_normalization:
             self.reporter.say("batch normalization of the backbone is frozen")
         if plan.update.frozen:
-            freed = [pattern for _, pattern in plan.in_phase(start).update.unfreezing()]
+            freed = [pattern for epoch, pattern in plan.update.unfreezing() if epoch <= start]
             self.reporter.say(f"{frozen_params(model, plan.update.frozen, freed):,} parameters are frozen")
         frozen, variants = assembly.features, plan.training.feature_variants
         if frozen is None or variants is None:

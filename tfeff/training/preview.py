@@ -50,9 +50,9 @@ def write_preview(plan: Plan, directory: str | os.PathLike[str]) -> list[Path]:
     with locked(directory):
         source = selection.open_source(plan.images)
         selection.check(plan.images, source)
-        caches = selection.read(plan.images, Reporter().reading, source=source)
-        train = selection.choose(plan.images, caches).train
-        images = train.take(evenly_spaced(len(train), SHOWN))
+        train, places = selection.trained_part(plan.images, source)
+        places = places[evenly_spaced(len(places), SHOWN)]
+        images = selection.cache_part(plan.images, train, places, Reporter().reading)
         drawn = augmentation_figure(columns(plan, images))
         return list(figure.save(drawn, directory / "augmentation"))
 

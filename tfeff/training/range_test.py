@@ -4,6 +4,7 @@ The test follows Smith (arXiv:1506.01186, section 3.3), with two differences. Th
 rates of different networks can be decades apart. The training loss is used instead of the accuracy.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -20,12 +21,11 @@ from tfeff.errors import UserError
 from tfeff.models.network import in_policy
 from tfeff.reporting import figure
 from tfeff.reporting.training_curves import range_test_figure
-from tfeff.training import checks, transfer
+from tfeff.training import checks, distribution, transfer
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.process import as_before
 from tfeff.training.progress import Reporter
-from tfeff.training.stored import FeatureCache
 from tfeff.training.teachers import taught
 
 STEPS = 120
@@ -68,7 +68,7 @@ class RangeTest:
         }
 
 
-def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache | None = None) -> RangeTest:
+def range_test(plan: Plan, caches: selection.SplitCaches) -> RangeTest:
     """Finds a peak learning rate for a run, to be used with a decaying schedule.
 
     The test makes STEPS updates with the run's initial weights, batches and optimizer, each at a higher rate. The loss
@@ -82,7 +82,6 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
         plan: the run's plan. Rates around its learning rate are tried. Its schedule and precision are ignored; the
             test runs in float32.
         caches: its images.
-        features: see `train`.
 
     Raises:
         UserError: if the network learns nothing at any rate, or its loss is not finite before the first update; or the
@@ -91,7 +90,7 @@ def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache
     """
     _require_labels(plan)
     with as_before(deterministic=plan.training.deterministic), in_policy("float32"):
-        rates, losses, constant = _losses(plan, caches, features or FeatureCache())
+        rates, losses, constant = _losses(plan, caches)
     means = averaged(losses)
     rate, loss = lowest(rates, means)
     if not loss < (1 - MIN_IMPROVEMENT) * constant:
@@ -113,8 +112,12 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         UserError: as for `range_test`, and for images or settings that cannot be trained.
     """
     plan, directory = Plan.of(config.resolve_member(settings)), Path(directory)
-    checks.check(plan, 1, new_run=True)
+    if distribution.worker_count() > 1:
+        raise UserError("--range_test: several workers are not supported; use one (unset TF_CONFIG)")
+    devices = distribution.strategy(plan.training.strategy).num_replicas_in_sync
+    checks.check(plan, devices, new_run=True)
     _require_labels(plan)
+    plan = _on_one_device(plan, devices)
     with locked(directory):
         source = selection.open_source(plan.images)
         selection.check(plan.images, source)
@@ -123,6 +126,13 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         write(report, json.dumps(found.to_json(), indent=1) + "\n")
         drawn = range_test_figure(found.rates, found.losses, found.means, found.rate)
         return found.rate, [report, *figure.save(drawn, directory / "range_test")]
+
+
+def _on_one_device(plan: Plan, devices: int) -> Plan:
+    """Returns the plan of a run on several devices for one, which takes their shares of a batch one after the other."""
+    steps = plan.training.accumulation_steps * devices
+    training = dataclasses.replace(plan.training, strategy="single", accumulation_steps=steps)
+    return dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, training=training))
 
 
 def _require_labels(plan: Plan) -> None:
@@ -150,14 +160,12 @@ def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float
     return float(rates[index]), float(means[index])
 
 
-def _losses(
-    plan: Plan, caches: selection.SplitCaches, features: FeatureCache
-) -> tuple[list[float], list[float], float]:
+def _losses(plan: Plan, caches: selection.SplitCaches) -> tuple[list[float], list[float], float]:
     """Returns the rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(plan.images, caches)
     record, _ = plan.measured(dataset)
     if plan.update.transfer is not None:
-        record |= transfer.choose(plan.learned(record), dataset, features, Reporter(quiet=True), Interruption())
+        record |= transfer.choose(plan.learned(record), dataset, Reporter(quiet=True), Interruption())
     plan = plan.learned(record)
     network = plan.build_network()
     plan.load_weights(network, dataset.train)

@@ -77,7 +77,7 @@ class Saving(Hook):
         self.save(loop)
 
     def finish(self, loop: Loop) -> None:
-        """Writes the weights to evaluate."""
+        """Writes the weights to evaluate; removes the exports and the result of earlier ones."""
         self.settle(loop)
         workdir, state = loop.workdir, loop.state
         if self._keep_best:
@@ -86,6 +86,7 @@ class Saving(Hook):
             arrays, record = state.weights(), {"epoch": state.step // loop.pipeline.steps_per_epoch}
         row = next((row for row in workdir.rows() if row["epoch"] == record["epoch"]), {})
         metrics = {key: value for key, value in row.items() if key not in TIMES}  # so that equal runs have equal files
+        workdir.remove_results()  # before, so that a kill leaves no export beside other weights
         checkpoint.save(workdir.final, arrays, record | metrics)
 
     def close(self, loop: Loop) -> None:

@@ -16,7 +16,8 @@ class EarlyStopping:
         patience: epochs without improvement before the run stops.
         minimum_change: a value is an improvement if it is lower than the best one by more than this.
         best: the best value.
-        waited: epochs since then.
+        waited: epochs since then, until the last value.
+        observed: epoch of the last value.
 
     >>> stopping = EarlyStopping(patience=2)
     >>> [stopping.observe(loss, epochs=1) for loss in (3.0, 2.0, 2.5, 2.5)], stopping.exhausted
@@ -27,9 +28,11 @@ class EarlyStopping:
     minimum_change: float = 0.0
     best: float = math.inf
     waited: int = 0
+    observed: int = 0
 
     def observe(self, value: float, *, epochs: int) -> bool:
         """Reports a value, measured `epochs` after the previous one. True if it is the best so far."""
+        self.observed += epochs
         if value < self.best - self.minimum_change:
             self.best, self.waited = value, 0
             return True
@@ -43,12 +46,13 @@ class EarlyStopping:
 
     def state(self) -> dict[str, Any]:
         """Returns the state for the checkpoint, JSON-serializable."""
-        return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
+        best = self.best if math.isfinite(self.best) else None
+        return {"best": best, "waited": self.waited, "observed": self.observed}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restores what `state` returned."""
         self.best = math.inf if state["best"] is None else state["best"]
-        self.waited = state["waited"]
+        self.waited, self.observed = state["waited"], state["observed"]
 
 
 def watched(row: Mapping[str, Any], monitor: str) -> float:

@@ -12,7 +12,6 @@ import tensorflow as tf
 from tfeff.data.input.batches import Batches
 from tfeff.errors import UserError
 from tfeff.models.fingerprint import fingerprint as of_network
-from tfeff.recipes.transfer import Start
 from tfeff.tasks.task import Batch
 
 LIMIT = 8 << 30
@@ -25,13 +24,9 @@ class FeatureCache:
 
     Args:
         size: bytes to keep; what was least recently used is dropped.
-
-    Attributes:
-        probes: what `optimizer.transfer=auto` found out about features, by `fingerprint`.
     """
 
     def __init__(self, size: int = LIMIT) -> None:
-        self.probes: dict[str, tuple[Start, ...]] = {}
         self._size = size
         self._stored: OrderedDict[str, Batch] = OrderedDict()
 

@@ -27,7 +27,7 @@ from tfeff.training.freezing import freeze
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
-from tfeff.training.stored import FeatureCache, fingerprint
+from tfeff.training.stored import fingerprint
 from tfeff.training.workdir import CHOSEN
 
 LAST = "last"
@@ -36,12 +36,13 @@ VARIANTS = 4
 """Augmented variants of each image whose features are stored, if they are."""
 EVIDENCE = "transfer"
 """Key of `dataset.json`: what was chosen, and why."""
+_PROBES = dict[str, tuple[transfer.Start, ...]]()
+"""Probes of this process, which its runs on the same images with the same initial weights share, by `fingerprint`."""
 
 
 def choose(
     plan: Plan,
     images: TrainingData,
-    cache: FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> dict[str, Any]:
@@ -53,7 +54,6 @@ def choose(
         plan: plan of a new run, completed from the training images, with `optimizer.transfer` and without
             `optimizer.frozen`.
         images: the run's images.
-        cache: probes of earlier runs.
         reporter: reports progress, and what is chosen.
         interruption: checked while features are computed.
 
@@ -72,7 +72,7 @@ def choose(
         count, width = len(images.train), network.get_layer(CLASSIFIER).input.shape[-1]
         few = transfer.few(count, width)
         if few:
-            starts = _probed(plan, network, images.train, cache, reporter, interruption)
+            starts = _probed(plan, network, images.train, reporter, interruption)
         form, patterns, why = _form(network, starts) if few else ("all layers", (), "")
         values = _values(plan, network, patterns, count)
     if starts:
@@ -118,7 +118,6 @@ def _probed(
     plan: Plan,
     network: Network,
     images: ImageCache,
-    cache: FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> tuple[transfer.Start, ...]:
@@ -129,8 +128,8 @@ def _probed(
     extractor = keras.Model(network.inputs, list(maps.values()))
     pipeline = plan.evaluation_pipeline(images, network.size)
     key = fingerprint([extractor], pipeline, list(maps), None if dataset.groups is None else dataset.groups.tolist())
-    if key in cache.probes:
-        return cache.probes[key]
+    if key in _PROBES:
+        return _PROBES[key]
     reporter.say(f"optimizer.transfer=auto: probing the features of {len(images):,} training images")
 
     @tf.function(jit_compile=False)
@@ -145,8 +144,8 @@ def _probed(
             rows.append([each.numpy()[batch["weight"].numpy() > 0] for each in pooled(batch["image"])])
             advance(len(rows[-1][0]))
     arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-    cache.probes[key] = transfer.probe(dict(zip(maps, arrays, strict=True)), dataset.labels, dataset.groups)
-    return cache.probes[key]
+    _PROBES[key] = transfer.probe(dict(zip(maps, arrays, strict=True)), dataset.labels, dataset.groups)
+    return _PROBES[key]
 
 
 def _size(images: ImageCache, width: int, *, few: bool) -> str:

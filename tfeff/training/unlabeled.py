@@ -1,10 +1,46 @@
 """Training batches of images with and without labels."""
 
+import copy
+
 import tensorflow as tf
 
 from tfeff.data.input.batches import Batches
 from tfeff.training.distillation import LABELED
 from tfeff.training.stored_teachers import TaughtBatches
+
+
+class PlainFrom:
+    """Training batches that are plain from a step on, wherever that is in one of their own epochs.
+
+    Args:
+        batches: the batches.
+        step: from here on, only what is left of the augmentation in the last `task.plain_epochs` applies.
+    """
+
+    def __init__(self, batches: Batches, step: int) -> None:
+        self._varied, self._plain, self._step = _plain_from(batches, None), _plain_from(batches, 0), step
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches per epoch."""
+        return self._varied.steps_per_epoch
+
+    def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
+        """See `Batches.training_batches`."""
+        if start_step >= self._step:
+            return self._plain.training_batches(epochs, start_step)
+        varied = self._varied.training_batches(epochs, start_step)
+        if self._step >= epochs * self.steps_per_epoch:
+            return varied
+        return varied.take(self._step - start_step).concatenate(self._plain.training_batches(epochs, self._step))
+
+
+def _plain_from(batches: Batches, epoch: int | None) -> Batches:
+    """Returns batches with another `Transform.plain_from`."""
+    changed = copy.copy(batches)
+    changed.transform = copy.copy(batches.transform)
+    changed.transform.plain_from = epoch
+    return changed
 
 
 class WithUnlabeled:
@@ -19,7 +55,9 @@ class WithUnlabeled:
         parts: number of equal parts, `training.accumulation_steps`; it divides both batch sizes.
     """
 
-    def __init__(self, labeled: Batches | TaughtBatches, unlabeled: Batches | TaughtBatches, *, parts: int = 1) -> None:
+    def __init__(
+        self, labeled: Batches | TaughtBatches, unlabeled: Batches | PlainFrom | TaughtBatches, *, parts: int = 1
+    ) -> None:
         self._labeled, self._unlabeled, self._parts = labeled, unlabeled, parts
 
     @property

@@ -54,7 +54,7 @@ class Validation(Hook):
         # If validation happened only because this call ends here, it must not change the state of the run.
         if scheduled:
             value = watched(row, self._monitor)
-            epochs = (epoch - 1) % self._every + 1
+            epochs = epoch - state.stopping.observed  # fewer than `every` after the end of a run that is continued
             state.schedule.observe(value, epochs=epochs)
             if state.stopping.observe(value, epochs=epochs):
                 loop.best(epoch)

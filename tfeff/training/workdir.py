@@ -26,6 +26,7 @@ trackers.json    the runs of trackers that hold copies, and how many epochs they
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
         self.saved_model = self.path / "saved_model"
+        self.runtimes = self.path / "runtimes"
         self.page = self.path / "report.html"
         self.card = self.path / "model_card.md"
         self._metrics = self.path / "metrics.jsonl"
@@ -144,6 +146,13 @@ class Workdir:
     def write_result(self, record: dict[str, Any]) -> None:
         """Writes the metrics of the final weights."""
         write(self.path / "result.json", json.dumps(record, indent=2) + "\n")
+
+    def remove_results(self) -> None:
+        """Removes what was made from earlier final weights and would pass for what the new ones do."""
+        for folder in (self.saved_model, self.runtimes):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.path / "result.json", self.page):
+            file.unlink(missing_ok=True)
 
     def write_divergence(self, record: dict[str, Any]) -> None:
         """Saves at which step training diverged, and why."""

@@ -55,8 +55,8 @@ class TrialStore:
 
     Args:
         settings: config of the experiment; None opens an existing file with any config.
-        free: prefixes of config keys that no trial depends on. They may differ from the stored config; all other
-            keys must be equal.
+        free: prefixes of config keys that no trial depends on. They may differ from the stored config, as may those
+            that change no result; all other keys must be equal.
 
     Raises:
         UserError: the file holds results of another config (the keys that differ are listed) or is not a database.
@@ -83,7 +83,9 @@ class TrialStore:
             if stored is not None:
                 previous = config.from_json(stored, type(settings), where=str(self.path))
                 different = config.differences(previous, settings)
-                changed = [change for change in different if not change[0].startswith(free)]
+                changed = [
+                    each for each in different if not each[0].startswith(free) and not config.changes_no_result(each[0])
+                ]
                 if changed and not self._has_trainings():
                     # Only a list of candidates and a forecast so far: nothing to keep.
                     self._file.run("delete from facts")
@@ -167,7 +169,8 @@ class TrialStore:
             self.write_fact(fact, text)
         elif stored != text:
             previous = config.from_json(stored, config.Experiment, where=str(self.path))
-            if changed := config.differences(previous, candidate.experiment):
+            different = config.differences(previous, candidate.experiment)
+            if changed := [each for each in different if not config.changes_no_result(each[0])]:
                 raise UserError(
                     f"{self.path} holds trials of {candidate.label} that were trained differently:\n"
                     f"{changes(changed)}\nchoose another --workdir, or restore the config to resume"

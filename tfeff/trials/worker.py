@@ -97,7 +97,7 @@ def range_test(trial: Trial) -> float:
     """Returns the learning rate suggested by a learning-rate range test."""
     images = split_caches(trial)
     keras.backend.clear_session()
-    return training.range_test(Plan.of(trial.experiment), images, _features()).rate
+    return training.range_test(Plan.of(trial.experiment), images).rate
 
 
 def held_out(trial: Trial, objective: TrialObjective, macs: int, directory: str) -> tuple[float | None, str | None]:

@@ -165,7 +165,7 @@ def test_splits_besides_the_training_split_may_lack_classes(image_folder):
     (root / "test" / "a").mkdir()
     test = Folder(root, Options()).load("test")
     assert (test.class_names, test.labels.tolist()) == (("a", "b"), [1])
-    assert test.notes == (f"{root}/test: no images of 1 of the 2 classes: a",)
+    assert not test.notes
 
 
 def test_longer_names_of_splits_and_repeated_folders(image_folder):

@@ -100,8 +100,11 @@ def test_other_forms_are_refused(splits, options, message):
 
 def test_more_than_the_limit_is_refused(monkeypatch):
     monkeypatch.setattr(given, "LIMIT", X[:4].nbytes)
-    with pytest.raises(UserError, match="more than 0 GB of pixels; write them to files"):
+    with pytest.raises(UserError, match="train: more than 0 GB of pixels in all splits; write them to files"):
         Images({"train": (X, Y)})
+    assert Images({"train": (X[:2], Y[:2]), "test": (X[2:4], Y[2:4])}).splits == ("train", "test")
+    with pytest.raises(UserError, match="test: more than 0 GB of pixels in all splits"):
+        Images({"train": (X[:3], Y[:3]), "test": (X[3:6], Y[3:6])})
 
 
 def test_images_that_were_not_given_are_asked_for():

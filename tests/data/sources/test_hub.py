@@ -445,6 +445,13 @@ def test_what_is_refused(tmp_path, prepare, message):
         labels_of(tmp_path)
 
 
+def test_classes_that_are_not_trained_on_can_be_allowed(tmp_path):
+    _unlearned(tmp_path)
+    source = catalog.open_labels(f"hf:{tmp_path}", Options(further_classes=True))
+    assert source.load("test").labels.tolist() == [0, 1, 0]
+    assert source.load("train").labels.tolist() == [0, 0, 0]
+
+
 def test_every_damage_of_a_table_is_a_message_or_a_count(tmp_path):
     """Cut, with changed bytes, and with bytes of any value at any place."""
     rng = np.random.default_rng(0)

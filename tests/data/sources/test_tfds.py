@@ -22,7 +22,10 @@ COUNTS = {"train": range(20), "validation": range(20, 26), "test": range(26, 30)
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A tiny dataset on the disk as TensorFlow Datasets prepares it, in several files, without any code of its own."""
-    folder = tmp_path_factory.mktemp("tfds")
+    return prepare(tmp_path_factory.mktemp("tfds"))
+
+
+def prepare(folder, unlabeled=()):
     directory = folder / "tiny_shapes" / "1.0.0"
     directory.mkdir(parents=True)
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -42,7 +45,8 @@ def prepared(tmp_path_factory):
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=8)
     writer.initialize_splits(list(COUNTS))
     for split, numbers in COUNTS.items():
-        writer.add_examples({split: [{"image": PIXELS[i], "label": i % 3, "camera": i % 2} for i in numbers]})
+        labels = {i: -1 if i in unlabeled else i % 3 for i in numbers}
+        writer.add_examples({split: [{"image": PIXELS[i], "label": labels[i], "camera": i % 2} for i in numbers]})
     writer.close_all()
     return folder
 
@@ -89,6 +93,27 @@ def test_images_of_other_file_formats_are_held_in_memory(prepared, monkeypatch):
     np.testing.assert_array_equal(read(in_memory), read(in_files))
     np.testing.assert_array_equal(in_memory.labels, in_files.labels)
     assert (in_memory.ids, in_memory.fingerprint) == (in_files.ids, in_files.fingerprint)
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+def test_a_split_with_secret_labels_is_left_out(tmp_path, monkeypatch, in_files):
+    monkeypatch.setattr(TfdsLabeledImages, "_has_record_files", in_files)
+    source = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepare(tmp_path, COUNTS["test"])))
+    assert source.splits == ("train", "validation")
+    train = source.load("train")
+    assert "tfds:tiny_shapes: ignored the split test, which has no labels" in train.notes
+    assert len(source.load("all")) == 26
+
+
+def test_single_images_without_labels_are_lost(tmp_path):
+    source = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepare(tmp_path, [2, 3, 26])))
+    train, expected = source.load("train"), [i for i in COUNTS["train"] if i not in (2, 3)]
+    assert train.defects.counts == {"image without a label": 2}
+    assert train.defects.lost("images") == 2
+    found = [int(np.flatnonzero((image == PIXELS).all(axis=(1, 2, 3)))[0]) for image in read(train)]
+    assert sorted(found) == expected
+    np.testing.assert_array_equal(train.labels, np.array(found) % 3)
+    assert len(source.load("test")) == 3
 
 
 @pytest.mark.parametrize("damage", ["shortened", "other contents"])

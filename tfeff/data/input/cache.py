@@ -1,7 +1,6 @@
 """The decoded images of a dataset, kept in memory, on disk or decoded on the fly."""
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from tfeff.data.input.disk_cache import StoredImages
 from tfeff.data.input.filling import failures, require_intact, require_memory, stored_images
 from tfeff.data.input.pixels import allocate, options, shared
 from tfeff.errors import UserError, nearest
+from tfeff.execution.resources import cores
 
 CACHES = ("memory", "disk", "none")
 CORRUPT_IMAGES = ("error", "skip")
@@ -120,7 +120,7 @@ class ImageCache:
             raise UserError('cache = "disk" needs a directory')
         size = _size(dataset, image_size, fit)
         report = progress or (lambda done, total: None)
-        decoding = Decoding(dataset, size, fit, interpolation, reduced, report, parallelism or os.cpu_count() or 1)
+        decoding = Decoding(dataset, size, fit, interpolation, reduced, report, parallelism or len(cores()))
         pixels, layout, stored = None, None, None
         if cache == "none":
             reasons = failures(decoding, directory)
@@ -171,7 +171,7 @@ class ImageCache:
             for start in range(0, len(self), count):
                 yield self._kept(self.rows[start : start + count])
             return
-        images = tf.data.Dataset.range(len(self)).map(self.read, num_parallel_calls=os.cpu_count())
+        images = tf.data.Dataset.range(len(self)).map(self.read, num_parallel_calls=len(cores()))
         elements, done = images.with_options(options()).as_numpy_iterator(), 0
         try:
             while chunk := list(itertools.islice(elements, count)):

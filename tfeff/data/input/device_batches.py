@@ -8,6 +8,12 @@ from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.transform import Batch, Shard
 from tfeff.errors import UserError
 
+IN_BATCHES = (
+    "data.augment_on_device=true: only images with one label that have one size in a cache are prepared in batches; "
+    "set it to false, or data.cache to memory or disk, without task.center_crop"
+)
+BY_CPU = "data.augment_on_device=true: data.augment is made by the CPU; remove one of the two"
+
 
 class DeviceBatches(Batches):
     """Training batches that are finished on the device: images travel as uint8, and are varied and resized there.
@@ -24,12 +30,9 @@ class DeviceBatches(Batches):
 
     def __init__(self, batches: Batches) -> None:
         if batches.transform.per_example or not isinstance(batches.transform, ImageTransform):
-            raise UserError(
-                "data.augment_on_device=true: only images with one label that have one size in a cache are prepared in "
-                "batches; set it to false, or data.cache to memory or disk, without task.center_crop"
-            )
+            raise UserError(IN_BATCHES)
         if batches.transform.given is not None:
-            raise UserError("data.augment_on_device=true: data.augment is made by the CPU; remove one of the two")
+            raise UserError(BY_CPU)
         self.__dict__ |= vars(batches)
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:

@@ -180,15 +180,14 @@ class Folder(Source):
         _require_classes(folder, inside)
         usable = Counter(owners)
         usable.subtract(path.partition("/")[0] for path in found.unusable)
-        lacking = [name for name in files.subfolders(self._reference) if usable[name] <= 0]
+        folders = files.subfolders(folder) if folder == self._reference else ()
+        lacking = [name for name in folders if usable[name] <= 0]
         notes = found.note(folder)
-        if lacking and folder == self._reference:
+        if lacking:
             raise UserError(
                 f'{folder}: class "{shown(lacking[0])}" has no images that can be read: '
                 f"{files.contents(folder / lacking[0])}"
             )
-        if lacking and not self.options.further_classes:
-            notes += (f"{folder}: no images of {len(lacking):,} of the {len(numbers):,} classes: {listed(lacking)}",)
         outside = [path for path in members if "/" not in path] if len(inside) < len(members) else []
         if outside:
             notes += (

@@ -56,7 +56,10 @@ class Images:
     ) -> None:
         if not isinstance(splits, Mapping) or not splits:
             raise UserError('images: give them by split, such as {"train": (images, labels), "test": ...}')
-        parts = {split: _read(split, given) for split, given in splits.items()}
+        parts, size = dict[str, tuple[list[np.ndarray], list[Any]]](), 0
+        for split, given in splits.items():
+            parts[split] = _read(split, given, LIMIT - size)
+            size += sum(each.nbytes for each in parts[split][0])
         self.has_objects = isinstance(next(iter(parts.values()))[1][0], Mapping)
         values = [value for _, targets in parts.values() for target in targets for value in _labels(target)]
         self.class_names = tuple(map(str, class_names or _classes(values)))
@@ -156,8 +159,8 @@ class _GivenImages(Source):
         return self._images.dataset(split, self.options)
 
 
-def _read(split: str, given: Any) -> tuple[list[np.ndarray], list[Any]]:
-    """Returns the images of a split, uint8 [height, width, channels], and their targets.
+def _read(split: str, given: Any, limit: int) -> tuple[list[np.ndarray], list[Any]]:
+    """Returns the images of a split, uint8 [height, width, channels], of up to `limit` bytes, and their targets.
 
     Raises:
         UserError: they have another form, or are too large.
@@ -176,10 +179,10 @@ def _read(split: str, given: Any) -> tuple[list[np.ndarray], list[Any]]:
         pixels.append(_image(image, f"images: {split}[{len(pixels)}]"))
         kept.append(target)
         size += pixels[-1].nbytes
-        if size > LIMIT:
+        if size > limit:
             raise UserError(
-                f"images: {split}: more than {LIMIT >> 30} GB of pixels; write them to files and give their folder, "
-                "such as folder:DIRECTORY"
+                f"images: {split}: more than {LIMIT >> 30} GB of pixels in all splits; write them to files and give "
+                "their folder, such as folder:DIRECTORY"
             )
     if not pixels:
         raise UserError(f"images: {split}: no images")

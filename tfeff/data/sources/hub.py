@@ -138,7 +138,7 @@ class HubLabeledImages(HubDataset):
         train = find_split("train", list(self._tables))
         if train is not None:
             unknown = sorted(set[int]().union(*learned.values()) - learned[train])
-            if unknown:
+            if unknown and not options.further_classes:
                 name = shown(self._classes.names[unknown[0]])
                 raise UserError(f'{self.name}: no image of the split {train} has the label "{name}"')
 

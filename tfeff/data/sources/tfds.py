@@ -8,6 +8,8 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 # Around each record of a TFRecord file: its length and a checksum of that, and a checksum of the record.
 _RECORD_HEADER, _RECORD_FOOTER = struct.Struct("<Q4x"), 4
+_PEEKED = 100  # first images of a split, of which one has a label unless the labels are secret
 
 
 class PreparedDataset(Source):
@@ -84,6 +87,8 @@ class TfdsLabeledImages(PreparedDataset):
 
     The images stay in their files if these are TFRecord files, as is usual. Otherwise they are held in memory, encoded.
 
+    A split whose labels are secret (-1), such as the test split of `imagenet2012`, is left out.
+
     Args:
         name: as for `PreparedDataset`.
         options: as for `PreparedDataset`.
@@ -95,6 +100,44 @@ class TfdsLabeledImages(PreparedDataset):
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)
         self._keys = self._find_keys()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those splits of the dataset that have labels, by their usual names."""
+        return tuple(split for split in super().splits if split not in self._secret)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return (
+            *super().notes,
+            *(f"{self.name}: ignored the split {split}, which has no labels" for split in self._secret),
+        )
+
+    @cached_property
+    def _secret(self) -> tuple[str, ...]:
+        """The splits without labels; none if that is all of them."""
+        every = super().splits
+        found = tuple(split for split in every if self._is_secret(split))
+        return found if len(found) < len(every) else ()
+
+    def _is_secret(self, split: str) -> bool:
+        labels = islice(self._labels(split), _PEEKED)
+        try:
+            first = next(labels, 0)
+            return first < 0 and all(label < 0 for label in labels)
+        except UserError:  # which is said when the split is loaded
+            return False
+
+    def _labels(self, split: str) -> Iterator[int]:
+        image_key, label_key = self._keys
+        if self._has_record_files:
+            return (label for *_, label in _located(self._files(split), image_key, label_key))
+        labels = self._examples(split, image_key).map(lambda example: example[label_key])
+        return map(int, labels.as_numpy_iterator())
+
+    def _files(self, split: str) -> list[str]:
+        return [str(path) for path in self._builder.info.splits[self._native(split)].filepaths]
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.
@@ -109,7 +152,7 @@ class TfdsLabeledImages(PreparedDataset):
         for part in self.splits if split == ALL else (split,):
             before = len(labels)
             if in_files:
-                files = [str(path) for path in self._builder.info.splits[self._native(part)].filepaths]
+                files = self._files(part)
                 for file, start, length, label in _located(files, image_key, label_key):
                     segments.append((len(paths) + file, start, length))
                     labels.append(label)
@@ -128,15 +171,22 @@ class TfdsLabeledImages(PreparedDataset):
             storage = Segments(paths, np.array(segments, np.int64), version)
         features = self._builder.info.features
         size = features[image_key].shape[:2]
-        known = None not in size
+        known, defects = None not in size, Defects(self.options.on_defect)
+        numbers = np.array(labels)
+        kept = np.flatnonzero(numbers >= 0)
+        for index in np.flatnonzero(numbers < 0):
+            defects.add("image without a label", f"{self.name}, {ids[index]}", lost="images")
+        if not len(kept):
+            raise NoImagesError(f"{self.name}/{split}", defects)
         return Dataset(
             name=f"{self.name}/{split}",
             class_names=tuple(features[label_key].names),
-            ids=ids,
-            images=storage,
+            ids=[ids[index] for index in kept] if defects.counts else ids,
+            images=storage.take(kept) if defects.counts else storage,
             channels=self.options.channels,
-            labels=np.array(labels),
-            sizes=np.tile(np.array(size, np.int32), (len(ids), 1)) if known else np.zeros((0, 2), np.int32),
+            labels=numbers[kept],
+            sizes=np.tile(np.array(size, np.int32), (len(kept), 1)) if known else np.zeros((0, 2), np.int32),
+            defects=defects,
         )
 
     @property
