@@ -9,6 +9,7 @@ from rich.console import Console
 from tests.budget.test_search import START
 from tests.thoroughness import only_thorough
 from tfeff import config, training
+from tfeff.budget import probing
 from tfeff.budget.competition import Competition
 from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
@@ -204,6 +205,21 @@ def test_without_time_for_more_trainings_nothing_is_measured():
     assert stages(late) == {"a": "measured"}
 
 
+def test_failed_probes_are_reported(monkeypatch):
+    found = competition({"a": (0.9, 0.9), "b": (0.9, 0.9), "new": (0.8, 0.8)})
+    for name, each in found.study.networks.items():
+        each.start, each.inherits = SimpleNamespace(kind="scratch" if name == "new" else "imagenet"), False
+    failures = dict.fromkeys("ab", "out of memory")
+    monkeypatch.setattr(probing, "run", lambda *_: failures)
+    found.screen()
+    assert stages(found) == dict.fromkeys("ab", "failed")
+    assert found.said == [
+        "A: its probe failed: out of memory",
+        "B: its probe failed: out of memory",
+        "every probe failed: only networks that start from random weights are left",
+    ]
+
+
 class Device:
     """A device with latencies by width, on which the first exported models take longer.
 
@@ -211,10 +227,8 @@ class Device:
         late: how many of them.
     """
 
-    form = "on a device of the test"
-
     def __init__(self, late=0):
-        self.late, self.exports = late, 0
+        self.late, self.exports, self.kept = late, 0, {}
 
     def estimated(self, networks, num_classes):
         return Estimates([{"latency": ESTIMATED[network.width]} for network in networks], {"latency": 0.1})
@@ -223,10 +237,14 @@ class Device:
         for network in networks:
             yield {"latency": MEASURED[network.width]}
 
-    def exported(self, path):
+    def exported(self, path, name):
         assert path.is_dir()
         self.exports += 1
-        return {"latency": 0.0081 if self.exports <= self.late else 0.004}
+        self.kept[name] = {"latency": 0.0081 if self.exports <= self.late else 0.004}
+        return self.kept[name]
+
+    def known(self, name):
+        return self.kept.get(name)
 
 
 @pytest.fixture(scope="module")

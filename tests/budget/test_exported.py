@@ -6,7 +6,7 @@ import pytest
 
 from tests.budget.test_candidates import BOXES, LITE0
 from tfeff import models
-from tfeff.budget import candidates
+from tfeff.budget import candidates, exported
 from tfeff.budget.candidates import Start
 from tfeff.budget.exported import Exports
 from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Limits
@@ -70,3 +70,23 @@ def test_latencies_of_another_device_are_those_of_the_same_family(start: Start, 
         estimates = exports.estimated(networks, 2)
     for network, costs in zip(networks, estimates.costs, strict=True):
         assert costs["latency"] == pytest.approx(network.cost.macs / 1e9, rel=1e-3)
+
+
+def test_a_measured_latency_counts_only_if_the_budget_bounds_that_of_this_machine(tmp_path, monkeypatch):
+    """The budget may change when a search resumes."""
+    calls = []
+
+    def measured(process, call, name):
+        calls.append(name)
+        return {"latency": 0.021, "size": 5e6}
+
+    monkeypatch.setattr(exported, "_costs", measured)
+    here = BudgetSearch(budget=Limits(latency="20ms", format="litert", threads=1))
+    phone = BudgetSearch(budget=Limits(latency="20ms", latencies="phone.json", format="litert", threads=1))
+    with TrialStore(tmp_path / "trials.sqlite", here) as store:
+        one, other = (Exports(each, store, tmp_path / "log", lambda line: None) for each in (here, phone))
+        assert one.known("network") is None
+        assert other.exported(tmp_path / "model", "network") == {"size": 5e6}
+        assert one.exported(tmp_path / "model", "network") == one.known("network") == {"latency": 0.021, "size": 5e6}
+        assert other.known("network") == {"size": 5e6}
+    assert len(calls) == 1

@@ -40,14 +40,14 @@ PRIOR_DEGREES = 4.0
 class Measures(Protocol):
     """Measurement of costs in the exported form."""
 
-    form: str
-    """Format, precision, threads and machine, in words."""
-
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
         """Yields the costs of networks, exported with random weights; or why one cannot be exported."""
 
-    def exported(self, path: Path) -> Costs:
-        """Returns the costs of an exported model."""
+    def exported(self, path: Path, name: str) -> Costs:
+        """Returns the costs of an exported model, and keeps them under a name."""
+
+    def known(self, name: str) -> Costs | None:
+        """Returns the costs that are kept under a name, if there are any."""
 
 
 class Competition:
@@ -130,6 +130,7 @@ class Competition:
         for name, each in found.items():
             if isinstance(each, str):
                 self.drop(name, "failed", each)
+                self.runner.progress.say(f"{self.candidates[name].label}: its probe failed: {each}")
             else:
                 probes[name] = each
         self._probes, self.screened = probes, {name: each.accuracy for name, each in probes.items()}
@@ -143,6 +144,8 @@ class Competition:
                 f"{len(probes)} networks probed on {images:,} held-out images: accuracy up to {percent(best, 1)}; "
                 f"{len(self.alive)} are left"
             )
+        elif found and self.alive:
+            self.runner.progress.say("every probe failed: only networks that start from random weights are left")
 
     def _train_shortly(self) -> None:
         """Trains detectors for a part of their epochs on one fold; shortens all trainings if time is short.
@@ -284,6 +287,7 @@ class Competition:
             costs = next(found)
             if isinstance(costs, UserError):
                 self.drop(name, "failed", str(costs))
+                self.runner.progress.say(f"{self.candidates[name].label}: {costs}")
                 continue
             self.measured[name] = {**self.study.costs[name], **costs}
             excess = self.study.bounds.exceeded(self.measured[name])

@@ -1,6 +1,7 @@
 """Costs of networks in the exported form: estimated for all, measured for some."""
 
 import functools
+import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -40,9 +41,6 @@ class Exports:
         store: keeps what was measured.
         log: file for the output of this process.
         say: shows a line.
-
-    Attributes:
-        form: format, precision, threads and machine, in words.
     """
 
     def __init__(self, settings: config.BudgetSearch, store: TrialStore, log: Path, say: Callable[[str], None]) -> None:
@@ -51,7 +49,7 @@ class Exports:
         self._form: dict[str, Any] = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
         machine = this_machine()
         words = [f"{key} {value}" for key, value in self._form.items()]
-        self.form = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
+        self._words = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Returns the latency and size of networks, as far as the budget bounds them, without exporting all of them.
@@ -131,15 +129,35 @@ class Exports:
         The latency is left out if it is that of another device.
         """
         for costs in self._measured(networks, num_classes):
-            yield costs if isinstance(costs, UserError) else self._here(costs)
+            yield costs if isinstance(costs, UserError) else self._bounded(costs)
 
-    def exported(self, path: Path) -> Costs:
-        """Measures latency and size of an exported model, in a fresh process."""
-        call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
-        with LocalProcesses(1, self._log) as process:
-            return self._here(_costs(process, call, str(path)))
+    def exported(self, path: Path, name: str) -> Costs:
+        """Returns the latency and size of an exported model, measured in a fresh process.
 
-    def _here(self, costs: Costs) -> Costs:
+        The latency is left out if it is that of another device. What was measured is stored.
+
+        Args:
+            path: the model.
+            name: name of the model in the store.
+        """
+
+        def measured() -> dict[str, float]:
+            call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
+            with LocalProcesses(1, self._log) as process:
+                return _costs(process, call, str(path))
+
+        return self._bounded(self._store.cached(self._fact(name), measured))
+
+    def known(self, name: str) -> Costs | None:
+        """Returns what `exported` has found earlier; None if it was not called for this model."""
+        stored = self._store.fact(self._fact(name))
+        return None if stored is None else self._bounded(json.loads(stored))
+
+    def _fact(self, name: str) -> str:
+        return f"delivered {name} {self._words}"
+
+    def _bounded(self, costs: Costs) -> Costs:
+        """Returns measured costs without the latency if the budget bounds that of another device."""
         if self._settings.budget.latencies is None:
             return costs
         return {name: value for name, value in costs.items() if name != "latency"}
@@ -157,7 +175,7 @@ class Exports:
                     **self._form,
                 )
                 description = zlib.crc32(repr((network.model, network.task)).encode())
-                fact = f"measured {network.id} {description:08x} {self.form}"
+                fact = f"measured {network.id} {description:08x} {self._words}"
                 try:
                     yield self._store.cached(fact, functools.partial(_costs, process, call, network.label))
                 except UserError as error:

@@ -105,7 +105,8 @@ class Features:
 
 def features_of(trial: Trial) -> Features:
     """Computes the features that the network of a trial has with its initial weights."""
-    images = selection.choose(selection.request(trial.experiment), split_caches(trial))
+    wanted = dataclasses.replace(selection.request(trial.experiment), batch_size=1)  # half of the images may be fewer
+    images = selection.choose(wanted, split_caches(trial))
     assert images.validation is not None
     keras.backend.clear_session()
     plan = Plan.of(trial.experiment)

@@ -1,8 +1,6 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import dataclasses
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,12 +162,11 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     order = dict.fromkeys((ranking.chosen, *ranking.order, *competition.reserves()))
     for name in order:
         label, trained = competition.candidates[name].label, competition.candidates[name].name
-        fact = f"delivered {trained} {competition.measures.form}"
-        measured = store.fact(fact)
+        measured = competition.measures.known(trained)
         if measured is None and not competition.fits(name):
             misses.append(f"{label}: {competition.fates[name].reason}")
             continue
-        excess = None if measured is None else study.bounds.exceeded(json.loads(measured))
+        excess = None if measured is None else study.bounds.exceeded(measured)
         if excess is None:
             bring(workdir, trained, store.fact(BEST))
             store.write_fact(BEST, trained)
@@ -178,8 +175,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             teacher, label_of_teacher = taught or (None, None)
             competition.runner.progress.say(f"training {label} on all training images")
             exported, evaluation = deliver(study, name, *lengths, workdir, Reporter(), teacher)
-            found = store.cached(fact, functools.partial(competition.measures.exported, exported))
-            costs = {**study.costs[name], **found}
+            costs = {**study.costs[name], **competition.measures.exported(exported, trained)}
             excess = study.bounds.exceeded(costs)
             if excess is None:
                 competition.fates[name] = Fate("chosen", "the choice")
