@@ -123,3 +123,44 @@ def test_images_of_a_group_count_as_one(settings):
     images = study.examples[1]
     assert study.validation_trials == study.validation_groups == images
     assert dataclasses.replace(study, validation_groups=images // 4).validation_trials == images // 4
+
+
+@pytest.fixture
+def folder(settings, image_folder):
+    """A search on images of two classes."""
+    root = image_folder({"train/ant": 30, "train/bee": 30, "test/ant": 4, "test/bee": 4}, size=(32, 32))
+    changes = {"experiment.data.source": f"folder:{root}", "folds.examples": 20}
+    return root, config.replaced(settings, changes)
+
+
+def test_mistakes_in_the_test_images_are_reported_before_the_search(folder):
+    root, settings = folder
+    assert prepare(settings, Exact()).found["test"].images == 8
+    strict = config.replaced(settings, {"experiment.data.corrupt_images": "error"})
+    damaged = root / "test" / "ant" / "000.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:200])
+    with pytest.raises(UserError, match=r"test: 1 of 8 images cannot be read"):
+        prepare(strict, Exact())
+    with pytest.raises(UserError, match=r"1 of 8 images are lost \(12 %\)"):
+        prepare(settings, Exact())
+    damaged.write_bytes(whole)
+    with pytest.raises(UserError, match=r'data.test_split: .* has no split "tets"'):
+        prepare(config.replaced(settings, {"experiment.data.test_split": "tets"}), Exact())
+    (root / "test" / "bee").rename(root / "test" / "cat")
+    with pytest.raises(UserError, match="all splits must have the same classes"):
+        prepare(settings, Exact())
+
+
+def test_a_missing_folder_of_unlabeled_images_is_reported_before_the_search(folder):
+    changes = {"distill": True, "experiment.data.unlabeled": "nowhere"}
+    with pytest.raises(UserError, match=r"data\.unlabeled: no folder nowhere"):
+        prepare(config.replaced(folder[1], changes), Exact())
+
+
+def test_trials_do_not_depend_on_what_only_the_choice_uses(settings):
+    study = prepare(settings, Exact())
+    (name,) = study.shortlist
+    other = dataclasses.replace(study, settings=config.replaced(settings, {"experiment.data.test_split": "train"}))
+    assert other.candidate(name) == study.candidate(name)
+    assert other.final(name).data.test_split == "train"

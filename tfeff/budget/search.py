@@ -14,7 +14,7 @@ from tfeff.budget.labels import Labels
 from tfeff.budget.limits import Costs
 from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
-from tfeff.budget.study import Fate, Study
+from tfeff.budget.study import OF_CHOICE, Fate, Study
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.training import Reporter
@@ -27,6 +27,7 @@ from tfeff.trials.trial import Candidate, Trial
 STORE, BEST, ELAPSED = "search.sqlite", "best", "elapsed seconds"
 FREE = (
     *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
+    *(f"experiment.{key}" for key in OF_CHOICE),
     *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
 )
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""

@@ -1,23 +1,28 @@
 """Preparation of a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from tfeff import config, training
+from tfeff import config, selection, training
 from tfeff.budget import candidates
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Bounds, Costs
 from tfeff.data.contents import Contents
+from tfeff.data.sources import unlabeled
 from tfeff.recipes import own, rules
 from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, counted_images
-from tfeff.selection import Fingerprint
+from tfeff.selection import Fingerprint, Request
 from tfeff.trials.results import TrialObjective
-from tfeff.trials.trial import Candidate, check_batch_size, open_images
+from tfeff.trials.trial import Candidate, check_batch_size, check_final, open_images
 
 LENGTH = ("training.epochs", "training.validation_epochs", "schedule.warmup_epochs", "task.plain_epochs")
 """Keys of how long a training is, and of what follows from that."""
+OF_CHOICE: Mapping[str, Any] = {"data.test_split": None, "data.unlabeled": None, "data.unlabeled_per_label": 1.0}
+"""Keys of images that only the training of the choice uses -> the values in trials, so that a resumed search can have
+others."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Study:
         examples: number of training and of validation images of one trial.
         validation_groups: number of groups of validation images; each image is one, unless it belongs to others.
         fingerprint: fingerprint of the images, to notice changes.
-        found: what the splits hold, by role.
+        found: what the splits hold, by role, also those that the choice is validated and tested on.
         networks: all distinct networks, by id.
         costs: their costs, by id.
         estimated: measures of which the costs are estimates.
@@ -169,14 +174,17 @@ class Study:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
         """
         experiment = self._experiment(self.networks[name], self.whole, precision, pace)
-        experiment = config.replaced(experiment, {"data.image_size": experiment.model.resolution})
+        data = self.settings.experiment.data
+        values: dict[str, object] = {"data.image_size": experiment.model.resolution, "data.test_split": data.test_split}
+        experiment = config.replaced(experiment, values)
         if teacher is None:
             return experiment
-        values: dict[str, object] = {"task.teacher.features": 0.5}
+        values = {"task.teacher.features": 0.5}
         if self.settings.candidates.training == "rules":
             values |= {key: choice.value for key, choice in rules.taught(experiment.training.epochs).items()}
         values = {key: value for key, value in values.items() if key not in self._set}
-        values |= {"task.teacher.runs": (str(teacher),), "data.unlabeled": self.settings.experiment.data.unlabeled}
+        values |= {"task.teacher.runs": (str(teacher),), "data.unlabeled": data.unlabeled}
+        values["data.unlabeled_per_label"] = data.unlabeled_per_label
         return config.replaced(experiment, values)
 
     @property
@@ -207,7 +215,7 @@ class Study:
             by_rules=self.settings.candidates.training == "rules",
             pace=pace,
         )
-        values: dict[str, object] = {"data.unlabeled": None}  # only for a choice that has a teacher
+        values: dict[str, object] = {**OF_CHOICE}
         if experiment.training.precision == "auto":
             values["training.precision"] = precision
         return config.replaced(experiment, values)
@@ -263,11 +271,15 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
         counted=whole.part(images.examples[0]),
         whole=whole,
     )
+    finals = dict[tuple[int, int], Request]()
     for name in shortlist:  # what is impossible is reported before the search
-        study.final(name)
+        final = selection.request(study.final(name), directory)
+        finals.setdefault(final.network_size(), final)
         trial = study.candidate(name).experiment
         check_batch_size(trial.task, trial.training.batch_size, images.examples[0])
-    return study
+    if base.data.unlabeled is not None:
+        unlabeled.load(base.data.unlabeled.removeprefix("folder:"), (), channels, objects=False)
+    return dataclasses.replace(study, found={**check_final(list(finals.values())), **images.found})
 
 
 def _objective(settings: config.BudgetSearch, macs: float) -> TrialObjective:
