@@ -49,7 +49,8 @@ def test_a_teacher_changes_what_the_rules_chose():
     plain, taught = found.final(name), found.final(name, teacher=TEACHER)
     assert taught.training.epochs == rules.TAUGHT_EPOCHS * plain.training.epochs
     assert (taught.optimizer.frozen, taught.optimizer.learning_rate) == ((), 0.001)
-    assert (taught.task.teacher.runs, taught.task.teacher.features) == (("teacher",), 0.5)
+    assert (taught.task.teacher.runs, taught.task.teacher.features) == ((str(TEACHER.absolute()),), 0.5)
+    assert found.final(name, teacher=TEACHER.absolute()) == taught  # however the workdir is spelled
     assert found.taught_epochs == rules.TAUGHT_EPOCHS
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
-from tfeff.budget.delivery import TEACHERS, Delivered, bring, deliver, teach
+from tfeff.budget.delivery import TEACHERS, Delivered, deliver, teach
 from tfeff.budget.labels import Labels
 from tfeff.budget.limits import Costs
 from tfeff.budget.prospects import Prospects, label_gain, prospects
@@ -159,7 +159,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     Raises:
         UserError: none meets it.
     """
-    store, study, misses = competition.store, competition.study, list[str]()
+    study, misses = competition.study, list[str]()
     order = dict.fromkeys((ranking.chosen, *ranking.order, *competition.reserves()))
     for name in order:
         label, trained = competition.candidates[name].label, competition.candidates[name].name
@@ -169,8 +169,6 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             continue
         excess = None if measured is None else study.bounds.exceeded(measured)
         if excess is None:
-            bring(workdir, trained, store.fact(BEST))
-            store.write_fact(BEST, trained)
             lengths = competition.precision, competition.pace
             taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
             teacher, label_of_teacher = taught or (None, None)

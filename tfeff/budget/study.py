@@ -183,7 +183,7 @@ class Study:
         if self.settings.candidates.training == "rules":
             values |= {key: choice.value for key, choice in rules.taught(experiment.training.epochs).items()}
         values = {key: value for key, value in values.items() if key not in self._set}
-        values |= {"task.teacher.runs": (str(teacher),), "data.unlabeled": data.unlabeled}
+        values |= {"task.teacher.runs": (str(teacher.resolve()),), "data.unlabeled": data.unlabeled}
         values["data.unlabeled_per_label"] = data.unlabeled_per_label
         return config.replaced(experiment, values)
 
