@@ -231,7 +231,8 @@ class Device:
         self.late, self.exports, self.kept = late, 0, {}
 
     def estimated(self, networks, num_classes):
-        return Estimates([{"latency": ESTIMATED[network.width]} for network in networks], {"latency": 0.1})
+        estimates = [{"latency": ESTIMATED[network.width]} for network in networks]
+        return Estimates(estimates, [{"latency": 0.1} for _ in networks])
 
     def networks(self, networks, num_classes):
         for network in networks:

@@ -90,3 +90,39 @@ def test_a_measured_latency_counts_only_if_the_budget_bounds_that_of_this_machin
         assert one.exported(tmp_path / "model", "network") == one.known("network") == {"latency": 0.021, "size": 5e6}
         assert other.known("network") == {"size": 5e6}
     assert len(calls) == 1
+
+
+def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatch):
+    """The baseline meets a budget of its own costs, although the fit to the others makes it slower."""
+    settings = BudgetSearch(
+        experiment=Experiment(model=LITE0.model), budget=Limits(latency="1x", size="1x", format="litert", threads=1)
+    )
+    networks = candidates.scaled(
+        Candidates(widths=(1.0, 0.7, 0.5), depths=(1.0, 0.5), resolutions=(1.0, 0.7, 0.5)),
+        [LITE0],
+        side=1000,
+        channels=3,
+        num_classes=2,
+    )
+    seconds = {each.label: each.cost.macs / 1e9 * (0.9 if index % 2 else 1.1) for index, each in enumerate(networks)}
+    baseline = candidates.baseline(settings.experiment.task, LITE0.model, channels=3, num_classes=2)
+    seconds[baseline.label] = baseline.cost.macs / 2e9
+    calls = []
+
+    def measured(process, call, name):
+        calls.append(name)
+        return {"latency": seconds[name], "size": 1.01e6}
+
+    monkeypatch.setattr(exported, "_costs", measured)
+    with TrialStore(tmp_path / "trials.sqlite", settings) as store:
+        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        bounds = exports.baseline(baseline, 2)
+        found = exports.estimated(networks, 2)
+    exact = [network.label for network, errors in zip(networks, found.errors, strict=True) if not errors]
+    assert set(exact) == set(calls)
+    assert len(exact) < len(networks)
+    for network, costs in zip(networks, found.costs, strict=True):
+        if network.label in exact:
+            assert costs == {"latency": seconds[network.label], "size": 1.01e6}
+    own = next(costs for each, costs in zip(networks, found.costs, strict=True) if each.cost == baseline.cost)
+    assert own == bounds

@@ -8,6 +8,7 @@ import pytest
 from tests.budget.test_candidates import LITE0, listed
 from tfeff import config, models
 from tfeff.budget.limits import Bounds
+from tfeff.budget.report import shortlist
 from tfeff.budget.study import Estimates, Study, prepare
 from tfeff.config import BudgetSearch, Candidates, Folds, Limits
 from tfeff.errors import UserError
@@ -34,7 +35,7 @@ def study_of(*overrides: str) -> Study:
         num_classes=2,
         networks=networks,
         costs={},
-        estimated=(),
+        errors={},
         bounds=Bounds(settings.budget, lambda measure: 1.0),
         fates={},
         shortlist=list(networks),
@@ -76,7 +77,7 @@ class Exact:
     """No bound refers to the exported form."""
 
     def estimated(self, networks, num_classes):
-        return Estimates([{} for _ in networks], {})
+        return Estimates([{} for _ in networks], [{} for _ in networks])
 
 
 @pytest.fixture
@@ -165,3 +166,26 @@ def test_trials_do_not_depend_on_what_only_the_choice_uses(settings):
     other = dataclasses.replace(study, settings=config.replaced(settings, {"experiment.data.test_split": "train"}))
     assert other.candidate(name) == study.candidate(name)
     assert other.final(name).data.test_split == "train"
+
+
+class Slow:
+    """A device on which every network is estimated to take 21 ms."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def estimated(self, networks, num_classes):
+        return Estimates([{"latency": 0.021} for _ in networks], [{"latency": self.error} for _ in networks])
+
+
+def test_networks_that_may_meet_the_budget_compete_if_none_is_estimated_to(settings):
+    bounded = config.replaced(settings, {"budget.latency": "20ms"})
+    study = prepare(bounded, Slow(error=0.1))
+    assert study.shortlist
+    assert "within latency 20 ms, macs" in (words := shortlist(study))
+    assert "if their costs are lower than estimated" in words
+    assert "21 ms (estimated, ± 10 %)" in words
+    elsewhere = config.replaced(bounded, {"budget.latencies": "phone.json"})  # where nothing is measured
+    for impossible, error in ((bounded, 0.01), (elsewhere, 0.1)):
+        with pytest.raises(UserError, match=rf"a latency of 21 ms \(estimated, ± {100 * error:.0f} %\), above 20 ms"):
+            prepare(impossible, Slow(error))

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from tfeff import checked, config, training
-from tfeff.budget.limits import Costs
+from tfeff.budget.limits import Costs, Errors
 from tfeff.budget.study import Study
 from tfeff.serving import run as serving
 from tfeff.training.evaluation import RunEvaluation
@@ -28,7 +28,8 @@ class Delivered:
         teacher: label of the network that it imitates; None if there is none.
         workdir: workdir of its run on all training images.
         exported: the exported model.
-        costs: measured in the exported form, with those that are exact.
+        costs: measured in the exported form, with those that are exact, and the latency on another device.
+        errors: how wrong those can be that are estimates.
         evaluation: evaluation on the test images, else on the validation images; None if there are none.
     """
 
@@ -36,6 +37,7 @@ class Delivered:
     workdir: Path
     exported: Path
     costs: Costs
+    errors: Errors
     evaluation: RunEvaluation | None
     teacher: str | None = None
 

@@ -1,5 +1,6 @@
 """Costs of networks in the exported form: estimated for all, measured for some."""
 
+import dataclasses
 import functools
 import json
 import zlib
@@ -9,11 +10,12 @@ from typing import Any
 
 from tfeff import config, models
 from tfeff.budget.candidates import Network
-from tfeff.budget.limits import Costs
+from tfeff.budget.limits import Costs, estimated
 from tfeff.budget.study import Estimates
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
 from tfeff.execution.local import LocalProcesses
+from tfeff.models.cost.complexity import Complexity
 from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.models.cost.latency import LatencyFit, networks_to_time
 from tfeff.networks.catalog import BACKBONES
@@ -47,6 +49,7 @@ class Exports:
         self._settings, self._store, self._log, self._say = settings, store, log, say
         budget = settings.budget
         self._form: dict[str, Any] = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
+        self._known = dict[Complexity, Costs]()  # measured costs
         machine = this_machine()
         words = [f"{key} {value}" for key, value in self._form.items()]
         self._words = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
@@ -54,25 +57,32 @@ class Exports:
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Returns the latency and size of networks, as far as the budget bounds them, without exporting all of them.
 
+        Those that are timed for a fit, and the baseline if `baseline` was called before, have the measured costs.
+
         Raises:
             UserError: no network can be exported and timed, or the file of latencies is not one of this format.
         """
         budget = self._settings.budget
-        costs: list[dict[str, float]] = [{} for _ in networks]
-        errors = dict[str, float]()
+        costs, errors = ([dict[str, float]() for _ in networks] for _ in range(2))
         if "size" in budget.bounds:
-            for network, own in zip(networks, costs, strict=True):
+            size_error = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
+            for network, own, wrong in zip(networks, costs, errors, strict=True):
                 own["size"] = float(exported_bytes(network.cost, budget.format, int8=budget.int8))
-            errors["size"] = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
+                wrong["size"] = size_error
         if "latency" in budget.bounds:
             families = [_family(each.described) for each in networks]
             for family in dict.fromkeys(families):
                 members = [index for index, each in enumerate(families) if each == family]
                 fit = self._fit([networks[index] for index in members], num_classes)
+                error = min(1.0, fit.relative_error)  # which is infinite for a single timed network
                 for index in members:
                     costs[index]["latency"] = fit.seconds(networks[index].cost)
-                errors["latency"] = max(errors.get("latency", 0.0), fit.relative_error)
-                self._say(f"latency of {family} networks: by a fit, within {100 * fit.relative_error:.0f} %")
+                    errors[index]["latency"] = error
+                self._say(f"latency of {family} networks: by a fit{estimated(error)}")
+        for network, own, wrong in zip(networks, costs, errors, strict=True):
+            for measure in own.keys() & self._known.get(network.cost, {}).keys():
+                own[measure] = self._known[network.cost][measure]
+                del wrong[measure]
         return Estimates(costs, errors)
 
     def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
@@ -92,6 +102,8 @@ class Exports:
                     f"{timing_flags(**self._form)} --out={budget.latencies}, or leave the family out of "
                     "candidates.starts (and candidates.scratch)"
                 )
+            for each in same:
+                self._known[each.cost] = {"latency": each.undisturbed}
             return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
         chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
         timed = []
@@ -101,6 +113,7 @@ class Exports:
             if isinstance(costs, UserError):  # others may be possible
                 self._say(f"{network.label}: {costs}")
             else:
+                self._known[network.cost] = costs
                 timed.append((network.cost, costs["latency"]))
         if not timed:
             raise UserError(f"config: budget.format: none of {len(chosen)} networks can be exported and timed")
@@ -109,19 +122,17 @@ class Exports:
     def baseline(self, network: Network, num_classes: int) -> Costs:
         """Returns the measured costs of the network that relative bounds refer to.
 
-        Its latency on another device is estimated.
+        Its latency on another device is estimated, unless it was timed there.
 
         Raises:
             UserError: it cannot be exported.
         """
-        if self._settings.budget.latencies is not None:
-            latency = {"latency": self._fit([network], num_classes).seconds(network.cost)}
-        else:
-            latency = {}
         costs = next(iter(self.networks([network], num_classes)))
         if isinstance(costs, UserError):
             raise costs
-        return {**costs, **latency}
+        fit = None if self._settings.budget.latencies is None else self._fit([network], num_classes)
+        known = self._known[network.cost] = {**self._known.get(network.cost, {}), **costs}
+        return known if fit is None else {"latency": fit.seconds(network.cost), **known}
 
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
         """Yields latency and size of networks, exported with random weights; or why one cannot be exported.
@@ -174,7 +185,8 @@ class Exports:
                     task=network.task,
                     **self._form,
                 )
-                description = zlib.crc32(repr((network.model, network.task)).encode())
+                untrained = dataclasses.replace(network.model, weights=None)  # as it is exported
+                description = zlib.crc32(repr((untrained, network.task)).encode())
                 fact = f"measured {network.id} {description:08x} {self._words}"
                 try:
                     yield self._store.cached(fact, functools.partial(_costs, process, call, network.label))

@@ -11,7 +11,7 @@ from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
 from tfeff.budget.delivery import TEACHERS, Delivered, deliver, teach
 from tfeff.budget.labels import Labels
-from tfeff.budget.limits import Costs
+from tfeff.budget.limits import Costs, remaining
 from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import OF_CHOICE, Fate, Study
@@ -174,13 +174,15 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             teacher, label_of_teacher = taught or (None, None)
             competition.runner.progress.say(f"training {label} on all training images")
             exported, evaluation = deliver(study, name, *lengths, workdir, Reporter(), teacher)
-            costs = {**study.costs[name], **competition.measures.exported(exported, trained)}
+            found = competition.measures.exported(exported, trained)
+            costs = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
             if excess is None:
                 competition.fates[name] = Fate("chosen", "the choice")
                 for other in ranking.order:
                     competition.fates.setdefault(other, Fate("beaten", "not the best by its mean over the folds"))
-                return Delivered(name, workdir, exported, costs, evaluation, label_of_teacher)
+                errors = remaining(study.errors[name], found)
+                return Delivered(name, workdir, exported, costs, errors, evaluation, label_of_teacher)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         misses.append(f"{label}: {excess.text}")
     raise UserError("config: budget: no candidate meets it when it is exported: " + "; ".join(misses))

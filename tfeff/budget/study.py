@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from tfeff import config, selection, training
 from tfeff.budget import candidates
 from tfeff.budget.candidates import Network
-from tfeff.budget.limits import Bounds, Costs
+from tfeff.budget.limits import Bounds, Costs, Errors, shifted
 from tfeff.data.contents import Contents
 from tfeff.data.sources import unlabeled
 from tfeff.recipes import own, rules
@@ -30,12 +30,12 @@ class Estimates:
     """The costs of networks in the exported form, as far as they can be known without exporting them.
 
     Attributes:
-        costs: costs of each network, by measure.
-        errors: measure -> half of the 95 % interval of an estimate, relative to it.
+        costs: costs of each network.
+        errors: how wrong the costs of each network can be.
     """
 
     costs: Sequence[Costs]
-    errors: Mapping[str, float]
+    errors: Sequence[Errors]
 
 
 class Estimator(Protocol):
@@ -74,7 +74,7 @@ class Study:
         found: what the splits hold, by role, also those that the choice is validated and tested on.
         networks: all distinct networks, by id.
         costs: their costs, by id.
-        estimated: measures of which the costs are estimates.
+        errors: how wrong costs can be that are estimates, by id.
         bounds: the budget's limits.
         fates: id -> why it does not compete.
         shortlist: ids of those that compete.
@@ -91,7 +91,7 @@ class Study:
     num_classes: int
     networks: Mapping[str, Network]
     costs: Mapping[str, Costs]
-    estimated: Collection[str]
+    errors: Mapping[str, Errors]
     bounds: Bounds
     fates: Mapping[str, Fate]
     shortlist: Sequence[str]
@@ -246,14 +246,14 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown
     listed = candidates.scaled(section, starts, side=whole.side, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
-    estimates = estimator.estimated(listed, classes)
-    costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
     bounds = Bounds(
         settings.budget,
         lambda measure: known[measure] if measure in known else estimator.baseline(baseline, classes)[measure],
     )
-    bounds.require_possible({networks[name].label: each for name, each in costs.items()})
-    fates, shortlist = _shortlist(settings, networks, costs, bounds, estimates.errors)
+    estimates = estimator.estimated(listed, classes)
+    costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
+    errors = dict(zip(costs, estimates.errors, strict=True))
+    fates, shortlist = _shortlist(settings, networks, costs, bounds, errors)
     study = Study(
         settings=settings,
         objective=objective,
@@ -264,7 +264,7 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
         num_classes=classes,
         networks=networks,
         costs=costs,
-        estimated=estimates.errors.keys(),
+        errors=errors,
         bounds=bounds,
         fates=fates,
         shortlist=shortlist,
@@ -305,22 +305,32 @@ def _shortlist(
     networks: Mapping[str, Network],
     costs: Mapping[str, Costs],
     bounds: Bounds,
-    errors: Mapping[str, float],
+    errors: Mapping[str, Errors],
 ) -> tuple[dict[str, Fate], list[str]]:
     """Returns why networks do not compete, and the ids of those that do.
 
+    If all estimates exceed the budget, all compete that may meet it, unless it bounds the latency on another device,
+    where nothing is measured.
+
     Args:
-        errors: errors of estimated costs, see `Estimates`.
+        errors: how wrong costs can be, by id.
+
+    Raises:
+        UserError: no network meets the budget.
     """
-    fates = dict[str, Fate]()
-    for name, each in costs.items():
-        excess = bounds.exceeded(each)
-        if excess is not None:
-            fates[name] = Fate("budget", f"{excess.text}{' (estimated)' if excess.measure in errors else ''}")
+    possible = [name for name, each in costs.items() if bounds.exceeded(each) is None]
+    uncertain = not possible and settings.budget.latencies is None
+    if uncertain:
+        possible = [name for name, each in costs.items() if bounds.exceeded(shifted(each, errors[name], -1)) is None]
+    if not possible:
+        labels = {name: network.label for name, network in networks.items()}
+        raise bounds.impossible(*({labels[name]: each[name] for name in costs} for each in (costs, errors)))
+    excesses = {name: bounds.exceeded(each, errors[name]) for name, each in costs.items() if name not in possible}
+    fates = {name: Fate("budget", excess.text) for name, excess in excesses.items() if excess is not None}
     kept = allowed = [network for name, network in networks.items() if name not in fates]
-    if settings.objective.margin is None:  # else smaller ones may be preferred
+    if settings.objective.margin is None and not uncertain:  # else smaller ones may be preferred
         # An estimate may be wrong: the largest of those that are certain to meet the budget compete, too.
-        certain = [each for each in allowed if bounds.exceeded(_raised(costs[each.id], errors)) is None]
+        certain = [each for each in allowed if bounds.exceeded(shifted(costs[each.id], errors[each.id], 1)) is None]
         kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))
         fates |= {
             each.id: Fate("larger", f"{candidates.container(each, kept).label} also meets the budget")
@@ -332,11 +342,6 @@ def _shortlist(
     why = f"not among the {count} of candidates.count"
     fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
     return fates, [network.id for network in chosen]
-
-
-def _raised(costs: Costs, errors: Mapping[str, float]) -> Costs:
-    """Returns costs at the upper ends of their intervals."""
-    return {name: value * (1.0 + errors.get(name, 0.0)) for name, value in costs.items()}
 
 
 def _costs(network: Network) -> dict[str, float]:
