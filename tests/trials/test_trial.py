@@ -81,7 +81,7 @@ def test_images_of_another_split_are_not_lost(tmp_path):
         Image.new("RGB", (16, 16), (index, 0, 0)).save(tmp_path / f"{index}.png")
         lines.append(f"{index}.png,{'ab'[index % 2]},{'holdout' if index % 4 > 1 else 'train'}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    data = config.Data(source=f"csv:{tmp_path / 'list.csv'}", on_defect="stop")
+    data = config.Data(source=f"csv:{tmp_path / 'list.csv'}", image_size=8, on_defect="stop")
     named = config.Experiment(data=dataclasses.replace(data, test_split="holdout"))
     folds = config.Folds(kind="classic", count=2, examples=None)
     assert open_images(named, folds, folds.blocks).examples == (10, 10)
