@@ -190,3 +190,25 @@ def test_networks_that_may_meet_the_budget_compete_if_none_is_estimated_to(setti
     for impossible, error in ((bounded, 0.01), (elsewhere, 0.1)):
         with pytest.raises(UserError, match=rf"a latency of 21 ms \(estimated, ± {100 * error:.0f} %\), above 20 ms"):
             prepare(impossible, Slow(error))
+
+
+def test_the_choice_is_loaded_as_it_was_set(settings):
+    (name,) = prepare(settings, Exact()).shortlist
+    of = {
+        changes: prepare(config.override(settings, changes), Exact())
+        for changes in (
+            (),
+            ("experiment.data.image_size=128",),
+            ("experiment.task.center_crop=0.5", "experiment.task.crop=false"),
+        )
+    }
+    loaded = [(each.settings.experiment.data.image_size, each.final(name).data.image_size) for each in of.values()]
+    assert loaded == [(16, 16), (128, 128), (32, None)]  # a crop of half of the side has the network's resolution
+
+
+def test_other_candidates_keep_the_size_at_which_images_were_loaded(settings):
+    same, other = (prepare(settings, Exact(), stored_size=size) for size in (16, 48))
+    assert (same.settings.experiment.data.image_size, same.notes) == (16, ())
+    assert other.settings.experiment.data.image_size == 48
+    assert "note: images are loaded with 48 pixels, as in the trainings in this workdir" in shortlist(other)
+    assert other.final(other.shortlist[0]).data.image_size == 16

@@ -72,10 +72,11 @@ def shortlist(study: Study) -> str:
     if all(study.bounds.exceeded(study.costs[key]) for key in study.shortlist):
         bounds += ", if their costs are lower than estimated"
     left = "; ".join(f"{counts[stage]} {words}" for stage, words in STAGES.items() if counts[stage])
+    notes = "".join(f"\nnote: {each}" for each in study.notes)
     return (
         f"{tables.text(rows)}\n\n{len(study.shortlist)} of {len(study.networks)} networks compete"
         f"{f' within {bounds}' if bounds else ''}{f' ({left})' if left else ''}; {study.examples[0]:,} training and "
-        f"{study.examples[1]:,} validation images a fold"
+        f"{study.examples[1]:,} validation images a fold{notes}"
     )
 
 

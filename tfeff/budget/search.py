@@ -24,7 +24,7 @@ from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE, BEST, ELAPSED = "search.sqlite", "best", "elapsed seconds"
+STORE, BEST, ELAPSED, IMAGE_SIZE = "search.sqlite", "best", "elapsed seconds", "image size"
 FREE = (
     *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
     *(f"experiment.{key}" for key in OF_CHOICE),
@@ -73,6 +73,12 @@ def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialSt
 def watch(store: TrialStore) -> Stopwatch:
     """Returns the time that the search has taken so far."""
     return Stopwatch(float(store.fact(ELAPSED) or 0.0), lambda seconds: store.write_fact(ELAPSED, str(seconds)))
+
+
+def image_size(store: TrialStore) -> int | None:
+    """Returns the size at which the trials of a search loaded the images; None if they have not begun."""
+    stored = store.fact(IMAGE_SIZE)
+    return int(stored) if stored is not None and stored.isdigit() else None
 
 
 def run(
@@ -135,7 +141,7 @@ def _claim(study: Study, store: TrialStore) -> None:
     Raises:
         UserError: the size of the images, or the weights of a start, have changed since the first trial.
     """
-    facts = {"image size": str(study.settings.experiment.data.image_size)}
+    facts = {IMAGE_SIZE: str(study.settings.experiment.data.image_size)}
     for name in study.shortlist:
         start = study.networks[name].start
         if start.kind == "run":

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tfeff import config, selection, training
 from tfeff.budget import candidates
@@ -80,6 +80,8 @@ class Study:
         shortlist: ids of those that compete.
         counted: the training images of one trial.
         whole: all training images.
+        image_size: `data.image_size` as it was set; None: all trials load images at the size of the largest input.
+        notes: what the user should know, one line each.
     """
 
     settings: config.BudgetSearch
@@ -97,6 +99,8 @@ class Study:
     shortlist: Sequence[str]
     counted: LabeledImages | AnnotatedImages = field(repr=False)
     whole: LabeledImages | AnnotatedImages = field(repr=False)
+    image_size: int | Literal["original"] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def detects(self) -> bool:
@@ -168,14 +172,19 @@ class Study:
     def final(
         self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None
     ) -> config.Experiment:
-        """Returns the training of a network on all training images, loaded at its own resolution.
+        """Returns the training of a network on all training images.
+
+        They are loaded at its own resolution, with a margin for `task.center_crop`, unless `data.image_size` was set.
 
         Args:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
         """
         experiment = self._experiment(self.networks[name], self.whole, precision, pace)
         data = self.settings.experiment.data
-        values: dict[str, object] = {"data.image_size": experiment.model.resolution, "data.test_split": data.test_split}
+        size = self.image_size
+        if size is None and _center_crop(experiment.task) is None:
+            size = experiment.model.resolution
+        values: dict[str, object] = {"data.image_size": size, "data.test_split": data.test_split}
         experiment = config.replaced(experiment, values)
         if teacher is None:
             return experiment
@@ -221,13 +230,16 @@ class Study:
         return config.replaced(experiment, values)
 
 
-def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path | None = None) -> Study:
+def prepare(
+    settings: config.BudgetSearch, estimator: Estimator, directory: Path | None = None, stored_size: int | None = None
+) -> Study:
     """Checks the data and the budget, and lists the networks that compete.
 
     Args:
         settings: the config.
         estimator: estimates the costs that depend on the exported form.
         directory: see `open_images`.
+        stored_size: size at which earlier trials loaded the images; None: there were none.
 
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
@@ -235,7 +247,14 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
     section, base = settings.candidates, settings.experiment
     starts = candidates.starts(section, base.task)
     whole = counted_images(base.data, base.seed, boxes=not base.task.IS_CLASSIFIER)
-    settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
+    given, notes = base.data.image_size, list[str]()
+    largest = round(candidates.largest_input(section, starts, whole.side) / (_center_crop(base.task) or 1.0))
+    if given is None and stored_size not in (None, largest):
+        notes.append(
+            f"images are loaded with {stored_size} pixels, as in the trainings in this workdir; a new search of these "
+            f"candidates would load them with {largest}"
+        )
+    settings = _loaded(settings, largest if stored_size is None else stored_size, whole)
     base = settings.experiment
     images = open_images(base, settings.folds, settings.folds.blocks, directory)
     images.require_unknown([start.model.weights for start in starts if start.model.weights is not None])
@@ -270,6 +289,8 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
         shortlist=shortlist,
         counted=whole.part(images.examples[0]),
         whole=whole,
+        image_size=given,
+        notes=tuple(notes),
     )
     finals = dict[tuple[int, int], Request]()
     for name in shortlist:  # what is impossible is reported before the search
@@ -288,6 +309,10 @@ def _objective(settings: config.BudgetSearch, macs: float) -> TrialObjective:
     if section.exponent and target is None and bound is not None:
         target = bound.value * (macs if bound.relative else 1.0)
     return TrialObjective(section.metric, target, section.exponent)
+
+
+def _center_crop(task: config.TaskSettings) -> float | None:
+    return getattr(task, "center_crop", None)
 
 
 def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | AnnotatedImages) -> config.BudgetSearch:
