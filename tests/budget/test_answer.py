@@ -41,3 +41,9 @@ def findings(*overrides, error=0.0):
 )
 def test_an_estimate_is_not_stated_as_a_fact(error, words):
     assert words in answer(findings(error=error))
+
+
+def test_images_that_are_held_out_from_the_choice_are_stated():
+    assert "Trained on all training images and exported" in answer(findings())
+    words = "Trained on 80 % of the training images (validated on the others, on which the networks were compared, too)"
+    assert words in answer(findings("experiment.data.validation_fraction=0.2"))

@@ -64,14 +64,18 @@ class Store:
         return self.facts[name]
 
 
-def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy", latencies=None, slots=1):
+def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy", latencies=None, slots=1, margin=None):
     """Returns a competition of networks whose values on the folds are known.
 
     Args:
         latencies: network -> measured latency; at most 10 ms are allowed.
     """
     folds, said = max(map(len, values.values())), []
-    settings = BudgetSearch(budget=Limits(minutes=minutes), folds=Folds(kind="independent", count=folds, examples=100))
+    settings = BudgetSearch(
+        budget=Limits(minutes=minutes),
+        folds=Folds(kind="independent", count=folds, examples=100),
+        objective=Objective(margin=margin),
+    )
     candidates = {name: Candidate(name, name.upper(), Experiment(training=Training(epochs=2)), 1000) for name in values}
     study = SimpleNamespace(
         settings=settings,
@@ -124,6 +128,7 @@ def test_an_unbounded_metric_leaves_one_network():
     found = competition({"a": (-0.5, -0.51, -0.5), "b": (-9.0, -9.01, -9.0)}, metric="validation_loss")
     found.compete()
     assert {name: fate.stage for name, fate in found.fates.items()} == {"b": "race"}
+    assert "chance of being within 0.01 of the best" in found.fates["b"].reason
     assert found.ranking().chosen == "a"
 
 
@@ -218,6 +223,17 @@ def test_failed_probes_are_reported(monkeypatch):
         "B: its probe failed: out of memory",
         "every probe failed: only networks that start from random weights are left",
     ]
+
+
+@pytest.mark.parametrize(("margin", "left"), [(None, ["best"]), (0.01, ["best"]), (0.2, ["best", "cheap"])])
+def test_a_margin_also_spares_networks_whose_probe_is_worse(monkeypatch, margin, left):
+    found = competition({"best": (0.9, 0.9), "cheap": (0.8, 0.8)}, margin=margin)
+    for each in found.study.networks.values():
+        each.start, each.inherits = SimpleNamespace(kind="imagenet"), False
+    probes = {"best": Probe([True] * 1000), "cheap": Probe([True] * 900 + [False] * 100)}
+    monkeypatch.setattr(probing, "run", lambda *_: probes)
+    found.screen()
+    assert found.alive == left
 
 
 class Device:

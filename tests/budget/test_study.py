@@ -212,3 +212,15 @@ def test_other_candidates_keep_the_size_at_which_images_were_loaded(settings):
     assert other.settings.experiment.data.image_size == 48
     assert "note: images are loaded with 48 pixels, as in the trainings in this workdir" in shortlist(other)
     assert other.final(other.shortlist[0]).data.image_size == 16
+
+
+def test_nothing_is_held_out_from_the_choice_unless_its_training_needs_that(settings):
+    default = config.override(settings, {"experiment.data.validation_fraction": config.Data.validation_fraction})
+    stopped = config.override(default, {"experiment.training.early_stopping_epochs": 3})
+    given = config.override(settings, {"experiment.data.validation_fraction": 0.25})
+    held_out = []
+    for each in (default, stopped, given):
+        study = prepare(each, Exact())
+        held_out.append(study.final(study.shortlist[0]).data.validation_fraction)
+        assert study.whole.count == round((1 - held_out[-1]) * 1438)
+    assert held_out == [0.0, 0.1, 0.25]

@@ -25,7 +25,7 @@ def answer(findings: Findings) -> str:
         sentences.append(f"{network.label} is the first of them that meets the budget when exported.")
     form = study.settings.budget.format
     sentences.append(
-        f"Trained on all training images and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
+        f"Trained on {_trained_on(study)} and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
         f"{network.label} has {amount(network.cost.params, 'params')} parameters"
         f"{f' and {meets} the budget: {costs}' if costs else ''}."
     )
@@ -42,6 +42,15 @@ def answer(findings: Findings) -> str:
         )
     sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
     return " ".join(sentences)
+
+
+def _trained_on(study: Study) -> str:
+    """Returns the images that the choice was trained on, in words."""
+    held_out = study.settings.experiment.data.validation_fraction
+    if not held_out or "validation" in study.found:
+        return "all training images"
+    share = percent(1 - held_out)
+    return f"{share} of the training images (validated on the others, on which the networks were compared, too)"
 
 
 def _tested(findings: Findings) -> str:

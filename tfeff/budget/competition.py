@@ -92,7 +92,9 @@ class Competition:
         self.alive = list(study.shortlist)
         self.blocks = study.settings.folds.blocks
         self._trained: Sequence[Block] = ()
-        self.slack = study.settings.objective.margin or race.SLACK
+        margin = study.settings.objective.margin
+        self.slack = margin or race.SLACK
+        self.spared, self.short_slack = (max(each, margin or 0.0) for each in (probing.SPARED, race.SHORT_SLACK))
 
     def _set_pace(self, pace: float) -> None:
         """Trains all candidates for this share of the epochs from here on."""
@@ -135,7 +137,7 @@ class Competition:
                 probes[name] = each
         self._probes, self.screened = probes, {name: each.accuracy for name, each in probes.items()}
         best = max(self.screened.values(), default=0.0)
-        for name, (difference, half) in probing.clearly_worse(probes).items():
+        for name, (difference, half) in probing.clearly_worse(probes, self.spared).items():
             points = f"{100 * difference:.1f} ± {100 * half:.1f}"
             self.drop(name, "probe", f"its probe is {points} points below the best one, {percent(best, 1)}")
         if probes:
@@ -159,8 +161,7 @@ class Competition:
             self._trained = self.blocks[:1]
             table = self.table(self.alive)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
-            chances = self._chances(race.SHORT_SLACK, self.alive)
-            for name, reason in race.dropped(chances, race.SHORT_SLACK, "a short training").items():
+            for name, reason in self._hopeless(self.short_slack, self.alive, "a short training").items():
                 self.drop(name, "short", reason)
             self._trained = ()
             self._set_pace(1.0)
@@ -183,7 +184,7 @@ class Competition:
             self._trained = blocks
             folds = len({fold for fold, _ in blocks})
             words = f"{folds} fold{'s' * (folds != 1)}"
-            for name, reason in race.dropped(self._chances(self.slack, self.alive), self.slack, words).items():
+            for name, reason in self._hopeless(self.slack, self.alive, words).items():
                 self.drop(name, "race", reason)
         self._drop_late([name for name, row in self.table(self.alive).items() if not row])
 
@@ -311,10 +312,10 @@ class Competition:
         """
         possible = [name for name in self.candidates if name not in self.fates or self.fates[name].stage in WORSE]
         by = {stage: [name for name in possible if self._stage_of(name) == stage] for stage in WORSE}
-        worse = probing.clearly_worse({name: self._probes[name] for name in possible if name in self._probes})
+        probes = {name: self._probes[name] for name in possible if name in self._probes}
+        worse = probing.clearly_worse(probes, self.spared)
         found = [name for name in by["probe"] if name not in worse]
-        chances = self._chances(self.slack, [*self.alive, *by["race"]])
-        hopeless = race.dropped(chances, self.slack, "")
+        hopeless = self._hopeless(self.slack, [*self.alive, *by["race"]], "")
         found += [name for name in by["race"] if name not in hopeless]
         return found if found or self.alive else by["time"]
 
@@ -346,6 +347,10 @@ class Competition:
         bounded = self.study.objective.bounded
         prior = Prior(1.0 / self.study.validation_trials, PRIOR_DEGREES) if bounded else None
         return chance_within(values, slack, bounded=bounded, prior=prior)
+
+    def _hopeless(self, slack: float, names: Sequence[str], words: str) -> dict[str, str]:
+        """Returns those of some candidates that are hardly within the slack of the best one, with the reason."""
+        return race.dropped(self._chances(slack, names), slack, words, bounded=self.study.objective.bounded)
 
     def open(self, candidate: Candidate, blocks: Sequence[Block]) -> int:
         """Returns the number of folds on which a candidate has still to be trained."""

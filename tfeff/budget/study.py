@@ -244,6 +244,10 @@ def prepare(
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
     """
+    if settings.experiment.data.validation_fraction == config.Data.validation_fraction and not (
+        settings.experiment.needs_validation
+    ):  # folds validate the candidates, and nothing has to be held out from the choice
+        settings = config.replaced(settings, {"experiment.data.validation_fraction": 0.0})
     section, base = settings.candidates, settings.experiment
     starts = candidates.starts(section, base.task)
     whole = counted_images(base.data, base.seed, boxes=not base.task.IS_CLASSIFIER)
