@@ -191,6 +191,17 @@ def test_networks_that_were_worse_only_than_too_slow_ones_come_back():
     assert found.reserves() == ["poor"]
 
 
+def test_reserves_are_compared_on_the_same_folds():
+    """The first fold is easy: a network that was trained on it alone is not better for that."""
+    values = {"best": (0.95, 0.75), "good": (0.92, 0.72), "poor": (0.88,)}
+    found = competition(values)
+    for name, row in values.items():
+        found.runner.results |= {Job(name, fold, 0, 2): value for fold, value in enumerate(row)}
+        if name != "best":
+            found.drop(name, "race", "worse than the best")
+    assert found.reserves() == ["good", "poor"]
+
+
 def test_it_is_an_error_only_if_no_network_is_fast_enough():
     found = competition({"slow": (0.95, 0.95), "poor": (0.5, 0.5)}, latencies={"slow": 0.012, "poor": 0.011})
     with pytest.raises(UserError, match=r"none of 2 candidates meets it .* POOR, has a latency of 11 ms"):

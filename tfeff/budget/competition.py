@@ -24,6 +24,7 @@ from tfeff.trials.results import Block, Job, by_fold, finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
+from tfeff.trials.two_way import fit_two_way
 
 PROBE_SHARE = 0.25
 """Share of the time for probes or short trainings."""
@@ -325,7 +326,8 @@ class Competition:
     def reserves(self) -> list[str]:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
         names = [name for name in self.candidates if self._stage_of(name) in WORSE]
-        means = {name: float(np.mean(list(row.values()))) for name, row in self.table(names).items() if row}
+        table = {name: row for name, row in self.table(list(self.candidates)).items() if finite(row)}
+        means = fit_two_way(table).means if table else {}  # which compare networks on different folds
 
         def promise(name: str) -> tuple[bool, float, float]:
             return name in means, means.get(name, 0.0), self.screened.get(name, 0.0)

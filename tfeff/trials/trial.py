@@ -73,6 +73,10 @@ class Trial:
         )
         return Trial(dataclasses.replace(self.experiment, seed=first + SEEDS_PER_FOLD * fold + seed, data=part))
 
+    def for_rates(self, folds: config.Folds) -> "Trial":
+        """Returns the training on a part of the first fold, validated on the rest of it, that tries learning rates."""
+        return self.on_fold(dataclasses.replace(folds, validation_split=None), fold=0, seed=0)
+
     def of_length(self, epochs: int) -> "Trial":
         """Returns the training with another number of epochs.
 
@@ -137,6 +141,17 @@ class TrialImages:
             UserError: it does.
         """
         exposure.require_unknown(sources, self.dataset if self.shared is None else self.shared)
+
+    def check_rates(self, trial: Trial) -> None:
+        """Rejects trainings for learning rates on fewer images than a batch; `trial`: see `Trial.for_rates`."""
+        part = selection.fold(selection.request(trial.experiment), self.dataset, validates=False)
+        images, batch_size = len(self.dataset if part is None else part.train), trial.experiment.training.batch_size
+        if batch_size > images and not trial.experiment.task.CUTS_REGIONS:
+            raise UserError(
+                f"config: trials.learning_rate=held_out: rates are tried on {images} images of a fold, fewer than one "
+                f"batch of {batch_size}; raise folds.examples, or lower folds.validation_fraction or "
+                "experiment.training.batch_size"
+            )
 
 
 def open_images(
