@@ -14,7 +14,7 @@ from tfeff.budget.labels import Labels
 from tfeff.budget.limits import Costs, remaining
 from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
-from tfeff.budget.study import OF_CHOICE, Fate, Study
+from tfeff.budget.study import Fate, Study
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.training import Reporter
@@ -27,7 +27,7 @@ from tfeff.trials.trial import Candidate, Trial
 STORE, BEST, ELAPSED, IMAGE_SIZE = "search.sqlite", "best", "elapsed seconds", "image size"
 FREE = (
     *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
-    *(f"experiment.{key}" for key in OF_CHOICE),
+    *("experiment.data.test_split", "experiment.data.unlabeled"),
     *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
 )
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
@@ -178,7 +178,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             lengths = competition.precision, competition.pace
             taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
             teacher, label_of_teacher = taught or (None, None)
-            competition.runner.progress.say(f"training {label} on all training images")
+            competition.runner.progress.say(f"training the choice, {label}")
             exported, evaluation = deliver(study, name, *lengths, workdir, Reporter(), teacher)
             found = competition.measures.exported(exported, trained)
             costs = {**study.costs[name], **found}
@@ -201,5 +201,5 @@ def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path
         competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
         return None
     label = competition.study.networks[chosen].label
-    competition.runner.progress.say(f"training the teacher, {label}, on all training images")
+    competition.runner.progress.say(f"training the teacher, {label}")
     return teach(competition.study, chosen, competition.precision, directory, Reporter()), label

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from tfeff import config, selection, training
 from tfeff.budget import candidates
@@ -20,9 +20,6 @@ from tfeff.trials.trial import Candidate, check_batch_size, check_final, open_im
 
 LENGTH = ("training.epochs", "training.validation_epochs", "schedule.warmup_epochs", "task.plain_epochs")
 """Keys of how long a training is, and of what follows from that."""
-OF_CHOICE: Mapping[str, Any] = {"data.test_split": None, "data.unlabeled": None, "data.unlabeled_per_label": 1.0}
-"""Keys of images that only the training of the choice uses -> the values in trials, so that a resumed search can have
-others."""
 
 
 @dataclass(frozen=True)
@@ -180,20 +177,20 @@ class Study:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
         """
         experiment = self._experiment(self.networks[name], self.whole, precision, pace)
-        data = self.settings.experiment.data
         size = self.image_size
         if size is None and _center_crop(experiment.task) is None:
             size = experiment.model.resolution
-        values: dict[str, object] = {"data.image_size": size, "data.test_split": data.test_split}
-        experiment = config.replaced(experiment, values)
+        experiment = config.replaced(experiment, {"data.image_size": size})
         if teacher is None:
             return experiment
-        values = {"task.teacher.features": 0.5}
+        values: dict[str, object] = {"task.teacher.features": 0.5}
         if self.settings.candidates.training == "rules":
             values |= {key: choice.value for key, choice in rules.taught(experiment.training.epochs).items()}
         values = {key: value for key, value in values.items() if key not in self._set}
-        values |= {"task.teacher.runs": (str(teacher.resolve()),), "data.unlabeled": data.unlabeled}
-        values["data.unlabeled_per_label"] = data.unlabeled_per_label
+        values |= {
+            "task.teacher.runs": (str(teacher.resolve()),),
+            "data.unlabeled": self.settings.experiment.data.unlabeled,
+        }
         return config.replaced(experiment, values)
 
     @property
@@ -224,7 +221,7 @@ class Study:
             by_rules=self.settings.candidates.training == "rules",
             pace=pace,
         )
-        values: dict[str, object] = {**OF_CHOICE}
+        values: dict[str, object] = {"data.unlabeled": None}  # only for a choice that has a teacher
         if experiment.training.precision == "auto":
             values["training.precision"] = precision
         return config.replaced(experiment, values)
@@ -303,7 +300,8 @@ def prepare(
         trial = study.candidate(name).experiment
         check_batch_size(trial.task, trial.training.batch_size, images.examples[0])
     if base.data.unlabeled is not None:
-        unlabeled.load(base.data.unlabeled.removeprefix("folder:"), (), channels, objects=False)
+        folder, names = base.data.unlabeled.removeprefix("folder:"), images.dataset.class_names
+        unlabeled.load(folder, names, channels, objects=False, on_defect=base.data.on_defect)
     return dataclasses.replace(study, found={**check_final(list(finals.values())), **images.found})
 
 
