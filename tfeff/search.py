@@ -85,13 +85,13 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
 
     from tfeff.budget import report
     from tfeff.budget.exported import Exports
-    from tfeff.budget.search import open_store, run, watch
+    from tfeff.budget.search import image_size, open_store, run, watch
     from tfeff.budget.study import prepare
     from tfeff.data.contents import text
 
     with open_store(directory, settings) as store:
         clock, exports = watch(store), Exports(settings, store, directory / "trials.log", say)
-        study = prepare(settings, exports, directory / FOLDER)
+        study = prepare(settings, exports, directory / FOLDER, image_size(store))
         say(f"{text(study.found)}\n{report.shortlist(study)}")
         if flags.FLAGS.dry_run:
             return

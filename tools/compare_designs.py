@@ -21,8 +21,8 @@ import command_line
 import numpy as np
 import numpy.typing as npt
 
+from tfeff.networks.scaling import DIMENSIONS, cost_shares
 from tfeff.reporting import tables
-from tfeff.reporting.candidates import shares
 from tfeff.trials.design import Limits, Place, Planner, simulate
 from tfeff.trials.surface import (
     DIRECTION,
@@ -49,11 +49,10 @@ def trainings(result: dict[str, Any]) -> list[Training]:
     found = []
     for row in (*result.get("candidates", ()), *result["members"]):
         if "depth" in row:
-            factors, ratio = row, row["ratio"]
+            factors, ratio = [row[each] for each in DIMENSIONS], row["ratio"]
         else:
-            depth, width, resolution = (float(part) for part in row["label"].split()[1::2])
-            factors, ratio = {"depth": depth, "width": width, "resolution": resolution}, row["relative_macs"]
-        a, b, c = shares([factors])[0].tolist()
+            factors, ratio = [float(part) for part in row["label"].split()[1::2]], row["relative_macs"]
+        a, b, c = cost_shares(factors).tolist()
         for fold, value in zip(row["folds"], row["values"], strict=True):
             scaled = linear(value, bounded=True, count=VALIDATED)
             found.append(Training((a, b, c), math.log2(ratio), fold, scaled))
@@ -101,10 +100,7 @@ def at_first(coefficients: Floats, center: Floats) -> Floats:
 def compare(path: Path, count: int) -> dict[str, Any]:
     """Returns the areas of the regions on the surface of one result."""
     result = json.loads(path.read_text())
-    reference = dict(
-        zip(("depth", "width", "resolution"), result["config"].get("reference", (1.2, 1.1, 1.15)), strict=True)
-    )
-    center = shares([reference])[0]
+    center = cost_shares(result["config"].get("reference", (1.2, 1.1, 1.15)))
     coefficients, noise, misfit = fitted(trainings(result), center)
     first = at_first(coefficients, center)
     even = [(a, b, c) for a, b, c in lattice(EVEN)[0].tolist()]

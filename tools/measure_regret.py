@@ -84,7 +84,7 @@ class Pool:
             """An estimator without estimates of the exported form, to which no bound refers."""
 
             def estimated(self, networks: Sequence[Any], num_classes: int) -> Estimates:
-                return Estimates([{} for _ in networks], {})
+                return Estimates([{} for _ in networks], [{} for _ in networks])
 
             def baseline(self, network: Any, num_classes: int) -> Mapping[str, float]:
                 raise AssertionError

@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.budget.test_search import START
 from tests.thoroughness import only_thorough
 from tfeff import config, training
+from tfeff.budget import probing
 from tfeff.budget.competition import Competition
 from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
@@ -65,18 +66,23 @@ class Store:
         return self.facts[name]
 
 
-def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy", latencies=None, slots=1):
+def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy", latencies=None, slots=1, margin=None):
     """Returns a competition of networks whose values on the folds are known.
 
     Args:
         latencies: network -> measured latency; at most 10 ms are allowed.
     """
     folds, said = max(map(len, values.values())), []
-    settings = BudgetSearch(budget=Limits(minutes=minutes), folds=Folds(kind="independent", count=folds, examples=100))
+    settings = BudgetSearch(
+        budget=Limits(minutes=minutes),
+        folds=Folds(kind="independent", count=folds, examples=100),
+        objective=Objective(margin=margin),
+    )
     candidates = {name: Candidate(name, name.upper(), Experiment(training=Training(epochs=2)), 1000) for name in values}
     study = SimpleNamespace(
         settings=settings,
         detects=False,
+        may_shorten=False,
         fates={},
         shortlist=list(values),
         candidate=lambda name, precision, pace: candidates[name],
@@ -126,6 +132,7 @@ def test_an_unbounded_metric_leaves_one_network():
     found = competition({"a": (-0.5, -0.51, -0.5), "b": (-9.0, -9.01, -9.0)}, metric="validation_loss")
     found.compete()
     assert {name: fate.stage for name, fate in found.fates.items()} == {"b": "race"}
+    assert "chance of being within 0.01 of the best" in found.fates["b"].reason
     assert found.ranking().chosen == "a"
 
 
@@ -240,6 +247,17 @@ def test_networks_that_were_worse_only_than_too_slow_ones_come_back():
     assert found.reserves() == ["poor"]
 
 
+def test_reserves_are_compared_on_the_same_folds():
+    """The first fold is easy: a network that was trained on it alone is not better for that."""
+    values = {"best": (0.95, 0.75), "good": (0.92, 0.72), "poor": (0.88,)}
+    found = competition(values)
+    for name, row in values.items():
+        found.runner.results |= {Job(name, fold, 0, 2): value for fold, value in enumerate(row)}
+        if name != "best":
+            found.drop(name, "race", "worse than the best")
+    assert found.reserves() == ["good", "poor"]
+
+
 def test_it_is_an_error_only_if_no_network_is_fast_enough():
     found = competition({"slow": (0.95, 0.95), "poor": (0.5, 0.5)}, latencies={"slow": 0.012, "poor": 0.011})
     with pytest.raises(UserError, match=r"none of 2 candidates meets it .* POOR, has a latency of 11 ms"):
@@ -259,6 +277,32 @@ def test_without_time_for_more_trainings_nothing_is_measured():
     assert stages(late) == {"a": "measured"}
 
 
+def test_failed_probes_are_reported(monkeypatch):
+    found = competition({"a": (0.9, 0.9), "b": (0.9, 0.9), "new": (0.8, 0.8)})
+    for name, each in found.study.networks.items():
+        each.start, each.inherits = SimpleNamespace(kind="scratch" if name == "new" else "imagenet"), False
+    failures = dict.fromkeys("ab", "out of memory")
+    monkeypatch.setattr(probing, "run", lambda *_: failures)
+    found.screen()
+    assert stages(found) == dict.fromkeys("ab", "failed")
+    assert found.said == [
+        "A: its probe failed: out of memory",
+        "B: its probe failed: out of memory",
+        "every probe failed: only networks that start from random weights are left",
+    ]
+
+
+@pytest.mark.parametrize(("margin", "left"), [(None, ["best"]), (0.01, ["best"]), (0.2, ["best", "cheap"])])
+def test_a_margin_also_spares_networks_whose_probe_is_worse(monkeypatch, margin, left):
+    found = competition({"best": (0.9, 0.9), "cheap": (0.8, 0.8)}, margin=margin)
+    for each in found.study.networks.values():
+        each.start, each.inherits = SimpleNamespace(kind="imagenet"), False
+    probes = {"best": Probe([True] * 1000), "cheap": Probe([True] * 900 + [False] * 100)}
+    monkeypatch.setattr(probing, "run", lambda *_: probes)
+    found.screen()
+    assert found.alive == left
+
+
 class Device:
     """A device with latencies by width, on which the first exported models take longer.
 
@@ -266,22 +310,25 @@ class Device:
         late: how many of them.
     """
 
-    form = "on a device of the test"
-
     def __init__(self, late=0):
-        self.late, self.exports = late, 0
+        self.late, self.exports, self.kept = late, 0, {}
 
     def estimated(self, networks, num_classes):
-        return Estimates([{"latency": ESTIMATED[network.width]} for network in networks], {"latency": 0.1})
+        estimates = [{"latency": ESTIMATED[network.width]} for network in networks]
+        return Estimates(estimates, [{"latency": 0.1} for _ in networks])
 
     def networks(self, networks, num_classes):
         for network in networks:
             yield {"latency": MEASURED[network.width]}
 
-    def exported(self, path):
+    def exported(self, path, name):
         assert path.is_dir()
         self.exports += 1
-        return {"latency": 0.0081 if self.exports <= self.late else 0.004}
+        self.kept[name] = {"latency": 0.0081 if self.exports <= self.late else 0.004}
+        return self.kept[name]
+
+    def known(self, name):
+        return self.kept.get(name)
 
 
 @pytest.fixture(scope="module")

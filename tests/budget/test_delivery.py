@@ -11,6 +11,7 @@ from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough
 from tests.verbs import ROOT, Done, Verbs
 from tfeff import config
+from tfeff.budget.delivery import make_way
 
 TINY = """
 from tfeff.config import *
@@ -109,6 +110,27 @@ def test_a_short_training_comes_first(whole):
 def metrics(directory: Path) -> list[str]:
     trials = directory / "trials"
     return [str(path.relative_to(trials)) for path in trials.rglob("metrics.jsonl")]
+
+
+def test_another_run_gives_way_to_that_of_the_choice(tmp_path):
+    """A choice is known by its config: with another teacher, the same network is another run."""
+    first, second = (
+        config.override(config.Experiment(), [f"task.teacher.runs={name}", "model.resolution=64"]) for name in "ab"
+    )
+    best = tmp_path / "best"
+
+    def finish(settings):
+        make_way(best, config.to_json(settings))
+        assert not best.is_dir() or (best / "weights").read_text() == str(settings.task.teacher.runs)
+        best.mkdir(exist_ok=True)
+        (best / "config.json").write_text(config.to_json(settings))
+        (best / "weights").write_text(str(settings.task.teacher.runs))
+
+    for settings in (first, first, second, first):
+        finish(settings)
+    (other,) = (tmp_path / "others").iterdir()
+    assert config.saved(other, config.Experiment) == second
+    assert config.saved(best, config.Experiment) == first
 
 
 def test_what_cannot_be_met_is_refused_at_once(verbs, source, trained, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.budget.test_candidates import BOXES, LITE0
 from tfeff import models
-from tfeff.budget import candidates
+from tfeff.budget import candidates, exported
 from tfeff.budget.candidates import Start
 from tfeff.budget.exported import Exports
 from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Limits
@@ -70,3 +70,59 @@ def test_latencies_of_another_device_are_those_of_the_same_family(start: Start, 
         estimates = exports.estimated(networks, 2)
     for network, costs in zip(networks, estimates.costs, strict=True):
         assert costs["latency"] == pytest.approx(network.cost.macs / 1e9, rel=1e-3)
+
+
+def test_a_measured_latency_counts_only_if_the_budget_bounds_that_of_this_machine(tmp_path, monkeypatch):
+    """The budget may change when a search resumes."""
+    calls = []
+
+    def measured(process, call, name):
+        calls.append(name)
+        return {"latency": 0.021, "size": 5e6}
+
+    monkeypatch.setattr(exported, "_costs", measured)
+    here = BudgetSearch(budget=Limits(latency="20ms", format="litert", threads=1))
+    phone = BudgetSearch(budget=Limits(latency="20ms", latencies="phone.json", format="litert", threads=1))
+    with TrialStore(tmp_path / "trials.sqlite", here) as store:
+        one, other = (Exports(each, store, tmp_path / "log", lambda line: None) for each in (here, phone))
+        assert one.known("network") is None
+        assert other.exported(tmp_path / "model", "network") == {"size": 5e6}
+        assert one.exported(tmp_path / "model", "network") == one.known("network") == {"latency": 0.021, "size": 5e6}
+        assert other.known("network") == {"size": 5e6}
+    assert len(calls) == 1
+
+
+def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatch):
+    """The baseline meets a budget of its own costs, although the fit to the others makes it slower."""
+    settings = BudgetSearch(
+        experiment=Experiment(model=LITE0.model), budget=Limits(latency="1x", size="1x", format="litert", threads=1)
+    )
+    networks = candidates.scaled(
+        Candidates(widths=(1.0, 0.7, 0.5), depths=(1.0, 0.5), resolutions=(1.0, 0.7, 0.5)),
+        [LITE0],
+        side=1000,
+        channels=3,
+        num_classes=2,
+    )
+    seconds = {each.label: each.cost.macs / 1e9 * (0.9 if index % 2 else 1.1) for index, each in enumerate(networks)}
+    baseline = candidates.baseline(settings.experiment.task, LITE0.model, channels=3, num_classes=2)
+    seconds[baseline.label] = baseline.cost.macs / 2e9
+    calls = []
+
+    def measured(process, call, name):
+        calls.append(name)
+        return {"latency": seconds[name], "size": 1.01e6}
+
+    monkeypatch.setattr(exported, "_costs", measured)
+    with TrialStore(tmp_path / "trials.sqlite", settings) as store:
+        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        bounds = exports.baseline(baseline, 2)
+        found = exports.estimated(networks, 2)
+    exact = [network.label for network, errors in zip(networks, found.errors, strict=True) if not errors]
+    assert set(exact) == set(calls)
+    assert len(exact) < len(networks)
+    for network, costs in zip(networks, found.costs, strict=True):
+        if network.label in exact:
+            assert costs == {"latency": seconds[network.label], "size": 1.01e6}
+    own = next(costs for each, costs in zip(networks, found.costs, strict=True) if each.cost == baseline.cost)
+    assert own == bounds

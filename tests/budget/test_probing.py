@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from tfeff.budget.probing import Probe, clearly_worse, paired_difference
+from tfeff import config
+from tfeff.budget.probing import Probe, clearly_worse, paired_difference, trial_of
+from tfeff.budget.probing import probe as probed
+from tfeff.trials.trial import Candidate
 
 
 def probe(right: int, total: int) -> Probe:
@@ -46,3 +49,15 @@ def test_images_of_a_group_count_as_one():
     plain = paired_difference(np.array(better), np.array(worse), 0.975)
     assert paired_difference(np.array(better), np.array(worse), 0.975, ones) == pytest.approx(plain, rel=0.05)
     assert paired_difference(np.array(better), np.array(worse), 0.975, 0 * ones)[1] == np.inf
+
+
+def test_a_batch_may_be_larger_than_the_images_of_a_probe():
+    """They are half of the images; trainings on five folds have four fifths."""
+    experiment = config.Experiment(
+        model=config.architecture("resnet", width=8, stage_blocks=(1, 1), resolution=8),
+        data=config.Data(source="embedded:digits", channels=1),
+        training=config.Training(batch_size=64, precision="float32"),
+    )
+    folds = config.Folds(kind="classic", examples=100)
+    found = probed(trial_of(Candidate("network", "network", experiment, 1), folds))
+    assert len(found["correct"]) == 50

@@ -1,5 +1,6 @@
 """Complete budget searches from the command line: an answer, its certainty, and restarts."""
 
+import dataclasses
 import html
 import json
 import random
@@ -18,6 +19,7 @@ from tfeff import config
 from tfeff.budget.search import STORE, open_store
 from tfeff.errors import UserError
 from tfeff.trials.results import Job
+from tfeff.trials.trial import Candidate
 
 START = """
 from tfeff.config import *
@@ -199,6 +201,17 @@ def test_a_search_resumes_with_other_networks_but_not_with_another_rule_of_train
     with open_store(tmp_path, config.BudgetSearch()) as store:
         store.start(Job("network", 0, 0, 1))
     open_store(tmp_path, config.override(config.BudgetSearch(), {"candidates.widths": (1.0,)})).close()
+    candidate = Candidate("network", "network", config.Experiment(), 1)
+    renamed = config.override(candidate.experiment, {"data.test_split": "holdout"})
+    with open_store(tmp_path, config.BudgetSearch()) as store:
+        store.add_candidates([candidate])
+    with open_store(
+        tmp_path, config.override(config.BudgetSearch(), {"experiment.data.test_split": "holdout"})
+    ) as store:
+        store.add_candidates([dataclasses.replace(candidate, experiment=renamed)])  # no trial depends on it
+        longer = config.override(renamed, {"training.epochs": 3})
+        with pytest.raises(UserError, match="were trained differently"):
+            store.add_candidates([dataclasses.replace(candidate, experiment=longer)])
     with pytest.raises(UserError, match=r"candidates\.training: saved 'experiment', now 'rules'"):
         open_store(tmp_path, config.override(config.BudgetSearch(), {"candidates.training": "rules"}))
 

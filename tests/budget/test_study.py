@@ -8,6 +8,7 @@ import pytest
 from tests.budget.test_candidates import LITE0, listed
 from tfeff import config, models
 from tfeff.budget.limits import Bounds
+from tfeff.budget.report import shortlist
 from tfeff.budget.study import Estimates, Study, prepare
 from tfeff.config import BudgetSearch, Candidates, Folds, Limits
 from tfeff.errors import UserError
@@ -34,7 +35,7 @@ def study_of(*overrides: str) -> Study:
         num_classes=2,
         networks=networks,
         costs={key: {} for key in networks},
-        estimated=(),
+        errors={},
         bounds=Bounds(settings.budget, lambda measure: 1.0),
         fates={},
         shortlist=list(networks),
@@ -49,7 +50,8 @@ def test_a_teacher_changes_what_the_rules_chose():
     plain, taught = found.final(name), found.final(name, teacher=TEACHER)
     assert taught.training.epochs == rules.TAUGHT_EPOCHS * plain.training.epochs
     assert (taught.optimizer.frozen, taught.optimizer.learning_rate) == ((), 0.001)
-    assert (taught.task.teacher.runs, taught.task.teacher.features) == (("teacher",), 0.5)
+    assert (taught.task.teacher.runs, taught.task.teacher.features) == ((str(TEACHER.absolute()),), 0.5)
+    assert found.final(name, teacher=TEACHER.absolute()) == taught  # however the workdir is spelled
     assert found.taught_epochs == rules.TAUGHT_EPOCHS
 
 
@@ -65,12 +67,13 @@ def test_a_teacher_changes_no_value_that_was_set():
     assert (taught.training.epochs, taught.task.teacher.features) == (config.Training.epochs, 0.0)
 
 
-def test_shorter_trainings_of_classifiers_differ_only_in_their_epochs():
+def test_shorter_trainings_of_classifiers_differ_only_in_their_length():
     found = study_of()
     name = found.shortlist[0]
     whole, short = (config.flatten(found.candidate(name, pace=pace).experiment) for pace in (1.0, 0.2))
-    assert {key for key in whole if whole[key] != short[key]} == {"training.epochs"}
+    assert {key for key in whole if whole[key] != short[key]} == {"training.epochs", "schedule.warmup_epochs"}
     assert short["training.epochs"] == round(0.2 * whole["training.epochs"])
+    assert short["schedule.warmup_epochs"] < 0.5
     assert found.may_shorten
     assert not study_of("experiment.training.epochs=7").may_shorten
     assert not study_of("candidates.training=experiment").may_shorten
@@ -86,7 +89,7 @@ class Exact:
     """No bound refers to the exported form."""
 
     def estimated(self, networks, num_classes):
-        return Estimates([{} for _ in networks], {})
+        return Estimates([{} for _ in networks], [{} for _ in networks])
 
 
 @pytest.fixture
@@ -134,3 +137,94 @@ def test_images_of_a_group_count_as_one(settings):
     images = study.examples[1]
     assert study.validation_trials == study.validation_groups == images
     assert dataclasses.replace(study, validation_groups=images // 4).validation_trials == images // 4
+
+
+@pytest.fixture
+def folder(settings, image_folder):
+    """A search on images of two classes."""
+    root = image_folder({"train/ant": 30, "train/bee": 30, "test/ant": 4, "test/bee": 4}, size=(32, 32))
+    changes = {"experiment.data.source": f"folder:{root}", "folds.examples": 20, "budget.macs": "100M"}
+    return root, config.replaced(settings, changes)
+
+
+def test_mistakes_in_the_test_images_are_reported_before_the_search(folder):
+    root, settings = folder
+    assert prepare(settings, Exact()).found["test"].images == 8
+    strict = config.replaced(settings, {"experiment.data.corrupt_images": "error"})
+    damaged = root / "test" / "ant" / "000.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:200])
+    with pytest.raises(UserError, match=r"test: 1 of 8 images cannot be read"):
+        prepare(strict, Exact())
+    with pytest.raises(UserError, match=r"1 of 8 images are lost \(12 %\)"):
+        prepare(settings, Exact())
+    damaged.write_bytes(whole)
+    with pytest.raises(UserError, match=r'data.test_split: .* has no split "tets"'):
+        prepare(config.replaced(settings, {"experiment.data.test_split": "tets"}), Exact())
+    (root / "test" / "bee").rename(root / "test" / "cat")
+    with pytest.raises(UserError, match='class "cat" is not among the classes'):
+        prepare(settings, Exact())
+
+
+def test_a_missing_folder_of_unlabeled_images_is_reported_before_the_search(folder):
+    changes = {"distill": True, "experiment.data.unlabeled": "nowhere"}
+    with pytest.raises(UserError, match=r"data\.unlabeled: no folder nowhere"):
+        prepare(config.replaced(folder[1], changes), Exact())
+    prepare(config.replaced(folder[1], {**changes, "experiment.data.unlabeled": str(folder[0] / "test")}), Exact())
+
+
+class Slow:
+    """A device on which every network is estimated to take 21 ms."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def estimated(self, networks, num_classes):
+        return Estimates([{"latency": 0.021} for _ in networks], [{"latency": self.error} for _ in networks])
+
+
+def test_networks_that_may_meet_the_budget_compete_if_none_is_estimated_to(settings):
+    bounded = config.replaced(settings, {"budget.latency": "20ms"})
+    study = prepare(bounded, Slow(error=0.1))
+    assert study.shortlist
+    assert "within latency 20 ms, macs" in (words := shortlist(study))
+    assert "if their costs are lower than estimated" in words
+    assert "21 ms (estimated, ± 10 %)" in words
+    elsewhere = config.replaced(bounded, {"budget.latencies": "phone.json"})  # where nothing is measured
+    for impossible, error in ((bounded, 0.01), (elsewhere, 0.1)):
+        with pytest.raises(UserError, match=rf"a latency of 21 ms \(estimated, ± {100 * error:.0f} %\), above 20 ms"):
+            prepare(impossible, Slow(error))
+
+
+def test_the_choice_is_loaded_as_it_was_set(settings):
+    (name,) = prepare(settings, Exact()).shortlist
+    of = {
+        changes: prepare(config.override(settings, changes), Exact())
+        for changes in (
+            (),
+            ("experiment.data.image_size=128",),
+            ("experiment.task.center_crop=0.5", "experiment.task.crop=false"),
+        )
+    }
+    loaded = [(each.settings.experiment.data.image_size, each.final(name).data.image_size) for each in of.values()]
+    assert loaded == [(16, 16), (128, 128), (32, None)]  # a crop of half of the side has the network's resolution
+
+
+def test_other_candidates_keep_the_size_at_which_images_were_loaded(settings):
+    same, other = (prepare(settings, Exact(), stored_size=size) for size in (16, 48))
+    assert (same.settings.experiment.data.image_size, same.notes) == (16, ())
+    assert other.settings.experiment.data.image_size == 48
+    assert "note: images are loaded with 48 pixels, as in the trainings in this workdir" in shortlist(other)
+    assert other.final(other.shortlist[0]).data.image_size == 16
+
+
+def test_nothing_is_held_out_from_the_choice_unless_its_training_needs_that(settings):
+    default = config.override(settings, {"experiment.data.validation_fraction": config.Data.validation_fraction})
+    stopped = config.override(default, {"experiment.training.early_stopping_epochs": 3})
+    given = config.override(settings, {"experiment.data.validation_fraction": 0.25})
+    held_out = []
+    for each in (default, stopped, given):
+        study = prepare(each, Exact())
+        held_out.append(study.final(study.shortlist[0]).data.validation_fraction)
+        assert study.whole.count == round((1 - held_out[-1]) * 1438)
+    assert held_out == [0.0, 0.1, 0.25]

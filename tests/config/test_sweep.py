@@ -43,6 +43,14 @@ def test_a_member_has_the_values_of_the_axes() -> None:
     assert (member.model.dropout, member.optimizer.name) == (0.2, "adamw")
 
 
+def test_values_do_not_depend_on_the_order_of_the_axes() -> None:
+    sweep = config.Sweep(axes=("model.dropout=0|0.5", "model.name=resnet|efficientnet-b0"))
+    values = ["model.dropout=0.5", "model.name=efficientnet-b0"]
+    member = sweep.member(values)
+    assert (member.model.name, member.model.dropout) == ("efficientnet-b0", 0.5)
+    assert member == sweep.member(values[::-1])
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -4,6 +4,7 @@ import itertools
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from tfeff.networks import scaling
@@ -48,3 +49,17 @@ def test_depth_coefficient_one_is_the_identity() -> None:
 def test_total_blocks_increase_with_depth() -> None:
     totals = [sum(scaling.scale_total_blocks((3, 4, 6, 3), depth / 20)) for depth in range(1, 80)]
     assert totals == sorted(totals)
+
+
+def test_shares_are_fractions_of_the_logarithm_of_cost() -> None:
+    # EfficientNet's coefficients: log 1.2, 2 log 1.1 and 2 log 1.15 over the logarithm of 1.2 * 1.1^2 * 1.15^2.
+    cost = math.log(1.2 * 1.1**2 * 1.15**2)
+    expected = [math.log(1.2) / cost, math.log(1.1**2) / cost, math.log(1.15**2) / cost]
+    np.testing.assert_allclose(scaling.cost_shares([1.2, 1.1, 1.15]), expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_positive_and_add_up_to_one(seed: int) -> None:
+    found = scaling.cost_shares(np.exp(np.random.default_rng(seed).normal(0, 0.3, (50, 3))))
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1)

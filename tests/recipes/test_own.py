@@ -329,6 +329,15 @@ def test_detectors_are_trained_by_the_rules_except_for_values_that_were_set(sour
     assert (short.training.epochs, short.training.validation_epochs, short.task.plain_epochs) == (24, 24, 3)
     assert short.schedule.warmup_epochs == pytest.approx(0.8)
     assert short.optimizer == found.optimizer
+    changes = ["task.plain_epochs=10", "schedule.warmup_epochs=40", "optimizer.frozen=*", "optimizer.unfreeze=30=*"]
+    given = config.override(
+        base, [*changes, "training.ema_decay=none", "training.swa_epochs=30", "training.epochs=120"]
+    )
+    for by_rules in (True, False):  # what is given in epochs is shortened, too
+        short = own.trained_for_images(given, given.task, model, counted, by_rules=by_rules, pace=0.2)
+        assert (short.training.epochs, short.training.swa_epochs, short.task.plain_epochs) == (24, 6, 2)
+        assert short.optimizer.unfreeze == ("6=*",)
+        assert short.schedule.warmup_epochs == pytest.approx(8.0)
     kept = own.trained_for_images(base, base.task, model, counted, kept=["training.epochs", "optimizer.name"])
     assert (kept.training.epochs, kept.optimizer.name) == (base.training.epochs, base.optimizer.name)
     as_set = own.trained_for_images(base, base.task, model, counted, by_rules=False)

@@ -1,6 +1,10 @@
+import dataclasses
+
 from tfeff import config
+from tfeff.scaling import latency
 from tfeff.scaling.baseline import Baseline
 from tfeff.scaling.latency import samples
+from tfeff.trials.store import TrialStore
 
 BASELINE = Baseline(config.architecture("resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
 
@@ -13,3 +17,13 @@ def test_each_dimension_is_timed_alone() -> None:
         for network in others
     ]
     assert sorted(changed) == sorted(3 * [(True, False, False), (False, True, False), (False, False, True)])
+
+
+def test_the_length_of_trainings_does_not_matter(tmp_path, monkeypatch) -> None:
+    augmentation = config.Augmentation(brightness=0.1)
+    task = config.ClassificationSettings(plain_epochs=15, augmentation=augmentation)  # more than the default's epochs
+    monkeypatch.setattr(latency, "collect", lambda executor, calls, check: dict.fromkeys(calls, (0.002, 1.5)))
+    baseline = dataclasses.replace(BASELINE, task=task)
+    with TrialStore(tmp_path / "trials.sqlite", config.Search()) as store:
+        found = latency.Clock(store, None)(baseline, baseline.unscaled)
+    assert found == latency.Latency(0.002, 1.5)

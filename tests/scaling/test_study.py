@@ -59,6 +59,14 @@ def test_a_detector_has_no_surface(monkeypatch):
         prepare(search)
 
 
+def test_a_batch_must_fit_into_the_part_of_a_fold_on_which_learning_rates_are_tried():
+    changes = ["coefficients=1.2,1.1,1.15", "folds.validation_split=test", "folds.validation_fraction=0.75"]
+    search = config.override(SEARCH, [*changes, "experiment.training.batch_size=51", "trials.learning_rate=held_out"])
+    prepare(config.override(search, ["experiment.training.batch_size=50"]))
+    with pytest.raises(UserError, match=r"rates are tried on 50 images of a fold, fewer than one batch of 51; raise"):
+        prepare(search)
+
+
 def test_batch_sizes_of_the_largest_networks_are_checked_before_training():
     search = config.override(SEARCH, ["choice=surface", "experiment.training.batch_size=3", "members.phis=1"])
     with pytest.raises(UserError, match=r"its batch size would be 0\.\d\d; raise training\.batch_size"):

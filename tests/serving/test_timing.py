@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tests.thoroughness import thorough
 from tfeff import config, models, runs, training
+from tfeff.config.tasks import TASKS
 from tfeff.errors import UserError
 from tfeff.serving import timing
 from tfeff.serving.exportable import FORMATS
@@ -97,7 +98,10 @@ def test_a_network_with_random_weights_is_exported_like_that_of_a_run(tmp_path: 
 def test_a_detector_is_timed_with_its_decoding(name: str) -> None:
     options = {"resolution": 64, "width_coefficient": 0.1, "depth_coefficient": 0.1}
     described = models.detector(name, **options)
-    found = timing.export_and_time(described, num_classes=3, format="litert", threads=1, rounds=2)
+    augmentation = config.BoxAugmentation(brightness=0.1)
+    task = next(each for each in TASKS.values() if name.startswith(each.name))
+    task = dataclasses.replace(task, plain_epochs=15, augmentation=augmentation)  # more than the default's epochs
+    found = timing.export_and_time(described, num_classes=3, format="litert", threads=1, rounds=2, task=task)
     assert len(found.rounds) == 2
     assert found.size > 4 * models.estimate(described, num_classes=3).trainable_params * 0.9
     assert pickle.loads(pickle.dumps(found)) == found

@@ -5,6 +5,7 @@ from PIL import Image
 
 from tfeff import config
 from tfeff.errors import UserError
+from tfeff.trials import worker
 from tfeff.trials.trial import Trial, check_batch_size, open_images, result_row
 
 EXPERIMENT = config.Experiment(seed=5, training=config.Training(batch_size=220))
@@ -71,6 +72,24 @@ def test_a_validation_split_that_shares_images_with_the_training_split_is_refuse
         open_images(experiment, dataclasses.replace(folds, validation_split="val"), [(0, 0)])
     with pytest.raises(UserError, match=r'folds.validation_split: .* has no split "held"'):
         open_images(experiment, dataclasses.replace(folds, validation_split="held"), [(0, 0)])
+
+
+def test_images_of_another_split_are_not_lost(tmp_path):
+    """A list may call its splits as it likes."""
+    lines = ["path,label,split"]
+    for index in range(40):
+        Image.new("RGB", (16, 16), (index, 0, 0)).save(tmp_path / f"{index}.png")
+        lines.append(f"{index}.png,{'ab'[index % 2]},{'holdout' if index % 4 > 1 else 'train'}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    data = config.Data(source=f"csv:{tmp_path / 'list.csv'}", image_size=8, on_defect="stop")
+    named = config.Experiment(data=dataclasses.replace(data, test_split="holdout"))
+    folds = config.Folds(kind="classic", count=2, examples=None)
+    assert open_images(named, folds, folds.blocks).examples == (10, 10)
+    trial = Trial(named).on_fold(folds, fold=0, seed=0)
+    assert len(worker.split_caches(trial).train) == 20
+    shared = config.Folds(count=2, examples=10, validation_split="holdout")
+    without = config.Experiment(data=dataclasses.replace(data, test_split=None))
+    assert open_images(without, shared, shared.blocks).examples == (10, 20)
 
 
 def test_groups_of_validation_images_are_counted(image_folder):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tfeff.budget.limits import amount
+from tfeff.budget.limits import amount, estimated
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
 from tfeff.reporting.tables import percent, unit_of
@@ -13,19 +13,21 @@ def answer(findings: Findings) -> str:
     """Returns the outcome in some sentences: the network, how good it is and how sure, what it costs."""
     study, delivered = findings.study, findings.delivered
     network = study.networks[delivered.name]
+    shown = [name for name in study.bounds.values if name in delivered.costs]
     costs = ", ".join(
-        f"{name} {amount(delivered.costs[name], name)} of {amount(bound, name)}"
-        for name, bound in study.bounds.values.items()
-        if name in delivered.costs
+        f"{name} {amount(delivered.costs[name], name)}{estimated(delivered.errors.get(name, 0.0))} of "
+        f"{amount(study.bounds.values[name], name)}"
+        for name in shown
     )
+    meets = "is expected to meet" if delivered.errors.keys() & set(shown) else "meets"
     sentences = [findings.ranking.sentence]
     if delivered.name != findings.ranking.chosen:
         sentences.append(f"{network.label} is the first of them that meets the budget when exported.")
     form = study.settings.budget.format
     sentences.append(
-        f"Trained on all training images and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
+        f"Trained on {_trained_on(study)} and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
         f"{network.label} has {amount(network.cost.params, 'params')} parameters"
-        f"{f' and meets the budget: {costs}' if costs else ''}."
+        f"{f' and {meets} the budget: {costs}' if costs else ''}."
     )
     if delivered.teacher is not None:
         sentences.append(f"It imitates {delivered.teacher}, which was trained for this.")
@@ -40,6 +42,15 @@ def answer(findings: Findings) -> str:
         )
     sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
     return " ".join(sentences)
+
+
+def _trained_on(study: Study) -> str:
+    """Returns the images that the choice was trained on, in words."""
+    held_out = study.settings.experiment.data.validation_fraction
+    if not held_out or "validation" in study.found:
+        return "all training images"
+    share = percent(1 - held_out)
+    return f"{share} of the training images (validated on the others, on which the networks were compared, too)"
 
 
 def _tested(findings: Findings) -> str:

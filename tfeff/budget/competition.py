@@ -28,6 +28,7 @@ from tfeff.trials.results import Block, Job, by_fold, finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
+from tfeff.trials.two_way import fit_two_way
 
 PROBE_SHARE = 0.25
 """Share of the time for probes or short trainings."""
@@ -46,14 +47,14 @@ PRIOR_DEGREES = 4.0
 class Measures(Protocol):
     """Measurement of costs in the exported form."""
 
-    form: str
-    """Format, precision, threads and machine, in words."""
-
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
         """Yields the costs of networks, exported with random weights; or why one cannot be exported."""
 
-    def exported(self, path: Path) -> Costs:
-        """Returns the costs of an exported model."""
+    def exported(self, path: Path, name: str) -> Costs:
+        """Returns the costs of an exported model, and keeps them under a name."""
+
+    def known(self, name: str) -> Costs | None:
+        """Returns the costs that are kept under a name, if there are any."""
 
 
 class Competition:
@@ -98,7 +99,9 @@ class Competition:
         self.alive = list(study.shortlist)
         self.blocks = study.settings.folds.blocks
         self._trained: Sequence[Block] = ()
-        self.slack = study.settings.objective.margin or race.SLACK
+        margin = study.settings.objective.margin
+        self.slack = margin or race.SLACK
+        self.spared, self.short_slack = (max(each, margin or 0.0) for each in (probing.SPARED, race.SHORT_SLACK))
 
     def _set_pace(self, pace: float) -> None:
         """Trains all candidates for this share of the epochs from here on."""
@@ -167,11 +170,12 @@ class Competition:
         for name, each in found.items():
             if isinstance(each, str):
                 self.drop(name, "failed", each)
+                self.runner.progress.say(f"{self.candidates[name].label}: its probe failed: {each}")
             else:
                 probes[name] = each
         self._probes, self.screened = probes, {name: each.accuracy for name, each in probes.items()}
         best = max(self.screened.values(), default=0.0)
-        for name, (difference, half) in probing.clearly_worse(probes).items():
+        for name, (difference, half) in probing.clearly_worse(probes, self.spared).items():
             points = f"{100 * difference:.1f} ± {100 * half:.1f}"
             self.drop(name, "probe", f"its probe is {points} points below the best one, {percent(best, 1)}")
         if probes:
@@ -180,6 +184,8 @@ class Competition:
                 f"{len(probes)} networks probed on {images:,} held-out images: accuracy up to {percent(best, 1)}; "
                 f"{len(self.alive)} are left"
             )
+        elif found and self.alive:
+            self.runner.progress.say("every probe failed: only networks that start from random weights are left")
 
     def _train_shortly(self) -> None:
         """Trains detectors for a part of their epochs on one fold.
@@ -193,8 +199,7 @@ class Competition:
             self._trained = self.blocks[:1]
             table = self.table(self.alive)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
-            chances = self._chances(race.SHORT_SLACK, self.alive)
-            for name, reason in race.dropped(chances, race.SHORT_SLACK, "a short training").items():
+            for name, reason in self._hopeless(self.short_slack, self.alive, "a short training").items():
                 self.drop(name, "short", reason)
             self._trained = ()
             self._set_pace(1.0)
@@ -215,7 +220,7 @@ class Competition:
             self._trained = blocks
             folds = len({fold for fold, _ in blocks})
             words = f"{folds} fold{'s' * (folds != 1)}"
-            for name, reason in race.dropped(self._chances(self.slack, self.alive), self.slack, words).items():
+            for name, reason in self._hopeless(self.slack, self.alive, words).items():
                 self.drop(name, "race", reason)
         self._drop_late([name for name, row in self.table(self.alive).items() if not row])
 
@@ -326,6 +331,7 @@ class Competition:
             costs = next(found)
             if isinstance(costs, UserError):
                 self.drop(name, "failed", str(costs))
+                self.runner.progress.say(f"{self.candidates[name].label}: {costs}")
                 continue
             self.measured[name] = {**self.study.costs[name], **costs}
             excess = self.study.bounds.exceeded(self.measured[name])
@@ -349,10 +355,10 @@ class Competition:
         """
         possible = [name for name in self.candidates if name not in self.fates or self.fates[name].stage in WORSE]
         by = {stage: [name for name in possible if self._stage_of(name) == stage] for stage in WORSE}
-        worse = probing.clearly_worse({name: self._probes[name] for name in possible if name in self._probes})
+        probes = {name: self._probes[name] for name in possible if name in self._probes}
+        worse = probing.clearly_worse(probes, self.spared)
         found = [name for name in by["probe"] if name not in worse]
-        chances = self._chances(self.slack, [*self.alive, *by["race"]])
-        hopeless = race.dropped(chances, self.slack, "")
+        hopeless = self._hopeless(self.slack, [*self.alive, *by["race"]], "")
         found += [name for name in by["race"] if name not in hopeless]
         return found if found or self.alive else by["time"]
 
@@ -362,7 +368,8 @@ class Competition:
     def reserves(self) -> list[str]:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
         names = [name for name in self.candidates if self._stage_of(name) in WORSE]
-        means = {name: float(np.mean(list(row.values()))) for name, row in self.table(names).items() if row}
+        table = {name: row for name, row in self.table(list(self.candidates)).items() if finite(row)}
+        means = fit_two_way(table).means if table else {}  # which compare networks on different folds
 
         def promise(name: str) -> tuple[bool, float, float]:
             return name in means, means.get(name, 0.0), self.screened.get(name, 0.0)
@@ -384,6 +391,10 @@ class Competition:
         bounded = self.study.objective.bounded
         prior = Prior(1.0 / self.study.validation_trials, PRIOR_DEGREES) if bounded else None
         return chance_within(values, slack, bounded=bounded, prior=prior)
+
+    def _hopeless(self, slack: float, names: Sequence[str], words: str) -> dict[str, str]:
+        """Returns those of some candidates that are hardly within the slack of the best one, with the reason."""
+        return race.dropped(self._chances(slack, names), slack, words, bounded=self.study.objective.bounded)
 
     def open(self, candidate: Candidate, blocks: Sequence[Block]) -> int:
         """Returns the number of folds on which a candidate has still to be trained."""

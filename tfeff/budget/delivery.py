@@ -1,12 +1,13 @@
 """Training of the choice on all training images, evaluation and export."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-from tfeff import training
-from tfeff.budget.limits import Costs
+from tfeff import checked, config, training
+from tfeff.budget.limits import Costs, Errors
 from tfeff.budget.study import Study
 from tfeff.serving import run as serving
 from tfeff.training.evaluation import RunEvaluation
@@ -14,7 +15,8 @@ from tfeff.training.evaluation import RunEvaluation
 TEACHERS = "teachers"
 """Folder of the runs that choices imitate."""
 OTHERS = "others"
-"""Folder of earlier choices: those that exceeded the budget when they were exported, and those of other budgets."""
+"""Folder of earlier choices: those that exceeded the budget when they were exported, and those of other budgets or
+teachers."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Delivered:
         teacher: label of the network that it imitates; None if there is none.
         workdir: workdir of its run on all training images.
         exported: the exported model.
-        costs: measured in the exported form, with those that are exact.
+        costs: measured in the exported form, with those that are exact, and the latency on another device.
+        errors: how wrong those can be that are estimates.
         evaluation: evaluation on the test images, else on the validation images; None if there are none.
     """
 
@@ -34,6 +37,7 @@ class Delivered:
     workdir: Path
     exported: Path
     costs: Costs
+    errors: Errors
     evaluation: RunEvaluation | None
     teacher: str | None = None
 
@@ -50,7 +54,8 @@ def teach(study: Study, name: str, precision: str, directory: Path, reporter: tr
         Its workdir.
     """
     keras.backend.clear_session()
-    return training.train(study.final(name, precision), directory / name, reporter=reporter).path
+    settings = study.final(name, precision)
+    return training.train(settings, directory / _key(config.to_json(settings)), reporter=reporter).path
 
 
 def deliver(
@@ -67,7 +72,7 @@ def deliver(
     Args:
         precision: dtype policy of the training, used if neither the config nor the rules choose one.
         pace: share of the epochs that it is trained for.
-        directory: workdir of the run; an interrupted run continues.
+        directory: workdir of the run; an interrupted run continues, another one gives way.
         reporter: reports the progress of the training.
         teacher: workdir of the run that is imitated, if any.
 
@@ -75,7 +80,9 @@ def deliver(
         The exported model, and the evaluation; None if there are no images for it.
     """
     keras.backend.clear_session()
-    workdir = training.train(study.final(name, precision, pace, teacher), directory, reporter=reporter, choices={})
+    settings = study.final(name, precision, pace, teacher)
+    make_way(directory, config.to_json(settings))
+    workdir = training.train(settings, directory, reporter=reporter, choices={})
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     budget = study.settings.budget
@@ -88,11 +95,25 @@ def deliver(
     return exported, evaluation
 
 
-def bring(directory: Path, name: str, before: str | None) -> None:
-    """Moves the run of an earlier choice out of the way, and that of this one back, if there is one."""
+def make_way(directory: Path, settings: str) -> None:
+    """Moves another run out of the way, and the one with these settings back, if there is one.
+
+    Args:
+        directory: workdir of the choice.
+        settings: config of its run, as `config.to_json` returns it.
+    """
     others = directory.parent / OTHERS
-    if directory.is_dir() and before not in (None, name):
+    if (directory / "config.json").is_file():
+        before = config.to_json(config.saved(directory, config.Experiment))
+        if before == settings:
+            return
         others.mkdir(exist_ok=True)
-        directory.rename(others / str(before))
-    if not directory.is_dir() and (others / name).is_dir():
-        (others / name).rename(directory)
+        directory.rename(others / _key(before))
+    if not directory.is_dir() and (others / _key(settings)).is_dir():
+        (others / _key(settings)).rename(directory)
+
+
+def _key(settings: str) -> str:
+    """Returns the name of a run's folder: its network, and the checksum of its config."""
+    values = json.loads(settings)
+    return f"{values['model']['name']}-{values[checked.KEY]}"

@@ -1,6 +1,8 @@
 """Costs of networks in the exported form: estimated for all, measured for some."""
 
+import dataclasses
 import functools
+import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,11 +10,12 @@ from typing import Any
 
 from tfeff import config, models
 from tfeff.budget.candidates import Network
-from tfeff.budget.limits import Costs
+from tfeff.budget.limits import Costs, estimated
 from tfeff.budget.study import Estimates
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
 from tfeff.execution.local import LocalProcesses
+from tfeff.models.cost.complexity import Complexity
 from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.models.cost.latency import LatencyFit, networks_to_time
 from tfeff.networks.catalog import BACKBONES
@@ -40,41 +43,46 @@ class Exports:
         store: keeps what was measured.
         log: file for the output of this process.
         say: shows a line.
-
-    Attributes:
-        form: format, precision, threads and machine, in words.
     """
 
     def __init__(self, settings: config.BudgetSearch, store: TrialStore, log: Path, say: Callable[[str], None]) -> None:
         self._settings, self._store, self._log, self._say = settings, store, log, say
         budget = settings.budget
         self._form: dict[str, Any] = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
+        self._known = dict[Complexity, Costs]()  # measured costs
         machine = this_machine()
         words = [f"{key} {value}" for key, value in self._form.items()]
-        self.form = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
+        self._words = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Returns the latency and size of networks, as far as the budget bounds them, without exporting all of them.
+
+        Those that are timed for a fit, and the baseline if `baseline` was called before, have the measured costs.
 
         Raises:
             UserError: no network can be exported and timed, or the file of latencies is not one of this format.
         """
         budget = self._settings.budget
-        costs: list[dict[str, float]] = [{} for _ in networks]
-        errors = dict[str, float]()
+        costs, errors = ([dict[str, float]() for _ in networks] for _ in range(2))
         if "size" in budget.bounds:
-            for network, own in zip(networks, costs, strict=True):
+            size_error = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
+            for network, own, wrong in zip(networks, costs, errors, strict=True):
                 own["size"] = float(exported_bytes(network.cost, budget.format, int8=budget.int8))
-            errors["size"] = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
+                wrong["size"] = size_error
         if "latency" in budget.bounds:
             families = [_family(each.described) for each in networks]
             for family in dict.fromkeys(families):
                 members = [index for index, each in enumerate(families) if each == family]
                 fit = self._fit([networks[index] for index in members], num_classes)
+                error = min(1.0, fit.relative_error)  # which is infinite for a single timed network
                 for index in members:
                     costs[index]["latency"] = fit.seconds(networks[index].cost)
-                errors["latency"] = max(errors.get("latency", 0.0), fit.relative_error)
-                self._say(f"latency of {family} networks: by a fit, within {100 * fit.relative_error:.0f} %")
+                    errors[index]["latency"] = error
+                self._say(f"latency of {family} networks: by a fit{estimated(error)}")
+        for network, own, wrong in zip(networks, costs, errors, strict=True):
+            for measure in own.keys() & self._known.get(network.cost, {}).keys():
+                own[measure] = self._known[network.cost][measure]
+                del wrong[measure]
         return Estimates(costs, errors)
 
     def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
@@ -94,6 +102,8 @@ class Exports:
                     f"{timing_flags(**self._form)} --out={budget.latencies}, or leave the family out of "
                     "candidates.starts (and candidates.scratch)"
                 )
+            for each in same:
+                self._known[each.cost] = {"latency": each.undisturbed}
             return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
         chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
         timed = []
@@ -103,6 +113,7 @@ class Exports:
             if isinstance(costs, UserError):  # others may be possible
                 self._say(f"{network.label}: {costs}")
             else:
+                self._known[network.cost] = costs
                 timed.append((network.cost, costs["latency"]))
         if not timed:
             raise UserError(f"config: budget.format: none of {len(chosen)} networks can be exported and timed")
@@ -111,19 +122,17 @@ class Exports:
     def baseline(self, network: Network, num_classes: int) -> Costs:
         """Returns the measured costs of the network that relative bounds refer to.
 
-        Its latency on another device is estimated.
+        Its latency on another device is estimated, unless it was timed there.
 
         Raises:
             UserError: it cannot be exported.
         """
-        if self._settings.budget.latencies is not None:
-            latency = {"latency": self._fit([network], num_classes).seconds(network.cost)}
-        else:
-            latency = {}
         costs = next(iter(self.networks([network], num_classes)))
         if isinstance(costs, UserError):
             raise costs
-        return {**costs, **latency}
+        fit = None if self._settings.budget.latencies is None else self._fit([network], num_classes)
+        known = self._known[network.cost] = {**self._known.get(network.cost, {}), **costs}
+        return known if fit is None else {"latency": fit.seconds(network.cost), **known}
 
     def networks(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
         """Yields latency and size of networks, exported with random weights; or why one cannot be exported.
@@ -131,15 +140,35 @@ class Exports:
         The latency is left out if it is that of another device.
         """
         for costs in self._measured(networks, num_classes):
-            yield costs if isinstance(costs, UserError) else self._here(costs)
+            yield costs if isinstance(costs, UserError) else self._bounded(costs)
 
-    def exported(self, path: Path) -> Costs:
-        """Measures latency and size of an exported model, in a fresh process."""
-        call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
-        with LocalProcesses(1, self._log) as process:
-            return self._here(_costs(process, call, str(path)))
+    def exported(self, path: Path, name: str) -> Costs:
+        """Returns the latency and size of an exported model, measured in a fresh process.
 
-    def _here(self, costs: Costs) -> Costs:
+        The latency is left out if it is that of another device. What was measured is stored.
+
+        Args:
+            path: the model.
+            name: name of the model in the store.
+        """
+
+        def measured() -> dict[str, float]:
+            call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
+            with LocalProcesses(1, self._log) as process:
+                return _costs(process, call, str(path))
+
+        return self._bounded(self._store.cached(self._fact(name), measured))
+
+    def known(self, name: str) -> Costs | None:
+        """Returns what `exported` has found earlier; None if it was not called for this model."""
+        stored = self._store.fact(self._fact(name))
+        return None if stored is None else self._bounded(json.loads(stored))
+
+    def _fact(self, name: str) -> str:
+        return f"delivered {name} {self._words}"
+
+    def _bounded(self, costs: Costs) -> Costs:
+        """Returns measured costs without the latency if the budget bounds that of another device."""
         if self._settings.budget.latencies is None:
             return costs
         return {name: value for name, value in costs.items() if name != "latency"}
@@ -156,8 +185,9 @@ class Exports:
                     task=network.task,
                     **self._form,
                 )
-                description = zlib.crc32(repr((network.model, network.task)).encode())
-                fact = f"measured {network.id} {description:08x} {self.form}"
+                untrained = dataclasses.replace(network.model, weights=None)  # as it is exported
+                description = zlib.crc32(repr((untrained, network.task)).encode())
+                fact = f"measured {network.id} {description:08x} {self._words}"
                 try:
                     yield self._store.cached(fact, functools.partial(_costs, process, call, network.label))
                 except UserError as error:

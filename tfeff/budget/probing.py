@@ -35,7 +35,8 @@ from tfeff.trials.worker import split_caches
 SAID_SECONDS = 30.0
 """Between two lines on the progress."""
 SPARED = 0.05
-"""A candidate is discarded only if its probe's accuracy is certainly lower than the best one's by this much."""
+"""A candidate is discarded only if its probe's accuracy is certainly lower than the best one's by this much, or by
+objective.margin, if that is larger."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class Features:
 
 def features_of(trial: Trial) -> Features:
     """Computes the features that the network of a trial has with its initial weights."""
-    images = selection.choose(selection.request(trial.experiment), split_caches(trial))
+    wanted = dataclasses.replace(selection.request(trial.experiment), batch_size=1)  # half of the images may be fewer
+    images = selection.choose(wanted, split_caches(trial))
     assert images.validation is not None
     keras.backend.clear_session()
     plan = Plan.of(trial.experiment)
@@ -189,8 +191,8 @@ def run(
     return found
 
 
-def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]:
-    """Returns the candidates whose probe is certainly worse than the best one by more than `SPARED`.
+def clearly_worse(probes: Mapping[str, Probe], spared: float = SPARED) -> dict[str, tuple[float, float]]:
+    """Returns the candidates whose probe is certainly worse than the best one by more than `spared`.
 
     Differences are paired by image, with Bonferroni's correction for the number of candidates; see `paired_difference`.
 
@@ -205,7 +207,7 @@ def clearly_worse(probes: Mapping[str, Probe]) -> dict[str, tuple[float, float]]
     level, found = 1.0 - 0.025 / (len(probes) - 1), dict[str, tuple[float, float]]()
     for name, each in probes.items():
         difference, half = paired_difference(np.asarray(reference.correct), np.asarray(each.correct), level, groups)
-        if difference - half > SPARED:
+        if difference - half > spared:
             found[name] = difference, half
     return found
 

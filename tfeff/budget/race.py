@@ -19,7 +19,7 @@ SHARES = (0.4, 0.5, 1.0)
 """Share of the time left that each stage may take."""
 SHORT, SHORT_SLACK = 0.2, 0.05
 """A short training has this share of the epochs; a candidate stays while it can be at most this much worse than the
-best one."""
+best one, or objective.margin, if that is larger."""
 
 SAVED_SECONDS = 10.0
 """Time that a kill may lose."""
@@ -127,17 +127,18 @@ def pace(seconds: float, start: float, whole: float) -> float:
     return 1.0 if whole <= max(start, seconds) else min(1.0, max(SHORT, (seconds - start) / (whole - start)))
 
 
-def dropped(chances: Mapping[str, float], slack: float, words: str) -> dict[str, str]:
+def dropped(chances: Mapping[str, float], slack: float, words: str, *, bounded: bool = True) -> dict[str, str]:
     """Returns the candidates that are hardly among the best, with the reason.
 
     Args:
         chances: chance of each candidate.
         slack: what a candidate may lose against the best one.
         words: what was trained, such as "3 folds".
+        bounded: whether the metric is in [0, 1], so that differences are in points.
     """
-    points = f"{100 * slack:g} point{'s' * (slack != 0.01)}"
+    shown = f"{100 * slack:g} point{'s' * (slack != 0.01)}" if bounded else f"{slack:g}"
     return {
-        name: f"chance of being within {points} of the best: {percent(chance, 1)} after {words}"
+        name: f"chance of being within {shown} of the best: {percent(chance, 1)} after {words}"
         for name, chance in chances.items()
         if chance < LEAST_CHANCE
     }

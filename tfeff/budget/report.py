@@ -25,7 +25,7 @@ from typing import Any
 from tfeff import config
 from tfeff.budget.answer import answer, growth, labels, metric_words, screening
 from tfeff.budget.figures import figures
-from tfeff.budget.limits import amount
+from tfeff.budget.limits import Costs, Errors, amount, estimated, remaining
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
 from tfeff.durable import write
@@ -65,18 +65,18 @@ def shortlist(study: Study) -> str:
     rows = []
     for key in study.shortlist:
         costs = study.costs[key]
-        shown = {
-            f"{name}, estimated" if name in study.estimated else name: amount(costs[name], name)
-            for name in _measures(study)
-        }
+        shown = {name: _amount(costs, study.errors[key], name) for name in _measures(study)}
         rows.append({"network": study.networks[key].label, **shown})
     bounds = ", ".join(f"{name} {amount(bound, name)}" for name, bound in study.bounds.values.items())
     counts = Counter(fate.stage for fate in study.fates.values())
+    if all(study.bounds.exceeded(study.costs[key]) for key in study.shortlist):
+        bounds += ", if their costs are lower than estimated"
     left = "; ".join(f"{counts[stage]} {words}" for stage, words in STAGES.items() if counts[stage])
+    notes = "".join(f"\nnote: {each}" for each in study.notes)
     return (
         f"{tables.text(rows)}\n\n{len(study.shortlist)} of {len(study.networks)} networks compete"
         f"{f' within {bounds}' if bounds else ''}{f' ({left})' if left else ''}; {study.examples[0]:,} training and "
-        f"{study.examples[1]:,} validation images a fold"
+        f"{study.examples[1]:,} validation images a fold{notes}"
     )
 
 
@@ -99,6 +99,10 @@ def write_all(findings: Findings, directory: Path, command: str) -> str:
             "\n".join(f"wrote {path}" for path in (findings.delivered.exported, *paths)),
         ]
     )
+
+
+def _amount(costs: Costs, errors: Errors, measure: str) -> str:
+    return f"{amount(costs[measure], measure)}{estimated(errors.get(measure, 0.0))}"
 
 
 def _measures(study: Study) -> list[str]:
@@ -125,7 +129,8 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
                 "width": network.width,
                 "depth": network.depth,
                 "resolution": network.model.resolution,
-                "costs": {**study.costs[name], **findings.measured.get(name, {})},
+                "costs": {**study.costs[name], **(measured := findings.measured.get(name, {}))},
+                "errors": remaining(study.errors[name], measured),
                 "screened": findings.screened.get(name),
                 "folds": [fold for fold, _ in values],
                 "values": list(values.values()),
@@ -144,7 +149,11 @@ def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[s
     return [
         {
             "network": row["name"],
-            **{name: amount(row["costs"][name], name) for name in _measures(findings.study) if name in row["costs"]},
+            **{
+                name: _amount(row["costs"], row["errors"], name)
+                for name in _measures(findings.study)
+                if name in row["costs"]
+            },
             screening(findings.study): row["screened"],
             "mean": row["mean"],
             "95 % from": row["low"],
@@ -169,6 +178,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "chosen": delivered.name,
         "exported": str(delivered.exported),
         "costs": dict(delivered.costs),
+        "errors": dict(delivered.errors),
         "evaluation": None if evaluation is None else evaluation.report,
         "prospects": growth(findings),
         "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),

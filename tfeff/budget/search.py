@@ -1,8 +1,6 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import dataclasses
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +9,9 @@ from rich.console import Console
 
 from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
-from tfeff.budget.delivery import TEACHERS, Delivered, bring, deliver, teach
+from tfeff.budget.delivery import TEACHERS, Delivered, deliver, teach
 from tfeff.budget.labels import Labels
-from tfeff.budget.limits import Costs
+from tfeff.budget.limits import Costs, remaining
 from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
@@ -26,9 +24,10 @@ from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE, BEST, ELAPSED = "search.sqlite", "best", "elapsed seconds"
+STORE, BEST, ELAPSED, IMAGE_SIZE = "search.sqlite", "best", "elapsed seconds", "image size"
 FREE = (
     *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
+    *("experiment.data.test_split", "experiment.data.unlabeled"),
     *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
 )
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
@@ -74,6 +73,12 @@ def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialSt
 def watch(store: TrialStore) -> Stopwatch:
     """Returns the time that the search has taken so far."""
     return Stopwatch(float(store.fact(ELAPSED) or 0.0), lambda seconds: store.write_fact(ELAPSED, str(seconds)))
+
+
+def image_size(store: TrialStore) -> int | None:
+    """Returns the size at which the trials of a search loaded the images; None if they have not begun."""
+    stored = store.fact(IMAGE_SIZE)
+    return int(stored) if stored is not None and stored.isdigit() else None
 
 
 def run(
@@ -136,7 +141,7 @@ def _claim(study: Study, store: TrialStore) -> None:
     Raises:
         UserError: the size of the images, or the weights of a start, have changed since the first trial.
     """
-    facts = {"image size": str(study.settings.experiment.data.image_size)}
+    facts = {IMAGE_SIZE: str(study.settings.experiment.data.image_size)}
     for name in study.shortlist:
         start = study.networks[name].start
         if start.kind == "run":
@@ -160,33 +165,32 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     Raises:
         UserError: none meets it.
     """
-    store, study, misses = competition.store, competition.study, list[str]()
+    study, misses = competition.study, list[str]()
     order = dict.fromkeys((ranking.chosen, *ranking.order, *competition.reserves()))
     for name in order:
         label, trained = competition.candidates[name].label, competition.candidates[name].name
-        fact = f"delivered {trained} {competition.measures.form}"
-        measured = store.fact(fact)
+        measured = competition.measures.known(trained)
         if measured is None and not competition.fits(name):
             misses.append(f"{label}: {competition.fates[name].reason}")
             continue
-        excess = None if measured is None else study.bounds.exceeded(json.loads(measured))
+        excess = None if measured is None else study.bounds.exceeded(measured)
         if excess is None:
-            bring(workdir, trained, store.fact(BEST))
-            store.write_fact(BEST, trained)
             lengths = competition.precision, competition.pace
             taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
             teacher, label_of_teacher = taught or (None, None)
-            competition.runner.progress.say(f"training {label} on all training images")
+            competition.runner.progress.say(f"training the choice, {label}")
             exported, evaluation = deliver(study, name, *lengths, workdir, Reporter(), teacher)
-            found = store.cached(fact, functools.partial(competition.measures.exported, exported))
+            found = competition.measures.exported(exported, trained)
             costs = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
             if excess is None:
                 competition.fates[name] = Fate("chosen", "the choice")
                 for other in ranking.order:
                     competition.fates.setdefault(other, Fate("beaten", "not the best by its mean over the folds"))
-                return Delivered(name, workdir, exported, costs, evaluation, label_of_teacher)
+                errors = remaining(study.errors[name], found)
+                return Delivered(name, workdir, exported, costs, errors, evaluation, label_of_teacher)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
+        competition.runner.progress.say(f"{label} misses the budget: exported, it has {excess.text}")
         misses.append(f"{label}: {excess.text}")
     raise UserError("config: budget: no candidate meets it when it is exported: " + "; ".join(misses))
 
@@ -198,5 +202,5 @@ def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path
         competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
         return None
     label = competition.study.networks[chosen].label
-    competition.runner.progress.say(f"training the teacher, {label}, on all training images")
+    competition.runner.progress.say(f"training the teacher, {label}")
     return teach(competition.study, chosen, competition.precision, directory, Reporter()), label

@@ -1,20 +1,22 @@
 """Preparation of a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from tfeff import config, training
+from tfeff import config, selection, training
 from tfeff.budget import candidates
 from tfeff.budget.candidates import Network
-from tfeff.budget.limits import Bounds, Costs
+from tfeff.budget.limits import Bounds, Costs, Errors, shifted
 from tfeff.data.contents import Contents
+from tfeff.data.sources import unlabeled
 from tfeff.recipes import own, rules
 from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, counted_images
-from tfeff.selection import Fingerprint
+from tfeff.selection import Fingerprint, Request
 from tfeff.trials.results import TrialObjective
-from tfeff.trials.trial import Candidate, check_batch_size, open_images
+from tfeff.trials.trial import Candidate, check_batch_size, check_final, open_images
 
 LENGTH = ("training.epochs", "training.validation_epochs", "schedule.warmup_epochs", "task.plain_epochs")
 """Keys of how long a training is, and of what follows from that."""
@@ -25,12 +27,12 @@ class Estimates:
     """The costs of networks in the exported form, as far as they can be known without exporting them.
 
     Attributes:
-        costs: costs of each network, by measure.
-        errors: measure -> half of the 95 % interval of an estimate, relative to it.
+        costs: costs of each network.
+        errors: how wrong the costs of each network can be.
     """
 
     costs: Sequence[Costs]
-    errors: Mapping[str, float]
+    errors: Sequence[Errors]
 
 
 class Estimator(Protocol):
@@ -66,15 +68,17 @@ class Study:
         examples: number of training and of validation images of one trial.
         validation_groups: number of groups of validation images; each image is one, unless it belongs to others.
         fingerprint: fingerprint of the images, to notice changes.
-        found: what the splits hold, by role.
+        found: what the splits hold, by role, also those that the choice is validated and tested on.
         networks: all distinct networks, by id.
         costs: their costs, by id.
-        estimated: measures of which the costs are estimates.
+        errors: how wrong costs can be that are estimates, by id.
         bounds: the budget's limits.
         fates: id -> why it does not compete.
         shortlist: ids of those that compete.
         counted: the training images of one trial.
         whole: all training images.
+        image_size: `data.image_size` as it was set; None: all trials load images at the size of the largest input.
+        notes: what the user should know, one line each.
     """
 
     settings: config.BudgetSearch
@@ -86,12 +90,14 @@ class Study:
     num_classes: int
     networks: Mapping[str, Network]
     costs: Mapping[str, Costs]
-    estimated: Collection[str]
+    errors: Mapping[str, Errors]
     bounds: Bounds
     fates: Mapping[str, Fate]
     shortlist: Sequence[str]
     counted: LabeledImages | AnnotatedImages = field(repr=False)
     whole: LabeledImages | AnnotatedImages = field(repr=False)
+    image_size: int | Literal["original"] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def detects(self) -> bool:
@@ -163,20 +169,28 @@ class Study:
     def final(
         self, name: str, precision: str = "auto", pace: float = 1.0, teacher: Path | None = None
     ) -> config.Experiment:
-        """Returns the training of a network on all training images, loaded at its own resolution.
+        """Returns the training of a network on all training images.
+
+        They are loaded at its own resolution, with a margin for `task.center_crop`, unless `data.image_size` was set.
 
         Args:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
         """
         experiment = self._experiment(self.networks[name], self.whole, precision, pace)
-        experiment = config.replaced(experiment, {"data.image_size": experiment.model.resolution})
+        size = self.image_size
+        if size is None and _center_crop(experiment.task) is None:
+            size = experiment.model.resolution
+        experiment = config.replaced(experiment, {"data.image_size": size})
         if teacher is None:
             return experiment
         values: dict[str, object] = {"task.teacher.features": 0.5}
         if self.settings.candidates.training == "rules":
             values |= {key: choice.value for key, choice in rules.taught(experiment.training.epochs).items()}
         values = {key: value for key, value in values.items() if key not in self._set}
-        values |= {"task.teacher.runs": (str(teacher),), "data.unlabeled": self.settings.experiment.data.unlabeled}
+        values |= {
+            "task.teacher.runs": (str(teacher.resolve()),),
+            "data.unlabeled": self.settings.experiment.data.unlabeled,
+        }
         return config.replaced(experiment, values)
 
     @property
@@ -213,21 +227,35 @@ class Study:
         return config.replaced(experiment, values)
 
 
-def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path | None = None) -> Study:
+def prepare(
+    settings: config.BudgetSearch, estimator: Estimator, directory: Path | None = None, stored_size: int | None = None
+) -> Study:
     """Checks the data and the budget, and lists the networks that compete.
 
     Args:
         settings: the config.
         estimator: estimates the costs that depend on the exported form.
         directory: see `open_images`.
+        stored_size: size at which earlier trials loaded the images; None: there were none.
 
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
     """
+    if settings.experiment.data.validation_fraction == config.Data.validation_fraction and not (
+        settings.experiment.needs_validation
+    ):  # folds validate the candidates, and nothing has to be held out from the choice
+        settings = config.replaced(settings, {"experiment.data.validation_fraction": 0.0})
     section, base = settings.candidates, settings.experiment
     starts = candidates.starts(section, base.task)
     whole = counted_images(base.data, base.seed, boxes=not base.task.IS_CLASSIFIER)
-    settings = _loaded(settings, candidates.largest_input(section, starts, whole.side), whole)
+    given, notes = base.data.image_size, list[str]()
+    largest = round(candidates.largest_input(section, starts, whole.side) / (_center_crop(base.task) or 1.0))
+    if given is None and stored_size not in (None, largest):
+        notes.append(
+            f"images are loaded with {stored_size} pixels, as in the trainings in this workdir; a new search of these "
+            f"candidates would load them with {largest}"
+        )
+    settings = _loaded(settings, largest if stored_size is None else stored_size, whole)
     base = settings.experiment
     images = open_images(base, settings.folds, settings.folds.blocks, directory)
     images.require_unknown([start.model.weights for start in starts if start.model.weights is not None])
@@ -238,14 +266,14 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
     objective.value(dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is unknown
     listed = candidates.scaled(section, starts, side=whole.side, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
-    estimates = estimator.estimated(listed, classes)
-    costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
     bounds = Bounds(
         settings.budget,
         lambda measure: known[measure] if measure in known else estimator.baseline(baseline, classes)[measure],
     )
-    bounds.require_possible({networks[name].label: each for name, each in costs.items()})
-    fates, shortlist = _shortlist(settings, networks, costs, bounds, estimates.errors)
+    estimates = estimator.estimated(listed, classes)
+    costs = {network.id: _costs(network) | dict(own) for network, own in zip(listed, estimates.costs, strict=True)}
+    errors = dict(zip(costs, estimates.errors, strict=True))
+    fates, shortlist = _shortlist(settings, networks, costs, bounds, errors)
     study = Study(
         settings=settings,
         objective=objective,
@@ -256,18 +284,25 @@ def prepare(settings: config.BudgetSearch, estimator: Estimator, directory: Path
         num_classes=classes,
         networks=networks,
         costs=costs,
-        estimated=estimates.errors.keys(),
+        errors=errors,
         bounds=bounds,
         fates=fates,
         shortlist=shortlist,
         counted=whole.part(images.examples[0]),
         whole=whole,
+        image_size=given,
+        notes=tuple(notes),
     )
+    finals = dict[tuple[int, int], Request]()
     for name in shortlist:  # what is impossible is reported before the search
-        study.final(name)
+        final = selection.request(study.final(name), directory)
+        finals.setdefault(final.network_size(), final)
         trial = study.candidate(name).experiment
         check_batch_size(trial.task, trial.training.batch_size, images.examples[0])
-    return study
+    if base.data.unlabeled is not None:
+        folder, names = base.data.unlabeled.removeprefix("folder:"), images.dataset.class_names
+        unlabeled.load(folder, names, channels, objects=False, on_defect=base.data.on_defect)
+    return dataclasses.replace(study, found={**check_final(list(finals.values())), **images.found})
 
 
 def _objective(settings: config.BudgetSearch, macs: float) -> TrialObjective:
@@ -276,6 +311,10 @@ def _objective(settings: config.BudgetSearch, macs: float) -> TrialObjective:
     if section.exponent and target is None and bound is not None:
         target = bound.value * (macs if bound.relative else 1.0)
     return TrialObjective(section.metric, target, section.exponent)
+
+
+def _center_crop(task: config.TaskSettings) -> float | None:
+    return getattr(task, "center_crop", None)
 
 
 def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | AnnotatedImages) -> config.BudgetSearch:
@@ -293,22 +332,32 @@ def _shortlist(
     networks: Mapping[str, Network],
     costs: Mapping[str, Costs],
     bounds: Bounds,
-    errors: Mapping[str, float],
+    errors: Mapping[str, Errors],
 ) -> tuple[dict[str, Fate], list[str]]:
     """Returns why networks do not compete, and the ids of those that do.
 
+    If all estimates exceed the budget, all compete that may meet it, unless it bounds the latency on another device,
+    where nothing is measured.
+
     Args:
-        errors: errors of estimated costs, see `Estimates`.
+        errors: how wrong costs can be, by id.
+
+    Raises:
+        UserError: no network meets the budget.
     """
-    fates = dict[str, Fate]()
-    for name, each in costs.items():
-        excess = bounds.exceeded(each)
-        if excess is not None:
-            fates[name] = Fate("budget", f"{excess.text}{' (estimated)' if excess.measure in errors else ''}")
+    possible = [name for name, each in costs.items() if bounds.exceeded(each) is None]
+    uncertain = not possible and settings.budget.latencies is None
+    if uncertain:
+        possible = [name for name, each in costs.items() if bounds.exceeded(shifted(each, errors[name], -1)) is None]
+    if not possible:
+        labels = {name: network.label for name, network in networks.items()}
+        raise bounds.impossible(*({labels[name]: each[name] for name in costs} for each in (costs, errors)))
+    excesses = {name: bounds.exceeded(each, errors[name]) for name, each in costs.items() if name not in possible}
+    fates = {name: Fate("budget", excess.text) for name, excess in excesses.items() if excess is not None}
     kept = allowed = [network for name, network in networks.items() if name not in fates]
-    if settings.objective.margin is None:  # else smaller ones may be preferred
+    if settings.objective.margin is None and not uncertain:  # else smaller ones may be preferred
         # An estimate may be wrong: the largest of those that are certain to meet the budget compete, too.
-        certain = [each for each in allowed if bounds.exceeded(_raised(costs[each.id], errors)) is None]
+        certain = [each for each in allowed if bounds.exceeded(shifted(costs[each.id], errors[each.id], 1)) is None]
         kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))
         fates |= {
             each.id: Fate("larger", f"{candidates.container(each, kept).label} also meets the budget")
@@ -320,11 +369,6 @@ def _shortlist(
     why = f"not among the {count} of candidates.count"
     fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
     return fates, [network.id for network in chosen]
-
-
-def _raised(costs: Costs, errors: Mapping[str, float]) -> Costs:
-    """Returns costs at the upper ends of their intervals."""
-    return {name: value * (1.0 + errors.get(name, 0.0)) for name, value in costs.items()}
 
 
 def _costs(network: Network) -> dict[str, float]:

@@ -18,7 +18,7 @@ from tfeff.config import shipped
 from tfeff.config.budget import BudgetSearch
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
-from tfeff.config.section import VARIANTS, Section, conform, from_dict, keys, parse, put, to_dict
+from tfeff.config.section import VARIANTS, Section, conform, from_dict, keys, names_first, parse, put, to_dict
 from tfeff.config.sweep import Sweep
 from tfeff.config.tasks import TASKS, offer
 from tfeff.durable import LOCK, locked, write
@@ -160,7 +160,7 @@ def replaced(config: Config, values: Mapping[str, Any]) -> Config:
         UserError: for an unknown key or a value of the wrong type.
     """
     nested = to_dict(config)
-    for key in sorted(values, key=_names_first):
+    for key in sorted(values, key=names_first):
         put(type(config), nested, key.split("."), values[key])
     changed: Config = from_dict(type(config), nested)
     return changed
@@ -180,7 +180,7 @@ def override(config: Config, overrides: Overrides) -> Config:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
     values = to_dict(config)
-    for key, value in sorted(_pairs(overrides), key=lambda pair: _names_first(pair[0])):
+    for key, value in sorted(_pairs(overrides), key=lambda pair: names_first(pair[0])):
         known = flatten(config)
         key = _full_key(known, key)
         full = [each for each in known if each.endswith(f".{key}")]
@@ -207,12 +207,6 @@ def _pairs(overrides: Overrides) -> list[tuple[str, Any]]:
         if not equals:
             raise UserError(f"--config.{key}: write --config.{key}=VALUE")
     return [(key, text) for key, _, text in parts]
-
-
-def _names_first(key: str) -> tuple[bool, int]:
-    """Sorts keys: those of a `name` first, from the top down, because they select what other keys there are."""
-    *sections, last = key.split(".")
-    return last != "name", len(sections)
 
 
 def to_json(config: Section) -> str:

@@ -416,17 +416,21 @@ class Experiment(Section):
         weights = self.model.weights
         return (*(() if weights is None else (weights,)), *self.task.teachers)
 
-    def _check(self) -> None:
-        if not 0 <= self.seed < 2**32:
-            self.wrong("seed", "between 0 and 2^32 - 1")
-        needs_validation = (
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the training depends on validation images."""
+        return (
             self.training.early_stopping_epochs is not None
             or self.training.keep == "best"
             or self.schedule.name == "plateau"
             or self.task.tunes_on_validation
         )
+
+    def _check(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            self.wrong("seed", "between 0 and 2^32 - 1")
         held_out = self.data.validation_split or self.data.folds or self.data.validation_fraction > 0
-        if needs_validation and not held_out:
+        if self.needs_validation and not held_out:
             self.data.wrong(
                 "validation_fraction",
                 "above 0 (or set data.validation_split): early stopping, keep=best, the plateau schedule and "

@@ -292,6 +292,12 @@ def describe(annotation: Any) -> str:
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
+def names_first(key: str) -> tuple[bool, int]:
+    """Sorts keys: those of a `name` first, from the top down, because they select what other keys there are."""
+    *sections, last = key.split(".")
+    return last != "name", len(sections)
+
+
 def put(
     kind: Any,
     values: dict[str, Any],

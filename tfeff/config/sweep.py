@@ -8,7 +8,7 @@ from typing import Literal
 
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Allocation, Folds, Objective, Trials, check_trials
-from tfeff.config.section import Positive, Section, from_dict, parse, put, to_dict
+from tfeff.config.section import Positive, Section, from_dict, names_first, parse, put, to_dict
 from tfeff.errors import UserError
 
 SHARED = ("seed", "task.name", "training.epochs", "training.validation_epochs", "training.monitor")
@@ -152,8 +152,8 @@ class Sweep(Section):
             UserError: an unknown key, or a value that is not accepted.
         """
         values = to_dict(self.experiment)
-        for assignment in assignments:
-            key, _, text = assignment.partition("=")
+        pairs = (assignment.partition("=")[::2] for assignment in assignments)
+        for key, text in sorted(pairs, key=lambda pair: names_first(pair[0])):
             put(Experiment, values, key.split("."), text, parse)
         changed: Experiment = from_dict(Experiment, values)
         return changed

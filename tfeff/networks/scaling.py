@@ -8,6 +8,13 @@ Neural Networks" (2019), section 3, and its reference implementation for the rou
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
+DIMENSIONS = ("depth", "width", "resolution")
+EXPONENTS = np.array([1.0, 2.0, 2.0])
+"""Multiply-adds of a stage grow as depth * width² * resolution² (equation 3)."""
+
 
 def round_filters(filters: float, width_coefficient: float = 1.0, *, largest_loss: float = 0.1) -> int:
     """Scales a number of filters and rounds it to the nearest multiple of 8.
@@ -78,3 +85,21 @@ def doubled_widths(width: int, width_coefficient: float = 1.0, stacks: int = 4) 
     """
     first = max(1, math.floor(width * width_coefficient + 0.5))
     return tuple(first * 2**stack for stack in range(stacks))
+
+
+def cost_shares(coefficients: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Returns shares of depth, width and resolution in the logarithm of the multiply-adds, float64 [..., 3].
+
+    They are log depth, 2 log width and 2 log resolution, divided by their sum. Coefficients below 1 count by the
+    absolute value of their logarithm. If all three are 1, the shares are equal.
+
+    Args:
+        coefficients: of depth, width and resolution, [..., 3].
+
+    >>> cost_shares([[2.0, 1.0, 1.0], [1.0, 1.2, 1.2]])
+    array([[1. , 0. , 0. ],
+           [0. , 0.5, 0.5]])
+    """
+    logarithms = np.abs(EXPONENTS * np.log(np.asarray(coefficients, np.float64)))
+    total = logarithms.sum(axis=-1, keepdims=True)
+    return np.divide(logarithms, total, out=np.full_like(logarithms, 1 / 3), where=total > 0)

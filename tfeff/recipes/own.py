@@ -235,10 +235,25 @@ def trained_for_images(
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
-        lengths = unset(dense.length(epochs)) if isinstance(counted, AnnotatedImages) else {}
+        lengths = _lengths(task, base.optimizer, base.schedule, base.training, epochs / whole)
+        if by_rules and isinstance(counted, AnnotatedImages):
+            lengths |= unset(dense.length(epochs))
         chosen |= lengths | {"training.epochs": epochs}
-        chosen.setdefault("task.plain_epochs", min(task.plain_epochs, epochs))
     return config.replaced(replace(base, task=task, model=model), chosen)
+
+
+def _lengths(
+    task: TaskSettings, optimizer: Optimizer, schedule: Schedule, training: Training, share: float
+) -> dict[str, Any]:
+    """Returns what these sections give in epochs, for a share of the epochs of the training."""
+    values: dict[str, Any] = {
+        "schedule.warmup_epochs": share * schedule.warmup_epochs,
+        "task.plain_epochs": round(share * task.plain_epochs),
+        "optimizer.unfreeze": tuple(f"{int(share * epoch)}={pattern}" for epoch, pattern in optimizer.unfreezing()),
+    }
+    if training.swa_epochs is not None:
+        values["training.swa_epochs"] = max(1, round(share * training.swa_epochs))
+    return values
 
 
 def training_for_boxes(counted: AnnotatedImages, start: WarmStart, given: Mapping[str, Any]) -> Choices:

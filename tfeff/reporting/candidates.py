@@ -2,9 +2,7 @@
 
 A *candidate* is a mapping with `id` and the coefficients `depth`, `width` and `resolution`.
 
-The ternary plot shows the shares of depth, width and resolution in a network's cost. A stage's multiply-adds grow as
-depth * width^2 * resolution^2 (Tan & Le 2019, equation 3). The shares are log depth, 2 log width and 2 log resolution
-divided by their sum.
+The ternary plot shows the shares of depth, width and resolution in a network's cost (`cost_shares`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,12 +17,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from tfeff.networks.scaling import DIMENSIONS, EXPONENTS, cost_shares
 from tfeff.reporting.figure import BLACK, BLUE, GRAY, LIGHT_GRAY, SKY_BLUE, VERMILION, caption, legend_below, new, style
 
 Candidate = Mapping[str, Any]
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # depth, width, resolution
-EXPONENTS = np.array([1.0, 2.0, 2.0])
-DIMENSIONS = ("depth", "width", "resolution")
 AXIS_LABEL = "share of the logarithm of multiply-adds (%)\nof depth d, width w, resolution r"
 
 
@@ -152,26 +149,10 @@ def allocation_figure(rows: Sequence[Candidate]) -> Figure:
     return figure
 
 
-def shares(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-    """Returns shares of depth, width and resolution in the logarithm of the cost, float64 [rows, 3].
-
-    Each row sums to 1.
-
-    Coefficients below 1 count by the absolute value of their logarithm. If all three are 1, the shares are equal.
-
-    >>> shares([{"depth": 2.0, "width": 1.0, "resolution": 1.0}, {"depth": 1.0, "width": 1.2, "resolution": 1.2}])
-    array([[1. , 0. , 0. ],
-           [0. , 0.5, 0.5]])
-    """
-    coefficients = np.array([[row[dimension] for dimension in DIMENSIONS] for row in rows], np.float64).reshape(-1, 3)
-    logarithms = np.abs(EXPONENTS * np.log(coefficients))
-    total = logarithms.sum(axis=1, keepdims=True)
-    return np.divide(logarithms, total, out=np.full_like(logarithms, 1 / 3), where=total > 0)
-
-
 def positions(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
     """Returns positions of the rows in a triangle with side 1, float64 [rows, 2]."""
-    return shares(rows) @ CORNERS
+    coefficients = np.array([[row[dimension] for dimension in DIMENSIONS] for row in rows], np.float64).reshape(-1, 3)
+    return cost_shares(coefficients) @ CORNERS
 
 
 def draw_triangle(axes: Axes) -> None:

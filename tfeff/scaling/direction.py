@@ -11,7 +11,7 @@ import numpy as np
 from tfeff import config
 from tfeff.config.search import SINGLE
 from tfeff.errors import UserError
-from tfeff.reporting import candidates
+from tfeff.networks.scaling import cost_shares
 from tfeff.reporting.tables import percent
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.members import nearest_phi
@@ -30,8 +30,7 @@ REASONS = {
 
 def shares_of(depth: float, width: float, resolution: float) -> tuple[float, float, float]:
     """Returns shares of three coefficients in the logarithm of the cost."""
-    row = {"depth": depth, "width": width, "resolution": resolution}
-    found = candidates.shares([row])[0].tolist()
+    found = cost_shares([depth, width, resolution]).tolist()
     return found[0], found[1], found[2]
 
 

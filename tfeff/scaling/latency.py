@@ -1,7 +1,7 @@
 """Measured latency as a cost: some networks are timed, a fit (`models.cost.latency`) estimates the others."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfeff import config
@@ -36,8 +36,9 @@ class Clock:
         def time() -> Any:
             name = f"timing {network.label}"
             self._say(name)
+            data = config.Data(channels=baseline.channels)
             trials = (
-                Trial(config.Experiment(model=each.model, task=each.task, data=config.Data(channels=baseline.channels)))
+                Trial(config.Experiment(model=each.model, task=replace(each.task, plain_epochs=0), data=data))
                 for each in (network, baseline.unscaled)
             )
             call = worker.latency, *trials, baseline.num_classes

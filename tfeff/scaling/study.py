@@ -23,7 +23,7 @@ from tfeff.scaling.latency import Latency, samples
 from tfeff.selection import Fingerprint
 from tfeff.trials.allocation import Allocation, allocation
 from tfeff.trials.results import TrialObjective
-from tfeff.trials.trial import check_batch_size, open_images
+from tfeff.trials.trial import Trial, check_batch_size, open_images
 
 TIMING_ROUNDS = 6
 """Maximum number of times that candidates are reselected because measured latencies differ from the fit."""
@@ -85,6 +85,8 @@ def prepare(
         blocks = [*blocks, *search.member_blocks]
     images = open_images(base, search.folds, blocks, directory)
     check_batch_size(base.task, base.training.batch_size, images.examples[0])
+    if search.trials.learning_rate == "held_out":
+        images.check_rates(Trial(base).for_rates(search.folds))
     images.require_unknown(base.sources)
     baseline = Baseline(base.model, len(images.dataset.class_names), base.data.channels, base.task)
     section = search.objective

@@ -338,7 +338,7 @@ def _plan(description: Architecture | Detector, task: TaskSettings | None, *, nu
     section = (task or _section(description)).with_network(description)
     settings = config.Experiment(
         model=dataclasses.replace(description.backbone, weights=None),
-        task=section,
+        task=dataclasses.replace(section, plain_epochs=0),  # nothing is trained
         data=config.Data(channels=channels),
     )
     names = [str(index) for index in range(num_classes)]

@@ -306,8 +306,7 @@ class TrialRunner:
                 self.executor.submit(call, worker.range_test, self.trial(first))
             else:
                 self.progress.say(f"{candidate.label}: trying the learning rate {call.rate:.3g}")
-                folds = dataclasses.replace(self.folds, validation_split=None)
-                part = Trial(candidate.experiment).on_fold(folds, first.fold, first.seed).at_rate(call.rate)
+                part = Trial(candidate.experiment).for_rates(self.folds).at_rate(call.rate)
                 directory = str(self._rate_directory(call))
                 self.executor.submit(call, worker.held_out, part, self.objective, candidate.macs, directory)
 

@@ -63,7 +63,7 @@ class TrialStore:
     """
 
     def __init__(self, path: Path, settings: Section | None, free: tuple[str, ...] = ()) -> None:
-        self.path = path
+        self.path, self._free = path, free
         if settings is None and not path.is_file():
             raise UserError(f"--workdir={path.parent}: no {path.name} in it; expected the workdir of a search")
         self._file = Database(path, TABLES, writable=settings is not None)
@@ -71,21 +71,19 @@ class TrialStore:
             self._require_essential()
             if settings is not None:
                 self._file.repair()
-                self._claim_config(settings, free)
+                self._claim_config(settings)
         except BaseException:
             self.close()  # else it would remain locked
             raise
 
-    def _claim_config(self, settings: Section, free: tuple[str, ...]) -> None:
+    def _claim_config(self, settings: Section) -> None:
         """Stores the config; see the class."""
         stored = self.fact("config")
         with self._file.transaction():
             if stored is not None:
                 previous = config.from_json(stored, type(settings), where=str(self.path))
                 different = config.differences(previous, settings)
-                changed = [
-                    each for each in different if not each[0].startswith(free) and not config.changes_no_result(each[0])
-                ]
+                changed = [each for each in different if not self._is_free(each[0])]
                 if changed and not self._has_trainings():
                     # Only a list of candidates and a forecast so far: nothing to keep.
                     self._file.run("delete from facts")
@@ -96,6 +94,9 @@ class TrialStore:
                         "choose another --workdir, or restore these values to resume"
                     )
             self.write_fact("config", config.to_json(settings))
+
+    def _is_free(self, key: str) -> bool:
+        return key.startswith(self._free) or config.changes_no_result(key)
 
     def fact(self, name: str) -> str | None:
         """Returns the text stored under a name."""
@@ -170,7 +171,7 @@ class TrialStore:
         elif stored != text:
             previous = config.from_json(stored, config.Experiment, where=str(self.path))
             different = config.differences(previous, candidate.experiment)
-            if changed := [each for each in different if not config.changes_no_result(each[0])]:
+            if changed := [each for each in different if not self._is_free(f"experiment.{each[0]}")]:
                 raise UserError(
                     f"{self.path} holds trials of {candidate.label} that were trained differently:\n"
                     f"{changes(changed)}\nchoose another --workdir, or restore the config to resume"

@@ -73,6 +73,10 @@ class Trial:
         )
         return Trial(dataclasses.replace(self.experiment, seed=first + SEEDS_PER_FOLD * fold + seed, data=part))
 
+    def for_rates(self, folds: config.Folds) -> "Trial":
+        """Returns the training on a part of the first fold, validated on the rest of it, that tries learning rates."""
+        return self.on_fold(dataclasses.replace(folds, validation_split=None), fold=0, seed=0)
+
     def of_length(self, epochs: int) -> "Trial":
         """Returns the training with another number of epochs.
 
@@ -138,6 +142,17 @@ class TrialImages:
         """
         exposure.require_unknown(sources, self.dataset if self.shared is None else self.shared)
 
+    def check_rates(self, trial: Trial) -> None:
+        """Rejects trainings for learning rates on fewer images than a batch; `trial`: see `Trial.for_rates`."""
+        part = selection.fold(selection.request(trial.experiment), self.dataset, validates=False)
+        images, batch_size = len(self.dataset if part is None else part.train), trial.experiment.training.batch_size
+        if batch_size > images and not trial.experiment.task.CUTS_REGIONS:
+            raise UserError(
+                f"config: trials.learning_rate=held_out: rates are tried on {images} images of a fold, fewer than one "
+                f"batch of {batch_size}; raise folds.examples, or lower folds.validation_fraction or "
+                "experiment.training.batch_size"
+            )
+
 
 def open_images(
     base: config.Experiment,
@@ -159,7 +174,9 @@ def open_images(
             training split.
     """
     wanted = selection.request(base, directory)
-    source = selection.open_source(wanted)
+    # Sources are told which splits are used: images in others are lost.
+    used = dataclasses.replace(base.data, validation_split=folds.validation_split)
+    source = selection.open_source(dataclasses.replace(wanted, data=used))
     dataset = selection.load(wanted, source, base.data.train_split)
     shared = None
     if folds.validation_split is not None:
@@ -202,6 +219,30 @@ def open_images(
     fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
     groups = _groups(shared, np.arange(len(shared)))
     return TrialImages(dataset, shared, (train, len(shared)), groups, fingerprint, found)
+
+
+def check_final(wanted: Sequence[selection.Request]) -> dict[str, Contents]:
+    """Checks trainings that follow the trials, on all training images, so that no mistake shows only then.
+
+    The images that they are validated and tested on are decoded once.
+
+    Args:
+        wanted: what each training asks of its images; they differ only in the network's size.
+
+    Returns:
+        What the splits hold, by role.
+
+    Raises:
+        UserError: mistakes in the choice of splits, different classes, corrupt images, or too much is lost to defects.
+    """
+    source = selection.open_source(wanted[0])
+    found, *_ = [selection.check(each, source) for each in wanted]
+    chosen = selection.assign(wanted[0], source)
+    for role, split in (("validation", chosen.validation), ("test", chosen.test)):
+        if split is not None and role in found:
+            found[role] = _contents(wanted[0], source, split, selection.load(wanted[0], source, split))
+    require_enough(found, wanted[0].data.max_lost)
+    return found
 
 
 def _groups(images: Dataset, chosen: npt.NDArray[np.intp]) -> int:

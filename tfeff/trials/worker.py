@@ -194,6 +194,8 @@ def split_caches(trial: Trial) -> selection.SplitCaches:
         fold_examples=None if experiment.data.validation_split is None else 1,
         train_examples=None,
         test_split=None,
+        on_defect="report",  # `open_images` has checked what is lost, also with the names of other splits
+        max_lost=1.0,
         seed=selection.request(experiment).seed,
     )
     task = experiment.task.for_reading()

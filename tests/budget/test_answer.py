@@ -1,0 +1,49 @@
+"""The outcome of a budget search in words."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.budget.test_study import study_of
+from tfeff.budget.answer import answer
+from tfeff.budget.delivery import Delivered
+from tfeff.budget.limits import Bounds
+from tfeff.config import Limits
+
+
+def findings(*overrides, error=0.0):
+    """Returns what is known after a search that chose the first network."""
+    study = study_of(*overrides)
+    name = study.shortlist[0]
+    object.__setattr__(study, "bounds", Bounds(Limits(latency="20ms"), lambda measure: 1.0))
+    errors = {"latency": error} if error else {}
+    delivered = Delivered(name, Path("best"), Path("best/saved_model"), {"latency": 0.019}, errors, None)
+    ranking = SimpleNamespace(sentence="It is the best.", chosen=name)
+    return SimpleNamespace(
+        study=study,
+        delivered=delivered,
+        ranking=ranking,
+        fates={},
+        complete=True,
+        pace=1.0,
+        prospects=None,
+        labels=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (0.0, "and meets the budget: latency 19 ms of 20 ms."),
+        (0.12, "and is expected to meet the budget: latency 19 ms (estimated, ± 12 %) of 20 ms."),
+    ],
+)
+def test_an_estimate_is_not_stated_as_a_fact(error, words):
+    assert words in answer(findings(error=error))
+
+
+def test_images_that_are_held_out_from_the_choice_are_stated():
+    assert "Trained on all training images and exported" in answer(findings())
+    words = "Trained on 80 % of the training images (validated on the others, on which the networks were compared, too)"
+    assert words in answer(findings("experiment.data.validation_fraction=0.2"))
