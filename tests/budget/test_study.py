@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.budget.test_candidates import LITE0, listed
-from tfeff import config, models
+from tfeff import config, models, selection
 from tfeff.budget.limits import Bounds
 from tfeff.budget.report import shortlist
-from tfeff.budget.study import Estimates, Study, prepare
+from tfeff.budget.study import Estimates, Fate, Study, prepare
 from tfeff.config import BudgetSearch, Candidates, Folds, Limits
 from tfeff.errors import UserError
 from tfeff.recipes import own, rules
@@ -164,6 +164,27 @@ def test_mistakes_in_the_test_images_are_reported_before_the_search(folder):
     (root / "test" / "bee").rename(root / "test" / "cat")
     with pytest.raises(UserError, match='class "cat" is not among the classes'):
         prepare(settings, Exact())
+
+
+def test_networks_whose_input_is_too_small_for_the_objects_do_not_compete(settings, image_folder, monkeypatch):
+    checked = selection.check
+    root = image_folder({"train/ant": 30, "train/bee": 30, "test/ant": 4, "test/bee": 4}, size=(64, 64))
+    changes = {"candidates.resolutions": (0.5, 0.3), "objective.margin": 0.05, "budget.macs": "100M"}
+    settings = config.replaced(settings, {**changes, "experiment.data.source": f"folder:{root}", "folds.examples": 20})
+    study = prepare(settings, Exact())
+    sides = {name: study.networks[name].model.resolution for name in study.shortlist}
+    assert len(set(sides.values())) > 1
+
+    def check(wanted, source):
+        if wanted.network_size()[0] < max(sides.values()):
+            raise UserError("objects are too small")
+        return checked(wanted, source)
+
+    monkeypatch.setattr(selection, "check", check)
+    found = prepare(settings, Exact())
+    assert list(found.shortlist) == [name for name, side in sides.items() if side == max(sides.values())]
+    dropped = {found.fates[name] for name, side in sides.items() if side < max(sides.values())}
+    assert dropped == {Fate("failed", "objects are too small")}
 
 
 def test_a_missing_folder_of_unlabeled_images_is_reported_before_the_search(folder):

@@ -293,16 +293,24 @@ def prepare(
         image_size=given,
         notes=tuple(notes),
     )
-    finals = dict[tuple[int, int], Request]()
+    finals, sizes = dict[tuple[int, int], Request](), dict[str, tuple[int, int]]()
     for name in shortlist:  # what is impossible is reported before the search
         final = selection.request(study.final(name), directory)
-        finals.setdefault(final.network_size(), final)
+        sizes[name] = final.network_size()
+        finals.setdefault(sizes[name], final)
         trial = study.candidate(name).experiment
         check_batch_size(trial.task, trial.training.batch_size, images.examples[0])
     if base.data.unlabeled is not None:
         folder, names = base.data.unlabeled.removeprefix("folder:"), images.dataset.class_names
         unlabeled.load(folder, names, channels, objects=False, on_defect=base.data.on_defect)
-    return dataclasses.replace(study, found={**check_final(list(finals.values())), **images.found})
+    found, failures = check_final(finals)
+    failed = {name: Fate("failed", failures[size]) for name, size in sizes.items() if size in failures}
+    return dataclasses.replace(
+        study,
+        found={**found, **images.found},
+        fates={**fates, **failed},
+        shortlist=[name for name in shortlist if name not in failed],
+    )
 
 
 def _objective(settings: config.BudgetSearch, macs: float) -> TrialObjective:

@@ -221,28 +221,38 @@ def open_images(
     return TrialImages(dataset, shared, (train, len(shared)), groups, fingerprint, found)
 
 
-def check_final(wanted: Sequence[selection.Request]) -> dict[str, Contents]:
+def check_final(
+    wanted: Mapping[tuple[int, int], selection.Request],
+) -> tuple[dict[str, Contents], dict[tuple[int, int], str]]:
     """Checks trainings that follow the trials, on all training images, so that no mistake shows only then.
 
     The images that they are validated and tested on are decoded once.
 
     Args:
-        wanted: what each training asks of its images; they differ only in the network's size.
+        wanted: size of a network's input -> what its training asks of the images.
 
     Returns:
-        What the splits hold, by role.
+        What the splits hold, by role; and why networks of some sizes cannot be trained, such as objects that are too
+        small for their input.
 
     Raises:
-        UserError: mistakes in the choice of splits, different classes, corrupt images, or too much is lost to defects.
+        UserError: mistakes in the choice of splits, different classes, corrupt images, or no network can be trained.
     """
-    source = selection.open_source(wanted[0])
-    found, *_ = [selection.check(each, source) for each in wanted]
-    chosen = selection.assign(wanted[0], source)
+    every = list(wanted.values())
+    source, found, failures = selection.open_source(every[0]), dict[str, Contents](), dict[tuple[int, int], str]()
+    for size, each in wanted.items():
+        try:
+            found = selection.check(each, source)
+        except UserError as error:
+            if len(failures) == len(wanted) - 1:
+                raise
+            failures[size] = str(error)
+    chosen = selection.assign(every[0], source)
     for role, split in (("validation", chosen.validation), ("test", chosen.test)):
         if split is not None and role in found:
-            found[role] = _contents(wanted[0], source, split, selection.load(wanted[0], source, split))
-    require_enough(found, wanted[0].data.max_lost)
-    return found
+            found[role] = _contents(every[0], source, split, selection.load(every[0], source, split))
+    require_enough(found, every[0].data.max_lost)
+    return found, failures
 
 
 def _groups(images: Dataset, chosen: npt.NDArray[np.intp]) -> int:
