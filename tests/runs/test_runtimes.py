@@ -96,7 +96,7 @@ def test_the_fastest_is_chosen_once(run: Run, images: np.ndarray, measured: None
     assert choice.note.startswith(f"{choice.runtime} predicts: ")
     assert {*said} <= {f"converting the network for {each}, once" for each in FORMATS}
     np.testing.assert_allclose(values(run, images, "auto")[0], values(run, images, "tensorflow")[0], atol=1e-4)
-    monkeypatch.setattr(serving, "export_portable", lambda *_, **__: pytest.fail("converted again"))
+    monkeypatch.setattr(serving, "exportable", lambda *_: pytest.fail("converted again"))
     assert run.choose_runtime("auto", images, len(images)) == choice
 
 
@@ -132,7 +132,7 @@ def test_networks_that_read_more_than_images_stay_with_tensorflow(
 
 
 def test_long_work_alone_is_measured(run: Run, images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "export_portable", lambda *_, **__: pytest.fail("converted"))
+    monkeypatch.setattr(serving, "exportable", lambda *_: pytest.fail("converted"))
     monkeypatch.setattr(Runtimes, "_known", lambda self: {})
     assert run.choose_runtime("auto", images, 10).runtime == "tensorflow"
     assert run.choose_runtime("auto", images, 300).runtime == "tensorflow"
