@@ -243,33 +243,28 @@ def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool)
         return None
     try:
         part = folds.holdout(labels, data.validation_fraction, seed, names, groups)
-        return part if dataset.has_labels else _with_every_class(dataset, drawn, part, groups)
     except UserError as error:
         raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
+    if dataset.has_labels or not dataset.has_objects:
+        return part
+    return _with_every_class(dataset, drawn, part, groups)
 
 
 def _with_every_class(dataset: Dataset, drawn: np.ndarray, part: folds.Fold, groups: np.ndarray | None) -> folds.Fold:
-    """Returns a hold-out in which images train that show a class which no other training image shows.
+    """Returns a hold-out with the images trained on that alone show a class, as long as others are held out.
 
     Args:
         dataset: images with objects, so that no label could be drawn in proportion.
         drawn: images of the dataset from which the parts were drawn.
         part: what was drawn.
         groups: see `folds`.
-
-    Raises:
-        UserError: nothing would be left for validation.
     """
     shown = [set(dataset.objects[index].labels[~dataset.objects[index].ignored].tolist()) for index in drawn]
     trained = set[int]().union(*(shown[index] for index in part.train))
-    moved = np.zeros(len(drawn), bool)
+    train, validation = part.train, part.validation
     for index in part.validation.tolist():
-        if shown[index] <= trained:
-            continue
-        together = [index] if groups is None else np.flatnonzero(groups == groups[index])
-        moved[together] = True
-        trained.update(*(shown[each] for each in together))
-    held_out = part.validation[~moved[part.validation]]
-    if not len(held_out):
-        raise UserError("each image to hold out has the only objects of a class; add images, or set it to 0")
-    return folds.Fold(train=np.sort(np.append(part.train, np.flatnonzero(moved))), validation=held_out)
+        together = np.array([index]) if groups is None else np.flatnonzero(groups == groups[index])
+        if not shown[index] <= trained and len(together) < len(validation):
+            train, validation = np.append(train, together), np.setdiff1d(validation, together)
+            trained.update(*(shown[each] for each in together))
+    return folds.Fold(train=np.sort(train), validation=validation)

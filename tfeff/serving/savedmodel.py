@@ -200,7 +200,7 @@ def export(
                     tuple(class_names),
                     score,
                     channels,
-                    task.section.suppression.class_agnostic,  # type: ignore[attr-defined]
+                    task.class_agnostic,
                     interface.proposal_record(task),
                     tuple(class_ids),
                 )

@@ -71,6 +71,11 @@ class ObjectDetectionTask(ImageTask):
         """Whether its predictions have duplicates, which non-maximum suppression removes."""
         return True
 
+    @property
+    def class_agnostic(self) -> bool:
+        """See `ImageTask`."""
+        return self.section.suppression.class_agnostic
+
     def predictor(self, network: models.Network) -> models.Network:
         """Without outputs that only training uses."""
         return network.predictor()
@@ -216,10 +221,8 @@ def place(predictions: Mapping[str, Any], sizes: Any, covered: Any) -> dict[str,
     found = {name: tf.convert_to_tensor(predictions[name]) for name in NAMES}
     found["boxes"] = tf.clip_by_value(found["boxes"] * scale, 0.0, limit)
     number = found["boxes"].shape[1]
-    rank = tf.range(number)
-    left = tf.reduce_all(found["boxes"][..., 2:] > found["boxes"][..., :2], axis=-1) & (
-        rank < found["count"][:, tf.newaxis]
-    )
+    rank, given = tf.range(number), tf.cast(found["count"], tf.int32)[:, tf.newaxis]
+    left = tf.reduce_all(found["boxes"][..., 2:] > found["boxes"][..., :2], axis=-1) & (rank < given)
     # All others move to the end, in their order.
     _, order = tf.math.top_k(tf.where(left, 2 * number - rank, number - rank), number)
     # Rows of all images as one table: OpenVINO 2026.4 crashes in a gather with batch dimensions.

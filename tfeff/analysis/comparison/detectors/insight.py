@@ -54,12 +54,9 @@ class Insight:
     @cached_property
     def reports(self) -> list[DetectionReport]:
         """The evaluation of each detector."""
-        return [
-            evaluation.detection_report(
-                found, self.objects, self.class_names, score_threshold=threshold, resamples=self.resamples
-            )
-            for found, threshold in zip(self.found, self.thresholds, strict=True)
-        ]
+        return evaluation.detection_reports(
+            self.found, self.objects, self.class_names, score_thresholds=self.thresholds, resamples=self.resamples
+        )
 
     @property
     def resamples(self) -> int:
