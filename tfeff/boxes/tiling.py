@@ -116,8 +116,7 @@ class Tiling:
         def in_overlapping(index: int) -> np.ndarray:
             first, end = self.tiles_yxyx[index, :2], self.tiles_yxyx[index, 2:]
             overlapping = (self.tiles_yxyx[:, :2] < end).all(axis=1) & (self.tiles_yxyx[:, 2:] > first).all(axis=1)
-            overlapping[index] = False
-            return np.concatenate([own[each] for each in np.flatnonzero(overlapping)] or [rows[:0]])
+            return np.concatenate([rows[:0], *(own[each] for each in np.flatnonzero(overlapping) if each != index)])
 
         return in_overlapping
 
