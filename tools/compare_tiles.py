@@ -142,8 +142,9 @@ def main() -> None:
         tiles = [mosaic[a:c, b:d] for a, b, c, d in tiling.tiles_yxyx]
         name = f"{len(tiles)} tiles {height}x{width}, overlap {overlap}"
         parts = detect(tiles, name)
+        agnostic = detector.class_agnostic
         variants[name] = {
-            score: tiling.merge(*zip(*(above(part, score) for part in parts), strict=True))
+            score: tiling.merge(*zip(*(above(part, score) for part in parts), strict=True), class_agnostic=agnostic)
             for score in (lower, threshold)
         }
     objects = [dataset.objects[number] for number in numbers]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.boxes import area, iou, paired_iou
+from tfeff.boxes import area, iou, paired_iou, share_inside
 
 
 def test_iou_and_area_equal_pixel_counts():
@@ -21,6 +21,9 @@ def test_iou_and_area_equal_pixel_counts():
     expected = np.divide(common, union, out=np.zeros(union.shape), where=union > 0)
     assert iou(boxes, boxes) == pytest.approx(expected, abs=1e-15)
     assert area(boxes) == pytest.approx(masks.sum((1, 2)))
+    own = masks.sum((1, 2))[:, None]
+    expected = np.divide(common, own, out=np.zeros(common.shape), where=own > 0)
+    assert share_inside(boxes[:, None], boxes[None]) == pytest.approx(expected, abs=1e-15)
 
 
 def test_empty_arrays():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tfeff.boxes import Tiling, iou
+from tfeff.boxes import Tiling, iou, paired_iou
+from tfeff.boxes import tiling as boxes_tiling
 
 SIZES = [((37, 53), (16, 20), 6), ((100, 90), (40, 40), 0), ((64, 64), (32, 16), 15), ((10, 200), (32, 32), 12)]
 
@@ -115,6 +116,38 @@ def test_an_object_larger_than_the_overlap_is_the_union_of_its_parts(seed: int) 
     boxes, labels = np.concatenate([corner, corner + sides])[None], np.zeros(1, int)
     merged, _, _ = tiling.merge(*perfect(tiling, boxes, labels, rng))
     np.testing.assert_allclose(merged, boxes, rtol=0, atol=1e-4)
+
+
+def test_only_detections_of_overlapping_tiles_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        nonlocal compared
+        compared += len(second)
+        return paired_iou(first, second)
+
+    monkeypatch.setattr(boxes_tiling, "paired_iou", counted)
+    counts = []
+    for side in (600, 1200):
+        rng, tiling, compared = np.random.default_rng(0), Tiling((side, side), (60, 60), 10), 0
+        corners = np.stack(np.mgrid[0:side:15, 0:side:15], axis=-1).reshape(-1, 2)
+        boxes = np.concatenate([corners, corners + 9.0], axis=1)
+        merged, _, _ = tiling.merge(*perfect(tiling, boxes, np.zeros(len(boxes), int), rng))
+        assert len(merged) == len(boxes)
+        counts.append(compared / len(boxes))
+    assert counts[1] == pytest.approx(counts[0], rel=0.2)
+
+
+def test_class_agnostic_tiles_show_an_object_once() -> None:
+    tiling = Tiling((40, 100), (40, 60), 20)
+    box = np.array([[10.0, 45, 20, 54]])
+    seen = [box, box - [0, 40, 0, 40]]
+    labels, scores = [np.array([0]), np.array([1])], [np.array([0.6]), np.array([0.9])]
+    assert len(tiling.merge(seen, labels, scores)[0]) == 2
+    merged, label, score = tiling.merge(seen, labels, scores, class_agnostic=True)
+    np.testing.assert_array_equal(merged, box)
+    assert label.tolist() == [0]  # that of the tile whose core has the center
+    assert score == pytest.approx(0.6)
 
 
 def test_neighbors_of_one_class_and_objects_of_two_classes_at_one_place_are_not_merged() -> None:

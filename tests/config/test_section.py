@@ -163,6 +163,17 @@ def test_given_anchors_are_not_replaced() -> None:
     with pytest.raises(UserError, match=r"task\.anchors_per_level is 3; it should be none"):
         config.AnchorYoloSettings(network=network)
     assert config.AnchorYoloSettings(network=network, anchors_per_level=None).network == network
+    with pytest.raises(UserError, match=r"task\.anchors_per_level is None; it should be a number"):
+        config.AnchorYoloSettings(anchors_per_level=None)
+
+
+@pytest.mark.parametrize(("levels", "count"), [(("P3", "P4"), 3), (("P2", "P3", "P4", "P5"), 3), (("P4",), 5)])
+def test_anchors_of_any_levels_can_be_found(levels: tuple[str, ...], count: int) -> None:
+    network = config.detector("anchor-yolo", levels=levels)
+    section = config.AnchorYoloSettings(network=network, anchors_per_level=count)
+    described = section.describe(config.architecture("resnet"))
+    assert described.per_position == count
+    assert section.with_network(described) == section
 
 
 def test_a_description_takes_its_normalization_from_the_config() -> None:

@@ -46,7 +46,7 @@ def test_everything_lost_is_counted():
         "defects": {
             "box without area": {"count": 1, "lost": "objects", "examples": ["a.xml, object 2"]},
             "corrupt image": {"count": 1, "lost": "images", "examples": ["2: truncated"]},
-            "object beyond task.max_objects=4 (9 would keep all)": {
+            "object beyond task.max_objects=4, learned as background; set it to 9": {
                 "count": 6,
                 "lost": "objects",
                 "examples": ["0: 5 objects", "3: 9 objects"],

@@ -15,6 +15,17 @@ def iou(first, second):
     return height * width / union if union > 0 else 0.0
 
 
+def in_crowd(box, truth, label):
+    """Returns the largest share of the box in a crowd of the class."""
+    top, left, bottom, right = map(float, box)
+    shares = [0.0]
+    for other in truth.boxes_yxyx[truth.crowd & (truth.labels == label)]:
+        height = max(0.0, min(bottom, other[2]) - max(top, other[0]))
+        width = max(0.0, min(right, other[3]) - max(left, other[1]))
+        shares.append(height * width / ((bottom - top) * (right - left)))
+    return max(shares)
+
+
 def by_definition(found, truth, label, threshold):
     """Returns (all-point, 11-point) average precision of one class, computed one detection and one recall at a time."""
     total, rows = 0, []
@@ -28,19 +39,19 @@ def by_definition(found, truth, label, threshold):
     for _, image, number in sorted(rows):
         highest, where = 0.0, None
         for k, box in enumerate(truth[image].boxes_yxyx):
-            if truth[image].labels[k] == label:
+            if truth[image].labels[k] == label and not truth[image].crowd[k]:
                 overlap = iou([float(x) for x in found[image].boxes_yxyx[number]], [float(x) for x in box])
                 if where is None or overlap > highest:
                     highest, where = overlap, k
-        if where is None or highest < threshold:
-            wrong += 1
-        elif truth[image].difficult[where] or truth[image].crowd[where]:
+        if where is not None and highest >= threshold and truth[image].difficult[where]:
             continue
-        elif (image, where) in taken:
-            wrong += 1
-        else:
+        if where is not None and highest >= threshold and (image, where) not in taken:
             taken.add((image, where))
             right += 1
+        elif in_crowd(found[image].boxes_yxyx[number], truth[image], label) >= threshold:
+            continue
+        else:
+            wrong += 1
         points.append((right, Fraction(right, right + wrong)))
     if total == 0:
         return float("nan"), float("nan")

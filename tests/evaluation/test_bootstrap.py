@@ -17,7 +17,7 @@ def test_a_resample_equals_an_evaluation_of_its_images(make_case, make_detection
     rng = np.random.default_rng(0)
     # Unique scores: ties between images are broken by their order, which resampling changes.
     untied = [make_detections(image.boxes_yxyx, image.labels, rng.random(len(image))) for image in found]
-    values = bootstrap_mean_average_precision(match(untied, truth, 3), resamples=100, seed=5)
+    (values,) = bootstrap_mean_average_precision([match(untied, truth, 3)], resamples=100, seed=5)
     drawn = np.random.default_rng(5).multinomial(15, np.full(15, 1 / 15), size=100)
     expected = []
     for counts in drawn:
@@ -34,7 +34,8 @@ def test_without_false_positives_average_precision_follows_a_binomial_distributi
     # One object per image, found in 3 of 4 images: average precision is the share of drawn images with a detection.
     box = [[0, 0, 10, 10]]
     detections = [make_detections(box, [0], [0.5]) if i % 4 else make_detections() for i in range(images)]
-    values = bootstrap_mean_average_precision(match(detections, [make_objects(box, [0])] * images, 1), resamples=10_000)
+    matching = match(detections, [make_objects(box, [0])] * images, 1)
+    (values,) = bootstrap_mean_average_precision([matching], resamples=10_000)
     expected = binom(images, 0.75)
     found = np.rint(images * values)
     np.testing.assert_allclose(values, found / images, rtol=1e-12)
@@ -48,13 +49,21 @@ def test_without_false_positives_average_precision_follows_a_binomial_distributi
 
 def test_the_seed_determines_the_resamples(make_case):
     matching = match(*make_case(4), 3)
-    first, same, other = (bootstrap_mean_average_precision(matching, resamples=20, seed=seed) for seed in (0, 0, 1))
+    first, same, other = (bootstrap_mean_average_precision([matching], resamples=20, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert (first != other).any()
 
 
+def test_detectors_share_resamples_that_are_drawn_in_parts(make_case, monkeypatch):
+    truth = make_case(4, images=9)[1]
+    matchings = [match(make_case(seed, images=9)[0], truth, 3) for seed in (4, 5)]
+    expected = [bootstrap_mean_average_precision([each], resamples=20)[0] for each in matchings]
+    monkeypatch.setattr(bootstrap, "CHUNK", 3 * 9)
+    np.testing.assert_array_equal(bootstrap_mean_average_precision(matchings, resamples=20), expected)
+
+
 def test_values_are_nan_without_objects(make_detections, make_objects):
-    values = bootstrap_mean_average_precision(match([make_detections()], [make_objects()], 2), resamples=5)
+    values = bootstrap_mean_average_precision([match([make_detections()], [make_objects()], 2)], resamples=5)
     assert np.isnan(values).all()
     assert np.isnan(percentile_interval(values)).all()
 

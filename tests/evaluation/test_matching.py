@@ -71,6 +71,21 @@ def test_detections_of_ignored_objects_are_ignored(kind, make_detections, make_o
     assert matching.objects.tolist() == [1, 0, 0]
 
 
+def test_detections_inside_a_crowd_are_ignored(make_detections, make_objects):
+    # The IoU of a person and the crowd is 0.09. Another class and a box that is half outside are no part of it.
+    crowd, person = [0, 0, 100, 100], [10, 10, 40, 40]
+    truth = make_objects([crowd, [200, 200, 210, 210]], [0, 0], crowd=[True, False])
+    boxes = [person, person, person, [200, 200, 210, 210], [80, 0, 130, 30]]
+    verdict, matching = verdicts(make_detections(boxes, [0, 0, 1, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.5]), truth)
+    assert verdict == ["ignored", "ignored", "false", "true", "false"]
+    assert matching.best_object[matching.index == 0].tolist() == [1]
+
+
+def test_an_object_in_a_crowd_can_be_found_once_and_its_duplicates_are_ignored(make_detections, make_objects):
+    truth = make_objects([[0, 0, 10, 12], BOX], [0, 0], crowd=[True, False])
+    assert verdicts(make_detections([BOX, BOX], [0, 0], [0.9, 0.8]), truth)[0] == ["true", "ignored"]
+
+
 def test_an_iou_equal_to_the_threshold_matches(make_detections, make_objects):
     truth = make_objects([[0, 0, 2, 2]], [1])
     assert verdicts(make_detections([[0, 0, 2, 1]], [1], [0.1]), truth)[0] == ["true"]

@@ -92,11 +92,15 @@ def test_the_anchors_of_yolo_are_distributed_over_the_levels() -> None:
     described = models.detector("anchor-yolo", levels=("P3", "P4"), anchors=sides)
     assert described.anchors == tuple(sides)
     assert described.per_position == 3
-    assert models.detector("anchor-yolo").per_position == 3
-    # Width and height in pixels at 416 (YOLOv3, section 2.3).
-    published = [(10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326)]
-    relative = models.detector("anchor-yolo").anchors
-    np.testing.assert_allclose(np.reshape(relative, (9, 2))[:, ::-1] * 416, published)
+    np.testing.assert_array_equal(described.shapes, np.reshape(sides, (2, 3, 2)))
+
+
+@pytest.mark.parametrize("levels", [("P4",), ("P3", "P4"), ("P2", "P3", "P4", "P5")])
+def test_any_levels_have_placeholders_until_anchors_are_found(levels: tuple[str, ...]) -> None:
+    described = models.detector("anchor-yolo", levels=levels)
+    assert described.anchors == ()
+    assert described.shapes.shape == (len(levels), 3, 2)
+    assert (np.diff(described.shapes.reshape(-1)[::2]) > 0).all()
 
 
 @pytest.mark.parametrize(

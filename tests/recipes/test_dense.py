@@ -19,7 +19,7 @@ def test_trainings_are_about_those_of_the_configs(file, count, start):
     epochs = dense.epochs(count, size, start).value
     assert size == given.training.batch_size
     assert epochs == pytest.approx(given.training.epochs, rel=0.05)
-    length = {key: choice.value for key, choice in dense.length(epochs).items()}
+    length = {key: choice.value for key, choice in dense.length(epochs, given.task).items()}
     assert length["schedule.warmup_epochs"] == pytest.approx(given.schedule.warmup_epochs, rel=0.4)
     assert length["task.plain_epochs"] == pytest.approx(given.task.plain_epochs, abs=1)
     for key, choice in dense.optimizer(count, start).items():
@@ -43,8 +43,27 @@ def test_a_common_aspect_ratio_is_that_of_the_input():
 
 def test_few_objects_take_little_memory():
     task = config.YoloSettings()
-    assert [dense.max_objects(most, task).value for most in (1, 10, 31, 2_000)] == [10, 10, 40, 100]
+    assert [dense.max_objects(most, task).value for most in (1, 10, 31, 2_000)] == [10, 10, 40, 300]
     mixed = config.YoloSettings(augmentation=config.BoxAugmentation(mosaic=0.5, mixup=0.1))
-    assert [dense.max_objects(most, mixed).value for most in (1, 10, 31, 2_000)] == [10, 50, 100, 100]
+    assert [dense.max_objects(most, mixed).value for most in (1, 10, 31, 2_000)] == [10, 50, 160, 300]
     assert dense.max_objects(9, mixed).why == "at most 9 objects per image; augmentation joins up to 5 images"
     assert dense.max_objects(9, config.ClassificationSettings()).value == 10
+    assert dense.max_objects(300, task).why == "at most 300 objects per image"
+    assert "more take much memory" in dense.max_objects(301, task).why
+
+
+def test_there_are_more_detections_than_objects():
+    found = [dense.detections(most).get("task.suppression.detections") for most in (1, 66, 67, 300, 5_000)]
+    assert [each and each.value for each in found] == [None, None, 200, 500, 1_000]
+
+
+def test_the_last_epochs_are_plain_only_if_the_others_are_not():
+    flips = config.YoloSettings(augmentation=config.BoxAugmentation(horizontal_flip=True))
+    assert dense.length(35, flips)["task.plain_epochs"].value == 0
+    varied = config.YoloSettings(augmentation=config.BoxAugmentation(brightness=0.2))
+    assert dense.length(35, varied)["task.plain_epochs"].value == 5
+
+
+def test_the_resolution_follows_from_the_longer_side():
+    choice = dense.resolution(320, 0.0375, 1920)  # 0.05 of the square root of the area of 1920x1080 pixels
+    assert (choice.value, choice.why) == (640, "the median object then has about 24 pixels")

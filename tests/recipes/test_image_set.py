@@ -97,6 +97,18 @@ def test_images_with_objects(tmp_path):
     assert (images.side, images.aspects) == (64, (1.0, 1.0, 1.0))
 
 
+def test_sizes_of_objects_are_relative_to_the_longer_side(tmp_path):
+    """As the input's resolution is."""
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.zeros((40, 160, 3), np.uint8)).save(tmp_path / "JPEGImages" / "a.png")
+    corners = "<xmin>1</xmin><ymin>1</ymin><xmax>32</xmax><ymax>8</ymax>"
+    text = f"<annotation><object><name>x</name><bndbox>{corners}</bndbox></object></annotation>"
+    (tmp_path / "Annotations" / "a.xml").write_text(text)
+    images = annotated_images(config.Data(source=f"voc:{tmp_path}", train_split="all"))
+    assert images.extent == pytest.approx(16 / 160)
+
+
 def test_the_variance_of_a_mean_over_classes_follows_the_images_that_show_them():
     images = AnnotatedImages(100, 300, 0.1, (100, 50, 0), 5, 64, (1.0, 1.0, 1.0))
     assert images.trials(20) == pytest.approx(2**2 / (1 / 20 + 1 / 10))

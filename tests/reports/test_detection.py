@@ -2,6 +2,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import precision_score, recall_score
@@ -9,6 +10,7 @@ from sklearn.metrics import precision_score, recall_score
 from tfeff.evaluation import Detections, detection_report
 from tfeff.rcnn.task import BACKGROUND_OVERLAP
 from tfeff.reports.detection import (
+    VALIDATED,
     DetectionEvaluator,
     detection_figures,
     predicted_rows,
@@ -134,13 +136,40 @@ def test_the_list_of_detections_and_missed_objects_adds_up_to_the_report(thresho
 
 def test_the_answer_has_the_counts_at_the_threshold(make_case: Any) -> None:
     report, _ = listed(make_case, 0.5)
-    said = DetectionEvaluator().answer({"split": "test", **report.to_dict()})
+    said = DetectionEvaluator().answer({"split": "test", VALIDATED: True, **report.to_dict()})
     hits = report.confusion.correct.sum()
     assert said.startswith(f"{hits} of {report.matching.objects.sum()} objects found on {report.matching.images} test")
     assert (
         f"and {report.confusion.predictions[:-1].sum() - hits} wrong detections, at a score of at least 0.5; mAP"
         in said
     )
+
+
+def test_the_threshold_is_that_of_the_export(make_case: Any) -> None:
+    """Without validation images, the default; test images never choose it."""
+    found, truth = make_case(0)
+    most = max(map(len, found))
+    sizes = np.full((len(found), 2), 100)
+    predictions = {
+        "boxes": np.stack([np.pad(each.boxes_yxyx, ((0, most - len(each)), (0, 0))) for each in found]),
+        "labels": np.stack([np.pad(each.labels, (0, most - len(each))) for each in found]),
+        "scores": np.stack([np.pad(each.scores, (0, most - len(each))) for each in found]),
+        "count": np.array([len(each) for each in found], np.int32),
+        "image_size": sizes,
+        "window_yxyx": np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.float32),
+    }
+    image = cv2.imencode(".png", np.zeros((100, 100, 3), np.uint8))[1].tobytes()
+    images: Any = Images([f"{number}.png" for number in range(len(found))], NAMES, truth)
+    images.encoded = lambda _: image
+    pipeline: Any = SimpleNamespace(images=SimpleNamespace(dataset=images))
+    for validated, threshold, said in (
+        ({}, 0.5, "0.5 (the default, because no"),
+        ({"score_threshold": 0.3}, 0.3, "0.3;"),
+    ):
+        evaluator = DetectionEvaluator()
+        report = evaluator.evaluate(predictions, pipeline, validated).report
+        assert report["score_threshold"] == threshold
+        assert f"at a score of at least {said}" in evaluator.answer({"split": "test", **report})
 
 
 def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
@@ -168,4 +197,4 @@ def test_an_interval_of_few_images_is_called_too_narrow() -> None:
     )
     for images, said in ((29, "(95 % interval 1.0000 to 1.0000, too narrow for so few images)"), (30, "1.0000)")):
         report = detection_report([found] * images, [truth] * images, ("cell",), resamples=10)
-        assert DetectionEvaluator().answer({"split": "test", **report.to_dict()}).endswith(said)
+        assert DetectionEvaluator().answer({"split": "test", VALIDATED: True, **report.to_dict()}).endswith(said)

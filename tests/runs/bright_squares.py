@@ -10,7 +10,7 @@ class Squares:
     """A model that counts its calls, and is interrupted after some of them."""
 
     class_names = ("red", "green", "blue")
-    score = 0.5
+    score, class_agnostic = 0.5, False
 
     def __init__(self, limit: float = np.inf) -> None:
         self.calls, self.limit = 0, limit

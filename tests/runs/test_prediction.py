@@ -60,7 +60,7 @@ def photos(tmp_path: Path) -> Path:
 class Perfect:
     """A detector that finds the objects of a split, in the order of its images."""
 
-    score = 0.5
+    score, class_agnostic = 0.5, False
 
     def __init__(self, truth: Dataset) -> None:
         self.class_names, self.objects = truth.class_names, iter(truth.objects)
@@ -119,9 +119,11 @@ def test_perfect_detections_of_a_coco_dataset_have_an_ap_of_1(
     ids = runs.image_ids(f"coco:{root}", paths)
     assert runs.dataset_images(f"coco:{root}") == (paths, ids)
     done = runs.write_predictions(predictor, paths, tmp_path / "out", key="", image_ids=ids, draw=False)
-    assert done.ids.endswith(
-        f"category_id is that of the dataset, image_id is that of the dataset for {len(paths)} images"
-    )
+    ids_of_dataset = f"category_id is that of the dataset, image_id is that of the dataset for {len(paths)} images"
+    assert done.ids.endswith(f"{ids_of_dataset}; scores of at least 0.5, but COCO's evaluation needs all: --score=0")
+    predictor = DetectorPredictor(Perfect(truth), score=0.0, class_ids=tuple(truth.class_ids))
+    all_scores = runs.write_predictions(predictor, paths, tmp_path / "all", key="", image_ids=ids, draw=False)
+    assert all_scores.ids.endswith(ids_of_dataset)
     scores = coco_scores(root / "annotations/instances_all.json", tmp_path / "out/detections.json")
     assert scores[:3] == pytest.approx([1, 1, 1], abs=1e-9)
 
@@ -137,7 +139,8 @@ def test_ids_of_detections_without_those_of_a_dataset(tmp_path: Path) -> None:
     assert {row["category_id"] for row in rows} == {label for row in done.rows.values() for label in row["labels"]}
     assert done.ids == (
         "detections.json: category_id counts the classes from 0, "
-        "image_id is the path relative to the folder of the images"
+        "image_id is the path relative to the folder of the images; "
+        "scores of at least 0.5, but COCO's evaluation needs all: --score=0"
     )
     again = runs.write_predictions(
         SquaresPredictor(), paths, tmp_path / "out", key="", image_ids={"a.png": 7}, draw=False
@@ -149,7 +152,7 @@ def test_ids_of_detections_without_those_of_a_dataset(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "out/detections.json").read_text())
     assert {row["image_id"] for row in rows} == {"a.png", "b.png"}
     assert shared.ids.endswith("2 share their id, in several annotation files: name one, --dataset=coco:FILE")
-    assert again.ids.endswith("dataset for 1 images and the path relative to the folder of the images for 1")
+    assert "dataset for 1 images and the path relative to the folder of the images for 1;" in again.ids
 
 
 def damage(root: Path) -> set[str]:

@@ -295,3 +295,45 @@ def test_images_that_augmentation_joins_can_have_more_objects_than_the_task_uses
     assert len(found) == noted
     settings = config.override(settings, [f"task.max_objects={4 * most}"])
     assert not any("task.max_objects" in note for note in selection.read(selection.request(settings), QUIET).notes)
+
+
+def shown(dataset):
+    return set().union(*(each.labels[~each.ignored].tolist() for each in dataset.objects))
+
+
+def objects_of_rare_classes(tmp_path, **data):
+    source = write_coco(tmp_path, 12)
+    values = {"task.name": "yolo", "data.source": f"coco:{source}", "training.batch_size": 2, "model.resolution": 64}
+    values |= {f"data.{key}": value for key, value in data.items()}
+    wanted = selection.request(config.replaced(config.Experiment(), values))
+    return wanted, selection.open_source(wanted).load("train")
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_hold_out_leaves_objects_of_every_class_to_train_on(tmp_path, grouped):
+    wanted, whole = objects_of_rare_classes(tmp_path, validation_fraction=0.3)
+    if grouped:
+        whole = dataclasses.replace(whole, groups=np.arange(len(whole)) // 2)
+    sizes = []
+    for seed in range(20):
+        part = selection.fold(dataclasses.replace(wanted, seed=seed), whole, validates=False)
+        assert shown(whole.take(part.train)) == shown(whole)
+        assert sorted([*part.train, *part.validation]) == list(range(len(whole)))
+        if grouped:
+            assert not set(whole.groups[part.train]) & set(whole.groups[part.validation])
+        sizes.append(len(part.validation))
+    assert min(sizes) < 4  # in some draws, an image had to move
+    assert max(sizes) == 4
+
+
+def test_folds_say_which_classes_are_not_trained(tmp_path):
+    said = []
+    for fold in range(4):
+        wanted, whole = objects_of_rare_classes(tmp_path / str(fold), folds=4, fold=fold)
+        images = selection.choose(wanted, selection.read(wanted, QUIET))
+        missing = shown(whole) - shown(images.train.dataset)
+        notes = [note for note in images.notes if "no image to train on shows" in note]
+        assert len(notes) == bool(missing)
+        assert all(f'"{whole.class_names[label]}"' in notes[0] for label in missing)
+        said += notes
+    assert said

@@ -106,13 +106,13 @@ def test_the_export_computes_missing_proposals(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("proposals", [None, {"engine": "windows"}])
 def test_records_survive_json(channels: int, proposals: dict | None, tmp_path: Path) -> None:
-    record = DetectorRecord(NAMES, 0.5, channels, proposals, (7, "b", 2.0))
+    record = DetectorRecord(NAMES, 0.5, channels, channels == 1, proposals, (7, "b", 2.0))
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / DETECTOR_FILE).write_text(record.to_json())
     assert read_record(tmp_path) == record
 
 
-SHORT = '{"class_names": ["a", "b"], "score": 0.5, "gray": false, "class_ids": [1]}'
+SHORT = '{"class_names": ["a", "b"], "score": 0.5, "gray": false, "class_agnostic": false, "class_ids": [1]}'
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"class_names": 3, "score": 0.5, "gray": false}', SHORT])

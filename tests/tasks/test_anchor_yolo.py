@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -124,3 +125,6 @@ def test_anchors_come_from_the_training_boxes() -> None:
     assert f"{overlap:.3f}" in notes[0]
     assert dataclasses.replace(described, anchors=tuple(fields["anchors"])).anchors == tuple(fields["anchors"])
     assert AnchorYoloTask(settings()).measured(images, described) == ({}, ())
+    crowds = [dataclasses.replace(each, crowd=np.ones(len(each), bool)) for each in images.objects]
+    nothing: Any = SimpleNamespace(objects=crowds, sizes=images.sizes)
+    assert task.measured(nothing, described) == ({}, ("no boxes to find anchors for",))

@@ -92,4 +92,6 @@ def test_perfect_outputs_give_the_objects_and_no_loss() -> None:
     found = task.decode(outputs)
     assert int(found["count"][0]) == 1
     assert int(found["labels"][0, 0]) == 1
+    cells[0, 0] = [-1, -1, -1, 0.5, 0.5, 0.5, 0.5]  # two negative values are no positive score
+    assert int(task.decode(outputs | {"cells": tf.constant(cells)})["count"][0]) == 1
     np.testing.assert_allclose(found["boxes"][0, 0], box, atol=1e-4)

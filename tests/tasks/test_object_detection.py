@@ -26,7 +26,7 @@ from tfeff.evaluation.matching import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
 from tfeff.serving.detector import ExportedDetector
-from tfeff.tasks.object_detection import detections
+from tfeff.tasks.object_detection import detections, place
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import checkpoint
 from tfeff.training.assembly import AssemblyCache
@@ -73,6 +73,28 @@ def settings(name: str, source: Path, *overrides: str) -> config.Experiment:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_coco(tmp_path_factory.mktemp("digits"), 8)
+
+
+def test_detections_on_the_padding_are_dropped() -> None:
+    """A portrait image of 80x40 pixels covers the left half of a square input of 40 pixels."""
+    boxes = [[0, 0, 10, 10], [5, 25, 15, 35], [10, 15, 30, 30], [0, 20, 5, 40], [0, 0, 0, 0]]
+    predictions = {
+        "boxes": np.array([boxes, boxes], np.float32),
+        "labels": np.array([[1, 2, 3, 4, 0]] * 2, np.int32),
+        "scores": np.array([[0.9, 0.8, 0.7, 0.6, 0]] * 2, np.float32),
+        "count": np.array([4, 2], np.int32),
+    }
+    placed = place(predictions, [[80, 40], [80, 40]], [[40, 20], [40, 20]])
+    assert placed["count"].numpy().tolist() == [2, 1]
+    assert placed["labels"].numpy().tolist() == [[1, 3, 0, 0, 0], [1, 0, 0, 0, 0]]
+    np.testing.assert_allclose(placed["scores"][0], [0.9, 0.7, 0, 0, 0])
+    assert placed["boxes"][0].numpy().tolist() == [[0, 0, 20, 20], [20, 30, 60, 40], *[[0, 0, 0, 0]] * 3]
+    window = np.array([[0, 0, 40, 20]] * 2, np.float32)
+    found = detections(predictions | {"image_size": np.array([[80, 40]] * 2), "window_yxyx": window})
+    assert [each.labels.tolist() for each in found] == [[1, 3], [1]]
+    assert not detections({name: values[:0] for name, values in predictions.items()} | {
+        "image_size": np.zeros((0, 2), int), "window_yxyx": np.zeros((0, 4), np.float32)
+    })  # fmt: skip
 
 
 def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir:

@@ -5,10 +5,13 @@ import tensorflow as tf
 from tfeff.tasks.task_aligned import align
 
 
+@pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("candidates", [1, 5])
-def test_equals_the_definition(candidates: int) -> None:
+def test_equals_the_definition(candidates: int, ties: bool) -> None:
     rng = np.random.default_rng(0)
     scores, overlaps = rng.random((4, 50, 6)), rng.random((4, 50, 6))
+    if ties:
+        scores, overlaps = np.ceil(2 * scores) / 2, np.ceil(2 * overlaps) / 2
     inside = rng.random((4, 50, 6)) < 0.4
     inside[..., 5] = False  # padding
     overlaps[:, :20] *= rng.random((4, 20, 6)) < 0.5

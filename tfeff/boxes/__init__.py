@@ -14,8 +14,7 @@ from tfeff.boxes.formats import (
     yxyx_from_cyxhw,
     yxyx_from_relative,
 )
-from tfeff.boxes.nms import nms, nms_per_class
-from tfeff.boxes.overlap import area, intersection, iou, paired_iou
+from tfeff.boxes.overlap import area, intersection, iou, paired_iou, share_inside
 from tfeff.boxes.tiling import Tiling
 
 __all__ = [
@@ -31,10 +30,9 @@ __all__ = [
     "encode",
     "intersection",
     "iou",
-    "nms",
-    "nms_per_class",
     "paired_iou",
     "relative_from_yxyx",
+    "share_inside",
     "xywh_from_yxyx",
     "yxyx_from_cyxhw",
     "yxyx_from_relative",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfeff.boxes import area, intersection, iou
+from tfeff.boxes import iou, share_inside
 from tfeff.boxes.coding import encode
 
 
@@ -90,9 +90,8 @@ def ignored_overlap(boxes_yxyx: np.ndarray, ignored_yxyx: np.ndarray) -> np.ndar
     Returns:
         float64 [n], from 0 to 1; 0 if there are no ignored objects.
     """
-    common = intersection(boxes_yxyx, ignored_yxyx)
-    areas = area(boxes_yxyx)[:, None]
-    return np.divide(common, areas, out=np.zeros_like(common), where=areas > 0).max(axis=1, initial=0.0)
+    boxes, ignored = boxes_yxyx.astype(np.float64), ignored_yxyx.astype(np.float64)
+    return share_inside(boxes[:, None], ignored[None]).max(axis=1, initial=0.0)
 
 
 def region_boxes(proposals_yxyx: np.ndarray, objects_yxyx: np.ndarray, ignored: np.ndarray) -> np.ndarray:

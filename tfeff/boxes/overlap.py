@@ -33,6 +33,25 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
+def share_inside(first: Any, second: Any, *, ops: Any = np) -> Any:
+    """Computes the share of each first box that lies in the second, elementwise, [...]; 0 if the first has no area.
+
+    COCO compares detections with crowds in this way: a box around a group contains boxes of single objects.
+
+    Args:
+        first: yxyx, float [..., 4], in pixels or relative.
+        second: same unit, broadcastable with the first.
+        ops: module of the arrays, `numpy` or `keras.ops`.
+
+    >>> share_inside(np.array([0.0, 0.0, 2.0, 2.0]), np.array([[0.0, 1.0, 9.0, 9.0], [5.0, 5.0, 6.0, 6.0]])).tolist()
+    [0.5, 0.0]
+    """
+    sides = ops.minimum(first[..., 2:], second[..., 2:]) - ops.maximum(first[..., :2], second[..., :2])
+    sides, own = ops.maximum(sides, 0.0), ops.maximum(first[..., 2:] - first[..., :2], 0.0)
+    common, whole = sides[..., 0] * sides[..., 1], own[..., 0] * own[..., 1]
+    return ops.where(whole > 0, common / ops.where(whole > 0, whole, 1.0), 0.0)
+
+
 def paired_iou(first: Any, second: Any, *, ops: Any = np) -> Any:
     """Computes elementwise intersection over union of two arrays of boxes, [...]; 0 if both areas are 0.
 

@@ -8,7 +8,8 @@ if the object is larger than the overlap. Then their boxes agree in the area tha
 them.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -48,7 +49,12 @@ class Tiling:
         self.cores_yxyx = _grid(row_cores, column_cores)
 
     def merge(
-        self, boxes_yxyx: Sequence[np.ndarray], labels: Sequence[np.ndarray], scores: Sequence[np.ndarray]
+        self,
+        boxes_yxyx: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
+        scores: Sequence[np.ndarray],
+        *,
+        class_agnostic: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Merges the detections of the T tiles.
 
@@ -60,6 +66,7 @@ class Tiling:
             boxes_yxyx: T arrays, float [n, 4], in pixels of the tile.
             labels: T arrays, int [n].
             scores: T arrays, float [n].
+            class_agnostic: detections of different classes can show the same object.
 
         Returns:
             boxes_yxyx float32 [m, 4] in pixels of the image, labels int32 [m], scores float32 [m], by descending score.
@@ -73,18 +80,45 @@ class Tiling:
         inside = distance == 0
         order = np.lexsort((-score, ~inside))
         order = order[distance[order] <= TOLERANCE]
+        remaining = np.zeros(len(tile), bool)
+        remaining[order] = True
+        in_overlapping = self._in_overlapping(tile, order)
         kept = list[int]()
-        while len(order):
-            first, others = order[0], order[1:]
+        for first in order:
+            if not remaining[first]:
+                continue
             kept.append(first)
-            same = (label[others] == label[first]) & (tile[others] != tile[first])
-            same[same] = self._same(boxes, tile, first, others[same])
+            remaining[first] = False
+            others = in_overlapping(tile[first])
+            others = others[remaining[others]]
+            if not class_agnostic:
+                others = others[label[others] == label[first]]
+            same = others[self._same(boxes, tile, first, others)]
             # Two tiles count parts of one object only if each sees something that the other does not.
-            parts = np.append(first, others[same & inside[others]])
+            parts = np.append(first, same[inside[same]])
             boxes[first, :2], boxes[first, 2:] = boxes[parts, :2].min(axis=0), boxes[parts, 2:].max(axis=0)
-            order = others[~same]
+            remaining[same] = False
         best = np.array(sorted(kept, key=lambda index: -score[index]), np.int64)
         return boxes[best].astype(np.float32), label[best], score[best]
+
+    def _in_overlapping(self, tile: np.ndarray, rows: np.ndarray) -> Callable[[int], np.ndarray]:
+        """Returns a function from a tile to those rows whose tiles overlap it: only they can show its objects.
+
+        Args:
+            tile: tile of each detection.
+            rows: indices of detections.
+        """
+        by_tile = rows[np.argsort(tile[rows], kind="stable")]
+        ends = np.cumsum(np.bincount(tile[rows], minlength=len(self.tiles_yxyx)))
+        own = np.split(by_tile, ends[:-1])
+
+        @functools.cache
+        def in_overlapping(index: int) -> np.ndarray:
+            first, end = self.tiles_yxyx[index, :2], self.tiles_yxyx[index, 2:]
+            overlapping = (self.tiles_yxyx[:, :2] < end).all(axis=1) & (self.tiles_yxyx[:, 2:] > first).all(axis=1)
+            return np.concatenate([rows[:0], *(own[each] for each in np.flatnonzero(overlapping) if each != index)])
+
+        return in_overlapping
 
     def _same(self, boxes: np.ndarray, tile: np.ndarray, first: int, others: np.ndarray) -> np.ndarray:
         """Returns whether boxes of other tiles show the object of the first: bool [others]."""

@@ -29,7 +29,8 @@ SCRATCH = "resnet"
 SCRATCH_WIDTHS, SCRATCH_RESOLUTIONS = (1.0, 2.0), (64, 96, 128)
 """The networks from random weights: relative widths, and pixels of classifiers."""
 SHARED = ("plain_epochs", "max_objects", "stretch", "augmentation")
-"""What all detectors of a search have in common, by key of their task's section; also the aspect of the input."""
+"""What all detectors of a search have in common, by key of their task's section; also the aspect of the input and the
+number of detections."""
 
 
 def described(task: config.TaskSettings, model: models.Architecture) -> models.Architecture | models.Detector:
@@ -161,7 +162,9 @@ def _sharing(
 ) -> config.ObjectDetectionSettings:
     """Returns a detector's section with what all detectors of a search have in common, which `task` says."""
     network = dataclasses.replace(section.network, aspect=task.network.aspect)
-    return dataclasses.replace(section, network=network, **{key: getattr(task, key) for key in SHARED})
+    suppression = dataclasses.replace(section.suppression, detections=task.suppression.detections)
+    shared = {key: getattr(task, key) for key in SHARED}
+    return dataclasses.replace(section, network=network, suppression=suppression, **shared)
 
 
 def _start(name: str, task: config.TaskSettings) -> Start:

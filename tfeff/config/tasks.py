@@ -381,8 +381,9 @@ class AnchorYoloSettings(ObjectDetectionSettings):
 
     name: Literal["anchor_yolo"] = "anchor_yolo"
     network: yolo.AnchorYolo = choice(yolo.ANCHOR_TABLE, "anchor-yolo")
-    anchors_per_level: Positive[int] | None = 3
-    """Anchors of each level, which k-means on the boxes of the training images finds. None: `task.network.anchors`."""
+    anchors_per_level: Positive[int] | None = yolo.ANCHORS_PER_LEVEL
+    """Anchors of each level, which k-means on the boxes of the training images finds. None: those of
+    `task.network.anchors`."""
     ignore_overlap: Fraction = 0.7
     """Predictions that are not positive, but overlap an object by more than this IoU, learn no objectness."""
     object_weight: NotNegative[float] = 1.0
@@ -392,10 +393,26 @@ class AnchorYoloSettings(ObjectDetectionSettings):
     box_weight: NotNegative[float] = 1.0
     """Factor of the box loss."""
 
+    def describe(self, model: Architecture) -> yolo.AnchorYolo:
+        """See `TaskSettings`. Until anchors are found, others take their place."""
+        described = replace(self.network, backbone=model)
+        if self.anchors_per_level is None:
+            return described
+        return replace(described, anchors=yolo.placeholder_anchors(self.anchors_per_level * len(described.levels)))
+
+    def with_network(self, description: Architecture | Detector | rcnn.RCNN) -> Self:
+        """See `TaskSettings`."""
+        assert isinstance(description, yolo.AnchorYolo)
+        if self.anchors_per_level is not None:
+            description = replace(description, anchors=())
+        return super().with_network(description)
+
     def _check(self) -> None:
         super()._check()
-        if self.anchors_per_level is not None and self.network.anchors != self.published.anchors:
+        if self.anchors_per_level is not None and self.network.anchors:
             self.wrong("anchors_per_level", "none with task.network.anchors, or omit those: k-means would replace them")
+        if self.anchors_per_level is None and not self.network.anchors:
+            self.wrong("anchors_per_level", "a number, or give task.network.anchors")
 
 
 @dataclass(frozen=True, kw_only=True)

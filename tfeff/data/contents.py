@@ -78,7 +78,7 @@ class Contents:
         surplus = np.maximum(counts - max_objects, 0) if max_objects is not None else np.zeros_like(counts)
         for index in np.flatnonzero(surplus):
             further.add(
-                f"object beyond task.max_objects={max_objects} ({counts.max()} would keep all)",
+                f"object beyond task.max_objects={max_objects}, learned as background; set it to {counts.max()}",
                 f"{dataset.ids[kept[index]]}: {counts[index]} objects",
                 lost="objects",
                 count=int(surplus[index]),

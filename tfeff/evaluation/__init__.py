@@ -4,7 +4,6 @@ SciPy."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
-    bootstrap_average_precisions,
     bootstrap_mean,
     bootstrap_mean_average_precision,
     bootstrap_p_value,
@@ -14,7 +13,7 @@ from tfeff.evaluation.bootstrap import (
 from tfeff.evaluation.classification import ClassificationReport, calibration, classification_report, temperature
 from tfeff.evaluation.coco import coco_scores, to_coco_results
 from tfeff.evaluation.confusion import ConfusionMatrix, confused_pairs, confusion_matrix, per_class
-from tfeff.evaluation.detection import DetectionReport, detection_report
+from tfeff.evaluation.detection import DetectionReport, detection_report, detection_reports
 from tfeff.evaluation.detection_errors import best_f1_threshold, detection_errors
 from tfeff.evaluation.embedding import EmbeddingReport, embedding_report, gallery_accuracy
 from tfeff.evaluation.label_errors import LabelErrors, confident_errors, hardest, label_errors, least_certain
@@ -44,7 +43,6 @@ __all__ = [
     "PredictionsMatrix",
     "average_precisions",
     "best_f1_threshold",
-    "bootstrap_average_precisions",
     "bootstrap_mean",
     "bootstrap_mean_average_precision",
     "bootstrap_p_value",
@@ -58,6 +56,7 @@ __all__ = [
     "contrastive_loss",
     "detection_errors",
     "detection_report",
+    "detection_reports",
     "embedding_report",
     "equal_error_threshold",
     "gallery_accuracy",

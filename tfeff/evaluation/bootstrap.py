@@ -4,6 +4,8 @@ Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 1
 resamples images, because detections in the same image are not independent.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,32 +17,37 @@ CHUNK = 2**22  # maximum number of elements of a temporary array
 _FEW_IMAGES = 30
 
 
-def bootstrap_average_precisions(
-    matching: Matching, *, resamples: int = 1000, seed: int = 0
+def bootstrap_mean_average_precision(
+    matchings: Sequence[Matching], *, resamples: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Returns the average precisions (all points) of bootstrap resamples of the images, of which there is at least one.
+    """Returns the mean average precisions (all points) of m detectors on bootstrap resamples of their images.
 
     Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The resamples
-    depend only on the number of images and the seed, so those of two detectors on the same images are paired.
+    are the same for all detectors; they depend only on the number of images and the seed.
+
+    Args:
+        matchings: the detectors' matchings on the same images, of which there is at least one.
+        resamples: number of resamples.
+        seed: seed of the draws.
 
     Returns:
-        float64 [resamples, classes]; NaN for classes without objects in a resample.
+        float64 [m, resamples], means over the classes that have objects in a resample; NaN if it has no objects.
     """
-    counts = _draws(matching.images, resamples, seed)
-    objects = grouped(matching.object_label, matching.object_counted, matching.classes)
-    parts = zip(matching.by_class, objects, strict=True)
-    return np.stack([_resampled_ap(matching, rows, own, counts) for rows, own in parts], 1)
-
-
-def bootstrap_mean_average_precision(
-    matching: Matching, *, resamples: int = 1000, seed: int = 0
-) -> npt.NDArray[np.float64]:
-    """Returns means of `bootstrap_average_precisions` over the classes that have objects in a resample.
-
-    Returns:
-        float64 [resamples]; NaN for resamples without objects.
-    """
-    return mean_average_precision(bootstrap_average_precisions(matching, resamples=resamples, seed=seed))
+    classes = [
+        list(zip(each.by_class, grouped(each.object_label, each.object_counted, each.classes), strict=True))
+        for each in matchings
+    ]
+    images, rng = matchings[0].images, np.random.default_rng(seed)
+    step, values = max(1, CHUNK // images), list[npt.NDArray[np.float64]]()
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        drawn = rng.multinomial(images, np.full(images, 1 / images), size=size).astype(np.int32)
+        ap = (
+            np.stack([_resampled_ap(matching, *each, drawn) for each in parts], axis=1)
+            for matching, parts in zip(matchings, classes, strict=True)
+        )
+        values.append(np.stack([mean_average_precision(each) for each in ap]))
+    return np.concatenate(values, axis=1)
 
 
 def bootstrap_p_value(differences: npt.NDArray[np.float64]) -> float:
@@ -72,12 +79,6 @@ def caveat(images: int) -> str:
     From few images, it is clearly too narrow: if each of them is right, it has no width at all.
     """
     return ", too narrow for so few images" if images < _FEW_IMAGES else ""
-
-
-def _draws(images: int, resamples: int, seed: int) -> npt.NDArray[np.int32]:
-    """Draws how often each resample contains each image, int32 [resamples, images]."""
-    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
-    return drawn.astype(np.int32)
 
 
 def _resampled_ap(matching: Matching, rows: Ints, own: Ints, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:

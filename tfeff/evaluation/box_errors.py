@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tfeff.boxes import area, intersection, iou
+from tfeff.boxes import iou, share_inside
 from tfeff.evaluation.matching import Detections, GroundTruth
 
 MISSING, CLASS, BOX, UNCONFIRMED = "missing", "class", "box", "unconfirmed"
@@ -65,9 +65,7 @@ def box_errors(
     for image, (predicted, truth) in enumerate(zip(detections, objects, strict=True)):
         overlaps = iou(predicted.boxes_yxyx, truth.boxes_yxyx).reshape(len(predicted), len(truth.labels))
         # A crowd explains every detection inside it.
-        inside = (
-            intersection(predicted.boxes_yxyx, truth.boxes_yxyx) / np.maximum(area(predicted.boxes_yxyx), 1e-9)[:, None]
-        )
+        inside = share_inside(predicted.boxes_yxyx[:, None], truth.boxes_yxyx[None])
         found[MISSING] += _missing(image, predicted, np.where(truth.crowd, inside, overlaps), threshold)
         fits = overlaps >= SAME
         fitted = fits.sum(axis=1)

@@ -120,15 +120,54 @@ def detection_report(
     Raises:
         UserError: there are no images, or as in `matching.validate`.
     """
+    return detection_reports(
+        [detections],
+        objects,
+        class_names,
+        iou_threshold=iou_threshold,
+        score_thresholds=[score_threshold],
+        resamples=resamples,
+        seed=seed,
+    )[0]
+
+
+def detection_reports(
+    detections: Sequence[Sequence[Detections]],
+    objects: Sequence[GroundTruth],
+    class_names: Sequence[str],
+    *,
+    iou_threshold: float = 0.5,
+    score_thresholds: Sequence[float | None],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[DetectionReport]:
+    """Evaluates several detectors on the same images, whose resamples are drawn once.
+
+    Arguments and errors are those of `detection_report`, with detections and score threshold of each detector.
+    """
     if not len(objects):
         raise UserError("no images to evaluate: the split is empty")
+    matchings = [match(each, objects, len(class_names), iou_threshold=iou_threshold) for each in detections]
+    resampled = bootstrap_mean_average_precision(matchings, resamples=resamples, seed=seed)
+    return [
+        _report(matching, each, objects, class_names, threshold, values)
+        for matching, each, threshold, values in zip(matchings, detections, score_thresholds, resampled, strict=True)
+    ]
+
+
+def _report(
+    matching: Matching,
+    detections: Sequence[Detections],
+    objects: Sequence[GroundTruth],
+    class_names: Sequence[str],
+    score_threshold: float | None,
+    resampled: npt.NDArray[np.float64],
+) -> DetectionReport:
     classes = len(class_names)
-    matching = match(detections, objects, classes, iou_threshold=iou_threshold)
     threshold = best_f1_threshold(matching) if score_threshold is None else score_threshold
     confusion = detection_confusion(matching, detections, objects, score_threshold=threshold)
     ap, eleven = average_precisions(matching), average_precisions(matching, eleven_point=True)
     with_background = per_class(confusion)
-    resampled = bootstrap_mean_average_precision(matching, resamples=resamples, seed=seed)
     return DetectionReport(
         class_names=tuple(class_names),
         matching=matching,

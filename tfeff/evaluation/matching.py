@@ -2,7 +2,7 @@
 
 Source: Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", section 4.2, and the development kit's
 `VOCevaldet.m`. The kit treats the bottom and right coordinates as inclusive and adds 1 to each side. Here they are
-exclusive, which gives the same areas and IoUs.
+exclusive, which gives the same areas and IoUs. VOC has no crowds; those follow the rule of COCO.
 
 D: number of detections in all images. O: number of objects in all images.
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tfeff.boxes import iou
+from tfeff.boxes import iou, share_inside
 from tfeff.errors import UserError
 from tfeff.evaluation.confusion import ratio
 
@@ -108,10 +108,10 @@ class Matching:
         label: int64 [D], class of each detection.
         score: float64 [D].
         best_object: int64 [D], the object of the same class and image with the highest IoU, as an index into the
-            objects; -1 if there is none.
+            objects; -1 if there is none. Crowds do not count.
         best_overlap: float64 [D], IoU with that object; 0 if there is none.
         true_positive: bool [D].
-        ignored: bool [D], true for detections that match an ignored object: neither true nor false positives.
+        ignored: bool [D], true for detections of an ignored object: neither true nor false positives.
         object_image: int64 [O], image of each object, in ascending order.
         object_index: int64 [O], position of each object in its image.
         object_label: int64 [O], class of each object.
@@ -170,18 +170,20 @@ def match(
 
     In order of descending score, each detection is compared only to the object of its class with the highest IoU (the
     first one, if several tie). If that IoU reaches the threshold, the detection is a true positive, or a false positive
-    if the object is matched already. Detections that match a difficult object or a crowd are ignored.
+    if the object is matched already. Detections that match a difficult object are ignored, and so are those that match
+    nothing, if the share of their area inside a crowd of their class reaches the threshold.
 
     Raises:
         UserError: as in `matching.validate`.
     """
     validate(detections, objects, classes)
     starts = np.cumsum([0, *(len(truth.labels) for truth in objects)])
-    bests, overlaps = [np.zeros(0, np.int64)], [np.zeros(0)]
+    bests, overlaps, shares = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for predicted, truth, start in zip(detections, objects, starts, strict=False):
         best, best_overlap = _best(predicted, truth)
         bests.append(np.where(best < 0, -1, best + start))
         overlaps.append(best_overlap)
+        shares.append(_share_in_crowd(predicted, truth))
 
     score = _concatenate([predicted.scores for predicted in detections], np.float64)
     order = np.argsort(-score, kind="stable")
@@ -190,11 +192,12 @@ def match(
 
     matched = np.flatnonzero((best >= 0) & (best_overlap >= iou_threshold))
     to_counted = counted[best[matched]]
-    ignored, true_positive = np.zeros(len(score), bool), np.zeros(len(score), bool)
-    ignored[matched[~to_counted]] = True
+    true_positive = np.zeros(len(score), bool)
     candidates = matched[to_counted]
     found_objects, first = np.unique(best[candidates], return_index=True)
     true_positive[candidates[first]] = True
+    ignored = (np.concatenate(shares)[order] >= iou_threshold) & ~true_positive
+    ignored[matched[~to_counted]] = True
     object_found = np.zeros(len(counted), bool)
     object_found[found_objects] = True
 
@@ -224,10 +227,18 @@ def _best(predicted: Detections, truth: GroundTruth) -> tuple[Ints, npt.NDArray[
     """Finds, for each detection, the object of its class with the highest IoU (-1 if there is none), and that IoU."""
     if not len(truth.labels):
         return np.full(len(predicted), -1), np.zeros(len(predicted))
-    same_class = predicted.labels[:, None] == truth.labels[None]
-    overlaps = np.where(same_class, iou(predicted.boxes_yxyx, truth.boxes_yxyx), -1.0)
+    candidates = (predicted.labels[:, None] == truth.labels[None]) & ~truth.crowd
+    overlaps = np.where(candidates, iou(predicted.boxes_yxyx, truth.boxes_yxyx), -1.0)
     best, highest = overlaps.argmax(axis=1), overlaps.max(axis=1)
     return np.where(highest < 0, -1, best), np.maximum(highest, 0.0)
+
+
+def _share_in_crowd(predicted: Detections, truth: GroundTruth) -> npt.NDArray[np.float64]:
+    """Returns the largest share of each detection that lies in one crowd of its class, float64 [n]."""
+    crowds = truth.boxes_yxyx[truth.crowd].astype(np.float64)
+    shares = share_inside(predicted.boxes_yxyx[:, None].astype(np.float64), crowds[None])
+    same_class = predicted.labels[:, None] == truth.labels[truth.crowd][None]
+    return np.where(same_class, shares, 0.0).max(axis=1, initial=0.0)
 
 
 def _concatenate(parts: Sequence[npt.NDArray], dtype: type) -> npt.NDArray:

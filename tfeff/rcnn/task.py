@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes import FAST_RCNN_WEIGHTS, decode
 from tfeff.boxes.assignment import Regions
-from tfeff.boxes.nms import voted
+from tfeff.boxes.voting import voted
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.reader import Reader

@@ -22,8 +22,10 @@ OBJECT_PIXELS = 32
 """Side that the median object should have in the input, if the images and `MOST_PIXELS` allow it."""
 SPREAD = 1.1
 """Images whose aspect ratios differ by at most this factor have a common one."""
-MOST_OBJECTS = 100
+MOST_OBJECTS = 300
 """Objects of a training image that are used at most: the losses take memory for this number in every image."""
+DETECTIONS, MOST_DETECTIONS = 100, 1_000
+"""Least and most detections of an image; the most are the default of `task.suppression.candidates`."""
 UPDATES = {"imagenet": 1_000, "file": 1_000, "scratch": 2_500}
 """Updates that a training should have, by warm start."""
 EPOCHS = {"imagenet": (5, 40), "file": (5, 40), "scratch": (20, 120)}
@@ -54,7 +56,7 @@ def resolution(given: int, extent: float, side: int) -> Choice:
 
     Args:
         given: the value in the config.
-        extent: median size of the objects, relative to that of their image.
+        extent: median size of the objects, relative to the longer side of their image.
         side: the images' typical longer side, in pixels.
     """
     if given != RESOLUTION:
@@ -73,9 +75,25 @@ def max_objects(most: int, task: TaskSettings) -> Choice:
     """
     augmentation = getattr(task, "augmentation", None)
     images = augmentation.images if isinstance(augmentation, BoxAugmentation) else 1
-    number = min(MOST_OBJECTS, math.ceil(images * most / 10) * 10)
-    joined = f"; augmentation joins up to {images} images" if images > 1 else ""
-    return Choice(number, f"at most {most:,} objects per image{joined}")
+    wanted = math.ceil(images * most / 10) * 10
+    why = f"at most {most:,} objects per image"
+    if images > 1:
+        why += f"; augmentation joins up to {images} images"
+    if wanted > MOST_OBJECTS:
+        why += "; more take much memory, so set them with a smaller training.batch_size"
+    return Choice(min(MOST_OBJECTS, wanted), why)
+
+
+def detections(most: int) -> Choices:
+    """Returns the maximum number of detections per image, by dotted key; none if the default leaves enough room.
+
+    Args:
+        most: number of objects of the image that has the most.
+    """
+    wanted = min(MOST_DETECTIONS, math.ceil(1.5 * most / 100) * 100)
+    if wanted <= DETECTIONS:
+        return {}
+    return {"task.suppression.detections": Choice(wanted, f"at most {most:,} objects per image, and room for errors")}
 
 
 def batch_size(count: int) -> Choice:
@@ -88,13 +106,22 @@ def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
     return rules.epochs(count, batch_size, start, UPDATES, EPOCHS)
 
 
-def length(epochs: int) -> Choices:
-    """Returns what follows from the number of epochs, by dotted key."""
+def length(epochs: int, task: TaskSettings) -> Choices:
+    """Returns what follows from the number of epochs, by dotted key.
+
+    Args:
+        epochs: number of epochs.
+        task: section of the task, which may have no augmentation to end.
+    """
+    augmentation = getattr(task, "augmentation", None)
+    plain = Choice(0, "there is no augmentation except crops and flips")
+    if augmentation is not None and augmentation != augmentation.plain:
+        plain = Choice(epochs // 7, "the last seventh sees images as they are, except for flips")
     return {
         "training.epochs": Choice(epochs, "see there"),
         "training.validation_epochs": Choice(epochs, "only the last weights count"),
         "schedule.warmup_epochs": Choice(epochs / 30, "a thirtieth of the training"),
-        "task.plain_epochs": Choice(epochs // 7, "the last seventh sees images as they are, except for flips"),
+        "task.plain_epochs": plain,
     }
 
 

@@ -52,7 +52,7 @@ class AnnotatedImages:
     Attributes:
         count: number of training images, without those that are held out.
         objects: number of their objects.
-        extent: median of the objects' sizes: square root of the area of box / image.
+        extent: median of the objects' sizes: square root of the box's area, relative to the image's longer side.
         class_images: for each class, number of training images that show it.
         most: number of objects of the image that has the most, with those that do not count.
         side: median of the images' longer sides, in pixels.
@@ -123,7 +123,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
         boxes = objects.boxes_yxyx[~objects.ignored]
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        extents += np.sqrt(areas / (height * width)).tolist()
+        extents += (np.sqrt(areas) / max(height, width)).tolist()
         most = max(most, len(objects))
         class_images[np.unique(objects.labels[~objects.ignored])] += 1
     if not extents:

@@ -155,6 +155,7 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
         **{key: Choice(value, why) for key, _, value in config.differences(plain, detectors(data.source))},
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, base.task),
+        **dense.detections(counted.most),
     }
     return {
         **keeping,
@@ -231,13 +232,13 @@ def trained_for_images(
     if by_rules and isinstance(counted, LabeledImages):
         chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer, given))
     elif by_rules and isinstance(counted, AnnotatedImages):
-        chosen = unset(training_for_boxes(counted, warm_start(model), given))
+        chosen = unset(training_for_boxes(counted, warm_start(model), task, given))
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
         lengths = _lengths(task, base.optimizer, base.schedule, base.training, epochs / whole)
         if by_rules and isinstance(counted, AnnotatedImages):
-            lengths |= unset(dense.length(epochs))
+            lengths |= unset(dense.length(epochs, task))
         chosen |= lengths | {"training.epochs": epochs}
     return config.replaced(replace(base, task=task, model=model), chosen)
 
@@ -256,13 +257,15 @@ def _lengths(
     return values
 
 
-def training_for_boxes(counted: AnnotatedImages, start: WarmStart, given: Mapping[str, Any]) -> Choices:
+def training_for_boxes(
+    counted: AnnotatedImages, start: WarmStart, task: TaskSettings, given: Mapping[str, Any]
+) -> Choices:
     """Returns how a one-stage detector is trained on these images; arguments as for `training_for_images`."""
     batch_size = dense.batch_size(counted.count)
     epochs = dense.epochs(counted.count, given.get("training.batch_size", batch_size.value), start)
     return {
         "training.batch_size": batch_size,
-        **dense.length(given.get("training.epochs", epochs.value)),
+        **dense.length(given.get("training.epochs", epochs.value), task),
         "training.epochs": epochs,
         "training.precision": rules.precision(counted.count),
         **{f"optimizer.{key}": choice for key, choice in dense.optimizer(counted.count, start).items()},
@@ -312,8 +315,9 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         **{f"model.{key}": choice for key, choice in network.items()},
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
+        **dense.detections(counted.most),
         "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
-        **training_for_boxes(counted, start, given),
+        **training_for_boxes(counted, start, settings.task, given),
     }
 
 
@@ -332,6 +336,7 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
         **{key: Choice(value, why) for key, _, value in config.differences(plain, regions(source))},
         "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
         "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
+        **dense.detections(counted.most),
         **{f"model.{key}": choice for key, choice in network.items()},
     }
 

@@ -25,7 +25,7 @@ from tfeff.reporting.classification import confusion_figure, per_class_figure
 from tfeff.reporting.detection import ERROR_NAMES, detection_errors_figure, precision_recall_figure
 from tfeff.reporting.gallery import LEGEND, detection_gallery_figure
 from tfeff.reports.evaluator import Evaluation, Evaluator, Picture, metric_row, short_names
-from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detections
+from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detection_threshold, detections
 from tfeff.tasks.task import Predictions
 
 GALLERY_IMAGES = 6
@@ -56,6 +56,8 @@ OUTCOMES = {
 }
 """Types of detections in words."""
 MISSED = "missed"
+VALIDATED = "score_threshold_validated"
+"""Whether the score threshold is the one with the highest F1 on the validation images, not the default."""
 
 
 class DetectionEvaluator(Evaluator):
@@ -70,8 +72,14 @@ class DetectionEvaluator(Evaluator):
     }
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
-        """Computes a `DetectionReport`, with figures and galleries of the best and worst images."""
-        return evaluate_detections(detections(predictions), pipeline.images.dataset, validated.get(THRESHOLD))
+        """Computes a `DetectionReport`, with figures and galleries of the best and worst images.
+
+        The score threshold is that of the exported model. The report says whether validation images chose it.
+        """
+        threshold = detection_threshold(validated)
+        evaluation = evaluate_detections(detections(predictions), pipeline.images.dataset, threshold)
+        evaluation.report[VALIDATED] = THRESHOLD in validated
+        return evaluation
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Returns metrics over all images, per class, and types of errors."""
@@ -83,9 +91,12 @@ class DetectionEvaluator(Evaluator):
         found, objects = confusion.correct.sum(), sum(report["objects"])
         wrong = confusion.predictions[:-1].sum() - found  # background is last
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
+        at = f"at a score of at least {report['score_threshold']:.3g}"
+        if not report[VALIDATED]:
+            at += " (the default, because no validation images chose it)"
         return (
             f"{found:,} of {counted(objects, 'objects')} found on {report['images']:,} {report['split']} images, and "
-            f"{counted(wrong, 'wrong detections')}, at a score of at least {report['score_threshold']:.3g}; mAP "
+            f"{counted(wrong, 'wrong detections')}, {at}; mAP "
             f"{tables.cell(report['mean_ap'])} (95 % interval {interval}{caveat(report['images'])})"
         )
 
@@ -107,7 +118,7 @@ class DetectionEvaluator(Evaluator):
         }
 
 
-def evaluate_detections(found: Sequence[Detections], images: Dataset, score_threshold: float | None) -> Evaluation:
+def evaluate_detections(found: Sequence[Detections], images: Dataset, score_threshold: float) -> Evaluation:
     """Computes a `DetectionReport`, with figures and galleries of the best and worst images.
 
     Raises:

@@ -154,7 +154,7 @@ def write_predictions(
         result.dark = [name for name in result.rows if name in dark]
         if not result.rows:
             raise UserError(unreadable_images("--images", len(paths), result.damaged, REPLACE))
-        _write(result, out, predictor.class_ids, image_ids or {})
+        _write(result, out, predictor, image_ids or {})
         if draw and not predictor.draws_boxes and "label" in next(iter(result.rows.values())):
             sheet = out / "contact_sheet.jpg"
             save_image(_sheet(result.rows, paths), sheet)
@@ -241,7 +241,7 @@ def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
     return {name: id_ for name, id_ in found.items() if id_ is not None}
 
 
-def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: Mapping[str, Id]) -> None:
+def _write(result: Predictions, out: Path, predictor: Predictor, image_ids: Mapping[str, Id]) -> None:
     plain = ({"image": name, **row, "vector": None} for name, row in result.rows.items())
     predictions = _json_lines({key: value for key, value in row.items() if key != "vector"} for row in plain)
     damaged = _json_lines({"image": name, "reason": reason} for name, reason in result.damaged.items())
@@ -268,13 +268,15 @@ def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: M
         clear = {name: id_ for name, id_ in image_ids.items() if counts[id_] == 1}
         images = [clear.get(name, name) for name in result.rows]
         result.files.append(out / "detections.json")
-        write(result.files[-1], _json_lines(to_coco_results(detections, images, class_ids or None)) + "\n")
+        write(result.files[-1], _json_lines(to_coco_results(detections, images, predictor.class_ids or None)) + "\n")
         known, shared = sum(name in clear for name in result.rows), sum(n for n in counts.values() if n > 1)
-        classes = "is that of the dataset" if class_ids else "counts the classes from 0"
+        classes = "is that of the dataset" if predictor.class_ids else "counts the classes from 0"
         paths = "the path relative to the folder of the images"
         which = f"that of the dataset for {known:,} images" if known else paths
         rest = f" and {paths} for {len(images) - known:,}" if 0 < known < len(images) else ""
         result.ids = f"{result.files[-1].name}: category_id {classes}, image_id is {which}{rest}"
+        if predictor.score > 0:
+            result.ids += f"; scores of at least {predictor.score:.3g}, but COCO's evaluation needs all: --score=0"
         if shared:
             result.ids += f"; {shared:,} share their id, in several annotation files: name one, --dataset=coco:FILE"
 

@@ -47,11 +47,13 @@ class Predictor(ABC):
         batch_size: images in one call.
         draws_boxes: whether its predictions mark objects in the image.
         class_ids: the own ids of the classes in the dataset that it was trained on; empty if that has none.
+        score: minimum score of the detections of a detector.
     """
 
     batch_size: int
     draws_boxes: bool
     class_ids: tuple[Id, ...] = ()
+    score: float = 0.0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -216,7 +218,7 @@ class DetectorPredictor(Predictor):
         class_ids: tuple[Id, ...] = (),
     ) -> None:
         self._detector, self.class_ids = detector, class_ids
-        self._score = detector.score if score is None else score
+        self.score = detector.score if score is None else score
         self._tile, self._overlap = tile, overlap
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
@@ -241,13 +243,16 @@ class DetectorPredictor(Predictor):
             self._detect(np.ascontiguousarray(pixels[top:bottom, left:right]))
             for top, left, bottom, right in tiling.tiles_yxyx
         ]
-        boxes, labels, scores = found[0] if len(found) == 1 else tiling.merge(*zip(*found, strict=True))
+        agnostic = self._detector.class_agnostic
+        boxes, labels, scores = (
+            found[0] if len(found) == 1 else tiling.merge(*zip(*found, strict=True), class_agnostic=agnostic)
+        )
         dark = decoding.is_dark(pixels)
         return Detection(name, self._detector.class_names, pixels, boxes, labels, scores, dark=dark)
 
     def _detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         boxes, labels, scores = self._detector.detect(pixels)
-        kept = scores >= self._score
+        kept = scores >= self.score
         return boxes[kept], labels[kept], scores[kept]
 
 

@@ -117,6 +117,7 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
     require_objects(train.dataset, "train on")
     if validation is not None:
         require_objects(validation.dataset, "validate on")
+    unseen = _unseen_classes(caches.datasets[0], train.dataset)
     mean, std = tuple[float, ...](), tuple[float, ...]()
     if data.normalization == "dataset":
         mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
@@ -129,9 +130,24 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
         std=std,
         fingerprint=caches.fingerprint,
         given=caches.given,
-        plan_notes=caches.notes,
+        plan_notes=(*caches.notes, *unseen),
         found=caches.found,
     )
+
+
+def _unseen_classes(whole: Dataset, train: Dataset) -> tuple[str, ...]:
+    """Returns the classes of a split whose objects are all in images that are not trained on: one line, or none."""
+    if not whole.has_objects or whole.has_labels:
+        return ()
+    missing = sorted(_classes_of(whole) - _classes_of(train))
+    if not missing:
+        return ()
+    names = ", ".join(f'"{whole.class_names[label]}"' for label in missing)
+    return (f"{whole.name}: no image to train on shows {names}, which the network cannot learn",)
+
+
+def _classes_of(dataset: Dataset) -> set[int]:
+    return set[int]().union(*(each.labels[~each.ignored].tolist() for each in dataset.objects))
 
 
 def _drawn(wanted: Request, caches: SplitCaches) -> tuple[ImageCache, ImageCache | None]:
@@ -239,6 +255,29 @@ def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool)
     if data.validation_fraction == 0 or validates:
         return None
     try:
-        return folds.holdout(labels, data.validation_fraction, seed, names, groups)
+        part = folds.holdout(labels, data.validation_fraction, seed, names, groups)
     except UserError as error:
         raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
+    if dataset.has_labels or not dataset.has_objects:
+        return part
+    return _with_every_class(dataset, drawn, part, groups)
+
+
+def _with_every_class(dataset: Dataset, drawn: np.ndarray, part: folds.Fold, groups: np.ndarray | None) -> folds.Fold:
+    """Returns a hold-out with the images trained on that alone show a class, as long as others are held out.
+
+    Args:
+        dataset: images with objects, so that no label could be drawn in proportion.
+        drawn: images of the dataset from which the parts were drawn.
+        part: what was drawn.
+        groups: see `folds`.
+    """
+    shown = [set(dataset.objects[index].labels[~dataset.objects[index].ignored].tolist()) for index in drawn]
+    trained = set[int]().union(*(shown[index] for index in part.train))
+    train, validation = part.train, part.validation
+    for index in part.validation.tolist():
+        together = np.array([index]) if groups is None else np.flatnonzero(groups == groups[index])
+        if not shown[index] <= trained and len(together) < len(validation):
+            train, validation = np.append(train, together), np.setdiff1d(validation, together)
+            trained.update(*(shown[each] for each in together))
+    return folds.Fold(train=np.sort(train), validation=validation)

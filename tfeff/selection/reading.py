@@ -12,6 +12,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images.resizing import shrinkage
 from tfeff.data.images.unreadable import IN_RUN
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.names import counted
 from tfeff.data.sources.source import Source
 from tfeff.proposals import complete
 from tfeff.proposals.records import method
@@ -102,6 +103,8 @@ def read(
             require_trained_classes(wanted, train, held_out)
     size = image_size(wanted, train)
     notes = *notes, *_reduction_note(wanted, train, size), *_mixing_note(wanted, train)
+    for split in filter(None, (train, held_out)):
+        notes = *notes, *detections_note(wanted, split)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None
     found = dict(checked or {})
@@ -113,7 +116,8 @@ def read(
         tested = decodable(wanted, load(wanted, source, test), size, progress)
         if tested.skipped:
             found["test"] = contents(wanted, source.annotated(test), tested)
-        notes = *notes, *(f"test: {each}" for each in skipped_note([each.id for each in tested.skipped]))
+        skipped = skipped_note([each.id for each in tested.skipped])
+        notes = *notes, *(f"test: {each}" for each in skipped), *detections_note(wanted, tested.dataset)
     require_enough(found, wanted.data.max_lost)
     fingerprint = Fingerprint.of({"train": train, "validation": held_out})
     reading = reading_settings(wanted, train, validation, seeded=seeded)
@@ -249,6 +253,21 @@ def _mixing_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
         f"task.augmentation joins up to {augmentation.images} images of up to {most:,} objects; if a joined image has "
         f"more than task.max_objects={limit}, the smallest ones are dropped and train as background "
         f"({augmentation.images * most:,} would keep all)",
+    )
+
+
+def detections_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
+    """Returns that images have more objects than a detector finds, as one line, or none."""
+    suppression = getattr(wanted.task.section, "suppression", None)
+    if suppression is None or not dataset.has_objects:
+        return ()
+    limit = suppression.detections
+    counts = np.array([np.count_nonzero(~each.ignored) for each in dataset.objects])
+    if counts.max(initial=0) <= limit:
+        return ()
+    return (
+        f"{dataset.name}: {counted((counts > limit).sum(), 'images')} with more objects than "
+        f"task.suppression.detections={limit}, so that some cannot be found; set it to at least {counts.max()}",
     )
 
 

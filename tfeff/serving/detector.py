@@ -1,7 +1,7 @@
 """SavedModels, loaded; those of detectors: from an image to detections.
 
-`assets/detector.json` of a detector's SavedModel holds the class names, their ids in the dataset and the detection
-threshold.
+`assets/detector.json` of a detector's SavedModel holds the class names, their ids in the dataset, the detection
+threshold and whether classes suppress each other.
 """
 
 import os
@@ -63,10 +63,12 @@ class ImageDetector(Protocol):
     Attributes:
         class_names: C.
         score: the detection threshold.
+        class_agnostic: whether detections of different classes suppress each other.
     """
 
     class_names: tuple[str, ...]
     score: float
+    class_agnostic: bool
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
@@ -82,6 +84,7 @@ class ExportedDetector:
     Attributes:
         class_names: C.
         score: the detection threshold.
+        class_agnostic: see `ImageDetector`.
         class_ids: the dataset's own ids of the classes; empty if it has none.
 
     Raises:
@@ -91,7 +94,7 @@ class ExportedDetector:
     def __init__(self, directory: Path) -> None:
         record = read_record(directory)
         self.class_names, self.score, self._channels = record.class_names, record.score, record.channels
-        self.class_ids = record.class_ids
+        self.class_agnostic, self.class_ids = record.class_agnostic, record.class_ids
         self._model = load(directory)
         self._detect = self._model.signatures["serving_default"]
         try:
@@ -119,6 +122,7 @@ class DetectorRecord:
         class_names: C.
         score: the detection threshold.
         channels: channels of an image, 1 or 3.
+        class_agnostic: see `ImageDetector`.
         proposals: the record of the proposal method (`proposals.records`); None: the detector takes images alone.
         class_ids: the dataset's own ids of the classes; empty if it has none.
     """
@@ -126,13 +130,19 @@ class DetectorRecord:
     class_names: tuple[str, ...]
     score: float
     channels: int
+    class_agnostic: bool
     proposals: Mapping[str, Any] | None = None
     class_ids: tuple[Id, ...] = ()
 
     def to_json(self) -> str:
         """Returns JSON text that `read_record` reads."""
         proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
-        fields = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
+        fields = {
+            "class_names": list(self.class_names),
+            "score": self.score,
+            "gray": self.channels == 1,
+            "class_agnostic": self.class_agnostic,
+        }
         class_ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}
         return checked.to_json(fields | class_ids | proposals)
 
@@ -153,7 +163,8 @@ def read_record(directory: Path) -> DetectorRecord:
         names, class_ids = tuple(fields["class_names"]), tuple(fields.get("class_ids", ()))
         if class_ids and len(class_ids) != len(names):
             raise ValueError(f"{len(class_ids)} ids of {len(names)} classes")
-        return DetectorRecord(names, float(fields["score"]), channels, proposals, class_ids)
+        agnostic = bool(fields["class_agnostic"])
+        return DetectorRecord(names, float(fields["score"]), channels, agnostic, proposals, class_ids)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(directory, error) from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked
-from tfeff.boxes.formats import clip, yxyx_from_relative
+from tfeff.boxes import yxyx_from_relative
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding
 from tfeff.errors import UserError, brief
@@ -19,6 +19,7 @@ from tfeff.serving.fitting import Fitting
 from tfeff.serving.image_model import STACKED_BYTES
 from tfeff.serving.interface import METADATA
 from tfeff.serving.portable import Loaded
+from tfeff.tasks.object_detection import place
 from tfeff.tasks.task import ImageReading
 
 SAVED_MODEL = "saved_model"
@@ -109,6 +110,7 @@ class ExportedModel:
         class_names: C.
         class_ids: the dataset's own ids of the classes; empty if it has none.
         score: the detection threshold of a detector.
+        class_agnostic: see `ImageDetector`.
         outputs: their names.
         metadata: the file with its metadata.
 
@@ -125,11 +127,12 @@ class ExportedModel:
         loaded = load(format, file, len(resources.cores()))
         self.outputs, self.metadata, self._run = frozenset(loaded.outputs), metadata_of(file), loaded.run
         self._together = loaded.inputs["images"][0] is None  # else one image a call
-        if len(about["input"]) != 3 or ("boxes" in self.outputs and "score" not in about):
-            raise UserError(f"{self.metadata}: input or score is damaged; {_ADVICE}")
+        if len(about["input"]) != 3 or ("boxes" in self.outputs and not {"score", "class_agnostic"} <= about.keys()):
+            raise UserError(f"{self.metadata}: input, score or class_agnostic is damaged; {_ADVICE}")
         self.class_names: tuple[str, ...] = tuple(about["class_names"])
         self.class_ids: tuple[Id, ...] = tuple(about.get("class_ids", ()))
         self.score = float(about.get("score", 0.0))
+        self.class_agnostic = bool(about.get("class_agnostic", False))
         height, width, self._channels = about["input"]
         self._fitting = None
         if height is not None:
@@ -165,15 +168,13 @@ class ExportedModel:
         return self._fitting.resize(self._fitting.fit(image)[tf.newaxis])[0]
 
     def _placed(self, outputs: Mapping[str, np.ndarray], sizes: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns boxes in pixels of the images, from the model's.
+        """Returns what of the outputs changes with boxes in pixels of the images.
 
         Those of a detector are in pixels of the input, that of a localizer is relative to the image.
         """
         assert self._fitting is not None
-        height, width = sizes.T.astype(np.float32)
         if "boxes" in outputs:
-            scale = np.tile(sizes / self._fitting.covered(tf.constant(sizes)).numpy(), 2).astype(np.float32)
-            return {
-                "boxes": clip(outputs["boxes"] * scale[:, np.newaxis], (height[:, np.newaxis], width[:, np.newaxis]))
-            }
+            placed = place(outputs, sizes, self._fitting.covered(tf.constant(sizes)))
+            return {name: values.numpy() for name, values in placed.items()}
+        height, width = sizes.T.astype(np.float32)
         return {"box": yxyx_from_relative(outputs["box"], (height, width))} if "box" in outputs else {}

@@ -67,6 +67,8 @@ def metadata(
     }
     if decoded and score is not None:
         record["score" if task.kind.detects else THRESHOLD] = score
+    if decoded and task.kind.detects:
+        record["class_agnostic"] = task.class_agnostic
     if decoded and task.kind == EMBEDDING:
         record |= {"embedding": VECTOR_FORMAT, UNKNOWN_THRESHOLDS: _named(unknown or {})}
     if decoded:

@@ -197,7 +197,12 @@ def export(
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             if task.kind.detects and score is not None:
                 record = DetectorRecord(
-                    tuple(class_names), score, channels, interface.proposal_record(task), tuple(class_ids)
+                    tuple(class_names),
+                    score,
+                    channels,
+                    task.class_agnostic,
+                    interface.proposal_record(task),
+                    tuple(class_ids),
                 )
                 files.append(staging / DETECTOR_FILE)
                 files[1].write_text(record.to_json(), encoding="utf-8")

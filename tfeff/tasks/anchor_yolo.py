@@ -39,6 +39,8 @@ class AnchorYoloTask(DenseDetectionTask):
         if self.section.anchors_per_level is None:
             return {}, ()
         boxes = np.concatenate(relative_objects(images, description.size, stretch=self.section.stretch))
+        if not len(boxes):
+            return {}, ("no boxes to find anchors for",)
         sizes = boxes[:, 2:] - boxes[:, :2]
         anchors = anchor_sizes(sizes, self.section.anchors_per_level * len(description.levels))
         overlap = shape_iou(sizes, anchors).max(axis=1).mean()
@@ -52,7 +54,7 @@ class AnchorYoloTask(DenseDetectionTask):
         described = description
         each = described.per_position
         centers, strides = described.points.centers(size), described.points.strides(size)
-        sizes = np.array(described.anchors).reshape(len(described.levels), each, 2) * size
+        sizes = described.shapes * size
         cells = [math.prod(-(-side // 2**level) for side in size) for level in described.points.levels]
         anchors = np.concatenate([np.tile(sizes[level], (count, 1)) for level, count in enumerate(cells)])
         return {

@@ -104,7 +104,9 @@ class GridTask(DenseDetectionTask):
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """See `ObjectDetectionTask`. A score is the product of a box's confidence and its cell's class probability."""
         classes, confidence, _, _ = self._parts(outputs)
-        scores = tf.clip_by_value(confidence[..., tf.newaxis] * classes[:, :, tf.newaxis], 0.0, 1.0)
+        # Both are linear: without limits, two negative values would give a positive score.
+        classes, confidence = (tf.clip_by_value(each, 0.0, 1.0) for each in (classes, confidence))
+        scores = confidence[..., tf.newaxis] * classes[:, :, tf.newaxis]
         count = classes.shape[1] * confidence.shape[2]
         boxes = tf.reshape(self._boxes(outputs), (-1, count, 4))
         return tf.cast(boxes, tf.float32), tf.cast(tf.reshape(scores, (-1, count, classes.shape[2])), tf.float32)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfeff.boxes import paired_iou
+from tfeff.boxes import paired_iou, share_inside
 from tfeff.boxes.assignment import IGNORED_OVERLAP
 
 POSITIVE, NEGATIVE, IGNORED = np.int64(1), np.int64(0), np.int64(-1)
@@ -111,15 +111,10 @@ def _match(
         kind, assigned = tf.where(taken, POSITIVE, kind), tf.where(taken, first, assigned)
 
     def without_hidden() -> tf.Tensor:
-        covered = tf.where(hidden[:, tf.newaxis], _covered(anchors[:, :, tf.newaxis], boxes[:, tf.newaxis]), 0.0)
+        covered = share_inside(anchors[:, :, tf.newaxis], boxes[:, tf.newaxis], ops=tf)
+        covered = tf.where(hidden[:, tf.newaxis], covered, 0.0)
         unclear = (tf.reduce_max(covered, axis=2) > IGNORED_OVERLAP) & (kind == NEGATIVE)
         return tf.where(unclear, IGNORED, kind)
 
     kind = tf.cond(tf.reduce_any(hidden), without_hidden, lambda: kind)
     return Match(kind, assigned)
-
-
-def _covered(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns the share of each first box that lies in the second."""
-    sides = tf.maximum(tf.minimum(first[..., 2:], second[..., 2:]) - tf.maximum(first[..., :2], second[..., :2]), 0.0)
-    return tf.math.divide_no_nan(tf.reduce_prod(sides, -1), tf.reduce_prod(first[..., 2:] - first[..., :2], -1))

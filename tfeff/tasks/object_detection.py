@@ -22,7 +22,7 @@ from tfeff.evaluation.detection_errors import best_f1_threshold
 from tfeff.evaluation.matching import match
 from tfeff.tasks.coverage import Coverage
 from tfeff.tasks.imitation import dense_difference
-from tfeff.tasks.suppression import strongest, suppress
+from tfeff.tasks.suppression import NAMES, strongest, suppress
 from tfeff.tasks.task import DETECTION, Batch, ImageReading, ImageTask, Predictions
 
 MEAN_AP, THRESHOLD = "mean_ap", "score_threshold"
@@ -71,6 +71,11 @@ class ObjectDetectionTask(ImageTask):
         """Whether its predictions have duplicates, which non-maximum suppression removes."""
         return True
 
+    @property
+    def class_agnostic(self) -> bool:
+        """See `ImageTask`."""
+        return self.section.suppression.class_agnostic
+
     def predictor(self, network: models.Network) -> models.Network:
         """Without outputs that only training uses."""
         return network.predictor()
@@ -117,11 +122,8 @@ class ObjectDetectionTask(ImageTask):
         return select(*self.candidates(outputs), self.section.suppression)
 
     def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Boxes are clipped to the images."""
-        sizes, covered = tf.cast(sizes, tf.float32), tf.cast(covered, tf.float32)
-        scale, limit = (tf.tile(each, (1, 2))[:, tf.newaxis] for each in (sizes / covered, sizes))
-        boxes = tf.clip_by_value(predictions["boxes"] * scale, 0.0, limit)
-        return predictions | {"boxes": boxes}
+        """See `place`."""
+        return predictions | place(predictions, sizes, covered)
 
     def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the outputs of a SavedModel, with the names of the classes."""
@@ -201,15 +203,49 @@ def detection_threshold(validated: Mapping[str, float]) -> float:
     return validated.get(THRESHOLD, DEFAULT_THRESHOLD)
 
 
+def place(predictions: Mapping[str, Any], sizes: Any, covered: Any) -> dict[str, tf.Tensor]:
+    """Returns detections in pixels of the original images, clipped to them.
+
+    Those of which nothing is left, because they lie on the padding of the network's input, are dropped.
+
+    Args:
+        predictions: what `suppress` returns, as tensors or arrays.
+        sizes: height and width of the original images, [b, 2].
+        covered: height and width that they cover in the network's input, from its top left, [b, 2].
+
+    Returns:
+        The same, by the same names.
+    """
+    sizes, covered = tf.cast(sizes, tf.float32), tf.cast(covered, tf.float32)
+    scale, limit = (tf.tile(each, (1, 2))[:, tf.newaxis] for each in (sizes / covered, sizes))
+    found = {name: tf.convert_to_tensor(predictions[name]) for name in NAMES}
+    found["boxes"] = tf.clip_by_value(found["boxes"] * scale, 0.0, limit)
+    number = found["boxes"].shape[1]
+    rank, given = tf.range(number), tf.cast(found["count"], tf.int32)[:, tf.newaxis]
+    left = tf.reduce_all(found["boxes"][..., 2:] > found["boxes"][..., :2], axis=-1) & (rank < given)
+    # All others move to the end, in their order.
+    _, order = tf.math.top_k(tf.where(left, 2 * number - rank, number - rank), number)
+    # Rows of all images as one table: OpenVINO 2026.4 crashes in a gather with batch dimensions.
+    rows = order + number * tf.range(tf.shape(order)[0])[:, tf.newaxis]
+    count = tf.reduce_sum(tf.cast(left, tf.int32), axis=1)
+    real = rank < count[:, tf.newaxis]
+    boxes = tf.gather(tf.reshape(found["boxes"], (-1, 4)), rows)
+    scores, labels = (tf.gather(tf.reshape(found[name], (-1,)), rows) for name in ("scores", "labels"))
+    return {
+        "boxes": tf.where(real[..., tf.newaxis], boxes, 0.0),
+        "scores": tf.where(real, scores, 0.0),
+        "labels": tf.where(real, labels, 0),
+        "count": count,
+    }
+
+
 def detections(predictions: Predictions) -> list[Detections]:
-    """Returns the detections of each image, in pixels of the original image, clipped to it."""
-    sizes, windows = predictions["image_size"], predictions["window_yxyx"]
-    scale, limit = (np.tile(each, (1, 2))[:, None].astype(np.float32) for each in (sizes / windows[:, 2:], sizes))
-    boxes = np.clip(predictions["boxes"] * scale, 0.0, limit)
+    """Returns the detections of each image, in pixels of the original image, clipped to it; see `place`."""
+    placed = place(predictions, predictions["image_size"], predictions["window_yxyx"][:, 2:])
     return [
         Detections(box[:count], label[:count], score[:count])
         for box, label, score, count in zip(
-            boxes, predictions["labels"], predictions["scores"], predictions["count"], strict=True
+            *(placed[name].numpy() for name in ("boxes", "labels", "scores", "count")), strict=True
         )
     ]
 

@@ -9,7 +9,7 @@ from tfeff.boxes import clip, decode
 
 INDEX_DTYPE = tf.int64
 """Type of indices: on GPUs, TensorFlow computes with int32 on the host."""
-MINIMUM_SIDE = 1e-3
+MINIMUM_PROPOSAL_SIDE = 1e-3
 """Proposals with a shorter side, in pixels, are dropped."""
 
 
@@ -55,7 +55,7 @@ def propose(
         rows = index + count * tf.range(tf.shape(index, INDEX_DTYPE)[0])[:, tf.newaxis]
         boxes = decode(tf.gather(tf.reshape(codes[:, level], (-1, 4)), rows), chosen, ops=keras.ops)
         boxes = clip(boxes, size, ops=keras.ops)
-        wide = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= MINIMUM_SIDE, axis=-1)
+        wide = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= MINIMUM_PROPOSAL_SIDE, axis=-1)
         found.append((boxes, tf.where(wide, best, tf.cast(-float("inf"), best.dtype))))
 
     def single(levels: list[tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -317,6 +317,11 @@ class ImageTask(Task):
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Returns predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
 
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether detections of different classes suppress each other."""
+        return False
+
     def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns predictions with boxes in pixels of the original images.
 

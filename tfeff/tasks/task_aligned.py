@@ -46,9 +46,11 @@ def align(
     """
     metric = tf.where(inside, scores**alpha * overlaps**beta, 0.0)
     count = min(candidates, metric.shape[1])
-    best = tf.math.top_k(tf.transpose(metric, (0, 2, 1)), count).indices  # [b, k, candidates]
-    chosen = tf.reduce_any(tf.one_hot(best, metric.shape[1], on_value=True, off_value=False, axis=1), axis=-1)
-    wanted = chosen & (metric > 0)
+    best, cells = tf.math.top_k(tf.transpose(metric, (0, 2, 1)), count)  # [b, k, candidates]
+    # Of equal metrics, `top_k` takes the first ones. A mask for each candidate would take `count` times the memory.
+    least, last = best[:, tf.newaxis, :, -1], tf.cast(cells[:, tf.newaxis, :, -1], tf.int64)
+    first = tf.range(metric.shape[1], dtype=tf.int64)[tf.newaxis, :, tf.newaxis] <= last
+    wanted = ((metric > least) | ((metric == least) & first)) & (metric > 0)
     assigned = tf.argmax(tf.where(wanted, overlaps, -1.0), axis=-1)
     kept = wanted & tf.one_hot(assigned, metric.shape[2], on_value=True, off_value=False)
 

@@ -24,7 +24,7 @@ from tfeff.tasks.task import Batch, to_float32
 
 REGIONS = "regions"
 """The count of both losses of the second stage: all sampled regions, also those of the background."""
-MINIMUM_SIDE = 1e-2
+MINIMUM_DETECTION_SIDE = 1e-2
 """Detections with a shorter side, in pixels, are dropped."""
 _REGION_STREAM = 1
 CLASS_BOXES, CLASS_SCORES = "class_boxes", "class_scores"
@@ -124,7 +124,7 @@ class TwoStageTask(ObjectDetectionTask):
         codes = tf.reshape(codes, (-1, boxes.shape[1], scores.shape[-1], 4))
         regions = tf.cast(boxes, codes.dtype)[:, :, tf.newaxis]
         refined = clip(decode(codes, regions, weights=FAST_RCNN_WEIGHTS, ops=keras.ops), size, ops=keras.ops)
-        wide = tf.reduce_all(refined[..., 2:] - refined[..., :2] >= MINIMUM_SIDE, axis=-1)
+        wide = tf.reduce_all(refined[..., 2:] - refined[..., :2] >= MINIMUM_DETECTION_SIDE, axis=-1)
         return {CLASS_BOXES: refined, CLASS_SCORES: tf.where(wide & valid[..., tf.newaxis], scores, 0.0)}
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:

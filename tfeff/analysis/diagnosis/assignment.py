@@ -193,7 +193,9 @@ def _better(subject: Subject, prepared: PreparedImages, assignment: Assignment) 
     for overrides in candidates:
         try:
             changed = config.override(settings, overrides)
-            plan = Plan.of(changed).learned(subject.record)
+            plan = Plan.of(changed)
+            measured, _ = plan.task.measured(subject.train, plan.network)
+            plan = plan.learned(subject.record | {"measured": measured})
             task, other = plan.task, plan.network
             assert isinstance(task, ObjectDetectionTask)
             scale = other.resolution / described.resolution

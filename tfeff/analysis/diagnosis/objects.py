@@ -48,10 +48,17 @@ def check_objects(splits: Mapping[str, Dataset]) -> Link:
 
 
 def _empty(role: str, images: Dataset) -> Iterator[Finding]:
-    """Yields images without objects."""
+    """Yields images without objects, and those with none but ignored ones, if a split has no others."""
     if not images.has_objects:
         return
     empty = [name for name, each in zip(images.ids, images.objects, strict=True) if not len(each)]
+    if len(empty) < len(images) and all(each.ignored.all() for each in images.objects):
+        yield Finding(
+            role=role,
+            what="all objects are difficult or crowds, which are neither learned nor counted.",
+            broken=True,
+            fix="remove the flags of those that should be found",
+        )
     if not empty:
         return
     yield Finding(

@@ -80,13 +80,13 @@ def visible_part(image: AnnotatedImage, shown: tf.Tensor, min_share: float) -> A
     Args:
         image: boxes lie inside the image.
         shown: bool [height, width], the pixels that are visible.
-        min_share: objects with a lower `visible` are dropped.
+        min_share: objects with a lower `visible` are dropped, unless they are ignored.
     """
     boxes, share = _shown(image.boxes_yxyx, shown)
     visible = image.visible * share
     extra, left = _shown(image.extra_boxes_yxyx, shown)
     shrunk = image._replace(boxes_yxyx=boxes, visible=visible, extra_boxes_yxyx=extra)
-    return _selected(shrunk, (visible >= min_share) & _wide(boxes), left > 0)
+    return _selected(shrunk, _remain(shrunk, min_share) & _wide(boxes), left > 0)
 
 
 def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> AnnotatedImage:
@@ -97,7 +97,7 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     Args:
         image: boxes may reach beyond the image.
         window_yxyx: float32 [4], in the image's pixels.
-        min_share: objects with a lower `visible` are dropped.
+        min_share: objects with a lower `visible` are dropped, unless they are ignored.
     """
     boxes = image.boxes_yxyx
     inside = _clip(boxes, window_yxyx)
@@ -105,7 +105,9 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     # The ratio of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
     extra = _clip(image.extra_boxes_yxyx, window_yxyx)
     inner = image._replace(boxes_yxyx=inside, visible=visible, extra_boxes_yxyx=extra)
-    return _selected(inner, (visible >= min_share) & _wide(inside), tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1))
+    return _selected(
+        inner, _remain(inner, min_share) & _wide(inside), tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1)
+    )
 
 
 def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> AnnotatedImage:
@@ -114,11 +116,17 @@ def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> Annotate
     Args:
         image: the image, whose pixels are left as they are.
         share: float32 scalar, of the image in the blend.
-        min_share: objects with a lower `visible` are dropped, and all extra boxes if the share is lower.
+        min_share: objects with a lower `visible` are dropped, unless they are ignored, and all extra boxes if the share
+            is lower.
     """
-    visible = image.visible * share
     extra = tf.fill(tf.shape(image.extra_boxes_yxyx)[:1], share >= min_share)
-    return _selected(image._replace(visible=visible), visible >= min_share, extra)
+    seen = image._replace(visible=image.visible * share)
+    return _selected(seen, _remain(seen, min_share), extra)
+
+
+def _remain(image: AnnotatedImage, min_share: float) -> tf.Tensor:
+    """Returns which objects remain, bool [n]: what is left of ignored ones, however little, must not be background."""
+    return (image.visible >= min_share) | image.difficult | image.crowd
 
 
 def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor) -> AnnotatedImage:

@@ -153,7 +153,7 @@ class BoxAugmentation:
         copy_paste: probability of pasting half of the boxes of another image (Ghiasi et al. 2021), as rectangles,
             because datasets have no masks. Boxes shrink to what remains visible of their objects.
         autoaugment: a policy that was learned on COCO, v0 to v3 (Zoph et al. 2020); v0 is the paper's. None: off.
-        min_share: objects that keep less than this share of their area are dropped.
+        min_share: objects that keep less than this share of their area are dropped, except difficult ones and crowds.
 
     Raises:
         UserError: a value outside its range.

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tfeff.boxes.anchors import Points
 from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import by_name, check_integer, level_number
@@ -98,11 +100,17 @@ SMALL: dict[str, Any] = {
 TABLE: dict[str, Yolo] = by_name(Yolo(name="yolo", **SMALL))
 
 
-COCO_ANCHORS = tuple(
-    side / 416
-    for side in (13, 10, 30, 16, 23, 33, 61, 30, 45, 62, 119, 59, 90, 116, 198, 156, 326, 373)
-)  # fmt: skip
-"""The anchors of YOLOv3 (arXiv:1804.02767, section 2.3), by k-means on COCO, at its resolution of 416 pixels."""
+ANCHORS_PER_LEVEL = 3
+
+
+def placeholder_anchors(count: int) -> tuple[float, ...]:
+    """Returns squares from 1/32 of the image's side to all of it, until anchors are found for a dataset.
+
+    >>> placeholder_anchors(2)
+    (0.03125, 0.03125, 1.0, 1.0)
+    """
+    sides = 32.0 ** np.linspace(-1.0, 0.0, count)
+    return tuple(np.repeat(sides, 2).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +126,17 @@ class AnchorYolo(Detector):
 
     Attributes:
         anchors: height, width, height, width, ... relative to the image's side, from small to large; the first ones
-            belong to the first level. Their number is a multiple of that of the levels.
+            belong to the first level. Their number is a multiple of that of the levels. Empty: they are found for a
+            dataset; until then, ANCHORS_PER_LEVEL `placeholder_anchors` of each level take their place.
     """
 
     BEFORE_CLASSES = 1
 
-    anchors: tuple[float, ...] = COCO_ANCHORS
+    anchors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.anchors or len(self.anchors) % (2 * len(self.levels)) or not min(self.anchors) > 0:
+        if self.anchors and (len(self.anchors) % (2 * len(self.levels)) or not min(self.anchors) > 0):
             raise UserError(
                 f"anchors {self.anchors}: must be heights and widths above 0, as many pairs for each of the "
                 f"{len(self.levels)} levels"
@@ -136,7 +145,13 @@ class AnchorYolo(Detector):
     @property
     def per_position(self) -> int:
         """Number of anchors at each position."""
-        return len(self.anchors) // (2 * len(self.levels))
+        return self.shapes.shape[1]
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """Height and width of the anchors of each level, relative to the image's side: float64 [levels, anchors, 2]."""
+        anchors = self.anchors or placeholder_anchors(ANCHORS_PER_LEVEL * len(self.levels))
+        return np.array(anchors).reshape(len(self.levels), -1, 2)
 
     @property
     def points(self) -> Points:

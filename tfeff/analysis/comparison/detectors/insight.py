@@ -34,8 +34,8 @@ class Insight:
         networks: what each of them is, in words.
         objects: the objects of each image.
         found: what each detector finds in each image, in any order and of any score.
-        thresholds: scores from which on detections count, chosen on each run's validation images; None: the best one on
-            these images.
+        thresholds: minimum score of the detections of each run's exported model, chosen on its validation images, if
+            it has any.
         notes: what the user should know, one line each.
     """
 
@@ -47,19 +47,16 @@ class Insight:
     ids: Sequence[str]
     objects: Sequence[Objects]
     found: Sequence[Sequence[Detections]]
-    thresholds: Sequence[float | None]
+    thresholds: Sequence[float]
     costs: Sequence[Cost]
     notes: Sequence[str]
 
     @cached_property
     def reports(self) -> list[DetectionReport]:
         """The evaluation of each detector."""
-        return [
-            evaluation.detection_report(
-                found, self.objects, self.class_names, score_threshold=threshold, resamples=self.resamples
-            )
-            for found, threshold in zip(self.found, self.thresholds, strict=True)
-        ]
+        return evaluation.detection_reports(
+            self.found, self.objects, self.class_names, score_thresholds=self.thresholds, resamples=self.resamples
+        )
 
     @property
     def resamples(self) -> int:

@@ -15,7 +15,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.reporting import tables
-from tfeff.tasks.object_detection import THRESHOLD
+from tfeff.tasks.object_detection import detection_threshold
 
 
 def write(
@@ -59,7 +59,7 @@ def _insight(
         ids=dataset.ids,
         objects=dataset.objects,
         found=found,
-        thresholds=[run.workdir.validated(run.task.scores).get(THRESHOLD) for run in runs],
+        thresholds=[detection_threshold(run.workdir.validated(run.task.scores)) for run in runs],
         costs=costs,
         notes=notes,
     )
