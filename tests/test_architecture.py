@@ -152,7 +152,7 @@ def test_setup_requires_what_the_package_imports() -> None:
         "tfeff/execution/cluster.py": "ray",
         "tfeff/serving/onnx.py": "onnx",
         "tfeff/serving/openvino.py": "openvino",
-        "tfeff/analysis/sweep/combinations.py": "bayesian",
+        "tfeff/sweep/combinations.py": "bayesian",
         "tfeff/data/images/header.py": "heif",
         "tfeff/data/sources/packing.py": "records",
         "tfeff/runs/endpoint.py": "serve",

@@ -32,7 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "Output directory; tfeff.budget.report, tfeff.scaling.report and tfeff.analysis.sweep.report list its files.",
+        "Output directory; tfeff.budget.report, tfeff.scaling.report and tfeff.sweep.report list its files.",
         required=True,
     )
     flags.DEFINE_bool(
@@ -126,9 +126,9 @@ def _search(settings: config.Search, directory: Path, processes: "Executor", tra
 def _sweep(settings: config.Sweep, directory: Path, processes: "Executor", tracking: "Tracking") -> None:
     from rich.console import Console
 
-    from tfeff.analysis.sweep import report
-    from tfeff.analysis.sweep.study import forecast, open_store, prepare, run
     from tfeff.data.contents import text
+    from tfeff.sweep import report
+    from tfeff.sweep.study import forecast, open_store, prepare, run
 
     with open_store(directory, settings) as store:
         study = prepare(settings, directory / FOLDER)

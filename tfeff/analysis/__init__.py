@@ -1,5 +1,5 @@
-"""Analysis of data and models: why a network finds nothing, and which settings and classifiers are best."""
+"""Analysis of data and models: why a network finds nothing, and which of several models is best."""
 
-from tfeff.analysis import comparison, diagnosis, sweep
+from tfeff.analysis import comparison, diagnosis
 
-__all__ = ["comparison", "diagnosis", "sweep"]
+__all__ = ["comparison", "diagnosis"]

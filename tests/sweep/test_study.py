@@ -10,7 +10,7 @@ import pytest
 from tests.thoroughness import only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
-from tfeff.analysis.sweep.study import open_store
+from tfeff.sweep.study import open_store
 
 CONFIG = """
 from tfeff.config import *

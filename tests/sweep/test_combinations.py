@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
-from tfeff.analysis.sweep.combinations import Combination, bayesian, listed, short_keys
 from tfeff.config import Axis, Sampler
 from tfeff.errors import UserError
+from tfeff.sweep.combinations import Combination, bayesian, listed, short_keys
 
 GRID = [Axis.parse("model.dropout=0|0.2|0.4"), Axis.parse("optimizer.weight_decay=0|0.1")]
 RANGES = [Axis.parse("model.dropout=0..1.0"), Axis.parse("optimizer.learning_rate=1e-4~1e0")]

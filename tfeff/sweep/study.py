@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from tfeff import config, models, training
-from tfeff.analysis.sweep.combinations import Combination, bayesian, listed
 from tfeff.data.contents import Contents
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.selection import Fingerprint
+from tfeff.sweep.combinations import Combination, bayesian, listed
 from tfeff.training import checks
 from tfeff.trials.allocation import Allocation, Elimination, Full, allocation
 from tfeff.trials.progress import Rate, core_seconds, measured_rate

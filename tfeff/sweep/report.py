@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.analysis.sweep.study import SweepFindings, SweepStudy
 from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
 from tfeff.reporting.tables import unit_of
+from tfeff.sweep.study import SweepFindings, SweepStudy
 from tfeff.trials.intervals import grouped_summaries, summaries
 from tfeff.trials.progress import Rate, duration
 from tfeff.trials.results import Block

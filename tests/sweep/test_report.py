@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from tfeff import config
-from tfeff.analysis.sweep.combinations import Combination
-from tfeff.analysis.sweep.report import SweepResult
+from tfeff.sweep.combinations import Combination
+from tfeff.sweep.report import SweepResult
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job, TrialObjective
 from tfeff.trials.store import Record
