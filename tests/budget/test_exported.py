@@ -114,10 +114,14 @@ def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatc
         return {"latency": seconds[name], "size": 1.01e6}
 
     monkeypatch.setattr(exported, "_costs", measured)
+    busy, said = iter([0.1, 1.5]), []
+    monkeypatch.setattr(exported.resources, "cores_in_use", lambda: next(busy))
     with TrialStore(tmp_path / "trials.sqlite", settings) as store:
-        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        exports = Exports(settings, store, tmp_path / "log", said.append)
         bounds = exports.baseline(baseline, 2)
         found = exports.estimated(networks, 2)
+        exports.estimated(networks, 2)  # all is stored
+    assert [line.partition(" of ")[0] for line in said if " cores: " in line] == ["other programs use 1.5"]
     exact = [network.label for network, errors in zip(networks, found.errors, strict=True) if not errors]
     assert set(exact) == set(calls)
     assert len(exact) < len(networks)

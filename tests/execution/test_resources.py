@@ -35,6 +35,19 @@ def test_without_affinity_all_cores_are_used(control, monkeypatch):
     assert resources.cores() == list(range(os.cpu_count()))
 
 
+def test_busy_cores_follow_from_the_processor_times(monkeypatch):
+    times = iter([(1000, 5000), (1150, 5200), (0, 0), (0, 0)])
+    monkeypatch.setattr(resources, "_processor_times", lambda: next(times))
+    assert resources.cores_in_use(0.0) == 0.75 * os.cpu_count()
+    assert resources.cores_in_use(0.0) == 0.0  # unknown
+
+
+def test_processor_times_leave_out_waiting(monkeypatch):
+    line = "cpu  100 10 20 4000 500 1 2 3 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"  # the last two are parts of the first two
+    monkeypatch.setattr(resources.Path, "read_text", lambda path: line)
+    assert resources._processor_times() == (136, 4636)
+
+
 @pytest.mark.parametrize(("visible", "gpus"), [("", []), ("-1", []), ("0,2", ["0", "2"]), ("GPU-1f", ["GPU-1f"])])
 def test_gpus_are_the_visible_ones(monkeypatch, visible, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

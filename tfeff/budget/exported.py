@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Costs, estimated
 from tfeff.budget.study import Estimates
 from tfeff.errors import UserError
+from tfeff.execution import resources
 from tfeff.execution.executor import Executor, collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.models.cost.complexity import Complexity
@@ -27,6 +29,8 @@ SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
 """Largest relative error of an estimated size; see `exported_bytes`. The decoding of detectors adds about 100 kB."""
 FEWEST_TIMED = 4
 """Networks of a family (of a detector with backbones of a family) that a file of latencies must have."""
+BUSY = 0.25
+"""Cores that other programs may use without a note on latencies."""
 TIMED = 6
 """Networks of each family that are exported and timed, to estimate the latency of the others. A fit to one family is
 wrong by up to a half for another one."""
@@ -153,6 +157,7 @@ class Exports:
         """
 
         def measured() -> dict[str, float]:
+            self._say_if_busy()
             call = functools.partial(timing.time_exported, path, threads=self._settings.budget.threads)
             with LocalProcesses(1, self._log) as process:
                 return _costs(process, call, str(path))
@@ -173,8 +178,19 @@ class Exports:
             return costs
         return {name: value for name, value in costs.items() if name != "latency"}
 
+    def _say_if_busy(self) -> None:
+        """Says whether other programs slow what is measured next, as far as the budget bounds a latency."""
+        if "latency" not in self._settings.budget.bounds or self._settings.budget.latencies is not None:
+            return
+        others = resources.cores_in_use()
+        if others > BUSY:
+            self._say(
+                f"other programs use {others:.1f} of {os.cpu_count()} cores: latencies may be measured too long, and "
+                "good networks be left out; search on an idle machine"
+            )
+
     def _measured(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
-        experiment = self._settings.experiment
+        experiment, told = self._settings.experiment, False
         with LocalProcesses(1, self._log) as process:
             for network in networks:
                 call = functools.partial(
@@ -188,6 +204,9 @@ class Exports:
                 untrained = dataclasses.replace(network.model, weights=None)  # as it is exported
                 description = zlib.crc32(repr((untrained, network.task)).encode())
                 fact = f"measured {network.id} {description:08x} {self._words}"
+                if not told and self._store.fact(fact) is None:
+                    self._say_if_busy()
+                    told = True
                 try:
                     yield self._store.cached(fact, functools.partial(_costs, process, call, network.label))
                 except UserError as error:

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 
@@ -18,6 +19,25 @@ def cores() -> list[int]:
     visible = sorted(os.sched_getaffinity(0))
     quota, _, period = _control("cpu.max").partition(" ")
     return visible[: math.ceil(int(quota) / int(period))] if quota.isdigit() else visible
+
+
+def cores_in_use(seconds: float = 0.25) -> float:
+    """Returns how many cores of the machine are busy, while this process sleeps; 0 if the system does not tell."""
+    before = _processor_times()
+    time.sleep(seconds)
+    busy, total = (now - then for now, then in zip(_processor_times(), before, strict=True))
+    return (os.cpu_count() or 1) * busy / total if total > 0 else 0.0
+
+
+def _processor_times() -> tuple[int, int]:
+    """Returns the time for which all cores were busy since the start of the machine, and all of their time."""
+    try:
+        line = Path("/proc/stat").read_text().partition("\n")[0]
+    except OSError:
+        return 0, 0
+    # user, nice, system, idle, waiting for disks, interrupts (hard and soft), taken by other virtual machines
+    times = [int(each) for each in line.split()[1:9]]
+    return sum(times) - sum(times[3:5]), sum(times)
 
 
 def gpus() -> list[str]:
