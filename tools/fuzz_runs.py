@@ -222,7 +222,7 @@ def _records(folder: Path) -> Iterator[Kind]:
     family = Family(baseline=config.architecture("resnet", resolution=32), alpha=1.2, beta=1.1, gamma=1.15, finding="x")
     (folder / FILE).write_text(family.to_json())
     yield Kind("family", FILE, Family.load)
-    detector = DetectorRecord(("cat", "dog"), 0.35, 3, {"engine": "windows", "max_proposals": 100}, (7, 9))
+    detector = DetectorRecord(("cat", "dog"), 0.35, 3, True, {"engine": "windows", "max_proposals": 100}, (7, 9))
     (folder / "assets" / DETECTOR_FILE).write_text(detector.to_json())
     yield Kind("detector", f"assets/{DETECTOR_FILE}", read_record)
     checked.write_json(folder / "latency.json", {"key": "a", "latencies": [{"onnx": [0.25, 0.125, 0.5, 1000]}]})

@@ -189,7 +189,7 @@ def test_mistakes(classifier, tmp_path) -> None:
     with pytest.raises(UserError, match=r"metadata\.json"):
         runs.load_predictor(tmp_path)
     (tmp_path / "metadata.json").write_text(json.dumps({**about, "fit": "stretch", "input": [64, 64]}))
-    with pytest.raises(UserError, match=r"metadata\.json: input or score is damaged"):
+    with pytest.raises(UserError, match=r"metadata\.json: input, score or class_agnostic is damaged"):
         runs.load_predictor(tmp_path)
     (tmp_path / "metadata.json").write_text(json.dumps({**about, "fit": "stretch", "proposals": {}}))
     with pytest.raises(UserError, match="takes region proposals"):
