@@ -1,4 +1,4 @@
-"""Relative links and anchors of the Markdown files and notebooks, as GitHub resolves them."""
+"""Markdown files and notebooks: links and anchors as GitHub resolves them, lists as the site reads them."""
 
 import json
 import re
@@ -59,3 +59,9 @@ def test_broken_links_are_found() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path: Path) -> None:
     assert not broken(path, text(path))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_items_of_a_list_are_one_paragraph(path: Path) -> None:
+    """The site's Python-Markdown would join all later items into the second paragraph of one, unlike GitHub."""
+    assert re.findall(r"^\n {1,4}\S.*", text(path), re.M) == []
