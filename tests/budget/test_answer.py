@@ -43,6 +43,19 @@ def test_an_estimate_is_not_stated_as_a_fact(error, words):
     assert words in answer(findings(error=error))
 
 
+@pytest.mark.parametrize(
+    ("named", "split", "words"),
+    [("val", "validation", "test"), ("test", "test", "test"), ("test", "validation", "validation")],
+)
+def test_the_images_of_a_split_that_is_named_as_the_test_split_are_test_images(named, split, words):
+    found = findings(f"experiment.data.test_split={named}")
+    result = {"accuracy": 0.9, "accuracy_interval": (0.85, 0.94)}
+    evaluator = SimpleNamespace(result=lambda report: result)
+    evaluation = SimpleNamespace(evaluator=evaluator, report={}, split=split)
+    object.__setattr__(found.delivered, "evaluation", evaluation)
+    assert f"On the {words} images: accuracy 90.0 % (95 % interval 85.0 % to 94.0 %)." in answer(found)
+
+
 def test_images_that_are_held_out_from_the_choice_are_stated():
     assert "Trained on all training images and exported" in answer(findings())
     words = "Trained on 80 % of the training images (validated on the others, on which the networks were compared, too)"

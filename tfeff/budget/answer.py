@@ -6,6 +6,7 @@ from typing import Any
 from tfeff.budget.limits import amount, estimated
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
+from tfeff.data.splits import canonical_name
 from tfeff.reporting.tables import percent, unit_of
 
 
@@ -61,7 +62,10 @@ def _tested(findings: Findings) -> str:
     key, words = ("mean_ap", "mAP") if findings.study.detects else ("accuracy", "accuracy")
     result = evaluation.evaluator.result(evaluation.report)
     value, low, high = (_shown(each, words) for each in (result[key], *result[f"{key}_interval"]))
-    return f"On the {evaluation.split} images: {words} {value} (95 % interval {low} to {high})."
+    named = findings.study.settings.experiment.data.test_split
+    tested = named is not None and canonical_name(evaluation.split) == canonical_name(named)
+    split = "test" if tested else evaluation.split
+    return f"On the {split} images: {words} {value} (95 % interval {low} to {high})."
 
 
 def metric_words(study: Study) -> str:
