@@ -124,7 +124,8 @@ class Competition:
 
     def _say_duration(self) -> None:
         """Says how long the first training takes, if that is known."""
-        for name, seconds in zip(self._order()[:1], self.time.expected(self._order()[:1]), strict=True):
+        for name in self._order()[:1]:
+            (seconds,) = self.time.expected([name])
             if seconds:
                 each, shortened = self.candidates[name], ", shortened" if self.pace < 1 else ""
                 words = f"{timedelta(seconds=round(seconds))} for {each.experiment.training.epochs} epochs{shortened}"

@@ -190,8 +190,13 @@ class Exports:
             )
 
     def _measured(self, networks: Sequence[Network], num_classes: int) -> Iterator[Costs | UserError]:
-        experiment, told = self._settings.experiment, False
+        experiment, say_if_busy = self._settings.experiment, functools.cache(self._say_if_busy)  # once
         with LocalProcesses(1, self._log) as process:
+
+            def measured(call: Callable[[], timing.Timing], label: str) -> dict[str, float]:
+                say_if_busy()
+                return _costs(process, call, label)
+
             for network in networks:
                 call = functools.partial(
                     timing.export_and_time,
@@ -204,11 +209,8 @@ class Exports:
                 untrained = dataclasses.replace(network.model, weights=None)  # as it is exported
                 description = zlib.crc32(repr((untrained, network.task)).encode())
                 fact = f"measured {network.id} {description:08x} {self._words}"
-                if not told and self._store.fact(fact) is None:
-                    self._say_if_busy()
-                    told = True
                 try:
-                    yield self._store.cached(fact, functools.partial(_costs, process, call, network.label))
+                    yield self._store.cached(fact, functools.partial(measured, call, network.label))
                 except UserError as error:
                     yield error
 

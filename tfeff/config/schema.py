@@ -12,7 +12,6 @@ from typing import Literal
 from tfeff.config.section import Fraction, NotNegative, Positive, Section, choice
 from tfeff.config.task_parts import Proposals
 from tfeff.config.tasks import TASKS, RCNNSettings, TaskSettings
-from tfeff.data.augment.policy import Augmentation, BoxAugmentation
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, Detector
@@ -442,9 +441,7 @@ class Experiment(Section):
             self.data.wrong("reduced_decoding", f"false: task.name={self.task.name} cuts regions from whole images")
         if isinstance(self.task, RCNNSettings) and self.task.joint.positives >= self.training.batch_size:
             self.task.joint.wrong("positives", f"below training.batch_size = {self.training.batch_size}")
-        augmentation: Augmentation | BoxAugmentation | None = getattr(self.task, "augmentation", None)
-        varies = self.data.augment is not None or (augmentation is not None and augmentation != augmentation.plain)
-        if self.task.plain_epochs and not varies:
+        if self.task.plain_epochs and self.data.augment is None and not self.task.varies_images:
             self.task.wrong("plain_epochs", "0, because there is no augmentation except crops and flips")
         self._check_epochs()
         for key in ("mean", "std"):

@@ -112,6 +112,12 @@ class TaskSettings(Section):
         return None if teacher is None else teacher.variants
 
     @property
+    def varies_images(self) -> bool:
+        """Whether the augmentation does more than crops and flips, so that `plain_epochs` make a difference."""
+        augmentation: Augmentation | BoxAugmentation | None = getattr(self, "augmentation", None)
+        return augmentation is not None and augmentation != augmentation.plain
+
+    @property
     def fitted(self) -> bool:
         """Whether the network is fitted before the first epoch, not trained by gradients."""
         return False

@@ -113,9 +113,8 @@ def length(epochs: int, task: TaskSettings) -> Choices:
         epochs: number of epochs.
         task: section of the task, which may have no augmentation to end.
     """
-    augmentation = getattr(task, "augmentation", None)
     plain = Choice(0, "there is no augmentation except crops and flips")
-    if augmentation is not None and augmentation != augmentation.plain:
+    if task.varies_images:
         plain = Choice(epochs // 7, "the last seventh sees images as they are, except for flips")
     return {
         "training.epochs": Choice(epochs, "see there"),

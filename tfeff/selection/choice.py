@@ -1,6 +1,6 @@
 """The images of one run: its subset, fold or hold-out of the decoded splits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.data import folds
 from tfeff.data.contents import Contents
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources.source import Source
@@ -139,15 +139,16 @@ def _unseen_classes(whole: Dataset, train: Dataset) -> tuple[str, ...]:
     """Returns the classes of a split whose objects are all in images that are not trained on: one line, or none."""
     if not whole.has_objects or whole.has_labels:
         return ()
-    missing = sorted(_classes_of(whole) - _classes_of(train))
+    missing = sorted(_shown(whole.objects) - _shown(train.objects))
     if not missing:
         return ()
     names = ", ".join(f'"{whole.class_names[label]}"' for label in missing)
     return (f"{whole.name}: no image to train on shows {names}, which the network cannot learn",)
 
 
-def _classes_of(dataset: Dataset) -> set[int]:
-    return set[int]().union(*(each.labels[~each.ignored].tolist() for each in dataset.objects))
+def _shown(objects: Iterable[Objects]) -> set[int]:
+    """Returns the classes of the objects of some images, without ignored ones."""
+    return set[int]().union(*(each.labels[~each.ignored].tolist() for each in objects))
 
 
 def _drawn(wanted: Request, caches: SplitCaches) -> tuple[ImageCache, ImageCache | None]:
@@ -272,7 +273,7 @@ def _with_every_class(dataset: Dataset, drawn: np.ndarray, part: folds.Fold, gro
         part: what was drawn.
         groups: see `folds`.
     """
-    shown = [set(dataset.objects[index].labels[~dataset.objects[index].ignored].tolist()) for index in drawn]
+    shown = [_shown([dataset.objects[index]]) for index in drawn]
     trained = set[int]().union(*(shown[index] for index in part.train))
     train, validation = part.train, part.validation
     for index in part.validation.tolist():

@@ -242,7 +242,8 @@ def check_final(
     source, found, failures = selection.open_source(every[0]), dict[str, Contents](), dict[tuple[int, int], str]()
     for size, each in wanted.items():
         try:
-            found = selection.check(each, source)
+            checked = selection.check(each, source)
+            found = found or checked
         except UserError as error:
             if len(failures) == len(wanted) - 1:
                 raise

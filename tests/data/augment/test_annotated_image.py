@@ -16,7 +16,7 @@ def test_visible_objects_keep_their_label_and_flags():
     shares = {0: 1.0, 1: 0.75, 2: 0.75, 3: 2 / 22}
     for least in (0.0, 0.05, 0.5, 0.75, 0.8, 1.0):
         image = cut(least)
-        ignored = [0, 2, 3]  # what is left of them is no background
+        ignored = [0, 2, 3]  # what is left of them must not become background
         expected = [label for label, share in shares.items() if share >= least or label in ignored]
         assert image.labels.numpy().tolist() == expected
         np.testing.assert_allclose(image.visible, [shares[label] for label in expected])
