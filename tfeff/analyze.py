@@ -13,6 +13,7 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -20,6 +21,9 @@ from tfeff import cli, config
 from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
+
+if TYPE_CHECKING:
+    from tfeff.analysis.diagnosis import Subject
 
 DEFAULT_OUT = "analysis"
 EXAMINED = 20_000
@@ -100,6 +104,7 @@ def main(argv: list[str]) -> None:
     if given.statistics:
         print_statistics(given)
         return
+    from tfeff import training
     from tfeff.analysis import comparison, labeling
 
     if given.unlabeled is not None:
@@ -109,13 +114,16 @@ def main(argv: list[str]) -> None:
     if len(given.workdir) > 1:
         say(comparison.write(given.workdir, given.out, given.split, formats=given.formats))
         return
-    classifier = diagnose(given)
-    if classifier is not None and not given.json:
+    subject = diagnose(given)
+    if subject.is_trained_classifier:
+        (classifier,) = given.workdir
+        split = None if given.split is None else subject.asked(given.split)[1]
         try:
-            page = comparison.write([classifier], given.out or Path(classifier) / DEFAULT_OUT, given.split)
+            out = given.out or Path(classifier) / DEFAULT_OUT
+            page = comparison.write([classifier], out, split, reporter=training.Reporter(quiet=given.json))
         except UserError as error:  # what is wrong with a run must not prevent its diagnosis
             page = f"The page about this classifier was not written: {error}"
-        say(f"\n{page}")
+        say(f"\n{page}", error=given.json)
 
 
 def print_statistics(given: flags.FlagValues) -> None:
@@ -130,12 +138,11 @@ def print_statistics(given: flags.FlagValues) -> None:
     say(found.to_text())
 
 
-def diagnose(given: flags.FlagValues) -> str | None:
-    """Writes and prints a diagnosis; the workdir, if it is that of a finished classifier."""
+def diagnose(given: flags.FlagValues) -> "Subject":
+    """Writes and prints a diagnosis, and returns what was diagnosed."""
     from tfeff import training
     from tfeff.analysis import diagnosis
     from tfeff.data.contents import Contents, text
-    from tfeff.data.splits import canonical_name
 
     if given.workdir:
         subject = diagnosis.open_run(Path(given.workdir[0]))
@@ -143,7 +150,7 @@ def diagnose(given: flags.FlagValues) -> str | None:
         base = config.load(given.config, config.Experiment) if given.config else None
         subject = diagnosis.open_dataset(given.dataset, given.override, base)
     out = Path(given.out or (Path(given.workdir[0]) / DEFAULT_OUT if given.workdir else DEFAULT_OUT))
-    split = None if given.split is None else canonical_name(given.split)
+    split = None if given.split is None else subject.asked(given.split)[0]
     report = diagnosis.diagnose(subject, split, training.Reporter(quiet=given.json), most=given.images)
     files = report.save(out, shlex.join(["python", "-m", "tfeff.analyze", *sys.argv[1:]]))
     if not given.json:
@@ -153,7 +160,7 @@ def diagnose(given: flags.FlagValues) -> str | None:
     say(json.dumps(report.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
     if not given.json:
         say("\n".join(f"wrote {path}" for path in files))
-    return given.workdir[0] if subject.is_trained_classifier else None
+    return subject
 
 
 if __name__ == "__main__":

@@ -195,10 +195,10 @@ def test_steps_tell_how_long_a_training_takes_until_one_is_finished(monkeypatch)
 
 
 def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promising(monkeypatch):
-    found = competition(dict.fromkeys("abcdefg", (0.9, 0.9)), minutes=1, slots=2)
-    found.time.rate = Rate(start=0.0, per_image=0.1, per_mac=0.0)  # 20 s for each, 20 s for the final training
+    found = competition(dict.fromkeys("abcdefg", (0.9, 0.9)), minutes=1, slots=4)
+    found.time.rate = Rate(start=0.0, per_image=0.1, per_mac=0.0)  # 20 s for each; the final training is alone: 10 s
     found.candidates["g"] = replace(found.candidates["g"], macs=10**9)
-    assert found.time.affordable_pace("abcdefg") == pytest.approx((60 / (1.5 + 2)) / 20)
+    assert found.time.affordable_pace("abcdefg") == pytest.approx((30 / (1.5 * 10 / 20 + 1)) / 20)  # 30 s to deliver
 
 
 def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):

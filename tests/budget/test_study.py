@@ -55,6 +55,17 @@ def test_a_teacher_changes_what_the_rules_chose():
     assert found.taught_epochs == rules.TAUGHT_EPOCHS
 
 
+def test_the_typical_network_has_trained_weights_and_medium_cost():
+    found = study_of()
+    macs = sorted(each.cost.macs for each in found.networks.values())
+    assert found.networks[found.typical].cost.macs == macs[len(macs) // 2]
+    *random, alone = found.shortlist
+    for name in random:
+        network = found.networks[name]
+        found.networks[name] = dataclasses.replace(network, start=dataclasses.replace(network.start, kind="scratch"))
+    assert found.typical == alone
+
+
 def test_a_teacher_changes_no_value_that_was_set():
     changes = "optimizer.frozen=stem*", "optimizer.learning_rate=0.02", "training.epochs=7", "task.teacher.features=1.5"
     found = study_of(*(f"experiment.{each}" for each in changes))

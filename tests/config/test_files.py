@@ -69,6 +69,7 @@ def test_override_of_augmentation():
         ("optimizer.learning_rate_factors==2", ["learning_rate_factors", "head*=10"]),
         ("optimizer.weight_decay_kind=L2", ['"decoupled" or "l2"']),
         ("data.fold_examples=100", ["data.fold_examples", "requires data.folds"]),
+        ("data.fold=1", ["data.fold", "0 without data.folds"]),
         ("training.validation_epochs=0", ["training.validation_epochs", "above 0"]),
     ],
 )

@@ -19,7 +19,7 @@ def test_trainings_are_about_those_of_the_configs(file, count, start):
     epochs = dense.epochs(count, size, start).value
     assert size == given.training.batch_size
     assert epochs == pytest.approx(given.training.epochs, rel=0.05)
-    length = {key: choice.value for key, choice in dense.length(epochs, given.task).items()}
+    length = {key: choice.value for key, choice in dense.length(epochs, given.task, needs_validation=False).items()}
     assert length["schedule.warmup_epochs"] == pytest.approx(given.schedule.warmup_epochs, rel=0.4)
     assert length["task.plain_epochs"] == pytest.approx(given.task.plain_epochs, abs=1)
     for key, choice in dense.optimizer(count, start).items():
@@ -59,9 +59,11 @@ def test_there_are_more_detections_than_objects():
 
 def test_the_last_epochs_are_plain_only_if_the_others_are_not():
     flips = config.YoloSettings(augmentation=config.BoxAugmentation(horizontal_flip=True))
-    assert dense.length(35, flips)["task.plain_epochs"].value == 0
+    assert dense.length(35, flips, needs_validation=False)["task.plain_epochs"].value == 0
     varied = config.YoloSettings(augmentation=config.BoxAugmentation(brightness=0.2))
-    assert dense.length(35, varied)["task.plain_epochs"].value == 5
+    length = dense.length(35, varied, needs_validation=False)
+    assert (length["task.plain_epochs"].value, length["training.validation_epochs"].value) == (5, 35)
+    assert dense.length(35, varied, needs_validation=True)["training.validation_epochs"].value == 1
 
 
 def test_the_resolution_follows_from_the_longer_side():

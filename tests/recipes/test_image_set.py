@@ -47,6 +47,30 @@ def test_only_images_that_are_trained_on_count(image_folder, changes):
     assert labeled_images(data).count == trained
 
 
+@pytest.mark.parametrize(("test_split", "count"), [("test", 50), ("val", 40)])
+def test_nothing_is_held_out_if_the_source_has_a_split_for_validation(image_folder, test_split, count):
+    root = image_folder(COUNTS | {"val/ant": 3, "val/bee": 3})
+    data = config.Data(source=f"folder:{root}", validation_fraction=0.2, test_split=test_split)
+    wanted = selection.request(config.Experiment(data=data))
+    source = selection.open_source(wanted)
+    validates = selection.assign(wanted, source).validation is not None
+    fold = selection.fold(wanted, source.load("train"), validates=validates)
+    assert labeled_images(data).count == (50 if fold is None else len(fold.train)) == count
+
+
+def test_photographs_are_drawn_with_all_their_crops(tmp_path):
+    write_voc(tmp_path / "voc", {"train": range(10), "test": range(10, 14)})
+    data = config.Data(source=f"crops:voc:{tmp_path / 'voc'}", train_examples=5, validation_fraction=0.0)
+    crops = catalog.open_labels(data.source).load("train")
+    assert labeled_images(data).count == round(len(crops) / 2) > 5
+
+
+def test_an_error_if_everything_is_held_out(image_folder):
+    data = config.Data(source=f"folder:{image_folder(COUNTS)}", validation_fraction=1.0)
+    with pytest.raises(UserError, match=r"none of 50 images is left to train on; lower data\.validation_fraction"):
+        labeled_images(data)
+
+
 def test_unreadable_images_are_not_measured(image_folder):
     root = image_folder({"train/ant": 3, "train/bee": 3}, size=(20, 30))
     (root / "train" / "ant" / "000.png").write_bytes(b"no image")

@@ -103,7 +103,9 @@ def test_a_workdir_of_other_images_is_refused(root, tmp_path):
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
         # the network's own resolution, although the rule would choose another one
         (30, ("model.resolution=224",), {"model.resolution": 224, "data.image_size": 224}),
+        (30, ("model.weights=none", "task.crop=false", "task.center_crop=0.875"), {"data.image_size": None}),
         (30, ("model.weights=none",), {"optimizer.freeze_normalization": False}),
+        (30, ("model.weights=imagenet", "optimizer.frozen="), {"optimizer.freeze_normalization": True}),
         (490, ("model.weights=imagenet",), {"optimizer.freeze_normalization": False, "training.epochs": 10}),
         (
             500,

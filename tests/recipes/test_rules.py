@@ -137,9 +137,11 @@ def test_boxes_are_averaged_if_objects_are_few():
 
 
 def test_statistics_of_the_weights_are_kept_unless_there_are_many_images_or_all_layers_are_frozen():
-    chosen = [rules.freeze_normalization(count, IMAGENET).value for count in (499, 500, 19_999, 20_000)]
+    counts = 100, 500, 19_999, 20_000
+    chosen = [rules.freeze_normalization(count, IMAGENET, frozen=count < 500).value for count in counts]
     assert chosen == [False, True, True, False]
-    assert not rules.freeze_normalization(2_000, SCRATCH).value
+    assert rules.freeze_normalization(100, IMAGENET, frozen=False).value  # few images have no statistics of their own
+    assert not rules.freeze_normalization(2_000, SCRATCH, frozen=False).value
 
 
 def test_every_choice_has_a_reason():
@@ -222,6 +224,13 @@ def test_from_scratch_if_you_ask_for_it():
 def test_your_own_weights(unreachable):
     start = warm_start(config.architecture("resnet", weights="runs/mine/checkpoints/final.npz"))
     assert (start.kind, start.network, start.weights) == ("file", "resnet", "runs/mine/checkpoints/final.npz")
+
+
+def test_weights_of_another_network_do_not_replace_those_of_yours(monkeypatch, unreachable):
+    monkeypatch.setattr(imagenet, "_is_reachable", lambda url: True)
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", lambda weights: None)
+    start = warm_start(config.architecture("efficientnet-lite3", weights="imagenet"))
+    assert (start.kind, start.why) == ("scratch", "no ImageNet weights of efficientnet-lite3 here")
 
 
 def test_networks_without_published_weights(unreachable):

@@ -127,8 +127,7 @@ def _affordable(competition: Competition, decision: str, chosen: str, runs: Sequ
     end = competition.time.seconds + sum(
         race.together([share * expected] * count, competition.executor.slots) for share, count in runs
     )
-    until = competition.time.deadline(1.0, ())  # the final training is over
-    affordable = bool(competition.time.decide(decision, lambda: end <= until))
+    affordable = bool(competition.time.decide(decision, lambda: end <= competition.time.end))
     if not affordable:
         competition.runner.progress.say(f"skipped, because the time is over: {decision}")
     return affordable

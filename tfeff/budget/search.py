@@ -105,9 +105,10 @@ def run(
     _claim(study, store)
     with running(settings, study.fingerprint, study.objective, directory, store, executor, console) as runner:
         runner.on_check = watch.tick
-        largest = max(study.shortlist, key=lambda name: study.networks[name].cost.macs)
-        trial = Trial(study.candidate(largest).experiment)
-        precision = runner.resolve(trial, trial.on_fold(settings.folds, fold=0, seed=0)).training.precision
+        typical = study.candidate(study.typical)
+        trial = Trial(typical.experiment)
+        reference = trial.on_fold(settings.folds, fold=0, seed=0)
+        precision = runner.resolve(trial, reference, typical.label).training.precision
         competition = Competition(study, store, executor, runner, precision, measures, watch)
         try:
             competition.screen()

@@ -105,6 +105,13 @@ class Study:
         return not self.settings.experiment.task.IS_CLASSIFIER
 
     @property
+    def typical(self) -> str:
+        """Network of medium multiply-adds among those that start from trained weights, if there are any."""
+        trained = [name for name in self.shortlist if self.networks[name].start.kind != "scratch"]
+        ordered = sorted(trained or self.shortlist, key=lambda name: (self.networks[name].cost.macs, name))
+        return ordered[len(ordered) // 2]
+
+    @property
     def may_shorten(self) -> bool:
         """Whether trainings may have fewer epochs than the rules choose, because these are too long for the budget."""
         candidates, epochs = self.settings.candidates, self.settings.experiment.training.epochs

@@ -16,7 +16,11 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
 FINAL_SHARE = 1.5
-"""Time kept for the final training and export, relative to the expected time of the longest final training."""
+"""Time kept for the final training, relative to the expected time of the longest final training."""
+DELIVERY_SECONDS = 30.0
+"""Time kept for evaluation, export and its measurement."""
+ALONE = 0.5
+"""A training that has the machine to itself is as many times faster as there are trainings at once, to this power."""
 FEWEST_TRAININGS = 4
 """Candidates are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
 final one."""
@@ -90,9 +94,15 @@ class Timekeeper:
         return [timing.of(name, self.candidates[name].experiment.training.epochs) or 0.0 for name in names]
 
     def _final(self, names: Sequence[str], timing: race.Timing) -> float:
-        """Returns the longest expected time of some candidates' trainings on all training images."""
+        """Returns the longest expected time of some candidates' trainings on all training images, one at a time."""
         passes = {name: self._study.final_passes(name, self.pace) for name in names}
-        return max((timing.of(name, passes[name]) or 0.0 for name in names), default=0.0)
+        longest = max((timing.of(name, passes[name]) or 0.0 for name in names), default=0.0)
+        return longest / self._slots**ALONE
+
+    def _left(self) -> float:
+        """Returns the seconds that are left of `budget.minutes` until the choice has to be evaluated and exported."""
+        minutes = self._study.settings.budget.minutes
+        return math.inf if minutes is None else 60 * minutes - DELIVERY_SECONDS - self.seconds
 
     def deadline(self, share: float, names: Sequence[str]) -> float:
         """Returns the second of the search until which trainings may start that have a share of the time left.
@@ -100,13 +110,18 @@ class Timekeeper:
         Args:
             names: candidates that may be the choice, for whose final training time is kept.
         """
-        minutes = self._study.settings.budget.minutes
-        if minutes is None:
-            return math.inf
+        left = self._left()
+        if math.isinf(left):
+            return left
         share_of_final = FINAL_SHARE * (2 + self._study.taught_epochs if self._study.settings.distill else 1)
         final = share_of_final * self._final(names, self.timing())
-        now = self.seconds
-        return now + share * max(0.0, 60 * minutes - final - now)
+        return self.seconds + share * max(0.0, left - final)
+
+    @property
+    def end(self) -> float:
+        """Second of the search until which trainings may start when the choice is delivered."""
+        minutes = self._study.settings.budget.minutes
+        return math.inf if minutes is None else 60 * minutes
 
     def teacher(self, chosen: str) -> str | None:
         """Returns the network that teaches the choice; None if none is suitable.
@@ -114,8 +129,7 @@ class Timekeeper:
         It is the largest network that starts from its own trained weights and whose training fits into half of the time
         that is left. It must be larger than the choice.
         """
-        minutes, timing = self._study.settings.budget.minutes, self.timing()
-        left = math.inf if minutes is None else max(0.0, 60 * minutes - self.seconds)
+        left, timing = self._left(), self.timing()
         macs = self._study.networks[chosen].cost.macs
         larger = [
             (network.cost.macs, name)
@@ -146,7 +160,7 @@ class Timekeeper:
             timing, longest = self.timing(), max(self.expected(names), default=0.0)
             final = FINAL_SHARE * self._final(names, timing) / longest if longest else FINAL_SHARE
             trainings = final + math.ceil(FEWEST_TRAININGS / self._slots)
-            return race.pace((60 * minutes - self.seconds) / trainings, timing.start, longest)
+            return race.pace(self._left() / trainings, timing.start, longest)
 
         self._watch.save()
         return float(self._store.cached(f"pace within {minutes} minutes", affordable))

@@ -167,6 +167,8 @@ class Data(Section):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
         if self.reduced_decoding and self.image_size == "original":
             self.wrong("reduced_decoding", "false: with data.image_size=original, images are not reduced")
+        if self.folds is None and self.fold:
+            self.wrong("fold", "0 without data.folds, the number of folds")
         if self.folds is not None and self.fold >= self.folds:
             self.wrong("fold", f"below data.folds = {self.folds}")
         if self.folds is not None and self.fold_examples is None and self.validation_split is not None:
@@ -478,7 +480,7 @@ class Experiment(Section):
         if self.schedule.warmup_epochs >= epochs:
             wrong.append((self.schedule, "schedule.warmup_epochs", f"below training.epochs = {epochs}", "0"))
         if any(epoch >= epochs for epoch, _ in self.optimizer.unfreezing()):
-            wrong.append((self.optimizer, "optimizer.unfreeze", f"epochs below training.epochs = {epochs}", "none"))
+            wrong.append((self.optimizer, "optimizer.unfreeze", f"epochs below training.epochs = {epochs}", ""))
         if self.task.plain_epochs > epochs:
             wrong.append((self.task, "task.plain_epochs", f"at most training.epochs = {epochs}", "0"))
         if len(wrong) == 1:

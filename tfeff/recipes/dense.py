@@ -106,19 +106,23 @@ def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
     return rules.epochs(count, batch_size, start, UPDATES, EPOCHS)
 
 
-def length(epochs: int, task: TaskSettings) -> Choices:
+def length(epochs: int, task: TaskSettings, *, needs_validation: bool) -> Choices:
     """Returns what follows from the number of epochs, by dotted key.
 
     Args:
         epochs: number of epochs.
         task: section of the task, which may have no augmentation to end.
+        needs_validation: whether the training compares epochs, by early stopping and the like.
     """
+    validation = Choice(epochs, "only the last weights count")
+    if needs_validation:
+        validation = Choice(1, "the training depends on validation")
     plain = Choice(0, "there is no augmentation except crops and flips")
     if task.varies_images:
         plain = Choice(epochs // 7, "the last seventh sees images as they are, except for flips")
     return {
         "training.epochs": Choice(epochs, "see there"),
-        "training.validation_epochs": Choice(epochs, "only the last weights count"),
+        "training.validation_epochs": validation,
         "schedule.warmup_epochs": Choice(epochs / 30, "a thirtieth of the training"),
         "task.plain_epochs": plain,
     }

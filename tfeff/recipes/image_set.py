@@ -10,6 +10,7 @@ from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
 from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
 
 MEASURED_IMAGES = 100
@@ -95,14 +96,17 @@ def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = 
         UserError: the source or its training split cannot be opened, or there is only one class.
     """
     options = data.options(seed, further_classes=further_classes)
-    images = catalog.open_labels(data.source, options).load(data.train_split)
+    source = catalog.open_labels(data.source, options)
+    images = source.load(data.train_split)
     counts = images.class_counts()
     trained = np.flatnonzero(counts) if further_classes else np.arange(images.num_classes)
     if len(trained) < 2:
         raise UserError(f'{images.name} has a single class, "{images.class_names[trained[0]]}"; a classifier needs two')
-    share = _trained_share(data, len(images))
+    # Photographs are drawn, with all their crops, except for folds.
+    drawn = images if images.cropped is None or data.folds is not None else images.cropped
+    share = _trained_share(data, len(drawn), source)
     return LabeledImages(
-        count=round(share * len(images)),
+        count=_some(round(share * len(images)), images),
         class_counts=tuple(round(share * count) for count in counts[trained].tolist()),
         side=_typical_side(images),
     )
@@ -118,7 +122,8 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     Raises:
         UserError: the source or its training split cannot be opened, or has no objects.
     """
-    images = catalog.open_objects(data.source, data.options(seed, further_classes=False)).load(data.train_split)
+    source = catalog.open_objects(data.source, data.options(seed, further_classes=False))
+    images = source.load(data.train_split)
     extents, most, class_images = list[float](), 0, np.zeros(images.num_classes, np.int64)
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
         boxes = objects.boxes_yxyx[~objects.ignored]
@@ -128,10 +133,10 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         class_images[np.unique(objects.labels[~objects.ignored])] += 1
     if not extents:
         raise UserError(f"{images.name}: no objects to train on")
-    share = _trained_share(data, len(images))
+    share = _trained_share(data, len(images), source)
     low, middle, high = np.percentile(images.sizes[:, 1] / images.sizes[:, 0], [5, 50, 95]).tolist()
     return AnnotatedImages(
-        count=round(share * len(images)),
+        count=_some(round(share * len(images)), images),
         objects=round(share * len(extents)),
         extent=float(np.median(extents)),
         class_images=tuple(round(share * each) for each in class_images.tolist()),
@@ -146,9 +151,25 @@ def counted_images(data: config.Data, seed: int, *, boxes: bool) -> LabeledImage
     return annotated_images(data, seed) if boxes else labeled_images(data, seed)
 
 
-def _trained_share(data: config.Data, count: int) -> float:
-    """Returns the fraction of the training split that a run trains on."""
-    held_out = data.validation_fraction if data.validation_split is None else 0.0
+def _some(count: int, images: Dataset) -> int:
+    """Returns the number of training images.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not count:
+        raise UserError(
+            f"config: {images.name}: none of {len(images):,} images is left to train on; lower "
+            "data.validation_fraction, or raise data.train_examples"
+        )
+    return count
+
+
+def _trained_share(data: config.Data, count: int, source: Source) -> float:
+    """Returns the fraction of the `count` images of the training split that a run trains on."""
+    held_out = data.validation_fraction
+    if data.validation_split is not None or (data.folds is None and _validates(data, source)):
+        held_out = 0.0
     share = min(1.0, (data.train_examples or count) / count)
     if data.folds is None:
         return share * (1 - held_out)
@@ -157,6 +178,12 @@ def _trained_share(data: config.Data, count: int) -> float:
     else:
         share = min(1.0, data.fold_examples * (1 - held_out) / count)
     return min(share, (data.fold_train_examples or count) / count)
+
+
+def _validates(data: config.Data, source: Source) -> bool:
+    """Returns whether the source has a split for validation, so that no training images are held out for it."""
+    others = (source.find(split) for split in (data.train_split, data.test_split) if split is not None)
+    return source.find("validation") not in (None, *others)
 
 
 def _typical_side(images: Dataset) -> int:

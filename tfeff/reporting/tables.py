@@ -20,8 +20,10 @@ GAP = "  "  # between columns
 MIN_WRAPPED = 16
 """Characters; texts are not wrapped to less."""
 
-_MARKUP = {"&": "&amp;", "<": "&lt;", "[": r"\[", "|": r"\|"}
-"""What begins tags, links, images and cells in Markdown -> how it is shown."""
+_MARKUP = {"\\": r"\\", "&": "&amp;", "<": "&lt;", "[": r"\[", "|": r"\|", "`": r"\`", "*": r"\*"}
+"""What begins escapes, tags, links, images, cells, code and emphasis in Markdown -> how it is shown."""
+_EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_+(?=\S)|_+(?![A-Za-z0-9_])")
+"""Underscores that emphasize, unlike those inside words."""
 
 
 def cell(value: object) -> str:
@@ -97,12 +99,12 @@ def markdown(rows: Rows) -> str:
 def plain(text: str) -> str:
     r"""Returns Markdown that shows a text as it is; names of files and classes may look like markup.
 
-    >>> print(plain("<b> [x](y) a|b snake_case"))
-    &lt;b> \[x](y) a\|b snake_case
+    >>> print(plain(r"<b> [x](y) a|b snake_case __bg__ 2*3 \["))
+    &lt;b> \[x](y) a\|b snake_case \_\_bg\_\_ 2\*3 \\\[
     """
     for character, escaped in _MARKUP.items():
         text = text.replace(character, escaped)
-    return text
+    return _EMPHASIS.sub(lambda found: r"\_" * len(found[0]), text)
 
 
 def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:

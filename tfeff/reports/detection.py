@@ -178,9 +178,7 @@ def predicted_rows(report: DetectionReport, found: Sequence[Detections], images:
             score=round(float(matching.score[number]), 4),
             iou=round(float(matching.best_overlap[number]), 4) if kind in (NO_ERROR, BOX) else None,
         )
-    missed = matching.object_counted.copy()
-    missed[matching.best_object[accepted & matching.true_positive]] = False
-    for number in np.flatnonzero(missed):
+    for number in np.flatnonzero(_missed(report)):
         image = int(matching.object_image[number])
         box = images.objects[image].boxes_yxyx[matching.object_index[number]]
         row(image, box, int(matching.object_label[number]), MISSED)
@@ -188,6 +186,15 @@ def predicted_rows(report: DetectionReport, found: Sequence[Detections], images:
         if not rows[image]:
             rows[image].append({"image": name, "truth": "", "prediction": "", "outcome": "right"})
     return [each for image in rows for each in image]
+
+
+def _missed(report: DetectionReport) -> np.ndarray:
+    """Returns bool [objects]: without a correct detection at the score threshold."""
+    matching = report.matching
+    found = matching.best_object[(matching.score >= report.score_threshold) & matching.true_positive]
+    missed: np.ndarray = matching.object_counted.copy()
+    missed[found] = False
+    return missed
 
 
 def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
@@ -205,14 +212,6 @@ def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
         for image in order
         if wrong[image] or right[image] < objects[image]
     ]
-
-
-def to_text(report: Mapping[str, Any]) -> str:
-    """Returns a report as tables for a terminal or a log, without a trailing newline."""
-    found = f"{report['images']:,} images, {sum(report['objects']):,} objects, {sum(report['detections']):,} detections"
-    overall, classes, errors = map(tables.text, (summary_rows(report), per_class_rows(report), error_rows(report)))
-    at = f"Per class (precision, recall and F1 at a score threshold of {report['score_threshold']:.4g})"
-    return "\n\n".join([found, overall, f"{at}\n{classes}", errors])
 
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -314,7 +313,7 @@ def galleries(
         for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES]))
     }
     matching, missed = report.matching, list[tuple[DetectedImage, str]]()
-    for number in np.flatnonzero(report.errors.missed)[:GALLERY_IMAGES]:
+    for number in np.flatnonzero(_missed(report))[:GALLERY_IMAGES]:
         image = int(matching.object_image[number])
         view = detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]])
         missed.append((view, f"{names[matching.object_label[number]]} in {images.ids[image]}"))

@@ -26,6 +26,7 @@ class EmbeddingEvaluator(Evaluator):
     """Evaluator of `embedding`, [n, dimension], of length 1."""
 
     main = "recall_at_1"
+    listed = "every image that was compared"
     captions: Mapping[str, str] = {
         "similarities": "Cosine similarities of pairs of images of one class and of different classes.",
         "roc": "Pairs of one class that are accepted, against pairs of different classes that are, at every threshold.",
@@ -129,8 +130,10 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns one row for each of the `CLASSES` classes with the lowest recall, the lowest first."""
+    count = len(report["class_names"])
+    title = "class" if count <= CLASSES else f"the {CLASSES} of {count:,} classes with the lowest recall"
     rows = [
-        {"class": name, "recall at 1": recall, "images": images}
+        {title: name, "recall at 1": recall, "images": images}
         for name, recall, images in zip(
             report["class_names"], report["class_recall"], report["class_images"], strict=True
         )

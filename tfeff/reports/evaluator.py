@@ -35,7 +35,7 @@ class Evaluation:
         report: all numbers, JSON-ready.
         figures: figures by name.
         galleries: pictures for the page of a run, by heading; also the figures that show the same.
-        predictions: rows of a table of all images: `image`, `truth`, `prediction` and what else the kind of prediction
+        predictions: rows of a table of images: `image`, `truth`, `prediction` and what else the kind of prediction
             has.
         mistakes: the worst errors in words, one line each, the worst first.
     """
@@ -53,10 +53,12 @@ class Evaluator(ABC):
     Attributes:
         main: the metric of `result` to compare with the same one of the validation images.
         captions: captions of figures, by name. Figures without a caption are not shown on the page of a run.
+        listed: the images in the rows of `Evaluation.predictions`.
     """
 
     main: str = "accuracy"
     captions: Mapping[str, str] = {}
+    listed: str = "every image"
 
     @abstractmethod
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:

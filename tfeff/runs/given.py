@@ -47,8 +47,10 @@ def predict(
         corrupt_images: `error`, or `skip` with a warning.
 
     Raises:
-        UserError: an image cannot be read, unless `skip`.
+        UserError: there are none, or one cannot be read, unless `skip`.
     """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: give a number of images")
     for note in predictor.notes:
         say(note, error=True)
     found, damaged = list[Prediction](), list[str]()
@@ -60,6 +62,8 @@ def predict(
                 raise UserError(f'{predicted}; replace or remove it, or give corrupt_images="skip"') from predicted
             else:
                 damaged.append(str(predicted))
+    if not found and not damaged:
+        raise UserError("there are no images to predict for")
     if damaged:
         warnings.warn(printable(f"skipped {len(damaged)} images; the first: {damaged[0]}"), stacklevel=3)
     return found

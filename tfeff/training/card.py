@@ -93,7 +93,7 @@ def _limits(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -> s
     if plan.settings.task.IS_CLASSIFIER:
         lines.append("It answers every image with one of its classes, also images of something else.")
     if evaluation is not None:
-        lines += [evaluation.trust, *(f"{note}." for note in evaluation.notes)]
+        lines += [tables.plain(line) for line in (evaluation.trust, *(f"{note}." for note in evaluation.notes))]
         if evaluation.mistakes:
             lines.append("The worst mistakes: " + tables.plain("; ".join(evaluation.mistakes[:WORST])) + ".")
     return "\n".join(f"- {line}" for line in lines if line)
@@ -101,7 +101,7 @@ def _limits(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -> s
 
 def _evaluation(evaluation: RunEvaluation) -> str:
     shown = [tables.markdown(list(rows)) for rows in evaluation.evaluator.tables(evaluation.report) if rows]
-    return "\n\n".join([f"On the {evaluation.split} images; {evaluation.drawn}", *shown])
+    return "\n\n".join([tables.plain(f"On the {evaluation.split} images; {evaluation.drawn}"), *shown])
 
 
 def _training(workdir: Workdir, plan: Plan) -> str:

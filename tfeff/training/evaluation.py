@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from tfeff import reports, selection
 from tfeff.data.contents import Contents
+from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.data.splits import file_part
@@ -84,7 +85,17 @@ def split_images(
     held_out = images.dataset.name == record["found"]["train"]["name"]
     found = None if held_out else selection.contents(wanted, images.dataset, images)
     skipped = selection.skipped_note([image.id for image in images.skipped]) if held_out else ()
-    return SplitImages(split, images, (*([note] if note else []), *images.dataset.notes, *skipped), found, note)
+    notes = [*([note] if note else []), *images.dataset.notes, *skipped, *_grouped(images.dataset)]
+    return SplitImages(split, images, tuple(notes), found, note)
+
+
+def _grouped(images: Dataset) -> list[str]:
+    """Returns a note on intervals if images belong together."""
+    groups = 0 if images.groups is None else len(np.unique(images.groups))
+    if groups in (0, len(images)):
+        return []
+    many = f"{len(images):,} images of {groups:,} groups"
+    return [f"intervals count {many} as independent, so they are too narrow if images of a group are alike"]
 
 
 def evaluate_run(

@@ -52,7 +52,7 @@ class RunEvaluation(Evaluation):
 
     @property
     def listing(self) -> Path:
-        """The file with truth and prediction of every image."""
+        """The file with truth and prediction of images."""
         return self.workdir / f"predictions_{file_part(self.split)}.csv"
 
     def to_text(self) -> str:
@@ -62,7 +62,7 @@ class RunEvaluation(Evaluation):
             count = len(self.mistakes)
             lines.append("Mistakes:" if count <= WORST else f"The {WORST} worst of {count:,} images with mistakes:")
             lines += [f"  {mistake}" for mistake in self.mistakes[:WORST]]
-        places = {"report": self.page, "every image": self.listing if self.predictions else None}
+        places = {"report": self.page, self.evaluator.listed: self.listing if self.predictions else None}
         ways = {name: str(path) for name, path in places.items() if path is not None}
         if self.page is not None:
             ways |= self.commands

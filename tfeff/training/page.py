@@ -107,7 +107,8 @@ def _images(evaluation: RunEvaluation) -> list[html.Part]:
         title = f"{some} {len(evaluation.mistakes):,} images with mistakes, in a list"
         shown.append(html.details(title, [html.command("\n".join(listed))]))
     if evaluation.predictions:
-        text = f"{evaluation.listing.name}, beside this page, lists the truth and the prediction of every image."
+        listed = evaluation.evaluator.listed
+        text = f"{evaluation.listing.name}, beside this page, lists the truth and the prediction of {listed}."
         shown.append(html.paragraph(text))
     return shown
 

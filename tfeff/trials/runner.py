@@ -118,21 +118,25 @@ class TrialRunner:
             if record.state == "done" and record.seconds is not None:
                 self.seconds[record.job], self.rows[record.job] = record.seconds, record.rows
 
-    def resolve(self, base: Trial, reference: Trial) -> config.Experiment:
+    def resolve(self, base: Trial, reference: Trial, label: str = "the baseline") -> config.Experiment:
         """Writes out what all trials share: the channel statistics of all training images, and the precision.
 
         Args:
             base: the training of the baseline, before a fold is set.
             reference: trial on which `precision=auto` is timed.
+            label: its network.
         """
         experiment = base.experiment
         data, model, training = experiment.data, experiment.model, experiment.training
         if data.normalization == "dataset":
-            mean, std = self._once(f"reading {data.source}", worker.training_statistics, base)
+            fact = f"reading {data.source}"
+            mean, std = self._once(fact, fact, worker.training_statistics, base)
             data = dataclasses.replace(data, normalization="family")
             model = dataclasses.replace(model, mean=mean, std=std)
         if training.precision == "auto":
-            precision = self._once("timing precision=auto on the baseline", worker.fastest_precision, reference)
+            # Whatever network is timed, trials that are stored have this precision.
+            words = f"timing precision=auto on {label}"
+            precision = self._once("precision", words, worker.fastest_precision, reference)
             training = dataclasses.replace(training, precision=precision)
         return dataclasses.replace(experiment, data=data, model=model, training=training)
 
@@ -272,11 +276,11 @@ class TrialRunner:
         self.on_check()
         self.interruption.check("finished trials are stored, running trials save a checkpoint")
 
-    def _once(self, fact: str, function: Function, trial: Trial) -> Any:
-        """Returns the value of `function(trial)`, computed in a worker once per store."""
+    def _once(self, fact: str, words: str, function: Function, trial: Trial) -> Any:
+        """Returns the value of `function(trial)`, computed in a worker once per store; `words` announce it."""
 
         def compute() -> Any:
-            self.progress.say(fact)
+            self.progress.say(words)
             return collect(self.executor, {fact: (function, trial)}, self.check)[fact]
 
         return self.store.cached(fact, compute)

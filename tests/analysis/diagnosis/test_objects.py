@@ -19,6 +19,8 @@ def test_imbalance_is_said_where_recipes_balance_classes(counts: tuple[int, int]
     if finding is not None:
         assert f"(cat) has {said} the examples of the rarest (dog)" in finding.what
         assert "data.class_balanced=true" in finding.fix
+    balanced = check_objects({"train": images}, balanced=True).findings
+    assert not [each for each in balanced if "most frequent" in each.what]
 
 
 @pytest.mark.parametrize("kept", [0, 1])

@@ -56,6 +56,23 @@ def test_images_of_a_run(data: dict, folder: Path, tmp_path: Path) -> None:
     assert not trained & validated
 
 
+def test_a_split_for_validation_may_be_the_test_split(folder: Path) -> None:
+    subject = diagnosis.open_dataset(f"folder:{folder}", ["data.test_split=val"])
+    assert {role: len(images) for role, images in subject.splits.items()} == {"train": 24, "test": 12}
+    asked = {split: subject.asked(split) for split in ("test", "val", "train")}
+    # The folder also has a split of that name, which the run does not use.
+    assert asked == {"test": ("test", "test"), "val": ("test", "val"), "train": ("train", "train")}
+
+
+def test_the_test_images_have_that_role_whatever_the_name_of_their_split(folder: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).symlink_to(folder / split)
+    subject = diagnosis.open_dataset(f"folder:{tmp_path}", ["data.test_split=val"])
+    assert (subject.asked("test"), subject.asked("validation")) == (("test", "val"), ("test", "validation"))
+    plain = diagnosis.open_dataset(f"folder:{tmp_path}", [])
+    assert (plain.asked("validation"), plain.asked("val")) == (("validation", "validation"), ("validation", "val"))
+
+
 @pytest.mark.parametrize(
     ("validation", "test", "left"), [("dcef", "g", 2), ("dcef", "eg", 1), ("bc", "g", None), ("ef", "efg", None)]
 )

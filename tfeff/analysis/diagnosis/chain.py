@@ -171,7 +171,11 @@ def examine_images(subject: Subject, quality: Quality) -> list[Link]:
     links = [check_images(by_role, quality.surveys, subject.lost, skips=skips), check_quality(quality)]
     if subject.detects:
         links.append(check_boxes(subject.source.name, by_role))
-    return [*links, check_classes(by_role), check_objects(by_role), check_splits(by_role, quality)]
+    balanced = settings is not None and (
+        settings.data.class_balanced or settings.task.images_drawn_together is not None
+    )
+    objects = check_objects(by_role, balanced=balanced)
+    return [*links, check_classes(by_role), objects, check_splits(by_role, quality)]
 
 
 def _dataset_figures(splits: Mapping[str, Dataset]) -> dict[str, Figure]:

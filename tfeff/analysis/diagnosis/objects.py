@@ -19,8 +19,13 @@ from tfeff.data.dataset import Dataset
 from tfeff.reporting.tables import percent
 
 
-def check_objects(splits: Mapping[str, Dataset]) -> Link:
-    """Checks the objects; of images with one label each, these are the images."""
+def check_objects(splits: Mapping[str, Dataset], *, balanced: bool = False) -> Link:
+    """Checks the objects; of images with one label each, these are the images.
+
+    Args:
+        splits: images by role.
+        balanced: whether the training samples all classes equally often.
+    """
     train = splits[TRAIN]
     names, findings = train.class_names, list[Finding]()
     splits = {role: images for role, images in splits.items() if images.class_names == names}
@@ -38,7 +43,9 @@ def check_objects(splits: Mapping[str, Dataset]) -> Link:
             part = len(images) / (len(images) + len(train))
             missing_here = (1 - part) ** (total - images_of[role]).astype(float)
             findings += _only_in(TRAIN, role, by_role, missing_here, names, note=False)
-    findings += [*_rare(by_role[TRAIN], names), *_imbalanced(by_role[TRAIN], names, labeled=train.has_labels)]
+    findings += _rare(by_role[TRAIN], names)
+    if not balanced:
+        findings += _imbalanced(by_role[TRAIN], names, labeled=train.has_labels)
     return Link(
         name="objects",
         question="are there enough objects of every class in every split?",

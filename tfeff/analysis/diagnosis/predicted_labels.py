@@ -39,7 +39,12 @@ class ClassifierPredictions:
 
 
 def learned(train: ClassifierPredictions) -> bool:
-    """Returns whether a classifier predicts its training images better than a constant prediction does."""
+    """Returns whether a classifier predicts its training images better than a constant prediction does.
+
+    Images of a single class cannot tell, if they are predicted as that class.
+    """
+    if train.constant == 1.0:
+        return train.accuracy > limit("low_accuracy")
     return train.accuracy > train.constant + limit("low_accuracy") * (1 - train.constant)
 
 

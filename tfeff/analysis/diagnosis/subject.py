@@ -13,6 +13,7 @@ from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.defects import Defects
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 from tfeff.tasks.task import ImageTask
 from tfeff.training import Plan, Workdir
@@ -59,6 +60,16 @@ class Subject:
         """What the run does, with what it takes from the training images."""
         assert self.settings is not None
         return Plan.of(self.settings).learned(self.record)
+
+    def asked(self, split: str) -> tuple[str, str]:
+        """Returns the role of a split that the user names, and its name in the source; either may be given."""
+        role, name = canonical_name(split), self.source.find(split)
+        test = None if self.settings is None else self.settings.data.test_split
+        if test is not None and role == TEST and name is None:
+            return TEST, test
+        if test is not None and name is not None and name == self.source.find(test):
+            return TEST, split
+        return role, split
 
     @property
     def task(self) -> ImageTask:
@@ -170,11 +181,12 @@ def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset
     wanted, others = {TEST: data.test_split, VALIDATION: data.validation_split or VALIDATION}, [train]
     for role, split in wanted.items():
         name = None if split is None else selection.find(source, f"data.{role}_split", split)
-        if name is None or name == train:
+        implied = role == VALIDATION and data.validation_split is None
+        if name is None or name == train or (implied and name in others):
             continue
         try:
-            if role == VALIDATION and data.validation_split is None:
-                left, notes = selection.apart(source, name, [other for other in others if other != name])
+            if implied:
+                left, notes = selection.apart(source, name, others)
                 if left is None:
                     found[TRAIN] = replace(found[TRAIN], notes=(*found[TRAIN].notes, *notes))
                     continue
