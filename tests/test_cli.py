@@ -349,6 +349,12 @@ def test_evaluate_prints_only_json(trained, verbs, tmp_path):
     assert report["examples"] == 8
 
 
+def test_a_diagnosis_as_json_writes_the_page_too(trained, verbs, tmp_path):
+    done = verbs("analyze", f"--workdir={trained.workdir}", "--json", f"--out={tmp_path / 'out'}")
+    assert json.loads(done.out)["links"]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_errors_of_evaluate_and_export(trained, verbs, tmp_path):
     at = f"--workdir={trained.workdir}"
     verbs("evaluate", at, "--split=tset").fails_with('"tset"', 'did you mean "test"')

@@ -4,7 +4,8 @@
         data.source=folder:PHOTOS candidates.count=10
 
 Trains `candidates.count` networks, spread over all that the config allows, on parts of the training images of each fold
-and on all of them; a killed one resumes. Then the power laws of `tfeff.search` (`tfeff.trials.growth`) are fitted to
+and on all of them; a killed one resumes. In the workdir of `measure_regret train`, whose networks are trained on all
+images, `--networks=10` takes some of those. Then the power laws of `tfeff.search` (`tfeff.trials.growth`) are fitted to
 the parts of each network alone, and forecast its mean accuracy on all images. Writes OUT.json and OUT.md: for each
 network that accuracy, the forecast with its 80 % interval, and whether the accuracy lies in it.
 """
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="A BudgetSearch.")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="Path of the results, without suffix.")
+    parser.add_argument("--networks", type=int, help="Take so many of the networks. Default: all.")
     parser.add_argument("--processes", type=int, help="Trainings at once. Default: one per core.")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Of the config.")
     check(parser.parse_args())
@@ -40,6 +42,7 @@ def check(given: argparse.Namespace) -> None:
     """Trains what is missing, and writes the comparison."""
     from rich.console import Console
 
+    from tfeff.budget.candidates import spread
     from tfeff.budget.prospects import PARTS
     from tfeff.budget.search import open_store
     from tfeff.durable import write
@@ -56,10 +59,12 @@ def check(given: argparse.Namespace) -> None:
     study = Pool.of(settings, ["1x"]).study
     if study.detects:
         raise UserError(f"{settings.experiment.data.source}: forecasts are checked for classifiers, not for detectors")
+    listed = [study.networks[name] for name in study.shortlist]
+    names = [each.id for each in spread(listed, given.networks or len(listed))]
     counts = {share: round(share * study.counted.count) for share in (*PARTS, 1.0)}
     candidates = {
         (name, share): study.candidate(name, "float32") if share == 1.0 else study.on_part(name, share, "float32")
-        for name in study.shortlist
+        for name in names
         for share in counts
     }
     given.workdir.mkdir(parents=True, exist_ok=True)
@@ -82,7 +87,7 @@ def check(given: argparse.Namespace) -> None:
             round(study.validation_trials),
             folds=len(blocks),
         )
-        for name in study.shortlist
+        for name in names
     ]
     write(given.out.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
     write(given.out.with_suffix(".md"), tables.markdown(rows) + "\n")

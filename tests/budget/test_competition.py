@@ -226,7 +226,7 @@ def test_beside_the_first_training_run_others_that_take_hardly_longer():
 
 def test_a_resumed_search_keeps_its_deadlines():
     values = {"a": (0.9, 0.9), "b": (0.9, 0.9), "c": (0.9, 0.9)}
-    found, again = (competition(values, minutes=1) for _ in range(2))
+    found, again = (competition(values, minutes=1.5) for _ in range(2))  # half a minute to deliver
     found._until("0", 0.5)
     again.time._store.facts = found.time._store.facts
     again.clock.seconds = 20.0

@@ -11,9 +11,11 @@ from tfeff.evaluation import Detections, detection_report
 from tfeff.rcnn.task import BACKGROUND_OVERLAP
 from tfeff.reporting import tables
 from tfeff.reports.detection import (
+    GALLERY_IMAGES,
     VALIDATED,
     DetectionEvaluator,
     detection_figures,
+    galleries,
     predicted_rows,
     region_report,
     worst_images,
@@ -186,6 +188,18 @@ def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
         assert line == f"{name}: {right} of {objects} found, {detections}"
     bad = {row["image"] for row in rows if row["outcome"] != "right"}
     assert {line.partition(":")[0] for line in described} == bad
+
+
+def test_the_gallery_of_missed_objects_is_at_the_score_threshold(make_case: Any) -> None:
+    scores = make_case(0)[0][0].scores
+    for threshold in (0.0, float(np.median(scores)), 1.1):
+        report, rows = listed(make_case, threshold)
+        images: Any = Images([f"{number}.png" for number in range(report.matching.images)], NAMES, make_case(0)[1])
+        pixels = np.zeros((100, 100, 3), np.uint8)
+        shown = galleries(report, make_case(0)[0], images, lambda _, pixels=pixels: pixels).get("missed", [])
+        missed = [f"{row['truth']} in {row['image']}" for row in rows if row["outcome"] == "missed"]
+        assert {title for _, title in shown} <= set(missed)
+        assert len(shown) == min(len(missed), GALLERY_IMAGES)
 
 
 def test_an_interval_of_few_images_is_called_too_narrow() -> None:

@@ -75,6 +75,7 @@ def test_of_many_classes_the_worst_are_listed():
     rows = class_rows(report_of(np.concatenate([np.repeat(np.arange(40), 2), [40]])))
     assert len(rows) == CLASSES
     assert rows[0]["recall at 1"] == 0
+    assert next(iter(rows[0])) == "the 30 of 41 classes with the lowest recall"
     assert None not in [row["recall at 1"] for row in rows]  # of the class with a single image
 
 

@@ -51,6 +51,18 @@ def test_the_name_of_a_split_can_have_a_slash(image_folder, tmp_path):
     assert workdir.page.is_file()
 
 
+def test_images_of_groups_are_no_independent_images(image_folder, tmp_path):
+    root = image_folder({f"{split}/{name}": 12 for split in ("train", "test") for name in ("ant", "bee")})
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1,), resolution=8),
+        data=config.Data(source=f"folder:{root}", groups=r"(\w+/\d\d)\d\.png", image_size=8, validation_fraction=0.0),
+        training=config.Training(epochs=1, batch_size=4, precision="float32"),
+    )
+    workdir = training.train(settings, tmp_path / "run", tensorboard=False)
+    evaluation = training.evaluate_run(workdir, None, training.Reporter(quiet=True))
+    assert [note for note in evaluation.notes if "24 images of 4 groups as independent" in note]
+
+
 def test_result_has_the_metrics_of_the_kept_epoch(finished):
     training.finish_run(finished, training.Reporter(quiet=True))
     result = json.loads((finished.path / "result.json").read_text())

@@ -8,6 +8,13 @@ import pytest
 from tfeff.analysis.diagnosis import predicted_labels
 
 
+@pytest.mark.parametrize(("right", "learned"), [(20, True), (2, False)])
+def test_images_of_one_class_that_are_right_do_not_mean_that_nothing_was_learned(right: int, learned: bool) -> None:
+    probabilities = np.eye(2, dtype=np.float32)[[0] * right + [1] * (20 - right)]
+    train = predicted_labels.ClassifierPredictions(np.zeros(20, np.int32), probabilities)
+    assert predicted_labels.learned(train) == learned
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_permutation_is_better(seed: int) -> None:
     rng = np.random.default_rng(seed)
