@@ -95,6 +95,8 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert len(chosen["values"]) == 3
     report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
     assert result["answer"] in report
+    assert '<a href="best/report.html">' in report
+    assert (whole / "best" / "report.html").is_file()
     assert [row["with"] for row in result["prospects"]][-1] == "twice the epochs"
     assert result["labels"]["low"] < result["labels"]["high"]
     assert f"{result['labels']['suspects']:,} look wrong" in result["answer"]

@@ -37,9 +37,10 @@ def figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
         unit, scale = next(
             each for each in sorted(UNITS[measure].items(), key=lambda item: -item[1]) if largest >= each[1]
         )
+        cost_name = {"macs": "multiply-adds", "params": "parameters"}.get(measure, measure)
         drawing = budget_figure(
             points,
-            cost={"macs": "multiply-adds", "params": "parameters"}.get(measure, measure),
+            cost=cost_name,
             unit=unit,
             scale=scale,
             bound=findings.study.bounds.values.get(measure),
@@ -48,7 +49,7 @@ def figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
         )
         drawn[measure] = (
             drawing,
-            f"{upper(metric)} against {measure}: means over folds with 95 % intervals; "
+            f"{upper(metric)} against {cost_name}: means over folds with 95 % intervals; "
             + (
                 "networks that were only trained shortly at the value after that."
                 if findings.study.detects

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfeff import config
+from tfeff import config, training
 from tfeff.budget.answer import answer, growth, labels, metric_words, screening
 from tfeff.budget.figures import figures
 from tfeff.budget.limits import Costs, Errors, amount, estimated, remaining
@@ -221,8 +221,12 @@ def _page(
     study = findings.study
     counts = Counter(fate.stage for fate in findings.fates.values())
     stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]
+    use = [html.command(_use(findings))]
+    run = training.Workdir(findings.delivered.workdir).page
+    if run.is_file():
+        use.append(html.link("What it gets right and wrong", str(run.relative_to(directory))))
     sections: dict[str, list[html.Part]] = {
-        "Use it": [html.command(_use(findings))],
+        "Use it": use,
         f"{upper(metric_words(study))} and cost": [
             html.figure(directory / "figures" / f"{name}.svg", text)
             for name, (_, text) in drawn.items()

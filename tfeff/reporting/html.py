@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape as escape_markup
 from pathlib import Path
 from typing import NewType
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -105,6 +106,15 @@ Part = NewType("Part", str)
 def paragraph(text: str) -> Part:
     """Returns a paragraph of plain text."""
     return Part(f"<p>{_words(text)}</p>")
+
+
+def link(text: str, target: str) -> Part:
+    """Returns a paragraph that links to a file, given relative to the page.
+
+    >>> link("a & b", "its report.html")
+    '<p><a href="its%20report.html">a &amp; b</a></p>'
+    """
+    return Part(f'<p><a href="{escape(quote(target))}">{_words(text)}</a></p>')
 
 
 def command(text: str) -> Part:
