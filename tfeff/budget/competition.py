@@ -383,12 +383,9 @@ class Competition:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
         names = [name for name in self.candidates if self._stage_of(name) in WORSE]
         table = {name: row for name, row in self.table(list(self.candidates)).items() if finite(row)}
-        means = fit_two_way(table).means if table else {}  # which compare networks on different folds
-
-        def promise(name: str) -> tuple[bool, float, float]:
-            return name in means, means.get(name, 0.0), self.screened.get(name, 0.0)
-
-        return sorted(names, key=promise, reverse=True)
+        ranked = fit_two_way(table).ranking if table else ()  # which compares networks on different folds
+        place = {name: index for index, name in enumerate(ranked)}
+        return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
 
     def _order(self) -> list[str]:
         """Returns the candidates that are left, the most promising ones first."""
