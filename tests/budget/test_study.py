@@ -149,7 +149,7 @@ def test_multiply_adds_of_the_budget_are_the_target_of_the_objective(settings):
     assert study.objective.cost_target == study.bounds.values["macs"]
     given = config.replaced(weighted, {"objective.cost_target": 1e6})
     assert prepare(given, Exact()).objective.cost_target == 1e6
-    with pytest.raises(UserError, match="cost_target is not set"):
+    with pytest.raises(UserError, match=r"objective\.cost_target is not set"):
         prepare(config.replaced(weighted, {"budget.macs": None}), Exact())
 
 
