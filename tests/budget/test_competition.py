@@ -188,7 +188,9 @@ def test_networks_are_trained_until_one_can_be_chosen(slots):
     values = {"a": (None, None), "b": (None, None), "c": (0.9, 0.9), "d": (0.9, 0.9)}
     found = competition(values, minutes=1, seconds=1000.0, slots=slots)
     found.compete()
-    assert {name: stage for name, stage in stages(found).items() if name in "cd"} == ({"d": "time"} if slots == 1 else {})
+    assert {name: stage for name, stage in stages(found).items() if name in "cd"} == (
+        {"d": "time"} if slots == 1 else {}
+    )
     assert found.ranking().chosen == "c"
 
 
@@ -200,7 +202,10 @@ def test_trainings_of_another_length_are_not_reused():
         assert len(found.said) == said
         if pace == 0.25:
             found.runner.end(Job("a", 0, 0, 2))
-    assert "trainings have 100 % of the epochs that suit the images; those of another budget.minutes had 25 %" in found.said[0]
+    assert (
+        "trainings have 100 % of the epochs that suit the images; those of another budget.minutes had 25 %"
+        in found.said[0]
+    )
 
 
 def test_time_is_kept_for_a_training_on_all_images(monkeypatch):

@@ -163,7 +163,9 @@ def test_candidates_without_common_folds_are_not_compared():
     ranking = rank(table_of(values, missing), dict.fromkeys(("c00", "c01", "c02"), 1.0))
     assert (ranking.best, ranking.order) == ("c00", ("c00", "c01", "c02"))
     assert ranking.sentence.startswith("c00 has the highest mean accuracy, 0.710 (")
-    words = "), not counting c02, which has no fold in common with it and cannot be compared; not separable from the other"
+    words = (
+        "), not counting c02, which has no fold in common with it and cannot be compared; not separable from the other"
+    )
     assert words in ranking.sentence
     two = rank(table_of(values[1:, 1:], [(0, 1), (1, 0)]), {"c00": 1.0, "c01": 2.0})
     assert two.order == ("c01", "c00")

@@ -217,8 +217,8 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                         reason = "a cheaper network loses less than objective.margin"
                     competition.fates.setdefault(other, Fate("beaten", reason))
                 errors = remaining(study.errors[name], found)
-                reason = None if dropped is None else dropped.reason
-                return Delivered(name, workdir, exported, costs, errors, evaluation, label_of_teacher, reason)
+                before = None if dropped is None else dropped.reason
+                return Delivered(name, workdir, exported, costs, errors, evaluation, label_of_teacher, before)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         competition.runner.progress.say(f"{label} misses the budget: exported, it has {excess.text}")
         misses.append(f"{label}: {excess.text}")

@@ -18,7 +18,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from tfeff.networks.scaling import DIMENSIONS, EXPONENTS, cost_shares
-from tfeff.reporting.figure import BLACK, BLUE, GRAY, LIGHT_GRAY, ORANGE, SKY_BLUE, VERMILION, caption, legend_below, new, style
+from tfeff.reporting.figure import (
+    BLACK,
+    BLUE,
+    GRAY,
+    LIGHT_GRAY,
+    ORANGE,
+    SKY_BLUE,
+    VERMILION,
+    caption,
+    legend_below,
+    new,
+    style,
+)
 
 Candidate = Mapping[str, Any]
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # depth, width, resolution

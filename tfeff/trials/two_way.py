@@ -126,7 +126,7 @@ class TwoWay:
     def ranking(self) -> tuple[str, ...]:
         """Candidates by descending adjusted mean; equal means by name, independent of the order of the table.
 
-        Those of the connected part with the most values come first, because means of different parts are not comparable.
+        Those of the connected part with the most values come first: means of different parts are not comparable.
         """
         highest = max(map(abs, self.means.values()), default=0.0)
         digits = 12 - math.ceil(math.log10(highest)) if highest else 12
