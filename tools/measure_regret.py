@@ -214,12 +214,13 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
     """Returns what `train` has stored, as `regret_replay.Recorded`."""
     from regret_replay import Recorded, Timed
 
+    from tfeff.budget import probing
     from tfeff.trials.trial import result_row
 
     facts = {name: store.fact(f"probe {name}") for name in names}
     probes = dict[str, Timed]()
     for name, found in facts.items():
-        if found is not None:
+        if found is not None and probing.FAILURE not in json.loads(found):
             probes[name] = Timed(json.loads(found), float(store.fact(f"seconds {name}")))
     trainings, values = {}, dict[str, dict[int, float]]()
     steps = list[tuple[Any, Timed]]()

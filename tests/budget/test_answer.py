@@ -43,6 +43,17 @@ def test_an_estimate_is_not_stated_as_a_fact(error, words):
     assert words in answer(findings(error=error))
 
 
+def test_a_choice_that_was_dropped_before_is_not_called_one_of_the_best():
+    found = findings()
+    found.ranking.chosen = "another"
+    assert "is the first of them that meets the budget when exported." in answer(found)
+    object.__setattr__(found.delivered, "dropped", "chance of being within 1 point of the best: 1.2 % after 3 folds")
+    words = answer(found)
+    assert "none of the networks that were left meets the budget" in words
+    assert "was dropped earlier: chance of being within 1 point of the best: 1.2 % after 3 folds." in words
+    assert "first of them" not in words
+
+
 @pytest.mark.parametrize(
     ("named", "split", "words"),
     [("val", "validation", "test"), ("test", "test", "test"), ("test", "validation", "validation")],

@@ -1,7 +1,9 @@
 """Searches in which trainings fail, or networks turn out slower than estimated."""
 
 import io
+import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,7 @@ from rich.console import Console
 from tests.budget.test_search import START
 from tests.thoroughness import only_thorough
 from tfeff import config, training
-from tfeff.budget import probing
+from tfeff.budget import probing, search
 from tfeff.budget.competition import Competition
 from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
@@ -34,10 +36,13 @@ class Runner:
 
     def __init__(self, values, said, clock):
         self.values, self.results, self.seconds, self.rows, self.ended = values, {}, {}, {}, set()
-        self.progress, self.clock = SimpleNamespace(say=said.append), clock
+        self.progress, self.clock, self.on_check = SimpleNamespace(say=said.append), clock, self.check
 
     def run(self, group, lengths, stage, blocks):
         for each in group:
+            for job in self.ended:  # all that is stored, also of other folds
+                if job.candidate == each.name:
+                    self.results[job] = self.values[each.name][job.fold]
             for fold, seed in blocks:
                 job = Job(each.name, fold, seed, each.experiment.training.epochs)
                 self.results[job] = self.values[each.name][fold]
@@ -64,6 +69,12 @@ class Store:
         if name not in self.facts:
             self.facts[name] = compute()
         return self.facts[name]
+
+    def fact(self, name):
+        return self.facts.get(name)
+
+    def write_fact(self, name, value):
+        self.facts[name] = value
 
 
 def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy", latencies=None, slots=1, margin=None):
@@ -128,12 +139,20 @@ def test_a_network_whose_training_failed_on_a_fold_is_ranked(values, order):
     assert (found.complete, found.fates) == (True, {})
 
 
-def test_an_unbounded_metric_leaves_one_network():
-    found = competition({"a": (-0.5, -0.51, -0.5), "b": (-9.0, -9.01, -9.0)}, metric="validation_loss")
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_the_unit_of_an_unbounded_metric_does_not_matter(scale):
+    rows = {"a": (-5.0, -5.2, -5.1), "b": (-5.1, -5.0, -5.2), "c": (-9.0, -9.1, -9.2)}
+    values = {name: tuple(scale * value for value in row) for name, row in rows.items()}
+    found = competition(values, metric="validation_loss")
     found.compete()
-    assert {name: fate.stage for name, fate in found.fates.items()} == {"b": "race"}
-    assert "chance of being within 0.01 of the best" in found.fates["b"].reason
+    assert stages(found) == {"c": "race"}
+    # The second fold minus the first one, without its mean: -0.4 / 3, 0.5 / 3, -0.1 / 3; two degrees of freedom.
+    deviation = scale * math.sqrt((0.4**2 + 0.5**2 + 0.1**2) / 9 / 2 / 2)
+    assert f"chance of being within {deviation:.3g} of the best" in found.fates["c"].reason
     assert found.ranking().chosen == "a"
+    tolerant = competition(values, metric="validation_loss", margin=5.0 * scale)
+    tolerant.compete()
+    assert tolerant.fates == {}
 
 
 def stages(found):
@@ -149,6 +168,44 @@ def test_stored_trainings_take_no_time():
     assert stages(found) == {"new": "time"}
     assert "0 folds; raise budget.minutes" in found.fates["new"].reason
     assert (found.ranking().chosen, found.complete) == ("a", True)
+
+
+@pytest.mark.parametrize("latencies", [None, {"a": 0.02, "b": 0.001, "c": 0.001}])
+def test_stored_trainings_on_later_folds_change_no_decision(latencies):
+    values = {"a": (0.9, 0.7, 0.7), "b": (0.7, 0.9, 0.9), "c": (0.6, 0.9, 0.9)}
+    found, again = (competition(values, latencies=latencies) for _ in range(2))
+    for name in values:
+        for fold in range(3):
+            again.runner.end(Job(name, fold, 0, 2))
+    for each in (found, again):
+        each.compete()
+    assert again.fates == found.fates
+    assert stages(found) == ({"b": "race", "c": "race"} if latencies is None else {"a": "measured", "c": "race"})
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_networks_are_trained_until_one_can_be_chosen(slots):
+    values = {"a": (None, None), "b": (None, None), "c": (0.9, 0.9), "d": (0.9, 0.9)}
+    found = competition(values, minutes=1, seconds=1000.0, slots=slots)
+    found.compete()
+    assert {name: stage for name, stage in stages(found).items() if name in "cd"} == (
+        {"d": "time"} if slots == 1 else {}
+    )
+    assert found.ranking().chosen == "c"
+
+
+def test_trainings_of_another_length_are_not_reused():
+    found = competition({"a": (0.9, 0.9)})
+    for pace, said in ((0.5, 0), (0.5, 0), (0.25, 0), (1.0, 1)):
+        found.pace = pace
+        found._say_reuse()
+        assert len(found.said) == said
+        if pace == 0.25:
+            found.runner.end(Job("a", 0, 0, 2))
+    assert (
+        "trainings have 100 % of the epochs that suit the images; those of another budget.minutes had 25 %"
+        in found.said[0]
+    )
 
 
 def test_time_is_kept_for_a_training_on_all_images(monkeypatch):
@@ -230,7 +287,7 @@ def test_a_resumed_search_keeps_its_deadlines():
     found._until("0", 0.5)
     again.time._store.facts = found.time._store.facts
     again.clock.seconds = 20.0
-    assert again._until("0", 0.5) == 30.0
+    assert again._until("0", 0.5) == 15.0
 
 
 def test_networks_that_were_worse_only_than_too_slow_ones_come_back():
@@ -301,6 +358,42 @@ def test_a_margin_also_spares_networks_whose_probe_is_worse(monkeypatch, margin,
     monkeypatch.setattr(probing, "run", lambda *_: probes)
     found.screen()
     assert found.alive == left
+
+
+def delivered(found, monkeypatch, latencies):
+    """Returns what is delivered if the choice has these latencies when it is exported."""
+    monkeypatch.setattr(search, "deliver", lambda *_: (Path("exported"), None))
+    found.measures.known = lambda name: None
+    found.measures.exported = lambda path, name: {"latency": latencies[name]}
+    found.study.errors = {name: {} for name in latencies}
+    return search._deliver(found, found.ranking(), Path("best"))
+
+
+def test_the_best_network_gives_way_to_a_cheaper_one_because_of_the_margin(monkeypatch):
+    values = {"best": (0.91, 0.92, 0.9), "cheap": (0.9, 0.905, 0.895), "other": (0.89, 0.9, 0.885)}
+    found = competition(values, margin=0.1)
+    found.study.costs["cheap"] = {"macs": 500.0}
+    found.compete()
+    assert delivered(found, monkeypatch, dict.fromkeys(values, 0.001)).name == "cheap"
+    assert {name: fate.reason for name, fate in found.fates.items()} == {
+        "best": "a cheaper network loses less than objective.margin",
+        "cheap": "the choice",
+        "other": "not the best by its mean over the folds",
+    }
+
+
+def test_a_network_that_was_dropped_is_delivered_if_those_that_were_left_miss_the_budget(monkeypatch):
+    values = {"good": (0.9, 0.9), "poor": (0.5, 0.5)}
+    found = competition(values, latencies=dict.fromkeys(values, 0.009))
+    found.compete()
+    assert stages(found) == {"poor": "race"}
+    reason = found.fates["poor"].reason
+    chosen = delivered(found, monkeypatch, {"good": 0.011, "poor": 0.009})
+    assert (chosen.name, chosen.dropped) == ("poor", reason)
+    assert stages(found) == {"good": "measured", "poor": "chosen"}
+    again = competition(values, latencies=dict.fromkeys(values, 0.009))
+    again.compete()
+    assert delivered(again, monkeypatch, dict.fromkeys(values, 0.009)).dropped is None
 
 
 class Device:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tfeff import config
-from tfeff.budget.probing import Probe, clearly_worse, paired_difference, trial_of
+from tfeff.budget.probing import Probe, clearly_worse, paired_difference, run, trial_of
 from tfeff.budget.probing import probe as probed
+from tfeff.execution.executor import Outcome
 from tfeff.trials.trial import Candidate
 
 
@@ -49,6 +50,32 @@ def test_images_of_a_group_count_as_one():
     plain = paired_difference(np.array(better), np.array(worse), 0.975)
     assert paired_difference(np.array(better), np.array(worse), 0.975, ones) == pytest.approx(plain, rel=0.05)
     assert paired_difference(np.array(better), np.array(worse), 0.975, 0 * ones)[1] == np.inf
+
+
+class Store(dict):
+    """Facts in memory."""
+
+    fact = dict.get
+    write_fact = dict.__setitem__
+
+
+def test_failed_probes_are_not_repeated():
+    calls, store = [], Store()
+
+    class Executor:
+        slots = 1
+
+        def submit(self, name, function, trial):
+            calls.append(name)
+
+        def wait(self, timeout):
+            return [Outcome("bad", error="out of memory")]
+
+    def found():
+        return run({"bad": None}, store, Executor(), lambda name: True, 3, lambda: None, print)
+
+    assert found() == found() == {"bad": "out of memory"}
+    assert calls == ["bad"]
 
 
 def test_a_batch_may_be_larger_than_the_images_of_a_probe():

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
-from tfeff.budget.search import STORE, open_store
+from tfeff.budget.search import STORE, _Reporter, open_store
 from tfeff.errors import UserError
 from tfeff.trials.results import Job
 from tfeff.trials.trial import Candidate
@@ -51,6 +51,15 @@ def get_config():
         objective=Objective({margin}),
     )
 """
+
+
+def test_trainings_in_this_process_count_as_time_of_the_search():
+    ticks = []
+    reporter = _Reporter(lambda: ticks.append(1))
+    reporter.start(10, 0)
+    reporter.advance(5, 100.0, 0.5)
+    reporter.epoch({"epoch": 1, "step": 5, "images_per_second": 100.0, "train_loss": 0.5}, 2)
+    assert len(ticks) == 2
 
 
 @pytest.fixture(scope="module")

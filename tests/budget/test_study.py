@@ -90,6 +90,16 @@ def test_shorter_trainings_of_classifiers_differ_only_in_their_length():
     assert not study_of("candidates.training=experiment").may_shorten
 
 
+def test_trainings_on_parts_that_differ_in_their_schedule_have_different_names():
+    counted = LabeledImages(count=2000, class_counts=(1000, 1000), side=256)
+    found = dataclasses.replace(study_of(), counted=counted)
+    name = found.shortlist[0]
+    parts = [found.on_part(name, 0.05, "float32", pace) for pace in (1.0, 0.9)]
+    epochs = {each.experiment.training.epochs for each in parts}
+    warmups = {each.experiment.schedule.warmup_epochs for each in parts}
+    assert (len(epochs), len(warmups), len({each.name for each in parts})) == (1, 2, 2)
+
+
 def test_a_config_without_rules_keeps_its_epochs():
     found = study_of("candidates.training=experiment")
     assert found.final(found.shortlist[0], teacher=TEACHER).training.epochs == config.Training.epochs
@@ -139,7 +149,7 @@ def test_multiply_adds_of_the_budget_are_the_target_of_the_objective(settings):
     assert study.objective.cost_target == study.bounds.values["macs"]
     given = config.replaced(weighted, {"objective.cost_target": 1e6})
     assert prepare(given, Exact()).objective.cost_target == 1e6
-    with pytest.raises(UserError, match="cost_target is not set"):
+    with pytest.raises(UserError, match=r"objective\.cost_target is not set"):
         prepare(config.replaced(weighted, {"budget.macs": None}), Exact())
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tfeff.errors import BusyError, UserError
 from tfeff.execution import resources
-from tfeff.execution.executor import DISK_FULL, Threads
+from tfeff.execution.executor import DISK_FULL, Threads, collect
 
 
 def gather(executor, count):
@@ -83,6 +83,20 @@ def test_an_error_is_reported_and_its_thread_continues(error, message, retryable
         bad, good = gather(threads, 2)
     assert (bad.key, bad.value, bad.error, bad.retryable) == ("bad", None, message, retryable)
     assert (good.key, good.value, good.error) == ("good", 3, None)
+
+
+def test_collect_leaves_no_call_running_when_one_fails():
+    ended = []
+
+    def slow():
+        time.sleep(0.3)
+        ended.append("slow")
+
+    with Threads(2) as threads:
+        with pytest.raises(UserError, match="bad failed: no"):
+            collect(threads, {"bad": (fail, UserError("no")), "slow": (slow,), "queued": (ended.append, "queued")})
+        assert sorted(ended) == ["queued", "slow"]
+        assert threads.wait(0.0) == []
 
 
 def test_exit_waits_for_running_calls_and_drops_queued_ones():

@@ -136,7 +136,9 @@ def test_sizes_of_objects_are_relative_to_the_longer_side(tmp_path):
 def test_the_variance_of_a_mean_over_classes_follows_the_images_that_show_them():
     images = AnnotatedImages(100, 300, 0.1, (100, 50, 0), 5, 64, (1.0, 1.0, 1.0))
     assert images.trials(20) == pytest.approx(2**2 / (1 / 20 + 1 / 10))
-    assert images.part(50).class_images == (50, 25, 1)
+    assert images.part(50).class_images == (50, 25, 0)
+    assert images.part(1).class_images == (1, 1, 0)
+    assert images.part(50).trials(20) == images.trials(20)
     one = AnnotatedImages(100, 300, 0.1, (100,), 5, 64, (1.0, 1.0, 1.0))
     assert one.trials(40) == 40  # a single class that all images show: as an accuracy
 

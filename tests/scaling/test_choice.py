@@ -36,7 +36,7 @@ def table(study: Study) -> dict[str, dict[tuple[int, int], float]]:
 def test_the_candidate_with_the_highest_mean_gives_the_coefficients(study: Study) -> None:
     *kept, last = study.chosen
     values = {name: row for name, row in table(study).items() if name != last.id}
-    eliminated = {last.id: Elimination("slow", 2, 6)}
+    eliminated = {last.id: Elimination("slow", 2)}
     choice = by_mean(study.chosen, eliminated, rank(values, dict.fromkeys(values, 1.0)))
     assert choice.coefficients == coefficients_of(kept[-1])
     assert choice.sentence.startswith(f"{kept[-1].id} has the highest mean")

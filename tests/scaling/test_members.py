@@ -5,6 +5,7 @@ import pytest
 
 from tfeff import config
 from tfeff.config.family import Family
+from tfeff.errors import UserError
 from tfeff.scaling import members
 from tfeff.scaling.baseline import Baseline
 
@@ -59,6 +60,13 @@ def test_ratios_give_the_phi_of_the_closest_cost(ratio):
         assert distance <= abs(math.log(other.relative["macs"] / ratio)) + 1e-12
     points = members.points(BASELINE, FAMILY, config.Members(phis=(), ratios=(ratio,), methods=("compound",)))
     assert [(point.method, point.phi) for point in points] == [("baseline", 0.0), ("compound", phi)]
+
+
+def test_ratios_that_no_member_has_are_refused():
+    family = Family(baseline=BASELINE.unscaled.model, alpha=1.0, beta=1.0, gamma=1.05)  # at most about 1.05^20 = 2.65
+    assert members.nearest_phi(BASELINE, family, 3.0) <= members.MAX_PHI
+    with pytest.raises(UserError, match=r"members\.ratios: 8 times .* = 1, 1, 1\.05, members have at most [\d.]+ "):
+        members.nearest_phi(BASELINE, family, 8.0)
 
 
 @pytest.mark.parametrize("final_loss", [0.5, 0.1])

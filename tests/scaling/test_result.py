@@ -70,7 +70,7 @@ def findings():
     )
     found = Findings(
         study=study,
-        choice=by_mean(study.chosen, {eliminated.id: Elimination("slow", 2, 6)}, ranking),
+        choice=by_mean(study.chosen, {eliminated.id: Elimination("slow", 2)}, ranking),
         family=family,
         points=compared,
         plain=None,

@@ -33,6 +33,8 @@ SEARCH = config.Search(
         (["objective.metric=validation_acuracy"], "did you mean \"validation_accuracy\""),
         (["experiment.model.name=mobilenet-v2", "experiment.model.resolution=32", "members.batch_norm=true"],
          "members.batch_norm"),
+        (["budget.macs=none", "budget.params=2", "objective.exponent=-0.07"], "objective.cost_target is not set"),
+        (["members.ratios=4e6"], "members.ratios: 4e+06 times"),
         (["members.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
         (["experiment.data.train_examples=100"], "data.train_examples"),
         (["reference=1,1,1"], "reference is (1.0, 1.0, 1.0); it should be numbers of 1 or more"),

@@ -119,10 +119,9 @@ def test_a_candidate_whose_trials_all_fail_is_eliminated(allocation):
     results, plan = in_turn(allocation, "abc", FOLDS, lambda job: None if job.candidate == "b" else value(job))
     assert plan.done
     assert "failed" in plan.eliminated["b"].reason
-    trials = {(job.fold, job.seed) for job in results if job.candidate == "b"}
-    assert plan.eliminated["b"].trials == len(trials)
     # A failed trial is not continued.
-    assert len({job for job in results if job.candidate == "b"}) == len(trials)
+    failed = [job for job in results if job.candidate == "b"]
+    assert len(failed) == len({job.block for job in failed})
     assert any(job.candidate != "b" and job.epochs == allocation.rungs[-1] for job in results)
 
 
@@ -188,7 +187,7 @@ class TestHalving:
         _, plan = in_turn(Halving(12, 4), names, FOLDS, lambda job: means[job.candidate])
         elimination = plan.eliminated["c03"]
         assert elimination.reason == "mean 0.506 after 4 of 12 epochs, not among the best 7 of 20"
-        assert (elimination.epochs, elimination.trials) == (4, 3)
+        assert elimination.epochs == 4
 
     def test_candidates_equal_to_the_last_survivor_continue(self):
         values = {"a": 0.7, "b": 0.6, "c": 0.6, "d": 0.6, "e": 0.5, "f": 0.4}
@@ -233,6 +232,13 @@ class TestHalving:
         assert "a" not in plan.eliminated
         assert Job("a", 1, 0, 3) in results
         assert Job("a", 0, 0, 3) not in results
+
+    def test_candidates_with_more_values_survive_others_without_common_folds(self):
+        rows = {"a": (0.5, 0.5, None), "b": (0.4, 0.4, None), "c": (None, None, 0.9), "d": (None, None, 0.1)}
+        rows["e"] = (None, None, None)
+        results = {Job(name, fold, 0, 1): value for name, row in rows.items() for fold, value in enumerate(row)}
+        plan = Halving(2, reduction=2).plan("abcde", FOLDS, results)  # three of five survive
+        assert set(plan.eliminated) == {"d", "e"}
 
     @pytest.mark.parametrize(
         ("settings", "message"),

@@ -6,6 +6,7 @@ from scipy import stats
 
 from tests.thoroughness import THOROUGH
 from tfeff.trials.contrasts import POWER, contrasts
+from tfeff.trials.two_way import dunnett_quantile, fit_two_way
 
 ARMS = ("control", "a", "b", "c")
 
@@ -63,6 +64,20 @@ def test_the_detectable_difference_is_detected_with_the_stated_power():
     simulated = experiments(2000 if THOROUGH else 400, 6, (advantage, 0.0, 0.0, 0.0))
     bounds = [contrasts(table(each), "control", ["a", "b", "c"]).bounds.values() for each in simulated]
     assert np.mean([min(each) > 0 for each in bounds]) == pytest.approx(POWER, abs=0.03 if THOROUGH else 0.07)
+
+
+def test_bounds_follow_the_correlation_of_candidates_with_fewer_values_than_the_control():
+    (values,) = experiments(1, 8, (0.0,) * 4)
+    rows = table(values)
+    rows |= {name: {(fold, 0): rows[name][fold, 0] for fold in (2 * i, 2 * i + 1)} for i, name in enumerate("abc")}
+    found, layout = contrasts(rows, "control", ["a", "b", "c"]), fit_two_way(rows)
+    one, two = (layout.difference("control", name).standard_error for name in "ab")
+    correlation = (one**2 + two**2 - layout.difference("a", "b").standard_error ** 2) / (2 * one * two)
+    assert correlation < 0.3
+    quantile = (found.differences["a"].mean - found.bounds["a"]) / one
+    expected = dunnett_quantile(3, layout.degrees, correlation, sides=1)
+    assert quantile == pytest.approx(expected, rel=2e-3)
+    assert dunnett_quantile(3, layout.degrees, 0.5, sides=1) < 0.99 * expected
 
 
 def test_a_single_comparison_has_the_power_of_the_noncentral_t_distribution():

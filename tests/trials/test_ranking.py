@@ -156,6 +156,32 @@ def test_a_ranking_in_words():
     )
 
 
+def test_candidates_without_common_folds_are_not_compared():
+    # c02 succeeded on another, easy fold only.
+    values = np.array([[0.70, 0.72, 0.0], [0.71, 0.70, 0.0], [0.0, 0.0, 0.95]])
+    missing = [(0, 2), (1, 2), (2, 0), (2, 1)]
+    ranking = rank(table_of(values, missing), dict.fromkeys(("c00", "c01", "c02"), 1.0))
+    assert (ranking.best, ranking.order) == ("c00", ("c00", "c01", "c02"))
+    assert ranking.sentence.startswith("c00 has the highest mean accuracy, 0.710 (")
+    words = (
+        "), not counting c02, which has no fold in common with it and cannot be compared; not separable from the other"
+    )
+    assert words in ranking.sentence
+    two = rank(table_of(values[1:, 1:], [(0, 1), (1, 0)]), {"c00": 1.0, "c01": 2.0})
+    assert two.order == ("c01", "c00")
+    assert two.sentence == (
+        "c01 has the highest mean accuracy, 0.950, not counting c00, which has no fold in common with it and cannot be "
+        "compared (2 folds); c01 is chosen."
+    )
+
+
+def test_the_best_has_a_standing_of_its_own_if_a_cheaper_one_is_chosen():
+    ranking = ranked([0.70, 0.69, 0.60], [3, 2, 1], margin=0.05)
+    assert not ranking.tied
+    names = ("c00", "c01", "c02")
+    assert [ranking.standing(name, has_values=True) for name in names] == ["best", "winner", "beaten"]
+
+
 def test_labels_replace_keys_and_one_tied_candidate_is_named():
     values = np.array([[0.70, 0.72, 0.75], [0.70, 0.73, 0.73], [0.50, 0.52, 0.54]])
     labels = {"c00": "A", "c01": "B", "c02": "C"}

@@ -57,6 +57,16 @@ def test_matches_least_squares_with_dummy_variables(candidates, blocks, missing)
         assert estimate.n == sum((i, fold) not in missing and (j, fold) not in missing for fold in range(blocks))
 
 
+def test_the_largest_connected_part_is_ranked_first():
+    values = np.array([[0.5, 0.6, 0.0, 0.0], [0.4, 0.5, 0.0, 0.0], [0.0, 0.0, 0.9, 0.0], [0.0, 0.0, 0.0, 0.8]])
+    missing = [(i, j) for i in range(4) for j in range(4) if values[i, j] == 0.0]
+    layout = fit_two_way(table_of(values, missing))
+    assert layout.ranking == ("c00", "c01", "c02", "c03")
+    assert list(layout.means.values()) == pytest.approx([0.55, 0.45, 0.9, 0.8])
+    assert layout.connected("c00", "c01")
+    assert not layout.connected("c00", "c02")
+
+
 def test_a_small_layout_computed_by_hand():
     # Means 4, 6, 8; blocks 5, 7; residuals ±1, ∓1, 0: sum of squares 4 with 2 degrees of freedom.
     layout = fit_two_way(table_of(np.array([[4.0, 4.0], [4.0, 8.0], [7.0, 9.0]])))

@@ -22,7 +22,12 @@ def answer(findings: Findings) -> str:
     )
     meets = "is expected to meet" if delivered.errors.keys() & set(shown) else "meets"
     sentences = [findings.ranking.sentence]
-    if delivered.name != findings.ranking.chosen:
+    if delivered.dropped is not None:
+        sentences.append(
+            f"When exported, none of the networks that were left meets the budget. {network.label}, which does, was "
+            f"dropped earlier: {delivered.dropped}."
+        )
+    elif delivered.name != findings.ranking.chosen:
         sentences.append(f"{network.label} is the first of them that meets the budget when exported.")
     form = study.settings.budget.format
     sentences.append(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
 from tfeff.trials.progress import Rate, measured_rate
 from tfeff.trials.ranking import Ranking, rank
-from tfeff.trials.results import Block, Job, by_fold, finite
+from tfeff.trials.results import Block, Job, Table, by_fold, finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
@@ -40,6 +41,8 @@ WORSE = ("probe", "short", "race", "time")
 """Stages that drop candidates which may meet the budget; see `Fate`."""
 MEASURED = {"latency", "size"}
 """Costs that are measured."""
+PACE = "pace"
+"""Fact: the share of the epochs of the last trainings."""
 PRIOR_DEGREES = 4.0
 """Weight of the variance that the number of validation images implies, in degrees of freedom."""
 
@@ -120,7 +123,18 @@ class Competition:
             self._forecast()
         if self.study.may_shorten:
             self._set_pace(self.time.affordable_pace(self._order()))
+            self._say_reuse()
         self._say_duration()
+
+    def _say_reuse(self) -> None:
+        """Says that earlier trainings had another number of epochs, if they had."""
+        before = self.store.fact(PACE)
+        if before is not None and before != str(self.pace) and self.runner.ended:
+            self.runner.progress.say(
+                f"trainings have {percent(self.pace)} of the epochs that suit the images; those of another "
+                f"budget.minutes had {percent(float(before))} and are not reused"
+            )
+        self.store.write_fact(PACE, str(self.pace))
 
     def _say_duration(self) -> None:
         """Says how long the first training takes, if that is known."""
@@ -198,7 +212,7 @@ class Competition:
             self._set_pace(race.SHORT)
             self._stage("short", sorted(self.alive, key=self._effort), self.blocks[:1], PROBE_SHARE)
             self._trained = self.blocks[:1]
-            table = self.table(self.alive)
+            table = self.table(self.alive, self._trained)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
             for name, reason in self._hopeless(self.short_slack, self.alive, "a short training").items():
                 self.drop(name, "short", reason)
@@ -223,7 +237,7 @@ class Competition:
             words = f"{folds} fold{'s' * (folds != 1)}"
             for name, reason in self._hopeless(self.slack, self.alive, words).items():
                 self.drop(name, "race", reason)
-        self._drop_late([name for name, row in self.table(self.alive).items() if not row])
+        self._drop_late([name for name, row in self.table(self.alive, self._trained).items() if not row])
 
     def _stage(self, stage: str, order: Sequence[str], blocks: Sequence[Block], share: float) -> bool:
         """Trains as many candidates as a share of the time left allows.
@@ -239,7 +253,7 @@ class Competition:
         # Those whose trainings are stored, by an earlier search, need no time.
         waiting, trained = sorted(order, key=lambda name: self.open(self.candidates[name], blocks) > 0), False
         while waiting:
-            chunk, first = list[str](), not (trained or any(self.table(self.alive).values()))
+            chunk, first = list[str](), not any(self.table(self.alive, blocks).values())
             while waiting and len(chunk) < self.executor.slots:
                 decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
                 if not self.time.decide(f"stage {stage} {waiting[0]}", decision):
@@ -256,7 +270,7 @@ class Competition:
     def _drop_late(self, names: Sequence[str]) -> None:
         """Drops candidates for which there is no time."""
         for name in names:
-            count = len(self.table([name])[name])
+            count = len(self.table([name], self._trained)[name])
             folds = f"{count} fold{'s' * (count != 1)}"
             self.drop(name, "time", f"the time was over after {folds}; raise budget.minutes to train it")
 
@@ -273,8 +287,7 @@ class Competition:
         """Returns whether there is time to train candidates at once.
 
         Args:
-            first: they are the first that can be chosen: one is trained in any case, and others beside it that take
-                hardly longer.
+            first: none can be chosen so far: one is trained in any case, and others beside it that take hardly longer.
         """
         opened = {name: self.open(self.candidates[name], blocks) for name in names}
         if (first and len(names) == 1) or not opened[names[-1]]:
@@ -370,12 +383,9 @@ class Competition:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
         names = [name for name in self.candidates if self._stage_of(name) in WORSE]
         table = {name: row for name, row in self.table(list(self.candidates)).items() if finite(row)}
-        means = fit_two_way(table).means if table else {}  # which compare networks on different folds
-
-        def promise(name: str) -> tuple[bool, float, float]:
-            return name in means, means.get(name, 0.0), self.screened.get(name, 0.0)
-
-        return sorted(names, key=promise, reverse=True)
+        ranked = fit_two_way(table).ranking if table else ()  # which compares networks on different folds
+        place = {name: index for index, name in enumerate(ranked)}
+        return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
 
     def _order(self) -> list[str]:
         """Returns the candidates that are left, the most promising ones first."""
@@ -386,16 +396,31 @@ class Competition:
 
     def _chances(self, slack: float, names: Sequence[str]) -> dict[str, float]:
         """Returns the chance of each of some candidates, if it was trained, to be within the slack of the best one."""
-        values = {name: row for name, row in self.table(names).items() if finite(row)}
+        values = self._values(names)
         if not values:
             return {}
         bounded = self.study.objective.bounded
         prior = Prior(1.0 / self.study.validation_trials, PRIOR_DEGREES) if bounded else None
-        return chance_within(values, slack, bounded=bounded, prior=prior)
+        return chance_within(values, self._in_units(slack, values), bounded=bounded, prior=prior)
 
     def _hopeless(self, slack: float, names: Sequence[str], words: str) -> dict[str, str]:
         """Returns those of some candidates that are hardly within the slack of the best one, with the reason."""
-        return race.dropped(self._chances(slack, names), slack, words, bounded=self.study.objective.bounded)
+        shown = self._in_units(slack, self._values(names))
+        return race.dropped(self._chances(slack, names), shown, words, bounded=self.study.objective.bounded)
+
+    def _values(self, names: Sequence[str]) -> dict[str, dict[Block, float]]:
+        """Returns candidate -> fold -> value on the folds of the stages so far, for those that have one."""
+        return {name: row for name, row in self.table(names, self._trained).items() if finite(row)}
+
+    def _in_units(self, slack: float, values: Table) -> float:
+        """Returns a slack in the unit of the metric.
+
+        The defaults are for metrics in [0, 1]. For others, without `objective.margin`, it is the residual standard
+        deviation of a training; as long as that is unknown, no candidate is dropped.
+        """
+        if self.study.objective.bounded or self.study.settings.objective.margin is not None or not values:
+            return slack
+        return math.sqrt(fit_two_way(values).variance or 0.0)
 
     def open(self, candidate: Candidate, blocks: Sequence[Block]) -> int:
         """Returns the number of folds on which a candidate has still to be trained."""
@@ -408,13 +433,18 @@ class Competition:
         if name in self.alive:
             self.alive.remove(name)
 
-    def table(self, names: Sequence[str]) -> dict[str, dict[Block, float]]:
-        """Returns candidate -> fold -> value, averaged over seeds."""
-        found = dict[str, dict[Block, float]]()
+    def table(self, names: Sequence[str], blocks: Sequence[Block] | None = None) -> dict[str, dict[Block, float]]:
+        """Returns candidate -> fold -> value, averaged over seeds.
+
+        Args:
+            blocks: those that count; None: all. An earlier call may have trained on folds of later stages; decisions
+                of a stage depend on its own folds only, so that they are the same after an interruption.
+        """
+        found, blocks = dict[str, dict[Block, float]](), self.blocks if blocks is None else blocks
         for name in names:
             each = self.candidates[name]
             epochs = each.experiment.training.epochs
-            found[name] = by_fold(self.runner.results, epochs, [each.name], self.blocks)[each.name]
+            found[name] = by_fold(self.runner.results, epochs, [each.name], blocks)[each.name]
         return found
 
     @property

@@ -31,6 +31,7 @@ class Delivered:
         costs: measured in the exported form, with those that are exact, and the latency on another device.
         errors: how wrong those can be that are estimates.
         evaluation: evaluation on the test images, else on the validation images; None if there are none.
+        dropped: why it was dropped before those that were left missed the budget; None: it was not.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Delivered:
     errors: Errors
     evaluation: RunEvaluation | None
     teacher: str | None = None
+    dropped: str | None = None
 
 
 def teach(study: Study, name: str, precision: str, directory: Path, reporter: training.Reporter) -> Path:

@@ -38,6 +38,9 @@ SPARED = 0.05
 """A candidate is discarded only if its probe's accuracy is certainly lower than the best one's by this much, or by
 objective.margin, if that is larger."""
 
+FAILURE = "error"
+"""Key of why a probe failed, instead of the attributes of a `Probe`."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -146,7 +149,7 @@ def run(
     check: Callable[[], None],
     say: Callable[[str], None],
 ) -> dict[str, Probe | str]:
-    """Runs probes in an executor; those that are stored are not repeated.
+    """Runs probes in an executor; those that are stored are not repeated, nor are those that failed.
 
     Args:
         trials: name -> what is probed, see `trial_of`, in the order to probe them.
@@ -165,7 +168,8 @@ def run(
             name = waiting.pop(0)
             stored = store.fact(f"probe {name}")
             if stored is not None:
-                found[name] = Probe(**json.loads(stored))
+                value = json.loads(stored)
+                found[name] = value[FAILURE] if FAILURE in value else Probe(**value)
             elif affordable(name):
                 running.add(name)
                 executor.submit(name, probe, trials[name])
@@ -185,6 +189,7 @@ def run(
                 waiting.append(name)
             else:
                 found[name] = outcome.error
+                store.write_fact(f"probe {name}", json.dumps({FAILURE: outcome.error}))
         if time.monotonic() - said > SAID_SECONDS:
             said = time.monotonic()
             say(f"probes: {len(found)} of {len(trials)}")

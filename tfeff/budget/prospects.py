@@ -127,7 +127,7 @@ def _affordable(competition: Competition, decision: str, chosen: str, runs: Sequ
     end = competition.time.seconds + sum(
         race.together([share * expected] * count, competition.executor.slots) for share, count in runs
     )
-    affordable = bool(competition.time.decide(decision, lambda: end <= competition.time.end))
+    affordable = bool(competition.time.decide(f"{decision} {chosen}", lambda: end <= competition.time.end))
     if not affordable:
         competition.runner.progress.say(f"skipped, because the time is over: {decision}")
     return affordable

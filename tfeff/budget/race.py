@@ -12,7 +12,7 @@ from tfeff.trials.results import Block
 
 SLACK = 0.01
 """A candidate stays in the race while it can be at most this much worse than the best one, unless objective.margin is
-set."""
+set. It is for metrics in [0, 1], as `SHORT_SLACK` is."""
 LEAST_CHANCE = 0.05
 """Chance of being within the slack of the best, below which a candidate is dropped."""
 SHARES = (0.4, 0.5, 1.0)
@@ -22,7 +22,7 @@ SHORT, SHORT_SLACK = 0.2, 0.05
 best one, or objective.margin, if that is larger."""
 
 SAVED_SECONDS = 10.0
-"""Time that a kill may lose."""
+"""Between two times that are stored: a kill loses little more."""
 
 
 def stages(blocks: Sequence[Block]) -> list[list[Block]]:
@@ -136,7 +136,7 @@ def dropped(chances: Mapping[str, float], slack: float, words: str, *, bounded: 
         words: what was trained, such as "3 folds".
         bounded: whether the metric is in [0, 1], so that differences are in points.
     """
-    shown = f"{100 * slack:g} point{'s' * (slack != 0.01)}" if bounded else f"{slack:g}"
+    shown = f"{100 * slack:g} point{'s' * (slack != 0.01)}" if bounded else f"{slack:.3g}"
     return {
         name: f"chance of being within {shown} of the best: {percent(chance, 1)} after {words}"
         for name, chance in chances.items()

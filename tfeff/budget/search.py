@@ -1,9 +1,10 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -158,6 +159,28 @@ def _claim(study: Study, store: TrialStore) -> None:
         store.write_fact(name, now)
 
 
+class _Reporter(Reporter):
+    """Reporter of a training in this process, which also counts as time of the search if it is killed.
+
+    Args:
+        tick: called repeatedly.
+    """
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        super().__init__()
+        self._tick = tick
+
+    def advance(self, step: int, images_per_second: float, loss: float) -> None:
+        """Updates the training bar."""
+        super().advance(step, images_per_second, loss)
+        self._tick()
+
+    def epoch(self, row: dict[str, Any], epochs: int) -> None:
+        """Writes the metrics of an epoch."""
+        super().epoch(row, epochs)
+        self._tick()
+
+
 def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Delivered:
     """Trains the choice on all training images, exports and measures it; the next one if it misses the budget.
 
@@ -180,16 +203,22 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
             teacher, label_of_teacher = taught or (None, None)
             competition.runner.progress.say(f"training the choice, {label}")
-            exported, evaluation = deliver(study, name, *lengths, workdir, Reporter(), teacher)
+            reporter = _Reporter(competition.runner.on_check)
+            exported, evaluation = deliver(study, name, *lengths, workdir, reporter, teacher)
             found = competition.measures.exported(exported, trained)
             costs = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
             if excess is None:
+                dropped = competition.fates.get(name)
                 competition.fates[name] = Fate("chosen", "the choice")
                 for other in ranking.order:
-                    competition.fates.setdefault(other, Fate("beaten", "not the best by its mean over the folds"))
+                    reason = "not the best by its mean over the folds"
+                    if other == ranking.best:
+                        reason = "a cheaper network loses less than objective.margin"
+                    competition.fates.setdefault(other, Fate("beaten", reason))
                 errors = remaining(study.errors[name], found)
-                return Delivered(name, workdir, exported, costs, errors, evaluation, label_of_teacher)
+                before = None if dropped is None else dropped.reason
+                return Delivered(name, workdir, exported, costs, errors, evaluation, label_of_teacher, before)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         competition.runner.progress.say(f"{label} misses the budget: exported, it has {excess.text}")
         misses.append(f"{label}: {excess.text}")
@@ -204,4 +233,5 @@ def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path
         return None
     label = competition.study.networks[chosen].label
     competition.runner.progress.say(f"training the teacher, {label}")
-    return teach(competition.study, chosen, competition.precision, directory, Reporter()), label
+    reporter = _Reporter(competition.runner.on_check)
+    return teach(competition.study, chosen, competition.precision, directory, reporter), label

@@ -160,7 +160,8 @@ class Study:
             "data.fold_train_examples": count,
         }
         experiment = config.replaced(experiment, values)
-        job = f"{name}-n{count}-e{experiment.training.epochs}"
+        # The schedule follows from the epochs of the whole and of the part, which may have an upper limit.
+        job = f"{name}-e{whole['training.epochs']}-n{count}-e{experiment.training.epochs}"
         return Candidate(job, f"{network.label}, {count} images", experiment, network.cost.macs)
 
     def longer(self, name: str, factor: float, precision: str, pace: float = 1.0) -> Candidate:

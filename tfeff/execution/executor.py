@@ -82,23 +82,28 @@ def collect(
         check: called repeatedly while waiting; may raise.
 
     Raises:
-        UserError: a call failed.
+        UserError: a call failed; all others have ended by then.
     """
     for name, call in calls.items():
         executor.submit(name, *call)
     values: dict[str, Any] = {}
     failures: Counter[str] = Counter()
-    while len(values) < len(calls):
+    running, error = len(calls), ""
+    while running:
         check()
         for outcome in executor.wait(1.0):
             name = str(outcome.key)
             if outcome.error is None:
                 values[name] = outcome.value
-                continue
-            failures[name] += 1
-            if not outcome.retryable or failures[name] == ATTEMPTS:
-                raise UserError(f"{name} failed: {outcome.error}")
-            executor.submit(name, *calls[name])
+            else:
+                failures[name] += 1
+                if not error and outcome.retryable and failures[name] < ATTEMPTS:
+                    executor.submit(name, *calls[name])
+                    continue
+                error = error or f"{name} failed: {outcome.error}"
+            running -= 1
+    if error:
+        raise UserError(error)
     return values
 
 

@@ -71,7 +71,7 @@ class AnnotatedImages:
     def part(self, count: int) -> Self:
         """Returns a random part of them."""
         share = count / max(1, self.count)
-        class_images = tuple(max(1, round(share * each)) for each in self.class_images)
+        class_images = tuple(max(1, round(share * each)) if each else 0 for each in self.class_images)
         return replace(self, count=count, objects=round(share * self.objects), class_images=class_images)
 
     def trials(self, count: int) -> float:

@@ -18,7 +18,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from tfeff.networks.scaling import DIMENSIONS, EXPONENTS, cost_shares
-from tfeff.reporting.figure import BLACK, BLUE, GRAY, LIGHT_GRAY, SKY_BLUE, VERMILION, caption, legend_below, new, style
+from tfeff.reporting.figure import (
+    BLACK,
+    BLUE,
+    GRAY,
+    LIGHT_GRAY,
+    ORANGE,
+    SKY_BLUE,
+    VERMILION,
+    caption,
+    legend_below,
+    new,
+    style,
+)
 
 Candidate = Mapping[str, Any]
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # depth, width, resolution
@@ -39,6 +51,7 @@ class Standing:
 # By a candidate's `standing`. The winner is the candidate that was chosen.
 STANDINGS = {
     "winner": Standing("winner", VERMILION, "*", 15, ""),
+    "best": Standing("highest mean, not chosen", ORANGE, "D", 7.5, "\\\\"),
     "tied": Standing("not separable from the best", BLUE, "o", 8, ""),
     "beaten": Standing("worse than the best", SKY_BLUE, "s", 7, "//"),
     "eliminated": Standing("eliminated early", GRAY, "X", 7.5, ".."),

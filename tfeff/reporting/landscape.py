@@ -25,7 +25,7 @@ from tfeff.reporting.figure import (
 )
 from tfeff.reporting.labels import place
 
-COMPLETED = ("winner", "tied", "beaten")  # standings of candidates that were trained to the end
+COMPLETED = ("winner", "best", "tied", "beaten")  # standings of candidates that were trained to the end
 ROW_HEIGHT = 0.27  # inches per candidate
 COLORS = colormaps["cividis"]  # perceptually uniform for all types of color vision
 

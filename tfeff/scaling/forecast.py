@@ -39,7 +39,7 @@ class Forecast:
 
     Attributes:
         trainings: number of trials of candidates.
-        search: the candidates' trials.
+        search: the candidates' trials; of simulated searches, the longest median in `outcomes`.
         members: the trials of the members and of the networks that they are compared with.
         outcomes: rows of a table: what simulated searches found, by the loss of single dimensions.
     """
@@ -94,8 +94,9 @@ def forecast(study: Study, store: TrialStore, executor: Executor) -> Forecast:
         return Forecast(rate, trials, seconds(study.allocation, macs, search.folds.blocks), later)
     planned = planner(search, study.networks, rate, study.examples)
     outcomes = [_simulated(study, planned, loss) for loss in LOSSES]
-    most = max(outcomes, key=lambda row: row["trainings"])
-    return Forecast(rate, most["trainings"], 60.0 * most["minutes of training"], later, outcomes)
+    most = max(row["trainings"] for row in outcomes)
+    longest = 60.0 * max(row["minutes of training"] for row in outcomes)
+    return Forecast(rate, most, longest, later, outcomes)
 
 
 def _simulated(study: Study, planned: Planner, loss: float) -> dict[str, Any]:

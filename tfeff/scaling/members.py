@@ -13,6 +13,7 @@ import numpy as np
 from tfeff import config
 from tfeff.config.family import COMPOUND, Family
 from tfeff.config.search import SINGLE
+from tfeff.errors import UserError
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.candidates import STEP
@@ -23,6 +24,8 @@ from tfeff.trials.two_way import fit_two_way
 
 PHI_STEP, MAX_PHI = 0.05, 10.0
 """Grid on which `nearest_phi` searches."""
+FARTHEST = 0.25
+"""The closest member may have fewer multiply-adds than wanted by this share."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,11 @@ def with_others(family: Family, points: Sequence[Point]) -> Family:
 
 
 def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
-    """Returns the φ, in steps of PHI_STEP, whose member's multiply-adds are closest to `ratio` times the baseline's."""
+    """Returns the φ, in steps of PHI_STEP, whose member's multiply-adds are closest to `ratio` times the baseline's.
+
+    Raises:
+        UserError: even the largest member has far fewer.
+    """
 
     def macs(step: int) -> int:
         return baseline.member(family, step * PHI_STEP).cost.macs
@@ -72,6 +79,13 @@ def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
     target = ratio * baseline.cost.macs
     steps = range(round(MAX_PHI / PHI_STEP) + 1)
     above = min(bisect.bisect_left(steps, target, lo=1, key=macs), steps[-1])
+    if macs(above) < target / (1 + FARTHEST):
+        largest = macs(above) / baseline.cost.macs
+        raise UserError(
+            f"config: members.ratios: {ratio:g} times the multiply-adds of the baseline; with α, β, γ = "
+            f"{family.alpha:.3g}, {family.beta:.3g}, {family.gamma:.3g}, members have at most {largest:.3g} times "
+            f"(φ = {MAX_PHI:g})"
+        )
     nearest = min((above - 1, above), key=lambda step: abs(math.log(macs(step) / target)))
     return round(max(1, nearest) * PHI_STEP, 6)
 

@@ -96,9 +96,9 @@ def forecast(study: Study, expected: Forecast, processes: int) -> str:
         minutes = "" if section.minutes is None else f", {section.minutes:g} minutes of training"
         parts = [
             f"It ends when the 95 % region of the best direction covers {percent(section.precision)} of the plane, or "
-            f"after {section.trainings} trainings with {images} each{minutes}. At most "
-            f"{duration(expected.search, processes)}. Medians of simulated searches"
-            + (f" at an accuracy of {ACCURACY:g}:" if study.objective.bounded else ":"),
+            f"after {section.trainings} trainings with {images} each{minutes}. Medians of simulated searches"
+            + (f" at an accuracy of {ACCURACY:g}" if study.objective.bounded else "")
+            + f", of which the longest takes {duration(expected.search, processes)}:",
             tables.text(expected.outcomes),
             *parts,
         ]

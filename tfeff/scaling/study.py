@@ -91,8 +91,8 @@ def prepare(
     baseline = Baseline(base.model, len(images.dataset.class_names), base.data.channels, base.task)
     section = search.objective
     target = section.cost_target
-    if target is None and section.exponent:
-        target = baseline.cost.macs * (search.budget.macs or 1.0)
+    if target is None and section.exponent and search.budget.macs is not None:
+        target = baseline.cost.macs * search.budget.macs
     objective = TrialObjective(section.metric, target, section.exponent)
     objective.value(
         dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), baseline.cost.macs

@@ -115,8 +115,9 @@ class SweepResult:
 
     @cached_property
     def cost_curve(self) -> list[dict[str, Any]]:
-        """After each finished training: epochs so far, and the mean of the candidate that is then the best.
+        """For each finished training: epochs so far, and the mean of the candidate that is then the best.
 
+        Trainings are in the order in which they were first started, which may differ from that in which they ended.
         Only candidates trained to the last epoch on all folds count.
         """
         curve, best, total, blocks = [], None, 0, set(self.sweep.folds.blocks)
@@ -245,7 +246,7 @@ def _figures(result: SweepResult) -> dict[str, tuple[Any, str]]:
         ),
         "cost": (
             cost_figure({"": result.cost_curve}, metric=metric, unit=unit),
-            "The best fully trained candidate so far, against the training spent.",
+            "The best fully trained candidate so far, against the training spent, in the order of first starts.",
         ),
     }
     axes = result.axes

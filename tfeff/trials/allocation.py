@@ -31,12 +31,10 @@ class Elimination:
     Attributes:
         reason: a clause without a full stop.
         epochs: epochs of its last trials.
-        trials: number of its trials that had ended, including failed ones.
     """
 
     reason: str
     epochs: int
-    trials: int
 
 
 @dataclass(frozen=True)
@@ -216,11 +214,11 @@ class Halving:
         if len(running) <= survivors:
             return list(running)
         layout = fit_two_way(by_fold(results, rung, running, blocks))
-        last = layout.ranking[survivors - 1]
+        best, last = layout.ranking[:survivors], layout.ranking[survivors - 1]
 
         def survives(name: str) -> bool:
             lead = layout.difference(last, name)
-            return lead.mean <= 0.0 or (self.keep_tied and not lead.separable)
+            return name in best or lead.mean <= 0.0 or (self.keep_tied and not lead.separable)
 
         kept = dict.fromkeys(name for name in running if survives(name))
         for name in running:
@@ -229,7 +227,7 @@ class Halving:
                     f"mean {number(layout.means[name])} after {rung} of {self.epochs} epochs, "
                     f"not among the best {len(kept)} of {entered}"
                 )
-                eliminated[name] = Elimination(reason, rung, len(blocks))
+                eliminated[name] = Elimination(reason, rung)
         return list(kept)
 
     def _sure_survivors(
@@ -322,7 +320,7 @@ def _drop_failed(
     trials = f"all {len(blocks)} trials" if len(blocks) > 1 else "its only trial"
     for name in candidates:
         if name not in remaining:
-            eliminated[name] = Elimination(f"{trials} failed", epochs, len(blocks))
+            eliminated[name] = Elimination(f"{trials} failed", epochs)
     return list(remaining)
 
 

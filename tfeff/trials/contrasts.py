@@ -16,7 +16,7 @@ from tfeff.trials.two_way import dunnett_quantile, fit_two_way, power
 POWER = 0.8
 """Probability with which a detectable difference is detected."""
 EQUAL_CORRELATION = 0.5
-"""Correlation of differences from one control, if all candidates have the same number of values."""
+"""Correlation of differences from one control, if no value is missing, as in the experiment of `detectable`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def contrasts(
         if plain.standard_error is None:
             differences[name], bounds[name] = plain, None
             continue
-        two, one = (dunnett_quantile(pooled, layout.degrees, EQUAL_CORRELATION, level, sides=sides) for sides in (2, 1))
+        correlation = layout.least_correlation(control)
+        two, one = (dunnett_quantile(pooled, layout.degrees, correlation, level, sides=sides) for sides in (2, 1))
         half = two * plain.standard_error
         low, high = within(plain.mean - half, plain.mean + half, bounded=bounded)
         differences[name] = replace(plain, low=low, high=high)

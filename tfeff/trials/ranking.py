@@ -20,10 +20,11 @@ class Ranking:
     somewhat lower on average.
 
     Attributes:
-        best: the candidate with the highest adjusted mean.
+        best: the candidate with the highest adjusted mean, of those in the largest connected part; see
+            `TwoWay.ranking`.
         tied: the candidates not separable from the best, by descending mean; all others if there are no intervals.
         chosen: the best or, with a margin, the cheapest candidate whose loss is below it.
-        order: all candidates with a value, by descending mean.
+        order: all candidates with a value, by descending mean; those that cannot be compared with the best come last.
         differences: other candidate -> the best minus it, with intervals that hold at once
             (`TwoWay.differences_from`).
         losses: candidate -> upper bound of what it loses against the truly best one, all with 95 % confidence together
@@ -40,14 +41,19 @@ class Ranking:
     sentence: str
 
     def standing(self, name: str, *, has_values: bool) -> str:
-        """Returns `winner`, `tied`, `beaten`, `eliminated` or, without values, `failed`."""
+        """Returns `winner` (the chosen one), `best`, `tied`, `beaten`, `eliminated` or, without values, `failed`.
+
+        `best` is the one with the highest mean, if a cheaper one is chosen.
+        """
         if name == self.chosen:
             return "winner"
         if not has_values:
             return "failed"
         if name not in self.order:
             return "eliminated"
-        return "tied" if name in (self.best, *self.tied) else "beaten"
+        if name == self.best:
+            return "best"
+        return "tied" if name in self.tied else "beaten"
 
 
 def rank(
@@ -92,7 +98,8 @@ def rank(
         raise UserError("nothing to rank: every trial of every candidate failed")
     layout = fit_two_way(values, bounded=bounded)
     highest = layout.means[layout.ranking[0]]
-    equals = [name for name in layout.ranking if highest - layout.means[name] <= layout.resolution]
+    comparable = [name for name in layout.ranking if layout.connected(name, layout.ranking[0])]
+    equals = [name for name in comparable if highest - layout.means[name] <= layout.resolution]
     best = min(equals, key=lambda name: (costs[name], name))
     order = (best, *(name for name in layout.ranking if name != best))
     differences = layout.differences_from(best)
@@ -142,11 +149,16 @@ def _lead(
         adjusted = layout.means[best]
         adjusted = min(max(adjusted, 0.0), 1.0) if layout.bounded else adjusted
         value = f"{number(adjusted)} when adjusted for missing trials, {value} without"
-    others = [name for name in shown if name != best]
-    if not others:
+    if len(shown) == 1:
         return f"{shown[best]} is the only candidate: mean {metric} {value} over {folds}"
     lead = f"{shown[best]} has the highest mean {metric}, {value}"
-    if all(difference.low is None for difference in differences.values()):
+    others = [name for name in shown if name != best and layout.connected(name, best)]
+    if apart := [name for name in shown if not layout.connected(name, best)]:
+        which = f"{shown[apart[0]]}, which has" if len(apart) == 1 else f"{len(apart)} candidates, which have"
+        lead += f", not counting {which} no fold in common with it and cannot be compared"
+    if not others:
+        return f"{lead} ({folds})"
+    if all(differences[name].low is None for name in others):
         return f"{lead}; {folds} cannot give an interval of a difference"
     tied = [name for name in others if not differences[name].separable]
     rest = f"the other candidate, {shown[others[0]]}" if len(others) == 1 else f"the other {len(others)} candidates"

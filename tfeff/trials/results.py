@@ -120,7 +120,7 @@ class TrialObjective:
             )
         if self.exponent and self.cost_target is None:
             raise UserError(
-                f"objective.exponent is {self.exponent} but cost_target is not set; set it to the number of "
+                f"objective.exponent is {self.exponent} but objective.cost_target is not set; set it to the number of "
                 "multiply-adds at which the cost factor is 1"
             )
         if self.cost_target is not None and not self.cost_target > 0.0:

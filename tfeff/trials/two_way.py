@@ -41,8 +41,8 @@ class TwoWay:
     Attributes:
         candidates: candidates with at least one value, in the order of the table.
         blocks: blocks with at least one value, sorted.
-        means: adjusted mean of each candidate: the model's estimate of its mean over all blocks. Equals its plain
-            mean if no cell is missing.
+        means: adjusted mean of each candidate: the model's estimate of its mean over all blocks of its connected part.
+            Equals its plain mean if no cell is missing.
         variance: residual variance; None without degrees of freedom. Of a metric in [0, 1], relative to p (1 - p).
         degrees: values - candidates - blocks + connected parts.
         values: float64 [candidates, blocks], NaN without a value.
@@ -124,10 +124,22 @@ class TwoWay:
 
     @property
     def ranking(self) -> tuple[str, ...]:
-        """Candidates by descending adjusted mean; equal means by name, independent of the order of the table."""
+        """Candidates by descending adjusted mean; equal means by name, independent of the order of the table.
+
+        Those of the connected part with the most values come first: means of different parts are not comparable.
+        """
         highest = max(map(abs, self.means.values()), default=0.0)
         digits = 12 - math.ceil(math.log10(highest)) if highest else 12
-        return tuple(sorted(self.candidates, key=lambda name: (-round(self.means[name], digits), name)))
+        counts = np.bincount(self.part, self.filled.sum(axis=1))[self.part]
+
+        def key(name: str) -> tuple[float, float, str]:
+            return -float(counts[self._place[name]]), -round(self.means[name], digits), name
+
+        return tuple(sorted(self.candidates, key=key))
+
+    def connected(self, first: str, second: str) -> bool:
+        """Returns whether a chain of shared blocks connects two candidates, so that they can be compared."""
+        return bool(self.part[self._place[first]] == self.part[self._place[second]])
 
     def difference(self, first: str, second: str, confidence: float = 0.95) -> Difference:
         """Returns first minus second with the pooled variance.
@@ -216,15 +228,22 @@ class TwoWay:
     def _quantile(self, control: int, confidence: float) -> float:
         """Returns Dunnett's one-sided critical value for the differences of all others from the control.
 
-        By the smallest correlation of these differences (Slepian 1962), rounded down, so that few values are computed.
+        By the smallest correlation of these differences (Slepian 1962).
         """
         if len(self.candidates) == 1:
             return 0.0
-        correlation = math.floor(100.0 * self._least_correlation(control) + 1e-9) / 100.0
+        correlation = self.least_correlation(self.candidates[control])
         return dunnett_quantile(len(self.candidates) - 1, self.degrees, correlation, confidence, sides=1)
 
-    def _least_correlation(self, control: int) -> float:
+    def least_correlation(self, control: str) -> float:
         """Returns the smallest correlation between the differences of two candidates from the control.
+
+        It is rounded down to two decimals, so that few quantiles are computed.
+        """
+        return math.floor(100.0 * self._least_correlation(self._place[control]) + 1e-9) / 100.0
+
+    def _least_correlation(self, control: int) -> float:
+        """Returns the smallest correlation, not rounded.
 
         The covariance of two differences depends only on the candidates' patterns, so it is smallest relative to their
         deviations for those of a pattern that vary most.
@@ -282,6 +301,7 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
     # Of each connected part, the candidates' effects add up to 0.
     centers = np.bincount(part, effects) / np.bincount(part)
     effects, block_effects = effects - centers[part], block_effects + centers[part_of_block]
+    levels = np.bincount(part_of_block, block_effects) / np.bincount(part_of_block)
     residuals = filled * (y - effects[:, None] - block_effects)
 
     degrees = int(filled.sum()) - len(candidates) - len(blocks) + parts
@@ -292,7 +312,7 @@ def fit_two_way(table: Table, *, bounded: bool = False, dispersion: float | None
     return TwoWay(
         candidates=candidates,
         blocks=blocks,
-        means=dict(zip(candidates, (effects + block_effects.mean()).tolist(), strict=True)),
+        means=dict(zip(candidates, (effects + levels[part]).tolist(), strict=True)),
         variance=squares / degrees if degrees else None,
         degrees=degrees,
         values=values,
