@@ -240,7 +240,7 @@ def trained_for_images(
     if by_rules and isinstance(counted, LabeledImages):
         chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer, given))
     elif by_rules and isinstance(counted, AnnotatedImages):
-        chosen = unset(training_for_boxes(base, counted, warm_start(model), task, given))
+        chosen = unset(training_for_boxes(counted, warm_start(model), task, given, base.needs_validation))
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
@@ -266,17 +266,17 @@ def _lengths(
 
 
 def training_for_boxes(
-    base: Experiment, counted: AnnotatedImages, start: WarmStart, task: TaskSettings, given: Mapping[str, Any]
+    counted: AnnotatedImages, start: WarmStart, task: TaskSettings, given: Mapping[str, Any], needs_validation: bool
 ) -> Choices:
     """Returns how a one-stage detector is trained on these images, by dotted key.
 
     Args:
-        base: the experiment; says whether the training depends on validation.
         counted, start, task, given: as for `training_for_images`.
+        needs_validation: see `Experiment.needs_validation`.
     """
     batch_size = dense.batch_size(counted.count)
     epochs = dense.epochs(counted.count, given.get("training.batch_size", batch_size.value), start)
-    length = dense.length(given.get("training.epochs", epochs.value), task, needs_validation=base.needs_validation)
+    length = dense.length(given.get("training.epochs", epochs.value), task, needs_validation=needs_validation)
     return {
         "training.batch_size": batch_size,
         **length,
@@ -331,7 +331,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         "task.max_objects": dense.max_objects(counted.most, settings.task),
         **dense.detections(counted.most),
         "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
-        **training_for_boxes(settings, counted, start, settings.task, given),
+        **training_for_boxes(counted, start, settings.task, given, settings.needs_validation),
     }
 
 

@@ -20,8 +20,9 @@ GAP = "  "  # between columns
 MIN_WRAPPED = 16
 """Characters; texts are not wrapped to less."""
 
-_MARKUP = {"\\": r"\\", "&": "&amp;", "<": "&lt;", "[": r"\[", "|": r"\|", "`": r"\`", "*": r"\*"}
-"""What begins escapes, tags, links, images, cells, code and emphasis in Markdown -> how it is shown."""
+_MARKUP = {"\\": r"\\", "&": "&amp;", "<": "&lt;", "[": r"\[", "|": r"\|", "*": r"\*"}
+"""What begins escapes, tags, links, images, cells and emphasis in Markdown -> how it is shown."""
+_CODE = re.compile("(`[^`]+`)")
 _EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_+(?=\S)|_+(?![A-Za-z0-9_])")
 """Underscores that emphasize, unlike those inside words."""
 
@@ -97,14 +98,22 @@ def markdown(rows: Rows) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Returns Markdown that shows a text as it is; names of files and classes may look like markup.
+    r"""Returns Markdown that shows a text as it is, except for code in backticks; names may look like markup.
 
     >>> print(plain(r"<b> [x](y) a|b snake_case __bg__ 2*3 \["))
     &lt;b> \[x](y) a\|b snake_case \_\_bg\_\_ 2\*3 \\\[
+    >>> print(plain("`a_b|*`"))
+    `a_b\|*`
     """
-    for character, escaped in _MARKUP.items():
-        text = text.replace(character, escaped)
-    return _EMPHASIS.sub(lambda found: r"\_" * len(found[0]), text)
+    parts = _CODE.split(text)  # every other one is code
+    for number, part in enumerate(parts):
+        if number % 2:
+            parts[number] = part.replace("|", r"\|")
+            continue
+        for character, escaped in _MARKUP.items():
+            part = part.replace(character, escaped)
+        parts[number] = _EMPHASIS.sub(lambda found: r"\_" * len(found[0]), part)
+    return "".join(parts)
 
 
 def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
