@@ -80,9 +80,12 @@ def main(argv: list[str]) -> None:
     cli.check_model()
     if given.model:
         cli.refuse("runtime", "--model")
-    if bool(given.images or given.dataset) == bool(given.video):
-        raise UserError("give either --images=PATH or --video=FILE")
-    cli.refuse("batch_size" if given.video else "every", "--video" if given.video else "--images")
+    sources = [name for name in ("images", "dataset", "video") if given[name].value]
+    if not sources:
+        raise UserError("give --images=PATH, --dataset=coco:FILE.json or --video=FILE")
+    if given.video and len(sources) > 1:
+        raise UserError(f"--{sources[0]} and --video exclude each other; remove one")
+    cli.refuse("batch_size" if given.video else "every", f"--{sources[0]}")
     tile = _tile()
     checked_overlap(tile, given.tile_overlap)
     load_tensorflow()

@@ -129,7 +129,10 @@ def test_mean_and_std_are_in_pixel_units() -> None:
         ("resnet", {"mean": (1, 2)}, "2 per-channel statistics"),
         ("resnet", {"std": (1, 0, 1)}, "above 0"),
         ("resnet", {"weights": "imagenet"}, "no published weights"),
+        ("resnet", {"mean": ()}, "must have one value"),
+        ("resnet", {"std": ()}, "must have one value"),
         ("resnet50", {"weights": "imagenet", "mean": (0, 0, 0)}, "own preprocessing"),
+        ("resnet50", {"weights": "resnet50", "mean": (0, 0, 0)}, "own preprocessing"),
         ("resnet", {"weights": "nowhere.npz"}, "no such file"),
     ],
 )
@@ -176,6 +179,23 @@ def test_a_warning_says_whether_the_network_or_the_file_lacks_variables(
     models.build("resnet", num_classes=10, resolution=8, **first).save_weights(path)
     with pytest.warns(UserWarning, match=message):
         models.build("resnet", num_classes=10, include_top=include_top, resolution=8, weights=str(path), **second)
+
+
+def test_a_warning_lists_skipped_weights_of_the_backbone_of_a_detector(tmp_path: Path) -> None:
+    path = tmp_path / "ten.weights.h5"
+    small = {"width": 4, "stage_blocks": (1, 1, 1), "resolution": 32}
+    models.build("resnet", num_classes=10, **small).save_weights(path)
+
+    def build(**changes: object) -> models.Network:
+        backbone = models.architecture("resnet", weights=str(path), **small | changes)
+        return models.build_detector("yolo", backbone=backbone, levels=("P1", "P2"), neck_channels=8, num_classes=2)
+
+    with pytest.warns(UserWarning, match=r"ten\.weights\.h5: \d+ variables loaded, 10 skipped") as warned:
+        build(stage_blocks=(1, 1, 2))
+    assert "neck" not in str(warned[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build()
 
 
 @only_thorough

@@ -1,6 +1,7 @@
 import io
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -81,3 +82,24 @@ def test_a_failing_model_is_said() -> None:
     failing = TestClient(endpoint.application(Failing(), "run"), base_url="http://localhost:8000")  # type: ignore[arg-type]
     answer = failing.post("/predict", content=encoded())
     assert (answer.status_code, answer.json()) == (500, {"error": "the image cannot be used: out of memory"})
+
+
+@pytest.mark.parametrize("query", ["", "?draw=1"])
+def test_a_prediction_that_cannot_be_shown_is_said(query: str) -> None:
+    class Found:
+        row: ClassVar = {"scores": [float("nan")] if not query else []}
+
+        def caption(self) -> str:
+            return ""
+
+        def draw(self) -> np.ndarray:
+            raise ValueError("not a box")
+
+    class Diverged:
+        def predict(self, files: object) -> list[Found]:
+            return [Found()]
+
+    failing = TestClient(endpoint.application(Diverged(), "run"), base_url="http://localhost:8000")  # type: ignore[arg-type]
+    answer = failing.post(f"/predict{query}", content=encoded())
+    assert answer.status_code == 500
+    assert answer.json()["error"].startswith("the image cannot be used: ")

@@ -220,6 +220,7 @@ def test_mistakes(exported: Path, classifier: Path, gallery: Path, tmp_path: Pat
     refused("no such folder; give one that has a folder of images for each class", gallery=tmp_path / "none")
     refused(r"--threshold=1.5: similarities are between -1 and 1", gallery=gallery, threshold=1.5)
     refused("--neighbors=0: give 1 or more", gallery=gallery, neighbors=0)
+    refused("batch_size=0: give a number of images", gallery=gallery, batch_size=0)
     (tmp_path / "empty").mkdir()
     refused("--gallery=.*empty: .*has no class folders", gallery=tmp_path / "empty")
     (gallery / "red" / "bad.png").write_bytes(b"no image")

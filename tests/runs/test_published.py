@@ -81,6 +81,21 @@ def test_a_published_classifier_knows_a_flower_and_a_palace(
     assert "daisy" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
+def test_an_export_replaces_those_of_other_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    folder = tmp_path / "models" / "tfeff"
+    for name in ("resnet50-01234567", "resnet50-v1.5-01234567"):
+        (folder / name).mkdir(parents=True)
+
+    class Exported:
+        def saved_model(self, path: Path) -> None:
+            path.mkdir()
+
+    monkeypatch.setattr(published, "exportable", lambda name: Exported())
+    exported = published.find_model("resnet50")
+    assert {each.name for each in folder.glob("resnet50-*")} == {exported.name, "resnet50-v1.5-01234567"}
+
+
 def test_a_published_classifier_is_exported(tmp_path: Path, verbs: Verbs) -> None:
     out = tmp_path / "lite0.tflite"
     verbs("export", "--model=efficientnet-lite0", f"--out={out}").succeeds()

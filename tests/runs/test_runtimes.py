@@ -173,6 +173,16 @@ def test_other_weights_are_converted_again(run: Run, images: np.ndarray) -> None
     assert not first.exists()
 
 
+def test_a_damaged_model_is_converted_again(run: Run) -> None:
+    file = Runtimes(run._files).model("litert") / "model.tflite"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    said = list[str]()
+    assert Runtimes(run._files, said.append).model("litert") == file.parent
+    assert said == ["converting the network for litert, once"]
+    exported.check(file)
+
+
 def test_mistakes_are_named(run: Run, images: np.ndarray, verbs, tmp_path: Path) -> None:
     for call in (run.evaluate, lambda runtime: run.predict(images, runtime=runtime)):
         with pytest.raises(UserError, match=r"runtime=openvinoo: did you mean .openvino."):

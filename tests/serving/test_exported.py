@@ -172,6 +172,12 @@ def test_a_single_file_with_its_metadata(classifier, images, tmp_path) -> None:
 def test_mistakes(classifier, tmp_path) -> None:
     with pytest.raises(UserError, match="no exported model"):
         runs.load_predictor(tmp_path)
+    alone = tmp_path / "keras" / "model.keras"
+    alone.parent.mkdir()
+    alone.touch()
+    for path in (alone, alone.parent):
+        with pytest.raises(UserError, match=r"the network alone, .*; export another format"):
+            runs.load_predictor(path)
     shutil.copytree(classifier, tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match="--score requires a detector"):
         runs.load_predictor(tmp_path, score=0.5)

@@ -24,7 +24,7 @@ from tfeff.models.weights.imagenet import load_imagenet
 from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign, classes_of, load_weights
 from tfeff.networks.backbones.architecture import Architecture, require_same_layers
 from tfeff.networks.catalog import ALL_BACKBONES, architecture, detector, published
-from tfeff.networks.detectors.detector import Detector, different
+from tfeff.networks.detectors.detector import NECK_AND_HEADS, Detector, different
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.detectors.yolo import Yolo
 from tfeff.networks.heads import CLASSIFIER
@@ -69,10 +69,10 @@ def build(
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels, include_top=include_top)
     network = Network(graph.images, graph.output, name=_name(described))
     network.levels = levels_of(network, graph)
-    if described.weights == "imagenet":
-        own = ALL_BACKBONES[described.name]
+    if (origin := published(described)) is not None:
+        own = ALL_BACKBONES.get(described.name, origin)
         if (described.mean, described.std) != (own.mean, own.std):
-            raise UserError('weights "imagenet" have their own preprocessing; omit mean and std')
+            raise UserError(f'weights "{described.weights}" have their own preprocessing; omit mean and std')
     with bar("inheriting weights") as progress:
         report = initialize(network, described, images, progress=progress)
     # Without a classifier, additional variables of the source are expected.
@@ -311,7 +311,7 @@ def build_detector(
         weights: None (random, except for the backbone if its description has weights); "coco" (see `initialize`; with
             90 classes, these are COCO's categories by id); or the path of a TensorFlow checkpoint of google/automl, or
             of any file that `load_weights` reads. A warning lists the variables that do not match, such as those of
-            another number of classes.
+            another number of classes; with None, those of the backbone.
         **options: arguments of `detector`; only with a name.
 
     Returns:
@@ -337,8 +337,12 @@ def build_detector(
         names = CLASS_NAMES if num_classes == len(CLASS_NAMES) else ()
         report = initialize(network, backbone, num_classes=num_classes, class_names=names)
     else:
-        initialize(network, described.backbone)
-        report = None if weights is None else load_weights(network, weights)
+        report = initialize(network, described.backbone)
+        if weights is not None:
+            report = load_weights(network, weights)
+        elif isinstance(report, LoadReport):
+            skipped = [each for each in report.skipped if each.shape_here and not each.name.startswith(NECK_AND_HEADS)]
+            report = dataclasses.replace(report, skipped=tuple(skipped))
     if isinstance(report, LoadReport) and report.skipped:
-        warnings.warn(printable(f"{weights}: {report}"), stacklevel=2)
+        warnings.warn(printable(f"{weights or described.backbone.weights}: {report}"), stacklevel=2)
     return network

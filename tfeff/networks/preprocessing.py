@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from tfeff.errors import UserError
 from tfeff.networks.layers import FeatureMap, Layers
 
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Usual statistics of ImageNet's training images, RGB in pixel units."""
 STANDARDIZATION = "standardisation"
 """Name of the layer. Saved models contain it, so its spelling is fixed."""
 

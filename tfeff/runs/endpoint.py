@@ -74,14 +74,14 @@ def application(predictor: Predictor, title: str) -> Starlette:
 def _predicted(predictor: Predictor, encoded: bytes, *, draw: bool) -> Response:
     try:
         (found,) = predictor.predict([("image", encoded)])
-    except Exception as error:  # such as too little memory for a large image; the server goes on
+        if isinstance(found, UserError):
+            return _refused(422, str(found).removeprefix("image: "))
+        answer = dict(found.row)
+        if draw:
+            answer |= {"caption": found.caption(), "picture": _data_uri(found.draw())}
+        return JSONResponse(answer)
+    except Exception as error:  # such as too little memory, or outputs that are not finite; the server goes on
         return _refused(500, printable(str(error))[:300])
-    if isinstance(found, UserError):
-        return _refused(422, str(found).removeprefix("image: "))
-    answer = dict(found.row)
-    if draw:
-        answer |= {"caption": found.caption(), "picture": _data_uri(found.draw())}
-    return JSONResponse(answer)
 
 
 def _refused(status: int, why: str) -> Response:

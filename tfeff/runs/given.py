@@ -49,8 +49,6 @@ def predict(
     Raises:
         UserError: there are none, or one cannot be read, unless `skip`.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: give a number of images")
     for note in predictor.notes:
         say(note, error=True)
     found, damaged = list[Prediction](), list[str]()

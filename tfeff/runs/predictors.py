@@ -309,8 +309,11 @@ def load_predictor(
         **options: see `Options`.
 
     Raises:
-        UserError: the model is damaged, its runtime is not installed, or as in `check_options` and `read_gallery`.
+        UserError: the model is damaged, its runtime is not installed, `batch_size` is less than 1, or as in
+            `check_options` and `read_gallery`.
     """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: give a number of images")
     check_options(path, **options)
     model: Any = open_model(path, {} if loaded is None else loaded)
     gallery, neighbors = options.get("gallery"), options.get("neighbors")

@@ -6,6 +6,7 @@ Classifiers of ImageNet's 1,000 classes, and detectors of COCO's 80.
 import difflib
 import hashlib
 import os
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def find_model(model: str) -> Path:
             if not exported.is_dir():
                 say(f"exporting {model} into {exported}, once", error=True)
                 exportable(model).saved_model(exported)
+                for other in set(folder.glob(f"{model}-{'[0-9a-f]' * 8}")) - {exported}:  # of other versions
+                    shutil.rmtree(other, ignore_errors=True)
     return exported
 
 

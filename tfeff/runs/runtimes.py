@@ -87,14 +87,15 @@ class Runtimes:
             raise UserError(f"--runtime={runtime}: give one of {', '.join(FORMATS)}")
         self._require_images_alone(runtime)
         made = self._folder / runtime
-        if not made.is_dir():
+        if not _is_intact(made):
             with locked(self._all, wait=True):
                 self._convert(runtime, made)
         return made
 
     def _convert(self, runtime: str, made: Path) -> None:
-        if made.is_dir():  # by another process, which had the lock before
+        if _is_intact(made):  # another process converted it, which had the lock before
             return
+        shutil.rmtree(made, ignore_errors=True)
         self._say(f"converting the network for {runtime}, once")
         try:
             serving.exportable(self._files).portable(made, runtime, fit=False)
@@ -325,6 +326,15 @@ def checked_runtime(name: str) -> str:
     if name not in RUNTIMES:
         raise UserError(f"--runtime={name}: {nearest(name, RUNTIMES)}")
     return name
+
+
+def _is_intact(made: Path) -> bool:
+    """Returns whether there is a converted model, and is as it was written."""
+    try:
+        exported.check(exported.located(made)[1])
+    except UserError:
+        return False
+    return True
 
 
 def sample_of(images: Iterable[Path | np.ndarray], count: int) -> list[np.ndarray]:

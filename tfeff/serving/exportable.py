@@ -121,11 +121,12 @@ class Exportable:
                 self.class_names,
                 self.score,
                 channels=self.channels,
-                image_size=self.image_size if fitting is None or task.reading.fit == "whole" else fitting.stored_size,
+                image_size=self.image_size if task.reading.fit == "whole" else self.image_size or size,
                 size=size if fitting is None else None,
                 class_ids=self.class_ids,
                 unknown=self.unknown,
                 decoded=format not in WITHOUT_DECODING,
+                files=files,
             )
             try:
                 for name, contents in {**files, interface.METADATA: about.encode()}.items():

@@ -9,16 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked
-from tfeff.boxes import yxyx_from_relative
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding
 from tfeff.errors import UserError, brief
 from tfeff.execution import resources
-from tfeff.serving.exportable import FORMATS
+from tfeff.serving.exportable import FORMATS, WITHOUT_DECODING
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.image_model import STACKED_BYTES
-from tfeff.serving.interface import METADATA
+from tfeff.serving.interface import FILES, METADATA
 from tfeff.serving.portable import Loaded
+from tfeff.tasks.localization import in_pixels
 from tfeff.tasks.object_detection import place
 from tfeff.tasks.task import ImageReading
 
@@ -39,7 +39,7 @@ def located(path: Path) -> tuple[str, Path]:
     """Returns the format of an exported model, and its file, or the folder of a SavedModel.
 
     Raises:
-        UserError: there is no exported model.
+        UserError: there is no exported model, or one without decoding.
     """
     if (path / "saved_model.pb").is_file():
         return SAVED_MODEL, path
@@ -48,6 +48,12 @@ def located(path: Path) -> tuple[str, Path]:
             return name, path / module.FILE
     if path.is_file() and path.suffix in ENDINGS:
         return ENDINGS[path.suffix], path
+    for module in WITHOUT_DECODING.values():
+        if (path / module.FILE).is_file() or (path.is_file() and path.suffix == Path(module.FILE).suffix):
+            raise UserError(
+                f"{path}: the network alone, without the decoding of its predictions; export another format, such as "
+                "saved_model"
+            )
     raise UserError(
         f"{path}: no exported model; give a folder that tfeff.export wrote, or a file that ends in {', '.join(ENDINGS)}"
     )
@@ -83,12 +89,29 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
     return found
 
 
+def check(file: Path) -> None:
+    """Compares the files of a model with the checksums in its metadata, if it has some.
+
+    Raises:
+        UserError: they differ, since damaged weights would predict something else.
+    """
+    about = metadata_of(file)
+    expected = checked.read_json(about, _ADVICE).get(FILES, {}) if about.is_file() else {}
+    for name, crc in expected.items():
+        path = file.with_suffix(Path(name).suffix)
+        if not path.is_file() or f"{checked.file_crc32(path):08x}" != crc:
+            raise UserError(
+                f'{path}: damaged, edited or missing; {_ADVICE}, or delete "{FILES}" and "{checked.KEY}" in {about}'
+            )
+
+
 def load(format: str, file: Path, threads: int) -> Loaded:
     """Returns a model in its runtime, which is not TensorFlow.
 
     Raises:
-        UserError: the runtime is not installed, or cannot read the model.
+        UserError: the runtime is not installed, the model is damaged, or the runtime cannot read it.
     """
+    check(file)
     try:
         loaded: Loaded = FORMATS[format].load(file, threads)
     except UserError:
@@ -176,5 +199,4 @@ class ExportedModel:
         if "boxes" in outputs:
             placed = place(outputs, sizes, self._fitting.covered(tf.constant(sizes)))
             return {name: values.numpy() for name, values in placed.items()}
-        height, width = sizes.T.astype(np.float32)
-        return {"box": yxyx_from_relative(outputs["box"], (height, width))} if "box" in outputs else {}
+        return {"box": in_pixels(outputs["box"], sizes).numpy()} if "box" in outputs else {}

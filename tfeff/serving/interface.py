@@ -6,6 +6,7 @@ most `max_proposals` of an image, the best.
 """
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ THRESHOLD = "threshold"
 """Key of the minimum cosine similarity of images of one class, for pairs."""
 UNKNOWN_THRESHOLDS = "unknown_thresholds"
 """Key of the minimum cosine similarities of the nearest image of a gallery, by the number of images in it."""
+FILES = "files"
+"""Key of the CRC-32 of each of the model's files, by its name in a folder."""
 VECTOR_FORMAT = "a vector of length 1; the dot product of two is their cosine similarity"
 
 
@@ -37,6 +40,7 @@ def metadata(
     class_ids: Sequence[Id] = (),
     unknown: Mapping[int, float] | None = None,
     decoded: bool = True,
+    files: Mapping[str, bytes] | None = None,
 ) -> str:
     """Returns the contents of `metadata.json`.
 
@@ -52,6 +56,7 @@ def metadata(
         class_ids: the dataset's own ids of the classes; empty if it has none.
         unknown: `evaluation.unknown_thresholds` of an embedder, if they are known.
         decoded: whether the model's outputs are the predictions of the task, not those of the network.
+        files: the contents of the model's files by name, whose checksums are kept; None: others keep them.
     """
     boxes, reading = task.kind.boxes, task.reading
     if size is None:
@@ -75,6 +80,8 @@ def metadata(
         record |= boxes
     if task.proposals is not None:
         record["proposals"] = proposal_record(task)
+    if files is not None:
+        record[FILES] = {name: f"{zlib.crc32(contents):08x}" for name, contents in files.items()}
     return checked.to_json(record)
 
 

@@ -328,7 +328,10 @@ def _call(model: Loaded, path: Path) -> Callable[[], object]:
         raise UserError(f"{path}: takes {', '.join(further)} besides images; region proposals are not timed")
     shape = [side for side in model.inputs["images"][1:] if side is not None]
     if len(shape) < 3:
-        raise UserError(f"{path}: takes images of any size, so it has no time of its own; set data.image_size")
+        raise UserError(
+            f"{path}: takes images of any size, so it has no time of its own; export one that takes images "
+            "that fit, with --nofit, in another format than saved_model"
+        )
     given = {"images": np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)}
     return lambda: model.run(given)
 

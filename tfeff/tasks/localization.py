@@ -84,9 +84,7 @@ class LocalizationTask(ImageTask):
 
     def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `ImageTask`."""
-        height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
-        box = yxyx_from_relative(predictions["box"], (height, width), ops=tf)
-        return predictions | {"box": box}
+        return predictions | {"box": in_pixels(predictions["box"], sizes)}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """Returns the first class and the whole image for every image."""
@@ -101,3 +99,9 @@ class LocalizationTask(ImageTask):
         spread = np.sum(np.var(targets["box"], axis=0, dtype=np.float64))
         class_loss = entropy(targets["label"], self.section.label_smoothing)
         return float(self.section.class_weight * class_loss + self.section.box_weight * spread)
+
+
+def in_pixels(box: Any, sizes: Any) -> tf.Tensor:
+    """Returns relative boxes_yxyx, [b, 4], in pixels of images of these heights and widths, [b, 2]."""
+    height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
+    return yxyx_from_relative(box, (height, width), ops=tf)

@@ -11,7 +11,9 @@ import pytest
 from tests.thoroughness import THOROUGH, thorough
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.models import given
 from tfeff.models.cost.complexity import count
+from tfeff.networks.detectors.rcnn import RCNN
 
 SPECS = THOROUGH or 2
 """Number of random networks per architecture. Building them takes most of the time."""
@@ -98,6 +100,25 @@ def test_precision_policy_does_not_change_the_estimate() -> None:
     expected = models.estimate(described)
     keras.config.set_dtype_policy("mixed_bfloat16")
     assert models.estimate(described) == expected
+
+
+@pytest.mark.parametrize("name", ["own", "rcnn"])
+def test_built_networks_are_counted_in_float32_and_without_initial_weights(name: str) -> None:
+    if name == "own":
+        images = keras.Input((32, 32, 3))
+        backbone = keras.Model(images, keras.layers.Conv2D(4, 3, strides=2, padding="same")(images))
+        described = dataclasses.replace(given.offer(backbone), resolution=32)
+    else:
+        described = RCNN(backbone=models.architecture("resnet", width=4, resolution=32), hidden=(8,))
+    expected = models.estimate(described, num_classes=3)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    assert models.estimate(described, num_classes=3) == expected
+    weights = "nowhere.npz"
+    if name == "own":
+        described = dataclasses.replace(described, weights=weights)
+    else:
+        described = dataclasses.replace(described, backbone=dataclasses.replace(described.backbone, weights=weights))
+    assert models.estimate(described, num_classes=3) == expected
 
 
 @pytest.mark.parametrize(

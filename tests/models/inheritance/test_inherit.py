@@ -12,6 +12,8 @@ import pytest
 from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.models.inheritance import sampling
+from tfeff.models.inheritance.inherit import _drawn_regions
 from tfeff.models.inheritance.plan import Side, make_plan
 from tfeff.models.inheritance.statistics import measure
 from tfeff.models.inheritance.transfer import copy_weights
@@ -329,6 +331,31 @@ def test_other_operations_do_not_inherit(name, other, message):
     options = {**FAMILIES[name], "num_classes": CLASSES}
     with pytest.raises(UserError, match=f"inherited through {message}"):
         models.inherit(models.build(name, **options), models.build(other, **larger(options, width=2.0)))
+
+
+def test_images_count_equally_in_parts_of_unequal_size(monkeypatch):
+    source = source_of("resnet", resolution=16)
+    images = images_for(source, 3)
+    images[2] *= 0.1
+    side = Side(source)
+
+    def effects(some):
+        return measure(side.nodes, side.segments, {"images": some}, np.random.default_rng(0)).effects
+
+    def errors():
+        target = models.build("resnet", resolution=16, num_classes=CLASSES, width=8)
+        return models.inherit(source, target, images).errors
+
+    pair, single, whole = effects(images[:2]), effects(images[2:]), errors()
+    monkeypatch.setattr(sampling, "_PIXELS", 2 * 16**2)
+    assert effects(images) == pytest.approx({key: (2 * pair[key] + single[key]) / 3 for key in pair})
+    assert errors() == pytest.approx(whole, rel=1e-3, abs=1e-6)
+
+
+def test_drawn_regions_have_different_aspect_ratios():
+    regions = _drawn_regions(4, (512, 512), 0)
+    top, left, bottom, right = regions[((regions > 0) & (regions < 512)).all(axis=-1)].T  # others are cut
+    assert np.std(np.log((bottom - top) / (right - left))) > 0.3
 
 
 def test_without_images_drawn_ones_are_used():

@@ -1,4 +1,4 @@
-"""RoIAlign and RoI max-pooling against loops over single samples and pixels."""
+"""RoIAlign, RoI max-pooling and averages of cells against loops over single samples and pixels."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.models.layers.regions import RoIAlign, RoIMaxPool, box_levels
+from tfeff.models.layers.regions import Cells, RoIAlign, RoIMaxPool, box_levels
 
 LEVELS = (2, 3, 4)
 SIZE = (70, 93)  # not a multiple of any stride
@@ -151,6 +151,14 @@ def test_the_gradient_of_max_pooling_is_that_of_the_largest_pixel():
         values[window] = feature_map.numpy()[0, ..., 0][window]
         expected[np.unravel_index(values.argmax(), values.shape)] += 1
     np.testing.assert_allclose(gradient, expected)
+
+
+@pytest.mark.parametrize("size", [(6, 6), (5, 9), (9, 5)])
+def test_cells_cover_both_sides_of_a_map(size):
+    feature_map = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    rows, columns = ([[side * n // 3, -(-side * (n + 1) // 3)] for n in range(3)] for side in size)
+    expected = [feature_map[:, a:b, c:d].mean(axis=(1, 2)) for a, b in rows for c, d in columns]
+    np.testing.assert_allclose(Cells(3)(feature_map), np.concatenate(expected, axis=-1), atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", [RoIAlign((2, 3), 2, 2, True, name="a"), RoIMaxPool(2, 3, name="b")])

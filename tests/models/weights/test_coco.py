@@ -56,6 +56,14 @@ def test_every_tensor_of_an_efficientdet_is_used(archive):
     np.testing.assert_array_equal(kernels[0][..., 0], kernels[1][..., 23])
 
 
+def test_what_another_process_unpacks_meanwhile_is_used(archive, monkeypatch):
+    folder = coco.weights_file("efficientdet-d0")
+    found = [None, coco.automl.find_checkpoint(folder)]
+    monkeypatch.setattr(coco.automl, "find_checkpoint", lambda path: found.pop(0))
+    assert coco.weights_file("efficientdet-d0") == folder
+    assert not found
+
+
 def test_a_damaged_archive_is_named(archive):
     file = archive / "efficientdet-d0.tar.gz"
     file.write_bytes(file.read_bytes()[:1000])

@@ -107,6 +107,10 @@ def test_unreadable_sources_are_errors(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             models.load_weights(network, tmp_path / name)
+    text = models.architecture("resnet", weights=str(tmp_path / "text.npz"), resolution=16)
+    trained = models.Trained(models.architecture("resnet", width=8, resolution=16), 3)
+    with pytest.raises(UserError, match="cannot be read"):
+        models.initialize(network, text, trained=trained)
     with pytest.raises(UserError, match="no variable matches"):
         models.load_weights(network, {"other/kernel": np.zeros((3, 3))})
 

@@ -10,9 +10,7 @@ import tensorflow as tf
 
 from tfeff import models
 from tfeff.boxes import decode
-from tfeff.errors import UserError
 from tfeff.models.cost.complexity import count
-from tfeff.networks.detectors.efficientdet import compound
 
 SMALL = {"width_coefficient": 0.25, "depth_coefficient": 0.1}
 TINY: dict[str, Any] = {"neck_channels": 8, "neck_repeats": 2, "head_repeats": 1}
@@ -148,14 +146,3 @@ def test_outputs_are_float32_under_half_precision() -> None:
     network = build("bifpn")
     assert {output.dtype for output in network.outputs} == {"float32"}
     assert network.pyramid["P3"].dtype == "bfloat16"
-
-
-def test_compound_scaling_by_the_formulas() -> None:
-    backbone = models.architecture("resnet50")
-    members = [compound(phi, backbone) for phi in range(8)]
-    assert [member.neck_channels for member in members] == [64, 88, 120, 160, 216, 288, 384, 520]
-    assert [member.neck_repeats for member in members] == [3, 4, 5, 6, 7, 8, 9, 10]
-    assert [member.head_repeats for member in members] == [3, 3, 3, 4, 4, 4, 5, 5]
-    assert [member.resolution for member in members] == [512 + 128 * phi for phi in range(8)]
-    with pytest.raises(UserError, match="phi -1"):
-        compound(-1, backbone)

@@ -28,6 +28,16 @@ def test_cost_is_counted_for_a_number_of_regions(name: str) -> None:
     assert difference == 20 * (49 * channels * 16 + 16 * 8 + 8 * (4 + 12))
 
 
+def test_the_neck_depth_scales_the_convolutions_of_the_proposal_network() -> None:
+    options = {"backbone": "resnet", "width": 4, "stage_blocks": (1, 1, 1), "resolution": 64, "neck_channels": 8}
+    network = models.build_detector(
+        "faster-rcnn", **options, levels=("P2", "P3"), hidden=(8,), neck_depth_coefficient=3.0, num_classes=2
+    )
+    assert [name for layer in network.layers if (name := layer.name).startswith("rpn_conv")] == [
+        f"rpn_conv{number}" for number in (1, 2, 3)
+    ]
+
+
 def test_outputs_are_those_of_the_regions() -> None:
     network = models.build_detector(
         "fast-rcnn", backbone="resnet", width=4, levels=("P3",), hidden=(8,), resolution=64, aspect=1.0, num_classes=5

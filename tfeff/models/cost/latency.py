@@ -88,16 +88,16 @@ def networks_to_time(costs: Sequence[Complexity], count: int, groups: Sequence[H
     chosen = list[int]()
     while len(chosen) < count and members:
         for group in list(members):
-            candidates = members[group]
             if len(chosen) == count:
                 break
+            candidates = [i for i in members[group] if distances[i]]
+            if not candidates:
+                del members[group]
+                continue
             if not any(groups[i] == group for i in chosen):
                 best = min(candidates, key=lambda i: costs[i].macs)
             else:
                 best = max(candidates, key=lambda i: distances[i])
-            if not distances[best]:
-                del members[group]
-                continue
             chosen.append(best)
             distances = np.minimum(distances, np.linalg.norm(places - places[best], axis=1))
     return chosen

@@ -1,5 +1,6 @@
 """Cost of a network, computed from its description: layer backends that propagate shapes instead of building layers."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from tfeff.models.build import build, build_detector
 from tfeff.models.cost.activation_memory import Call, changes, lifetimes, peak_of, peak_size
 from tfeff.models.cost.complexity import Complexity, count
 from tfeff.models.layers.kinds import KINDS, NOTHING, Kind, Reads, described
+from tfeff.models.network import in_policy
 from tfeff.models.rcnn import build_rcnn
 from tfeff.networks.backbones.architecture import Architecture
 from tfeff.networks.backbones.given import Given
@@ -24,8 +26,8 @@ BATCH_NORMALIZATION = KINDS["batch_normalization"]
 def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
     """Computes the cost of a network without building it, as `complexity.count` of the built network in float32 does.
 
-    Takes less than a millisecond for a backbone, and about ten for a detector. An R-CNN is built; so is a
-    network with a backbone that was given in Python.
+    Takes less than a millisecond for a backbone, and about ten for a detector. An R-CNN is built, without its initial
+    weights; so is a network with a backbone that was given in Python.
 
     Args:
         architecture: description of the network, from `tfeff.models.architecture` or `tfeff.models.detector`.
@@ -36,11 +38,9 @@ def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int =
         UserError: invalid `num_classes` or `channels`, a `mean` or `std` that does not match the channels, or levels
             that the backbone lacks.
     """
-    if isinstance(architecture, RCNN):
-        network = build_rcnn(architecture, num_classes=num_classes, channels=channels)
-        return count(network, regions=network.regions)
-    if isinstance(architecture.backbone, Given):
-        return _counted(architecture, num_classes, channels)
+    if isinstance(architecture, RCNN) or isinstance(architecture.backbone, Given):
+        with in_policy("float32"):
+            return _counted(architecture, num_classes, channels)
     if isinstance(architecture, Detector):
         graph = GraphTracer()
         outputs = architecture.define(graph, num_classes=num_classes, channels=channels).output
@@ -53,12 +53,17 @@ def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int =
     return tracer.total()
 
 
-def _counted(described: Architecture | Detector, num_classes: int, channels: int) -> Complexity:
+def _counted(described: Architecture | Detector | RCNN, num_classes: int, channels: int) -> Complexity:
     """Returns the cost of the built network."""
-    if isinstance(described, Detector):
+    backbone = dataclasses.replace(described.backbone, weights=None)
+    if isinstance(described, Architecture):
+        return count(build(backbone, num_classes=num_classes, channels=channels))
+    described = dataclasses.replace(described, backbone=backbone)
+    if isinstance(described, RCNN):
+        network = build_rcnn(described, num_classes=num_classes, channels=channels)
+    else:
         network = build_detector(described, num_classes=num_classes, channels=channels)
-        return count(network, regions=network.regions)
-    return count(build(described, num_classes=num_classes, channels=channels))
+    return count(network, regions=network.regions)
 
 
 class TracedMap:

@@ -167,9 +167,10 @@ def _by_part(errors: dict[str, tuple[float, float]]) -> dict[str, float]:
 
 
 def _drawn_regions(images: int, size: tuple[int, int], seed: int) -> np.ndarray:
-    """Returns regions of all sizes and places: boxes_yxyx float32 (images, REGIONS, 4) in pixels."""
+    """Returns regions of all sizes, shapes and places: boxes_yxyx float32 (images, REGIONS, 4) in pixels."""
     rng = np.random.default_rng((seed, 1))
-    sides = np.exp(rng.uniform(np.log(16), np.log(max(size)), (images, REGIONS, 1)) + rng.normal(0, 0.3, (1, 1, 2)))
+    scales = rng.uniform(np.log(16), np.log(max(size)), (images, REGIONS, 1))
+    sides = np.exp(scales + rng.normal(0, 0.3, (images, REGIONS, 2)))
     centers = rng.uniform(0, size, (images, REGIONS, 2))
     boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
     return np.clip(boxes, 0, [*size, *size]).astype(np.float32)

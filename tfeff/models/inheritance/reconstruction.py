@@ -375,7 +375,7 @@ def _assign(
 def _errors(plan: Plan, segment: Segment, theirs: Maps, maps: Maps) -> dict[str, tuple[float, float]]:
     """Returns squared errors and variances of a segment's outputs that have a value in the source, by name."""
     names = [name for name in segment.outputs if name in plan.values]
-    differences, moments = dict.fromkeys(names, 0.0), {name: Moments() for name in names}
+    squares, sizes, moments = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0), {name: Moments() for name in names}
     for number in range(len(maps)):
         known = theirs.part(number, [plan.values[name] for name in names])
         ours = maps.part(number, names)
@@ -383,6 +383,7 @@ def _errors(plan: Plan, segment: Segment, theirs: Maps, maps: Maps) -> dict[str,
             there, here = (ops.convert_to_numpy(each) for each in (known[plan.values[name]], ours[name]))
             encode = plan.encodings[name].encode.astype(np.float32)
             wanted = there.reshape(-1, len(encode)) @ encode
-            differences[name] += float(np.square(wanted - here.reshape(wanted.shape)).mean()) / len(maps)
+            squares[name] += float(np.square(wanted - here.reshape(wanted.shape)).sum(dtype=np.float64))
+            sizes[name] += wanted.size
             moments[name].add(wanted)
-    return {name: (differences[name], float(moments[name].variance().mean())) for name in names}
+    return {name: (squares[name] / sizes[name], float(moments[name].variance().mean())) for name in names}

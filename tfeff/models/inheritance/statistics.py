@@ -41,10 +41,12 @@ def measure(
         rng: chooses positions.
     """
     moments, changes = dict[str, Moments](), dict[tuple[str, int], list[float]]()
+    sizes = list[int]()  # images of each part
     outputs = {(segment.chain, segment.block): segment.outputs for segment in segments if segment.chain}
     kept, count = last_reads(segments), len(next(iter(images.values())))
     for part in sampling.chunks(images):
         known = {name: ops.convert_to_tensor(values[part]) for name, values in images.items()}
+        sizes.append(len(next(iter(known.values()))))
         for segment, needed in zip(segments, kept, strict=True):
             sampling.run(segment.nodes, known, segment.nodes)
             for node in segment.nodes.values():
@@ -59,7 +61,7 @@ def measure(
                 changes.setdefault((segment.chain, segment.block), []).append(change)
             known = {name: value for name, value in known.items() if name in needed}
     covariances = {name: each.covariance() for name, each in moments.items()}
-    return Statistics(covariances, {place: fmean(values) for place, values in changes.items()})
+    return Statistics(covariances, {place: fmean(values, sizes) for place, values in changes.items()})
 
 
 def _change(pairs: list[tuple[Any, Any]]) -> float:

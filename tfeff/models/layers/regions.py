@@ -280,11 +280,14 @@ class Cells(keras.layers.Layer):
 
     def call(self, feature_map: Any) -> Any:
         """Returns the averages."""
-        side, grid = feature_map.shape[1], self.grid
-        edges = [(index * side // grid, -(-(index + 1) * side // grid)) for index in range(grid)]
+        rows, columns = map(self._edges, feature_map.shape[1:3])
         cells = [
             ops.mean(feature_map[:, top:bottom, left:right], axis=(1, 2))
-            for top, bottom in edges
-            for left, right in edges
+            for top, bottom in rows
+            for left, right in columns
         ]
         return ops.concatenate(cells, axis=-1)
+
+    def _edges(self, side: int) -> list[tuple[int, int]]:
+        """Returns the first pixel of each cell along an axis, and the one after its last."""
+        return [(index * side // self.grid, -(-(index + 1) * side // self.grid)) for index in range(self.grid)]

@@ -52,7 +52,7 @@ _RESNET = Naming(
         "conv3": "{block}_3_conv",
         "conv3_bn": "{block}_3_bn",
     },
-    statistics=(resnet.IMAGENET_MEAN, (1.0, 1.0, 1.0)),
+    statistics=(resnet.CAFFE_MEAN, (1.0, 1.0, 1.0)),
     flipped=True,
 )
 _EFFICIENTNET = Naming(

@@ -1,10 +1,10 @@
 """Published weights of detectors, trained on COCO: torchvision's Faster R-CNN and google/automl's EfficientDets."""
 
-import shutil
 import tarfile
 import tempfile
 from pathlib import Path
 
+from tfeff.durable import locked
 from tfeff.errors import UserError
 from tfeff.models.network import Network
 from tfeff.models.weights import automl, download
@@ -71,20 +71,26 @@ def weights_file(name: str) -> Path:
         return download.fetch(url, file, file.removesuffix(".pth").rpartition("-")[2])
     folder = download.cache() / f"{name}-coco"
     if automl.find_checkpoint(folder) is None:
-        archive = download.fetch(url, file)
-        with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
-            try:
-                with tarfile.open(archive) as opened:
-                    opened.extractall(scratch, filter="data")
-            except (tarfile.TarError, EOFError, OSError) as error:
-                raise UserError(f"{archive}: damaged ({error}); delete it and run again") from error
-            found = [each.parent for each in Path(scratch).rglob("checkpoint")]
-            if not found:
-                raise UserError(f"{archive}: holds no checkpoint; delete it and run again")
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.move(found[0], folder)
-        archive.unlink()
+        with locked(folder, "KERAS_HOME", wait=True):  # another process may be unpacking it
+            if automl.find_checkpoint(folder) is None:
+                _unpack(download.fetch(url, file), folder)
     return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Moves a checkpoint from an archive into an existing folder, the file that names it last."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        try:
+            with tarfile.open(archive) as opened:
+                opened.extractall(scratch, filter="data")
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(f"{archive}: damaged ({error}); delete it and run again") from error
+        found = [each.parent for each in Path(scratch).rglob("checkpoint")]
+        if not found:
+            raise UserError(f"{archive}: holds no checkpoint; delete it and run again")
+        for each in sorted(found[0].iterdir(), key=lambda each: each.name == "checkpoint"):
+            each.replace(folder / each.name)
+    archive.unlink(missing_ok=True)
 
 
 def load_coco(network: Network, name: str, classes: Classes | None = None) -> LoadReport:

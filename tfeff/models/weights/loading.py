@@ -95,13 +95,20 @@ def is_weights_file(path: str | Path) -> bool:
 
 
 def classes_of(path: Path) -> int | None:
-    """Returns the number of outputs of the classifier in a `.npz` file; None if there is none, or for other files."""
+    """Returns the number of outputs of the classifier in a `.npz` file; None if there is none, or for other files.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     if path.suffix != ".npz":
         return None
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if _array_name(info).removeprefix(CHECKPOINT_PREFIX) == f"{CLASSIFIER}/kernel":
-                return _header(archive, info)[0][-1]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if _array_name(info).removeprefix(CHECKPOINT_PREFIX) == f"{CLASSIFIER}/kernel":
+                    return _header(archive, info)[0][-1]
+    except Exception as error:  # of any kind, in what a damaged file states
+        raise _unreadable(path, error) from error
     return None
 
 
@@ -284,6 +291,7 @@ def adopt_preprocessing(
             for path, sign in (("stem_conv/bias", 1), ("stem_conv_bn/moving_mean", -1)):
                 if path in arrays:
                     arrays[path] = (arrays[path] + sign * shift).astype(arrays[path].dtype)
+                    break
         own = np.asarray(own_std if len(own_std) == kernel.shape[2] else own_std[:1] * kernel.shape[2])
         arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)
 
@@ -315,9 +323,13 @@ def _read(model: keras.Model, path: Path, classes: Classes | None) -> keras.Mode
             hdf5.require_plain_archive(path)
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras builds what the file describes, and any layer may fail
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
-        raise UserError(f"weights {path}: cannot be read ({reason})") from error
+        raise _unreadable(path, error) from error
     raise UserError(f"weights {path}: unknown extension; must be .npz, .weights.h5, .keras, .pth or .safetensors")
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
+    return UserError(f"weights {path}: cannot be read ({reason})")
 
 
 def _read_npz(model: keras.Model, path: Path, classes: Classes | None) -> dict[str, np.ndarray]:

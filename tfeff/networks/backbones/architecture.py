@@ -113,6 +113,8 @@ class Architecture(ABC):
             raise UserError(f"dropout {self.dropout}: must be in [0, 1)")
         if not 0 < self.bn_momentum < 1 or not self.bn_epsilon > 0:
             raise UserError(f"bn_momentum {self.bn_momentum}: must be in (0, 1); bn_epsilon {self.bn_epsilon}: above 0")
+        if not self.mean or not self.std:
+            raise UserError("mean and std: must have one value, or one for each channel")
         if min(self.std) <= 0:
             raise UserError(f"std {tuple(self.std)}: every standard deviation must be above 0")
 

@@ -18,10 +18,9 @@ from tfeff.networks.backbones.architecture import (
 )
 from tfeff.networks.heads import CLASSIFIER, POOL
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from tfeff.networks.scaling import doubled_widths, scale_total_blocks
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 EPSILON = 1e-6  # of layer normalization
 EXPANSION = 4
 INITIALIZER: dict = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}

@@ -17,6 +17,7 @@ from tfeff.networks.backbones.architecture import (
 )
 from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from tfeff.networks.scaling import round_filters, round_repeats
 
 STEM_FILTERS = 32
@@ -30,9 +31,6 @@ STAGES = (
     Stage(repeats=4, kernel_size=5, strides=2, expand_ratio=6, filters=192),
     Stage(repeats=1, kernel_size=3, strides=1, expand_ratio=6, filters=320),
 )
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,10 @@ from tfeff.networks.backbones.architecture import (
 )
 from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from tfeff.networks.scaling import round_filters, round_repeats
 
 HEAD_FILTERS = 1280
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 _fused = partial(Stage, fused=True, squeeze=False)
 STAGES: dict[str, tuple[Stage, ...]] = {

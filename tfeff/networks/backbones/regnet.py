@@ -13,11 +13,10 @@ from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_
 from tfeff.networks.backbones.resnet import subsampled
 from tfeff.networks.blocks import INITIALIZER, ConvolutionUnit, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from tfeff.networks.scaling import scale_total_blocks
 
 STEM_WIDTH = 32
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, kw_only=True)

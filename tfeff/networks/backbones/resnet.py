@@ -11,11 +11,10 @@ from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import Architecture, FeatureMaps, by_name, check_choice, check_integer
 from tfeff.networks.blocks import ConvolutionUnit
 from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from tfeff.networks.scaling import doubled_widths, scale_total_blocks
 
-IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB; the published ResNet weights were trained with this mean
-IMAGENET_STD = (58.395, 57.12, 57.375)
-TORCH_MEAN = (123.675, 116.28, 103.53)
+CAFFE_MEAN = (123.68, 116.779, 103.939)  # RGB; the published ResNet weights were trained with this mean
 # The published weights were trained without dividing by a standard deviation. A power of two can be folded into the
 # stem's kernel without rounding, and it is close enough to the true standard deviation for training from scratch.
 PUBLISHED_STD = (64.0, 64.0, 64.0)
@@ -172,7 +171,7 @@ def _published(name: str, stage_blocks: tuple[int, ...]) -> ResNet:
     return ResNet(
         name=name,
         resolution=224,
-        mean=IMAGENET_MEAN,
+        mean=CAFFE_MEAN,
         std=PUBLISHED_STD,
         bn_epsilon=1.001e-5,
         block="bottleneck",
@@ -185,13 +184,13 @@ def _published(name: str, stage_blocks: tuple[int, ...]) -> ResNet:
 
 TABLE: dict[str, ResNet] = by_name(
     # Small datasets have few steps per epoch; with momentum 0.9, the moving statistics keep up with the weights.
-    ResNet(name="resnet", resolution=95, mean=IMAGENET_MEAN, std=IMAGENET_STD, bn_momentum=0.9, bn_epsilon=1e-5),
+    ResNet(name="resnet", resolution=95, mean=CAFFE_MEAN, std=IMAGENET_STD, bn_momentum=0.9, bn_epsilon=1e-5),
     _published("resnet50", (3, 4, 6, 3)),
     _published("resnet101", (3, 4, 23, 3)),
     _published("resnet152", (3, 8, 36, 3)),
     replace(  # as in torchvision
         _published("resnet50-v1.5", (3, 4, 6, 3)),
-        mean=TORCH_MEAN,
+        mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         bn_epsilon=1e-5,
         conv_bias=False,

@@ -2,22 +2,19 @@
 
 Tan et al., "EfficientDet: Scalable and Efficient Object Detection" (arXiv:1911.09070v7). The tables are those of the
 reference implementation (google/automl `efficientdet/`), which published checkpoints follow. The paper's first version
-differs, and its formulas for compound scaling (`compound`) do not reproduce the table.
+differs, and its formulas for compound scaling do not reproduce the table.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfeff.boxes.anchors import OCTAVE, Anchors
-from tfeff.errors import UserError
-from tfeff.networks.backbones.architecture import Architecture, by_name, level_number
+from tfeff.networks.backbones.architecture import by_name, level_number
 from tfeff.networks.backbones.efficientnet import B_TABLE, LITE_TABLE
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, PRIOR_BIAS
 from tfeff.networks.layers import FeatureMap, Layers
-from tfeff.networks.scaling import round_filters
 
 LOGITS, CODES = "logits", "codes"
 """Names of the outputs."""
@@ -63,32 +60,6 @@ class EfficientDet(Detector):
             LOGITS: self.head(layers, CLASS_HEAD)(fused, boxes=boxes, values=num_classes, bias_value=PRIOR_BIAS),
             CODES: self.head(layers, BOX_HEAD)(fused, boxes=boxes, values=4),
         }
-
-
-def compound(phi: float, backbone: Architecture) -> EfficientDet:
-    """Returns member φ of a family on another backbone, by the formulas of the paper.
-
-    Section 4.2, equations 1 to 3.
-
-    Neck channels are 64 · 1.35^φ, rounded to multiples of 8; the neck has 3 + φ cells, the heads 3 + ⌊φ / 3⌋
-    convolutions; the resolution is 512 + 128 φ. Fractions of cells and pixels are rounded down.
-
-    Args:
-        phi: compound coefficient, at least 0.
-        backbone: the backbone, already scaled: the paper scales it separately.
-
-    Raises:
-        UserError: phi is negative.
-    """
-    if not phi >= 0:
-        raise UserError(f"phi {phi}: must be at least 0")
-    return EfficientDet(
-        name="efficientdet-d0",
-        backbone=dataclasses.replace(backbone, resolution=math.floor(512 + 128 * phi)),
-        neck_channels=round_filters(64 * 1.35**phi),
-        neck_repeats=math.floor(3 + phi),
-        head_repeats=3 + math.floor(phi / 3),
-    )
 
 
 def _d(

@@ -253,7 +253,7 @@ class FasterRCNN(TwoStage):
         maps = dict(fused)
         if self.pooled_level:
             maps["pool"] = layers.average_pooling(maps[self.levels[-1]], pool_size=1, strides=2, name="rpn_pool")
-        return proposals(layers, maps, self.anchors.per_position, repeats=self.head_repeats)
+        return proposals(layers, maps, self.anchors.per_position, repeats=self.neck_sizes[2])
 
 
 FASTER_TABLE: dict[str, FasterRCNN] = by_name(FasterRCNN(name="faster-rcnn", backbone=BACKBONE, aspect=4 / 3))
