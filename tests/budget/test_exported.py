@@ -1,5 +1,6 @@
 """Costs of networks of a budget search in the exported form."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,33 @@ def test_a_measured_latency_counts_only_if_the_budget_bounds_that_of_this_machin
     assert len(calls) == 1
 
 
+def test_times_that_do_not_fit_are_taken_again(tmp_path, monkeypatch):
+    """Another program may have slowed down some calls."""
+    settings = BudgetSearch(
+        experiment=Experiment(model=LITE0.model), budget=Limits(latency="20ms", format="litert", threads=1)
+    )
+    section = Candidates(widths=(1.0, 0.7, 0.5), depths=(1.0,), resolutions=(1.0, 0.7, 0.5), scratch=False)
+    networks = candidates.scaled(section, [LITE0], side=1000, channels=3, num_classes=2)
+    seconds, calls, said = {each.label: each.cost.macs / 1e9 for each in networks}, [], []
+
+    def measured(process, call, name):
+        calls.append(name)
+        return {"latency": seconds[name] * (3.0 if len(calls) == 2 else 1.0), "size": 1e6}
+
+    monkeypatch.setattr(exported, "_costs", measured)
+    for _ in range(2):
+        with TrialStore(tmp_path / "trials.sqlite", settings) as store:
+            exports = Exports(settings, store, tmp_path / "log", said.append)
+            found = exports.estimated(networks, 2)
+            timed = [each for each in networks if each.label in calls]
+            for network, costs in zip(timed, exports.networks(timed, 2), strict=True):
+                assert costs["latency"] == seconds[network.label]
+        assert len(calls) == 2 * len(timed)  # what is stored is not timed again
+        for network, costs in zip(networks, found.costs, strict=True):
+            assert costs["latency"] == pytest.approx(seconds[network.label], rel=1e-3)
+    assert sum("timing them again" in line for line in said) == 1
+
+
 def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatch):
     """The baseline meets a budget of its own costs, although the fit to the others makes it slower."""
     settings = BudgetSearch(
@@ -114,7 +142,7 @@ def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatc
         return {"latency": seconds[name], "size": 1.01e6}
 
     monkeypatch.setattr(exported, "_costs", measured)
-    busy, said = iter([0.1, 1.5]), []
+    busy, said = itertools.chain([0.1, 1.5], itertools.repeat(0.0)), []
     monkeypatch.setattr(exported.resources, "cores_in_use", lambda: next(busy))
     with TrialStore(tmp_path / "trials.sqlite", settings) as store:
         exports = Exports(settings, store, tmp_path / "log", said.append)
