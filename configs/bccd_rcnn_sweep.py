@@ -11,7 +11,7 @@ Command   python -m tfeff.train --config=bccd_crops --workdir=runs/bccd_train_cr
 Variants  L1 penalty and a box regressor for each class: \\
               --config.axes="task.network.l1=0|1e-5|1e-4,task.network.class_boxes=false|true"
           classic head: --config.experiment.task.network.head=classic \\
-              --config.axes=task.classic.positive_weight=1|2|5|10,task.classic.box_overlap=0.4|0.6|0.8
+              --config.axes="task.classic.positive_weight=1|2|5|10,task.classic.box_overlap=0.4|0.6|0.8"
 Machine   1 virtual CPU core: backbone 10 minutes, this sweep 7, the first variant 2
 Result    32 positives of 128 and a negative overlap of 0.3: mAP@.5 0.815 (0.770 to 0.852), mean of three folds; not
           separable from four of the other five (docs/rcnn.md)

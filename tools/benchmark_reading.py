@@ -159,15 +159,16 @@ KINDS: dict[str, tuple[str, str, Write]] = {
 def main() -> None:
     """Prints a row of the table for each format."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="Checkout of an earlier version.")
+    parser.add_argument("--before", help="Checkout of an earlier version.")
     parser.add_argument("--images", type=int, default=100_000, help="Number of images of the largest sets.")
     parser.add_argument("--rounds", type=int, default=3, help="Readings of the largest set by each version.")
     parser.add_argument("--kinds", nargs="*", default=[*KINDS, "classes", "coco classes"], help="Which rows.")
     arguments = parser.parse_args()
+    before = None if arguments.before is None else command_line.checkout(arguments.before)
     rows = []
     for kind in arguments.kinds:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measured(kind, Path(folder), arguments.images, arguments.rounds, arguments.before))
+            rows.append(measured(kind, Path(folder), arguments.images, arguments.rounds, before))
         print(rows[-1], file=sys.stderr, flush=True)
     print(tables.markdown(rows))
 

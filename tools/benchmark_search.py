@@ -49,10 +49,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Compares complete searches to naive ones, which train every candidate to the end in a single process."""
     if arguments.rounds < 1:
         raise UserError(f"--rounds={arguments.rounds}: must be at least 1")
+    if Path(arguments.workdir).exists() and any(Path(arguments.workdir).iterdir()):
+        raise UserError(f"--workdir={arguments.workdir}: not empty; a search that resumes would take less time")
     rows = []
     for number in range(arguments.rounds):
         directory = Path(arguments.workdir) / str(number)
-        overrides = [*arguments.override, f"experiment.seed={number}"]
+        overrides = ["choice=mean", *arguments.override, f"experiment.seed={number}"]
         flags = [f"--config.{override}" for override in overrides]
         if arguments.processes:
             flags.append(f"--processes={arguments.processes}")

@@ -129,7 +129,10 @@ def run(arguments: argparse.Namespace, accelerator: Mapping[str, str | None]) ->
     def ready(job: Any) -> bool:
         return files[job.weights].exists() and (job.held_out or bool(given) or _tuned(job.kind, finished))
 
+    kept = arguments.out.read_bytes() if arguments.out.exists() else b""
     with open(arguments.out, "a") as out:
+        if kept and not kept.endswith(b"\n"):
+            out.write("\n")  # of a killed run, which has left a part of a line
         try:
             while open_jobs or any(each.job for each in trainers):
                 for worker in preparers:

@@ -15,6 +15,7 @@ import command_line
 import numpy as np
 
 from tfeff import reports, selection, training
+from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.serving import exportable, portable, run
@@ -39,7 +40,8 @@ def main() -> None:
     rows = evaluate(training.Workdir(arguments.workdir), arguments.split, formats)
     print(tables.text(rows))
     if arguments.out:
-        arguments.out.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write(arguments.out, json.dumps(rows, indent=2) + "\n")
 
 
 def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -> list[dict]:

@@ -90,13 +90,24 @@ def start(command: list[str], out: Path, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
 
 
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Kills the process group of a command."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def run(command: list[str], out: Path, log: Path) -> None:
     """Runs a command to its end.
 
     Raises:
         UserError: it fails.
     """
-    code = start(command, out, log).wait()
+    process = start(command, out, log)
+    try:
+        code = process.wait()
+    except BaseException:
+        stop(process)
+        raise
     if code:
         raise UserError(f"exit code {code} of {shlex.join(command)}; see {log}")
 
@@ -111,9 +122,11 @@ def kill(command: list[str], out: Path, log: Path, after: float) -> bool:
     try:
         code = process.wait(after)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        stop(process)
         return False
+    except BaseException:
+        stop(process)
+        raise
     if code:
         raise UserError(f"exit code {code} after an earlier kill; see {log}")
     return True

@@ -163,6 +163,8 @@ def train(path: Path, workdir: Path, bounds: Sequence[str], overrides: Sequence[
     settings, choices = config.complete(config.load_recipe(path, config.BudgetSearch), overrides)
     if choices:
         api.say_choices(settings.experiment.data.source, choices)
+    if settings.objective.margin is not None:
+        raise UserError("objective.margin: with a margin, a search chooses cheaper networks, whose loss is no regret")
     settings = config.replaced(settings, {"experiment.training.precision": "float32"})
     pool = Pool.of(settings, bounds)
     study, names = pool.study, list(pool.study.shortlist)

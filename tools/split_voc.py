@@ -12,6 +12,7 @@ import command_line
 import numpy as np
 
 from tfeff.data.sources import catalog
+from tfeff.errors import UserError
 
 
 def main() -> None:
@@ -36,17 +37,25 @@ def split(root: Path, names: list[str], folds: int, seed: int, out: Path) -> Non
         folds: number of folds.
         seed: seed of the draw.
         out: the output directory.
+
+    Raises:
+        UserError: it exists, the dataset is no VOC dataset with folders, or the number of folds is wrong.
     """
+    if out.exists():
+        raise UserError(f"--out={out}: exists; give a new folder")
+    folders = [each for each in root.iterdir() if each.is_dir() and each.name != "ImageSets"] if root.is_dir() else []
+    if not folders:
+        raise UserError(f"--dataset: {root} is no VOC dataset with folders of annotations and images")
+    if not 2 <= folds <= len(names):
+        raise UserError(f"--folds={folds}: give 2 to {len(names)}, the number of images")
     order = np.random.default_rng(seed).permutation(len(names))
     for fold, held_out in enumerate(np.array_split(order, folds)):
         lists = out / str(fold) / "ImageSets" / "Main"
-        lists.mkdir(parents=True, exist_ok=True)
+        lists.mkdir(parents=True)
         for split, members in (("test", held_out), ("train", np.setdiff1d(order, held_out))):
             (lists / f"{split}.txt").write_text("".join(f"{names[index]}\n" for index in sorted(members)))
-        for folder in root.iterdir():
-            link = out / str(fold) / folder.name
-            if folder.is_dir() and folder.name != "ImageSets" and not link.exists():
-                link.symlink_to(folder.resolve())
+        for folder in folders:
+            (out / str(fold) / folder.name).symlink_to(folder.resolve())
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Bad input of a tool ends with exit code 2, an interruption with the signal's code, both without a traceback."""
 
 import signal
+import subprocess
 
 import command_line
 import pytest
 
-from tfeff.errors import Interrupted
+from tfeff.errors import Interrupted, UserError
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,31 @@ def test_bad_input_ends_with_exit_code_2(run_tool, tool, flags, message):
     assert code == 2
     assert message in said
     assert "Traceback" not in said
+
+
+def test_a_version_to_compare_with_has_the_package(tmp_path):
+    """Else the installed one would be measured in its place."""
+    with pytest.raises(UserError, match=r"no checkout of this project: it has no tfeff/__init__\.py"):
+        command_line.checkout(tmp_path)
+    (tmp_path / "tfeff").mkdir()
+    (tmp_path / "tfeff" / "__init__.py").touch()
+    assert command_line.checkout(tmp_path) == tmp_path.resolve()
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (subprocess.CalledProcessError(7, ["a b", "c"]), 2, "error: exit code 7 of 'a b' c\n"),
+    ],
+)
+def test_a_failing_program_and_ctrl_c_leave_no_traceback(raised, code, said, capsys):
+    def fails():
+        raise raised
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(fails)
+    assert (ended.value.code, capsys.readouterr().err) == (code, said)
 
 
 def test_an_interruption_says_what_is_saved_and_ends_with_the_code_of_the_signal(capsys):

@@ -35,9 +35,9 @@ BUSY = 0.25
 """Cores that other programs may use without a note on latencies."""
 DOUBTFUL = 0.3
 """Relative error of a fit from which its networks are timed once more."""
-TIMED = 6
-"""Networks of each family that are exported and timed, to estimate the latency of the others. A fit to one family is
-wrong by up to a half for another one."""
+TIMED = 8
+"""Networks of each family that are exported and timed, to estimate the latency of the others. With six, leaving one out
+overstates the error. A fit to one family is wrong by up to a half for another one."""
 
 
 class Exports:
@@ -114,8 +114,7 @@ class Exports:
             for each in same:
                 self._known[each.cost] = {"latency": each.undisturbed}
             return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
-        chosen = networks_to_time([each.cost for each in networks], TIMED, [each.start.name for each in networks])
-        some = [networks[index] for index in chosen]
+        some = [networks[index] for index in networks_to_time([each.cost for each in networks], TIMED)]
         self._say(f"exporting and timing {len(some)} {_family(networks[0].described)} networks")
         found = {
             network: costs
