@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,30 +116,31 @@ class Exports:
             return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
         some = [networks[index] for index in networks_to_time([each.cost for each in networks], TIMED)]
         self._say(f"exporting and timing {len(some)} {_family(networks[0].described)} networks")
-        found = {
-            network: costs
-            for network, costs in zip(some, self._measured(some, num_classes), strict=True)
-            if not self._failed(network, costs)
-        }
-        if not found:
-            raise UserError(f"config: budget.format: none of {len(some)} networks can be exported and timed")
-        fit = self._fitted(found)
+        fit = self._fitted(some, num_classes)
         if DOUBTFUL < fit.relative_error < math.inf:
             self._say(f"a fit to these times would be wrong by up to {percent(fit.relative_error)}: timing them again")
-            fit = self._fitted(dict(zip(found, self._measured(list(found), num_classes, again=True), strict=True)))
+            fit = self._fitted(some, num_classes, again=True)
         return fit
 
-    def _failed(self, network: Network, costs: Costs | UserError) -> bool:
-        """Returns whether a network could not be exported, and says so; others may be possible."""
-        if isinstance(costs, UserError):
-            self._say(f"{network.label}: {costs}")
-        return isinstance(costs, UserError)
+    def _fitted(self, networks: Sequence[Network], num_classes: int, *, again: bool = False) -> LatencyFit:
+        """Keeps the measured costs of networks, and returns a fit to them.
 
-    def _fitted(self, measured: Mapping[Network, Costs | UserError]) -> LatencyFit:
-        """Keeps the measured costs of networks, and returns a fit to them."""
-        found = {network.cost: costs for network, costs in measured.items() if not isinstance(costs, UserError)}
-        self._known |= found
-        return LatencyFit.fit([(cost, costs["latency"]) for cost, costs in found.items()])
+        Args:
+            again: see `_measured`.
+
+        Raises:
+            UserError: none can be exported.
+        """
+        timed = []
+        for network, costs in zip(networks, self._measured(networks, num_classes, again=again), strict=True):
+            if not isinstance(costs, UserError):
+                self._known[network.cost] = costs
+                timed.append((network.cost, costs["latency"]))
+            elif not again:  # others may be possible
+                self._say(f"{network.label}: {costs}")
+        if not timed:
+            raise UserError(f"config: budget.format: none of {len(networks)} networks can be exported and timed")
+        return LatencyFit.fit(timed)
 
     def baseline(self, network: Network, num_classes: int) -> Costs:
         """Returns the measured costs of the network that relative bounds refer to.
