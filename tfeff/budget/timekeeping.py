@@ -99,10 +99,15 @@ class Timekeeper:
         longest = max((timing.of(name, passes[name]) or 0.0 for name in names), default=0.0)
         return longest / self._slots**ALONE
 
-    def _left(self) -> float:
-        """Returns the seconds that are left of `budget.minutes` until the choice has to be evaluated and exported."""
+    @property
+    def end(self) -> float:
+        """Second of the search at which `budget.minutes` are over."""
         minutes = self._study.settings.budget.minutes
-        return math.inf if minutes is None else 60 * minutes - DELIVERY_SECONDS - self.seconds
+        return math.inf if minutes is None else 60 * minutes
+
+    def _left(self) -> float:
+        """Returns the seconds that are left until the choice has to be evaluated and exported."""
+        return self.end - DELIVERY_SECONDS - self.seconds
 
     def deadline(self, share: float, names: Sequence[str]) -> float:
         """Returns the second of the search until which trainings may start that have a share of the time left.
@@ -110,18 +115,11 @@ class Timekeeper:
         Args:
             names: candidates that may be the choice, for whose final training time is kept.
         """
-        left = self._left()
-        if math.isinf(left):
-            return left
+        if math.isinf(self.end):
+            return self.end
         share_of_final = FINAL_SHARE * (2 + self._study.taught_epochs if self._study.settings.distill else 1)
         final = share_of_final * self._final(names, self.timing())
-        return self.seconds + share * max(0.0, left - final)
-
-    @property
-    def end(self) -> float:
-        """Second of the search until which trainings may start when the choice is delivered."""
-        minutes = self._study.settings.budget.minutes
-        return math.inf if minutes is None else 60 * minutes
+        return self.seconds + share * max(0.0, self._left() - final)
 
     def teacher(self, chosen: str) -> str | None:
         """Returns the network that teaches the choice; None if none is suitable.

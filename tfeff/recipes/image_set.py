@@ -106,7 +106,7 @@ def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = 
     drawn = images if images.cropped is None or data.folds is not None else images.cropped
     share = _trained_share(data, len(drawn), source)
     return LabeledImages(
-        count=_some(round(share * len(images)), images),
+        count=_required(round(share * len(images)), images),
         class_counts=tuple(round(share * count) for count in counts[trained].tolist()),
         side=_typical_side(images),
     )
@@ -136,7 +136,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     share = _trained_share(data, len(images), source)
     low, middle, high = np.percentile(images.sizes[:, 1] / images.sizes[:, 0], [5, 50, 95]).tolist()
     return AnnotatedImages(
-        count=_some(round(share * len(images)), images),
+        count=_required(round(share * len(images)), images),
         objects=round(share * len(extents)),
         extent=float(np.median(extents)),
         class_images=tuple(round(share * each) for each in class_images.tolist()),
@@ -151,7 +151,7 @@ def counted_images(data: config.Data, seed: int, *, boxes: bool) -> LabeledImage
     return annotated_images(data, seed) if boxes else labeled_images(data, seed)
 
 
-def _some(count: int, images: Dataset) -> int:
+def _required(count: int, images: Dataset) -> int:
     """Returns the number of training images.
 
     Raises:

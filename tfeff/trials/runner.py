@@ -129,14 +129,13 @@ class TrialRunner:
         experiment = base.experiment
         data, model, training = experiment.data, experiment.model, experiment.training
         if data.normalization == "dataset":
-            fact = f"reading {data.source}"
-            mean, std = self._once(fact, fact, worker.training_statistics, base)
+            mean, std = self._once(f"reading {data.source}", worker.training_statistics, base)
             data = dataclasses.replace(data, normalization="family")
             model = dataclasses.replace(model, mean=mean, std=std)
         if training.precision == "auto":
             # Whatever network is timed, trials that are stored have this precision.
             words = f"timing precision=auto on {label}"
-            precision = self._once("precision", words, worker.fastest_precision, reference)
+            precision = self._once("precision", worker.fastest_precision, reference, words)
             training = dataclasses.replace(training, precision=precision)
         return dataclasses.replace(experiment, data=data, model=model, training=training)
 
@@ -276,11 +275,16 @@ class TrialRunner:
         self.on_check()
         self.interruption.check("finished trials are stored, running trials save a checkpoint")
 
-    def _once(self, fact: str, words: str, function: Function, trial: Trial) -> Any:
-        """Returns the value of `function(trial)`, computed in a worker once per store; `words` announce it."""
+    def _once(self, fact: str, function: Function, trial: Trial, words: str | None = None) -> Any:
+        """Returns the value of `function(trial)`, computed in a worker once per store.
+
+        Args:
+            fact: its name in the store, which also announces it.
+            words: announce it instead.
+        """
 
         def compute() -> Any:
-            self.progress.say(words)
+            self.progress.say(words or fact)
             return collect(self.executor, {fact: (function, trial)}, self.check)[fact]
 
         return self.store.cached(fact, compute)

@@ -65,19 +65,6 @@ def test_networks_to_time_are_the_corners_first() -> None:
     assert networks_to_time([line[0], line[0], line[1]], 3) == [0, 2]
 
 
-def test_a_family_whose_smallest_network_costs_what_a_chosen_one_does_is_timed() -> None:
-    line = [dataclasses.replace(NETWORKS[0], macs=10**n) for n in (6, 8, 6, 7, 6)]
-    assert networks_to_time(line, 5, ["a", "a", "b", "b", "c"]) == [0, 3, 1]
-
-
-def test_families_take_turns() -> None:
-    chosen = networks_to_time(NETWORKS, 7, ["a", *["b"] * (len(NETWORKS) - 3), "c", "c"])
-    assert chosen[0] == 0
-    groups = [("a" if i == 0 else "c" if i >= len(NETWORKS) - 2 else "b") for i in chosen]
-    assert groups == ["a", "b", "c", "b", "c", "b", "b"]
-    assert len(set(chosen)) == 7
-
-
 def test_the_fit_chosen_by_networks_to_time_determines_all_terms() -> None:
     chosen = [NETWORKS[i] for i in networks_to_time(NETWORKS, 8)]
     fit = LatencyFit.fit([(cost, law(cost)) for cost in chosen])

@@ -43,9 +43,8 @@ def learned(train: ClassifierPredictions) -> bool:
 
     Images of a single class cannot tell, if they are predicted as that class.
     """
-    if train.constant == 1.0:
-        return train.accuracy > limit("low_accuracy")
-    return train.accuracy > train.constant + limit("low_accuracy") * (1 - train.constant)
+    constant = train.constant if train.constant < 1 else 0.0
+    return train.accuracy > constant + limit("low_accuracy") * (1 - constant)
 
 
 def check_classifier(predictions: Mapping[str, ClassifierPredictions], names: tuple[str, ...]) -> Link:

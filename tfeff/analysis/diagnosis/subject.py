@@ -65,11 +65,11 @@ class Subject:
         """Returns the role of a split that the user names, and its name in the source; either may be given."""
         role, name = canonical_name(split), self.source.find(split)
         test = None if self.settings is None else self.settings.data.test_split
-        if test is not None and role == TEST and name is None:
-            return TEST, test
-        if test is not None and name is not None and name == self.source.find(test):
-            return TEST, split
-        return role, split
+        if test is None:
+            return role, split
+        if name is None:
+            return role, test if role == TEST else split
+        return TEST if name == self.source.find(test) else role, split
 
     @property
     def task(self) -> ImageTask:

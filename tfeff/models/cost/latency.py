@@ -1,6 +1,6 @@
 """Latency of networks that were not timed, from that of a few that were."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +65,7 @@ class LatencyFit:
         return float(stats.t.ppf(0.975, len(self.errors) - 1 or 1) * np.sqrt(squares))
 
 
-def networks_to_time(costs: Sequence[Complexity], count: int, groups: Sequence[Hashable] | None = None) -> list[int]:
+def networks_to_time(costs: Sequence[Complexity], count: int) -> list[int]:
     """Chooses networks whose times determine a fit: the smallest, then those farthest from all chosen ones.
 
     The distance is that of the logarithms of the terms of `LatencyFit`, so networks differ in width, depth and
@@ -74,7 +74,6 @@ def networks_to_time(costs: Sequence[Complexity], count: int, groups: Sequence[H
     Args:
         costs: the cost of each network.
         count: how many to choose.
-        groups: the group of each network, such as its family. Groups take turns. None: one group.
 
     Returns:
         Indices, at most `count`, in the order of choice; networks of equal cost count as one.
@@ -82,24 +81,12 @@ def networks_to_time(costs: Sequence[Complexity], count: int, groups: Sequence[H
     places = np.log([_terms(cost)[1:] for cost in costs] + np.ones(len(TERMS) - 1))
     spans = np.ptp(places, axis=0)
     places = places / np.where(spans > 0, spans, 1)
-    groups = [None] * len(costs) if groups is None else list(groups)
-    members = {group: [i for i, each in enumerate(groups) if each == group] for group in dict.fromkeys(groups)}
     distances = np.full(len(costs), np.inf)
     chosen = list[int]()
-    while len(chosen) < count and members:
-        for group in list(members):
-            if len(chosen) == count:
-                break
-            candidates = [i for i in members[group] if distances[i]]
-            if not candidates:
-                del members[group]
-                continue
-            if not any(groups[i] == group for i in chosen):
-                best = min(candidates, key=lambda i: costs[i].macs)
-            else:
-                best = max(candidates, key=lambda i: distances[i])
-            chosen.append(best)
-            distances = np.minimum(distances, np.linalg.norm(places - places[best], axis=1))
+    while len(chosen) < count and distances.any():
+        farthest = int(np.argmax(distances)) if chosen else min(range(len(costs)), key=lambda i: costs[i].macs)
+        chosen.append(farthest)
+        distances = np.minimum(distances, np.linalg.norm(places - places[farthest], axis=1))
     return chosen
 
 
