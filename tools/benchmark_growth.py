@@ -28,6 +28,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,8 @@ SECONDS, BYTES = 300, 8 * 2**30
 """A measurement that takes more CPU time, or more memory, is ended; larger sizes are skipped."""
 LIMITS = {resource.RLIMIT_AS: BYTES, resource.RLIMIT_CPU: SECONDS}
 """Of a measurement. They are soft, so that the process that prepares one can lift them."""
+OUT_OF_MEMORY = "MemoryError", "bad_alloc", "Cannot allocate memory", "OOM when allocating", "failed to map"
+"""What programs print that get no more memory."""
 SIZE = 64, 64
 """Of decoded images in caches."""
 READ = 2000
@@ -467,12 +470,16 @@ def in_process(part: str, name: str, size: int, code: Path) -> tuple[float, floa
     finished = subprocess.run(
         [sys.executable, __file__, part, name, str(size)],
         env={**os.environ, "PYTHONPATH": str(code.resolve())},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         preexec_fn=limit,
     )
+    sys.stderr.write(finished.stderr)
+    if finished.returncode == -signal.SIGXCPU:
+        return f"over {SECONDS} s"
     if finished.returncode:
-        return f"over {SECONDS} s" if finished.returncode < 0 else f"over {BYTES >> 30} GiB"
+        exceeded = any(words in finished.stderr for words in OUT_OF_MEMORY)
+        return f"over {BYTES >> 30} GiB" if exceeded else f"failed with exit code {finished.returncode}"
     seconds, megabytes = map(float, finished.stdout.split()[-2:])
     return seconds, megabytes
 
@@ -492,10 +499,18 @@ def slope(sizes: Iterable[int], values: Sequence[float]) -> float | None:
     return float(np.polyfit(x, y, 1)[0])
 
 
+def sizes_of(text: str) -> tuple[int, ...]:
+    """Returns the sizes that a flag lists, the smallest first."""
+    sizes = tuple(sorted(int(size) for size in text.split(",")))
+    if sizes[0] < 1:
+        raise ValueError(text)
+    return sizes
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
     parser.add_argument("part", choices=PARTS, help="What is measured.")
-    parser.add_argument("--sizes", help="Sizes, separated by commas.")
+    parser.add_argument("--sizes", type=sizes_of, help="Sizes, separated by commas.")
     parser.add_argument("--images", help="With records: folder:DIR, to compare speeds on its images.")
     parser.add_argument("--side", type=int, default=224, help="With --images: height and width of resized images.")
     parser.add_argument("--rounds", type=int, default=15, help="With --images: timed rounds.")
@@ -507,8 +522,7 @@ def run(arguments: argparse.Namespace) -> None:
     import command_line  # not in the processes of an earlier version, whose package may lack what it imports
 
     what, sizes, measures = PARTS[arguments.part]
-    if arguments.sizes:
-        sizes = tuple(sorted(int(size) for size in arguments.sizes.split(",")))
+    sizes = arguments.sizes or sizes
     versions = {"before": command_line.checkout(arguments.before)} if arguments.before else {}
     rows = []
     for name, (version, code) in itertools.product(measures, {**versions, "now": ROOT}.items()):

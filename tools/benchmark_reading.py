@@ -154,6 +154,8 @@ KINDS: dict[str, tuple[str, str, Write]] = {
     "yolo boxes": ("objects", "boxes", lambda root, images, count: yolo(root, images, count // 10, boxes=100)),
 }
 """Kind -> labels or objects, what is counted, and what writes a dataset."""
+CLASS_KINDS = "classes", "coco classes"
+"""Kinds whose number of classes grows."""
 
 
 def main() -> None:
@@ -162,7 +164,8 @@ def main() -> None:
     parser.add_argument("--before", help="Checkout of an earlier version.")
     parser.add_argument("--images", type=int, default=100_000, help="Number of images of the largest sets.")
     parser.add_argument("--rounds", type=int, default=3, help="Readings of the largest set by each version.")
-    parser.add_argument("--kinds", nargs="*", default=[*KINDS, "classes", "coco classes"], help="Which rows.")
+    every = [*KINDS, *CLASS_KINDS]
+    parser.add_argument("--kinds", nargs="*", choices=every, default=every, help="Which rows.")
     arguments = parser.parse_args()
     before = None if arguments.before is None else command_line.checkout(arguments.before)
     rows = []

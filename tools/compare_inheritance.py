@@ -108,8 +108,8 @@ def run(arguments: argparse.Namespace, accelerator: Mapping[str, str | None]) ->
     if arguments.data is None:
         raise UserError("--data=DIR is needed, unless --table or --list")
     given = _schedules(arguments.schedules)
-    finished = records(arguments.out)
-    done = {each["name"] for each in finished if "error" not in each}
+    finished = [each for each in records(arguments.out) if "error" not in each]  # what failed is run again
+    done = {each["name"] for each in finished}
     open_jobs = [job for job in [*([] if given else tuning()), *wanted] if job.name not in done]
     cache = arguments.cache / _origin(arguments)
     cache.mkdir(parents=True, exist_ok=True)
@@ -330,7 +330,7 @@ def chosen(kind: str, finished: Sequence[Mapping[str, Any]]) -> tuple[float, int
 
     results: dict[tuple[float, int], list[float]] = {}
     for each in finished:
-        if each.get("held_out") and each["kind"] == kind:
+        if "accuracy" in each and each["held_out"] and each["kind"] == kind:
             for (rate, _), accuracy in zip(each["lanes"], each["accuracy"], strict=True):
                 results.setdefault((rate, each["epochs"]), []).append(accuracy)
     if not results:

@@ -130,7 +130,7 @@ def known_runs(file: Path, variants: Mapping[str, config.Experiment]) -> dict[st
     """
     if not file.is_file():
         return {}
-    stored = json.loads(file.read_text())["variants"]
+    stored = command_line.stored(file, "variants")["variants"]
     for name in stored:
         if name not in variants:
             raise UserError(f'{file} has runs of "{name}", which the config no longer defines; use another --out')

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import command_line
 import numpy as np
@@ -107,9 +107,8 @@ def write_voc(source: Dataset, split: str, out: Path) -> Counter[str]:
             dropped["crowd"] += crowd
         indent(root)
         stem = Path(name).stem
-        (out / "Annotations").mkdir(parents=True, exist_ok=True)
-        ElementTree(root).write(out / "Annotations" / f"{stem}.xml", encoding="utf-8")
-        _copy(out / "JPEGImages" / name, encoded)
+        _write_new(out / "JPEGImages" / name, encoded)
+        _write_new(out / "Annotations" / f"{stem}.xml", tostring(root, encoding="utf-8"))
         names.append(stem)
     if split != "all":
         text = "".join(f"{name}\n" for name in names)
@@ -133,7 +132,7 @@ def write_yolo(source: Dataset, split: str, out: Path) -> Counter[str]:
             lines.append(" ".join([str(label), *(f"{value:.8f}" for value in relative)]) + "\n")
             dropped["difficult"] += difficult
             dropped["crowd"] += crowd
-        _copy(out / "images" / folder / name, encoded)
+        _write_new(out / "images" / folder / name, encoded)
         _write((out / "labels" / folder / name).with_suffix(".txt"), "".join(lines).encode())
     _write(out / "data.yaml", f"names: {json.dumps(list(source.class_names))}\n".encode())  # JSON is YAML
     return +dropped
@@ -149,7 +148,7 @@ def write_coco(source: Dataset, split: str, out: Path) -> Counter[str]:
             xywh = [round(value, 4) for value in (left, top, right - left, bottom - top)]
             annotations.append(row | {"bbox": xywh, "area": round(xywh[2] * xywh[3], 4)})
             dropped["difficult"] += difficult
-        _copy(out / split / name, encoded)
+        _write_new(out / split / name, encoded)
     categories = [{"id": number, "name": name} for number, name in enumerate(source.class_names, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     _write(out / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
@@ -168,7 +167,7 @@ def write_csv(source: Dataset, split: str, out: Path) -> Counter[str]:
             dropped["crowd"] += crowd
         if not len(objects):
             rows.append((path, "", "", "", "", ""))
-        _copy(out / path, encoded)
+        _write_new(out / path, encoded)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     _write(out / f"{split}.csv", text.getvalue().encode())
@@ -237,15 +236,15 @@ def _fill(element: Element, values: dict[str, object]) -> None:
         SubElement(element, key).text = str(value)
 
 
-def _copy(path: Path, encoded: bytes) -> None:
-    """Writes an image file.
+def _write_new(path: Path, content: bytes) -> None:
+    """Writes the file of an image.
 
     Raises:
         UserError: the file exists with other content.
     """
-    if path.exists() and path.read_bytes() != encoded:
+    if path.exists() and path.read_bytes() != content:
         raise UserError(f"{path} already exists with other content; use an empty --out, or rename one of the images")
-    _write(path, encoded)
+    _write(path, content)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -64,23 +64,21 @@ def flip(source: Path, out: Path, split: str, number: int, seed: int) -> None:
     classes = sorted({path.parent.name for path in images})
     if len(images) < number or len(classes) < 2:
         raise UserError(f"{source / split}: {len(images)} images of {len(classes)} classes; {number} labels to flip")
-    if out.exists():
-        raise UserError(f"{out}: exists; give a new folder")
     rng = np.random.default_rng(seed)
     chosen = set(rng.choice(len(images), number, replace=False).tolist())
     rows = []
-    for folder in sorted(path for path in source.iterdir() if path.is_dir() and path.name != split):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / folder.name).symlink_to(folder.resolve())
-    for index, image in enumerate(images):
-        label, name = image.parent.name, image.name
-        if index in chosen:
-            others = [each for each in classes if each != label]
-            label, name = others[rng.integers(len(others))], f"{image.stem}_{index}{image.suffix}"  # a new name there
-            rows.append({"image": f"{label}/{name}", "label": label, "true": image.parent.name})
-        (out / split / label).mkdir(parents=True, exist_ok=True)
-        (out / split / label / name).symlink_to(image.resolve())
-    write(out / LIST, json.dumps(rows, indent=1) + "\n")
+    with command_line.new_folder(out) as new:
+        for folder in sorted(path for path in source.iterdir() if path.is_dir() and path.name != split):
+            (new / folder.name).symlink_to(folder.resolve())
+        for index, image in enumerate(images):
+            label, name = image.parent.name, image.name
+            if index in chosen:
+                others = [each for each in classes if each != label]
+                label, name = others[rng.integers(len(others))], f"{image.stem}_{index}{image.suffix}"  # a new name
+                rows.append({"image": f"{label}/{name}", "label": label, "true": image.parent.name})
+            (new / split / label).mkdir(parents=True, exist_ok=True)
+            (new / split / label / name).symlink_to(image.resolve())
+        write(new / LIST, json.dumps(rows, indent=1) + "\n")
 
 
 def suspects(report: Path) -> list[str]:

@@ -24,6 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from tfeff.durable import write
+from tfeff.errors import UserError
+
 SECONDS = 60.0
 """Time limit per file. Generous, because other programs may use the processor."""
 MEGABYTES = 1000
@@ -62,6 +65,7 @@ Make = Callable[[np.random.Generator, Path], Case]
 class Row:
     """What came of a file; `megabytes`: how much the files so far have added to the worker's memory at most."""
 
+    seed: int
     number: int
     kind: str
     damage: str
@@ -95,7 +99,7 @@ def main(description: str | None, prepare: Callable[[Path], Make], count: int, *
         print(f"{case.kind}, {case.damage}, in {folder}", flush=True)
         print(*case.check(), sep="\n")
         return
-    rows = _journaled(arguments.journal)
+    rows = journaled(arguments.journal, arguments.seed) if arguments.journal else []
     missing = sorted(set(range(arguments.count)).difference(row.number for row in rows))
     for row in run(prepare, arguments.data, missing, arguments.seed):
         rows.append(row)
@@ -106,9 +110,23 @@ def main(description: str | None, prepare: Callable[[Path], Make], count: int, *
     sys.exit(any(row.failure for row in rows))
 
 
-def _journaled(path: Path | None) -> list[Row]:
-    lines = path.read_text().splitlines() if path and path.exists() else []
-    return [Row(**json.loads(line)) for line in lines]
+def journaled(path: Path, seed: int) -> list[Row]:
+    """Returns the results in a journal, and removes the part of a line that a killed run has left.
+
+    Raises:
+        UserError: it is no journal, or that of another seed.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    if lines and not lines[-1].endswith("\n"):
+        write(path, "".join(lines := lines[:-1]))
+    try:
+        rows = [Row(**json.loads(line)) for line in lines]
+    except (ValueError, TypeError):
+        raise UserError(f"--journal={path}: no journal of this program; give another file") from None
+    for row in rows:
+        if row.seed != seed:
+            raise UserError(f"--journal={path}: its files were made with --seed={row.seed}; give it, or another file")
+    return rows
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -188,7 +206,7 @@ class _Worker:
             result = failure = f"crash: exit code {self._process.exitcode}"
         if not failure and megabytes > MEGABYTES:
             failure = f"memory: more than {MEGABYTES} MB\n{megabytes} MB"
-        return Row(number, kind, damage, result, failure, time.monotonic() - start, megabytes)
+        return Row(seed, number, kind, damage, result, failure, time.monotonic() - start, megabytes)
 
     def stop(self) -> None:
         """Ends the process."""

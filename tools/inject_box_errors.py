@@ -55,14 +55,13 @@ def main() -> None:
     counting.add_argument("--first", type=int, default=200, help="Suspects of each kind to look at.")
     given = parser.parse_args()
     if given.verb == "inject":
-        if given.out.exists():
-            raise UserError(f"{given.out}: exists; give a new folder")
-        source = catalog.open_objects(given.dataset)
-        wrong, errors = inject(source.load(given.split), given.count, np.random.default_rng(given.seed))
-        convert_annotations.convert(wrong, "train", "coco", given.out)
-        for split in filter(None, given.copy.split(",")):
-            convert_annotations.convert(source.load(split), split, "coco", given.out)
-        write(given.out / LIST, json.dumps(errors, indent=1) + "\n")
+        with command_line.new_folder(given.out) as new:
+            source = catalog.open_objects(given.dataset)
+            wrong, errors = inject(source.load(given.split), given.count, np.random.default_rng(given.seed))
+            convert_annotations.convert(wrong, "train", "coco", new)
+            for split in filter(None, given.copy.split(",")):
+                convert_annotations.convert(source.load(split), split, "coco", new)
+            write(new / LIST, json.dumps(errors, indent=1) + "\n")
         print(f"wrote {given.out / LIST}: {len(errors)} errors in {len(wrong)} images")
     else:
         print("\n".join(count(json.loads((given.injected / LIST).read_text()), suspects(given.report), given.first)))

@@ -60,16 +60,16 @@ def train(name: str, options: dict[str, Any], batch_size: int, rematerialize: bo
     import tensorflow as tf
 
     from tfeff import config, models, tasks
+    from tfeff.config.tasks import of_detector
     from tfeff.training import optimizers
     from tfeff.training.step import Step
 
     if name in models.detector_names():
-        task, network = tasks.create(config.EfficientDetSettings()), models.build_detector(name, num_classes=CLASSES)
+        section = of_detector(models.detector(name))
+        task, network = tasks.create(section), models.build_detector(name, num_classes=CLASSES)
     else:
-        task, network = (
-            tasks.create(config.ClassificationSettings()),
-            models.build(name, num_classes=CLASSES, **options),
-        )
+        task = tasks.create(config.ClassificationSettings())
+        network = models.build(name, num_classes=CLASSES, **options)
     optimizer = optimizers.build("sgd", network, weight_decay=1e-3)
     step = Step(
         network,

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="NAME=DIR", help="Name and directory of a group of workdirs.")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write.")
     arguments = parser.parse_args()
-    groups = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    groups = command_line.stored(arguments.out) if arguments.out.is_file() else {}
     for argument in arguments.runs:
         name, equals, directory = argument.partition("=")
         workdirs = sorted(path.parent for path in Path(directory).glob("*/result.json"))

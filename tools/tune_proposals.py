@@ -27,6 +27,7 @@ import numpy as np
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.durable import write
+from tfeff.errors import UserError
 from tfeff.evaluation.proposals import coverage
 from tfeff.proposals import MODES, Mode, SelectiveSearch, grouping, selective
 from tfeff.proposals.strategies import ALL, FILL, WITHOUT_COLOR, grid
@@ -252,8 +253,6 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     datasets = [tuning_images(dataset, arguments.limit) for dataset in arguments.dataset]
-    # Rows of modes that are not tuned now are kept.
-    kept = json.loads(arguments.out.read_text())["modes"] if arguments.out.is_file() else {}
     result: dict[str, Any] = {
         "counts": list(COUNTS),
         "rule": f"difference > {STANDARD_ERRORS:g} standard errors and time ratio <= {MAX_TIME_RATIO}",
@@ -265,15 +264,20 @@ def main() -> None:
             }
             for images in datasets
         },
-        "modes": kept,
+        "modes": {},
     }
+    if arguments.out.is_file():  # rows of modes that are not tuned now are kept
+        known = command_line.stored(arguments.out, "modes")
+        if {**known, "modes": {}} != result:
+            raise UserError(f"--out={arguments.out}: measured on other images; give another file")
+        result = known
     shown = ("factor", "value", "score", "difference", "standard error", "time ratio", "better")
     for mode in arguments.mode or MODE_GRIDS:
         rows = tune(mode, datasets)
         result["modes"][mode] = rows
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write(arguments.out, to_json(result))
         print(f"{mode}\n\n{tables.markdown([{key: row[key] for key in shown} for row in rows])}\n", flush=True)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write(arguments.out, to_json(result))
 
 
 def to_json(result: dict[str, Any]) -> str:

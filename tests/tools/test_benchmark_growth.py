@@ -25,3 +25,29 @@ def test_records_are_compared_with_their_folder(image_folder):
     (row,) = benchmark_growth.records_and_folder(f"folder:{image_folder({'train/a': 3, 'train/b': 3})}", (8, 8), 2)
     assert row["rounds"] == 2
     assert row["ratio"] > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "result"),
+    [
+        ("while True: pass", "over 1 s"),
+        ("bytearray(1 << 33)", "over 1 GiB"),
+        ("raise KeyError", "failed with exit code 1"),
+        ("print(2.5, 7)", (2.5, 7.0)),
+    ],
+)
+def test_only_limits_are_called_limits(monkeypatch, tmp_path, code, result):
+    (tmp_path / "measured.py").write_text(code)
+    monkeypatch.setattr(benchmark_growth, "__file__", str(tmp_path / "measured.py"))
+    monkeypatch.setattr(benchmark_growth, "SECONDS", 1)
+    monkeypatch.setattr(benchmark_growth, "BYTES", 2**30)
+    limits = {benchmark_growth.resource.RLIMIT_AS: 2**30, benchmark_growth.resource.RLIMIT_CPU: 1}
+    monkeypatch.setattr(benchmark_growth, "LIMITS", limits)
+    assert benchmark_growth.in_process("search", "full", 1, tmp_path) == result
+
+
+def test_sizes_are_positive_and_sorted():
+    assert benchmark_growth.sizes_of("30,10") == (10, 30)
+    for text in ("abc", "10,0"):
+        with pytest.raises(ValueError, match=text):
+            benchmark_growth.sizes_of(text)

@@ -56,3 +56,26 @@ def test_an_interruption_says_what_is_saved_and_ends_with_the_code_of_the_signal
         command_line.run(interrupted)
     assert ended.value.code == 143
     assert capsys.readouterr().err == ("interrupted: finished trials are stored; rerun the same command to resume\n")
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path):
+    def interrupted():
+        with command_line.new_folder(tmp_path / "new") as place:
+            (place / "part").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+    with command_line.new_folder(tmp_path / "new") as place:
+        (place / "whole").touch()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["new", "new/whole"]
+    with pytest.raises(UserError, match="new: exists; give a new folder"), command_line.new_folder(tmp_path / "new"):
+        pass
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", "{}", '{"modes": []}'])
+def test_results_of_another_program_are_refused(tmp_path, text):
+    (tmp_path / "out.json").write_text(text)
+    with pytest.raises(UserError, match="this file is not of this tool; give another one"):
+        command_line.stored(tmp_path / "out.json", "modes")

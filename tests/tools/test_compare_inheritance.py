@@ -29,7 +29,8 @@ def test_the_best_schedule_is_chosen_for_each_kind(import_tool):
     short = HELD_OUT | {"epochs": 8, "accuracy": [0.5, 0.7, 0.6, 0.4]}
     long = HELD_OUT | {"epochs": 16, "accuracy": [0.6, 0.5, 0.7, 0.8]}
     random = HELD_OUT | {"kind": "random", "epochs": 40, "accuracy": [1.0, 1.0, 1.0, 1.0]}
-    assert chosen("pretrained", [short, random, long, {"name": "failed", "error": ""}]) == (3e-3, 16)
+    failed = HELD_OUT | {"epochs": 16, "error": "out of memory"}
+    assert chosen("pretrained", [short, random, long, failed]) == (3e-3, 16)
 
 
 def test_rates_rise_and_fall(import_tool):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -137,3 +139,12 @@ def test_duplicate_file_names(digits, tmp_path):
         source.ids[:] = names
         with pytest.raises(UserError, match=message):
             convert_annotations.convert(source, "train", "voc", tmp_path)
+
+
+def test_annotations_of_another_image_of_this_name_are_not_overwritten(digits, tmp_path):
+    first, second = (replace(digits.take(np.arange(1) + index), ids=("a.png",)) for index in (0, 1))
+    convert_annotations.convert(first, "train", "voc", tmp_path)
+    before = (tmp_path / "Annotations" / "a.xml").read_bytes()
+    with pytest.raises(UserError, match=r"JPEGImages/a.png already exists with other content"):
+        convert_annotations.convert(second, "test", "voc", tmp_path)
+    assert (tmp_path / "Annotations" / "a.xml").read_bytes() == before

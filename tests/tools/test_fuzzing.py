@@ -1,12 +1,16 @@
 """The harness notices what readers do wrong; the environment says what the reader here does."""
 
+import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import fuzzing
 import numpy as np
 import pytest
+
+from tfeff.errors import UserError
 
 
 def prepare(data: Path) -> fuzzing.Make:
@@ -57,3 +61,20 @@ def test_damage_is_a_function_of_the_seed_and_changes_something() -> None:
         assert (kind, damaged) == fuzzing.damaged(content, np.random.default_rng([0, number]), b"another file")
         kinds.add(kind)
     assert len(kinds) == 11
+
+
+def test_a_journal_is_of_one_seed_and_loses_the_line_that_a_kill_cut(tmp_path: Path) -> None:
+    journal, rows = (
+        tmp_path / "journal",
+        [fuzzing.Row(3, number, "text", "none", "read", "", 0.1, 1) for number in (0, 1)],
+    )
+    lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+    journal.write_text(lines + lines[:20])
+    assert fuzzing.journaled(journal, 3) == rows
+    assert journal.read_text() == lines
+    with pytest.raises(UserError, match="its files were made with --seed=3; give it, or another file"):
+        fuzzing.journaled(journal, 4)
+    journal.write_text("something else\n")
+    with pytest.raises(UserError, match="no journal of this program"):
+        fuzzing.journaled(journal, 3)
+    assert fuzzing.journaled(tmp_path / "new", 3) == []

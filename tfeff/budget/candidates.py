@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from tfeff import config, models
-from tfeff.config.tasks import TASKS
+from tfeff.config.tasks import of_detector
 from tfeff.errors import UserError, nearest
 from tfeff.models.cost.complexity import Complexity
 from tfeff.networks.catalog import ALL_DETECTORS
@@ -148,13 +148,7 @@ def _detection(name: str, task: config.TaskSettings) -> config.TaskSettings:
     assert isinstance(task, config.ObjectDetectionSettings)
     if name == task.network.name:
         return task
-    network = ALL_DETECTORS[name]
-    section = next(
-        each
-        for each in TASKS.values()
-        if isinstance(each, config.ObjectDetectionSettings) and type(each.network) is type(network)
-    )
-    return _sharing(dataclasses.replace(section, network=network), task)
+    return _sharing(of_detector(ALL_DETECTORS[name]), task)
 
 
 def _sharing(

@@ -22,6 +22,7 @@ from tfeff.config.task_parts import (
 from tfeff.data.augment.policy import Augmentation, BoxAugmentation
 from tfeff.errors import UserError, nearest
 from tfeff.networks import Architecture, Detector
+from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.networks.detectors import efficientdet, rcnn, yolo
 
 
@@ -590,6 +591,16 @@ TASKS: dict[str, TaskSettings] = {
     )
 }
 """The section of each task by its name, with its defaults."""
+
+
+def of_detector(network: Detector) -> ObjectDetectionSettings:
+    """Returns the section of the task that trains a detector, with its defaults.
+
+    The section has the published backbone, because the section `model` describes the backbone.
+    """
+    published = replace(network, backbone=ALL_DETECTORS[network.name].backbone)
+    sections = (each for each in TASKS.values() if isinstance(each, ObjectDetectionSettings))
+    return replace(next(each for each in sections if type(each.network) is type(network)), network=published)
 
 
 _PACKAGE = frozenset(TASKS)

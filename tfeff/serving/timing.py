@@ -23,12 +23,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked, config
-from tfeff.config.tasks import TASKS, ObjectDetectionSettings, TaskSettings
+from tfeff.config.tasks import TaskSettings, of_detector
 from tfeff.errors import UserError
 from tfeff.execution import resources
 from tfeff.models.network import in_policy
 from tfeff.networks import Architecture, Detector
-from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.serving import exported, savedmodel
 from tfeff.serving.detector import CHECKSUMS, load
 from tfeff.serving.exportable import FORMATS
@@ -338,10 +337,11 @@ def _call(model: Loaded, path: Path) -> Callable[[], object]:
 
 def _plan(description: Architecture | Detector, task: TaskSettings | None, *, num_classes: int, channels: int) -> Plan:
     """Returns the plan of a run that trains a network."""
-    section = (task or _section(description)).with_network(description)
+    if task is None:
+        task = of_detector(description) if isinstance(description, Detector) else config.ClassificationSettings()
     settings = config.Experiment(
         model=dataclasses.replace(description.backbone, weights=None),
-        task=dataclasses.replace(section, plain_epochs=0),  # nothing is trained
+        task=dataclasses.replace(task.with_network(description), plain_epochs=0),  # nothing is trained
         data=config.Data(channels=channels),
     )
     names = [str(index) for index in range(num_classes)]
@@ -354,12 +354,3 @@ def _vary(network: keras.Model) -> None:
     for weight in network.weights:
         if len(weight.shape) == 1:
             weight.assign_add(rng.uniform(0.1, 0.5, weight.shape))
-
-
-def _section(description: Architecture | Detector) -> TaskSettings:
-    """Returns the section of classification, or the defaults of a detector's task."""
-    for section in TASKS.values():
-        if isinstance(section, ObjectDetectionSettings) and type(section.network) is type(description):
-            published = dataclasses.replace(description, backbone=ALL_DETECTORS[description.name].backbone)
-            return dataclasses.replace(section, network=published)
-    return config.ClassificationSettings()
