@@ -2,9 +2,9 @@
 
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
 `result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
-write; for `transfer`, what `tools/compare_datasets.py` writes; for `heads`, what `tools/summarize_runs.py` writes about
-runs of R-CNN; for `sensitivity`, what an earlier program measured, changing one setting of R-CNN at a time; for `rows`,
-any list of rows:
+write; for `transfer`, what `tools/compare_datasets.py` writes; for `forecasts`, what `tools/check_forecasts.py` writes;
+for `heads`, what `tools/summarize_runs.py` writes about runs of R-CNN; for `sensitivity`, what an earlier program
+measured, changing one setting of R-CNN at a time; for `rows`, any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
@@ -196,6 +196,20 @@ def power(result: Result) -> str:
         }
         for row in result["power"]
     ]
+    return tables.markdown(rows)
+
+
+def forecasts(result: Sequence[Result]) -> str:
+    """Returns accuracies on parts of the images and on all of them, beside the forecast."""
+    rows = []
+    for row in result:
+        measured = {key: f"{100 * value:.1f}" for key, value in row.items() if key.startswith("with ")}
+        forecast = " to ".join(f"{100 * row[key]:.1f}" for key in ("from", "up to"))
+        inside = "yes" if row["inside"] else "no"
+        rows.append(
+            {"network": row["network"], **measured, "forecast (80 %)": f"{100 * row['forecast']:.1f} ({forecast})"}
+            | {"inside": inside}
+        )
     return tables.markdown(rows)
 
 
@@ -437,6 +451,7 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
     "slopes": slopes,
     "rates": rates,
     "failures": failures,
+    "forecasts": forecasts,
     "choice": choice,
     "family": family,
     "transfer": transfer,
