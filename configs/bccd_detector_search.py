@@ -2,7 +2,7 @@
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
 Command   python -m tfeff.search --config=bccd_detector_search --workdir=runs/bccd_detector_search \\
-              --config.experiment.data.source=voc:<directory>
+              --config.data.source=voc:<directory>
 Result    docs/dense_detection.md, docs/results/bccd_detector_search.json
 """
 

@@ -7,7 +7,7 @@ Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 205 photographs for t
 Command   python -m tfeff.train --config=bccd_crops --workdir=runs/bccd_train_crops \\
               --config.data.source=crops:voc:<directory> --config.data.train_split=train
           python -m tfeff.search --config=bccd_rcnn_sweep --workdir=runs/bccd_rcnn_sweep \\
-              --config.experiment.data.source=voc:<directory>
+              --config.data.source=voc:<directory>
 Variants  L1 penalty and a box regressor for each class: \\
               --config.axes="task.network.l1=0|1e-5|1e-4,task.network.class_boxes=false|true"
           classic head: --config.experiment.task.network.head=classic \\

@@ -5,7 +5,7 @@ Crops of one photograph never fall into both parts of a fold. φ = 2 costs as mu
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
 Command   python -m tfeff.search --config=bccd_search --workdir=runs/bccd_search \\
-              --config.experiment.data.source=crops:voc:<directory>
+              --config.data.source=crops:voc:<directory>
 Note      docs/rcnn.md has the commands that train R-CNN on the family's member φ = 2
 Machine   2 CPU cores (AMD EPYC), busy with other work: 16 minutes
 Result    d 1.00 w 1.25 r 1.12 has the highest mean validation accuracy, 0.947 (95 % CI 0.941 to 0.954); not separable

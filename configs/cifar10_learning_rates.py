@@ -2,7 +2,7 @@
 
 Data      folder:<directory> with train/<class>/*: 50,000 training images, of which a fold has 3,000
 Command   python -m tfeff.search --config=cifar10_learning_rates --workdir=runs/rates_width \\
-              --config.experiment.data.source=folder:<directory>
+              --config.data.source=folder:<directory>
 Variants  depth, in another workdir: --config.axes="optimizer.parametrization=standard|mup,\\
           model.depth_coefficient=1|4,optimizer.learning_rate=0.001|0.003|0.01|0.03|0.1"
           SGD, in another workdir: --config.experiment.optimizer.name=sgd and rates of 0.03|0.1|0.3|1|3

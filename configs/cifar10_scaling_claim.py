@@ -17,8 +17,8 @@ Declared before the run:
 
 Data      <directory>/train/<class>/* and <directory>/test/<class>/*, 50,000 and 10,000 images of CIFAR-10
 Command   python -m tfeff.search --config=cifar10_scaling_claim --workdir=runs/scaling_claim \\
-              --config.experiment.data.source=folder:<directory> --config.folds.count=2    # then 4, 6, 8
-Variants  images of 32x32 pixels, in another workdir: --config.experiment.data.image_size=32 \\
+              --config.data.source=folder:<directory> --config.folds.count=2    # then 4, 6, 8
+Variants  images of 32x32 pixels, in another workdir: --config.data.image_size=32 \\
               --config.experiment.task.augmentation.crop_padding=4
 Result    four folds: compound scaling is not shown to be better than any dimension alone, and is worse than width
           alone. Images of 32x32 pixels: better than depth and resolution alone, not separable from width alone

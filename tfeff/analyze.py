@@ -53,8 +53,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "split",
         None,
-        "With --workdir: the images that a diagnosis compares with the training images (default: validation), and "
-        "those of a page about classifiers or detectors (default: test).",
+        "With --workdir: split to examine. Default: validation for the diagnosis, test for the page of results.",
     )
     flags.DEFINE_string("config", None, "With --dataset: config of the training. Default: YOLO, or a classifier.")
     flags.DEFINE_multi_string("override", [], "With --dataset: override a config value. Same as --config.key=value")

@@ -86,7 +86,7 @@ def define_gallery() -> None:
     flags.DEFINE_integer(
         "neighbors",
         None,
-        "Galleries: nearest images of a class whose mean similarity counts. Default: 1.",
+        "Galleries: number of nearest images of a class whose similarities are averaged. Default: 1.",
         lower_bound=1,
     )
     flags.DEFINE_float(

@@ -19,7 +19,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("out", None, "Directory to write; it is complete or absent.", required=True)
     flags.DEFINE_string("data_dir", None, "Directory of datasets that TensorFlow Datasets has prepared.")
-    flags.DEFINE_integer("shard_megabytes", 256, "Size of a file, at least; the last one is smaller.", lower_bound=1)
+    flags.DEFINE_integer("shard_megabytes", 256, "Approximate size of a file; the last one is smaller.", lower_bound=1)
     flags.DEFINE_bool(
         "further_classes", False, "Allow classes that the training split lacks, for the task embedding alone."
     )

@@ -70,7 +70,7 @@ def define_flags() -> None:
     )
     cli.define_gallery()
     cli.define_runtime()
-    flags.DEFINE_integer("batch_size", 32, "Images in one call, also of a gallery; except of detectors.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 32, "Images per call, also of the gallery; detectors take one.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")
 
 

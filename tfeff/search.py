@@ -32,7 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "Output directory; tfeff.budget.report, tfeff.scaling.report and tfeff.sweep.report list its files.",
+        "Output directory: report.html, result.json, search.sqlite and, of a budget search, the trained run best/.",
         required=True,
     )
     flags.DEFINE_bool(

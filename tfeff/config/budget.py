@@ -167,8 +167,9 @@ class BudgetSearch(Section):
 
     Networks are discarded as cheaply as possible. Costs exclude those beyond the budget. A linear probe on their
     features discards the clearly worse classifiers, and a short training the clearly worse detectors. The others are
-    trained on a growing number of folds, and discarded as soon as their chance of being the best is below 5 %. The
-    choice is trained on all training images, exported, and measured in this form.
+    trained on a growing number of folds, and discarded when their chance of being within a point (or
+    `objective.margin`) of the best is below 5 %. The choice is trained on all training images, exported, and measured
+    in this form.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
