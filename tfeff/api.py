@@ -278,14 +278,14 @@ def complete(
 ) -> tuple[config.Experiment, config.Choices]:
     """Returns the config of a run, and what a recipe has chosen, which is also said.
 
-    A workdir that has a config already keeps what was chosen when its run began, even if the choice would differ now;
+    A workdir in which a run has trained keeps what was chosen when it began, even if the choice would differ now;
     all other values are compared with the saved ones when the run is resumed.
     """
     recipe: config.Recipe[Any] = experiment if isinstance(experiment, config.Recipe) else config.Recipe(experiment)
     config.offer_task(recipe.base.task)
     recipe = config.overridden(recipe, overrides)
     path = Path(workdir) / "config.json"
-    if recipe.choose is not None and path.is_file():
+    if recipe.choose is not None and path.is_file() and config.begun(path.parent):
         if not quiet:
             say(f"{path}: keeping the values that were chosen when this run began")
         saved = config.saved(Path(workdir), config.Experiment)

@@ -191,6 +191,16 @@ def test_a_failed_start_does_not_claim_the_workdir(tmp_path):
         config.claimed(tmp_path, wrong).__enter__()
 
 
+def test_a_config_can_be_corrected_until_its_run_has_trained(tmp_path):
+    for seed in (1, 2):
+        with config.claimed(tmp_path, config.Experiment(seed=seed)):
+            (tmp_path / "unreadable").mkdir(exist_ok=True)  # what reading the images leaves
+        assert config.saved(tmp_path, config.Experiment).seed == seed
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="seed: saved 2, now 3"):
+        config.claimed(tmp_path, config.Experiment(seed=3)).__enter__()
+
+
 def test_a_run_may_go_on_without_corrupt_images(tmp_path):
     strict = config.Experiment()
     lenient = config.override(strict, ["data.corrupt_images=skip"])

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tfeff import config, selection, training
 from tfeff.errors import Interrupted, UserError
-from tfeff.training import checkpoint, loop
+from tfeff.training import checkpoint, loop, saving
 from tfeff.training.step import Step
 
 
@@ -130,6 +130,58 @@ def test_final_weights_are_written_after_a_kill_at_the_end(tmp_path):
     whole = final(workdir)
     workdir.final.unlink()
     assert_same_arrays(whole, final(training.train(settings, tmp_path, until_epoch=2)))
+
+
+def test_final_weights_are_renewed_after_a_kill_at_the_end_of_a_continued_run(tmp_path):
+    short = training.train(experiment(), tmp_path)
+    earlier, longer = short.final.read_bytes(), experiment("training.epochs=4")
+    whole = final(training.train(longer, tmp_path))
+    short.final.write_bytes(earlier)  # as if it had been killed before it wrote the new ones
+    assert_same_arrays(whole, final(training.train(longer, tmp_path)))
+    short.final.write_bytes(earlier[:-1])  # damaged
+    assert_same_arrays(whole, final(training.train(longer, tmp_path)))
+
+
+def test_a_run_that_stopped_early_is_not_made_longer(tmp_path):
+    changes = "training.early_stopping_epochs=1", "optimizer.learning_rate=0.5"
+    workdir = training.train(experiment(*changes, "training.epochs=40"), tmp_path)
+    assert len(workdir.rows()) < 40
+    with pytest.raises(UserError, match=r"training\.epochs: saved 40, now 50"):
+        training.train(experiment(*changes, "training.epochs=50"), tmp_path)
+    assert workdir.config().training.epochs == 40
+
+
+def test_a_continued_run_leaves_nothing_of_its_earlier_end(tmp_path):
+    workdir = training.train(experiment(), tmp_path)
+    training.finish_run(workdir, training.Reporter(quiet=True))
+    listed = ("result.json", "report.html", "model_card.md", "evaluation_test.json", "predictions_test.csv", "figures")
+    assert all((tmp_path / name).exists() for name in listed)
+    training.train(experiment("training.epochs=3"), tmp_path)
+    assert not [name for name in listed if (tmp_path / name).exists()]
+
+
+def test_a_signal_at_the_end_is_not_lost(tmp_path, monkeypatch):
+    finish = saving.Saving.finish
+
+    def signalling(self, loop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        finish(self, loop)
+
+    monkeypatch.setattr(saving.Saving, "finish", signalling)
+    with pytest.raises(Interrupted):
+        training.train(experiment(), tmp_path)
+    assert training.Workdir(tmp_path).is_finished()
+
+
+def test_a_corrected_config_uses_the_workdir_of_a_failed_start(image_folder, tmp_path):
+    root = image_folder({"train/a": 6, "train/b": 6, "test/a": 2, "test/b": 2})
+    data = {"source": f"folder:{root}", "channels": 3, "train_examples": None}
+    with pytest.raises(UserError, match="use at most"):
+        training.train(experiment(**data), tmp_path)
+    assert (tmp_path / "unreadable").exists()
+    assert training.train(experiment("training.batch_size=4", **data), tmp_path).is_finished()
+    with pytest.raises(UserError, match="belongs to another config"):
+        training.train(experiment("training.batch_size=2", **data), tmp_path)
 
 
 def test_error_if_stores_were_read_with_other_settings(tmp_path):

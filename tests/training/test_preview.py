@@ -42,6 +42,14 @@ def test_plain_epochs_do_not_hide_the_augmentation() -> None:
     assert any(not a.equals(b) for a, b in zip(found["all, epoch 2"], found[ORIGINAL], strict=True))
 
 
+def test_images_that_are_drawn_together_are_shown_once_each() -> None:
+    together = ["task.name=embedding", "task.loss=supervised_contrastive", "task.augmentation.brightness=0.3"]
+    found, images = shown(config.override(SETTINGS, together))
+    assert {len(examples) for examples in found.values()} == {len(images)}
+    for example, image in zip(found[ORIGINAL], next(images.chunks(5)), strict=True):
+        assert np.array_equal(example.pixels, image)
+
+
 def test_mixed_images_are_shown(tmp_path: Path) -> None:
     found, _ = shown(config.override(SETTINGS, ["task.augmentation.mixup_alpha=0.4"]))
     assert "mixup_alpha=0.4" in found

@@ -134,3 +134,10 @@ def test_the_shares_of_several_devices_are_taken_one_after_the_other(tmp_path, m
     monkeypatch.setattr(training.distribution, "worker_count", lambda: 2)
     with pytest.raises(UserError, match="several workers are not supported"):
         write_range_test(experiment(), tmp_path / "out")
+
+
+def test_stored_features_are_refused_before_images_are_read(tmp_path):
+    overrides = ["model.weights=imagenet", "model.name=efficientnet-lite0"]
+    settings = config.override(config.load("digits_rcnn", config.Experiment), overrides)
+    with pytest.raises(UserError, match=r"--range_test: task\.name=rcnn trains on stored features"):
+        write_range_test(settings, tmp_path)

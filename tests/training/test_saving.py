@@ -50,7 +50,7 @@ def test_a_checkpoint_holds_the_state_at_its_step(loop: Any) -> None:
     loop.state.record()["schedule"]["factors"].append(0.1)
     loop.state.step = 2
     checkpoints.go.set()
-    saving.best(loop, 1)
+    saving.best(loop, {"epoch": 1})
     saving.close(loop)
     arrays, record = checkpoint.load(checkpoints.directory / "step_000000001.npz")
     np.testing.assert_array_equal(arrays["model/kernel"], 0)
@@ -63,7 +63,7 @@ def test_an_error_while_writing_is_raised(loop: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(loop.workdir.checkpoints, "save", loop.workdir.checkpoints.full)
     saving = Saving(keep_best=True)
     saving.save(loop)
-    calls = {"save": saving.save, "best": lambda loop: saving.best(loop, 1), "close": saving.close}
+    calls = {"save": saving.save, "best": lambda loop: saving.best(loop, {"epoch": 1}), "close": saving.close}
     with pytest.raises(OSError, match="No space left"):
         calls[then](loop)
     saving.close(loop)

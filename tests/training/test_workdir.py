@@ -18,6 +18,7 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
     for _ in range(2):
         with config.claimed(workdir.path, config.Experiment(seed=1)):
             assert workdir.config() == config.Experiment(seed=1)
+            workdir.append_row({"epoch": 1, "step": 1})
     with pytest.raises(UserError, match="seed: saved 1, now 2"):
         claim(workdir, config.Experiment(seed=2))
 

@@ -21,7 +21,7 @@ from tfeff.config.search import Search
 from tfeff.config.section import VARIANTS, Section, conform, from_dict, keys, names_first, parse, put, to_dict
 from tfeff.config.sweep import Sweep
 from tfeff.config.tasks import TASKS, offer
-from tfeff.durable import LOCK, locked, write
+from tfeff.durable import locked, write
 from tfeff.errors import UserError, changes, nearest
 
 Config = TypeVar("Config", bound=Section)
@@ -246,12 +246,16 @@ def _may_change(key: str, saved: Any, now: Any, raised: Collection[str]) -> bool
     return skips or changes_no_result(key) or (key in raised and now > saved)
 
 
+def begun(directory: Path) -> bool:
+    """Returns whether a run has trained in a workdir: it has metrics or checkpoints."""
+    return any((directory / name).exists() for name in ("metrics.jsonl", "checkpoints"))
+
+
 @contextmanager
 def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Iterator[None]:
     """Creates a workdir for this config, saves the config there, and locks the workdir while the context is active.
 
-    If the context fails before it has written anything, the saved config is removed, so that a corrected config can use
-    the same workdir.
+    Until a run has trained there, a corrected config can use the same workdir.
 
     Args:
         directory: the workdir.
@@ -271,19 +275,14 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
         if not fresh:
             text = path.read_text(errors="replace")
             changed = differences(from_json(text, type(config), where=str(path), advice=_ADVICE), config)
-        if not all(_may_change(*each, raised) for each in changed):
+        if begun(directory) and not all(_may_change(*each, raised) for each in changed):
             raise UserError(
                 f"{directory} belongs to another config:\n{changes(changed)}\n"
                 "use another --workdir, or the saved values to resume that run"
             )
         if fresh or changed:
             write(path, to_json(config))
-        try:
-            yield
-        except BaseException:
-            if fresh and all(file.name in (path.name, LOCK) for file in directory.iterdir()):
-                path.unlink()
-            raise
+        yield
 
 
 def saved(directory: Path, *kinds: type[Config]) -> Config:

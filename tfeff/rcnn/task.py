@@ -65,7 +65,8 @@ class RCNNTask(ObjectDetectionTask):
     section: config.RCNNSettings  # type: ignore[assignment]
     losses: ClassVar = {"class_loss": REGIONS, "box_loss": POSITIVES}
     metrics: ClassVar = {"accuracy": REGIONS}
-    scores = (*ObjectDetectionTask.scores, REGION_THRESHOLD, CALLED_BACKGROUND, BACKGROUND_RECALL)
+    unwatched = (CALLED_BACKGROUND, BACKGROUND_RECALL)
+    scores = (*ObjectDetectionTask.scores, REGION_THRESHOLD, *unwatched)
     tuned = (*ObjectDetectionTask.tuned, REGION_THRESHOLD)
 
     @property

@@ -12,6 +12,7 @@ from tfeff import training
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.config import Experiment
+from tfeff.durable import locked
 from tfeff.errors import in_python
 from tfeff.reporting.terminal import say
 from tfeff.runs import given, model_files
@@ -263,5 +264,7 @@ class Run:
             self._models.clear()
             self._weights = weights
         if not self.saved_model.is_dir():
-            serving.exportable(self._files).saved_model(self.saved_model)
+            with locked(self._files.runtimes, wait=True):  # another process may be exporting it
+                if not self.saved_model.is_dir():
+                    serving.exportable(self._files).saved_model(self.saved_model)
         return self.saved_model

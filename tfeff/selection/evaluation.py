@@ -39,12 +39,18 @@ Role = Literal["train", "validation", "test", "other"]
 def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str) -> Role:
     """Returns what part a split had in a finished run; arguments as for `how_drawn`.
 
-    A test split that the run was also validated on is a validation split.
+    A test split that the run was also validated on is a validation split, and a split that shares images with the
+    training images is one of these.
     """
     chosen, name = _splits_of(wanted, record, source), source.find(split)
     parts: dict[str | None, Role] = {chosen.test: "test", chosen.train: "train", chosen.validation: "validation"}
     if name is not None and name in parts:
         return parts[name]
+    if name is not None and not record.get("given"):
+        if source.overlap(chosen.train, name):
+            return "train"
+        if chosen.validation is not None and source.overlap(chosen.validation, name):
+            return "validation"
     return "validation" if canonical_name(split) == "validation" else "other"
 
 

@@ -57,6 +57,7 @@ class Task(ABC):
             number of positives plus one.
         scores: names of the validation metrics that need all predictions at once; see `ImageTask.score`.
         tuned: those `scores` that are settings found by validation, not measures of quality.
+        unwatched: those `scores` that explain others, and by which training cannot be steered.
     """
 
     losses: ClassVar[Mapping[str, str]]
@@ -64,6 +65,7 @@ class Task(ABC):
     added: ClassVar[Mapping[str, float]] = {}
     scores: Sequence[str] = ()
     tuned: Sequence[str] = ()
+    unwatched: Sequence[str] = ()
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """Returns the network's outputs for a batch."""

@@ -4,17 +4,13 @@ Its parts are those of Mitchell et al., "Model Cards for Model Reporting" (arXiv
 them; its head is that of the Hugging Face Hub.
 """
 
-import hashlib
 import json
-import re
 
-from tfeff.durable import write
 from tfeff.reporting import tables
 from tfeff.training.findings import RunEvaluation, changed_settings, commands, content_rows, contents, setting_text
 from tfeff.training.plan import Plan
 from tfeff.training.workdir import Workdir
 
-GENERATED = re.compile(r"<!-- Written by tfeff, and again by its next call if you do not edit it \((\w+)\)\. -->\n\n")
 CLASSES = 20
 """Classes that are named."""
 WORST = 5
@@ -23,8 +19,6 @@ WORST = 5
 
 def write_card(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -> None:
     """Writes the card, unless the user has edited it."""
-    if workdir.card.is_file() and _is_edited(workdir.card.read_text("utf-8", "replace")):
-        return
     head = _head(workdir, plan) + "\n\n"
     parts = [
         f"# {plan.settings.model.name} for {_classes(workdir)}",
@@ -41,18 +35,7 @@ def write_card(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -
         _training(workdir, plan),
     ]
     body = "\n\n".join(filter(None, parts)) + "\n"
-    line = f"<!-- Written by tfeff, and again by its next call if you do not edit it ({_digest(head + body)}). -->\n\n"
-    write(workdir.card, head + line + body)
-
-
-def _is_edited(card: str) -> bool:
-    found = GENERATED.search(card)
-    return found is None or found[1] != _digest(card[: found.start()] + card[found.end() :])
-
-
-def _digest(card: str) -> str:
-    """Identifies a card by its text without the line that says so."""
-    return hashlib.sha256(card.encode("utf-8", "replace")).hexdigest()[:16]
+    workdir.write_card(head, body)
 
 
 def _head(workdir: Workdir, plan: Plan) -> str:

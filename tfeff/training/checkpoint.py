@@ -102,6 +102,12 @@ class Checkpoints:
         found = self._by_step()
         return found[-1] if found else None
 
+    @property
+    def step(self) -> int:
+        """The step of the latest checkpoint; 0 without checkpoints."""
+        latest = self.latest()
+        return 0 if latest is None else int(latest.stem.removeprefix("step_"))
+
     def load_latest(self, report: Callable[[str], None]) -> Saved | None:
         """Loads the latest undamaged checkpoint. None if there are no checkpoints.
 
@@ -118,7 +124,10 @@ class Checkpoints:
             except DamagedError as error:
                 report(f"{error}; skipped")
         if paths:
-            raise UserError(f"{self.directory}: all checkpoints are damaged; delete this directory to start over")
+            names = ", ".join(path.name for path in paths)
+            raise UserError(
+                f"{self.directory}: all checkpoints to resume from are damaged ({names}); train in a new --workdir"
+            )
         return None
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:

@@ -91,7 +91,8 @@ def _check_training(plan: Plan, replicas: int) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
-    metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
+    apart = {*task.tuned, *task.unwatched}
+    metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in apart)
     if training.monitor not in metrics:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if plan.settings.task.images_drawn_together is not None:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfeff.config.task_parts import Teacher
+from tfeff.data.images import resizing
 from tfeff.tasks.task import Batch, ImageTask, Task
 
 LABEL_LOSS, TEACHER_LOSS, TAUGHT = "label_loss", "teacher_loss", "taught_images"
@@ -102,4 +103,5 @@ def _seen_by(teacher: keras.Model, batch: Batch) -> Mapping[str, tf.Tensor]:
     size = tuple(teacher.inputs[0].shape[1:3])
     if tuple(batch["image"].shape[1:3]) == size:
         return batch
-    return {**batch, "image": tf.image.resize(batch["image"], size, antialias=True)}
+    with resizing.plain_operators():  # others cannot be compiled by XLA
+        return {**batch, "image": resizing.resize(batch["image"], size)}

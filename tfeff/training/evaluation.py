@@ -200,11 +200,12 @@ def evaluate_run(
 def evaluate_again(
     workdir: Workdir, split: str | None, reporter: Reporter, runtime: Runtime | None = None
 ) -> RunEvaluation:
-    """Does what `evaluate_run` does, and writes the page of the run, unless that shows another split."""
+    """Does what `evaluate_run` does, and writes the page and the card of the run, unless these show another split."""
     plan = Plan.opened(workdir)
     evaluated = evaluate_run(workdir, split, reporter, plan=plan, runtime=runtime)
     if workdir.result().get("split", evaluated.split) != evaluated.split:
         return evaluated
+    write_card(workdir, evaluated, plan)
     return dataclasses.replace(evaluated, page=write_page(workdir, evaluated, plan))
 
 

@@ -19,6 +19,7 @@ from tfeff.training.preparation import Preparation, Prepared
 from tfeff.training.process import as_before
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Progress, Reporter
+from tfeff.training.resumption import can_continue
 from tfeff.training.saving import Saving
 from tfeff.training.stored import FeatureCache
 from tfeff.training.swa import WeightAveraging
@@ -95,7 +96,8 @@ def train(
         raise ValueError(f"until_epoch is {until_epoch}; epochs count from 1")
 
     # Raising the epochs would average later weights, which earlier runs did not keep.
-    raised = () if training.swa_epochs is not None else ("training.epochs",)
+    longer = training.swa_epochs is None and can_continue(workdir, training.early_stopping_epochs)
+    raised = ("training.epochs",) if longer else ()
     claimed = config.claimed(workdir.path, settings, raised) if chief else nullcontext()
     settings = dataclasses.replace(settings, task=settings.task.located(workdir.path))
     if settings.task.fitted:

@@ -16,6 +16,7 @@ from tfeff.data.input.batches import Batches, rows_of_epochs
 from tfeff.models.fingerprint import RANDOM
 from tfeff.tasks.task import Batch
 from tfeff.training import stored
+from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
 from tfeff.training.stored import Arrays, FeatureCache
 
@@ -75,6 +76,7 @@ class FeatureBatches:
             (e + i) % variants.
         cache: features of earlier runs.
         reporter: reports progress.
+        interruption: checked while features are computed.
 
     Raises:
         UserError: the features are too large.
@@ -87,8 +89,10 @@ class FeatureBatches:
         variants: int,
         cache: FeatureCache,
         reporter: Reporter,
+        interruption: Interruption,
     ) -> None:
-        self._batches, self._variants, self._cache, self._reporter = batches, variants, cache, reporter
+        self._batches, self._variants, self._cache = batches, variants, cache
+        self._reporter, self._interruption = reporter, interruption
         self._count = len(batches.images)
         self._network = network
         self._compute = tf.function(lambda images: network(images, training=False), jit_compile=False)
@@ -147,6 +151,7 @@ class FeatureBatches:
         batches = self._batches.evaluation_batches() if epoch is None else self._batches.augmented_batches(epoch)
 
         def with_features(batch: Batch) -> Batch:
+            self._interruption.check("no features are stored")
             return {**batch, "image": tf.cast(self._compute(batch["image"]), tf.float32)}
 
         return stored.computed(batches, with_features, advance)

@@ -55,7 +55,7 @@ class Hook:
     def settle(self, loop: "Loop") -> None:
         """Runs before files are looked at: finishes what is being written."""
 
-    def best(self, loop: "Loop", epoch: int) -> None:
+    def best(self, loop: "Loop", row: Row) -> None:
         """Runs when validation has found the best value so far of the monitored metric."""
 
     def finish(self, loop: "Loop") -> None:
@@ -125,6 +125,7 @@ class Loop:
             except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
                 if distribution.worker_count() == 1:
                     raise
+                self._check_interruption()  # all workers were told to stop, and the others were faster
                 raise WorkerLostError("lost another worker") from error
 
     def batches(self, epochs: int, start_step: int) -> Any:
@@ -134,10 +135,10 @@ class Loop:
             finish = self.pipeline.finish
         return distribution.distribute(self.step.strategy, own, self.step.batch_size, finish)
 
-    def best(self, epoch: int) -> None:
-        """Tells the hooks that this epoch is the best so far."""
+    def best(self, row: Row) -> None:
+        """Tells the hooks that an epoch is the best so far."""
         for hook in self.hooks:
-            hook.best(self, epoch)
+            hook.best(self, row)
 
     def divergence(self, reason: str) -> DivergedError:
         """Returns the error for a loss or a weight that is not finite."""
@@ -170,6 +171,7 @@ class Loop:
         if state.step == self.epochs * steps or state.stopping.exhausted:
             for hook in self.hooks:
                 hook.finish(self)
+            self._check_interruption()
 
     def _train_epoch(self, batches: Iterator[Batch]) -> Row:
         """Trains to the end of the current epoch and returns its metrics."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
+from tfeff.data.splits import file_part
 from tfeff.durable import write
 from tfeff.reporting import figure, html
 from tfeff.reporting.tables import upper
@@ -81,7 +82,8 @@ def _result(workdir: Workdir, evaluation: RunEvaluation) -> list[html.Part]:
     drawn = [
         html.figure(path, caption)
         for name, caption in evaluator.captions.items()
-        if (path := _file(workdir.figures / f"{evaluation.split}_{name}")) is not None
+        if name in evaluation.figures
+        and (path := _file(workdir.figures / f"{file_part(evaluation.split)}_{name}")) is not None
     ]
     return [
         *([html.paragraph(evaluation.trust)] if evaluation.trust else []),

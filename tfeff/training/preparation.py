@@ -206,7 +206,7 @@ class Preparation:
         assembly = self._assemble(plan.in_phase(start))
         model, average = assembly.model, assembly.average
         with self.strategy.scope():
-            loaded = plan.load_weights(model, images.train, self._reading)
+            loaded = plan.load_weights(model, images.train, self._fitting)
         if average is not None:
             average.restart()  # the parametrization and recomputed statistics change weights, too
         if loaded is not None:
@@ -346,7 +346,7 @@ class Preparation:
         extractor: keras.Model = frozen
 
         def stored(batches: Any, variants: int) -> FeatureBatches:
-            return FeatureBatches(batches, extractor, variants, self.features, self.reporter)
+            return FeatureBatches(batches, extractor, variants, self.features, self.reporter, self.interruption)
 
         validation = None if prepared.validation is None else stored(prepared.validation, 1)
         return dataclasses.replace(prepared, training=stored(prepared.training, variants), validation=validation)
@@ -354,6 +354,10 @@ class Preparation:
     def _reading(self, name: str, done: int, total: int) -> None:
         self.interruption.check("training had not started")
         self.reporter.reading(name, done, total)
+
+    def _fitting(self, name: str, done: int, total: int) -> None:
+        self.interruption.check("training had not started")
+        self.reporter.fitting(name, done, total)
 
     def _scoring(self, plan: Plan, model: keras.Model, validation: ImageCache) -> Scoring | None:
         """Computes the task's `scores` on all validation images, in each worker."""

@@ -12,6 +12,7 @@ from tfeff import selection
 from tfeff.data.augment.policy import parts
 from tfeff.data.dataset import evenly_spaced
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.order import InOrder
 from tfeff.durable import locked
 from tfeff.errors import UserError
 from tfeff.reporting import figure
@@ -78,11 +79,10 @@ def _examples(
     """Returns the images of one epoch, in the order of the cache."""
     changed: dict[str, Any] = {AUGMENTATION: augmentation, "plain_epochs": 0}
     task = dataclasses.replace(plan.settings.task, **changed)
-    data = dataclasses.replace(
-        plan.settings.data, class_balanced=False, augment=plan.settings.data.augment if given else None
-    )
+    data = dataclasses.replace(plan.settings.data, augment=plan.settings.data.augment if given else None)
     varied = Plan.of(dataclasses.replace(plan.settings, task=task, data=data))
     pipeline = varied.training_pipeline(images, plan.settings.description.size, batch_size=len(images))
+    pipeline.order = InOrder(len(images))  # each image once, whichever a batch of the training holds
     batch = {key: value.numpy() for key, value in next(iter(pipeline.training_batches(epoch + 1, epoch))).items()}
     found: list[Example | None] = [None] * len(images)
     for row, index in enumerate(batch["index"]):

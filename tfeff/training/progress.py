@@ -78,16 +78,22 @@ class Reporter:
 
     def reading(self, name: str, done: int, total: int) -> None:
         """Updates the bar for reading images."""
-        if self._bar is None:
-            if done == total and name not in self._reading:
-                self._reading[name] = None
-                self.say(f"read {total:,} images of {name}")
-            return
-        if name not in self._reading:
-            length = int(NAME_SHARE * self.console.width)
-            short = name if len(name) <= length else f"…{name[1 - length :]}"
-            self._reading[name] = self._bar.add_task(printable(f"reading {short}"), total=total, note="")
-        self._bar.update(self._reading[name], completed=done)
+        if self._bar is None and done == total and name not in self._reading:
+            self._reading[name] = None
+            self.say(f"read {total:,} images of {name}")
+        length = int(NAME_SHARE * self.console.width)
+        short = name if len(name) <= length else f"…{name[1 - length :]}"
+        self._update(name, f"reading {short}", done, total)
+
+    def fitting(self, name: str, done: int, total: int) -> None:
+        """Updates the bar for fitting weights; off a terminal, shows nothing."""
+        self._update(name, f"fitting {name}", done, total)
+
+    def _update(self, name: str, title: str, done: int, total: int) -> None:
+        if self._bar is not None:
+            if name not in self._reading:
+                self._reading[name] = self._bar.add_task(printable(title), total=total, note="")
+            self._bar.update(self._reading[name], completed=done)
 
     @contextmanager
     def computing(self, what: str, total: int) -> Iterator[Callable[[int], None]]:

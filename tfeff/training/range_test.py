@@ -116,6 +116,8 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         raise UserError("--range_test: several workers are not supported; use one (unset TF_CONFIG)")
     devices = distribution.strategy(plan.training.strategy).num_replicas_in_sync
     checks.check(plan, devices, new_run=True)
+    if plan.task.stored is not None:
+        raise UserError(f"--range_test: task.name={plan.settings.task.name} trains on stored features, not on images")
     _require_labels(plan)
     plan = _on_one_device(plan, devices)
     with locked(directory):

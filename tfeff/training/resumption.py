@@ -1,7 +1,9 @@
 """Where a run resumes, and whether anything is left to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from tfeff.training import checkpoint
 from tfeff.training.checkpoint import Saved
 from tfeff.training.state import State
 from tfeff.training.stopping import EarlyStopping
@@ -28,21 +30,38 @@ def resume(
     Raises:
         UserError: all checkpoints are damaged.
     """
-    finished, saved = workdir.final.is_file(), None
+    finished, saved = workdir.is_finished(), None
     if not finished or max((row["epoch"] for row in workdir.rows()), default=0) < epochs:
         saved = workdir.checkpoints.load_latest(report)
-    if finished and (saved is None or _has_stopped_early(saved, patience)):
+    if finished and (saved is None or _has_stopped_early(saved.record, patience)):
         report(f"{workdir.path}: this run is already finished")
         return False, None
     if finished:
         report(f"{workdir.path}: continuing the finished run to epoch {epochs}")
     if saved is not None and until_epoch is not None:
         # A run that was killed after its last epoch still has to write its final weights.
-        ends = until_epoch >= epochs or _has_stopped_early(saved, patience)
+        ends = until_epoch >= epochs or _has_stopped_early(saved.record, patience)
         if not ends and workdir.epochs(saved.record["step"]) >= until_epoch:
             report(f"{workdir.path}: epoch {until_epoch} is already finished")
             return False, saved
     return True, saved
+
+
+def can_continue(workdir: Workdir, patience: int | None) -> bool:
+    """Returns whether more epochs than before can be trained: the run has a checkpoint and has not stopped early.
+
+    Args:
+        workdir: the run's workdir.
+        patience: `training.early_stopping_epochs`.
+    """
+    latest = workdir.checkpoints.latest()
+    if latest is None:
+        return not workdir.final.is_file()
+    try:
+        record = checkpoint.load_record(latest)
+    except checkpoint.DamagedError:
+        return True  # an earlier one may do
+    return not _has_stopped_early(record, patience)
 
 
 def restore(state: State, saved: Saved, report: Callable[[str], None], *, fresh_optimizer: bool = False) -> None:
@@ -64,7 +83,7 @@ def restore(state: State, saved: Saved, report: Callable[[str], None], *, fresh_
         report(f"resuming from step {state.step:,} ({saved.path})")
 
 
-def _has_stopped_early(saved: Saved, patience: int | None) -> bool:
+def _has_stopped_early(record: Mapping[str, Any], patience: int | None) -> bool:
     stopping = EarlyStopping(patience)
-    stopping.restore(saved.record["stopping"])
+    stopping.restore(record["stopping"])
     return stopping.exhausted

@@ -9,6 +9,7 @@ import numpy as np
 from tfeff.checked import warn
 from tfeff.training import checkpoint
 from tfeff.training.loop import TIMES, Hook, Loop, Row
+from tfeff.training.workdir import TRAINED_STEPS
 
 
 class Saving(Hook):
@@ -50,11 +51,11 @@ class Saving(Hook):
         record = copy.deepcopy(loop.state.record())
         self._write(loop, lambda: loop.workdir.checkpoints.save(step, arrays, record))
 
-    def best(self, loop: Loop, epoch: int) -> None:
-        """Keeps the weights."""
+    def best(self, loop: Loop, row: Row) -> None:
+        """Keeps the weights, with their metrics."""
         if self._keep_best:
-            weights = loop.state.weights()
-            self._write(loop, lambda: loop.workdir.checkpoints.save_best(weights, {"epoch": epoch}))
+            weights, record = loop.state.weights(), _without_times(row)
+            self._write(loop, lambda: loop.workdir.checkpoints.save_best(weights, record))
 
     def _write(self, loop: Loop, write: Callable[[], None]) -> None:
         """Calls a function in the background, once what came before has been written."""
@@ -83,11 +84,11 @@ class Saving(Hook):
         if self._keep_best:
             arrays, record = checkpoint.load(workdir.checkpoints.best)
         else:
-            arrays, record = state.weights(), {"epoch": state.step // loop.pipeline.steps_per_epoch}
-        row = next((row for row in workdir.rows() if row["epoch"] == record["epoch"]), {})
-        metrics = {key: value for key, value in row.items() if key not in TIMES}  # so that equal runs have equal files
+            epoch = state.step // loop.pipeline.steps_per_epoch
+            rows = [row for row in workdir.rows() if row["epoch"] == epoch]
+            arrays, record = state.weights(), _without_times(*rows) if rows else {"epoch": epoch}
         workdir.remove_results()  # before, so that a kill leaves no export beside other weights
-        checkpoint.save(workdir.final, arrays, record | metrics)
+        checkpoint.save(workdir.final, arrays, record | {TRAINED_STEPS: state.step})
 
     def close(self, loop: Loop) -> None:
         """Waits for the last checkpoint.
@@ -99,3 +100,8 @@ class Saving(Hook):
             self.settle(loop)
         finally:
             self._writer.shutdown()
+
+
+def _without_times(row: Row) -> Row:
+    """Returns the metrics of an epoch that equal runs have in common."""
+    return {key: value for key, value in row.items() if key not in TIMES}

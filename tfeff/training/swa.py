@@ -56,6 +56,7 @@ class WeightAveraging(Hook):
             for layer in layers:
                 layer.momentum = 0.0
             for batch in loop.batches(epoch, start):
+                loop.interruption.check("the run resumes from its last checkpoint")
                 self._run(loop, batch)
                 for total, variable in zip(sums, variables, strict=True):
                     total += np.asarray(variable.value)

@@ -218,7 +218,8 @@ def _variants(plan: Plan, shape: Sequence[int], count: int) -> int | None:
     """Returns how many augmented variants of each image to store features of; None if they cannot be stored."""
     task = plan.settings.task
     assert isinstance(task, config.ClassificationSettings)
-    if task.augmentation.mixes or task.plain_epochs or task.teachers or plan.training.resolution_factors:
+    excluded = task.plain_epochs, task.teachers, plan.training.resolution_factors, plan.settings.data.augment_on_device
+    if task.augmentation.mixes or any(excluded):
         return None
     varied = task.augmentation.any or plan.settings.data.augment is not None
     variants = min(VARIANTS, plan.training.epochs) if varied else 1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfeff.errors import UserError
 from tfeff.tasks.task import Predictions, concatenate, of_images
 from tfeff.training import distribution
 from tfeff.training.loop import Hook, Loop, Row
@@ -54,10 +55,15 @@ class Validation(Hook):
         # If validation happened only because this call ends here, it must not change the state of the run.
         if scheduled:
             value = watched(row, self._monitor)
+            if math.isnan(value):
+                raise UserError(
+                    f"the validation images have no value of training.monitor={self._monitor}; use a new --workdir, "
+                    "another one, or validation images that show all classes"
+                )
             epochs = epoch - state.stopping.observed  # fewer than `every` after the end of a run that is continued
             state.schedule.observe(value, epochs=epochs)
             if state.stopping.observe(value, epochs=epochs):
-                loop.best(epoch)
+                loop.best(row)
 
     def _metrics(self, loop: Loop) -> dict[str, float]:
         average, step = loop.state.average, loop.step

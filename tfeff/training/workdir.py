@@ -24,8 +24,10 @@ trackers.json    the runs of trackers that hold copies, and how many epochs they
 """
 
 import dataclasses
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -42,6 +44,9 @@ from tfeff.training.checkpoint import Checkpoints
 
 CHOSEN = "chosen"
 """Key of `dataset.json`: values that were chosen for the training images, by dotted key of the config."""
+TRAINED_STEPS = "trained_steps"
+"""Key of the record of `final.npz`: the step at which the run ended."""
+_SIGNATURE = "<!-- Written by tfeff, and again by its next call if you do not edit it ({digest}). -->\n\n"
 _DATASET: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("class_names", "mean", "std"), list),
     **dict.fromkeys((CHOSEN, "measured", "found"), (dict, type(None))),
@@ -49,6 +54,11 @@ _DATASET: Mapping[str, type | tuple[type, ...]] = {
     "validation_examples": (int, type(None)),
 }
 """Types of the values of `dataset.json` that are read."""
+
+
+def _digest(card: str) -> str:
+    """Identifies a card by its text without that line."""
+    return hashlib.sha256(card.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def run_of(source: str) -> "Workdir | None":
@@ -110,14 +120,14 @@ class Workdir:
         return Fingerprint.load(self.path / "images.npz")
 
     def add_call(self, call: dict[str, Any], choices: Choices, images: str) -> None:
-        """Adds a call to `provenance.json`.
+        """Adds a call to `provenance.json`; must be called before the call trains.
 
         Args:
             call: what is known of it.
             choices: what a recipe chose when the run began; a resumed run keeps what its first call saved.
             images: digest of the fingerprint of the images.
         """
-        record = self.provenance()
+        record = self.provenance() if config.begun(self.path) else {}
         chosen = {key: {"value": each.value, "why": each.why} for key, each in choices.items()}
         calls = [*record.get("calls", ()), call]
         checked.write_json(
@@ -148,11 +158,29 @@ class Workdir:
         write(self.path / "result.json", json.dumps(record, indent=2) + "\n")
 
     def remove_results(self) -> None:
-        """Removes what was made from earlier final weights and would pass for what the new ones do."""
-        for folder in (self.saved_model, self.runtimes):
+        """Removes what was made from earlier final weights and would pass for what the new ones do.
+
+        A card that the user has edited is kept.
+        """
+        for folder in (self.saved_model, self.runtimes, self.figures):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.path / "result.json", self.page):
+        evaluations = *self.path.glob("evaluation_*.json"), *self.path.glob("predictions_*.csv")
+        for file in (self.path / "result.json", self.page, *evaluations):
             file.unlink(missing_ok=True)
+        if not self._has_edited_card():
+            self.card.unlink(missing_ok=True)
+
+    def write_card(self, head: str, body: str) -> None:
+        """Writes `model_card.md`, with a line between its parts that identifies it, unless the user has edited it."""
+        if not self._has_edited_card():
+            write(self.card, head + _SIGNATURE.format(digest=_digest(head + body)) + body)
+
+    def _has_edited_card(self) -> bool:
+        if not self.card.is_file():
+            return False
+        card = self.card.read_text("utf-8", "replace")
+        found = re.search(re.escape(_SIGNATURE).replace(re.escape("{digest}"), r"(\w+)"), card)
+        return found is None or found[1] != _digest(card[: found.start()] + card[found.end() :])
 
     def write_divergence(self, record: dict[str, Any]) -> None:
         """Saves at which step training diverged, and why."""
@@ -174,6 +202,18 @@ class Workdir:
         row = self.kept_row() if names else {}
         return {name: row[f"validation_{name}"] for name in names if f"validation_{name}" in row}
 
+    def is_finished(self) -> bool:
+        """Returns whether the final weights are those of the last checkpoint.
+
+        Those of a run that was continued are of its earlier end until it ends again.
+        """
+        if not self.final.is_file():
+            return False
+        try:
+            return self.checkpoints.step <= self.kept_row()[TRAINED_STEPS]
+        except checkpoint.DamagedError:
+            return not self.checkpoints.step  # else they are written again
+
     def kept_row(self) -> dict[str, Any]:
         """Returns the metrics of the epoch whose weights are the final ones, as saved with them.
 
@@ -190,10 +230,9 @@ class Workdir:
 
     def has_all_rows(self) -> bool:
         """Returns whether the metrics of all epochs up to the last checkpoint are there."""
-        rows, latest = self.rows(), self.checkpoints.latest()
-        step = 0 if latest is None else int(latest.stem.removeprefix("step_"))
+        rows = self.rows()
         last = rows[-1]["step"] if rows else 0
-        return [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)) and last == step
+        return [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)) and last == self.checkpoints.step
 
     def epochs(self, step: int) -> int:
         """Returns the number of epochs that were finished at `step`."""

@@ -6,6 +6,7 @@ model. `trackers.json` in the workdir says which run of the tracker it is and ho
 continues it, and what a tracker missed is sent later.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -114,10 +115,10 @@ def finish_tracking(workdir: Workdir, names: Sequence[str] = ()) -> None:
 
 
 def _state(workdir: Workdir) -> str:
-    """Returns what identifies a result: the time of its files, and the directory, which may be a copy."""
-    files = (workdir.path / "result.json", workdir.saved_model / "saved_model.pb")
-    times = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
-    return f"{workdir.path.absolute()} {times}"
+    """Returns what identifies a result: what its files hold, and the directory, which may be a copy."""
+    files = workdir.path / "result.json", workdir.final
+    digests = [zlib.crc32(file.read_bytes()) if file.is_file() else None for file in files]
+    return f"{workdir.path.absolute()} {digests} {workdir.saved_model.is_dir()}"
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
