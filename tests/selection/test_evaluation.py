@@ -161,6 +161,16 @@ def test_the_part_of_a_split_in_a_run(image_folder):
     assert selection.role(selection.request(both[0]), record, both[1], "val") == "validation"
 
 
+def test_a_split_within_the_training_split_is_a_training_split(dataset):
+    changes = ["data.train_split=trainval", "data.validation_split=test", "data.image_size=8"]
+    settings = config.override(digits(source=f"crops:voc:{dataset('bccd') / 'BCCD'}", channels=3), changes)
+    wanted, record = selection.request(settings), {"validation_examples": 3}
+    source = selection.open_source(wanted)
+    assert [selection.role(wanted, record, source, name) for name in ("train", "validation", "test")] == [
+        *("train", "train", "validation")
+    ]
+
+
 def test_how_the_splits_were_drawn_is_said(image_folder, tmp_path):
     settings, source, _ = planned(image_folder(FOLDERS))
     record = {"train_examples": 20, "validation_examples": 10}

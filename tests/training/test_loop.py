@@ -1,5 +1,6 @@
 import io
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from tfeff import config, selection, training
 from tfeff.errors import Interrupted, UserError
 from tfeff.training import checkpoint, loop, saving
 from tfeff.training.step import Step
+from tfeff.training.validation import Validation
 
 
 def experiment(*overrides, **data):
@@ -122,6 +124,20 @@ def test_the_best_epoch_is_that_of_the_monitored_metric(tmp_path):
 def test_an_unknown_metric_is_refused(tmp_path):
     with pytest.raises(UserError, match=r'training\.monitor is \'acuracy\'; did you mean "accuracy"'):
         training.train(experiment("training.monitor=acuracy"), tmp_path)
+
+
+def test_training_is_not_steered_by_shares_of_background(tmp_path):
+    overrides = ["model.weights=imagenet", "model.name=efficientnet-lite0", "training.monitor=called_background"]
+    with pytest.raises(UserError, match=r"training\.monitor is 'called_background'"):
+        training.train(config.override(config.load("digits_rcnn", config.Experiment), overrides), tmp_path)
+
+
+def test_a_metric_without_a_value_is_refused_at_the_first_validation(tmp_path, monkeypatch):
+    settings = experiment("training.keep=best", "training.monitor=accuracy")
+    monkeypatch.setattr(Validation, "_metrics", lambda *_: {"validation_loss": 1.0, "validation_accuracy": math.nan})
+    with pytest.raises(UserError, match=r"no value of training\.monitor=accuracy"):
+        training.train(settings, tmp_path)
+    assert training.Workdir(tmp_path).rows() == []
 
 
 def test_final_weights_are_written_after_a_kill_at_the_end(tmp_path):
