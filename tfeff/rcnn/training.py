@@ -63,7 +63,7 @@ class RegionTraining(StoredTraining):
             raise UserError(
                 f"no region of the {role} images overlaps an object by more than {joint.positive_overlap}; lower "
                 f"task.joint.positive_overlap, or raise {self.proposals.KEY}.max_proposals, with a new "
-                "task.proposals.directory"
+                f"{self.proposals.KEY}.directory"
             )
         return (FittedBatches if role == "training" and self.section.fitted else RegionBatches)(regions, sampler)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.config import FasterRCNNSettings
+from tfeff.config import FasterRCNNSettings, YoloSettings
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
@@ -271,7 +271,7 @@ def detections_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
     most = int(counts.max(initial=0))
     limits = {"task.suppression.detections": (suppression.detections, 1)}
     follows = suppression.candidates is None and suppression.detections < most
-    if not follows and not getattr(section.network, "end_to_end", False):
+    if not follows and not (isinstance(section, YoloSettings) and section.network.end_to_end):
         limits["task.suppression.candidates"] = suppression.entering, BOXES_PER_OBJECT
     if isinstance(section, FasterRCNNSettings):
         limits["task.network.regions"] = section.network.regions, REGIONS_PER_OBJECT

@@ -3,15 +3,18 @@
 Kinds and indices are int64, because on GPUs TensorFlow computes with int32 on the host.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfeff.boxes import paired_iou, share_inside
 from tfeff.boxes.assignment import IGNORED_OVERLAP
+from tfeff.tasks.coverage import Coverage, best_overlap, owned, sizes
+from tfeff.tasks.task import Batch
 
+ANCHORS = "anchors"
 POSITIVE, NEGATIVE, IGNORED = np.int64(1), np.int64(0), np.int64(-1)
 PAIRS = 2**22
 """With more pairs of an anchor and an object in a batch, images are matched one by one. A tensor of pairs then has at
@@ -28,6 +31,40 @@ class Match(NamedTuple):
 
     kind: tf.Tensor
     object: tf.Tensor
+
+
+class AnchorMatching:
+    """What detectors share that match anchors to objects.
+
+    The anchors are part of the outputs and of the geometry, as `anchors`, float32 [1, n, 4].
+    """
+
+    FORCED: ClassVar[Literal["best", "ties", "none"]] = "best"
+    """See `match`."""
+    section: Any
+
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """Returns `anchors`."""
+        return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
+
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """Measures coverage by the positive anchors."""
+        anchors, boxes = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
+        matched = self.matched(anchors[0], boxes, batch)
+        learned = owned(matched.kind == POSITIVE, matched.object, boxes.shape[1])
+        return Coverage(learned, best_overlap(anchors[0], boxes), sizes(anchors[..., 2:] - anchors[..., :2]))
+
+    def matched(self, anchors: tf.Tensor, boxes: tf.Tensor, batch: Batch) -> Match:
+        """Returns the object of each anchor."""
+        return match(
+            anchors,
+            boxes,
+            batch["valid"],
+            batch["difficult"] | batch["crowd"],
+            positive_overlap=self.section.positive_overlap,
+            negative_overlap=self.section.negative_overlap,
+            forced=self.FORCED,
+        )
 
 
 def match(
