@@ -143,3 +143,17 @@ def test_all_lengths_that_exceed_the_training_are_named_at_once() -> None:
         "config: training.epochs = 1 is too short for schedule.warmup_epochs = 2.0, task.plain_epochs = 3; add "
         "--config.schedule.warmup_epochs=0 --config.task.plain_epochs=0"
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task.name=yolo", "task.teacher.runs=a", "task.teacher.temperature=3"], "task.teacher.temperature is 3.0"),
+        (["task.name=faster_rcnn", "task.teacher.runs=a"], "task.teacher.runs is .* two stages cannot imitate"),
+        (["task.name=fast_rcnn", "task.network.sampling=3"], "omit sampling and aligned"),
+        (["task.name=fast_rcnn", "task.network.aligned=true"], "omit sampling and aligned"),
+    ],
+)
+def test_settings_without_effect_on_a_detector_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        config.override(config.Experiment(), overrides)

@@ -72,9 +72,9 @@ def test_sizes_are_those_of_the_annotations(make_case, tmp_path):
     assert changed == {name for name in METRICS if name.endswith(("small", "medium", "large"))}
 
 
-@pytest.mark.parametrize("chunk", [4096, 2])
-def test_metrics_equal_pycocotools_with_more_detections_than_count(chunk, make_case, tmp_path, monkeypatch):
-    monkeypatch.setattr(coco, "CHUNK", chunk)
+@pytest.mark.parametrize("pairs", [2**15, 300, 1])
+def test_metrics_equal_pycocotools_with_more_detections_than_count(pairs, make_case, tmp_path, monkeypatch):
+    monkeypatch.setattr(coco, "PAIRS", pairs)
     found, truth = make_case(9, images=6, side=60.0, crowd=True, classes=2, max_objects=200)
     assert max(np.bincount(each.labels, minlength=1).max() for each in found) > 150
     # Two objects in one place: their overlaps are equal, and the last one is matched first.
@@ -84,6 +84,23 @@ def test_metrics_equal_pycocotools_with_more_detections_than_count(chunk, make_c
     actual = np.nan_to_num([scores[name] for name in METRICS], nan=-1)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
     assert scores["ar100"] > scores["ar10"] > scores["ar1"] > 0
+    crowded = [np.bincount(each.labels[~each.crowd], minlength=2).max() > 100 for each in truth]
+    assert scores["capped"] == sum(crowded)
+
+
+def test_images_with_more_objects_than_count_are_counted(make_detections, make_objects):
+    truth = [make_objects([[0, 0, 10, 10]] * count, [0] * 100 + [1] * (count - 100)) for count in (100, 200, 201)]
+    found = [make_detections([], [], [])] * 3
+    assert coco_scores(found, truth, 2)["capped"] == 1
+
+
+def test_few_pairs_are_matched_at_once(monkeypatch):
+    monkeypatch.setattr(coco, "PAIRS", 100)
+    rank, pairs = np.repeat([0, 1], 50), np.tile([1, 70, 0, 250, 3], 20)
+    chunks = list(coco._chunks(np.arange(100), rank, pairs))
+    assert sorted(np.concatenate(chunks).tolist()) == list(range(100))
+    assert all(len(set(rank[chunk])) == 1 for chunk in chunks)
+    assert max(pairs[chunk].sum() for chunk in chunks) <= 100 + 250
 
 
 def padded(arrays, length, value):

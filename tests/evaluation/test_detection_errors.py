@@ -151,6 +151,12 @@ def test_the_best_threshold_equals_an_exhaustive_search(seed, make_case):
     assert f1(found_threshold) == f1(best)
 
 
+def test_the_threshold_is_the_default_if_nothing_is_found(make_detections, make_objects):
+    truth = [make_objects([[0, 0, 10, 10]], [0])]
+    nothing, wrong = make_detections([], [], []), make_detections([[50, 50, 60, 60]], [0], [0.9])
+    assert [best_f1_threshold(match([each], truth, 1)) for each in (nothing, wrong)] == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6, 2.0])
 def test_counts_at_a_threshold_are_those_of_the_detections_above_it(threshold, make_case):
     found, truth = make_case(0)

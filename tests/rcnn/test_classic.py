@@ -64,6 +64,6 @@ def test_a_class_without_negatives_is_named() -> None:
 
 def test_regions_of_no_class_leave_boxes_unchanged() -> None:
     train, _, _ = examples(1)
-    boxes = ClassicTraining(train, seed=0).box_regressions(1.0, [1.0])[0]
+    boxes = ClassicTraining(train, seed=0).box_regressions(1.0, 1.0)
     assert not boxes.weights.any()
     assert not boxes.biases.any()

@@ -53,8 +53,14 @@ def test_few_objects_take_little_memory():
 
 
 def test_there_are_more_detections_than_objects():
-    found = [dense.detections(most).get("task.suppression.detections") for most in (1, 66, 67, 300, 5_000)]
+    task = config.YoloSettings()
+    found = [dense.detections(most, task).get("task.suppression.detections") for most in (1, 66, 67, 300, 5_000)]
     assert [each and each.value for each in found] == [None, None, 200, 500, 1_000]
+    assert set(dense.detections(300, task)) == {"task.suppression.detections"}
+    crowded = dense.detections(300, config.FasterRCNNSettings())
+    assert {key: choice.value for key, choice in crowded.items()} == {
+        "task.suppression.detections": 500, "task.network.regions": 2_500, "task.proposals_per_level": 10_000
+    }  # fmt: skip
 
 
 def test_the_last_epochs_are_plain_only_if_the_others_are_not():

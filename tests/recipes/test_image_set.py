@@ -114,6 +114,9 @@ def test_images_with_objects(tmp_path):
     assert (held_out.count, held_out.objects) == (6, round(0.6 * images.objects))
     subset = annotated_images(dataclasses.replace(data, train_examples=5))
     assert (subset.count, subset.objects) == (5, round(0.5 * images.objects))
+    single = annotated_images(dataclasses.replace(data, train_examples=1))
+    assert single.class_images == tuple(min(each, 1) for each in images.class_images)
+    assert single.trials(10) > 0
     assert images.most == max(len(objects) for objects in source.objects)
     assert images.class_images == tuple(
         sum(number in objects.labels for objects in source.objects) for number in range(source.num_classes)

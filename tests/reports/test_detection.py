@@ -18,6 +18,7 @@ from tfeff.reports.detection import (
     galleries,
     predicted_rows,
     region_report,
+    summary_rows,
     worst_images,
 )
 
@@ -164,8 +165,9 @@ def test_the_threshold_is_that_of_the_export(make_case: Any) -> None:
     images.encoded = lambda _: image
     pipeline: Any = SimpleNamespace(images=SimpleNamespace(dataset=images))
     for validated, threshold, said in (
-        ({}, 0.5, "0.5 (the default, because no"),
-        ({"score_threshold": 0.3}, 0.3, "0.3;"),
+        ({}, 0.5, "0.5 (the default, because there are no validation images or nothing"),
+        ({"score_threshold": 0.3, "mean_ap": 0.1}, 0.3, "0.3;"),
+        ({"score_threshold": 0.5, "mean_ap": 0.0}, 0.5, "0.5 (the default, because there are no validation images or"),
     ):
         evaluator = DetectionEvaluator()
         report = evaluator.evaluate(predictions, pipeline, validated).report
@@ -211,3 +213,13 @@ def test_an_interval_of_few_images_is_called_too_narrow() -> None:
     for images, said in ((29, "(95 % interval 1.0000 to 1.0000, too narrow for so few images)"), (30, "1.0000)")):
         report = detection_report([found] * images, [truth] * images, ("cell",), resamples=10)
         assert DetectionEvaluator().answer({"split": "test", VALIDATED: True, **report.to_dict()}).endswith(said)
+
+
+@pytest.mark.parametrize("objects", [100, 101])
+def test_a_limit_of_coco_s_metrics_is_noted(objects: int) -> None:
+    truth = Objects([[0, 0, 10, 10]] * objects, [0] * objects)
+    found = Detections(np.array([[0, 0, 10, 10]], np.float32), np.zeros(1, np.int32), np.ones(1, np.float32))
+    rows = summary_rows(detection_report([found], [truth], ("cell",), resamples=10).to_dict())
+    noted = {row["metric"] for row in rows if "1 image with more objects" in row["note"]}
+    assert len(noted) == (10 if objects > 100 else 0)
+    assert not noted & {"COCO AR, 1 detection", "VOC mAP, IoU 0.5"}

@@ -105,5 +105,8 @@ def test_proposals_are_padded_or_truncated_and_scaled(given: int) -> None:
     np.testing.assert_array_equal(found[PROPOSED_VALID], valid)
     for name, spec in interface.network_specs(task).items():
         assert spec.is_compatible_with(found[name])
+    covered = np.array([[5, 27], [3, 2]], np.int32)
+    clipped = interface.network_inputs(task, boxes, counts, scale=scale, covered=covered)[PROPOSED]
+    np.testing.assert_allclose(clipped, np.minimum(expected, np.tile(covered, 2)[:, np.newaxis]), rtol=1e-6)
     unscaled = interface.network_inputs(task, boxes, counts)[PROPOSED]
     np.testing.assert_allclose(unscaled[0, : min(given, 5)], boxes[0, :5])

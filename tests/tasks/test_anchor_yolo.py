@@ -125,6 +125,14 @@ def test_anchors_come_from_the_training_boxes() -> None:
     assert f"{overlap:.3f}" in notes[0]
     assert dataclasses.replace(described, anchors=tuple(fields["anchors"])).anchors == tuple(fields["anchors"])
     assert AnchorYoloTask(settings()).measured(images, described) == ({}, ())
+    small = [
+        dataclasses.replace(
+            each, boxes_yxyx=np.concatenate([each.boxes_yxyx[:, :2], each.boxes_yxyx[:, :2] + 0.6], axis=1)
+        )
+        for each in images.objects
+    ]
+    both: Any = SimpleNamespace(objects=[*images.objects, *small], sizes=np.concatenate([images.sizes] * 2))
+    assert task.measured(both, described) == (fields, notes)  # at 96 pixels, training drops the small ones
     crowds = [dataclasses.replace(each, crowd=np.ones(len(each), bool)) for each in images.objects]
     nothing: Any = SimpleNamespace(objects=crowds, sizes=images.sizes)
     assert task.measured(nothing, described) == ({}, ("no boxes to find anchors for",))

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.boxes import Points
-from tfeff.tasks.cells import containing, hidden, images_with_shared_cells, owners
+from tfeff.tasks.cells import containing, hidden, images_with_shared_cells, learning, owners
 
 
 def test_each_center_is_in_one_cell_also_on_the_border() -> None:
@@ -12,6 +12,18 @@ def test_each_center_is_in_one_cell_also_on_the_border() -> None:
     inside = containing(centers - strides / 2, strides, boxes).numpy()[0]
     assert inside.sum(axis=0).tolist() == [1, 1, 1, 1]
     assert inside.argmax(axis=0).tolist() == [0, 1 * 4 + 1, 15, 1 * 4 + 3]
+
+
+def test_small_objects_are_learned_by_the_cells_of_their_centers() -> None:
+    points = Points((3, 4))
+    centers, strides = points.centers((32, 32))[None], points.strides((32, 32))[None]
+    boxes = tf.constant([[[5.0, 5, 10, 10], [3, 3, 7, 7], [0, 0, 2, 32], [5, 5, 10, 10]]])
+    usable = tf.constant([[True, True, True, False]])
+    cells = [np.flatnonzero(each).tolist() for each in learning(centers, strides, boxes, usable).numpy()[0].T]
+    # 16 cells with centers at 4, 12, ..., then 4 with centers at 8 and 24.
+    assert cells == [[16], [0], [2, 17], []]
+    tiny = tf.constant([[[5.0, 5, 7, 7]]])
+    assert np.flatnonzero(learning(centers, strides, tiny, tf.constant([[True]]))).tolist() == [0, 16]
 
 
 def test_hidden_cells_are_those_of_ignored_objects() -> None:

@@ -77,16 +77,22 @@ def test_cells_without_anchors(batch: dict[str, tf.Tensor]) -> None:
     made, described = task("yolo", "task.network.bins=3")
     covered = made.coverage(batch, made.geometry(described, SIZE))
     centers, strides = described.points.centers(SIZE), described.points.strides(SIZE)
+    small = 0
     for image in range(3):
         for number, box in enumerate(batch["boxes_yxyx"][image].numpy()):
             inside = ((centers > box[:2]) & (centers < box[2:])).all(axis=1)
+            if not inside.any():
+                small += 1
+                inside = (np.abs((box[:2] + box[2:]) / 2 - centers) < strides / 2).all(axis=1)
             best = 0.0
             for center, stride in zip(centers[inside], strides[inside], strict=True):
                 reach = 2 * stride
-                cut = np.concatenate([np.maximum(box[:2], center - reach), np.minimum(box[2:], center + reach)])
-                best = max(best, iou(cut[None], box[None])[0, 0])
-            assert float(covered.overlap[image, number]) == pytest.approx(best, abs=1e-5)
-            assert bool(covered.learned[image, number]) == (inside.any() and bool(batch["valid"][image, number]))
+                ends = np.clip(box[:2], center - reach, center), np.clip(box[2:], center, center + reach)
+                best = max(best, iou(np.concatenate(ends)[None], box[None])[0, 0])
+            valid = bool(batch["valid"][image, number])
+            assert float(covered.overlap[image, number]) == pytest.approx(best * valid, abs=1e-5)
+            assert bool(covered.learned[image, number]) == valid
+    assert small > 1
 
 
 @pytest.mark.parametrize("name", ["grid", "anchor_yolo"])

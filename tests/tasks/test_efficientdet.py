@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.tasks.detection_batches import batch_of, outputs_of
 from tfeff import config, models
 from tfeff.boxes import encode, iou
+from tfeff.errors import UserError
 from tfeff.tasks.efficientdet import EfficientDetTask
 
 LEVELS = ("P3", "P4")
@@ -55,3 +57,13 @@ def test_the_network_is_the_published_detector_with_the_backbone() -> None:
     described = config.EfficientDetSettings(network=network).describe(backbone)
     assert (described.neck, described.neck_sizes) == ("fpn", (32, 3, 1))
     assert (described.resolution, described.backbone.width_coefficient) == (256, 0.5)
+
+
+def test_a_teacher_with_other_anchors_is_refused_by_their_key() -> None:
+    square, task = (
+        EfficientDetTask(config.EfficientDetSettings(network=config.detector("efficientdet-d0", anchor_aspects=each)))
+        for each in ((1.0,), (1.0, 2.0, 0.5))
+    )
+    (teacher, _), (network, _) = (outputs_of(each, classes=2, levels=("P3", "P4"), seed=0) for each in (square, task))
+    with pytest.raises(UserError, match=r"give a run with the same task\.network\.anchor_aspects$"):
+        task.check_teacher(teacher, network, "config")

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tests.tasks.detection_batches import batch_of, is_hidden, outputs_of
 from tfeff import config
 from tfeff.boxes import iou
+from tfeff.config.task_parts import Teacher
 from tfeff.tasks.grid import GridTask
 
 
@@ -95,3 +96,25 @@ def test_perfect_outputs_give_the_objects_and_no_loss() -> None:
     cells[0, 0] = [-1, -1, -1, 0.5, 0.5, 0.5, 0.5]  # two negative values are no positive score
     assert int(task.decode(outputs | {"cells": tf.constant(cells)})["count"][0]) == 1
     np.testing.assert_allclose(found["boxes"][0, 0], box, atol=1e-4)
+
+
+def test_imitation_has_a_gradient_where_outputs_are_negative() -> None:
+    task = GridTask(config.GridSettings(no_object_weight=0.25, box_weight=3.0))
+    rng = np.random.default_rng(0)
+    ours, *teachers = rng.normal(0, 1, (3, 2, 5, 3 + 2 * 5)).astype(np.float32)
+    targets = task.teacher_targets([{"cells": tf.constant(each)} for each in teachers], Teacher())
+    variable = tf.Variable(ours)
+    with tf.GradientTape() as tape:
+        found = task.imitated({"cells": variable}, targets, Teacher(runs=("a", "b"), weight=0.5))
+    expected = np.zeros(2)
+    for other in teachers:
+        error = (ours - other).astype(float) ** 2
+        sure = np.clip(other[..., 3:5], 0, 1)
+        expected += (error[..., :3].sum(-1) * sure.max(-1)).sum(-1)
+        expected += ((sure + 0.25 * (1 - sure)) * error[..., 3:5]).sum((1, 2))
+        expected += 3 * (sure * error[..., 5:].reshape(2, 5, 2, 4).sum(-1)).sum((1, 2))
+    np.testing.assert_allclose(found, 0.5 * expected / 2, rtol=1e-5)
+    gradient = tape.gradient(found, variable).numpy()
+    assert (gradient[..., 3:5] != 0).all()
+    same = task.imitated({"cells": variable}, {"cells_0": tf.constant(ours)}, Teacher(runs=("a",)))
+    np.testing.assert_array_equal(same, 0)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfeff.boxes import Anchors, iou
 from tfeff.boxes.assignment import ignored_overlap
-from tfeff.tasks.matching import IGNORED, NEGATIVE, POSITIVE, match
+from tfeff.tasks.matching import IGNORED, NEGATIVE, POSITIVE, by_image, match
 
 
 def boxes(rng: np.random.Generator, count: int, size: int = 128) -> np.ndarray:
@@ -21,16 +21,18 @@ def by_definition(anchors, objects, usable, hidden, positive, negative):
         if overlap[:, index].max() > 0:
             forced.setdefault(int(overlap[:, index].argmax()), int(index))
     covered = ignored_overlap(anchors, objects[hidden])
+    near = iou(anchors, objects) * hidden
+    unclear = (covered > 0.3) | ((near > 0) & ((near >= negative) | (near == near.max(axis=0)))).any(axis=1)
     for anchor, row in enumerate(overlap):
         best = row.max(initial=-1)
         kind = POSITIVE if best >= positive else NEGATIVE if best < negative else IGNORED
         kind, owner = (POSITIVE, forced[anchor]) if anchor in forced else (kind, int(row.argmax()))
-        kinds.append(IGNORED if kind == NEGATIVE and covered[anchor] > 0.3 else kind)
+        kinds.append(IGNORED if kind == NEGATIVE and unclear[anchor] else kind)
         owners.append(owner)
     return np.array(kinds), np.array(owners)
 
 
-@pytest.mark.parametrize(("positive", "negative"), [(0.5, 0.5), (0.5, 0.4), (0.7, 0.3)])
+@pytest.mark.parametrize(("positive", "negative"), [(0.5, 0.5), (0.5, 0.4), (0.7, 0.3), (0.5, 0.1)])
 def test_equals_the_definition(positive: float, negative: float) -> None:
     rng = np.random.default_rng(0)
     anchors = Anchors(levels=(4, 5)).boxes((128, 128))
@@ -105,6 +107,33 @@ def test_each_object_has_an_anchor_even_if_it_fits_none() -> None:
     matched = match(anchors, tf.constant([[tiny, outside]]), *flags, positive_overlap=0.5, negative_overlap=0.5)
     assert matched.kind.numpy().tolist() == [[NEGATIVE, POSITIVE]]
     assert matched.object.numpy()[0, 1] == 0
+
+
+@pytest.mark.parametrize("forced", ["best", "ties", "none"])
+def test_the_anchor_of_a_tiny_ignored_object_is_no_background(forced: str) -> None:
+    anchors = tf.constant([[0.0, 0, 32, 32], [32, 32, 64, 64], [4, 4, 36, 36]])
+    tiny = tf.constant([[[1.0, 1, 3, 3], [40, 40, 44, 44]]])
+    flags = tf.ones((1, 2), tf.bool), tf.constant([[True, False]])
+    found = match(anchors, tiny, *flags, positive_overlap=0.5, negative_overlap=0.5, forced=forced)
+    rest = NEGATIVE if forced == "none" else POSITIVE
+    assert found.kind.numpy().tolist() == [[NEGATIVE if forced == "none" else IGNORED, rest, NEGATIVE]]
+
+
+@pytest.mark.parametrize("most", [10**6, 3 * 5 * 2, 3 * 5 * 2 - 1, 1])
+def test_images_one_by_one(most: int) -> None:
+    rng = np.random.default_rng(0)
+    objects, cells = tf.constant(rng.uniform(size=(3, 2, 4))), tf.constant(rng.uniform(size=(3, 5, 4)))
+    seen = []
+
+    def nearest(objects: tf.Tensor, cells: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        seen.append(len(objects))
+        distance = tf.reduce_sum((objects[:, tf.newaxis] - cells[:, :, tf.newaxis]) ** 2, axis=-1)
+        return tf.argmin(distance, axis=-1), tf.reduce_min(distance, axis=-1)
+
+    found = by_image(nearest, (objects, cells), (tf.int64, tf.float64), 5, most=most)
+    assert seen == ([3] if most >= 30 else [1, 1, 1])
+    for values, expected in zip(found, nearest(objects, cells), strict=True):
+        np.testing.assert_array_equal(values, expected)
 
 
 def test_the_first_of_two_objects_gets_an_anchor_that_both_want() -> None:

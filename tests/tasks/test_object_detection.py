@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 import tfeff
 from tests.same_detections import assert_same_detections
+from tests.tasks.detection_batches import outputs_of
 from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tests.verbs import Verbs
@@ -395,3 +397,17 @@ def test_defects_are_said_before_training_and_a_test_split_without_objects_after
     assert "have no objects" in json.loads((tmp_path / "run" / "result.json").read_text())["not_evaluated"]
     assert run.evaluation is None
     assert (tmp_path / "run" / "saved_model" / "metadata.json").is_file()
+
+
+@pytest.mark.parametrize("section", [config.YoloSettings(), config.EfficientDetSettings()])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_predictions_that_are_not_finite_are_no_empty_images(section: Any, number: float) -> None:
+    task = tasks.create(section)
+    network, _ = outputs_of(task, classes=2, levels=("P3", "P4"), seed=0)
+    predictor = BatchPredictor(network, task)
+    images = {"image": tf.zeros((2, 64, 64, 3))}
+    assert set(predictor.decoded(images)) == {"boxes", "scores", "labels", "count"}
+    bias = next(each for each in network.weights if each.path.startswith("class_head") and each.path.endswith("bias"))
+    bias.assign(np.full(bias.shape, number))
+    with pytest.raises(UserError, match="predictions are NaN or infinite: the network has diverged"):
+        predictor.decoded(images)

@@ -89,6 +89,18 @@ def test_classes_are_suppressed_on_their_own_without_loss_of_precision() -> None
         np.testing.assert_allclose(found["scores"][mine], [value for _, value in expected], rtol=1e-3)
 
 
+def test_all_objects_of_a_crowd_are_found() -> None:
+    rng = np.random.default_rng(0)
+    corners = 40.0 * np.stack(np.meshgrid(np.arange(20), np.arange(15)), axis=-1).reshape(-1, 1, 2)
+    corners = corners + rng.uniform(0, 2, (300, 30, 2))  # 30 boxes on each of 300 objects
+    boxes = np.concatenate([corners, corners + 30], axis=-1).reshape(1, -1, 4).astype(np.float32)
+    scores = np.repeat(rng.uniform(0.1, 0.9, (1, 300, 1)), 30, axis=1).astype(np.float32)
+    assert suppress(boxes, scores, config.Suppression(detections=450))["count"].numpy().tolist() == [300]
+    few = suppress(boxes, scores, config.Suppression(detections=450, candidates=1000))
+    assert few["count"].numpy().tolist() == [34]
+    assert [config.Suppression(detections=each).entering for each in (1, 100, 101)] == [1_000, 1_000, 2_020]
+
+
 def test_limits_on_candidates_and_detections() -> None:
     boxes, scores = random_predictions()
     few = suppress(boxes, scores, config.Suppression(detections=5, minimum_score=0.0))

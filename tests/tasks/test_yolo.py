@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tasks.detection_batches import batch_of, outputs_of
+from tests.tasks.detection_batches import batch_of, is_hidden, outputs_of
 from tests.tasks.digits_of_many_sizes import write_coco
 from tests.tasks.test_object_detection import by_heart, settings
 from tfeff import config, selection, training
@@ -35,6 +35,9 @@ def test_losses_by_definition(end_to_end: bool, heads: str, positives: int) -> N
     task = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8, end_to_end=end_to_end)))
     _, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
     batch = batch_of(images=4, objects=4, classes=3, seed=1)
+    corners = batch["boxes_yxyx"][:, :, :2]
+    small = tf.concat([corners, corners + 3.0], axis=-1)  # most contain no center of a cell
+    batch["boxes_yxyx"] = tf.where(tf.constant([True, False, False, True])[:, tf.newaxis], small, batch["boxes_yxyx"])
     totals = task.totals(batch, outputs, training=True)
 
     cells = [((8 * row + 4, 8 * column + 4), 8) for row in range(8) for column in range(8)]
@@ -42,6 +45,7 @@ def test_losses_by_definition(end_to_end: bool, heads: str, positives: int) -> N
     logits = outputs[f"{heads}logits"].numpy().astype(float)
     distances = outputs[f"{heads}distances"].numpy().astype(float).reshape(4, len(cells), 4, 8)
     expected = dict.fromkeys(("class_loss", "box_loss", "distance_loss", "targets"), 0.0)
+    uncovered = 0
     for image in range(4):
         valid, difficult = batch["valid"][image].numpy(), batch["difficult"][image].numpy()
         boxes, labels = batch["boxes_yxyx"][image].numpy().astype(float), batch["label"][image].numpy()
@@ -49,11 +53,15 @@ def test_losses_by_definition(end_to_end: bool, heads: str, positives: int) -> N
         probability = 1 / (1 + np.exp(-logits[image]))
         wants: dict[int, list[tuple[float, int, float]]] = {}
         for k in np.flatnonzero(valid & ~difficult):
+            middle = (boxes[k, :2] + boxes[k, 2:]) / 2
+            own = [n for n, ((y, x), _) in enumerate(cells) if _within((y, x), boxes[k])]
+            if not own:
+                uncovered += 1
+                own = [n for n, (center, side) in enumerate(cells) if (np.abs(middle - center) < side / 2).all()]
             metrics = []
-            for n, ((y, x), _) in enumerate(cells):
-                if boxes[k, 0] < y < boxes[k, 2] and boxes[k, 1] < x < boxes[k, 3]:
-                    overlap = plain_iou(predicted[n], boxes[k])
-                    metrics.append((probability[n, labels[k]] * overlap**6, n, overlap))
+            for n in own:
+                overlap = plain_iou(predicted[n], boxes[k])
+                metrics.append((probability[n, labels[k]] * overlap**6, n, overlap))
             for metric, n, overlap in sorted(metrics, reverse=True)[:positives]:
                 if metric > 0:
                     wants.setdefault(n, []).append((overlap, int(k), metric))
@@ -76,19 +84,23 @@ def test_losses_by_definition(end_to_end: bool, heads: str, positives: int) -> N
                 losses = -(low + 1 - wanted) * log[sides, low] - (wanted - low) * log[sides, low + 1]
                 expected["distance_loss"] += 1.5 * losses.mean() * target
                 expected["targets"] += target
-            (y, x), _ = cells[n]
-            hidden = any(b[0] < y < b[2] and b[1] < x < b[3] for b in boxes[valid & difficult])
-            if n in owner or not hidden:
+            (y, x), side = cells[n]
+            if n in owner or not is_hidden(batch, image, y - side / 2, x - side / 2, side):
                 wanted_class = [target * (c == label) for c in range(3)]
                 losses = [
                     -t * np.log(p) - (1 - t) * np.log(1 - p) for t, p in zip(wanted_class, probability[n], strict=True)
                 ]
                 expected["class_loss"] += 0.5 * sum(losses)
     assert expected["targets"] > 0.5
+    assert uncovered > 1
     for name, value in expected.items():
         np.testing.assert_allclose(totals[heads + name], value, rtol=1e-3, err_msg=name)
         assert task.added == {count: 1.0 for count in totals if count.endswith("targets")}
     assert set(task.names) == totals.keys()
+
+
+def _within(point: tuple[float, float], box: np.ndarray) -> bool:
+    return bool(box[0] < point[0] < box[2] and box[1] < point[1] < box[3])
 
 
 def plain_iou(first: np.ndarray, second: np.ndarray) -> float:
@@ -218,3 +230,15 @@ def test_a_trained_detector_has_no_duplicates_without_suppression(tmp_path: Path
     # The other pair of heads needs suppression.
     assert count["suppress 1 scores"] == pytest.approx(objects, rel=0.1)
     assert count["strongest 1 scores"] > 1.2 * objects
+
+
+def test_teachers_with_other_bins_predict_at_the_same_positions() -> None:
+    few, many = (YoloTask(config.YoloSettings(network=config.detector("yolo", bins=bins))) for bins in (8, 12))
+    network, outputs = outputs_of(few, classes=2, levels=LEVELS, seed=0)
+    teacher, others = outputs_of(many, classes=2, levels=LEVELS, seed=1)
+    few.check_teacher(teacher, network, "config")
+    apart = few.imitated(outputs, few.teacher_targets([others], Teacher()), Teacher(runs=("a",)))
+    assert np.isfinite(apart).all()
+    elsewhere, _ = outputs_of(few, classes=2, levels=("P3", "P4", "P5"), seed=0)
+    with pytest.raises(UserError, match=r"with the same task\.network\.levels$"):
+        few.check_teacher(elsewhere, network, "config")

@@ -39,10 +39,16 @@ class Suppression(Section):
     minimum_score: Fraction = 0.001
     """Boxes with a lower score are dropped. A low value costs nothing but time, and mean average precision needs it;
     to show detections, choose a higher threshold for them."""
-    candidates: Positive[int] = 1000
-    """At most this many boxes, those with the best scores, enter the suppression."""
+    candidates: Positive[int] | None = None
+    """At most this many boxes, those with the best scores, enter the suppression. None: 1,000 if at most 100
+    detections remain, else 20 for each of them, because many boxes lie on each object."""
     detections: Positive[int] = 100
     """At most this many detections per image remain."""
+
+    @property
+    def entering(self) -> int:
+        """The number of boxes that enter the suppression: `candidates`, or what follows from `detections`."""
+        return self.candidates or (1_000 if self.detections <= 100 else 20 * self.detections)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -314,13 +314,16 @@ class ObjectDetectionSettings(TaskSettings):
         _require_own_backbone(self.network, self.published)
         if self.teacher.features:
             self.teacher.wrong("features", "0: detectors imitate boxes and scores")
+        if self.teacher.temperature != Teacher().temperature:
+            self.teacher.wrong("temperature", f"{Teacher().temperature:g}: detectors imitate scores as they are")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientDetSettings(ObjectDetectionSettings):
     """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes.
 
-    The defaults are those of the reference implementation.
+    The defaults of matching and losses are those of the reference implementation. Its suppression is
+    `kind=gaussian candidates=5000`, which takes longer.
     """
 
     IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDetTask"
@@ -456,6 +459,8 @@ class TwoStageSettings(ObjectDetectionSettings):
         super()._check()
         if self.background_overlap > self.region_overlap:
             self.wrong("background_overlap", f"at most task.region_overlap = {self.region_overlap}")
+        if self.teacher.runs:
+            self.teacher.wrong("runs", "omitted: detectors with two stages cannot imitate teachers")
 
 
 @dataclass(frozen=True, kw_only=True)

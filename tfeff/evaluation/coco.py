@@ -35,15 +35,16 @@ AREAS = np.array([(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)])
 """(smallest, largest) area of all, small, medium and large objects, in square pixels."""
 MOST = 100
 """Detections per image and class that count."""
-CHUNK = 4096
-"""Detections that are matched at once."""
+PAIRS = 2**15
+"""Pairs of a detection and an object that are matched at once, about: a tensor then has about 10 MB."""
 
 
 def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> dict[str, Any]:
     """Computes COCO's metrics. Crowds are ignored; difficult objects are not, because COCO has no such flag.
 
     Returns:
-        METRICS by name, and `ap_per_class`, float64 [classes], `ap` of each class. NaN if no object qualifies.
+        METRICS by name, and `ap_per_class`, float64 [classes], `ap` of each class; NaN if no object qualifies. Also
+        `capped`, the number of images with more than MOST objects of a class, of which some cannot be found.
 
     Raises:
         UserError: as in `matching.validate`.
@@ -52,9 +53,11 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
     precision = np.full((classes, len(AREAS), len(THRESHOLDS)), np.nan)  # averaged over RECALLS
     recall = np.full((classes, len(AREAS), len(THRESHOLDS)), np.nan)
     few = {most: np.full((classes, len(THRESHOLDS)), np.nan) for most in (1, 10)}
+    capped = np.zeros(len(objects), bool)
     for label, (found, truth) in enumerate(_by_class(detections, objects, classes)):
         ignored = truth.crowd | _outside(truth.area)
         counted = (~ignored).sum(axis=1)
+        capped |= np.bincount(truth.image[~truth.crowd], minlength=len(objects)) > MOST
         right, wrong = _matched(found, truth, ignored)
         order = np.argsort(-found.score, kind="stable")
         for area in np.flatnonzero(counted):
@@ -69,7 +72,7 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
     ar_few = [float(mean_average_precision(values, axis=(0, 1))) for values in few.values()]
     means = [ap[0], float(at[0]), float(at[5]), *ap[1:], *ar_few, *ar]
     per_class = mean_average_precision(precision[:, 0], axis=1)
-    return {**dict(zip(METRICS, means, strict=True)), "ap_per_class": per_class}
+    return {**dict(zip(METRICS, means, strict=True)), "ap_per_class": per_class, "capped": int(capped.sum())}
 
 
 def to_coco_results(
@@ -185,7 +188,7 @@ def _matched(found: _Found, truth: _Truth, ignored: Bools) -> tuple[Bools, Bools
     matched, uncounted = np.zeros((2, *shape, len(found.image)), bool)
     first, last = (np.searchsorted(truth.image, found.image, side) for side in ("left", "right"))
     paired = np.flatnonzero(last > first)
-    for chunk in _chunks(paired, found.rank):
+    for chunk in _chunks(paired, found.rank, last - first):
         number = last[chunk] - first[chunk]
         starts = np.cumsum(number) - number
         # Each detection of the chunk with each object of its image; the detections are of different images.
@@ -208,12 +211,18 @@ def _matched(found: _Found, truth: _Truth, ignored: Bools) -> tuple[Bools, Bools
     return matched & ~uncounted, ~matched & ~_outside(_box_areas(found.xywh))[:, None]
 
 
-def _chunks(rows: Ints, rank: Ints) -> Iterator[Ints]:
-    """Parts of detections of equal rank, and so of different images: the highest scores first."""
+def _chunks(rows: Ints, rank: Ints, pairs: Ints) -> Iterator[Ints]:
+    """Parts of detections of equal rank, and so of different images: the highest scores first.
+
+    Args:
+        rows: the detections.
+        rank: position of each detection in its image.
+        pairs: number of objects that each detection is compared with.
+    """
     order = rows[np.argsort(rank[rows], kind="stable")]
     for part in np.split(order, np.flatnonzero(np.diff(rank[order])) + 1):
-        for start in range(0, len(part), CHUNK):
-            yield part[start : start + CHUNK]
+        chunk = np.cumsum(pairs[part]) // PAIRS
+        yield from np.split(part, np.flatnonzero(np.diff(chunk)) + 1)
 
 
 def _iou(first: Floats, second: Floats, crowd: Bools) -> Floats:

@@ -30,6 +30,8 @@ from tfeff.evaluation.matching import Detections, GroundTruth, Matching
 KINDS = ("class", "box", "both", "duplicate", "background", "missed")
 CLASS, BOX, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
 NO_ERROR = -1
+DEFAULT_THRESHOLD = 0.5
+"""Score threshold if no detections choose one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +156,12 @@ def best_f1_threshold(matching: Matching) -> float:
 
     It is the midpoint between the lowest accepted score and the next lower one, or 1 % below the lowest accepted score
     if there is no other, so that rounding in another runtime changes nothing. Results at this threshold are optimistic
-    on the images it was chosen on. Choose it on other images.
+    on the images it was chosen on. Choose it on other images. If no detection is right, it is DEFAULT_THRESHOLD.
     """
     rows = ~matching.ignored
     score, true_positives = matching.score[rows], np.cumsum(matching.true_positive[rows])
-    if not len(score):
-        return 0.0
+    if not true_positives.any():
+        return DEFAULT_THRESHOLD
     f1 = 2 * true_positives / (np.arange(1, len(score) + 1) + matching.objects.sum())
     last_of_score = np.append(score[1:] != score[:-1], True)
     lowest = int(np.where(last_of_score, f1, -1.0).argmax())

@@ -105,7 +105,8 @@ def dense_head(
 def rows(layers: Layers, maps: Sequence[FeatureMap], values: int, *, name: str) -> FeatureMap:
     """Returns predictions of all levels, each (batch, h, w, k * values), as one (batch, sum of h * w * k, values).
 
-    float32 under any precision policy, so that losses are precise.
+    float32 under any precision policy, so that losses are computed in it; the values have the precision of the
+    convolution that predicts them.
     """
     levels = [
         layers.reshape(feature_map, target_shape=(-1, values), precise=True, name=f"{name}_rows{number}")

@@ -16,13 +16,13 @@ ENGINES: Mapping[str, type[SelectiveSearch] | type[SlidingWindows]] = {
 }
 
 
-def method(settings: config.StoredProposals, seed: int = 0) -> SelectiveSearch | SlidingWindows:
+def method(settings: config.StoredProposals) -> SelectiveSearch | SlidingWindows:
     """Returns the proposal method of a section of a config."""
     match settings:
         case config.Windows():
-            return SlidingWindows(settings.max_proposals, seed, settings.scales, settings.ratios, settings.overlap)
+            return SlidingWindows(settings.max_proposals, 0, settings.scales, settings.ratios, settings.overlap)
         case config.Proposals():
-            return SelectiveSearch(settings.mode, settings.max_proposals, seed)
+            return SelectiveSearch(settings.mode, settings.max_proposals)
     raise TypeError(f"no proposal method for {type(settings).__name__}")
 
 

@@ -1,6 +1,6 @@
 """Fit of the classic head to stored features: one linear SVM and one ridge regression per class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +51,7 @@ class ClassicTraining:
     ) -> tuple[LinearMaps, LinearMaps]:
         """Trains SVMs and box regressions of unscaled features; errors as for `svms`."""
         svms = self.svms(settings, report)
-        (boxes,) = self.box_regressions(settings.box_overlap, [settings.ridge])
-        return self.unscaled(svms, boxes)
+        return self.unscaled(svms, self.box_regressions(settings.box_overlap, settings.ridge))
 
     def svms(self, settings: config.Classic, report: Callable[[str], None] = lambda text: None) -> LinearMaps:
         """Returns one SVM per class.
@@ -85,23 +84,22 @@ class ClassicTraining:
         )
         return LinearMaps(weights, biases)
 
-    def box_regressions(self, overlap: float, penalties: Sequence[float]) -> list[LinearMaps]:
-        """Fits one box regression per class for each penalty.
+    def box_regressions(self, overlap: float, penalty: float) -> LinearMaps:
+        """Fits one box regression per class.
 
         Each is fitted on regions whose IoU with an object of the class exceeds `overlap`. A class without such regions
         leaves boxes unchanged.
         """
         targets, classes, rng = self._targets, len(self._class_names), np.random.default_rng(self._seed)
         shape = self._features.shape[1], classes, 4
-        regressions = [LinearMaps(np.zeros(shape), np.zeros(shape[1:])) for _ in penalties]
+        regressions = LinearMaps(np.zeros(shape), np.zeros(shape[1:]))
         for label in range(classes):
             near = (targets.label == label) & (targets.overlap > overlap) & ~targets.ignored
             rows = np.sort(rng.permutation(np.flatnonzero(near))[:MAX_BOX_EXAMPLES])
             if not len(rows):
                 continue
-            solutions = ridge_regression(self._features, rows, targets.code[rows], penalties)
-            for regression, (weights, biases) in zip(regressions, solutions, strict=True):
-                regression.weights[:, label], regression.biases[label] = weights, biases
+            weights, biases = ridge_regression(self._features, rows, targets.code[rows], penalty)
+            regressions.weights[:, label], regressions.biases[label] = weights, biases
         return regressions
 
     def unscaled(self, svms: LinearMaps, boxes: LinearMaps) -> tuple[LinearMaps, LinearMaps]:

@@ -1,7 +1,5 @@
 """Ridge regression in closed form, as R-CNN uses it for boxes (Girshick et al., arXiv:1311.2524, appendix C)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tfeff.rcnn.svm import FeatureRows
@@ -11,9 +9,9 @@ CHUNK = 4096
 
 
 def ridge_regression(
-    features: FeatureRows, rows: np.ndarray, targets: np.ndarray, penalties: Sequence[float]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Minimizes |X w + b - y|^2 + penalty |w|^2 for each penalty. The bias is not penalized.
+    features: FeatureRows, rows: np.ndarray, targets: np.ndarray, penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minimizes |X w + b - y|^2 + penalty |w|^2. The bias is not penalized.
 
     A first pass over the rows computes their mean, so that the sums of products stay small. The smaller of the primal
     (D by D) and the dual (n by n) system is solved.
@@ -22,10 +20,10 @@ def ridge_regression(
         features: [., D].
         rows: int [n], the rows of `features` that form X; n is at least 1.
         targets: float [n, T], y.
-        penalties: each above 0.
+        penalty: above 0.
 
     Returns:
-        weights float64 [D, T] and biases float64 [T] for each penalty.
+        weights float64 [D, T] and biases float64 [T].
     """
     size = features.shape[1]
     parts = [slice(start, start + CHUNK) for start in range(0, len(rows), CHUNK)]
@@ -42,11 +40,8 @@ def ridge_regression(
             x = features[rows[part]] - mean
             gram += x.T @ x
             right_side += x.T @ y[part]
-    solutions, diagonal = list[tuple[np.ndarray, np.ndarray]](), gram.diagonal().copy()
-    for penalty in penalties:
-        np.fill_diagonal(gram, diagonal + penalty)
-        weights = np.linalg.solve(gram, right_side)
-        if dual_x is not None:
-            weights = dual_x.T @ weights
-        solutions.append((weights, target_mean - mean @ weights))
-    return solutions
+    gram[np.diag_indices_from(gram)] += penalty
+    weights = np.linalg.solve(gram, right_side)
+    if dual_x is not None:
+        weights = dual_x.T @ weights
+    return weights, target_mean - mean @ weights

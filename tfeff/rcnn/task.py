@@ -26,6 +26,7 @@ from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.rcnn.regions import RegionSet
 from tfeff.rcnn.training import RegionTraining
 from tfeff.tasks.coverage import Coverage
+from tfeff.tasks.losses import smooth_l1_loss
 from tfeff.tasks.object_detection import ObjectDetectionTask
 from tfeff.tasks.suppression import suppress
 from tfeff.tasks.task import (
@@ -145,8 +146,8 @@ class RCNNTask(ObjectDetectionTask):
             own = codes[:, 0]
         else:
             own = tf.gather(codes, tf.minimum(label, codes.shape[1] - 1), batch_dims=1)
-        error = tf.abs(own - tf.cast(batch["code"], codes.dtype))
-        smooth_l1 = tf.reduce_sum(tf.where(error < 1.0, 0.5 * error * error, error - 0.5), axis=-1)
+        error = own - tf.cast(batch["code"], codes.dtype)
+        smooth_l1 = tf.reduce_sum(smooth_l1_loss(error, beta=1.0), axis=-1)
         return {
             "class_loss": tf.reduce_sum(cross_entropy),
             "box_loss": tf.reduce_sum(smooth_l1 * positive),

@@ -62,7 +62,8 @@ class RegionTraining(StoredTraining):
         if not len(sampler.positive):
             raise UserError(
                 f"no region of the {role} images overlaps an object by more than {joint.positive_overlap}; lower "
-                f"task.joint.positive_overlap, or raise {self.proposals.KEY}.max_proposals"
+                f"task.joint.positive_overlap, or raise {self.proposals.KEY}.max_proposals, with a new "
+                f"{self.proposals.KEY}.directory"
             )
         return (FittedBatches if role == "training" and self.section.fitted else RegionBatches)(regions, sampler)
 

@@ -8,7 +8,7 @@ docs/dense_detection.md has the results.
 import math
 
 from tfeff.config import Choice, Choices
-from tfeff.config.tasks import TaskSettings
+from tfeff.config.tasks import FasterRCNNSettings, TaskSettings
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.networks.detectors.yolo import TABLE
 from tfeff.recipes import rules
@@ -25,7 +25,9 @@ SPREAD = 1.1
 MOST_OBJECTS = 300
 """Objects of a training image that are used at most: the losses take memory for this number in every image."""
 DETECTIONS, MOST_DETECTIONS = 100, 1_000
-"""Least and most detections of an image; the most are the default of `task.suppression.candidates`."""
+"""Least and most detections of an image."""
+REGIONS, REGIONS_PER_DETECTION, BOXES_PER_DETECTION = 1_000, 5, 20
+"""Of Faster R-CNN: least regions, and for each detection regions and boxes of a level that enter their suppression."""
 UPDATES = {"imagenet": 1_000, "file": 1_000, "scratch": 2_500}
 """Updates that a training should have, by warm start."""
 EPOCHS = {"imagenet": (5, 40), "file": (5, 40), "scratch": (20, 120)}
@@ -84,16 +86,23 @@ def max_objects(most: int, task: TaskSettings) -> Choice:
     return Choice(min(MOST_OBJECTS, wanted), why)
 
 
-def detections(most: int) -> Choices:
-    """Returns the maximum number of detections per image, by dotted key; none if the default leaves enough room.
+def detections(most: int, task: TaskSettings) -> Choices:
+    """Returns the maximum number of detections per image, and what limits them, by dotted key; none if the defaults
+    leave enough room.
 
     Args:
         most: number of objects of the image that has the most.
+        task: section of the task, whose detections may come from proposed regions.
     """
     wanted = min(MOST_DETECTIONS, math.ceil(1.5 * most / 100) * 100)
     if wanted <= DETECTIONS:
         return {}
-    return {"task.suppression.detections": Choice(wanted, f"at most {most:,} objects per image, and room for errors")}
+    why = f"at most {most:,} objects per image, and room for errors"
+    chosen = {"task.suppression.detections": wanted}
+    if isinstance(task, FasterRCNNSettings):
+        chosen["task.network.regions"] = max(REGIONS, REGIONS_PER_DETECTION * wanted)
+        chosen["task.proposals_per_level"] = BOXES_PER_DETECTION * wanted
+    return {key: Choice(value, why) for key, value in chosen.items()}
 
 
 def batch_size(count: int) -> Choice:

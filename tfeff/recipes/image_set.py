@@ -139,7 +139,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         count=_required(round(share * len(images)), images),
         objects=round(share * len(extents)),
         extent=float(np.median(extents)),
-        class_images=tuple(round(share * each) for each in class_images.tolist()),
+        class_images=tuple(max(1, round(share * each)) if each else 0 for each in class_images.tolist()),
         most=most,
         side=int(np.median(images.sizes.max(axis=1))),
         aspects=(low, middle, high),

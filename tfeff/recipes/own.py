@@ -163,7 +163,7 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
         **{key: Choice(value, why) for key, _, value in config.differences(plain, detectors(data.source))},
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, base.task),
-        **dense.detections(counted.most),
+        **dense.detections(counted.most, base.task),
     }
     return {
         **keeping,
@@ -329,7 +329,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         **{f"model.{key}": choice for key, choice in network.items()},
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
-        **dense.detections(counted.most),
+        **dense.detections(counted.most, settings.task),
         "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
         **training_for_boxes(counted, start, settings.task, given, settings.needs_validation),
     }
@@ -350,7 +350,7 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
         **{key: Choice(value, why) for key, _, value in config.differences(plain, regions(source))},
         "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
         "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
-        **dense.detections(counted.most),
+        **dense.detections(counted.most, settings.task),
         **{f"model.{key}": choice for key, choice in network.items()},
     }
 

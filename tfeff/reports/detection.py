@@ -78,7 +78,8 @@ class DetectionEvaluator(Evaluator):
         """
         threshold = detection_threshold(validated)
         evaluation = evaluate_detections(detections(predictions), pipeline.images.dataset, threshold)
-        evaluation.report[VALIDATED] = THRESHOLD in validated
+        # A mean average precision of 0 means that nothing was found on them.
+        evaluation.report[VALIDATED] = THRESHOLD in validated and validated.get(MEAN_AP) != 0.0
         return evaluation
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
@@ -93,7 +94,7 @@ class DetectionEvaluator(Evaluator):
         interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
         at = f"at a score of at least {report['score_threshold']:.3g}"
         if not report[VALIDATED]:
-            at += " (the default, because no validation images chose it)"
+            at += " (the default, because there are no validation images or nothing was found on them)"
         return (
             f"{found:,} of {counted(objects, 'objects')} found on {report['images']:,} {report['split']} images, and "
             f"{counted(wrong, 'wrong detections')}, {at}; mAP "
@@ -217,10 +218,16 @@ def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns one row per metric over all images: name, value and a note."""
     interval = [tables.cell(end) for end in report["mean_ap_interval"]]
+    capped, note = report["coco"]["capped"], ""
+    if capped:
+        note = f"at most 100 detections of a class count per image; {counted(capped, 'images')} with more objects"
     return [
         metric_row(f"VOC mAP, IoU {report['overlap']:g}", report["mean_ap"], f"95 % interval {' to '.join(interval)}"),
         metric_row(f"VOC 2007 mAP, IoU {report['overlap']:g}", report["mean_ap_eleven_point"], "11-point"),
-        *(metric_row(name, report["coco"][key]) for key, name in _COCO_NAMES.items()),
+        *(
+            metric_row(name, report["coco"][key], "" if key in ("ar1", "ar10") else note)
+            for key, name in _COCO_NAMES.items()
+        ),
     ]
 
 

@@ -16,13 +16,13 @@ import tensorflow as tf
 from tfeff import config, models
 from tfeff.durable import locked
 from tfeff.errors import UserError
+from tfeff.evaluation.detection_errors import DEFAULT_THRESHOLD
 from tfeff.models.weights import coco, download, imagenet
 from tfeff.networks.detectors.efficientdet import EfficientDet
 from tfeff.reporting.terminal import say
 from tfeff.runs import model_files
 from tfeff.serving.exportable import Exportable
 from tfeff.tasks import create
-from tfeff.tasks.object_detection import DEFAULT_THRESHOLD
 
 MARGIN = 32
 """Pixels that an image's shorter side has more than the square that a classifier sees, as in the evaluation of

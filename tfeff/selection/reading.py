@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfeff.config import FasterRCNNSettings, YoloSettings
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
@@ -256,18 +257,31 @@ def _mixing_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
     )
 
 
+BOXES_PER_OBJECT, REGIONS_PER_OBJECT = 15, 5
+"""Boxes and regions on an object that a detector needs, so that each object has some among the best of an image."""
+
+
 def detections_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
-    """Returns that images have more objects than a detector finds, as one line, or none."""
-    suppression = getattr(wanted.task.section, "suppression", None)
+    """Returns what limits the objects that a detector finds in images of many, one line each."""
+    section = wanted.task.section
+    suppression = getattr(section, "suppression", None)
     if suppression is None or not dataset.has_objects:
         return ()
-    limit = suppression.detections
     counts = np.array([np.count_nonzero(~each.ignored) for each in dataset.objects])
-    if counts.max(initial=0) <= limit:
-        return ()
-    return (
-        f"{dataset.name}: {counted((counts > limit).sum(), 'images')} with more objects than "
-        f"task.suppression.detections={limit}, so that some cannot be found; set it to at least {counts.max()}",
+    most = int(counts.max(initial=0))
+    limits = {"task.suppression.detections": (suppression.detections, 1)}
+    follows = suppression.candidates is None and suppression.detections < most
+    if not follows and not (isinstance(section, YoloSettings) and section.network.end_to_end):
+        limits["task.suppression.candidates"] = suppression.entering, BOXES_PER_OBJECT
+    if isinstance(section, FasterRCNNSettings):
+        limits["task.network.regions"] = section.network.regions, REGIONS_PER_OBJECT
+        limits["task.proposals_per_level"] = section.proposals_per_level, BOXES_PER_OBJECT
+    return tuple(
+        f"{dataset.name}: {counted((counts * each > limit).sum(), 'images')} with more objects than {key}={limit}"
+        f"{f' has {each} boxes for' if each > 1 else ''}, so that some cannot be found; set it to at least "
+        f"{each * most}"
+        for key, (limit, each) in limits.items()
+        if each * most > limit
     )
 
 

@@ -125,7 +125,12 @@ def network_specs(task: ImageTask) -> dict[str, tf.TensorSpec]:
 
 
 def network_inputs(
-    task: ImageTask, proposals: tf.Tensor, counts: tf.Tensor, *, scale: tf.Tensor | None = None
+    task: ImageTask,
+    proposals: tf.Tensor,
+    counts: tf.Tensor,
+    *,
+    scale: tf.Tensor | None = None,
+    covered: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Returns the tensors of a batch, as those of `BoxTransform`.
 
@@ -134,6 +139,8 @@ def network_inputs(
         proposals: float32 [b, n, 4].
         counts: int32 [b].
         scale: float32 [b, 2], size of an image in the network's input divided by its own; None: 1.
+        covered: int32 [b, 2], size of an image in the network's input. Proposals are clipped to it, as in training.
+            None: they are not clipped.
     """
     assert task.proposals is not None
     number = task.proposals.max_proposals
@@ -144,6 +151,8 @@ def network_inputs(
         proposals = tf.pad(proposals[:, :number], [[0, 0], [0, number], [0, 0]])[:, :number]
     if scale is not None:
         proposals *= tf.tile(scale, (1, 2))[:, tf.newaxis]
+    if covered is not None:
+        proposals = tf.clip_by_value(proposals, 0.0, tf.tile(tf.cast(covered, tf.float32), (1, 2))[:, tf.newaxis])
     return {PROPOSED: tf.where(valid[..., tf.newaxis], proposals, 0.0), PROPOSED_VALID: valid}
 
 

@@ -61,7 +61,8 @@ def function(model: keras.Model, task: ImageTask, *, batch_size: int | None, fit
         if fitting is not None:
             images, sizes, covered = _fitted(images, fitting)
             scale = tf.cast(covered, tf.float32) / tf.cast(sizes, tf.float32)
-        further = interface.network_inputs(task, *given, scale=scale) if given else {}
+        limit = tf.constant([model.inputs[0].shape[1:3]]) if covered is None else covered
+        further = interface.network_inputs(task, *given, scale=scale, covered=limit) if given else {}
         outputs = task.forward(model, {"image": images, **further}, training=False)
         with tf.name_scope(DECODING):
             predictions = task.decode(outputs)

@@ -123,7 +123,7 @@ class Served(tf.Module):
     def _served(self, fitted: tf.Tensor, sizes: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         covered = sizes if self._original else self._fitting.covered(sizes)
         scale = tf.cast(covered / sizes, tf.float32)
-        further = interface.network_inputs(self._task, *given, scale=scale) if given else {}
+        further = interface.network_inputs(self._task, *given, scale=scale, covered=covered) if given else {}
         predictions = self._task.placed(self._predict({"image": fitted, **further}), sizes, covered)
         return self._task.served(predictions, self._names)
 

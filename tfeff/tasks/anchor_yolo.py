@@ -4,7 +4,7 @@ Targets, losses and their normalization are those of darknet's `yolo_layer.c`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +14,12 @@ from tfeff import config
 from tfeff.boxes import paired_iou
 from tfeff.boxes.anchors import anchor_sizes, shape_iou
 from tfeff.boxes.coding import LOG_SIZE_LIMIT
+from tfeff.data.augment.policy import MIN_SIDE
 from tfeff.data.dataset import Dataset
 from tfeff.networks.detectors.yolo import CODES, LOGITS
-from tfeff.tasks.cells import containing, hidden, owners
+from tfeff.tasks.cells import CELL_PAIRS, containing, hidden, owners
 from tfeff.tasks.coverage import Coverage, owned, sizes
+from tfeff.tasks.matching import by_image
 from tfeff.tasks.object_detection import DenseDetectionTask, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, to_float32
 
@@ -39,9 +41,10 @@ class AnchorYoloTask(DenseDetectionTask):
         if self.section.anchors_per_level is None:
             return {}, ()
         boxes = np.concatenate(relative_objects(images, description.size, stretch=self.section.stretch))
-        if not len(boxes):
-            return {}, ("no boxes to find anchors for",)
         sizes = boxes[:, 2:] - boxes[:, :2]
+        sizes = sizes[(sizes * description.size >= MIN_SIDE).all(axis=1)]  # training drops the others
+        if not len(sizes):
+            return {}, ("no boxes to find anchors for",)
         anchors = anchor_sizes(sizes, self.section.anchors_per_level * len(description.levels))
         overlap = shape_iou(sizes, anchors).max(axis=1).mean()
         note = (
@@ -83,15 +86,11 @@ class AnchorYoloTask(DenseDetectionTask):
         logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
         objects = tf.cast(batch["boxes_yxyx"], codes.dtype)
-        ignored = batch["difficult"] | batch["crowd"]
-        positive, index = self._owners(objects, batch["valid"] & ~ignored, corners, strides, anchors)
+        positive, index, background = self._assigned(batch, outputs, objects, corners, strides, anchors)
         boxes = tf.gather(objects, index, batch_dims=1)
         weight = tf.cast(batch["weight"], codes.dtype)[:, tf.newaxis]
         chosen = tf.cast(positive, codes.dtype) * weight
 
-        overlaps = paired_iou(tf.stop_gradient(self._boxes(outputs))[:, :, tf.newaxis], objects[:, tf.newaxis], ops=tf)
-        best = tf.reduce_max(tf.where(batch["valid"][:, tf.newaxis], overlaps, 0.0), axis=-1)
-        background = (best <= section.ignore_overlap) & ~hidden(corners, strides, objects, batch["valid"] & ignored)
         used = tf.cast(positive | background, codes.dtype) * weight
         objectness = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, logits.dtype), logits[..., 0])
 
@@ -127,6 +126,30 @@ class AnchorYoloTask(DenseDetectionTask):
         centers = corners + tf.sigmoid(codes[..., :2]) * strides
         halves = anchors * tf.exp(tf.minimum(codes[..., 2:], LOG_SIZE_LIMIT)) / 2
         return tf.concat([centers - halves, centers + halves], axis=-1)
+
+    def _assigned(
+        self,
+        batch: Batch,
+        outputs: Any,
+        objects: tf.Tensor,
+        corners: tf.Tensor,
+        strides: tf.Tensor,
+        anchors: tf.Tensor,
+    ) -> Sequence[tf.Tensor]:
+        """Returns `_owners`, and which anchors learn that they are background unless they are positive, bool [b, n]."""
+
+        def assigned(
+            objects: tf.Tensor, valid: tf.Tensor, ignored: tf.Tensor, predicted: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            positive, index = self._owners(objects, valid & ~ignored, corners, strides, anchors)
+            overlaps = paired_iou(predicted[:, :, tf.newaxis], objects[:, tf.newaxis], ops=tf)
+            best = tf.reduce_max(tf.where(valid[:, tf.newaxis], overlaps, 0.0), axis=-1)
+            kept = hidden(corners, strides, objects, valid & ignored)
+            return positive, index, (best <= self.section.ignore_overlap) & ~kept
+
+        ignored, predicted = batch["difficult"] | batch["crowd"], tf.stop_gradient(self._boxes(outputs))
+        given, dtypes = (objects, batch["valid"], ignored, predicted), (tf.bool, tf.int64, tf.bool)
+        return by_image(assigned, given, dtypes, anchors.shape[1], most=CELL_PAIRS)
 
     def _owners(
         self, objects: tf.Tensor, usable: tf.Tensor, corners: tf.Tensor, strides: tf.Tensor, anchors: tf.Tensor

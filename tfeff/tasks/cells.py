@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+CELL_PAIRS = 2**24
+"""Pairs of a cell and an object of which a tensor is computed at most, except those of one image; see `by_image`."""
+
 
 def containing(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
     """Returns whether each cell contains the center of each box.
@@ -26,6 +29,34 @@ def containing(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor) ->
     return tf.reduce_all((centers >= corners[:, :, tf.newaxis]) & (centers < ends[:, :, tf.newaxis]), axis=-1)
 
 
+def inside(centers: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
+    """Returns whether each center [1, n, 2] lies in each box [b, k, 4]: bool [b, n, k]."""
+    centers, boxes = centers[:, :, tf.newaxis], boxes_yxyx[:, tf.newaxis]
+    return tf.reduce_all((centers > boxes[..., :2]) & (centers < boxes[..., 2:]), axis=-1)
+
+
+def learning(centers: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor, usable: tf.Tensor) -> tf.Tensor:
+    """Returns which cells can learn each object: those whose centers lie in it.
+
+    If an object is so small that it contains none, they are the cells that contain its center, one of each level.
+
+    Args:
+        centers: those of the cells in pixels, [1, n, 2].
+        strides, boxes_yxyx: see `containing`.
+        usable: whether the object is to be learned, bool [b, k].
+
+    Returns:
+        bool [b, n, k].
+    """
+    found = inside(centers, boxes_yxyx) & usable[:, tf.newaxis]
+    small = usable & ~tf.reduce_any(found, axis=1)
+
+    def with_small() -> tf.Tensor:
+        return found | (containing(centers - strides / 2, strides, boxes_yxyx) & small[:, tf.newaxis])
+
+    return tf.cond(tf.reduce_any(small), with_small, lambda: found)
+
+
 def hidden(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor, ignored: tf.Tensor) -> tf.Tensor:
     """Returns whether a cell is part of an ignored object, so that it is no background.
 
@@ -38,9 +69,13 @@ def hidden(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor, ignore
     Returns:
         bool [b, n].
     """
-    centers, boxes = (corners + strides / 2)[:, :, tf.newaxis], boxes_yxyx[:, tf.newaxis]
-    inside = tf.reduce_all((centers > boxes[..., :2]) & (centers < boxes[..., 2:]), axis=-1)
-    return tf.reduce_any((inside | containing(corners, strides, boxes_yxyx)) & ignored[:, tf.newaxis], axis=-1)
+
+    def covered() -> tf.Tensor:
+        part = inside(corners + strides / 2, boxes_yxyx) | containing(corners, strides, boxes_yxyx)
+        return tf.reduce_any(part & ignored[:, tf.newaxis], axis=-1)
+
+    shape = tf.shape(boxes_yxyx)[0], corners.shape[1]
+    return tf.cond(tf.reduce_any(ignored), covered, lambda: tf.zeros(shape, tf.bool))
 
 
 def owners(indices: tf.Tensor, wanted: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:

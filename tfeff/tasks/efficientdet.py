@@ -3,7 +3,6 @@
 Matching, losses and their normalization are those of the reference implementation (google/automl `efficientdet/`).
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -12,18 +11,16 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes import decode, encode
 from tfeff.networks.detectors.efficientdet import CODES, LOGITS
-from tfeff.tasks.coverage import Coverage, best_overlap, owned, sizes
 from tfeff.tasks.losses import focal_loss, huber_loss
-from tfeff.tasks.matching import IGNORED, POSITIVE, Match, match
+from tfeff.tasks.matching import ANCHORS, IGNORED, POSITIVE, AnchorMatching
 from tfeff.tasks.object_detection import DenseDetectionTask
 from tfeff.tasks.task import Batch, to_float32
 
 POSITIVES = "positives"
 """The count of both losses: all positive anchors."""
-ANCHORS = "anchors"
 
 
-class EfficientDetTask(DenseDetectionTask):
+class EfficientDetTask(AnchorMatching, DenseDetectionTask):
     """See `config.EfficientDetSettings`. Outputs: those of the network, and `anchors`, float32 [1, n, 4]."""
 
     section: config.EfficientDetSettings
@@ -32,17 +29,6 @@ class EfficientDetTask(DenseDetectionTask):
 
     def __init__(self, section: config.EfficientDetSettings | None = None) -> None:
         super().__init__(section or config.EfficientDetSettings())
-
-    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """Returns `anchors`."""
-        return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
-
-    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """Measures coverage by the positive anchors."""
-        anchors, boxes = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
-        matched = self._matched(anchors[0], boxes, batch)
-        learned = owned(matched.kind == POSITIVE, matched.object, boxes.shape[1])
-        return Coverage(learned, best_overlap(anchors[0], boxes), sizes(anchors[..., 2:] - anchors[..., :2]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Returns the focal loss of classes and the Huber loss of boxes.
@@ -54,7 +40,7 @@ class EfficientDetTask(DenseDetectionTask):
         logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         anchors = tf.cast(outputs[ANCHORS], codes.dtype)
         boxes = tf.cast(batch["boxes_yxyx"], codes.dtype)
-        matched = self._matched(anchors[0], boxes, batch)
+        matched = self.matched(anchors[0], boxes, batch)
         weight = tf.cast(batch["weight"], codes.dtype)[:, tf.newaxis]
         positive = tf.cast(matched.kind == POSITIVE, codes.dtype) * weight
         used = tf.cast(matched.kind != IGNORED, codes.dtype) * weight
@@ -71,17 +57,6 @@ class EfficientDetTask(DenseDetectionTask):
             "box_loss": section.box_weight * tf.reduce_sum(huber * positive),
             POSITIVES: tf.reduce_sum(positive),
         }
-
-    def _matched(self, anchors: tf.Tensor, boxes: tf.Tensor, batch: Batch) -> Match:
-        """Returns the object of each anchor."""
-        return match(
-            anchors,
-            boxes,
-            batch["valid"],
-            batch["difficult"] | batch["crowd"],
-            positive_overlap=self.section.positive_overlap,
-            negative_overlap=self.section.negative_overlap,
-        )
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """See `ObjectDetectionTask`."""

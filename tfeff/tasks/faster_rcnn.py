@@ -3,7 +3,6 @@
 Both stages are trained jointly; regions have no gradient ("approximate joint training", section 3.2).
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -13,9 +12,8 @@ from tfeff import config
 from tfeff.boxes import encode
 from tfeff.boxes.anchors import cells
 from tfeff.networks.heads import OBJECTNESS, PROPOSAL_CODES
-from tfeff.tasks.coverage import Coverage, best_overlap, owned, sizes
 from tfeff.tasks.losses import smooth_l1_loss
-from tfeff.tasks.matching import POSITIVE, Match, match
+from tfeff.tasks.matching import ANCHORS, POSITIVE, AnchorMatching
 from tfeff.tasks.region_proposals import propose
 from tfeff.tasks.sampling import noise, sample
 from tfeff.tasks.task import Batch, to_float32
@@ -23,14 +21,14 @@ from tfeff.tasks.two_stage import TwoStageTask
 
 SAMPLES = "sampled_anchors"
 """The count of both losses of the first stage: all sampled anchors, also those of the background."""
-ANCHORS = "anchors"
 _ANCHOR_STREAM = 0
 
 
-class FasterRCNNTask(TwoStageTask):
+class FasterRCNNTask(AnchorMatching, TwoStageTask):
     """See `config.FasterRCNNSettings`. Further outputs: those of the first stage, and `anchors`, float32 [1, n, 4]."""
 
     section: config.FasterRCNNSettings
+    FORCED = "ties"
     losses: ClassVar = {"objectness_loss": SAMPLES, "proposal_loss": SAMPLES, **TwoStageTask.losses}
 
     def __init__(self, section: config.FasterRCNNSettings | None = None) -> None:
@@ -55,29 +53,6 @@ class FasterRCNNTask(TwoStageTask):
             overlap=section.proposal_overlap,
         )
 
-    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
-        """Returns `anchors`."""
-        return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
-
-    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """Measures coverage by the positive anchors of the first stage."""
-        anchors, objects = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
-        matched = self._matched(anchors[0], objects, batch)
-        learned = owned(matched.kind == POSITIVE, matched.object, objects.shape[1])
-        return Coverage(learned, best_overlap(anchors[0], objects), sizes(anchors[..., 2:] - anchors[..., :2]))
-
-    def _matched(self, anchors: tf.Tensor, objects: tf.Tensor, batch: Batch) -> Match:
-        """Returns the object of each anchor."""
-        return match(
-            anchors,
-            objects,
-            batch["valid"],
-            batch["difficult"] | batch["crowd"],
-            positive_overlap=self.section.positive_overlap,
-            negative_overlap=self.section.negative_overlap,
-            forced="ties",
-        )
-
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Returns the losses of `TwoStageTask` and those of the region proposal network.
 
@@ -86,7 +61,7 @@ class FasterRCNNTask(TwoStageTask):
         section = self.section
         logits, codes = to_float32(outputs[OBJECTNESS])[..., 0], to_float32(outputs[PROPOSAL_CODES])
         anchors, objects = tf.cast(outputs[ANCHORS][0], codes.dtype), tf.cast(batch["boxes_yxyx"], codes.dtype)
-        matched = self._matched(anchors, objects, batch)
+        matched = self.matched(anchors, objects, batch)
         index, drawn = sample(
             matched.kind,
             noise(batch["key"], _ANCHOR_STREAM, anchors.shape[0]),

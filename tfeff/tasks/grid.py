@@ -1,20 +1,22 @@
 """A grid of cells, each of which learns one object (Redmon et al., arXiv:1506.02640, section 2.2).
 
-Targets, losses and their normalization are those of darknet's `detection_layer.c`: all outputs are linear, and the
-network predicts the square roots of height and width.
+Targets, errors and their normalization are those of darknet's `detection_layer.c`: all outputs are linear, and the
+network predicts the square roots of height and width. Darknet's gradients are half of those of the squared errors here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import paired_iou
+from tfeff.config.task_parts import Teacher
 from tfeff.data.dataset import Dataset
 from tfeff.networks.detectors.yolo import CELLS
-from tfeff.tasks.cells import containing, hidden, images_with_shared_cells, owners
+from tfeff.tasks.cells import CELL_PAIRS, containing, hidden, images_with_shared_cells, owners
 from tfeff.tasks.coverage import Coverage, owned, sizes
+from tfeff.tasks.matching import by_image
 from tfeff.tasks.object_detection import DenseDetectionTask, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, to_float32
 
@@ -52,8 +54,7 @@ class GridTask(DenseDetectionTask):
         """Measures coverage by the cells that own an object. A cell predicts boxes of any size."""
         objects = tf.cast(batch["boxes_yxyx"], tf.float32)
         usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
-        inside = containing(geometry[CORNERS], geometry[STRIDES], objects)
-        has, index = owners(tf.argmax(inside, axis=1), usable, inside.shape[1])
+        has, index = _owners(geometry[CORNERS], geometry[STRIDES], objects, usable)
         learned = owned(has, index, objects.shape[1])
         return Coverage(learned, tf.cast(learned, tf.float32), sizes(geometry[STRIDES]))
 
@@ -69,8 +70,12 @@ class GridTask(DenseDetectionTask):
         corners, strides = (tf.cast(outputs[key], classes.dtype) for key in (CORNERS, STRIDES))
         objects = tf.cast(batch["boxes_yxyx"], classes.dtype)
         ignored = batch["difficult"] | batch["crowd"]
-        inside = containing(corners, strides, objects)
-        has, index = owners(tf.argmax(inside, axis=1), batch["valid"] & ~ignored, inside.shape[1])
+
+        def assigned(objects: tf.Tensor, usable: tf.Tensor, ignored: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return *_owners(corners, strides, objects, usable), hidden(corners, strides, objects, ignored)
+
+        given, dtypes = (objects, batch["valid"] & ~ignored, batch["valid"] & ignored), (tf.bool, tf.int64, tf.bool)
+        has, index, kept = by_image(assigned, given, dtypes, corners.shape[1], most=CELL_PAIRS)
         weight = tf.cast(batch["weight"], classes.dtype)[:, tf.newaxis]
         filled = tf.cast(has, classes.dtype) * weight
 
@@ -91,8 +96,7 @@ class GridTask(DenseDetectionTask):
         responsible = tf.one_hot(best, overlap.shape[-1], dtype=classes.dtype) * filled[..., tf.newaxis]
 
         error = (place - wanted_place) ** 2 + (root - wanted_root) ** 2
-        background = ~hidden(corners, strides, objects, batch["valid"] & ignored)[..., tf.newaxis]
-        no_object = section.no_object_weight * tf.cast(background, classes.dtype)
+        no_object = section.no_object_weight * tf.cast(~kept[..., tf.newaxis], classes.dtype)
         each = tf.where(responsible > 0, tf.ones_like(responsible), no_object) * weight[..., tf.newaxis]
         return {
             "class_loss": tf.reduce_sum(tf.reduce_sum((classes - target) ** 2, axis=-1) * filled),
@@ -100,6 +104,29 @@ class GridTask(DenseDetectionTask):
             "box_loss": section.box_weight * tf.reduce_sum(tf.reduce_sum(error, axis=-1) * responsible),
             IMAGES: tf.reduce_sum(weight),
         }
+
+    def teacher_targets(self, teachers: Sequence[Any], section: Teacher) -> dict[str, tf.Tensor]:
+        """`cells_0`, and so on: the output of each."""
+        return {f"cells_{number}": to_float32(each[CELLS]) for number, each in enumerate(teachers)}
+
+    def imitated(self, outputs: Any, targets: Mapping[str, tf.Tensor], section: Teacher) -> tf.Tensor:
+        """Returns the squared differences from the teachers' outputs, weighted as in `totals`.
+
+        A teacher's confidences say which boxes are responsible for an object. The scores, which other detectors
+        imitate, have no gradient where an output is negative.
+        """
+        ours = self._parts(outputs)
+        apart = [self._apart(ours, self._parts({CELLS: tf.stop_gradient(each)})) for each in targets.values()]
+        return section.weight / len(apart) * tf.add_n(apart)
+
+    def _apart(self, ours: Sequence[tf.Tensor], theirs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns the weighted squared differences of `_parts`, [b]."""
+        classes, confidence, place, root = ((own - other) ** 2 for own, other in zip(ours, theirs, strict=True))
+        certain = tf.clip_by_value(theirs[1], 0.0, 1.0)
+        weight = certain + self.section.no_object_weight * (1.0 - certain)
+        boxes = self.section.box_weight * certain * tf.reduce_sum(place + root, axis=-1)
+        cells = tf.reduce_max(certain, axis=-1) * tf.reduce_sum(classes, axis=-1)
+        return tf.reduce_sum(cells + tf.reduce_sum(weight * confidence + boxes, axis=-1), axis=-1)
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """See `ObjectDetectionTask`. A score is the product of a box's confidence and its cell's class probability."""
@@ -130,6 +157,14 @@ class GridTask(DenseDetectionTask):
         """Returns the height and width of the grid in pixels, [2]."""
         dtype = to_float32(outputs[CELLS]).dtype
         return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], dtype), axis=(0, 1))
+
+
+def _owners(
+    corners: tf.Tensor, strides: tf.Tensor, objects: tf.Tensor, usable: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """See `cells.owners`. An object belongs to the cell that contains its center."""
+    inside = containing(corners, strides, objects)
+    return owners(tf.argmax(inside, axis=1), usable, inside.shape[1])
 
 
 def _centers(boxes: tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
-from tfeff.evaluation.detection_errors import best_f1_threshold
+from tfeff.evaluation.detection_errors import DEFAULT_THRESHOLD, best_f1_threshold
 from tfeff.evaluation.matching import match
 from tfeff.tasks.coverage import Coverage
 from tfeff.tasks.imitation import dense_difference
@@ -27,9 +27,6 @@ from tfeff.tasks.task import DETECTION, Batch, ImageReading, ImageTask, Predicti
 
 MEAN_AP, THRESHOLD = "mean_ap", "score_threshold"
 """Validation metrics: VOC's mean average precision at an IoU of 0.5, and the threshold with the highest F1."""
-
-DEFAULT_THRESHOLD = 0.5
-"""Score threshold of a run without validation images."""
 
 
 class ObjectDetectionTask(ImageTask):
@@ -160,6 +157,9 @@ class DenseDetectionTask(ObjectDetectionTask):
         outputs = super().forward(network, batch, training=training)
         return outputs | self.geometry(network.description, network.size)
 
+    UNCOMPARED = frozenset[str]()
+    """Outputs of which a teacher can have another number of values, because `candidates` makes boxes of them."""
+
     def branches(self, outputs: Any) -> list[Any]:
         """Returns the outputs of each set of heads for boxes and classes, first those that `candidates` reads."""
         return [outputs]
@@ -185,12 +185,25 @@ class DenseDetectionTask(ObjectDetectionTask):
                 f"{where} has the outputs {', '.join(teacher.output)}, not {', '.join(network.output)}: give a run "
                 "with the same task.network.end_to_end"
             )
-        shapes = [{name: tuple(each.shape[1:]) for name, each in model.output.items()} for model in (teacher, network)]
+        shapes = [
+            {name: tuple(each.shape[1 : 2 if name in self.UNCOMPARED else None]) for name, each in model.output.items()}
+            for model in (teacher, network)
+        ]
         if teacher.size != network.size or shapes[0] != shapes[1]:
+            described = teacher.description, network.description
+            keys = [key for key, values in _positions(*described).items() if values[0] != values[1]]
             raise UserError(
                 f"{where} predicts at other positions ({shapes[0]} of images of {teacher.size}, not {shapes[1]} of "
-                f"{network.size}): give a run with the same model.resolution and task.network.levels"
+                f"{network.size}): give a run with the same {' and '.join(keys) or 'task.network and model.resolution'}"
             )
+
+
+def _positions(*described: Any) -> dict[str, list[Any]]:
+    """Returns what decides where detectors predict: the values of each description, by dotted key."""
+    fields = "aspect", "levels", "anchor_scales", "anchor_aspects", "boxes"
+    values = {f"task.network.{key}": [getattr(each, key, None) for each in described] for key in fields}
+    anchors = [getattr(each, "per_position", None) for each in described]
+    return {"model.resolution": [each.resolution for each in described], **values, "task.anchors_per_level": anchors}
 
 
 def detection_threshold(validated: Mapping[str, float]) -> float:

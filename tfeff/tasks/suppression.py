@@ -101,7 +101,7 @@ def _candidates(
     """
     classes = scores.shape[-1]
     gather = partial(tf.gather, axis=axis, batch_dims=axis)
-    limit = partial(tf.minimum, section.candidates)
+    limit = partial(tf.minimum, section.entering)
     # They are among the boxes whose best class scores highest: sorting is the slow part.
     best, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), limit(tf.shape(scores)[axis]))
     box, scores = gather(boxes, chosen), gather(scores, chosen)

@@ -383,15 +383,29 @@ class BatchPredictor:
         network: what `ImageTask.predictor` returned.
         task: the network's task.
 
-    Attributes:
-        decoded: the INPUTS of a batch -> what `ImageTask.decode` returns.
     """
 
     def __init__(self, network: keras.Model, task: ImageTask) -> None:
-        def decoded(inputs: Batch) -> dict[str, tf.Tensor]:
-            return task.decode(task.forward(network, inputs, training=False))
+        def decoded(inputs: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            outputs = task.forward(network, inputs, training=False)
+            finite = [
+                tf.reduce_all(tf.math.is_finite(each)) for each in tf.nest.flatten(outputs) if each.dtype.is_floating
+            ]
+            return task.decode(outputs), tf.reduce_all(finite)
 
-        self.decoded = tf.function(decoded, jit_compile=False, autograph=False)
+        self._detects = task.kind.detects
+        self._decoded = tf.function(decoded, jit_compile=False, autograph=False)
+
+    def decoded(self, inputs: Batch) -> dict[str, tf.Tensor]:
+        """Returns what `ImageTask.decode` returns for the INPUTS of a batch.
+
+        Raises:
+            UserError: outputs of a detector are not finite; the selection of detections would drop them.
+        """
+        found, finite = self._decoded(inputs)
+        if self._detects and not finite:
+            raise UserError("predictions are NaN or infinite: the network has diverged")
+        return found
 
     def __call__(self, pipeline: Batches) -> Predictions:
         """Returns predictions for all images of a pipeline, in order."""

@@ -10,8 +10,10 @@ from tfeff import config
 from tfeff.boxes import paired_iou
 from tfeff.networks.detectors.yolo import DISTANCES, LOGITS
 from tfeff.networks.heads import ONE_TO_MANY
+from tfeff.tasks.cells import CELL_PAIRS, hidden, learning
 from tfeff.tasks.coverage import Coverage, sizes
 from tfeff.tasks.losses import complete_iou, distribution_focal_loss
+from tfeff.tasks.matching import by_image
 from tfeff.tasks.object_detection import DenseDetectionTask
 from tfeff.tasks.task import Batch, to_float32
 from tfeff.tasks.task_aligned import Alignment, align
@@ -25,6 +27,7 @@ class YoloTask(DenseDetectionTask):
     """See `config.YoloSettings`. Outputs: those of the network; `centers`, `strides` and `reach`, float32 [1, n, 2]."""
 
     section: config.YoloSettings
+    UNCOMPARED = frozenset({DISTANCES, ONE_TO_MANY + DISTANCES})
 
     def __init__(self, section: config.YoloSettings | None = None) -> None:
         super().__init__(section or config.YoloSettings())
@@ -50,13 +53,17 @@ class YoloTask(DenseDetectionTask):
         }
 
     def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
-        """Measures coverage by the cells whose centers lie in an object, and by the boxes they can predict."""
+        """Measures coverage by the cells that can learn an object, and by the boxes they can predict."""
         centers, boxes = geometry[CENTERS], tf.cast(batch["boxes_yxyx"], tf.float32)
-        inside = _inside(centers, boxes)
-        middle, reach = (tf.concat([each] * 2, axis=-1)[:, :, tf.newaxis] for each in (centers, geometry[REACH]))
-        reachable = tf.minimum(tf.maximum(boxes[:, tf.newaxis], middle - reach), middle + reach)
-        overlaps = tf.where(inside, paired_iou(reachable, boxes[:, tf.newaxis], ops=tf), 0.0)
-        learned = tf.reduce_any(inside, axis=1) & batch["valid"]
+        found = learning(centers, geometry[STRIDES], boxes, batch["valid"])
+        middle, reach = (each[:, :, tf.newaxis] for each in (centers, geometry[REACH]))
+        # The center of a cell lies in all boxes that the cell can predict.
+        low, high = boxes[:, tf.newaxis, :, :2], boxes[:, tf.newaxis, :, 2:]
+        low = tf.minimum(tf.maximum(low, middle - reach), middle)
+        high = tf.minimum(tf.maximum(high, middle), middle + reach)
+        reachable = tf.concat([low, high], axis=-1)
+        overlaps = tf.where(found, paired_iou(reachable, boxes[:, tf.newaxis], ops=tf), 0.0)
+        learned = tf.reduce_any(found, axis=1)
         return Coverage(learned, tf.reduce_max(overlaps, axis=1), sizes(geometry[STRIDES]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
@@ -80,15 +87,13 @@ class YoloTask(DenseDetectionTask):
         logits, distances = to_float32(outputs[LOGITS]), self._distributions(outputs)
         predicted = self._boxes(outputs, distances)
         weight = tf.cast(batch["weight"], logits.dtype)[:, tf.newaxis]
-        ignored = batch["difficult"] | batch["crowd"]
         objects = tf.cast(batch["boxes_yxyx"], logits.dtype)
-        aligned = self._aligned(batch, outputs, logits, predicted, objects, batch["valid"] & ~ignored, positives)
+        aligned, ignored = self._aligned(batch, outputs, logits, predicted, objects, positives)
         target = aligned.target * weight
 
         labels = tf.gather(batch["label"], aligned.object, batch_dims=1)
         targets = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * target[..., tf.newaxis]
-        hidden = _inside(tf.cast(outputs[CENTERS], logits.dtype), objects) & (batch["valid"] & ignored)[:, tf.newaxis]
-        used = weight * tf.cast(aligned.positive | ~tf.reduce_any(hidden, axis=-1), logits.dtype)
+        used = weight * tf.cast(aligned.positive | ~ignored, logits.dtype)
         cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
 
         # Cells without an object compare their box with itself, so that nothing becomes infinite.
@@ -133,29 +138,36 @@ class YoloTask(DenseDetectionTask):
         logits: tf.Tensor,
         predicted: tf.Tensor,
         objects: tf.Tensor,
-        usable: tf.Tensor,
         positives: int,
-    ) -> Alignment:
-        """Returns the assignment, without gradient."""
+    ) -> tuple[Alignment, tf.Tensor]:
+        """Returns the assignment, and the cells that learn no background, bool [b, n]; without gradient."""
         section = self.section
-        logits, predicted = tf.stop_gradient(logits), tf.stop_gradient(predicted)
-        inside = _inside(tf.cast(outputs[CENTERS], objects.dtype), objects) & usable[:, tf.newaxis]
-        overlap = complete_iou if section.alignment_overlap == "ciou" else partial(paired_iou, ops=tf)
-        overlaps = overlap(predicted[:, :, tf.newaxis], objects[:, tf.newaxis])
-        classes = tf.maximum(tf.cast(batch["label"], tf.int64), 0)
-        scores = tf.gather(tf.sigmoid(logits), classes, axis=2, batch_dims=1)
-        return align(
-            scores,
-            # A negative CIoU would become positive under an even exponent.
-            tf.maximum(tf.where(usable[:, tf.newaxis], overlaps, 0.0), 0.0),
-            inside,
-            alpha=section.alpha,
-            beta=section.beta,
-            candidates=positives,
-        )
+        centers, strides = (tf.cast(outputs[name], objects.dtype) for name in (CENTERS, STRIDES))
+        probabilities, predicted = tf.sigmoid(tf.stop_gradient(logits)), tf.stop_gradient(predicted)
+        classes, ignored = tf.maximum(tf.cast(batch["label"], tf.int64), 0), batch["difficult"] | batch["crowd"]
+        measure = complete_iou if section.alignment_overlap == "ciou" else partial(paired_iou, ops=tf)
 
+        def aligned(
+            objects: tf.Tensor,
+            classes: tf.Tensor,
+            usable: tf.Tensor,
+            ignored: tf.Tensor,
+            probabilities: tf.Tensor,
+            predicted: tf.Tensor,
+        ) -> tuple[tf.Tensor, ...]:
+            overlaps = measure(predicted[:, :, tf.newaxis], objects[:, tf.newaxis])
+            found = align(
+                tf.gather(probabilities, classes, axis=2, batch_dims=1),
+                # A negative CIoU would become positive under an even exponent.
+                tf.maximum(tf.where(usable[:, tf.newaxis], overlaps, 0.0), 0.0),
+                learning(centers, strides, objects, usable),
+                alpha=section.alpha,
+                beta=section.beta,
+                candidates=positives,
+            )
+            return *found, hidden(centers - strides / 2, strides, objects, ignored)
 
-def _inside(centers: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Returns whether each center [1, n, 2] lies in each box [b, k, 4]: bool [b, n, k]."""
-    centers, boxes = centers[:, :, tf.newaxis], boxes[:, tf.newaxis]
-    return tf.reduce_all((centers > boxes[..., :2]) & (centers < boxes[..., 2:]), axis=-1)
+        given = objects, classes, batch["valid"] & ~ignored, batch["valid"] & ignored, probabilities, predicted
+        dtypes = tf.bool, tf.int64, objects.dtype, tf.bool
+        *found, kept = by_image(aligned, given, dtypes, centers.shape[1], most=CELL_PAIRS)
+        return Alignment(*found), kept

@@ -7,6 +7,7 @@ import keras
 
 from tfeff.models.cost.activation_memory import Call, Interval, lifetimes, peak_size
 from tfeff.models.layers.kinds import Reads, kind_of
+from tfeff.models.layers.regions import RoIAlign
 
 
 def reads(layer: type[keras.layers.Layer], activation: str | None = None) -> Reads | None:
@@ -102,3 +103,13 @@ def test_live_maps_equal_brute_force() -> None:
             gradients = {number for call in calls[layer - 1 :] for number in call.inputs if number <= layer}
             gradients |= {number for number in (layer, 9, 11) if number <= layer}
             assert live == sum(1 << 2 * number for number in values) + sum(1 << 2 * number for number in gradients)
+
+
+def test_working_maps_are_in_memory_while_the_layer_and_its_gradient_run() -> None:
+    gather = Reads(input=False, output=False, working=16)
+    calls = [Call((0,), (1,), SUM), Call((1,), (2,), gather), Call((2,), (3,), SUM)]
+    result = lifetimes(calls, inputs=[0], outputs=[3])
+    sizes = [1, 10, 100, 1000]
+    assert live_sizes(result.forward, sizes) == [1, 11, 10 + 17 * 100, 1100]
+    assert live_sizes(result.training, sizes) == [1, 11, 10 + 17 * 100, 1100, 1100, 110 + 16 * 100, 11]
+    assert kind_of(RoIAlign).reads.working == 4 * RoIAlign(levels=(2,)).sampling ** 2

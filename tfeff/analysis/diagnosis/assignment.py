@@ -68,8 +68,7 @@ def assign(task: ObjectDetectionTask, description: Any, prepared: PreparedImages
     """Assigns anchors or cells by the task's own rules to objects, at `scale` times the size of the prepared images."""
     size = description.size
     geometry = task.geometry(description, size)
-    sides, learned, overlap = [], [], []
-    reference = np.zeros((0, 2), np.float32)
+    sides, learned, overlap, reference = [], [], [], []
     for batch in prepared.batches:
         targets = {name: tf.constant(batch[name]) for name in ("valid", "difficult", "crowd", "label")}
         if PROPOSED_VALID in batch:
@@ -77,7 +76,7 @@ def assign(task: ObjectDetectionTask, description: Any, prepared: PreparedImages
         for name in {"boxes_yxyx", PROPOSED} & batch.keys():
             targets[name] = tf.constant(batch[name] * np.float32(scale))
         covered = task.coverage(targets, geometry)
-        reference = covered.sizes_hw
+        reference.append(covered.sizes_hw)
         used = batch["valid"] & ~batch["difficult"] & ~batch["crowd"] & (batch["weight"] > 0)[:, None]
         boxes = batch["boxes_yxyx"][used] * scale
         sides.append(boxes[:, 2:] - boxes[:, :2])
@@ -88,7 +87,7 @@ def assign(task: ObjectDetectionTask, description: Any, prepared: PreparedImages
         np.concatenate(sides).astype(float),
         np.concatenate(learned),
         np.concatenate(overlap).astype(float),
-        reference.astype(float),
+        np.unique(np.concatenate(reference), axis=0).astype(float),
         stride,
     )
 

@@ -30,7 +30,7 @@ class Interval(NamedTuple):
     """Steps during which a map is in memory.
 
     Attributes:
-        number: the map's number. It recurs for the map's gradient, and for a map of the same size inside its layer.
+        number: the map's number. It recurs for the map's gradient, and for maps of the same size inside its layer.
         first: first step.
         last: last step, inclusive.
     """
@@ -100,7 +100,7 @@ def lifetimes(
     born = dict.fromkeys(inputs, 0)
     kept_from = {number: 0 for number in kept if number in born}
     last_reader: dict[int, int] = {}
-    inside: list[tuple[int, int]] = []
+    inside, working = list[tuple[int, int]](), list[tuple[int, int]]()
     for step, call in enumerate(calls, 1):
         born.update(dict.fromkeys(call.outputs, step))
         last_reader.update(dict.fromkeys(call.inputs, step))
@@ -110,6 +110,7 @@ def lifetimes(
             if call.reads.output or number in kept:
                 kept_from.setdefault(number, step)
             inside += [(number, step)] * call.reads.inside
+            working += [(number, step)] * call.reads.working
     end = len(calls)
     backward = 2 * end + 1  # step `backward - i` runs the gradient of layer i
     last_use = {number: last_reader.get(number, first) for number, first in born.items()}
@@ -128,4 +129,7 @@ def lifetimes(
         elif first or number in last_reader:
             training.append(Interval(number, backward - last_use[number], min(2 * end, backward - first)))
     training += [Interval(number, step, backward - step) for number, step in inside]
+    for number, step in working:
+        forward.append(Interval(number, step, step))
+        training += [Interval(number, each, each) for each in (step, backward - step)]
     return Lifetimes((*kept_from, *(number for number, _ in inside)), tuple(forward), tuple(training))

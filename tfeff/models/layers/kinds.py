@@ -33,11 +33,14 @@ class Reads(NamedTuple):
         output: whether it reads the outputs.
         inside: number of maps inside the layer that it reads, each of the size of the output: the input of the layer's
             activation, and the factors of products that TensorFlow computes one by one.
+        working: number of maps of the size of the output that are in memory only while the layer runs, and again while
+            its gradient does.
     """
 
     input: bool
     output: bool
     inside: int = 0
+    working: int = 0
 
 
 NOTHING, INPUT, OUTPUT, BOTH = Reads(False, False), Reads(True, False), Reads(False, True), Reads(True, True)
@@ -245,7 +248,8 @@ KINDS: dict[str, Kind] = {
     "cropping": Kind(L.Cropping2D, NOTHING),
     "permute": Kind(L.Permute, NOTHING),
     "concatenate": Kind(L.Concatenate, NOTHING, shape=_concatenated, merges=True),
-    "roi_align": Kind(RoIAlign, NOTHING, shape=_regions, merges=True),  # it reads the boxes, which are small
+    # It reads the boxes, which are small, and gathers 4 x 4 pixels for each bin, with the usual two samples per side.
+    "roi_align": Kind(RoIAlign, NOTHING._replace(working=16), shape=_regions, merges=True),
     "roi_max_pooling": Kind(RoIMaxPool, BOTH, shape=_regions, merges=True),
     # Views.
     "reshape": Kind(L.Reshape, None, shape=_reshaped),

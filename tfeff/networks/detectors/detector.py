@@ -44,7 +44,7 @@ class Detector(ABC):
             the section `model` instead.
         aspect: width of the input image divided by its height. The shorter side is rounded to whole pixels.
         levels: names of the pyramid levels, without gaps. Those beyond the backbone's last are added by the neck. A
-            single level is that of the backbone, without a neck.
+            single level is that of the backbone, without a neck, so that the neck's settings have no effect.
         neck: name of the neck's table, such as "bifpn".
         neck_channels: channels of neck and heads.
         neck_repeats: number of the neck's cells.
@@ -53,8 +53,8 @@ class Detector(ABC):
         fusion: "sum", "unbounded", "softmax" or "fast".
         fusion_per_channel: a fusion weight for each channel instead of one per input.
         head_repeats: number of convolutions of each head before its last.
-        separable: depthwise-separable convolutions in neck and heads instead of plain ones.
-        activation: Keras activation of neck and heads.
+        separable: depthwise-separable convolutions in neck and dense heads instead of plain ones.
+        activation: Keras activation of neck and dense heads.
         bn_momentum: momentum of batch normalization in neck and heads.
         bn_epsilon: epsilon of batch normalization in neck and heads.
     """

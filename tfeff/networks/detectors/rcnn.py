@@ -112,6 +112,9 @@ class TwoStage(Detector):
     - "codes": (batch, n, 4 * num_classes) float32, for each class a box encoded relative to the region, with weights
       (`tfeff.boxes.FAST_RCNN_WEIGHTS`).
 
+    Its heads have plain convolutions and ReLU: `separable` and `activation` are those of the neck. `head_repeats` is
+    the number of convolutions of the region proposal network, which a Fast R-CNN lacks.
+
     Attributes:
         neck_batch_norm: False omits batch normalization in the neck.
         pooling: "align" or "max"; the latter reads a single level.
@@ -146,6 +149,8 @@ class TwoStage(Detector):
         object.__setattr__(self, "hidden", _units(self.hidden))
         if self.pooling == "max" and len(self.levels) > 1:
             raise UserError(f"pooling {self.pooling}: reads a single level; given {', '.join(self.levels)}")
+        if self.pooling == "max" and (self.sampling != 2 or self.aligned):
+            raise UserError(f"pooling {self.pooling}: omit sampling and aligned, which belong to align")
 
     def convolution_unit(self, layers: Layers) -> ConvolutionUnit:
         """Returns the batch normalization and activation of the neck."""
