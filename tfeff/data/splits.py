@@ -87,7 +87,7 @@ def stratified_split(
 
     Each split has its share of each class to within one image, and its share of all images as closely as that allows.
     The largest split has an image of each class; no split is empty if a class has images to spare. With groups, whole
-    groups are drawn, and shares are approximate.
+    groups are drawn, and shares are approximate; no split is empty if there are as many groups as splits.
 
     Args:
         labels: int [n].
@@ -105,8 +105,7 @@ def stratified_split(
     rng, place = np.random.default_rng(seed), list(fractions).index(split)
     shares = list(checked_fractions(fractions).values())
     if groups is not None:
-        rest = 1.0 - sum(shares)
-        return deal_groups(labels, groups, [*shares, rest] if rest > 1e-9 else shares, rng)[place]
+        return deal_groups(labels, groups, shares, rng)[place]
     by_class = np.argsort(labels, kind="stable")
     counts = np.unique(labels, return_counts=True)[1]
     quotas, starts, pieces = _quotas(counts, shares), np.cumsum(counts) - counts, [np.zeros(0, np.int64)]
