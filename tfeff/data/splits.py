@@ -1,7 +1,8 @@
 """Names of splits: aliases, the split of all images, and splits drawn by seed."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -53,6 +54,34 @@ def namesakes(split: str, known: Collection[str]) -> list[str]:
     ['val2014', 'val2017']
     """
     return [name for name in known if canonical_name(name) == canonical_name(split)]
+
+
+def distinct_names(splits: Iterable[str]) -> dict[str, str]:
+    """Returns the usual name of each split -> its own name; its own one twice if several have the same usual name.
+
+    >>> distinct_names(["train2017", "test", "test2015"])
+    {'train': 'train2017', 'test': 'test', 'test2015': 'test2015'}
+    """
+    usual = {split: canonical_name(split) for split in splits}
+    counts = Counter(usual.values())
+    return {name if counts[name] == 1 else split: split for split, name in usual.items()}
+
+
+def require_distinct(name: str, splits: Iterable[str]) -> None:
+    """Requires that splits can be told apart by their usual names.
+
+    Args:
+        name: how messages refer to the dataset.
+        splits: names of its splits.
+
+    Raises:
+        UserError: two have the same usual name.
+    """
+    known = dict[str, str]()
+    for split in splits:
+        other = known.setdefault(canonical_name(split), split)
+        if other != split:
+            raise UserError(f"{name}: both {other} and {split} would be the same split; rename one")
 
 
 def require_split(name: str, split: str, known: Collection[str]) -> str:

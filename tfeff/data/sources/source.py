@@ -50,6 +50,11 @@ class Options:
     crop_proposals: Callable[[Dataset], Sequence[np.ndarray | None]] | None = None
 
 
+FURTHER_CLASSES = (
+    "only task.name=embedding, and tfeff.pack with --further_classes, allow classes without training images"
+)
+
+
 class UngroupedError(UserError):
     """No image matches `data.groups` where images are drawn by their groups."""
 
