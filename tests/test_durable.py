@@ -70,6 +70,33 @@ def test_a_result_that_was_about_to_be_replaced_is_found_again(tmp_path):
     assert os.listdir(tmp_path) == ["target"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_others_make_meanwhile_is_kept(tmp_path, overwrite):
+    target = tmp_path / "target"
+
+    def work():
+        with staged(target, overwrite=overwrite, marker="done") as directory:
+            (directory / "done").write_text("new")
+            target.mkdir()
+            (target / "others").write_text("kept")
+
+    with pytest.raises(UserError, match="is not an earlier export of this kind"):
+        work()
+    assert (target / "others").read_text() == "kept"
+    assert os.listdir(tmp_path) == ["target"]
+
+
+def test_a_link_stays_a_link_to_the_new_result(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "result")
+    for text in ("old", "new"):
+        write_result(tmp_path / "link", text, overwrite=True)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "disk" / "result" / "done").read_text() == text
+    assert sorted(os.listdir(tmp_path)) == ["disk", "link"]
+    assert os.listdir(tmp_path / "disk") == ["result"]
+
+
 def test_of_two_that_write_a_directory_the_second_is_refused(tmp_path):
     with staged(tmp_path / "target", overwrite=True, marker="done") as first:
         (first / "done").write_text("first")

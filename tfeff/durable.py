@@ -121,18 +121,19 @@ def locked(directory: Path, flag: str = "--workdir", *, wait: bool = False) -> I
 def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -> Iterator[Path]:
     """Writes a directory atomically: yields an empty one, which replaces `directory` when the block succeeds.
 
-    If the block fails (an exception, a full disk, a kill), an existing target is unchanged.
+    If the block fails (an exception, a full disk, a kill), an existing target is unchanged. A kill in the moment when
+    the target is replaced can leave the earlier result under a hidden name, from which the next call takes it back.
 
     Args:
-        directory: the target. Its parents are created; it may be an existing empty directory.
+        directory: the target, or a link to it. Its parents are created; it may be an existing empty directory.
         overwrite: replace an earlier result.
         marker: name of a file that identifies an earlier result. A directory without it is never replaced.
 
     Raises:
-        UserError: the target exists, or the staging directory cannot be created.
+        UserError: the target exists, also if others made it meanwhile, or the staging directory cannot be created.
         BusyError: another process is writing the target.
     """
-    target = Path(directory).absolute()
+    target = Path(directory).resolve()
     replaced = target.with_name(f".{target.name}.replaced")
     with staging(target) as made:
         if replaced.exists() and not target.exists():  # a process was killed between the two renames below
@@ -143,8 +144,11 @@ def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -
             for name in files:
                 sync(Path(folder, name))
             sync(Path(folder))
+        _check_target(target, overwrite, marker)  # again: the block may have taken hours
+        if replaced.is_symlink():
+            replaced.unlink()
         shutil.rmtree(replaced, ignore_errors=True)
-        if target.exists():
+        if overwrite and target.exists():  # otherwise it is empty, and the system replaces no other directory
             target.rename(replaced)
         made.rename(target)
         sync(target.parent)

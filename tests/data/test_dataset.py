@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,6 +51,24 @@ def test_a_dataset_without_images_says_what_was_dropped():
     defects.add("unreadable image", "a.jpg")
     with pytest.raises(UserError, match=r"tiny: no images, because of defects:\n1 x unreadable image, first: a\.jpg"):
         Dataset("tiny", ("a",), [], PixelArray(PIXELS[:0], "1"), defects=defects)
+
+
+def test_the_fingerprint_changes_with_everything_about_the_objects():
+    plain = objects((0, 0, 1, 2))
+    changed = [
+        objects((0, 0, 1, 1)),
+        dataclasses.replace(plain, labels=np.ones(1, np.int32)),
+        dataclasses.replace(plain, difficult=np.ones(1, bool)),
+        dataclasses.replace(plain, crowd=np.ones(1, bool)),
+        dataclasses.replace(plain, areas=np.array([1.5])),
+        dataclasses.replace(plain, areas=np.array([2.0])),
+    ]
+    fingerprints = [
+        Dataset("tiny", ("a", "b"), ["x"], PixelArray(PIXELS[:1], "1"), objects=[each]).fingerprint
+        for each in (plain, *changed)
+    ]
+    assert len(set(fingerprints)) == len(fingerprints) == len({each.digest() for each in (plain, *changed)})
+    assert dataclasses.replace(plain, areas=np.array([np.nan])).digest() == plain.digest()
 
 
 def test_duplicate_ids_of_annotated_images_are_refused():

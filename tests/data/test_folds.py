@@ -104,6 +104,27 @@ def test_groups_stay_whole_in_stratified_parts_of_about_the_wanted_size():
         assert spread(fold.validation) < 0.05 * size
 
 
+def test_groups_of_different_sizes_are_drawn_by_the_seed():
+    groups = np.repeat(np.arange(12), [90, 81, 74, 66, 61, 52, 43, 37, 30, 24, 13, 7])
+    labels = np.random.default_rng(0).choice(2, len(groups))
+    drawn = [holdout(labels, 0.3, seed, groups=groups).validation for seed in range(10)]
+    folds = [k_folds(labels, 3, seed, groups=groups) for seed in range(10)]
+    assert len({tuple(part) for part in drawn}) > 5
+    assert len({tuple(fold.validation) for each in folds for fold in each}) > 20
+    for part in drawn:
+        assert len(part) == pytest.approx(0.3 * len(labels), rel=0.1)
+    for fold in (fold for each in folds for fold in each):
+        assert len(fold.validation) == pytest.approx(len(labels) / 3, rel=0.15)
+    np.testing.assert_array_equal(drawn[3], holdout(labels, 0.3, 3, groups=groups).validation)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_a_part_is_held_out_of_few_groups(groups):
+    owners = np.repeat(np.arange(groups), 10)
+    fold = holdout(np.zeros(len(owners), int), 0.1, 0, groups=owners)
+    assert (len(fold.validation), len(fold.train)) == (10, 10 * groups - 10)
+
+
 def test_grouped_folds_partition_the_set_and_independent_ones_share_no_group():
     folds = k_folds(LABELS, 4, 0, groups=GROUPS)
     np.testing.assert_array_equal(np.sort(np.concatenate([f.validation for f in folds])), np.arange(len(LABELS)))
@@ -130,6 +151,11 @@ def test_grouped_folds_partition_the_set_and_independent_ones_share_no_group():
         (lambda: independent_folds(LABELS, 2, 50, 50, 0), "a part would be empty"),
         (lambda: independent_folds(LABELS, 2, 50, 3, 0), "validation part of fold 0"),
         (lambda: k_folds(LABELS, 3, 0, groups=LABELS), "validation part of fold"),
+        (lambda: k_folds(np.zeros(3, int), 5, 0), "5 folds need at least 5 images; there are 3"),
+        (
+            lambda: k_folds(LABELS, 9, 0, groups=LABELS, every_class=False),
+            "9 folds need at least 9 groups of images; there are 5",
+        ),
         (lambda: holdout(LABELS, 0.3, 0, groups=np.zeros(len(LABELS), int)), "of 1 groups"),
     ],
 )

@@ -131,6 +131,18 @@ def test_groups_are_never_separated_and_classes_keep_their_shares():
         np.testing.assert_allclose(shares, FRACTIONS[split], atol=0.03)
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+def test_no_split_is_empty_with_as_many_groups_as_splits(count):
+    groups = np.repeat(np.arange(count), 10)
+    parts = {name: stratified_split(np.zeros(len(groups)), name, FRACTIONS, 0, groups) for name in FRACTIONS}
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 10 * (count - 2),
+        "validation": 10,
+        "test": 10,
+    }
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(groups)))
+
+
 def test_groups_with_shares_below_one_leave_images_out():
     groups = np.repeat(np.arange(100), 5)
     train = stratified_split(np.zeros(500, np.int64), "train", {"train": 0.5}, 0, groups)

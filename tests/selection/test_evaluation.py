@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,6 +120,58 @@ def test_a_validation_folder_can_be_the_test_split(image_folder, name):
     record, began = dataset.record(), lambda: dataset.fingerprint
     assert record["validation_examples"] == 2  # held out of the training split
     assert len(selection.evaluation_images(selection.request(settings), name, record, began, QUIET, source)) == 10
+
+
+def test_a_split_that_the_source_names_exactly_is_not_what_the_run_validated_on(tmp_path):
+    annotations = tmp_path / "annotations"
+    annotations.mkdir()
+    for split, count in {"train2017": 20, "val2014": 6, "val2017": 10}.items():
+        (tmp_path / split).mkdir()
+        images = [{"id": n, "file_name": f"{split}_{n}.png", "height": 12, "width": 16} for n in range(1, count + 1)]
+        for image in images:
+            Image.new("RGB", (16, 12), (image["id"], 0, count)).save(tmp_path / split / image["file_name"])
+        objects = [{"id": n, "image_id": n, "category_id": n % 2, "bbox": [2, 2, 6, 6]} for n in range(1, count + 1)]
+        content = {
+            "images": images,
+            "annotations": objects,
+            "categories": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}],
+        }
+        (annotations / f"instances_{split}.json").write_text(json.dumps(content))
+    changes = ["task.name=localization", "training.batch_size=8", "data.validation_split=val2014"]
+    settings = config.override(digits(source=f"coco:{tmp_path}", channels=3, test_split=None), changes)
+    wanted, run = selection.request(settings), read(settings)
+    source, record, began = selection.open_source(wanted), run.record(), lambda: run.fingerprint
+    assert record["validation_examples"] == 6
+
+    def images(split):
+        return selection.evaluation_images(wanted, split, record, began, QUIET, source).dataset.ids
+
+    assert all("val2017_" in each for each in images("val2017"))
+    assert [len(images(split)) for split in ("val2017", "val2014", "validation", "val")] == [10, 6, 6, 6]
+    parts = [selection.role(wanted, record, source, split) for split in ("val2017", "val2014", "val")]
+    assert parts == ["other", "validation", "validation"]
+    assert selection.final_split(wanted, record, source)[0] == "validation"
+
+
+def test_the_validation_split_of_the_source_is_evaluated_if_another_one_validates(image_folder):
+    counts = {"train/a": 12, "train/b": 12, "validation/a": 3, "validation/b": 3, "test/a": 5, "test/b": 5}
+    settings, source, _ = planned(image_folder(counts), validation_split="test", test_split=None)
+    wanted, run = selection.request(settings), read(settings)
+    record, began = run.record(), lambda: run.fingerprint
+    assert selection.role(wanted, record, source, "validation") == "other"
+    images = selection.evaluation_images(wanted, "validation", record, began, QUIET, source)
+    assert len(images) == 6
+    assert selection.final_split(wanted, record, source)[0] == "test"
+
+
+def test_the_part_that_a_fold_holds_out_is_called_validation_and_this_is_said(image_folder):
+    settings, source, chosen = planned(image_folder(FOLDERS), folds=3, test_split=None)
+    wanted, run = selection.request(settings), read(settings)
+    record, began = run.record(), lambda: run.fingerprint
+    assert (chosen.validation, record["validation_examples"]) == (None, 8)
+    images = selection.evaluation_images(wanted, "validation", record, began, QUIET, source).dataset
+    assert images.ids == run.validation.dataset.ids
+    assert any('held out of the split "train", not the split "validation"' in note for note in images.notes)
 
 
 def test_an_overlapping_validation_list_is_not_evaluated(dataset):

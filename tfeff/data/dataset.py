@@ -1,6 +1,6 @@
 """The one dataset type: images with random access, and their labels or objects.
 
-Boxes are `yxyx` in pixels of the image as stored: (top, left, bottom, right), with right and bottom exclusive, so the
+Boxes are `yxyx` in pixels of the upright image: (top, left, bottom, right), with right and bottom exclusive, so the
 box of the whole image is (0, 0, height, width).
 """
 
@@ -55,6 +55,14 @@ class Objects:
     def ignored(self) -> np.ndarray:
         """bool [n], objects that are used neither in training nor in metrics: difficult ones and crowds."""
         return self.difficult | self.crowd
+
+    def digest(self) -> bytes:
+        """Returns 8 bytes that change with the objects."""
+        areas = np.full(len(self), np.nan) if self.areas is None else self.areas.astype(np.float64)
+        made = hashlib.blake2b(digest_size=8)
+        for values in (self.boxes_yxyx, self.labels, self.difficult, self.crowd, areas):
+            made.update(np.ascontiguousarray(values).tobytes())
+        return made.digest()
 
     def take(self, indices: np.ndarray) -> "Objects":
         """Returns the objects at `indices` (int [m] or bool [n])."""
@@ -215,8 +223,7 @@ class Dataset:
             return self.pixels_fingerprint
         digest = hashlib.sha256(self.pixels_fingerprint.encode())
         for each in self.objects:
-            for values in (each.boxes_yxyx, each.labels, each.difficult, each.crowd):
-                digest.update(np.ascontiguousarray(values).tobytes())
+            digest.update(each.digest())
         return digest.hexdigest()
 
     def encoded(self, index: int) -> bytes:

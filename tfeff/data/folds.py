@@ -90,12 +90,15 @@ def k_folds(
         every_class: whether every part must hold an image of every class.
 
     Raises:
-        UserError: k is below 2, or a class has too few images or groups for every part to hold one.
+        UserError: k is below 2, there are fewer images or groups, or a class has too few for every part to hold one.
     """
     labels = np.asarray(labels)
     if k < 2:
         raise UserError(f"cross-validation needs at least 2 folds, not {k}")
     classes, counts = np.unique(labels, return_counts=True)
+    units, kind = (len(labels), "images") if groups is None else (len(np.unique(groups)), "groups of images")
+    if units < k:
+        raise UserError(f"{k} folds need at least {k} {kind}; there are {units}")
     if every_class and counts.min() < k:
         raise UserError(
             f"{k} folds need at least {k} images of each class; "
@@ -156,8 +159,7 @@ def independent_folds(
             folds.append(Fold(train=part[train], validation=part[validation]))
     else:
         sizes = np.array([[size - validation_size, validation_size]] * possible)
-        everything = [*sizes.flat, len(labels) - sizes.sum()]
-        dealt = iter(deal_groups(labels, groups, [n / len(labels) for n in everything if n], rng))
+        dealt = iter(deal_groups(labels, groups, [n / len(labels) for n in sizes.flat if n], rng))
         none = np.zeros(0, np.int64)
         folds = [Fold(*(next(dealt) if n else none for n in parts)) for parts in sizes[:k]]
     advice = f"use larger or fewer folds ({k} of {size} images now, {validation_size} of them for validation)"
@@ -206,10 +208,15 @@ def _deal(labels: np.ndarray, positions: np.ndarray, k: int, rng: np.random.Gene
 def deal_groups(
     labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Deals whole groups out to sorted parts of the given shares, whose sum is 1.
+    """Deals whole groups out to sorted parts of the given shares; what these leave of 1 goes to no part.
 
-    The largest groups first, each to the part that it brings closest to its share of every class.
+    Large groups first, each to the part that it brings closest to its share of every class. Groups are in random order
+    but for the octave of their size, so that each seed has its own draw. No part is empty if there are as many groups
+    as parts.
     """
+    parts, rest = len(shares), 1.0 - sum(shares)
+    if rest > 1e-9:
+        shares = [*shares, rest]
     classes, label_codes = np.unique(labels, return_inverse=True)
     names, owners = np.unique(groups, return_inverse=True)
     # A group has few of the classes, so its counts are kept for these alone.
@@ -221,13 +228,19 @@ def deal_groups(
     missing = targets.copy()
     part_of = np.empty(len(names), np.int64)
     order = rng.permutation(len(names))
-    for group in order[np.argsort(-sizes[order], kind="stable")]:
+    for group in order[np.argsort(-np.frexp(sizes[order])[1], kind="stable")]:
         own = slice(starts[group], starts[group + 1])
         here, counts = members[own], images[own]
         gains = ((2 * missing[:, here] - counts) * counts / (targets[:, here] * totals[here])).sum(axis=1)
         part_of[group] = gains.argmax()
         missing[part_of[group], here] -= counts
-    return [np.flatnonzero(part_of[owners] == part) for part in range(len(shares))]
+    for part in range(parts):
+        held = np.bincount(part_of, sizes, minlength=len(shares))
+        several = np.bincount(part_of, minlength=len(shares)) > 1
+        if not held[part] and several.any():
+            giver = np.flatnonzero(part_of == np.where(several, held, 0).argmax())
+            part_of[giver[sizes[giver].argmin()]] = part
+    return [np.flatnonzero(part_of[owners] == part) for part in range(parts)]
 
 
 def require_every_class(
@@ -242,8 +255,10 @@ def require_every_class(
         advice: what to do about it, for the message.
 
     Raises:
-        UserError: a class has none; the message names it.
+        UserError: there are no images, or none of a class; the message names it.
     """
+    if not len(positions):
+        raise UserError(f"{part} has no images; {advice}")
     missing, counts = np.unique(labels[~np.isin(labels, labels[positions])], return_counts=True)
     if len(missing):
         raise UserError(

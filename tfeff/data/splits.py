@@ -1,7 +1,8 @@
 """Names of splits: aliases, the split of all images, and splits drawn by seed."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -55,6 +56,34 @@ def namesakes(split: str, known: Collection[str]) -> list[str]:
     return [name for name in known if canonical_name(name) == canonical_name(split)]
 
 
+def distinct_names(splits: Iterable[str]) -> dict[str, str]:
+    """Returns the usual name of each split -> its own name; its own one twice if several have the same usual name.
+
+    >>> distinct_names(["train2017", "test", "test2015"])
+    {'train': 'train2017', 'test': 'test', 'test2015': 'test2015'}
+    """
+    usual = {split: canonical_name(split) for split in splits}
+    counts = Counter(usual.values())
+    return {name if counts[name] == 1 else split: split for split, name in usual.items()}
+
+
+def require_distinct(name: str, splits: Iterable[str]) -> None:
+    """Requires that splits can be told apart by their usual names.
+
+    Args:
+        name: how messages refer to the dataset.
+        splits: names of its splits.
+
+    Raises:
+        UserError: two have the same usual name.
+    """
+    known = dict[str, str]()
+    for split in splits:
+        other = known.setdefault(canonical_name(split), split)
+        if other != split:
+            raise UserError(f"{name}: both {other} and {split} would be the same split; rename one")
+
+
 def require_split(name: str, split: str, known: Collection[str]) -> str:
     """Returns the same, but a missing split is an error.
 
@@ -87,7 +116,7 @@ def stratified_split(
 
     Each split has its share of each class to within one image, and its share of all images as closely as that allows.
     The largest split has an image of each class; no split is empty if a class has images to spare. With groups, whole
-    groups are drawn, and shares are approximate.
+    groups are drawn, and shares are approximate; no split is empty if there are as many groups as splits.
 
     Args:
         labels: int [n].
@@ -105,8 +134,7 @@ def stratified_split(
     rng, place = np.random.default_rng(seed), list(fractions).index(split)
     shares = list(checked_fractions(fractions).values())
     if groups is not None:
-        rest = 1.0 - sum(shares)
-        return deal_groups(labels, groups, [*shares, rest] if rest > 1e-9 else shares, rng)[place]
+        return deal_groups(labels, groups, shares, rng)[place]
     by_class = np.argsort(labels, kind="stable")
     counts = np.unique(labels, return_counts=True)[1]
     quotas, starts, pieces = _quotas(counts, shares), np.cumsum(counts) - counts, [np.zeros(0, np.int64)]

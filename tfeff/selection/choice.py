@@ -236,7 +236,8 @@ def _subset(key: str, dataset: Dataset, labels: np.ndarray, count: int, seed: in
 
 
 def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool) -> folds.Fold | None:
-    data, names, seed = wanted.data, dataset.class_names, wanted.seed
+    data, seed = wanted.data, wanted.seed
+    names = dataset.class_names if dataset.has_labels else ()
     labels, groups = _strata(dataset)[drawn], None if dataset.groups is None else dataset.groups[drawn]
     if data.folds is not None:
         key = "data.folds" if data.fold_examples is None else "data.fold_examples"

@@ -1,6 +1,7 @@
 """The split on which a finished run is evaluated, its images, and how the splits of a run were drawn."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from tfeff.data.images.unreadable import OF_FINISHED_RUN
@@ -26,10 +27,11 @@ def final_split(wanted: Request, record: Mapping[str, Any], source: Source) -> t
     named = wanted.data.test_split is not None
     reason = f"{source.name} has no test split" if named else "data.test_split is None"
     if record["validation_examples"]:
-        return (
-            "validation",
-            f"{reason}: evaluated on the validation images, which may have been used to choose the weights",
-        )
+        split = "validation"
+        if chosen.validation is not None and not _means_validated(record, source, chosen, split):
+            split = chosen.validation
+        note = f"{reason}: evaluated on the validation images, which may have been used to choose the weights"
+        return split, note
     return None
 
 
@@ -44,14 +46,33 @@ def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str)
     """
     chosen, name = _splits_of(wanted, record, source), source.find(split)
     parts: dict[str | None, Role] = {chosen.test: "test", chosen.train: "train", chosen.validation: "validation"}
-    if name is not None and name in parts:
-        return parts[name]
-    if name is not None and not record.get("given"):
-        if source.overlap(chosen.train, name):
-            return "train"
-        if chosen.validation is not None and source.overlap(chosen.validation, name):
-            return "validation"
-    return "validation" if canonical_name(split) == "validation" else "other"
+    if _means_validated(record, source, chosen, split):
+        return "validation"
+    if name is None:
+        return "other"
+    if name in parts or record.get("given"):
+        return parts.get(name, "other")
+    if source.overlap(chosen.train, name):
+        return "train"
+    if chosen.validation is not None and source.overlap(chosen.validation, name):
+        return "validation"
+    return "other"
+
+
+def _means_validated(record: Mapping[str, Any], source: Source, chosen: Splits, split: str) -> bool:
+    """Returns whether a name means what the run validated on, and not a split of the source with this name.
+
+    A split that has exactly this name is meant, unless the run held images out of the training split instead and the
+    name is an alias of `validation` without a year: then these images are called by it.
+    """
+    name = source.find(split)
+    if canonical_name(split) != "validation" or (name is not None and name == chosen.test):
+        return False
+    if split not in source.splits or split == chosen.validation:
+        return True
+    if chosen.validation is not None or record.get("given") or not split[-1].isalpha():
+        return False
+    return bool(record["validation_examples"]) or source.overlap(chosen.train, split)
 
 
 def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str:
@@ -101,7 +122,8 @@ def evaluation_images(
     Args:
         wanted: what the run asked of its images.
         split: a split of its source; `validation` (or an alias) is what the run validated on, however that was chosen,
-            unless the config makes the source's validation split the test split.
+            unless this is the test split, or the source has a split of exactly this name and the run validated on
+            another one.
         record: the workdir's `dataset.json`.
         began: returns the fingerprint of the images with which the run began.
         progress: called while reading.
@@ -114,9 +136,12 @@ def evaluation_images(
     source = source or open_source(wanted)
     chosen = _splits_of(wanted, record, source)
     name = source.find(split)
-    if canonical_name(split) == "validation" and (name is None or name != chosen.test):
+    if _means_validated(record, source, chosen, split):
         if chosen.validation is None and record["validation_examples"]:
             train = load(wanted, source, chosen.train)
+            if name is not None:
+                note = f'"{split}" are the images held out of the split "{chosen.train}", not the split "{name}"'
+                train = replace(train, notes=(*train.notes, f"{source.name}: {note} of the source"))
             _require_unchanged(wanted, began(), Fingerprint.of({"train": train}))
             part = fold(wanted, train, validates=False)
             assert part is not None

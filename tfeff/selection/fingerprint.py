@@ -44,7 +44,7 @@ class SplitRecord:
         """Returns the record of a dataset."""
         files = b"".join(map(dataset.images.stamp, range(len(dataset))))
         if dataset.has_objects:
-            annotated = np.frombuffer(b"".join(map(_digest, dataset.objects)), np.uint64)
+            annotated = np.frombuffer(b"".join(map(Objects.digest, dataset.objects)), np.uint64)
         else:
             annotated = dataset.labels.astype(np.uint64) if dataset.has_labels else np.zeros(len(dataset), np.uint64)
         return cls(dataset.class_names, list(dataset.ids), np.frombuffer(files, np.uint64), annotated)
@@ -221,10 +221,3 @@ def _count(names: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
-
-
-def _digest(objects: Objects) -> bytes:
-    made = hashlib.blake2b(digest_size=8)
-    for key in ("boxes_yxyx", "labels", "difficult", "crowd"):
-        made.update(np.ascontiguousarray(getattr(objects, key)).tobytes())
-    return made.digest()

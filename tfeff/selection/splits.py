@@ -13,7 +13,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.names import listed
 from tfeff.data.sources import catalog
-from tfeff.data.sources.source import Source
+from tfeff.data.sources.source import Source, UngroupedError
 from tfeff.data.splits import namesakes
 from tfeff.errors import UserError, nearest
 from tfeff.proposals import complete
@@ -125,9 +125,13 @@ def load(wanted: Request, source: Source, split: str) -> Dataset:
     name them.
 
     Raises:
-        UserError: no such split, no images, or a single class to classify.
+        UserError: no such split, no images, a single class to classify, or no image of the training split that
+            matches `data.groups`.
     """
     dataset, train = source.load(split), source.find(wanted.data.train_split)
+    annotated = dataset.cropped or dataset
+    if wanted.data.groups is not None and annotated.groups is None and source.find(split) == train:
+        raise UngroupedError(annotated.name, wanted.data.groups, annotated.ids)
     if wanted.task.section.OPEN_SET and train is not None:
         dataset = _trained_first(dataset, source.load(train))
     return wanted.task.dataset(dataset)

@@ -1,5 +1,9 @@
 """Own augmentation: neither threads, batch size, parts nor restarts change an image; boxes follow their images."""
 
+import functools
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -137,9 +141,48 @@ def test_a_wrong_number_of_boxes_is_reported():
         by_example(wrong, 4)
 
 
+def closure(strength, table=()):
+    def vary(image, rng):
+        return image * strength + len(table)
+
+    return vary
+
+
+class Fade:
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, image, rng):
+        return image * self.share
+
+
+SAME_NAMES = [
+    [lambda image, rng: image + 1, lambda image, rng: image + 2, lambda image, rng, by=1: image + by],
+    [closure(1.0), closure(2.0), closure(1.0, [3]), closure(1.0, {"a": np.zeros(2)}), closure(1.0, {"a": np.ones(2)})],
+    [functools.partial(noise), functools.partial(shift), functools.partial(noise, rng=3)],
+    [Fade(0.5), Fade(0.6), Fade(0.5).__call__],
+]
+
+
+@pytest.mark.parametrize("functions", SAME_NAMES, ids=["lambdas", "closures", "partials", "objects"])
+def test_functions_of_one_name_are_told_apart(functions):
+    assert len({given.offer(each) for each in functions}) == len(functions)
+
+
+def test_the_same_function_has_the_same_name_in_every_process():
+    assert given.offer(closure(1.5, ["a"])) == given.offer(closure(1.5, ["a"]))
+    assert given.offer(Fade(0.5)) == given.offer(Fade(0.5))
+    code = (
+        "from tfeff.data.augment import given; from tests.data.augment.test_given import closure, noise; "
+        "print(given.offer(noise), given.offer(closure(1.5, {'a', 'b', 'c'})))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.split() == [given.offer(noise), given.offer(closure(1.5, {"c", "b", "a"}))]
+
+
 def test_functions_are_found_by_name():
     name = given.offer(noise)
-    assert name.endswith("test_given.noise")
+    assert "test_given.noise-" in name
     assert given.find(name).function is noise
     with pytest.raises(UserError, match=r"data.augment is other, a function that was given in Python"):
         given.find("other")

@@ -1,3 +1,4 @@
+import contextlib
 from fractions import Fraction
 
 import numpy as np
@@ -65,6 +66,40 @@ def test_crop_is_the_center_of_an_image_that_covers_the_size(native, size):
     expected = np.asarray(scaled)[top : top + size[0], left : left + size[1]]
     found = resizing.crop(tf.constant(image), size).numpy()
     assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("native", [(20, 24), (7, 31), (31, 7), (3, 200), (150, 211), (211, 90)])
+@pytest.mark.parametrize("size", [(20, 24), (12, 12), (50, 33), (49, 200)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_crop_is_cut_out_of_the_whole_scaled_image(native, size, interpolation, plain):
+    image = tf.constant(np.random.default_rng(1).integers(0, 256, (*native, 3), np.uint8))
+    with resizing.plain_operators() if plain else contextlib.nullcontext():
+        whole, found = (fit(image, size, interpolation).numpy() for fit in (resizing.whole, resizing.crop))
+    top, left = (whole.shape[0] - size[0]) // 2, (whole.shape[1] - size[1]) // 2
+    difference = np.abs(found.astype(int) - whole[top : top + size[0], left : left + size[1]])
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.02  # values near a half
+
+
+@pytest.mark.parametrize("native", [(1, 65_535), (65_535, 1), (2, 3_000_000)])
+def test_the_crop_of_a_thin_image_takes_little_memory(native):
+    ramp = (np.arange(max(native)) // 5 % 256).astype(np.uint8)
+    image = np.broadcast_to(ramp if native[1] > 2 else ramp[:, None], native)[..., None]
+    pixel, middle = 224 / min(native), max(native) / 2
+    positions = middle + (np.arange(224) - 111.5) / pixel  # of the result's pixels along the image
+    expected = np.interp(positions - 0.5, np.arange(len(ramp)), ramp.astype(float))
+    found = resizing.crop(tf.constant(image), (224, 224)).numpy()[..., 0]
+    np.testing.assert_allclose(
+        found, np.broadcast_to(expected if native[1] > 2 else expected[:, None], found.shape), atol=1
+    )
+
+
+@pytest.mark.parametrize("fit", ["whole", "stretch"])
+def test_thin_images_whose_scaled_pixels_exceed_the_limit_are_refused(fit):
+    image = tf.zeros((1, 65_535 if fit == "whole" else 600_000, 1), tf.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"the image is too thin: .* limit of 120,000,000"):
+        resizing.FITS[fit](image, (224, 224))
 
 
 @pytest.mark.parametrize("native", [(20, 24), (7, 31), (31, 7), (3, 200)])

@@ -322,6 +322,17 @@ def test_more_images_than_the_memory_holds_are_refused_before_they_are_decoded(s
     assert len(ImageCache.open(source, (7, 7), fit=fit)) == 9
 
 
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_thin_images_too_large_for_the_memory_are_named_or_cropped(source, cache):
+    Image.new("L", (65_535, 1)).save(source.ids[2])
+    source = Folder(Path(source.ids[0]).parents[2], Options()).load("train")
+    with pytest.raises(UserError, match=r"1 of 9 images cannot be read:\n.*002.png: the image is too thin"):
+        ImageCache.open(source, (224, 224), fit="whole", cache=cache)
+    skipped = ImageCache.open(source, (224, 224), fit="whole", cache=cache, corrupt_images="skip")
+    assert [image.id for image in skipped.skipped] == [source.ids[2]]
+    assert pixels(ImageCache.open(source, (224, 224), fit="crop", cache=cache)).shape == (9, 224, 224, 3)
+
+
 @pytest.mark.parametrize("fit", resizing.FITS)
 def test_reduced_decoding_changes_pixels_slightly_and_no_geometry(fit, tmp_path):
     rows, columns = np.mgrid[:200, :336]

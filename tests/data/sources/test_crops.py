@@ -1,6 +1,7 @@
 """Crops of objects and background: positions, pixels, reproducibility."""
 
 import dataclasses
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -68,7 +69,7 @@ def places(made):
     """Yields (image, box, label) of each crop, from its id."""
     for name, label in zip(made.ids, made.labels, strict=True):
         image, _, box = name.partition(" ")
-        yield int(image), np.array(box.strip("[]").split(", "), float), int(label)
+        yield int(image), np.array(box.partition(" #")[0].strip("[]").split(", "), float), int(label)
 
 
 def test_crops_show_objects_boxes_near_them_and_background(source):
@@ -114,6 +115,28 @@ def test_boxes_depend_on_the_image_and_the_seed_only(source):
     assert list(made.ids) != list(other.ids)
     first = crops.object_crops(source.take(np.array([0])), Options(seed=1))
     assert list(first.ids) == list(made.ids)[: len(first)]
+
+
+def test_ids_are_unique_and_no_object_has_the_same_crop_twice(source):
+    tiny = dataclasses.replace(source, objects=[objects((10.0, 10.0, 12.0, 12.0))] * 3)
+    made = crops.object_crops(tiny, Options(), copies=20, backgrounds=0)
+    assert len(made) > 3 * 4
+    assert len(set(made.ids)) == len(made)
+    assert any(name.endswith("] #2") for name in made.ids)
+    boxes = np.concatenate([made.owners[:, None], made.images._boxes], axis=1)
+    assert len(np.unique(boxes, axis=0)) == len(made)
+
+
+def test_background_of_an_image_with_many_objects_takes_little_memory(source):
+    corners = np.random.default_rng(0).uniform(0, 3000, (3000, 2)).astype(np.float32)
+    many = objects(*np.concatenate([corners, corners + 8], axis=1))
+    crowded = dataclasses.replace(source, objects=[many] * 3, sizes=np.full((3, 2), 3008, np.int32)).take([0])
+    tracemalloc.start()
+    made = crops.object_crops(crowded, Options(), copies=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made.class_counts().tolist() == [1500, 1500, 9000]
+    assert peak < 60 << 20
 
 
 def test_crops_of_a_source_with_boxes_are_in_the_catalog():

@@ -1,5 +1,6 @@
 """Objects in CSV files: columns and layouts of other programs, and what is counted as a defect."""
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -154,18 +155,41 @@ def split_source(root: Path, rows: str) -> Source:
     return catalog.open_objects(f"csv:{root / 'boxes.csv'}")
 
 
-def test_an_image_without_a_split_is_lost_in_all_of_them(images: Path) -> None:
+def test_an_image_without_a_split_is_lost_once(images: Path) -> None:
     rows = "train,images/a.png,1,2,3,4,x\ntest,images/b.png,1,2,3,4,x\n,images/c.png,1,2,3,4,x\n"
     source = split_source(images, rows)
     assert source.splits == ("train", "test")
     for split, name in (("train", "a"), ("test", "b")):
         dataset = source.load(split)
         assert dataset.ids == [f"images/{name}.png"]
-        assert dataset.defects.counts == {"image without a split": 1}
-        assert dataset.defects.lost("images") == 1
-        assert dataset.defects.first("image without a split") == f"csv:{images}/boxes.csv, line 4"
+        assert dataset.defects.counts == ({"image without a split": 1} if split == "train" else {})
+        assert dataset.defects.lost("images") == (split == "train")
+    assert source.load("train").defects.first("image without a split") == f"csv:{images}/boxes.csv, line 4"
     assert len(source.load("all")) == 3
     assert not source.load("all").defects.counts
+
+
+def test_different_names_of_one_split_are_refused(images: Path) -> None:
+    rows = "train,images/a.png,1,2,3,4,x\nval2014,images/b.png,1,2,3,4,x\nval2017,images/c.png,1,2,3,4,x\n"
+    with pytest.raises(UserError, match="both val2014 and val2017 would be the same split; rename one"):
+        split_source(images, rows)
+
+
+def test_incomplete_lines_of_json_cost_themselves_alone(images: Path) -> None:
+    box = {"xmin": 1, "ymin": 2, "xmax": 30, "ymax": 20, "label": "dog"}
+    lines = [
+        json.dumps({"file_name": "images/a.png"} | box),
+        "{broken",
+        json.dumps({"file_name": "images/b.png"}),
+        json.dumps({"file_name": "images/c.png"} | {key: value for key, value in box.items() if key != "ymax"}),
+    ]
+    (images / "boxes.jsonl").write_text("\n".join(lines))
+    dataset = catalog.open_objects(f"csv:{images}/boxes.jsonl").load("all")
+    assert [len(each) for each in dataset.objects] == [1, 0, 0]
+    assert dataset.defects.counts == {"row without an image": 1, "object without a complete box": 1}
+    (images / "boxes.jsonl").write_text("{broken\n[1]\n")
+    with pytest.raises(UserError, match="no images, because of defects:\n2 x row without an image"):
+        catalog.open_objects(f"csv:{images}/boxes.jsonl").load("all")
 
 
 def test_an_image_whose_rows_name_different_splits_is_in_the_first_one(images: Path) -> None:
@@ -232,10 +256,10 @@ def test_an_image_in_a_split_of_an_unknown_name_is_lost(images: Path) -> None:
     for split, name in (("train", "a"), ("val", "b")):
         dataset = source.load(split)
         assert dataset.ids == [f"images/{name}.png"]
-        assert dataset.defects.counts == {kind: 1}
-        assert dataset.defects.lost("images") == 1
-        where = f'csv:{images}/boxes.csv, line 4: "holdout"; known: train, validation, test, or name it'
-        assert dataset.defects.first(kind).startswith(where)
+        assert dataset.defects.counts == ({kind: 1} if split == "train" else {})
+        assert dataset.defects.lost("images") == (split == "train")
+    where = f'csv:{images}/boxes.csv, line 4: "holdout"; known: train, validation, test, or name it'
+    assert source.load("train").defects.first(kind).startswith(where)
     assert source.load("holdout").ids == ["images/c.png"]
     assert not source.load("holdout").defects.counts
     used = catalog.open_objects(source.name, Options(used_splits=("train", "Holdout")))

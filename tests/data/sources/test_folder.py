@@ -81,6 +81,23 @@ def test_images_in_subfolders_belong_to_the_class(image_folder):
     assert "2 images are in subfolders of class folders, such as a/more/000.png" in source.notes[-1]
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_class_folders_that_are_links_to_others_are_refused(image_folder, split):
+    root = image_folder({"train/a": 2, "train/b": 2, "test/a": 2})
+    if split == "train":
+        (root / "train" / "c").symlink_to(root / "train" / "a")
+    else:
+        (root / "test" / "b").symlink_to(root / "test" / "a")
+    name = "c" if split == "train" else "b"
+    with pytest.raises(UserError, match=rf'/{split}: the class folder "{name}" is the same as another one, by a link'):
+        Folder(root, Options()).load(split)
+
+
+def test_a_slash_at_the_end_is_not_said(image_folder):
+    root = image_folder({"train/a": 1, "train/b": 1})
+    assert not Folder(f"{root}/", Options()).notes
+
+
 def test_the_only_folder_in_an_archive_is_read(image_folder):
     root = image_folder({"pets-master/data/train/cat": 2, "pets-master/data/train/dog": 2})
     (root / "__MACOSX").mkdir()

@@ -187,6 +187,13 @@ def test_images_that_are_missing_in_later_groups_of_rows_are_counted(tmp_path, m
         np.testing.assert_array_equal(pixels_of(found), PIXELS[:5])
 
 
+def test_only_tables_without_compressed_images_are_listed_cheaply(tmp_path):
+    streams = save(tmp_path / "streams", [labeled(range(4))])
+    parquet = write(tmp_path / "parquet" / "train.parquet", labeled(range(4)))
+    found = [catalog.open_labels(f"hf:{path}").lists_cheaply for path in (streams, parquet)]
+    assert found == [True, False]
+
+
 @pytest.mark.parametrize("damage", ["cut", "zeros"])
 def test_a_stream_that_ends_too_early_is_refused(tmp_path, damage):
     """Between two batches, where pyarrow sees an ordinary end."""

@@ -107,9 +107,33 @@ def test_images_that_do_not_match_are_on_their_own_and_said(films: Path) -> None
     assert "122 images in 32 groups; 2 images do not match and are on their own" in " ".join(dataset.notes)
 
 
+def opened(root: Path, pattern: str) -> tuple:
+    wanted = selection.request(config.Experiment(data=config.Data(source=f"folder:{root}", groups=pattern)))
+    return wanted, selection.open_source(wanted)
+
+
+def test_only_the_split_that_is_drawn_from_must_match(tmp_path: Path) -> None:
+    save(tmp_path, [f"train/{name}/film{n}_{frame}.png" for name in "ab" for n in range(9) for frame in range(2)])
+    save(tmp_path, [f"test/{name}/{n}.png" for name in "ab" for n in range(9)])
+    wanted, source = opened(tmp_path, FILM)
+    found = selection.check(wanted, source)
+    assert len(np.unique(source.load("train").groups)) == 9
+    assert source.load("test").groups is None
+    assert any("matches none of its 18 images, which have no groups" in note for note in source.load("test").notes)
+    assert found.keys() == {"train", "test"}
+
+
+def test_fewer_groups_than_splits_are_counted(films: Path) -> None:
+    with pytest.raises(UserError, match=r"120 images belong to 2 groups \(data.groups\), too few for the 3 splits"):
+        selection.check(*opened(films, "/([ab])/"))
+
+
 def test_patterns_that_name_no_groups_are_refused(films: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.groups: 'reel' matches none of the 96 images"):
+    with pytest.raises(UserError, match=r"data\.groups: 'reel' matches none of the 120 images"):
         catalog.open_labels(f"folder:{films}", Options(groups="reel")).load("train")
+    save(films / "split", [f"{part}/{name}/{n}.png" for part in ("train", "test") for name in "ab" for n in range(9)])
+    with pytest.raises(UserError, match=r"data\.groups: '\(reel\)' matches none of the 18 images"):
+        selection.check(*opened(films / "split", "(reel)"))
     for pattern, reason in ((r"film\d+", "parentheses"), ("(film", "regular expression")):
         with pytest.raises(UserError, match=reason):
             config.override(config.Experiment(), [f"data.groups={pattern}"])

@@ -12,7 +12,7 @@ from tfeff.data.images.storage import EncodedImages
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
-from tfeff.data.sources.tfds import TfdsLabeledImages
+from tfeff.data.sources.tfds import TfdsAnnotatedImages, TfdsLabeledImages
 from tfeff.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 6, 7, 3), np.uint8)
@@ -230,7 +230,7 @@ def drawn(number):
 BOXES = [drawn(number) for number in range(15)]
 
 
-def write(folder, name, features, example):
+def write(folder, name, features, example, counts=None):
     """A dataset on the disk as TensorFlow Datasets prepares it, without any code of its own."""
     directory = folder / name / "1.0.0"
     directory.mkdir(parents=True)
@@ -239,9 +239,9 @@ def write(folder, name, features, example):
     )
     info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features))
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=4)
-    writer.initialize_splits(list(OBJECT_COUNTS))
-    numbers = iter(range(15))
-    for split, count in OBJECT_COUNTS.items():
+    counts, numbers = counts or OBJECT_COUNTS, iter(range(15))
+    writer.initialize_splits(list(counts))
+    for split, count in counts.items():
         writer.add_examples({split: [example(next(numbers)) for _ in range(count)]})
     writer.close_all()
 
@@ -292,6 +292,29 @@ def test_boxes_classes_and_flags_are_read(prepared_objects):
             assert objects.difficult.tolist() == [False, False, True][: number % 4]
             assert not objects.crowd.any()
         assert not source.defects.counts
+
+
+def test_images_with_objects_stay_in_their_files(prepared_objects, monkeypatch):
+    """Those of COCO would take 20 GB of memory."""
+    in_files = catalog.open_objects("tfds:tiny_boxes", Options(data_dir=prepared_objects)).load("all")
+    files = {in_files.images.location(index)[0] for index in range(15)}
+    assert len(files) == 4
+    assert all(".tfrecord-" in file for file in files)
+    monkeypatch.setattr(TfdsAnnotatedImages, "_has_record_files", False)
+    in_memory = catalog.open_objects("tfds:tiny_boxes", Options(data_dir=prepared_objects)).load("all")
+    assert isinstance(in_memory.images, EncodedImages)
+    assert in_memory.ids == in_files.ids
+    assert [in_memory.encoded(index) for index in range(15)] == [in_files.encoded(index) for index in range(15)]
+
+
+def test_splits_of_one_usual_name_keep_their_own(tmp_path):
+    features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=2)}
+    counts = {"train": 6, "test": 4, "test2015": 5}
+    write(tmp_path, "years", features, lambda n: {"image": IMAGES[n], "label": n % 2}, counts)
+    source = catalog.open_labels("tfds:years", Options(data_dir=tmp_path))
+    assert sorted(source.splits) == sorted(counts)
+    assert {split: len(source.load(split)) for split in counts} == counts
+    assert len(source.load("all")) == 15
 
 
 def test_features_are_found_by_type_and_crowds_are_marked(prepared_objects):

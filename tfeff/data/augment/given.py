@@ -1,12 +1,17 @@
 """An augmentation that a caller passes from Python: a function of an image and a random generator.
 
-A config refers to it by name, so a run that resumes asks for the same function. It varies training images after the
+A config refers to it by its name and a digest of its code, defaults, and the values that it keeps, so a run that
+resumes asks for the same function. Not part of the digest is what it reads from its module, and objects other than
+numbers, texts, arrays, functions and containers of these count by their type alone. It varies training images after the
 built-in augmentation. Its generator is a function of (seed, epoch, example), so threads, batch size and restarts change
 no image.
 """
 
-from collections.abc import Callable
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,8 +30,51 @@ _OFFERED = dict[str, Function]()
 def offer(function: Function) -> str:
     """Makes a function known to this process; returns the name by which configs refer to it."""
     name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+    digest = hashlib.blake2b(digest_size=4)
+    for part in _parts(function, frozenset()):
+        digest.update(len(part).to_bytes(8) + part)
+    name = f"{name}-{digest.hexdigest()}"
     _OFFERED[name] = function
     return name
+
+
+def _parts(value: Any, outer: frozenset[int]) -> Iterator[bytes]:
+    """Yields bytes that tell a value from others, the same in every process; for what is left out, see above.
+
+    `outer` has the ids of the values that it is part of.
+    """
+    yield type(value).__qualname__.encode()
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | range | slice | np.generic):
+        yield repr(value).encode(errors="surrogatepass")
+        return
+    if id(value) in outer:  # such as a function that calls itself
+        return
+    inner: Iterable[Any] = ()
+    if isinstance(value, np.ndarray):
+        yield repr((value.shape, value.dtype)).encode() + (b"" if value.dtype.hasobject else value.tobytes())
+        inner = value.flat if value.dtype.hasobject else ()
+    elif isinstance(value, CodeType):
+        yield value.co_code
+        inner = *value.co_names, *value.co_varnames, *value.co_freevars, *value.co_consts
+    elif isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]
+        inner = value.__code__, value.__defaults__, value.__kwdefaults__, *cells
+    elif isinstance(value, MethodType):
+        inner = value.__func__, value.__self__
+    elif isinstance(value, functools.partial):
+        inner = value.func, value.args, value.keywords
+    elif isinstance(value, Mapping):
+        inner = (each for item in value.items() for each in item)
+    elif isinstance(value, set | frozenset):
+        inner = sorted(value, key=repr)
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif isinstance(value, type | ModuleType | BuiltinFunctionType):
+        yield f"{getattr(value, '__module__', '')}.{value.__name__}".encode()
+    elif isinstance(call := vars(type(value)).get("__call__"), FunctionType):
+        inner = call, vars(value) if hasattr(value, "__dict__") else None
+    for each in inner:
+        yield from _parts(each, outer | {id(value)})
 
 
 def find(name: str) -> "GivenAugmentation":

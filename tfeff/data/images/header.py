@@ -87,7 +87,7 @@ def read(content: bytes | Path, name: str) -> Header:
     header = (_quick(content) if isinstance(content, bytes) else _quick_of(content)) or _by_pillow(content, name)
     height, width = header.stored
     share = header.share
-    if height * width * share > (most := _most_pixels()):
+    if height * width * share > (most := most_pixels()):
         raise UserError(
             f"{name}: {width:,} x {height:,} pixels are more than the limit of {most // share:,}; cut it into tiles or "
             f"reduce it, or set the environment variable TFEFF_MAX_PIXELS={height * width * share}"
@@ -95,7 +95,12 @@ def read(content: bytes | Path, name: str) -> Header:
     return header
 
 
-def _most_pixels() -> int:
+def most_pixels() -> int:
+    """Returns the largest number of pixels of an image.
+
+    Raises:
+        UserError: the environment variable is not a number.
+    """
     text = os.environ.get("TFEFF_MAX_PIXELS", str(MAX_PIXELS))
     if not text.isdecimal():
         raise UserError(f"TFEFF_MAX_PIXELS={text}: write a number of pixels, such as {MAX_PIXELS}")

@@ -24,12 +24,15 @@ from contextvars import ContextVar
 import numpy as np
 import tensorflow as tf
 
+from tfeff.data.images.header import most_pixels
+
 FILL = 128
 """Gray level of padding."""
 FILTERS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 """Interpolation -> the filter of TensorFlow's `ScaleAndTranslate`."""
 _PLAIN = ContextVar("plain", default=False)
 _DEVICE = ContextVar("device", default=False)
+_LONGEST = 2.0**30  # Longer sides would leave int32.
 _SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twice as fast as TensorFlow's kernel.
 
 
@@ -70,9 +73,7 @@ def fit(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear"
 
 def crop(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
     """Scales one image to the smallest size that covers `size`, keeping its aspect ratio, and cuts out the center."""
-    covering = whole(image, size, interpolation)
-    top, left = tf.unstack((tf.shape(covering)[:2] - size) // 2)
-    return _of_size(covering[top : top + size[0], left : left + size[1]], size)
+    return _of_size(_resampled(image, whole_size(tf.shape(image)[:2], size), interpolation, size), size)
 
 
 def whole(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
@@ -183,6 +184,17 @@ def resize(images: tf.Tensor, size: tuple[int, int], interpolation: str = "bilin
     return tf.image.resize(images, size)
 
 
+def feasible(image: tf.Tensor, size: tuple[int, int], fit: str) -> tf.Tensor:
+    """Returns an image after a check that `FITS` can bring it to a size.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it is too thin.
+    """
+    if fit not in ("stretch", "whole"):  # the others take no more memory than the image, or the result
+        return image
+    return _feasible(image, whole_size(tf.shape(image)[:2], size) if fit == "whole" else tf.constant(size))
+
+
 FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
 """How an image is brought to the size of the cache."""
 
@@ -198,7 +210,7 @@ def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[...
     dtype = tf.float32 if _PLAIN.get() else tf.float64
     height_width = tf.cast(native, dtype)
     factor = choose(tf.constant(size, dtype) / height_width, axis=-1, keepdims=True)
-    return tf.cast(tf.round(factor * height_width), tf.int32)
+    return tf.cast(tf.minimum(tf.round(factor * height_width), _LONGEST), tf.int32)
 
 
 def _of_size(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -215,29 +227,111 @@ def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return _of_size(canvas, size)
 
 
-def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Returns one uint8 image at a size (int32 [2]); unchanged if it has that size."""
+def _resampled(
+    image: tf.Tensor, size: tf.Tensor, interpolation: str, center: tuple[int, int] | None = None
+) -> tf.Tensor:
+    """Returns one uint8 image at a size (int32 [2]); unchanged if it has that size.
+
+    With `center`, only the central part of that size: of thin images, the rest can be too large for the memory.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the result, or what is between both directions of the filter, has more pixels
+            than an image may have; not within `plain_operators`.
+    """
+    target = size if center is None else tf.constant(center)
+    first = (size - target) // 2
 
     def resampled() -> tf.Tensor:
-        pixels = tf.round(_antialiased(image[tf.newaxis], size, interpolation)[0])
-        return tf.cast(tf.maximum(tf.minimum(pixels, 255.0), 0.0), tf.uint8)
+        if center is None:
+            pixels = _antialiased(_feasible(image, size)[tf.newaxis], size, interpolation)[0]
+        else:
+            part, step, start = _needed(image, size, first, target, interpolation)
+            pixels = _antialiased(_feasible(part, target)[tf.newaxis], target, interpolation, step, start)[0]
+        return tf.cast(tf.maximum(tf.minimum(tf.round(pixels), 255.0), 0.0), tf.uint8)
 
     if _PLAIN.get():  # which does not change an image of that size
         return resampled()
+    top, left = tf.unstack(first)
     unchanged = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
-    return tf.cond(unchanged, lambda: image, resampled)
+    return tf.cond(unchanged, lambda: image[top : top + target[0], left : left + target[1]], resampled)
 
 
-def _antialiased(images: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Returns a batch [b, height, width, channels] at a size (int32 [2]), float32, not rounded."""
+def _needed(
+    image: tf.Tensor, size: tf.Tensor, first: tf.Tensor, target: tf.Tensor, interpolation: str
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the part of an image on which a part of it at another size depends; see `_antialiased`.
+
+    Args:
+        image: [height, width, channels].
+        size: int32 [2], of the whole result.
+        first: int32 [2], top left of the part of the result.
+        target: int32 [2], its size.
+        interpolation: a key of `FILTERS`.
+
+    Returns:
+        the part, and float32 `step` and `start`.
+    """
+    dtype, native = tf.float32 if _PLAIN.get() else tf.float64, tf.shape(image)[:2]
+    step = tf.cast(native, dtype) / tf.cast(size, dtype)
+    margin = tf.maximum(step, 1.0) * (1.0 if interpolation == "bilinear" else 2.0) + 1.0
+    begin, end = tf.cast(first, dtype) * step, tf.cast(first + target, dtype) * step
+    low = tf.maximum(tf.cast(tf.floor(begin - margin), tf.int32), 0)
+    high = tf.minimum(tf.cast(tf.math.ceil(end + margin), tf.int32), native)
+    part = image[low[0] : high[0], low[1] : high[1]]
+    return part, tf.cast(step, tf.float32), tf.cast(begin - tf.cast(low, dtype), tf.float32)
+
+
+def _feasible(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Returns an image that is resized to `size`, int32 [2], after a check that this takes no huge arrays."""
+    if _PLAIN.get():
+        return image
+    size, width = tf.cast(size, tf.int64), tf.shape(image, tf.int64)[1]
+    # Rows are resampled first. So a wide image of one row, which takes little memory itself, would take much.
+    pixels, most = size[0] * tf.maximum(size[1], width), most_pixels()
+    message = (
+        "the image is too thin: at the size to which it is scaled, it takes more pixels than the limit of "
+        f"{most:,}; cut it into tiles, or set the environment variable TFEFF_MAX_PIXELS"
+    )
+    with tf.control_dependencies([tf.debugging.assert_less_equal(pixels, tf.constant(most, tf.int64), message)]):
+        return tf.identity(image)
+
+
+def _antialiased(
+    images: tf.Tensor,
+    size: tf.Tensor,
+    interpolation: str,
+    step: tf.Tensor | None = None,
+    start: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Returns a batch [b, height, width, channels] at a size (int32 [2]), float32, not rounded.
+
+    Args:
+        images: the batch.
+        size: int32 [2].
+        interpolation: a key of `FILTERS`.
+        step: float32 [2], pixels of the images per pixel of the result; None: all of the images is resized.
+        start: float32 [2], where in the images the result begins, in their pixels; None: at their top left.
+    """
     if not _PLAIN.get():
-        return tf.image.resize(images, size, interpolation, antialias=True)
+        if step is None or start is None:
+            return tf.image.resize(images, size, interpolation, antialias=True)
+        return tf.raw_ops.ScaleAndTranslate(
+            images=images,
+            size=size,
+            scale=1.0 / step,
+            translation=-start / step,
+            kernel_type=FILTERS[interpolation],
+            antialias=True,
+        )
     shape = tf.shape(images)
     batch, channels = shape[0], images.shape[-1] or shape[3]
+    steps, starts = ((None, None) if each is None else tf.unstack(each) for each in (step, start))
     rows = tf.reshape(tf.transpose(tf.cast(images, tf.float32), (1, 0, 2, 3)), (shape[1], -1))
-    rows = tf.reshape(_along_rows(rows, size[0], interpolation), (size[0], batch, shape[2], channels))
+    rows = _along_rows(rows, size[0], interpolation, steps[0], starts[0])
+    rows = tf.reshape(rows, (size[0], batch, shape[2], channels))
     columns = tf.reshape(tf.transpose(rows, (2, 1, 0, 3)), (shape[2], -1))
-    columns = tf.reshape(_along_rows(columns, size[1], interpolation), (size[1], batch, size[0], channels))
+    columns = _along_rows(columns, size[1], interpolation, steps[1], starts[1])
+    columns = tf.reshape(columns, (size[1], batch, size[0], channels))
     return tf.transpose(columns, (1, 2, 0, 3))
 
 
@@ -306,13 +400,19 @@ def _kernel(distance: tf.Tensor, interpolation: str) -> tf.Tensor:
     return tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, tf.zeros_like(far)))
 
 
-def _along_rows(rows: tf.Tensor, target: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Resamples float32 [length, n] to [target, n]: each row is a weighted mean of the rows within the filter."""
+def _along_rows(
+    rows: tf.Tensor, target: tf.Tensor, interpolation: str, step: tf.Tensor | None, start: tf.Tensor | None
+) -> tf.Tensor:
+    """Resamples float32 [length, n] to [target, n]: each row is a weighted mean of the rows within the filter.
+
+    `step` and `start`, scalars: see `_antialiased`.
+    """
     length = tf.shape(rows)[0]
-    step = tf.cast(length, tf.float32) / tf.cast(target, tf.float32)
+    if step is None:
+        step = tf.cast(length, tf.float32) / tf.cast(target, tf.float32)
     widening = tf.maximum(step, 1.0)
     radius = widening * (1.0 if interpolation == "bilinear" else 2.0)
-    centers = (tf.range(tf.cast(target, tf.float32)) + 0.5) * step
+    centers = (tf.range(tf.cast(target, tf.float32)) + 0.5) * step + (0.0 if start is None else start)
     taps = tf.cast(tf.math.ceil(2 * radius), tf.int32) + 1
     first = tf.cast(tf.math.floor(centers - radius), tf.int32)
     index = first[:, tf.newaxis] + tf.range(taps)

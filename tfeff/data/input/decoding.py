@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
+from tfeff.data.images.header import most_pixels
 from tfeff.data.input import pixels
 from tfeff.errors import UserError
 
@@ -55,7 +56,8 @@ class Decoding:
         else:
             sizes = self.dataset.sizes if len(self.dataset.sizes) else self._sizes()
             if self.size is not None:
-                sizes = resizing.whole_size(tf.constant(sizes, tf.int32), self.size).numpy()
+                sizes = resizing.whole_size(tf.constant(sizes, tf.int32), self.size).numpy().astype(np.int64)
+                sizes[sizes.prod(axis=1) > most_pixels()] = 1  # decoding refuses these
         sizes = sizes.astype(np.int64)
         ends = np.cumsum(sizes.prod(axis=1) * self.dataset.channels)
         return np.column_stack([ends - sizes.prod(axis=1) * self.dataset.channels, sizes]), int(ends[-1])
@@ -125,7 +127,10 @@ class Decoding:
         """
 
         def element(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return index, self.read(index) if with_images else tf.size(self.dataset.read(index))
+            if with_images:
+                return index, self.read(index)
+            image = self.dataset.read(index)
+            return index, tf.size(image if self.size is None else resizing.feasible(image, self.size, self.fit))
 
         options = pixels.options()
         options.deterministic = False

@@ -7,6 +7,7 @@ itself, boxes that overlap it well, and boxes that overlap no object much.
 import functools
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ POSITIVE_OVERLAP = 0.5
 _MIN_SIDE = 0.04
 """Minimum side of a background box, relative to the image's longest side."""
 _ATTEMPTS = 50
+_BATCH = 64
+"""Background boxes that are drawn at a time."""
 _DECODED = 16
 """Decoded images kept: crops of one image follow each other."""
 
@@ -122,7 +125,7 @@ def object_crops(
         rng = np.random.Generator(np.random.Philox(key=[options.seed, index]))
         counted = ~objects.ignored
         for box, label in zip(objects.boxes_yxyx[counted], objects.labels[counted], strict=True):
-            near = [box, *_nearby_boxes(box, size, copies, rng)]
+            near = _distinct([box, *_nearby_boxes(box, size, copies, rng)])
             boxes += near
             labels += [int(label)] * len(near)
             owners += [index] * len(near)
@@ -204,7 +207,7 @@ def crop(
         name=f"crops:{dataset.name}",
         class_names=class_names,
         labels=labels,
-        ids=[f"{dataset.ids[owner]} {_coordinates(box)}" for owner, box in zip(owners, boxes_yxyx, strict=True)],
+        ids=_ids(dataset, owners, boxes_yxyx),
         images=_CroppedImages(dataset, owners, boxes_yxyx, options.crop_context),
         groups=owners if dataset.groups is None else dataset.groups[owners],
         cropped=dataset,
@@ -260,14 +263,15 @@ class _CroppedImages(ImageStorage):
 
 
 def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yields boxes with an IoU of MIN_OVERLAP or more with one box."""
+    """Yields up to `count` boxes with an IoU of MIN_OVERLAP or more with one box."""
     sides = np.tile(box[2:] - box[:2], 2)
     limits = np.array([*size, *size], np.float32)
     for _ in range(count):
         moved = box + sides * rng.uniform(-0.25, 0.25, (_ATTEMPTS, 4))
         moved = np.clip(moved, 0, limits).astype(np.float32)
         near = np.flatnonzero(iou(moved, box[None])[:, 0] >= MIN_OVERLAP)
-        yield moved[near[0]] if len(near) else box
+        if len(near):
+            yield moved[near[0]]
 
 
 def _background_boxes(
@@ -277,14 +281,20 @@ def _background_boxes(
 
     At most IGNORED_OVERLAP of a box lies in a difficult object or a crowd.
     """
-    drawn = np.zeros((count * _ATTEMPTS, 4))
-    for axis in range(2):
-        sides = np.minimum(max(size) * _MIN_SIDE ** rng.uniform(0, 1, len(drawn)), size[axis])
-        drawn[:, axis] = rng.uniform(0, 1, len(drawn)) * (size[axis] - sides)
-        drawn[:, axis + 2] = drawn[:, axis] + sides
-    best = iou(drawn, objects.boxes_yxyx[~objects.ignored]).max(axis=1, initial=0.0)
-    covered = ignored_overlap(drawn, objects.boxes_yxyx[objects.ignored])
-    yield from drawn[(best <= MAX_OVERLAP) & (covered <= IGNORED_OVERLAP)][:count].astype(np.float32)
+    # In small batches: candidates for all background of a crowded image, compared with all objects, take gigabytes.
+    for _ in range(-(-count * _ATTEMPTS // _BATCH)):
+        drawn = np.zeros((_BATCH, 4))
+        for axis in range(2):
+            sides = np.minimum(max(size) * _MIN_SIDE ** rng.uniform(0, 1, len(drawn)), size[axis])
+            drawn[:, axis] = rng.uniform(0, 1, len(drawn)) * (size[axis] - sides)
+            drawn[:, axis + 2] = drawn[:, axis] + sides
+        best = iou(drawn, objects.boxes_yxyx[~objects.ignored]).max(axis=1, initial=0.0)
+        covered = ignored_overlap(drawn, objects.boxes_yxyx[objects.ignored])
+        found = drawn[(best <= MAX_OVERLAP) & (covered <= IGNORED_OVERLAP)][:count].astype(np.float32)
+        yield from found
+        count -= len(found)
+        if not count:
+            return
 
 
 def _cropped(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
@@ -301,6 +311,21 @@ def _cropped(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
     shown[:] = np.rint(pixels.mean(axis=(0, 1)))
     shown[top - low[0] : bottom - low[0], left - low[1] : right - low[1]] = inside
     return shown
+
+
+def _distinct(boxes: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns boxes, each once: around a tiny object, several can be the same."""
+    return list({box.tobytes(): box for box in boxes}.values())
+
+
+def _ids(dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray) -> list[str]:
+    """Returns an id of each crop: that of the image, the box, and a number from the second one with the same pixels."""
+    ids, known = list[str](), Counter[str]()
+    for owner, box in zip(owners, boxes_yxyx, strict=True):
+        id_ = f"{dataset.ids[owner]} {_coordinates(box)}"
+        known[id_] += 1
+        ids.append(id_ if known[id_] == 1 else f"{id_} #{known[id_]}")
+    return ids
 
 
 def _coordinates(box: np.ndarray) -> str:

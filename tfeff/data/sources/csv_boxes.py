@@ -27,7 +27,7 @@ from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_
 from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.listing import folded
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, canonical_name, checked_fractions
+from tfeff.data.splits import ALL, canonical_name, checked_fractions, require_distinct
 
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
@@ -43,7 +43,7 @@ class BoxTable(Source):
         search: whether images that are not where rows say are searched below the folder.
 
     Raises:
-        UserError: no rows.
+        UserError: no rows, or several names of one split.
     """
 
     def __init__(self, name: str, rows: Iterable[Row], folder: Path, options: Options, *, search: bool = False) -> None:
@@ -57,6 +57,8 @@ class BoxTable(Source):
         every = (row.values for found in self._rows.values() for row in found)
         names = {values["label"] for values in every} - {""}
         self._labels = {name: number for number, name in enumerate(sorted(names))}
+        written = (row.values.get("split", "") for found in self._rows.values() for row in found)
+        require_distinct(self.name, (split for split in dict.fromkeys(written) if _split(split)))
         self._named_splits = {
             name: list(dict.fromkeys(_split(row.values.get("split", "")) for row in rows))
             for name, rows in self._rows.items()
@@ -85,7 +87,7 @@ class BoxTable(Source):
         paths = list[Path]()
         if not self.drawn and split != ALL:
             images = ((self._rows[name][0].where, splits) for name, splits in self._named_splits.items())
-            csv_table.report_splits(images, split, self.options.used_splits, found.defects)
+            csv_table.report_splits(images, split, self._splits, self.options.used_splits, found.defects)
         for name in self._members(split):
             rows, path = self._rows[name], self._folder / name
             if not rows[0].values["image"]:

@@ -15,8 +15,8 @@ from tfeff.data.names import shown
 from tfeff.data.sources import csv_table
 from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.listing import folded
-from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, canonical_name, checked_fractions, find_split
+from tfeff.data.sources.source import FURTHER_CLASSES, Options, Source
+from tfeff.data.splits import ALL, checked_fractions, find_split, require_distinct
 from tfeff.errors import UserError
 
 COLUMNS = ("image", "label")
@@ -106,7 +106,7 @@ class LabelTable(Source):
         else:
             positions = np.flatnonzero([image.split == split for image in self._images])
             images = ((image.where, image.splits) for image in self._images)
-            csv_table.report_splits(images, split, self.options.used_splits, defects)
+            csv_table.report_splits(images, split, self._splits, self.options.used_splits, defects)
         kept = list[int]()
         for position in positions.tolist():
             image = self._images[position]
@@ -134,18 +134,17 @@ class LabelTable(Source):
 
     def _check_splits(self) -> None:
         """Refuses splits that cannot be told apart, and classes that cannot be learned."""
-        names = dict[str, str]()
-        for split in self._splits:
-            other = names.setdefault(canonical_name(split), split)
-            if other != split or split == ALL:
-                problem = f"both {other} and {split} would be the same split" if other != split else f'a split "{ALL}"'
-                raise UserError(f"{self.name}: {problem}; rename it")
+        require_distinct(self.name, self._splits)
+        if ALL in self._splits:
+            raise UserError(f'{self.name}: a split "{ALL}"; rename it')
         train = find_split("train", self._splits)
         if train is not None:
             learned = {image.label for image in self._images if image.split == train and not image.problem}
             unknown = [name for name in self._class_names if name not in learned]
             if unknown and not self.options.further_classes:
-                raise UserError(f'{self.name}: no image of the split {train} has the label "{unknown[0]}"')
+                raise UserError(
+                    f'{self.name}: no image of the split {train} has the label "{unknown[0]}"; {FURTHER_CLASSES}'
+                )
 
 
 def _listed(rows: Iterable[Row]) -> list[_Image]:

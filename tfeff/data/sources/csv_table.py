@@ -16,7 +16,7 @@ from tfeff.data.images import decoding
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import files, foreign, text
 from tfeff.data.sources.listing import folded
-from tfeff.data.splits import FRACTIONS, canonical_name
+from tfeff.data.splits import FRACTIONS, canonical_name, find_split
 from tfeff.errors import UserError
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -227,7 +227,7 @@ def _json_rows(
             continue
         found = _object(line)
         if found is None:
-            yield number, {"image": ""}, "line that is not an object of JSON"
+            yield number, dict.fromkeys(needed, ""), "line that is not an object of JSON"
             continue
         places = columns(list(found))
         if not checked:
@@ -240,7 +240,7 @@ def _json_rows(
                 value, problem = None, _SEVERAL
             value = value[0] if isinstance(value, list) and value else value
             values[meaning] = str(value).strip() if isinstance(value, str | int | float) else ""
-        yield number, {"image": "", "label": ""} | values, problem
+        yield number, dict.fromkeys(needed, "") | values, problem
 
 
 def _object(line: str) -> dict[str, Any] | None:
@@ -281,24 +281,36 @@ def columns(header: Sequence[str]) -> dict[str, int]:
 
 
 def report_splits(
-    images: Iterable[tuple[str, Sequence[str]]], split: str, used_splits: Collection[str], defects: Defects
+    images: Iterable[tuple[str, Sequence[str]]],
+    split: str,
+    splits: Sequence[str],
+    used_splits: Collection[str],
+    defects: Defects,
 ) -> None:
     """Counts, for one split, images without a split or in one of an unknown name, and images of several splits.
+
+    Images without a split that is known are lost once, in the training split, or the first one of a known name.
 
     Args:
         images: where each image is listed, and the splits that its rows name; "" for none. The first one that is not
             empty is that of the image.
         split: the split that is loaded. If its own name is unknown, whoever loads it knows how to name the others.
+        splits: all splits.
         used_splits: further names that are known; see `Options`.
         defects: where they are counted.
     """
     known = {*FRACTIONS, *map(canonical_name, used_splits)}
     strict = canonical_name(split) in FRACTIONS
+    usual = (find_split("train", splits), *(name for name in splits if canonical_name(name) in FRACTIONS), splits[0])
+    counted = split == next(filter(None, usual))
     for where, names in images:
         used = next(filter(None, names), "")
         if not used:
-            defects.add("image without a split", where, lost="images")
+            if counted:
+                defects.add("image without a split", where, lost="images")
         elif strict and used not in known and canonical_name(used) not in known:
+            if not counted:
+                continue
             text = f'{where}: "{shown(used)}"; known: {", ".join(FRACTIONS)}, or name it as the split of the run'
             defects.add("image in a split of an unknown name", text, lost="images")
         elif len(names) > 1 and split in names:

@@ -42,12 +42,14 @@ class Files:
         unusable: what is wrong with images and wanted files that cannot be used, by path, sorted.
         others: number of other files by ending, and of folders that were not listed.
         examples: the first of each of `others`.
+        linked: the folders among `others` that were listed before, by another path, with a `/` at the end.
     """
 
     paths: list[str] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    linked: list[str] = field(default_factory=list)
 
     def report(self, defects: Defects, folder: str | Path) -> None:
         """Counts the images that cannot be used."""
@@ -103,6 +105,7 @@ def find(
             continue
         if identity in seen:
             found._other("folder linked before", prefix)
+            found.linked.append(prefix)
             continue
         seen.add(identity)
         folders = list[str]()

@@ -20,7 +20,7 @@ from tfeff.data.defects import Defects
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import csv_file, csv_table, files
-from tfeff.data.sources.source import Options, Source
+from tfeff.data.sources.source import FURTHER_CLASSES, Options, Source
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions
 from tfeff.errors import UserError, nearest
 
@@ -91,7 +91,8 @@ class Folder(Source):
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
         read = {folder.relative_to(self._root).parts[0] for folder in self._split_folders.values()}
-        wrapped = [] if self.name == f"folder:{self._root}" else [f"{self.name}: reading {self._root}"]
+        given = Path(self.name.removeprefix("folder:"))
+        wrapped = [] if given == self._root else [f"{self.name}: reading {self._root}"]
         wrapped += [
             f"{self.name}: reading {folder} as the split {split}"
             for split, folder in self._split_folders.items()
@@ -157,7 +158,7 @@ class Folder(Source):
                 if name not in known and not self.options.further_classes:
                     raise UserError(
                         f'{folder}: class "{shown(name)}" is not among the classes of {self._reference}; '
-                        f"{nearest(name, class_names)}"
+                        f"{nearest(name, class_names)}; {FURTHER_CLASSES}"
                     )
                 if name not in known:
                     further.add(name)
@@ -177,6 +178,12 @@ class Folder(Source):
         inside = [path for path in members if "/" in path]
         owners = [path.partition("/")[0] for path in inside]
         labels = np.array([numbers[owner] for owner in owners], np.int64)
+        repeated = [path.rstrip("/") for path in found.linked if path.count("/") == 1]
+        if repeated:
+            raise UserError(
+                f'{folder}: the class folder "{shown(repeated[0])}" is the same as another one, by a link; remove the '
+                "link, or put the images of the class there"
+            )
         _require_classes(folder, inside)
         usable = Counter(owners)
         usable.subtract(path.partition("/")[0] for path in found.unusable)

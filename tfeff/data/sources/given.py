@@ -5,6 +5,7 @@ opened again asks for the same images.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,8 +62,16 @@ class Images:
             parts[split] = _read(split, given, LIMIT - size)
             size += sum(each.nbytes for each in parts[split][0])
         self.has_objects = isinstance(next(iter(parts.values()))[1][0], Mapping)
-        values = [value for _, targets in parts.values() for target in targets for value in _labels(target)]
-        self.class_names = tuple(map(str, class_names or _classes(values)))
+        values = list[int | str]()
+        for split, (_, targets) in parts.items():
+            for i, target in enumerate(targets):
+                if isinstance(target, Mapping) != self.has_objects:
+                    raise UserError(f"{name}/{split}[{i}]: give all images a label each, or all of them objects")
+                values += _labels(target, f"{name}/{split}[{i}]")
+        self.class_names = tuple(map(str, class_names or _classes(values, name)))
+        repeated = [each for each, count in Counter(self.class_names).items() if count > 1]
+        if repeated:
+            raise UserError(f'{name}: class_names has "{repeated[0]}" twice; rename one')
         number = {each: index for index, each in enumerate(self.class_names)}
         self._datasets = dict[str, tuple[ImageStorage, Sequence[Any], np.ndarray]]()
         digest = hashlib.blake2b(repr(self.class_names).encode(), digest_size=6)
@@ -167,6 +176,11 @@ def _read(split: str, given: Any, limit: int) -> tuple[list[np.ndarray], list[An
     """
     if isinstance(given, tuple) and len(given) == 2:
         images, targets = given
+        if not hasattr(images, "__len__") or not hasattr(targets, "__len__"):
+            raise UserError(
+                f"images: {split}: (images, labels) must be arrays or lists; of a generator, give pairs of an image "
+                "and a target"
+            )
         if len(images) != len(targets):
             raise UserError(f"images: {split}: {len(images)} images, but {len(targets)} labels or objects")
         pairs: Iterable[tuple[Any, Any]] = zip(images, targets, strict=True)
@@ -199,6 +213,9 @@ def _unbatched(split: str, elements: Iterable[Any]) -> Iterator[tuple[Any, Any]]
             yield image, target
         elif isinstance(target, Mapping):
             raise UserError(f"images: {split}: images with boxes must not be batched; call .unbatch()")
+        elif len(image) != (np.shape(target) or (1,))[0]:
+            labels = (np.shape(target) or (1,))[0]
+            raise UserError(f"images: {split}: a batch has {len(image)} images and {labels} labels")
         else:
             yield from zip(image, target, strict=True)
 
@@ -215,26 +232,55 @@ def _image(image: Any, where: str) -> np.ndarray:
     return pixels
 
 
-def _labels(target: Any) -> list[Any]:
-    """Returns the labels of one image: its own, or those of its objects."""
-    values = target["labels"] if isinstance(target, Mapping) else [target]
-    return [value.decode() if isinstance(value, bytes) else value for value in np.asarray(values).reshape(-1).tolist()]
+def _labels(target: Any, where: str) -> list[int | str]:
+    """Returns the labels of one image: its own, or those of its objects.
+
+    Raises:
+        UserError: there are none, or some are neither whole numbers nor text.
+    """
+    if isinstance(target, Mapping):
+        missing = [key for key in ("boxes_yxyx", "labels") if key not in target]
+        if missing:
+            raise UserError(f"{where}: objects have no {missing[0]}; give boxes_yxyx and labels")
+        target = target["labels"]
+    # As objects, numbers among names stay numbers.
+    values = np.asarray(target, object if isinstance(target, list | tuple) else None).reshape(-1)
+    labels = list[int | str]()
+    for value in values:
+        label = np.asarray(value).item() if np.size(value) == 1 else value
+        if isinstance(label, bytes):
+            try:
+                label = label.decode()
+            except UnicodeDecodeError:
+                raise UserError(f"{where}: label {label!r} is not UTF-8") from None
+        if not isinstance(label, str | int):
+            raise UserError(f"{where}: label {label!r}; give the name of a class, or a number from 0")
+        labels.append(label)
+    return labels
 
 
-def _classes(labels: Sequence[Any]) -> list[str]:
-    """Returns names of the classes: those among the labels, or the numbers up to the highest."""
-    if any(isinstance(label, str) for label in labels):
-        return sorted({str(label) for label in labels})
-    return [str(number) for number in range(int(max(labels, default=0)) + 1)]
+def _classes(labels: Sequence[int | str], name: str) -> list[str]:
+    """Returns names of the classes: those among the labels, or the numbers up to the highest.
+
+    Raises:
+        UserError: some labels are names and some are numbers, whose classes only `class_names` would tell.
+    """
+    names = [label for label in labels if isinstance(label, str)]
+    numbers = [label for label in labels if not isinstance(label, str)]
+    if names and numbers:
+        raise UserError(f'{name}: labels are names ("{names[0]}") and numbers ({numbers[0]}); give one kind')
+    if names:
+        return sorted(set(names))
+    return [str(number) for number in range(max(numbers, default=0) + 1)]
 
 
 def _numbered(target: Any, number: Mapping[str, int], where: str) -> Any:
     """Returns the class of an image, int; or the boxes of its objects, float32 [n, 4], and their classes, [n]."""
     labels = list[int]()
-    for label in _labels(target):
+    for label in _labels(target, where):
         if isinstance(label, str) and label not in number:
             raise UserError(f'{where}: "{label}" is not among the classes {", ".join(number)}')
-        if not isinstance(label, str | int) or (isinstance(label, int) and not 0 <= label < len(number)):
+        if isinstance(label, int) and not 0 <= label < len(number):
             raise UserError(
                 f"{where}: label {label!r}; give the name of a class, or a number from 0 to {len(number) - 1}"
             )
@@ -243,7 +289,13 @@ def _numbered(target: Any, number: Mapping[str, int], where: str) -> Any:
         if len(labels) != 1:
             raise UserError(f"{where}: {len(labels)} labels; give one number or name per image")
         return labels[0]
-    boxes = np.asarray(target["boxes_yxyx"], np.float32).reshape(-1, 4)
+    try:
+        boxes = np.asarray(target["boxes_yxyx"], np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: boxes_yxyx are not numbers, [n, 4]") from None
+    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise UserError(f"{where}: boxes_yxyx have the shape {boxes.shape}; give [n, 4]")
+    boxes = boxes.reshape(-1, 4)
     if len(boxes) != len(labels):
         raise UserError(f"{where}: {len(labels)} labels and {len(boxes)} boxes")
     return boxes, labels

@@ -19,7 +19,7 @@ from tfeff.data.sources import hub_features as features
 from tfeff.data.sources import hub_layout
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
 from tfeff.data.sources.hub_tables import Tables
-from tfeff.data.sources.source import Options, Source
+from tfeff.data.sources.source import FURTHER_CLASSES, Options, Source
 from tfeff.data.splits import ALL, checked_fractions, find_split
 from tfeff.errors import UserError
 
@@ -77,6 +77,11 @@ class HubDataset(Source):
         ]
         ignored = (f"{self.name}: images are those of {self._image}, not of {listed(others)}",) if others else ()
         return (*self._layout_notes, *ignored)
+
+    @property
+    def lists_cheaply(self) -> bool:
+        """Whether a split can be loaded without its images: not from Parquet files, which compress them in groups."""
+        return not any(path.suffix == ".parquet" for paths in self._paths.values() for path in paths)
 
     def _rows(self, column: str, split: str) -> tuple[Tables, list[str], list[Any]]:
         """Returns the tables of a split, an id of each of their rows, and the values of a column."""
@@ -140,7 +145,7 @@ class HubLabeledImages(HubDataset):
             unknown = sorted(set[int]().union(*learned.values()) - learned[train])
             if unknown and not options.further_classes:
                 name = shown(self._classes.names[unknown[0]])
-                raise UserError(f'{self.name}: no image of the split {train} has the label "{name}"')
+                raise UserError(f'{self.name}: no image of the split {train} has the label "{name}"; {FURTHER_CLASSES}')
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -150,7 +155,7 @@ class HubLabeledImages(HubDataset):
         return (*super().notes, *((others,) if self._others else ()), *unlabeled)
 
     def _load(self, split: str) -> Dataset:
-        """Reads one split; only the labels.
+        """Reads one split: the labels, and which rows have an image. For the latter, Parquet files are decompressed.
 
         Raises:
             NoImagesError: no row has both image and label.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import files
-from tfeff.data.splits import ALL, FRACTIONS, canonical_name
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, require_distinct
 from tfeff.errors import UserError
 
 _ENDINGS = (".parquet", ".arrow")
@@ -157,10 +157,6 @@ def _check_shards(where: str, tables: Sequence[_Table]) -> None:
 
 def _checked(name: str, splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
     """Returns the splits in their usual order. Refuses those that cannot be told apart."""
-    names = dict[str, str]()
-    for split in splits:
-        other = names.setdefault(canonical_name(split), split)
-        if other != split:
-            raise UserError(f"{name}: both {other} and {split} would be the same split; rename one")
+    require_distinct(name, splits)
     usual = [split for name in FRACTIONS for split in splits if canonical_name(split) == name]
     return {split: splits[split] for split in dict.fromkeys((*usual, *splits))}

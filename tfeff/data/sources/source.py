@@ -50,6 +50,21 @@ class Options:
     crop_proposals: Callable[[Dataset], Sequence[np.ndarray | None]] | None = None
 
 
+FURTHER_CLASSES = (
+    "only task.name=embedding, and tfeff.pack with --further_classes, allow classes without training images"
+)
+
+
+class UngroupedError(UserError):
+    """No image matches `data.groups` where images are drawn by their groups."""
+
+    def __init__(self, name: str, pattern: str, ids: Sequence[str]) -> None:
+        super().__init__(
+            f"config: data.groups: {pattern!r} matches none of the {len(ids):,} images of {name}, such as {ids[0]}; "
+            "write a regular expression that matches a part of them"
+        )
+
+
 class Source(ABC):
     """A dataset with named splits. Files that several splits share are read once.
 
@@ -134,14 +149,24 @@ class Source(ABC):
 
         Classes keep their shares.
         """
-        together = None if self.options.groups is None else groups(ids, self.options.groups)[0]
+        together = None
+        if self.options.groups is not None:
+            together, matched = groups(ids, self.options.groups)
+            if not matched:
+                raise UngroupedError(self.name, self.options.groups, ids)
         classes = np.zeros(len(ids), np.int64) if labels is None else labels
         drawn = stratified_split(classes, split, self.options.fractions, self.options.seed, together)
         if not len(drawn) and len(ids):
             counts = np.unique(classes, return_counts=True)[1]
             each = "one image" if counts.max() == 1 else f"at most {counts.max()} images"
             reason = f"its {len(ids):,} images are too few to be drawn into splits"
-            if len(counts) > 1:
+            if together is not None:
+                found = len(np.unique(together))
+                reason = (
+                    f"its {len(ids):,} images belong to {found:,} group{'s' * (found > 1)} (data.groups), too few for "
+                    f"the {len(self.options.fractions)} splits that are drawn"
+                )
+            elif len(counts) > 1:
                 reason = (
                     f"each of its {len(counts):,} classes has {each}, too few to be drawn into splits; "
                     "are the labels classes, and not numbers to predict?"
@@ -154,15 +179,16 @@ class Source(ABC):
         return [ids[place] for place in self._draw(ids, split)]
 
     def _grouped(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-        """Returns the images with their groups, and what to say about these."""
+        """Returns the images with their groups, and what to say about these; without groups if no image matches.
+
+        Whoever draws from the images refuses that: other splits may have other names.
+        """
         if self.options.groups is None:
             return dataset, ()
         found, matched = groups(dataset.ids, self.options.groups)
         if not matched:
-            raise UserError(
-                f"config: data.groups: {self.options.groups!r} matches none of the {len(found):,} images of "
-                f"{dataset.name}, such as {dataset.ids[0]}; write a regular expression that matches a part of them"
-            )
+            note = f"{dataset.name}: data.groups: {self.options.groups!r} matches none of its {len(found):,} images"
+            return dataset, (f"{note}, which have no groups",)
         alone = f"; {len(found) - matched:,} images do not match and are on their own" if matched < len(found) else ""
         note = f"{dataset.name}: data.groups: {len(found):,} images in {int(found.max()) + 1:,} groups{alone}"
         return dataclasses.replace(dataset, groups=found), (note,)

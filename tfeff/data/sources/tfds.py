@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from tfeff.data.images.header import Header
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, canonical_name
+from tfeff.data.splits import ALL, distinct_names
 from tfeff.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class PreparedDataset(Source):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The dataset's splits by their usual names."""
-        return tuple(canonical_name(split) for split in self._builder.info.splits)
+        """The dataset's splits by their usual names; by their own where several have the same (`test`, `test2015`)."""
+        return tuple(self._natives)
 
     @property
     def lists_cheaply(self) -> bool:
@@ -70,16 +70,25 @@ class PreparedDataset(Source):
         import tensorflow_datasets
 
         return self._builder.as_dataset(
-            split=self._native(split),
+            split=self._natives[split],
             shuffle_files=False,
             decoders={image_key: tensorflow_datasets.decode.SkipDecoding()},
             # Reading one file after the other makes the order of examples a property of the data.
             read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
 
-    def _native(self, split: str) -> str:
-        """Returns what the dataset itself calls a split."""
-        return next(name for name in self._builder.info.splits if canonical_name(name) == split)
+    @cached_property
+    def _natives(self) -> dict[str, str]:
+        """Name of each split -> what the dataset itself calls it."""
+        return distinct_names(self._builder.info.splits)
+
+    def _files(self, split: str) -> list[str]:
+        return [str(path) for path in self._builder.info.splits[self._natives[split]].filepaths]
+
+    @property
+    def _has_record_files(self) -> bool:
+        """Whether examples are stored in TFRecord files of this machine."""
+        return bool(self._builder.info.file_format.value == "tfrecord") and "://" not in str(self._builder.data_dir)
 
 
 class TfdsLabeledImages(PreparedDataset):
@@ -136,9 +145,6 @@ class TfdsLabeledImages(PreparedDataset):
         labels = self._examples(split, image_key).map(lambda example: example[label_key])
         return map(int, labels.as_numpy_iterator())
 
-    def _files(self, split: str) -> list[str]:
-        return [str(path) for path in self._builder.info.splits[self._native(split)].filepaths]
-
     def _load(self, split: str) -> Dataset:
         """Reads one split.
 
@@ -153,8 +159,8 @@ class TfdsLabeledImages(PreparedDataset):
             before = len(labels)
             if in_files:
                 files = self._files(part)
-                for file, start, length, label in _located(files, image_key, label_key):
-                    segments.append((len(paths) + file, start, length))
+                for file, start, image, label in _located(files, image_key, label_key):
+                    segments.append((len(paths) + file, start, len(image)))
                     labels.append(label)
                 paths += files
             else:
@@ -189,11 +195,6 @@ class TfdsLabeledImages(PreparedDataset):
             defects=defects,
         )
 
-    @property
-    def _has_record_files(self) -> bool:
-        """Whether examples are stored in TFRecord files of this machine."""
-        return bool(self._builder.info.file_format.value == "tfrecord") and "://" not in str(self._builder.data_dir)
-
     def _find_keys(self) -> tuple[str, str]:
         """Returns the names of the image and of the class label among an example's features."""
         from tensorflow_datasets.core.features import ClassLabel, Image
@@ -210,8 +211,10 @@ class TfdsLabeledImages(PreparedDataset):
         return image[0], label[0]
 
 
-def _located(paths: list[str], image_key: str, label_key: str) -> Iterator[tuple[int, int, int, int]]:
-    """Yields the examples of TFRecord files, in order: index of the file, start and length of the image in it, label.
+def _located(paths: list[str], image_key: str, label_key: str = "") -> Iterator[tuple[int, int, bytes, int]]:
+    """Yields the examples of TFRecord files, in order: index of the file, start of the image in it, the image, label.
+
+    Without a key, labels are 0.
 
     Raises:
         UserError: a file does not consist of examples with these keys.
@@ -227,11 +230,12 @@ def _located(paths: list[str], image_key: str, label_key: str) -> Iterator[tuple
                     (length,) = _RECORD_HEADER.unpack(header)
                     start, record = file.tell(), file.read(length)
                     features = tf.train.Example.FromString(record).features.feature
-                    (image,), (label,) = features[image_key].bytes_list.value, features[label_key].int64_list.value
+                    (image,) = features[image_key].bytes_list.value
+                    (label,) = features[label_key].int64_list.value if label_key else (0,)
                 except Exception:  # struct.error, ValueError, or DecodeError, which only protobuf defines
                     raise UserError(f"{path}: damaged after {file.tell()} bytes; prepare the dataset again") from None
                 file.seek(_RECORD_FOOTER, os.SEEK_CUR)
-                yield number, start + record.index(image), len(image), label
+                yield number, start + record.index(image), image, label
 
 
 def _prepared(name: str, options: Options) -> tuple[Any, tuple[str, ...]]:
@@ -266,7 +270,8 @@ def _prepared(name: str, options: Options) -> tuple[Any, tuple[str, ...]]:
     if not options.download:
         raise UserError(
             f"tfds:{name} is not prepared in {builder.data_dir}; name the directory of prepared data "
-            "(--config.data.directory=DIR), or allow the download (--config.data.download=true)"
+            "(--config.data.directory=DIR; of tfeff.pack, --data_dir=DIR), or allow the download when you train "
+            "(--config.data.download=true)"
         )
     try:
         builder.download_and_prepare()
@@ -292,7 +297,9 @@ class _Keys:
 
 
 class TfdsAnnotatedImages(PreparedDataset):
-    """Images with objects. The encoded images are held in memory.
+    """Images with objects.
+
+    The images stay in their files if these are TFRecord files, as is usual. Otherwise they are held in memory, encoded.
 
     Examples must look like those of `voc`, `coco` and `open_images_v4`: an image, and a sequence of objects with a
     `BBoxFeature` and a `ClassLabel`. The flags `is_difficult`, `is_crowd` and `is_group_of` are read if present.
@@ -318,22 +325,35 @@ class TfdsAnnotatedImages(PreparedDataset):
         keys = self._keys
         class_names = tuple(self._builder.info.features[keys.objects].feature[keys.label].names)
         found, images = AnnotatedSplit(f"{self.name}/{split}", self.options), list[bytes]()
+        in_files, paths, segments = self._has_record_files, list[str](), list[tuple[int, int, int]]()
         for part in self.splits if split == ALL else (split,):
             examples = self._examples(part, keys.image).map(
                 lambda example: {"image": example[keys.image], **example[keys.objects]}
             )
-            for number, example in enumerate(examples.as_numpy_iterator()):
+            files = self._files(part) if in_files else []
+            places = _located(files, keys.image) if in_files else repeat((0, 0, b"", 0))
+            for number, (example, place) in enumerate(zip(examples.as_numpy_iterator(), places, strict=False)):
                 where = f"{self.name}/{part}, example {number}"
                 try:
                     head = header.read(example["image"], where)
                 except UserError as error:
                     found.defects.add("unreadable image", str(error), lost="images")
                     continue
-                images.append(example["image"])
+                if in_files:
+                    file, start, image, _ = place
+                    if image != example["image"]:
+                        raise UserError(f"{where}: not in the order of the files; prepare the dataset again")
+                    segments.append((len(paths) + file, start, len(image)))
+                else:
+                    images.append(example["image"])
                 collector = _collected(example, keys, where, head, len(class_names), found.defects)
                 found.add(f"{part}[{number}]", head.size, collector)
+            paths += files
         version = f"tfds/{self._builder.info.full_name}/{split}"
-        return found.dataset(class_names, EncodedImages(images, version))
+        storage: ImageStorage = EncodedImages(images, version)
+        if in_files:
+            storage = Segments(paths, np.array(segments, np.int64).reshape(-1, 3), version)
+        return found.dataset(class_names, storage)
 
     def _find_keys(self) -> _Keys:
         """Returns the first image, and the first sequence that has a box and a class."""
