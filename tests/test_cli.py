@@ -301,7 +301,7 @@ def test_error_if_all_checkpoints_are_damaged(trained, verbs, tmp_path):
     for path in (run / "checkpoints").glob("step_*.npz"):
         path.write_bytes(b"")
     done = verbs("train", *trained.flags, f"--workdir={run}")
-    done.fails_with("all checkpoints are damaged", str(run / "checkpoints"))
+    done.fails_with("all checkpoints to resume from are damaged", str(run / "checkpoints"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "dataset.json", "checkpoints/final.npz"])
