@@ -70,6 +70,8 @@ def test_invalid_fractions_are_refused(fractions):
         ("train2017", ("train2014", "train2017"), "train2017"),
         ("train", ("trainval", "test"), None),
         ("Test", ("train", "test"), "test"),
+        ("val2017", ("train", "val2014"), None),
+        ("VAL2017", ("train", "val2017"), "val2017"),
     ],
 )
 def test_a_name_finds_its_split(split, known, found):

@@ -13,6 +13,7 @@ ALL = "all"
 """The split of all images."""
 FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 """Sizes of the splits drawn from a source without splits of its own."""
+_YEAR = re.compile(r"(?<=[a-z])(?:19|20)\d\d$")
 _ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"}
 
 
@@ -31,20 +32,27 @@ def canonical_name(split: str) -> str:
     >>> canonical_name("val"), canonical_name("Valid"), canonical_name("train2017"), canonical_name("trainval")
     ('validation', 'validation', 'train', 'trainval')
     """
-    name = re.sub(r"(?<=[a-z])(19|20)\d\d$", "", split.lower())
+    name = _YEAR.sub("", split.lower())
     return _ALIASES.get(name, name)
 
 
 def find_split(split: str, known: Collection[str]) -> str | None:
     """Returns the one among `known` that a name means: itself, or the only one with the same canonical name.
 
-    >>> find_split("val", ["train2017", "val2017"]), find_split("test", ["train"])
-    ('val2017', None)
+    One with another year is another split.
+
+    >>> find_split("val", ["train2017", "val2017"]), find_split("val2014", ["val2017"]), find_split("val2017", ["val"])
+    ('val2017', None, 'val')
     """
     if split in known:
         return split
-    same = namesakes(split, known)
-    return same[0] if len(same) == 1 else None
+    same, years = namesakes(split, known), _years(split)
+    return same[0] if len(same) == 1 and (not years or _years(same[0]) in ([], years)) else None
+
+
+def _years(split: str) -> list[str]:
+    """Returns the year at the end of a name, if there is one."""
+    return _YEAR.findall(split.lower())
 
 
 def namesakes(split: str, known: Collection[str]) -> list[str]:
