@@ -85,8 +85,8 @@ class Saving(Hook):
             arrays, record = checkpoint.load(workdir.checkpoints.best)
         else:
             epoch = state.step // loop.pipeline.steps_per_epoch
-            rows = [row for row in workdir.rows() if row["epoch"] == epoch]
-            arrays, record = state.weights(), _without_times(*rows) if rows else {"epoch": epoch}
+            row = next((row for row in workdir.rows() if row["epoch"] == epoch), {"epoch": epoch})
+            arrays, record = state.weights(), _without_times(row)
         workdir.remove_results()  # before, so that a kill leaves no export beside other weights
         checkpoint.save(workdir.final, arrays, record | {TRAINED_STEPS: state.step})
 

@@ -57,8 +57,8 @@ class Validation(Hook):
             value = watched(row, self._monitor)
             if math.isnan(value):
                 raise UserError(
-                    f"the validation images have no value of training.monitor={self._monitor}; use a new --workdir, "
-                    "another one, or validation images that show all classes"
+                    f"the validation images give no value of training.monitor={self._monitor}; train in a new "
+                    "--workdir with another metric, or with validation images of all classes"
                 )
             epochs = epoch - state.stopping.observed  # fewer than `every` after the end of a run that is continued
             state.schedule.observe(value, epochs=epochs)

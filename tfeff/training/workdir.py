@@ -57,7 +57,7 @@ _DATASET: Mapping[str, type | tuple[type, ...]] = {
 
 
 def _digest(card: str) -> str:
-    """Identifies a card by its text without that line."""
+    """Returns what identifies a card: a digest of its text without the line that holds it."""
     return hashlib.sha256(card.encode("utf-8", "replace")).hexdigest()[:16]
 
 
