@@ -104,7 +104,9 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def brief(error: BaseException) -> str:
-    """Returns the first line of an error, without the names of TensorFlow's nodes."""
+    """Returns what a failed assertion of TensorFlow says, or the first line of an error, without the names of nodes."""
+    if asserted := re.search(r"assertion failed: \[(.*?)\]", str(error)):
+        return asserted[1]
     return re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
 
 

@@ -93,7 +93,7 @@ def main(argv: list[str]) -> None:
     from tfeff.data.images.decoding import DARK, DARK_ADVICE
     from tfeff.data.names import counted
     from tfeff.reporting.progress import Bar, counting
-    from tfeff.runs.prediction import Predictions, find_images
+    from tfeff.runs.prediction import Predictions, find_images, leftovers
     from tfeff.runs.predictors import EmbeddingPredictor
     from tfeff.runs.video import Video, VideoPredictions
 
@@ -157,6 +157,8 @@ def main(argv: list[str]) -> None:
             names = f"{len(done.dark):,} images are nearly black, such as {done.dark[0]}"
             problems.append(f"warning: {names}: none of their pixels reaches {DARK} of 255; {DARK_ADVICE}")
         damaged = f", {len(done.damaged):,} damaged"
+    if earlier := leftovers(out, done.files):
+        problems.append(f"of an earlier call: {', '.join(earlier)} in {out}")
     speed = (len(done.rows) - done.known) / (time.perf_counter() - began)
     for problem in [*notes, *problems]:
         say(problem, error=True)

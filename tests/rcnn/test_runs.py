@@ -123,6 +123,26 @@ def test_a_run_has_the_files_and_results_of_every_run(finished: dict[str, runs.R
     assert {len(finished[head].metrics) for head in HEADS[1:]} == {1}
 
 
+@pytest.mark.parametrize("width", [8, 6])
+def test_a_sliding_window_has_the_classifier_of_its_backbone(
+    root: Path, stores: Path, backbone: Path, width: int
+) -> None:
+    settings = experiment(root, stores, backbone, "sliding_window", f"model.width={width}")
+    source, _ = checkpoint.load(training.Workdir(backbone).final)
+    plan = dataclasses.replace(training.Plan.of(settings), class_names=NAMES[::-1])
+    network = plan.build_network()
+    loaded = plan.load_weights(network)
+    assert loaded is not None
+    if width == 8:  # else it is fitted
+        order = [*range(len(NAMES) - 1, -1, -1), len(NAMES)]  # background stays the last one
+        bias = network.get_layer("head_classifier").bias
+        np.testing.assert_array_equal(bias, source["model/head_classifier/bias"][order])
+    task: Any = plan.task
+    task.stored.start(network, None, loaded=loaded.loaded, seed=0, report=print)
+    with pytest.raises(UserError, match="sliding_window needs a trained classifier"):
+        task.stored.start(network, None, loaded=(), seed=0, report=print)
+
+
 def test_every_epoch_has_the_rates_of_background(finished: dict[str, runs.Run]) -> None:
     for row in finished["joint"].metrics:
         assert 0 <= row["validation_called_background"] <= 1

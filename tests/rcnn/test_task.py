@@ -34,7 +34,7 @@ def head(task: RCNNTask, seed: int = 0) -> keras.Model:
     features = keras.Input((SIZE,))
     outputs = rcnn.joint_head(features, CLASSES, task.section.describe(config.architecture("resnet")))
     network = keras.Model(features, outputs)
-    task.stored.start(network, batches(), seed=seed, report=print)
+    task.stored.start(network, batches(), loaded=(), seed=seed, report=print)
     return network
 
 
@@ -52,6 +52,17 @@ def trained(task: RCNNTask, epochs: int, learning_rate: float) -> tuple[keras.Mo
             sums = sums + step.train(batch, step=number, learning_rate=learning_rate).numpy()
         losses.append(step.task.means(sums)["loss"])
     return network, losses
+
+
+def test_layers_with_loaded_weights_keep_them() -> None:
+    task = RCNNTask(config.RCNNSettings(network=config.RCNN(hidden=(8,))))
+    network = head(task)
+    before = {each.path: np.array(each) for each in network.weights}
+    loaded = [path for path in before if path.startswith(("standardize/", "hidden_0/"))]
+    task.stored.start(network, batches(seed=2), loaded=loaded, seed=3, report=print)
+    same = {each.path for each in network.weights if np.array_equal(each, before[each.path])}
+    assert same >= {*loaded}
+    assert not same & {"logits/kernel", "codes/kernel"}
 
 
 def batch_of(rng: np.random.Generator, positives: int, count: int = 12) -> dict[str, tf.Tensor]:

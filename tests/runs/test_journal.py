@@ -1,5 +1,7 @@
 """A journal survives a kill and drops rows of changed models or images."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,19 @@ def test_changed_models_and_files_are_detected_again(tmp_path: Path, files: list
     Journal(path, "model").add("0.jpg", files[0], row(2))
     files[0].write_bytes(b"another image")
     assert Journal(path, "model").get("0.jpg", files[0]) is None
+
+
+def test_another_file_of_the_same_size_and_time_is_another_image(tmp_path: Path, files: list[Path]) -> None:
+    path, folder = tmp_path / "journal", tmp_path / "folder"
+    folder.mkdir()
+    Journal(path, "model").add("0.jpg", files[0], row(2))
+    time.sleep(0.02)
+    other = folder / "0.jpg"
+    other.write_bytes(b"egami")
+    times = files[0].stat().st_mtime_ns
+    os.utime(other, ns=(times, times))
+    assert Journal(path, "model").get("0.jpg", other) is None
+    assert Journal(path, "model").get("0.jpg", files[0]) == row(2)
 
 
 def test_the_state_of_a_directory_covers_all_files(tmp_path: Path) -> None:

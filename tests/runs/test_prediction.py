@@ -1,7 +1,10 @@
 """Predictions for folders of images: rows, pictures, damaged files, and resuming."""
 
 import csv
+import io
+import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,15 +21,16 @@ from pycocotools.cocoeval import COCOeval
 
 from tests.runs.bright_squares import Squares, SquaresPredictor, squares
 from tests.thoroughness import only_thorough
-from tfeff import models, runs
+from tfeff import config, models, runs
 from tfeff.data.dataset import Dataset
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
-from tfeff.runs.prediction import find_images
+from tfeff.runs import predictors
+from tfeff.runs.prediction import find_images, leftovers
 from tfeff.runs.predictors import DetectorPredictor, Predictor
 from tfeff.runs.results import Prediction
 from tfeff.serving import savedmodel
-from tfeff.tasks import LocalizationTask
+from tfeff.tasks import ClassificationTask, LocalizationTask
 
 NAMES = ("cat", "dog", "eel", "fox", "gnu", "hen")
 COUNT = 23
@@ -473,3 +477,41 @@ def test_pictures_are_on_the_disk_before_their_images_count_as_done(
     paths = find_images(photos)
     runs.write_predictions(SquaresPredictor(), paths, tmp_path / "out", key="")
     assert {f".{path.name}.png.partial" for path in paths.values()} <= {*synced}
+
+
+def test_an_image_that_the_model_refuses_is_damaged(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFEFF_MAX_PIXELS", "10000")
+    classifier = models.build("resnet", num_classes=len(NAMES), width=4, stage_blocks=(1, 1), resolution=16)
+    task = ClassificationTask(config.ClassificationSettings(center_crop=0.8))
+    shape = {"image_size": (20, 20), "size": (16, 16), "channels": 3}
+    savedmodel.export(classifier, NAMES, tmp_path / "cropped", task=task, **shape)
+    Image.new("RGB", (90, 1)).save(photos / "thin.png")
+    predictor = runs.load_predictor(tmp_path / "cropped")
+    done = runs.write_predictions(predictor, find_images(photos), tmp_path / "out", key="model", draw=False)
+    assert list(done.damaged) == ["thin.png"]
+    assert "too thin" in done.damaged["thin.png"]
+    assert len(done.rows) == COUNT
+
+
+def test_images_are_decoded_in_parts_of_limited_size(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [(path.name, path.read_bytes()) for path in sorted(photos.glob("*.*"))]
+    files.insert(3, ("damaged.png", b"no image"))
+    monkeypatch.setattr(predictors, "DECODED_BYTES", 12000)
+    parts = list(predictors._parts(files))
+    assert [file for part in parts for file in part] == files
+    sizes = [
+        [3 * math.prod(Image.open(io.BytesIO(content)).size) for name, content in part if name != "damaged.png"]
+        for part in parts
+    ]
+    assert all(sum(each) <= 12000 for each in sizes)
+    assert all(sum(one) + other[0] > 12000 for one, other in itertools.pairwise(sizes))
+
+
+def test_results_of_earlier_calls_are_named(exported: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    predictor, out = runs.load_predictor(exported["classifier"]), tmp_path / "out"
+    first = runs.write_predictions(predictor, find_images(photos), out, key="model")
+    assert leftovers(out, first.files) == []
+    second = runs.write_predictions(predictor, find_images(photos), out, key="model", draw=False)
+    assert leftovers(out, second.files) == ["contact_sheet.jpg"]

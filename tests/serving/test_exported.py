@@ -157,7 +157,9 @@ def test_a_single_file_with_its_metadata(classifier, images, tmp_path) -> None:
     os.utime(folder / "metadata.json", ns=(1, 1))
     states.append(state_of(*files_of(inside)))
     assert len(set(states)) == len(states)
-    assert state_of(*files_of(inside)) == states[-1]
+    (folder / "predictions").mkdir()  # by `--out` inside the folder
+    (folder / "predictions" / "predictions.json").write_text("{}")
+    assert state_of(*files_of(inside)) == state_of(*files_of(folder)) == states[-1]
     other = shutil.copy(inside, tmp_path / "model.tflite")
     about = json.loads((folder / "metadata.json").read_text())
     del about["crc32"]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -225,6 +225,19 @@ def test_an_operator_that_a_format_lacks_is_named(format: str) -> None:
     message = {"litert": "LiteRT cannot run", "onnx": "ONNX cannot express", "openvino": "OpenVINO cannot express"}
     with pytest.raises(UserError, match=rf"{message[format]} this network: (?s:.)*Svd"):
         FORMATS[format].convert(network, task)
+
+
+def test_an_error_in_example_images_is_not_one_of_the_network() -> None:
+    task = tasks.create(config.ClassificationSettings())
+    described = config.architecture("resnet", resolution=16, width=4, stage_blocks=(1, 1))
+    network = task.network(described, num_classes=3, channels=3)
+
+    def examples() -> Iterator[dict[str, np.ndarray]]:
+        yield {"images": np.zeros((1, 16, 16, 3), np.float32)}
+        raise UserError("images: no such folder")
+
+    with pytest.raises(UserError, match=r"^images: no such folder"):
+        FORMATS["litert"].convert(network, task, examples=examples)
 
 
 @pytest.fixture(scope="module")

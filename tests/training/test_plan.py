@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from tfeff import config, models, selection, training
 from tfeff.data.augment import given
 from tfeff.errors import UserError
 from tfeff.training import checkpoint, checks
+from tfeff.training.plan import weights_file
 from tfeff.training.workdir import run_of
 
 
@@ -85,6 +87,24 @@ def test_other_statistics_than_those_of_the_run_are_refused(trained):
                 checks.check(plan, 1, new_run=True)
         else:
             checks.check(plan, 1, new_run=True)
+
+
+def test_a_mean_that_the_weights_replace_is_refused(trained, tmp_path):
+    copy = shutil.copy(trained.final, tmp_path / "copy.npz")
+    for mean, refused in ((5, False), (6, True)):
+        plan = training.Plan.of(config.override(digits(), [f"model.weights={copy}", f"model.mean={mean}"]))
+        plan = dataclasses.replace(plan, class_names=tuple(trained.dataset()["class_names"]))
+        if refused:
+            with pytest.raises(UserError, match=r"model\.mean: omit it: the network takes that of the weights"):
+                plan.load_weights(plan.build_network())
+        else:
+            plan.load_weights(plan.build_network())
+
+
+def test_weights_are_found_in_the_home_directory(trained, monkeypatch):
+    monkeypatch.setenv("HOME", str(trained.path.parent))
+    assert weights_file(f"~/{trained.path.name}") == trained.final
+    assert run_of(f"~/{trained.path.name}").path == trained.path
 
 
 def test_statistics_of_networks_that_read_regions_are_not_recomputed():

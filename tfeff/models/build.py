@@ -267,10 +267,12 @@ def _inherited(
     arrays = dict(arrays)
     adopt_preprocessing(network, arrays, *statistics)
     loaded = assign(network, arrays, source.name, names)
-    if loaded.classes is None:
+    report = dataclasses.replace(report, loaded=loaded.loaded)
+    if names is None:
         return report
-    new = [each.name for each in loaded.skipped if loaded.classes.has_outputs(each.name) and each.shape_here]
-    return dataclasses.replace(report, new=(*report.new, *new), classes=str(loaded.classes))
+    new = [each.name for each in loaded.skipped if names.has_outputs(each.name) and each.shape_here]
+    kept = None if loaded.classes is None else str(loaded.classes)
+    return dataclasses.replace(report, new=(*report.new, *new), classes=kept)
 
 
 def _built(described: Architecture | Detector, num_classes: int, channels: int) -> Network:

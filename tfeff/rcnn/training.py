@@ -1,6 +1,6 @@
 """Training of R-CNN's heads on stored features of regions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
 from tfeff.models.fingerprint import fingerprint
 from tfeff.models.rcnn import Parts
+from tfeff.networks.heads import CLASSIFIER
 from tfeff.proposals import ProposalStore
 from tfeff.rcnn.classic import ClassicTraining
 from tfeff.rcnn.region_batches import FittedBatches, ImageBatches, RegionBatches
@@ -82,31 +83,49 @@ class RegionTraining(StoredTraining):
             )
         return self.known[key]
 
-    def start(self, network: keras.Model, training: RegionBatches, *, seed: int, report: Callable[[str], None]) -> None:
+    def start(
+        self,
+        network: keras.Model,
+        training: RegionBatches,
+        *,
+        loaded: Collection[str],
+        seed: int,
+        report: Callable[[str], None],
+    ) -> None:
         """Initializes a joint head, or fits the SVMs and regressions of a classic head.
 
-        A joint head gets its standardization from the features and its kernels from the seed. A sliding window has the
-        classifier of its backbone.
+        A joint head gets its standardization from the features and its kernels from the seed, except for what is
+        loaded. A sliding window has the classifier of its backbone.
+
+        Raises:
+            UserError: a sliding window without a trained classifier.
         """
         head = self.section.network.head
         if head == "joint":
-            self._initialize(network, training, seed)
+            self._initialize(network, training, loaded, seed)
         elif head == "classic":
             svms, boxes = ClassicTraining(training.regions, seed).run(self.section.classic, report)
             network.get_layer("machines").set_weights([svms.weights, svms.biases])
             regressors = boxes.weights.reshape(len(boxes.weights), -1), boxes.biases.ravel()
             network.get_layer("regressors").set_weights(list(regressors))
+        elif network.get_layer(CLASSIFIER).kernel.path not in loaded:
+            raise UserError(
+                "task.network.head=sliding_window needs a trained classifier of these classes and background: set "
+                "model.weights to the workdir of a run on crops:, of the same network"
+            )
 
-    def _initialize(self, network: keras.Model, training: RegionBatches, seed: int) -> None:
+    def _initialize(self, network: keras.Model, training: RegionBatches, loaded: Collection[str], seed: int) -> None:
         described = self.section.network
-        mean, std = training.regions.moments(seed)
         standardize = network.get_layer("standardize")
-        standardize.mean.assign(mean)
-        standardize.scale.assign(1 / (std * np.sqrt(len(std)) / FEATURE_NORM).astype(np.float32))
+        if standardize.mean.path not in loaded:
+            mean, std = training.regions.moments(seed)
+            standardize.mean.assign(mean)
+            standardize.scale.assign(1 / (std * np.sqrt(len(std)) / FEATURE_NORM).astype(np.float32))
         hidden = [f"hidden_{number}" for number in range(len(described.hidden))]
         for number, name in enumerate((*hidden, "logits", "codes")):
             kernel = network.get_layer(name).kernel
-            kernel.assign(keras.initializers.GlorotUniform(seed + number)(kernel.shape))
+            if kernel.path not in loaded:
+                kernel.assign(keras.initializers.GlorotUniform(seed + number)(kernel.shape))
         for number in range(len(hidden) + 1 if described.dropout else 0):
             state = network.get_layer(f"dropout_{number}").seed_generator.state
             state.assign(keras.ops.array([seed + number, 0], dtype=state.dtype))

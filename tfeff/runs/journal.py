@@ -59,13 +59,16 @@ def state_of(*paths: Path) -> str:
         for each in (sorted(path.rglob("*")) if path.is_dir() else [path])
         if each.is_file()
     ]
-    return json.dumps([[name.as_posix(), *(_state(each) or ())] for name, each in files])
+    return json.dumps([[name.as_posix(), *(_state(each) or ())[:2]] for name, each in files])
 
 
 def _state(file: Path) -> list[int] | None:
-    """Returns the size and modification time; None if there is no such file, such as that of a dangling link."""
+    """Returns the size and times; None if there is no such file, such as that of a dangling link.
+
+    Archives set the time of modification, so different files can share it, but not that of their change.
+    """
     try:
         status = os.stat(file)
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,6 +279,13 @@ def _write(result: Predictions, out: Path, predictor: Predictor, image_ids: Mapp
             result.ids += f"; scores of at least {predictor.score:.3g}, but COCO's evaluation needs all: --score=0"
         if shared:
             result.ids += f"; {shared:,} share their id, in several annotation files: name one, --dataset=coco:FILE"
+
+
+def leftovers(out: Path, written: Collection[Path]) -> list[str]:
+    """Returns the names of results in `out` that are not among those written now: a call writes what its model has."""
+    kinds = ("csv", "json", "jsonl", "mp4")
+    names = [*(f"predictions.{kind}" for kind in kinds), "detections.json", "contact_sheet.jpg", EMBEDDINGS]
+    return [name for name in names if (out / name).is_file() and out / name not in written]
 
 
 def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:

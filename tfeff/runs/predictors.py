@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
+import tensorflow as tf
 
 from tfeff import checked
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.data.dataset import Id
-from tfeff.data.images import decoding
-from tfeff.errors import UserError
+from tfeff.data.images import decoding, header
+from tfeff.errors import UserError, brief
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.runs.gallery import Gallery, read_gallery
 from tfeff.runs.results import (
@@ -37,6 +39,8 @@ from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
 Model = ExportedDetector | SavedImageModel | ExportedModel
+DECODED_BYTES = 2**28
+"""Images that are decoded at once; models that fit images take several times as much."""
 BOX_COLUMNS = ("top", "left", "bottom", "right")
 
 
@@ -83,19 +87,31 @@ class ClassifierPredictor(Predictor):
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
         """See `Predictor`. Files are decoded as in training."""
+        found = list[Prediction | UserError]()
         with ThreadPoolExecutor() as threads:
-            decoded = list(threads.map(_decoded, files))
-        pairs = zip(files, decoded, strict=True)
-        good = [(name, pixels) for (name, _), pixels in pairs if isinstance(pixels, np.ndarray)]
-        predicted = iter(self._predict(good) if good else ())
-        return [
-            pixels if isinstance(pixels, UserError) else replace(next(predicted), source=encoded)
-            for (_, encoded), pixels in zip(files, decoded, strict=True)
-        ]
+            for part in _parts(files):
+                decoded = list(threads.map(_decoded, part))
+                named = [(name, each) for (name, _), each in zip(part, decoded, strict=True)]
+                predicted = iter(self._each([(name, each) for name, each in named if isinstance(each, np.ndarray)]))
+                results = (each if isinstance(each, UserError) else next(predicted) for each in decoded)
+                found += [
+                    each if isinstance(each, UserError) else replace(each, source=encoded)
+                    for (_, encoded), each in zip(part, results, strict=True)
+                ]
+        return found
 
     def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
         """See `Predictor`."""
         return [each for part in batched(images, self.batch_size) for each in self._predict(part)]
+
+    def _each(self, images: Sequence[tuple[str, np.ndarray]]) -> Sequence[Prediction | UserError]:
+        """Returns what is predicted for each image, or why the model refuses it, such as for being too thin."""
+        try:
+            return self._predict(images) if images else []
+        except tf.errors.InvalidArgumentError as error:
+            if len(images) == 1:
+                return [UserError(f"{images[0][0]}: {brief(error)}")]
+        return [found for image in images for found in self._each([image])]
 
     def _predict(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
         predicted = self._predictions(images, self._model.predict([pixels for _, pixels in images]))
@@ -184,6 +200,23 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yields lists of `size` items, the last one of what is left."""
     items = iter(items)
     while part := list(itertools.islice(items, size)):
+        yield part
+
+
+def _parts(files: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """Yields consecutive files whose images take up to `DECODED_BYTES` together, at least one."""
+    part, total = list[tuple[str, bytes]](), 0
+    for name, encoded in files:
+        try:
+            size = 3 * math.prod(header.read(encoded, name).size)
+        except UserError:  # which decoding says
+            size = 0
+        if part and total + size > DECODED_BYTES:
+            yield part
+            part, total = [], 0
+        part.append((name, encoded))
+        total += size
+    if part:
         yield part
 
 
@@ -326,7 +359,7 @@ def load_predictor(
         if gallery is None:
             return embedder
         return embedder.with_gallery(
-            Path(gallery),
+            Path(os.path.expanduser(gallery)),
             neighbors=1 if neighbors is None else neighbors,
             threshold=options.get("threshold"),
             progress=progress,

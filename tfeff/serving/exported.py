@@ -73,10 +73,17 @@ def metadata_beside(path: Path) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Returns the files of a model of one file or two, and its metadata; of a folder, the folder."""
-    if path.is_dir():
-        return [path]
-    return [each for each in (path, path.with_suffix(".bin"), metadata_of(path)) if each.is_file()]
+    """Returns the files of a model, and its metadata; of a SavedModel also folders that hold nothing else.
+
+    Raises:
+        UserError: as in `located`.
+    """
+    format, found = located(path)
+    if format == SAVED_MODEL:
+        parts = [found / name for name in ("saved_model.pb", "variables", "assets")]
+    else:
+        parts = [found, found.with_suffix(".bin")]
+    return [each for each in (*parts, metadata_of(found)) if each.exists()]
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:

@@ -53,6 +53,8 @@ def convert(
     try:
         converted = bytes(converter.convert())
         return {FILE: converted if examples is None else _quantized(converted)}
+    except (UserError, OSError):  # of the images
+        raise
     except Exception as error:  # the converter's type of error is not public
         needed = [line.strip() for line in str(error).splitlines() if "tf." in line]
         raise UserError(f"LiteRT cannot run this network: {'; '.join(needed[:3]) or error}") from error

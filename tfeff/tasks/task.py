@@ -6,7 +6,7 @@ The training loop uses only `Task`. Evaluation is that of the kind of prediction
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -175,12 +175,21 @@ class StoredTraining(ABC):
         """
 
     @abstractmethod
-    def start(self, network: keras.Model, training: Any, *, seed: int, report: Callable[[str], None]) -> None:
+    def start(
+        self,
+        network: keras.Model,
+        training: Any,
+        *,
+        loaded: Collection[str],
+        seed: int,
+        report: Callable[[str], None],
+    ) -> None:
         """Sets the initial weights of the trained part; those of a network whose section is `fitted` are final.
 
         Args:
             network: the network, with its other weights.
             training: what `batches` returned for training.
+            loaded: paths of the variables that have loaded weights.
             seed: the experiment's seed.
             report: called with messages.
         """

@@ -18,11 +18,15 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
+from tfeff.data.sources.crops import BACKGROUND
 from tfeff.errors import UserError
 from tfeff.models.network import in_policy, seeded
 from tfeff.networks.backbones.architecture import Architecture
+from tfeff.networks.backbones.given import Given
+from tfeff.networks.catalog import ALL_BACKBONES
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.detectors.rcnn import RCNN
+from tfeff.networks.preprocessing import per_channel
 from tfeff.proposals import ProposalStore
 from tfeff.proposals.store import lookup
 from tfeff.tasks.task import ImageTask, Progress, Role, Task
@@ -147,7 +151,7 @@ class Plan:
             file, run = weights_file(model.weights), run_of(model.weights)
             if run is not None:
                 theirs = Plan.opened(run)
-                trained = models.Trained(theirs.network, theirs.num_classes, theirs.class_names or None)
+                trained = models.Trained(theirs.network, theirs.num_classes, theirs._output_names or None)
             model = dataclasses.replace(model, weights=str(file))
         loaded = models.initialize(
             network,
@@ -155,9 +159,10 @@ class Plan:
             lambda: self._sample(images, network),
             trained=trained,
             num_classes=self.num_classes,
-            class_names=self.class_names,
+            class_names=self._output_names,
             progress=lambda done, total: progress("inherited weights", done, total),
         )
+        self._require_used(network)
         if self.training.recompute_statistics and images is not None:
             some = self._sample(images, network, count=_STATISTICS)
             assert some is not None  # `checks.check` requires a network that reads nothing but whole images
@@ -166,6 +171,23 @@ class Plan:
             except UserError as error:
                 raise UserError(f"config: training.recompute_statistics: {error}; set it to false") from None
         return loaded
+
+    def _require_used(self, network: models.Network) -> None:
+        """Refuses a mean that was set, and that the network does not take, because its weights come with their own."""
+        model, found = self.settings.model, models.standardization(network)
+        if isinstance(model, Given) or model.weights is None or found is None:
+            return
+        family, mean = ALL_BACKBONES.get(model.name), found[0]
+        if family is None or model.mean == family.mean:
+            return
+        if not np.allclose(mean, per_channel(model.mean, len(mean)), rtol=1e-4):
+            raise UserError(f'config: model.mean: omit it: the network takes that of the weights "{model.weights}"')
+
+    @property
+    def _output_names(self) -> tuple[str, ...]:
+        """Names of the outputs for classes; a sliding window has the classifier of crops, whose last is background."""
+        windows = isinstance(self.network, RCNN) and self.network.head == "sliding_window"
+        return (*self.class_names, BACKGROUND) if windows and self.class_names else self.class_names
 
     def _sample(
         self, images: ImageCache | None, network: models.Network, count: int = models.INHERITANCE_IMAGES
@@ -333,7 +355,7 @@ def weights_file(source: str) -> Path:
     run = Workdir(source)
     if (run.path / "config.json").is_file() and not run.final.is_file():
         raise UserError(f"config: model.weights: the run in {source} is not finished; rerun its tfeff.train command")
-    path = run.final if run.final.is_file() else Path(source)
+    path = run.final if run.final.is_file() else run.path
     if not models.is_weights_file(path):
         raise UserError(f"config: model.weights: no file and no finished run {source}")
     return path

@@ -217,7 +217,13 @@ class Preparation:
             self.workdir.write_dataset(record | _preprocessing(model))
         prepared = self._prepared(plan, images, assembly, until)
         if plan.task.stored is not None:
-            plan.task.stored.start(model, prepared.training, seed=plan.settings.seed, report=self.reporter.say)
+            plan.task.stored.start(
+                model,
+                prepared.training,
+                loaded=() if loaded is None else loaded.loaded,
+                seed=plan.settings.seed,
+                report=self.reporter.say,
+            )
             if average is not None:
                 average.restart()
         return self._announced(prepared, images, assembly, start)

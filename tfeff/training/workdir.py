@@ -63,7 +63,7 @@ def _digest(card: str) -> str:
 
 def run_of(source: str) -> "Workdir | None":
     """Returns the finished run of a workdir, or the run of a checkpoint in its workdir; None for anything else."""
-    path = Path(source)
+    path = Path(os.path.expanduser(source))
     if path.is_file():
         folder = path.absolute().parent
         is_run = folder.name == "checkpoints" and (folder.parent / "config.json").is_file()
@@ -80,7 +80,7 @@ class Workdir:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.final = self.path / "checkpoints" / "final.npz"
         self.teachers = self.path / "teachers"

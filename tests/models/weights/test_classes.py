@@ -68,6 +68,13 @@ def test_other_classes_are_new_although_there_are_as_many():
     np.testing.assert_array_equal(target.get_layer("head_classifier").kernel, before)
 
 
+def test_classes_are_not_called_kept_if_none_of_their_outputs_were_loaded():
+    source, target = network("classifier", 3), network("yolo", 3)
+    report = load_weights(target, source, classes=Classes(HERE, THERE))
+    assert report.classes is None
+    assert report.loaded
+
+
 def test_a_file_with_many_more_classes_keeps_the_shared_ones(tmp_path):
     names = tuple(map(str, range(10)))
     source, target = network("classifier", 10), network("classifier", 3)

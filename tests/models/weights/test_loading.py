@@ -75,6 +75,14 @@ def test_a_gray_network_gets_the_summed_kernels() -> None:
     np.testing.assert_allclose(gray(x), source(np.repeat(x, 3, axis=-1)), rtol=1e-4, atol=1e-5)
 
 
+def test_a_color_network_computes_what_its_gray_source_does_for_gray_images() -> None:
+    source = models.build("resnet", channels=1, mean=(120,), std=(60,), **OPTIONS)
+    network = models.build("resnet", **OPTIONS)
+    assert not models.load_weights(network, source).skipped
+    x = images(channels=1)
+    np.testing.assert_allclose(network(np.repeat(x, 3, axis=-1)), source(x), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_gray_network_takes_the_statistics_of_each_channel(batch_norm: bool) -> None:
     options = OPTIONS | {"batch_norm": batch_norm}

@@ -44,6 +44,7 @@ class Inheritance:
         seconds: time it took.
         other: how the source, a detector of another kind, differs, so that only its backbone was used.
         classes: which classes keep their outputs, if they are not those of the source.
+        loaded: paths of the variables that were set, in a network that contains the target.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Inheritance:
     seconds: float
     other: str | None = None
     classes: str | None = None
+    loaded: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"inherited from {self.source}: {self.kept} variables kept, {self.reconstructed} reconstructed"]

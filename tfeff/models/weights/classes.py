@@ -17,6 +17,10 @@ _OUTPUTS: dict[str, tuple[int, int | None]] = {
     },
     "box_head_logits": (1, 1),
     "box_head_codes": (4, 0),
+    "logits": (1, 1),  # those of an R-CNN
+    "codes": (4, 0),
+    "machines": (1, 0),
+    "regressors": (4, 0),
     **{f"{CELLS}_predict{suffix}": (1, None) for suffix in ("", "_pointwise")},
 }
 """Layers whose outputs are, for each anchor, some numbers for each class -> how many for each class, and how many more

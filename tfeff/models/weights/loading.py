@@ -1,6 +1,7 @@
 """Loading of matching variables from files and other models, and a report of the rest."""
 
 import math
+import os
 import re
 import zipfile
 from collections import Counter
@@ -123,6 +124,7 @@ def load_weights(
     For a network with one input channel, the kernels of an RGB stem are summed over their input channels. The network
     then computes for a gray image what the RGB network computes for three equal channels: exactly if these share their
     mean; otherwise up to the border, where the padding of the standardized image then means another gray value.
+    Conversely, a network with three channels gets a third of a gray stem's kernels for each.
 
     A model, a `.keras` file and a training checkpoint contain their preprocessing, and that of torchvision's and
     google/automl's networks is known. It is transferred: the network takes the source's mean, and a different standard
@@ -145,7 +147,7 @@ def load_weights(
         UserError: the file does not exist or cannot be read, no variable matches, or a value is not finite.
     """
     if isinstance(source, (str, Path)):
-        origin = f"weights {source}"
+        origin, source = f"weights {source}", os.path.expanduser(source)
         foreign = read_foreign(model, Path(source)) if isinstance(model, Network) else None
         source = _read(model, Path(source), classes) if foreign is None else foreign
     else:
@@ -213,7 +215,7 @@ def assign(
     """
     if classes is not None and classes.same:
         classes = None
-    matching, skipped = {}, []
+    matching, skipped, kept = {}, [], False
     before = getattr(getattr(model, "description", None), "BEFORE_CLASSES", 0)
     channels = model.inputs[0].shape[-1]
     twins = {weight.path: weight.path.removeprefix(ONE_TO_MANY) for weight in model.weights}
@@ -224,14 +226,14 @@ def assign(
             skipped.append(Skipped(weight.path, tuple(weight.shape), None))
             continue
         array = np.asarray(arrays[weight.path])
-        if weight.path == "stem_conv/kernel" and channels == 1 and array.ndim == 4:
-            array = array.sum(axis=2, keepdims=True)
+        if weight.path == "stem_conv/kernel" and array.ndim == 4:
+            array = _for_channels(array, channels)
         if classes is not None and classes.has_outputs(weight.path):
             merged = classes.merged(weight.path, keras.ops.convert_to_numpy(weight), array, before)
             if merged is None:
                 skipped.append(Skipped(weight.path, tuple(weight.shape), array.shape))
             else:
-                matching[weight.path] = merged
+                matching[weight.path], kept = merged, True
         elif array.shape == tuple(weight.shape):
             matching[weight.path] = array
         else:
@@ -249,7 +251,15 @@ def assign(
     for weight in model.weights:
         if weight.path in matching:
             weight.assign(matching[weight.path])
-    return LoadReport(tuple(matching), tuple(skipped), classes, tuple(path for path in copied if path in matching))
+    copied = [path for path in copied if path in matching]
+    return LoadReport(tuple(matching), tuple(skipped), classes if kept else None, tuple(copied))
+
+
+def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Returns a stem's kernel for gray or RGB images: the sum over three channels, or a third for each of them."""
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    return np.repeat(kernel, channels, axis=2) / channels if kernel.shape[2] == 1 else kernel
 
 
 def adopt_preprocessing(
@@ -292,6 +302,8 @@ def adopt_preprocessing(
                 if path in arrays:
                     arrays[path] = (arrays[path] + sign * shift).astype(arrays[path].dtype)
                     break
+        if channels > 1:
+            kernel = _for_channels(kernel, channels)
         own = np.asarray(own_std if len(own_std) == kernel.shape[2] else own_std[:1] * kernel.shape[2])
         arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)
 
