@@ -1,5 +1,6 @@
 """Measures of synthetic stores, compared with loops over boxes."""
 
+import dataclasses
 import io
 import json
 
@@ -233,3 +234,17 @@ def test_saved_json_has_the_same_numbers(tmp_path, data, stores):
         for count in TABLE_COUNTS:
             assert proposer["abo"][record["counts"].index(count)] == rows[name, count]["ABO"]
             assert proposer["recall"]["0.7"][record["counts"].index(count)] == rows[name, count]["recall@.7"]
+
+
+def test_images_that_vanished_are_skipped(data, tmp_path, monkeypatch):
+    cells = [boxes(np.random.default_rng(0), 5)] * IMAGES
+    store = make_store(tmp_path, data.source, [None, *cells[1:]], data.files)
+    whole = data.encoded
+
+    def vanished(index):
+        if index == 0:
+            raise FileNotFoundError("0.png")
+        return whole(index)
+
+    images = DrawnImages(IMAGES, vanished, "synthetic")
+    assert Quality({"a": store}, dataclasses.replace(data.source, images=images)).skipped == ["0.png"]

@@ -205,10 +205,12 @@ def test_heads_are_compared(finished: dict[str, runs.Run], tmp_path: Path, monke
 
 
 def test_of_a_detector_on_stored_features_the_dataset_is_analyzed(finished: dict[str, runs.Run]) -> None:
-    run = next(iter(finished.values()))
-    subject, reporter = diagnosis.open_run(run.workdir), training.Reporter(quiet=True)
-    links, _, _ = examine_network(subject, training.Workdir(run.workdir), None, reporter, most=10)
-    assert "stored features of regions" in links[-1].skipped
+    for head, run in finished.items():
+        subject, reporter = diagnosis.open_run(run.workdir), training.Reporter(quiet=True)
+        (curve, predictions), _, _ = examine_network(subject, training.Workdir(run.workdir), None, reporter, most=10)
+        assert "stored features of regions" in predictions.skipped
+        assert not curve.faults
+        assert bool(curve.skipped) == (head != "joint")
 
 
 @pytest.mark.usefixtures("without_figures")

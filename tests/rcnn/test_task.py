@@ -16,7 +16,7 @@ from tfeff.boxes.coding import FAST_RCNN_WEIGHTS, decode
 from tfeff.models import rcnn
 from tfeff.rcnn.region_batches import RegionBatches
 from tfeff.rcnn.sampling import RegionSampler
-from tfeff.rcnn.task import RCNNTask, background_rates
+from tfeff.rcnn.task import RCNNTask, background_rates, region_threshold
 from tfeff.tasks.task import FEATURES, PROPOSED, PROPOSED_VALID
 from tfeff.training.step import Step
 
@@ -114,6 +114,14 @@ def test_the_losses_of_a_fitted_head_are_those_of_its_scores_and_codes() -> None
     assert totals["box_loss"] == pytest.approx(np.where(error < 1, error**2 / 2, error - 0.5).sum(), rel=1e-5)
     predicted = np.where(scores.max(axis=1) < 0.5, CLASSES, scores.argmax(axis=1))
     assert totals["accuracy"] == (predicted == label).sum()
+
+
+@pytest.mark.parametrize("count", [1, 44, 100, 512, 945])
+@pytest.mark.parametrize("missed", [0.0, 0.005, 0.1])
+def test_the_region_threshold_misses_no_more_objects_than_allowed(count: int, missed: float) -> None:
+    scores = np.random.default_rng(0).random(count)
+    threshold = region_threshold(scores, missed)
+    assert (scores < threshold).mean() <= missed < (scores <= threshold).mean() + 1 / count
 
 
 def test_totals_of_half_precision_are_float32() -> None:

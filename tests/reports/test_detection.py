@@ -10,10 +10,12 @@ from sklearn.metrics import precision_score, recall_score
 from tfeff.evaluation import Detections, detection_report
 from tfeff.rcnn.task import BACKGROUND_OVERLAP
 from tfeff.reporting import tables
+from tfeff.reports import detection
 from tfeff.reports.detection import (
     GALLERY_IMAGES,
     VALIDATED,
     DetectionEvaluator,
+    RegionDetectionEvaluator,
     detection_figures,
     galleries,
     predicted_rows,
@@ -65,6 +67,17 @@ def test_the_text_names_every_class_metric_and_error_type(make_case):
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_the_rows_of_coco_say_that_difficult_objects_count(make_detections, make_objects):
+    def notes(**flags):
+        truth = make_objects([[0, 0, 5, 5], [10, 10, 20, 20], [30, 30, 50, 50]], [0, 0, 1], **flags)
+        rows = summary_rows(detection_report([make_detections()], [truth], NAMES, resamples=2).to_dict())
+        return {row["metric"]: row["note"] for row in rows}
+
+    for name, note in notes(difficult=[True, True, True], crowd=[False, False, True]).items():
+        assert ("counts 2 difficult objects as objects to be found" in note) == name.startswith("COCO")
+    assert not any("difficult" in note for note in notes().values())
+
+
 @pytest.mark.parametrize("has_objects", [True, False])
 def test_the_text_of_no_detections_and_no_objects(has_objects, make_case, make_detections, make_objects):
     truth = make_case(1)[1] if has_objects else [make_objects()] * 4
@@ -100,6 +113,35 @@ def test_metrics_of_regions_match_scikit_learn() -> None:
     assert [value is None for value in report["object_recall"]] == [False, False, False, True]
     np.testing.assert_allclose(np.array(report["object_precision"], float), precision)
     np.testing.assert_allclose(np.array(report["object_recall"], float), recall)
+
+
+@pytest.mark.parametrize("validated", [{}, {"region_threshold": 0.4}])
+def test_without_a_region_threshold_the_head_decides_what_is_background(
+    validated: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation: Any = SimpleNamespace(report={})
+    monkeypatch.setattr(DetectionEvaluator, "evaluate", lambda *_: evaluation)
+    monkeypatch.setattr(detection, "proposal_recall", lambda *_: 1.0)
+    is_object = np.array([True, True, False, False])
+    targets = SimpleNamespace(
+        is_object=is_object, label=np.zeros(4, int), overlap=is_object.astype(float), ignored=np.zeros(4, bool)
+    )
+    dataset = SimpleNamespace(num_classes=CLASSES, objects=[])
+    pipeline: Any = SimpleNamespace(
+        regions=SimpleNamespace(images=dataset, proposals=[], counts=np.array([3, 1]), targets=targets)
+    )
+    predictions = {
+        "region_score": np.array([[0.9, 0.3, 0.5], [0.1, 0.0, 0.0]]),
+        "region_label": np.zeros((2, 3), int),
+        "region_background": np.array([[False, True, True], [True, True, True]]),
+    }
+    report = RegionDetectionEvaluator().evaluate(predictions, pipeline, validated).report
+    assert report["region_threshold"] == validated.get("region_threshold")
+    assert report["regions"]["called_background"] == 0.5
+    assert report["regions"]["background_recall"] == (0.5 if validated else 1.0)
+    monkeypatch.setattr(DetectionEvaluator, "tables", lambda *_: ())
+    overall, _ = RegionDetectionEvaluator().tables({**report, "class_names": NAMES})
+    assert overall[0]["background if"] == ("score < 0.4" if validated else "the head says so")
 
 
 def listed(make_case: Any, threshold: float) -> tuple[Any, list[dict[str, Any]]]:

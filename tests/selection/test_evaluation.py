@@ -174,6 +174,15 @@ def test_the_part_that_a_fold_holds_out_is_called_validation_and_this_is_said(im
     assert any('held out of the split "train", not the split "validation"' in note for note in images.notes)
 
 
+def test_a_split_has_one_name(image_folder):
+    counts = {f"{split}/{name}": 8 for split in ("training", "testing") for name in "ab"}
+    settings, source, _ = planned(image_folder(counts))
+    wanted, record = selection.request(settings), {"validation_examples": 2}
+    names = {split: selection.split_name(wanted, split, record, source) for split in ("test", "testing", "val")}
+    assert names["test"] == names["testing"] == selection.final_split(wanted, record, source)[0]
+    assert names["val"] == "validation"
+
+
 def test_an_overlapping_validation_list_is_not_evaluated(dataset):
     changes = [
         "task.name=localization",

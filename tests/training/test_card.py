@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,28 @@ def test_the_head_has_the_result(finished: Workdir) -> None:
     assert "test images right" in text
     assert f"--workdir={finished.path}" in text
     assert "| model.width | 2 |" in text
+
+
+def test_the_images_that_the_network_has_learned_from_are_those_without_the_held_out_ones(finished: Workdir) -> None:
+    record = finished.dataset()
+    assert record["train_examples"] < record["found"]["train"]["images"]
+    assert f"It has learned from {record['train_examples']:,} images" in finished.card.read_text()
+
+
+def test_another_evaluation_renews_result_and_contents(finished: Workdir, tmp_path: Path) -> None:
+    copy = Workdir(shutil.copytree(finished.path, tmp_path / "run"))
+    before, record = copy.result(), copy.dataset()
+    copy.write_result({**before, "accuracy": 0.125})
+    stale = {
+        "name": "embedded:digits/test",
+        **{key: value for key, value in record["found"]["train"].items() if key != "name"},
+    }
+    copy.write_dataset({**record, "found": {**record["found"], "test": {**stale, "images": 12345}}})
+    training.evaluate_again(copy, "testing", QUIET)
+    assert copy.result() == before
+    card = copy.card.read_text()
+    assert "12345" not in card
+    assert f"value: {before['accuracy']:.4f}" in card
 
 
 def test_an_edited_card_is_kept(finished: Workdir) -> None:

@@ -44,7 +44,8 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
 
     Returns:
         METRICS by name, and `ap_per_class`, float64 [classes], `ap` of each class; NaN if no object qualifies. Also
-        `capped`, the number of images with more than MOST objects of a class, of which some cannot be found.
+        `capped`, the number of images with more than MOST objects of a class, of which some cannot be found; and
+        `difficult`, the number of difficult objects, which count as objects to be found.
 
     Raises:
         UserError: as in `matching.validate`.
@@ -72,7 +73,11 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
     ar_few = [float(mean_average_precision(values, axis=(0, 1))) for values in few.values()]
     means = [ap[0], float(at[0]), float(at[5]), *ap[1:], *ar_few, *ar]
     per_class = mean_average_precision(precision[:, 0], axis=1)
-    return {**dict(zip(METRICS, means, strict=True)), "ap_per_class": per_class, "capped": int(capped.sum())}
+    counts = {
+        "capped": int(capped.sum()),
+        "difficult": sum(int(np.count_nonzero(each.difficult & ~each.crowd)) for each in objects),
+    }
+    return {**dict(zip(METRICS, means, strict=True)), "ap_per_class": per_class, **counts}
 
 
 def to_coco_results(

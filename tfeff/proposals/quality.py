@@ -25,7 +25,8 @@ BREAKDOWN_COUNT = 1000
 class Quality:
     """Evaluation of the proposals of stores on one dataset.
 
-    Difficult and crowd objects are ignored. Unreadable images without proposals are skipped for all stores.
+    Difficult and crowd objects are ignored. Unreadable images without proposals of their present content are skipped
+    for all stores.
 
     Args:
         stores: name -> store.
@@ -37,7 +38,7 @@ class Quality:
     """
 
     def __init__(self, stores: Mapping[str, ProposalStore], source: Dataset) -> None:
-        contents = [source.images.digest(index) for index in range(len(source))]
+        contents = [_digest(source, index) for index in range(len(source))]
         missing = {
             name: [index for index, content in enumerate(contents) if not store.matches(source.ids[index], content)]
             for name, store in stores.items()
@@ -166,9 +167,17 @@ class Quality:
             return [directory / "proposals.json", *figure.save(drawn, directory / "proposals")]
 
 
+def _digest(source: Dataset, index: int) -> bytes:
+    """Returns the digest of an image; empty if its file cannot be read."""
+    try:
+        return source.images.digest(index)
+    except (OSError, UserError):
+        return b""
+
+
 def _is_readable(source: Dataset, index: int) -> bool:
     try:
         decoding.decode(source.encoded(index), source.ids[index])
-    except UserError:
+    except (OSError, UserError):
         return False
     return True

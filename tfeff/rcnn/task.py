@@ -234,22 +234,23 @@ class RCNNTask(ObjectDetectionTask):
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
         """See `ImageTask`."""
-        scores, _, targets = classified_regions(predictions, pipeline)
-        threshold = float(np.quantile(scores[targets.is_object], self.section.missed))
-        rates = background_rates(_without_padding(predictions[REGION_BACKGROUND], pipeline), targets)
+        scores, _, background, targets = classified_regions(predictions, pipeline)
+        threshold = region_threshold(scores[targets.is_object], self.section.missed)
+        rates = background_rates(background, targets)
         return {**super().score(predictions, pipeline), REGION_THRESHOLD: threshold, **rates}
 
 
-def classified_regions(predictions: Predictions, pipeline: Any) -> tuple[np.ndarray, np.ndarray, Regions]:
-    """Returns the score and class of every region, without padding; and what they should be."""
-    scores, labels = (_without_padding(predictions[name], pipeline) for name in (REGION_SCORE, REGION_LABEL))
-    return scores, labels, pipeline.regions.targets
+def region_threshold(scores: np.ndarray, missed: float) -> float:
+    """Returns the highest region threshold below which at most a fraction `missed` of the objects' scores [n] are."""
+    return float(np.quantile(scores, missed, method="lower"))
 
 
-def _without_padding(values: np.ndarray, pipeline: Any) -> np.ndarray:
-    """Returns the values [images, n, ...] of all regions, one after the other."""
+def classified_regions(predictions: Predictions, pipeline: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, Regions]:
+    """Returns the score, the class and the background of every region, without padding; and what they should be."""
     regions: RegionSet = pipeline.regions
-    return values[np.arange(values.shape[1]) < regions.counts[:, None]]
+    valid = np.arange(predictions[REGION_SCORE].shape[1]) < regions.counts[:, None]
+    scores, labels, background = (predictions[name][valid] for name in (REGION_SCORE, REGION_LABEL, REGION_BACKGROUND))
+    return scores, labels, background, regions.targets
 
 
 def background_rates(background: np.ndarray, targets: Regions) -> dict[str, float]:

@@ -118,7 +118,7 @@ def published_detectors_figure(own: Sequence[Mapping[str, Any]] = ()) -> Figure:
     """Draws COCO AP against multiply-adds, parameters and latencies on a GPU and a CPU; EfficientDets are connected.
 
     Args:
-        own: detectors to compare, whose costs are marked on the axes: `macs` and `params`.
+        own: detectors to compare, whose costs are marked on the axes: `macs` (None: unknown) and `params`.
     """
     figure = new(11.0, 9.0)
     costs = {
@@ -131,7 +131,7 @@ def published_detectors_figure(own: Sequence[Mapping[str, Any]] = ()) -> Figure:
     for axes, (cost, (scale, label)) in zip(grid.ravel(), costs.items(), strict=True):
         found = [(row.name, getattr(row, cost), row.ap) for row in detectors()]
         points = [(name, value / scale, ap) for name, value, ap in found if value is not None]
-        _draw(axes, points, DETECTOR_FAMILY, [float(each[cost]) / scale for each in own if cost in each], label)
+        _draw(axes, points, DETECTOR_FAMILY, [float(each[cost]) / scale for each in own if each.get(cost)], label)
     for axes in grid[:, 0]:
         quantity(axes.yaxis, "COCO AP", "%")
     return figure

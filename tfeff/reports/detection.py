@@ -218,17 +218,28 @@ def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns one row per metric over all images: name, value and a note."""
     interval = [tables.cell(end) for end in report["mean_ap_interval"]]
-    capped, note = report["coco"]["capped"], ""
+    capped, difficult, limit = report["coco"]["capped"], difficult_note(report["coco"]), ""
     if capped:
-        note = f"at most 100 detections of a class count per image; {counted(capped, 'images')} with more objects"
+        limit = f"at most 100 detections of a class count per image; {counted(capped, 'images')} with more objects"
     return [
         metric_row(f"VOC mAP, IoU {report['overlap']:g}", report["mean_ap"], f"95 % interval {' to '.join(interval)}"),
         metric_row(f"VOC 2007 mAP, IoU {report['overlap']:g}", report["mean_ap_eleven_point"], "11-point"),
         *(
-            metric_row(name, report["coco"][key], "" if key in ("ar1", "ar10") else note)
+            metric_row(
+                name,
+                report["coco"][key],
+                "; ".join(filter(None, ["" if key in ("ar1", "ar10") else limit, difficult])),
+            )
             for key, name in _COCO_NAMES.items()
         ),
     ]
+
+
+def difficult_note(coco: Mapping[str, Any]) -> str:
+    """Returns a note if difficult objects count in COCO's metrics; empty if there are none."""
+    return (
+        f"counts {counted(coco['difficult'], 'difficult objects')} as objects to be found" if coco["difficult"] else ""
+    )
 
 
 def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -330,28 +341,34 @@ def galleries(
 class RegionDetectionEvaluator(DetectionEvaluator):
     """Evaluator of an `RCNNTask`, which adds `regions` and `proposal_recall` to the report of detections.
 
-    `proposal_recall` is the share of objects covered by a proposal, which bounds the recall.
+    `proposal_recall` is the share of objects covered by a proposal, which bounds the recall. Regions whose best score
+    is below `region_threshold` are background; without validation images, it is None, and the head decides.
     """
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """See the class."""
         evaluation = super().evaluate(predictions, pipeline, validated)
-        scores, labels, targets = classified_regions(predictions, pipeline)
+        scores, labels, background, targets = classified_regions(predictions, pipeline)
         regions: RegionSet = pipeline.regions  # type: ignore[attr-defined]
         classes = regions.images.num_classes
-        predicted = np.where(scores < validated.get(REGION_THRESHOLD, 0.0), classes, labels)
+        threshold = validated.get(REGION_THRESHOLD)
+        if threshold is not None:
+            background = scores < threshold
+        predicted = np.where(background, classes, labels)
+        evaluation.report[REGION_THRESHOLD] = threshold
         evaluation.report["proposal_recall"] = proposal_recall(regions.images.objects, regions.proposals)
         evaluation.report["regions"] = region_report(predicted, targets, classes)
         return evaluation
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """See `DetectionEvaluator`; adds those of regions."""
-        regions = report["regions"]
+        regions, threshold = report["regions"], report[REGION_THRESHOLD]
         overall = {
             "proposal recall": report["proposal_recall"],
             "object accuracy": regions["accuracy"],
             "objects as background": regions["called_background"],
             "background recall": regions["background_recall"],
+            "background if": "the head says so" if threshold is None else f"score < {threshold:.3g}",
         }
         columns = report["class_names"], regions["object_precision"], regions["object_recall"]
         names = "class", "object precision", "object recall"

@@ -96,8 +96,8 @@ class Gallery:
         line = f"gallery: {images} of {_counted(len(self.class_names), 'class', 'classes')} from {self.directory}"
         if self.threshold is None:
             threshold = (
-                "no image is reported as unknown: the run had too few validation images to find a threshold with; give "
-                "one with --threshold"
+                "no image is reported as unknown: the run had too few validation images, or too few of other classes, "
+                "to find a threshold with; give one with --threshold"
             )
         else:
             threshold = f"unknown below a similarity of {self.threshold:.3f}"

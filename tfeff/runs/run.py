@@ -56,7 +56,7 @@ class Run:
     @in_python()
     def evaluate(self, split: str | None = None, *, runtime: str = AUTO, quiet: bool = False) -> EvaluationResult:
         """Evaluates the run; writes `evaluation_<split>.json`, `predictions_<split>.csv` and figures into the workdir,
-        and `report.html` unless that shows another split.
+        and updates `result.json`, `report.html` and `model_card.md` unless these show another split.
 
         Args:
             split: a split of its source; `validation` is what the run validated on. None: the test split, or the

@@ -59,6 +59,18 @@ def role(wanted: Request, record: Mapping[str, Any], source: Source, split: str)
     return "other"
 
 
+def split_name(wanted: Request, split: str, record: Mapping[str, Any], source: Source) -> str:
+    """Returns the one name of a split of a finished run, whichever of its aliases is given.
+
+    This is `validation` for what the run validated on, unless the source has another split of this name; otherwise that
+    of the source. Arguments as for `evaluation_images`.
+    """
+    chosen = _splits_of(wanted, record, source)
+    if all(_means_validated(record, source, chosen, each) for each in (split, "validation")):
+        return "validation"
+    return source.find(split) or split
+
+
 def _means_validated(record: Mapping[str, Any], source: Source, chosen: Splits, split: str) -> bool:
     """Returns whether a name means what the run validated on, and not a split of the source with this name.
 

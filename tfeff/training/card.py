@@ -66,8 +66,7 @@ def _use(workdir: Workdir, plan: Plan) -> str:
 
 def _limits(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -> str:
     """What is not known of the model, and what goes wrong."""
-    found = contents(workdir, evaluation)
-    images = found.get("train", {}).get("images", workdir.dataset().get("train_examples"))
+    images = workdir.dataset().get("train_examples")
     lines = [
         f"It has learned from {images:,} images of the source below, and is only known to work on images like them."
         if images

@@ -52,7 +52,7 @@ class SplitImages:
     """The images on which a finished run is evaluated.
 
     Attributes:
-        split: name of the split.
+        split: name of the split, see `selection.split_name`.
         images: its images at the size of the run's cache.
         notes: what the user should know about them, one line each.
         found: what the split holds; None of a part of the training split, which has been said.
@@ -86,7 +86,7 @@ def split_images(
     found = None if held_out else selection.contents(wanted, images.dataset, images)
     skipped = selection.skipped_note([image.id for image in images.skipped]) if held_out else ()
     notes = [*([note] if note else []), *images.dataset.notes, *skipped, *_grouped(images.dataset)]
-    return SplitImages(split, images, tuple(notes), found, note)
+    return SplitImages(selection.split_name(wanted, split, record, opened), images, tuple(notes), found, note)
 
 
 def _grouped(images: Dataset) -> list[str]:
@@ -200,11 +200,15 @@ def evaluate_run(
 def evaluate_again(
     workdir: Workdir, split: str | None, reporter: Reporter, runtime: Runtime | None = None
 ) -> RunEvaluation:
-    """Does what `evaluate_run` does, and writes the page and the card of the run, unless these show another split."""
+    """Does what `evaluate_run` does, and updates the result, the page and the card, unless they show another split."""
     plan = Plan.opened(workdir)
     evaluated = evaluate_run(workdir, split, reporter, plan=plan, runtime=runtime)
-    if workdir.result().get("split", evaluated.split) != evaluated.split:
+    result = workdir.result()
+    if result.get("split", evaluated.split) != evaluated.split:
         return evaluated
+    if result:
+        result.pop("not_evaluated", None)
+        workdir.write_result({**result, "split": evaluated.split, **evaluated.evaluator.result(evaluated.report)})
     write_card(workdir, evaluated, plan)
     return dataclasses.replace(evaluated, page=write_page(workdir, evaluated, plan))
 

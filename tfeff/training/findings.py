@@ -75,12 +75,15 @@ class RunEvaluation(Evaluation):
 
 
 def contents(workdir: Workdir, evaluation: RunEvaluation | None) -> dict[str, dict[str, Any]]:
-    """What the splits of a run hold, by split: `tfeff.data.contents.Contents` as a record."""
+    """What the splits of a run hold, by split: `tfeff.data.contents.Contents` as a record.
+
+    Of the evaluated split, that is what it held at the evaluation.
+    """
     found = dict(workdir.dataset().get("found") or {})
     if evaluation is not None and "found" in evaluation.report:
         read = evaluation.report["found"]
-        if read["name"] not in {each["name"] for each in found.values()}:  # held-out images have the name of a split
-            found[evaluation.split] = read
+        roles = [role for role, each in found.items() if each["name"] == read["name"]]
+        found |= dict.fromkeys(roles or [evaluation.split], read)
     return found
 
 

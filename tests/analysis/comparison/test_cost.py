@@ -6,6 +6,7 @@ import pytest
 from tfeff import checked, models
 from tfeff.analysis.comparison.cost import SAVED_MODEL, measure_costs
 from tfeff.analysis.comparison.run import open_runs
+from tfeff.errors import UserError
 from tfeff.networks.catalog import ALL_BACKBONES
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -32,6 +33,15 @@ def test_costs_of_a_model(exported, tmp_path):
         assert 0 < each.low <= each.seconds <= each.high
         assert each.size > 4 * measured.params
     assert measured.imagenet_top1 is None
+
+
+def test_costs_of_a_model_with_an_unknown_layer(exported, tmp_path, monkeypatch):
+    def unknown(*_, **__):
+        raise UserError("the multiply-adds of MyLayer are unknown")
+
+    monkeypatch.setattr(models.complexity, "count", unknown)
+    (measured,) = measure_costs([exported], [], tmp_path / "latency.json")
+    assert (measured.params, measured.macs) == (exported.network.count_params(), None)
 
 
 def test_latencies_are_measured_once_for_the_same_models_and_formats(exported, tmp_path):

@@ -2,15 +2,18 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tfeff import checked, config, training
+from tfeff.analysis.comparison import run
 from tfeff.analysis.comparison.run import open_runs, read_split, require_same_examples, unique_names
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
+from tfeff.training.evaluation import SplitImages
 
 QUIET = training.Reporter(quiet=True)
 
@@ -75,6 +78,19 @@ def test_training_images_are_pointed_out(runs):
     assert not read_split(model, "test", QUIET).notes
     (note,) = read_split(model, "train", QUIET).notes
     assert "small was trained on images of this split" in note
+
+
+def test_training_images_and_skipped_ones_are_pointed_out_in_a_split_called_validation(image_folder, monkeypatch, runs):
+    root = image_folder({f"{split}/{name}": 3 for split in ("train", "validation", "test") for name in "ab"})
+    splits = {"train": "validation", "validation": "test", "test": "train"}
+    changes = [f"data.source=folder:{root}", *(f"data.{role}_split={split}" for role, split in splits.items())]
+    (model,) = open_runs([runs[0].path])
+    monkeypatch.setitem(model.__dict__, "plan", training.Plan.of(config.override(runs[0].config(), changes)))
+    images = SimpleNamespace(skipped=[SimpleNamespace(id="b/1.png")])
+    monkeypatch.setattr(run, "split_images", lambda *_: SplitImages("validation", images, (), None))
+    skipped, trained = read_split(model, "validation", QUIET).notes
+    assert skipped == "skipped a corrupt image: b/1.png"
+    assert "was trained on images of this split" in trained
 
 
 def test_examples_are_the_same_by_content(image_folder, tmp_path, runs):

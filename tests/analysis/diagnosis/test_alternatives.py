@@ -1,24 +1,34 @@
 """Formats of boxes, against numbers by hand and round trips."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tfeff.analysis.diagnosis.alternatives import DECLARED, ORDERS, UNITS, Reading, declared, others
+from tests.analysis.diagnosis.drawn_objects import drawings, write_coco, write_voc, write_yolo
+from tfeff.analysis.diagnosis.alternatives import ORDERS, UNITS, Reading, others, readings
+from tfeff.analysis.diagnosis.annotations import Annotations
+from tfeff.data.sources import catalog
+from tfeff.data.sources.annotations import CORNERS, PIXELS
 
-SIZE = (100, 200)  # height, width
-# The box from x = 20 to 60 and y = 10 to 40.
-NUMBERS = {
-    "voc": (20, 10, 60, 40),
-    "coco": (20, 10, 40, 30),
-    "yolo": (0.2, 0.25, 0.2, 0.3),
-    "tfds": (0.1, 0.1, 0.4, 0.3),
-}
+VOC = Reading(CORNERS, PIXELS)
+
+SIZE = (96, 128)  # height, width
+NUMBERS = {write_voc: (20, 10, 60, 40), write_coco: (20, 10, 40, 30), write_yolo: (0.3125, 25 / 96, 0.3125, 0.3125)}
+"""The box from x = 20 to 60 and y = 10 to 40, as each writer writes it."""
 
 
-@pytest.mark.parametrize("scheme", DECLARED)
-def test_the_formats_of_the_sources(scheme: str) -> None:
-    box = declared(f"{scheme}:/some/where").decode(np.array([NUMBERS[scheme]], float), SIZE)
-    np.testing.assert_allclose(box, [[10, 20, 40, 60]])
+@pytest.mark.parametrize("write", NUMBERS)
+def test_the_formats_of_the_sources(write: Callable, tmp_path: Path) -> None:
+    name = write(tmp_path, {"train": drawings(1, 0, size=SIZE)})
+    reading = Reading(*catalog.open_objects(name).box_format)
+    np.testing.assert_allclose(reading.decode(np.array([NUMBERS[write]], float), SIZE), [[10, 20, 40, 60]])
+
+
+def test_other_formats_are_left_out_if_the_format_is_unknown(tmp_path: Path) -> None:
+    images = catalog.open_objects(write_voc(tmp_path, {"train": drawings(1, 0, size=SIZE)})).load("train")
+    assert all("are written as" not in each.what for each in readings(Annotations.of(images), None))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -30,6 +40,6 @@ def test_decoding_inverts_encoding(order: str, unit: str) -> None:
 
 
 def test_others_are_all_others_with_the_same_unit_first() -> None:
-    found = others(DECLARED["voc"])
+    found = others(VOC)
     assert len(set(found)) == len(ORDERS) * len(UNITS) - 1
-    assert {each.unit for each in found[: len(ORDERS) - 1]} == {DECLARED["voc"].unit}
+    assert {each.unit for each in found[: len(ORDERS) - 1]} == {VOC.unit}

@@ -21,10 +21,10 @@ from tests.analysis.diagnosis.drawn_objects import (
     write_yolo,
 )
 from tests.thoroughness import thorough
+from tfeff import config
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis import chain, preparation
 from tfeff.analysis.quality import examine, survey
-from tfeff.data.sources.catalog import SCHEMES
 
 Splits = dict[str, list[Drawing]]
 Write = Callable[[Path, Splits], str]
@@ -79,6 +79,18 @@ def middle(box: np.ndarray) -> tuple[float, ...]:
 def relative(drawing: Drawing) -> Drawing:
     height, width = drawing.size
     return drawing.boxes(lambda box: tuple(box / (width, height, width, height)))
+
+
+def sides_in_csv(root: Path, splits: Splits) -> str:
+    """A file without a header, whose columns are x, y, width, height instead of corners."""
+    rows = list[str]()
+    for drawing in splits["train"]:
+        Image.fromarray(drawing.image).save(root / f"{drawing.name}.png")
+        for item in drawing.objects:
+            numbers = ",".join(f"{side:g}" for side in sides(np.array(item.box)))
+            rows.append(f"{drawing.name}.png,{numbers},{NAMES[item.label]}")
+    (root / "boxes.csv").write_text("\n".join(rows))
+    return f"csv:{root / 'boxes.csv'}"
 
 
 def unreadable(root: Path, splits: Splits) -> str:
@@ -297,6 +309,11 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
         "boxes",
         ("x and y",),
     ),
+    "x, y, width, height in CSV": (
+        sides_in_csv,
+        "boxes",
+        ("the boxes are written as xmin, ymin, width, height", "read as xmin, ymin, xmax, ymax, in pixels"),
+    ),
     "y from the bottom": (
         in_voc(lambda each: each.boxes(lambda b: (b[0], each.size[0] - b[3], b[2], each.size[0] - b[1]))),
         "boxes",
@@ -395,6 +412,7 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
 
 
 ALWAYS = (
+    "x, y, width, height in CSV",
     "x, y, width, height in VOC",
     "x and y swapped in square images",
     "thousandths in VOC",
@@ -423,12 +441,6 @@ def test_a_fault_is_the_first_broken_link(fault: str, tmp_path: Path) -> None:
     assert f"First broken link: {link}" in found.to_text()
 
 
-def test_every_format_of_boxes_is_a_scheme() -> None:
-    from tfeff.analysis.diagnosis.alternatives import DECLARED
-
-    assert set(DECLARED) <= set(SCHEMES)
-
-
 def test_defects_that_no_link_explains_are_notes(tmp_path: Path) -> None:
     name = write_voc(tmp_path, pictures())
     path = min((tmp_path / "Annotations").iterdir())
@@ -444,6 +456,21 @@ def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> N
     link = preparation.check_preparation(subject, preparation.prepare(subject), survey(subject.train, 1000))
     (finding,) = (each for each in link.findings if "task.max_objects=1" in each.what)
     assert json.loads(json.dumps(finding.to_dict()))["broken"] is True
+
+
+def test_the_images_of_localizers_are_prepared(tmp_path: Path) -> None:
+    subject = diagnosis.open_dataset(
+        "embedded:single_digits:48", (), config.load("digits_localization", config.Experiment)
+    )
+    prepared = preparation.prepare(subject)
+    assert prepared.survived is None
+    assert preparation.check_preparation(subject, prepared, survey(subject.train, 10)).status == "fine"
+
+
+def test_an_embedder_may_be_tested_on_other_classes(image_folder: Callable, tmp_path: Path) -> None:
+    root = image_folder({"train/ann": 6, "train/bob": 6, "val/eve": 4, "test/zoe": 4})
+    found = examined(f"folder:{root}", "task.name=embedding")
+    assert next(each for each in found.links if each.name == "classes").status == "fine"
 
 
 def test_objects_that_mosaics_drop_are_lost(tmp_path: Path) -> None:

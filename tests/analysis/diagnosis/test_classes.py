@@ -80,3 +80,11 @@ def test_equal_numbers_are_one_class_and_missing_labels_are_none() -> None:
         'the classes "1" and "1.0" are probably one class in two spellings.',
         'the class "n/a" stands for a missing label.',
     ]
+
+
+def test_an_open_set_may_have_further_classes_after_those_of_the_training_split() -> None:
+    splits = {"train": dataset([[0], [1]], ("ann", "bob")), "test": dataset([[2], [2]], ("ann", "bob", "zoe"))}
+    assert classes.check_classes(splits, open_set=True).status == "fine"
+    assert ["its class list differs" in each.what for each in classes.check_classes(splits).faults] == [True]
+    other = {**splits, "test": dataset([[0], [2]], ("bob", "ann", "zoe"))}
+    assert len(classes.check_classes(other, open_set=True).faults) == 1

@@ -73,6 +73,14 @@ def test_the_test_images_have_that_role_whatever_the_name_of_their_split(folder:
     assert (plain.asked("validation"), plain.asked("val")) == (("validation", "validation"), ("validation", "val"))
 
 
+def test_a_split_that_validates_and_tests_is_examined_once(folder: Path) -> None:
+    subject = diagnosis.open_dataset(f"folder:{folder}", ["data.validation_split=test"])
+    assert {role: len(images) for role, images in subject.splits.items()} == {"train": 24, "test": 12}
+    assert any("is also the test split" in note for note in subject.train.notes)
+    assert subject.asked("test") == ("test", "test")
+    assert subject.asked("validation") == ("validation", "validation")  # the folder has an unused split of this name
+
+
 @pytest.mark.parametrize(
     ("validation", "test", "left"), [("dcef", "g", 2), ("dcef", "eg", 1), ("bc", "g", None), ("ef", "efg", None)]
 )

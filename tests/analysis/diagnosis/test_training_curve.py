@@ -10,7 +10,9 @@ from tfeff.analysis.diagnosis import training_curve
 from tfeff.training import Workdir
 
 
-def link(path: Path, losses: list[float], *, learned: bool, updates: int = 1000, **row: float) -> training_curve.Link:
+def link(
+    path: Path, losses: list[float], *, learned: bool | None, updates: int = 1000, **row: float
+) -> training_curve.Link:
     workdir = Workdir(path)
     (path / "checkpoints").mkdir()
     workdir.final.touch()
@@ -42,6 +44,23 @@ def test_a_network_that_has_learned_had_no_fault(tmp_path: Path) -> None:
     found = link(tmp_path, [4.0, 3.99, 3.98], learned=True, updates=10)
     assert found.status == "fine"
     assert len(found.notes) == 1
+
+
+def test_what_is_unknown_to_have_failed_is_a_note(tmp_path: Path) -> None:
+    found = link(tmp_path, [4.0, 3.99, 3.98], learned=None, updates=10)
+    assert found.status == "fine"
+    assert ["hardly fell" in note.what for note in found.notes] == [True]
+
+
+@pytest.mark.parametrize("head", ["classic", "sliding_window"])
+def test_a_fitted_head_has_no_curve(head: str, tmp_path: Path) -> None:
+    workdir = Workdir(tmp_path)
+    workdir.append_row({"epoch": 1, "step": 1, "train_loss": 0.0, "train_box_loss": 0.0})
+    settings = config.Experiment(task=config.RCNNSettings(network=config.RCNN(head=head)))
+    subject = SimpleNamespace(workdir=workdir, settings=settings)
+    found = training_curve.check_training_curve(subject, learned=None, frozen=None)
+    assert not found.findings
+    assert "fitted" in found.skipped
 
 
 def test_a_loss_that_was_always_0_is_a_fault(tmp_path: Path) -> None:

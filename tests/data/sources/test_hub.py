@@ -290,6 +290,8 @@ def test_boxes_are_read_in_the_form_that_fits_the_images(tmp_path, form, corners
     assert not dataset.defects.counts
     said = "corners [xmin, ymin, xmax, ymax]" if corners else "[x, y, width, height]"
     assert dataset.notes[-1] == f"hf:{root}: boxes are read as {said}"
+    order = "xmin, ymin, xmax, ymax" if corners else "xmin, ymin, width, height"
+    assert catalog.open_objects(f"hf:{root}").box_format == (order, "in pixels")
 
 
 def test_defects_of_objects_are_counted(tmp_path):

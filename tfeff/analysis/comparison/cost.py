@@ -38,14 +38,15 @@ class Cost:
     """The cost of a model.
 
     Attributes:
-        macs: multiply-adds for one image.
+        params: number of parameters.
+        macs: multiply-adds for one image; None if those of a layer of the user's own are unknown.
         weights_bytes: size of the file with the final weights.
         latencies: latencies by format; none for models whose input includes region proposals.
         imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
     """
 
     params: int
-    macs: int
+    macs: int | None
     weights_bytes: int
     latencies: Mapping[str, Latency]
     imagenet_top1: float | None
@@ -70,17 +71,29 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
         checked.write_json(path, {"key": key, "latencies": rows})
     costs = []
     for run, latencies in zip(compared, found, strict=True):
-        counted, section = models.complexity.count(run.network, regions=run.network.regions), run.settings.model
         costs.append(
             Cost(
-                params=counted.params,
-                macs=counted.macs,
+                params=run.network.predictor().count_params(),
+                macs=_macs(run.network),
                 weights_bytes=run.workdir.final.stat().st_size,
                 latencies=latencies,
-                imagenet_top1=_imagenet_top1(section),
+                imagenet_top1=_imagenet_top1(run.settings.model),
             )
         )
     return costs
+
+
+def _macs(network: models.Network) -> int | None:
+    try:
+        return models.complexity.count(network, regions=network.regions).macs
+    except UserError:  # a layer of an own backbone
+        return None
+
+
+def known_macs(costs: Sequence[Cost]) -> list[int] | None:
+    """Returns the multiply-adds of all models; None if those of any are unknown."""
+    macs = [cost.macs for cost in costs if cost.macs is not None]
+    return macs if len(macs) == len(costs) else None
 
 
 def _imagenet_top1(section: Architecture) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfeff.analysis.comparison.cost import Cost, shared_formats
+from tfeff.analysis.comparison.cost import Cost, known_macs, shared_formats
 from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.data.images import header
 from tfeff.reporting import figure
@@ -26,7 +26,7 @@ FORMATS = {"saved_model": "SavedModel", "litert": "LiteRT", "onnx": "ONNX", "ope
 def cost_figures(
     points: Sequence[Mapping[str, Any]], costs: Sequence[Cost], *, metric: str, interval: str
 ) -> Iterator[tuple[str, CaptionedFigure]]:
-    """Draws a metric of each model against its multiply-adds, and against the latency and size of its exports.
+    """Draws a metric of each model against its multiply-adds, if all are known, and latency and size of its exports.
 
     Args:
         points: models with `name`, `accuracy`, and `low` and `high`, the limits of its interval.
@@ -40,8 +40,9 @@ def cost_figures(
         shown = f"{metric.capitalize() if metric.islower() else metric} with {interval} against {caption}. {front}"
         return accuracy_cost_figure(rows, cost=label, metric=metric), shown
 
-    macs = [float(cost.macs) for cost in costs]
-    yield "accuracy_macs", drawn(macs, "multiply-adds for one image", "multiply-adds")
+    macs = known_macs(costs)
+    if macs is not None:
+        yield "accuracy_macs", drawn(macs, "multiply-adds for one image", "multiply-adds")
     for format in shared_formats(costs):
         timed, name = [cost.latencies[format] for cost in costs], FORMATS[format]
         seconds, sizes = [1e3 * each.seconds for each in timed], [each.size / 1e6 for each in timed]
@@ -66,6 +67,11 @@ def training_curves(runs: Sequence[ComparedRun], metrics: Mapping[str, str]) -> 
         for key, drawn in figures.items()
         if drawn is not None
     }
+
+
+def macs_column(cost: Cost) -> dict[str, str | None]:
+    """Returns the multiply-adds of a model, for a table for people; None if they are unknown."""
+    return {"multiply-adds (M)": None if cost.macs is None else f"{cost.macs / 1e6:.4g}"}
 
 
 def latency_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:

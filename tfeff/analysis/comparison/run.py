@@ -12,7 +12,6 @@ from tfeff import checked, config, runs, selection, training
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.storage import content_digest
 from tfeff.data.input.cache import ImageCache
-from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 from tfeff.models import Network
 from tfeff.tasks.task import ImageTask
@@ -114,18 +113,13 @@ def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter)
     """
     source = selection.open_source(run.plan.images)
     read = split_images(run.workdir, run.plan.images, split, reporter, source)
-    # Images that were split elsewhere cannot be found in the source.
-    if canonical_name(read.split) == "validation" or run.workdir.dataset().get("given"):
-        return read
-    trained = selection.assign(run.plan.images, source).train
-    found = source.find(read.split)
-    if found is not None and (found == trained or source.overlap(trained, found)):
-        note = (
+    notes = [*read.notes, *selection.skipped_note([image.id for image in read.images.skipped])]
+    if selection.role(run.plan.images, run.workdir.dataset(), source, read.split) == "train":
+        notes.append(
             f"{run.name} was trained on images of this split: its accuracy is too high, and its probabilities "
             "cannot reveal wrong labels"
         )
-        return replace(read, notes=(*read.notes, note))
-    return read
+    return replace(read, notes=tuple(dict.fromkeys(notes)))
 
 
 def read_splits(

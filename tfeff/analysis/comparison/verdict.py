@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfeff import evaluation
-from tfeff.analysis.comparison.cost import Cost
+from tfeff.analysis.comparison.cost import Cost, known_macs
 from tfeff.reporting.tables import percent
 
 LEVEL = 0.05
@@ -21,7 +21,7 @@ def adjust(rows: Sequence[dict[str, Any]]) -> None:
 def verdict(
     names: Sequence[str], ranking: Sequence[int], differences: Iterable[Mapping[str, Any]], costs: Sequence[Cost]
 ) -> str:
-    """Finds the models that are not separable from the best one, and the cheapest of these.
+    """Finds the models that are not separable from the best one, and the cheapest of these if all costs are known.
 
     Args:
         ranking: indices of several models, the best first.
@@ -33,10 +33,12 @@ def verdict(
     if not tied:
         return "Its lead over all others is significant."
     text = f"Not separable from it: {', '.join(names[i] for i in tied)}."
-    cheaper = [i for i in tied if costs[i].macs < costs[best].macs]
-    if cheaper:
-        cheapest = min(cheaper, key=lambda i: costs[i].macs)
-        share = percent(costs[cheapest].macs / costs[best].macs)
+    macs = known_macs(costs)
+    if macs is None:
+        return text
+    cheapest = min(tied, key=lambda i: macs[i])
+    if macs[cheapest] < macs[best]:
+        share = percent(macs[cheapest] / macs[best])
         text += f" Of these, {names[cheapest]} is the cheapest, with {share} of the multiply-adds."
     return text
 

@@ -5,13 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfeff.analysis.diagnosis.annotations import Annotations, Boxes, Transform
+from tfeff.data.sources.annotations import (
+    CENTERS,
+    CORNERS,
+    PIXELS,
+    RELATIVE,
+    SIDES,
+    SWAPPED_CENTERS,
+    SWAPPED_CORNERS,
+    SWAPPED_SIDES,
+)
 
-CORNERS, SWAPPED_CORNERS = "xmin, ymin, xmax, ymax", "ymin, xmin, ymax, xmax"
-SIDES, SWAPPED_SIDES = "xmin, ymin, width, height", "ymin, xmin, height, width"
-CENTERS, SWAPPED_CENTERS = "center x, center y, width, height", "center y, center x, height, width"
 X_FIRST = (CORNERS, SIDES, CENTERS)
 ORDERS = (*X_FIRST, SWAPPED_CORNERS, SWAPPED_SIDES, SWAPPED_CENTERS)
-PIXELS, RELATIVE = "in pixels", "relative to the image (0 to 1)"
 PERCENT, THOUSANDTHS = "in percent of the image", "in thousandths of the image (0 to 1000)"
 UNITS = {PIXELS: None, RELATIVE: 1.0, PERCENT: 100.0, THOUSANDTHS: 1000.0}
 """Unit -> the number that means the whole height or width; None: pixels."""
@@ -91,20 +97,6 @@ class Reading:
         return np.ones(4) if whole is None else np.tile(np.array(size, float) / whole, 2)
 
 
-DECLARED = {
-    "voc": Reading(CORNERS, PIXELS),
-    "coco": Reading(SIDES, PIXELS),
-    "yolo": Reading(CENTERS, RELATIVE),
-    "tfds": Reading(SWAPPED_CORNERS, RELATIVE),
-}
-"""Scheme of a source -> how it reads boxes."""
-
-
-def declared(source: str) -> Reading:
-    """Says how a source reads its boxes, by its name, such as `voc:<directory>`."""
-    return DECLARED.get(source.partition(":")[0], Reading(SWAPPED_CORNERS, PIXELS))
-
-
 def others(reading: Reading) -> list[Reading]:
     """Returns all other formats, those of the same unit and order of axes first."""
     every = [Reading(order, unit) for unit in UNITS for order in ORDERS]
@@ -130,17 +122,12 @@ class Alternative:
     same_unit: bool = True
 
 
-def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
-    """Returns meanings of the four numbers in other formats, of other sizes and of rotated images."""
-    found = [
-        Alternative(
-            f"the boxes are written as {other}, but they are read as {reading}",
-            _converted(annotations, reading, other),
-            f"write the boxes as {reading}: export them again with the right option, or convert the numbers",
-            same_unit=other.unit == reading.unit,
-        )
-        for other in others(reading)
-    ]
+def readings(annotations: Annotations, reading: Reading | None) -> list[Alternative]:
+    """Returns meanings of the four numbers in other formats, of other sizes and of rotated images.
+
+    If it is unknown how the numbers were read, other formats are left out.
+    """
+    found = [] if reading is None else _other_formats(annotations, reading)
     sizes = zip(annotations.annotated_sizes, annotations.sizes, strict=True)
     if any(stated is not None and stated != size for stated, size in sizes):
         found.append(
@@ -150,7 +137,7 @@ def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
                 "scale the boxes to the images, or use the images that were annotated",
             )
         )
-    if reading.unit == RELATIVE:
+    if reading and reading.unit == RELATIVE:
         found.append(
             Alternative(
                 "x was divided by the height of the image, and y by its width",
@@ -165,6 +152,18 @@ def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
             "save the images upright, or rotate the boxes",
         )
         for direction, turned in ROTATIONS.items()
+    ]
+
+
+def _other_formats(annotations: Annotations, reading: Reading) -> list[Alternative]:
+    return [
+        Alternative(
+            f"the boxes are written as {other}, but they are read as {reading}",
+            _converted(annotations, reading, other),
+            f"write the boxes as {reading}: export them again with the right option, or convert the numbers",
+            same_unit=other.unit == reading.unit,
+        )
+        for other in others(reading)
     ]
 
 

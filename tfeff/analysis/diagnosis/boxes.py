@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tfeff.analysis.diagnosis import image_evidence
-from tfeff.analysis.diagnosis.alternatives import ROTATIONS, Reading, axis_changes, declared, readings, rescaled
+from tfeff.analysis.diagnosis.alternatives import ROTATIONS, Reading, axis_changes, readings, rescaled
 from tfeff.analysis.diagnosis.annotations import (
     IMAGES,
     Annotations,
@@ -50,11 +50,11 @@ INVALID = {
 """Defects without a box -> what to do."""
 
 
-def check_boxes(source: str, splits: Mapping[str, Dataset]) -> Link:
-    """Checks the boxes. The name of the source says in which format it reads them."""
+def check_boxes(box_format: tuple[str, str] | None, splits: Mapping[str, Dataset]) -> Link:
+    """Checks the boxes; `box_format`: how they were read, see `Source.box_format`."""
     by_role = {role: Annotations.of(images) for role, images in splits.items()}
     found: dict[str, Finding] = {}
-    reading = declared(source)
+    reading = None if box_format is None else Reading(*box_format)
     for role, annotations in by_role.items():
         for finding in _findings(annotations, reading):
             found.setdefault(finding.what, replace(finding, role=role))  # not again for each split
@@ -76,7 +76,7 @@ def check_boxes(source: str, splits: Mapping[str, Dataset]) -> Link:
     )
 
 
-def _findings(annotations: Annotations, reading: Reading) -> list[Finding]:
+def _findings(annotations: Annotations, reading: Reading | None) -> list[Finding]:
     findings = list(_invalid_lines(annotations))
     if not annotations.count:
         return findings
@@ -151,7 +151,7 @@ def _sideways(annotations: Annotations) -> Iterator[Finding]:
     )
 
 
-def _wrong_format(annotations: Annotations, reading: Reading) -> list[Finding]:
+def _wrong_format(annotations: Annotations, reading: Reading | None) -> list[Finding]:
     """Returns another format in which practically all boxes lie inside their images; or all boxes of the images in
     which some do not."""
     as_read = annotations.plausible()
@@ -218,7 +218,7 @@ def _damaged(annotations: Annotations) -> list[Finding]:
     return findings
 
 
-def _better_alternative(annotations: Annotations, reading: Reading) -> Iterator[Finding]:
+def _better_alternative(annotations: Annotations, reading: Reading | None) -> Iterator[Finding]:
     """Yields another meaning of the boxes that fits the pixels better."""
     enough = (annotations.valid - limit("valid_loss")) * annotations.count
     alternatives = axis_changes(annotations) + [

@@ -170,12 +170,13 @@ def examine_images(subject: Subject, quality: Quality) -> list[Link]:
     skips = settings is not None and settings.data.corrupt_images == "skip"
     links = [check_images(by_role, quality.surveys, subject.lost, skips=skips), check_quality(quality)]
     if subject.detects:
-        links.append(check_boxes(subject.source.name, by_role))
+        links.append(check_boxes(subject.source.box_format, by_role))
     balanced = settings is not None and (
         settings.data.class_balanced or settings.task.images_drawn_together is not None
     )
     objects = check_objects(by_role, balanced=balanced)
-    return [*links, check_classes(by_role), objects, check_splits(by_role, quality)]
+    open_set = settings is not None and settings.task.OPEN_SET
+    return [*links, check_classes(by_role, open_set=open_set), objects, check_splits(by_role, quality)]
 
 
 def _dataset_figures(splits: Mapping[str, Dataset]) -> dict[str, Figure]:

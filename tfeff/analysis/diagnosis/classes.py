@@ -47,12 +47,17 @@ def counts(images: Dataset) -> Counts:
     return np.bincount(places, minlength=classes + 2)
 
 
-def check_classes(splits: Mapping[str, Dataset]) -> Link:
-    """Checks labels against the class list."""
+def check_classes(splits: Mapping[str, Dataset], *, open_set: bool = False) -> Link:
+    """Checks labels against the class list.
+
+    Args:
+        splits: images by role.
+        open_set: whether the other splits may have classes that are not trained on, after those of the training split.
+    """
     names = next(iter(splits.values())).class_names
     by_role = {role: counts(images) for role, images in splits.items() if images.num_classes == len(names)}
     total = np.sum(list(by_role.values()), axis=0)
-    findings = list(_different_lists(splits))
+    findings = list(_different_lists(splits, open_set=open_set))
     if total.sum():
         findings += _unnamed(splits, by_role, names)
         findings += _unused(total, names)
@@ -75,9 +80,10 @@ def check_classes(splits: Mapping[str, Dataset]) -> Link:
     )
 
 
-def _different_lists(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
+def _different_lists(splits: Mapping[str, Dataset], *, open_set: bool) -> Iterator[Finding]:
     """Yields splits with other classes than the training split."""
     names = splits[TRAIN].class_names
+    compared = len(names) if open_set else None
     yield from (
         Finding(
             role=role,
@@ -87,7 +93,7 @@ def _different_lists(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
             fix="use one list of classes, in one order, for all splits",
         )
         for role, images in splits.items()
-        if images.class_names != names
+        if images.class_names[:compared] != names
     )
 
 

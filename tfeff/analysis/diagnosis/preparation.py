@@ -19,6 +19,7 @@ from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import UserError
 from tfeff.networks.preprocessing import per_channel
 from tfeff.reporting.tables import percent
+from tfeff.tasks.object_detection import ObjectDetectionTask
 
 IMAGES = 64
 """Training images that are prepared, at most."""
@@ -35,7 +36,7 @@ class PreparedImages:
 
     Attributes:
         batches: without augmentation, as NumPy arrays; see `BoxTransform` and `ImageTransform`.
-        survived: objects in augmented images, relative to those in the dataset; None without objects.
+        survived: objects in augmented images, relative to those in the dataset; None unless a detector is trained.
         dropped: objects beyond `task.max_objects`, relative to all objects in augmented images.
         most: number of objects of the augmented image that has the most.
         mean: mean of the network's input after its normalization.
@@ -63,7 +64,7 @@ def prepare(subject: Subject) -> PreparedImages:
     batches = Batches(subject.plan.transform(images, size), min(BATCH, len(images)))
     plain = [{name: value.numpy() for name, value in batch.items()} for batch in batches.evaluation_batches()]
     survived, dropped, most = None, 0.0, 0
-    if subject.detects:
+    if isinstance(subject.task, ObjectDetectionTask):
         counts = np.array([len(each) for each in images.dataset.objects])
         expected, augmented = 0.0, plain
         augmentation = getattr(settings.task, "augmentation", None)
@@ -135,7 +136,7 @@ def check_preparation(subject: Subject, prepared: PreparedImages | str, survey: 
                 fix="images must be in [0, 255]; set data.normalization=dataset, or check model.mean and model.std",
             )
         )
-    if subject.detects:
+    if isinstance(subject.task, ObjectDetectionTask):
         findings += _lost(subject, prepared)
     return Link(
         name="preparation",

@@ -62,14 +62,23 @@ class Subject:
         return Plan.of(self.settings).learned(self.record)
 
     def asked(self, split: str) -> tuple[str, str]:
-        """Returns the role of a split that the user names, and its name in the source; either may be given."""
+        """Returns the role of a split that the user names, and its name in the source; either may be given.
+
+        A split that is called validation, but is not what validates, has its own name as its role. A split that
+        validates and tests has the role `test`.
+        """
         role, name = canonical_name(split), self.source.find(split)
-        test = None if self.settings is None else self.settings.data.test_split
-        if test is None:
+        if self.settings is None:
             return role, split
+        data = self.settings.data
+        test, validation = (each and self.source.find(each) for each in (data.test_split, data.validation_split))
+        if name is None and role == VALIDATION:
+            name = validation
         if name is None:
-            return role, test if role == TEST else split
-        return TEST if name == self.source.find(test) else role, split
+            return role, data.test_split if role == TEST and data.test_split else split
+        if name in (test, validation):
+            return TEST if name == test else VALIDATION, split
+        return split if role == VALIDATION and validation else role, split
 
     @property
     def task(self) -> ImageTask:
@@ -184,11 +193,14 @@ def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset
         implied = role == VALIDATION and data.validation_split is None
         if name is None or name == train or (implied and name in others):
             continue
+        if name in others:  # once is enough: the images of a split would be copies of themselves
+            found[TRAIN] = _noted(found[TRAIN], f'{source.name}: the validation split "{name}" is also the test split')
+            continue
         try:
             if implied:
                 left, notes = selection.apart(source, name, others)
                 if left is None:
-                    found[TRAIN] = replace(found[TRAIN], notes=(*found[TRAIN].notes, *notes))
+                    found[TRAIN] = _noted(found[TRAIN], *notes)
                     continue
             found[role] = selection.load(asked, source, name)
             others.append(name)
@@ -196,5 +208,9 @@ def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset
             if error.defects.counts:
                 lost[role] = error.defects
             else:
-                found[TRAIN] = replace(found[TRAIN], notes=(*found[TRAIN].notes, str(error)))
+                found[TRAIN] = _noted(found[TRAIN], str(error))
     return {role: found[role] for role in (TRAIN, VALIDATION, TEST) if role in found}, lost
+
+
+def _noted(images: Dataset, *notes: str) -> Dataset:
+    return replace(images, notes=(*images.notes, *notes))

@@ -16,13 +16,16 @@ def check_training_curve(subject: Subject, *, learned: bool | None, frozen: floa
     """Checks the curve of a run.
 
     Args:
-        learned: whether the network finds its training objects; None if that is unknown. If it does, only a divergence
-            breaks the link.
+        learned: whether the network finds its training objects; None if that is unknown. Only if it does not, more
+            than a divergence breaks the link.
         frozen: share of the parameters that are frozen; None if it is unknown.
     """
     workdir, settings = subject.workdir, subject.settings
     assert workdir is not None
     assert settings is not None
+    question = "did the loss fall far enough?"
+    if settings.task.fitted:
+        return Link(name="training", question=question, skipped="the head is fitted, not trained by gradients")
     rows, findings = workdir.rows(), list[Finding]()
     divergence = workdir.divergence()
     if divergence is not None:
@@ -36,7 +39,7 @@ def check_training_curve(subject: Subject, *, learned: bool | None, frozen: floa
             )
         )
     if rows:
-        findings += _findings(_Curve(settings, rows, bool(learned)), frozen)
+        findings += _findings(_Curve(settings, rows, learned), frozen)
         if not workdir.final.is_file() and divergence is None:
             findings.append(
                 Finding(
@@ -47,7 +50,7 @@ def check_training_curve(subject: Subject, *, learned: bool | None, frozen: floa
             )
     return Link(
         name="training",
-        question="did the loss fall far enough?",
+        question=question,
         findings=findings,
         measured={"epochs": len(rows), "first": _losses(rows[0]), "last": _losses(rows[-1])} if rows else {},
     )
@@ -59,12 +62,17 @@ class _Curve:
 
     Attributes:
         rows: one per epoch.
-        learned: whether the network finds its training objects.
+        learned: whether the network finds its training objects; None if that is unknown.
     """
 
     settings: config.Experiment
     rows: list[dict[str, Any]]
-    learned: bool
+    learned: bool | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the network is known not to find its training objects."""
+        return self.learned is False
 
     @property
     def losses(self) -> list[float]:
@@ -118,7 +126,7 @@ def _rising(curve: _Curve) -> Iterator[Finding]:
         return
     yield Finding(
         what=f"the training loss rose again, from {lowest:.3g} to {last:.3g}.",
-        broken=not curve.learned,
+        broken=curve.failed,
         measured=curve.measured | {"lowest_loss": lowest, "learning_rate": curve.settings.optimizer.learning_rate},
         evidence=["see training.png"],
         fix=_calmer(curve.settings.optimizer, curve.settings.schedule),
@@ -130,6 +138,7 @@ def _frozen(curve: _Curve, frozen: float | None) -> Iterator[Finding]:
         return
     yield Finding(
         what=f"{percent(frozen, 1)} of the parameters are frozen, so nothing can be learned.",
+        broken=curve.failed,
         measured={"frozen": frozen},
         evidence=[f"optimizer.frozen={','.join(curve.settings.optimizer.frozen)}"],
         fix="narrow the patterns of optimizer.frozen; do not freeze the heads",
@@ -148,7 +157,7 @@ def _stalled(curve: _Curve) -> Iterator[Finding]:
     )
     yield Finding(
         what=what + (f" The learning rate, {rate:g}, is very low." if tiny else ""),
-        broken=not curve.learned,
+        broken=curve.failed,
         measured=curve.measured | {"learning_rate": rate},
         evidence=["see training.png"],
         fix="raise optimizer.learning_rate"
@@ -163,7 +172,7 @@ def _short(curve: _Curve) -> Iterator[Finding]:
         return
     yield Finding(
         what=f"training was short: {curve.updates:,} updates in {len(curve.rows)} epochs.",
-        broken=not curve.learned,
+        broken=curve.failed,
         measured=curve.measured,
         fix="raise training.epochs, or lower training.batch_size; a rerun in the same workdir continues",
     )
@@ -188,7 +197,7 @@ def _zero_losses(curve: _Curve) -> Iterator[Finding]:
     yield from (
         Finding(
             what=f"{name} is 0 in all epochs: there was nothing to learn for it.",
-            broken=not curve.learned,
+            broken=curve.failed,
             measured={name: 0.0},
             fix="see the links boxes, preparation and assignment: no object reached this loss",
         )

@@ -19,6 +19,12 @@ from tfeff.errors import UserError
 
 Box = tuple[float, float, float, float]
 """(top, left, bottom, right)."""
+CORNERS, SWAPPED_CORNERS = "xmin, ymin, xmax, ymax", "ymin, xmin, ymax, xmax"
+SIDES, SWAPPED_SIDES = "xmin, ymin, width, height", "ymin, xmin, height, width"
+CENTERS, SWAPPED_CENTERS = "center x, center y, width, height", "center y, center x, height, width"
+"""Orders of the four numbers of a box."""
+PIXELS, RELATIVE = "in pixels", "relative to the image (0 to 1)"
+"""Units of these numbers."""
 RELATIVE_LIMIT = 1 + 1e-4
 """The largest coordinate of a relative box, with what rounding may add."""
 _FEW = 3

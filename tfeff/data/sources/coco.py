@@ -11,7 +11,7 @@ from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed
 from tfeff.data.sources import foreign
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
+from tfeff.data.sources.annotations import PIXELS, SIDES, AnnotatedSplit, ObjectCollector, distinct
 from tfeff.data.sources.coco_file import COCOFile, Key, Listed, Named, collect
 from tfeff.data.sources.coco_layout import COCOLayout
 from tfeff.data.sources.listing import Finder, joined
@@ -86,6 +86,11 @@ class COCO(Source):
     def load(self, split: str) -> Dataset:
         """See `Source` and `find`."""
         return super().load(ALL if self.drawn and split == self._whole else split)
+
+    @property
+    def box_format(self) -> tuple[str, str]:
+        """See `Source`."""
+        return SIDES, PIXELS
 
     @cached_property
     def image_ids(self) -> Mapping[Path, Id]:

@@ -23,7 +23,15 @@ from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import csv_table
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
+from tfeff.data.sources.annotations import (
+    CORNERS,
+    PIXELS,
+    RELATIVE,
+    AnnotatedSplit,
+    ObjectCollector,
+    are_relative,
+    scaled,
+)
 from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.listing import folded
 from tfeff.data.sources.source import Options, Source
@@ -81,6 +89,11 @@ class BoxTable(Source):
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
         return (f"{self.name}: corners are relative to width and height",) if self._relative else ()
+
+    @property
+    def box_format(self) -> tuple[str, str]:
+        """See `Source`."""
+        return CORNERS, RELATIVE if self._relative else PIXELS
 
     def _load(self, split: str) -> Dataset:
         found = AnnotatedSplit(f"{self.name}/{split}", self.options)

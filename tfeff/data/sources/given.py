@@ -16,7 +16,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images.storage import DrawnImages, ImageStorage, PixelArray
 from tfeff.data.sources import data_frame
-from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.annotations import PIXELS, SWAPPED_CORNERS, ObjectCollector
 from tfeff.data.sources.data_frame import ListedImages
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL
@@ -161,6 +161,11 @@ class _GivenImages(Source):
     def splits(self) -> tuple[str, ...]:
         """See `Source`."""
         return self._images.splits
+
+    @property
+    def box_format(self) -> tuple[str, str]:
+        """See `Source`."""
+        return SWAPPED_CORNERS, PIXELS
 
     def _load(self, split: str) -> Dataset:
         if split == ALL:

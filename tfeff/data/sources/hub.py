@@ -17,7 +17,16 @@ from tfeff.data.images import header
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import hub_features as features
 from tfeff.data.sources import hub_layout
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
+from tfeff.data.sources.annotations import (
+    CORNERS,
+    PIXELS,
+    RELATIVE,
+    SIDES,
+    AnnotatedSplit,
+    ObjectCollector,
+    are_relative,
+    scaled,
+)
 from tfeff.data.sources.hub_tables import Tables
 from tfeff.data.sources.source import FURTHER_CLASSES, Options, Source
 from tfeff.data.splits import ALL, checked_fractions, find_split
@@ -236,6 +245,11 @@ class HubAnnotatedImages(HubDataset):
         """See `Source`."""
         form = ", relative to width and height" if self._relative else ""
         return (*super().notes, f"{self.name}: boxes are read as {_FORMS[self._corners]}{form}")
+
+    @property
+    def box_format(self) -> tuple[str, str]:
+        """See `Source`."""
+        return CORNERS if self._corners else SIDES, RELATIVE if self._relative else PIXELS
 
     @cached_property
     def _relative(self) -> bool:

@@ -111,6 +111,14 @@ class Source(ABC):
         return ()
 
     @property
+    def box_format(self) -> tuple[str, str] | None:
+        """Order and unit of the four numbers of a box in its files, which are constants of `annotations`.
+
+        None if that is unknown, or if there are no boxes.
+        """
+        return None
+
+    @property
     def image_ids(self) -> Mapping[Path, Id]:
         """Image file, resolved -> its id in the dataset's own files; empty if these have none."""
         return {}

@@ -20,7 +20,7 @@ from tfeff.data.defects import Defects
 from tfeff.data.images import header
 from tfeff.data.images.header import Header
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
+from tfeff.data.sources.annotations import RELATIVE, SWAPPED_CORNERS, AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, distinct_names
 from tfeff.errors import UserError, nearest
@@ -315,6 +315,11 @@ class TfdsAnnotatedImages(PreparedDataset):
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)
         self._keys = self._find_keys()
+
+    @property
+    def box_format(self) -> tuple[str, str]:
+        """See `Source`."""
+        return SWAPPED_CORNERS, RELATIVE
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.

@@ -23,7 +23,15 @@ from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import voc_xml
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, are_relative, scaled
+from tfeff.data.sources.annotations import (
+    CORNERS,
+    PIXELS,
+    RELATIVE,
+    AnnotatedSplit,
+    ObjectCollector,
+    are_relative,
+    scaled,
+)
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.split_lists import Names, SplitLists
 from tfeff.data.sources.voc_layout import Layout
@@ -85,6 +93,11 @@ class VOC(Source):
             if left:
                 notes.append(f"{self.name}: {len(left):,} annotated images are in no list: {listed(left)}")
         return tuple(notes)
+
+    @property
+    def box_format(self) -> tuple[str, str]:
+        """See `Source`."""
+        return CORNERS, RELATIVE if self._relative else PIXELS
 
     def _load(self, split: str) -> Dataset:
         found = AnnotatedSplit(f"{self.name}/{split}", self.options)

@@ -19,7 +19,7 @@ from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import shown
 from tfeff.data.sources import yolo_keypoints
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct, scaled
+from tfeff.data.sources.annotations import CENTERS, RELATIVE, AnnotatedSplit, ObjectCollector, distinct, scaled
 from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.yolo_labels import CONFIDENCE, KEYPOINTS, POLYGON, TRACK, LabelFile, Labels
@@ -85,6 +85,11 @@ class YOLO(Source):
         """Whether no image is in two splits, as lists of images allow."""
         images = [path for part in self._layout.parts.values() for path in part.images]
         return len(images) == len(set(images))
+
+    @property
+    def box_format(self) -> tuple[str, str]:
+        """See `Source`."""
+        return CENTERS, RELATIVE
 
     def _load(self, split: str) -> Dataset:
         """Reads the labels of one split.

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tfeff.analysis.comparison.classifiers.insight import Insight
+from tfeff.analysis.comparison.classifiers.page import model_table
 from tfeff.analysis.comparison.cost import Cost, Latency
+from tfeff.analysis.comparison.files import cost_figures
 
 
 def insight(accuracies, examples=400, macs=None, classes=4):
@@ -56,6 +58,17 @@ def test_equally_accurate_models_are_ranked_by_cost():
     twins = insight([1.0, 1.0, 1.0], macs=[300, 100, 200])
     assert twins.ranking == [1, 2, 0]
     assert all(row["p_value"] == 1 and row["difference"] == 0 for row in twins.differences)
+
+
+def test_models_of_unknown_cost_are_compared_without_it():
+    result = insight([0.9, 0.9], examples=100, macs=[None, 400])
+    assert "cheapest" not in result.summary
+    assert [row["multiply-adds (M)"] for row in model_table(result)] == [
+        None if i == 0 else "0.0004" for i in result.ranking
+    ]
+    points = [{"name": name, "accuracy": 0.9, "low": 0.8, "high": 1.0} for name in result.model_names]
+    drawn = dict(cost_figures(points, result.costs, metric="accuracy", interval="95 % intervals"))
+    assert set(drawn) == {"accuracy_latency_saved_model", "accuracy_size_saved_model"}
 
 
 def test_a_single_model_has_no_differences():

@@ -1,6 +1,7 @@
 """What the predictions of several classifiers for the same examples say about models, classes, examples and labels."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -69,7 +70,9 @@ class Insight:
     @cached_property
     def ranking(self) -> list[int]:
         """Indices of the models, the most accurate first; of equal ones, that with fewer multiply-adds."""
-        return sorted(range(len(self.model_names)), key=lambda i: (-self.reports[i]["top1"], self.costs[i].macs))
+        return sorted(
+            range(len(self.model_names)), key=lambda i: (-self.reports[i]["top1"], self.costs[i].macs or math.inf)
+        )
 
     @cached_property
     def differences(self) -> list[dict[str, Any]]:

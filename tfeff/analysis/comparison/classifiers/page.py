@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.analysis.comparison.classifiers.figures import GALLERIES
 from tfeff.analysis.comparison.classifiers.insight import SHOWN, Insight
-from tfeff.analysis.comparison.files import latency_columns, timed_formats
+from tfeff.analysis.comparison.files import latency_columns, macs_column, timed_formats
 from tfeff.analysis.comparison.thumbnails import Thumbnails
 from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html
@@ -106,7 +106,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
             "log loss": f"{row['log_loss']:.3f}",
             "calibration error (%)": f"{100 * row['calibration_error']:.1f}",
             "parameters (M)": f"{row['params'] / 1e6:.3g}",
-            "multiply-adds (M)": f"{row['macs'] / 1e6:.4g}",
+            **macs_column(insight.costs[i]),
             "weights (MB)": f"{row['weights_bytes'] / 1e6:.2f}",
             **latency_columns(insight.costs[i], formats),
         }

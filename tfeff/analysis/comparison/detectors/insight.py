@@ -71,7 +71,9 @@ class Insight:
     @cached_property
     def ranking(self) -> list[int]:
         """Indices of the detectors: the highest mAP first, at equal mAP the one with fewer multiply-adds."""
-        return sorted(range(len(self.reports)), key=lambda i: (-self.reports[i].mean_ap, self.costs[i].macs))
+        return sorted(
+            range(len(self.reports)), key=lambda i: (-self.reports[i].mean_ap, self.costs[i].macs or math.inf)
+        )
 
     @cached_property
     def differences(self) -> list[dict[str, Any]]:

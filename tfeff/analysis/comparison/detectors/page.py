@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from tfeff.analysis.comparison.detectors.insight import SHOWN, SIZES, Insight
-from tfeff.analysis.comparison.files import latency_columns, timed_formats
+from tfeff.analysis.comparison.files import latency_columns, macs_column, timed_formats
 from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html, published
 from tfeff.reporting.detection import ERROR_NAMES
 from tfeff.reporting.gallery import LEGEND
 from tfeff.reporting.tables import cell
+from tfeff.reports.detection import difficult_note
 from tfeff.reports.evaluator import short_names
 
 
@@ -34,7 +35,7 @@ def comparison_page(
     sections: dict[str, Sequence[html.Part]] = {
         "Detectors": [
             *(html.paragraph(f"Note: {note}.") for note in insight.notes),
-            html.table(model_table(insight), _MODELS, row_headers=True),
+            html.table(model_table(insight), _MODELS + _difficult(insight), row_headers=True),
             html.columns(shown(*(name for name in figures if name.startswith("accuracy_")))),
         ],
         "Differences": [
@@ -51,7 +52,7 @@ def comparison_page(
             html.table(class_table(insight), "Average precision (IoU 0.5) of each class.", row_headers=True),
             html.table(
                 size_table(insight),
-                "COCO AP of objects by area: below 32² pixels, below 96², and above.",
+                f"COCO AP of objects by area: below 32² pixels, below 96², and above.{_difficult(insight)}",
                 row_headers=True,
             ),
             *shown("class_ap"),
@@ -85,6 +86,12 @@ _PUBLISHED = (
 )
 
 
+def _difficult(insight: Insight) -> str:
+    """Returns a sentence on difficult objects, if there are any."""
+    note = difficult_note(insight.reports[0].coco)
+    return f" COCO AP {note}; mAP leaves them out." if note else ""
+
+
 def model_table(insight: Insight) -> list[dict[str, Any]]:
     """Returns the detectors as rows of text for people, the best first."""
     rows, formats = [], timed_formats(insight.costs)
@@ -99,7 +106,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
                 "COCO AP": cell(report.coco["ap"]),
                 "AP, IoU 0.75": cell(report.coco["ap75"]),
                 "parameters (M)": f"{cost.params / 1e6:.3g}",
-                "multiply-adds (M)": f"{cost.macs / 1e6:.4g}",
+                **macs_column(cost),
                 "weights (MB)": f"{cost.weights_bytes / 1e6:.2f}",
                 **latency_columns(cost, formats),
             }
