@@ -108,6 +108,7 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert (whole / "best" / "report.html").is_file()
     assert [row["with"] for row in result["prospects"]][-1] == "twice the epochs"
     assert result["labels"]["low"] < result["labels"]["high"]
+    assert result["failed_trials"] == []
     assert f"{result['labels']['suspects']:,} look wrong" in result["answer"]
     for name in ("params", "macs"):
         assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000

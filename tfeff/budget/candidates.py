@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from tfeff import config, models
+from tfeff import config, models, training
 from tfeff.config.tasks import of_detector
 from tfeff.errors import UserError, nearest
 from tfeff.models.cost.complexity import Complexity
@@ -176,6 +176,10 @@ def _start(name: str, task: config.TaskSettings) -> Start:
             f'config: candidates.starts: "{name}" is neither a workdir of tfeff.train nor a network; '
             f"{nearest(name, models.names())}"
         )
+    if not training.Workdir(path).final.is_file():
+        raise UserError(
+            f"config: candidates.starts: the run in {name} is not finished; rerun its tfeff.train command first"
+        )
     trained = config.resolve_member(config.saved(path, config.Experiment))
     model, own = dataclasses.replace(trained.model, weights=name), trained.task
     if isinstance(task, config.ObjectDetectionSettings):
@@ -207,14 +211,23 @@ def scaled(
             large.
         channels: number of image channels.
         num_classes: number of classes.
+
+    Raises:
+        UserError: a start that the config names, or every one, has no such network.
     """
-    networks = dict[object, Network]()
+    networks, impossible = dict[object, Network](), None
     for start in found:
         widths, depths = section.widths, section.depths
         if start.kind == "scratch":
             widths, depths = SCRATCH_WIDTHS, (1.0,)
-        for width, depth, resolution in itertools.product(widths, depths, _inputs(section, start, side)):
-            _add(networks, start, width, depth, resolution, channels, num_classes)
+        sizes = list(itertools.product(widths, depths, _inputs(section, start, side)))
+        errors = [_add(networks, start, *size, channels, num_classes) for size in sizes]
+        if None not in errors:
+            impossible = UserError(f"config: candidates.starts: {start.name}: {errors[-1]}")
+            if section.starts and start.kind != "scratch":
+                raise impossible
+    if not networks and impossible is not None:
+        raise impossible
     return list(networks.values())
 
 
@@ -236,18 +249,19 @@ def _add(
     resolution: int,
     channels: int,
     num_classes: int,
-) -> None:
-    """Adds a network unless rounding gives one that is there already, or its family cannot be scaled like this."""
+) -> UserError | None:
+    """Adds a network unless rounding gives one that is there already; returns why it is impossible, if it is."""
     try:
         whole = start.scaled(width, depth, resolution)
         cost = models.estimate(whole, num_classes=num_classes, channels=channels)
         model, task = whole.backbone, start.task.with_network(whole)
-    except UserError:
-        return
+    except UserError as error:
+        return error
     networks.setdefault(
         (start.name, model.blocks, model.widths, cost.params, resolution),
         Network(start, width, depth, model, task, cost),
     )
+    return None
 
 
 def largest_input(section: config.Candidates, found: Sequence[Start], side: int) -> int:

@@ -254,6 +254,8 @@ class Competition:
         waiting, trained = sorted(order, key=lambda name: self.open(self.candidates[name], blocks) > 0), False
         while waiting:
             chunk, first = list[str](), not any(self.table(self.alive, blocks).values())
+            if first:  # one is trained in any case; as the second one, it may have been refused
+                chunk.append(waiting.pop(0))
             while waiting and len(chunk) < self.executor.slots:
                 decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
                 if not self.time.decide(f"stage {stage} {waiting[0]}", decision):

@@ -72,6 +72,8 @@ class Exports:
             UserError: no network can be exported and timed, or the file of latencies is not one of this format.
         """
         budget = self._settings.budget
+        if budget.format != "saved_model" and ("latency" not in budget.bounds or budget.latencies is not None):
+            self._require_exportable(min(networks, key=lambda each: each.cost.macs), num_classes)
         costs, errors = ([dict[str, float]() for _ in networks] for _ in range(2))
         if "size" in budget.bounds:
             size_error = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
@@ -93,6 +95,16 @@ class Exports:
                 own[measure] = self._known[network.cost][measure]
                 del wrong[measure]
         return Estimates(costs, errors)
+
+    def _require_exportable(self, network: Network, num_classes: int) -> None:
+        """Exports a network, so that what a format requires is missed now, and not when the choice is trained.
+
+        Raises:
+            UserError: it cannot be exported.
+        """
+        (costs,) = self._measured([network], num_classes)
+        if isinstance(costs, UserError):
+            raise UserError(f"config: budget.format={self._settings.budget.format}: {costs}")
 
     def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
         """Returns the latencies of the networks of a family."""

@@ -183,6 +183,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "prospects": growth(findings),
         "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),
         "networks": rows,
+        "failed_trials": list(findings.failed),
     }
 
 
@@ -242,6 +243,7 @@ def _page(
                 if name == "published"
             ),
         ],
+        "Failed trials": [html.table(findings.failed, "Trainings on folds that failed.")] if findings.failed else [],
         "Command and config": [
             html.command(command),
             html.details("The whole config", [html.command(config.to_json(study.settings))]),
