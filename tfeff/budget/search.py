@@ -25,10 +25,10 @@ from tfeff.trials.runner import running
 from tfeff.trials.store import Records, TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE, BEST, ELAPSED, IMAGE_SIZE = "search.sqlite", "best", "elapsed seconds", "image size"
+STORE, BEST, ELAPSED, IMAGE_SIZE = config.SEARCH, "best", "elapsed seconds", "image size"
 FREE = (
     *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
-    *("experiment.data.test_split", "experiment.data.unlabeled"),
+    *("experiment.data.test_split", "experiment.data.unlabeled", "experiment.training.strategy"),
     *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
 )
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""

@@ -81,8 +81,7 @@ class TrialStore:
         stored = self.fact("config")
         with self._file.transaction():
             if stored is not None:
-                previous = config.from_json(stored, type(settings), where=str(self.path))
-                different = config.differences(previous, settings)
+                different = config.differences(self._previous(stored, type(settings)), settings)
                 changed = [each for each in different if not self._is_free(each[0])]
                 if changed and not self._has_trainings():
                     # Only a list of candidates and a forecast so far: nothing to keep.
@@ -94,6 +93,16 @@ class TrialStore:
                         "choose another --workdir, or restore these values to resume"
                     )
             self.write_fact("config", config.to_json(settings))
+
+    def _previous(self, stored: str, kind: type[Section]) -> Section:
+        """Returns the stored config; raises UserError if it is that of another kind of search."""
+        try:
+            return config.from_json(stored, kind, where=str(self.path))
+        except UserError as error:
+            raise UserError(
+                f"--workdir={self.path.parent}: it holds the results of another kind of search, or of another version "
+                f"({error}); choose another --workdir"
+            ) from None
 
     def _is_free(self, key: str) -> bool:
         return key.startswith(self._free) or config.changes_no_result(key)
