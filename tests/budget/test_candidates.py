@@ -156,6 +156,14 @@ def test_every_start_is_the_backbone_of_every_detector(tmp_path):
     assert found[f"faster-rcnn {run}"].task.name == "faster_rcnn"
 
 
+@pytest.mark.parametrize(("detections", "room"), [(100, (1000, 1000)), (300, (1500, 6000))])
+def test_faster_rcnn_has_regions_for_the_detections(tmp_path, detections, room):
+    task = config.override(config.Experiment(task=BOXES), {"task.suppression.detections": detections}).task
+    section = Candidates(starts=(run_of(tmp_path / "run", LABELS),), detectors=("faster-rcnn",), scratch=False)
+    (start,) = candidates.starts(section, task)
+    assert (start.task.network.regions, start.task.proposals_per_level) == room
+
+
 def test_a_run_of_a_detector_keeps_its_neck_and_heads(tmp_path):
     own = YoloSettings(network=detector("yolo", neck_channels=24, head_repeats=1))
     run = run_of(tmp_path / "boxes", own, resolution=96)

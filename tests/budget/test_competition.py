@@ -344,6 +344,15 @@ def test_without_time_for_more_trainings_nothing_is_measured():
     assert stages(late) == {"a": "measured"}
 
 
+def test_nothing_is_measured_for_a_latency_on_another_device():
+    values = dict.fromkeys("ab", (0.9, 0.9))
+    found = competition(values, latencies=dict.fromkeys(values, 0.009))
+    found.study.settings = replace(found.study.settings, budget=Limits(latency="10ms", latencies="phone.json"))
+    found.compete()
+    assert found.fits("a")
+    assert found.exports == []
+
+
 def test_failed_probes_are_reported(monkeypatch):
     found = competition({"a": (0.9, 0.9), "b": (0.9, 0.9), "new": (0.8, 0.8)})
     for name, each in found.study.networks.items():
@@ -424,7 +433,7 @@ def test_a_choice_whose_training_diverges_gives_way_to_the_next_one(monkeypatch)
 
 def test_the_bars_of_the_final_training_are_on_the_console_of_the_search():
     """Two consoles would erase each other's lines."""
-    found = competition({"a": (0.9,)})
+    found = competition({"a": (0.9, 0.9)})
     assert search._reporter(found).console is found.runner.progress.console
 
 

@@ -175,3 +175,20 @@ def test_a_format_that_cannot_be_written_is_reported_before_any_training(tmp_pat
                     exports.estimated(networks, 2)
             else:
                 assert exports.estimated(networks, 2).costs[0] == {}
+
+
+def test_a_baseline_of_another_family_than_the_file_has_its_own_advice(tmp_path, monkeypatch):
+    monkeypatch.setattr(exported, "_costs", lambda process, call, name: {"latency": 0.02, "size": 1e6})
+    file = tmp_path / "latencies.json"
+    latencies(*sizes("mobilenet-v2")).write(file)
+    budget = Limits(latency="0.5x", latencies=str(file), format="litert", threads=1)
+    settings = BudgetSearch(experiment=Experiment(model=LITE0.model), budget=budget)
+    (network,) = candidates.scaled(
+        Candidates(widths=(1.0,), depths=(1.0,), resolutions=(1.0,)), [LITE0], side=1000, channels=3, num_classes=2
+    )
+    with TrialStore(tmp_path / "trials.sqlite", settings) as store:
+        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        with pytest.raises(
+            UserError, match=r"0 efficientnet-lite networks.* or set another baseline \(experiment\.model"
+        ):
+            exports.baseline(network, 2)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tfeff.config.tasks import of_detector
 from tfeff.errors import UserError, nearest
 from tfeff.models.cost.complexity import Complexity
 from tfeff.networks.catalog import ALL_DETECTORS
+from tfeff.networks.detectors.rcnn import FasterRCNN
 from tfeff.recipes import dense
 
 STEP = 16
@@ -157,7 +158,15 @@ def _sharing(
     """Returns a detector's section with what all detectors of a search have in common, which `task` says."""
     network = dataclasses.replace(section.network, aspect=task.network.aspect)
     suppression = dataclasses.replace(section.suppression, detections=task.suppression.detections)
-    shared = {key: getattr(task, key) for key in SHARED}
+    shared: dict[str, Any] = {key: getattr(task, key) for key in SHARED}
+    if (
+        isinstance(section, config.FasterRCNNSettings)
+        and isinstance(network, FasterRCNN)
+        and suppression.detections > dense.DETECTIONS
+    ):
+        regions, proposals = dense.room(suppression.detections)
+        network = dataclasses.replace(network, regions=max(regions, network.regions))
+        shared["proposals_per_level"] = max(proposals, section.proposals_per_level)
     return dataclasses.replace(section, network=network, suppression=suppression, **shared)
 
 
