@@ -120,7 +120,7 @@ def test_another_run_gives_way_to_that_of_the_choice(tmp_path):
     best, said = tmp_path / "best", list[str | None]()
 
     def finish(settings):
-        said.append(make_way(best, settings))
+        said.append(make_way(best, config.flatten(settings)))
         assert not best.is_dir() or (best / "weights").read_text() == str(settings.task.teacher.runs)
         best.mkdir(exist_ok=True)
         (best / "config.json").write_text(config.to_json(settings))
@@ -142,9 +142,9 @@ def test_a_run_of_the_choice_resumes_with_other_values_that_change_no_result(tmp
     best.mkdir()
     (best / "config.json").write_text(config.to_json(settings))
     for change in ("data.cache=none", "training.checkpoint_seconds=60", "data.max_lost=0.5"):
-        assert make_way(best, config.override(settings, [change])) is None
+        assert make_way(best, config.flatten(config.override(settings, [change]))) is None
         assert best.is_dir()
-    assert make_way(best, config.override(settings, ["data.test_split=val"])) is not None
+    assert make_way(best, config.flatten(config.override(settings, ["data.test_split=val"]))) is not None
     assert not best.is_dir()
 
 

@@ -2,8 +2,10 @@
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -17,6 +19,8 @@ from tfeff.training.evaluation import RunEvaluation
 
 TEACHERS = "teachers"
 """Folder of the runs that choices imitate."""
+Settings = Mapping[str, Any]
+"""All values of the config of a run, by dotted key."""
 OTHERS = "others"
 """Folder of earlier choices: those that exceeded the budget when they were exported, and those of other budgets or
 teachers."""
@@ -64,7 +68,7 @@ def teach(study: Study, name: str, precision: str, directory: Path, reporter: tr
     """
     keras.backend.clear_session()
     settings = study.final(name, precision)
-    return training.train(settings, directory / _key(settings), reporter=reporter).path
+    return training.train(settings, directory / _key(config.flatten(settings)), reporter=reporter).path
 
 
 def deliver(
@@ -94,7 +98,7 @@ def deliver(
     """
     keras.backend.clear_session()
     settings = study.final(name, precision, pace, teacher)
-    moved = make_way(directory, settings)
+    moved = make_way(directory, config.flatten(settings))
     if moved is not None:
         reporter.say(moved)
     try:
@@ -121,7 +125,7 @@ def _export(exportable: Exportable, workdir: training.Workdir, budget: config.Li
     return exported
 
 
-def make_way(directory: Path, settings: config.Experiment) -> str | None:
+def make_way(directory: Path, settings: Settings) -> str | None:
     """Moves another run out of the way, and the one with these settings back, if there is one.
 
     Keys that change no result may differ: a run resumes with other values.
@@ -135,15 +139,14 @@ def make_way(directory: Path, settings: config.Experiment) -> str | None:
     """
     others, key, words = directory.parent / OTHERS, _key(settings), None
     if (directory / "config.json").is_file():
-        before = config.saved(directory, config.Experiment)
+        before = config.flatten(config.saved(directory, config.Experiment))
         if _key(before) == key:
             return None
         others.mkdir(exist_ok=True)
         directory.rename(others / _key(before))
-        if before.model == settings.model and not (others / key).is_dir():
-            different = [
-                name for name, *_ in config.differences(before, settings) if not config.changes_no_result(name)
-            ]
+        different = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+        different = [name for name in different if not config.changes_no_result(name)]
+        if not any(name.startswith("model.") for name in different) and not (others / key).is_dir():
             words = (
                 f"the choice was trained with other values of {', '.join(different)}; it is trained again, and the "
                 f"earlier run is now {others / _key(before)}"
@@ -153,7 +156,7 @@ def make_way(directory: Path, settings: config.Experiment) -> str | None:
     return words
 
 
-def _key(settings: config.Experiment) -> str:
+def _key(settings: Settings) -> str:
     """Returns the name of a run's folder: its network, and a checksum of what decides its result."""
-    values = {name: value for name, value in config.flatten(settings).items() if not config.changes_no_result(name)}
-    return f"{settings.model.name}-{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
+    values = {name: value for name, value in settings.items() if not config.changes_no_result(name)}
+    return f"{settings['model.name']}-{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
