@@ -80,6 +80,7 @@ def check(given: argparse.Namespace) -> None:
             key: by_fold(runner.results, each.experiment.training.epochs, [each.name], blocks)[each.name]
             for key, each in candidates.items()
         }
+    require_complete(values, blocks)
     rows = [
         compared(
             study.networks[name].label,
@@ -93,6 +94,24 @@ def check(given: argparse.Namespace) -> None:
     write(given.out.with_suffix(".md"), tables.markdown(rows) + "\n")
     print(tables.text(rows))
     print(f"{sum(row['inside'] for row in rows)} of {len(rows)} inside their {CONFIDENCE:.0%} intervals")
+
+
+def require_complete(values: Mapping[tuple[str, float], Mapping[Any, float]], blocks: Sequence[Any]) -> None:
+    """Checks that no training failed.
+
+    Args:
+        values: network and share of its images -> (fold, seed) -> accuracy.
+
+    Raises:
+        UserError: one did.
+    """
+    for (name, share), row in values.items():
+        for fold, seed in blocks:
+            if (fold, seed) not in row:
+                raise UserError(
+                    f"{name}, {share:g} of the images, fold {fold}: its training failed; see trials.log. If its "
+                    "process was lost, rerun with a higher trials.attempts"
+                )
 
 
 def compared(name: str, accuracies: Mapping[int, Sequence[float]], validated: int, *, folds: int) -> dict[str, Any]:

@@ -29,6 +29,9 @@ def findings(*overrides, error=0.0):
         pace=1.0,
         prospects=None,
         labels=None,
+        candidates={key: study.candidate(key) for key in study.shortlist[:1]},
+        table={name: {(0, 0): 0.9, (2, 0): 0.91}},
+        failed=(),
     )
 
 
@@ -41,6 +44,15 @@ def findings(*overrides, error=0.0):
 )
 def test_an_estimate_is_not_stated_as_a_fact(error, words):
     assert words in answer(findings(error=error))
+
+
+def test_failed_trainings_of_the_choice_are_stated():
+    found = findings()
+    trained = found.candidates[found.delivered.name].name
+    found.failed = [{"candidate": trained, "fold": 1, "error": "diverged"}, {"candidate": "other", "fold": 3}]
+    assert "Its training failed on 1 of 3 folds, which do not count." in answer(found)
+    found.failed = found.failed[1:]
+    assert "failed" not in answer(found)
 
 
 def test_a_choice_that_was_dropped_before_is_not_called_one_of_the_best():

@@ -1,5 +1,7 @@
 """Which networks compete."""
 
+import dataclasses
+
 import pytest
 
 from tfeff import config, models
@@ -7,6 +9,7 @@ from tfeff.budget import candidates
 from tfeff.budget.candidates import Start
 from tfeff.config import BoxAugmentation, Candidates, ClassificationSettings, YoloSettings, detector
 from tfeff.errors import UserError
+from tfeff.networks.backbones.given import Given
 
 LABELS = ClassificationSettings()
 BOXES = YoloSettings(network=detector("yolo", aspect=4 / 3), max_objects=20, augmentation=BoxAugmentation(mosaic=0.5))
@@ -112,11 +115,29 @@ def test_without_weights_there_is_nothing_to_start_from(monkeypatch):
 
 
 def run_of(directory, task, **options):
-    """Returns a workdir with the config of a run, as far as starts read it."""
-    directory.mkdir()
+    """Returns a workdir with the config of a finished run, as far as starts read it."""
+    (directory / "checkpoints").mkdir(parents=True)
+    (directory / "checkpoints" / "final.npz").touch()
     model = models.architecture("resnet", width=8, stage_blocks=(1, 1, 1, 1), stem="7x7", **options)
     (directory / "config.json").write_text(config.to_json(config.Experiment(task=task, model=model)))
     return str(directory)
+
+
+def test_a_run_that_is_not_finished_is_no_start(tmp_path):
+    run = run_of(tmp_path / "run", LABELS)
+    (tmp_path / "run" / "checkpoints" / "final.npz").unlink()
+    with pytest.raises(UserError, match=r"candidates\.starts: the run in .* is not finished; rerun its tfeff\.train"):
+        candidates.starts(Candidates(starts=(run,)), LABELS)
+
+
+def test_a_named_start_that_cannot_be_scaled_is_an_error():
+    preset = Given(graph="preset", resolution=224, weights="runs/hub")
+    starts = [Start("runs/hub", "run", preset, LABELS), LITE0]
+    with pytest.raises(UserError, match=r"candidates\.starts: runs/hub: .* a preset, has one depth and one width"):
+        listed(dataclasses.replace(SECTION, starts=("runs/hub",)), starts)
+    assert {each.start for each in listed(SECTION, starts)} == {LITE0}
+    with pytest.raises(UserError, match="one depth and one width"):
+        listed(SECTION, starts[:1])
 
 
 def test_every_start_is_the_backbone_of_every_detector(tmp_path):
@@ -133,6 +154,14 @@ def test_every_start_is_the_backbone_of_every_detector(tmp_path):
         assert (start.task.max_objects, start.task.augmentation.mosaic) == (20, 0.5)
     assert found["yolo random weights"].model.weights is None
     assert found[f"faster-rcnn {run}"].task.name == "faster_rcnn"
+
+
+@pytest.mark.parametrize(("detections", "room"), [(100, (1000, 1000)), (300, (1500, 6000))])
+def test_faster_rcnn_has_regions_for_the_detections(tmp_path, detections, room):
+    task = config.override(config.Experiment(task=BOXES), {"task.suppression.detections": detections}).task
+    section = Candidates(starts=(run_of(tmp_path / "run", LABELS),), detectors=("faster-rcnn",), scratch=False)
+    (start,) = candidates.starts(section, task)
+    assert (start.task.network.regions, start.task.proposals_per_level) == room
 
 
 def test_a_run_of_a_detector_keeps_its_neck_and_heads(tmp_path):

@@ -14,6 +14,7 @@ from tests.thoroughness import only_thorough
 from tfeff import config, training
 from tfeff.budget import probing, search
 from tfeff.budget.competition import Competition
+from tfeff.budget.delivery import NotDeliveredError
 from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
 from tfeff.budget.search import open_store, run, watch
@@ -36,7 +37,8 @@ class Runner:
 
     def __init__(self, values, said, clock):
         self.values, self.results, self.seconds, self.rows, self.ended = values, {}, {}, {}, set()
-        self.progress, self.clock, self.on_check = SimpleNamespace(say=said.append), clock, self.check
+        self.progress = SimpleNamespace(say=said.append, console=Console(file=io.StringIO()))
+        self.clock, self.on_check = clock, self.check
 
     def run(self, group, lengths, stage, blocks):
         for each in group:
@@ -194,6 +196,14 @@ def test_networks_are_trained_until_one_can_be_chosen(slots):
     assert found.ranking().chosen == "c"
 
 
+def test_a_network_that_was_refused_beside_the_first_one_is_trained_if_that_fails():
+    found = competition({"a": (None, None), "b": (0.9, 0.9)}, minutes=1, seconds=1000.0, slots=2)
+    found.candidates["b"] = replace(found.candidates["b"], macs=2000)
+    found.time.rate = Rate(start=0.0, per_image=0.0, per_mac=1e-3)
+    found.compete()
+    assert found.ranking().chosen == "b"
+
+
 def test_trainings_of_another_length_are_not_reused():
     found = competition({"a": (0.9, 0.9)})
     for pace, said in ((0.5, 0), (0.5, 0), (0.25, 0), (1.0, 1)):
@@ -334,6 +344,15 @@ def test_without_time_for_more_trainings_nothing_is_measured():
     assert stages(late) == {"a": "measured"}
 
 
+def test_nothing_is_measured_for_a_latency_on_another_device():
+    values = dict.fromkeys("ab", (0.9, 0.9))
+    found = competition(values, latencies=dict.fromkeys(values, 0.009))
+    found.study.settings = replace(found.study.settings, budget=Limits(latency="10ms", latencies="phone.json"))
+    found.compete()
+    assert found.fits("a")
+    assert found.exports == []
+
+
 def test_failed_probes_are_reported(monkeypatch):
     found = competition({"a": (0.9, 0.9), "b": (0.9, 0.9), "new": (0.8, 0.8)})
     for name, each in found.study.networks.items():
@@ -360,9 +379,9 @@ def test_a_margin_also_spares_networks_whose_probe_is_worse(monkeypatch, margin,
     assert found.alive == left
 
 
-def delivered(found, monkeypatch, latencies):
+def delivered(found, monkeypatch, latencies, deliver=lambda *_: (Path("exported"), None)):
     """Returns what is delivered if the choice has these latencies when it is exported."""
-    monkeypatch.setattr(search, "deliver", lambda *_: (Path("exported"), None))
+    monkeypatch.setattr(search, "deliver", deliver)
     found.measures.known = lambda name: None
     found.measures.exported = lambda path, name: {"latency": latencies[name]}
     found.study.errors = {name: {} for name in latencies}
@@ -394,6 +413,28 @@ def test_a_network_that_was_dropped_is_delivered_if_those_that_were_left_miss_th
     again = competition(values, latencies=dict.fromkeys(values, 0.009))
     again.compete()
     assert delivered(again, monkeypatch, dict.fromkeys(values, 0.009)).dropped is None
+
+
+def test_a_choice_whose_training_diverges_gives_way_to_the_next_one(monkeypatch):
+    values = {"best": (0.91, 0.92), "next": (0.9, 0.905)}
+    found = competition(values)
+    found.compete()
+
+    def deliver(study, name, *_):
+        if name == "best":
+            raise NotDeliveredError("the loss is not finite")
+        return Path("exported"), None
+
+    chosen = delivered(found, monkeypatch, dict.fromkeys(values, 0.001), deliver)
+    assert (chosen.name, stages(found)) == ("next", {"best": "failed", "next": "chosen"})
+    assert found.fates["best"].reason == "trained on all images: the loss is not finite"
+    assert "BEST: the loss is not finite" in found.said
+
+
+def test_the_bars_of_the_final_training_are_on_the_console_of_the_search():
+    """Two consoles would erase each other's lines."""
+    found = competition({"a": (0.9, 0.9)})
+    assert search._reporter(found).console is found.runner.progress.console
 
 
 class Device:

@@ -117,10 +117,10 @@ def test_another_run_gives_way_to_that_of_the_choice(tmp_path):
     first, second = (
         config.override(config.Experiment(), [f"task.teacher.runs={name}", "model.resolution=64"]) for name in "ab"
     )
-    best = tmp_path / "best"
+    best, said = tmp_path / "best", list[str | None]()
 
     def finish(settings):
-        make_way(best, config.to_json(settings))
+        said.append(make_way(best, config.flatten(settings)))
         assert not best.is_dir() or (best / "weights").read_text() == str(settings.task.teacher.runs)
         best.mkdir(exist_ok=True)
         (best / "config.json").write_text(config.to_json(settings))
@@ -131,6 +131,21 @@ def test_another_run_gives_way_to_that_of_the_choice(tmp_path):
     (other,) = (tmp_path / "others").iterdir()
     assert config.saved(other, config.Experiment) == second
     assert config.saved(best, config.Experiment) == first
+    (words,) = filter(None, said)  # the third one comes back without a training
+    assert (
+        f"with other values of task.teacher.runs; it is trained again, and the earlier run is now {tmp_path}" in words
+    )
+
+
+def test_a_run_of_the_choice_resumes_with_other_values_that_change_no_result(tmp_path):
+    best, settings = tmp_path / "best", config.Experiment()
+    best.mkdir()
+    (best / "config.json").write_text(config.to_json(settings))
+    for change in ("data.cache=none", "training.checkpoint_seconds=60", "data.max_lost=0.5"):
+        assert make_way(best, config.flatten(config.override(settings, [change]))) is None
+        assert best.is_dir()
+    assert make_way(best, config.flatten(config.override(settings, ["data.test_split=val"]))) is not None
+    assert not best.is_dir()
 
 
 def test_what_cannot_be_met_is_refused_at_once(verbs, source, trained, tmp_path):

@@ -158,3 +158,37 @@ def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatc
             assert costs == {"latency": seconds[network.label], "size": 1.01e6}
     own = next(costs for each, costs in zip(networks, found.costs, strict=True) if each.cost == baseline.cost)
     assert own == bounds
+
+
+def test_a_format_that_cannot_be_written_is_reported_before_any_training(tmp_path, monkeypatch):
+    def measured(process, call, name):
+        raise UserError(f'{name} failed: requires tf2onnx: pip install "tfeff[onnx]"')
+
+    monkeypatch.setattr(exported, "_costs", measured)
+    networks = candidates.scaled(Candidates(scratch=False), [LITE0], side=1000, channels=3, num_classes=2)
+    for number, (form, fails) in enumerate((("onnx", True), ("saved_model", False))):
+        settings = BudgetSearch(experiment=Experiment(model=LITE0.model), budget=Limits(macs="100M", format=form))
+        with TrialStore(tmp_path / f"{number}.sqlite", settings) as store:
+            exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+            if fails:
+                with pytest.raises(UserError, match=r"config: budget\.format=onnx: efficientnet-lite0.* tf2onnx"):
+                    exports.estimated(networks, 2)
+            else:
+                assert exports.estimated(networks, 2).costs[0] == {}
+
+
+def test_a_baseline_of_another_family_than_the_file_has_its_own_advice(tmp_path, monkeypatch):
+    monkeypatch.setattr(exported, "_costs", lambda process, call, name: {"latency": 0.02, "size": 1e6})
+    file = tmp_path / "latencies.json"
+    latencies(*sizes("mobilenet-v2")).write(file)
+    budget = Limits(latency="0.5x", latencies=str(file), format="litert", threads=1)
+    settings = BudgetSearch(experiment=Experiment(model=LITE0.model), budget=budget)
+    (network,) = candidates.scaled(
+        Candidates(widths=(1.0,), depths=(1.0,), resolutions=(1.0,)), [LITE0], side=1000, channels=3, num_classes=2
+    )
+    with TrialStore(tmp_path / "trials.sqlite", settings) as store:
+        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        with pytest.raises(
+            UserError, match=r"0 efficientnet-lite networks.* or set another baseline \(experiment\.model"
+        ):
+            exports.baseline(network, 2)

@@ -38,6 +38,17 @@ def test_wrong_labels_are_counted_and_cost_accuracy(seed: int) -> None:
     assert found.gain > 0.005
 
 
+def test_suspects_are_listed_by_image() -> None:
+    features, labels, wrong = digits(0.4, 0)
+    ids, names = [f"{index:04}.png" for index in range(2 * IMAGES)], [f"digit {each}" for each in range(10)]
+    found = compared(Features(features, labels, IMAGES, ids=ids, class_names=names))
+    assert len(found.listed) == found.suspects
+    first = [ids.index(each["image"]) for each in found.listed[:20]]
+    assert wrong[first].mean() > 0.9
+    assert [each["annotated"] for each in found.listed[:20]] == [f"digit {labels[each]}" for each in first]
+    assert all(each["likely"] != each["annotated"] for each in found.listed)
+
+
 def test_other_classes_do_not_matter() -> None:
     features, labels, _ = digits(0.2, 0)
     assert compared(Features(features, 7 * labels + 3, IMAGES)) == compared(Features(features, labels, IMAGES))

@@ -78,6 +78,30 @@ def test_failed_probes_are_not_repeated():
     assert calls == ["bad"]
 
 
+def test_lost_probes_are_repeated_with_more_attempts():
+    calls, store, outcomes = [], Store(), []
+
+    class Executor:
+        slots = 1
+
+        def submit(self, name, function, trial):
+            calls.append(name)
+
+        def wait(self, timeout):
+            return [outcomes.pop(0)]
+
+    def found(attempts):
+        return run({"a": None}, store, Executor(), lambda name: True, attempts, lambda: None, print)["a"]
+
+    outcomes += [Outcome("a", error="process was killed by SIGKILL", retryable=True)] * 2
+    assert found(2) == found(2)
+    assert len(calls) == 2
+    assert "with a higher --config.trials.attempts" in found(2)
+    outcomes.append(Outcome("a", {"correct": [True], "groups": None}))
+    assert found(3) == found(2) == Probe([True])
+    assert len(calls) == 3
+
+
 def test_a_batch_may_be_larger_than_the_images_of_a_probe():
     """They are half of the images; trainings on five folds have four fifths."""
     experiment = config.Experiment(

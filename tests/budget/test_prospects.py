@@ -6,6 +6,7 @@ import pytest
 
 from tests.budget.test_competition import competition
 from tfeff.budget import prospects
+from tfeff.errors import UserError
 
 
 @pytest.mark.parametrize(("seconds", "affordable"), [(45.0, True), (55.0, False)])
@@ -26,3 +27,14 @@ def test_each_choice_has_its_own_decisions():
     found.runner.seconds = {job: seconds for job, seconds in found.runner.seconds.items() if job.candidate == "a"}
     assert prospects._affordable(found, "a further training", "a", [(1.0, 1)])
     assert not prospects._affordable(found, "a further training", "b", [(1.0, 1)])
+
+
+def test_a_forecast_that_cannot_be_configured_costs_no_answer():
+    def on_part(*_):
+        raise UserError("task.plain_epochs is 10; it should be at most training.epochs = 9")
+
+    found = competition({"a": (0.9, 0.9)})
+    found.compete()
+    found.study.on_part = on_part
+    assert prospects.prospects(found, "a") is None
+    assert found.said == ["no forecast: task.plain_epochs is 10; it should be at most training.epochs = 9"]

@@ -18,6 +18,7 @@ from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.budget.search import STORE, _Reporter, open_store
 from tfeff.errors import UserError
+from tfeff.scaling.search import open_store as scaling_store
 from tfeff.trials.results import Job
 from tfeff.trials.trial import Candidate
 
@@ -108,6 +109,7 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert (whole / "best" / "report.html").is_file()
     assert [row["with"] for row in result["prospects"]][-1] == "twice the epochs"
     assert result["labels"]["low"] < result["labels"]["high"]
+    assert result["failed_trials"] == []
     assert f"{result['labels']['suspects']:,} look wrong" in result["answer"]
     for name in ("params", "macs"):
         assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000
@@ -225,6 +227,16 @@ def test_a_search_resumes_with_other_networks_but_not_with_another_rule_of_train
             store.add_candidates([dataclasses.replace(candidate, experiment=longer)])
     with pytest.raises(UserError, match=r"candidates\.training: saved 'experiment', now 'rules'"):
         open_store(tmp_path, config.override(config.BudgetSearch(), {"candidates.training": "rules"}))
+
+
+def test_the_workdir_of_another_kind_of_search_is_refused(tmp_path):
+    open_store(tmp_path, config.BudgetSearch()).close()
+    with pytest.raises(UserError, match=r"another kind of search.* choose another --workdir"):
+        scaling_store(tmp_path, config.Search())
+
+
+def test_the_workdir_of_a_run_is_refused(verbs, trained):
+    start(verbs, trained, trained).done().fails_with("it holds the results of a run (config.json)")
 
 
 def test_a_budget_that_no_network_meets_is_refused_at_once(verbs, trained, tmp_path):

@@ -4,13 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tests.budget.test_candidates import LITE0, listed
 from tfeff import config, models, selection
 from tfeff.budget.limits import Bounds
 from tfeff.budget.report import shortlist
 from tfeff.budget.study import Estimates, Fate, Study, prepare
-from tfeff.config import BudgetSearch, Candidates, Folds, Limits
+from tfeff.config import BudgetSearch, Candidates, Choice, Folds, Limits
 from tfeff.errors import UserError
 from tfeff.recipes import own, rules
 from tfeff.recipes.image_set import LabeledImages
@@ -270,3 +271,34 @@ def test_nothing_is_held_out_from_the_choice_unless_its_training_needs_that(sett
         held_out.append(study.final(study.shortlist[0]).data.validation_fraction)
         assert study.whole.count == round((1 - held_out[-1]) * 1438)
     assert held_out == [0.0, 0.1, 0.25]
+
+
+def test_what_is_typed_is_kept(settings, monkeypatch):
+    kept = config.replaced(settings, {"candidates.kept": ("data.validation_fraction", "data.cache")})
+    monkeypatch.setattr(rules, "cache", lambda *_: Choice("none", "too little memory"))
+    default = {"experiment.data.validation_fraction": config.Data.validation_fraction}
+    assert prepare(config.override(kept, default), Exact()).settings.experiment.data.validation_fraction == 0.1
+    assert prepare(kept, Exact()).settings.experiment.data.cache == "memory"
+    assert prepare(settings, Exact()).settings.experiment.data.cache == "none"
+
+
+def test_trials_are_validated_on_the_images_that_are_drawn_for_that(settings):
+    study = prepare(config.override(settings, {"experiment.data.validation_examples": 12}), Exact())
+    assert (study.examples[1], study.validation_groups, study.validation_trials) == (12, 12, 12)
+
+
+def test_what_stops_only_the_choice_is_reported_before_the_search(folder, monkeypatch):
+    """Trials have one device each and no teacher."""
+    root, settings = folder
+    taught = config.replaced(settings, {"distill": True, "experiment.data.unlabeled": str(root / "test")})
+    with pytest.raises(UserError, match=r"8 images in data\.unlabeled do not fill a batch of \d+"):
+        prepare(config.override(taught, {"experiment.data.unlabeled_per_label": 9.0}), Exact())
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * 3)
+    with pytest.raises(UserError, match=r"it should be a multiple of 3 \(3 devices"):
+        prepare(settings, Exact())
+    single = {"experiment.training.strategy": "single"}
+    prepare(config.override(settings, single), Exact())
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * 2)
+    with pytest.raises(UserError, match=r"data\.unlabeled: several devices are not supported"):
+        prepare(taught, Exact())
+    prepare(config.override(taught, single), Exact())

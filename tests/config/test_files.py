@@ -191,6 +191,24 @@ def test_a_failed_start_does_not_claim_the_workdir(tmp_path):
         config.claimed(tmp_path, wrong).__enter__()
 
 
+@pytest.mark.parametrize("held", [config.RUN, config.SEARCH, config.SWEEP])
+def test_results_of_another_kind_are_not_replaced(tmp_path, held):
+    """Their reports have the same names."""
+    (tmp_path / held).write_text(config.to_json(config.Experiment()))
+    for own in (config.RUN, config.SEARCH, config.SWEEP):
+        if own == held:
+            config.refuse_other_results(tmp_path, own)
+            continue
+        with pytest.raises(UserError, match=rf"it holds the results of a \w+ \({held}\).* --workdir={tmp_path}-"):
+            config.refuse_other_results(tmp_path, own)
+    if held != config.RUN:
+        with (
+            pytest.raises(UserError, match="which those of a run would replace"),
+            config.claimed(tmp_path, config.Experiment()),
+        ):
+            pass
+
+
 def test_a_config_can_be_corrected_until_its_run_has_trained(tmp_path):
     for seed in (1, 2):
         with config.claimed(tmp_path, config.Experiment(seed=seed)):

@@ -280,6 +280,12 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     assert settings.candidates.kept == ("task.teacher.features",)
 
 
+def test_a_budget_keeps_where_images_are_decoded_and_what_is_held_out(image_folder):
+    root = image_folder({"train/ant": 30, "train/bee": 30}, size=(64, 64))
+    settings, _ = budget(f"data.source=folder:{root}", "data.cache=memory", "data.validation_fraction=0.1")
+    assert settings.candidates.kept == ("data.cache", "data.validation_fraction")
+
+
 def test_a_budget_says_why_a_table_that_could_have_boxes_has_none(image_folder):
     root = image_folder({"ant": 3, "bee": 3})
     lines = [f"{path},{path.parent.name},1,1,8,8" for path in sorted(root.rglob("*/*"))]
@@ -311,6 +317,11 @@ def test_a_budget_for_boxes_is_for_a_detector(source):
     assert "experiment.optimizer.clip_norm" not in choices
     with pytest.raises(UserError, match=r"experiment\.task\.crop was set, .* because experiment\.task\.name is yolo"):
         budget(f"data.source={source}", "task.crop=false")
+
+
+def test_a_classifier_can_be_searched_for_in_images_with_boxes(source):
+    settings, choices = budget(f"data.source={source}", "task.name=classification")
+    assert (settings.experiment.task.name, choices) == ("classification", {})
 
 
 def test_the_task_of_a_detector_can_be_set_with_its_keys(source):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tfeff.errors import UserError
+
 
 @pytest.fixture
 def check(import_tool):
@@ -24,3 +26,10 @@ def test_a_power_law_is_forecast(check):
 def test_a_sudden_fall_is_outside(check):
     row = check.compared("small", {100: [0.8] * 3, 200: [0.85] * 3, 400: [0.3] * 3}, 1000, folds=3)
     assert not row["inside"]
+
+
+def test_a_failed_training_is_named(check):
+    values = {("small", 0.25): {(0, 0): 0.9, (1, 0): 0.9}, ("small", 1.0): {(0, 0): 0.9}}
+    check.require_complete(values, [(0, 0)])
+    with pytest.raises(UserError, match="small, 1 of the images, fold 1: its training failed"):
+        check.require_complete(values, [(0, 0), (1, 0)])

@@ -261,7 +261,23 @@ def test_lost_trials_are_retried_and_other_errors_are_final(make_runner, error, 
     plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
     assert executor.jobs.count(Job("a", 0, 0, EPOCHS)) == attempts
     assert set(plan.eliminated) == {"a"}
-    assert {record.error for record in runner.store.records() if record.state == "failed"} == {error}
+    assert {record.error for record in runner.store.records() if record.has_failed} == {error}
+
+
+@pytest.mark.parametrize(("error", "attempts"), [("lost", 2), ("no such dataset", 0)])
+def test_lost_trials_are_trained_again_with_more_attempts(make_runner, error, attempts):
+    """The machine may have more memory than before."""
+    job = Job("a", 0, 0, EPOCHS)
+    for executor, allowed, expected in (
+        (Recorder(lambda key: error), 3, 3 if attempts else 1),
+        (Recorder(), 3, 0),
+        (Recorder(lambda key: error), 5, attempts),
+        (Recorder(), 6, min(attempts, 1)),
+    ):
+        runner = make_runner(executor, attempts=allowed)
+        runner.run([candidate("a", 0.1)], Full(EPOCHS), "stage")
+        assert executor.jobs.count(job) == expected
+    assert (runner.results[job] is None) == (error != "lost")
 
 
 @pytest.mark.parametrize("count", [1, 5])

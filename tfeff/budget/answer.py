@@ -37,6 +37,7 @@ def answer(findings: Findings) -> str:
     )
     if delivered.teacher is not None:
         sentences.append(f"It imitates {delivered.teacher}, which was trained for this.")
+    sentences += filter(None, [_failed(findings)])
     late = sum(fate.stage == "time" for fate in findings.fates.values())
     if not findings.complete:
         sentences.append("The time was over before any network was trained on all folds.")
@@ -48,6 +49,19 @@ def answer(findings: Findings) -> str:
         )
     sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
     return " ".join(sentences)
+
+
+def _failed(findings: Findings) -> str:
+    """Returns on how many folds the trainings of the choice failed; empty if none did."""
+    name = findings.delivered.name
+    trained = findings.candidates[name].name
+    failed = len(
+        {each["fold"] for each in findings.failed if each["candidate"] == trained}
+        - {fold for fold, _ in findings.table[name]}
+    )
+    if not failed:
+        return ""
+    return f"Its training failed on {failed} of {failed + len(findings.table[name])} folds, which do not count."
 
 
 def _trained_on(study: Study) -> str:

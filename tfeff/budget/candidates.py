@@ -7,15 +7,16 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from tfeff import config, models
+from tfeff import config, models, training
 from tfeff.config.tasks import of_detector
 from tfeff.errors import UserError, nearest
 from tfeff.models.cost.complexity import Complexity
 from tfeff.networks.catalog import ALL_DETECTORS
+from tfeff.networks.detectors.rcnn import FasterRCNN
 from tfeff.recipes import dense
 
 STEP = 16
@@ -157,7 +158,15 @@ def _sharing(
     """Returns a detector's section with what all detectors of a search have in common, which `task` says."""
     network = dataclasses.replace(section.network, aspect=task.network.aspect)
     suppression = dataclasses.replace(section.suppression, detections=task.suppression.detections)
-    shared = {key: getattr(task, key) for key in SHARED}
+    shared: dict[str, Any] = {key: getattr(task, key) for key in SHARED}
+    if (
+        isinstance(section, config.FasterRCNNSettings)
+        and isinstance(network, FasterRCNN)
+        and suppression.detections > dense.DETECTIONS
+    ):
+        regions, proposals = dense.room(suppression.detections)
+        network = dataclasses.replace(network, regions=max(regions, network.regions))
+        shared["proposals_per_level"] = max(proposals, section.proposals_per_level)
     return dataclasses.replace(section, network=network, suppression=suppression, **shared)
 
 
@@ -175,6 +184,10 @@ def _start(name: str, task: config.TaskSettings) -> Start:
         raise UserError(
             f'config: candidates.starts: "{name}" is neither a workdir of tfeff.train nor a network; '
             f"{nearest(name, models.names())}"
+        )
+    if not training.Workdir(path).final.is_file():
+        raise UserError(
+            f"config: candidates.starts: the run in {name} is not finished; rerun its tfeff.train command first"
         )
     trained = config.resolve_member(config.saved(path, config.Experiment))
     model, own = dataclasses.replace(trained.model, weights=name), trained.task
@@ -207,14 +220,23 @@ def scaled(
             large.
         channels: number of image channels.
         num_classes: number of classes.
+
+    Raises:
+        UserError: a start that the config names, or every one, has no such network.
     """
-    networks = dict[object, Network]()
+    networks, impossible = dict[object, Network](), None
     for start in found:
         widths, depths = section.widths, section.depths
         if start.kind == "scratch":
             widths, depths = SCRATCH_WIDTHS, (1.0,)
-        for width, depth, resolution in itertools.product(widths, depths, _inputs(section, start, side)):
-            _add(networks, start, width, depth, resolution, channels, num_classes)
+        sizes = list(itertools.product(widths, depths, _inputs(section, start, side)))
+        errors = [_add(networks, start, *size, channels, num_classes) for size in sizes]
+        if None not in errors:
+            impossible = UserError(f"config: candidates.starts: {start.name}: {errors[-1]}")
+            if section.starts and start.kind != "scratch":
+                raise impossible
+    if not networks and impossible is not None:
+        raise impossible
     return list(networks.values())
 
 
@@ -236,18 +258,19 @@ def _add(
     resolution: int,
     channels: int,
     num_classes: int,
-) -> None:
-    """Adds a network unless rounding gives one that is there already, or its family cannot be scaled like this."""
+) -> UserError | None:
+    """Adds a network unless rounding gives one that is there already; returns why it is impossible, if it is."""
     try:
         whole = start.scaled(width, depth, resolution)
         cost = models.estimate(whole, num_classes=num_classes, channels=channels)
         model, task = whole.backbone, start.task.with_network(whole)
-    except UserError:
-        return
+    except UserError as error:
+        return error
     networks.setdefault(
         (start.name, model.blocks, model.widths, cost.params, resolution),
         Network(start, width, depth, model, task, cost),
     )
+    return None
 
 
 def largest_input(section: config.Candidates, found: Sequence[Start], side: int) -> int:

@@ -254,6 +254,8 @@ class Competition:
         waiting, trained = sorted(order, key=lambda name: self.open(self.candidates[name], blocks) > 0), False
         while waiting:
             chunk, first = list[str](), not any(self.table(self.alive, blocks).values())
+            if first:  # one is trained in any case; as the second one, it may have been refused
+                chunk.append(waiting.pop(0))
             while waiting and len(chunk) < self.executor.slots:
                 decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
                 if not self.time.decide(f"stage {stage} {waiting[0]}", decision):
@@ -316,7 +318,7 @@ class Competition:
         Args:
             wanted: whether to measure a candidate; the first one that is not ends it.
         """
-        if not set(self.study.bounds.values) & MEASURED:
+        if not self._measurable:
             return
         self.runner.progress.say(f"exporting and measuring {len(self.alive)} networks")
         while waiting := [name for name in self._order() if name not in self.measured]:
@@ -334,6 +336,12 @@ class Competition:
                 f"config: budget: none of {len(excesses)} candidates meets it when it is exported; the closest, "
                 f"{self.candidates[name].label}, has {closest.text}. Raise budget.{closest.measure}"
             )
+
+    @property
+    def _measurable(self) -> bool:
+        """Whether the budget bounds a cost that is measured here: not the latency on another device."""
+        elsewhere = {"latency"} if self.study.settings.budget.latencies is not None else set()
+        return bool(MEASURED & set(self.study.bounds.values) - elsewhere)
 
     def _measure_each(self, names: Sequence[str], wanted: Callable[[str], bool]) -> bool:
         """Measures candidates, and drops those that exceed the budget; returns whether all were wanted."""
@@ -358,7 +366,7 @@ class Competition:
 
         The export that is measured has random weights.
         """
-        if set(self.study.bounds.values) & MEASURED and name not in self.measured:
+        if self._measurable and name not in self.measured:
             self._measure_each([name], lambda _: True)
         return name not in self.fates or self.fates[name].stage in WORSE
 

@@ -1,22 +1,33 @@
 """Training of the choice on all training images, evaluation and export."""
 
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from tfeff import checked, config, training
+from tfeff import config, training
 from tfeff.budget.limits import Costs, Errors
 from tfeff.budget.study import Study
+from tfeff.errors import DivergedError, NoRoomError, UserError
 from tfeff.serving import run as serving
+from tfeff.serving.exportable import Exportable
 from tfeff.training.evaluation import RunEvaluation
 
 TEACHERS = "teachers"
 """Folder of the runs that choices imitate."""
+Settings = Mapping[str, Any]
+"""All values of the config of a run, by dotted key."""
 OTHERS = "others"
 """Folder of earlier choices: those that exceeded the budget when they were exported, and those of other budgets or
 teachers."""
+
+
+class NotDeliveredError(UserError):
+    """A network whose training on all images diverged, or that cannot be exported; another one may do."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def teach(study: Study, name: str, precision: str, directory: Path, reporter: tr
     """
     keras.backend.clear_session()
     settings = study.final(name, precision)
-    return training.train(settings, directory / _key(config.to_json(settings)), reporter=reporter).path
+    return training.train(settings, directory / _key(config.flatten(settings)), reporter=reporter).path
 
 
 def deliver(
@@ -80,42 +91,72 @@ def deliver(
 
     Returns:
         The exported model, and the evaluation; None if there are no images for it.
+
+    Raises:
+        NotDeliveredError: the training diverged, or the network cannot be exported.
+        UserError: another error of the training.
     """
     keras.backend.clear_session()
     settings = study.final(name, precision, pace, teacher)
-    make_way(directory, config.to_json(settings))
-    workdir = training.train(settings, directory, reporter=reporter, choices={})
+    moved = make_way(directory, config.flatten(settings))
+    if moved is not None:
+        reporter.say(moved)
+    try:
+        workdir = training.train(settings, directory, reporter=reporter, choices={})
+    except DivergedError as error:
+        raise NotDeliveredError(str(error)) from None
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
-    budget = study.settings.budget
-    exportable = serving.exportable(workdir, model)
+    try:
+        return _export(serving.exportable(workdir, model), workdir, study.settings.budget), evaluation
+    except NoRoomError:
+        raise
+    except UserError as error:
+        raise NotDeliveredError(f"it cannot be exported ({study.settings.budget.format}): {error}") from None
+
+
+def _export(exportable: Exportable, workdir: training.Workdir, budget: config.Limits) -> Path:
+    """Exports a trained network, and returns the model in the format of the budget."""
     exported = exportable.saved_model(workdir.saved_model, overwrite=True)
     if budget.format != "saved_model":
-        exported = directory / budget.format
+        exported = workdir.path / budget.format
         # Limits are those of the network, as it was estimated, without what fits images.
         exportable.portable(exported, budget.format, fit=False, int8=budget.int8, overwrite=True)
-    return exported, evaluation
+    return exported
 
 
-def make_way(directory: Path, settings: str) -> None:
+def make_way(directory: Path, settings: Settings) -> str | None:
     """Moves another run out of the way, and the one with these settings back, if there is one.
+
+    Keys that change no result may differ: a run resumes with other values.
 
     Args:
         directory: workdir of the choice.
-        settings: config of its run, as `config.to_json` returns it.
+        settings: config of its run.
+
+    Returns:
+        What was done and why, in words, if a run of the same network gives way to one that is trained; else None.
     """
-    others = directory.parent / OTHERS
+    others, key, words = directory.parent / OTHERS, _key(settings), None
     if (directory / "config.json").is_file():
-        before = config.to_json(config.saved(directory, config.Experiment))
-        if before == settings:
-            return
+        before = config.flatten(config.saved(directory, config.Experiment))
+        if _key(before) == key:
+            return None
         others.mkdir(exist_ok=True)
         directory.rename(others / _key(before))
-    if not directory.is_dir() and (others / _key(settings)).is_dir():
-        (others / _key(settings)).rename(directory)
+        different = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+        different = [name for name in different if not config.changes_no_result(name)]
+        if not any(name.startswith("model.") for name in different) and not (others / key).is_dir():
+            words = (
+                f"the choice was trained with other values of {', '.join(different)}; it is trained again, and the "
+                f"earlier run is now {others / _key(before)}"
+            )
+    if not directory.is_dir() and (others / key).is_dir():
+        (others / key).rename(directory)
+    return words
 
 
-def _key(settings: str) -> str:
-    """Returns the name of a run's folder: its network, and the checksum of its config."""
-    values = json.loads(settings)
-    return f"{values['model']['name']}-{values[checked.KEY]}"
+def _key(settings: Settings) -> str:
+    """Returns the name of a run's folder: its network, and a checksum of what decides its result."""
+    values = {name: value for name, value in settings.items() if not config.changes_no_result(name)}
+    return f"{settings['model.name']}-{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"

@@ -31,6 +31,9 @@ SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
 """Largest relative error of an estimated size; see `exported_bytes`. The decoding of detectors adds about 100 kB."""
 FEWEST_TIMED = 4
 """Networks of a family (of a detector with backbones of a family) that a file of latencies must have."""
+LEAVE_OUT = "leave the family out of candidates.starts (and candidates.scratch)"
+OTHER_BASELINE = "set another baseline (experiment.model.name), or budget.latency as a time such as 20ms"
+"""What to do if such networks are missing there: candidates, or the baseline."""
 BUSY = 0.25
 """Cores that other programs may use without a note on latencies."""
 DOUBTFUL = 0.3
@@ -72,6 +75,8 @@ class Exports:
             UserError: no network can be exported and timed, or the file of latencies is not one of this format.
         """
         budget = self._settings.budget
+        if budget.format != "saved_model" and ("latency" not in budget.bounds or budget.latencies is not None):
+            self._require_exportable(min(networks, key=lambda each: each.cost.macs), num_classes)
         costs, errors = ([dict[str, float]() for _ in networks] for _ in range(2))
         if "size" in budget.bounds:
             size_error = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
@@ -94,8 +99,22 @@ class Exports:
                 del wrong[measure]
         return Estimates(costs, errors)
 
-    def _fit(self, networks: Sequence[Network], num_classes: int) -> LatencyFit:
-        """Returns the latencies of the networks of a family."""
+    def _require_exportable(self, network: Network, num_classes: int) -> None:
+        """Exports a network, so that what a format requires is missed now, and not when the choice is trained.
+
+        Raises:
+            UserError: it cannot be exported.
+        """
+        (costs,) = self._measured([network], num_classes)
+        if isinstance(costs, UserError):
+            raise UserError(f"config: budget.format={self._settings.budget.format}: {costs}")
+
+    def _fit(self, networks: Sequence[Network], num_classes: int, otherwise: str = LEAVE_OUT) -> LatencyFit:
+        """Returns the latencies of the networks of a family.
+
+        Args:
+            otherwise: what else to do if the file of latencies has too few of them.
+        """
         budget = self._settings.budget
         if budget.latencies is not None:
             found = Latencies.read(budget.latencies)
@@ -108,8 +127,7 @@ class Exports:
                 raise UserError(
                     f"{budget.latencies}: {len(same)} {family} networks; a fit needs {FEWEST_TIMED}. Add some on that "
                     f"device with python -m tfeff.summary {detector}--family={_family(wanted.backbone)} --latency "
-                    f"{timing_flags(**self._form)} --out={budget.latencies}, or leave the family out of "
-                    "candidates.starts (and candidates.scratch)"
+                    f"{timing_flags(**self._form)} --out={budget.latencies}, or {otherwise}"
                 )
             for each in same:
                 self._known[each.cost] = {"latency": each.undisturbed}
@@ -154,7 +172,7 @@ class Exports:
         costs = next(iter(self.networks([network], num_classes)))
         if isinstance(costs, UserError):
             raise costs
-        fit = None if self._settings.budget.latencies is None else self._fit([network], num_classes)
+        fit = None if self._settings.budget.latencies is None else self._fit([network], num_classes, OTHER_BASELINE)
         known = self._known[network.cost] = {**self._known.get(network.cost, {}), **costs}
         return known if fit is None else {"latency": fit.seconds(network.cost), **known}
 

@@ -6,6 +6,7 @@ are. Corrected labels would help more: leaving images out loses what they could 
 handwritten digits with a tenth to a third of the labels drawn at random).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ class Labels:
         gain: accuracy of the probe without the suspects minus that of the one with them.
         low: lower end of the 95 % interval of the gain, over the held-out images, or groups of them.
         high: upper end.
+        listed: `image`, `annotated` and `likely` class of each suspect, the most suspicious first; none if the images
+            have no ids.
     """
 
     images: int
@@ -38,6 +41,7 @@ class Labels:
     gain: float
     low: float
     high: float
+    listed: Sequence[Mapping[str, str]] = ()
 
 
 def examine(trial: Trial) -> Labels:
@@ -59,13 +63,22 @@ def compared(found: Features) -> Labels:
     groups = np.arange(len(found.labels)) if found.groups is None else found.groups
     if len(np.unique(groups[train])) < 2 * FOLDS:
         raise UserError(f"{len(train)} training images are too few")
-    codes = np.unique(found.labels[train], return_inverse=True)[1]
+    classes, codes = np.unique(found.labels[train], return_inverse=True)
     parts = folds.k_folds(codes, FOLDS, seed=0, groups=groups[train], every_class=False)
     indicators = np.maximum(linear_probe([found.features[train]], codes, parts).indicators, 1e-6)
-    suspects = label_errors(codes, indicators / indicators.sum(axis=1, keepdims=True)).suspects
+    errors = label_errors(codes, indicators / indicators.sum(axis=1, keepdims=True))
+    suspects = errors.suspects
     every, fewer = (
         linear_probe([found.features], found.labels, [Fold(part, held_out)]).correct[held_out]
         for part in (train, np.setdiff1d(train, suspects))
     )
     gain, half = paired_difference(fewer, every, 0.975, None if found.groups is None else found.groups[held_out])
-    return Labels(len(train), len(suspects), len(held_out), gain, gain - half, gain + half)
+    listed = [
+        {
+            "image": found.ids[train[index]],
+            "annotated": found.class_names[classes[codes[index]]],
+            "likely": found.class_names[classes[likely]],
+        }
+        for index, likely in zip(suspects if found.ids else (), errors.likely, strict=False)
+    ]
+    return Labels(len(train), len(suspects), len(held_out), gain, gain - half, gain + half, listed)

@@ -28,6 +28,7 @@ from tfeff.models.network import in_policy
 from tfeff.networks.heads import CLASSIFIER
 from tfeff.recipes.transfer import PROBED, QUANTILE, linear_probe, margin
 from tfeff.training.plan import Plan
+from tfeff.trials.runner import AGAIN
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 from tfeff.trials.worker import split_caches
@@ -38,8 +39,9 @@ SPARED = 0.05
 """A candidate is discarded only if its probe's accuracy is certainly lower than the best one's by this much, or by
 objective.margin, if that is larger."""
 
-FAILURE = "error"
-"""Key of why a probe failed, instead of the attributes of a `Probe`."""
+FAILURE, LOST = "error", "lost"
+"""Keys of why a probe failed, and of how often its process was lost, if that is why; instead of the attributes of a
+`Probe`."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,16 @@ class Features:
         count: number of training images.
         groups: int [n]; images of one group, such as crops of one photograph, belong together. None: each is on its
             own.
+        ids: n ids of the images; none if they are not known.
+        class_names: the classes, by label.
     """
 
     features: np.ndarray
     labels: np.ndarray
     count: int
     groups: np.ndarray | None = None
+    ids: Sequence[str] = ()
+    class_names: Sequence[str] = ()
 
     @property
     def split(self) -> Fold:
@@ -123,7 +129,14 @@ def features_of(trial: Trial) -> Features:
     both = [_computed(plan, features, part) for part in (train, held_out)]
     labels = np.concatenate([each.dataset.labels for each in (train, held_out)])
     groups = [each.dataset.groups for each in (train, held_out) if each.dataset.groups is not None]
-    return Features(np.concatenate(both), labels, len(train), np.concatenate(groups) if len(groups) == 2 else None)
+    return Features(
+        np.concatenate(both),
+        labels,
+        len(train),
+        np.concatenate(groups) if len(groups) == 2 else None,
+        [str(each) for part in (train, held_out) for each in part.dataset.ids],
+        train.dataset.class_names,
+    )
 
 
 def _some(images: ImageCache) -> ImageCache:
@@ -151,6 +164,8 @@ def run(
 ) -> dict[str, Probe | str]:
     """Runs probes in an executor; those that are stored are not repeated, nor are those that failed.
 
+    Those whose process was lost too often are repeated with more attempts.
+
     Args:
         trials: name -> what is probed, see `trial_of`, in the order to probe them.
         affordable: whether there is time for a probe that is not stored.
@@ -166,9 +181,9 @@ def run(
     while waiting or running:
         while waiting and len(running) < executor.slots:
             name = waiting.pop(0)
-            stored = store.fact(f"probe {name}")
-            if stored is not None:
-                value = json.loads(stored)
+            value = json.loads(store.fact(f"probe {name}") or "{}")
+            failures[name] = max(failures[name], value.get(LOST, 0))
+            if value and not 0 < value.get(LOST, 0) < attempts:
                 found[name] = value[FAILURE] if FAILURE in value else Probe(**value)
             elif affordable(name):
                 running.add(name)
@@ -188,8 +203,9 @@ def run(
             if outcome.retryable and failures[name] < attempts:
                 waiting.append(name)
             else:
-                found[name] = outcome.error
-                store.write_fact(f"probe {name}", json.dumps({FAILURE: outcome.error}))
+                lost = {LOST: failures[name]} if outcome.retryable else {}
+                found[name] = outcome.error + (AGAIN.format(attempts) if lost else "")
+                store.write_fact(f"probe {name}", json.dumps({FAILURE: found[name], **lost}))
         if time.monotonic() - said > SAID_SECONDS:
             said = time.monotonic()
             say(f"probes: {len(found)} of {len(trials)}")

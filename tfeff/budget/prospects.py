@@ -50,9 +50,18 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     The odds of an error are those of 1 - metric; of mean average precision, too.
 
     Returns:
-        None without time for it, if no training on a part succeeds, if the choice was not trained on folds, and for
-        metrics that are not in [0, 1].
+        None without time for it, if it is impossible (such as `task.plain_epochs` that shorter trainings do not have),
+        if no training on a part succeeds, if the choice was not trained on folds, and for metrics that are not in
+        [0, 1].
     """
+    try:
+        return _prospects(competition, chosen)
+    except UserError as error:  # the choice is trained and exported: its report follows in any case
+        competition.runner.progress.say(f"no forecast: {error}")
+        return None
+
+
+def _prospects(competition: Competition, chosen: str) -> Prospects | None:
     study, precision, pace = competition.study, competition.precision, competition.pace
     if not study.objective.bounded:
         competition.runner.progress.say(f"no forecast: {study.objective.title} is not in [0, 1]")

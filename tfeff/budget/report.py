@@ -5,6 +5,7 @@ best/              the run of the chosen network: weights, evaluation, the expor
 search.sqlite      the store: config, probes, every trial with its metrics per epoch
 result.json        every network with its costs, probe or short training, values per fold and fate
 networks.md        those that competed, as a table
+suspects.csv       the labels that look wrong, if some do
 figures/           PNG and SVG
 report.html        all of the above on one page
 trials/            one workdir per trial
@@ -30,6 +31,7 @@ from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
 from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
+from tfeff.reporting.spreadsheet import table_text
 from tfeff.reporting.tables import upper
 from tfeff.trials.intervals import grouped_summaries
 
@@ -42,8 +44,13 @@ GROWTH = (
 LABELS = (
     "Labels look wrong if other images contradict them; those of at most 1,000 images, drawn from one half of all, are "
     "examined. Held-out images keep their labels. Corrected labels bring more than images that are left out, and wrong "
-    "labels of held-out images hide a part of the gain. This lists suspicious labels:"
+    "labels of held-out images hide a part of the gain."
 )
+FAILED = (
+    "Trainings on folds that failed. If a process was lost, a higher trials.attempts repeats its training; with fewer "
+    "--processes, each has more memory."
+)
+SUSPECTS = "suspects.csv"
 STAGES = {
     "budget": "beyond the budget",
     "larger": "a larger one of the same start fits",
@@ -91,6 +98,11 @@ def write_all(findings: Findings, directory: Path, command: str) -> str:
     write(directory / "result.json", json.dumps(_json(findings, rows), indent=1) + "\n")
     write(directory / "report.html", _page(findings, table, directory, command, drawn))
     paths = [directory / name for name in ("report.html", "result.json", "networks.md", "figures")]
+    suspects = directory / SUSPECTS
+    suspects.unlink(missing_ok=True)  # of an earlier call
+    if findings.labels is not None and findings.labels.listed:
+        write(suspects, table_text(findings.labels.listed))
+        paths.append(suspects)
     return "\n\n".join(
         [
             tables.text(table),
@@ -116,6 +128,7 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
     table = {name: row for name, row in findings.table.items() if row}
     epochs = {name: findings.candidates[name].experiment.training.epochs for name in table}
     estimates = grouped_summaries(table, epochs, bounded=study.objective.bounded)
+    estimates |= findings.ranking.summaries  # the intervals of the answer, for those that were left
     rows = []
     for name, network in study.networks.items():
         values = dict(findings.table.get(name, {}))
@@ -183,6 +196,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "prospects": growth(findings),
         "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),
         "networks": rows,
+        "failed_trials": list(findings.failed),
     }
 
 
@@ -196,18 +210,15 @@ def _labels_or_compute(findings: Findings, directory: Path, drawn: Mapping[str, 
         parts.append(html.paragraph(labels(findings)))
     elif findings.labels is not None:
         parts.append(html.paragraph(f"{labels(findings)} {LABELS}"))
-        parts.append(html.command(f"python -m tfeff.analyze {_workdir(findings)} --out=suspects"))
+        if findings.labels.listed:
+            parts.append(html.link("The labels that look wrong, with the likely ones", SUSPECTS))
     return parts
 
 
 def _use(findings: Findings) -> str:
-    """Returns the command that uses the chosen network."""
-    return f"python -m tfeff.predict {_workdir(findings)} --images=PHOTOS --out=predictions"
-
-
-def _workdir(findings: Findings) -> str:
-    """Returns the flag, as a shell takes it."""
-    return f"--workdir={shlex.quote(str(findings.delivered.workdir))}"
+    """Returns the command that uses the chosen network, as a shell takes it."""
+    workdir = shlex.quote(str(findings.delivered.workdir))
+    return f"python -m tfeff.predict --workdir={workdir} --images=PHOTOS --out=predictions"
 
 
 def _page(
@@ -242,6 +253,7 @@ def _page(
                 if name == "published"
             ),
         ],
+        "Failed trials": [html.table(findings.failed, FAILED)] if findings.failed else [],
         "Command and config": [
             html.command(command),
             html.details("The whole config", [html.command(config.to_json(study.settings))]),

@@ -1,7 +1,7 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
-from tfeff.budget.delivery import TEACHERS, Delivered, deliver, teach
+from tfeff.budget.delivery import TEACHERS, Delivered, NotDeliveredError, deliver, teach
 from tfeff.budget.labels import Labels
 from tfeff.budget.limits import Costs, remaining
 from tfeff.budget.prospects import Prospects, label_gain, prospects
@@ -22,13 +22,13 @@ from tfeff.training import Reporter
 from tfeff.trials.ranking import Ranking
 from tfeff.trials.results import Block
 from tfeff.trials.runner import running
-from tfeff.trials.store import TrialStore
+from tfeff.trials.store import Records, TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE, BEST, ELAPSED, IMAGE_SIZE = "search.sqlite", "best", "elapsed seconds", "image size"
+STORE, BEST, ELAPSED, IMAGE_SIZE = config.SEARCH, "best", "elapsed seconds", "image size"
 FREE = (
     *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
-    *("experiment.data.test_split", "experiment.data.unlabeled"),
+    *("experiment.data.test_split", "experiment.data.unlabeled", "experiment.training.strategy"),
     *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
 )
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
@@ -50,6 +50,7 @@ class Findings:
         pace: share of the epochs of the rules for which all of them were trained.
         prospects: what more images and compute would bring; None if there was no time to find out.
         labels: what wrong labels cost; None likewise, and for detectors.
+        failed: the trainings on folds that failed, with their errors.
     """
 
     study: Study
@@ -64,6 +65,7 @@ class Findings:
     pace: float
     prospects: Prospects | None
     labels: Labels | None
+    failed: Sequence[Mapping[str, Any]] = ()
 
 
 def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialStore:
@@ -134,6 +136,7 @@ def run(
         pace=competition.pace,
         prospects=found,
         labels=labels,
+        failed=Records(store.records()).failed,
     )
 
 
@@ -164,10 +167,11 @@ class _Reporter(Reporter):
 
     Args:
         tick: called repeatedly.
+        console: the console to write to.
     """
 
-    def __init__(self, tick: Callable[[], None]) -> None:
-        super().__init__()
+    def __init__(self, tick: Callable[[], None], console: Console | None = None) -> None:
+        super().__init__(console)
         self._tick = tick
 
     def advance(self, step: int, images_per_second: float, loss: float) -> None:
@@ -182,7 +186,9 @@ class _Reporter(Reporter):
 
 
 def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Delivered:
-    """Trains the choice on all training images, exports and measures it; the next one if it misses the budget.
+    """Trains the choice on all training images, exports and measures it; the next one if that fails.
+
+    It also fails if the exported network misses the budget.
 
     If all that were left miss it, those that were dropped as worse are next.
 
@@ -203,8 +209,13 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
             teacher, label_of_teacher = taught or (None, None)
             competition.runner.progress.say(f"training the choice, {label}")
-            reporter = _Reporter(competition.runner.on_check)
-            exported, evaluation = deliver(study, name, *lengths, workdir, reporter, teacher)
+            try:
+                exported, evaluation = deliver(study, name, *lengths, workdir, _reporter(competition), teacher)
+            except NotDeliveredError as error:
+                competition.drop(name, "failed", f"trained on all images: {error}")
+                competition.runner.progress.say(f"{label}: {error}")
+                misses.append(f"{label}: {error}")
+                continue
             found = competition.measures.exported(exported, trained)
             costs = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
@@ -225,6 +236,11 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     raise UserError("config: budget: no candidate meets it when it is exported: " + "; ".join(misses))
 
 
+def _reporter(competition: Competition) -> "_Reporter":
+    """Returns a reporter on the console of the search, so that the bars of both are shown together."""
+    return _Reporter(competition.runner.on_check, competition.runner.progress.console)
+
+
 def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path, str] | None:
     """Trains the teacher of a choice: its workdir and its label; None if there is no time for one."""
     chosen = competition.time.decide(f"teacher {name}", lambda: competition.time.teacher(name))
@@ -233,5 +249,4 @@ def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path
         return None
     label = competition.study.networks[chosen].label
     competition.runner.progress.say(f"training the teacher, {label}")
-    reporter = _Reporter(competition.runner.on_check)
-    return teach(competition.study, chosen, competition.precision, directory, reporter), label
+    return teach(competition.study, chosen, competition.precision, directory, _reporter(competition)), label

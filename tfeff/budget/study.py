@@ -15,6 +15,8 @@ from tfeff.data.sources import unlabeled
 from tfeff.recipes import own, rules
 from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, counted_images
 from tfeff.selection import Fingerprint, Request
+from tfeff.training import checks, distribution
+from tfeff.training.unlabeled import require_batch
 from tfeff.trials.results import TrialObjective
 from tfeff.trials.trial import Candidate, check_batch_size, check_final, open_images
 
@@ -249,9 +251,11 @@ def prepare(
     Raises:
         UserError: the data is missing or too small for the folds, a start is unknown, or no network meets the budget.
     """
-    if settings.experiment.data.validation_fraction == config.Data.validation_fraction and not (
-        settings.experiment.needs_validation
-    ):  # folds validate the candidates, and nothing has to be held out from the choice
+    kept, experiment = settings.candidates.kept, settings.experiment
+    default = "data.validation_fraction" not in kept and (
+        experiment.data.validation_fraction == config.Data.validation_fraction
+    )
+    if default and not experiment.needs_validation:  # folds validate the candidates
         settings = config.replaced(settings, {"experiment.data.validation_fraction": 0.0})
     section, base = settings.candidates, settings.experiment
     starts = candidates.starts(section, base.task)
@@ -308,9 +312,7 @@ def prepare(
         finals.setdefault(sizes[name], final)
         trial = study.candidate(name).experiment
         check_batch_size(trial.task, trial.training.batch_size, images.examples[0])
-    if base.data.unlabeled is not None:
-        folder, names = base.data.unlabeled.removeprefix("folder:"), images.dataset.class_names
-        unlabeled.load(folder, names, channels, objects=False, on_defect=base.data.on_defect)
+    _check_choices(study, shortlist, images.dataset.class_names)
     found, failures = check_final(finals)
     failed = {name: Fate("failed", failures[size]) for name, size in sizes.items() if size in failures}
     return dataclasses.replace(
@@ -319,6 +321,29 @@ def prepare(
         fates={**fates, **failed},
         shortlist=[name for name in shortlist if name not in failed],
     )
+
+
+def _check_choices(study: Study, names: Sequence[str], class_names: Sequence[str]) -> None:
+    """Checks what stops only the training of the choice: trials have one device and no teacher.
+
+    Raises:
+        UserError: the devices cannot share a batch, the unlabeled images are missing or do not fill one, or settings
+            exclude each other.
+    """
+    settings = study.settings
+    data, others = settings.experiment.data, None
+    if data.unlabeled is not None:
+        folder = data.unlabeled.removeprefix("folder:")
+        others = unlabeled.load(folder, class_names, data.channels, objects=False, on_defect=data.on_defect)
+    for name in names:
+        final = study.final(name)
+        if settings.distill:  # a published network stands for the teacher, which is not trained yet
+            final = study.final(name, teacher=Path(rules.NETWORK))
+            final = config.replaced(final, {"task.teacher.runs": (rules.NETWORK,)})
+        plan = training.Plan.of(final)
+        checks.check(plan, distribution.replicas(final.training.strategy), new_run=False)
+        if others is not None:
+            require_batch(plan, len(others))
 
 
 def _objective(settings: config.BudgetSearch, macs: float) -> TrialObjective:
@@ -338,7 +363,8 @@ def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | 
     data = settings.experiment.data
     size = largest if data.image_size is None else data.image_size
     values: dict[str, object] = {"experiment.data.image_size": size}
-    if settings.candidates.training == "rules" and data.cache == "memory" and isinstance(size, int):
+    chooses = settings.candidates.training == "rules" and "data.cache" not in settings.candidates.kept
+    if chooses and data.cache == "memory" and isinstance(size, int):
         values["experiment.data.cache"] = rules.cache(whole.count, size, data.channels).value
     return config.replaced(settings, values)
 

@@ -3,6 +3,9 @@
 from tfeff.config.budget import BudgetSearch, Candidates, Limits
 from tfeff.config.family import Family, resolve_member
 from tfeff.config.files import (
+    RUN,
+    SEARCH,
+    SWEEP,
     Choice,
     Choices,
     Overrides,
@@ -18,6 +21,7 @@ from tfeff.config.files import (
     load_recipe,
     overridden,
     override,
+    refuse_other_results,
     refuse_workdir,
     replaced,
     saved,
@@ -61,6 +65,9 @@ from tfeff.networks.detectors.rcnn import RCNN
 
 __all__ = [
     "RCNN",
+    "RUN",
+    "SEARCH",
+    "SWEEP",
     "TTA",
     "Allocation",
     "AnchorYoloSettings",
@@ -126,6 +133,7 @@ __all__ = [
     "offer_task",
     "overridden",
     "override",
+    "refuse_other_results",
     "refuse_workdir",
     "replaced",
     "resolve_member",

@@ -40,6 +40,9 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 """Keys of an experiment that decide how a run is carried out, but change no result; it may resume with other values."""
+RUN, SEARCH, SWEEP = "config.json", "search.sqlite", "sweep.sqlite"
+"""Files of a workdir that say whose results it holds."""
+_OWNERS = {RUN: "run", SEARCH: "search", SWEEP: "sweep"}
 _ADVICE = "delete it and rerun the command of the run, which writes it again"
 
 
@@ -265,11 +268,12 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
             were none.
 
     Raises:
-        UserError: if the workdir belongs to another config (the message lists the keys that differ).
+        UserError: if the workdir belongs to another config (the message lists the keys that differ), or to a search.
         BusyError: if another process is using it.
     """
-    path = directory / "config.json"
+    path = directory / RUN
     with locked(directory):
+        refuse_other_results(directory, RUN)
         fresh = not path.exists()
         changed = []
         if not fresh:
@@ -311,13 +315,31 @@ def saved(directory: Path, *kinds: type[Config]) -> Config:
     return from_json(text, *kinds, where=str(path), advice=_ADVICE)
 
 
+def refuse_other_results(directory: Path, own: str) -> None:
+    """Keeps the report of a run, a search or a sweep safe from those of the others, whose files have the same names.
+
+    Args:
+        directory: the workdir.
+        own: whose results will be written there: `RUN`, `SEARCH` or `SWEEP`.
+
+    Raises:
+        UserError: the workdir holds results of another kind.
+    """
+    for name, owner in _OWNERS.items():
+        if name != own and (directory / name).exists():
+            raise UserError(
+                f"--workdir={directory}: it holds the results of a {owner} ({name}), which those of a {_OWNERS[own]} "
+                f"would replace; give a directory of its own, such as --workdir={directory}-{_OWNERS[own]}"
+            )
+
+
 def refuse_workdir(directory: Path) -> None:
     """Keeps the files of a run safe from those of a report.
 
     Raises:
         UserError: the directory is the workdir of a run or of a search.
     """
-    if any((directory / name).exists() for name in ("config.json", "search.sqlite", "sweep.sqlite")):
+    if any((directory / name).exists() for name in _OWNERS):
         raise UserError(
             f"--out={directory}: the workdir of a run or search; give another directory, whose files may be overwritten"
         )

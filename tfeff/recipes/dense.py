@@ -100,9 +100,13 @@ def detections(most: int, task: TaskSettings) -> Choices:
     why = f"at most {most:,} objects per image, and room for errors"
     chosen = {"task.suppression.detections": wanted}
     if isinstance(task, FasterRCNNSettings):
-        chosen["task.network.regions"] = max(REGIONS, REGIONS_PER_DETECTION * wanted)
-        chosen["task.proposals_per_level"] = BOXES_PER_DETECTION * wanted
+        chosen["task.network.regions"], chosen["task.proposals_per_level"] = room(wanted)
     return {key: Choice(value, why) for key, value in chosen.items()}
+
+
+def room(detections: int) -> tuple[int, int]:
+    """Returns the regions, and the proposals of a level, that a Faster R-CNN needs for more than `DETECTIONS`."""
+    return max(REGIONS, REGIONS_PER_DETECTION * detections), BOXES_PER_DETECTION * detections
 
 
 def batch_size(count: int) -> Choice:

@@ -153,6 +153,8 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
     set_by_user = sorted(key.removeprefix("experiment.") for key in kept if key.startswith(RULED))
     keeping = {"candidates.kept": Choice(tuple(set_by_user), "set by you")} if set_by_user else {}
     if base.task.IS_CLASSIFIER:
+        if "experiment.task.name" in kept:
+            return keeping
         without = catalog.why_without_objects(data.source, data.options(base.seed, further_classes=False))
         if without:
             return {**keeping, "experiment.task.name": Choice(base.task.name, without)}
@@ -175,9 +177,12 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
 
 RULED = tuple(
     f"experiment.{key}"
-    for key in ("data.class_balanced", "optimizer.", "schedule.", "task.plain_epochs", "task.teacher.", "training.")
+    for key in (
+        *("data.cache", "data.class_balanced", "data.validation_fraction"),
+        *("optimizer.", "schedule.", "task.plain_epochs", "task.teacher.", "training."),
+    )
 )
-"""Beginnings of the keys that `trained_for_images` and `rules.taught` choose."""
+"""Beginnings of the keys that `trained_for_images`, `rules.taught` and budget searches choose."""
 RESOLUTIONS = (2.0, 1.6, 1.25, 1.0, 0.8, 0.6, 0.5)
 """Resolutions to try for detectors, relative to the published detector's."""
 

@@ -42,7 +42,7 @@ class Result:
             findings.points,
             {name: self.values(network, members=True) for name, network in networks.items()},
             {name: self.final(network, "train_loss") for name, network in networks.items()},
-            {record.job.candidate for record in records if record.state == "failed" and self._is_of_member(record.job)},
+            {record.job.candidate for record in records if record.has_failed and self._is_of_member(record.job)},
             minimized=self.study.objective.minimized,
             bounded=is_proportion(self.metric),
         )

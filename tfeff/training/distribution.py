@@ -43,6 +43,11 @@ def strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def replicas(name: str) -> int:
+    """Returns the number of devices that `strategy` uses, over all workers, without initializing them."""
+    return 1 if name == "single" else worker_count() * max(1, len(tf.config.list_physical_devices("GPU")))
+
+
 def distribute(
     strategy: tf.distribute.Strategy,
     batches: tf.data.Dataset,

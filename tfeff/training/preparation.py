@@ -37,7 +37,7 @@ from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
 from tfeff.training.stored import FeatureCache
 from tfeff.training.stored_teachers import taught
-from tfeff.training.unlabeled import PlainFrom, WithUnlabeled
+from tfeff.training.unlabeled import PlainFrom, WithUnlabeled, require_batch
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
 
@@ -165,12 +165,7 @@ class Preparation:
         images = selection.cache(wanted, dataset, self.images.train.image_size, self._reading)
         for note in selection.skipped_note([each.id for each in images.skipped]):
             self.reporter.say(f"{data.unlabeled}: {note}")
-        count, labeled = self.plan.unlabeled_batch_size, self.plan.training.batch_size
-        if len(images) < count:
-            raise UserError(
-                f"config: data.unlabeled_per_label: {len(images):,} images in data.unlabeled do not fill a batch of "
-                f"{count}; use at most {len(images) / labeled:.3g}"
-            )
+        require_batch(self.plan, len(images))
         return images
 
     def prepare(self) -> Prepared | None:

@@ -5,8 +5,24 @@ import copy
 import tensorflow as tf
 
 from tfeff.data.input.batches import Batches
+from tfeff.errors import UserError
 from tfeff.training.distillation import LABELED
+from tfeff.training.plan import Plan
 from tfeff.training.stored_teachers import TaughtBatches
+
+
+def require_batch(plan: Plan, images: int) -> None:
+    """Checks that there are enough images without labels.
+
+    Raises:
+        UserError: they do not fill the part of a batch that they are in.
+    """
+    count = plan.unlabeled_batch_size
+    if images < count:
+        raise UserError(
+            f"config: data.unlabeled_per_label: {images:,} images in data.unlabeled do not fill a batch of {count}; "
+            f"use at most {images / plan.training.batch_size:.3g}"
+        )
 
 
 class PlainFrom:

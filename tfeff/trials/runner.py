@@ -25,6 +25,10 @@ from tfeff.trials.store import Record, TrialStore
 from tfeff.trials.trial import Candidate, Trial, result_row
 
 POLL_SECONDS = 0.5
+AGAIN = (
+    " ({} times); to try again, rerun with a higher --config.trials.attempts and, if memory is short, fewer --processes"
+)
+"""Advice if the process of a call is lost too often."""
 
 
 @contextmanager
@@ -113,7 +117,7 @@ class TrialRunner:
         self._stored: dict[str, list[Record]] = {}
         for record in store.records():
             self._stored.setdefault(record.job.candidate, []).append(record)
-            if record.state != "running":
+            if record.has_ended(trials.attempts):
                 self.ended.add(record.job)
             if record.state == "done" and record.seconds is not None:
                 self.seconds[record.job], self.rows[record.job] = record.seconds, record.rows
@@ -157,7 +161,7 @@ class TrialRunner:
         self.store.add_candidates(new.values())
         names = list(dict.fromkeys(candidate.name for candidate in candidates))
         for record in (record for name in new for record in self._stored.pop(name, ())):
-            if record.state != "running":
+            if record.has_ended(self.trials.attempts):
                 self.results[record.job] = self._value(record.job, record.rows) if record.state == "done" else None
         self._learning_rates |= self._found_rates(new)
         selected = {name: self._candidates[name] for name in names}
@@ -349,7 +353,7 @@ class TrialRunner:
         elif outcome.retryable and self.store.count_death(key) < self.trials.attempts:
             self._say(key, f"{outcome.error}; restarting the trial")
         else:
-            self._fail(key, outcome.error)
+            self._fail(key, outcome.error, lost=outcome.retryable)
 
     def _handle_rate(self, call: RateCall, outcome: Outcome) -> None:
         """Stores what a call has found about a learning rate, or arranges another attempt."""
@@ -371,10 +375,10 @@ class TrialRunner:
             self._learning_rates[call.candidate] = search.rate
             self.progress.say(f"{label}: learning rate {search.rate:.3g}")
 
-    def _fail(self, job: Job, error: str) -> None:
-        self.store.fail(job, error)
+    def _fail(self, job: Job, error: str, *, lost: bool = False) -> None:
+        self.store.fail(job, error, lost=lost)
         self._end(job, None)
-        self._say(job, f"failed: {error}")
+        self._say(job, f"failed: {error}{AGAIN.format(self.trials.attempts) if lost else ''}")
 
     def _end(self, job: Job, value: float | None) -> None:
         self.results[job] = value

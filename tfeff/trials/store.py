@@ -34,7 +34,8 @@ class Record:
     """The stored state of one trial.
 
     Attributes:
-        state: `running` (or killed while running), `done` or `failed`.
+        state: `running` (or killed while running), `done`, `failed`, or `lost`: failed because its process was lost as
+            often as `trials.attempts` allowed.
         deaths: number of attempts that were lost.
         seconds: seconds of its process, including image reading and compilation.
         peak_bytes: peak device memory; None if the device does not report it.
@@ -48,6 +49,15 @@ class Record:
     seconds: float | None
     peak_bytes: int | None
     rows: Sequence[dict[str, Any]]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended without a result."""
+        return self.state in ("failed", "lost")
+
+    def has_ended(self, attempts: int) -> bool:
+        """Returns whether it is not trained again, if its process may be lost so many times."""
+        return self.state in ("done", "failed") or (self.state == "lost" and self.deaths >= attempts)
 
 
 class TrialStore:
@@ -81,8 +91,7 @@ class TrialStore:
         stored = self.fact("config")
         with self._file.transaction():
             if stored is not None:
-                previous = config.from_json(stored, type(settings), where=str(self.path))
-                different = config.differences(previous, settings)
+                different = config.differences(self._previous(stored, type(settings)), settings)
                 changed = [each for each in different if not self._is_free(each[0])]
                 if changed and not self._has_trainings():
                     # Only a list of candidates and a forecast so far: nothing to keep.
@@ -94,6 +103,16 @@ class TrialStore:
                         "choose another --workdir, or restore these values to resume"
                     )
             self.write_fact("config", config.to_json(settings))
+
+    def _previous(self, stored: str, kind: type[Section]) -> Section:
+        """Returns the stored config; raises UserError if it is that of another kind of search."""
+        try:
+            return config.from_json(stored, kind, where=str(self.path))
+        except UserError as error:
+            raise UserError(
+                f"--workdir={self.path.parent}: it holds the results of another kind of search, or of another version "
+                f"({error}); choose another --workdir"
+            ) from None
 
     def _is_free(self, key: str) -> bool:
         return key.startswith(self._free) or config.changes_no_result(key)
@@ -195,9 +214,13 @@ class TrialStore:
         """Stores the result of a job."""
         self._change(job, state="done", error=None, seconds=seconds, peak_bytes=peak_bytes, rows=json.dumps(rows))
 
-    def fail(self, job: Job, error: str) -> None:
-        """Stores that a job failed for good, even if it was never started."""
-        self._change(job, state="failed", error=error)
+    def fail(self, job: Job, error: str, *, lost: bool = False) -> None:
+        """Stores that a job failed, even if it was never started.
+
+        Args:
+            lost: its process was lost too often; with more attempts, it is trained again.
+        """
+        self._change(job, state="lost" if lost else "failed", error=error)
 
     def records(self) -> list[Record]:
         """Returns all trials, in the order of their first start."""
@@ -300,4 +323,4 @@ class Records:
     @property
     def failed(self) -> list[dict[str, Any]]:
         """The failed trials."""
-        return [{**asdict(record.job), "error": record.error} for record in self.all if record.state == "failed"]
+        return [{**asdict(record.job), "error": record.error} for record in self.all if record.has_failed]

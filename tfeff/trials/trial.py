@@ -213,12 +213,14 @@ def open_images(
         assert folds.validation_split is not None
         found["validation"] = _contents(wanted, source, folds.validation_split, shared)
     require_enough(found, base.data.max_lost)
-    if shared is None:
-        of_one = selection.Fingerprint.of({"train": dataset})
-        return TrialImages(dataset, None, (train, validation), groups, of_one, found)
-    fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
-    groups = _groups(shared, np.arange(len(shared)))
-    return TrialImages(dataset, shared, (train, len(shared)), groups, fingerprint, found)
+    fingerprint = selection.Fingerprint.of({"train": dataset})
+    if shared is not None:
+        fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
+        validation, groups = len(shared), _groups(shared, np.arange(len(shared)))
+    if base.data.validation_examples is not None:  # of several groups, unless there are fewer
+        validation = min(validation, base.data.validation_examples)
+        groups = min(groups, validation)
+    return TrialImages(dataset, shared, (train, validation), groups, fingerprint, found)
 
 
 def check_final(
