@@ -329,6 +329,10 @@ def test_quantiles_match_dunnetts_table():
     ]  # fmt: skip
 
 
+def test_a_correlation_of_zero_may_be_rounded_below_it():
+    assert dunnett_quantile(3, 3, -1e-16, sides=1) == dunnett_quantile(3, 3, 0.0, sides=1)
+
+
 def test_one_sided_quantiles_match_dunnetts_table():
     # Dunnett 1955, table 1a, 95 %, 1 to 9 treatments.
     assert [round(dunnett_quantile(p, 20, 0.5, sides=1), 2) for p in range(1, 10)] == [

@@ -345,7 +345,7 @@ def dunnett_quantile(
     Args:
         comparisons: number of statistics, > 0.
         degrees: degrees of freedom of the standard error, > 0.
-        correlation: between any two statistics, in [0, 1]; capped at 0.9, which is conservative.
+        correlation: between any two statistics, in [0, 1], up to rounding; capped at 0.9, which is conservative.
         sides: 1 or 2.
 
     >>> round(dunnett_quantile(9, 10, 0.5), 2)
@@ -354,7 +354,7 @@ def dunnett_quantile(
     single = student_quantile(degrees, 1.0 - (1.0 - confidence) / sides)
     if comparisons == 1:
         return single
-    rho = min(correlation, 0.9)
+    rho = min(max(0.0, correlation), 0.9)
     own = math.sqrt(1.0 - rho)
 
     def probability(quantile: float) -> float:
