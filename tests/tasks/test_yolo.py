@@ -225,10 +225,10 @@ def test_a_trained_detector_has_no_duplicates_without_suppression(tmp_path: Path
     assert scores["strongest 0"] == pytest.approx(row[f"validation_{MEAN_AP}"])
     assert scores["suppress 0"] == pytest.approx(scores["strongest 0"], abs=0.02)
     count = {name: int((values > 0.1).sum()) for name, values in found.items() if name.endswith("scores")}
-    assert count["strongest 0 scores"] == pytest.approx(objects, rel=0.1)
+    assert count["strongest 0 scores"] == pytest.approx(objects, abs=1)
     assert count["suppress 0 scores"] == pytest.approx(count["strongest 0 scores"], abs=1)
     # The other pair of heads needs suppression.
-    assert count["suppress 1 scores"] == pytest.approx(objects, rel=0.1)
+    assert count["suppress 1 scores"] == pytest.approx(objects, abs=1)
     assert count["strongest 1 scores"] > 1.2 * objects
 
 
