@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     local = partial(LocalProcesses, options.processes, directory / "trials.log")
     tracking = partial(SearchMirror, directory, options.track, settings)
     with locked(directory), cli.executor(local) as processes:
-        own = config.SWEEP if isinstance(settings, config.Sweep) else config.SEARCH
+        own = config.SWEEP_FILE if isinstance(settings, config.Sweep) else config.SEARCH_FILE
         config.refuse_other_results(directory, own)
         if isinstance(settings, config.BudgetSearch):
             _best(settings, directory, processes, tracking)

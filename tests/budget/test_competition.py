@@ -87,7 +87,7 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
     """
     folds, said = max(map(len, values.values())), []
     settings = BudgetSearch(
-        budget=Limits(minutes=minutes),
+        budget=Limits(minutes=minutes, latency=None if latencies is None else "10ms"),
         folds=Folds(kind="independent", count=folds, examples=100),
         objective=Objective(margin=margin),
     )
@@ -100,7 +100,7 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         shortlist=list(values),
         candidate=lambda name, precision, pace: candidates[name],
         objective=TrialObjective(metric),
-        bounds=Bounds(Limits(latency=None if latencies is None else "10ms"), None),
+        bounds=Bounds(settings.budget, None),
         costs={name: {"macs": 1000.0} for name in values},
         networks={name: SimpleNamespace(id=name, start=SimpleNamespace(kind="imagenet")) for name in values},
         examples=(100, 50),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from sklearn.datasets import load_digits
 
 from tests.thoroughness import THOROUGH, only_thorough
@@ -56,7 +57,7 @@ def get_config():
 
 def test_trainings_in_this_process_count_as_time_of_the_search():
     ticks = []
-    reporter = _Reporter(lambda: ticks.append(1))
+    reporter = _Reporter(lambda: ticks.append(1), Console())
     reporter.start(10, 0)
     reporter.advance(5, 100.0, 0.5)
     reporter.epoch({"epoch": 1, "step": 5, "images_per_second": 100.0, "train_loss": 0.5}, 2)

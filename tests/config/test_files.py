@@ -191,17 +191,17 @@ def test_a_failed_start_does_not_claim_the_workdir(tmp_path):
         config.claimed(tmp_path, wrong).__enter__()
 
 
-@pytest.mark.parametrize("held", [config.RUN, config.SEARCH, config.SWEEP])
+@pytest.mark.parametrize("held", [config.RUN_FILE, config.SEARCH_FILE, config.SWEEP_FILE])
 def test_results_of_another_kind_are_not_replaced(tmp_path, held):
     """Their reports have the same names."""
     (tmp_path / held).write_text(config.to_json(config.Experiment()))
-    for own in (config.RUN, config.SEARCH, config.SWEEP):
+    for own in (config.RUN_FILE, config.SEARCH_FILE, config.SWEEP_FILE):
         if own == held:
             config.refuse_other_results(tmp_path, own)
             continue
         with pytest.raises(UserError, match=rf"it holds the results of a \w+ \({held}\).* --workdir={tmp_path}-"):
             config.refuse_other_results(tmp_path, own)
-    if held != config.RUN:
+    if held != config.RUN_FILE:
         with (
             pytest.raises(UserError, match="which those of a run would replace"),
             config.claimed(tmp_path, config.Experiment()),

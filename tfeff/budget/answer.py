@@ -37,7 +37,8 @@ def answer(findings: Findings) -> str:
     )
     if delivered.teacher is not None:
         sentences.append(f"It imitates {delivered.teacher}, which was trained for this.")
-    sentences += filter(None, [_failed(findings)])
+    if failed := _failed(findings):
+        sentences.append(failed)
     late = sum(fate.stage == "time" for fate in findings.fates.values())
     if not findings.complete:
         sentences.append("The time was over before any network was trained on all folds.")

@@ -39,8 +39,6 @@ SHORTENED = 10
 """Trainings of fewer epochs are not preceded by short ones."""
 WORSE = ("probe", "short", "race", "time")
 """Stages that drop candidates which may meet the budget; see `Fate`."""
-MEASURED = {"latency", "size"}
-"""Costs that are measured."""
 PACE = "pace"
 """Fact: the share of the epochs of the last trainings."""
 PRIOR_DEGREES = 4.0
@@ -318,7 +316,7 @@ class Competition:
         Args:
             wanted: whether to measure a candidate; the first one that is not ends it.
         """
-        if not self._measurable:
+        if not self.study.settings.budget.measured:
             return
         self.runner.progress.say(f"exporting and measuring {len(self.alive)} networks")
         while waiting := [name for name in self._order() if name not in self.measured]:
@@ -336,12 +334,6 @@ class Competition:
                 f"config: budget: none of {len(excesses)} candidates meets it when it is exported; the closest, "
                 f"{self.candidates[name].label}, has {closest.text}. Raise budget.{closest.measure}"
             )
-
-    @property
-    def _measurable(self) -> bool:
-        """Whether the budget bounds a cost that is measured here: not the latency on another device."""
-        elsewhere = {"latency"} if self.study.settings.budget.latencies is not None else set()
-        return bool(MEASURED & set(self.study.bounds.values) - elsewhere)
 
     def _measure_each(self, names: Sequence[str], wanted: Callable[[str], bool]) -> bool:
         """Measures candidates, and drops those that exceed the budget; returns whether all were wanted."""
@@ -366,7 +358,7 @@ class Competition:
 
         The export that is measured has random weights.
         """
-        if self._measurable and name not in self.measured:
+        if self.study.settings.budget.measured and name not in self.measured:
             self._measure_each([name], lambda _: True)
         return name not in self.fates or self.fates[name].stage in WORSE
 

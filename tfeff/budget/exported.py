@@ -75,7 +75,7 @@ class Exports:
             UserError: no network can be exported and timed, or the file of latencies is not one of this format.
         """
         budget = self._settings.budget
-        if budget.format != "saved_model" and ("latency" not in budget.bounds or budget.latencies is not None):
+        if budget.format != "saved_model" and "latency" not in budget.measured:
             self._require_exportable(min(networks, key=lambda each: each.cost.macs), num_classes)
         costs, errors = ([dict[str, float]() for _ in networks] for _ in range(2))
         if "size" in budget.bounds:
@@ -218,7 +218,7 @@ class Exports:
 
     def _say_if_busy(self) -> None:
         """Says whether other programs slow what is measured next, as far as the budget bounds a latency."""
-        if "latency" not in self._settings.budget.bounds or self._settings.budget.latencies is not None:
+        if "latency" not in self._settings.budget.measured:
             return
         others = resources.cores_in_use()
         if others > BUSY:

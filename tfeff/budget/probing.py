@@ -182,8 +182,9 @@ def run(
         while waiting and len(running) < executor.slots:
             name = waiting.pop(0)
             value = json.loads(store.fact(f"probe {name}") or "{}")
-            failures[name] = max(failures[name], value.get(LOST, 0))
-            if value and not 0 < value.get(LOST, 0) < attempts:
+            lost = value.get(LOST, 0)
+            failures[name] = max(failures[name], lost)
+            if value and (lost == 0 or lost >= attempts):
                 found[name] = value[FAILURE] if FAILURE in value else Probe(**value)
             elif affordable(name):
                 running.add(name)
@@ -203,9 +204,11 @@ def run(
             if outcome.retryable and failures[name] < attempts:
                 waiting.append(name)
             else:
-                lost = {LOST: failures[name]} if outcome.retryable else {}
-                found[name] = outcome.error + (AGAIN.format(attempts) if lost else "")
-                store.write_fact(f"probe {name}", json.dumps({FAILURE: found[name], **lost}))
+                failure: dict[str, Any] = {FAILURE: outcome.error}
+                if outcome.retryable:
+                    failure = {FAILURE: outcome.error + AGAIN.format(attempts), LOST: failures[name]}
+                found[name] = failure[FAILURE]
+                store.write_fact(f"probe {name}", json.dumps(failure))
         if time.monotonic() - said > SAID_SECONDS:
             said = time.monotonic()
             say(f"probes: {len(found)} of {len(trials)}")

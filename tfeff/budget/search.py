@@ -25,7 +25,7 @@ from tfeff.trials.runner import running
 from tfeff.trials.store import Records, TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE, BEST, ELAPSED, IMAGE_SIZE = config.SEARCH, "best", "elapsed seconds", "image size"
+STORE, BEST, ELAPSED, IMAGE_SIZE = config.SEARCH_FILE, "best", "elapsed seconds", "image size"
 FREE = (
     *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
     *("experiment.data.test_split", "experiment.data.unlabeled", "experiment.training.strategy"),
@@ -170,7 +170,7 @@ class _Reporter(Reporter):
         console: the console to write to.
     """
 
-    def __init__(self, tick: Callable[[], None], console: Console | None = None) -> None:
+    def __init__(self, tick: Callable[[], None], console: Console) -> None:
         super().__init__(console)
         self._tick = tick
 

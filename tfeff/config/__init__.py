@@ -3,9 +3,9 @@
 from tfeff.config.budget import BudgetSearch, Candidates, Limits
 from tfeff.config.family import Family, resolve_member
 from tfeff.config.files import (
-    RUN,
-    SEARCH,
-    SWEEP,
+    RUN_FILE,
+    SEARCH_FILE,
+    SWEEP_FILE,
     Choice,
     Choices,
     Overrides,
@@ -65,9 +65,9 @@ from tfeff.networks.detectors.rcnn import RCNN
 
 __all__ = [
     "RCNN",
-    "RUN",
-    "SEARCH",
-    "SWEEP",
+    "RUN_FILE",
+    "SEARCH_FILE",
+    "SWEEP_FILE",
     "TTA",
     "Allocation",
     "AnchorYoloSettings",

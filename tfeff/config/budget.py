@@ -115,6 +115,11 @@ class Limits(Section):
         """The bounds that are set, by measure."""
         return {measure: Amount.parse(text, measure) for measure, text in self._texts.items()}
 
+    @property
+    def measured(self) -> set[str]:
+        """Measures of the bounds that exported models are measured for; a latency on another device is not."""
+        return self._texts.keys() & ({"latency", "size"} if self.latencies is None else {"size"})
+
 
 _DETECTORS = [name for name, each in ALL_DETECTORS.items() if not isinstance(each, FastRCNN)]
 """Those that find their regions themselves."""

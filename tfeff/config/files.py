@@ -40,9 +40,9 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 """Keys of an experiment that decide how a run is carried out, but change no result; it may resume with other values."""
-RUN, SEARCH, SWEEP = "config.json", "search.sqlite", "sweep.sqlite"
+RUN_FILE, SEARCH_FILE, SWEEP_FILE = "config.json", "search.sqlite", "sweep.sqlite"
 """Files of a workdir that say whose results it holds."""
-_OWNERS = {RUN: "run", SEARCH: "search", SWEEP: "sweep"}
+_OWNERS = {RUN_FILE: "run", SEARCH_FILE: "search", SWEEP_FILE: "sweep"}
 _ADVICE = "delete it and rerun the command of the run, which writes it again"
 
 
@@ -271,9 +271,9 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
         UserError: if the workdir belongs to another config (the message lists the keys that differ), or to a search.
         BusyError: if another process is using it.
     """
-    path = directory / RUN
+    path = directory / RUN_FILE
     with locked(directory):
-        refuse_other_results(directory, RUN)
+        refuse_other_results(directory, RUN_FILE)
         fresh = not path.exists()
         changed = []
         if not fresh:
@@ -320,7 +320,7 @@ def refuse_other_results(directory: Path, own: str) -> None:
 
     Args:
         directory: the workdir.
-        own: whose results will be written there: `RUN`, `SEARCH` or `SWEEP`.
+        own: whose results will be written there: `RUN_FILE`, `SEARCH_FILE` or `SWEEP_FILE`.
 
     Raises:
         UserError: the workdir holds results of another kind.

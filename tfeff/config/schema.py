@@ -15,9 +15,8 @@ from tfeff.config.tasks import TASKS, RCNNSettings, TaskSettings
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, Detector
-from tfeff.networks.backbones.given import Given
 from tfeff.networks.backbones.preset import Preset
-from tfeff.networks.catalog import ALL_BACKBONES, SECTIONS
+from tfeff.networks.catalog import ALL_BACKBONES, SECTIONS, own_statistics
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.preprocessing import per_channel
 
@@ -464,13 +463,9 @@ class Experiment(Section):
 
     def _check_preprocessing(self) -> None:
         """Refuses own statistics where those of the weights are used; runs are compared where training begins."""
-        model, source = self.model, str(self.model.weights)
-        family = None if isinstance(model, Given) else ALL_BACKBONES.get(model.name)
-        known = source in ("imagenet", "coco", *ALL_BACKBONES) or source.endswith((".keras", ".pth"))
-        if family is None or not known:
-            return
-        for key in ("mean", "std"):
-            if getattr(model, key) != getattr(family, key):
+        source = str(self.model.weights)
+        if source in ("imagenet", "coco", *ALL_BACKBONES) or source.endswith((".keras", ".pth")):
+            for key in own_statistics(self.model):
                 raise UserError(f'config: model.{key}: omit it: the network takes that of the weights "{source}"')
 
     def _check_epochs(self) -> None:

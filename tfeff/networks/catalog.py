@@ -101,6 +101,14 @@ def published(described: Architecture) -> Architecture | None:
     return found
 
 
+def own_statistics(described: Architecture) -> tuple[str, ...]:
+    """Returns which of `mean` and `std` a description sets to other values than the network of its name has."""
+    own = None if isinstance(described, given.Given) else ALL_BACKBONES.get(described.name)
+    if own is None:
+        return ()
+    return tuple(key for key in ("mean", "std") if getattr(described, key) != getattr(own, key))
+
+
 def unchanged(described: Architecture) -> str | None:
     """Returns what a depth coefficient does not change, because numbers of blocks are rounded.
 

@@ -59,6 +59,7 @@ def state_of(*paths: Path) -> str:
         for each in (sorted(path.rglob("*")) if path.is_dir() else [path])
         if each.is_file()
     ]
+    # Without the time of the change: a copy of a model is the same model.
     return json.dumps([[name.as_posix(), *(_state(each) or ())[:2]] for name, each in files])
 
 

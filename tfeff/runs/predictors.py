@@ -91,13 +91,12 @@ class ClassifierPredictor(Predictor):
         with ThreadPoolExecutor() as threads:
             for part in _parts(files):
                 decoded = list(threads.map(_decoded, part))
-                named = [(name, each) for (name, _), each in zip(part, decoded, strict=True)]
-                predicted = iter(self._each([(name, each) for name, each in named if isinstance(each, np.ndarray)]))
-                results = (each if isinstance(each, UserError) else next(predicted) for each in decoded)
-                found += [
-                    each if isinstance(each, UserError) else replace(each, source=encoded)
-                    for (_, encoded), each in zip(part, results, strict=True)
-                ]
+                pairs = list(zip(part, decoded, strict=True))
+                good = [(name, pixels) for (name, _), pixels in pairs if isinstance(pixels, np.ndarray)]
+                predicted = iter(self._each(good))
+                for (_, encoded), pixels in pairs:
+                    each = pixels if isinstance(pixels, UserError) else next(predicted)
+                    found.append(each if isinstance(each, UserError) else replace(each, source=encoded))
         return found
 
     def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:

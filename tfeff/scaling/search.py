@@ -25,7 +25,7 @@ from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE = config.SEARCH
+STORE = config.SEARCH_FILE
 FREE = (
     "members.",
     "objective.",

@@ -22,7 +22,7 @@ from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial, check_batch_size, open_images
 
-STORE = config.SWEEP
+STORE = config.SWEEP_FILE
 FREE = ("axes", "sampler.", "objective.", "allocation.", "trials.attempts", "folds.seeds")
 """Keys that select trials or evaluate their results. No trial depends on them, so a sweep can resume with others."""
 

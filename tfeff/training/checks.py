@@ -11,7 +11,7 @@ from tfeff.models import presets
 from tfeff.networks import Architecture
 from tfeff.networks.backbones.architecture import require_same_layers
 from tfeff.networks.backbones.given import Given
-from tfeff.networks.catalog import ALL_BACKBONES
+from tfeff.networks.catalog import own_statistics
 from tfeff.training import distribution
 from tfeff.training.features import KEY, split
 from tfeff.training.plan import Plan, weights_file
@@ -68,10 +68,8 @@ def _check_weights(plan: Plan) -> None:
         if run is not None:
             theirs = Plan.opened(run).network.backbone
             require_same_layers(settings.model, theirs)
-            family = None if isinstance(theirs, Given) else ALL_BACKBONES.get(settings.model.name)
-            for key in ("mean", "std"):
-                own = getattr(settings.model, key)
-                if family is not None and own not in (getattr(family, key), getattr(theirs, key)):
+            for key in own_statistics(settings.model):
+                if getattr(settings.model, key) != getattr(theirs, key):
                     raise UserError(f"config: model.{key}: omit it: the network takes that of the run in {source}")
     if settings.task.CUTS_REGIONS and not settings.model.starts_trained:
         raise UserError(

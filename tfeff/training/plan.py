@@ -22,8 +22,7 @@ from tfeff.data.sources.crops import BACKGROUND
 from tfeff.errors import UserError
 from tfeff.models.network import in_policy, seeded
 from tfeff.networks.backbones.architecture import Architecture
-from tfeff.networks.backbones.given import Given
-from tfeff.networks.catalog import ALL_BACKBONES
+from tfeff.networks.catalog import own_statistics
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.preprocessing import per_channel
@@ -175,11 +174,9 @@ class Plan:
     def _require_used(self, network: models.Network) -> None:
         """Refuses a mean that was set, and that the network does not take, because its weights come with their own."""
         model, found = self.settings.model, models.standardization(network)
-        if isinstance(model, Given) or model.weights is None or found is None:
+        if model.weights is None or found is None or "mean" not in own_statistics(model):
             return
-        family, mean = ALL_BACKBONES.get(model.name), found[0]
-        if family is None or model.mean == family.mean:
-            return
+        mean, _ = found
         if not np.allclose(mean, per_channel(model.mean, len(mean)), rtol=1e-4):
             raise UserError(f'config: model.mean: omit it: the network takes that of the weights "{model.weights}"')
 

@@ -217,7 +217,7 @@ def open_images(
     if shared is not None:
         fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
         validation, groups = len(shared), _groups(shared, np.arange(len(shared)))
-    if base.data.validation_examples is not None:  # of several groups, unless there are fewer
+    if base.data.validation_examples is not None:  # they show at most as many groups
         validation = min(validation, base.data.validation_examples)
         groups = min(groups, validation)
     return TrialImages(dataset, shared, (train, validation), groups, fingerprint, found)

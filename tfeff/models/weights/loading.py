@@ -302,7 +302,7 @@ def adopt_preprocessing(
                 if path in arrays:
                     arrays[path] = (arrays[path] + sign * shift).astype(arrays[path].dtype)
                     break
-        if channels > 1:
+        if channels > 1:  # a gray network's kernel is summed after it is scaled, in `assign`
             kernel = _for_channels(kernel, channels)
         own = np.asarray(own_std if len(own_std) == kernel.shape[2] else own_std[:1] * kernel.shape[2])
         arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)
