@@ -284,7 +284,7 @@ def complete(
     recipe: config.Recipe[Any] = experiment if isinstance(experiment, config.Recipe) else config.Recipe(experiment)
     config.offer_task(recipe.base.task)
     recipe = config.overridden(recipe, overrides)
-    path = Path(workdir) / "config.json"
+    path = Path(workdir) / config.RUN_FILE
     if recipe.choose is not None and path.is_file() and config.begun(path.parent):
         if not quiet:
             say(f"{path}: keeping the values that were chosen when this run began")

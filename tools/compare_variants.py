@@ -150,7 +150,7 @@ def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
     """
     runs = {int(path.parent.name): path.parent for path in folder.glob("*/result.json") if path.parent.name.isdigit()}
     for seed, run in runs.items():
-        trained = config.load(run / "config.json", config.Experiment)
+        trained = config.load(run / config.RUN_FILE, config.Experiment)
         changed = [key for key, *_ in config.differences(of_seed(variant, seed), trained)]
         if changed:
             raise UserError(f"{run}: this run differs in {', '.join(changed)}; use another --workdir, or delete it")

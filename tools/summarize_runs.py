@@ -61,7 +61,7 @@ def main() -> None:
 
 def summarize(workdirs: list[Path]) -> dict[str, Any]:
     """Returns the summary of some finished runs, JSON-ready."""
-    experiments = [config.load(workdir / "config.json", config.Experiment) for workdir in workdirs]
+    experiments = [config.load(workdir / config.RUN_FILE, config.Experiment) for workdir in workdirs]
     results = [json.loads((workdir / "result.json").read_text()) for workdir in workdirs]
     scored = [scores(result) for result in results]
     changed = [settings(each) for each in experiments]

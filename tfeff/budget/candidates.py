@@ -180,7 +180,7 @@ def _start(name: str, task: config.TaskSettings) -> Start:
             )
         return Start(label, "imagenet", models.architecture(name, weights="imagenet", resolution=resolution), task)
     path = Path(name)
-    if not (path / "config.json").is_file():
+    if not (path / config.RUN_FILE).is_file():
         raise UserError(
             f'config: candidates.starts: "{name}" is neither a workdir of tfeff.train nor a network; '
             f"{nearest(name, models.names())}"

@@ -138,7 +138,7 @@ def make_way(directory: Path, settings: Settings) -> str | None:
         What was done and why, in words, if a run of the same network gives way to one that is trained; else None.
     """
     others, key, words = directory.parent / OTHERS, _key(settings), None
-    if (directory / "config.json").is_file():
+    if (directory / config.RUN_FILE).is_file():
         before = config.flatten(config.saved(directory, config.Experiment))
         if _key(before) == key:
             return None

@@ -299,7 +299,7 @@ def saved(directory: Path, *kinds: type[Config]) -> Config:
     Raises:
         UserError: there is no config, or not one of these kinds.
     """
-    path = directory / "config.json"
+    path = directory / RUN_FILE
     if not path.is_file():
         best = directory / "best"
         if (best / path.name).is_file():

@@ -370,7 +370,7 @@ def _network_of_run(weights: str | None) -> Choices:
     workdir = Path(weights)
     if workdir.is_file() and workdir.absolute().parent.name == "checkpoints":
         workdir = workdir.absolute().parent.parent
-    if not (workdir / "config.json").is_file():
+    if not (workdir / config.RUN_FILE).is_file():
         return {}
     network, why = config.resolve_member(config.saved(workdir, Experiment)).model, f"the network of {weights}"
     return {"resolution": Choice(network.resolution, why), **_differing(network, why)}

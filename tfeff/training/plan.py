@@ -350,7 +350,7 @@ def weights_file(source: str) -> Path:
         UserError: the file does not exist, or the run has not finished.
     """
     run = Workdir(source)
-    if (run.path / "config.json").is_file() and not run.final.is_file():
+    if (run.path / config.RUN_FILE).is_file() and not run.final.is_file():
         raise UserError(f"config: model.weights: the run in {source} is not finished; rerun its tfeff.train command")
     path = run.final if run.final.is_file() else run.path
     if not models.is_weights_file(path):

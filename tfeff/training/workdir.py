@@ -66,7 +66,7 @@ def run_of(source: str) -> "Workdir | None":
     path = Path(os.path.expanduser(source))
     if path.is_file():
         folder = path.absolute().parent
-        is_run = folder.name == "checkpoints" and (folder.parent / "config.json").is_file()
+        is_run = folder.name == "checkpoints" and (folder.parent / config.RUN_FILE).is_file()
         return Workdir(folder.parent) if is_run else None
     run = Workdir(path)
     return run if run.final.is_file() else None
