@@ -92,7 +92,8 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
     from tfeff.data.contents import text
 
     with open_store(directory, settings) as store:
-        clock, exports = watch(store), Exports(settings, store, directory / "trials.log", say)
+        clock = watch(store)
+        exports = Exports(settings, store, directory / "trials.log", say, clock)
         study = prepare(settings, exports, directory / FOLDER, image_size(store))
         say(f"{text(study.found)}\n{report.shortlist(study)}")
         if flags.FLAGS.dry_run:

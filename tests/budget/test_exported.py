@@ -10,6 +10,8 @@ from tfeff import models
 from tfeff.budget import candidates, exported
 from tfeff.budget.candidates import Start
 from tfeff.budget.exported import Exports
+from tfeff.budget.race import Stopwatch
+from tfeff.budget.search import watch
 from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Limits
 from tfeff.errors import UserError
 from tfeff.serving.latencies import Latencies, TimedNetwork
@@ -59,7 +61,7 @@ def test_latencies_of_another_device_are_those_of_the_same_family(start: Start, 
         num_classes=2,
     )
     with TrialStore(tmp_path / "trials.sqlite", settings) as store:
-        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        exports = Exports(settings, store, tmp_path / "log", lambda line: None, watch(store))
         others = [*sizes("mobilenet-v2", detector), *sizes("efficientnet-lite0", None if detector else "yolo")]
         latencies(*others, *sizes("efficientnet-lite0", detector)[:3]).write(file)
         flag = "--detector=yolo " if detector else ""
@@ -85,7 +87,7 @@ def test_a_measured_latency_counts_only_if_the_budget_bounds_that_of_this_machin
     here = BudgetSearch(budget=Limits(latency="20ms", format="litert", threads=1))
     phone = BudgetSearch(budget=Limits(latency="20ms", latencies="phone.json", format="litert", threads=1))
     with TrialStore(tmp_path / "trials.sqlite", here) as store:
-        one, other = (Exports(each, store, tmp_path / "log", lambda line: None) for each in (here, phone))
+        one, other = (Exports(each, store, tmp_path / "log", lambda line: None, watch(store)) for each in (here, phone))
         assert one.known("network") is None
         assert other.exported(tmp_path / "model", "network") == {"size": 5e6}
         assert one.exported(tmp_path / "model", "network") == one.known("network") == {"latency": 0.021, "size": 5e6}
@@ -93,23 +95,31 @@ def test_a_measured_latency_counts_only_if_the_budget_bounds_that_of_this_machin
     assert len(calls) == 1
 
 
-def test_times_that_do_not_fit_are_taken_again(tmp_path, monkeypatch):
-    """Another program may have slowed down some calls."""
-    settings = BudgetSearch(
-        experiment=Experiment(model=LITE0.model), budget=Limits(latency="20ms", format="litert", threads=1)
-    )
+def disturbed(monkeypatch) -> tuple[list[candidates.Network], dict[str, float], list[str]]:
+    """Returns networks, their seconds, and the calls that time them so far; the second one is slowed down."""
     section = Candidates(widths=(1.0, 0.7, 0.5), depths=(1.0,), resolutions=(1.0, 0.7, 0.5), scratch=False)
     networks = candidates.scaled(section, [LITE0], side=1000, channels=3, num_classes=2)
-    seconds, calls, said = {each.label: each.cost.macs / 1e9 for each in networks}, [], []
+    seconds, calls = {each.label: each.cost.macs / 1e9 for each in networks}, list[str]()
 
     def measured(process, call, name):
         calls.append(name)
         return {"latency": seconds[name] * (3.0 if len(calls) == 2 else 1.0), "size": 1e6}
 
     monkeypatch.setattr(exported, "_costs", measured)
+    return networks, seconds, calls
+
+
+DISTURBED = BudgetSearch(
+    experiment=Experiment(model=LITE0.model), budget=Limits(latency="20ms", format="litert", threads=1, minutes=10)
+)
+
+
+def test_times_that_do_not_fit_are_taken_again(tmp_path, monkeypatch):
+    """Another program may have slowed down some calls."""
+    (networks, seconds, calls), said = disturbed(monkeypatch), []
     for _ in range(2):
-        with TrialStore(tmp_path / "trials.sqlite", settings) as store:
-            exports = Exports(settings, store, tmp_path / "log", said.append)
+        with TrialStore(tmp_path / "trials.sqlite", DISTURBED) as store:
+            exports = Exports(DISTURBED, store, tmp_path / "log", said.append, watch(store))
             found = exports.estimated(networks, 2)
             timed = [each for each in networks if each.label in calls]
             for network, costs in zip(timed, exports.networks(timed, 2), strict=True):
@@ -118,6 +128,17 @@ def test_times_that_do_not_fit_are_taken_again(tmp_path, monkeypatch):
         for network, costs in zip(networks, found.costs, strict=True):
             assert costs["latency"] == pytest.approx(seconds[network.label], rel=1e-3)
     assert sum("timing them again" in line for line in said) == 1
+
+
+def test_times_are_not_taken_again_if_the_search_has_little_time(tmp_path, monkeypatch):
+    """Nor when it resumes with more, which would change its candidates."""
+    (networks, _, calls), said = disturbed(monkeypatch), []
+    for late in (100.0, 0.0):
+        with TrialStore(tmp_path / "trials.sqlite", DISTURBED) as store:
+            clock = Stopwatch(late, lambda seconds: None)
+            Exports(DISTURBED, store, tmp_path / "log", said.append, clock).estimated(networks, 2)
+    assert len(calls) == len(set(calls))
+    assert sum("budget.minutes=10 leaves no time to time them again" in line for line in said) == 2
 
 
 def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatch):
@@ -145,7 +166,7 @@ def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatc
     busy, said = itertools.chain([0.1, 1.5], itertools.repeat(0.0)), []
     monkeypatch.setattr(exported.resources, "cores_in_use", lambda: next(busy))
     with TrialStore(tmp_path / "trials.sqlite", settings) as store:
-        exports = Exports(settings, store, tmp_path / "log", said.append)
+        exports = Exports(settings, store, tmp_path / "log", said.append, watch(store))
         bounds = exports.baseline(baseline, 2)
         found = exports.estimated(networks, 2)
         exports.estimated(networks, 2)  # all is stored
@@ -169,7 +190,7 @@ def test_a_format_that_cannot_be_written_is_reported_before_any_training(tmp_pat
     for number, (form, fails) in enumerate((("onnx", True), ("saved_model", False))):
         settings = BudgetSearch(experiment=Experiment(model=LITE0.model), budget=Limits(macs="100M", format=form))
         with TrialStore(tmp_path / f"{number}.sqlite", settings) as store:
-            exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+            exports = Exports(settings, store, tmp_path / "log", lambda line: None, watch(store))
             if fails:
                 with pytest.raises(UserError, match=r"config: budget\.format=onnx: efficientnet-lite0.* tf2onnx"):
                     exports.estimated(networks, 2)
@@ -187,7 +208,7 @@ def test_a_baseline_of_another_family_than_the_file_has_its_own_advice(tmp_path,
         Candidates(widths=(1.0,), depths=(1.0,), resolutions=(1.0,)), [LITE0], side=1000, channels=3, num_classes=2
     )
     with TrialStore(tmp_path / "trials.sqlite", settings) as store:
-        exports = Exports(settings, store, tmp_path / "log", lambda line: None)
+        exports = Exports(settings, store, tmp_path / "log", lambda line: None, watch(store))
         with pytest.raises(
             UserError, match=r"0 efficientnet-lite networks.* or set another baseline \(experiment\.model"
         ):

@@ -13,6 +13,7 @@ from typing import Any
 from tfeff import config, models
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Costs, estimated
+from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Estimates
 from tfeff.errors import UserError
 from tfeff.execution import resources
@@ -38,6 +39,8 @@ BUSY = 0.25
 """Cores that other programs may use without a note on latencies."""
 DOUBTFUL = 0.3
 """Relative error of a fit from which its networks are timed once more."""
+AGAIN_SHARE = 0.15
+"""Share of the minutes of the search after which they are not: trainings tell more then than better estimates."""
 TIMED = 8
 """Networks of each family that are exported and timed, to estimate the latency of the others. With six, leaving one out
 overstates the error. A fit to one family is wrong by up to a half for another one."""
@@ -54,10 +57,18 @@ class Exports:
         store: keeps what was measured.
         log: file for the output of this process.
         say: shows a line.
+        watch: time of the search.
     """
 
-    def __init__(self, settings: config.BudgetSearch, store: TrialStore, log: Path, say: Callable[[str], None]) -> None:
-        self._settings, self._store, self._log, self._say = settings, store, log, say
+    def __init__(
+        self,
+        settings: config.BudgetSearch,
+        store: TrialStore,
+        log: Path,
+        say: Callable[[str], None],
+        watch: Stopwatch,
+    ) -> None:
+        self._settings, self._store, self._log, self._say, self._watch = settings, store, log, say, watch
         budget = settings.budget
         self._form: dict[str, Any] = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
         self._known = dict[Complexity, Costs]()  # measured costs
@@ -133,12 +144,24 @@ class Exports:
                 self._known[each.cost] = {"latency": each.undisturbed}
             return LatencyFit.fit([(each.cost, each.undisturbed) for each in same])
         some = [networks[index] for index in networks_to_time([each.cost for each in networks], TIMED)]
-        self._say(f"exporting and timing {len(some)} {_family(networks[0].described)} networks")
+        family = _family(networks[0].described)
+        self._say(f"exporting and timing {len(some)} {family} networks")
         fit = self._fitted(some, num_classes)
         if DOUBTFUL < fit.relative_error < math.inf:
-            self._say(f"a fit to these times would be wrong by up to {percent(fit.relative_error)}: timing them again")
-            fit = self._fitted(some, num_classes, again=True)
+            poor = f"a fit to these times would be wrong by up to {percent(fit.relative_error)}"
+            # As it was decided first, so that a resumed search has the same candidates.
+            if self._store.cached(f"times {family} again {self._words}", self._has_time):
+                self._say(f"{poor}: timing them again")
+                fit = self._fitted(some, num_classes, again=True)
+            else:
+                self._say(f"{poor}; budget.minutes={budget.minutes:g} leaves no time to time them again")
         return fit
+
+    def _has_time(self) -> bool:
+        """Returns whether it is early in the search."""
+        self._watch.save()
+        minutes = self._settings.budget.minutes
+        return minutes is None or self._watch.seconds < AGAIN_SHARE * 60 * minutes
 
     def _fitted(self, networks: Sequence[Network], num_classes: int, *, again: bool = False) -> LatencyFit:
         """Keeps the measured costs of networks, and returns a fit to them.
