@@ -269,6 +269,7 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     }
     assert settings.experiment.task.name == "classification"
     assert settings.objective.metric == "validation_accuracy"
+    assert not settings.experiment.task.tta.mirrored  # which would double the latency
     settings, _ = budget(f"data.source=folder:{root}", "training.epochs=10", "optimizer.frozen=")
     assert settings.candidates.kept == ("optimizer.frozen", "training.epochs")
     base, counted = settings.experiment, counted_images(settings.experiment.data, 0, boxes=False)

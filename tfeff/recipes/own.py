@@ -141,9 +141,9 @@ def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
 
 def budget(source: str) -> Recipe[BudgetSearch]:
     """Searches for the best classifier within a budget for images, or the best detector if they have boxes."""
-    return Recipe(
-        BudgetSearch(experiment=images(source).base, candidates=Candidates(training="rules")), choose_for_budget
-    )
+    # The mirror image would double the latency; a network of twice the cost gains more.
+    experiment = config.replaced(images(source).base, {"task.tta.mirrored": False})
+    return Recipe(BudgetSearch(experiment=experiment, candidates=Candidates(training="rules")), choose_for_budget)
 
 
 def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
