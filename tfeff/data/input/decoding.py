@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data.dataset import Dataset
-from tfeff.data.images import resizing
+from tfeff.data.images import pixels, resizing
 from tfeff.data.images.header import most_pixels
-from tfeff.data.input import pixels
 from tfeff.errors import UserError
 
 WHOLE = "whole"
