@@ -131,7 +131,7 @@ class ImageCache:
             reasons = decoding.run(pixels, layout)
         else:
             assert directory is not None
-            stored = stored_images(decoding, Path(directory), corrupt_images, advice)
+            stored = stored_images(decoding, Path(directory))
             pixels, layout = stored.pixels, stored.layout
             reasons = dict(stored.note)
         require_intact(dataset, reasons, corrupt_images, advice)
