@@ -92,6 +92,11 @@ def test_whole_images_from_which_regions_are_cut_are_not_reduced():
         config.override(settings, ["data.reduced_decoding=true"])
 
 
+def test_whole_images_from_which_crops_are_cut_are_not_reduced():
+    with pytest.raises(UserError, match=r"data.reduced_decoding is True; it should be false: crops are cut from whole"):
+        config.override(config.Experiment(), ["data.source=crops:voc:pets", "data.reduced_decoding=true"])
+
+
 def test_batches_of_regions_have_room_for_background():
     settings = config.Experiment(task=config.RCNNSettings())
     with pytest.raises(UserError) as error:

@@ -1,9 +1,11 @@
 """What has changed since a run began is named when it is resumed or evaluated."""
 
 import dataclasses
+import io
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,6 +253,20 @@ def test_images_in_memory_are_compared_by_content(encoded: bool) -> None:
     swapped = dataclasses.replace(labels, labels=1 - labels.labels)
     (found,) = began.changes(Fingerprint.of({"train": swapped}))
     assert found.startswith("labels or boxes of 999 images of train changed: train[0], train[1]")
+
+
+def test_archives_need_no_keyword_of_newer_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy 2.0 and 2.1 take every keyword for an array."""
+
+    def savez(file: io.BytesIO, **arrays: object) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, values in arrays.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.asanyarray(values))
+
+    found = Fingerprint.of({"train": in_memory(3)})
+    monkeypatch.setattr(np, "savez_compressed", savez)
+    assert Fingerprint.from_bytes(found.to_bytes()).digest == found.digest
 
 
 def test_another_order_is_named() -> None:

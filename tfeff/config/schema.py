@@ -440,6 +440,8 @@ class Experiment(Section):
             self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
         if self.data.reduced_decoding and self.task.CUTS_REGIONS:
             self.data.wrong("reduced_decoding", f"false: task.name={self.task.name} cuts regions from whole images")
+        if self.data.reduced_decoding and self.data.source.startswith("crops:"):
+            self.data.wrong("reduced_decoding", "false: crops are cut from whole images")
         if isinstance(self.task, RCNNSettings) and self.task.joint.positives >= self.training.batch_size:
             self.task.joint.wrong("positives", f"below training.batch_size = {self.training.batch_size}")
         if self.task.plain_epochs and self.data.augment is None and not self.task.varies_images:

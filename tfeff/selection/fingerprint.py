@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,13 +70,13 @@ class Fingerprint:
 
     def to_bytes(self) -> bytes:
         """Returns a compressed NumPy archive."""
-        arrays = {_TRAINED: self.trained}
+        arrays: dict[str, Any] = {_TRAINED: self.trained}
         for role, split in self.splits.items():
             arrays[f"{role}/classes"] = packed_texts(split.class_names)
             arrays[f"{role}/ids"] = packed_texts(split.ids)
             arrays[f"{role}/files"], arrays[f"{role}/annotations"] = split.files, split.annotations
         written = io.BytesIO()
-        np.savez_compressed(written, allow_pickle=False, **arrays)
+        np.savez_compressed(written, **arrays)
         return written.getvalue()
 
     @classmethod

@@ -1,5 +1,7 @@
 import errno
 import pickle
+import resource
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,11 +83,36 @@ def test_any_order_and_several_threads(
 ) -> None:
     """Also with more files than are kept open."""
     monkeypatch.setattr(recorded, "_OPEN_FILES", most)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (4, 4))
     images = storage(shards, contents)
     order = np.random.default_rng(1).permutation(np.repeat(np.arange(len(contents)), 5)).tolist()
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(images.encoded, order))
     assert found == [contents[index] for index in order]
+
+
+@pytest.mark.parametrize(("soft", "most"), [(256, 64), (4096, 1024), (resource.RLIM_INFINITY, 64)])
+def test_as_many_files_stay_open_as_a_process_may_open(
+    shards: list[Shard], contents: list[bytes], monkeypatch: pytest.MonkeyPatch, soft: int, most: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
+    assert storage(shards, contents)._opened.cache_info().maxsize == most
+
+
+def test_a_replaced_file_is_noticed_when_it_is_opened_again(
+    shards: list[Shard], contents: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "_OPEN_FILES", 1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (4, 4))
+    images, path = storage(shards, contents), shards[1].path
+    assert [images.encoded(index) for index in (1, 2, 0)] == [contents[index] for index in (1, 2, 0)]
+    shutil.copy(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    assert [images.encoded(index) for index in (1, 0)] == [contents[index] for index in (1, 0)]
+    write(tmp_path / "other", [bytes(len(each)) for each in contents[1:41]])
+    (tmp_path / "other").replace(path)
+    with pytest.raises(UserError, match=r"1.array_record: damaged or replaced, at byte \d+ is another image"):
+        images.encoded(1)
 
 
 def test_a_copy_for_another_process_reads_the_same_images(shards: list[Shard], contents: list[bytes]) -> None:

@@ -1,12 +1,24 @@
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.data.images.storage import DrawnImages, EncodedImages, ImageFiles, PixelArray, Segments, content_digest
+from tfeff.data.images import decoding, pixels
+from tfeff.data.images.storage import (
+    DrawnImages,
+    EncodedImages,
+    ImageFiles,
+    PixelArray,
+    PixelArrays,
+    Segments,
+    content_digest,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
-ENCODED = [cv2.imencode(".png", pixels[..., ::-1])[1].tobytes() for pixels in PIXELS]
+ENCODED = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in PIXELS]
 
 
 def segments(folder):
@@ -21,7 +33,7 @@ def segments(folder):
     return Segments([folder / "0.records", folder / "1.records"], np.array(rows), "v1")
 
 
-@pytest.fixture(params=["files", "encoded", "segments", "array", "drawn"])
+@pytest.fixture(params=["files", "encoded", "segments", "array", "arrays", "drawn"])
 def storage(request, tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for path, content in zip(paths, ENCODED, strict=True):
@@ -31,6 +43,7 @@ def storage(request, tmp_path):
         "encoded": lambda: EncodedImages(ENCODED, "v1"),
         "segments": lambda: segments(tmp_path),
         "array": lambda: PixelArray(PIXELS, "v1"),
+        "arrays": lambda: PixelArrays(list(PIXELS), "v1"),
         "drawn": lambda: DrawnImages(4, ENCODED.__getitem__, "v1"),
     }
     return made[request.param]()
@@ -85,3 +98,46 @@ def test_a_shortened_file_of_segments_is_an_error(tmp_path):
         storage.encoded(3)
     with pytest.raises(tf.errors.OpError, match=r"1\.records: ends after"):
         list(tf.data.Dataset.range(3, 4).map(lambda index: storage.read(index, 3)))
+
+
+def test_files_are_looked_up_once_but_for_their_stamps(tmp_path, monkeypatch):
+    """Disks of a network take long; stamps tell whether files have changed since."""
+    paths = [str(tmp_path / f"{number}.png") for number in range(4)]
+    for path, content in zip(paths, ENCODED, strict=True):
+        Path(path).write_bytes(content)
+    files, stat, asked = ImageFiles(paths), os.stat, []
+    monkeypatch.setattr(os, "stat", lambda path, **options: asked.append(path) or stat(path, **options))
+    stamps = [files.stamp(index) for index in range(4)]
+    part = files.take(np.array([2, 1]))
+    known = files.fingerprint(3), part.fingerprint(3), files.origin(2), part.origin(0)
+    assert asked == paths
+    assert known[2] == known[3]
+    Path(paths[2]).write_bytes(ENCODED[0] + b"x")
+    changed = [files.stamp(index) for index in range(4)]
+    assert [one == other for one, other in zip(stamps, changed, strict=True)] == [True, True, False, True]
+    assert files.fingerprint(3) != known[0]
+    assert part.fingerprint(3) != known[1]
+
+
+def test_images_of_several_sizes_are_kept_as_they_are():
+    images = [PIXELS[0], PIXELS[1, :4], PIXELS[2, :, :, :1], PIXELS[1, :4]]
+    arrays = PixelArrays(images, "v1")
+    for index, image in enumerate(images):
+        expected = np.repeat(image, 3 // image.shape[2], axis=2)
+        np.testing.assert_array_equal(arrays.read(tf.constant(index, tf.int64), 3), expected)
+        np.testing.assert_array_equal(arrays.read(tf.constant(index, tf.int64), 1), decoding.luma(expected))
+        np.testing.assert_array_equal(decoding.decode(arrays.encoded(index), ""), expected)
+        assert arrays.size(index) == image.shape[:2]
+    found = [arrays.outline(index) for index in range(4)]
+    assert found[1] == found[3]
+    assert len(set(found)) == 3
+    assert arrays.origin(0) == PixelArray(PIXELS, "v2").origin(0)
+
+
+def test_the_memory_of_images_of_one_size_is_not_copied():
+    array = pixels.allocate(PIXELS.size).reshape(PIXELS.shape)
+    array[:] = PIXELS
+    images = PixelArray(array, "v1")
+    images.read(tf.constant(0, tf.int64), 3)
+    array[1] = 7
+    np.testing.assert_array_equal(images.read(tf.constant(1, tf.int64), 3), np.full((6, 5, 3), 7))

@@ -10,7 +10,7 @@ from tests.data.images import pillow
 from tfeff.data.dataset import Objects
 from tfeff.data.images import decoding, resizing
 from tfeff.data.input.cache import ImageCache
-from tfeff.data.sources import catalog
+from tfeff.data.sources import catalog, packing
 from tfeff.data.sources.folder import Folder
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
@@ -84,6 +84,18 @@ def test_corrupt_images_are_all_found_and_named(source, cache, tmp_path):
         assert (path in str(caught.value)) == (i in corrupt)
     assert "the file is empty" in str(caught.value)
     assert "node" not in str(caught.value)
+
+
+def test_corrupt_images_cost_no_second_decoding_of_the_others(source, tmp_path, monkeypatch):
+    corrupt, decoded, decode = damage(source), set(), decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda content, name, *rest: decoded.add(name) or decode(content, name))
+    options = {"cache": "disk", "directory": tmp_path / "cache"}
+    with pytest.raises(UserError, match="4 of 9 images cannot be read"):
+        ImageCache.open(source, (7, 8), **options)
+    assert len(decoded) == 9
+    decoded.clear()
+    assert len(ImageCache.open(source, (7, 8), corrupt_images="skip", **options)) == 5
+    assert decoded == {f"image {index}" for index in corrupt}
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
@@ -331,6 +343,21 @@ def test_thin_images_too_large_for_the_memory_are_named_or_cropped(source, cache
     skipped = ImageCache.open(source, (224, 224), fit="whole", cache=cache, corrupt_images="skip")
     assert [image.id for image in skipped.skipped] == [source.ids[2]]
     assert pixels(ImageCache.open(source, (224, 224), fit="crop", cache=cache)).shape == (9, 224, 224, 3)
+
+
+@pytest.mark.parametrize(("fit", "size"), [("whole", (224, 224)), ("stretch", (2000, 8)), ("crop", (224, 224))])
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_that_are_too_thin_for_a_size_alone_are_found_without_a_cache(source, tmp_path, fit, size, packed):
+    Image.new("L", (65_535, 1)).save(source.ids[2])
+    folder, thin = Path(source.ids[0]).parents[2], fit != "crop"
+    source = Folder(folder, Options()).load("train")
+    if packed:
+        packing.pack(packing.open_source(f"folder:{folder}"), tmp_path / "records")
+        source = catalog.open_labels(f"records:{tmp_path / 'records'}").load("all")
+    for each, skipped in (((2, 2), []), (size, [source.ids[2]] * thin), ((2, 2), [])):
+        found = ImageCache.open(source, each, fit=fit, cache="none", directory=tmp_path / "list", corrupt_images="skip")
+        assert [image.id for image in found.skipped] == skipped
+    assert len(list(tmp_path.glob("list/*/index.json"))) == (0 if packed else 1 + thin)
 
 
 @pytest.mark.parametrize("fit", resizing.FITS)

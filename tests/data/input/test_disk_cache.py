@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tfeff import checked
-from tfeff.data.input import pixels
+from tfeff.data.images import pixels
 from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError
 

@@ -69,12 +69,32 @@ def test_two_successive_groups_are_of_different_classes_also_between_rounds_and_
         assert len({tuple(each) for each in rounds}) > classes
 
 
+def test_draws_continue_across_epochs_of_any_length():
+    """Also where a further random generator orders the classes."""
+    labels = np.tile([0, 1, 2], 20_000)
+    for together in (1, 2):
+        balanced = order.ClassBalanced(labels, seed=3, together=together)
+        whole = balanced.examples(0, 200_000)
+        for count in (50_000, 8_000):
+            parts = [balanced.examples(epoch, count) for epoch in range(200_000 // count)]
+            np.testing.assert_array_equal(np.concatenate([part.indices for part in parts]), whole.indices)
+            np.testing.assert_array_equal(np.concatenate([part.repeats for part in parts]), whole.repeats)
+
+
+def test_many_rounds_take_few_random_generators(monkeypatch):
+    """Each takes ten times as long as the draw of a round."""
+    made, default_rng = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda key: made.append(key) or default_rng(key))
+    order.ClassBalanced(np.tile([0, 1], 50_000), seed=0).examples(1, 100_000)
+    assert len(made) < 10
+
+
 def test_the_draws_of_many_epochs_are_known():
     """Resumed runs continue with the same draws."""
     drawn = order.ClassBalanced(LABELS, seed=7).examples(3, 12)
-    assert drawn.indices.tolist() == [93, 82, 18, 81, 63, 95, 90, 55, 70, 96, 75, 51]
+    assert drawn.indices.tolist() == [82, 18, 93, 95, 63, 81, 70, 55, 90, 75, 96, 51]
     drawn = order.ClassBalanced(np.tile(np.arange(4), 3), seed=1).examples(9, 10)
     assert (drawn.indices.tolist(), drawn.repeats.tolist()) == (
-        [6, 3, 8, 11, 2, 9, 11, 8, 1, 10],
+        [5, 3, 8, 9, 11, 2, 11, 10, 8, 1],
         [7, 7, 7, 7, 7, 7, 8, 8, 8, 8],
     )

@@ -1,7 +1,10 @@
 """Crops of objects and background: positions, pixels, reproducibility."""
 
 import dataclasses
+import os
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -11,7 +14,7 @@ import tensorflow as tf
 from tfeff.boxes import iou
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
-from tfeff.data.images.storage import EncodedImages
+from tfeff.data.images.storage import DrawnImages, EncodedImages
 from tfeff.data.sources import catalog, crops
 from tfeff.data.sources.source import Options
 
@@ -106,6 +109,44 @@ def test_context_shows_the_surroundings_and_the_mean_color_outside(source):
     np.testing.assert_array_equal(shown[10:30, 20:60], PIXELS[0][5:25, 5:45])
     np.testing.assert_array_equal(shown[5:, 15:], PIXELS[0][:35, :65])
     np.testing.assert_array_equal(shown[:5], np.broadcast_to(np.rint(PIXELS[0].mean(axis=(0, 1))), (5, 80, 3)))
+
+
+@pytest.mark.parametrize("context", [0.0, 0.7])
+def test_sizes_are_known_before_images_are_read(source, context):
+    made = crops.object_crops(source, Options(crop_context=context), copies=6)
+    shown = [made.read(tf.constant(index, tf.int64)).shape[:2] for index in range(len(made))]
+    np.testing.assert_array_equal(made.sizes, shown)
+
+
+def test_the_mean_color_of_an_image_is_computed_once(source, monkeypatch):
+    made = crops.object_crops(source, Options(crop_context=0.7), copies=6)
+    rounded, rint = [], np.rint
+    monkeypatch.setattr(np, "rint", lambda values: rounded.append(values) or rint(values))
+    for index in range(len(made)):
+        made.encoded(index)
+    assert len(rounded) == len(PIXELS)
+
+
+def test_as_many_images_are_decoded_at_a_time_as_there_are_cores(source, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 20)
+    together = threading.Barrier(20, timeout=20)
+
+    def draw(index):
+        together.wait()
+        return source.encoded(0)
+
+    many = dataclasses.replace(
+        source,
+        ids=list(map(str, range(20))),
+        objects=source.objects[:1] * 20,
+        images=DrawnImages(20, draw, "made"),
+        sizes=np.repeat(source.sizes[:1], 20, axis=0),
+    )
+    made = crops.object_crops(many, Options(), copies=0, backgrounds=0)
+    first = np.unique(made.owners, return_index=True)[1]
+    with ThreadPoolExecutor(20) as threads:
+        assert len(list(threads.map(made.encoded, first.tolist()))) == 20
 
 
 def test_boxes_depend_on_the_image_and_the_seed_only(source):

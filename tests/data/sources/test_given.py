@@ -1,9 +1,13 @@
 """Images from Python: every form gives the same dataset, and what does not fit is refused with its place."""
 
+import mmap
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfeff import selection
+from tfeff.data.images.storage import PixelArray
 from tfeff.data.sources import catalog, given
 from tfeff.data.sources.given import Images, offer
 from tfeff.data.sources.source import Options
@@ -45,6 +49,38 @@ def test_images_of_several_sizes_and_gray_ones():
     np.testing.assert_array_equal(dataset.sizes, [[5, 7], [4, 7], [5, 7]])
     for read, image in zip(pixels(dataset), images, strict=True):
         np.testing.assert_array_equal(read, image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("heights", [[5] * 6, [5, 4, 3, 5, 2, 5]], ids=["one size", "several sizes"])
+def test_a_generator_may_fill_the_same_arrays_again(heights):
+    def refilled():
+        image, target = np.empty((5, 7, 3), np.uint8), {"boxes_yxyx": np.empty((1, 4)), "labels": np.empty(1, np.int64)}
+        for number, height in enumerate(heights):
+            image[:] = X[number]
+            target["boxes_yxyx"][:] = [[0, number, height, number + 1]]
+            target["labels"][:] = number % 2
+            yield image[:height], target
+
+    dataset = catalog.open_objects(offer({"train": refilled()})).load("train")
+    for number, (read, height) in enumerate(zip(pixels(dataset), heights, strict=True)):
+        np.testing.assert_array_equal(read, X[number, :height])
+        assert dataset.objects[number].boxes_yxyx.tolist() == [[0, number, height, number + 1]]
+        assert dataset.objects[number].labels.tolist() == [number % 2]
+
+
+def test_images_of_one_size_are_in_memory_once():
+    dataset = catalog.open_labels(offer({"train": (X, Y)})).load("train")
+    assert isinstance(dataset.images, PixelArray)
+    assert dataset.images._pixels.ctypes.data % mmap.PAGESIZE == 0  # TensorFlow shares such memory
+
+
+def test_copies_among_images_of_several_sizes_are_found():
+    train, test = [X[0], X[1, :4], X[2]], [X[3], X[1, :4]]
+    source = catalog.open_labels(offer({"train": (train, [0, 1, 1]), "test": (test, [0, 1])}))
+    (note,) = selection.notes(source.load("train"), {"test": source.load("test")})
+    assert note.startswith("1 of 2 test images are copies of training images, byte by byte (test[1] = train[1])")
+    again = catalog.open_labels(offer({"other": (train[::-1], [0, 0, 1])})).load("other")
+    np.testing.assert_array_equal(again.origins, source.load("train").origins[::-1])
 
 
 def test_boxes_are_fixed_and_counted_as_in_files():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import Segments
-from tfeff.data.sources import catalog
+from tfeff.data.sources import catalog, hub, hub_tables
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
@@ -219,6 +219,37 @@ def test_a_damaged_group_of_rows_costs_its_images_alone(tmp_path):
     assert dataset.defects.counts == {"unreadable image": 2}
 
 
+def test_damage_in_a_large_group_of_rows_costs_the_images_behind_it_alone(tmp_path):
+    """Groups are read in batches, because one of more than 2 GB does not fit into an array."""
+    numbers = [number % 12 for number in range(40)]
+    options = {"compression": "gzip", "use_dictionary": False, "data_page_size": 1, "write_batch_size": 10}
+    path = write(tmp_path / "train.parquet", labeled(numbers), **options)
+    assert pq.ParquetFile(path).num_row_groups == 1
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    with path.open("r+b") as file:
+        file.seek(column.data_page_offset + int(0.7 * column.total_compressed_size))
+        file.write(bytes(60))
+    dataset = labels_of(path)
+    assert len(dataset) == 40
+    for index in range(20):
+        np.testing.assert_array_equal(decoding.decode(dataset.encoded(index), ""), PIXELS[numbers[index]])
+    for index in (39, 38, 39):
+        with pytest.raises(OSError, match=r"train\.parquet: damaged in group 0 of its rows"):
+            dataset.encoded(index)
+    np.testing.assert_array_equal(decoding.decode(dataset.encoded(3), ""), PIXELS[3])
+
+
+@pytest.mark.parametrize("kept", [1 << 30, 3_000, 1])
+def test_images_of_parquet_files_are_read_in_any_order_with_little_memory(tmp_path, monkeypatch, kept):
+    monkeypatch.setattr(hub_tables, "_KEPT_BYTES", kept)
+    numbers = [number % 12 for number in range(65)]
+    dataset = labels_of(write(tmp_path / "train.parquet", labeled(numbers), row_group_size=27))
+    for index in [*range(65), *np.random.default_rng(0).permutation(65).tolist()]:
+        assert dataset.encoded(index) == png(PIXELS[numbers[index]])
+    batches = dataset.images._whole._kept.values()
+    assert sum(each.nbytes for each in batches) <= max(kept, 10 * max(map(len, map(png, PIXELS))) + 100)
+
+
 def test_a_split_without_labels_is_left_out_and_said(tmp_path):
     root = save_splits(tmp_path / "pets", {"train": labeled(range(4)), "test": labeled(range(4, 8), [-1] * 4)})
     source = catalog.open_labels(f"hf:{root}")
@@ -309,6 +340,34 @@ def test_defects_of_objects_are_counted(tmp_path):
     }
     with pytest.raises(UserError, match=r"train\[0\], object 1"):
         objects_of(path, on_defect="stop")
+
+
+@pytest.mark.parametrize("voting", [2, 1000])
+def test_the_first_images_with_boxes_decide_about_the_form(tmp_path, monkeypatch, voting):
+    monkeypatch.setattr(hub, "_VOTING", voting)
+    sizes, edges = [5, 0, 2, 6], [4, 3, 7, 6]  # in images of 6 x 7; each fits in one form alone
+    root = save(tmp_path / "boxes", [mapping_of_lists([[], [edges], [edges], *[[sizes]] * 3], [[], *[[0]] * 5])])
+    assert objects_of(root).notes[-1].endswith("corners [xmin, ymin, xmax, ymax]") == (voting == 2)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_areas_of_objects_in_pixels_are_read(tmp_path, relative):
+    scale = np.array([1 / 7, 1 / 6, 1 / 7, 1 / 6]) if relative else np.ones(4)
+    rows = [[([1, 2, 4, 3], 7.5), ([5, 0, 2, 6], None)], [([0, 3, 7, 3], 0.0)], [([1, 1, 2, 2], 3.0)]]
+    kind = pa.list_(pa.struct([("bbox", pa.list_(pa.float64())), ("category", pa.int64()), ("area", pa.float64())]))
+    objects = [[{"bbox": (box * scale).tolist(), "category": 0, "area": area} for box, area in row] for row in rows]
+    area = {"dtype": "float64", "_type": "Value"}
+    fields = {"feature": {"bbox": BOX, "category": CATEGORY, "area": area}, "_type": "List"}
+    features = {"image": {"_type": "Image"}, "objects": fields}
+    content = table({"image": encoded(range(3)), "objects": objects}, features, {"objects": kind})
+    dataset = objects_of(write(tmp_path / "train.parquet", content))
+    areas = [each.areas for each in dataset.objects]
+    if relative:
+        assert areas == [None] * 3
+    else:
+        np.testing.assert_array_equal(areas[0], [7.5, np.nan])
+        assert areas[1] is None
+        np.testing.assert_array_equal(areas[2], [3.0])
 
 
 @pytest.mark.parametrize("corners", [False, True])

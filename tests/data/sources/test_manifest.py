@@ -71,6 +71,17 @@ def test_what_is_written_is_read(manifest: Manifest, tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(one, key), getattr(other, key))
 
 
+def test_the_index_needs_no_keyword_of_newer_numpy(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy 2.0 and 2.1 take every keyword for an array."""
+    savez, given = np.savez, dict[str, object]()
+    monkeypatch.setattr(np, "savez", lambda file, **arrays: given.update(arrays) or savez(file, **arrays))
+    manifest.write(tmp_path)
+    assert given
+    assert all(isinstance(each, np.ndarray) for each in given.values())
+
+
 def test_areas_are_kept_where_they_are_stated(tmp_path: Path, manifest: Manifest) -> None:
     areas = [None, None, np.array([1.5, np.nan, 1e5])]
     objects = [replace(boxes(count), areas=each) for count, each in zip((2, 0, 3), areas, strict=True)]

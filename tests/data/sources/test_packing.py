@@ -1,6 +1,8 @@
+import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from tests.verbs import ROOT
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import recorded
-from tfeff.data.images.storage import EncodedImages
+from tfeff.data.images.storage import DrawnImages, EncodedImages
 from tfeff.data.sources import catalog, packing
 from tfeff.data.sources.manifest import MANIFEST, Manifest
 from tfeff.data.sources.source import Options, Source
@@ -68,6 +70,32 @@ def test_records_can_be_packed_again(image_folder, tmp_path):
     assert one.ids == two.ids
     assert one.fingerprint == two.fingerprint
     assert [one.encoded(n) for n in range(9)] == [two.encoded(n) for n in range(9)]
+
+
+def test_a_slow_image_does_not_stop_the_reading_of_later_ones(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    later, waited = threading.Event(), list[bool]()
+
+    def draw(index: int) -> bytes:
+        if index == 63:
+            waited.append(later.wait(timeout=10))
+        if index == 64:
+            later.set()
+        return b"%d" % index
+
+    class Drawn(Source):
+        splits = ("train",)
+        drawn = True
+
+        def _load(self, split: str) -> Dataset:
+            images = DrawnImages(70, draw, "1")
+            return Dataset(split, ("a",), list(map(str, range(70))), images, labels=np.zeros(70, np.int64))
+
+    packing.pack(Drawn("made", Options()), tmp_path / "out")
+    assert waited == [True]
+    packed = catalog.open_labels(f"records:{tmp_path / 'out'}").load("all")
+    assert [packed.encoded(index) for index in range(70)] == [b"%d" % index for index in range(70)]
 
 
 def test_an_existing_directory_is_kept_unless_it_may_be_overwritten(image_folder, tmp_path):

@@ -263,7 +263,7 @@ def prepared_objects(tmp_path_factory):
                 "bbox": tfds.features.BBox(*(box / np.tile(SIZES[number], 2)).tolist()),
                 "label": place % 2,
                 "is_difficult": place == 2,
-                "area": 1,
+                "area": [0, 37, 5][place],
             }
             for place, box in enumerate(BOXES[number])
         ]
@@ -291,6 +291,10 @@ def test_boxes_classes_and_flags_are_read(prepared_objects):
             assert objects.labels.tolist() == [0, 1, 0][: number % 4]
             assert objects.difficult.tolist() == [False, False, True][: number % 4]
             assert not objects.crowd.any()
+            # No object has an area of 0: that of its box is used.
+            areas = None if number % 4 < 2 else [np.nan, 37, 5][: number % 4]
+            assert (objects.areas is None) == (areas is None)
+            np.testing.assert_array_equal([] if areas is None else objects.areas, areas or [])
         assert not source.defects.counts
 
 

@@ -9,6 +9,7 @@ time of the package's reader, and waits for the disk without Python's lock. The 
 import errno
 import functools
 import os
+import resource
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ _CHUNK_HEADER = struct.Struct("<8xQ8xQ8x")
 _SIMPLE = ord("r")
 _FIRST_CHUNK = 64
 _OPEN_FILES = 64
-"""Files that a storage keeps open; a process may open 256 on macOS, and usually 1,024 on Linux."""
+"""Files that a storage keeps open at least; a process may open 256 on macOS, and usually 1,024 on Linux."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class RecordedImages(ImageStorage):
         self._shards, self._owners = shards, np.repeat(np.arange(len(shards)), [shard.records for shard in shards])
         self._places, self._known, self._sizes, self._undecodable = places, digests, sizes, undecodable
         self._origins = origins
-        self._checked = np.zeros(len(digests), bool)
-        self._opened = functools.lru_cache(_OPEN_FILES)(_open)
+        self._checked = np.zeros(len(digests), np.int64)  # the version of its file with which each image was compared
+        self._opened = functools.lru_cache(_open_files())(_open)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the files itself."""
@@ -86,26 +87,27 @@ class RecordedImages(ImageStorage):
         return len(self._known)
 
     def encoded(self, index: int) -> bytes:
-        """See `ImageStorage`. The first reading of an image is compared with its digest.
+        """See `ImageStorage`. The first reading of an image from a file is compared with its digest.
 
         Raises:
             UserError: the file is missing or damaged, or not the one that was packed; too many files are open.
         """
         path, (start, length) = self._shards[int(self._owners[index])].path, self._places[index].tolist()
         try:
-            content = read_record(self._opened(path), start, length)
+            file, version = self._opened(path)
+            content = read_record(file, start, length)
         except OSError as error:
             advice = (
                 "raise the limit of open files (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else ADVICE
             )
             raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
-        if not self._checked[index]:
+        if self._checked[index] != version:
             if content_digest(content) != self.digest(index):
                 raise UserError(
                     f"{path}: damaged or replaced, at byte {start:,} is another image than that which was packed; "
                     f"{ADVICE}"
                 )
-            self._checked[index] = True
+            self._checked[index] = version
         return content
 
     def size(self, index: int) -> tuple[int, int]:
@@ -114,6 +116,10 @@ class RecordedImages(ImageStorage):
         if not height:
             raise UserError(f"image {index}: not an image, or a corrupt one")
         return height, width
+
+    def sizes(self) -> np.ndarray:
+        """See `ImageStorage`."""
+        return self._sizes
 
     def digest(self, index: int) -> bytes:
         """See `ImageStorage`; reads nothing."""
@@ -136,8 +142,16 @@ class RecordedImages(ImageStorage):
         return content_digest(self._known.tobytes()).hex()
 
 
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb", buffering=0)
+def _open_files() -> int:
+    """Returns how many files a storage keeps open: a quarter of those that this process may open, or `_OPEN_FILES`."""
+    return max(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+
+
+def _open(path: Path) -> tuple[BinaryIO, int]:
+    """Returns a file, and a number that changes if it has been replaced or written since it was opened before."""
+    file = path.open("rb", buffering=0)
+    status = os.fstat(file.fileno())
+    return file, hash((status.st_dev, status.st_ino, status.st_mtime_ns))
 
 
 def read_record(file: BinaryIO, start: int, length: int) -> bytes:

@@ -190,13 +190,31 @@ def feasible(image: tf.Tensor, size: tuple[int, int], fit: str) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: it is too thin.
     """
-    if fit not in ("stretch", "whole"):  # the others take no more memory than the image, or the result
+    if fit not in REFUSING:
         return image
     return _feasible(image, whole_size(tf.shape(image)[:2], size) if fit == "whole" else tf.constant(size))
 
 
+def infeasible(native: np.ndarray, size: tuple[int, int], fit: str) -> np.ndarray:
+    """Returns which images `FITS` cannot bring to a size, because they are too thin: bool [n].
+
+    Args:
+        native: int [n, 2], (height, width) of the images.
+        size: (height, width).
+        fit: a key of `FITS`.
+    """
+    if fit not in REFUSING:
+        return np.zeros(len(native), bool)
+    native = tf.constant(native, tf.int32)
+    wanted = whole_size(native, size) if fit == "whole" else tf.constant(size)
+    found: np.ndarray = (_needed_pixels(native[:, 1], wanted) > most_pixels()).numpy()
+    return found
+
+
 FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
 """How an image is brought to the size of the cache."""
+REFUSING = ("stretch", "whole")
+"""Those of `FITS` that refuse thin images; the others take no more memory than the image, or the result."""
 
 
 def shrinkage(native: tuple[int, int], size: tuple[int, int], fit: str) -> float:
@@ -285,15 +303,22 @@ def _feasible(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Returns an image that is resized to `size`, int32 [2], after a check that this takes no huge arrays."""
     if _PLAIN.get():
         return image
-    size, width = tf.cast(size, tf.int64), tf.shape(image, tf.int64)[1]
-    # Rows are resampled first. So a wide image of one row, which takes little memory itself, would take much.
-    pixels, most = size[0] * tf.maximum(size[1], width), most_pixels()
+    pixels, most = _needed_pixels(tf.shape(image)[1], size), most_pixels()
     message = (
         "the image is too thin: at the size to which it is scaled, it takes more pixels than the limit of "
         f"{most:,}; cut it into tiles, or set the environment variable TFEFF_MAX_PIXELS"
     )
     with tf.control_dependencies([tf.debugging.assert_less_equal(pixels, tf.constant(most, tf.int64), message)]):
         return tf.identity(image)
+
+
+def _needed_pixels(width: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels of an image, int64 [...], while its width (int32 [...]) is resized to `size` (int32 [..., 2]).
+
+    Rows are resampled first. So a wide image of one row, which takes little memory itself, would take much.
+    """
+    width, size = tf.cast(width, tf.int64), tf.cast(size, tf.int64)
+    return size[..., 0] * tf.maximum(size[..., 1], width)
 
 
 def _antialiased(

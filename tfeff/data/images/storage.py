@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from tfeff.data.images import decoding
+from tfeff.data.images import decoding, pixels
 
 if TYPE_CHECKING:  # imported where it is used: most of it works without TensorFlow, which takes seconds to import
     import tensorflow as tf
@@ -58,13 +58,16 @@ class ImageStorage(ABC):
         import tensorflow as tf
 
         def decode(number: np.ndarray) -> np.ndarray:
-            pixels = decoding.decode(self._content(int(number)), f"image {number}", shrinkage)
-            return decoding.in_channels(pixels, channels)
+            return decoding.in_channels(self._decoded(int(number), shrinkage), channels)
 
         # The decoder of all verbs, so that training, evaluation and prediction see and refuse the same images.
         image = tf.numpy_function(decode, [index], tf.uint8)
         image.set_shape((None, None, channels))
         return image
+
+    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None) -> np.ndarray:
+        """Returns one decoded image, uint8 [height, width, 3]."""
+        return decoding.decode(self._content(index), f"image {index}", shrinkage)
 
     def _content(self, index: int) -> bytes:
         """Returns what `encoded` does, without keeping its digest."""
@@ -109,6 +112,13 @@ class ImageStorage(ABC):
 
         Raises:
             OSError: the file cannot be read.
+        """
+        return None
+
+    def sizes(self) -> np.ndarray | None:
+        """Returns (height, width) of all images, int32 [n, 2], if they are known without reading files; None if not.
+
+        (0, 0): the header cannot be read.
         """
         return None
 
@@ -169,6 +179,7 @@ class ImageFiles(ImageStorage):
     def __init__(self, paths: Sequence[str | Path]) -> None:
         super().__init__()
         self._paths = [os.fspath(path) for path in paths]
+        self._found = np.full((len(self._paths), 2), -1, np.int64)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -199,20 +210,27 @@ class ImageFiles(ImageStorage):
     def fingerprint(self, channels: int) -> str:
         """Returns the digest of names, sizes and modification times."""
         digest = hashlib.sha256(str(channels).encode())
-        for path in self._paths:
-            status = os.stat(path)
-            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        for index, path in enumerate(self._paths):
+            size, modified = self._status(index)
+            digest.update(f"{path}\0{size}\0{modified}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def stamp(self, index: int) -> bytes:
-        """Computes the stamp from size and modification time."""
-        status = os.stat(self._paths[index])
-        return _stamp(status.st_size, status.st_mtime_ns)
+        """Computes the stamp from size and modification time, which are looked up anew."""
+        self._found[index] = -1
+        return _stamp(*self._status(index))
 
     def origin(self, index: int) -> bytes:
         """Computes the origin from name, size and modification time: copied files may be equally old."""
-        status = os.stat(self._paths[index])
-        return _stamp(os.path.basename(self._paths[index]), status.st_size, status.st_mtime_ns)
+        return _stamp(os.path.basename(self._paths[index]), *self._status(index))
+
+    def _status(self, index: int) -> tuple[int, int]:
+        """Returns size and modification time (ns) of a file. Disks of a network take long, so it is asked once."""
+        if self._found[index, 0] < 0:
+            status = os.stat(self._paths[index])
+            self._found[index] = status.st_size, status.st_mtime_ns
+        size, modified = self._found[index].tolist()
+        return size, modified
 
 
 class EncodedImages(ImageStorage):
@@ -297,17 +315,17 @@ class Segments(ImageStorage):
         return _stamp(self._version, os.path.basename(self._paths[file]), *place)
 
 
-class PixelArray(ImageStorage):
-    """Decoded images of one size, held in memory.
+class PixelArrays(ImageStorage):
+    """Decoded images, held in memory.
 
     Args:
-        pixels: uint8 [n, height, width, 1 or 3].
+        images: n images, uint8 [height, width, 1 or 3].
         version: names the contents; a new one invalidates caches.
     """
 
-    def __init__(self, pixels: np.ndarray, version: str) -> None:
+    def __init__(self, images: Sequence[np.ndarray] | np.ndarray, version: str) -> None:
         super().__init__()
-        self._pixels, self._version = pixels, version
+        self._pixels, self._version = images, version
 
     def __len__(self) -> int:
         return len(self._pixels)
@@ -316,20 +334,14 @@ class PixelArray(ImageStorage):
         """Returns the image as PNG."""
         return cv2.imencode(".png", self._pixels[index][..., ::-1])[1].tobytes()
 
-    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
+    def size(self, index: int) -> tuple[int, int]:
         """See `ImageStorage`."""
-        import tensorflow as tf
+        height, width, _ = self._pixels[index].shape
+        return height, width
 
-        from tfeff.data.images.graph_decoding import luma
-
-        pixels = self._tensor[index]
-        if pixels.shape[-1] == channels:
-            return pixels
-        return tf.repeat(pixels, channels, axis=-1) if channels == 3 else luma(pixels)
-
-    @cached_property
-    def _tensor(self) -> "tf.Tensor":
-        return host_constant(self._pixels)
+    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None) -> np.ndarray:
+        image = self._pixels[index]
+        return np.broadcast_to(image, (*image.shape[:2], 3))
 
     def fingerprint(self, channels: int) -> str:
         """Returns the version."""
@@ -342,6 +354,30 @@ class PixelArray(ImageStorage):
     def outline(self, index: int) -> bytes:
         """See `ImageStorage`; from the pixels."""
         return self.stamp(index)
+
+
+class PixelArray(PixelArrays):
+    """The same images if they have one size; TensorFlow reads their memory.
+
+    Args:
+        images: uint8 [n, height, width, 1 or 3]. If it starts at a page (`pixels.allocate`), it is not copied.
+        version: names the contents; a new one invalidates caches.
+    """
+
+    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
+        """See `ImageStorage`."""
+        import tensorflow as tf
+
+        from tfeff.data.images.graph_decoding import luma
+
+        image = self._tensor[index]
+        if image.shape[-1] == channels:
+            return image
+        return tf.repeat(image, channels, axis=-1) if channels == 3 else luma(image)
+
+    @cached_property
+    def _tensor(self) -> "tf.Tensor":
+        return pixels.shared(pixels.aligned(np.asarray(self._pixels)))
 
 
 class DrawnImages(ImageStorage):
@@ -394,6 +430,10 @@ class _Subset(ImageStorage):
 
     def outline(self, index: int) -> bytes | None:
         return self._whole.outline(int(self._indices[index]))
+
+    def sizes(self) -> np.ndarray | None:
+        known = self._whole.sizes()
+        return None if known is None else known[self._indices]
 
     def undecodable(self) -> np.ndarray | None:
         known = self._whole.undecodable()

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfeff.data.input import pixels
+from tfeff.data.images import pixels
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import InOrder, Order
 from tfeff.data.input.transform import Batch, Shard, Transform

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
+from tfeff.data.images.pixels import allocate, options, shared
 from tfeff.data.images.storage import host_constant
 from tfeff.data.images.unreadable import IN_RUN
 from tfeff.data.input.decoding import WHOLE, Decoding, Progress, form_of, reason, resized
 from tfeff.data.input.disk_cache import StoredImages
 from tfeff.data.input.filling import failures, require_intact, require_memory, stored_images
-from tfeff.data.input.pixels import allocate, options, shared
 from tfeff.errors import UserError, nearest
 from tfeff.execution.resources import cores
 
@@ -131,7 +131,7 @@ class ImageCache:
             reasons = decoding.run(pixels, layout)
         else:
             assert directory is not None
-            stored = stored_images(decoding, Path(directory), corrupt_images, advice)
+            stored = stored_images(decoding, Path(directory))
             pixels, layout = stored.pixels, stored.layout
             reasons = dict(stored.note)
         require_intact(dataset, reasons, corrupt_images, advice)

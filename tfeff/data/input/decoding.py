@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data.dataset import Dataset
-from tfeff.data.images import resizing
+from tfeff.data.images import pixels, resizing
 from tfeff.data.images.header import most_pixels
-from tfeff.data.input import pixels
 from tfeff.errors import UserError
 
 WHOLE = "whole"
@@ -54,7 +53,7 @@ class Decoding:
         if self.fit != WHOLE:
             sizes = np.tile(np.array(self.size, np.int64), (len(self.dataset), 1))
         else:
-            sizes = self.dataset.sizes if len(self.dataset.sizes) else self._sizes()
+            sizes = self._sizes()
             if self.size is not None:
                 sizes = resizing.whole_size(tf.constant(sizes, tf.int32), self.size).numpy().astype(np.int64)
                 sizes[sizes.prod(axis=1) > most_pixels()] = 1  # decoding refuses these
@@ -92,6 +91,13 @@ class Decoding:
         self.progress(n, n)
         return corrupt
 
+    def infeasible(self) -> list[int]:
+        """Returns the images that are too thin for the size, according to their headers."""
+        if self.size is None:
+            return []
+        found: list[int] = np.flatnonzero(resizing.infeasible(self._sizes(), self.size, self.fit)).tolist()
+        return found
+
     def failures(
         self, indices: Iterable[int], store: Callable[[int, np.ndarray], None] = lambda index, image: None
     ) -> dict[int, str]:
@@ -109,7 +115,10 @@ class Decoding:
         return resized(self.dataset, index, self.size, self.fit, self.interpolation, self.reduced)
 
     def _sizes(self) -> np.ndarray:
-        """Returns (height, width) of each stored image, int64 [n, 2]; 1 x 1 if the header cannot be read."""
+        """Returns (height, width) of each stored image, int [n, 2]; 1 x 1 if the header cannot be read."""
+        known = self.dataset.sizes if len(self.dataset.sizes) else self.dataset.images.sizes()
+        if known is not None:
+            return np.maximum(known, 1)
 
         def size(index: int) -> tuple[int, int]:
             try:

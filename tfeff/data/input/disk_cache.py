@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfeff import checked, durable
-from tfeff.data.input import pixels
+from tfeff.data.images import pixels
 from tfeff.errors import BusyError, NoRoomError, UserError, brief
 
 _LOG = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tfeff.data.dataset import Dataset
+from tfeff.data.images.resizing import REFUSING
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
 from tfeff.data.input.decoding import Decoding, form_of
 from tfeff.data.input.disk_cache import DiskCache, StoredImages, UnreadableList
@@ -16,13 +17,14 @@ from tfeff.execution.resources import free_memory
 _DECODER = "upright, also AVIF"  # Changes with what files are decoded to, so that older caches on disk are not used.
 
 
-def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advice: str) -> StoredImages:
+def stored_images(decoding: Decoding, directory: Path) -> StoredImages:
     """Returns the images of the disk cache in a directory; decodes them if no other process has.
 
-    Those that could not be read are tried again; if any can be read now, all images are decoded again.
+    Those that could not be read are tried again; if any can be read now, all images are decoded again. Their reasons
+    are the note of the result.
 
     Raises:
-        UserError: images cannot be read, or do not fit on the disk.
+        UserError: the images do not fit on the disk.
     """
     dataset = decoding.dataset
     form = form_of(decoding.size, decoding.fit, decoding.interpolation, decoding.reduced)
@@ -35,9 +37,7 @@ def stored_images(decoding: Decoding, directory: Path, corrupt_images: str, advi
             if stored is None:
                 layout, size = decoding.plan()
                 with cache.filling(layout, size) as (memory, kept):
-                    reasons = decoding.run(memory, layout)
-                    require_intact(dataset, reasons, corrupt_images, advice)
-                    kept["note"] = list(reasons.items())
+                    kept["note"] = list(decoding.run(memory, layout).items())
                 stored = cache.opened()
                 if stored is None:
                     raise UserError(f"{cache.folder}: is damaged although it was just written; check the disk")
@@ -63,17 +63,19 @@ def failures(decoding: Decoding, directory: str | Path | None) -> dict[int, str]
     """Returns index -> reason of images that cannot be read.
 
     With a directory, only the first process decodes all images; later ones decode those that it could not read. So do
-    all processes if the images have been decoded before, as those of records when they were written.
+    all processes if the images have been decoded before, as those of records when they were written; they also decode
+    those that are too thin for the size.
     """
     dataset = decoding.dataset
     known = dataset.images.undecodable()
     if known is not None:
-        found = decoding.failures(known.tolist())
+        found = decoding.failures(sorted({*known.tolist(), *decoding.infeasible()}))
         decoding.progress(len(dataset), len(dataset))
         return found
     if directory is None:
         return decoding.run(None, None)
-    listed = UnreadableList(Path(directory) / f"unreadable-{_key(dataset)}")
+    form: tuple[object, ...] = (decoding.size, decoding.fit) if decoding.fit in REFUSING else ()
+    listed = UnreadableList(Path(directory) / f"unreadable-{_key(dataset, *form)}")
     indices = listed.indices()
     if indices is None:
         with listed.locked():

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 _SHUFFLE, _BALANCED_CLASSES, _BALANCED_MEMBERS = range(3)
+_BLOCK = 1 << 16
+"""Draws of classes by one random generator; one for each round would take longer than all else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ class ClassBalanced(Order):
         draws, part = np.divmod(np.arange(epoch * count, (epoch + 1) * count), self.together)
         rounds, place = np.divmod(draws, len(classes))
         class_orders = self._rounds(len(classes), int(rounds[0]), int(rounds[-1]))
-        drawn_class = np.concatenate(class_orders)[place + len(classes) * (rounds - rounds[0])]
+        drawn_class = class_orders[rounds - rounds[0], place]
         indices = np.empty(count, np.int64)
         repeats = np.empty(count, np.int64)
         members_of = _grouped(np.searchsorted(classes, labels), len(classes))
@@ -98,14 +99,16 @@ class ClassBalanced(Order):
             repeats[slots] = passes
         return OrderedExamples(indices, repeats)
 
-    def _rounds(self, classes: int, first: int, last: int) -> list[np.ndarray]:
-        """Returns the order of the classes in some successive rounds."""
-        start = max(0, first - 1)
-        orders = [_permutation(classes, self.seed, _BALANCED_CLASSES, number) for number in range(start, last + 1)]
+    def _rounds(self, classes: int, first: int, last: int) -> np.ndarray:
+        """Returns the order of the classes in some successive rounds, int64 [last + 1 - first, classes]."""
+        start, length = max(0, first - 1), max(1, _BLOCK // classes)  # rounds of a block
+        blocks = range(start // length, last // length + 1)
+        each = np.tile(np.arange(classes), (length, 1))
+        orders = np.concatenate([_generator(self.seed, _BALANCED_CLASSES, k).permuted(each, axis=1) for k in blocks])
+        orders = orders[start - blocks.start * length : last + 1 - blocks.start * length]
         if self.together > 1 and classes > 2:
-            for before, order in pairwise(orders):
-                if before[-1] == order[0]:
-                    order[:2] = order[1], order[0]  # the last one stays, so that rounds do not depend on all before
+            repeated = np.flatnonzero(orders[:-1, -1] == orders[1:, 0]) + 1
+            orders[repeated, :2] = orders[repeated, 1::-1]  # the last one stays: rounds do not depend on all before
         return orders[first - start :]
 
 
@@ -115,4 +118,8 @@ def _grouped(group: np.ndarray, groups: int) -> list[np.ndarray]:
 
 
 def _permutation(n: int, *key: int) -> np.ndarray:
-    return np.random.default_rng([int(part) for part in key]).permutation(n)
+    return _generator(*key).permutation(n)
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.default_rng([int(part) for part in key])

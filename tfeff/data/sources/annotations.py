@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -228,6 +228,15 @@ def are_relative(boxes: Iterable[Box | None]) -> bool:
         count += 1
         fractions = fractions or any(side % 1 for side in box)
     return fractions or count >= _FEW
+
+
+def stated_area(value: Any) -> float:
+    """Returns the area of an object in square pixels, see `Objects.areas`; NaN if the value is none."""
+    try:
+        area = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return area if 0 < area < math.inf else math.nan
 
 
 def scaled(box: Box, size: tuple[int, int]) -> Box:

@@ -14,7 +14,7 @@ from typing import Any
 from tfeff.data.dataset import Id
 from tfeff.data.defects import Defects, Lost
 from tfeff.data.sources import foreign, text
-from tfeff.data.sources.annotations import RELATIVE_LIMIT, Box, ObjectCollector, are_relative, scaled
+from tfeff.data.sources.annotations import RELATIVE_LIMIT, Box, ObjectCollector, are_relative, scaled, stated_area
 from tfeff.data.sources.coco_masks import segmentation_box
 from tfeff.data.sources.listing import Finder, folded, path_parts
 from tfeff.errors import UserError
@@ -244,7 +244,7 @@ def collect(
                 collector.add_unnamed(box, -1 if below or not labels else len(labels))
             else:
                 difficult, crowd = _is_set(item.get("ignore")), _is_set(item.get("iscrowd"))
-                area = _area(item.get("area")) if scale is None else math.nan
+                area = stated_area(item.get("area")) if scale is None else math.nan
                 collector.add(number, box, labels[category], difficult=difficult, crowd=crowd, area=area)
         known |= added
     return masks
@@ -273,15 +273,6 @@ def _box(bbox: Any) -> Box | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return top, left, top + height, left + width
-
-
-def _area(value: Any) -> float:
-    """Returns an area; NaN if none is stated."""
-    try:
-        area = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return area if 0 < area < math.inf else math.nan
 
 
 def _is_set(flag: Any) -> bool:

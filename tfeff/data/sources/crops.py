@@ -9,7 +9,6 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,9 +19,7 @@ from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import ImageStorage
 from tfeff.data.sources.source import Options, Source
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from tfeff.execution.resources import cores
 
 BACKGROUND = "background"
 """The last class."""
@@ -42,7 +39,7 @@ _ATTEMPTS = 50
 _BATCH = 64
 """Background boxes that are drawn at a time."""
 _DECODED = 16
-"""Decoded images kept: crops of one image follow each other."""
+"""Decoded images kept, at least; or one per core. Crops of one image follow each other."""
 
 
 class Crops(Source):
@@ -203,6 +200,7 @@ def crop(
         class_names: names of the labels.
         options: as for `object_crops`. Beyond the image, the context of a box has the image's mean color.
     """
+    low, high = _window(boxes_yxyx, dataset.sizes[owners], options.crop_context)
     return Dataset(
         name=f"crops:{dataset.name}",
         class_names=class_names,
@@ -213,31 +211,36 @@ def crop(
         cropped=dataset,
         owners=owners,
         channels=options.channels,
+        sizes=(high - low).astype(np.int32),
         notes=dataset.notes,
     )
+
+
+class _Image:
+    """A decoded image, uint8 [height, width, 3]."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    @functools.cached_property
+    def mean(self) -> np.ndarray:
+        """The mean color, [3]."""
+        return np.rint(self.pixels.mean(axis=(0, 1)))
 
 
 class _CroppedImages(ImageStorage):
     def __init__(self, dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray, context: float) -> None:
         super().__init__()
         self._dataset, self._owners, self._boxes, self._context = dataset, owners, boxes_yxyx, context
-        self._decoded = functools.lru_cache(maxsize=_DECODED)(self._decode)
-        self._locks = [threading.Lock() for _ in range(_DECODED)]
+        self._kept = max(_DECODED, len(cores()))
+        self._whole = functools.lru_cache(maxsize=self._kept)(self._decode)
+        self._locks = [threading.Lock() for _ in range(self._kept)]
 
     def __len__(self) -> int:
         return len(self._owners)
 
     def encoded(self, index: int) -> bytes:
-        return cv2.imencode(".png", self._crop(index)[..., ::-1])[1].tobytes()
-
-    def read(self, index: "tf.Tensor", channels: int, shrinkage: decoding.Shrinkage | None = None) -> "tf.Tensor":
-        import tensorflow as tf
-
-        from tfeff.data.images.graph_decoding import luma
-
-        pixels = tf.numpy_function(lambda number: self._crop(int(number)), [index], tf.uint8)
-        pixels = tf.ensure_shape(pixels, (None, None, 3))
-        return pixels if channels == 3 else luma(pixels)
+        return cv2.imencode(".png", self._decoded(index)[..., ::-1])[1].tobytes()
 
     def fingerprint(self, channels: int) -> str:
         made = hashlib.sha256(f"{channels} {self._dataset.images.fingerprint(channels)} {self._context}".encode())
@@ -252,14 +255,14 @@ class _CroppedImages(ImageStorage):
     def origin(self, index: int) -> bytes:
         return self._dataset.images.origin(int(self._owners[index]))
 
-    def _decode(self, image: int) -> np.ndarray:
-        return decoding.decode(self._dataset.encoded(image), self._dataset.ids[image])
+    def _decode(self, image: int) -> _Image:
+        return _Image(decoding.decode(self._dataset.encoded(image), self._dataset.ids[image]))
 
-    def _crop(self, index: int) -> np.ndarray:
+    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None = None) -> np.ndarray:
         image = int(self._owners[index])
-        with self._locks[image % _DECODED]:  # Threads that crop the same image wait while one of them decodes it.
-            pixels = self._decoded(image)
-        return _cropped(pixels, self._boxes[index], self._context)
+        with self._locks[image % self._kept]:  # Threads that crop the same image wait while one of them decodes it.
+            whole = self._whole(image)
+        return _cropped(whole, self._boxes[index], self._context)
 
 
 def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -297,18 +300,32 @@ def _background_boxes(
             return
 
 
-def _cropped(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
-    """Returns a box and its context in whole pixels, at least one in each direction."""
-    size = np.array(pixels.shape[:2])
-    margin = context * (box[2:] - box[:2])
-    low = np.minimum(np.floor(box[:2] - margin + 0.5), size - 1).astype(int)
-    high = np.maximum(np.floor(box[2:] + margin + 0.5), low + 1).astype(int)
+def _window(boxes_yxyx: np.ndarray, sizes: np.ndarray, context: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns boxes with their context in whole pixels, at least one in each direction: top left and bottom right.
+
+    Args:
+        boxes_yxyx: float32 [..., 4].
+        sizes: int [..., 2], (height, width) of the image of each box.
+        context: see `Options.crop_context`.
+
+    Returns:
+        int64 [..., 2], twice.
+    """
+    margin = context * (boxes_yxyx[..., 2:] - boxes_yxyx[..., :2])
+    low = np.minimum(np.floor(boxes_yxyx[..., :2] - margin + 0.5), sizes - 1).astype(np.int64)
+    return low, np.maximum(np.floor(boxes_yxyx[..., 2:] + margin + 0.5), low + 1).astype(np.int64)
+
+
+def _cropped(image: _Image, box: np.ndarray, context: float) -> np.ndarray:
+    """Returns a box and its context; beyond the image, in its mean color."""
+    pixels, size = image.pixels, np.array(image.pixels.shape[:2])
+    low, high = _window(box, size, context)
     (top, left), (bottom, right) = np.maximum(low, 0), np.minimum(high, size)
     inside = pixels[top:bottom, left:right]
     if (low >= 0).all() and (high <= size).all():
         return np.ascontiguousarray(inside)
     shown = np.empty((*(high - low), 3), np.uint8)
-    shown[:] = np.rint(pixels.mean(axis=(0, 1)))
+    shown[:] = image.mean
     shown[top - low[0] : bottom - low[0], left - low[1] : right - low[1]] = inside
     return shown
 

@@ -7,14 +7,14 @@ opened again asks for the same images.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
-from tfeff.data.images.storage import DrawnImages, ImageStorage, PixelArray
+from tfeff.data.images.pixels import allocate
+from tfeff.data.images.storage import ImageStorage, PixelArray, PixelArrays
 from tfeff.data.sources import data_frame
 from tfeff.data.sources.annotations import PIXELS, SWAPPED_CORNERS, ObjectCollector
 from tfeff.data.sources.data_frame import ListedImages
@@ -36,9 +36,10 @@ class Images:
     Args:
         splits: name of a split, such as `train`, `validation` or `test` -> its images: `(images, labels)`,
             `(images, objects)`, or an iterable of pairs, such as a generator or a `tf.data.Dataset`, batched or not,
-            which is read once. Images are uint8 [height, width, 3] or [height, width], of one size or several. A label
-            is a number from 0 or the name of a class. `objects` has a mapping for each image: `boxes_yxyx`, float
-            [n, 4], (top, left, bottom, right) in pixels, and `labels`, [n].
+            which is read once. All of it is copied, so arrays may be filled again. Images are uint8 [height, width, 3]
+            or [height, width], of one size or several. A label is a number from 0 or the name of a class. `objects` has
+            a mapping for each image: `boxes_yxyx`, float [n, 4], (top, left, bottom, right) in pixels, and `labels`,
+            [n].
         class_names: one per class. None: the names among the labels, sorted, or their numbers.
         name: first part of the name in configs and messages.
 
@@ -57,17 +58,17 @@ class Images:
     ) -> None:
         if not isinstance(splits, Mapping) or not splits:
             raise UserError('images: give them by split, such as {"train": (images, labels), "test": ...}')
-        parts, size = dict[str, tuple[list[np.ndarray], list[Any]]](), 0
+        parts, size = dict[str, tuple[list[np.ndarray], list[_Target]]](), 0
         for split, given in splits.items():
-            parts[split] = _read(split, given, LIMIT - size)
+            parts[split] = _read(f"{name}/{split}", given, LIMIT - size)
             size += sum(each.nbytes for each in parts[split][0])
-        self.has_objects = isinstance(next(iter(parts.values()))[1][0], Mapping)
+        self.has_objects = next(iter(parts.values()))[1][0].boxes is not None
         values = list[int | str]()
         for split, (_, targets) in parts.items():
             for i, target in enumerate(targets):
-                if isinstance(target, Mapping) != self.has_objects:
+                if (target.boxes is not None) != self.has_objects:
                     raise UserError(f"{name}/{split}[{i}]: give all images a label each, or all of them objects")
-                values += _labels(target, f"{name}/{split}[{i}]")
+                values += target.labels
         self.class_names = tuple(map(str, class_names or _classes(values, name)))
         repeated = [each for each, count in Counter(self.class_names).items() if count > 1]
         if repeated:
@@ -75,12 +76,12 @@ class Images:
         number = {each: index for index, each in enumerate(self.class_names)}
         self._datasets = dict[str, tuple[ImageStorage, Sequence[Any], np.ndarray]]()
         digest = hashlib.blake2b(repr(self.class_names).encode(), digest_size=6)
-        for split, (pixels, given) in parts.items():
-            targets = [_numbered(target, number, f"{name}/{split}[{i}]") for i, target in enumerate(given)]
-            version = _digest(split, pixels, targets)
+        for split, (pixels, targets) in parts.items():
+            numbered = [_numbered(target, number, f"{name}/{split}[{i}]") for i, target in enumerate(targets)]
+            version = _digest(split, pixels, numbered)
             digest.update(version.encode())
             sizes = np.array([each.shape[:2] for each in pixels], np.int32)
-            self._datasets[split] = _storage(pixels, version), targets, sizes
+            self._datasets[split] = _storage(pixels, version), numbered, sizes
         self.splits = tuple(parts)
         self.name = f"{name}-{digest.hexdigest()}"
 
@@ -173,8 +174,17 @@ class _GivenImages(Source):
         return self._images.dataset(split, self.options)
 
 
-def _read(split: str, given: Any, limit: int) -> tuple[list[np.ndarray], list[Any]]:
+class _Target(NamedTuple):
+    """The label of an image, and no boxes; or the boxes of its objects, float32 [n, 4], and their labels."""
+
+    labels: list[int | str]
+    boxes: np.ndarray | None
+
+
+def _read(name: str, given: Any, limit: int) -> tuple[list[np.ndarray], list[_Target]]:
     """Returns the images of a split, uint8 [height, width, channels], of up to `limit` bytes, and their targets.
+
+    They are copies, because a generator may fill the same arrays again.
 
     Raises:
         UserError: they have another form, or are too large.
@@ -183,51 +193,51 @@ def _read(split: str, given: Any, limit: int) -> tuple[list[np.ndarray], list[An
         images, targets = given
         if not hasattr(images, "__len__") or not hasattr(targets, "__len__"):
             raise UserError(
-                f"images: {split}: (images, labels) must be arrays or lists; of a generator, give pairs of an image "
-                "and a target"
+                f"{name}: (images, labels) must be arrays or lists; of a generator, give pairs of an image and a target"
             )
         if len(images) != len(targets):
-            raise UserError(f"images: {split}: {len(images)} images, but {len(targets)} labels or objects")
+            raise UserError(f"{name}: {len(images)} images, but {len(targets)} labels or objects")
         pairs: Iterable[tuple[Any, Any]] = zip(images, targets, strict=True)
     elif isinstance(given, Iterable) and not isinstance(given, np.ndarray):
-        pairs = _unbatched(split, given.as_numpy_iterator() if hasattr(given, "as_numpy_iterator") else given)
+        pairs = _unbatched(name, given.as_numpy_iterator() if hasattr(given, "as_numpy_iterator") else given)
     else:
-        raise UserError(f"images: {split}: give (images, labels), (images, objects), or pairs of an image and a target")
-    pixels, kept, size = list[np.ndarray](), list[Any](), 0
+        raise UserError(f"{name}: give (images, labels), (images, objects), or pairs of an image and a target")
+    pixels, read, size = list[np.ndarray](), list[_Target](), 0
     for image, target in pairs:
-        pixels.append(_image(image, f"images: {split}[{len(pixels)}]"))
-        kept.append(target)
+        where = f"{name}[{len(pixels)}]"
+        pixels.append(_image(image, where))
+        read.append(_target(target, where))
         size += pixels[-1].nbytes
         if size > limit:
             raise UserError(
-                f"images: {split}: more than {LIMIT >> 30} GB of pixels in all splits; write them to files and give "
+                f"{name}: more than {LIMIT >> 30} GB of pixels in all splits; write them to files and give "
                 "their folder, such as folder:DIRECTORY"
             )
     if not pixels:
-        raise UserError(f"images: {split}: no images")
-    return pixels, kept
+        raise UserError(f"{name}: no images")
+    return pixels, read
 
 
-def _unbatched(split: str, elements: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+def _unbatched(name: str, elements: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """Yields the pairs of an iterable whose elements are pairs or batches of them."""
     for element in elements:
         if not isinstance(element, tuple | list) or len(element) != 2:
-            raise UserError(f"images: {split}: each element must be a pair: an image, and its label or objects")
+            raise UserError(f"{name}: each element must be a pair: an image, and its label or objects")
         image, target = element
         if np.ndim(image) < 4:
             yield image, target
         elif isinstance(target, Mapping):
-            raise UserError(f"images: {split}: images with boxes must not be batched; call .unbatch()")
+            raise UserError(f"{name}: images with boxes must not be batched; call .unbatch()")
         elif len(image) != (np.shape(target) or (1,))[0]:
             labels = (np.shape(target) or (1,))[0]
-            raise UserError(f"images: {split}: a batch has {len(image)} images and {labels} labels")
+            raise UserError(f"{name}: a batch has {len(image)} images and {labels} labels")
         else:
             yield from zip(image, target, strict=True)
 
 
 def _image(image: Any, where: str) -> np.ndarray:
-    """Returns uint8 [height, width, 1 or 3]."""
-    pixels = np.asarray(image)
+    """Returns a copy of an image, uint8 [height, width, 1 or 3]."""
+    pixels = np.array(image)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
         raise UserError(
@@ -237,19 +247,41 @@ def _image(image: Any, where: str) -> np.ndarray:
     return pixels
 
 
-def _labels(target: Any, where: str) -> list[int | str]:
-    """Returns the labels of one image: its own, or those of its objects.
+def _target(target: Any, where: str) -> _Target:
+    """Returns what is in an image.
 
     Raises:
-        UserError: there are none, or some are neither whole numbers nor text.
+        UserError: it has another form.
     """
-    if isinstance(target, Mapping):
-        missing = [key for key in ("boxes_yxyx", "labels") if key not in target]
-        if missing:
-            raise UserError(f"{where}: objects have no {missing[0]}; give boxes_yxyx and labels")
-        target = target["labels"]
+    if not isinstance(target, Mapping):
+        labels = _labels(target, where)
+        if len(labels) != 1:
+            raise UserError(f"{where}: {len(labels)} labels; give one number or name per image")
+        return _Target(labels, None)
+    missing = [key for key in ("boxes_yxyx", "labels") if key not in target]
+    if missing:
+        raise UserError(f"{where}: objects have no {missing[0]}; give boxes_yxyx and labels")
+    labels = _labels(target["labels"], where)
+    try:
+        boxes = np.array(target["boxes_yxyx"], np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: boxes_yxyx are not numbers, [n, 4]") from None
+    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise UserError(f"{where}: boxes_yxyx have the shape {boxes.shape}; give [n, 4]")
+    boxes = boxes.reshape(-1, 4)
+    if len(boxes) != len(labels):
+        raise UserError(f"{where}: {len(labels)} labels and {len(boxes)} boxes")
+    return _Target(labels, boxes)
+
+
+def _labels(given: Any, where: str) -> list[int | str]:
+    """Returns the label of an image, or those of its objects.
+
+    Raises:
+        UserError: some are neither whole numbers nor text.
+    """
     # As objects, numbers among names stay numbers.
-    values = np.asarray(target, object if isinstance(target, list | tuple) else None).reshape(-1)
+    values = np.asarray(given, object if isinstance(given, list | tuple) else None).reshape(-1)
     labels = list[int | str]()
     for value in values:
         label = np.asarray(value).item() if np.size(value) == 1 else value
@@ -279,10 +311,10 @@ def _classes(labels: Sequence[int | str], name: str) -> list[str]:
     return [str(number) for number in range(max(numbers, default=0) + 1)]
 
 
-def _numbered(target: Any, number: Mapping[str, int], where: str) -> Any:
+def _numbered(target: _Target, number: Mapping[str, int], where: str) -> Any:
     """Returns the class of an image, int; or the boxes of its objects, float32 [n, 4], and their classes, [n]."""
     labels = list[int]()
-    for label in _labels(target, where):
+    for label in target.labels:
         if isinstance(label, str) and label not in number:
             raise UserError(f'{where}: "{label}" is not among the classes {", ".join(number)}')
         if isinstance(label, int) and not 0 <= label < len(number):
@@ -290,26 +322,17 @@ def _numbered(target: Any, number: Mapping[str, int], where: str) -> Any:
                 f"{where}: label {label!r}; give the name of a class, or a number from 0 to {len(number) - 1}"
             )
         labels.append(number[label] if isinstance(label, str) else int(label))
-    if not isinstance(target, Mapping):
-        if len(labels) != 1:
-            raise UserError(f"{where}: {len(labels)} labels; give one number or name per image")
-        return labels[0]
-    try:
-        boxes = np.asarray(target["boxes_yxyx"], np.float32)
-    except (TypeError, ValueError):
-        raise UserError(f"{where}: boxes_yxyx are not numbers, [n, 4]") from None
-    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
-        raise UserError(f"{where}: boxes_yxyx have the shape {boxes.shape}; give [n, 4]")
-    boxes = boxes.reshape(-1, 4)
-    if len(boxes) != len(labels):
-        raise UserError(f"{where}: {len(labels)} labels and {len(boxes)} boxes")
-    return boxes, labels
+    return labels[0] if target.boxes is None else (target.boxes, labels)
 
 
-def _storage(pixels: Sequence[np.ndarray], version: str) -> ImageStorage:
-    if len({each.shape for each in pixels}) == 1:
-        return PixelArray(np.stack(pixels), version)
-    return DrawnImages(len(pixels), lambda index: cv2.imencode(".png", pixels[index][..., ::-1])[1].tobytes(), version)
+def _storage(pixels: list[np.ndarray], version: str) -> ImageStorage:
+    """Returns the storage of images; empties the list if they have one size, so that each is in memory once."""
+    if len({each.shape for each in pixels}) > 1:
+        return PixelArrays(pixels, version)
+    stacked = allocate(len(pixels) * pixels[0].nbytes).reshape(len(pixels), *pixels[0].shape)
+    for index in reversed(range(len(pixels))):
+        stacked[index] = pixels.pop()
+    return PixelArray(stacked, version)
 
 
 def _digest(split: str, pixels: Sequence[np.ndarray], targets: Sequence[Any]) -> str:

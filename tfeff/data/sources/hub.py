@@ -4,6 +4,7 @@ Labels and classes are those of the features that the files state; without these
 names. Nothing is downloaded, and no code of a dataset runs.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from tfeff.data.sources.annotations import (
     ObjectCollector,
     are_relative,
     scaled,
+    stated_area,
 )
 from tfeff.data.sources.hub_tables import Tables
 from tfeff.data.sources.source import FURTHER_CLASSES, Options, Source
@@ -38,6 +40,8 @@ _NOT_INSIDE = "image that is not in the tables, which only name its file"
 
 _FORMS = ("[x, y, width, height]", "corners [xmin, ymin, xmax, ymax]")
 """Forms of boxes."""
+_VOTING = 1000
+"""Images whose boxes decide about the form."""
 
 
 class HubDataset(Source):
@@ -203,8 +207,9 @@ class HubAnnotatedImages(HubDataset):
     """Images with objects, in the order of their rows.
 
     A column has the objects of an image: boxes, in pixels or relative to width and height, and their classes, as in
-    `objects: {bbox, category}`. Boxes are [x, y, width, height] as in COCO, or corners [xmin, ymin, xmax, ymax] if more
-    of them fit the images as these. Boxes that fit as the other form alone are counted as a defect, as are columns
+    `objects: {bbox, category}`. The fields `difficult`, `iscrowd` and, if boxes are in pixels, `area` are read if
+    present. Boxes are [x, y, width, height] as in COCO, or corners [xmin, ymin, xmax, ymax] if more boxes of the first
+    1,000 images with boxes fit as these. Boxes that fit as the other form alone are counted as a defect, as are columns
     `width` and `height` that differ from the size of the image.
 
     Args:
@@ -270,12 +275,12 @@ class HubAnnotatedImages(HubDataset):
 
     @cached_property
     def _corners(self) -> bool:
-        """Whether boxes are corners: more of them fit the images of the first split as these."""
+        """Whether boxes are corners: more of them fit the first images with boxes as these."""
         part = next(iter(self._tables))
         annotations = self._column(part, self._keys.objects)
         images, rows = self._tables[part].images(self._image, len(annotations))
         place = {row: index for index, row in enumerate(rows.tolist())}
-        fitting = np.zeros(2, np.int64)
+        fitting, voting = np.zeros(2, np.int64), 0
         for row, objects in enumerate(annotations):
             boxes = [box for box in features.values_of(objects, self._keys.box) if features.is_box(box)]
             if not boxes or row not in place:
@@ -285,6 +290,9 @@ class HubAnnotatedImages(HubDataset):
             except (UserError, OSError):
                 continue
             fitting += np.sum([self._fits(box, size) for box in boxes], axis=0)
+            voting += 1
+            if voting == _VOTING:
+                break
         return bool(fitting[1] > fitting[0])
 
     def _load(self, split: str) -> Dataset:
@@ -338,8 +346,8 @@ class HubAnnotatedImages(HubDataset):
         if len(boxes) != len(labels):
             defects.add("objects whose boxes and classes differ in number", where, lost="objects", count=len(boxes))
             return
-        flags = [[bool(each) for each in features.values_of(objects, key)] for key in (keys.difficult, keys.crowd)]
-        difficult, crowd = (each if len(each) == len(boxes) else [False] * len(boxes) for each in flags)
+        further = [features.values_of(objects, key) for key in (keys.difficult, keys.crowd, keys.area)]
+        difficult, crowd, areas = (each if len(each) == len(boxes) else [None] * len(boxes) for each in further)
         for number, (box, label) in enumerate(zip(boxes, labels, strict=True), 1):
             if not features.is_box(box):
                 defects.add("object without a complete box", f"{where}, object {number}: {box}", lost="objects")
@@ -357,4 +365,11 @@ class HubAnnotatedImages(HubDataset):
                 defects.add("class without a name", place, lost="objects")
                 collector.add_unnamed(yxyx, -1)
                 continue
-            collector.add(number, yxyx, known, difficult=difficult[number - 1], crowd=crowd[number - 1])
+            collector.add(
+                number,
+                yxyx,
+                known,
+                difficult=bool(difficult[number - 1]),
+                crowd=bool(crowd[number - 1]),
+                area=math.nan if self._relative else stated_area(areas[number - 1]),
+            )

@@ -12,6 +12,7 @@ _BOXES = ("bbox", "bboxes", "box", "boxes")
 _CATEGORIES = ("category", "categories", "label", "labels", "class", "classes", "category_id", "name")
 _INTEGERS = ("int", "uint")
 _CROWD, _DIFFICULT = ("iscrowd", "is_crowd", "crowd"), ("difficult", "is_difficult")
+_AREA = "area"
 HEIGHT, WIDTH = ("height", "image_height"), ("width", "image_width")
 """How columns with the size of an image are called."""
 UNLABELED = (None, -1, "")
@@ -59,6 +60,7 @@ class ObjectKeys(NamedTuple):
     label: str
     difficult: str | None
     crowd: str | None
+    area: str | None
 
 
 def object_keys(column: str, feature: Any) -> ObjectKeys | None:
@@ -70,10 +72,8 @@ def object_keys(column: str, feature: Any) -> ObjectKeys | None:
     usual = [low[name] for name in _CATEGORIES if name in low and is_label(fields[low[name]])]
     if box is None or not (classes or usual):
         return None
-    difficult = next((low[name] for name in _DIFFICULT if name in low), None)
-    return ObjectKeys(
-        column, box, (classes or usual)[0], difficult, next((low[name] for name in _CROWD if name in low), None)
-    )
+    difficult, crowd = (next((low[name] for name in names if name in low), None) for names in (_DIFFICULT, _CROWD))
+    return ObjectKeys(column, box, (classes or usual)[0], difficult, crowd, low.get(_AREA))
 
 
 def kind(feature: Any) -> str:

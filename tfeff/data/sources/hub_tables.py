@@ -1,7 +1,7 @@
 """Tables of a Hugging Face dataset on disk: Arrow streams and Parquet files, read by pyarrow.
 
 The images stay in the files. In Arrow files they are found by their positions. In Parquet files they are compressed in
-groups of rows, usually 100 images; the groups that were used last are kept.
+groups of rows, usually 100 images, and read in batches; those that were used last are kept.
 """
 
 import contextlib
@@ -20,7 +20,12 @@ import pyarrow.parquet as pq
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
 from tfeff.errors import UserError
 
-_GROUPS_KEPT = 4
+_BATCH = 10
+"""Rows of a Parquet file that are read at a time: an array of Arrow holds at most 2 GB, and groups may have more."""
+_KEPT_BYTES = 1 << 30
+"""Bytes of the batches that are kept."""
+_BUFFER = 1 << 20
+"""Bytes of a Parquet file that are read at a time; by default, it would be a whole group."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """End of an Arrow stream: the mark that begins each of its messages, and a length of 0."""
 
@@ -134,18 +139,18 @@ class Tables:
     def _in_groups(self, column: str, version: str) -> tuple[ImageStorage, np.ndarray]:
         groups, rows, first = list[tuple[int, int, int]](), list[np.ndarray](), 0
         for number, path in enumerate(self._paths):
-            with _reported(path), pq.ParquetFile(path) as file:
+            with _reported(path), pq.ParquetFile(path, buffer_size=_BUFFER) as file:
                 for group in range(file.num_row_groups):
                     # Not from `file.metadata`, whose accessors end the process if it is damaged (pyarrow 26).
-                    count = file.read_row_group(group, columns=[]).num_rows
-                    try:
-                        values = _bytes(_group(file, group, column))
-                        present = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
-                    except (pa.ArrowException, OSError):  # reported for each of its images when these are read
-                        present = np.arange(count)
+                    present, row = np.ones(file.read_row_group(group, columns=[]).num_rows, bool), 0
+                    # Damage is reported for each image that it makes unreadable, when that is read.
+                    with contextlib.suppress(pa.ArrowException, OSError):
+                        for values in _image_batches(file, group, column):
+                            present[row : row + len(values)] = values.is_valid().to_numpy(zero_copy_only=False)
+                            row += len(values)
                     groups.append((number, group, first))
-                    rows.append(present + first)
-                    first += count
+                    rows.append(np.flatnonzero(present) + first)
+                    first += len(present)
         found = np.concatenate([np.zeros(0, np.int64), *rows])
         return _RowGroups(self._paths, column, groups, found, version), found
 
@@ -172,7 +177,9 @@ class _RowGroups(ImageStorage):
         super().__init__()
         self._paths, self._column, self._groups, self._rows, self._version = paths, column, groups, rows, version
         self._firsts = np.array([first for _, _, first in groups], np.int64)
-        self._kept, self._lock = OrderedDict[int, Any](), threading.Lock()
+        self._kept, self._kept_bytes, self._lock = OrderedDict[tuple[int, int], Any](), 0, threading.Lock()
+        self._group, self._next = -1, 0  # the group that is being read, and its next batch
+        self._following: Iterator[Any] = iter(())
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -180,8 +187,9 @@ class _RowGroups(ImageStorage):
     def encoded(self, index: int) -> bytes:
         """See `ImageStorage`."""
         place, inside = self._place(index)
-        values = self._values(place)
-        value = values[inside].as_py() if inside < len(values) else None
+        number, row = divmod(inside, _BATCH)
+        values = self._batch(place, number)
+        value = values[row].as_py() if values is not None and row < len(values) else None
         if value is None:
             raise OSError(f"{self._paths[self._groups[place][0]]}: row {self._rows[index]} has no image")
         return bytes(value)
@@ -198,19 +206,40 @@ class _RowGroups(ImageStorage):
         place = int(np.searchsorted(self._firsts, row, side="right")) - 1
         return place, row - self._groups[place][2]
 
-    def _values(self, place: int) -> Any:
-        number, group, _ = self._groups[place]
+    def _batch(self, place: int, number: int) -> Any:
+        """Returns a batch of a group of rows; None if the group has fewer."""
         with self._lock:
-            if place not in self._kept:
-                try:
-                    with pq.ParquetFile(self._paths[number]) as file:
-                        self._kept[place] = _bytes(_group(file, group, self._column))
-                except (pa.ArrowException, ValueError) as error:
-                    raise OSError(f"{self._paths[number]}: damaged in group {group} of its rows ({error})") from None
-                if len(self._kept) > _GROUPS_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(place)
-            return self._kept[place]
+            if (place, number) in self._kept:
+                self._kept.move_to_end((place, number))
+            else:
+                self._read(place, number)
+            return self._kept.get((place, number))
+
+    def _read(self, place: int, number: int) -> None:
+        """Reads a group up to a batch: from its beginning, unless it was read before and not as far."""
+        if self._group != place or self._next > number:
+            self._next, self._following = 0, self._batches_of(place)
+        self._group = -1  # after an error, nothing follows
+        for values in self._following:
+            if (place, self._next) not in self._kept:
+                self._kept[place, self._next] = values
+                self._kept_bytes += values.nbytes
+            self._next += 1
+            while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+            if self._next > number:
+                self._group = place
+                return
+
+    def _batches_of(self, place: int) -> Iterator[Any]:
+        number, group, _ = self._groups[place]
+        try:
+            with pq.ParquetFile(self._paths[number], buffer_size=_BUFFER) as file:
+                yield from _image_batches(file, group, self._column)
+        except (pa.ArrowException, ValueError, OSError) as error:
+            if getattr(error, "errno", None):  # missing, for example
+                raise
+            raise OSError(f"{self._paths[number]}: damaged in group {group} of its rows ({error})") from None
 
     def fingerprint(self, channels: int) -> str:
         """Returns the version and the number of images."""
@@ -234,10 +263,11 @@ def _batches(content: pa.Buffer) -> Iterator[pa.RecordBatch]:
         raise ValueError("rows are missing at its end")
 
 
-def _group(file: pq.ParquetFile, group: int, column: str) -> Any:
-    values = file.read_row_group(group, columns=[column])[column].combine_chunks()
-    values.validate(full=True)
-    return values
+def _image_batches(file: pq.ParquetFile, group: int, column: str) -> Iterator[Any]:
+    """Yields the encoded images of a group of rows in batches, checked."""
+    for part in file.iter_batches(_BATCH, row_groups=[group], columns=[column]):
+        part.validate(full=True)
+        yield _bytes(part.column(column))
 
 
 def _bytes(values: Any) -> Any:

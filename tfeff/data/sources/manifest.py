@@ -149,7 +149,7 @@ class Manifest:
         for name, split in self.splits.items():
             arrays |= {f"{name}/{key}": value for key, value in split.columns.items()}
         written = io.BytesIO()
-        np.savez(written, allow_pickle=False, **arrays)
+        np.savez(written, **arrays)
         (directory / INDEX).write_bytes(written.getbuffer())
         record = {
             "format": _FORMAT,

@@ -3,9 +3,9 @@
 import errno
 import os
 import struct
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,8 +27,10 @@ from tfeff.execution.resources import cores
 
 SHARD_BYTES = 256 << 20
 """Least size of a shard, by default; the last one may be smaller."""
-_CHUNK = 64
+_AHEAD = 64
 """Images that are in memory at a time."""
+_REPORTED = 64
+"""Images between two calls of `progress`."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -139,7 +141,7 @@ def _distinct(datasets: Sequence[Dataset], progress: Progress) -> tuple[list[tup
     for dataset in datasets:
         places = np.empty(len(dataset), np.int64)
         for index, id_ in enumerate(dataset.ids):
-            if done % _CHUNK == 0:
+            if done % _REPORTED == 0:
                 progress("finding equal images", done, total)
             for place in known[id_]:
                 other, number = images[place]
@@ -183,22 +185,33 @@ def _write(
     writer: Any = None
     path, size, count = directory, 0, 0
     progress("packing", 0, len(images))
-    with ThreadPoolExecutor(len(cores())) as threads:
-        for start in range(0, len(images), _CHUNK):
-            for content, examined in threads.map(_read, images[start : start + _CHUNK]):
-                if writer is None:
-                    path, size, count = directory / f"images-{len(shards):05}.array_record", 0, 0
-                    writer = _reported(path, _open, path)
-                _reported(path, writer.write, content)
-                found.append(examined)
-                size, count = size + len(content), count + 1
-                if size >= shard_bytes or len(found) == len(images):
-                    _reported(path, writer.close)
-                    shards.append(Shard(path, path.stat().st_size, count))
-                    located.append(_located(path, found[-count:]))
-                    writer = None
+    for content, examined in _read_ahead(images):
+        if writer is None:
+            path, size, count = directory / f"images-{len(shards):05}.array_record", 0, 0
+            writer = _reported(path, _open, path)
+        _reported(path, writer.write, content)
+        found.append(examined)
+        size, count = size + len(content), count + 1
+        if size >= shard_bytes or len(found) == len(images):
+            _reported(path, writer.close)
+            shards.append(Shard(path, path.stat().st_size, count))
+            located.append(_located(path, found[-count:]))
+            writer = None
+        if len(found) % _REPORTED == 0 or len(found) == len(images):
             progress("packing", len(found), len(images))
     return shards, np.concatenate(located), found
+
+
+def _read_ahead(images: Iterable[tuple[Dataset, int]]) -> Iterator[tuple[bytes, _Examined]]:
+    """Yields `_read` of images, in order, while threads read the next ones."""
+    with ThreadPoolExecutor(len(cores())) as threads:
+        waiting = deque[Future[tuple[bytes, _Examined]]]()
+        for image in images:
+            waiting.append(threads.submit(_read, image))
+            if len(waiting) == _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _located(path: Path, images: Sequence[_Examined]) -> np.ndarray:

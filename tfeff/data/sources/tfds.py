@@ -20,7 +20,7 @@ from tfeff.data.defects import Defects
 from tfeff.data.images import header
 from tfeff.data.images.header import Header
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
-from tfeff.data.sources.annotations import RELATIVE, SWAPPED_CORNERS, AnnotatedSplit, ObjectCollector
+from tfeff.data.sources.annotations import RELATIVE, SWAPPED_CORNERS, AnnotatedSplit, ObjectCollector, stated_area
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, distinct_names
 from tfeff.errors import UserError, nearest
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # Around each record of a TFRecord file: its length and a checksum of that, and a checksum of the record.
 _RECORD_HEADER, _RECORD_FOOTER = struct.Struct("<Q4x"), 4
 _PEEKED = 100  # first images of a split, of which one has a label unless the labels are secret
+_Located = tuple[str | None, int, bytes, int]
+"""File of an example (None: it stays in none), start of the image in it, image and label."""
 
 
 class PreparedDataset(Source):
@@ -85,10 +87,39 @@ class PreparedDataset(Source):
     def _files(self, split: str) -> list[str]:
         return [str(path) for path in self._builder.info.splits[self._natives[split]].filepaths]
 
+    def _version(self, split: str) -> str:
+        """Returns a name of the contents of a split."""
+        return f"tfds/{self._builder.info.full_name}/{split}"
+
     @property
     def _has_record_files(self) -> bool:
         """Whether examples are stored in TFRecord files of this machine."""
         return bool(self._builder.info.file_format.value == "tfrecord") and "://" not in str(self._builder.data_dir)
+
+
+class _Images:
+    """Collector of the images of a split, which stay in their files or are held in memory.
+
+    Args:
+        version: names the contents.
+    """
+
+    def __init__(self, version: str) -> None:
+        self._version, self._contents = version, list[bytes]()
+        self._files, self._segments = dict[str, int](), list[tuple[int, int, int]]()
+
+    def add(self, image: bytes, path: str | None, start: int) -> None:
+        """Adds an image that starts at a place of a file; without a path, it is held in memory."""
+        if path is None:
+            self._contents.append(image)
+        else:
+            self._segments.append((self._files.setdefault(path, len(self._files)), start, len(image)))
+
+    def storage(self) -> ImageStorage:
+        """Returns the images, in the order in which they were added."""
+        if self._segments:
+            return Segments(list(self._files), np.array(self._segments, np.int64), self._version)
+        return EncodedImages(self._contents, self._version)
 
 
 class TfdsLabeledImages(PreparedDataset):
@@ -131,19 +162,19 @@ class TfdsLabeledImages(PreparedDataset):
         return found if len(found) < len(every) else ()
 
     def _is_secret(self, split: str) -> bool:
-        labels = islice(self._labels(split), _PEEKED)
+        labels = (label for *_, label in islice(self._labeled(split), _PEEKED))
         try:
             first = next(labels, 0)
             return first < 0 and all(label < 0 for label in labels)
         except UserError:  # which is said when the split is loaded
             return False
 
-    def _labels(self, split: str) -> Iterator[int]:
+    def _labeled(self, split: str) -> Iterator[_Located]:
         image_key, label_key = self._keys
         if self._has_record_files:
-            return (label for *_, label in _located(self._files(split), image_key, label_key))
-        labels = self._examples(split, image_key).map(lambda example: example[label_key])
-        return map(int, labels.as_numpy_iterator())
+            return _located(self._files(split), image_key, label_key)
+        pairs = self._examples(split, image_key).map(lambda example: (example[image_key], example[label_key]))
+        return ((None, 0, image, int(label)) for image, label in pairs.as_numpy_iterator())
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.
@@ -152,29 +183,15 @@ class TfdsLabeledImages(PreparedDataset):
             UserError: a file is damaged, or there are no examples.
         """
         image_key, label_key = self._keys
-        ids, labels = list[str](), list[int]()
-        paths, segments, images = list[str](), list[tuple[int, int, int]](), list[bytes]()
-        in_files = self._has_record_files
+        ids, labels, images = list[str](), list[int](), _Images(self._version(split))
         for part in self.splits if split == ALL else (split,):
-            before = len(labels)
-            if in_files:
-                files = self._files(part)
-                for file, start, image, label in _located(files, image_key, label_key):
-                    segments.append((len(paths) + file, start, len(image)))
-                    labels.append(label)
-                paths += files
-            else:
-                pairs = self._examples(part, image_key).map(lambda example: (example[image_key], example[label_key]))
-                for encoded, label in pairs.as_numpy_iterator():
-                    images.append(encoded)
-                    labels.append(label)
-            ids += [f"{part}[{number}]" for number in range(len(labels) - before)]
+            for number, (path, start, image, label) in enumerate(self._labeled(part)):
+                images.add(image, path, start)
+                ids.append(f"{part}[{number}]")
+                labels.append(label)
         if not ids:
             raise NoImagesError(f"{self.name}/{split}")
-        version = f"tfds/{self._builder.info.full_name}/{split}"
-        storage: ImageStorage = EncodedImages(images, version)
-        if in_files:
-            storage = Segments(paths, np.array(segments, np.int64), version)
+        storage = images.storage()
         features = self._builder.info.features
         size = features[image_key].shape[:2]
         known, defects = None not in size, Defects(self.options.on_defect)
@@ -211,17 +228,15 @@ class TfdsLabeledImages(PreparedDataset):
         return image[0], label[0]
 
 
-def _located(paths: list[str], image_key: str, label_key: str = "") -> Iterator[tuple[int, int, bytes, int]]:
-    """Yields the examples of TFRecord files, in order: index of the file, start of the image in it, the image, label.
-
-    Without a key, labels are 0.
+def _located(paths: list[str], image_key: str, label_key: str = "") -> Iterator[_Located]:
+    """Yields the examples of TFRecord files, in order. Without a key, labels are 0.
 
     Raises:
         UserError: a file does not consist of examples with these keys.
     """
     import tensorflow as tf
 
-    for number, path in enumerate(paths):
+    for path in paths:
         if not Path(path).is_file():
             raise UserError(f"{path}: missing; prepare the dataset again")
         with Path(path).open("rb") as file:
@@ -235,7 +250,7 @@ def _located(paths: list[str], image_key: str, label_key: str = "") -> Iterator[
                 except Exception:  # struct.error, ValueError, or DecodeError, which only protobuf defines
                     raise UserError(f"{path}: damaged after {file.tell()} bytes; prepare the dataset again") from None
                 file.seek(_RECORD_FOOTER, os.SEEK_CUR)
-                yield number, start + record.index(image), image, label
+                yield path, start + record.index(image), image, label
 
 
 def _prepared(name: str, options: Options) -> tuple[Any, tuple[str, ...]]:
@@ -281,12 +296,12 @@ def _prepared(name: str, options: Options) -> tuple[Any, tuple[str, ...]]:
     return builder, tuple(notes)
 
 
-_DIFFICULT, _CROWD = ("is_difficult",), ("is_crowd", "is_group_of")
+_DIFFICULT, _CROWD, _AREA = ("is_difficult",), ("is_crowd", "is_group_of"), ("area",)
 
 
 @dataclass(frozen=True)
 class _Keys:
-    """Names of an example's features. Those of single objects are under `objects`; the flags may be missing."""
+    """Names of an example's features. Those of single objects are under `objects`; flags and areas may be missing."""
 
     image: str
     objects: str
@@ -294,6 +309,7 @@ class _Keys:
     label: str
     difficult: str | None
     crowd: str | None
+    area: str | None
 
 
 class TfdsAnnotatedImages(PreparedDataset):
@@ -302,7 +318,8 @@ class TfdsAnnotatedImages(PreparedDataset):
     The images stay in their files if these are TFRecord files, as is usual. Otherwise they are held in memory, encoded.
 
     Examples must look like those of `voc`, `coco` and `open_images_v4`: an image, and a sequence of objects with a
-    `BBoxFeature` and a `ClassLabel`. The flags `is_difficult`, `is_crowd` and `is_group_of` are read if present.
+    `BBoxFeature` and a `ClassLabel`. The flags `is_difficult`, `is_crowd` and `is_group_of` and the `area`, in square
+    pixels, are read if present.
 
     Args:
         name: as for `PreparedDataset`.
@@ -329,14 +346,13 @@ class TfdsAnnotatedImages(PreparedDataset):
         """
         keys = self._keys
         class_names = tuple(self._builder.info.features[keys.objects].feature[keys.label].names)
-        found, images = AnnotatedSplit(f"{self.name}/{split}", self.options), list[bytes]()
-        in_files, paths, segments = self._has_record_files, list[str](), list[tuple[int, int, int]]()
+        found, images = AnnotatedSplit(f"{self.name}/{split}", self.options), _Images(self._version(split))
+        elsewhere: _Located = None, 0, b"", 0
         for part in self.splits if split == ALL else (split,):
             examples = self._examples(part, keys.image).map(
                 lambda example: {"image": example[keys.image], **example[keys.objects]}
             )
-            files = self._files(part) if in_files else []
-            places = _located(files, keys.image) if in_files else repeat((0, 0, b"", 0))
+            places = _located(self._files(part), keys.image) if self._has_record_files else repeat(elsewhere)
             for number, (example, place) in enumerate(zip(examples.as_numpy_iterator(), places, strict=False)):
                 where = f"{self.name}/{part}, example {number}"
                 try:
@@ -344,21 +360,13 @@ class TfdsAnnotatedImages(PreparedDataset):
                 except UserError as error:
                     found.defects.add("unreadable image", str(error), lost="images")
                     continue
-                if in_files:
-                    file, start, image, _ = place
-                    if image != example["image"]:
-                        raise UserError(f"{where}: not in the order of the files; prepare the dataset again")
-                    segments.append((len(paths) + file, start, len(image)))
-                else:
-                    images.append(example["image"])
+                path, start, image, _ = place
+                if path is not None and image != example["image"]:
+                    raise UserError(f"{where}: not in the order of the files; prepare the dataset again")
+                images.add(example["image"], path, start)
                 collector = _collected(example, keys, where, head, len(class_names), found.defects)
                 found.add(f"{part}[{number}]", head.size, collector)
-            paths += files
-        version = f"tfds/{self._builder.info.full_name}/{split}"
-        storage: ImageStorage = EncodedImages(images, version)
-        if in_files:
-            storage = Segments(paths, np.array(segments, np.int64).reshape(-1, 3), version)
-        return found.dataset(class_names, storage)
+        return found.dataset(class_names, images.storage())
 
     def _find_keys(self) -> _Keys:
         """Returns the first image, and the first sequence that has a box and a class."""
@@ -371,9 +379,10 @@ class TfdsAnnotatedImages(PreparedDataset):
             box = next((part for part, value in inner.items() if isinstance(value, BBoxFeature)), None)
             label = next((part for part, value in inner.items() if isinstance(value, ClassLabel)), None)
             if image is not None and box is not None and label is not None:
-                difficult = next((flag for flag in _DIFFICULT if flag in inner), None)
-                crowd = next((flag for flag in _CROWD if flag in inner), None)
-                return _Keys(image, key, box, label, difficult, crowd)
+                further = (
+                    next((each for each in names if each in inner), None) for names in (_DIFFICULT, _CROWD, _AREA)
+                )
+                return _Keys(image, key, box, label, *further)
         raise UserError(f"{self.name} is not a detection dataset: its features are {', '.join(features)}")
 
 
@@ -382,9 +391,8 @@ def _collected(
 ) -> ObjectCollector:
     collector = ObjectCollector(where, head.size, defects, orientation=head.orientation, relative=True)
     labels = example[keys.label].tolist()
-    unset = [False] * len(labels)
-    difficult = unset if keys.difficult is None else example[keys.difficult].tolist()
-    crowd = unset if keys.crowd is None else example[keys.crowd].tolist()
+    further = keys.difficult, keys.crowd, keys.area
+    difficult, crowd, areas = ([None] * len(labels) if key is None else example[key].tolist() for key in further)
     # Relative coordinates were rounded to single precision; rounding keeps a box that touches the border there.
     boxes = np.round(example[keys.box].astype(np.float64) * np.tile(head.size, 2), 3).tolist()
     for number, (box, label) in enumerate(zip(boxes, labels, strict=True), 1):
@@ -392,5 +400,12 @@ def _collected(
             defects.add("class without a name", f"{where}, object {number}: {label} of {classes}", lost="objects")
             collector.add_unnamed(tuple(box), label)
             continue
-        collector.add(number, tuple(box), label, difficult=bool(difficult[number - 1]), crowd=bool(crowd[number - 1]))
+        collector.add(
+            number,
+            tuple(box),
+            label,
+            difficult=bool(difficult[number - 1]),
+            crowd=bool(crowd[number - 1]),
+            area=stated_area(areas[number - 1]),
+        )
     return collector

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.data.input import pixels
+from tfeff.data.images import pixels
 
 SIZE = 200 << 20
 
@@ -73,3 +73,12 @@ def test_a_file_can_be_larger_than_the_memory(tmp_path: Path) -> None:
     assert array.shape == (size,)
     assert array[-1] == 0
     assert pixels.shared(array).shape == (size,)
+
+
+def test_arrays_that_start_elsewhere_are_copied() -> None:
+    array = pixels.allocate(60).reshape(5, 4, 3)
+    assert pixels.aligned(array) is array
+    for other in (array[1:], array[:, ::-1], np.broadcast_to(array[0], (5, 4, 3))):
+        copy = pixels.aligned(other)
+        assert copy is not other
+        np.testing.assert_array_equal(pixels.shared(copy).numpy(), other)
