@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tfeff.data.dataset import Dataset
-from tfeff.data.images.storage import DrawnImages
+from tfeff.data.images.storage import DrawnImages, content_digest
 from tfeff.durable import locked
 from tfeff.errors import BusyError, UserError
 from tfeff.execution.executor import ATTEMPTS, Outcome, Threads
@@ -47,12 +47,16 @@ class Files:
     def __init__(self, **contents):
         self.contents = contents
         self.ids = list(contents)
+        self.images = self
 
     def encoded(self, index):
         content = self.contents[self.ids[index]]
         if isinstance(content, Exception):
             raise content
         return content
+
+    def digest(self, index):
+        return content_digest(self.encoded(index))
 
 
 class CrashingExecutor:
@@ -220,10 +224,12 @@ class Whole:
         return ProposedBoxes(np.array([[0, 0, *size]], np.uint16), size, size)
 
 
-def images(*sides: int) -> Dataset:
-    """Square images; one of side 0 is no image."""
+def images(*sides: int, read: list[int] | None = None) -> Dataset:
+    """Square images; one of side 0 is no image. The sides of those that are read are added to `read`."""
 
     def encoded(index: int) -> bytes:
+        if read is not None:
+            read.append(sides[index])
         file = io.BytesIO()
         if sides[index]:
             Image.new("RGB", (sides[index],) * 2).save(file, "PNG")
@@ -239,6 +245,25 @@ def test_only_missing_proposals_are_computed(tmp_path: Path) -> None:
     assert store["5.png"].boxes_yxyx.tolist() == [[0, 0, 5, 5]]
     store = complete(Whole(), tmp_path, images(5, 6), lambda counts: second.append(dataclasses.replace(counts)))
     assert (len(store), first[-1].computed, second[-1].computed, second[-1].existing) == (3, 2, 1, 1)
+
+
+def test_images_with_proposals_are_read_for_their_digests_alone(tmp_path: Path) -> None:
+    complete(Whole(), tmp_path, images(4, 5), lambda counts: None)
+    read = list[int]()
+    again = images(4, 5, read=read)
+    store = complete(Whole(), tmp_path, again.take(np.array([1, 0])), lambda counts: None)
+    assert [store.of(again, index).size for index in range(2)] == [(4, 4), (5, 5)]
+    assert sorted(read) == [4, 5]
+
+
+def test_datasets_with_the_same_ids_share_a_store(tmp_path: Path) -> None:
+    """Such as `train[0]`; one is completed between the completion and the use of the other."""
+    first, second = (dataclasses.replace(images(side), ids=["train[0]"]) for side in (4, 5))
+    complete(Whole(), tmp_path, first, lambda counts: None)
+    store = complete(Whole(), tmp_path, second, lambda counts: None)
+    assert [store.of(each, 0).size for each in (first, second)] == [(4, 4), (5, 5)]
+    with pytest.raises(UserError, match=r"no proposals of 6\.png; run tfeff\.propose on its dataset"):
+        store.of(images(6), 0)
 
 
 def test_a_store_of_other_parameters_and_unreadable_images_are_errors(tmp_path: Path) -> None:

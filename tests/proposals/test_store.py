@@ -166,19 +166,24 @@ def test_changed_parameters_are_an_error(tmp_path):
         ProposalStore(tmp_path / "s")
 
 
-def images_of(names, size=(20, 30)):
-    images = EncodedImages([b""] * len(names), "")
-    return Dataset("made", ("a",), names, images, sizes=np.array([size] * len(names), np.int32))
+def images_of(contents):
+    """Returns images by id -> content."""
+    return Dataset("made", ("a",), list(contents), EncodedImages(list(contents.values()), ""))
 
 
-def test_proposals_of_an_image_of_another_size_are_refused(tmp_path):
+def test_proposals_belong_to_the_content_of_an_image(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     with Writer(store) as writer:
-        writer.add("0.jpg", content_digest(b"0"), random_proposals(0))
+        for number, content in enumerate((b"one", b"another")):
+            writer.add("train[0]", content_digest(content), random_proposals(number))
     store.refresh()
-    assert same(store.of(images_of(["0.jpg"], (601, 803)), 0), store["0.jpg"])
-    with pytest.raises(UserError, match="are those of an image of 601 x 803 pixels, and that of made has 803 x 601"):
-        store.of(images_of(["0.jpg"], (803, 601)), 0)
+    for number, content in enumerate((b"one", b"another")):
+        assert same(store.of(images_of({"train[0]": content}), 0), random_proposals(number))
+        assert same(store.of(images_of({"copy": content}), 0), random_proposals(number))
+    third = images_of({"train[0]": b"third"})
+    assert store.find(third, 0) is None
+    with pytest.raises(UserError, match=r"no proposals of train\[0\]"):
+        store.of(third, 0)
 
 
 def test_lookup_in_a_pipeline(tmp_path):
@@ -188,17 +193,17 @@ def test_lookup_in_a_pipeline(tmp_path):
             cells = np.arange(4 * (number + 1), dtype=np.uint16).reshape(-1, 4)
             writer.add(f"ü{number}", content_digest(b"%d" % number), ProposedBoxes(cells, (10, 10), (20, 30)))
     store.refresh()
-    names = [f"ü{number}" for number in (3, 0, 4)]
-    of_images = lookup(store, images_of(names))
+    contents = {f"ü{number}": b"%d" % number for number in (3, 0, 4)}
+    of_images = lookup(store, images_of(contents))
     found = list(tf.data.Dataset.range(3).map(of_images, num_parallel_calls=2).as_numpy_iterator())
-    for boxes, name in zip(found, names, strict=True):
+    for boxes, name in zip(found, contents, strict=True):
         assert np.array_equal(boxes, store[name].boxes_yxyx)
     undecodable = os.fsdecode(b"caf\xe9.jpg")
     with Writer(store) as writer:
         boxes = ProposedBoxes(np.ones((7, 4), np.uint16), (10, 10), (20, 30))
         writer.add(undecodable, content_digest(b"9"), boxes)
     store.refresh()
-    of_names = lookup(store, images_of(["ü2", undecodable, "y"]))
+    of_names = lookup(store, images_of({"ü2": b"2", undecodable: b"9", "y": b"y"}))
     assert [len(boxes) for boxes in tf.data.Dataset.range(2).map(of_names).as_numpy_iterator()] == [3, 7]
     with pytest.raises(tf.errors.UnknownError, match="no proposals of y"):
         list(tf.data.Dataset.range(2, 3).map(of_names).as_numpy_iterator())

@@ -71,6 +71,18 @@ def test_any_number_of_regions_is_cut_out_and_computed_in_batches(pixels: np.nda
     np.testing.assert_allclose(found[-7:], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_image_is_halved_once_for_all_batches() -> None:
+    regions = keras.Input((8, 8, 3))
+    features = keras.Model(regions, keras.layers.GlobalAveragePooling2D()(regions))
+    signature = tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((None, 4), tf.float32)
+    traced = tf.function(FeatureExtractor(features), signature, autograph=False).get_concrete_function().graph
+    ops = [node.op for node in traced.as_graph_def().node]
+    inner = [node.op for each in traced.as_graph_def().library.function for node in each.node_def]
+    assert "MirrorPad" in ops  # of the pyramid
+    assert "MirrorPad" not in inner
+    assert "CropAndResize" in inner  # the loop over batches
+
+
 def test_the_context_must_leave_room_for_the_region() -> None:
     with pytest.raises(UserError, match=r"task\.features\.context: 32 pixels on each side leave none"):
         FeatureExtractor.check(64, 32)

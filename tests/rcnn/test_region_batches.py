@@ -1,13 +1,18 @@
 """Batches of regions: the sampler's rows with their features and targets, from any step on."""
 
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.rcnn.random_regions import CLASSES, examples
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
+from tfeff.data.sources import catalog
 from tfeff.rcnn import region_batches
+from tfeff.rcnn.feature_store import StoredFeatures
 from tfeff.rcnn.region_batches import ImageBatches, RegionBatches
+from tfeff.rcnn.regions import RegionSet
 from tfeff.rcnn.sampling import RegionSampler
 
 TRAIN, _, _ = examples(1, count=200)
@@ -35,6 +40,26 @@ def test_no_batch_has_half_floats() -> None:
         specs = pipeline.evaluation_batches().element_spec
         assert specs["features"].dtype == tf.float32
         assert tf.float16 not in {spec.dtype for spec in specs.values()}
+
+
+def test_the_next_image_is_read_while_one_is_in_use() -> None:
+    images = catalog.open_objects("embedded:placed_digits:64").load("validation").take(np.arange(3))
+    boxes = [np.array([[0, 0, 9, 9]], np.float32)] * 3
+    counts = np.array([1 + np.sum(~each.ignored) for each in images.objects])
+    read, second = list[np.ndarray | slice](), threading.Event()
+
+    class Features(StoredFeatures):
+        def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+            read.append(rows)
+            if len(read) == 2:
+                second.set()
+            return super().__getitem__(rows)
+
+    rows = np.arange(counts.sum())
+    regions = RegionSet(images, boxes, Features(np.zeros((len(rows), 4), np.float16), rows), counts)
+    found = iter(ImageBatches([None] * 3, regions).evaluation_batches())  # type: ignore[arg-type]
+    next(found)
+    assert second.wait(30)
 
 
 def test_an_epoch_depends_on_its_number_alone_and_can_start_at_any_step() -> None:

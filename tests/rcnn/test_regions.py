@@ -10,6 +10,7 @@ from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, ignored_overlap
 from tfeff.data.dataset import Objects
 from tfeff.data.sources import catalog
+from tfeff.errors import UserError
 from tfeff.rcnn.feature_store import StoredFeatures
 from tfeff.rcnn.regions import RegionSet, proposal_recall, region_set
 
@@ -80,3 +81,5 @@ def test_a_backbone_with_the_same_weights_and_other_layers_has_its_own_features(
     np.testing.assert_allclose(features(0.5), features(1.0) / 2, rtol=1e-2)
     features(0.5)
     assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(UserError, match=f"{images.ids[0]}: the features of its regions reach .*, up to 65,504"):
+        features(1e6)

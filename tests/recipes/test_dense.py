@@ -63,6 +63,34 @@ def test_there_are_more_detections_than_objects():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("regions", "size"), [(1_000, 4), (1_500, 2), (5_000, 1)])
+def test_a_batch_of_regions_fits_into_memory(regions, size):
+    """RoIAlign gathers 49 bins of 16 pixels of 256 channels for each region."""
+    count = {"num_classes": 3, "channels": 3}
+    model = config.architecture("efficientnet-lite0", resolution=320)
+    task = config.FasterRCNNSettings(network=config.detector("faster-rcnn", regions=regions))
+    found = dense.image_bytes(task, model, **count)
+    gathered = 49 * 16 * 256 * 4
+    assert regions * gathered < found < 1.2 * regions * gathered
+    assert [dense.batch_size(each, found).value for each in (240, 960)] == [size, size]
+    assert dense.batch_size(960, found).why == f"the regions of an image take about {found / 1e9:.1f} GB of memory"
+    many = config.FastRCNNSettings(network=config.detector("fast-rcnn-fpn"), sampled_regions=4_000)
+    assert dense.image_bytes(many, model, **count) > 4_000 * gathered
+    assert dense.image_bytes(config.YoloSettings(), model, **count) == 0
+    small = config.detector("faster-rcnn", neck_channels=32, regions=100)
+    small = config.FasterRCNNSettings(network=small, sampled_regions=64)
+    assert dense.batch_size(960, dense.image_bytes(small, model, **count)).value == 32
+
+
+def test_enough_boxes_of_regions_enter_the_suppression():
+    found = [dense.detections(most, config.RCNNSettings()) for most in (66, 300, 500)]
+    assert [{key: choice.value for key, choice in each.items()} for each in found] == [
+        {},
+        {"task.suppression.detections": 500},
+        {"task.suppression.detections": 800, "task.suppression.candidates": 16_000},
+    ]
+
+
 def test_the_last_epochs_are_plain_only_if_the_others_are_not():
     flips = config.YoloSettings(augmentation=config.BoxAugmentation(horizontal_flip=True))
     assert dense.length(35, flips, needs_validation=False)["task.plain_epochs"].value == 0

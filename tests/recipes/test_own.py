@@ -4,8 +4,11 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import tfeff
 from tests.rcnn.voc_digits import write_voc
@@ -14,6 +17,7 @@ from tests.verbs import ROOT
 from tfeff import api, checked, config, training
 from tfeff.errors import UserError
 from tfeff.models import architecture
+from tfeff.models.weights import coco
 from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
 from tfeff.training import checks
@@ -232,6 +236,88 @@ def test_the_backbone_of_a_run_is_adopted(source, tmp_path):
         settings, choices = completed(f"data.source={source}", f"model.weights={weights}", "task.name=rcnn")
         assert settings.description.backbone == model
         assert choices["model.width"].value == 5
+
+
+def saved(workdir: Path, *overrides: str, **model: Any) -> str:
+    """Writes the config of a run; returns what `model.weights` is then."""
+    workdir.mkdir()
+    settings = config.Experiment(model=architecture("resnet", width=5, stage_blocks=(1, 1, 1, 1), **model))
+    (workdir / "config.json").write_text(config.to_json(config.override(settings, overrides)))
+    return f"model.weights={workdir}"
+
+
+def test_only_a_detector_of_whole_images_has_a_resolution_for_others(source, tmp_path):
+    flags = f"data.source={source}", "task.name=yolo"
+    usual, _ = completed(*flags)
+    for name in ("classification", "rcnn"):
+        weights = saved(tmp_path / name, f"task.name={name}", resolution=32)
+        settings, choices = completed(*flags, weights)
+        assert (settings.model.width, settings.model.resolution) == (5, usual.model.resolution)
+        assert "the median object" in choices["model.resolution"].why
+    settings, _ = completed(*flags, saved(tmp_path / "yolo", "task.name=yolo", resolution=96))
+    assert (settings.model.width, settings.model.resolution) == (5, 96)
+
+
+def test_neck_and_heads_of_a_run_are_adopted(source, tmp_path):
+    network = ("neck_repeats=2", "head_repeats=1", "aspect=2", "anchor_scales=1.0")
+    weights = saved(
+        *(tmp_path / "run", "task.name=efficientdet", "task.network.name=efficientdet-d1", "task.stretch=true"),
+        *(f"task.network.{each}" for each in network),
+        resolution=96,
+    )
+    flags = f"data.source={source}", weights
+    settings, choices = completed(*flags, "task.name=efficientdet", "task.network.head_repeats=3")
+    found = settings.task.network
+    assert (found.name, found.neck_repeats, found.head_repeats, found.anchor_scales) == (
+        "efficientdet-d1", 2, 3, (1.0,)
+    )  # fmt: skip
+    assert found.neck_channels == config.detector("efficientdet-d1").neck_channels
+    assert (found.aspect, settings.task.stretch) == (1.0, True)
+    assert choices["task.network.neck_repeats"].why == f"the network of {tmp_path / 'run'}"
+    settings, choices = completed(*flags, "task.name=efficientdet", "task.network.name=efficientdet-d0")
+    assert settings.task.network == config.detector("efficientdet-d0")
+    settings, choices = completed(*flags, "task.name=yolo")
+    assert settings.task.network == config.YoloSettings().network
+    assert choices["model.name"].why.endswith("its other layers are those of task.name=efficientdet")
+
+
+@pytest.mark.parametrize(
+    ("task", "backbone"), [("efficientdet", "efficientnet-b0"), ("faster_rcnn", "resnet50-v1.5"), ("yolo", None)]
+)
+def test_coco_weights_have_their_backbone(source, task, backbone):
+    flags = f"data.source={source}", "model.weights=coco"
+    if backbone is None:
+        for name in (task, "rcnn"):
+            with pytest.raises(UserError, match=f"no COCO weights of {name}; set task.name=efficientdet or"):
+                completed(*flags, f"task.name={name}")
+        return
+    settings, choices = completed(*flags, f"task.name={task}")
+    assert (settings.model.name, settings.model.weights) == (backbone, "coco")
+    assert choices["model.name"].why == "the backbone of the COCO weights"
+    published = coco.published_detector(settings.description)
+    assert dataclasses.replace(settings.task.network, aspect=published.aspect) == published
+
+
+def test_crowded_images_have_small_batches_of_regions(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    boxes = [f"0.png,a,{x},{y},{x + 2},{y + 2}" for x in range(0, 60, 2) for y in range(0, 60, 2)]
+    boxes += [f"{number}.png,a,4,4,30,30" for number in (1, 2, 3)]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *boxes]))
+    flags = f"data.source=csv:{tmp_path / 'boxes.csv'}", "data.validation_fraction=0", "data.train_split=all"
+    settings, _ = completed(*flags, "task.name=faster_rcnn", "model.weights=none")
+    assert (settings.task.network.regions, settings.training.batch_size) == (5_000, 1)
+    set_by_user = "task.network.regions=100", "task.network.neck_channels=32", "task.sampled_regions=32"
+    settings, _ = completed(*flags, "task.name=faster_rcnn", "model.weights=none", *set_by_user)
+    assert settings.training.batch_size == completed(*flags)[0].training.batch_size == 4
+    settings, _ = completed(*flags, "task.name=faster_rcnn", "training.batch_size=3")
+    assert settings.training.batch_size == 3
+
+
+@pytest.mark.parametrize(("size", "cache"), [(None, "memory"), (9_000, "none")])
+def test_images_of_detectors_are_counted_for_the_cache_at_the_size_that_is_set(source, size, cache):
+    assert completed(f"data.source={source}", f"data.image_size={size}")[0].data.cache == cache
 
 
 @only_thorough

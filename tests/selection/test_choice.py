@@ -7,6 +7,9 @@ from PIL import Image
 from tests.selection.digit_splits import FOLDERS, QUIET, digits, indices, read
 from tests.tasks.digits_of_many_sizes import write_coco
 from tfeff import config, selection
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.folds import holdout
+from tfeff.data.images.storage import EncodedImages
 from tfeff.data.sources import catalog, placed_digits
 from tfeff.errors import UserError
 
@@ -324,6 +327,42 @@ def test_a_hold_out_leaves_objects_of_every_class_to_train_on(tmp_path, grouped)
         sizes.append(len(part.validation))
     assert min(sizes) < 4  # in some draws, an image had to move
     assert max(sizes) == 4
+
+
+def sparse(showing, count=40, classes=1):
+    """Images of which the first ones have an object each, of one class after the other."""
+    flags = [np.zeros(int(index < showing), bool) for index in range(count)]
+    objects = [
+        Objects(np.tile(np.float32([0, 0, 8, 8]), (len(none), 1)), np.full(len(none), index % classes), none, none)
+        for index, none in enumerate(flags)
+    ]
+    names = tuple(map(str, range(classes)))
+    return Dataset("sparse", names, list(map(str, range(count))), EncodedImages([b""] * count, ""), objects=objects)
+
+
+@pytest.mark.parametrize(
+    ("showing", "classes", "grouped"),
+    [(2, 1, False), (5, 1, False), (5, 2, False), (38, 3, False), (2, 1, True), (5, 2, True)],
+)
+def test_both_parts_of_a_hold_out_show_objects(showing, classes, grouped):
+    settings = config.Experiment(task=config.YoloSettings(), data=config.Data(validation_fraction=0.15))
+    dataset = sparse(showing, classes=classes)
+    if grouped:
+        dataset = dataclasses.replace(dataset, groups=np.arange(40))
+    for seed in range(20):
+        wanted = dataclasses.replace(selection.request(settings), seed=seed)
+        part = selection.fold(wanted, dataset, validates=False)
+        assert shown(dataset.take(part.train))
+        assert shown(dataset.take(part.validation))
+        assert sorted([*part.train, *part.validation]) == list(range(40))
+        assert len(part.validation) == 6 + ((showing, grouped) == (2, True))
+
+
+def test_images_that_all_show_objects_are_drawn_as_others():
+    settings = config.Experiment(task=config.YoloSettings(), data=config.Data(validation_fraction=0.15))
+    part = selection.fold(selection.request(settings), sparse(40), validates=False)
+    expected = holdout(np.zeros(40), 0.15, settings.seed)
+    np.testing.assert_array_equal(part.validation, expected.validation)
 
 
 def test_folds_say_which_classes_are_not_trained(tmp_path):

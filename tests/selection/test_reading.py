@@ -52,3 +52,19 @@ def test_proposed_regions_limit_the_objects_that_are_found() -> None:
     assert "2 images with more objects than task.proposals_per_level=1000 has 15 boxes for" in boxes
     enough = "task.suppression.detections=300", "task.network.regions=1500", "task.proposals_per_level=4500"
     assert not notes("task.name=faster_rcnn", *enough)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["task.name=fast_rcnn", "task.proposals.directory=p"], "task.proposals.max_proposals"),
+        (["task.name=rcnn"], "task.proposals.max_proposals"),
+        (["task.name=rcnn", "task.network.head=sliding_window"], "task.windows.max_proposals"),
+    ],
+)
+def test_stored_proposals_limit_the_objects_that_are_found(overrides: list[str], key: str) -> None:
+    overrides = [*overrides, "task.suppression.detections=300"]
+    (note,) = notes(*overrides, f"{key}=1000")
+    assert f"1 image with more objects than {key}=1000 has 5 boxes for" in note
+    assert note.endswith("set it to at least 1500")
+    assert not notes(*overrides, f"{key}=1500")

@@ -96,7 +96,8 @@ def test_proposals_are_padded_or_truncated_and_scaled(given: int) -> None:
     )
     boxes = np.random.default_rng(0).uniform(1, 9, (2, given, 4)).astype(np.float32)
     counts, scale = np.array([given, min(given, 2)], np.int32), np.array([[2.0, 3.0], [0.5, 0.25]], np.float32)
-    found = interface.network_inputs(task, boxes, counts, scale=scale)
+    whole = np.full((2, 2), 99, np.int32)
+    found = interface.network_inputs(task, boxes, counts, scale=scale, covered=whole)
     expected, valid = np.zeros((2, 5, 4), np.float32), np.zeros((2, 5), bool)
     for image, count in enumerate(np.minimum(counts, 5)):
         expected[image, :count] = boxes[image, :count] * np.tile(scale[image], 2)
@@ -108,5 +109,5 @@ def test_proposals_are_padded_or_truncated_and_scaled(given: int) -> None:
     covered = np.array([[5, 27], [3, 2]], np.int32)
     clipped = interface.network_inputs(task, boxes, counts, scale=scale, covered=covered)[PROPOSED]
     np.testing.assert_allclose(clipped, np.minimum(expected, np.tile(covered, 2)[:, np.newaxis]), rtol=1e-6)
-    unscaled = interface.network_inputs(task, boxes, counts)[PROPOSED]
+    unscaled = interface.network_inputs(task, boxes, counts, covered=whole)[PROPOSED]
     np.testing.assert_allclose(unscaled[0, : min(given, 5)], boxes[0, :5])

@@ -130,7 +130,8 @@ def test_given_proposals_are_cut_padded_and_scaled() -> None:
     scale = np.array([[0.5, 2.0], [1.0, 0.25]], np.float32)
     for given in (60, REGIONS, 7, 0):
         counts = np.array([given, min(given, 5)], np.int32)
-        found = interface.network_inputs(task, tf.constant(boxes[:, :given]), tf.constant(counts), scale=scale)
+        inputs = task, tf.constant(boxes[:, :given]), tf.constant(counts)
+        found = interface.network_inputs(*inputs, scale=scale, covered=tf.fill((2, 2), 999))
         assert found[PROPOSED].shape == (2, REGIONS, 4)
         for image in range(2):
             number = min(counts[image], REGIONS)

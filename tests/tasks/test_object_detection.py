@@ -20,15 +20,20 @@ from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, selection, tasks, training
-from tfeff.data.dataset import Dataset
+from tfeff.data.augment.annotated_image import annotated
+from tfeff.data.augment.box_geometry import fit
+from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.policy import BoxAugmentation
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
+from tfeff.data.images.storage import EncodedImages
 from tfeff.errors import UserError
 from tfeff.evaluation import ConfusionMatrix
 from tfeff.evaluation.matching import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
 from tfeff.serving.detector import ExportedDetector
-from tfeff.tasks.object_detection import detections, place
+from tfeff.tasks.object_detection import detections, place, relative_objects
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import checkpoint
 from tfeff.training.assembly import AssemblyCache
@@ -97,6 +102,20 @@ def test_detections_on_the_padding_are_dropped() -> None:
     assert not detections({name: values[:0] for name, values in predictions.items()} | {
         "image_size": np.zeros((0, 2), int), "window_yxyx": np.zeros((0, 4), np.float32)
     })  # fmt: skip
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+def test_boxes_are_those_of_the_images_that_training_sees(stretch: bool) -> None:
+    """Whose sides are whole pixels."""
+    sizes, canvas, none = np.array([(100, 33), (37, 400)], np.int32), (32, 48), np.zeros(2, bool)
+    boxes = [np.array([[0, 0, h, w], [h / 4, w / 8, h / 2, w]], np.float32) for h, w in sizes]
+    objects = [Objects(each, np.zeros(2, np.int32), none, none) for each in boxes]
+    images = Dataset("made", ("a",), ["0", "1"], EncodedImages([b""] * 2, ""), objects=objects, sizes=sizes)
+    found, one = relative_objects(images, canvas, stretch=stretch), tf.zeros(1, tf.int64)
+    for own, each, size in zip(found, objects, sizes, strict=True):
+        image = annotated(tf.zeros((*size, 3)), each.boxes_yxyx, each.labels)
+        fitted = fit(image, canvas, BoxAugmentation(), Draws(0, tf.constant(0), one, one), stretch=stretch)
+        np.testing.assert_allclose(own, fitted.boxes_yxyx / np.tile(canvas, 2), rtol=1e-6)
 
 
 def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir:

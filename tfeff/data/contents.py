@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfeff.data.augment.policy import MIN_SIDE
-from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.dataset import Dataset, Objects, fitted_scales
 from tfeff.data.defects import Defects, Lost
 from tfeff.data.names import as_number, counted, listed, shown, stands_for_missing
 from tfeff.errors import UserError
@@ -121,10 +121,9 @@ class Contents:
 
 def _invisible(objects: Sequence[Objects], sizes: np.ndarray, size: tuple[int, int], stretch: bool) -> np.ndarray:
     """Returns how many objects of each image, int64 [n], are dropped as `box_geometry.fit` does without jitter."""
-    ratios = np.array(size) / sizes
-    scales = np.maximum(1, np.rint((ratios if stretch else ratios.min(axis=1, keepdims=True)) * sizes)) / sizes
+    scales = fitted_scales(sizes, size, stretch=stretch).astype(np.float32)
     found = np.zeros(len(objects), np.int64)
-    for index, (each, scale) in enumerate(zip(objects, scales.astype(np.float32), strict=True)):
+    for index, (each, scale) in enumerate(zip(objects, scales, strict=True)):
         sides = (each.boxes_yxyx[:, 2:] - each.boxes_yxyx[:, :2]) * scale
         found[index] = ((sides < MIN_SIDE).any(axis=1) & ~each.ignored).sum()
     return found

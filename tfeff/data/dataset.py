@@ -276,6 +276,22 @@ class Dataset:
         )
 
 
+def fitted_scales(sizes: np.ndarray, size: tuple[int, int], *, stretch: bool) -> np.ndarray:
+    """Returns by what boxes of images are multiplied if these are brought to a size, to whole pixels, as in training.
+
+    Args:
+        sizes: int [n, 2], (height, width) of the images.
+        size: (height, width).
+        stretch: whether images fill `size` instead of keeping their aspect ratio.
+
+    Returns:
+        float64 [n, 2], (height, width).
+    """
+    ratios = np.array(size) / sizes
+    scales = ratios if stretch else ratios.min(axis=1, keepdims=True)
+    return np.maximum(1, np.rint(scales * sizes)) / sizes
+
+
 def evenly_spaced(count: int, most: int) -> np.ndarray:
     """Returns at most `most` positions below `count`, evenly spaced.
 

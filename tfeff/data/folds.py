@@ -48,12 +48,16 @@ def holdout(
     seed: int,
     class_names: Sequence[str] = (),
     groups: np.ndarray | None = None,
+    *,
+    every_class: bool = True,
 ) -> Fold:
     """Returns a stratified part of `fraction` held out for validation, the rest for training.
 
     Args:
         fraction: Share held out.
         seed: Seed of the draw.
+        every_class: whether the training part must hold an image of every class. False: both parts hold one of each
+            label if that is possible.
 
     Raises:
         UserError: the fraction is outside (0, 1), leaves either part empty, or leaves no image of a class to train on.
@@ -64,12 +68,13 @@ def holdout(
         raise UserError(f"cannot hold out a fraction of {fraction} of {len(labels)} images: one part would be empty")
     rng = np.random.default_rng(seed)
     if groups is None:
-        validation, train = _draw(labels, held, rng, leave_one=True)
+        validation, train = _draw(labels, held, rng, leave_one=True, take_one=not every_class)
     else:
         validation, train = deal_groups(labels, groups, [fraction, 1 - fraction], rng)
         if not len(validation) or not len(train):
             raise UserError(f"cannot hold out a fraction of {fraction} of {len(np.unique(groups))} groups of images")
-    require_every_class(labels, train, f"the training part of a hold-out of {fraction}", "add images", class_names)
+    if every_class:
+        require_every_class(labels, train, f"the training part of a hold-out of {fraction}", "add images", class_names)
     return Fold(train=train, validation=validation)
 
 
@@ -177,19 +182,20 @@ def _by_class(labels: np.ndarray, positions: np.ndarray, rng: np.random.Generato
 
 
 def _draw(
-    labels: np.ndarray, n: int, rng: np.random.Generator, *, leave_one: bool = False
+    labels: np.ndarray, n: int, rng: np.random.Generator, *, leave_one: bool = False, take_one: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws n positions, class by class in proportion (largest remainders first); returns them and the rest, sorted.
 
     Args:
         leave_one: whether one of each class is left, if n allows it; the next remainders get what it would have given.
+        take_one: whether classes that would give none come before larger remainders.
     """
     _, counts = np.unique(labels, return_counts=True)
     exact = counts * n / len(labels)
     quotas = np.floor(exact).astype(np.int64)
     # Equal remainders are decided by chance; otherwise the first classes would always gain.
     tie_break = rng.permutation(len(counts))
-    largest_first = np.lexsort((tie_break, quotas - exact))
+    largest_first = np.lexsort((tie_break, quotas - exact, take_one & (quotas > 0)))
     most = counts - 1 if leave_one and len(labels) - len(counts) >= n else counts
     while missing := n - quotas.sum():
         quotas[largest_first[quotas[largest_first] < most[largest_first]][:missing]] += 1

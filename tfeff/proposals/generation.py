@@ -122,13 +122,16 @@ def generate(
             while len(pending) >= QUEUED_PER_SLOT * executor.slots:
                 for outcome in executor.wait(1.0):
                     finish(outcome)
+            encoded = b""
             try:
-                encoded = images.encoded(index)
+                content = images.images.digest(index)
+                if content not in pending and store.by_content(content) is None:
+                    encoded = images.encoded(index)
+                    content = content_digest(encoded)  # the file may have changed since its digest was computed
             except (OSError, UserError) as error:
                 counts.failed[image_id] = f"cannot be read ({getattr(error, 'strerror', None) or error})"
                 progress(counts)
                 continue
-            content = content_digest(encoded)
             if store.matches(image_id, content):
                 counts.existing += 1
             elif content in pending:

@@ -113,29 +113,38 @@ class ProposalStore:
         return iter(self._ids)
 
     def __getitem__(self, name: str) -> ProposedBoxes:
-        """Returns the latest proposals of an image.
+        """Returns the latest proposals of an image id.
 
         Raises:
             UserError: the store has none.
         """
         if name not in self._ids:
-            raise UserError(f"{self.directory}: no proposals of {name}; run tfeff.propose on its dataset")
+            raise self._missing(name)
         return self._proposals(self._ids[name])
 
+    def find(self, images: Dataset, index: int) -> ProposedBoxes | None:
+        """Returns the proposals of an image of a dataset; None if there are none, or the image cannot be read.
+
+        They are found by its content: datasets that share a store may have the same ids.
+        """
+        try:
+            return self.by_content(images.images.digest(index))
+        except (OSError, UserError):
+            return None
+
     def of(self, images: Dataset, index: int) -> ProposedBoxes:
-        """Returns the latest proposals of an image of a dataset.
+        """Returns the proposals of an image of a dataset.
 
         Raises:
-            UserError: the store has none, or they are those of an image of another size.
+            UserError: the store has none.
         """
-        name = images.ids[index]
-        found = self[name]
-        if len(images.sizes) and found.size != (size := (int(images.sizes[index, 0]), int(images.sizes[index, 1]))):
-            raise UserError(
-                f"{self.directory}: its proposals of {name} are those of an image of {found.size[0]} x {found.size[1]} "
-                f"pixels, and that of {images.name} has {size[0]} x {size[1]}; use another directory for each dataset"
-            )
+        found = self.find(images, index)
+        if found is None:
+            raise self._missing(images.ids[index])
         return found
+
+    def _missing(self, name: str) -> UserError:
+        return UserError(f"{self.directory}: no proposals of {name}; run tfeff.propose on its dataset")
 
     def matches(self, name: str, content: bytes) -> bool:
         """Returns whether the store has proposals of an image with this content (a `digest`)."""

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfeff.errors import UserError
-from tfeff.rcnn.warping import warp
+from tfeff.rcnn.warping import pyramid, sampled
 
 BATCH = 128
 """Regions per forward pass of the backbone."""
@@ -41,19 +41,14 @@ class FeatureExtractor(tf.Module):
 
     def __call__(self, image: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
         """Returns features float32 [n, D] of regions float [n, 4] of an image [height, width, channels] in [0, 255]."""
-        count = tf.shape(boxes_yxyx)[0]
-        return self.padded(image, boxes_yxyx)[:count]
-
-    def padded(self, image: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-        """Returns the same, with further rows that fill the last of one or more batches."""
-        count = tf.shape(boxes_yxyx)[0]
+        levels, count = pyramid(image), tf.shape(boxes_yxyx)[0]
         batches = tf.maximum(1, -(-count // BATCH))
         # Padded to whole batches, so that one graph serves any number of regions.
         padded = tf.pad(tf.cast(boxes_yxyx, tf.float32), [[0, batches * BATCH - count], [0, 0]])
         features = tf.map_fn(
-            lambda boxes: self._backbone(warp(image, boxes, self.side, self.context), training=False),
+            lambda boxes: self._backbone(sampled(levels, boxes, self.side, self.context), training=False),
             tf.reshape(padded, (batches, BATCH, 4)),
             fn_output_signature=tf.TensorSpec((BATCH, self.size), tf.float32),
             parallel_iterations=1,
         )
-        return tf.reshape(features, (batches * BATCH, self.size))
+        return tf.reshape(features, (batches * BATCH, self.size))[:count]

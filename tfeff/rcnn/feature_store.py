@@ -21,6 +21,8 @@ import numpy as np
 from tfeff import checked
 from tfeff.durable import locked
 
+LARGEST = float(np.finfo(np.float16).max)
+"""Largest absolute value of a feature."""
 Compute = Callable[[int], np.ndarray]
 """Index of an image -> features [n, D]."""
 

@@ -123,7 +123,8 @@ class ImageBatches:
             "image_size": tf.TensorSpec((1, 2), tf.int32),
             "window_yxyx": tf.TensorSpec((1, 4), tf.float32),
         }
-        return tf.data.Dataset.from_generator(self._elements, output_signature=signature)
+        images = tf.data.Dataset.from_generator(self._elements, output_signature=signature)
+        return images.prefetch(_PREFETCHED_BATCHES)
 
     def _elements(self) -> Iterator[dict[str, np.ndarray]]:
         for image in range(len(self.images)):

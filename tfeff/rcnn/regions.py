@@ -14,9 +14,10 @@ from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, assign, ignored_overlap, region_boxes
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
+from tfeff.errors import UserError
 from tfeff.models.fingerprint import fingerprint
 from tfeff.rcnn.feature_extractor import FeatureExtractor
-from tfeff.rcnn.feature_store import StoredFeatures, stored_features
+from tfeff.rcnn.feature_store import LARGEST, StoredFeatures, stored_features
 
 MOMENT_ROWS = 50_000
 """Maximum number of regions from which mean and standard deviation of the features are computed."""
@@ -129,7 +130,7 @@ def region_set(
         progress: see `stored_features`.
 
     Raises:
-        UserError: a corrupt image.
+        UserError: a corrupt image, or features that are too large for the store.
     """
     extractor = FeatureExtractor(backbone, context=context)
     key = hashlib.blake2b(f"{context} {fingerprint(backbone)}".encode(), digest_size=16).hexdigest()
@@ -142,7 +143,14 @@ def region_set(
 
     def compute(image: int) -> np.ndarray:
         pixels = decoding.decode(images.encoded(image), images.ids[image])
-        return np.asarray(run(decoding.in_channels(pixels, extractor.channels), boxes(image)))
+        found = np.asarray(run(decoding.in_channels(pixels, extractor.channels), boxes(image)))
+        most = float(np.abs(found).max(initial=0.0))
+        if not most <= LARGEST:  # also NaN
+            raise UserError(
+                f"{images.ids[image]}: the features of its regions reach {most:,.6g}, and features are stored as "
+                f"float16, up to {LARGEST:,.0f}; start from other weights (model.weights)"
+            )
+        return found
 
     def digest(image: int) -> str:
         content = images.images.digest(image) + boxes(image).tobytes()

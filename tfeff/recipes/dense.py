@@ -6,10 +6,13 @@ docs/dense_detection.md has the results.
 """
 
 import math
+from dataclasses import replace
 
 from tfeff.config import Choice, Choices
-from tfeff.config.tasks import FasterRCNNSettings, TaskSettings
+from tfeff.config.tasks import FasterRCNNSettings, RCNNSettings, TaskSettings, TwoStageSettings
 from tfeff.data.augment.policy import BoxAugmentation
+from tfeff.networks import Architecture
+from tfeff.networks.detectors.rcnn import TwoStage
 from tfeff.networks.detectors.yolo import TABLE
 from tfeff.recipes import rules
 from tfeff.recipes.rules import WarmStart
@@ -27,7 +30,8 @@ MOST_OBJECTS = 300
 DETECTIONS, MOST_DETECTIONS = 100, 1_000
 """Least and most detections of an image."""
 REGIONS, REGIONS_PER_DETECTION, BOXES_PER_DETECTION = 1_000, 5, 20
-"""Of Faster R-CNN: least regions, and for each detection regions and boxes of a level that enter their suppression."""
+"""Of Faster R-CNN: least regions, and for each detection regions and boxes of a level that enter their suppression; of
+R-CNN: boxes that enter that of detections, for each of them."""
 UPDATES = {"imagenet": 1_000, "file": 1_000, "scratch": 2_500}
 """Updates that a training should have, by warm start."""
 EPOCHS = {"imagenet": (5, 40), "file": (5, 40), "scratch": (20, 120)}
@@ -35,6 +39,8 @@ EPOCHS = {"imagenet": (5, 40), "file": (5, 40), "scratch": (20, 120)}
 BATCH_SIZES = (4, 8, 16, 32)
 UPDATES_PER_EPOCH = 30
 """Small sets get small batches, so that an epoch has about this many updates."""
+BATCH_BYTES = 4e9
+"""Memory that a batch of detectors with two stages may take, estimated; that of one image is allowed in any case."""
 FEW = 200
 """With fewer images, the first stages of a pretrained backbone are not trained."""
 
@@ -99,6 +105,8 @@ def detections(most: int, task: TaskSettings) -> Choices:
         return {}
     why = f"at most {most:,} objects per image, and room for errors"
     chosen = {"task.suppression.detections": wanted}
+    if isinstance(task, RCNNSettings) and task.suppression.entering < BOXES_PER_DETECTION * wanted:
+        chosen["task.suppression.candidates"] = BOXES_PER_DETECTION * wanted
     if isinstance(task, FasterRCNNSettings):
         chosen["task.network.regions"], chosen["task.proposals_per_level"] = room(wanted)
     return {key: Choice(value, why) for key, value in chosen.items()}
@@ -109,9 +117,44 @@ def room(detections: int) -> tuple[int, int]:
     return max(REGIONS, REGIONS_PER_DETECTION * detections), BOXES_PER_DETECTION * detections
 
 
-def batch_size(count: int) -> Choice:
-    """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
-    return rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH)
+def image_bytes(task: TaskSettings, model: Architecture, *, num_classes: int, channels: int) -> int:
+    """Returns the memory of an image in training or in evaluation, whichever takes more, estimated; of detectors with
+    one stage 0: they gather no pixels for hundreds of regions.
+
+    Args:
+        task: section of the task.
+        model: the backbone.
+        num_classes: number of classes.
+        channels: channels of the images.
+
+    Raises:
+        UserError: task and backbone do not fit.
+    """
+    if not isinstance(task, TwoStageSettings):
+        return 0
+    from tfeff import models
+
+    network = task.describe(model)
+    assert isinstance(network, TwoStage)
+    sampled = replace(network, regions=task.sampled_regions)
+    whole, trained = (models.estimate(each, num_classes=num_classes, channels=channels) for each in (network, sampled))
+    return max(whole.peak_bytes, trained.training_peak_bytes)
+
+
+def batch_size(count: int, image_bytes: int = 0) -> Choice:
+    """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch and fits into `BATCH_BYTES`.
+
+    Args:
+        count: number of training images.
+        image_bytes: memory of an image; 0 if it does not matter.
+    """
+    found = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH)
+    size = found.value
+    while size > 1 and size * image_bytes > BATCH_BYTES:
+        size = (size + 1) // 2
+    if size == found.value:
+        return found
+    return Choice(size, f"the regions of an image take about {image_bytes / 1e9:.1f} GB of memory")
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:

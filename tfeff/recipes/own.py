@@ -21,6 +21,7 @@ from tfeff.config import (
     Data,
     EmbeddingSettings,
     Experiment,
+    ObjectDetectionSettings,
     Optimizer,
     RCNNSettings,
     Recipe,
@@ -33,6 +34,7 @@ from tfeff.config import (
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.networks import Architecture
+from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.recipes import dense, rules
 from tfeff.recipes.image_set import (
     AnnotatedImages,
@@ -77,26 +79,29 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = labeled_images(settings.data, settings.seed, further_classes=settings.task.OPEN_SET)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
-    model, start = settings.model, warm_start(settings.model)
+    model, start, run = settings.model, warm_start(settings.model), _run(settings.model.weights)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
-    network = _network_of_run(model.weights) or {
-        **rules.network(model, start),
-        "resolution": rules.resolution(model, start, counted.count, counted.side),
-    }
+    if run is not None:
+        network = _network_of(run.model, run.task, settings.task, str(settings.model.weights))
+    else:
+        resolution = rules.resolution(model, start, counted.count, counted.side)
+        network = {**rules.network(model, start), "resolution": resolution}
     side = given.get("model.resolution", network["resolution"].value)
     size = Choice(side, "images are loaded at the network's resolution")
     if getattr(settings.task, "center_crop", None) is not None:
         size = Choice(None, "the network's resolution, with a margin for task.center_crop")
-    kept_size = given.get("data.image_size", size.value)
     return {
         **{f"model.{key}": choice for key, choice in network.items()},
         "data.image_size": size,
-        "data.cache": rules.cache(
-            counted.count, kept_size if isinstance(kept_size, int) else counted.side, settings.data.channels
-        ),
+        "data.cache": _cache(counted, settings.data, given.get("data.image_size", size.value)),
         **training_for_images(counted, start, settings.task, settings.optimizer, given),
     }
+
+
+def _cache(counted: LabeledImages | AnnotatedImages, data: Data, size: int | str | None) -> Choice:
+    """Returns whether images are kept in memory, at `size` if that is a number of pixels, else at their own."""
+    return rules.cache(counted.count, size if isinstance(size, int) else counted.side, data.channels)
 
 
 def training_for_images(
@@ -245,7 +250,7 @@ def trained_for_images(
     if by_rules and isinstance(counted, LabeledImages):
         chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer, given))
     elif by_rules and isinstance(counted, AnnotatedImages):
-        chosen = unset(training_for_boxes(counted, warm_start(model), task, given, base.needs_validation))
+        chosen = unset(training_for_boxes(counted, model, task, given, base.data.channels, base.needs_validation))
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
@@ -271,15 +276,24 @@ def _lengths(
 
 
 def training_for_boxes(
-    counted: AnnotatedImages, start: WarmStart, task: TaskSettings, given: Mapping[str, Any], needs_validation: bool
+    counted: AnnotatedImages,
+    model: Architecture,
+    task: TaskSettings,
+    given: Mapping[str, Any],
+    channels: int,
+    needs_validation: bool,
 ) -> Choices:
-    """Returns how a one-stage detector is trained on these images, by dotted key.
+    """Returns how a detector of whole images is trained on these, by dotted key.
 
     Args:
-        counted, start, task, given: as for `training_for_images`.
+        counted, task, given: as for `training_for_images`.
+        model: the backbone.
+        channels: channels of the images.
         needs_validation: see `Experiment.needs_validation`.
     """
-    batch_size = dense.batch_size(counted.count)
+    start, num_classes = warm_start(model), len(counted.class_images)
+    image_bytes = dense.image_bytes(task, model, num_classes=num_classes, channels=channels)
+    batch_size = dense.batch_size(counted.count, image_bytes)
     epochs = dense.epochs(counted.count, given.get("training.batch_size", batch_size.value), start)
     length = dense.length(given.get("training.epochs", epochs.value), task, needs_validation=needs_validation)
     return {
@@ -320,60 +334,116 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = annotated_images(settings.data, settings.seed)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
+    model, run = settings.model, _run(settings.model.weights)
+    published = _published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
-        return _for_regions(settings, counted)
-    start = warm_start(settings.model)
-    network = _network_of_run(settings.model.weights)
-    if not network:
-        side = dense.resolution(settings.model.resolution, counted.extent, counted.side)
-        network = {**rules.network(settings.model, start), "resolution": side}
-        if start.kind == "scratch" and settings.model.name == rules.NETWORK:
-            network |= _differing(dense.SMALL, "without ImageNet weights, a small network learns more from few images")
-    resolution = given.get("model.resolution", network["resolution"].value)
-    return {
+        return _for_regions(settings, counted, run, kept)
+    start = warm_start(model)
+    network = {
+        **rules.network(model, start),
+        "resolution": dense.resolution(model.resolution, counted.extent, counted.side),
+        **published,
+    }
+    if start.kind == "scratch" and model.name == rules.NETWORK:
+        network |= _differing(dense.SMALL, "without ImageNet weights, a small network learns more from few images")
+    if run is not None:
+        resolution = network["resolution"]
+        network = dict(_network_of(run.model, run.task, settings.task, str(settings.model.weights)))
+        if not isinstance(run.task, ObjectDetectionSettings):  # it saw images or regions with one object
+            network["resolution"] = resolution
+    described = {
         **{f"model.{key}": choice for key, choice in network.items()},
+        **({} if run is None else _detector_of(run.task, settings.task, str(settings.model.weights), kept)),
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
         **dense.detections(counted.most, settings.task),
-        "data.cache": rules.cache(counted.count, resolution, settings.data.channels),
-        **training_for_boxes(counted, start, settings.task, given, settings.needs_validation),
+    }
+    settled = config.replaced(settings, {key: choice.value for key, choice in described.items() if key not in kept})
+    return {
+        **described,
+        "data.cache": _cache(counted, settings.data, settings.data.image_size or settled.model.resolution),
+        **training_for_boxes(
+            counted, settled.model, settled.task, given, settings.data.channels, settings.needs_validation
+        ),
     }
 
 
-def _for_regions(settings: Experiment, counted: AnnotatedImages) -> Choices:
+def _for_regions(settings: Experiment, counted: AnnotatedImages, run: Experiment | None, kept: Set[str]) -> Choices:
     """Returns the choices for an R-CNN."""
     source, why = settings.data.source, "R-CNN trains a classifier of regions"
     plain = config.replaced(boxes(source).base, {"task.name": settings.task.name})
     model, start = settings.model, warm_start(settings.model)
     if model.resolution == dense.RESOLUTION:  # not set, but that of the other detectors
         model = replace(model, resolution=architecture(model.name).resolution)
-    network = _network_of_run(settings.model.weights) or {
-        **rules.network(model, start),
-        "resolution": rules.region_resolution(model, start),
-    }
+    network = {**rules.network(model, start), "resolution": rules.region_resolution(model, start)}
+    if run is not None:
+        network = dict(_network_of(run.model, run.task, settings.task, str(settings.model.weights)))
     return {
         **{key: Choice(value, why) for key, _, value in config.differences(plain, regions(source))},
         "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
         "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
         **dense.detections(counted.most, settings.task),
+        **({} if run is None else _detector_of(run.task, settings.task, str(settings.model.weights), kept)),
         **{f"model.{key}": choice for key, choice in network.items()},
     }
 
 
-def _network_of_run(weights: str | None) -> Choices:
-    """Returns the backbone of the run that the weights come from, by key of the section `model`.
+def _published(task: TaskSettings) -> Choices:
+    """Returns the backbone of a detector's COCO weights, by key of the section `model`.
 
-    Empty if the weights are not those of a run.
+    Raises:
+        UserError: there are no such weights.
     """
-    if weights in (None, "imagenet"):
-        return {}
+    from tfeff.models.weights.coco import URLS
+
+    name = config.flatten(task).get("network.name")
+    if name not in URLS:
+        raise UserError(
+            f"config: model.weights: there are no COCO weights of {name}; set task.name=efficientdet or "
+            "task.name=faster_rcnn, or model.weights=imagenet"
+        )
+    return _differing(ALL_DETECTORS[name].backbone, "the backbone of the COCO weights")
+
+
+def _run(weights: str | None) -> Experiment | None:
+    """Returns the config of the run that the weights come from; None if they are not those of a run."""
+    if weights in (None, "imagenet", "coco"):
+        return None
     workdir = Path(weights)
     if workdir.is_file() and workdir.absolute().parent.name == "checkpoints":
         workdir = workdir.absolute().parent.parent
     if not (workdir / config.RUN_FILE).is_file():
+        return None
+    return config.resolve_member(config.saved(workdir, Experiment))
+
+
+def _network_of(model: Architecture, task: TaskSettings, wanted: TaskSettings, weights: str) -> Choices:
+    """Returns the backbone of a run with these `weights`, `model` and `task`, by key of the section `model`."""
+    why = f"the network of {weights}"
+    if task.IS_DETECTOR and task.name != wanted.name:
+        why = f"the backbone of {weights}; its other layers are those of task.name={task.name}"
+    return {"resolution": Choice(model.resolution, why), **_differing(model, why)}
+
+
+def _detector_of(task: TaskSettings, wanted: TaskSettings, weights: str, kept: Set[str]) -> Choices:
+    """Returns which other layers a run of the wanted task had, and how it fitted images, by dotted key.
+
+    The aspect of the input is left out, as it is that of the images. Empty if another published detector is set.
+    """
+    if task.name != wanted.name:
         return {}
-    network, why = config.resolve_member(config.saved(workdir, Experiment)).model, f"the network of {weights}"
-    return {"resolution": Choice(network.resolution, why), **_differing(network, why)}
+    changed = {f"task.{key}": value for key, _, value in config.differences(wanted, task)}
+    if "task.network.name" in kept & changed.keys():
+        return {}
+    return {
+        key: Choice(value, f"the network of {weights}")
+        for key, value in changed.items()
+        if key.startswith(LAYERS) and key != "task.network.aspect"
+    }
+
+
+LAYERS = "task.network.", "task.stretch", "task.anchors_per_level"
+"""Beginnings of the keys that decide which layers a detector has besides its backbone, and how images fit its input."""
 
 
 def _differing(network: Architecture, why: str) -> Choices:

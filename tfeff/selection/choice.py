@@ -116,7 +116,10 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
         )
     require_objects(train.dataset, "train on")
     if validation is not None:
-        require_objects(validation.dataset, "validate on")
+        advice = (
+            "annotate some, or choose others: data.validation_fraction (0 for none), data.validation_split, data.fold"
+        )
+        require_objects(validation.dataset, "validate on", advice)
     unseen = _unseen_classes(caches.datasets[0], train.dataset)
     mean, std = tuple[float, ...](), tuple[float, ...]()
     if data.normalization == "dataset":
@@ -256,17 +259,32 @@ def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool)
         return folds.Fold(train=part.train[fewer], validation=part.validation)
     if data.validation_fraction == 0 or validates:
         return None
+    detects = dataset.has_objects and not dataset.has_labels
+    if detects:  # else all of few images with objects could be in one part
+        labels = np.array([not each.ignored.all() for each in dataset.objects])[drawn]
     try:
-        part = folds.holdout(labels, data.validation_fraction, seed, names, groups)
+        part = folds.holdout(labels, data.validation_fraction, seed, names, groups, every_class=not detects)
     except UserError as error:
         raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
-    if dataset.has_labels or not dataset.has_objects:
+    if not detects:
         return part
+    if groups is not None:
+        part = _with_objects(labels, part, groups, seed)
     return _with_every_class(dataset, drawn, part, groups)
 
 
+def _with_objects(showing: np.ndarray, part: folds.Fold, groups: np.ndarray, seed: int) -> folds.Fold:
+    """Returns a hold-out with one more group if no image in it shows objects, bool [n], and another group does."""
+    candidates = np.unique(groups[showing])
+    if showing[part.validation].any() or len(candidates) < 2:
+        return part
+    moved = np.flatnonzero(groups == np.random.default_rng(seed).choice(candidates))
+    return folds.Fold(train=np.setdiff1d(part.train, moved), validation=np.union1d(part.validation, moved))
+
+
 def _with_every_class(dataset: Dataset, drawn: np.ndarray, part: folds.Fold, groups: np.ndarray | None) -> folds.Fold:
-    """Returns a hold-out with the images trained on that alone show a class, as long as others are held out.
+    """Returns a hold-out with the images trained on that alone show a class, as long as others with objects are held
+    out.
 
     Args:
         dataset: images with objects, so that no label could be drawn in proportion.
@@ -279,7 +297,8 @@ def _with_every_class(dataset: Dataset, drawn: np.ndarray, part: folds.Fold, gro
     train, validation = part.train, part.validation
     for index in part.validation.tolist():
         together = np.array([index]) if groups is None else np.flatnonzero(groups == groups[index])
-        if not shown[index] <= trained and len(together) < len(validation):
-            train, validation = np.append(train, together), np.setdiff1d(validation, together)
+        others = np.setdiff1d(validation, together)
+        if not shown[index] <= trained and any(shown[each] for each in others):
+            train, validation = np.append(train, together), others
             trained.update(*(shown[each] for each in together))
     return folds.Fold(train=np.sort(train), validation=validation)

@@ -276,6 +276,8 @@ def detections_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
     if isinstance(section, FasterRCNNSettings):
         limits["task.network.regions"] = section.network.regions, REGIONS_PER_OBJECT
         limits["task.proposals_per_level"] = section.proposals_per_level, BOXES_PER_OBJECT
+    if (proposals := wanted.task.proposals) is not None:
+        limits[f"{proposals.KEY}.max_proposals"] = proposals.max_proposals, REGIONS_PER_OBJECT
     return tuple(
         f"{dataset.name}: {counted((counts * each > limit).sum(), 'images')} with more objects than {key}={limit}"
         f"{f' has {each} boxes for' if each > 1 else ''}, so that some cannot be found; set it to at least "

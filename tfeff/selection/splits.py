@@ -112,10 +112,8 @@ def _proposed(data: config.Data, images: Dataset) -> list[np.ndarray | None]:
             wait=True,
             skip=data.corrupt_images == "skip",
         )
-    return [
-        store.of(images, index).first(section.max_proposals).boxes_yxyx if name in store else None
-        for index, name in enumerate(images.ids)
-    ]
+    found = (store.find(images, index) for index in range(len(images)))
+    return [None if each is None else each.first(section.max_proposals).boxes_yxyx for each in found]
 
 
 def load(wanted: Request, source: Source, split: str) -> Dataset:
@@ -311,14 +309,20 @@ class NoObjectsError(UserError):
     """Images without any object to train on or to find."""
 
 
-def require_objects(dataset: Dataset, purpose: str) -> None:
+def require_objects(dataset: Dataset, purpose: str, advice: str = "") -> None:
     """Requires of images with annotated objects at least one that is neither difficult nor a crowd.
+
+    Args:
+        dataset: the images.
+        purpose: what they are for, for the message.
+        advice: what to do, for the message.
 
     Raises:
         NoObjectsError: there is none.
     """
     if dataset.has_objects and all(objects.ignored.all() for objects in dataset.objects):
-        raise NoObjectsError(f"{dataset.name}: the {len(dataset)} images to {purpose} have no objects")
+        text = f"{dataset.name}: the {len(dataset)} images to {purpose} have no objects"
+        raise NoObjectsError(f"{text}; {advice}" if advice else text)
 
 
 def _named(source: Source, key: str, split: str) -> str:

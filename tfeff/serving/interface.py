@@ -130,7 +130,7 @@ def network_inputs(
     counts: tf.Tensor,
     *,
     scale: tf.Tensor | None = None,
-    covered: tf.Tensor | None = None,
+    covered: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """Returns the tensors of a batch, as those of `BoxTransform`.
 
@@ -140,7 +140,6 @@ def network_inputs(
         counts: int32 [b].
         scale: float32 [b, 2], size of an image in the network's input divided by its own; None: 1.
         covered: int32 [b, 2], size of an image in the network's input. Proposals are clipped to it, as in training.
-            None: they are not clipped.
     """
     assert task.proposals is not None
     number = task.proposals.max_proposals
@@ -151,8 +150,7 @@ def network_inputs(
         proposals = tf.pad(proposals[:, :number], [[0, 0], [0, number], [0, 0]])[:, :number]
     if scale is not None:
         proposals *= tf.tile(scale, (1, 2))[:, tf.newaxis]
-    if covered is not None:
-        proposals = tf.clip_by_value(proposals, 0.0, tf.tile(tf.cast(covered, tf.float32), (1, 2))[:, tf.newaxis])
+    proposals = tf.clip_by_value(proposals, 0.0, tf.tile(tf.cast(covered, tf.float32), (1, 2))[:, tf.newaxis])
     return {PROPOSED: tf.where(valid[..., tf.newaxis], proposals, 0.0), PROPOSED_VALID: valid}
 
 

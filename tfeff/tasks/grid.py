@@ -82,17 +82,16 @@ class GridTask(DenseDetectionTask):
         labels = tf.gather(batch["label"], index, batch_dims=1)
         target = tf.one_hot(labels, classes.shape[-1], dtype=classes.dtype)
         boxes = tf.gather(objects, index, batch_dims=1)[:, :, tf.newaxis]
-        center = (boxes[..., :2] + boxes[..., 2:]) / 2
+        center = _centers(boxes)
         wanted_place = (center - corners[:, :, tf.newaxis]) / strides[:, :, tf.newaxis]
-        wanted_root = tf.sqrt(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / self._extent(outputs))
+        wanted_root = tf.sqrt(tf.maximum(_sides(boxes), 0.0) / self._extent(outputs))
 
-        overlap = paired_iou(tf.stop_gradient(self._boxes(outputs)), boxes, ops=tf)
-        distance = tf.reduce_sum((center - _centers(self._boxes(outputs))) ** 2, axis=-1) + tf.reduce_sum(
-            (boxes[..., 2:] - boxes[..., :2] - _sides(self._boxes(outputs))) ** 2, axis=-1
-        )
+        predicted = tf.stop_gradient(self._boxes(outputs))
+        overlap = paired_iou(predicted, boxes, ops=tf)
+        apart = (center - _centers(predicted)) ** 2 + (_sides(boxes) - _sides(predicted)) ** 2
         # The best IoU decides; if no box overlaps the object, the smallest distance.
         none = tf.reduce_max(overlap, axis=-1, keepdims=True) <= 0
-        best = tf.argmax(tf.where(none, -tf.stop_gradient(distance), overlap), axis=-1)
+        best = tf.argmax(tf.where(none, -tf.reduce_sum(apart, axis=-1), overlap), axis=-1)
         responsible = tf.one_hot(best, overlap.shape[-1], dtype=classes.dtype) * filled[..., tf.newaxis]
 
         error = (place - wanted_place) ** 2 + (root - wanted_root) ** 2

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfeff import config, models
 from tfeff.config.task_parts import Teacher
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, fitted_scales
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
 from tfeff.data.input.reader import Reader
@@ -271,8 +271,5 @@ def relative_objects(images: Dataset, size: tuple[int, int], *, stretch: bool) -
         size: (height, width) of the input.
         stretch: whether images fill the input instead of keeping their aspect ratio.
     """
-    boxes, canvas = [], np.array(size, np.float64)
-    for each, original in zip(images.objects, images.sizes.astype(np.float64), strict=True):
-        sides = original if stretch else canvas * (original / canvas).max()
-        boxes.append(each.boxes_yxyx[~each.ignored] / np.tile(sides, 2))
-    return boxes
+    scales = np.tile(fitted_scales(images.sizes, size, stretch=stretch) / size, 2)
+    return [each.boxes_yxyx[~each.ignored] * scale for each, scale in zip(images.objects, scales, strict=True)]

@@ -35,13 +35,7 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
     kept, score, count = _kept(apart, best, section)
     gather = partial(tf.gather, indices=kept, axis=axis, batch_dims=axis)
     real = tf.range(section.detections, dtype=tf.int64) < tf.expand_dims(count, -1)
-    found = (
-        tf.where(real[..., tf.newaxis], gather(box), 0.0),
-        tf.where(real, gather(best) if score is None else score, 0.0),
-        tf.where(real, tf.cast(gather(label), tf.int32), 0),
-        tf.cast(count, tf.int32),
-    )
-    return dict(zip(NAMES, found if axis else (each[tf.newaxis] for each in found), strict=True))
+    return _detections(real, count, gather(box), gather(best) if score is None else score, gather(label), axis)
 
 
 def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> dict[str, tf.Tensor]:
@@ -58,16 +52,26 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
     pairs = tf.reshape(scores, [-1, count * classes][1 - axis :])
     best, pair = tf.math.top_k(pairs, min(count * classes, section.detections))
     pair = tf.cast(pair, integer)
+    if missing := section.detections - best.shape[-1]:  # the network has few positions; a score of 0 is no detection
+        best, pair = (tf.pad(each, [*[[0, 0]] * axis, [0, missing]]) for each in (best, pair))
     real = best > section.minimum_score
+    number = tf.reduce_sum(tf.cast(real, integer), axis=-1)
+    return _detections(real, number, gather(boxes, pair // classes), best, pair % classes, axis)
+
+
+def _detections(
+    real: tf.Tensor, count: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor, labels: tf.Tensor, axis: int
+) -> dict[str, tf.Tensor]:
+    """Returns the detections by name, of a batch; those that are not `real`, bool [..., d], become zeros.
+
+    `axis` is 1 for a batch, 0 for one image, which gets its batch dimension back.
+    """
     found = (
-        tf.where(real[..., tf.newaxis], gather(boxes, pair // classes), 0.0),
-        tf.where(real, best, 0.0),
-        tf.where(real, tf.cast(pair % classes, tf.int32), 0),
-        tf.cast(tf.reduce_sum(tf.cast(real, integer), axis=-1), tf.int32),
+        tf.where(real[..., tf.newaxis], boxes, 0.0),
+        tf.where(real, scores, 0.0),
+        tf.where(real, tf.cast(labels, tf.int32), 0),
+        tf.cast(count, tf.int32),
     )
-    if missing := section.detections - best.shape[-1]:  # the network has few positions
-        none, end = [[0, 0]] * axis, [[0, missing]]
-        found = (tf.pad(found[0], [*none, *end, [0, 0]]), *(tf.pad(each, none + end) for each in found[1:3]), found[3])
     return dict(zip(NAMES, found if axis else (each[tf.newaxis] for each in found), strict=True))
 
 

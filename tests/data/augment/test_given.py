@@ -59,6 +59,7 @@ def by_example(transform, batch_size, *, start=0, shard=(0, 1), parallelism=2):
     return found
 
 
+OPTIONS = {SingleObjectTransform: {}, BoxTransform: {"max_objects": 2, "stretch": True}}
 CASES = [
     (ImageTransform, noise, {}),
     (ImageTransform, noise, {"augmentation": Augmentation(horizontal_flip=True, rotation=20.0)}),
@@ -138,6 +139,14 @@ def test_wrong_results_are_reported(function, message):
 def test_a_wrong_number_of_boxes_is_reported():
     wrong = transform(SingleObjectTransform, lambda image, boxes, rng: (image, boxes[:0]))
     with pytest.raises(tf.errors.OpError, match=r"augment=own: it should return \(image, boxes_yxyx\)"):
+        by_example(wrong, 4)
+
+
+@pytest.mark.parametrize("kind", [SingleObjectTransform, BoxTransform])
+@pytest.mark.parametrize("change", [[0, 0, np.nan, 0], [0, 0, 0, -np.inf], [5, 0, 0, 0]], ids=str)
+def test_boxes_that_are_none_are_reported(kind, change):
+    wrong = transform(kind, lambda image, boxes, rng: (image, boxes + np.float32(change)), **OPTIONS[kind])
+    with pytest.raises(tf.errors.OpError, match=r"augment=own: made \[.*\] of the box \[1\.0, 2\.0, 5\.0, 6\.0\]"):
         by_example(wrong, 4)
 
 

@@ -51,6 +51,15 @@ def test_fit_and_resize_use_the_same_formula():
         assert (once == again).mean() > 0.97
 
 
+@pytest.mark.parametrize("size", [(61, 90), (13, 17), (20, 24)])
+def test_a_window_is_a_part_of_the_whole(size):
+    image = tf.cast(PIXELS, tf.float32)
+    whole = tf.image.resize(image, size, antialias=True)
+    for top, left, height, width in ((0, 0, *size), (5, 3, 8, 14), (size[0] - 4, size[1] - 9, 4, 9)):
+        found = resizing.window(image, tf.constant(size), tf.constant((top, left)), tf.constant((height, width)))
+        np.testing.assert_allclose(found, whole[top : top + height, left : left + width], atol=0.01)
+
+
 def test_an_image_of_that_size_is_unchanged():
     np.testing.assert_array_equal(resizing.fit(tf.constant(PIXELS), (20, 24)), PIXELS)
 

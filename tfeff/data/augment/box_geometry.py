@@ -84,10 +84,12 @@ def fit(
     if corner is not None:
         offset = tf.where(room > 0, room * corner, offset)
 
-    resized = tf.image.resize(image.image, target, antialias=True)
     before, first = tf.maximum(offset, 0), tf.maximum(-offset, 0)
     count = tf.minimum(canvas - before, target - first)
-    part = tf.slice(resized, [*tf.unstack(first), 0], [*tf.unstack(count), -1])
+    if augmentation.resizes:
+        part = resizing.window(image.image, target, first, count)
+    else:
+        part = tf.image.resize(image.image, target, antialias=True)
     padding = tf.concat([tf.stack([before, canvas - before - count], axis=1), [[0, 0]]], axis=0)
     pixels = tf.ensure_shape(tf.pad(part, padding, constant_values=FILL), (*size, image.image.shape[-1]))
 

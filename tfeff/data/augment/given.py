@@ -153,7 +153,15 @@ class GivenAugmentation:
         found = self.function(image.copy(), boxes.copy(), rng)
         if not isinstance(found, tuple) or len(found) != 2 or np.shape(found[1]) != boxes.shape:
             raise UserError(f"augment={self.name}: it should return (image, boxes_yxyx), with as many boxes as it got")
-        return self._image(found[0], image), np.asarray(found[1], np.float32)
+        moved = np.asarray(found[1], np.float32)
+        wrong = ~(np.isfinite(moved).all(axis=1) & (moved[:, 2:] >= moved[:, :2]).all(axis=1))
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise UserError(
+                f"augment={self.name}: made {moved[first].tolist()} of the box {boxes[first].tolist()}; boxes should "
+                "be finite, with bottom and right not before top and left"
+            )
+        return self._image(found[0], image), moved
 
     def _image(self, varied: Any, image: np.ndarray) -> np.ndarray:
         if np.shape(varied) != image.shape:

@@ -263,8 +263,7 @@ def _resampled(
         if center is None:
             pixels = _antialiased(_feasible(image, size)[tf.newaxis], size, interpolation)[0]
         else:
-            part, step, start = _needed(image, size, first, target, interpolation)
-            pixels = _antialiased(_feasible(part, target)[tf.newaxis], target, interpolation, step, start)[0]
+            pixels = window(image, size, first, target, interpolation)
         return tf.cast(tf.maximum(tf.minimum(tf.round(pixels), 255.0), 0.0), tf.uint8)
 
     if _PLAIN.get():  # which does not change an image of that size
@@ -274,17 +273,35 @@ def _resampled(
     return tf.cond(unchanged, lambda: image[top : top + target[0], left : left + target[1]], resampled)
 
 
+def window(
+    image: tf.Tensor, size: tf.Tensor, first: tf.Tensor, target: tf.Tensor, interpolation: str = "bilinear"
+) -> tf.Tensor:
+    """Returns a part of an image at another size, without computing the rest.
+
+    Args:
+        image: any real dtype [height, width, channels].
+        size: int32 [2], of the whole result.
+        first: int32 [2], top left of the part.
+        target: int32 [2], its size.
+        interpolation: a key of `FILTERS`.
+
+    Returns:
+        float32 [*target, channels], not rounded or clipped.
+
+    Raises:
+        tf.errors.InvalidArgumentError: see `_resampled`.
+    """
+    part, step, start = _needed(image, size, first, target, interpolation)
+    return _antialiased(_feasible(part, target)[tf.newaxis], target, interpolation, step, start)[0]
+
+
 def _needed(
     image: tf.Tensor, size: tf.Tensor, first: tf.Tensor, target: tf.Tensor, interpolation: str
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the part of an image on which a part of it at another size depends; see `_antialiased`.
 
     Args:
-        image: [height, width, channels].
-        size: int32 [2], of the whole result.
-        first: int32 [2], top left of the part of the result.
-        target: int32 [2], its size.
-        interpolation: a key of `FILTERS`.
+        image, size, first, target, interpolation: as for `window`.
 
     Returns:
         the part, and float32 `step` and `start`.

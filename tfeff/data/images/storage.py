@@ -102,7 +102,7 @@ class ImageStorage(ABC):
     def digest(self, index: int) -> bytes:
         """Returns BLAKE2b of an image file's bytes, 16 bytes; each file is read at most once for it."""
         if index not in self._digests:
-            self._digests[index] = content_digest(self.encoded(index))
+            self._digests[index] = content_digest(self._content(index))
         return self._digests[index]
 
     def outline(self, index: int) -> bytes | None:
