@@ -207,8 +207,8 @@ class Preparation:
         if loaded is not None:
             self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
         if distribution.is_chief():
-            trained = images.train.dataset.origins
-            self.workdir.write_fingerprint(dataclasses.replace(self._fingerprint, trained=trained))
+            learned = [each.dataset.origins for each in (images.train, self.unlabeled) if each is not None]
+            self.workdir.write_fingerprint(dataclasses.replace(self._fingerprint, trained=np.concatenate(learned)))
             self.workdir.write_dataset(record | _preprocessing(model))
         prepared = self._prepared(plan, images, assembly, until)
         if plan.task.stored is not None:
@@ -261,12 +261,9 @@ class Preparation:
     @property
     def _fingerprint(self) -> selection.Fingerprint:
         """The fingerprint of all images to train and validate on."""
-        found = self.images.fingerprint
-        if self.unlabeled is None:
-            return found
-        return selection.Fingerprint(
-            {**found.splits, **selection.Fingerprint.of({"unlabeled": self.unlabeled.dataset}).splits}
-        )
+        unlabeled = None if self.unlabeled is None else self.unlabeled.dataset
+        others = selection.Fingerprint.of({selection.UNLABELED: unlabeled})
+        return selection.Fingerprint({**self.images.fingerprint.splits, **others.splits})
 
     def _phase(self, plan: Plan, done: int) -> tuple[int, int]:
         return freezing.phase(plan.update, plan.training.epochs, done, self.until_epoch)
