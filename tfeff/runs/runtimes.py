@@ -300,7 +300,7 @@ class RuntimePredictor:
     """
 
     def __init__(self, path: Path) -> None:
-        loaded = exported.load(*exported.located(path), len(resources.cores()))
+        loaded = exported.load(*exported.located(path), resources.cores())
         self._run, self._together = loaded.run, loaded.inputs["images"][0] is None
 
     def __call__(self, pipeline: Batches) -> Predictions:

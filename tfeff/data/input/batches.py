@@ -59,7 +59,7 @@ class Batches:
         self.batch_size = batch_size
         self.variants = variants
         self.order = order or InOrder(len(transform.reader))
-        self.parallelism = parallelism or min(len(cores()), _MAX_THREADS)
+        self.parallelism = parallelism or min(cores(), _MAX_THREADS)
         part, parts = shard
         if batch_size < 1 or min(transform.size) < 1 or transform.seed < 0:
             raise UserError(

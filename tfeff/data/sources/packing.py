@@ -183,7 +183,7 @@ def _write(
     writer: Any = None
     path, size, count = directory, 0, 0
     progress("packing", 0, len(images))
-    with ThreadPoolExecutor(len(cores())) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         for start in range(0, len(images), _CHUNK):
             for content, examined in threads.map(_read, images[start : start + _CHUNK]):
                 if writer is None:
