@@ -24,6 +24,7 @@ class Validation(Hook):
 
     Args:
         batches: the validation batches of this worker.
+        batch_size: examples of a batch, over all workers.
         scoring: computes the task's `scores`, if it has any.
         monitor: the loss or metric that decides which epoch is the best.
         every: epochs between two validations. The last epoch of the run is validated, too.
@@ -34,17 +35,26 @@ class Validation(Hook):
         self,
         batches: tf.data.Dataset,
         scoring: Scoring | None = None,
+        batch_size: int,
         *,
         monitor: str,
         every: int,
         sampled: bool = False,
     ) -> None:
         self._own, self._scoring, self._sampled = batches, scoring, sampled
-        self._monitor, self._every = monitor, every
+        self._batch_size, self._monitor, self._every = batch_size, monitor, every
 
     def start(self, loop: Loop) -> None:
         """Splits the batches among the devices."""
-        self._batches = distribution.distribute(loop.step.strategy, self._own, loop.step.batch_size)
+        self._batches = distribution.distribute(loop.step.strategy, self._own, self._batch_size)
+
+    def validates(self, loop: Loop) -> bool:
+        """Returns whether it is time, or the current call ends here."""
+        epoch = loop.state.step // loop.pipeline.steps_per_epoch
+        return self._is_scheduled(loop, epoch) or epoch == loop.until
+
+    def _is_scheduled(self, loop: Loop, epoch: int) -> bool:
+        return epoch % self._every == 0 or epoch == loop.epochs
 
     def epoch(self, loop: Loop, row: Row) -> None:
         """Validates when it is time, or because the current call ends here."""
