@@ -27,6 +27,7 @@ def test_several_devices_share_the_predictions_of_one() -> None:
         from tfeff.data.input.reader import Reader
         from tfeff.data.sources import catalog
         from tfeff.data.sources.source import Options
+        from tfeff.training.interruption import Interruption
         from tfeff.training.step import Step
         from tfeff.training.validation import Validation
 
@@ -54,9 +55,10 @@ def test_several_devices_share_the_predictions_of_one() -> None:
                 found.append(predictions)
                 return {}
 
-            hook = Validation(batches.evaluation_batches(), scoring, monitor="loss", every=1)
-            hook.start(SimpleNamespace(step=step))
-            sums, _ = hook._evaluated(step)
+            hook = Validation(batches.evaluation_batches(), scoring, batch_size=4, monitor="loss", every=1)
+            loop = SimpleNamespace(step=step, interruption=Interruption())
+            hook.start(loop)
+            sums, _ = hook._evaluated(loop)
             return sums, found[0]
 
         (sums, one), (others, two) = map(
@@ -90,8 +92,6 @@ def test_a_run_on_one_device_predicts_its_validation_images_once(
     assert workdir.rows()[-1][f"validation_{TEMPERATURE}"] > 0
 
 
-def test_epochs_count_once_for_patience_if_a_run_is_continued(tmp_path: Path) -> None:
-    settings = config.Experiment(
 @pytest.mark.usefixtures("without_figures")
 def test_validation_and_evaluation_take_as_many_images_at_once_as_the_parts_of_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,6 +134,8 @@ def test_parts_of_batches_change_no_sum() -> None:
     np.testing.assert_allclose(*sums, rtol=1e-5)
 
 
+def test_epochs_count_once_for_patience_if_a_run_is_continued(tmp_path: Path) -> None:
+    settings = config.Experiment(
         model=config.architecture("resnet", width=2, stage_blocks=(1,), resolution=8),
         data=config.Data(channels=1, train_examples=64, validation_examples=20),
         optimizer=config.Optimizer(learning_rate=1e-9),

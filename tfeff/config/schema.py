@@ -370,7 +370,8 @@ class Training(Section):
     xla: bool = False
     """Compile the training step with XLA (single device only)."""
     checkpoint_seconds: Positive[float] = 300.0
-    """Seconds between checkpoints within an epoch. There is also one at the end of each epoch."""
+    """Seconds between checkpoints within an epoch. There is also one at the end of each epoch, and one before its
+    validation if the last one is older than a minute."""
 
     def _check(self) -> None:
         if any(not 0.1 <= factor <= 10 for factor in self.resolution_factors):
