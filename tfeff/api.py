@@ -313,14 +313,10 @@ def say_choices(source: str, choices: config.Choices) -> None:
     """Says what a recipe has chosen for the images of a source, and why; values as in --config.KEY=VALUE."""
     from tfeff.reporting import tables
 
-    rows = [{"key": key, "value": _shown(each.value), "because": each.why} for key, each in choices.items()]
+    rows = [
+        {"key": key, "value": config.setting_text(each.value), "because": each.why} for key, each in choices.items()
+    ]
     say(f"Chosen for {source}:\n{tables.text(rows)}\n")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "()"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _user_error(error: Exception) -> UserError | None:

@@ -9,11 +9,11 @@ import functools
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfeff.durable import write
+from tfeff.durable import replacing, write
 from tfeff.errors import UserError
 
 KEY = "crc32"
@@ -114,26 +114,32 @@ def read_lines(path: Path, lost: str) -> list[dict[str, Any]]:
         path: the file.
         lost: what becomes of damaged lines, for the warning.
     """
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
-    records, damaged = list[dict[str, Any]](), list[int]()
-    for number, line in enumerate(lines, 1):
-        record = _from_line(line)
-        if record is None:
-            damaged.append(number)
-        else:
-            records.append(record)
+    return [record for record in each_line(path, lost) if record is not None]
+
+
+def each_line(path: Path, lost: str) -> Iterator[dict[str, Any] | None]:
+    """Yields what `read_lines` returns, one line after the other; None for lines that are dropped."""
+    if not path.is_file():
+        return
+    damaged = list[int]()
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            whole = line.endswith(b"\n")
+            record = _from_line(line) if whole else None
+            if record is None and whole:
+                damaged.append(number)
+            yield record
     if damaged:
         listed = ", ".join(map(str, damaged[:5])) + (", ..." if len(damaged) > 5 else "")
         what = f"line {listed} is" if len(damaged) == 1 else f"lines {listed} are"
         warn(f"{path}: {what} damaged; {lost}")
-    return records
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a file of lines atomically."""
-    write(path, "".join(map(to_line, records)))
+    """Writes a file of lines atomically, one after the other."""
+    with replacing(path) as file:
+        for record in records:
+            file.write(to_line(record).encode())
 
 
 @functools.cache

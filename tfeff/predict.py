@@ -192,21 +192,25 @@ def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str
 def _runtime(run: "Run", source: Any, out: Path, options: "Options") -> tuple[str, list[str]]:
     """Returns the runtime that predicts for image files, or the frames of a video, and what to say about it.
 
-    An earlier call with the same options is continued in its runtime.
+    An earlier call with the same options is continued in its runtime, unless that is gone.
     """
     from tfeff.runs.journal import NAME, Journal
     from tfeff.runs.runtimes import AUTO, RUNTIMES
 
-    given = flags.FLAGS
+    given, notes = flags.FLAGS, list[str]()
     if given.runtime == AUTO and run.saved_model.is_dir():
         known = Journal.key_of(out / NAME)
         for each in RUNTIMES:
             if each != AUTO and f"{known} ".startswith(f"{_key(run.saved_model, options['tile'], each)} "):
-                return each, []
+                try:
+                    run.predictor(runtime=each)
+                    return each, []
+                except UserError as error:
+                    notes.append(f"{each} predicted in the earlier call and fails now ({error}): predicting again")
     images: Iterable[Any] = source.values() if isinstance(source, Mapping) else source.images(given.every)
     count = len(source) if isinstance(source, Mapping) else source.length(given.every) or 0
     choice = run.choose_runtime(given.runtime, images, count, say=say, **options)
-    return choice.runtime, [choice.note] if choice.note else []
+    return choice.runtime, [*notes, *([choice.note] if choice.note else [])]
 
 
 def _key(model: Path, tile: tuple[int, int] | None, runtime: str) -> str:

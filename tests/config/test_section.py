@@ -52,6 +52,21 @@ def test_a_field_with_another_default_keeps_its_limit() -> None:
                     assert hints[name] == hint, f"{kind.__name__}.{name}"
 
 
+def test_a_tilde_in_any_text_means_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    windows, features = task_parts.Windows(directory="~/windows"), task_parts.RegionFeatures(directory="~")
+    task = config.RCNNSettings(windows=windows, features=features)
+    settings = config.Experiment(task=task, data=config.Data(cache_directory="~/cache", groups="~(.*)_"))
+    settings = config.replaced(settings, {"task.proposals.directory": "~/proposals"})
+    found = config.flatten(settings)
+    assert found["task.windows.directory"] == "/home/me/windows"
+    assert found["task.features.directory"] == "/home/me"
+    assert found["task.proposals.directory"] == "/home/me/proposals"
+    assert found["data.cache_directory"] == "/home/me/cache"
+    assert found["data.groups"] == "~(.*)_"
+    assert task_parts.Teacher(runs=("~/a", "b~/c")).runs == ("/home/me/a", "b~/c")
+
+
 def test_configs_need_neither_keras_nor_tensorflow() -> None:
     code = "import tfeff.config, sys; print([name for name in ('keras', 'tensorflow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

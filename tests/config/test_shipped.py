@@ -31,6 +31,8 @@ def test_a_file_is_given_by_its_path(tmp_path, monkeypatch):
     assert shipped.find("./own_images.py") == shipped.find("own_images.py") == Path("own_images.py")
     assert shipped.find("mine") == Path("mine")
     assert shipped.find(tmp_path / "mine") == tmp_path / "mine"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert shipped.find("~/mine") == tmp_path / "mine"
 
 
 @pytest.mark.parametrize(

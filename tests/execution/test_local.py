@@ -8,8 +8,9 @@ import time
 import pytest
 
 from tfeff.errors import UserError
+from tfeff.execution import resources
 from tfeff.execution.executor import collect
-from tfeff.execution.local import LocalProcesses, shared_directory
+from tfeff.execution.local import LocalProcesses, on_all_cores, shared_directory
 
 
 def gather(executor, count):
@@ -111,6 +112,33 @@ def test_processes_are_pinned_to_their_own_cores(processes):
     processes.submit("b", os.sched_getaffinity, 0)
     other = gather(processes, 2)["b"].value
     assert other < os.sched_getaffinity(0)
+
+
+def test_a_quota_pins_no_process(tmp_path, monkeypatch):
+    """The processes of several containers would be pinned to the same cores."""
+    if len(resources.visible_cores()) < 2:
+        pytest.skip("needs two cores")
+    monkeypatch.setattr(resources, "_control", lambda name: "100000 100000" if name == "cpu.max" else "")
+    with LocalProcesses(2, tmp_path / "log") as executor:
+        executor.submit("visible", resources.visible_cores)
+        executor.submit("count", resources.cores)
+        outcomes = gather(executor, 2)
+        assert outcomes["visible"].value == resources.visible_cores()
+        assert outcomes["count"].value == resources.cores() == 1
+
+
+def test_a_process_counts_its_own_cores_or_those_of_all(processes):
+    count = max(1, resources.cores() // 2)
+    processes.submit("own", resources.cores)
+    processes.submit("all", _cores_of_all)
+    outcomes = gather(processes, 2)
+    assert outcomes["own"].value in (count, resources.cores() - count)
+    assert outcomes["all"].value == resources.cores()
+
+
+def _cores_of_all():
+    with on_all_cores():
+        return resources.cores()
 
 
 def test_idle_processes_end_on_release_and_busy_ones_go_on(processes):

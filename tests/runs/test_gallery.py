@@ -66,6 +66,9 @@ def test_the_similarity_to_a_class_is_the_mean_of_the_nearest(neighbors: int) ->
     labels = np.repeat(np.arange(3), [2, 4, 1]).astype(np.int32)
     known = Gallery(Path("x"), ("a", "b", "c"), labels, vectors[:7], neighbors)
     found = known.similarities(vectors[7:])
+    products = vectors[7:] @ vectors[:7].T
+    ordered = [np.sort(products[:, labels[:7] == label], axis=1)[:, -neighbors:].mean(axis=1) for label in range(3)]
+    np.testing.assert_array_equal(found, np.clip(np.stack(ordered, axis=1), -1, 1))
     for row, vector in zip(found, vectors[7:], strict=True):
         for label in range(3):
             of_class = sorted((float(vector @ each) for each in vectors[:7][labels == label]), reverse=True)

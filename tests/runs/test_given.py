@@ -13,4 +13,4 @@ from tfeff.runs import given
 @pytest.mark.parametrize("images", [[], np.zeros((0, 8, 8, 3), np.uint8)])
 def test_an_error_if_there_are_no_images(images: Any) -> None:
     with pytest.raises(UserError, match="there are no images"):
-        given.predict(SquaresPredictor(), given.listed(images), 32, "error")
+        given.predict(SquaresPredictor(), given.listed(images), "error")

@@ -2,6 +2,7 @@
 
 import os
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,46 @@ def test_a_damaged_line_is_dropped_alone(tmp_path: Path, files: list[Path], dama
     again = Journal(path, "model")
     assert [again.get(file.name, file) for file in files] == [row(0), None, row(2)]
     assert path.read_bytes().splitlines() == [*lines[:2], lines[3]]
+
+
+def test_an_intact_journal_is_not_written_again(tmp_path: Path, files: list[Path]) -> None:
+    path = tmp_path / "journal"
+    Journal(path, "model").add("0.jpg", files[0], row(2))
+    before = path.stat()
+    assert Journal(path, "model").get("0.jpg", files[0]) == row(2)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    Journal(path, "other")
+    assert path.stat().st_ino != before.st_ino or path.stat().st_size < before.st_size
+
+
+def test_vectors_are_kept_as_float32(tmp_path: Path, files: list[Path]) -> None:
+    path, vector = tmp_path / "journal", np.random.default_rng(0).normal(size=64).astype(np.float32)
+    journal = Journal(path, "model")
+    journal.add("0.jpg", files[0], {"vector": vector.tolist()})
+    journal.add("1.jpg", files[1], {"vector": vector})
+    lines = path.read_bytes().splitlines(keepends=True)
+    for content in (lines, [*lines[:2], b"damaged\n", lines[2]]):
+        path.write_bytes(b"".join(content))
+        again = Journal(path, "model")
+        for file in files[:2]:
+            found = again.get(file.name, file)["vector"]
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, vector)
+        assert path.read_bytes().splitlines(keepends=True) == lines
+
+
+def test_a_long_journal_is_read_line_by_line(tmp_path: Path, files: list[Path]) -> None:
+    path, count, size = tmp_path / "journal", 200, 500
+    journal = Journal(path, "model")
+    for number in range(count):
+        journal.add(f"{number}.jpg", files[0], {"vector": np.full(size, number + 0.1, np.float32)})
+    tracemalloc.start()
+    again = Journal(path, "model")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert again.get("7.jpg", files[0]) is not None
+    assert path.stat().st_size > 8 * count * size
+    assert peak < 2 * 4 * count * size
 
 
 def test_changed_models_and_files_are_detected_again(tmp_path: Path, files: list[Path]) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,12 +24,13 @@ from tests.runs.bright_squares import Squares, SquaresPredictor, squares
 from tests.thoroughness import only_thorough
 from tfeff import config, models, runs
 from tfeff.data.dataset import Dataset
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.runs import predictors
 from tfeff.runs.prediction import find_images, leftovers
 from tfeff.runs.predictors import DetectorPredictor, Predictor
-from tfeff.runs.results import Prediction
+from tfeff.runs.results import Classification, Prediction
 from tfeff.serving import savedmodel
 from tfeff.tasks import ClassificationTask, LocalizationTask
 
@@ -179,7 +181,7 @@ class Counting(Predictor):
         self.names += [name for name, _ in files]
         return self.inner.predict(files)
 
-    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
+    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction | UserError]:
         return self.inner.predict_pixels(images)
 
 
@@ -493,6 +495,46 @@ def test_an_image_that_the_model_refuses_is_damaged(
     assert list(done.damaged) == ["thin.png"]
     assert "too thin" in done.damaged["thin.png"]
     assert len(done.rows) == COUNT
+    refused, taken = predictor.predict_pixels([("[0]", np.zeros((1, 90, 3), np.uint8)), ("[1]", squares(20, 20))])
+    assert str(refused).startswith("[0]: ")
+    assert isinstance(taken, Classification)
+
+
+class Picky(Squares):
+    """A model that takes no thin image."""
+
+    def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if len(pixels) < 2:
+            raise tf.errors.InvalidArgumentError(None, None, "the image is too thin")
+        return super().detect(pixels)
+
+
+def test_an_image_that_a_detector_refuses_is_damaged(photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (90, 1)).save(photos / "thin.png")
+    predictor = DetectorPredictor(Picky())
+    done = runs.write_predictions(predictor, find_images(photos), tmp_path / "out", key="model")
+    assert done.damaged == {"thin.png": "thin.png: the image is too thin"}
+    assert len(done.rows) == COUNT
+    refused, taken = predictor.predict_pixels([("[0]", np.zeros((1, 90, 3), np.uint8)), ("[1]", squares(20, 20))])
+    assert str(refused) == "[0]: the image is too thin"
+    assert len(taken) == 0
+
+
+def test_a_detector_decodes_each_image_once_in_another_thread(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = decoding.decode, list[tuple[str, threading.Thread]]()
+
+    def recorded(encoded: bytes, name: str) -> np.ndarray:
+        decoded.append((name, threading.current_thread()))
+        return decode(encoded, name)
+
+    monkeypatch.setattr(decoding, "decode", recorded)
+    out = tmp_path / "out"
+    runs.write_predictions(SquaresPredictor(), find_images(photos), out, key="model", draw=True)
+    assert sorted(name for name, _ in decoded) == sorted(find_images(photos))
+    assert threading.main_thread() not in {thread for _, thread in decoded}
+    assert len(list(out.rglob("*.png"))) == COUNT
 
 
 def test_images_are_decoded_in_parts_of_limited_size(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,29 @@ def test_predictions_are_continued_in_their_runtime(run: Run, verbs, tmp_path: P
     assert "3 images (0 from an earlier call)" in verbs(*command, "--runtime=litert").succeeds().out
     assert "3 images (3 from an earlier call)" in verbs(*command).succeeds().out
     assert "3 images (0 from an earlier call)" in verbs(*command, "--runtime=tensorflow").succeeds().out
+
+
+def test_another_runtime_continues_if_that_of_the_earlier_call_is_gone(run: Run, verbs, tmp_path: Path) -> None:
+    workdir, photos = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(run.workdir, workdir)
+    photos.mkdir()
+    Image.new("RGB", (20, 20), (90, 90, 90)).save(photos / "a.png")
+    command = "predict", f"--workdir={workdir}", f"--images={photos}", f"--out={tmp_path / 'out'}", "--nodraw"
+    verbs(*command, "--runtime=litert").succeeds()
+    (made,) = (workdir / "runtimes").glob("*/litert")
+    shutil.rmtree(made)
+    made.touch()  # the model cannot be converted again
+    done = verbs(*command).succeeds()
+    assert "litert predicted in the earlier call and fails now" in done.err
+    assert "1 image (0 from an earlier call)" in done.out
+
+
+def test_an_image_that_the_model_refuses_decides_nothing(
+    run: Run, images: np.ndarray, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise tf.errors.InvalidArgumentError(None, None, "too thin")
+
+    monkeypatch.setattr(runtimes, "_outputs", refuse)
+    assert run.choose_runtime("auto", images, len(images)) == runtimes.Choice("tensorflow")
+    assert run.choose_runtime("litert", images, len(images)) == runtimes.Choice("litert")

@@ -129,7 +129,7 @@ def test_threads_are_passed_to_each_runtime(exported: dict[str, Path], monkeypat
     paths = [exported[format] for format in FORMATS]
     timing.time_alternately(paths, threads=3, rounds=1)
     assert seen == dict.fromkeys(FORMATS, 3)
-    monkeypatch.setattr(timing.resources, "cores", lambda: [0, 1, 2, 3, 4])
+    monkeypatch.setattr(timing.resources, "cores", lambda: 5)
     timing.time_alternately(paths, rounds=1)
     assert seen == dict.fromkeys(FORMATS, 5)
 
@@ -140,7 +140,7 @@ def test_tensorflow_cannot_change_its_threads_once_it_has_started(
     tf.constant(1)
     started = tf.config.threading.get_intra_op_parallelism_threads()
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "5")
-    monkeypatch.setattr(timing.resources, "cores", lambda: range(5))
+    monkeypatch.setattr(timing.resources, "cores", lambda: 5)
     timing.set_tensorflow_threads(5)
     timing.set_tensorflow_threads(None)
     with pytest.raises(UserError, match=r"with 5 threads and cannot change to 4; .* TF_NUM_INTRAOP_THREADS=4"):

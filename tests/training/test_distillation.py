@@ -11,9 +11,10 @@ from tests.thoroughness import only_thorough
 from tests.training.test_loop import assert_same_arrays, experiment, final, measures
 from tfeff import config, models, training
 from tfeff.config.task_parts import Teacher
+from tfeff.data.sources import unlabeled
 from tfeff.errors import UserError
 from tfeff.tasks.classification import ClassificationTask
-from tfeff.training import teachers
+from tfeff.training import exposure, teachers
 from tfeff.training.distillation import LABELED, Distilled
 from tfeff.training.unlabeled import WithUnlabeled
 
@@ -98,6 +99,16 @@ def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys)
     (photographs / "2.png").unlink()
     with pytest.raises(UserError, match="unlabeled"):
         training.train(experiment(*changes), tmp_path / "changed")
+
+
+def test_a_student_is_evaluated_on_what_it_held_out_and_knows_its_images_without_labels(tmp_path, teacher, photographs):
+    settings = experiment(f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "training.epochs=1")
+    run = training.train(settings, tmp_path / "student")
+    evaluated = training.evaluate_run(run, "validation", training.Reporter(quiet=True))
+    assert evaluated.report["examples"] == run.dataset()["validation_examples"]
+    others = unlabeled.load(str(photographs), ("cat",), 1, objects=False)
+    assert exposure.known((str(run.path),), others) == {str(run.path): 40}
+    assert exposure.known((str(teacher.path),), others) == {}
 
 
 def test_images_that_the_run_is_judged_by_are_left_out_of_those_without_labels(tmp_path, image_folder, capsys):

@@ -58,6 +58,13 @@ def test_all_images_of_another_fold_are_known(photographs, first, tmp_path, caps
     assert f"16 of 16 validation images are training images of {first.path}, from which" in capsys.readouterr().out
 
 
+def test_a_run_in_the_home_directory_is_found(photographs, first, monkeypatch):
+    monkeypatch.setenv("HOME", str(first.path.parent))
+    held = held_out(on(photographs, fold=1))
+    assert exposure.known(("~/run",), held) == {str(first.path): 16}
+    assert exposure.known(("~/run/checkpoints/final.npz",), held) == {str(first.path): 16}
+
+
 def test_runs_are_followed_to_those_that_they_learned_from(photographs, first, tmp_path):
     second = training.train(on(photographs, f"task.teacher.runs={first.path}", fold=1), tmp_path / "second")
     settings = on(photographs, f"model.weights={second.path}", fold=1)

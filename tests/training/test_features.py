@@ -1,8 +1,10 @@
 """Training on stored features of the frozen part equals training the whole network, and repeats itself."""
 
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -85,14 +87,18 @@ def test_other_crops_have_other_features(tmp_path: Path) -> None:
 
 
 def test_the_least_recently_used_features_are_dropped() -> None:
-    cache, computed = FeatureCache(size=2 * 400), list[str]()
+    cache, computed, made = FeatureCache(size=2 * 400), list[str](), list[weakref.ref[tf.Tensor]]()
 
     def get(key: str, numbers: int = 100) -> None:
         def compute() -> dict[str, tf.Tensor]:
             computed.append(key)
-            return {"image": tf.zeros(numbers)}
+            kept = sum(each() is not None for each in made)
+            assert not kept or 400 * kept + 4 * numbers <= 2 * 400  # there is room for them
+            found = tf.zeros(numbers)
+            made.append(weakref.ref(found))
+            return {"image": found}
 
-        assert cache.get(key, compute)["image"].shape == (numbers,)
+        assert cache.get(key, 4 * numbers, compute)["image"].shape == (numbers,)
 
     for key in ("a", "b", "a", "c", "a", "b"):  # c takes the place of b
         get(key)
@@ -100,6 +106,23 @@ def test_the_least_recently_used_features_are_dropped() -> None:
     for _ in range(2):
         get("larger than the cache", 300)
     assert computed[4:] == ["larger than the cache"]
+
+
+def test_features_are_computed_of_parts_of_batches(
+    caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, sizes = stored.computed, list[int]()
+
+    def recorded(batches: tf.data.Dataset, *others: Any) -> dict[str, np.ndarray]:
+        sizes.append(batches.element_spec["image"].shape[0])
+        return computed(batches, *others)
+
+    monkeypatch.setattr(stored, "computed", recorded)
+    run(tmp_path / "parts", caches, "training.accumulation_steps=4", "training.epochs=1")
+    assert sizes == [6, 6]  # of training and validation images
+    sizes.clear()
+    run(tmp_path / "whole", caches, "training.epochs=1")
+    assert sizes == [24, 24]
 
 
 def test_frozen_variables_are_bit_identical_after_training(caches: selection.SplitCaches, tmp_path: Path) -> None:

@@ -47,24 +47,57 @@ def assert_same_arrays(first, second):
         np.testing.assert_array_equal(second[name], array, err_msg=name)
 
 
-def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch):
+@pytest.mark.parametrize("last", [3, 7])
+def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch, last):
+    """The run stops before the validation, which the resumed run makes up for."""
     settings = experiment("training.deterministic=true")
     whole = training.train(settings, tmp_path / "whole")
-    update = Step.train
+    update, steps = Step.train, []
 
     def signalling(self, batch, *, step, learning_rate):
-        if step == 3:
+        steps.append(step)
+        if step == last and len(steps) == last + 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return update(self, batch, step=step, learning_rate=learning_rate)
 
     monkeypatch.setattr(Step, "train", signalling)
-    with pytest.raises(Interrupted, match="state saved at step 4"):
+    with pytest.raises(Interrupted, match=f"state saved at step {last + 1}"):
         training.train(settings, tmp_path / "stopped")
-    assert [row["epoch"] for row in training.Workdir(tmp_path / "stopped").rows()] == [1]
-    monkeypatch.undo()
+    assert len(training.Workdir(tmp_path / "stopped").rows()) == last // 4
     stopped = training.train(settings, tmp_path / "stopped")
+    assert steps == list(range(8))
     assert_same_arrays(final(whole), final(stopped))
     assert measures(stopped) == measures(whole)
+
+
+def test_a_signal_during_a_validation_stops_it(tmp_path, monkeypatch, caplog):
+    """With averaged weights, and layers that are unfrozen after the epoch that is validated."""
+    changes = "training.deterministic=true", "training.ema_decay=0.9", "training.keep=best"
+    settings = experiment(*changes, "optimizer.frozen=stem*", "optimizer.unfreeze=1=stem*", train_examples=400)
+    whole = training.train(settings, tmp_path / "whole")
+    monkeypatch.setattr(loop, "SECONDS_AT_RISK", 0.0)
+    evaluate, update, validated, steps = Step.evaluate, Step.train, [], []
+
+    def signalling(self, batch):
+        validated.append(len(batch["weight"]))
+        if len(validated) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(self, batch)
+
+    def recorded(self, batch, *, step, learning_rate):
+        steps.append(step)
+        return update(self, batch, step=step, learning_rate=learning_rate)
+
+    monkeypatch.setattr(Step, "evaluate", signalling)
+    monkeypatch.setattr(Step, "train", recorded)
+    with pytest.raises(Interrupted, match="the run resumes from its last checkpoint"):
+        training.train(settings, tmp_path / "stopped")
+    assert (len(validated), training.Workdir(tmp_path / "stopped").rows()) == (1, [])
+    stopped = training.train(settings, tmp_path / "stopped")
+    assert steps == list(range(whole.rows()[-1]["step"]))
+    assert_same_arrays(final(whole), final(stopped))
+    assert measures(stopped) == measures(whole)
+    assert "are lost" not in caplog.text
 
 
 def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfeff import config, models, selection, training
 from tfeff.data.augment import given
@@ -31,6 +32,29 @@ def test_dataset_normalization_reaches_the_network():
     standardised = np.asarray(rescaling(images))
     assert standardised.mean() == pytest.approx(0, abs=1e-4)
     assert standardised.std() == pytest.approx(1, abs=1e-4)
+
+
+def test_one_device_evaluates_the_share_of_a_batch_that_it_has_in_training(monkeypatch):
+    for changes, size in (((), 128), (("training.accumulation_steps=4",), 32), (("training.strategy=single",), 128)):
+        assert training.Plan.of(config.override(digits(), changes)).evaluation_batch_size == size
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU:0", "GPU:1"])
+    for changes, size in (((), 64), (("training.accumulation_steps=4",), 16), (("training.strategy=single",), 128)):
+        assert training.Plan.of(config.override(digits(), changes)).evaluation_batch_size == size
+
+
+def test_a_few_images_are_read_without_padding():
+    settings = digits()
+    wanted = selection.request(settings)
+    images = selection.choose(wanted, selection.read(wanted, lambda *_: None)).train.take(np.array([3, 1, 4]))
+    plan = training.Plan.of(settings)
+    (batch,) = plan.evaluation_pipeline(images, (12, 12)).evaluation_batches()
+    assert len(batch["image"]) == 128
+    np.testing.assert_array_equal(plan.inputs(images, (12, 12)), batch["image"][:3])
+    assert [(each["index"].numpy().tolist(), len(each["image"])) for each in plan.one_by_one(images, (12, 12))] == [
+        ([0], 1),
+        ([1], 1),
+        ([2], 1),
+    ]
 
 
 def test_the_normalization_of_a_run_reaches_the_network_that_starts_from_it(tmp_path):

@@ -43,12 +43,23 @@ def test_the_faster_policy_is_chosen_float32_on_ties(float32, bfloat16, chosen, 
     assert keras.mixed_precision.dtype_policy().name == "float32"
 
 
-def test_a_named_policy_is_not_timed():
-    def make_step():
-        raise AssertionError("nothing is to be measured")
+def unused():
+    raise AssertionError("nothing is to be measured")
 
-    assert precision.choose("mixed_float16", may_measure=True, make_step=make_step) == "mixed_float16"
-    assert precision.choose("auto", may_measure=False, make_step=make_step) == "float32"
+
+def test_a_policy_that_is_set_or_cannot_be_measured_is_not_timed(monkeypatch):
+    assert precision.choose(may_measure=False, make_step=unused) == "float32"
+    monkeypatch.setattr(precision, "choose", unused)
+    settings = config.Experiment(training=config.Training(precision="mixed_float16"))
+    assert precision.select_policy(training.Plan.of(settings), QUIET, Interruption()) == "mixed_float16"
+
+
+def test_the_share_of_a_device_limits_no_policy_that_is_set():
+    settings = config.Experiment(
+        task=config.RCNNSettings(), training=config.Training(precision="float32", batch_size=128)
+    )
+    assert settings.task.joint.positives > 128 // 2
+    assert precision.select_policy(training.Plan.of(settings), QUIET, Interruption(), replicas=2) == "float32"
 
 
 @pytest.mark.parametrize(
@@ -60,9 +71,9 @@ def test_gpu_candidates_by_compute_capability(monkeypatch, capability, candidate
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
     fast = steps_of({"float32": 0.02, "mixed_bfloat16": 0.005, "mixed_float16": 0.005}, clock)
     slow = steps_of({"float32": 0.005, "mixed_bfloat16": 0.02, "mixed_float16": 0.02}, clock)
-    assert precision.choose("auto", may_measure=True, make_step=fast) == candidate
-    assert precision.choose("auto", may_measure=True, make_step=slow) == "float32"
-    assert precision.choose("auto", may_measure=False, make_step=slow) == candidate
+    assert precision.choose(may_measure=True, make_step=fast) == candidate
+    assert precision.choose(may_measure=True, make_step=slow) == "float32"
+    assert precision.choose(may_measure=False, make_step=slow) == candidate
 
 
 def test_quantization_is_trained_in_float32_also_where_mixed_precision_is_faster(monkeypatch):

@@ -94,6 +94,10 @@ def test_the_classifier_alone_is_trained_if_its_features_suffice(
     assert "optimizer.frozen=stem*,stage1*,stage2*,stage3*" in found["said"]
 
 
+def test_inherited_weights_are_no_images_that_are_read(choose: Callable[..., dict[str, Any]], trained: Path) -> None:
+    assert "inherited weights" not in choose(trained, "model.width=18")["said"]
+
+
 def test_layers_with_worse_features_than_earlier_ones_are_trained(
     choose: Callable[..., dict[str, Any]], damaged: Path
 ) -> None:

@@ -17,7 +17,7 @@ from tfeff.errors import UserError
 from tfeff.execution.resources import cores
 
 T = TypeVar("T")
-CHUNK = min(32, 2 * len(cores()))
+CHUNK = min(32, 2 * cores())
 """Images that are decoded at a time; each can take tens of megabytes."""
 
 

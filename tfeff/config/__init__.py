@@ -25,6 +25,7 @@ from tfeff.config.files import (
     refuse_workdir,
     replaced,
     saved,
+    setting_text,
     to_json,
 )
 from tfeff.config.schema import Data, Experiment, Member, Optimizer, Schedule, Training
@@ -138,5 +139,6 @@ __all__ = [
     "replaced",
     "resolve_member",
     "saved",
+    "setting_text",
     "to_json",
 ]

@@ -367,6 +367,17 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def setting_text(value: object) -> str:
+    """Returns a value as it is written in a flag --config.KEY=VALUE.
+
+    >>> setting_text(("stem*", "stage1*")), setting_text(()), setting_text(None), setting_text(0.1)
+    ('stem*,stage1*', '()', 'none', '0.1')
+    """
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "()"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 @contextmanager
 def _explained(path: Path, given: str) -> Iterator[None]:
     """Turns any exception of a config file into a UserError with its place; `given` is its name or path."""

@@ -315,7 +315,8 @@ class Training(Section):
     batch_size: Positive[int] = 128
     """Images per update, over all devices and workers."""
     accumulation_steps: Positive[int] = 1
-    """Split each device's batch into this many equal parts and sum their gradients before the update."""
+    """Split each device's batch into this many equal parts and sum their gradients before the update. Validation and
+    evaluation take as many images at once as such a part has."""
     resolution_factors: tuple[float, ...] = ()
     """Train each step at one of these multiples of `model.resolution`, which is drawn, such as 0.75,1,1.25: images of
     `model.resolution` are resized, with their boxes (Redmon and Farhadi, arXiv:1612.08242, section 2). Sides of
@@ -369,7 +370,8 @@ class Training(Section):
     xla: bool = False
     """Compile the training step with XLA (single device only)."""
     checkpoint_seconds: Positive[float] = 300.0
-    """Seconds between checkpoints within an epoch. There is also one at the end of each epoch."""
+    """Seconds between checkpoints within an epoch. There is also one at the end of each epoch, and one before its
+    validation if the last one is older than a minute."""
 
     def _check(self) -> None:
         if any(not 0.1 <= factor <= 10 for factor in self.resolution_factors):

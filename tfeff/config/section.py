@@ -8,6 +8,7 @@ Fields with `HIDDEN` in their metadata are no keys.
 import dataclasses
 import functools
 import math
+import os
 import re
 import types
 import typing
@@ -202,6 +203,8 @@ def _placed(kind: Any, message: str, where: str) -> str:
 def conform(value: Any, annotation: Any) -> Any:
     """Converts `value` to the annotated type: int to float and list to tuple; other types must match.
 
+    The ~ of a path such as ~/images becomes the home directory.
+
     Raises:
         TypeError: for a value of another type; the message describes the right one.
 
@@ -229,6 +232,9 @@ def conform(value: Any, annotation: Any) -> Any:
     elif annotation is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+    elif annotation is str:
+        if isinstance(value, str):
+            return os.path.expanduser(value) if value[:2] in ("~", "~/") else value
     elif isinstance(value, annotation):
         return value
     raise TypeError(describe(annotation))

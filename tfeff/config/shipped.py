@@ -1,6 +1,7 @@
 """The configs that come with the package, by name: `own_images` is the file `own_images.py`."""
 
 import difflib
+import os
 from pathlib import Path
 
 from tfeff.errors import UserError
@@ -25,7 +26,7 @@ def find(given: str | Path) -> Path:
     Raises:
         UserError: there is neither such a config nor such a file. The message lists the names, similar ones first.
     """
-    known, path = names(), Path(given)
+    known, path = names(), Path(os.path.expanduser(given))
     if str(given) in known:
         return FOLDER / f"{given}.py"
     if path.is_file():

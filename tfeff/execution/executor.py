@@ -111,7 +111,7 @@ class Threads:
     """A pool of threads that lives as long as its context; without a count, one per core."""
 
     def __init__(self, count: int | None = None) -> None:
-        self.slots = len(resources.cores()) if count is None else count
+        self.slots = resources.cores() if count is None else count
         self._pool = ThreadPoolExecutor(self.slots)
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
 

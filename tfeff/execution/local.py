@@ -33,7 +33,7 @@ _shared: Path | None = None
 
 
 class LocalProcesses:
-    """Long-lived worker processes, each pinned to its own cores.
+    """Long-lived worker processes, each pinned to its own cores unless a CPU quota allows fewer than are visible.
 
     Small networks do not scale to many cores: n single-threaded processes train more of them than one process with n
     threads. A process that dies is replaced, and its call ends as `retryable`.
@@ -44,14 +44,18 @@ class LocalProcesses:
     """
 
     def __init__(self, processes: int | None, log: Path) -> None:
-        cores, gpus = resources.cores(), resources.gpus()
+        count, gpus = resources.cores(), resources.gpus()
         if processes is None:
-            processes = len(gpus) or max(1, min(len(cores), resources.free_memory() // PROCESS_BYTES))
+            processes = len(gpus) or max(1, min(count, resources.free_memory() // PROCESS_BYTES))
         self.slots = processes
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._shared = log.with_name(f"{log.name}.shared") if processes > 1 else None
-        self._cores = [cores[index % len(cores) :: processes] for index in range(processes)]
+        visible = resources.visible_cores()
+        self._shares = [len(range(index % count, count, processes)) for index in range(processes)]
+        # A quota limits the time on all visible cores, so all containers would choose the same ones of them.
+        pins = count == len(visible)
+        self._cores = [visible[index % count :: processes] if pins else [] for index in range(processes)]
         self._gpus = [gpus[index % len(gpus)] if gpus else None for index in range(processes)]
         self._workers: list[_Worker] = []
         self._queue: deque[tuple[Hashable, bytes]] = deque()
@@ -97,7 +101,8 @@ class LocalProcesses:
                 if len(self._workers) == self.slots:
                     return
                 slot = min(set(range(self.slots)) - {other.slot for other in self._workers})
-                worker = _Worker(slot, self._cores[slot], self._gpus[slot], self._log, self._shared)
+                share, cores, gpu = self._shares[slot], self._cores[slot], self._gpus[slot]
+                worker = _Worker(slot, share, cores, gpu, self._log, self._shared)
                 self._workers.append(worker)
             worker.start(*self._queue.popleft())
 
@@ -120,12 +125,14 @@ def _left(_: object, path: str, error: Any) -> None:
 class _Worker:
     """A worker process, seen from its parent."""
 
-    def __init__(self, slot: int, cores: Sequence[int], gpu: str | None, log: Path, shared: Path | None) -> None:
+    def __init__(
+        self, slot: int, share: int, cores: Sequence[int], gpu: str | None, log: Path, shared: Path | None
+    ) -> None:
         self.slot = slot
         self.busy = False
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         self.connection, remote = context.Pipe()
-        self.process = context.Process(target=_serve, args=(remote, cores, gpu, log, shared), daemon=True)
+        self.process = context.Process(target=_serve, args=(remote, share, cores, gpu, log, shared), daemon=True)
         self.process.start()
         remote.close()
 
@@ -161,18 +168,21 @@ def shared_directory() -> Path | None:
 @contextmanager
 def on_all_cores() -> Iterator[None]:
     """Lets the threads that start in its context use the cores of all processes, which wait for this one."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    own = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, os.sched_getaffinity(os.getppid()))
+    share, resources.share = resources.share, None
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
+    if own is not None:
+        os.sched_setaffinity(0, os.sched_getaffinity(os.getppid()))
     try:
         yield
     finally:
-        os.sched_setaffinity(0, own)
+        resources.share = share
+        if own is not None:
+            os.sched_setaffinity(0, own)
 
 
-def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: Path, shared: Path | None) -> None:
+def _serve(
+    connection: Connection, share: int, cores: Sequence[int], gpu: str | None, log: Path, shared: Path | None
+) -> None:
     """Runs calls in a worker process until the parent closes the connection."""
     global _shared
     end_with_parent()
@@ -183,8 +193,9 @@ def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: P
         os.dup2(file.fileno(), 2)
     if hasattr(os, "sched_setaffinity") and cores:
         os.sched_setaffinity(0, cores)
+    resources.share = share
     for pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[pool] = str(max(1, len(cores)))  # whatever the parent was given: rounding depends on it
+        os.environ[pool] = str(share)  # whatever the parent was given: rounding depends on it
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     while True:

@@ -11,14 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+share: int | None = None
+"""The number of cores that are meant for this process, if others of the same call have the rest."""
 
-def cores() -> list[int]:
-    """Returns indices of the usable cores; a container's CPU quota may allow fewer than are visible."""
+
+def cores() -> int:
+    """Returns the number of usable cores; a container's CPU quota may allow fewer than are visible."""
+    if share is not None:
+        return share
+    quota, _, period = _control("cpu.max").partition(" ")
+    allowed = math.ceil(int(quota) / int(period)) if quota.isdigit() else sys.maxsize
+    return min(allowed, len(visible_cores()))
+
+
+def visible_cores() -> list[int]:
+    """Returns the indices of the cores on which this process may run."""
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
-    visible = sorted(os.sched_getaffinity(0))
-    quota, _, period = _control("cpu.max").partition(" ")
-    return visible[: math.ceil(int(quota) / int(period))] if quota.isdigit() else visible
+    return sorted(os.sched_getaffinity(0))
 
 
 def cores_in_use(seconds: float = 0.25) -> float:

@@ -167,7 +167,7 @@ class _ClassSVM:
 def _workers(svms: Sequence[_ClassSVM]) -> int:
     """Returns the number of parallel fits: one per core, within FIT_BYTES."""
     largest = max(svm.fit_bytes for svm in svms)
-    return max(1, min(len(cores()), len(svms), FIT_BYTES // largest))
+    return max(1, min(cores(), len(svms), FIT_BYTES // largest))
 
 
 def _stacked(svms: Sequence[_ClassSVM]) -> tuple[np.ndarray, np.ndarray]:

@@ -78,10 +78,10 @@ class Gallery:
         """
         found = vectors @ self.vectors.T
         ends = np.searchsorted(self.labels, np.arange(len(self.class_names) + 1))
-        columns = [
-            np.sort(found[:, start:end], axis=1)[:, -self.neighbors :].mean(axis=1) for start, end in pairwise(ends)
-        ]
-        return np.clip(np.stack(columns, axis=1), -1, 1)
+        if self.neighbors == 1:
+            return np.clip(np.maximum.reduceat(found, ends[:-1], axis=1), -1, 1)
+        nearest = [_largest(found[:, start:end], min(self.neighbors, end - start)) for start, end in pairwise(ends)]
+        return np.clip(np.stack([each.mean(axis=1) for each in nearest], axis=1), -1, 1)
 
     @property
     def state(self) -> str:
@@ -193,6 +193,11 @@ def read_gallery(
         files=tuple(files),
         found=(*source.notes, *images.notes),
     )
+
+
+def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """Returns the largest values of each row, in rising order: float32 [n, count]."""
+    return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
 
 
 def _counted(number: int, one: str, several: str) -> str:

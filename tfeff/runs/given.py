@@ -35,15 +35,12 @@ def check_corrupt(corrupt_images: str) -> None:
         raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
 
 
-def predict(
-    predictor: Predictor, images: Iterable[Named], batch_size: int, corrupt_images: Corrupt
-) -> list[Prediction]:
+def predict(predictor: Predictor, images: Iterable[Named], corrupt_images: Corrupt) -> list[Prediction]:
     """Predicts for images, and says what the user should know about the model.
 
     Args:
         predictor: the model.
         images: what `listed` returns.
-        batch_size: images in one call, except of a detector.
         corrupt_images: `error`, or `skip` with a warning.
 
     Raises:
@@ -52,7 +49,7 @@ def predict(
     for note in predictor.notes:
         say(note, error=True)
     found, damaged = list[Prediction](), list[str]()
-    for part in batched(images, max(batch_size, predictor.batch_size)):
+    for part in batched(images, predictor.batch_size):
         for predicted in _predicted(predictor, part):
             if isinstance(predicted, Prediction):
                 found.append(predicted)

@@ -2,10 +2,13 @@
 
 import json
 import os
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from tfeff.checked import read_lines, to_line, write_lines
+import numpy as np
+
+from tfeff.checked import each_line, to_line, write_lines
+from tfeff.runs.results import Row
 
 NAME = ".predictions.jsonl"
 """The journal of a folder of predictions."""
@@ -21,13 +24,18 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self._path, self._rows = path, dict[str, tuple[list[int], dict[str, Any]]]()
+        self._path, self._rows = path, dict[str, tuple[list[int], Row]]()
         first = {_KEY: key}
-        lines = read_lines(path, "the rows are computed again")
-        kept = [line for line in lines if line.keys() == {"image", "file", "row"}] if first in lines else []
-        for line in kept:
-            self._rows[line["image"]] = line["file"], line["row"]
-        write_lines(path, [first, *kept])
+        lines = each_line(path, "the rows are computed again")
+        known = whole = next(lines, None) == first
+        for line in lines if known else ():
+            if line is None or line.keys() != {"image", "file", "row"}:
+                whole = False
+            else:
+                self._rows[line["image"]] = line["file"], compact(line["row"])
+        if not whole:
+            kept = (_record(name, file, row) for name, (file, row) in self._rows.items())
+            write_lines(path, chain([first], kept))
 
     @staticmethod
     def key_of(path: Path) -> str | None:
@@ -39,16 +47,26 @@ class Journal:
             return None
         return key if isinstance(key, str) else None
 
-    def get(self, name: str, file: Path) -> dict[str, Any] | None:
-        """Returns the row of an image; None if it is not known, or the file has changed or is gone."""
+    def get(self, name: str, file: Path) -> Row | None:
+        """Returns the row of an image (see `compact`); None if it is unknown, or the file has changed or is gone."""
         state, row = self._rows.get(name, (None, None))
         return row if state is not None and state == _state(file) else None
 
-    def add(self, name: str, file: Path, row: dict[str, Any]) -> None:
-        """Saves the row of an image, JSON-serializable, unless the file is gone."""
+    def add(self, name: str, file: Path, row: Row) -> None:
+        """Saves the row of an image, JSON-serializable but for what `compact` changes, unless the file is gone."""
         if (state := _state(file)) is not None:
             with self._path.open("a") as lines:
-                lines.write(to_line({"image": name, "file": state, "row": row}))
+                lines.write(to_line(_record(name, state, row)))
+
+
+def compact(row: Row) -> Row:
+    """Returns a row with its vector, if it has one, as float32, which takes an eighth of the memory of a list."""
+    return {**row, "vector": np.array(row["vector"], np.float32)} if "vector" in row else row
+
+
+def _record(name: str, state: list[int], row: Row) -> Row:
+    plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in row.items()}
+    return {"image": name, "file": state, "row": plain}
 
 
 def state_of(*paths: Path) -> str:

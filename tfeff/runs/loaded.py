@@ -36,4 +36,4 @@ class LoadedModel:
         """Predicts for images of any size; arguments, result and errors as those of `Run.predict`."""
         given.check_corrupt(corrupt_images)
         predictor = load_predictor(self.path, batch_size=batch_size, loaded=self._loaded, **options)
-        return given.predict(predictor, given.listed(images), batch_size, corrupt_images)
+        return given.predict(predictor, given.listed(images), corrupt_images)

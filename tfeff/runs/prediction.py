@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +24,10 @@ from tfeff.reporting.gallery import contact_sheet, save_image, thumbnail
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.reporting.tables import percent
 from tfeff.runs.journal import NAME as JOURNAL
-from tfeff.runs.journal import Journal
-from tfeff.runs.predictors import BOX_COLUMNS, Predictor, detections_csv
+from tfeff.runs.journal import Journal, compact
+from tfeff.runs.predictors import BOX_COLUMNS, Files, Predictor, detections_csv
 from tfeff.runs.results import TOP, Prediction, Row
 
-T = TypeVar("T")
-Files = list[tuple[str, bytes]]
-"""Names and contents of image files."""
 SHEET = 48
 """Images on the contact sheet of a classifier."""
 EMBEDDINGS = "embeddings.npz"
@@ -46,7 +43,7 @@ class Predictions:
     """What was predicted.
 
     Attributes:
-        rows: image name -> row, in the order of the images.
+        rows: image name -> row, in the order of the images; vectors are float32 [dimension].
         damaged: image name -> why it has no row.
         dark: names of the images with a row that are nearly black.
         known: number of rows that an earlier call had already found.
@@ -141,10 +138,10 @@ def write_predictions(
                 if draws_each:
                     save_image(predicted.draw(), _drawing(out, name))
                 marks = [key for key, holds in ((_DARK, predicted.dark), (_DRAWN, draws_each)) if holds]
-                journal.add(name, paths[name], {**predicted.row, **dict.fromkeys(marks, True)})
+                found[name] = compact(predicted.row)
+                journal.add(name, paths[name], {**found[name], **dict.fromkeys(marks, True)})
                 if predicted.dark:
                     dark.add(name)
-                found[name] = predicted.row
             done = len(found) + len(result.damaged)
             progress(done, done - result.known)
 
@@ -167,13 +164,12 @@ def _compute(
 ) -> None:
     """Passes the predictions of each batch to `keep`.
 
-    One thread reads the next batch and another keeps the last one meanwhile. The model runs in the calling thread, so
-    that Ctrl-C need not wait for a large image.
+    A thread keeps the last batch meanwhile. The model runs in the calling thread, so that Ctrl-C need not wait for a
+    large image.
     """
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as keeper:
+    with ThreadPoolExecutor(1) as keeper:
         kept: Future[None] | None = None
-        for files in _ahead(batches, reader):
-            predictions = predictor.predict(files)
+        for files, predictions in predictor.predict_batches(batches):
             if kept is not None:
                 kept.result()
             kept = keeper.submit(keep, files, predictions)
@@ -199,14 +195,6 @@ def unreadable(path: Path, error: OSError) -> str:
     """Returns why a file cannot be read."""
     dangling = os.path.islink(path) and not os.path.exists(path)
     return "link to a missing file" if dangling else f"cannot be read ({error.strerror})"
-
-
-def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
-    """Yields the items; a thread computes the next one while one is in use."""
-    upcoming = thread.submit(next, items, None)
-    while (item := upcoming.result()) is not None:
-        upcoming = thread.submit(next, items, None)
-        yield item
 
 
 def dataset_images(dataset: str) -> tuple[dict[str, Path], dict[str, Id]]:
@@ -249,7 +237,7 @@ def _write(result: Predictions, out: Path, predictor: Predictor, image_ids: Mapp
     write(result.files[0], f'{{"predictions": {predictions},\n"damaged": {damaged}}}\n')
     if "vector" in next(iter(result.rows.values())):
         result.files.append(out / EMBEDDINGS)
-        vectors = np.array([row["vector"] for row in result.rows.values()], np.float32)
+        vectors = np.stack([row["vector"] for row in result.rows.values()])
         with replacing(result.files[-1]) as file:
             np.savez(file, names=np.array(list(result.rows)), vectors=vectors)
         return

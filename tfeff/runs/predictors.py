@@ -38,6 +38,8 @@ from tfeff.serving.interface import UNKNOWN_THRESHOLDS
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 T = TypeVar("T")
+Files = list[tuple[str, bytes]]
+"""Names and contents of image files."""
 Model = ExportedDetector | SavedImageModel | ExportedModel
 DECODED_BYTES = 2**28
 """Images that are decoded at once; models that fit images take several times as much."""
@@ -68,9 +70,14 @@ class Predictor(ABC):
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
         """Returns what is predicted for each (name, encoded image), or why the image cannot be used."""
 
+    def predict_batches(self, batches: Iterator[Files]) -> Iterator[tuple[Files, list[Prediction | UserError]]]:
+        """Yields each batch with what `predict` returns for it; a thread reads the next one meanwhile."""
+        for files in _ahead(batches):
+            yield files, self.predict(files)
+
     @abstractmethod
-    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
-        """Returns what is predicted for each (name, image), uint8 [height, width, 3]."""
+    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction | UserError]:
+        """Returns what is predicted for each (name, image), uint8 [height, width, 3], or why the model refuses it."""
 
 
 class ClassifierPredictor(Predictor):
@@ -99,9 +106,9 @@ class ClassifierPredictor(Predictor):
                     found.append(each if isinstance(each, UserError) else replace(each, source=encoded))
         return found
 
-    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
+    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction | UserError]:
         """See `Predictor`."""
-        return [each for part in batched(images, self.batch_size) for each in self._predict(part)]
+        return [each for part in batched(images, self.batch_size) for each in self._each(part)]
 
     def _each(self, images: Sequence[tuple[str, np.ndarray]]) -> Sequence[Prediction | UserError]:
         """Returns what is predicted for each image, or why the model refuses it, such as for being too thin."""
@@ -109,7 +116,7 @@ class ClassifierPredictor(Predictor):
             return self._predict(images) if images else []
         except tf.errors.InvalidArgumentError as error:
             if len(images) == 1:
-                return [UserError(f"{images[0][0]}: {brief(error)}")]
+                return [_refused(images[0][0], error)]
         return [found for image in images for found in self._each([image])]
 
     def _predict(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
@@ -202,6 +209,20 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yields the items; a thread computes the next one while one is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = thread.submit(next, items, None)
+            yield item
+
+
+def _refused(name: str, error: tf.errors.InvalidArgumentError) -> UserError:
+    """Returns the error for an image that the model does not take, such as a very thin one."""
+    return UserError(f"{name}: {brief(error)}")
+
+
 def _parts(files: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
     """Yields consecutive files whose images take up to `DECODED_BYTES` together, at least one."""
     part, total = list[tuple[str, bytes]](), 0
@@ -255,17 +276,27 @@ class DetectorPredictor(Predictor):
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
         """See `Predictor`."""
-        found = list[Prediction | UserError]()
-        for name, encoded in files:
-            try:
-                found.append(replace(self.detect(decoding.decode(encoded, name), name), source=encoded))
-            except UserError as error:
-                found.append(error)
-        return found
+        return [self._each(name, _decoded((name, encoded))) for name, encoded in files]
 
-    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
+    def predict_batches(self, batches: Iterator[Files]) -> Iterator[tuple[Files, list[Prediction | UserError]]]:
+        """See `Predictor`; the thread also decodes the next batch."""
+        for files, images in _ahead((files, list(map(_decoded, files))) for files in batches):
+            yield files, [self._each(name, pixels) for (name, _), pixels in zip(files, images, strict=True)]
+
+    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction | UserError]:
         """See `Predictor`."""
-        return [self.detect(pixels, name) for name, pixels in images]
+        return [self._each(name, pixels) for name, pixels in images]
+
+    def _each(self, name: str, pixels: np.ndarray | UserError) -> Prediction | UserError:
+        """Returns what is found in an image, or why it cannot be used."""
+        if isinstance(pixels, UserError):
+            return pixels
+        try:
+            return self.detect(pixels, name)
+        except UserError as error:
+            return error
+        except tf.errors.InvalidArgumentError as error:
+            return _refused(name, error)
 
     def detect(self, pixels: np.ndarray, name: str = "") -> Detection:
         """Returns what is found in an image, uint8 [height, width, 3]."""

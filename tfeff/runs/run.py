@@ -151,7 +151,7 @@ class Run:
             if choice.note:
                 say(choice.note, error=True)
         predictor = self.predictor(runtime=runtime, batch_size=batch_size, **options)
-        return given.predict(predictor, listed, batch_size, corrupt_images)
+        return given.predict(predictor, listed, corrupt_images)
 
     @in_python()
     def export(

@@ -140,10 +140,13 @@ class Runtimes:
             model = opened(path)
             return lambda: list(_outputs(model, sample))
 
-        if wanted != AUTO:
-            return self._given(wanted, lambda: predicts(self._files.saved_model), predicts)
-        purpose, share = "tiles" if len(cut) > 1 else "images", count * len(cut) / len(sample)
-        return self._fastest(purpose, lambda: predicts(self._files.saved_model), predicts, share)
+        try:
+            if wanted != AUTO:
+                return self._given(wanted, lambda: predicts(self._files.saved_model), predicts)
+            purpose, share = "tiles" if len(cut) > 1 else "images", count * len(cut) / len(sample)
+            return self._fastest(purpose, lambda: predicts(self._files.saved_model), predicts, share)
+        except tf.errors.InvalidArgumentError:  # the model refuses an image, which is said when it is predicted for
+            return Choice(TENSORFLOW if wanted == AUTO else wanted)
 
     def for_batches(
         self, wanted: str, predictor: BatchPredictor, pipeline: Batches, count: int
@@ -300,7 +303,7 @@ class RuntimePredictor:
     """
 
     def __init__(self, path: Path) -> None:
-        loaded = exported.load(*exported.located(path), len(resources.cores()))
+        loaded = exported.load(*exported.located(path), resources.cores())
         self._run, self._together = loaded.run, loaded.inputs["images"][0] is None
 
     def __call__(self, pipeline: Batches) -> Predictions:

@@ -7,7 +7,7 @@ finished run again; `fingerprint` says what has changed since a run began; `oddi
 
 from tfeff.selection.choice import TrainingData, choose, fold, trained_part, validation_images
 from tfeff.selection.evaluation import Role, evaluation_images, final_split, how_drawn, role, split_name
-from tfeff.selection.fingerprint import Fingerprint
+from tfeff.selection.fingerprint import UNLABELED, Fingerprint
 from tfeff.selection.oddities import notes
 from tfeff.selection.reading import Progress, SplitCaches, cache, cache_part, decodable, image_size, read, skipped_note
 from tfeff.selection.splits import (
@@ -25,6 +25,7 @@ from tfeff.selection.splits import (
 )
 
 __all__ = [
+    "UNLABELED",
     "Fingerprint",
     "NoObjectsError",
     "Progress",

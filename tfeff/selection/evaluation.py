@@ -154,7 +154,7 @@ def evaluation_images(
             if name is not None:
                 note = f'"{split}" are the images held out of the split "{chosen.train}", not the split "{name}"'
                 train = replace(train, notes=(*train.notes, f"{source.name}: {note} of the source"))
-            _require_unchanged(wanted, began(), Fingerprint.of({"train": train}))
+            _require_unchanged(wanted, began().of_source, Fingerprint.of({"train": train}))
             part = fold(wanted, train, validates=False)
             assert part is not None
             return cache_part(wanted, train, part.validation, progress, advice=OF_FINISHED_RUN)

@@ -20,6 +20,8 @@ from tfeff.data.names import packed_texts, unpacked_texts
 from tfeff.durable import write
 from tfeff.errors import UserError
 
+UNLABELED = "unlabeled"
+"""The role of the images of `data.unlabeled`, which no split of the source holds."""
 _LISTED = 5
 _TRAINED = "trained"
 
@@ -56,8 +58,9 @@ class Fingerprint:
     """The images from which a run takes its own.
 
     Attributes:
-        splits: `train`, and `validation` if the source has a split to validate on.
-        trained: uint64 [m], `Dataset.origins` of the images that the run trains on; empty if that is not known.
+        splits: `train`; `validation` if the source has a split to validate on; UNLABELED if the run has such images.
+        trained: uint64 [m], `Dataset.origins` of the images that the run learns from, with labels or without; empty if
+            that is not known.
     """
 
     splits: Mapping[str, SplitRecord]
@@ -67,6 +70,11 @@ class Fingerprint:
     def of(cls, datasets: Mapping[str, Dataset | None]) -> "Fingerprint":
         """Returns the fingerprint of the datasets that are not None."""
         return cls({role: SplitRecord.of(each) for role, each in datasets.items() if each is not None})
+
+    @property
+    def of_source(self) -> "Fingerprint":
+        """The fingerprint without the images of `data.unlabeled`."""
+        return Fingerprint({role: split for role, split in self.splits.items() if role != UNLABELED})
 
     def to_bytes(self) -> bytes:
         """Returns a compressed NumPy archive."""

@@ -154,7 +154,7 @@ class ExportedModel:
         about = read_metadata(file)
         if "proposals" in about:
             raise UserError(f"{path}: takes region proposals; predict with the run's SavedModel")
-        loaded = load(format, file, len(resources.cores()))
+        loaded = load(format, file, resources.cores())
         self.outputs, self.metadata, self._run = frozenset(loaded.outputs), metadata_of(file), loaded.run
         self._together = loaded.inputs["images"][0] is None  # else one image a call
         if len(about["input"]) != 3 or ("boxes" in self.outputs and not {"score", "class_agnostic"} <= about.keys()):

@@ -201,7 +201,7 @@ class Latencies:
 
 def this_machine() -> dict[str, Any]:
     """Returns processor, architecture and usable cores."""
-    return {"processor": resources.processor(), "architecture": platform.machine(), "cores": len(resources.cores())}
+    return {"processor": resources.processor(), "architecture": platform.machine(), "cores": resources.cores()}
 
 
 def _check(network: TimedNetwork) -> None:

@@ -67,7 +67,5 @@ def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarra
     train, places = selection.trained_part(plan.images, selection.open_source(plan.images))
     places = places[evenly_spaced(len(places), CALIBRATION_IMAGES)]  # they may come class by class
     images = selection.cache_part(plan.images, train, places, Reporter(quiet=True).reading)
-    for batch in plan.evaluation_pipeline(images, size).evaluation_batches():
-        inputs = portable.inputs(batch)
-        for index in np.flatnonzero(batch["weight"].numpy()):
-            yield {name: value[index : index + 1] for name, value in inputs.items()}
+    for batch in plan.one_by_one(images, size):
+        yield portable.inputs(batch)

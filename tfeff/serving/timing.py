@@ -279,7 +279,7 @@ def _number(threads: int | None) -> int:
     """Raises UserError: less than one."""
     if threads is not None and threads < 1:
         raise UserError(f"--threads={threads}: give 1 or more")
-    return len(resources.cores()) if threads is None else threads
+    return resources.cores() if threads is None else threads
 
 
 def _loaded(format: str, path: Path, threads: int) -> Loaded:

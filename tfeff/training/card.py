@@ -6,8 +6,9 @@ them; its head is that of the Hugging Face Hub.
 
 import json
 
+from tfeff import config
 from tfeff.reporting import tables
-from tfeff.training.findings import RunEvaluation, changed_settings, commands, content_rows, contents, setting_text
+from tfeff.training.findings import RunEvaluation, changed_settings, commands, content_rows, contents
 from tfeff.training.plan import Plan
 from tfeff.training.workdir import Workdir
 
@@ -87,7 +88,7 @@ def _evaluation(evaluation: RunEvaluation) -> str:
 
 
 def _training(workdir: Workdir, plan: Plan) -> str:
-    changed = [{"setting": key, "value": setting_text(value)} for key, value in changed_settings(plan).items()]
+    changed = [{"setting": key, "value": config.setting_text(value)} for key, value in changed_settings(plan).items()]
     parts = [tables.markdown(changed)]
     if calls := workdir.provenance().get("calls"):
         last = calls[-1]

@@ -223,10 +223,9 @@ def _activation(plan: Plan, model: keras.Model, images: ImageCache, evaluation: 
         for index in [each for each in order if rows[each]["correct"] is right][:EXPLAINED]
     ]
     chosen.sort(key=lambda index: (rows[index]["correct"], -rows[index]["probability"]))
-    pipeline = plan.evaluation_pipeline(images.take(np.array(chosen, np.int64)), model.size)
-    batches = [batch["image"].numpy()[batch["weight"].numpy() > 0] for batch in pipeline.evaluation_batches()]
+    pixels = plan.inputs(images.take(np.array(chosen, np.int64)), model.size)
     classes = [names.index(rows[index]["prediction"]) for index in chosen]
-    return explained(model, np.concatenate(batches), classes, [classified_lines(rows[index]) for index in chosen])
+    return explained(model, pixels, classes, [classified_lines(rows[index]) for index in chosen])
 
 
 def publish(

@@ -161,9 +161,15 @@ def _loop(
     if training.swa_epochs is not None:
         hooks.append(WeightAveraging(training.swa_epochs))
     if prepared.validation is not None:
-        batches = prepared.validation.evaluation_batches()
-        monitor, every, sampled = training.monitor, training.validation_epochs, settings.task.CUTS_REGIONS
-        hooks.append(Validation(batches, prepared.scoring, monitor=monitor, every=every, sampled=sampled))
+        validation = Validation(
+            prepared.validation.evaluation_batches(),
+            prepared.scoring,
+            batch_size=prepared.validation.batch_size,
+            monitor=training.monitor,
+            every=training.validation_epochs,
+            sampled=settings.task.CUTS_REGIONS,
+        )
+        hooks.append(validation)
     if chief and events:
         hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings), histograms))
     if chief:

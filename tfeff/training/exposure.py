@@ -76,6 +76,6 @@ def _workdir(source: str) -> Path | None:
 
     None if it is something else.
     """
-    path = Path(source)
+    path = Path(os.path.expanduser(source))
     found = path.absolute().parent.parent if path.is_file() else path
     return found if all((found / name).is_file() for name in ("config.json", "images.npz")) else None

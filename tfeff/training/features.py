@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfeff.data.input.batches import Batches, rows_of_epochs
+from tfeff.data.input.batches import Batches, prefetched, rows_of_epochs
 from tfeff.models.fingerprint import RANDOM
 from tfeff.tasks.task import Batch
 from tfeff.training import stored
@@ -21,7 +21,6 @@ from tfeff.training.progress import Reporter
 from tfeff.training.stored import Arrays, FeatureCache
 
 KEY = "training.feature_variants"
-_PREFETCHED_BATCHES = 2
 
 
 def split(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
@@ -77,6 +76,7 @@ class FeatureBatches:
         cache: features of earlier runs.
         reporter: reports progress.
         interruption: checked while features are computed.
+        shares: compute the features of one of this many equal parts of a batch at once, as in training.
 
     Raises:
         UserError: the features are too large.
@@ -90,15 +90,21 @@ class FeatureBatches:
         cache: FeatureCache,
         reporter: Reporter,
         interruption: Interruption,
+        shares: int = 1,
     ) -> None:
         self._batches, self._variants, self._cache = batches, variants, cache
-        self._reporter, self._interruption = reporter, interruption
+        self._reporter, self._interruption, self._shares = reporter, interruption, shares
         self._count = len(batches.images)
         self._network = network
         self._compute = tf.function(lambda images: network(images, training=False), jit_compile=False)
-        size = int(np.prod(network.output.shape[1:])) * np.dtype(np.float32).itemsize
+        self._size = int(np.prod(network.output.shape[1:])) * np.dtype(np.float32).itemsize
         images = {batches.images.dataset.name: (self._count, variants)}
-        stored.check_size(KEY, "features", images, size=size, remedy=", or freeze more layers")
+        stored.check_size(KEY, "features", images, size=self._size, remedy=", or freeze more layers")
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch."""
+        return self._batches.batch_size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -107,7 +113,7 @@ class FeatureBatches:
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
         """Returns all batches from `start_step` to the end of the last of `epochs`."""
-        steps, batch_size = self.steps_per_epoch, self._batches.batch_size
+        steps, batch_size = self.steps_per_epoch, self.batch_size
 
         def rows(epoch: int) -> npt.NDArray[np.int64]:
             drawn = self._batches.order.examples(epoch, steps * batch_size)
@@ -119,36 +125,37 @@ class FeatureBatches:
     def evaluation_batches(self) -> tf.data.Dataset:
         """Returns every image once, in order, without augmentation; weight 0 pads the last batch."""
         features = self._stored(augmented=False)
-        return self._read(tf.data.Dataset.range(len(features["weight"])).batch(self._batches.batch_size), features)
+        return self._read(tf.data.Dataset.range(len(features["weight"])).batch(self.batch_size), features)
 
     def _stored(self, *, augmented: bool) -> Batch:
         """Returns the tensors of all images, of each variant if they are augmented."""
+        variants, rows = self._variants, self._count
+        if not augmented:  # with the padding of the last batch
+            variants, rows = 1, self._batches.evaluation_steps * self.batch_size
 
         def compute() -> Batch:
-            several = f" in {self._variants} variants" if augmented and self._variants > 1 else ""
+            several = f" in {variants} variants" if variants > 1 else ""
             self._reporter.say(f"computing the features of {self._count:,} images{several}")
-            variants, rows = self._variants, self._count
-            if not augmented:  # with the padding of the last batch
-                variants, rows = 1, self._batches.evaluation_steps * self._batches.batch_size
             with self._reporter.computing("features", variants * self._count) as advance:
                 return stored.of_variants(
                     variants, rows, lambda variant: self._computed(variant if augmented else None, advance)
                 )
 
-        return self._cache.get(self._key(augmented=augmented), compute)
+        return self._cache.get(self._key(augmented=augmented), variants * rows * self._size, compute)
 
     def _key(self, *, augmented: bool) -> str:
         transform = self._batches.transform
         variation = (
-            (transform.seed, transform.augmentation, transform.given, self._variants)
-            if augmented
-            else self._batches.batch_size
+            (transform.seed, transform.augmentation, transform.given, self._variants) if augmented else self.batch_size
         )
         return stored.fingerprint([self._network], self._batches, variation)
 
     def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> Arrays:
         """Returns one pass over all images."""
-        batches = self._batches.evaluation_batches() if epoch is None else self._batches.augmented_batches(epoch)
+        if epoch is None:
+            batches = self._batches.evaluation_batches()
+        else:
+            batches = self._batches.divided(self._shares).augmented_batches(epoch)
 
         def with_features(batch: Batch) -> Batch:
             self._interruption.check("no features are stored")
@@ -157,7 +164,4 @@ class FeatureBatches:
         return stored.computed(batches, with_features, advance)
 
     def _read(self, rows: tf.data.Dataset, features: Batch) -> tf.data.Dataset:
-        read = rows.map(lambda row: {key: tf.gather(value, row) for key, value in features.items()})
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return read.prefetch(_PREFETCHED_BATCHES).with_options(options)
+        return prefetched(rows.map(lambda row: {key: tf.gather(value, row) for key, value in features.items()}))

@@ -108,17 +108,6 @@ def changed_settings(plan: Plan) -> dict[str, Any]:
     return {key: value for key, _, value in config.differences(default, plan.settings) if key in own}
 
 
-def setting_text(value: object) -> str:
-    """Returns the value of a setting, for readers.
-
-    >>> setting_text(("stem*", "stage1*")), setting_text(True)
-    ('stem*, stage1*', 'true')
-    """
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "()"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
 def commands(workdir: Path, plan: Plan) -> dict[str, str]:
     """Returns what to do with a finished run -> the command."""
     run = shlex.quote(str(workdir))

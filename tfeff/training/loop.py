@@ -25,6 +25,8 @@ from tfeff.training.workdir import Workdir
 
 SECONDS_BETWEEN_LOGS = 1.0
 """Interval for fetching the loss from the device, checking and logging it. In between, steps run asynchronously."""
+SECONDS_AT_RISK = 60.0
+"""Before a validation, the state is saved if an interruption of it would lose more training than this."""
 Row = dict[str, Any]
 """The metrics of an epoch."""
 TIMES = ("images_per_second", "input_wait", "seconds")
@@ -47,7 +49,11 @@ class Hook:
         """Runs about once per second, with the mean loss and the speed since the last time."""
 
     def save(self, loop: "Loop") -> None:
-        """Runs within an epoch, when a checkpoint is due or a signal stops the run."""
+        """Runs within an epoch or before its validation, when a checkpoint is due or a signal stops the run."""
+
+    def validates(self, loop: "Loop") -> bool:
+        """Returns whether `epoch` will validate the epoch that has ended, which can take long and be interrupted."""
+        return False
 
     def epoch(self, loop: "Loop", row: Row) -> None:
         """Runs after each epoch, with its metrics; a hook may add others, which the hooks after it see."""
@@ -163,8 +169,10 @@ class Loop:
         batches = iter(own)
         for hook in self.hooks:
             hook.start(self)
-        while state.step < self.until * steps and not state.stopping.exhausted:
-            row = self._train_epoch(batches)
+        while state.pending or (state.step < self.until * steps and not state.stopping.exhausted):
+            if not state.pending:
+                self._train_epoch(batches)
+            row = self._row()
             for hook in self.hooks:
                 hook.epoch(self, row)
             self._check_interruption()
@@ -173,8 +181,8 @@ class Loop:
                 hook.finish(self)
             self._check_interruption()
 
-    def _train_epoch(self, batches: Iterator[Batch]) -> Row:
-        """Trains to the end of the current epoch and returns its metrics."""
+    def _train_epoch(self, batches: Iterator[Batch]) -> None:
+        """Trains to the end of the current epoch."""
         state, steps, batch_size = self.state, self.pipeline.steps_per_epoch, self.step.batch_size
         end = (state.step // steps + 1) * steps
         last_log = last_save = time.perf_counter()
@@ -187,10 +195,14 @@ class Loop:
                 hook.step(self, batch)
             pending.append(self.step.train(batch, step=state.step, learning_rate=state.schedule(state.step)))
             state.step += 1
+            state.pending = state.step == end
             stop = self.interruption.signal_number is not None
-            save = time.perf_counter() - last_save > self.checkpoint_seconds
+            due = self.checkpoint_seconds
+            if state.pending:  # what follows saves the state, too
+                due = min(due, SECONDS_AT_RISK) if any(hook.validates(self) for hook in self.hooks) else math.inf
+            save = time.perf_counter() - last_save > due
 
-            if stop or save or state.step == end or time.perf_counter() - last_log > SECONDS_BETWEEN_LOGS:
+            if stop or save or state.pending or time.perf_counter() - last_log > SECONDS_BETWEEN_LOGS:
                 loss = self._fetch_loss(pending)
                 now = time.perf_counter()
                 elapsed = now - last_log
@@ -199,12 +211,15 @@ class Loop:
                 last_log, logged_step = now, state.step
                 for hook in self.hooks:
                     hook.log(self, loss, speed)
-            if (stop or save) and state.step < end:  # at the end of an epoch, the state is saved after validation
+            if stop or save:
                 for hook in self.hooks:
                     hook.save(self)
                 self._check_interruption()
                 last_log = last_save = time.perf_counter()
 
+    def _row(self) -> Row:
+        """Returns the metrics of the epoch that has ended."""
+        state, steps, batch_size = self.state, self.pipeline.steps_per_epoch, self.step.batch_size
         row = {
             "epoch": state.step // steps,
             "step": state.step,
@@ -214,7 +229,7 @@ class Loop:
             "input_wait": state.waited / state.seconds,
             "seconds": state.seconds,
         }
-        state.sums, state.seconds, state.waited = self.step.task.zero_sums(), 0.0, 0.0
+        state.sums, state.seconds, state.waited, state.pending = self.step.task.zero_sums(), 0.0, 0.0, False
         return row
 
     def _fetch_loss(self, pending: list[tf.Tensor]) -> float:

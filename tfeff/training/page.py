@@ -12,7 +12,7 @@ from tfeff.reporting import figure, html
 from tfeff.reporting.tables import upper
 from tfeff.reporting.training_curves import training_panels
 from tfeff.reports import Picture
-from tfeff.training.findings import RunEvaluation, changed_settings, commands, content_rows, contents, setting_text
+from tfeff.training.findings import RunEvaluation, changed_settings, commands, content_rows, contents
 from tfeff.training.plan import Plan
 from tfeff.training.workdir import CHOSEN, Workdir
 
@@ -176,13 +176,17 @@ def _data(workdir: Workdir, evaluation: RunEvaluation | None) -> list[html.Part]
 
 def _settings(workdir: Workdir, plan: Plan) -> list[html.Part]:
     choices, record = workdir.provenance().get("choices", {}), workdir.dataset()
-    rows = [{"key": key, "value": setting_text(each["value"]), "because": each["why"]} for key, each in choices.items()]
+    rows = [
+        {"key": key, "value": config.setting_text(each["value"]), "because": each["why"]}
+        for key, each in choices.items()
+    ]
     why = (record.get("transfer") or {}).get("why", "")
     rows += [
-        {"key": key, "value": setting_text(value), "because": why} for key, value in (record.get(CHOSEN) or {}).items()
+        {"key": key, "value": config.setting_text(value), "because": why}
+        for key, value in (record.get(CHOSEN) or {}).items()
     ]
     changed = [
-        {"key": key, "value": setting_text(value)}
+        {"key": key, "value": config.setting_text(value)}
         for key, value in changed_settings(plan).items()
         if key not in choices
     ]

@@ -29,7 +29,7 @@ from tfeff.networks.preprocessing import per_channel
 from tfeff.proposals import ProposalStore
 from tfeff.proposals.store import lookup
 from tfeff.tasks.task import ImageTask, Progress, Role, Task
-from tfeff.training import checkpoint, optimizers
+from tfeff.training import checkpoint, distribution, optimizers
 from tfeff.training.averaging import Average
 from tfeff.training.freezing import freeze, unfrozen_at
 from tfeff.training.parametrization import Parametrization, narrow, parametrization
@@ -192,11 +192,16 @@ class Plan:
         """Returns some of the images, as the network takes them in evaluation; None if it takes parts of them."""
         if images is None or self.task.stored is not None:
             return None
-        count = min(len(images), count)
-        some = images.take(np.random.default_rng(0).permutation(len(images))[:count])
-        batches = self.evaluation_pipeline(some, network.size).evaluation_batches()
-        found: np.ndarray = np.concatenate([np.asarray(batch["image"], np.float32) for batch in batches])[:count]
-        return found
+        return self.inputs(images.take(np.random.default_rng(0).permutation(len(images))[:count]), network.size)
+
+    def inputs(self, images: ImageCache, size: tuple[int, int]) -> np.ndarray:
+        """Returns images as the network takes them in evaluation, float32 [n, height, width, channels]."""
+        found = [np.asarray(batch["image"], np.float32) for batch in self.one_by_one(images, size)]
+        return np.concatenate(found)
+
+    def one_by_one(self, images: ImageCache, size: tuple[int, int]) -> tf.data.Dataset:
+        """Returns every image once, in order, in a batch of its own: a few images do not need a padded batch."""
+        return Batches(self.transform(images, size), 1).evaluation_batches()
 
     def build_optimizer(self, network: keras.Model) -> keras.optimizers.Optimizer:
         """Freezes layers as configured; creates the optimizer of the rest under the current policy and strategy."""
@@ -303,8 +308,12 @@ class Plan:
         stored = self.task.stored
         if stored is not None:
             return stored.batches(network, images, role, seed=seed, batch_size=batch_size, progress=progress)
-        pipeline = self.training_pipeline if role == "training" else self.evaluation_pipeline
-        return pipeline(images, network.size, worker)
+        if role == "training":
+            return self.training_pipeline(images, network.size, worker)
+        if role == "validation":  # all devices share each batch
+            together = batch_size // self.training.accumulation_steps
+            return Batches(self.transform(images, network.size), together, shard=worker)
+        return self.evaluation_pipeline(images, network.size)
 
     def training_pipeline(
         self,
@@ -327,11 +336,15 @@ class Plan:
             variants=self.settings.task.teacher_variants,
         )
 
-    def evaluation_pipeline(
-        self, images: ImageCache, size: tuple[int, int], worker: tuple[int, int] = (0, 1)
-    ) -> Batches:
-        """Returns every image once, in order, at the network's `size`."""
-        return Batches(self.transform(images, size), self.training.batch_size, shard=worker)
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Images that one device takes at once: as many as in training, where devices and steps divide a batch."""
+        parts = self.training.accumulation_steps * distribution.replicas(self.training.strategy)
+        return max(1, self.training.batch_size // parts)
+
+    def evaluation_pipeline(self, images: ImageCache, size: tuple[int, int]) -> Batches:
+        """Returns every image once, in order, at the network's `size`, in batches for one device."""
+        return Batches(self.transform(images, size), self.evaluation_batch_size)
 
     def transform(self, images: ImageCache, size: tuple[int, int]) -> Transform:
         """Returns what happens to images on their way to the network."""

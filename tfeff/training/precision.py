@@ -22,8 +22,8 @@ MIN_SPEEDUP = 1.05
 does not decide."""
 
 
-def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callable[[], None]]) -> str:
-    """Chooses the Keras dtype policy; `auto` prefers mixed precision where it is faster.
+def choose(*, may_measure: bool, make_step: Callable[[], Callable[[], None]]) -> str:
+    """Chooses the Keras dtype policy: mixed precision where it is faster.
 
     The speedup of mixed precision depends on the network as well as on the device (on the same processor, bfloat16
     speeds up ResNet-50 and slows down EfficientNet), so training steps under both policies are timed. The candidate is
@@ -31,13 +31,10 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
     else float16 on GPUs from 7.0 (Volta).
 
     Args:
-        requested: `auto`, or the name of a policy, which is returned as it is.
         may_measure: whether timing may decide. If not (deterministic runs; several workers, whose results could
             differ), GPUs use the candidate and CPUs float32.
         make_step: builds a function that runs one training step under the current dtype policy and waits for it.
     """
-    if requested != "auto":
-        return requested
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         candidate = _gpu_candidate([tf.config.experimental.get_device_details(gpu) for gpu in gpus])
@@ -49,7 +46,7 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
 
 
 def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption, replicas: int = 1) -> str:
-    """Chooses the dtype policy of a new run. `training.quantization` computes in float32.
+    """Chooses the dtype policy of a new run, unless it is set. `training.quantization` computes in float32.
 
     Args:
         plan: the run's plan, completed from the training images.
@@ -60,7 +57,9 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption, re
     training = plan.training
     if training.quantization is not None:
         return "float32"
-    if plan.task.stored is not None and plan.precision == "auto":
+    if plan.precision != "auto":
+        return plan.precision
+    if plan.task.stored is not None:
         reporter.say(f"precision=auto: float32; steps of task.name={plan.settings.task.name} cannot be timed")
         return "float32"
     size = training.batch_size // replicas
@@ -83,7 +82,7 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption, re
 
     # Each worker would time on its own and might choose another policy.
     may_measure = not training.deterministic and distribution.worker_count() == 1
-    return choose(plan.precision, may_measure=may_measure, make_step=make_step)
+    return choose(may_measure=may_measure, make_step=make_step)
 
 
 def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]]) -> str:

@@ -207,8 +207,8 @@ class Preparation:
         if loaded is not None:
             self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
         if distribution.is_chief():
-            trained = images.train.dataset.origins
-            self.workdir.write_fingerprint(dataclasses.replace(self._fingerprint, trained=trained))
+            learned = [each.dataset.origins for each in (images.train, self.unlabeled) if each is not None]
+            self.workdir.write_fingerprint(dataclasses.replace(self._fingerprint, trained=np.concatenate(learned)))
             self.workdir.write_dataset(record | _preprocessing(model))
         prepared = self._prepared(plan, images, assembly, until)
         if plan.task.stored is not None:
@@ -261,12 +261,9 @@ class Preparation:
     @property
     def _fingerprint(self) -> selection.Fingerprint:
         """The fingerprint of all images to train and validate on."""
-        found = self.images.fingerprint
-        if self.unlabeled is None:
-            return found
-        return selection.Fingerprint(
-            {**found.splits, **selection.Fingerprint.of({"unlabeled": self.unlabeled.dataset}).splits}
-        )
+        unlabeled = None if self.unlabeled is None else self.unlabeled.dataset
+        others = selection.Fingerprint.of({selection.UNLABELED: unlabeled})
+        return selection.Fingerprint({**self.images.fingerprint.splits, **others.splits})
 
     def _phase(self, plan: Plan, done: int) -> tuple[int, int]:
         return freezing.phase(plan.update, plan.training.epochs, done, self.until_epoch)
@@ -317,10 +314,15 @@ class Preparation:
             parts.append(others if plain_from is None else PlainFrom(others, plain_from * parts[0].steps_per_epoch))
         pipeline = _joined(parts, plan.training.accumulation_steps)
         if isinstance(task, Distilled) and plan.settings.task.teacher_variants is not None:
-            options = {"cache": self.features, "reporter": self.reporter, "interruption": self.interruption}
+            options: dict[str, Any] = {"cache": self.features, "reporter": self.reporter}
+            options |= {"interruption": self.interruption, "shares": self._shares(plan)}
             parts = taught(parts, plan.training.epochs, task, self.workdir.teachers, **options)
             pipeline = _joined(parts, plan.training.accumulation_steps)
         return pipeline
+
+    def _shares(self, plan: Plan) -> int:
+        """Returns the number of equal parts of a batch, each of which a device takes at once."""
+        return self.strategy.num_replicas_in_sync * plan.training.accumulation_steps
 
     def _announced(
         self, prepared: Prepared, images: selection.TrainingData, assembly: Assembly, start: int
@@ -347,7 +349,8 @@ class Preparation:
         extractor: keras.Model = frozen
 
         def stored(batches: Any, variants: int) -> FeatureBatches:
-            return FeatureBatches(batches, extractor, variants, self.features, self.reporter, self.interruption)
+            told = self.features, self.reporter, self.interruption
+            return FeatureBatches(batches, extractor, variants, *told, self._shares(plan))
 
         validation = None if prepared.validation is None else stored(prepared.validation, 1)
         return dataclasses.replace(prepared, training=stored(prepared.training, variants), validation=validation)

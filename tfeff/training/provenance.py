@@ -71,7 +71,7 @@ def commit() -> str | None:
 
 def machine() -> str:
     """Returns operating system, processor, usable cores, memory and GPUs."""
-    parts = [platform.platform(), f"{processor()}, {len(cores())} cores"]
+    parts = [platform.platform(), f"{processor()}, {cores()} cores"]
     if hasattr(os, "sysconf"):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB of memory")
     for device in tf.config.list_physical_devices("GPU"):

@@ -32,7 +32,8 @@ class Saving(Hook):
     def start(self, loop: Loop) -> None:
         """Drops the metrics of epochs after the checkpoint from which the run resumes."""
         rows = loop.workdir.rewind(loop.state.step)
-        kept, done = rows[-1]["epoch"] if rows else 0, loop.state.step // loop.pipeline.steps_per_epoch
+        kept = rows[-1]["epoch"] if rows else 0
+        done = loop.state.step // loop.pipeline.steps_per_epoch - loop.state.pending
         if kept < done:
             warn(f"{loop.workdir.path / 'metrics.jsonl'}: the metrics of epochs {kept + 1} to {done} are lost")
 

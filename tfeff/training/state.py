@@ -40,6 +40,8 @@ class State:
     """Training time in the current epoch."""
     waited: float = 0.0
     """The part of it spent waiting for input."""
+    pending: bool = False
+    """Whether the last epoch still needs its validation and its metrics."""
 
     def weights(self) -> dict[str, np.ndarray]:
         """Returns copies of the weights for evaluation (averaged if there is an average), as `model/<path>`, and the
@@ -66,6 +68,7 @@ class State:
             "sums": self.sums.tolist(),
             "seconds": self.seconds,
             "waited": self.waited,
+            "pending": self.pending,
             "precision": self.precision,
             "schedule": self.schedule.state(),
             "stopping": self.stopping.state(),
@@ -95,6 +98,7 @@ class State:
         self.step = record["step"]
         self.sums = np.array(record["sums"])
         self.seconds, self.waited = record["seconds"], record["waited"]
+        self.pending = record.get("pending", False)
         self.schedule.restore(record["schedule"])
         self.stopping.restore(record["stopping"])
 

@@ -30,12 +30,18 @@ class FeatureCache:
         self._size = size
         self._stored: OrderedDict[str, Batch] = OrderedDict()
 
-    def get(self, key: str, compute: Callable[[], Batch]) -> Batch:
-        """Returns what is stored under a key, or what `compute` returns, which is then stored."""
+    def get(self, key: str, size: int, compute: Callable[[], Batch]) -> Batch:
+        """Returns what is stored under a key, or what `compute` returns, which is then stored.
+
+        Args:
+            key: what the tensors depend on.
+            size: their bytes, for which there is room before they are computed.
+            compute: computes the tensors.
+        """
         if key not in self._stored:
-            self._stored[key] = compute()
-            while len(self._stored) > 1 and sum(map(_bytes, self._stored.values())) > self._size:
+            while self._stored and sum(map(_bytes, self._stored.values())) + size > self._size:
                 self._stored.popitem(last=False)
+            self._stored[key] = compute()
         self._stored.move_to_end(key)
         return self._stored[key]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfeff.data.input.batches import Batches
+from tfeff.data.input.batches import Batches, prefetched
 from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
 from tfeff.tasks.task import Batch
@@ -26,7 +26,6 @@ from tfeff.training.progress import Reporter
 from tfeff.training.stored import Arrays, FeatureCache
 
 KEY = "task.teacher.variants"
-_PREFETCHED_BATCHES = 2
 
 
 class TaughtBatches:
@@ -41,6 +40,7 @@ class TaughtBatches:
         cache: targets of earlier runs.
         reporter: reports progress.
         interruption: checked while targets are computed.
+        shares: compute the targets of one of this many equal parts of a batch at once, as teachers in training do.
     """
 
     def __init__(
@@ -52,10 +52,11 @@ class TaughtBatches:
         cache: FeatureCache,
         reporter: Reporter,
         interruption: Interruption,
+        shares: int = 1,
     ) -> None:
         assert batches.variants is not None
         self._batches, self._variants, self._task, self._directory = batches, batches.variants, task, directory
-        self._cache, self._reporter, self._interruption = cache, reporter, interruption
+        self._cache, self._reporter, self._interruption, self._shares = cache, reporter, interruption, shares
         self._compute = tf.function(task.targets, jit_compile=False, autograph=False)
 
     @property
@@ -89,7 +90,7 @@ class TaughtBatches:
             return {**batch, **{f"{STORED}{name}": tf.gather(value, rows) for name, value in targets.items()}}
 
         batches = self._batches.training_batches(epochs, start_step).enumerate(start_step)
-        return batches.map(with_targets, num_parallel_calls=1).prefetch(_PREFETCHED_BATCHES)
+        return prefetched(batches.map(with_targets, num_parallel_calls=1))
 
     def needed(self, epochs: int) -> int:
         """Returns the number of variants in the first epochs."""
@@ -97,7 +98,8 @@ class TaughtBatches:
 
     def _targets(self, variants: int) -> Batch:
         """Returns the teachers' targets for the first variants, see `stored.of_variants`."""
-        return self._cache.get(f"{self._fingerprint} {variants}", lambda: self._of_variants(variants))
+        size = variants * len(self.images) * self.size
+        return self._cache.get(f"{self._fingerprint} {variants}", size, lambda: self._of_variants(variants))
 
     def _of_variants(self, variants: int) -> Batch:
         count, several = len(self.images), f" in {variants} variant{'s' if variants > 1 else ''}"
@@ -123,7 +125,8 @@ class TaughtBatches:
             except DamagedError as error:
                 self._reporter.say(f"{error}; computed again")
 
-        computed = stored.computed(self._batches.augmented_batches(variant), self._compute_batch, advance)
+        batches = self._batches.divided(self._shares).augmented_batches(variant)
+        computed = stored.computed(batches, self._compute_batch, advance)
         arrays = {name: values[:count] for name, values in computed.items()}  # without padding
         self._directory.mkdir(exist_ok=True)
         checkpoint.save(path, arrays, {})

@@ -63,11 +63,11 @@ def choose(
     with in_policy("float32"):
         network = plan.build_network()
 
-        def reading(name: str, done: int, total: int) -> None:
+        def fitting(name: str, done: int, total: int) -> None:
             interruption.check("training had not started")
-            reporter.reading(name, done, total)
+            reporter.fitting(name, done, total)
 
-        plan.load_weights(network, images.train, reading)
+        plan.load_weights(network, images.train, fitting)
         starts: Sequence[transfer.Start] = ()
         count, width = len(images.train), network.get_layer(CLASSIFIER).input.shape[-1]
         few = transfer.few(count, width)
@@ -80,7 +80,7 @@ def choose(
     why = f"{_size(images.train, width, few=few)}{why and f'; {why}'}"
     reporter.say(f"optimizer.transfer=auto trains {form}: {why}")
     for key, value in values.items():
-        reporter.say(f"  {key}={(','.join(value) or '()') if isinstance(value, tuple) else str(value).lower()}")
+        reporter.say(f"  {key}={config.setting_text(value)}")
     probes = [dataclasses.asdict(each) for each in starts]
     return {CHOSEN: values, EVIDENCE: {"trained": form, "why": why, "probes": probes}}
 

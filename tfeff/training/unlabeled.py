@@ -4,7 +4,7 @@ import copy
 
 import tensorflow as tf
 
-from tfeff.data.input.batches import Batches
+from tfeff.data.input.batches import Batches, prefetched
 from tfeff.errors import UserError
 from tfeff.training.distillation import LABELED
 from tfeff.training.plan import Plan
@@ -86,7 +86,7 @@ class WithUnlabeled:
         last = epochs * self.steps_per_epoch
         others = self._unlabeled.training_batches(-(-last // self._unlabeled.steps_per_epoch), start_step)
         both = tf.data.Dataset.zip((self._labeled.training_batches(epochs, start_step), others))
-        return both.map(self._joined, num_parallel_calls=1).prefetch(2)
+        return prefetched(both.map(self._joined, num_parallel_calls=1))
 
     def _joined(self, labeled: dict[str, tf.Tensor], unlabeled: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         labeled = labeled | {LABELED: tf.fill(labeled["weight"].shape, True)}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.training.tracking.small_run import SETTINGS
-from tfeff import training
+from tfeff import checked, training
 from tfeff.errors import UserError
 from tfeff.training.tracking import mirror, trackers
 from tfeff.training.tracking.tracker import Tracker
@@ -71,6 +71,17 @@ def test_a_finished_run_is_sent_to_a_tracker_that_is_named_later(
     assert [step for step, _ in Failing.sent] == [*(row["step"] for row in workdir.rows()), workdir.rows()[-1]["step"]]
     training.finish_tracking(workdir, ["failing"])
     assert len(Failing.sent) == len(workdir.rows()) + 1
+
+
+def test_the_weights_are_read_once_and_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackers, "TRACKERS", {"one": Failing, "two": Failing})
+    monkeypatch.setattr(Failing, "sent", [], raising=False)
+    monkeypatch.setattr(Failing, "works", True)
+    workdir = training.train(SETTINGS, tmp_path, trackers=["one", "two"])
+    read, file_crc32 = list[Path](), checked.file_crc32
+    monkeypatch.setattr(checked, "file_crc32", lambda path: read.append(path) or file_crc32(path))
+    training.finish_tracking(workdir)
+    assert read == [workdir.final]
 
 
 def test_an_epoch_is_sent_without_reading_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class ComparedRun:
     def key(self) -> str:
         """A key that changes whenever its weights or its test-time augmentation change."""
         weights = content_digest(self.workdir.final.read_bytes()).hex()
-        return f"{weights} {self.settings.task!r} {self.settings.training.batch_size}"
+        return f"{weights} {self.settings.task!r} {self.plan.evaluation_batch_size}"
 
     @cached_property
     def network(self) -> Network:

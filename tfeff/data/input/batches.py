@@ -1,5 +1,6 @@
 """Batches of static shape, in order, in parallel and from any step on."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -59,7 +60,7 @@ class Batches:
         self.batch_size = batch_size
         self.variants = variants
         self.order = order or InOrder(len(transform.reader))
-        self.parallelism = parallelism or min(len(cores()), _MAX_THREADS)
+        self.parallelism = parallelism or min(cores(), _MAX_THREADS)
         part, parts = shard
         if batch_size < 1 or min(transform.size) < 1 or transform.seed < 0:
             raise UserError(
@@ -160,6 +161,13 @@ class Batches:
             raise ValueError("mixed images depend on their batch")
         return self._batches(self._once(epoch), self.transform)
 
+    def divided(self, parts: int) -> "Batches":
+        """Returns the same images in smaller batches, each a part of one, for a single worker."""
+        changed = copy.copy(self)
+        changed.batch_size = max(1, self.batch_size // parts)
+        changed.shard = Shard(changed.batch_size)
+        return changed
+
     def _once(self, epoch: int) -> tf.data.Dataset:
         """Returns the tables of every image once, in the dataset's order."""
         indices = np.full(self.evaluation_steps * self.batch_size, -1, np.int64)
@@ -196,14 +204,7 @@ class Batches:
             batches = self._parallel_map(tables, lambda table: finish(table, transform.load(transform.draws(table))))
         if parts > 1:
             batches = batches.batch(parts, drop_remainder=True).map(_joined)
-        return self._prefetched(batches)
-
-    def _prefetched(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        options = pixels.options()
-        options.deterministic = True
-        options.threading.private_threadpool_size = self.parallelism
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
+        return prefetched(batches, self.parallelism)
 
     def _parts(self, transform: Transform) -> int:
         """Returns the number of equal parts of a batch; each thread makes one part at a time, which limits its memory.
@@ -291,6 +292,21 @@ def _divided(table: _Table, parts: int) -> _Table:
 def _joined(batch: Batch) -> Batch:
     """Returns the parts of a batch, [parts, n, ...] each, as one: [parts * n, ...]."""
     return {key: tf.reshape(value, (value.shape[0] * value.shape[1], *value.shape[2:])) for key, value in batch.items()}
+
+
+def prefetched(batches: tf.data.Dataset, threads: int | None = None) -> tf.data.Dataset:
+    """Returns the batches, in order, some of which are made while earlier ones are used.
+
+    Args:
+        batches: this worker's part of each batch.
+        threads: make them; None: those of the inputs.
+    """
+    options = pixels.options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    if threads is not None:
+        options.threading.private_threadpool_size = threads
+    return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
 
 
 def rows_of_epochs(

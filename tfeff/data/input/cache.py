@@ -120,7 +120,7 @@ class ImageCache:
             raise UserError('cache = "disk" needs a directory')
         size = _size(dataset, image_size, fit)
         report = progress or (lambda done, total: None)
-        decoding = Decoding(dataset, size, fit, interpolation, reduced, report, parallelism or len(cores()))
+        decoding = Decoding(dataset, size, fit, interpolation, reduced, report, parallelism or cores())
         pixels, layout, stored = None, None, None
         if cache == "none":
             reasons = failures(decoding, directory)
@@ -171,7 +171,7 @@ class ImageCache:
             for start in range(0, len(self), count):
                 yield self._kept(self.rows[start : start + count])
             return
-        images = tf.data.Dataset.range(len(self)).map(self.read, num_parallel_calls=len(cores()))
+        images = tf.data.Dataset.range(len(self)).map(self.read, num_parallel_calls=cores())
         elements, done = images.with_options(options()).as_numpy_iterator(), 0
         try:
             while chunk := list(itertools.islice(elements, count)):

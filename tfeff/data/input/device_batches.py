@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfeff.data.images import resizing
-from tfeff.data.input.batches import Batches
+from tfeff.data.input.batches import Batches, prefetched
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.transform import Batch, Shard
 from tfeff.errors import UserError
@@ -44,7 +44,7 @@ class DeviceBatches(Batches):
             weight = tf.ones(self.shard.size)
             return table | examples | {"weight": weight, "epoch": tf.broadcast_to(table["epoch"], rows)}
 
-        return self._prefetched(self._parallel_map(self._tables(epochs, start_step), loaded))
+        return prefetched(self._parallel_map(self._tables(epochs, start_step), loaded), self.parallelism)
 
     def finish(self, loaded: Batch) -> Batch:
         """Returns the batch of an element, or of a part of its rows. Pixels differ from those made on the host by up to

@@ -232,7 +232,7 @@ class _CroppedImages(ImageStorage):
     def __init__(self, dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray, context: float) -> None:
         super().__init__()
         self._dataset, self._owners, self._boxes, self._context = dataset, owners, boxes_yxyx, context
-        self._kept = max(_DECODED, len(cores()))
+        self._kept = max(_DECODED, cores())
         self._whole = functools.lru_cache(maxsize=self._kept)(self._decode)
         self._locks = [threading.Lock() for _ in range(self._kept)]
 

@@ -204,7 +204,7 @@ def _write(
 
 def _read_ahead(images: Iterable[tuple[Dataset, int]]) -> Iterator[tuple[bytes, _Examined]]:
     """Yields `_read` of images, in order, while threads read the next ones."""
-    with ThreadPoolExecutor(len(cores())) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         waiting = deque[Future[tuple[bytes, _Examined]]]()
         for image in images:
             waiting.append(threads.submit(_read, image))

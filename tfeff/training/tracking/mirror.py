@@ -6,11 +6,10 @@ model. `trackers.json` in the workdir says which run of the tracker it is and ho
 continues it, and what a tracker missed is sent later.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfeff import config
+from tfeff import checked, config
 from tfeff.training.loop import Hook, Loop, Row
 from tfeff.training.tracking.trackers import Trackers, read_record
 from tfeff.training.workdir import Workdir
@@ -57,8 +56,8 @@ class Mirror(Trackers):
                         sent["epochs"] = row["epoch"]
         self._save()
 
-    def finish(self) -> None:
-        """Sends what is missing, the result and the files, and marks the runs as finished."""
+    def finish(self, state: str) -> None:
+        """Sends what is missing, the result and the files, and marks the runs as finished with `_state`."""
         self.update()
         step = max((row["step"] for row in self._workdir.rows()), default=0)
         result = {f"result/{key}": value for key, value in _numbers(self._workdir.result()).items()}
@@ -69,7 +68,7 @@ class Mirror(Trackers):
                 tracker.files(files, "model")
                 tracker.close(finished=True)
                 del self._open[name]
-                self._record[name]["finished"] = _state(self._workdir)
+                self._record[name]["finished"] = state
         self._save()
 
 
@@ -109,15 +108,18 @@ def finish_tracking(workdir: Workdir, names: Sequence[str] = ()) -> None:
         names: names of trackers, beside those of earlier calls.
     """
     record = read_record(workdir.path)
-    if not record.keys() >= set(names) or any(each["finished"] != _state(workdir) for each in record.values()):
+    if not names and not record:
+        return
+    state = _state(workdir)
+    if not record.keys() >= set(names) or any(each["finished"] != state for each in record.values()):
         with Mirror(workdir, names) as mirror:
-            mirror.finish()
+            mirror.finish(state)
 
 
 def _state(workdir: Workdir) -> str:
     """Returns what identifies a result: what its files hold, and the directory, which may be a copy."""
     files = workdir.path / "result.json", workdir.final
-    digests = [zlib.crc32(file.read_bytes()) if file.is_file() else None for file in files]
+    digests = [checked.file_crc32(file) if file.is_file() else None for file in files]
     return f"{workdir.path.absolute()} {digests} {workdir.saved_model.is_dir()}"
 
 

@@ -32,9 +32,8 @@ def explain(
     """
     if not len(examples):
         return []
-    pipeline = run.plan.evaluation_pipeline(images.take(examples), run.network.size)
-    batches = [batch["image"].numpy()[batch["weight"].numpy() > 0] for batch in pipeline.evaluation_batches()]
-    pixels, classes = np.concatenate(batches), insight.matrix.predicted[index, examples]
+    pixels = run.plan.inputs(images.take(examples), run.network.size)
+    classes = insight.matrix.predicted[index, examples]
     maps = zip(grad_cam(run.network, pixels, classes), cam(run.network, pixels, classes), strict=True)
     confidence = insight.probabilities[index, examples].max(axis=1)
     return [
