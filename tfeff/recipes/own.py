@@ -5,7 +5,6 @@ A classifier for images with labels, a detector for images with boxes.
 
 from collections.abc import Collection, Mapping, Set
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tfeff import config
@@ -34,8 +33,7 @@ from tfeff.config import (
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.networks import Architecture
-from tfeff.networks.catalog import ALL_DETECTORS
-from tfeff.recipes import dense, rules
+from tfeff.recipes import dense, rules, starting
 from tfeff.recipes.image_set import (
     AnnotatedImages,
     LabeledImages,
@@ -79,11 +77,11 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = labeled_images(settings.data, settings.seed, further_classes=settings.task.OPEN_SET)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
-    model, start, run = settings.model, warm_start(settings.model), _run(settings.model.weights)
+    model, start, run = settings.model, warm_start(settings.model), starting.run_of(settings.model.weights)
     if settings.optimizer.transfer is not None and start.kind == "scratch":
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
     if run is not None:
-        network = _network_of(run.model, run.task, settings.task, str(settings.model.weights))
+        network = starting.backbone(run, settings)
     else:
         resolution = rules.resolution(model, start, counted.count, counted.side)
         network = {**rules.network(model, start), "resolution": resolution}
@@ -334,8 +332,8 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     counted = annotated_images(settings.data, settings.seed)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
-    model, run = settings.model, _run(settings.model.weights)
-    published = _published(settings.task) if model.weights == "coco" else {}
+    model, run = settings.model, starting.run_of(settings.model.weights)
+    published = starting.published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted, run, kept)
     start = warm_start(model)
@@ -345,15 +343,16 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         **published,
     }
     if start.kind == "scratch" and model.name == rules.NETWORK:
-        network |= _differing(dense.SMALL, "without ImageNet weights, a small network learns more from few images")
+        why = "without ImageNet weights, a small network learns more from few images"
+        network |= starting.differing(dense.SMALL, why)
     if run is not None:
         resolution = network["resolution"]
-        network = dict(_network_of(run.model, run.task, settings.task, str(settings.model.weights)))
+        network = dict(starting.backbone(run, settings))
         if not isinstance(run.task, ObjectDetectionSettings):  # it saw images or regions with one object
             network["resolution"] = resolution
     described = {
         **{f"model.{key}": choice for key, choice in network.items()},
-        **({} if run is None else _detector_of(run.task, settings.task, str(settings.model.weights), kept)),
+        **({} if run is None else starting.layers(run, settings, kept)),
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
         **dense.detections(counted.most, settings.task),
@@ -377,81 +376,12 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages, run: Experiment
         model = replace(model, resolution=architecture(model.name).resolution)
     network = {**rules.network(model, start), "resolution": rules.region_resolution(model, start)}
     if run is not None:
-        network = dict(_network_of(run.model, run.task, settings.task, str(settings.model.weights)))
+        network = dict(starting.backbone(run, settings))
     return {
         **{key: Choice(value, why) for key, _, value in config.differences(plain, regions(source))},
         "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
         "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
         **dense.detections(counted.most, settings.task),
-        **({} if run is None else _detector_of(run.task, settings.task, str(settings.model.weights), kept)),
+        **({} if run is None else starting.layers(run, settings, kept)),
         **{f"model.{key}": choice for key, choice in network.items()},
-    }
-
-
-def _published(task: TaskSettings) -> Choices:
-    """Returns the backbone of a detector's COCO weights, by key of the section `model`.
-
-    Raises:
-        UserError: there are no such weights.
-    """
-    from tfeff.models.weights.coco import URLS
-
-    name = config.flatten(task).get("network.name")
-    if name not in URLS:
-        raise UserError(
-            f"config: model.weights: there are no COCO weights of {name}; set task.name=efficientdet or "
-            "task.name=faster_rcnn, or model.weights=imagenet"
-        )
-    return _differing(ALL_DETECTORS[name].backbone, "the backbone of the COCO weights")
-
-
-def _run(weights: str | None) -> Experiment | None:
-    """Returns the config of the run that the weights come from; None if they are not those of a run."""
-    if weights in (None, "imagenet", "coco"):
-        return None
-    workdir = Path(weights)
-    if workdir.is_file() and workdir.absolute().parent.name == "checkpoints":
-        workdir = workdir.absolute().parent.parent
-    if not (workdir / config.RUN_FILE).is_file():
-        return None
-    return config.resolve_member(config.saved(workdir, Experiment))
-
-
-def _network_of(model: Architecture, task: TaskSettings, wanted: TaskSettings, weights: str) -> Choices:
-    """Returns the backbone of a run with these `weights`, `model` and `task`, by key of the section `model`."""
-    why = f"the network of {weights}"
-    if task.IS_DETECTOR and task.name != wanted.name:
-        why = f"the backbone of {weights}; its other layers are those of task.name={task.name}"
-    return {"resolution": Choice(model.resolution, why), **_differing(model, why)}
-
-
-def _detector_of(task: TaskSettings, wanted: TaskSettings, weights: str, kept: Set[str]) -> Choices:
-    """Returns which other layers a run of the wanted task had, and how it fitted images, by dotted key.
-
-    The aspect of the input is left out, as it is that of the images. Empty if another published detector is set.
-    """
-    if task.name != wanted.name:
-        return {}
-    changed = {f"task.{key}": value for key, _, value in config.differences(wanted, task)}
-    if "task.network.name" in kept & changed.keys():
-        return {}
-    return {
-        key: Choice(value, f"the network of {weights}")
-        for key, value in changed.items()
-        if key.startswith(LAYERS) and key != "task.network.aspect"
-    }
-
-
-LAYERS = "task.network.", "task.stretch", "task.anchors_per_level"
-"""Beginnings of the keys that decide which layers a detector has besides its backbone, and how images fit its input."""
-
-
-def _differing(network: Architecture, why: str) -> Choices:
-    """Returns the name of a network, and what differs from the published one, by key of the section `model`."""
-    values, defaults = (config.flatten(Experiment(model=each)) for each in (network, architecture(network.name)))
-    return {
-        key.removeprefix("model."): Choice(value, why)
-        for key, value in values.items()
-        if key == "model.name"
-        or (key.startswith("model.") and key not in ("model.weights", "model.resolution") and value != defaults[key])
     }
