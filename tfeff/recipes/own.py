@@ -81,7 +81,7 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     if settings.optimizer.transfer is not None and start.kind == "scratch":
         raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
     if run is not None:
-        network = starting.backbone(run, settings)
+        network = starting.backbone(run.model, run.task, settings.task, settings.model.weights)
     else:
         resolution = rules.resolution(model, start, counted.count, counted.side)
         network = {**rules.network(model, start), "resolution": resolution}
@@ -347,12 +347,12 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         network |= starting.differing(dense.SMALL, why)
     if run is not None:
         resolution = network["resolution"]
-        network = dict(starting.backbone(run, settings))
+        network = dict(starting.backbone(run.model, run.task, settings.task, settings.model.weights))
         if not isinstance(run.task, ObjectDetectionSettings):  # it saw images or regions with one object
             network["resolution"] = resolution
     described = {
         **{f"model.{key}": choice for key, choice in network.items()},
-        **({} if run is None else starting.layers(run, settings, kept)),
+        **({} if run is None else starting.layers(run.task, settings.task, settings.model.weights, kept)),
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
         **dense.detections(counted.most, settings.task),
@@ -376,12 +376,12 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages, run: Experiment
         model = replace(model, resolution=architecture(model.name).resolution)
     network = {**rules.network(model, start), "resolution": rules.region_resolution(model, start)}
     if run is not None:
-        network = dict(starting.backbone(run, settings))
+        network = dict(starting.backbone(run.model, run.task, settings.task, settings.model.weights))
     return {
         **{key: Choice(value, why) for key, _, value in config.differences(plain, regions(source))},
         "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
         "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
         **dense.detections(counted.most, settings.task),
-        **({} if run is None else starting.layers(run, settings, kept)),
+        **({} if run is None else starting.layers(run.task, settings.task, settings.model.weights, kept)),
         **{f"model.{key}": choice for key, choice in network.items()},
     }

@@ -25,27 +25,27 @@ def run_of(weights: str | None) -> Experiment | None:
     return config.resolve_member(config.saved(workdir, Experiment))
 
 
-def backbone(run: Experiment, settings: Experiment) -> Choices:
-    """Returns the backbone of the run that `settings` start from, by key of the section `model`."""
-    why = f"the network of {settings.model.weights}"
-    if run.task.IS_DETECTOR and run.task.name != settings.task.name:
-        why = f"the backbone of {settings.model.weights}; its other layers are those of task.name={run.task.name}"
-    return {"resolution": Choice(run.model.resolution, why), **differing(run.model, why)}
+def backbone(model: Architecture, task: TaskSettings, wanted: TaskSettings, weights: str | None) -> Choices:
+    """Returns the backbone of a run with these `weights`, `model` and `task`, by key of the section `model`."""
+    why = f"the network of {weights}"
+    if task.IS_DETECTOR and task.name != wanted.name:
+        why = f"the backbone of {weights}; its other layers are those of task.name={task.name}"
+    return {"resolution": Choice(model.resolution, why), **differing(model, why)}
 
 
-def layers(run: Experiment, settings: Experiment, kept: Set[str]) -> Choices:
-    """Returns which other layers the run that `settings` start from had, and how it fitted images, by dotted key.
+def layers(task: TaskSettings, wanted: TaskSettings, weights: str | None, kept: Set[str]) -> Choices:
+    """Returns which other layers a run of the wanted task had, and how it fitted images, by dotted key.
 
     The aspect of the input is left out, as it is that of the images. Empty if the run had another task, or if another
     published detector is set.
     """
-    if run.task.name != settings.task.name:
+    if task.name != wanted.name:
         return {}
-    changed = {f"task.{key}": value for key, _, value in config.differences(settings.task, run.task)}
+    changed = {f"task.{key}": value for key, _, value in config.differences(wanted, task)}
     if "task.network.name" in kept & changed.keys():
         return {}
     return {
-        key: Choice(value, f"the network of {settings.model.weights}")
+        key: Choice(value, f"the network of {weights}")
         for key, value in changed.items()
         if key.startswith(LAYERS) and key != "task.network.aspect"
     }
