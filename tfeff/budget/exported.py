@@ -40,7 +40,7 @@ BUSY = 0.25
 DOUBTFUL = 0.3
 """Relative error of a fit from which its networks are timed once more."""
 AGAIN_SHARE = 0.15
-"""Share of the minutes of the search after which they are not: trainings tell more then than better estimates."""
+"""Share of the search's minutes after which they are not timed again: the time is better spent on trainings."""
 TIMED = 8
 """Networks of each family that are exported and timed, to estimate the latency of the others. With six, leaving one out
 overstates the error. A fit to one family is wrong by up to a half for another one."""
@@ -149,7 +149,7 @@ class Exports:
         fit = self._fitted(some, num_classes)
         if DOUBTFUL < fit.relative_error < math.inf:
             poor = f"a fit to these times would be wrong by up to {percent(fit.relative_error)}"
-            # As it was decided first, so that a resumed search has the same candidates.
+            # Stored, so that a resumed search has the same candidates.
             if self._store.cached(f"times {family} again {self._words}", self._has_time):
                 self._say(f"{poor}: timing them again")
                 fit = self._fitted(some, num_classes, again=True)

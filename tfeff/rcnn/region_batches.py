@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
-from tfeff.data.input.batches import rows_of_epochs
+from tfeff.data.input.batches import prefetched, rows_of_epochs
 from tfeff.data.input.cache import ImageCache
 from tfeff.rcnn.regions import RegionSet
 from tfeff.rcnn.sampling import RegionSampler
@@ -14,7 +14,6 @@ from tfeff.tasks.task import FEATURES, PROPOSED, PROPOSED_VALID
 
 MAX_VALIDATION_BATCHES = 50
 """The same batches validate every epoch."""
-_PREFETCHED_BATCHES = 2
 
 
 class RegionBatches:
@@ -85,13 +84,8 @@ class RegionBatches:
                 for value, (name, (_, shape)) in zip(values, specs.items(), strict=True)
             }
 
-        options = tf.data.Options()
-        options.deterministic = True
-        options.autotune.enabled = False
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         # No Python branch depends on a tensor, and converting the code with AutoGraph would take seconds.
-        batches = rows.map(tf.autograph.experimental.do_not_convert(batch))
-        return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
+        return prefetched(rows.map(tf.autograph.experimental.do_not_convert(batch)))
 
 
 class ImageBatches:
@@ -123,8 +117,7 @@ class ImageBatches:
             "image_size": tf.TensorSpec((1, 2), tf.int32),
             "window_yxyx": tf.TensorSpec((1, 4), tf.float32),
         }
-        images = tf.data.Dataset.from_generator(self._elements, output_signature=signature)
-        return images.prefetch(_PREFETCHED_BATCHES)
+        return prefetched(tf.data.Dataset.from_generator(self._elements, output_signature=signature))
 
     def _elements(self) -> Iterator[dict[str, np.ndarray]]:
         for image in range(len(self.images)):

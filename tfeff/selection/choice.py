@@ -274,7 +274,16 @@ def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool)
 
 
 def _with_objects(showing: np.ndarray, part: folds.Fold, groups: np.ndarray, seed: int) -> folds.Fold:
-    """Returns a hold-out with one more group if no image in it shows objects, bool [n], and another group does."""
+    """Returns a hold-out that also gets a group of images with objects if none of its images shows any.
+
+    The training part keeps a group with objects, so nothing changes if there is only one.
+
+    Args:
+        showing: bool [n], whether each image shows objects.
+        part: the hold-out.
+        groups: int64 [n], the group of each image.
+        seed: seed of the draw.
+    """
     candidates = np.unique(groups[showing])
     if showing[part.validation].any() or len(candidates) < 2:
         return part

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfeff import config
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
 from tfeff.training.workdir import Workdir
@@ -78,4 +79,4 @@ def _workdir(source: str) -> Path | None:
     """
     path = Path(os.path.expanduser(source))
     found = path.absolute().parent.parent if path.is_file() else path
-    return found if all((found / name).is_file() for name in ("config.json", "images.npz")) else None
+    return found if all((found / name).is_file() for name in (config.RUN_FILE, "images.npz")) else None

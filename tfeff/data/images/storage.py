@@ -225,7 +225,7 @@ class ImageFiles(ImageStorage):
         return _stamp(os.path.basename(self._paths[index]), *self._status(index))
 
     def _status(self, index: int) -> tuple[int, int]:
-        """Returns size and modification time (ns) of a file. Disks of a network take long, so it is asked once."""
+        """Returns size and modification time (ns) of a file, looked up once: network file systems are slow."""
         if self._found[index, 0] < 0:
             status = os.stat(self._paths[index])
             self._found[index] = status.st_size, status.st_mtime_ns
