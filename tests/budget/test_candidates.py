@@ -103,15 +103,30 @@ def test_images_are_loaded_for_the_largest_input():
 @pytest.mark.parametrize("name", ["efficientnet-lite9", "runs/none"])
 def test_an_unknown_start_is_an_error(name):
     with pytest.raises(UserError, match=r"neither a workdir of tfeff\.train nor a network"):
-        candidates.starts(Candidates(starts=(name,)), LABELS)
+        candidates.starts(Candidates(starts=(name,)), LABELS, 100)
 
 
 def test_without_weights_there_is_nothing_to_start_from(monkeypatch):
     monkeypatch.setattr(models, "imagenet_here", lambda: ())
     with pytest.raises(UserError, match=r"tfeff\[imagenet\]"):
-        candidates.starts(Candidates(scratch=False), LABELS)
-    (start,) = candidates.starts(Candidates(), LABELS)
+        candidates.starts(Candidates(scratch=False), LABELS, 100)
+    (start,) = candidates.starts(Candidates(), LABELS, 100)
     assert start.kind == "scratch"
+
+
+@pytest.mark.parametrize(
+    ("scratch", "images", "kinds"),
+    [
+        (None, 499, {"imagenet"}),
+        (None, 500, {"imagenet", "scratch"}),
+        (True, 499, {"imagenet", "scratch"}),
+        (False, 500, {"imagenet"}),
+    ],
+)
+def test_networks_from_random_weights_need_many_images(monkeypatch, scratch, images, kinds):
+    monkeypatch.setattr(models, "imagenet_here", lambda: ("efficientnet-lite0",))
+    found = candidates.starts(Candidates(scratch=scratch), LABELS, images)
+    assert {start.kind for start in found} == kinds
 
 
 def run_of(directory, task, **options):
@@ -127,7 +142,7 @@ def test_a_run_that_is_not_finished_is_no_start(tmp_path):
     run = run_of(tmp_path / "run", LABELS)
     (tmp_path / "run" / "checkpoints" / "final.npz").unlink()
     with pytest.raises(UserError, match=r"candidates\.starts: the run in .* is not finished; rerun its tfeff\.train"):
-        candidates.starts(Candidates(starts=(run,)), LABELS)
+        candidates.starts(Candidates(starts=(run,)), LABELS, 100)
 
 
 def test_a_named_start_that_cannot_be_scaled_is_an_error():
@@ -143,7 +158,7 @@ def test_a_named_start_that_cannot_be_scaled_is_an_error():
 def test_every_start_is_the_backbone_of_every_detector(tmp_path):
     run = run_of(tmp_path / "labels", LABELS, resolution=48)
     section = Candidates(starts=(run,), detectors=("yolo", "efficientdet-lite0", "faster-rcnn"))
-    found = {start.name: start for start in candidates.starts(section, BOXES)}
+    found = {start.name: start for start in candidates.starts(section, BOXES, 500)}
     assert list(found) == [
         *(f"{name} {run}" for name in section.detectors),
         *(f"{name} random weights" for name in section.detectors),
@@ -160,14 +175,14 @@ def test_every_start_is_the_backbone_of_every_detector(tmp_path):
 def test_faster_rcnn_has_regions_for_the_detections(tmp_path, detections, room):
     task = config.override(config.Experiment(task=BOXES), {"task.suppression.detections": detections}).task
     section = Candidates(starts=(run_of(tmp_path / "run", LABELS),), detectors=("faster-rcnn",), scratch=False)
-    (start,) = candidates.starts(section, task)
+    (start,) = candidates.starts(section, task, 100)
     assert (start.task.network.regions, start.task.proposals_per_level) == room
 
 
 def test_a_run_of_a_detector_keeps_its_neck_and_heads(tmp_path):
     own = YoloSettings(network=detector("yolo", neck_channels=24, head_repeats=1))
     run = run_of(tmp_path / "boxes", own, resolution=96)
-    (start,) = candidates.starts(Candidates(starts=(run,), detectors=("yolo", "grid"), scratch=False), BOXES)
+    (start,) = candidates.starts(Candidates(starts=(run,), detectors=("yolo", "grid"), scratch=False), BOXES, 100)
     assert start.model.resolution == 96
     assert start.model.weights == run
     network = start.task.network

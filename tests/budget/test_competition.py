@@ -19,7 +19,18 @@ from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
 from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
-from tfeff.config import BudgetSearch, Candidates, Data, Experiment, Folds, Limits, Objective, Training, architecture
+from tfeff.config import (
+    BudgetSearch,
+    Candidates,
+    Data,
+    Experiment,
+    Folds,
+    Limits,
+    Objective,
+    Optimizer,
+    Training,
+    architecture,
+)
 from tfeff.errors import UserError
 from tfeff.execution.local import LocalProcesses
 from tfeff.trials.allocation import JobPlan
@@ -102,7 +113,9 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         objective=TrialObjective(metric),
         bounds=Bounds(settings.budget, None),
         costs={name: {"macs": 1000.0} for name in values},
-        networks={name: SimpleNamespace(id=name, start=SimpleNamespace(kind="imagenet")) for name in values},
+        networks={
+            name: SimpleNamespace(id=name, start=SimpleNamespace(kind="imagenet"), inherits=False) for name in values
+        },
         examples=(100, 50),
         num_classes=2,
         validation_trials=1000.0,
@@ -268,6 +281,58 @@ def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promis
     assert found.time.affordable_pace("abcdefg") == pytest.approx((30 / (1.5 * 10 / 20 + 1)) / 20)  # 30 s to deliver
 
 
+def timed(found, macs, inherits, images=0.01):
+    """Sets what networks cost, and probes of those whose inheritance is given: its seconds, or 0.0."""
+    found._probes = {}
+    for name, each in macs.items():
+        candidate = found.candidates[name]
+        frozen = replace(candidate.experiment, optimizer=Optimizer(frozen=("stage*",)))
+        found.candidates[name] = replace(candidate, macs=each, experiment=frozen)
+        found.study.networks[name].inherits = inherits.get(name, 1.0) > 0
+        if name in inherits:
+            found._probes[name] = Probe([True] * 9, None, 4.0, inherits[name], images * each)
+    found._forecast()
+
+
+def test_probes_tell_how_long_trainings_of_classifiers_take():
+    found = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=5)
+    timed(found, {"a": 10, "b": 20, "c": 30, "d": 40}, {"a": 0.0, "b": 0.0, "c": 50.0})
+    # Two epochs of 100 images; "d" inherits like "c".
+    assert found.time.expected("abcd") == pytest.approx([4 + 20, 4 + 40, 4 + 50 + 60, 4 + 50 + 80])
+    found.runner.end(Job("c", 0, 0, 2))  # 10 s, two epochs of 5 s
+    assert found.time.expected("abc") == pytest.approx([2 * 5 / 3, 2 * 10 / 3, 50 + 10])
+
+
+@pytest.mark.parametrize(
+    ("minutes", "left"),
+    [
+        (10, ["a", "b", "c", "d"]),
+        (4, ["a", "b", "c"]),  # 30 s to deliver; a training and one and a half for the choice: 60, 110, 205, 305 s
+        (1, ["a"]),  # the quickest one, although there is no time
+    ],
+)
+def test_networks_that_cannot_be_trained_in_time_do_not_compete(minutes, left):
+    found = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=minutes)
+    timed(found, {"a": 10, "b": 20, "c": 30, "d": 40}, dict(zip("abcd", (0.0, 0.0, 18.0, 38.0), strict=True)))
+    found._drop_unaffordable()
+    assert found.alive == left
+    assert set(stages(found).values()) <= {"time"}
+    assert len(found.said) == (len(left) < 4)
+    found.clock.seconds = 1000.0  # a resumed search decides in the same way
+    again = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=minutes)
+    again.time._store.facts = found.time._store.facts
+    again._drop_unaffordable()
+    assert again.alive == left
+
+
+def test_networks_whose_trainings_are_stored_compete_however_late_it_is():
+    found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1, seconds=1000.0)
+    timed(found, {"a": 10, "b": 20}, {"a": 0.0, "b": 0.0})
+    found.runner.end(Job("b", 0, 0, 2))
+    found._drop_unaffordable()
+    assert found.alive == ["a", "b"]  # one is trained in any case
+
+
 def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
     def measured(candidates, folds, executor):
         raise UserError("out of memory")
@@ -356,7 +421,7 @@ def test_nothing_is_measured_for_a_latency_on_another_device():
 def test_failed_probes_are_reported(monkeypatch):
     found = competition({"a": (0.9, 0.9), "b": (0.9, 0.9), "new": (0.8, 0.8)})
     for name, each in found.study.networks.items():
-        each.start, each.inherits = SimpleNamespace(kind="scratch" if name == "new" else "imagenet"), False
+        each.start = SimpleNamespace(kind="scratch" if name == "new" else "imagenet")
     failures = dict.fromkeys("ab", "out of memory")
     monkeypatch.setattr(probing, "run", lambda *_: failures)
     found.screen()
@@ -371,8 +436,6 @@ def test_failed_probes_are_reported(monkeypatch):
 @pytest.mark.parametrize(("margin", "left"), [(None, ["best"]), (0.01, ["best"]), (0.2, ["best", "cheap"])])
 def test_a_margin_also_spares_networks_whose_probe_is_worse(monkeypatch, margin, left):
     found = competition({"best": (0.9, 0.9), "cheap": (0.8, 0.8)}, margin=margin)
-    for each in found.study.networks.values():
-        each.start, each.inherits = SimpleNamespace(kind="imagenet"), False
     probes = {"best": Probe([True] * 1000), "cheap": Probe([True] * 900 + [False] * 100)}
     monkeypatch.setattr(probing, "run", lambda *_: probes)
     found.screen()

@@ -17,7 +17,7 @@ from tfeff.errors import UserError, nearest
 from tfeff.models.cost.complexity import Complexity
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.networks.detectors.rcnn import FasterRCNN
-from tfeff.recipes import dense
+from tfeff.recipes import dense, rules
 
 STEP = 16
 """Resolutions are multiples of this number of pixels."""
@@ -118,12 +118,13 @@ class Network:
         return self.start.kind != "scratch" and (self.width, self.depth) != (1.0, 1.0)
 
 
-def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]:
+def starts(section: config.Candidates, task: config.TaskSettings, images: int) -> list[Start]:
     """Returns the starts that a config names, or all that can be had here without a download.
 
     Args:
         section: candidates of the config.
         task: task of the experiment.
+        images: number of training images.
 
     Raises:
         UserError: an unknown name, weights that cannot be had, a run that is not finished or of other networks, or
@@ -134,7 +135,8 @@ def starts(section: config.Candidates, task: config.TaskSettings) -> list[Start]
     named = section.starts or models.imagenet_here()
     tasks = [_detection(name, task) for name in section.detectors] or [task]
     found = dict.fromkeys(_start(name, each) for each in tasks for name in named)
-    if section.scratch:
+    enough = section.scratch is None and (images >= rules.ALL_LAYERS or not found)
+    if section.scratch or enough:
         found |= dict.fromkeys(_scratch(each) for each in tasks)
     if not found:
         raise UserError(

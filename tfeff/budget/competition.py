@@ -120,9 +120,30 @@ class Competition:
             self._probe()
             self._forecast()
         if self.study.may_shorten:
-            self._set_pace(self.time.affordable_pace(self._order()))
+            possible = self._affordable_names("shortened", race.SHORT)
+            self._set_pace(self.time.affordable_pace([name for name in self._order() if name in possible]))
             self._say_reuse()
+        self._drop_unaffordable()
         self._say_duration()
+
+    def _affordable_names(self, words: str, pace: float) -> list[str]:
+        """Returns the candidates for which there is time, at a share of their present epochs."""
+        trained = [name for name in self.alive if not self.open(self.candidates[name], self.blocks[:1])]
+        others = [name for name in self.alive if name not in trained]
+        decision = functools.partial(self.time.affordable, others, pace)
+        return [*trained, *(self.time.decide(f"affordable {words}", decision) if others else ())]
+
+    def _drop_unaffordable(self) -> None:
+        """Drops the candidates for whose trainings, on one fold and on all images, there is no time."""
+        possible = self._affordable_names("in full", 1.0)
+        names = [name for name in self.alive if name not in possible]
+        for name in names:
+            self.drop(name, "time", "no time for its training on a fold and on all images; raise budget.minutes")
+        if names:
+            self.runner.progress.say(
+                f"{len(names)} networks are left out: budget.minutes={self.study.settings.budget.minutes:g} leaves no "
+                "time for their trainings on a fold and on all images"
+            )
 
     def _say_reuse(self) -> None:
         """Says that earlier trainings had another number of epochs, if they had."""
@@ -144,12 +165,21 @@ class Competition:
                 self.runner.progress.say(f"a training of {each.label} on one fold takes about {words}")
 
     def _forecast(self) -> None:
-        """Times some steps of the most promising networks whose layers are all trained: the others take little time."""
+        """Forecasts how long trainings take.
+
+        If only classifiers are trained, that follows from the probes; else, from some steps of the most promising
+        networks.
+        """
+        if self.study.settings.budget.minutes is None:
+            return
+        self.time.weights = {name: each.weights for name, each in self._probes.items()}
         candidates = [
             self.candidates[name] for name in self._order() if self.study.networks[name].start.kind != "scratch"
         ]
         timed = [each for each in candidates if not each.experiment.optimizer.frozen][: self.executor.slots]
-        if self.study.settings.budget.minutes is None or not timed:
+        if not timed:
+            found = [(self.candidates[name].macs, each.start, each.image) for name, each in self._probes.items()]
+            self.time.rate = Rate.fit(found) if found else None
             return
 
         def measured() -> dict[str, float] | None:

@@ -7,6 +7,7 @@ equal cost, a probe can reverse the order. So it discards only what is clearly w
 import dataclasses
 import json
 import math
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from tfeff.data.folds import Fold
 from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor
-from tfeff.models.network import in_policy
+from tfeff.models.network import Network, in_policy
 from tfeff.networks.heads import CLASSIFIER
 from tfeff.recipes.transfer import PROBED, QUANTILE, linear_probe, margin
 from tfeff.training.plan import Plan
@@ -51,10 +52,16 @@ class Probe:
     Attributes:
         correct: for each held-out image, whether it is classified correctly.
         groups: its group; images of one group belong together. None: each is on its own.
+        start: seconds until the first features are computed, without those of `weights` and of reading the images.
+        weights: seconds until the network has its weights, which it may have to inherit.
+        image: seconds per image after that.
     """
 
     correct: Sequence[bool]
     groups: Sequence[int] | None = None
+    start: float = 0.0
+    weights: float = 0.0
+    image: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -83,7 +90,8 @@ def probe(trial: Trial) -> dict[str, Any]:
     found = features_of(trial)
     correct = linear_probe([found.features], found.labels, [found.split]).correct[found.count :]
     groups = None if found.groups is None else found.groups[found.count :].tolist()
-    return {"correct": [bool(each) for each in correct], "groups": groups}
+    seconds = dict(zip(("start", "weights", "image"), found.seconds, strict=True))
+    return {"correct": [bool(each) for each in correct], "groups": groups, **seconds}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +106,7 @@ class Features:
             own.
         ids: n ids of the images; none if they are not known.
         class_names: the classes, by label.
+        seconds: see `start`, `weights` and `image` of `Probe`.
     """
 
     features: np.ndarray
@@ -106,6 +115,7 @@ class Features:
     groups: np.ndarray | None = None
     ids: Sequence[str] = ()
     class_names: Sequence[str] = ()
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def split(self) -> Fold:
@@ -121,12 +131,15 @@ def features_of(trial: Trial) -> Features:
     keras.backend.clear_session()
     plan = Plan.of(trial.experiment)
     plan = plan.learned(plan.measured(images)[0])
+    began = time.perf_counter()
     with in_policy("float32"):
         network = plan.build_network()
+        built = time.perf_counter()
         plan.load_weights(network, images.train)
-        features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
+        loaded = time.perf_counter()
     train, held_out = (_some(part) for part in (images.train, images.validation))
-    both = [_computed(plan, features, part) for part in (train, held_out)]
+    computing = _Computing(plan, network)
+    both = [computing.of(part) for part in (train, held_out)]
     labels = np.concatenate([each.dataset.labels for each in (train, held_out)])
     groups = [each.dataset.groups for each in (train, held_out) if each.dataset.groups is not None]
     return Features(
@@ -136,6 +149,7 @@ def features_of(trial: Trial) -> Features:
         np.concatenate(groups) if len(groups) == 2 else None,
         [str(each) for part in (train, held_out) for each in part.dataset.ids],
         train.dataset.class_names,
+        (built - began + computing.first, loaded - built, computing.image),
     )
 
 
@@ -145,12 +159,39 @@ def _some(images: ImageCache) -> ImageCache:
     return images.take(np.sort(np.random.default_rng(0).permutation(len(images))[:PROBED]))
 
 
-def _computed(plan: Plan, features: keras.Model, images: ImageCache) -> np.ndarray:
-    size = features.inputs[0].shape[1:3]
-    batches = plan.evaluation_pipeline(images, (int(size[0]), int(size[1]))).evaluation_batches()
-    compute = tf.function(lambda batch: features(batch, training=False), jit_compile=False)
-    found = [compute(batch["image"]).numpy() for batch in batches]
-    return np.concatenate(found)[: len(images)]
+class _Computing:
+    """Computes and times the features of a network."""
+
+    def __init__(self, plan: Plan, network: Network) -> None:
+        features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
+        self._plan, self._size = plan, network.size
+        self._compute = tf.function(lambda batch: features(batch, training=False), jit_compile=False)
+        self._seconds = list[float]()
+
+    def of(self, images: ImageCache) -> np.ndarray:
+        """Returns the features of images, float32 [n, d]."""
+        found, batches = list[np.ndarray](), self._plan.evaluation_pipeline(images, self._size)
+        began = time.perf_counter()
+        for batch in batches.evaluation_batches():
+            found.append(self._compute(batch["image"]).numpy())
+            ended = time.perf_counter()
+            self._seconds.append(ended - began)
+            began = ended
+        return np.concatenate(found)[: len(images)]
+
+    @property
+    def first(self) -> float:
+        """Seconds of the first batch, in which the computation is compiled, beyond those of the others."""
+        return max(0.0, self._seconds[0] - self._usual)
+
+    @property
+    def image(self) -> float:
+        """Seconds per image of the other batches."""
+        return self._usual / self._plan.evaluation_batch_size
+
+    @property
+    def _usual(self) -> float:
+        return statistics.median(self._seconds[1:] or self._seconds)
 
 
 def run(

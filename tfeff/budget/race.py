@@ -5,8 +5,9 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tfeff import config
 from tfeff.reporting.tables import percent
 from tfeff.trials.results import Block
 
@@ -67,41 +68,57 @@ class Timing:
     """How long trainings take.
 
     Attributes:
-        epoch: seconds of an epoch on one fold, by candidate that was trained.
-        start: seconds of a training besides its epochs.
+        epoch: seconds of a pass over the images of one fold, by candidate that was trained.
+        start: seconds of a training besides its passes and the loading of its weights.
         macs: multiply-adds of every candidate.
+        weights: seconds until a candidate has its weights, which it may have to inherit, as far as they are known.
     """
 
     epoch: Mapping[str, float]
     start: float
     macs: Mapping[str, int]
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_trainings(cls, trainings: Iterable[tuple[str, float, Sequence[float]]], macs: Mapping[str, int]) -> "Timing":
+    def of_trainings(
+        cls,
+        trainings: Iterable[tuple[str, float, Sequence[float], float]],
+        macs: Mapping[str, int],
+        weights: Mapping[str, float],
+    ) -> "Timing":
         """Measures the timing of finished trainings.
 
         Args:
-            trainings: candidate, seconds of the whole training, and those of each epoch. The first epoch contains the
-                compilation, which the others do not repeat.
-            macs: see the class.
+            trainings: candidate, seconds of the whole training, those of each epoch, and its `passes`. The first epoch
+                contains the compilation, which the others do not repeat, unless most passes are in it.
+            macs, weights: see the class.
         """
         epochs, starts = dict[str, list[float]](), list[float]()
-        for name, seconds, each in trainings:
-            later = statistics.median(each[1:] or each)
+        for name, seconds, each, count in trainings:
+            stored = count < len(each)
+            later = sum(each) / count if stored else statistics.median(each[1:] or each)
             epochs.setdefault(name, []).append(later)
-            starts.append(max(0.0, seconds - later * len(each)))
+            starts.append(max(0.0, seconds - later * count - weights.get(name, 0.0)))
         means = {name: statistics.fmean(values) for name, values in epochs.items()}
-        return cls(means, statistics.fmean(starts) if starts else 0.0, macs)
+        return cls(means, statistics.fmean(starts) if starts else 0.0, macs, weights)
 
-    def of(self, name: str, epochs: float) -> float | None:
-        """Predicts the seconds of a training; None if nothing is known.
+    def of(self, name: str, count: float) -> float | None:
+        """Predicts the seconds of a training from its `passes`; None if nothing is known.
 
-        An epoch of a candidate that was not trained yet takes time in proportion to multiply-adds.
+        A pass of a candidate that was not trained yet takes time in proportion to multiply-adds.
         """
         if not self.epoch:
             return None
         per_mac = sum(self.epoch.values()) / sum(self.macs[each] for each in self.epoch)
-        return self.start + epochs * self.epoch.get(name, per_mac * self.macs[name])
+        return self.start + self.weights.get(name, 0.0) + count * self.epoch.get(name, per_mac * self.macs[name])
+
+
+def passes(training: config.Training) -> int:
+    """Returns how often a training computes what most of the network makes of each image.
+
+    That is each epoch, unless frozen layers compute the features of some variants of each image once.
+    """
+    return min(training.epochs, training.feature_variants or training.epochs)
 
 
 def together(trainings: Iterable[float], slots: int) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from tfeff import config, selection, training
-from tfeff.budget import candidates
+from tfeff.budget import candidates, race
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Bounds, Costs, Errors, shifted
 from tfeff.data.contents import Contents
@@ -216,8 +216,8 @@ class Study:
         return own.set_values(values, self.settings.candidates.kept, detects=self.detects)
 
     def final_passes(self, name: str, pace: float = 1.0) -> float:
-        """Returns the epochs of the training on all images, as passes over as many images as one trial has."""
-        return self.final(name, pace=pace).training.epochs * self.whole.count / max(1, self.counted.count)
+        """Returns the passes of the training on all images, each over as many images as one trial has."""
+        return race.passes(self.final(name, pace=pace).training) * self.whole.count / max(1, self.counted.count)
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float
@@ -258,9 +258,14 @@ def prepare(
     if default and not experiment.needs_validation:  # folds validate the candidates
         settings = config.replaced(settings, {"experiment.data.validation_fraction": 0.0})
     section, base = settings.candidates, settings.experiment
-    starts = candidates.starts(section, base.task)
     whole = counted_images(base.data, base.seed, boxes=not base.task.IS_CLASSIFIER)
+    starts = candidates.starts(section, base.task, whole.count)
     given, notes = base.data.image_size, list[str]()
+    if section.scratch is None and all(start.kind != "scratch" for start in starts):
+        notes.append(
+            f"networks from random weights do not compete: {whole.count} training images are few "
+            f"(candidates.scratch=true)"
+        )
     largest = round(candidates.largest_input(section, starts, whole.side) / (_center_crop(base.task) or 1.0))
     if given is None and stored_size not in (None, largest):
         notes.append(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import statistics
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -40,7 +41,8 @@ class Timekeeper:
     Attributes:
         ids: name of each candidate, also of earlier ones -> id of its network.
         pace: share of the epochs that the rules choose.
-        rate: forecast of trainings as long as none is finished, from some steps of some candidates.
+        rate: forecast of trainings as long as none is finished, from some steps or the probes of some candidates.
+        weights: seconds until a candidate has its weights, for those that were probed.
     """
 
     def __init__(self, study: Study, store: TrialStore, runner: TrialRunner, slots: int, watch: Stopwatch) -> None:
@@ -49,6 +51,7 @@ class Timekeeper:
         self.ids = dict[str, str]()
         self.pace = 1.0
         self.rate: Rate | None = None
+        self.weights: Mapping[str, float] = {}
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
         decisive = [choices, settings.folds.blocks, list(study.shortlist)]
@@ -74,28 +77,49 @@ class Timekeeper:
         self._watch.save()
         return self._store.cached(f"decision {self._key} {name}", decision)
 
+    def _loading(self) -> dict[str, float]:
+        """Returns the seconds until each candidate has its weights.
+
+        Those that were not probed take as long as others on average, of which also those inherit that these inherit.
+        """
+        networks, kinds = self._study.networks, dict[bool, list[float]]()
+        for name, seconds in self.weights.items():
+            kinds.setdefault(networks[name].inherits, []).append(seconds)
+        means = {inherits: statistics.fmean(values) for inherits, values in kinds.items()}
+        return {name: self.weights.get(name, means.get(networks[name].inherits, 0.0)) for name in self.candidates}
+
     def timing(self) -> race.Timing:
         """Returns how long trainings take, by those that are finished; without any, by `rate`."""
-        macs = {name: each.macs for name, each in self.candidates.items()}
+        macs, weights = {name: each.macs for name, each in self.candidates.items()}, self._loading()
         finished = [
-            (self.ids[job.candidate], seconds, [float(row["seconds"]) for row in self._runner.rows[job]])
+            (
+                self.ids[job.candidate],
+                seconds,
+                [float(row["seconds"]) for row in self._runner.rows[job]],
+                self._passes(self.ids[job.candidate], job.epochs),
+            )
             for job, seconds in self._runner.seconds.items()
             if job.candidate in self.ids
         ]
         if not finished and self.rate is not None:
             start, images = self.rate.start, self._study.examples[0]
             epochs = {name: self.rate.seconds(each, images) - start for name, each in macs.items()}
-            return race.Timing(epochs, start, macs)
-        return race.Timing.of_trainings(finished, macs)
+            return race.Timing(epochs, start, macs, weights)
+        return race.Timing.of_trainings(finished, macs, weights)
 
     def expected(self, names: Sequence[str]) -> list[float]:
         """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
         timing = self.timing()
-        return [timing.of(name, self.candidates[name].experiment.training.epochs) or 0.0 for name in names]
+        return [timing.of(name, self._passes(name)) or 0.0 for name in names]
 
-    def _final(self, names: Sequence[str], timing: race.Timing) -> float:
+    def _passes(self, name: str, epochs: int | None = None) -> int:
+        """Returns the `passes` of a candidate's training; None: of its present epochs."""
+        training = self.candidates[name].experiment.training
+        return race.passes(training if epochs is None else dataclasses.replace(training, epochs=epochs))
+
+    def _final(self, names: Sequence[str], timing: race.Timing, pace: float) -> float:
         """Returns the longest expected time of some candidates' trainings on all training images, one at a time."""
-        passes = {name: self._study.final_passes(name, self.pace) for name in names}
+        passes = {name: self._study.final_passes(name, pace) for name in names}
         longest = max((timing.of(name, passes[name]) or 0.0 for name in names), default=0.0)
         return longest / self._slots**ALONE
 
@@ -117,9 +141,27 @@ class Timekeeper:
         """
         if math.isinf(self.end):
             return self.end
-        share_of_final = FINAL_SHARE * (2 + self._study.taught_epochs if self._study.settings.distill else 1)
-        final = share_of_final * self._final(names, self.timing())
-        return self.seconds + share * max(0.0, self._left() - final)
+        return self.seconds + share * max(0.0, self._left() - self._kept(names, self.pace))
+
+    def _kept(self, names: Sequence[str], pace: float) -> float:
+        """Returns the seconds that are kept for the training of the choice, with its teacher's."""
+        share = FINAL_SHARE * (2 + self._study.taught_epochs if self._study.settings.distill else 1)
+        return share * self._final(names, self.timing(), pace)
+
+    def affordable(self, names: Sequence[str], pace: float) -> list[str]:
+        """Returns the candidates for which there is time to train them on one fold and on all images.
+
+        If there is none, returns the one that takes least time. As long as nothing is known, returns all.
+
+        Args:
+            pace: share of the present epochs for which they would be trained.
+        """
+        timing = self.timing()
+        epochs = {name: self.candidates[name].experiment.training.epochs for name in names}
+        passes = {name: self._passes(name, max(1, round(pace * count))) for name, count in epochs.items()}
+        needed = {name: (timing.of(name, passes[name]) or 0.0) + self._kept([name], pace) for name in names}
+        found = [name for name in names if needed[name] <= self._left()]
+        return found or [min(needed, key=needed.__getitem__)]
 
     def teacher(self, chosen: str) -> str | None:
         """Returns the network that teaches the choice; None if none is suitable.
@@ -151,14 +193,16 @@ class Timekeeper:
                 `FEWEST_TRAININGS`.
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
-        if minutes is None:
+        trainings = [self.candidates[name].experiment.training for name in names]
+        if minutes is None or all(each.feature_variants for each in trainings):  # fewer epochs would save little
             return 1.0
 
         def affordable() -> float:
-            timing, longest = self.timing(), max(self.expected(names), default=0.0)
-            final = FINAL_SHARE * self._final(names, timing) / longest if longest else FINAL_SHARE
-            trainings = final + math.ceil(FEWEST_TRAININGS / self._slots)
-            return race.pace(self._left() / trainings, timing.start, longest)
+            timing = self.timing()
+            longest, slowest = max(zip(self.expected(names), names, strict=True), default=(0.0, ""))
+            final = FINAL_SHARE * self._final(names, timing, self.pace) / longest if longest else FINAL_SHARE
+            count = final + math.ceil(FEWEST_TRAININGS / self._slots)
+            return race.pace(self._left() / count, timing.of(slowest, 0) or 0.0, longest)
 
         self._watch.save()
         return float(self._store.cached(f"pace within {minutes} minutes", affordable))

@@ -144,8 +144,9 @@ class Candidates(Section):
     resolutions: tuple[float, ...] = (1.15, 1.0, 0.85, 0.7, 0.6, 0.5)
     """Sides of the input relative to the start's, of a detector on another backbone to the published detector's,
     rounded to 16 pixels."""
-    scratch: bool = True
-    """Also small ResNets from random weights."""
+    scratch: bool | None = None
+    """Also small ResNets from random weights. None: from 500 training images on, or if there is nothing else to start
+    from."""
     count: Positive[int] = 24
     """Networks that are probed or trained, spread evenly over start, width, depth and resolution."""
     training: Literal["experiment", "rules"] = "experiment"
@@ -199,7 +200,7 @@ class BudgetSearch(Section):
             self.trials.wrong("learning_rate", '"fixed"')
         self._check_task()
         self._check_teacher()
-        if self.experiment.optimizer.transfer is not None and self.candidates.scratch:
+        if self.experiment.optimizer.transfer is not None and self.candidates.scratch is not False:
             self.candidates.wrong("scratch", "false: optimizer.transfer needs trained weights")
         if isinstance(self.experiment.model, Given):
             raise UserError("config: experiment.model.name: a network of the package, the baseline of relative bounds")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tfeff.config import Choice, Choices
+from tfeff.config import Choice, Choices, ClassificationSettings, TaskSettings
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, architecture
 from tfeff.networks.backbones.given import Given
@@ -217,6 +217,24 @@ def frozen(count: int, start: WarmStart) -> Choice:
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
+def feature_variants(task: TaskSettings, patterns: Sequence[str], given: Mapping[str, object]) -> Choice:
+    """Returns how many variants of each image the features of the frozen layers are computed for; None: at each step.
+
+    Args:
+        task: what is trained.
+        patterns: patterns of the variables that are not trained.
+        given: values that are set, by dotted key.
+    """
+    if "stage*" not in patterns:
+        return Choice(None, "all layers learn")
+    others = [key for key in WITHOUT_VARIANTS if given.get(key)]
+    if others:
+        return Choice(None, f"not possible with {others[0]}")
+    if not isinstance(task, ClassificationSettings) or task.augmentation.mixes or task.plain_epochs or task.teachers:
+        return Choice(None, "the frozen layers see what each step does with the images")
+    return Choice(VARIANTS, "the frozen layers compute each image once for each variant, not in each epoch")
+
+
 def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choice:
     """Returns whether batch normalization keeps the statistics of the weights.
 
@@ -234,6 +252,14 @@ def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choic
     return Choice(True, "the statistics of the weights are better than those of a few batches")
 
 
+VARIANTS = 2
+"""Augmented variants of an image whose features are stored: as good as four, and as new ones in each epoch
+(docs/own_images.md)."""
+WITHOUT_VARIANTS = (
+    *("optimizer.unfreeze", "data.augment_on_device"),
+    *("training.resolution_factors", "training.rematerialize", "training.quantization"),
+)
+"""Keys that exclude stored features."""
 TAUGHT_EPOCHS = 4
 """Epochs with a teacher relative to those without."""
 
@@ -251,6 +277,7 @@ def taught(epochs: int) -> Choices:
         "optimizer.frozen": Choice((), why),
         "optimizer.learning_rate_factors": Choice((), why),
         "optimizer.learning_rate": Choice(0.001, why),
+        "training.feature_variants": Choice(None, why),
         "training.epochs": Choice(TAUGHT_EPOCHS * epochs, "imitation takes longer"),
     }
 

@@ -233,7 +233,7 @@ def _check_variants(plan: Plan) -> None:
         if isinstance(augmentation, Augmentation) and augmentation.mixes:
             raise UserError(f"config: {key}: MixUp and CutMix mix images of a batch; switch them off")
         if distribution.worker_count() > 1:
-            raise UserError(f"config: {key}: several workers are not supported; use one")
+            raise UserError(f"config: {key}: several workers are not supported; use one, or set it to none")
 
 
 def _check_resolutions(plan: Plan) -> None:

@@ -76,11 +76,12 @@ class Maps:
             for each in stale:
                 known.pop(each, None)
 
-    def kept(self, names: set[str]) -> list[dict[str, Any]]:
-        """Returns the maps of these names that are known after the segment, of each part."""
-        found = list[dict[str, Any]]()
-        for number in range(len(self._known)):
-            known = self.part(number, [name for name in names if name in self._nodes])
-            self._known[number] = {}
-            found.append({name: value for name, value in known.items() if name in names})
-        return found
+    def last(self, number: int, names: Iterable[str], kept: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns what `part` returns, and which of it is needed after the segment; the part is forgotten.
+
+        Args:
+            kept: names of maps that are needed after the segment.
+        """
+        known = self.part(number, [*names, *(name for name in kept if name in self._nodes)])
+        self._known[number] = {}
+        return known, {name: value for name, value in known.items() if name in kept}

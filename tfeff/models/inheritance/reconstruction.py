@@ -96,8 +96,15 @@ def reconstruct(
         endings = _endings(segment)
         for names in _inexact(plan, segment, endings):
             _Fitting(plan, segment, names, endings, theirs, maps, count).run(rng)
-        errors |= _errors(plan, segment, theirs, maps)
-        source, target = theirs.kept(needed), maps.kept(ours)
+        found = _Errors(plan, segment)
+        source, target = list[dict[str, Any]](), list[dict[str, Any]]()
+        for number in range(len(maps)):  # once, because large maps are not kept
+            there, later = theirs.last(number, found.wanted, needed)
+            here, later_here = maps.last(number, found.names, ours)
+            found.add(there, here)
+            source.append(later)
+            target.append(later_here)
+        errors |= found.results()
     return errors
 
 
@@ -372,18 +379,31 @@ def _assign(
         layer.bias.assign(bias.astype(layer.bias.dtype))
 
 
-def _errors(plan: Plan, segment: Segment, theirs: Maps, maps: Maps) -> dict[str, tuple[float, float]]:
-    """Returns squared errors and variances of a segment's outputs that have a value in the source, by name."""
-    names = [name for name in segment.outputs if name in plan.values]
-    squares, sizes, moments = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0), {name: Moments() for name in names}
-    for number in range(len(maps)):
-        known = theirs.part(number, [plan.values[name] for name in names])
-        ours = maps.part(number, names)
-        for name in names:
-            there, here = (ops.convert_to_numpy(each) for each in (known[plan.values[name]], ours[name]))
-            encode = plan.encodings[name].encode.astype(np.float32)
+class _Errors:
+    """Squared errors and variances of the outputs of a segment that have a value in the source.
+
+    Attributes:
+        names: these outputs.
+        wanted: what they correspond to in the source.
+    """
+
+    def __init__(self, plan: Plan, segment: Segment) -> None:
+        self.names = [name for name in segment.outputs if name in plan.values]
+        self.wanted = [plan.values[name] for name in self.names]
+        self._encodings = [plan.encodings[name].encode.astype(np.float32) for name in self.names]
+        self._squares, self._sizes = [0.0] * len(self.names), [0] * len(self.names)
+        self._moments = [Moments() for _ in self.names]
+
+    def add(self, known: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+        """Adds the maps of a part, of the source and of the target."""
+        for index, (name, value, encode) in enumerate(zip(self.names, self.wanted, self._encodings, strict=True)):
+            there, here = (ops.convert_to_numpy(each) for each in (known[value], ours[name]))
             wanted = there.reshape(-1, len(encode)) @ encode
-            squares[name] += float(np.square(wanted - here.reshape(wanted.shape)).sum(dtype=np.float64))
-            sizes[name] += wanted.size
-            moments[name].add(wanted)
-    return {name: (squares[name] / sizes[name], float(moments[name].variance().mean())) for name in names}
+            self._squares[index] += float(np.square(wanted - here.reshape(wanted.shape)).sum(dtype=np.float64))
+            self._sizes[index] += wanted.size
+            self._moments[index].add(wanted)
+
+    def results(self) -> dict[str, tuple[float, float]]:
+        """Returns the mean squared error and the variance of each output, by name."""
+        rows = zip(self.names, self._squares, self._sizes, self._moments, strict=True)
+        return {name: (square / size, float(each.variance().mean())) for name, square, size, each in rows}
