@@ -5,8 +5,8 @@
     python tools/measure_regret.py replay --workdir=DIR --out=docs/results/regret_photos
 
 `train` probes `candidates.count` networks within the bounds, also those to which a search would prefer larger ones,
-and trains them on all folds and on all training images; a killed one resumes, also on another machine with a copy of
-WORKDIR/search.sqlite.
+and the baseline's network at the largest resolution within each bound. It trains them on all folds and on all training
+images; a killed one resumes, also on another machine with a copy of WORKDIR/search.sqlite.
 
 `replay` repeats searches with a part of that time on the stored trainings, by `regret_replay`, which says what no
 search is charged for. The searches are `tfeff.search`; random search and Optuna's TPE with all folds for each network;
@@ -19,7 +19,7 @@ training. OUT.png shows the points of the test images.
 import argparse
 import json
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,12 @@ class Pool:
 
     @classmethod
     def of(cls, settings: config.BudgetSearch, bounds: Sequence[str]) -> "Pool":
-        """Chooses up to `candidates.count` networks within the bounds of multiply-adds; the first bound is largest."""
+        """Chooses networks within the bounds of multiply-adds; the first bound is largest.
+
+        Up to `candidates.count`, and the baseline's network within each bound, against which searches are compared.
+        """
+        import regret_replay
+
         from tfeff.budget.candidates import largest
         from tfeff.budget.limits import Bounds
         from tfeff.budget.study import Estimates, prepare
@@ -95,10 +100,16 @@ class Pool:
         study = prepare(config.replaced(settings, unlimited | margin), Exact())
         within, studies = dict[str, Sequence[str]](), dict[str, Any]()
         unit = study.bounds.values["macs"] / Amount.parse(bounds[0], "macs").value
-        for bound in bounds:
-            limited = config.replaced(settings, {**unlimited, "budget.macs": bound})
-            own = Bounds(limited.budget, lambda measure: unit)
-            within[bound] = [name for name in study.shortlist if own.exceeded(study.costs[name]) is None]
+        limits = {bound: config.replaced(settings, {**unlimited, "budget.macs": bound}) for bound in bounds}
+        own = {bound: Bounds(limited.budget, lambda measure: unit) for bound, limited in limits.items()}
+
+        def allowed(bound: str, names: Iterable[str]) -> list[str]:
+            return [name for name in names if own[bound].exceeded(study.costs[name]) is None]
+
+        opponents = {regret_replay.unscaled(study, allowed(bound, study.networks)) for bound in bounds}
+        study = replace(study, shortlist=[*study.shortlist, *sorted(opponents - {None, *study.shortlist})])
+        for bound, limited in limits.items():
+            within[bound] = allowed(bound, study.shortlist)
             if not within[bound]:
                 raise UserError(f"--macs: none of {len(study.shortlist)} networks has at most {bound}; raise it")
             kept = largest([study.networks[name] for name in within[bound]])
@@ -106,7 +117,7 @@ class Pool:
                 limited, {"experiment.data.image_size": study.settings.experiment.data.image_size}
             )
             studies[bound] = replace(
-                study, settings=limited, bounds=own, fates={}, shortlist=[each.id for each in kept]
+                study, settings=limited, bounds=own[bound], fates={}, shortlist=[each.id for each in kept]
             )
         return cls(study, within, studies)
 
@@ -187,7 +198,7 @@ def train(path: Path, workdir: Path, bounds: Sequence[str], overrides: Sequence[
                 timed: Any = Watched(
                     executor, lambda outcome, seconds: store.write_fact(f"seconds {outcome.key}", str(seconds))
                 )
-                probing.run(trials, store, timed, lambda name: True, 3, runner.check, runner.progress.say)
+                probing.run(trials, store, timed, lambda name, found: True, 3, runner.check, runner.progress.say)
             train_all(runner, list(candidates.values()))
             calls = {
                 name: (final, study.final(name, "float32"), str(workdir / "finals" / name))

@@ -19,6 +19,7 @@ from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
 from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
+from tfeff.budget.timekeeping import INHERITING
 from tfeff.config import (
     BudgetSearch,
     Candidates,
@@ -283,14 +284,15 @@ def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promis
 
 def timed(found, macs, inherits, images=0.01):
     """Sets what networks cost, and probes of those whose inheritance is given: its seconds, or 0.0."""
-    found._probes = {}
+    probes = {}
     for name, each in macs.items():
         candidate = found.candidates[name]
         frozen = replace(candidate.experiment, optimizer=Optimizer(frozen=("stage*",)))
         found.candidates[name] = replace(candidate, macs=each, experiment=frozen)
         found.study.networks[name].inherits = inherits.get(name, 1.0) > 0
         if name in inherits:
-            found._probes[name] = Probe([True] * 9, None, 4.0, inherits[name], images * each)
+            probes[name] = Probe([True] * 9, None, 4.0, inherits[name], images * each)
+    found.time.probes = probes
     found._forecast()
 
 
@@ -301,6 +303,20 @@ def test_probes_tell_how_long_trainings_of_classifiers_take():
     assert found.time.expected("abcd") == pytest.approx([4 + 20, 4 + 40, 4 + 50 + 60, 4 + 50 + 80])
     found.runner.end(Job("c", 0, 0, 2))  # 10 s, two epochs of 5 s
     assert found.time.expected("abc") == pytest.approx([2 * 5 / 3, 2 * 10 / 3, 50 + 10])
+
+
+def test_inheritance_takes_as_long_as_that_of_others_or_as_the_features_of_some_images():
+    found, macs = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=5), {"a": 10, "b": 20, "c": 30, "d": 40}
+    timed(found, macs, {"a": 0.0, "d": 0.0})
+    assert [found.time.loading(name) for name in "abcd"] == pytest.approx([0, 0.2 * INHERITING, 0.3 * INHERITING, 0])
+    assert found.time.loads_before("a", 0.0)
+    assert not found.time.loads_before("c", 899.0)
+    assert found.time.loads_before("c", 901.0)
+    timed(found, macs, {"a": 0.0, "b": 70.0, "d": 0.0})
+    assert [found.time.loading(name) for name in "abcd"] == [0, 70, 70, 0]
+    unknown = competition({"a": (0.9, 0.9)})
+    unknown.study.networks["a"].inherits = True
+    assert unknown.time.loading("a") == 0
 
 
 @pytest.mark.parametrize(
@@ -370,7 +386,7 @@ def test_networks_that_were_worse_only_than_too_slow_ones_come_back():
         {"slow": (0.95, 0.95), "good": (0.9, 0.9), "poor": (0.5, 0.5), "probed": (0.91, 0.91)},
         latencies={"slow": 0.011, "good": 0.009, "poor": 0.001, "probed": 0.009},
     )
-    found._probes = {"slow": Probe([True] * 90 + [False] * 10), "probed": Probe([True] * 50 + [False] * 50)}
+    found.time.probes = {"slow": Probe([True] * 90 + [False] * 10), "probed": Probe([True] * 50 + [False] * 50)}
     found.drop("probed", "probe", "worse than slow")
     found.compete()
     assert stages(found) == {"slow": "measured", "poor": "race"}

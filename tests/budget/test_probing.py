@@ -72,7 +72,7 @@ def test_failed_probes_are_not_repeated():
             return [Outcome("bad", error="out of memory")]
 
     def found():
-        return run({"bad": None}, store, Executor(), lambda name: True, 3, lambda: None, print)
+        return run({"bad": None}, store, Executor(), lambda name, found: True, 3, lambda: None, print)
 
     assert found() == found() == {"bad": "out of memory"}
     assert calls == ["bad"]
@@ -91,7 +91,7 @@ def test_lost_probes_are_repeated_with_more_attempts():
             return [outcomes.pop(0)]
 
     def found(attempts):
-        return run({"a": None}, store, Executor(), lambda name: True, attempts, lambda: None, print)["a"]
+        return run({"a": None}, store, Executor(), lambda name, found: True, attempts, lambda: None, print)["a"]
 
     outcomes += [Outcome("a", error="process was killed by SIGKILL", retryable=True)] * 2
     assert found(2) == found(2)

@@ -5,6 +5,7 @@ import pytest
 
 from tests.thoroughness import thorough
 from tfeff import config, models
+from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
 from tfeff.models.weights import imagenet, lite
 from tfeff.recipes import WarmStart, rules, warm_start
@@ -54,6 +55,33 @@ def test_more_images_train_more_layers(name):
         trained.append([variable.path for variable in network.trainable_variables])
     assert trained[0] == ["head_classifier/kernel", "head_classifier/bias"]
     assert len(trained[1]) == total
+
+
+PLAIN = config.ClassificationSettings()
+FROZEN = ("stem*", "stage*", "head_conv*")
+
+
+def test_features_are_stored_if_all_stages_are_frozen():
+    assert rules.feature_variants(PLAIN, FROZEN, {"training.epochs": 10}).value == 2
+    assert rules.feature_variants(PLAIN, ("stem*", "stage[12]*"), {}).value is None
+
+
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [
+        (PLAIN, {"optimizer.unfreeze": ("3=stage7*",)}),
+        (PLAIN, {"data.augment_on_device": True}),
+        (PLAIN, {"training.resolution_factors": (0.5, 1.0)}),
+        (PLAIN, {"training.rematerialize": True}),
+        (PLAIN, {"training.quantization": "int8"}),
+        (config.ClassificationSettings(augmentation=config.Augmentation(mixup_alpha=0.2)), {}),
+        (config.ClassificationSettings(plain_epochs=1), {}),
+        (config.ClassificationSettings(teacher=Teacher(runs=("runs/teacher",))), {}),
+        (config.EmbeddingSettings(), {}),
+    ],
+)
+def test_features_are_not_stored_where_that_is_refused_or_untried(task, given):
+    assert rules.feature_variants(task, FROZEN, given).value is None
 
 
 @pytest.mark.parametrize("start", [FILE, SCRATCH])

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -96,7 +96,6 @@ class Competition:
         self.fates = dict(study.fates)
         self.screened = dict[str, float]()
         self.measured = dict[str, Costs]()
-        self._probes = dict[str, Probe]()
         self.alive = list(study.shortlist)
         self.blocks = study.settings.folds.blocks
         self._trained: Sequence[Block] = ()
@@ -172,14 +171,12 @@ class Competition:
         """
         if self.study.settings.budget.minutes is None:
             return
-        self.time.weights = {name: each.weights for name, each in self._probes.items()}
         candidates = [
             self.candidates[name] for name in self._order() if self.study.networks[name].start.kind != "scratch"
         ]
         timed = [each for each in candidates if not each.experiment.optimizer.frozen][: self.executor.slots]
         if not timed:
-            found = [(self.candidates[name].macs, each.start, each.image) for name, each in self._probes.items()]
-            self.time.rate = Rate.fit(found) if found else None
+            self.time.rate = self.time.forward
             return
 
         def measured() -> dict[str, float] | None:
@@ -200,11 +197,17 @@ class Competition:
         names = [name for name in self.alive if self.study.networks[name].start.kind != "scratch"]
         names.sort(key=lambda name: self.study.networks[name].inherits)
         until = self.time.decide("until probes", lambda: self.time.deadline(PROBE_SHARE, self.alive))
+
+        def affordable(name: str, found: Mapping[str, Probe | str]) -> bool:
+            self.time.probes = {key: each for key, each in found.items() if isinstance(each, Probe)}
+            decision = functools.partial(self.time.loads_before, name, until)
+            return bool(self.time.decide(f"probe {name}", decision))
+
         found = probing.run(
             {name: probing.trial_of(self.candidates[name], self.study.settings.folds) for name in names},
             self.store,
             self.executor,
-            lambda name: self.time.decide(f"probe {name}", lambda: self.time.seconds <= until),
+            affordable,
             self.study.settings.trials.attempts,
             self.runner.check,
             self.runner.progress.say,
@@ -216,7 +219,7 @@ class Competition:
                 self.runner.progress.say(f"{self.candidates[name].label}: its probe failed: {each}")
             else:
                 probes[name] = each
-        self._probes, self.screened = probes, {name: each.accuracy for name, each in probes.items()}
+        self.time.probes, self.screened = probes, {name: each.accuracy for name, each in probes.items()}
         best = max(self.screened.values(), default=0.0)
         for name, (difference, half) in probing.clearly_worse(probes, self.spared).items():
             points = f"{100 * difference:.1f} ± {100 * half:.1f}"
@@ -399,7 +402,7 @@ class Competition:
         """
         possible = [name for name in self.candidates if name not in self.fates or self.fates[name].stage in WORSE]
         by = {stage: [name for name in possible if self._stage_of(name) == stage] for stage in WORSE}
-        probes = {name: self._probes[name] for name in possible if name in self._probes}
+        probes = {name: self.time.probes[name] for name in possible if name in self.time.probes}
         worse = probing.clearly_worse(probes, self.spared)
         found = [name for name in by["probe"] if name not in worse]
         hopeless = self._hopeless(self.slack, [*self.alive, *by["race"]], "")

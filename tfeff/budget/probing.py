@@ -198,7 +198,7 @@ def run(
     trials: Mapping[str, Trial],
     store: TrialStore,
     executor: Executor,
-    affordable: Callable[[str], bool],
+    affordable: Callable[[str, Mapping[str, Probe | str]], bool],
     attempts: int,
     check: Callable[[], None],
     say: Callable[[str], None],
@@ -209,7 +209,7 @@ def run(
 
     Args:
         trials: name -> what is probed, see `trial_of`, in the order to probe them.
-        affordable: whether there is time for a probe that is not stored.
+        affordable: whether there is time for a probe that is not stored, by its name and what was found so far.
         attempts: number of attempts at a probe whose process is lost.
         check: called repeatedly while waiting; may raise.
         say: shows a line on the progress.
@@ -227,7 +227,7 @@ def run(
             failures[name] = max(failures[name], lost)
             if value and (lost == 0 or lost >= attempts):
                 found[name] = value[FAILURE] if FAILURE in value else Probe(**value)
-            elif affordable(name):
+            elif affordable(name, found):
                 running.add(name)
                 executor.submit(name, probe, trials[name])
         outcomes = executor.wait(1.0) if running else ()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfeff.budget import race
+from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Study
 from tfeff.trials.progress import Rate
@@ -22,6 +23,8 @@ DELIVERY_SECONDS = 30.0
 """Time kept for evaluation, export and its measurement."""
 ALONE = 0.5
 """A training that has the machine to itself is as many times faster as there are trainings at once, to this power."""
+INHERITING = 3000
+"""The inheritance of weights takes about as long as the features of this many images."""
 FEWEST_TRAININGS = 4
 """Candidates are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
 final one."""
@@ -42,7 +45,7 @@ class Timekeeper:
         ids: name of each candidate, also of earlier ones -> id of its network.
         pace: share of the epochs that the rules choose.
         rate: forecast of trainings as long as none is finished, from some steps or the probes of some candidates.
-        weights: seconds until a candidate has its weights, for those that were probed.
+        probes: probes of some candidates, by id.
     """
 
     def __init__(self, study: Study, store: TrialStore, runner: TrialRunner, slots: int, watch: Stopwatch) -> None:
@@ -51,7 +54,7 @@ class Timekeeper:
         self.ids = dict[str, str]()
         self.pace = 1.0
         self.rate: Rate | None = None
-        self.weights: Mapping[str, float] = {}
+        self.probes: Mapping[str, Probe] = {}
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
         decisive = [choices, settings.folds.blocks, list(study.shortlist)]
@@ -77,20 +80,33 @@ class Timekeeper:
         self._watch.save()
         return self._store.cached(f"decision {self._key} {name}", decision)
 
-    def _loading(self) -> dict[str, float]:
-        """Returns the seconds until each candidate has its weights.
+    @property
+    def forward(self) -> Rate | None:
+        """The time that features take, by the probes; None without any."""
+        found = [(self.candidates[name].macs, each.start, each.image) for name, each in self.probes.items()]
+        return Rate.fit(found) if found else None
 
-        Those that were not probed take as long as others on average, of which also those inherit that these inherit.
+    def loading(self, name: str) -> float:
+        """Returns the seconds until a candidate has its weights; 0 if nothing is known.
+
+        If it was not probed, and has to inherit them, that takes as long as for others, or as `INHERITING` says.
         """
-        networks, kinds = self._study.networks, dict[bool, list[float]]()
-        for name, seconds in self.weights.items():
-            kinds.setdefault(networks[name].inherits, []).append(seconds)
-        means = {inherits: statistics.fmean(values) for inherits, values in kinds.items()}
-        return {name: self.weights.get(name, means.get(networks[name].inherits, 0.0)) for name in self.candidates}
+        networks, rate = self._study.networks, self.forward
+        if name in self.probes:
+            return self.probes[name].weights
+        alike = [each.weights for key, each in self.probes.items() if networks[key].inherits == networks[name].inherits]
+        if alike or not networks[name].inherits or rate is None:
+            return statistics.fmean(alike) if alike else 0.0
+        return rate.seconds(self.candidates[name].macs, INHERITING) - rate.start
+
+    def loads_before(self, name: str, until: float) -> bool:
+        """Returns whether a candidate, if it loads its weights now, has them by a second of the search."""
+        return self.seconds + self.loading(name) <= until
 
     def timing(self) -> race.Timing:
         """Returns how long trainings take, by those that are finished; without any, by `rate`."""
-        macs, weights = {name: each.macs for name, each in self.candidates.items()}, self._loading()
+        macs = {name: each.macs for name, each in self.candidates.items()}
+        weights = {name: self.loading(name) for name in self.candidates}
         finished = [
             (
                 self.ids[job.candidate],

@@ -129,8 +129,8 @@ def training_for_images(
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
         "optimizer.freeze_normalization": rules.freeze_normalization(count, start, frozen=frozen),
-        **({"training.feature_variants": rules.feature_variants(task, patterns, given)} if chosen else {}),
         **chosen,
+        **({"training.feature_variants": rules.feature_variants(task, patterns, given)} if chosen else {}),
     }
 
 

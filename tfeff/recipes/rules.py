@@ -229,10 +229,10 @@ def feature_variants(task: TaskSettings, patterns: Sequence[str], given: Mapping
         return Choice(None, "all layers learn")
     others = [key for key in WITHOUT_VARIANTS if given.get(key)]
     if others:
-        return Choice(None, f"not possible with {others[0]}")
+        return Choice(None, f"{others[0]} is set")
     if not isinstance(task, ClassificationSettings) or task.augmentation.mixes or task.plain_epochs or task.teachers:
-        return Choice(None, "the frozen layers see what each step does with the images")
-    return Choice(VARIANTS, "the frozen layers compute each image once for each variant, not in each epoch")
+        return Choice(None, "frozen layers see new images in each step, because of the task's settings")
+    return Choice(VARIANTS, "the frozen layers compute two variants of each image, once")
 
 
 def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choice:
@@ -259,7 +259,7 @@ WITHOUT_VARIANTS = (
     *("optimizer.unfreeze", "data.augment_on_device"),
     *("training.resolution_factors", "training.rematerialize", "training.quantization"),
 )
-"""Keys that exclude stored features."""
+"""Keys with which no features are stored."""
 TAUGHT_EPOCHS = 4
 """Epochs with a teacher relative to those without."""
 
