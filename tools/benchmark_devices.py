@@ -115,6 +115,7 @@ def _steps(kind: str, count: int, name: str, resolution: int, batch_size: int, s
     import tensorflow as tf
 
     from tfeff import models
+    from tfeff.execution import workers
     from tfeff.tasks.classification import ClassificationTask
     from tfeff.training import distribution, optimizers
     from tfeff.training.step import Step
@@ -129,7 +130,7 @@ def _steps(kind: str, count: int, name: str, resolution: int, batch_size: int, s
         network = models.build(name, resolution=resolution, num_classes=10)
         optimizer = optimizers.build("sgd", network)
     step = Step(network, optimizer, strategy, task=ClassificationTask(), batch_size=batch_size)
-    part = batch_size // distribution.worker_count()
+    part = batch_size // workers.worker_count()
     rng = np.random.default_rng(0)
     own = {
         "image": rng.uniform(0, 255, (part, resolution, resolution, 3)).astype(np.float32),

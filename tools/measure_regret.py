@@ -246,7 +246,9 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
             candidate = study.candidate(each.job.candidate, "float32")
             value = study.objective.value(result_row(candidate.experiment.training, each.rows), candidate.macs)
             if each.job.candidate not in values:
-                steps.append((candidate.experiment.model, calibration(each, candidate, study.examples[0])))
+                probed = probes.get(each.job.candidate)
+                loading = 0.0 if probed is None else probed.value["loading"]
+                steps.append((candidate.experiment.model, calibration(each, candidate, study.examples[0], loading)))
             values.setdefault(each.job.candidate, {})[each.job.fold] = value
     finals = {name: store.fact(f"final of {name}") for name in names}
     missing = [name for name, found in finals.items() if found is None]
@@ -262,18 +264,19 @@ def recorded(store: Any, study: Any, names: Sequence[str]) -> Any:
     )
 
 
-def calibration(record: Any, candidate: Any, images: int) -> Any:
+def calibration(record: Any, candidate: Any, images: int, loading: float) -> Any:
     """Returns what `worker.calibrate` would have returned for a network, and taken, by one of its trainings.
 
     Args:
         images: number of training images.
+        loading: seconds of the training until the network had its weights.
     """
     from regret_replay import Timed
 
     from tfeff.trials import worker
 
     seconds = [float(row["seconds"]) for row in record.rows]
-    start, image = max(0.0, record.seconds - sum(seconds)), float(np.median(seconds)) / images
+    start, image = max(0.0, record.seconds - sum(seconds) - loading), float(np.median(seconds)) / images
     steps = worker.TIMED_STEPS * candidate.experiment.training.batch_size
     return Timed({"start": start, "image": image}, start + steps * image)
 

@@ -103,7 +103,8 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         folds=Folds(kind="independent", count=folds, examples=100),
         objective=Objective(margin=margin),
     )
-    candidates = {name: Candidate(name, name.upper(), Experiment(training=Training(epochs=2)), 1000) for name in values}
+    experiment = Experiment(training=Training(epochs=2), optimizer=Optimizer(frozen=("stage*",)))
+    candidates = {name: Candidate(name, name.upper(), experiment, 1000) for name in values}
     study = SimpleNamespace(
         settings=settings,
         detects=False,
@@ -120,7 +121,8 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         examples=(100, 50),
         num_classes=2,
         validation_trials=1000.0,
-        final_passes=lambda name, pace: 2.0 * IMAGES,
+        final_passes=lambda name, pace, taught=False: (8 if taught else 2) * pace * IMAGES,
+        stores_features=lambda name: False,
     )
     clock = SimpleNamespace(seconds=seconds, save=lambda: None)
     runner = Runner(values, said, clock)
@@ -284,11 +286,11 @@ def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promis
 
 def timed(found, macs, inherits, images=0.01):
     """Sets what networks cost, and probes of those whose inheritance is given: its seconds, or 0.0."""
-    probes = {}
+    probes, found.study.stores_features = {}, lambda name: True
     for name, each in macs.items():
         candidate = found.candidates[name]
-        frozen = replace(candidate.experiment, optimizer=Optimizer(frozen=("stage*",)))
-        found.candidates[name] = replace(candidate, macs=each, experiment=frozen)
+        stored = replace(candidate.experiment, training=Training(epochs=2, feature_variants=2))
+        found.candidates[name] = replace(candidate, macs=each, experiment=stored)
         found.study.networks[name].inherits = inherits.get(name, 1.0) > 0
         if name in inherits:
             probes[name] = Probe([True] * 9, None, 4.0, inherits[name], images * each)
@@ -308,15 +310,15 @@ def test_probes_tell_how_long_trainings_of_classifiers_take():
 def test_inheritance_takes_as_long_as_that_of_others_or_as_the_features_of_some_images():
     found, macs = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=5), {"a": 10, "b": 20, "c": 30, "d": 40}
     timed(found, macs, {"a": 0.0, "d": 0.0})
-    assert [found.time.loading(name) for name in "abcd"] == pytest.approx([0, 0.2 * INHERITING, 0.3 * INHERITING, 0])
+    assert list(found.time.loading().values()) == pytest.approx([0, 0.2 * INHERITING, 0.3 * INHERITING, 0])
     assert found.time.loads_before("a", 0.0)
     assert not found.time.loads_before("c", 899.0)
     assert found.time.loads_before("c", 901.0)
     timed(found, macs, {"a": 0.0, "b": 70.0, "d": 0.0})
-    assert [found.time.loading(name) for name in "abcd"] == [0, 70, 70, 0]
+    assert found.time.loading() == {"a": 0, "b": 70, "c": 70, "d": 0}
     unknown = competition({"a": (0.9, 0.9)})
     unknown.study.networks["a"].inherits = True
-    assert unknown.time.loading("a") == 0
+    assert unknown.time.loading() == {"a": 0}
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,32 @@ def test_networks_whose_trainings_are_stored_compete_however_late_it_is():
     timed(found, {"a": 10, "b": 20}, {"a": 0.0, "b": 0.0})
     found.runner.end(Job("b", 0, 0, 2))
     found._drop_unaffordable()
-    assert found.alive == ["a", "b"]  # one is trained in any case
+    assert found.alive == ["b"]
+
+
+def test_all_compete_if_it_is_not_known_how_long_they_take():
+    found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1, seconds=1000.0)
+    found._drop_unaffordable()
+    assert found.alive == ["a", "b"]
+
+
+def test_shortened_trainings_are_followed_by_a_shortened_final_one():
+    """Two passes of 50 s; a tenth of both is 10 + 1.5 * 10 s."""
+    found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1)
+    found.time.rate = Rate(start=0.0, per_image=0.5, per_mac=0.0)
+    assert found.time.affordable("ab", 1.0, one=False) == []
+    assert found.time.affordable("ab", 0.1, one=False) == ["a", "b"]
+    found.time.pace = 0.1  # for which the candidates have their epochs
+    assert found.time.affordable("ab", 0.01, one=False) == ["a", "b"]
+    assert found.time.affordable("ab", 0.1, one=False) == []
+
+
+def test_time_is_kept_for_the_teacher_and_for_what_it_teaches():
+    found = competition({"a": (0.9, 0.9)}, minutes=10)
+    found.time.rate = Rate(start=0.0, per_image=0.1, per_mac=0.0)  # 10 s a pass: 20 s, for the choice 80 + 2 * 20 s
+    plain = found.time.deadline(1.0, "a")
+    found.study.settings = replace(found.study.settings, distill=True)
+    assert (plain, found.time.deadline(1.0, "a")) == (600 - 30 - 1.5 * 20, 600 - 30 - 1.5 * 120)
 
 
 def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from tfeff.budget import race
-from tfeff.config import Training
+from tfeff.config import Experiment, Optimizer, Training
 
 
 def test_stages_grow_and_end_with_all_folds():
@@ -26,7 +26,7 @@ def test_times_of_networks_that_were_not_trained_follow_their_multiply_adds():
 def test_the_first_epoch_is_no_measure_of_the_others():
     trainings = [("a", 30.0, [12.0, 2.0, 2.0, 4.0], 4), ("a", 50.0, [2.0] * 10, 10), ("b", 8.0, [6.0], 1)]
     timing = race.Timing.of_trainings(trainings, {"a": 100, "b": 300}, {"a": 20.0, "b": 1.0})
-    assert timing.epoch == {"a": 2.0, "b": 6.0}
+    assert timing.each == {"a": 2.0, "b": 6.0}
     assert timing.start == pytest.approx((2.0 + 10.0 + 1.0) / 3)
     assert timing.of("a", 4) == pytest.approx(13.0 / 3 + 20.0 + 8.0)
 
@@ -34,12 +34,25 @@ def test_the_first_epoch_is_no_measure_of_the_others():
 def test_stored_features_are_computed_once():
     """Two passes take almost all of the time of ten epochs."""
     stored = race.Timing.of_trainings([("a", 30.0, [18.0, *[0.25] * 8], 2)], {"a": 100, "b": 300}, {"a": 4.0})
-    assert stored.epoch == {"a": 10.0}
+    assert stored.each == {"a": 10.0}
     assert stored.start == 6.0
     assert stored.of("b", 2) == pytest.approx(6.0 + 60.0)
-    assert race.passes(Training(epochs=9, feature_variants=2)) == 2
-    assert race.passes(Training(epochs=1, feature_variants=2)) == 1
-    assert race.passes(Training(epochs=9)) == 9
+
+
+@pytest.mark.parametrize(
+    ("training", "optimizer", "passes"),
+    [
+        ({}, {}, 27),
+        ({}, {"frozen": ("stem*",)}, 27),
+        ({}, {"frozen": ("stem*", "stage*")}, 9),
+        ({}, {"frozen": ("stem*", "stage*"), "unfreeze": ("3=stage7*",)}, 27),
+        ({"feature_variants": 2}, {"frozen": ("stem*", "stage*")}, 2),
+    ],
+)
+def test_passes_depend_on_what_is_trained(training, optimizer, passes):
+    experiment = Experiment(training=Training(epochs=9, **training), optimizer=Optimizer(**optimizer))
+    assert race.passes(experiment) == passes
+    assert race.passes(experiment, 3) == (passes if training else passes / 3)
 
 
 def test_trainings_are_shortened_to_the_time_left():

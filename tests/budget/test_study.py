@@ -53,7 +53,16 @@ def test_a_teacher_changes_what_the_rules_chose():
     assert (taught.optimizer.frozen, taught.optimizer.learning_rate) == ((), 0.001)
     assert (taught.task.teacher.runs, taught.task.teacher.features) == ((str(TEACHER.absolute()),), 0.5)
     assert found.final(name, teacher=TEACHER.absolute()) == taught  # however the workdir is spelled
-    assert found.taught_epochs == rules.TAUGHT_EPOCHS
+
+
+def test_few_images_are_computed_once_for_each_variant_unless_there_is_a_teacher():
+    found = study_of()
+    name = found.shortlist[0]
+    epochs = found.final(name).training.epochs
+    assert found.stores_features(name)
+    assert found.final_passes(name) == found.final_passes(name, 0.2) == rules.VARIANTS
+    assert found.final_passes(name, taught=True) == 3 * rules.TAUGHT_EPOCHS * epochs
+    assert not dataclasses.replace(found, whole=dataclasses.replace(found.whole, count=500)).stores_features(name)
 
 
 def test_the_typical_network_has_trained_weights_and_medium_cost():
@@ -73,7 +82,6 @@ def test_a_teacher_changes_no_value_that_was_set():
     taught = found.final(found.shortlist[0], teacher=TEACHER)
     assert (taught.optimizer.frozen, taught.optimizer.learning_rate) == (("stem*",), 0.02)
     assert (taught.training.epochs, taught.task.teacher.features) == (7, 1.5)
-    assert found.taught_epochs == 1
     kept = study_of("candidates.kept=task.teacher.features,training.epochs")  # as set to the values of the recipe
     taught = kept.final(kept.shortlist[0], teacher=TEACHER)
     assert (taught.training.epochs, taught.task.teacher.features) == (config.Training.epochs, 0.0)
@@ -104,7 +112,6 @@ def test_trainings_on_parts_that_differ_in_their_schedule_have_different_names()
 def test_a_config_without_rules_keeps_its_epochs():
     found = study_of("candidates.training=experiment")
     assert found.final(found.shortlist[0], teacher=TEACHER).training.epochs == config.Training.epochs
-    assert found.taught_epochs == 1
 
 
 class Exact:
@@ -140,8 +147,9 @@ def test_the_choice_is_trained_by_the_rules_for_all_images(settings):
     assert study.counted.count == study.examples[0] < 200 < study.whole.count
     assert study.candidate(name).experiment.training.batch_size < study.final(name).training.batch_size
     assert study.final(name) == alone.final(name)
-    passes = study.final(name).training.epochs * study.whole.count / study.examples[0]
+    passes = 3 * study.final(name).training.epochs * study.whole.count / study.examples[0]
     assert study.final_passes(name) == pytest.approx(passes)
+    assert not study.stores_features(name)
 
 
 def test_multiply_adds_of_the_budget_are_the_target_of_the_objective(settings):

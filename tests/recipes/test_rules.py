@@ -1,3 +1,4 @@
+import dataclasses
 from fnmatch import fnmatch
 
 import keras
@@ -57,31 +58,49 @@ def test_more_images_train_more_layers(name):
     assert len(trained[1]) == total
 
 
-PLAIN = config.ClassificationSettings()
-FROZEN = ("stem*", "stage*", "head_conv*")
+AUGMENTED = config.ClassificationSettings(augmentation=config.Augmentation(horizontal_flip=True))
 
 
-def test_features_are_stored_if_all_stages_are_frozen():
-    assert rules.feature_variants(PLAIN, FROZEN, {"training.epochs": 10}).value == 2
-    assert rules.feature_variants(PLAIN, ("stem*", "stage[12]*"), {}).value is None
+ROTATED = config.ClassificationSettings(augmentation=config.Augmentation(rotation=10.0))
+
+
+class OwnTask(config.ClassificationSettings):
+    """A task of a user."""
+
+
+def variants(count=243, start=IMAGENET, epochs=10, **sections):
+    return rules.feature_variants(count, start, config.Experiment(**{"task": AUGMENTED} | sections), epochs).value
+
+
+def test_frozen_layers_compute_two_variants_of_each_image():
+    assert [variants(count) for count in (2, 499, 500)] == [2, 2, None]
+    assert (variants(epochs=1), variants(task=config.ClassificationSettings())) == (1, 1)
+    assert (variants(start=FILE), variants(start=SCRATCH)) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("task", "given"),
+    "sections",
     [
-        (PLAIN, {"optimizer.unfreeze": ("3=stage7*",)}),
-        (PLAIN, {"data.augment_on_device": True}),
-        (PLAIN, {"training.resolution_factors": (0.5, 1.0)}),
-        (PLAIN, {"training.rematerialize": True}),
-        (PLAIN, {"training.quantization": "int8"}),
-        (config.ClassificationSettings(augmentation=config.Augmentation(mixup_alpha=0.2)), {}),
-        (config.ClassificationSettings(plain_epochs=1), {}),
-        (config.ClassificationSettings(teacher=Teacher(runs=("runs/teacher",))), {}),
-        (config.EmbeddingSettings(), {}),
+        {"optimizer": config.Optimizer(frozen=("stage*",), unfreeze=("3=stage7*",))},
+        {"data": config.Data(augment_on_device=True)},
+        {"data": config.Data(augment="mine:augment")},
+        {"training": config.Training(resolution_factors=(0.5, 1.0))},
+        {"training": config.Training(rematerialize=True)},
+        {"training": config.Training(quantization="int8")},
+        {"task": config.ClassificationSettings(augmentation=config.Augmentation(mixup_alpha=0.2))},
+        {"task": dataclasses.replace(ROTATED, plain_epochs=1), "training": config.Training(epochs=10)},
+        {"task": config.ClassificationSettings(teacher=Teacher(runs=("runs/teacher",)))},
+        {"task": config.EmbeddingSettings()},
+        {"task": OwnTask()},
     ],
 )
-def test_features_are_not_stored_where_that_is_refused_or_untried(task, given):
-    assert rules.feature_variants(task, FROZEN, given).value is None
+def test_features_are_not_stored_where_that_is_refused_or_untried(sections):
+    assert variants(**sections) is None
+
+
+def test_several_workers_store_no_features(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
+    assert variants() is None
 
 
 @pytest.mark.parametrize("start", [FILE, SCRATCH])

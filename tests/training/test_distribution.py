@@ -16,7 +16,8 @@ import pytest
 
 from tests.thoroughness import THOROUGH, only_thorough
 from tfeff.errors import UserError
-from tfeff.training import checkpoint, distribution
+from tfeff.execution import workers
+from tfeff.training import checkpoint
 from tools.benchmark_devices import free_ports
 
 CONFIG = """
@@ -227,4 +228,4 @@ def test_two_devices_match_one():
 def test_a_wrong_tf_config_is_an_error(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match=r"^TF_CONFIG(:| is not JSON)"):
-        distribution.worker_index()
+        workers.worker_index()

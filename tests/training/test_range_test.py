@@ -11,6 +11,7 @@ from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import only_thorough
 from tfeff import config, selection, training
 from tfeff.errors import UserError
+from tfeff.execution import workers
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.range_test import averaged, lowest, write_range_test
 
@@ -131,7 +132,7 @@ def test_the_shares_of_several_devices_are_taken_one_after_the_other(tmp_path, m
     assert started.value.args == (32, 4)
     with pytest.raises(UserError, match=r"training.batch_size is 30; it should be a multiple of 4 \(4 devices"):
         write_range_test(config.override(experiment(), ["training.batch_size=30"]), tmp_path / "out")
-    monkeypatch.setattr(training.distribution, "worker_count", lambda: 2)
+    monkeypatch.setattr(workers, "worker_count", lambda: 2)
     with pytest.raises(UserError, match="several workers are not supported"):
         write_range_test(experiment(), tmp_path / "out")
 

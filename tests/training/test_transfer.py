@@ -14,8 +14,9 @@ from rich.console import Console
 from tests.thoroughness import only_thorough, thorough
 from tfeff import config, models, selection, training
 from tfeff.errors import UserError
+from tfeff.execution import workers
 from tfeff.recipes import rules
-from tfeff.training import checks, distribution, transfer
+from tfeff.training import checks, transfer
 from tfeff.training.freezing import matching
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
@@ -272,7 +273,7 @@ def test_unsupported_settings_are_errors(changes: tuple[str, ...], words: str) -
 
 
 def test_several_workers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distribution, "worker_count", lambda: 2)
+    monkeypatch.setattr(workers, "worker_count", lambda: 2)
     settings = config.override(SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto"])
     with pytest.raises(UserError, match=r"optimizer.transfer: several workers are not supported"):
         checks.check(training.Plan.of(settings), 1, new_run=True)

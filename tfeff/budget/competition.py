@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -119,29 +120,38 @@ class Competition:
             self._probe()
             self._forecast()
         if self.study.may_shorten:
-            possible = self._affordable_names("shortened", race.SHORT)
-            self._set_pace(self.time.affordable_pace([name for name in self._order() if name in possible]))
+            self._set_pace(self.time.affordable_pace(self._affordable_names(race.SHORT)))
             self._say_reuse()
         self._drop_unaffordable()
         self._say_duration()
 
-    def _affordable_names(self, words: str, pace: float) -> list[str]:
-        """Returns the candidates for which there is time, at a share of their present epochs."""
-        trained = [name for name in self.alive if not self.open(self.candidates[name], self.blocks[:1])]
-        others = [name for name in self.alive if name not in trained]
-        decision = functools.partial(self.time.affordable, others, pace)
-        return [*trained, *(self.time.decide(f"affordable {words}", decision) if others else ())]
+    def _affordable_names(self, pace: float) -> list[str]:
+        """Returns the candidates for which there is time at a pace, the most promising ones first.
+
+        Those whose trainings are stored need none. One is trained in any case.
+        """
+
+        def possible() -> list[str]:
+            order = self._order()
+            others = [name for name in order if self.open(self.candidates[name], self.blocks[:1])]
+            found = self.time.affordable(others, pace, one=len(others) == len(order))
+            return [name for name in order if name not in others or name in found]
+
+        decided: list[str] = self.time.decide(f"affordable at {pace:g}", possible)
+        return decided
 
     def _drop_unaffordable(self) -> None:
         """Drops the candidates for whose trainings, on one fold and on all images, there is no time."""
-        possible = self._affordable_names("in full", 1.0)
+        if self.study.settings.budget.minutes is None:
+            return
+        possible = self._affordable_names(self.pace)
         names = [name for name in self.alive if name not in possible]
         for name in names:
             self.drop(name, "time", "no time for its training on a fold and on all images; raise budget.minutes")
         if names:
             self.runner.progress.say(
-                f"{len(names)} networks are left out: budget.minutes={self.study.settings.budget.minutes:g} leaves no "
-                "time for their trainings on a fold and on all images"
+                f"{len(names)} network{'s' * (len(names) != 1)} left out: budget.minutes="
+                f"{self.study.settings.budget.minutes:g} leaves no time for training on a fold and on all images"
             )
 
     def _say_reuse(self) -> None:
@@ -166,23 +176,27 @@ class Competition:
     def _forecast(self) -> None:
         """Forecasts how long trainings take.
 
-        If only classifiers are trained, that follows from the probes; else, from some steps of the most promising
-        networks.
+        That follows from some steps of the most promising networks, or from the probes if frozen layers compute stored
+        features alone.
         """
         if self.study.settings.budget.minutes is None:
             return
         candidates = [
             self.candidates[name] for name in self._order() if self.study.networks[name].start.kind != "scratch"
         ]
-        timed = [each for each in candidates if not each.experiment.optimizer.frozen][: self.executor.slots]
+        timed = [each for each in candidates if each.experiment.training.feature_variants is None]
+        timed = timed[: self.executor.slots]
         if not timed:
             self.time.rate = self.time.forward
             return
+        # A step is several passes.
+        count = statistics.fmean(race.passes(each.experiment, 1) for each in timed)
 
         def measured() -> dict[str, float] | None:
             self.runner.progress.say(f"timing some steps of {', '.join(each.label for each in timed)}")
             try:
-                return dataclasses.asdict(measured_rate(timed, self.study.settings.folds, self.executor))
+                found = measured_rate(timed, self.study.settings.folds, self.executor)
+                return dataclasses.asdict(Rate(found.start, found.per_image / count, found.per_mac / count))
             except UserError:  # the training of such a network will fail, too, and say why
                 return None
 

@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -52,15 +52,15 @@ class Probe:
     Attributes:
         correct: for each held-out image, whether it is classified correctly.
         groups: its group; images of one group belong together. None: each is on its own.
-        start: seconds until the first features are computed, without those of `weights` and of reading the images.
-        weights: seconds until the network has its weights, which it may have to inherit.
+        start: seconds until the first features are computed, without those of `loading` and of reading the images.
+        loading: seconds until the network has its weights, which it may have to inherit.
         image: seconds per image after that.
     """
 
     correct: Sequence[bool]
     groups: Sequence[int] | None = None
     start: float = 0.0
-    weights: float = 0.0
+    loading: float = 0.0
     image: float = 0.0
 
     @property
@@ -90,8 +90,7 @@ def probe(trial: Trial) -> dict[str, Any]:
     found = features_of(trial)
     correct = linear_probe([found.features], found.labels, [found.split]).correct[found.count :]
     groups = None if found.groups is None else found.groups[found.count :].tolist()
-    seconds = dict(zip(("start", "weights", "image"), found.seconds, strict=True))
-    return {"correct": [bool(each) for each in correct], "groups": groups, **seconds}
+    return {"correct": [bool(each) for each in correct], "groups": groups, **found.seconds}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +105,7 @@ class Features:
             own.
         ids: n ids of the images; none if they are not known.
         class_names: the classes, by label.
-        seconds: see `start`, `weights` and `image` of `Probe`.
+        seconds: `start`, `loading` and `image`, see `Probe`.
     """
 
     features: np.ndarray
@@ -115,7 +114,7 @@ class Features:
     groups: np.ndarray | None = None
     ids: Sequence[str] = ()
     class_names: Sequence[str] = ()
-    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def split(self) -> Fold:
@@ -149,7 +148,7 @@ def features_of(trial: Trial) -> Features:
         np.concatenate(groups) if len(groups) == 2 else None,
         [str(each) for part in (train, held_out) for each in part.dataset.ids],
         train.dataset.class_names,
-        (built - began + computing.first, loaded - built, computing.image),
+        {"start": built - began + computing.first, "loading": loaded - built, "image": computing.image},
     )
 
 

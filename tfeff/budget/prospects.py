@@ -72,9 +72,8 @@ def _prospects(competition: Competition, chosen: str) -> Prospects | None:
         return None
     parts = [study.on_part(chosen, share, precision, pace) for share in PARTS]
     longer = study.longer(chosen, LONGER, precision, pace)
-    whole = competition.candidates[chosen].experiment.training.epochs
-    shares = [share * each.experiment.training.epochs / whole for share, each in zip(PARTS, parts, strict=True)]
-    runs = [(share, competition.open(each, blocks)) for share, each in zip(shares, parts, strict=True)]
+    lengths = [share * race.passes(each.experiment) for share, each in zip(PARTS, parts, strict=True)]
+    runs = [(length, competition.open(each, blocks)) for length, each in zip(lengths, parts, strict=True)]
     if not _affordable(competition, "forecast of more images and compute", chosen, runs):
         return None
     rows, validated = list[growth.Training](), round(study.validation_trials)
@@ -86,7 +85,8 @@ def _prospects(competition: Competition, chosen: str) -> Prospects | None:
     images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     varied = list[str]()
-    if _affordable(competition, "training for twice the epochs", chosen, [(LONGER, competition.open(longer, blocks))]):
+    runs = [(race.passes(longer.experiment), competition.open(longer, blocks))]
+    if _affordable(competition, "training for twice the epochs", chosen, runs):
         values = _trained(competition, longer, "the choice for twice the epochs", blocks)
         rows += _trainings(longer, images, values, validated, LONGER)
         varied += ["epochs"] if values else []
@@ -109,7 +109,7 @@ def label_gain(competition: Competition) -> Labels | None:
     best = max(competition.screened, key=lambda name: (competition.screened[name], name))
     candidate = competition.candidates[best]
     fact = f"labels {best}"
-    runs = [(1 / candidate.experiment.training.epochs, int(competition.store.fact(fact) is None))]
+    runs = [(1.0, int(competition.store.fact(fact) is None))]
     if not _affordable(competition, "examination of labels", best, runs):
         return None
     trial = probing.trial_of(candidate, competition.study.settings.folds)
@@ -128,13 +128,13 @@ def _affordable(competition: Competition, decision: str, chosen: str, runs: Sequ
     """Returns whether there is time for more trainings of the choice; those that are stored need none.
 
     Args:
-        runs: one after the other, the length of trainings relative to its own, and their number.
+        runs: one after the other, the passes of trainings, and their number.
     """
     if not any(count for _, count in runs):
         return True
-    (expected,) = competition.time.expected([chosen])
+    timing = competition.time.timing()
     end = competition.time.seconds + sum(
-        race.together([share * expected] * count, competition.executor.slots) for share, count in runs
+        race.together([timing.of(chosen, passes) or 0.0] * count, competition.executor.slots) for passes, count in runs
     )
     affordable = bool(competition.time.decide(f"{decision} {chosen}", lambda: end <= competition.time.end))
     if not affordable:

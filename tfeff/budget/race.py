@@ -63,62 +63,71 @@ class Stopwatch:
             self.save()
 
 
+GRADIENT = 3.0
+"""A training step of all layers takes as long as this many predictions."""
+
+
+def passes(experiment: config.Experiment, epochs: int | None = None) -> float:
+    """Returns how many predictions of each training image take about as long as a training.
+
+    Args:
+        epochs: number of epochs; None: those of the training.
+    """
+    training, optimizer = experiment.training, experiment.optimizer
+    if training.feature_variants is not None:  # which the frozen layers compute once
+        return training.feature_variants
+    frozen = "stage*" in optimizer.frozen and not optimizer.unfreeze
+    return (training.epochs if epochs is None else epochs) * (1.0 if frozen else GRADIENT)
+
+
 @dataclass(frozen=True)
 class Timing:
     """How long trainings take.
 
     Attributes:
-        epoch: seconds of a pass over the images of one fold, by candidate that was trained.
+        each: seconds of one of the `passes` over the images of a fold, by candidate that was trained.
         start: seconds of a training besides its passes and the loading of its weights.
         macs: multiply-adds of every candidate.
-        weights: seconds until a candidate has its weights, which it may have to inherit, as far as they are known.
+        loading: seconds until a candidate has its weights, which it may have to inherit.
     """
 
-    epoch: Mapping[str, float]
+    each: Mapping[str, float]
     start: float
     macs: Mapping[str, int]
-    weights: Mapping[str, float] = field(default_factory=dict)
+    loading: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_trainings(
         cls,
         trainings: Iterable[tuple[str, float, Sequence[float], float]],
         macs: Mapping[str, int],
-        weights: Mapping[str, float],
+        loading: Mapping[str, float],
     ) -> "Timing":
         """Measures the timing of finished trainings.
 
         Args:
             trainings: candidate, seconds of the whole training, those of each epoch, and its `passes`. The first epoch
                 contains the compilation, which the others do not repeat, unless most passes are in it.
-            macs, weights: see the class.
+            macs, loading: see the class.
         """
-        epochs, starts = dict[str, list[float]](), list[float]()
-        for name, seconds, each, count in trainings:
-            stored = count < len(each)
-            later = sum(each) / count if stored else statistics.median(each[1:] or each)
-            epochs.setdefault(name, []).append(later)
-            starts.append(max(0.0, seconds - later * count - weights.get(name, 0.0)))
-        means = {name: statistics.fmean(values) for name, values in epochs.items()}
-        return cls(means, statistics.fmean(starts) if starts else 0.0, macs, weights)
+        found, starts = dict[str, list[float]](), list[float]()
+        for name, seconds, epochs, count in trainings:
+            stored = count < len(epochs)
+            own = sum(epochs) if stored else len(epochs) * statistics.median(epochs[1:] or epochs)
+            found.setdefault(name, []).append(own / count)
+            starts.append(max(0.0, seconds - own - loading.get(name, 0.0)))
+        means = {name: statistics.fmean(values) for name, values in found.items()}
+        return cls(means, statistics.fmean(starts) if starts else 0.0, macs, loading)
 
     def of(self, name: str, count: float) -> float | None:
         """Predicts the seconds of a training from its `passes`; None if nothing is known.
 
         A pass of a candidate that was not trained yet takes time in proportion to multiply-adds.
         """
-        if not self.epoch:
+        if not self.each:
             return None
-        per_mac = sum(self.epoch.values()) / sum(self.macs[each] for each in self.epoch)
-        return self.start + self.weights.get(name, 0.0) + count * self.epoch.get(name, per_mac * self.macs[name])
-
-
-def passes(training: config.Training) -> int:
-    """Returns how often a training computes what most of the network makes of each image.
-
-    That is each epoch, unless frozen layers compute the features of some variants of each image once.
-    """
-    return min(training.epochs, training.feature_variants or training.epochs)
+        per_mac = sum(self.each.values()) / sum(self.macs[name] for name in self.each)
+        return self.start + self.loading.get(name, 0.0) + count * self.each.get(name, per_mac * self.macs[name])
 
 
 def together(trainings: Iterable[float], slots: int) -> float:

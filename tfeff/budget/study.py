@@ -204,20 +204,24 @@ class Study:
         return config.replaced(experiment, values)
 
     @property
-    def taught_epochs(self) -> int:
-        """Epochs of the choice with a teacher, relative to those without."""
-        by_rules = self.settings.candidates.training == "rules" and "training.epochs" not in self._set
-        return rules.TAUGHT_EPOCHS if by_rules else 1
-
-    @property
     def _set(self) -> Collection[str]:
         """Keys of the experiment that the rules leave as they are."""
         values = config.flatten(self.settings.experiment)
         return own.set_values(values, self.settings.candidates.kept, detects=self.detects)
 
-    def final_passes(self, name: str, pace: float = 1.0) -> float:
-        """Returns the passes of the training on all images, each over as many images as one trial has."""
-        return race.passes(self.final(name, pace=pace).training) * self.whole.count / max(1, self.counted.count)
+    def final_passes(self, name: str, pace: float = 1.0, *, taught: bool = False) -> float:
+        """Returns the `passes` of the training on all images, each over as many images as one trial has.
+
+        Args:
+            taught: whether it has a teacher, whose predictions are not counted.
+        """
+        teacher = Path(rules.NETWORK) if taught else None  # any one
+        return race.passes(self.final(name, pace=pace, teacher=teacher)) * self.whole.count / max(1, self.counted.count)
+
+    def stores_features(self, name: str) -> bool:
+        """Returns whether trials of a network, and its training on all images, store features of frozen layers."""
+        trainings = self.candidate(name).experiment.training, self.final(name).training
+        return all(each.feature_variants is not None for each in trainings)
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float
@@ -263,8 +267,8 @@ def prepare(
     given, notes = base.data.image_size, list[str]()
     if section.scratch is None and all(start.kind != "scratch" for start in starts):
         notes.append(
-            f"networks from random weights do not compete: {whole.count} training images are few "
-            f"(candidates.scratch=true)"
+            f"networks from random weights do not compete with {whole.count} training images; set "
+            "candidates.scratch=true to let them"
         )
     largest = round(candidates.largest_input(section, starts, whole.side) / (_center_crop(base.task) or 1.0))
     if given is None and stored_size not in (None, largest):

@@ -23,6 +23,8 @@ DELIVERY_SECONDS = 30.0
 """Time kept for evaluation, export and its measurement."""
 ALONE = 0.5
 """A training that has the machine to itself is as many times faster as there are trainings at once, to this power."""
+TEACHERS = 2.0
+"""Time kept for a teacher, relative to that of a training on all images without one: it is larger."""
 INHERITING = 3000
 """The inheritance of weights takes about as long as the features of this many images."""
 FEWEST_TRAININGS = 4
@@ -44,7 +46,7 @@ class Timekeeper:
     Attributes:
         ids: name of each candidate, also of earlier ones -> id of its network.
         pace: share of the epochs that the rules choose.
-        rate: forecast of trainings as long as none is finished, from some steps or the probes of some candidates.
+        rate: forecast of the passes of trainings as long as none is finished, from some steps or from the probes.
         probes: probes of some candidates, by id.
     """
 
@@ -86,58 +88,68 @@ class Timekeeper:
         found = [(self.candidates[name].macs, each.start, each.image) for name, each in self.probes.items()]
         return Rate.fit(found) if found else None
 
-    def loading(self, name: str) -> float:
-        """Returns the seconds until a candidate has its weights; 0 if nothing is known.
+    def loading(self) -> dict[str, float]:
+        """Returns the seconds until each candidate has its weights; 0 if nothing is known.
 
         If it was not probed, and has to inherit them, that takes as long as for others, or as `INHERITING` says.
         """
         networks, rate = self._study.networks, self.forward
-        if name in self.probes:
-            return self.probes[name].weights
-        alike = [each.weights for key, each in self.probes.items() if networks[key].inherits == networks[name].inherits]
-        if alike or not networks[name].inherits or rate is None:
-            return statistics.fmean(alike) if alike else 0.0
-        return rate.seconds(self.candidates[name].macs, INHERITING) - rate.start
+        alike = dict[bool, list[float]]()
+        for name, each in self.probes.items():
+            alike.setdefault(networks[name].inherits, []).append(each.loading)
+
+        def expected(name: str) -> float:
+            inherits = networks[name].inherits
+            if inherits not in alike:
+                return rate.seconds(self.candidates[name].macs, INHERITING) - rate.start if inherits and rate else 0.0
+            return self.probes[name].loading if name in self.probes else statistics.fmean(alike[inherits])
+
+        return {name: expected(name) for name in self.candidates}
 
     def loads_before(self, name: str, until: float) -> bool:
         """Returns whether a candidate, if it loads its weights now, has them by a second of the search."""
-        return self.seconds + self.loading(name) <= until
+        return self.seconds + self.loading()[name] <= until
 
     def timing(self) -> race.Timing:
         """Returns how long trainings take, by those that are finished; without any, by `rate`."""
-        macs = {name: each.macs for name, each in self.candidates.items()}
-        weights = {name: self.loading(name) for name in self.candidates}
+        macs, loading = {name: each.macs for name, each in self.candidates.items()}, self.loading()
         finished = [
             (
                 self.ids[job.candidate],
                 seconds,
                 [float(row["seconds"]) for row in self._runner.rows[job]],
-                self._passes(self.ids[job.candidate], job.epochs),
+                race.passes(self.candidates[self.ids[job.candidate]].experiment, job.epochs),
             )
             for job, seconds in self._runner.seconds.items()
             if job.candidate in self.ids
         ]
         if not finished and self.rate is not None:
             start, images = self.rate.start, self._study.examples[0]
-            epochs = {name: self.rate.seconds(each, images) - start for name, each in macs.items()}
-            return race.Timing(epochs, start, macs, weights)
-        return race.Timing.of_trainings(finished, macs, weights)
+            each = {name: self.rate.seconds(count, images) - start for name, count in macs.items()}
+            return race.Timing(each, start, macs, loading)
+        return race.Timing.of_trainings(finished, macs, loading)
 
     def expected(self, names: Sequence[str]) -> list[float]:
         """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
         timing = self.timing()
-        return [timing.of(name, self._passes(name)) or 0.0 for name in names]
-
-    def _passes(self, name: str, epochs: int | None = None) -> int:
-        """Returns the `passes` of a candidate's training; None: of its present epochs."""
-        training = self.candidates[name].experiment.training
-        return race.passes(training if epochs is None else dataclasses.replace(training, epochs=epochs))
+        return [timing.of(name, race.passes(self.candidates[name].experiment)) or 0.0 for name in names]
 
     def _final(self, names: Sequence[str], timing: race.Timing, pace: float) -> float:
-        """Returns the longest expected time of some candidates' trainings on all training images, one at a time."""
-        passes = {name: self._study.final_passes(name, pace) for name in names}
-        longest = max((timing.of(name, passes[name]) or 0.0 for name in names), default=0.0)
-        return longest / self._slots**ALONE
+        """Returns the longest expected time of some candidates' trainings on all training images, one at a time.
+
+        With a teacher, it contains that of the teacher.
+
+        Args:
+            pace: see the class.
+        """
+        return max((self._final_of(name, timing, pace) for name in names), default=0.0) / self._slots**ALONE
+
+    def _final_of(self, name: str, timing: race.Timing, pace: float) -> float:
+        plain = timing.of(name, self._study.final_passes(name, pace)) or 0.0
+        if not self._study.settings.distill:
+            return plain
+        taught = timing.of(name, self._study.final_passes(name, pace, taught=True)) or 0.0
+        return taught + TEACHERS * plain
 
     @property
     def end(self) -> float:
@@ -157,27 +169,31 @@ class Timekeeper:
         """
         if math.isinf(self.end):
             return self.end
-        return self.seconds + share * max(0.0, self._left() - self._kept(names, self.pace))
+        final = FINAL_SHARE * self._final(names, self.timing(), self.pace)
+        return self.seconds + share * max(0.0, self._left() - final)
 
-    def _kept(self, names: Sequence[str], pace: float) -> float:
-        """Returns the seconds that are kept for the training of the choice, with its teacher's."""
-        share = FINAL_SHARE * (2 + self._study.taught_epochs if self._study.settings.distill else 1)
-        return share * self._final(names, self.timing(), pace)
-
-    def affordable(self, names: Sequence[str], pace: float) -> list[str]:
+    def affordable(self, names: Sequence[str], pace: float, *, one: bool) -> list[str]:
         """Returns the candidates for which there is time to train them on one fold and on all images.
 
-        If there is none, returns the one that takes least time. As long as nothing is known, returns all.
+        As long as nothing is known, returns all.
 
         Args:
-            pace: share of the present epochs for which they would be trained.
+            names: the most promising ones first.
+            pace: see the class.
+            one: if there is time for none, return the one that takes least time.
         """
-        timing = self.timing()
-        epochs = {name: self.candidates[name].experiment.training.epochs for name in names}
-        passes = {name: self._passes(name, max(1, round(pace * count))) for name, count in epochs.items()}
-        needed = {name: (timing.of(name, passes[name]) or 0.0) + self._kept([name], pace) for name in names}
+        timing, study = self.timing(), self._study
+        if not timing.each:
+            return list(names)
+        needed = dict[str, float]()
+        for name in names:
+            passes = race.passes(self.candidates[name].experiment)
+            if not study.stores_features(name):
+                passes *= pace / self.pace
+            training = timing.of(name, passes) or 0.0
+            needed[name] = training + FINAL_SHARE * self._final([name], timing, pace)
         found = [name for name in names if needed[name] <= self._left()]
-        return found or [min(needed, key=needed.__getitem__)]
+        return found if found or not one else [min(names, key=needed.__getitem__)]
 
     def teacher(self, chosen: str) -> str | None:
         """Returns the network that teaches the choice; None if none is suitable.
@@ -209,8 +225,7 @@ class Timekeeper:
                 `FEWEST_TRAININGS`.
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
-        trainings = [self.candidates[name].experiment.training for name in names]
-        if minutes is None or all(each.feature_variants for each in trainings):  # fewer epochs would save little
+        if minutes is None or all(self._study.stores_features(name) for name in names):  # fewer epochs save little
             return 1.0
 
         def affordable() -> float:

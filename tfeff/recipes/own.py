@@ -93,7 +93,7 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
         **{f"model.{key}": choice for key, choice in network.items()},
         "data.image_size": size,
         "data.cache": _cache(counted, settings.data, given.get("data.image_size", size.value)),
-        **training_for_images(counted, start, settings.task, settings.optimizer, given),
+        **training_for_images(counted, start, settings, given),
     }
 
 
@@ -103,34 +103,36 @@ def _cache(counted: LabeledImages | AnnotatedImages, data: Data, size: int | str
 
 
 def training_for_images(
-    counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer, given: Mapping[str, Any]
+    counted: LabeledImages, start: WarmStart, experiment: Experiment, given: Mapping[str, Any]
 ) -> Choices:
     """Returns how a network is trained on these images, by dotted key.
 
     Args:
         counted: the training images.
         start: where the weights come from.
-        task: what it is trained for.
-        optimizer: section of the config.
+        experiment: the training, as far as nothing is chosen.
         given: values that are set, by dotted key; others follow from them.
     """
-    count = counted.count
+    count, task, optimizer = counted.count, experiment.task, experiment.optimizer
     updates, batch_size = rules.UPDATES, rules.batch_size(count)
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
         updates = {"imagenet": rules.ALL_UPDATES}
         batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH)
-    chosen = layers(count, start, task) if optimizer.transfer is None else {}
+    chosen = dict(layers(count, start, task) if optimizer.transfer is None else {})
     patterns = given.get("optimizer.frozen", chosen["optimizer.frozen"].value if chosen else ())
     frozen = "stage*" in patterns and not optimizer.unfreeze
+    epochs = rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates)
+    if chosen and "optimizer.frozen" not in given:
+        length = given.get("training.epochs", epochs.value)
+        chosen["training.feature_variants"] = rules.feature_variants(count, start, experiment, length)
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance, together=task.images_drawn_together),
         "training.batch_size": batch_size,
-        "training.epochs": rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates),
+        "training.epochs": epochs,
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
         "optimizer.freeze_normalization": rules.freeze_normalization(count, start, frozen=frozen),
         **chosen,
-        **({"training.feature_variants": rules.feature_variants(task, patterns, given)} if chosen else {}),
     }
 
 
@@ -247,7 +249,7 @@ def trained_for_images(
 
     chosen = dict[str, Any]()
     if by_rules and isinstance(counted, LabeledImages):
-        chosen = unset(training_for_images(counted, warm_start(model), task, base.optimizer, given))
+        chosen = unset(training_for_images(counted, warm_start(model), replace(base, task=task, model=model), given))
     elif by_rules and isinstance(counted, AnnotatedImages):
         chosen = unset(training_for_boxes(counted, model, task, given, base.data.channels, base.needs_validation))
     whole = chosen.get("training.epochs", base.training.epochs)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tfeff.config import Choice, Choices, ClassificationSettings, TaskSettings
+from tfeff.config import Choice, Choices, ClassificationSettings, EmbeddingSettings, Experiment
 from tfeff.errors import UserError
+from tfeff.execution import workers
 from tfeff.networks import Architecture, architecture
 from tfeff.networks.backbones.given import Given
 from tfeff.networks.backbones.preset import Preset
@@ -217,22 +218,39 @@ def frozen(count: int, start: WarmStart) -> Choice:
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
-def feature_variants(task: TaskSettings, patterns: Sequence[str], given: Mapping[str, object]) -> Choice:
-    """Returns how many variants of each image the features of the frozen layers are computed for; None: at each step.
+def feature_variants(count: int, start: WarmStart, experiment: Experiment, epochs: int) -> Choice:
+    """Returns of how many variants of each image frozen layers compute the features once; None: in each step.
 
     Args:
-        task: what is trained.
-        patterns: patterns of the variables that are not trained.
-        given: values that are set, by dotted key.
+        count: number of training images.
+        start: the warm start.
+        experiment: the training, in which `frozen` chooses the layers that are trained.
+        epochs: of the training.
     """
-    if "stage*" not in patterns:
+    task, training, data = experiment.task, experiment.training, experiment.data
+    if not frozen(count, start).value:
         return Choice(None, "all layers learn")
-    others = [key for key in WITHOUT_VARIANTS if given.get(key)]
-    if others:
-        return Choice(None, f"{others[0]} is set")
-    if not isinstance(task, ClassificationSettings) or task.augmentation.mixes or task.plain_epochs or task.teachers:
-        return Choice(None, "frozen layers see new images in each step, because of the task's settings")
-    return Choice(VARIANTS, "the frozen layers compute two variants of each image, once")
+    others = {
+        "a task of your own": type(task) not in (ClassificationSettings, EmbeddingSettings),
+        "task.name=embedding": isinstance(task, EmbeddingSettings),
+        "task.teacher": bool(task.teachers),
+        "task.plain_epochs": bool(task.plain_epochs),
+        "MixUp or CutMix": isinstance(task, ClassificationSettings) and task.augmentation.mixes,
+        "optimizer.unfreeze": bool(experiment.optimizer.unfreeze),
+        "data.augment_on_device": data.augment_on_device,
+        "data.augment": data.augment is not None,
+        "training.resolution_factors": bool(training.resolution_factors),
+        "training.rematerialize": training.rematerialize,
+        "training.quantization": training.quantization is not None,
+        "several workers": workers.worker_count() > 1,
+    }
+    found = [words for words, excluded in others.items() if excluded]
+    if found:
+        return Choice(None, f"features are not stored with {found[0]}")
+    assert isinstance(task, ClassificationSettings)
+    if not task.augmentation.any:
+        return Choice(1, "the frozen layers compute each image once, as nothing is augmented")
+    return Choice(min(VARIANTS, epochs), "the frozen layers compute two variants of each image, once")
 
 
 def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choice:
@@ -255,11 +273,6 @@ def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choic
 VARIANTS = 2
 """Augmented variants of an image whose features are stored: as good as four, and as new ones in each epoch
 (docs/own_images.md)."""
-WITHOUT_VARIANTS = (
-    *("optimizer.unfreeze", "data.augment_on_device"),
-    *("training.resolution_factors", "training.rematerialize", "training.quantization"),
-)
-"""Keys with which no features are stored."""
 TAUGHT_EPOCHS = 4
 """Epochs with a teacher relative to those without."""
 

@@ -1,6 +1,6 @@
 """Training on one device, several devices or several workers; checkpoints, TensorBoard, evaluation of a run."""
 
-from tfeff.training.distribution import is_chief
+from tfeff.execution.workers import is_chief
 from tfeff.training.evaluation import evaluate_again, evaluate_run, finish_run
 from tfeff.training.experiment import metrics, train
 from tfeff.training.findings import RunEvaluation

@@ -7,12 +7,12 @@ from tfeff.data.augment import given
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.input.device_batches import BY_CPU, IN_BATCHES
 from tfeff.errors import UserError, nearest
+from tfeff.execution import workers
 from tfeff.models import presets
 from tfeff.networks import Architecture
 from tfeff.networks.backbones.architecture import require_same_layers
 from tfeff.networks.backbones.given import Given
 from tfeff.networks.catalog import own_statistics
-from tfeff.training import distribution
 from tfeff.training.features import KEY, split
 from tfeff.training.plan import Plan, weights_file
 from tfeff.training.stored_teachers import KEY as TEACHERS
@@ -127,7 +127,7 @@ def _check_drawing(plan: Plan) -> None:
         raise UserError(
             f"config: data.augment: task.name={name} trains on stored features of images without augmentation; omit it"
         )
-    if distribution.worker_count() > 1:
+    if workers.worker_count() > 1:
         raise UserError(
             f"config: task.name={name} trains on stored features, which several workers cannot share; use one (unset "
             "TF_CONFIG)"
@@ -155,7 +155,7 @@ def _check_device_batches(plan: Plan, replicas: int) -> None:
                 f"config: data.augment_on_device: {key} needs batches that the CPU makes; remove one of them"
             )
     augmentation = getattr(settings.task, "augmentation", None)
-    if replicas > distribution.worker_count() and getattr(augmentation, "mixes", False):
+    if replicas > workers.worker_count() and getattr(augmentation, "mixes", False):
         raise UserError(
             "config: data.augment_on_device: the devices of a worker cannot mix images of each other; remove "
             "task.augmentation.mixup_alpha and cutmix_alpha, or set data.augment_on_device=false"
@@ -232,7 +232,7 @@ def _check_variants(plan: Plan) -> None:
             continue
         if isinstance(augmentation, Augmentation) and augmentation.mixes:
             raise UserError(f"config: {key}: MixUp and CutMix mix images of a batch; switch them off")
-        if distribution.worker_count() > 1:
+        if workers.worker_count() > 1:
             raise UserError(f"config: {key}: several workers are not supported; use one, or set it to none")
 
 
@@ -278,11 +278,11 @@ def _check_quantization(plan: Plan, replicas: int) -> None:
 
 def _check_optimizer(plan: Plan, *, new_run: bool) -> None:
     update, training = plan.update, plan.training
-    if update.unfreeze and distribution.worker_count() > 1:
+    if update.unfreeze and workers.worker_count() > 1:
         raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
     if update.transfer is not None and update.frozen:
         raise UserError("config: optimizer.transfer=auto chooses optimizer.frozen, which is set; remove one of them")
-    if update.transfer is not None and distribution.worker_count() > 1:
+    if update.transfer is not None and workers.worker_count() > 1:
         raise UserError("config: optimizer.transfer: several workers are not supported; set optimizer.frozen instead")
     if update.parametrization == "mup":
         _check_parametrization(plan)

@@ -1,13 +1,12 @@
 """The tf.distribute strategy of a run: one device, several GPUs, or several workers."""
 
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from tfeff.errors import UserError
+from tfeff.execution.workers import addresses, worker_count, worker_index
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
@@ -17,7 +16,7 @@ def strategy(name: str) -> tf.distribute.Strategy:
         UserError: for `multi_worker` without a valid TF_CONFIG, another strategy with several workers, or if this
             worker cannot listen on its port.
     """
-    workers = _workers()
+    workers = addresses()
     if len(workers) > 1 and name in ("single", "mirrored"):
         raise UserError(
             f"training.strategy is {name}, but TF_CONFIG lists {len(workers)} workers; unset one of the two"
@@ -87,44 +86,3 @@ def _distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, bat
     if replicas > worker_count():
         batches = batches.rebatch(batch_size // replicas)
     return strategy.distribute_datasets_from_function(lambda context: batches)
-
-
-def is_chief() -> bool:
-    """Returns whether this process writes the run's files. True for the first worker only."""
-    return worker_index() == 0
-
-
-def worker_index() -> int:
-    """Returns the index of this worker."""
-    return _tf_config().get("task", {}).get("index", 0)
-
-
-def worker_count() -> int:
-    """Returns the number of workers."""
-    return max(1, len(_workers()))
-
-
-def _workers() -> list[str]:
-    cluster = dict(_tf_config().get("cluster", {}))
-    workers = cluster.pop("worker", [])
-    if cluster:
-        raise UserError(f'TF_CONFIG: has tasks of type {", ".join(cluster)}; list all of them under "worker"')
-    return workers
-
-
-def _tf_config() -> dict:
-    text = os.environ.get("TF_CONFIG", "{}")
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"TF_CONFIG is not JSON ({error}): {text}") from None
-    form = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}'
-    try:
-        workers, index = given.get("cluster", {}).get("worker", []), given.get("task", {}).get("index", 0)
-        right = isinstance(workers, list) and all(isinstance(each, str) for each in workers)
-        right = right and type(index) is int and 0 <= index < max(1, len(workers))
-    except AttributeError:
-        right = False
-    if not right:
-        raise UserError(f"TF_CONFIG: expected {form}, with 0 <= N < number of workers; it is {text}")
-    return given

@@ -9,6 +9,7 @@ from pathlib import Path
 from tfeff import config, selection
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
+from tfeff.execution import workers
 from tfeff.tasks.task import ImageTask
 from tfeff.training import distribution, provenance
 from tfeff.training.assembly import AssemblyCache
@@ -86,11 +87,11 @@ def train(
         WorkerLostError: if another worker of a distributed run is lost.
     """
     settings = config.resolve_member(settings)
-    training, workdir, chief = settings.training, Workdir(directory), distribution.is_chief()
+    training, workdir, chief = settings.training, Workdir(directory), workers.is_chief()
     strategy = distribution.strategy(training.strategy)
     reporter = reporter or Reporter(quiet=not chief)
     features = features or FeatureCache()
-    if histograms and distribution.worker_count() > 1:
+    if histograms and workers.worker_count() > 1:
         raise UserError("--histograms: only a run with one worker writes them; remove it")
     if until_epoch is not None and until_epoch < 1:
         raise ValueError(f"until_epoch is {until_epoch}; epochs count from 1")
@@ -154,7 +155,7 @@ def _loop(
     trackers: Sequence[str],
 ) -> Loop:
     """Returns the loop of a run, or of one phase of it, with its hooks."""
-    settings, chief = prepared.plan.settings, distribution.is_chief()
+    settings, chief = prepared.plan.settings, workers.is_chief()
     training, hooks = settings.training, list[Hook]()
     if chief and profile:
         hooks.append(Profiler(workdir.tensorboard, reporter.say))

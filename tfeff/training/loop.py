@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfeff.data.input.device_batches import DeviceBatches
 from tfeff.errors import DivergedError, WorkerLostError
+from tfeff.execution import workers
 from tfeff.tasks.task import Batch
 from tfeff.training import distribution
 from tfeff.training.interruption import Interruption
@@ -129,7 +130,7 @@ class Loop:
             try:
                 self._train()
             except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-                if distribution.worker_count() == 1:
+                if workers.worker_count() == 1:
                     raise
                 self._check_interruption()  # all workers were told to stop, and the others were faster
                 raise WorkerLostError("lost another worker") from error

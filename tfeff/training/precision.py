@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfeff.execution import workers
 from tfeff.models.network import in_policy
-from tfeff.training import distribution
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
@@ -81,7 +81,7 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption, re
         return run
 
     # Each worker would time on its own and might choose another policy.
-    may_measure = not training.deterministic and distribution.worker_count() == 1
+    may_measure = not training.deterministic and workers.worker_count() == 1
     return choose(may_measure=may_measure, make_step=make_step)
 
 

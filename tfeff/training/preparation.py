@@ -18,10 +18,11 @@ from tfeff.data.input.device_batches import DeviceBatches
 from tfeff.data.sources import unlabeled
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
+from tfeff.execution import workers
 from tfeff.models import standardization
 from tfeff.networks.catalog import unchanged
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import checks, distribution, exposure, freezing, precision, schedules, transfer
+from tfeff.training import checks, exposure, freezing, precision, schedules, transfer
 from tfeff.training.assembly import Assembly, AssemblyCache, assemble
 from tfeff.training.checkpoint import Saved
 from tfeff.training.distillation import Distilled
@@ -206,7 +207,7 @@ class Preparation:
             average.restart()  # the parametrization and recomputed statistics change weights, too
         if loaded is not None:
             self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
-        if distribution.is_chief():
+        if workers.is_chief():
             learned = [each.dataset.origins for each in (images.train, self.unlabeled) if each is not None]
             self.workdir.write_fingerprint(dataclasses.replace(self._fingerprint, trained=np.concatenate(learned)))
             self.workdir.write_dataset(record | _preprocessing(model))
@@ -275,7 +276,7 @@ class Preparation:
     def _prepared(self, plan: Plan, images: selection.TrainingData, assembly: Assembly, until: int) -> Prepared:
         """Returns batches and state, as at the start of training."""
         model, training = assembly.model, plan.training
-        worker = distribution.worker_index(), distribution.worker_count()
+        worker = workers.worker_index(), workers.worker_count()
         pipeline = self._training(plan, images, assembly, worker)
         validation, scoring = None, None
         if images.validation is not None:

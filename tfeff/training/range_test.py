@@ -18,6 +18,7 @@ import numpy as np
 from tfeff import config, selection
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
+from tfeff.execution import workers
 from tfeff.models.network import in_policy
 from tfeff.reporting import figure
 from tfeff.reporting.training_curves import range_test_figure
@@ -112,7 +113,7 @@ def write_range_test(settings: config.Experiment, directory: str | os.PathLike[s
         UserError: as for `range_test`, and for images or settings that cannot be trained.
     """
     plan, directory = Plan.of(config.resolve_member(settings)), Path(directory)
-    if distribution.worker_count() > 1:
+    if workers.worker_count() > 1:
         raise UserError("--range_test: several workers are not supported; use one (unset TF_CONFIG)")
     devices = distribution.strategy(plan.training.strategy).num_replicas_in_sync
     checks.check(plan, devices, new_run=True)

@@ -97,15 +97,26 @@ def reconstruct(
         for names in _inexact(plan, segment, endings):
             _Fitting(plan, segment, names, endings, theirs, maps, count).run(rng)
         found = _Errors(plan, segment)
-        source, target = list[dict[str, Any]](), list[dict[str, Any]]()
-        for number in range(len(maps)):  # once, because large maps are not kept
-            there, later = theirs.last(number, found.wanted, needed)
-            here, later_here = maps.last(number, found.names, ours)
-            found.add(there, here)
-            source.append(later)
-            target.append(later_here)
+        source, target = _finished(theirs, needed, maps, ours, found)
         errors |= found.results()
     return errors
+
+
+def _finished(
+    theirs: Maps, needed: set[str], maps: Maps, ours: set[str], errors: "_Errors"
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Adds to the errors of a segment, and returns the maps of both sides that are needed after it, of each part.
+
+    Each part is computed once for both, because large maps are not kept.
+    """
+    source, target = list[dict[str, Any]](), list[dict[str, Any]]()
+    for number in range(len(maps)):
+        there, later = theirs.last(number, errors.wanted, needed)
+        here, own = maps.last(number, errors.names, ours)
+        errors.add(there, here)
+        source.append(later)
+        target.append(own)
+    return source, target
 
 
 def _inexact(plan: Plan, segment: Segment, endings: Mapping[str, _Ending]) -> list[list[str]]:
