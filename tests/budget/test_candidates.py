@@ -158,7 +158,7 @@ def test_a_named_start_that_cannot_be_scaled_is_an_error():
 def test_every_start_is_the_backbone_of_every_detector(tmp_path):
     run = run_of(tmp_path / "labels", LABELS, resolution=48)
     section = Candidates(starts=(run,), detectors=("yolo", "efficientdet-lite0", "faster-rcnn"))
-    found = {start.name: start for start in candidates.starts(section, BOXES, 500)}
+    found = {start.name: start for start in candidates.starts(section, BOXES, 100)}
     assert list(found) == [
         *(f"{name} {run}" for name in section.detectors),
         *(f"{name} random weights" for name in section.detectors),

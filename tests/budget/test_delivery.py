@@ -159,7 +159,6 @@ def test_boxes_in_the_source_make_it_a_search_for_a_detector(verbs, source, trai
         *("search", f"--config={ROOT / 'configs' / 'own_budget.py'}", f"--workdir={tmp_path / 'search'}", "--dry_run"),
         *(f"--config.data.source={source}", "--config.budget.macs=100M", "--config.candidates.detectors=yolo,grid"),
         *("--config.candidates.starts=" + str(trained), "--config.folds.count=2", "--config.candidates.widths=1,0.5"),
-        "--config.candidates.scratch=true",
     ).succeeds()
     assert "images have boxes" in done.out
     assert f"{trained}, 128 px" in done.out

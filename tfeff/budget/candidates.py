@@ -135,8 +135,8 @@ def starts(section: config.Candidates, task: config.TaskSettings, images: int) -
     named = section.starts or models.imagenet_here()
     tasks = [_detection(name, task) for name in section.detectors] or [task]
     found = dict.fromkeys(_start(name, each) for each in tasks for name in named)
-    enough = section.scratch is None and (images >= rules.ALL_LAYERS or not found)
-    if section.scratch or enough:
+    few = task.IS_CLASSIFIER and images < rules.ALL_LAYERS
+    if section.scratch or (section.scratch is None and not (few and found)):
         found |= dict.fromkeys(_scratch(each) for each in tasks)
     if not found:
         raise UserError(

@@ -249,7 +249,7 @@ def feature_variants(count: int, start: WarmStart, experiment: Experiment, epoch
         return Choice(None, f"features are not stored with {found[0]}")
     assert isinstance(task, ClassificationSettings)
     if not task.augmentation.any:
-        return Choice(1, "the frozen layers compute each image once, as nothing is augmented")
+        return Choice(1, "the frozen layers compute each image once")
     return Choice(min(VARIANTS, epochs), "the frozen layers compute two variants of each image, once")
 
 
@@ -271,8 +271,7 @@ def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choic
 
 
 VARIANTS = 2
-"""Augmented variants of an image whose features are stored: as good as four, and as new ones in each epoch
-(docs/own_images.md)."""
+"""Augmented variants of an image whose features are stored: as good as new ones in each epoch (docs/own_images.md)."""
 TAUGHT_EPOCHS = 4
 """Epochs with a teacher relative to those without."""
 
