@@ -23,6 +23,8 @@ DELIVERY_SECONDS = 30.0
 """Time kept for evaluation, export and its measurement."""
 ALONE = 0.5
 """A training that has the machine to itself is as many times faster as there are trainings at once, to this power."""
+LATE = 2.0
+"""If there is no time for any training, a better network may take this many times as long as the quickest one."""
 TEACHERS = 2.0
 """Time kept for a teacher, relative to that of a training on all images without one: it is larger."""
 INHERITING = 3000
@@ -180,7 +182,7 @@ class Timekeeper:
         Args:
             names: the most promising ones first.
             pace: see the class.
-            one: if there is time for none, return the one that takes least time.
+            one: if there is time for none, return those that take at most `LATE` times as long as the quickest one.
         """
         timing, study = self.timing(), self._study
         if not timing.each:
@@ -192,8 +194,11 @@ class Timekeeper:
                 passes *= pace / self.pace
             training = timing.of(name, passes) or 0.0
             needed[name] = training + FINAL_SHARE * self._final([name], timing, pace)
-        found = [name for name in names if needed[name] <= self._left()]
-        return found if found or not one else [min(names, key=needed.__getitem__)]
+        limit = self._left()
+        if one:
+            quickest = min(needed.values(), default=0.0)
+            limit = limit if quickest <= limit else LATE * quickest
+        return [name for name in names if needed[name] <= limit]
 
     def teacher(self, chosen: str) -> str | None:
         """Returns the network that teaches the choice; None if none is suitable.
