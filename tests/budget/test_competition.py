@@ -326,8 +326,8 @@ def test_inheritance_takes_as_long_as_that_of_others_or_as_the_features_of_some_
     [
         (10, ["a", "b", "c", "d"]),
         (4, ["a", "b", "c"]),  # 30 s to deliver; a training and one and a half for the choice: 60, 110, 205, 305 s
-        (1.6, ["a"]),
-        (1, ["a", "b"]),  # there is no time: up to twice as long as the quickest one
+        (1.6, ["a", "b"]),  # up to twice as long as the quickest one
+        (1, ["a", "b"]),
     ],
 )
 def test_networks_that_cannot_be_trained_in_time_do_not_compete(minutes, left):

@@ -24,7 +24,7 @@ DELIVERY_SECONDS = 30.0
 ALONE = 0.5
 """A training that has the machine to itself is as many times faster as there are trainings at once, to this power."""
 LATE = 2.0
-"""If there is no time for any training, a better network may take this many times as long as the quickest one."""
+"""However few minutes there are, a network competes that takes at most this many times as long as the quickest one."""
 TEACHERS = 2.0
 """Time kept for a teacher, relative to that of a training on all images without one: it is larger."""
 INHERITING = 3000
@@ -182,7 +182,7 @@ class Timekeeper:
         Args:
             names: the most promising ones first.
             pace: see the class.
-            one: if there is time for none, return those that take at most `LATE` times as long as the quickest one.
+            one: one is trained in any case: those compete that take at most `LATE` times as long as the quickest one.
         """
         timing, study = self.timing(), self._study
         if not timing.each:
@@ -194,10 +194,7 @@ class Timekeeper:
                 passes *= pace / self.pace
             training = timing.of(name, passes) or 0.0
             needed[name] = training + FINAL_SHARE * self._final([name], timing, pace)
-        limit = self._left()
-        if one:
-            quickest = min(needed.values(), default=0.0)
-            limit = limit if quickest <= limit else LATE * quickest
+        limit = max(self._left(), LATE * min(needed.values(), default=0.0) if one else 0.0)
         return [name for name in names if needed[name] <= limit]
 
     def teacher(self, chosen: str) -> str | None:
