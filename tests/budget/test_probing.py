@@ -112,3 +112,4 @@ def test_a_batch_may_be_larger_than_the_images_of_a_probe():
     folds = config.Folds(kind="classic", examples=100)
     found = probed(trial_of(Candidate("network", "network", experiment, 1), folds))
     assert len(found["correct"]) == 50
+    assert (found["start"] > found["image"] > 0, found["loading"] >= 0) == (True, True)

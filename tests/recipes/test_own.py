@@ -111,6 +111,12 @@ def test_a_workdir_of_other_images_is_refused(root, tmp_path):
         (30, ("model.weights=none",), {"optimizer.freeze_normalization": False}),
         (30, ("model.weights=imagenet", "optimizer.frozen="), {"optimizer.freeze_normalization": True}),
         (490, ("model.weights=imagenet",), {"optimizer.freeze_normalization": False, "training.epochs": 10}),
+        (490, ("model.weights=imagenet",), {"training.feature_variants": 2}),
+        (490, ("model.weights=imagenet", "training.epochs=1"), {"training.feature_variants": 1}),
+        (500, ("model.weights=imagenet",), {"training.feature_variants": None}),
+        (30, ("model.weights=imagenet", "optimizer.frozen=stage*"), {"training.feature_variants": None}),
+        (30, ("model.weights=imagenet", "training.rematerialize=true"), {"training.feature_variants": None}),
+        (30, ("model.weights=none",), {"training.feature_variants": None}),
         (
             500,
             ("model.weights=imagenet",),
