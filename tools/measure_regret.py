@@ -198,7 +198,9 @@ def train(path: Path, workdir: Path, bounds: Sequence[str], overrides: Sequence[
                 timed: Any = Watched(
                     executor, lambda outcome, seconds: store.write_fact(f"seconds {outcome.key}", str(seconds))
                 )
-                probing.run(trials, store, timed, lambda name, found: True, 3, runner.check, runner.progress.say)
+                probing.run(
+                    trials, store, timed, lambda name: True, lambda *_: None, 3, runner.check, runner.progress.say
+                )
             train_all(runner, list(candidates.values()))
             calls = {
                 name: (final, study.final(name, "float32"), str(workdir / "finals" / name))

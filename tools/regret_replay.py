@@ -2,7 +2,7 @@
 
 The clock is virtual: a training takes the seconds that it took when it was stored. No search is charged for what is not
 stored: reading and decoding the images, starting processes, timing `precision=auto`, and exports, which a bound of
-multiply-adds does without. Detectors are trained for all epochs, also where `tfeff.search` would shorten trainings.
+multiply-adds does without. All networks are trained for all epochs, also where `tfeff.search` would shorten trainings.
 """
 
 import dataclasses

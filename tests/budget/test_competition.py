@@ -19,7 +19,7 @@ from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
 from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
-from tfeff.budget.timekeeping import INHERITING
+from tfeff.budget.timekeeping import IMAGES_TO_INHERIT
 from tfeff.config import (
     BudgetSearch,
     Candidates,
@@ -122,7 +122,6 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         num_classes=2,
         validation_trials=1000.0,
         final_passes=lambda name, pace, taught=False: (8 if taught else 2) * pace * IMAGES,
-        stores_features=lambda name: False,
     )
     clock = SimpleNamespace(seconds=seconds, save=lambda: None)
     runner = Runner(values, said, clock)
@@ -258,7 +257,7 @@ def test_trainings_begin_only_if_the_longest_one_fits():
 def test_steps_tell_how_long_a_training_takes_until_one_is_finished(monkeypatch):
     timed = []
 
-    def measured(candidates, folds, executor):
+    def measured(candidates, folds, executor, share):
         timed.extend(each.label for each in candidates)
         return Rate(start=8.0, per_image=0.01, per_mac=1e-5)
 
@@ -286,7 +285,7 @@ def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promis
 
 def timed(found, macs, inherits, images=0.01):
     """Sets what networks cost, and probes of those whose inheritance is given: its seconds, or 0.0."""
-    probes, found.study.stores_features = {}, lambda name: True
+    probes = {}
     for name, each in macs.items():
         candidate = found.candidates[name]
         stored = replace(candidate.experiment, training=Training(epochs=2, feature_variants=2))
@@ -310,7 +309,9 @@ def test_probes_tell_how_long_trainings_of_classifiers_take():
 def test_inheritance_takes_as_long_as_that_of_others_or_as_the_features_of_some_images():
     found, macs = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=5), {"a": 10, "b": 20, "c": 30, "d": 40}
     timed(found, macs, {"a": 0.0, "d": 0.0})
-    assert list(found.time.loading().values()) == pytest.approx([0, 0.2 * INHERITING, 0.3 * INHERITING, 0])
+    assert list(found.time.loading().values()) == pytest.approx(
+        [0, 0.2 * IMAGES_TO_INHERIT, 0.3 * IMAGES_TO_INHERIT, 0]
+    )
     assert found.time.loads_before("a", 0.0)
     assert not found.time.loads_before("c", 899.0)
     assert found.time.loads_before("c", 901.0)
@@ -333,14 +334,14 @@ def test_inheritance_takes_as_long_as_that_of_others_or_as_the_features_of_some_
 def test_networks_that_cannot_be_trained_in_time_do_not_compete(minutes, left):
     found = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=minutes)
     timed(found, {"a": 10, "b": 20, "c": 30, "d": 40}, dict(zip("abcd", (0.0, 0.0, 18.0, 38.0), strict=True)))
-    found._drop_unaffordable()
+    found._drop_those_without_time()
     assert found.alive == left
     assert set(stages(found).values()) <= {"time"}
     assert len(found.said) == (len(left) < 4)
     found.clock.seconds = 1000.0  # a resumed search decides in the same way
     again = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=minutes)
     again.time._store.facts = found.time._store.facts
-    again._drop_unaffordable()
+    again._drop_those_without_time()
     assert again.alive == left
 
 
@@ -348,13 +349,13 @@ def test_networks_whose_trainings_are_stored_compete_however_late_it_is():
     found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1, seconds=1000.0)
     timed(found, {"a": 10, "b": 20}, {"a": 0.0, "b": 0.0})
     found.runner.end(Job("b", 0, 0, 2))
-    found._drop_unaffordable()
+    found._drop_those_without_time()
     assert found.alive == ["b"]
 
 
 def test_all_compete_if_it_is_not_known_how_long_they_take():
     found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1, seconds=1000.0)
-    found._drop_unaffordable()
+    found._drop_those_without_time()
     assert found.alive == ["a", "b"]
 
 
@@ -362,11 +363,11 @@ def test_shortened_trainings_are_followed_by_a_shortened_final_one():
     """Two passes of 50 s; a tenth of both is 10 + 1.5 * 10 s."""
     found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1)
     found.time.rate = Rate(start=0.0, per_image=0.5, per_mac=0.0)
-    assert found.time.affordable("ab", 1.0, one=False) == []
-    assert found.time.affordable("ab", 0.1, one=False) == ["a", "b"]
+    assert found.time.affordable("ab", 1.0, any_case=False) == []
+    assert found.time.affordable("ab", 0.1, any_case=False) == ["a", "b"]
     found.time.pace = 0.1  # for which the candidates have their epochs
-    assert found.time.affordable("ab", 0.01, one=False) == ["a", "b"]
-    assert found.time.affordable("ab", 0.1, one=False) == []
+    assert found.time.affordable("ab", 0.01, any_case=False) == ["a", "b"]
+    assert found.time.affordable("ab", 0.1, any_case=False) == []
 
 
 def test_time_is_kept_for_the_teacher_and_for_what_it_teaches():
@@ -378,7 +379,7 @@ def test_time_is_kept_for_the_teacher_and_for_what_it_teaches():
 
 
 def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
-    def measured(candidates, folds, executor):
+    def measured(candidates, folds, executor, share):
         raise UserError("out of memory")
 
     monkeypatch.setattr("tfeff.budget.competition.measured_rate", measured)

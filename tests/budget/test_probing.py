@@ -60,7 +60,7 @@ class Store(dict):
 
 
 def test_failed_probes_are_not_repeated():
-    calls, store = [], Store()
+    calls, store, done = [], Store(), {}
 
     class Executor:
         slots = 1
@@ -72,14 +72,14 @@ def test_failed_probes_are_not_repeated():
             return [Outcome("bad", error="out of memory")]
 
     def found():
-        return run({"bad": None}, store, Executor(), lambda name, found: True, 3, lambda: None, print)
+        return run({"bad": None}, store, Executor(), lambda name: True, done.__setitem__, 3, lambda: None, print)
 
     assert found() == found() == {"bad": "out of memory"}
-    assert calls == ["bad"]
+    assert (calls, done) == (["bad"], {})
 
 
 def test_lost_probes_are_repeated_with_more_attempts():
-    calls, store, outcomes = [], Store(), []
+    calls, store, outcomes, done = [], Store(), [], {}
 
     class Executor:
         slots = 1
@@ -91,14 +91,16 @@ def test_lost_probes_are_repeated_with_more_attempts():
             return [outcomes.pop(0)]
 
     def found(attempts):
-        return run({"a": None}, store, Executor(), lambda name, found: True, attempts, lambda: None, print)["a"]
+        return run({"a": None}, store, Executor(), lambda name: True, done.__setitem__, attempts, lambda: None, print)[
+            "a"
+        ]
 
     outcomes += [Outcome("a", error="process was killed by SIGKILL", retryable=True)] * 2
     assert found(2) == found(2)
     assert len(calls) == 2
     assert "with a higher --config.trials.attempts" in found(2)
     outcomes.append(Outcome("a", {"correct": [True], "groups": None}))
-    assert found(3) == found(2) == Probe([True])
+    assert found(3) == found(2) == done["a"] == Probe([True])
     assert len(calls) == 3
 
 

@@ -59,10 +59,10 @@ def test_few_images_are_computed_once_for_each_variant_unless_there_is_a_teacher
     found = study_of()
     name = found.shortlist[0]
     epochs = found.final(name).training.epochs
-    assert found.stores_features(name)
     assert found.final_passes(name) == found.final_passes(name, 0.2) == rules.VARIANTS
     assert found.final_passes(name, taught=True) == 3 * rules.TAUGHT_EPOCHS * epochs
-    assert not dataclasses.replace(found, whole=dataclasses.replace(found.whole, count=500)).stores_features(name)
+    many = dataclasses.replace(found, whole=dataclasses.replace(found.whole, count=500))
+    assert many.final_passes(name) == 3 * many.final(name).training.epochs * 500 / 200
 
 
 def test_the_typical_network_has_trained_weights_and_medium_cost():
@@ -149,7 +149,6 @@ def test_the_choice_is_trained_by_the_rules_for_all_images(settings):
     assert study.final(name) == alone.final(name)
     passes = 3 * study.final(name).training.epochs * study.whole.count / study.examples[0]
     assert study.final_passes(name) == pytest.approx(passes)
-    assert not study.stores_features(name)
 
 
 def test_multiply_adds_of_the_budget_are_the_target_of_the_objective(settings):

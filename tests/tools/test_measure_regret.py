@@ -85,9 +85,9 @@ def test_steps_are_timed_as_in_the_stored_trainings(import_tool, replay):
     rows = [{"seconds": 4.0}, {"seconds": 2.0}, {"seconds": 2.0}]
     record = SimpleNamespace(rows=rows, seconds=11.0)
     candidate = SimpleNamespace(experiment=Experiment(training=Training(batch_size=10)))
-    found = import_tool("measure_regret").calibration(record, candidate, images=20)
-    assert found.value == {"start": 3.0, "image": 0.1}
-    assert found.seconds == 3.0 + worker.TIMED_STEPS * 10 * 0.1
+    found = import_tool("measure_regret").calibration(record, candidate, images=20, loading=1.0)
+    assert found.value == {"start": 2.0, "image": 0.1}
+    assert found.seconds == 2.0 + worker.TIMED_STEPS * 10 * 0.1
 
 
 def test_a_probe_that_failed_fails_again(replay):

@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import itertools
 import math
-import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from tfeff.budget import probing, race
+from tfeff.budget import durations, probing, race
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Costs
 from tfeff.budget.probing import Probe
@@ -120,32 +119,39 @@ class Competition:
             self._probe()
             self._forecast()
         if self.study.may_shorten:
-            self._set_pace(self.time.affordable_pace(self._affordable_names(race.SHORT)))
+            out = self._without_time("if shortened", race.SHORT)
+            self._set_pace(self.time.affordable_pace([name for name in self._order() if name not in out]))
             self._say_reuse()
-        self._drop_unaffordable()
+        self._drop_those_without_time()
         self._say_duration()
 
-    def _affordable_names(self, pace: float) -> list[str]:
-        """Returns the candidates for which there is time at a pace, the most promising ones first.
+    def _without_time(self, when: str, pace: float) -> list[str]:
+        """Returns the candidates that cannot be trained in time at a pace, on one fold and then on all images.
 
-        Those whose trainings are stored need none. One is trained in any case.
+        Those whose trainings are stored need no time. One is trained in any case.
+
+        Args:
+            when: name of the decision.
         """
+        if self.study.settings.budget.minutes is None:
+            return []
 
-        def possible() -> list[str]:
-            order = self._order()
-            others = [name for name in order if self.open(self.candidates[name], self.blocks[:1])]
-            found = self.time.affordable(others, pace, one=len(others) == len(order))
-            return [name for name in order if name not in others or name in found]
+        def found() -> list[str]:
+            order, (block, *_) = self._order(), self.blocks
+            waiting = [name for name in order if self.open(self.candidates[name], [block])]
+            trained = any(self._job(name, block) in self.runner.seconds for name in order)
+            possible = self.time.affordable(waiting, pace, any_case=not trained)
+            return [name for name in waiting if name not in possible]
 
-        decided: list[str] = self.time.decide(f"affordable at {pace:g}", possible)
+        decided: list[str] = self.time.decide(f"no time {when}", found)
         return decided
 
-    def _drop_unaffordable(self) -> None:
-        """Drops the candidates for whose trainings, on one fold and on all images, there is no time."""
-        if self.study.settings.budget.minutes is None:
-            return
-        possible = self._affordable_names(self.pace)
-        names = [name for name in self.alive if name not in possible]
+    def _job(self, name: str, block: Block) -> Job:
+        each = self.candidates[name]
+        return Job(each.name, *block, each.experiment.training.epochs)
+
+    def _drop_those_without_time(self) -> None:
+        names = [name for name in self._without_time(f"at pace {self.pace:g}", self.pace) if name in self.alive]
         for name in names:
             self.drop(name, "time", "no time for its training on a fold and on all images; raise budget.minutes")
         if names:
@@ -184,19 +190,21 @@ class Competition:
         candidates = [
             self.candidates[name] for name in self._order() if self.study.networks[name].start.kind != "scratch"
         ]
-        timed = [each for each in candidates if each.experiment.training.feature_variants is None]
-        timed = timed[: self.executor.slots]
+        timed = [each for each in candidates if not durations.stores_features(each.experiment)][: self.executor.slots]
         if not timed:
-            self.time.rate = self.time.forward
+            self.time.rate = self.time.feature_rate
             return
-        # A step is several passes.
-        count = statistics.fmean(race.passes(each.experiment, 1) for each in timed)
 
         def measured() -> dict[str, float] | None:
             self.runner.progress.say(f"timing some steps of {', '.join(each.label for each in timed)}")
             try:
-                found = measured_rate(timed, self.study.settings.folds, self.executor)
-                return dataclasses.asdict(Rate(found.start, found.per_image / count, found.per_mac / count))
+                found = measured_rate(
+                    timed,
+                    self.study.settings.folds,
+                    self.executor,
+                    lambda each: durations.passes(each.experiment, 1),
+                )
+                return dataclasses.asdict(found)
             except UserError:  # the training of such a network will fail, too, and say why
                 return None
 
@@ -212,8 +220,7 @@ class Competition:
         names.sort(key=lambda name: self.study.networks[name].inherits)
         until = self.time.decide("until probes", lambda: self.time.deadline(PROBE_SHARE, self.alive))
 
-        def affordable(name: str, found: Mapping[str, Probe | str]) -> bool:
-            self.time.probes = {key: each for key, each in found.items() if isinstance(each, Probe)}
+        def affordable(name: str) -> bool:
             decision = functools.partial(self.time.loads_before, name, until)
             return bool(self.time.decide(f"probe {name}", decision))
 
@@ -222,6 +229,7 @@ class Competition:
             self.store,
             self.executor,
             affordable,
+            self.time.probes.__setitem__,
             self.study.settings.trials.attempts,
             self.runner.check,
             self.runner.progress.say,
@@ -233,7 +241,7 @@ class Competition:
                 self.runner.progress.say(f"{self.candidates[name].label}: its probe failed: {each}")
             else:
                 probes[name] = each
-        self.time.probes, self.screened = probes, {name: each.accuracy for name, each in probes.items()}
+        self.screened = {name: each.accuracy for name, each in probes.items()}
         best = max(self.screened.values(), default=0.0)
         for name, (difference, half) in probing.clearly_worse(probes, self.spared).items():
             points = f"{100 * difference:.1f} ± {100 * half:.1f}"
@@ -343,8 +351,8 @@ class Competition:
         trainings = [[seconds] * opened[name] for seconds, name in expected]
         limit = until - self.time.seconds
         if first:
-            limit = max(limit, BESIDE * race.together(trainings[0], self.executor.slots))
-        return race.together(itertools.chain.from_iterable(trainings), self.executor.slots) <= limit
+            limit = max(limit, BESIDE * durations.together(trainings[0], self.executor.slots))
+        return durations.together(itertools.chain.from_iterable(trainings), self.executor.slots) <= limit
 
     def _train(self, names: Sequence[str], blocks: Sequence[Block]) -> None:
         """Trains candidates on some folds; their numbers of epochs may differ."""

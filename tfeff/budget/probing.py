@@ -197,7 +197,8 @@ def run(
     trials: Mapping[str, Trial],
     store: TrialStore,
     executor: Executor,
-    affordable: Callable[[str, Mapping[str, Probe | str]], bool],
+    affordable: Callable[[str], bool],
+    done: Callable[[str, Probe], None],
     attempts: int,
     check: Callable[[], None],
     say: Callable[[str], None],
@@ -208,7 +209,8 @@ def run(
 
     Args:
         trials: name -> what is probed, see `trial_of`, in the order to probe them.
-        affordable: whether there is time for a probe that is not stored, by its name and what was found so far.
+        affordable: whether there is time for a probe that is not stored.
+        done: called for each probe, also for stored ones.
         attempts: number of attempts at a probe whose process is lost.
         check: called repeatedly while waiting; may raise.
         say: shows a line on the progress.
@@ -218,6 +220,14 @@ def run(
     """
     found, failures = dict[str, Probe | str](), Counter[str]()
     waiting, running, said = list(trials), set[str](), time.monotonic()
+
+    def keep(name: str, value: Mapping[str, Any]) -> Probe | str:
+        if FAILURE in value:
+            return str(value[FAILURE])
+        kept = Probe(**value)
+        done(name, kept)
+        return kept
+
     while waiting or running:
         while waiting and len(running) < executor.slots:
             name = waiting.pop(0)
@@ -225,8 +235,8 @@ def run(
             lost = value.get(LOST, 0)
             failures[name] = max(failures[name], lost)
             if value and (lost == 0 or lost >= attempts):
-                found[name] = value[FAILURE] if FAILURE in value else Probe(**value)
-            elif affordable(name, found):
+                found[name] = keep(name, value)
+            elif affordable(name):
                 running.add(name)
                 executor.submit(name, probe, trials[name])
         outcomes = executor.wait(1.0) if running else ()
@@ -237,7 +247,7 @@ def run(
             if outcome.error == DISK_FULL:
                 raise UserError(f"{DISK_FULL} of {store.path.parent}: free some space and rerun the command")
             if outcome.error is None:
-                found[name] = Probe(**outcome.value)
+                found[name] = keep(name, outcome.value)
                 store.write_fact(f"probe {name}", json.dumps(outcome.value))
                 continue
             failures[name] += 1

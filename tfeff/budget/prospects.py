@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from tfeff.budget import probing, race
+from tfeff.budget import durations, probing
 from tfeff.budget.competition import Competition
 from tfeff.budget.labels import Labels, examine
 from tfeff.errors import UserError
@@ -72,7 +72,7 @@ def _prospects(competition: Competition, chosen: str) -> Prospects | None:
         return None
     parts = [study.on_part(chosen, share, precision, pace) for share in PARTS]
     longer = study.longer(chosen, LONGER, precision, pace)
-    lengths = [share * race.passes(each.experiment) for share, each in zip(PARTS, parts, strict=True)]
+    lengths = [share * durations.passes(each.experiment) for share, each in zip(PARTS, parts, strict=True)]
     runs = [(length, competition.open(each, blocks)) for length, each in zip(lengths, parts, strict=True)]
     if not _affordable(competition, "forecast of more images and compute", chosen, runs):
         return None
@@ -85,7 +85,7 @@ def _prospects(competition: Competition, chosen: str) -> Prospects | None:
     images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     varied = list[str]()
-    runs = [(race.passes(longer.experiment), competition.open(longer, blocks))]
+    runs = [(durations.passes(longer.experiment), competition.open(longer, blocks))]
     if _affordable(competition, "training for twice the epochs", chosen, runs):
         values = _trained(competition, longer, "the choice for twice the epochs", blocks)
         rows += _trainings(longer, images, values, validated, LONGER)
@@ -134,7 +134,8 @@ def _affordable(competition: Competition, decision: str, chosen: str, runs: Sequ
         return True
     timing = competition.time.timing()
     end = competition.time.seconds + sum(
-        race.together([timing.of(chosen, passes) or 0.0] * count, competition.executor.slots) for passes, count in runs
+        durations.together([timing.seconds(chosen, passes)] * count, competition.executor.slots)
+        for passes, count in runs
     )
     affordable = bool(competition.time.decide(f"{decision} {chosen}", lambda: end <= competition.time.end))
     if not affordable:

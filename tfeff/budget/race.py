@@ -1,13 +1,9 @@
 """A race of candidates on more and more folds, in which those that are hardly among the best drop out."""
 
-import heapq
 import math
-import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
-from tfeff import config
 from tfeff.reporting.tables import percent
 from tfeff.trials.results import Block
 
@@ -61,96 +57,6 @@ class Stopwatch:
         """Stores the time now and then; called often."""
         if self.seconds - self._saved > SAVED_SECONDS:
             self.save()
-
-
-GRADIENT = 3.0
-"""A training step of all layers takes as long as this many predictions."""
-
-
-def passes(experiment: config.Experiment, epochs: int | None = None) -> float:
-    """Returns how many predictions of each training image take about as long as a training.
-
-    Args:
-        epochs: number of epochs; None: those of the training.
-    """
-    training, optimizer = experiment.training, experiment.optimizer
-    if training.feature_variants is not None:  # which the frozen layers compute once
-        return training.feature_variants
-    frozen = "stage*" in optimizer.frozen and not optimizer.unfreeze
-    return (training.epochs if epochs is None else epochs) * (1.0 if frozen else GRADIENT)
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long trainings take.
-
-    Attributes:
-        each: seconds of one of the `passes` over the images of a fold, by candidate that was trained.
-        start: seconds of a training besides its passes and the loading of its weights.
-        macs: multiply-adds of every candidate.
-        loading: seconds until a candidate has its weights, which it may have to inherit.
-    """
-
-    each: Mapping[str, float]
-    start: float
-    macs: Mapping[str, int]
-    loading: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of_trainings(
-        cls,
-        trainings: Iterable[tuple[str, float, Sequence[float], float]],
-        macs: Mapping[str, int],
-        loading: Mapping[str, float],
-    ) -> "Timing":
-        """Measures the timing of finished trainings.
-
-        Args:
-            trainings: candidate, seconds of the whole training, those of each epoch, and its `passes`. The first epoch
-                contains the compilation, which the others do not repeat, unless most passes are in it.
-            macs, loading: see the class.
-        """
-        found, starts = dict[str, list[float]](), list[float]()
-        for name, seconds, epochs, count in trainings:
-            stored = count < len(epochs)
-            own = sum(epochs) if stored else len(epochs) * statistics.median(epochs[1:] or epochs)
-            found.setdefault(name, []).append(own / count)
-            starts.append(max(0.0, seconds - own - loading.get(name, 0.0)))
-        means = {name: statistics.fmean(values) for name, values in found.items()}
-        return cls(means, statistics.fmean(starts) if starts else 0.0, macs, loading)
-
-    def of(self, name: str, count: float) -> float | None:
-        """Predicts the seconds of a training from its `passes`; None if nothing is known.
-
-        A pass of a candidate that was not trained yet takes time in proportion to multiply-adds.
-        """
-        if not self.each:
-            return None
-        per_mac = sum(self.each.values()) / sum(self.macs[name] for name in self.each)
-        return self.start + self.loading.get(name, 0.0) + count * self.each.get(name, per_mac * self.macs[name])
-
-
-def together(trainings: Iterable[float], slots: int) -> float:
-    """Returns the seconds of trainings, in this order, some of them at once.
-
-    >>> together([10.0] * 5, 4), together([10.0, 30.0], 4), together([], 4)
-    (20.0, 30.0, 0.0)
-    """
-    ends = [0.0] * slots
-    for seconds in trainings:
-        heapq.heapreplace(ends, ends[0] + seconds)
-    return max(ends)
-
-
-def pace(seconds: float, start: float, whole: float) -> float:
-    """Returns the share of a training's epochs for which there is time, from `SHORT` to 1.
-
-    Args:
-        seconds: time that a training may take.
-        start: seconds of a training besides its epochs.
-        whole: seconds of a training with all epochs.
-    """
-    return 1.0 if whole <= max(start, seconds) else min(1.0, max(SHORT, (seconds - start) / (whole - start)))
 
 
 def dropped(chances: Mapping[str, float], slack: float, words: str, *, bounded: bool = True) -> dict[str, str]:

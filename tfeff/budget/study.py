@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from tfeff import config, selection, training
-from tfeff.budget import candidates, race
+from tfeff.budget import candidates, durations
 from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Bounds, Costs, Errors, shifted
 from tfeff.data.contents import Contents
@@ -216,12 +216,11 @@ class Study:
             taught: whether it has a teacher, whose predictions are not counted.
         """
         teacher = Path(rules.NETWORK) if taught else None  # any one
-        return race.passes(self.final(name, pace=pace, teacher=teacher)) * self.whole.count / max(1, self.counted.count)
-
-    def stores_features(self, name: str) -> bool:
-        """Returns whether trials of a network, and its training on all images, store features of frozen layers."""
-        trainings = self.candidate(name).experiment.training, self.final(name).training
-        return all(each.feature_variants is not None for each in trainings)
+        return (
+            durations.passes(self.final(name, pace=pace, teacher=teacher))
+            * self.whole.count
+            / max(1, self.counted.count)
+        )
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tfeff.budget import race
+from tfeff.budget import durations, race
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Study
@@ -23,12 +23,14 @@ DELIVERY_SECONDS = 30.0
 """Time kept for evaluation, export and its measurement."""
 ALONE = 0.5
 """A training that has the machine to itself is as many times faster as there are trainings at once, to this power."""
-LATE = 2.0
+TOLERATED = 2.0
 """However few minutes there are, a network competes that takes at most this many times as long as the quickest one."""
-TEACHERS = 2.0
+TEACHER_SHARE = 2.0
 """Time kept for a teacher, relative to that of a training on all images without one: it is larger."""
-INHERITING = 3000
+IMAGES_TO_INHERIT = 3000
 """The inheritance of weights takes about as long as the features of this many images."""
+WORTHWHILE = 0.1
+"""Trainings are not shortened if that saves less than this share of their time, as with stored features."""
 FEWEST_TRAININGS = 4
 """Candidates are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
 final one."""
@@ -58,7 +60,7 @@ class Timekeeper:
         self.ids = dict[str, str]()
         self.pace = 1.0
         self.rate: Rate | None = None
-        self.probes: Mapping[str, Probe] = {}
+        self.probes = dict[str, Probe]()
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
         decisive = [choices, settings.folds.blocks, list(study.shortlist)]
@@ -85,7 +87,7 @@ class Timekeeper:
         return self._store.cached(f"decision {self._key} {name}", decision)
 
     @property
-    def forward(self) -> Rate | None:
+    def feature_rate(self) -> Rate | None:
         """The time that features take, by the probes; None without any."""
         found = [(self.candidates[name].macs, each.start, each.image) for name, each in self.probes.items()]
         return Rate.fit(found) if found else None
@@ -93,9 +95,9 @@ class Timekeeper:
     def loading(self) -> dict[str, float]:
         """Returns the seconds until each candidate has its weights; 0 if nothing is known.
 
-        If it was not probed, and has to inherit them, that takes as long as for others, or as `INHERITING` says.
+        If it was not probed, and has to inherit them, that takes as long as for others, or as `IMAGES_TO_INHERIT` says.
         """
-        networks, rate = self._study.networks, self.forward
+        networks, rate = self._study.networks, self.feature_rate
         alike = dict[bool, list[float]]()
         for name, each in self.probes.items():
             alike.setdefault(networks[name].inherits, []).append(each.loading)
@@ -103,7 +105,11 @@ class Timekeeper:
         def expected(name: str) -> float:
             inherits = networks[name].inherits
             if inherits not in alike:
-                return rate.seconds(self.candidates[name].macs, INHERITING) - rate.start if inherits and rate else 0.0
+                return (
+                    rate.seconds(self.candidates[name].macs, IMAGES_TO_INHERIT) - rate.start
+                    if inherits and rate
+                    else 0.0
+                )
             return self.probes[name].loading if name in self.probes else statistics.fmean(alike[inherits])
 
         return {name: expected(name) for name in self.candidates}
@@ -112,31 +118,28 @@ class Timekeeper:
         """Returns whether a candidate, if it loads its weights now, has them by a second of the search."""
         return self.seconds + self.loading()[name] <= until
 
-    def timing(self) -> race.Timing:
+    def timing(self) -> durations.Timing:
         """Returns how long trainings take, by those that are finished; without any, by `rate`."""
         macs, loading = {name: each.macs for name, each in self.candidates.items()}, self.loading()
-        finished = [
-            (
-                self.ids[job.candidate],
-                seconds,
-                [float(row["seconds"]) for row in self._runner.rows[job]],
-                race.passes(self.candidates[self.ids[job.candidate]].experiment, job.epochs),
-            )
-            for job, seconds in self._runner.seconds.items()
-            if job.candidate in self.ids
-        ]
+        finished = list[durations.Trained]()
+        for job, seconds in self._runner.seconds.items():
+            if job.candidate in self.ids:
+                name, epochs = self.ids[job.candidate], [float(row["seconds"]) for row in self._runner.rows[job]]
+                experiment = self.candidates[name].experiment
+                passes, stored = durations.passes(experiment, job.epochs), durations.stores_features(experiment)
+                finished.append(durations.Trained(name, seconds, epochs, passes, stored))
         if not finished and self.rate is not None:
             start, images = self.rate.start, self._study.examples[0]
-            each = {name: self.rate.seconds(count, images) - start for name, count in macs.items()}
-            return race.Timing(each, start, macs, loading)
-        return race.Timing.of_trainings(finished, macs, loading)
+            per_pass = {name: self.rate.seconds(each, images) - start for name, each in macs.items()}
+            return durations.Timing(per_pass, start, macs, loading)
+        return durations.Timing.of_trainings(finished, macs, loading)
 
     def expected(self, names: Sequence[str]) -> list[float]:
         """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
         timing = self.timing()
-        return [timing.of(name, race.passes(self.candidates[name].experiment)) or 0.0 for name in names]
+        return [timing.seconds(name, durations.passes(self.candidates[name].experiment)) for name in names]
 
-    def _final(self, names: Sequence[str], timing: race.Timing, pace: float) -> float:
+    def _final(self, names: Sequence[str], timing: durations.Timing, pace: float) -> float:
         """Returns the longest expected time of some candidates' trainings on all training images, one at a time.
 
         With a teacher, it contains that of the teacher.
@@ -146,12 +149,12 @@ class Timekeeper:
         """
         return max((self._final_of(name, timing, pace) for name in names), default=0.0) / self._slots**ALONE
 
-    def _final_of(self, name: str, timing: race.Timing, pace: float) -> float:
-        plain = timing.of(name, self._study.final_passes(name, pace)) or 0.0
+    def _final_of(self, name: str, timing: durations.Timing, pace: float) -> float:
+        plain = timing.seconds(name, self._study.final_passes(name, pace))
         if not self._study.settings.distill:
             return plain
-        taught = timing.of(name, self._study.final_passes(name, pace, taught=True)) or 0.0
-        return taught + TEACHERS * plain
+        taught = timing.seconds(name, self._study.final_passes(name, pace, taught=True))
+        return taught + TEACHER_SHARE * plain
 
     @property
     def end(self) -> float:
@@ -174,7 +177,7 @@ class Timekeeper:
         final = FINAL_SHARE * self._final(names, self.timing(), self.pace)
         return self.seconds + share * max(0.0, self._left() - final)
 
-    def affordable(self, names: Sequence[str], pace: float, *, one: bool) -> list[str]:
+    def affordable(self, names: Sequence[str], pace: float, *, any_case: bool) -> list[str]:
         """Returns the candidates for which there is time to train them on one fold and on all images.
 
         As long as nothing is known, returns all.
@@ -182,20 +185,25 @@ class Timekeeper:
         Args:
             names: the most promising ones first.
             pace: see the class.
-            one: one is trained in any case: those compete that take at most `LATE` times as long as the quickest one.
+            any_case: one is trained in any case: also return those that take at most `TOLERATED` times as long as the
+                quickest one.
         """
-        timing, study = self.timing(), self._study
-        if not timing.each:
+        timing = self.timing()
+        if not timing.per_pass:
             return list(names)
-        needed = dict[str, float]()
-        for name in names:
-            passes = race.passes(self.candidates[name].experiment)
-            if not study.stores_features(name):
-                passes *= pace / self.pace
-            training = timing.of(name, passes) or 0.0
-            needed[name] = training + FINAL_SHARE * self._final([name], timing, pace)
-        limit = max(self._left(), LATE * min(needed.values(), default=0.0) if one else 0.0)
+        needed = {
+            name: self._trial(name, timing, pace) + FINAL_SHARE * self._final([name], timing, pace) for name in names
+        }
+        limit = max(self._left(), TOLERATED * min(needed.values(), default=0.0) if any_case else 0.0)
         return [name for name in names if needed[name] <= limit]
+
+    def _trial(self, name: str, timing: durations.Timing, pace: float) -> float:
+        """Returns the expected seconds of a candidate's training on one fold at a pace."""
+        experiment = self.candidates[name].experiment
+        passes = durations.passes(experiment)
+        if not durations.stores_features(experiment):
+            passes *= pace / self.pace
+        return timing.seconds(name, passes)
 
     def teacher(self, chosen: str) -> str | None:
         """Returns the network that teaches the choice; None if none is suitable.
@@ -212,8 +220,7 @@ class Timekeeper:
         ]
         for cost, name in sorted(larger, reverse=True):
             known = dataclasses.replace(timing, macs={**timing.macs, name: cost})
-            expected = known.of(name, self._study.final_passes(name))
-            if expected is None or expected <= left / 2:
+            if known.seconds(name, self._study.final_passes(name)) <= left / 2:
                 return name
         return None
 
@@ -227,15 +234,20 @@ class Timekeeper:
                 `FEWEST_TRAININGS`.
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
-        if minutes is None or all(self._study.stores_features(name) for name in names):  # fewer epochs save little
+        if minutes is None:
             return 1.0
 
         def affordable() -> float:
-            timing = self.timing()
-            longest, slowest = max(zip(self.expected(names), names, strict=True), default=(0.0, ""))
-            final = FINAL_SHARE * self._final(names, timing, self.pace) / longest if longest else FINAL_SHARE
-            count = final + math.ceil(FEWEST_TRAININGS / self._slots)
-            return race.pace(self._left() / count, timing.of(slowest, 0) or 0.0, longest)
+            timing, rounds = self.timing(), math.ceil(FEWEST_TRAININGS / self._slots)
+
+            def needed(pace: float) -> float:
+                trials = rounds * max((self._trial(name, timing, pace) for name in names), default=0.0)
+                return trials + FINAL_SHARE * self._final(names, timing, pace)
+
+            short, whole = needed(race.SHORT), needed(1.0)
+            if whole - short < WORTHWHILE * whole:
+                return 1.0
+            return durations.pace(self._left(), short, whole)
 
         self._watch.save()
         return float(self._store.cached(f"pace within {minutes} minutes", affordable))

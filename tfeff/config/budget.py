@@ -145,8 +145,8 @@ class Candidates(Section):
     """Sides of the input relative to the start's, of a detector on another backbone to the published detector's,
     rounded to 16 pixels."""
     scratch: bool | None = None
-    """Also small ResNets from random weights. None: unless they are classifiers for fewer than 500 training images, and
-    there are others to start from."""
+    """Also small ResNets from random weights. None: for detectors, from 500 training images on, or if there is nothing
+    else to start from."""
     count: Positive[int] = 24
     """Networks that are probed or trained, spread evenly over start, width, depth and resolution."""
     training: Literal["experiment", "rules"] = "experiment"

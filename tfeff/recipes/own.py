@@ -110,7 +110,7 @@ def training_for_images(
     Args:
         counted: the training images.
         start: where the weights come from.
-        experiment: the training, as far as nothing is chosen.
+        experiment: the training; its values stand where nothing is chosen.
         given: values that are set, by dotted key; others follow from them.
     """
     count, task, optimizer = counted.count, experiment.task, experiment.optimizer
@@ -122,9 +122,9 @@ def training_for_images(
     patterns = given.get("optimizer.frozen", chosen["optimizer.frozen"].value if chosen else ())
     frozen = "stage*" in patterns and not optimizer.unfreeze
     epochs = rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates)
-    if chosen and "optimizer.frozen" not in given:
+    if chosen and chosen["optimizer.frozen"].value and "optimizer.frozen" not in given:
         length = given.get("training.epochs", epochs.value)
-        chosen["training.feature_variants"] = rules.feature_variants(count, start, experiment, length)
+        chosen["training.feature_variants"] = rules.feature_variants(experiment, length)
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance, together=task.images_drawn_together),
         "training.batch_size": batch_size,

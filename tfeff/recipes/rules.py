@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tfeff.config import Choice, Choices, ClassificationSettings, EmbeddingSettings, Experiment
+from tfeff.config import Choice, Choices, ClassificationSettings, Experiment
 from tfeff.errors import UserError
 from tfeff.execution import workers
 from tfeff.networks import Architecture, architecture
@@ -218,21 +218,16 @@ def frozen(count: int, start: WarmStart) -> Choice:
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
-def feature_variants(count: int, start: WarmStart, experiment: Experiment, epochs: int) -> Choice:
-    """Returns of how many variants of each image frozen layers compute the features once; None: in each step.
+def feature_variants(experiment: Experiment, epochs: int) -> Choice:
+    """Returns of how many variants of each image frozen stages compute the features once; None: in each step.
 
     Args:
-        count: number of training images.
-        start: the warm start.
-        experiment: the training, in which `frozen` chooses the layers that are trained.
-        epochs: of the training.
+        experiment: the training.
+        epochs: its epochs.
     """
     task, training, data = experiment.task, experiment.training, experiment.data
-    if not frozen(count, start).value:
-        return Choice(None, "all layers learn")
     others = {
-        "a task of your own": type(task) not in (ClassificationSettings, EmbeddingSettings),
-        "task.name=embedding": isinstance(task, EmbeddingSettings),
+        "this task": type(task) is not ClassificationSettings,
         "task.teacher": bool(task.teachers),
         "task.plain_epochs": bool(task.plain_epochs),
         "MixUp or CutMix": isinstance(task, ClassificationSettings) and task.augmentation.mixes,
@@ -248,9 +243,9 @@ def feature_variants(count: int, start: WarmStart, experiment: Experiment, epoch
     if found:
         return Choice(None, f"features are not stored with {found[0]}")
     assert isinstance(task, ClassificationSettings)
-    if not task.augmentation.any:
-        return Choice(1, "the frozen layers compute each image once")
-    return Choice(min(VARIANTS, epochs), "the frozen layers compute two variants of each image, once")
+    variants = min(VARIANTS, epochs) if task.augmentation.any else 1
+    words = "one variant" if variants == 1 else f"{variants} variants"
+    return Choice(variants, f"the frozen layers compute {words} of each image, once")
 
 
 def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choice:
@@ -271,7 +266,8 @@ def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choic
 
 
 VARIANTS = 2
-"""Augmented variants of an image whose features are stored: as good as new ones in each epoch (docs/own_images.md)."""
+"""Augmented variants of an image whose features are stored: not separable from new ones in each epoch
+(docs/own_images.md)."""
 TAUGHT_EPOCHS = 4
 """Epochs with a teacher relative to those without."""
 

@@ -91,10 +91,18 @@ class Rate:
         return self.start + images * (self.per_image + self.per_mac * macs)
 
 
-def measured_rate(candidates: Sequence[Candidate], folds: config.Folds, executor: Executor) -> Rate:
+def measured_rate(
+    candidates: Sequence[Candidate],
+    folds: config.Folds,
+    executor: Executor,
+    share: Callable[[Candidate], float] = lambda candidate: 1.0,
+) -> Rate:
     """Times some training steps of some candidates.
 
     As many run at once as there are processes, because processes slow each other down.
+
+    Args:
+        share: by what the seconds of a candidate's images are divided.
     """
     count = max(len(candidates), executor.slots)
     timed = [candidates[index % len(candidates)] for index in range(count)]
@@ -107,7 +115,10 @@ def measured_rate(candidates: Sequence[Candidate], folds: config.Folds, executor
     }
     values = collect(executor, calls)
     return Rate.fit(
-        [(each.macs, values[name]["start"], values[name]["image"]) for name, each in zip(calls, timed, strict=True)]
+        [
+            (each.macs, values[name]["start"], values[name]["image"] / share(each))
+            for name, each in zip(calls, timed, strict=True)
+        ]
     )
 
 
