@@ -3,7 +3,7 @@
 import pytest
 
 from tfeff.budget import durations
-from tfeff.config import Experiment, Optimizer, Training
+from tfeff.config import Optimizer, Training
 
 
 def test_times_of_networks_that_were_not_trained_follow_their_multiply_adds():
@@ -49,6 +49,6 @@ def test_stored_features_are_computed_once():
     ],
 )
 def test_passes_depend_on_what_is_trained(training, optimizer, passes):
-    experiment = Experiment(training=Training(epochs=9, **training), optimizer=Optimizer(**optimizer))
-    assert durations.passes(experiment) == passes
-    assert durations.passes(experiment, 3) == (passes if durations.stores_features(experiment) else passes / 3)
+    sections = Optimizer(**optimizer), Training(epochs=9, **training)
+    assert durations.passes(*sections) == passes
+    assert durations.passes(*sections, 3) == (passes if durations.stores_features(*sections) else passes / 3)

@@ -14,7 +14,7 @@ def test_no_time_is_kept_for_a_final_training_that_is_over(seconds, affordable):
     found = competition({"a": (0.9, 0.9), "b": (0.8, 0.8)}, minutes=1)
     found.compete()
     found.clock.seconds = seconds
-    assert prospects._affordable(found, "a further training", "a", [(1.0, 1)]) == affordable  # it takes ten seconds
+    assert prospects._affordable(found, "a further training", "a", [(2.0, 1)]) == affordable  # it takes ten seconds
     assert found.said == ([] if affordable else ["skipped, because the time is over: a further training"])
     assert prospects._affordable(found, "a stored training", "a", [(1.0, 0)])
 
@@ -25,8 +25,8 @@ def test_each_choice_has_its_own_decisions():
     found.clock.seconds = 45.0
     found.candidates["b"] = replace(found.candidates["b"], macs=10**6)
     found.runner.seconds = {job: seconds for job, seconds in found.runner.seconds.items() if job.candidate == "a"}
-    assert prospects._affordable(found, "a further training", "a", [(1.0, 1)])
-    assert not prospects._affordable(found, "a further training", "b", [(1.0, 1)])
+    assert prospects._affordable(found, "a further training", "a", [(2.0, 1)])
+    assert not prospects._affordable(found, "a further training", "b", [(2.0, 1)])
 
 
 def test_a_forecast_that_cannot_be_configured_costs_no_answer():

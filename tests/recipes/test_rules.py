@@ -69,7 +69,8 @@ class OwnTask(config.ClassificationSettings):
 
 
 def variants(epochs=10, **sections):
-    return rules.feature_variants(config.Experiment(**{"task": AUGMENTED} | sections), epochs).value
+    given = config.Experiment(**{"task": AUGMENTED} | sections)
+    return rules.feature_variants(given.task, given.optimizer, given.training, given.data, epochs).value
 
 
 def test_frozen_layers_compute_two_variants_of_each_image():

@@ -190,7 +190,8 @@ class Competition:
         candidates = [
             self.candidates[name] for name in self._order() if self.study.networks[name].start.kind != "scratch"
         ]
-        timed = [each for each in candidates if not durations.stores_features(each.experiment)][: self.executor.slots]
+        sections = [(each, (each.experiment.optimizer, each.experiment.training)) for each in candidates]
+        timed = [each for each, own in sections if not durations.stores_features(*own)][: self.executor.slots]
         if not timed:
             self.time.rate = self.time.feature_rate
             return
@@ -202,7 +203,7 @@ class Competition:
                     timed,
                     self.study.settings.folds,
                     self.executor,
-                    lambda each: durations.passes(each.experiment, 1),
+                    lambda each: durations.passes(each.experiment.optimizer, each.experiment.training, 1),
                 )
                 return dataclasses.asdict(found)
             except UserError:  # the training of such a network will fail, too, and say why

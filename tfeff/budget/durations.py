@@ -10,26 +10,25 @@ from tfeff.budget.race import SHORT
 from tfeff.trials.progress import VALIDATION_SHARE
 
 
-def stores_features(experiment: config.Experiment) -> bool:
+def stores_features(optimizer: config.Optimizer, training: config.Training) -> bool:
     """Returns whether all stages are frozen, and compute the features of some variants of each image once."""
-    return _frozen(experiment) and experiment.training.feature_variants is not None
+    return _freezes_stages(optimizer) and training.feature_variants is not None
 
 
-def _frozen(experiment: config.Experiment) -> bool:
-    return "stage*" in experiment.optimizer.frozen and not experiment.optimizer.unfreeze
+def _freezes_stages(optimizer: config.Optimizer) -> bool:
+    return "stage*" in optimizer.frozen and not optimizer.unfreeze
 
 
-def passes(experiment: config.Experiment, epochs: int | None = None) -> float:
+def passes(optimizer: config.Optimizer, training: config.Training, epochs: int | None = None) -> float:
     """Returns what a training costs, in predictions of each of its images.
 
     Args:
-        experiment: the training.
+        optimizer, training: sections of its config.
         epochs: number of epochs; None: those of the training.
     """
-    training = experiment.training
-    if stores_features(experiment):
+    if stores_features(optimizer, training):
         return float(training.feature_variants or 0)
-    step = 1.0 if _frozen(experiment) else 1.0 / VALIDATION_SHARE
+    step = 1.0 if _freezes_stages(optimizer) else 1.0 / VALIDATION_SHARE
     return step * (training.epochs if epochs is None else epochs)
 
 

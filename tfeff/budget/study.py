@@ -216,11 +216,8 @@ class Study:
             taught: whether it has a teacher, whose predictions are not counted.
         """
         teacher = Path(rules.NETWORK) if taught else None  # any one
-        return (
-            durations.passes(self.final(name, pace=pace, teacher=teacher))
-            * self.whole.count
-            / max(1, self.counted.count)
-        )
+        final = self.final(name, pace=pace, teacher=teacher)
+        return durations.passes(final.optimizer, final.training) * self.whole.count / max(1, self.counted.count)
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tfeff import config
 from tfeff.budget import durations, race
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
@@ -118,6 +119,10 @@ class Timekeeper:
         """Returns whether a candidate, if it loads its weights now, has them by a second of the search."""
         return self.seconds + self.loading()[name] <= until
 
+    def _sections(self, name: str) -> tuple[config.Optimizer, config.Training]:
+        experiment = self.candidates[name].experiment
+        return experiment.optimizer, experiment.training
+
     def timing(self) -> durations.Timing:
         """Returns how long trainings take, by those that are finished; without any, by `rate`."""
         macs, loading = {name: each.macs for name, each in self.candidates.items()}, self.loading()
@@ -125,8 +130,8 @@ class Timekeeper:
         for job, seconds in self._runner.seconds.items():
             if job.candidate in self.ids:
                 name, epochs = self.ids[job.candidate], [float(row["seconds"]) for row in self._runner.rows[job]]
-                experiment = self.candidates[name].experiment
-                passes, stored = durations.passes(experiment, job.epochs), durations.stores_features(experiment)
+                sections = self._sections(name)
+                passes, stored = durations.passes(*sections, job.epochs), durations.stores_features(*sections)
                 finished.append(durations.Trained(name, seconds, epochs, passes, stored))
         if not finished and self.rate is not None:
             start, images = self.rate.start, self._study.examples[0]
@@ -137,7 +142,7 @@ class Timekeeper:
     def expected(self, names: Sequence[str]) -> list[float]:
         """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
         timing = self.timing()
-        return [timing.seconds(name, durations.passes(self.candidates[name].experiment)) for name in names]
+        return [timing.seconds(name, durations.passes(*self._sections(name))) for name in names]
 
     def _final(self, names: Sequence[str], timing: durations.Timing, pace: float) -> float:
         """Returns the longest expected time of some candidates' trainings on all training images, one at a time.
@@ -199,9 +204,8 @@ class Timekeeper:
 
     def _trial(self, name: str, timing: durations.Timing, pace: float) -> float:
         """Returns the expected seconds of a candidate's training on one fold at a pace."""
-        experiment = self.candidates[name].experiment
-        passes = durations.passes(experiment)
-        if not durations.stores_features(experiment):
+        passes = durations.passes(*self._sections(name))
+        if not durations.stores_features(*self._sections(name)):
             passes *= pace / self.pace
         return timing.seconds(name, passes)
 

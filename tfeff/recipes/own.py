@@ -85,6 +85,7 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     else:
         resolution = rules.resolution(model, start, counted.count, counted.side)
         network = {**rules.network(model, start), "resolution": resolution}
+    chosen = training_for_images(counted, start, settings.task, settings.optimizer, given)
     side = given.get("model.resolution", network["resolution"].value)
     size = Choice(side, "images are loaded at the network's resolution")
     if getattr(settings.task, "center_crop", None) is not None:
@@ -93,7 +94,8 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
         **{f"model.{key}": choice for key, choice in network.items()},
         "data.image_size": size,
         "data.cache": _cache(counted, settings.data, given.get("data.image_size", size.value)),
-        **training_for_images(counted, start, settings, given),
+        **chosen,
+        **stored_features(chosen, settings.task, settings.optimizer, settings.training, settings.data, given),
     }
 
 
@@ -103,37 +105,50 @@ def _cache(counted: LabeledImages | AnnotatedImages, data: Data, size: int | str
 
 
 def training_for_images(
-    counted: LabeledImages, start: WarmStart, experiment: Experiment, given: Mapping[str, Any]
+    counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer, given: Mapping[str, Any]
 ) -> Choices:
     """Returns how a network is trained on these images, by dotted key.
 
     Args:
         counted: the training images.
         start: where the weights come from.
-        experiment: the training; its values stand where nothing is chosen.
+        task: what it is trained for.
+        optimizer: section of the config.
         given: values that are set, by dotted key; others follow from them.
     """
-    count, task, optimizer = counted.count, experiment.task, experiment.optimizer
+    count = counted.count
     updates, batch_size = rules.UPDATES, rules.batch_size(count)
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
         updates = {"imagenet": rules.ALL_UPDATES}
         batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH)
-    chosen = dict(layers(count, start, task) if optimizer.transfer is None else {})
+    chosen = layers(count, start, task) if optimizer.transfer is None else {}
     patterns = given.get("optimizer.frozen", chosen["optimizer.frozen"].value if chosen else ())
     frozen = "stage*" in patterns and not optimizer.unfreeze
-    epochs = rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates)
-    if chosen and chosen["optimizer.frozen"].value and "optimizer.frozen" not in given:
-        length = given.get("training.epochs", epochs.value)
-        chosen["training.feature_variants"] = rules.feature_variants(experiment, length)
     return {
         "data.class_balanced": rules.class_balanced(counted.imbalance, together=task.images_drawn_together),
         "training.batch_size": batch_size,
-        "training.epochs": epochs,
+        "training.epochs": rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
         "optimizer.freeze_normalization": rules.freeze_normalization(count, start, frozen=frozen),
         **chosen,
     }
+
+
+def stored_features(
+    chosen: Choices, task: TaskSettings, optimizer: Optimizer, training: Training, data: Data, given: Mapping[str, Any]
+) -> Choices:
+    """Returns whether layers that the rules freeze compute the features of images once.
+
+    Args:
+        chosen: `training_for_images`.
+        task, optimizer, training, data: sections of the config.
+        given: values that are set, by dotted key.
+    """
+    if "optimizer.frozen" in given or "optimizer.frozen" not in chosen or not chosen["optimizer.frozen"].value:
+        return {}
+    epochs = given.get("training.epochs", chosen["training.epochs"].value)
+    return {"training.feature_variants": rules.feature_variants(task, optimizer, training, data, epochs)}
 
 
 def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
@@ -249,7 +264,9 @@ def trained_for_images(
 
     chosen = dict[str, Any]()
     if by_rules and isinstance(counted, LabeledImages):
-        chosen = unset(training_for_images(counted, warm_start(model), replace(base, task=task, model=model), given))
+        choices = training_for_images(counted, warm_start(model), task, base.optimizer, given)
+        stored = stored_features(choices, task, base.optimizer, base.training, base.data, given)
+        chosen = unset({**choices, **stored})
     elif by_rules and isinstance(counted, AnnotatedImages):
         chosen = unset(training_for_boxes(counted, model, task, given, base.data.channels, base.needs_validation))
     whole = chosen.get("training.epochs", base.training.epochs)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tfeff.config import Choice, Choices, ClassificationSettings, Experiment
+from tfeff.config import Choice, Choices, ClassificationSettings, Data, Optimizer, TaskSettings, Training
 from tfeff.errors import UserError
 from tfeff.execution import workers
 from tfeff.networks import Architecture, architecture
@@ -218,20 +218,19 @@ def frozen(count: int, start: WarmStart) -> Choice:
     return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
 
 
-def feature_variants(experiment: Experiment, epochs: int) -> Choice:
+def feature_variants(task: TaskSettings, optimizer: Optimizer, training: Training, data: Data, epochs: int) -> Choice:
     """Returns of how many variants of each image frozen stages compute the features once; None: in each step.
 
     Args:
-        experiment: the training.
-        epochs: its epochs.
+        task, optimizer, training, data: sections of the config.
+        epochs: number of epochs.
     """
-    task, training, data = experiment.task, experiment.training, experiment.data
     others = {
         "this task": type(task) is not ClassificationSettings,
         "task.teacher": bool(task.teachers),
         "task.plain_epochs": bool(task.plain_epochs),
         "MixUp or CutMix": isinstance(task, ClassificationSettings) and task.augmentation.mixes,
-        "optimizer.unfreeze": bool(experiment.optimizer.unfreeze),
+        "optimizer.unfreeze": bool(optimizer.unfreeze),
         "data.augment_on_device": data.augment_on_device,
         "data.augment": data.augment is not None,
         "training.resolution_factors": bool(training.resolution_factors),
