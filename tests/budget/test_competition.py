@@ -257,7 +257,7 @@ def test_trainings_begin_only_if_the_longest_one_fits():
 def test_steps_tell_how_long_a_training_takes_until_one_is_finished(monkeypatch):
     timed = []
 
-    def measured(candidates, folds, executor, share):
+    def measured(candidates, folds, executor, divisor):
         timed.extend(each.label for each in candidates)
         return Rate(start=8.0, per_image=0.01, per_mac=1e-5)
 
@@ -363,11 +363,11 @@ def test_shortened_trainings_are_followed_by_a_shortened_final_one():
     """Two passes of 50 s; a tenth of both is 10 + 1.5 * 10 s."""
     found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1)
     found.time.rate = Rate(start=0.0, per_image=0.5, per_mac=0.0)
-    assert found.time.affordable("ab", 1.0, any_case=False) == []
-    assert found.time.affordable("ab", 0.1, any_case=False) == ["a", "b"]
+    assert found.time.affordable("ab", 1.0, tolerant=False) == []
+    assert found.time.affordable("ab", 0.1, tolerant=False) == ["a", "b"]
     found.time.pace = 0.1  # for which the candidates have their epochs
-    assert found.time.affordable("ab", 0.01, any_case=False) == ["a", "b"]
-    assert found.time.affordable("ab", 0.1, any_case=False) == []
+    assert found.time.affordable("ab", 0.01, tolerant=False) == ["a", "b"]
+    assert found.time.affordable("ab", 0.1, tolerant=False) == []
 
 
 def test_time_is_kept_for_the_teacher_and_for_what_it_teaches():
@@ -379,7 +379,7 @@ def test_time_is_kept_for_the_teacher_and_for_what_it_teaches():
 
 
 def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
-    def measured(candidates, folds, executor, share):
+    def measured(candidates, folds, executor, divisor):
         raise UserError("out of memory")
 
     monkeypatch.setattr("tfeff.budget.competition.measured_rate", measured)

@@ -3,7 +3,8 @@
 import pytest
 
 from tfeff.budget import durations
-from tfeff.config import Optimizer, Training
+from tfeff.config import Experiment, Optimizer, Training
+from tfeff.trials.trial import Candidate
 
 
 def test_times_of_networks_that_were_not_trained_follow_their_multiply_adds():
@@ -49,6 +50,7 @@ def test_stored_features_are_computed_once():
     ],
 )
 def test_passes_depend_on_what_is_trained(training, optimizer, passes):
-    sections = Optimizer(**optimizer), Training(epochs=9, **training)
-    assert durations.passes(*sections) == passes
-    assert durations.passes(*sections, 3) == (passes if durations.stores_features(*sections) else passes / 3)
+    experiment = Experiment(optimizer=Optimizer(**optimizer), training=Training(epochs=9, **training))
+    candidate = Candidate("network", "network", experiment, 1)
+    assert durations.passes(candidate) == passes
+    assert durations.passes(candidate, 3) == (passes if durations.stores_features(candidate) else passes / 3)

@@ -139,16 +139,12 @@ class Competition:
         def found() -> list[str]:
             order, (block, *_) = self._order(), self.blocks
             waiting = [name for name in order if self.open(self.candidates[name], [block])]
-            trained = any(self._job(name, block) in self.runner.seconds for name in order)
-            possible = self.time.affordable(waiting, pace, any_case=not trained)
+            trained = any(_job(self.candidates[name], block) in self.runner.seconds for name in order)
+            possible = self.time.affordable(waiting, pace, tolerant=not trained)
             return [name for name in waiting if name not in possible]
 
         decided: list[str] = self.time.decide(f"no time {when}", found)
         return decided
-
-    def _job(self, name: str, block: Block) -> Job:
-        each = self.candidates[name]
-        return Job(each.name, *block, each.experiment.training.epochs)
 
     def _drop_those_without_time(self) -> None:
         names = [name for name in self._without_time(f"at pace {self.pace:g}", self.pace) if name in self.alive]
@@ -187,11 +183,12 @@ class Competition:
         """
         if self.study.settings.budget.minutes is None:
             return
-        candidates = [
-            self.candidates[name] for name in self._order() if self.study.networks[name].start.kind != "scratch"
-        ]
-        sections = [(each, (each.experiment.optimizer, each.experiment.training)) for each in candidates]
-        timed = [each for each, own in sections if not durations.stores_features(*own)][: self.executor.slots]
+        networks, candidates = self.study.networks, [(name, self.candidates[name]) for name in self._order()]
+        timed = [
+            each
+            for name, each in candidates
+            if networks[name].start.kind != "scratch" and not durations.stores_features(each)
+        ][: self.executor.slots]
         if not timed:
             self.time.rate = self.time.feature_rate
             return
@@ -200,10 +197,7 @@ class Competition:
             self.runner.progress.say(f"timing some steps of {', '.join(each.label for each in timed)}")
             try:
                 found = measured_rate(
-                    timed,
-                    self.study.settings.folds,
-                    self.executor,
-                    lambda each: durations.passes(each.experiment.optimizer, each.experiment.training, 1),
+                    timed, self.study.settings.folds, self.executor, lambda each: durations.passes(each, 1)
                 )
                 return dataclasses.asdict(found)
             except UserError:  # the training of such a network will fail, too, and say why
@@ -480,8 +474,7 @@ class Competition:
 
     def open(self, candidate: Candidate, blocks: Sequence[Block]) -> int:
         """Returns the number of folds on which a candidate has still to be trained."""
-        epochs = candidate.experiment.training.epochs
-        return sum(Job(candidate.name, *block, epochs) not in self.runner.ended for block in blocks)
+        return sum(_job(candidate, block) not in self.runner.ended for block in blocks)
 
     def drop(self, name: str, stage: str, reason: str) -> None:
         """Ends the competition for a candidate."""
@@ -528,3 +521,7 @@ class Competition:
             metric=self.study.objective.title,
             eliminated=len(self.candidates) - len(table),
         )
+
+
+def _job(candidate: Candidate, block: Block) -> Job:
+    return Job(candidate.name, *block, candidate.experiment.training.epochs)

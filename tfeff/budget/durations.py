@@ -8,28 +8,35 @@ from dataclasses import dataclass, field
 from tfeff import config
 from tfeff.budget.race import SHORT
 from tfeff.trials.progress import VALIDATION_SHARE
+from tfeff.trials.trial import Candidate
 
 
-def stores_features(optimizer: config.Optimizer, training: config.Training) -> bool:
+def stores_features(candidate: Candidate) -> bool:
     """Returns whether all stages are frozen, and compute the features of some variants of each image once."""
-    return _freezes_stages(optimizer) and training.feature_variants is not None
+    experiment = candidate.experiment
+    return _freezes_stages(experiment.optimizer) and experiment.training.feature_variants is not None
+
+
+def passes(candidate: Candidate, epochs: int | None = None) -> float:
+    """Returns what a training costs, in predictions of each of its images.
+
+    Args:
+        candidate: what is trained.
+        epochs: number of epochs; None: those of the candidate.
+    """
+    return passes_of(candidate.experiment.optimizer, candidate.experiment.training, epochs)
+
+
+def passes_of(optimizer: config.Optimizer, training: config.Training, epochs: int | None = None) -> float:
+    """Returns `passes` for two sections of a config."""
+    if _freezes_stages(optimizer) and training.feature_variants is not None:
+        return float(training.feature_variants)
+    step = 1.0 if _freezes_stages(optimizer) else 1.0 / VALIDATION_SHARE
+    return step * (training.epochs if epochs is None else epochs)
 
 
 def _freezes_stages(optimizer: config.Optimizer) -> bool:
     return "stage*" in optimizer.frozen and not optimizer.unfreeze
-
-
-def passes(optimizer: config.Optimizer, training: config.Training, epochs: int | None = None) -> float:
-    """Returns what a training costs, in predictions of each of its images.
-
-    Args:
-        optimizer, training: sections of its config.
-        epochs: number of epochs; None: those of the training.
-    """
-    if stores_features(optimizer, training):
-        return float(training.feature_variants or 0)
-    step = 1.0 if _freezes_stages(optimizer) else 1.0 / VALIDATION_SHARE
-    return step * (training.epochs if epochs is None else epochs)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Trained:
 
     Attributes:
         name: the candidate.
-        seconds: of the whole training.
+        seconds: seconds of the whole training.
         epochs: seconds of each epoch.
         passes: see `passes`.
         stored: whether it stored features, so that most of its passes are in the first epoch.

@@ -72,7 +72,7 @@ def _prospects(competition: Competition, chosen: str) -> Prospects | None:
         return None
     parts = [study.on_part(chosen, share, precision, pace) for share in PARTS]
     longer = study.longer(chosen, LONGER, precision, pace)
-    lengths = [share * _passes(each) for share, each in zip(PARTS, parts, strict=True)]
+    lengths = [share * durations.passes(each) for share, each in zip(PARTS, parts, strict=True)]
     runs = [(length, competition.open(each, blocks)) for length, each in zip(lengths, parts, strict=True)]
     if not _affordable(competition, "forecast of more images and compute", chosen, runs):
         return None
@@ -85,7 +85,7 @@ def _prospects(competition: Competition, chosen: str) -> Prospects | None:
     images = study.examples[0]
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
     varied = list[str]()
-    runs = [(_passes(longer), competition.open(longer, blocks))]
+    runs = [(durations.passes(longer), competition.open(longer, blocks))]
     if _affordable(competition, "training for twice the epochs", chosen, runs):
         values = _trained(competition, longer, "the choice for twice the epochs", blocks)
         rows += _trainings(longer, images, values, validated, LONGER)
@@ -148,10 +148,6 @@ def _trained(competition: Competition, candidate: Candidate, words: str, blocks:
     epochs = candidate.experiment.training.epochs
     competition.runner.run([candidate], Full(epochs), words, blocks)
     return by_fold(competition.runner.results, epochs, [candidate.name], blocks)[candidate.name]
-
-
-def _passes(candidate: Candidate) -> float:
-    return durations.passes(candidate.experiment.optimizer, candidate.experiment.training)
 
 
 def _images(part: Candidate) -> int:

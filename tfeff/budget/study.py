@@ -217,7 +217,7 @@ class Study:
         """
         teacher = Path(rules.NETWORK) if taught else None  # any one
         final = self.final(name, pace=pace, teacher=teacher)
-        return durations.passes(final.optimizer, final.training) * self.whole.count / max(1, self.counted.count)
+        return durations.passes_of(final.optimizer, final.training) * self.whole.count / max(1, self.counted.count)
 
     def _experiment(
         self, network: Network, counted: LabeledImages | AnnotatedImages, precision: str, pace: float

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tfeff import config
 from tfeff.budget import durations, race
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
@@ -105,23 +104,19 @@ class Timekeeper:
 
         def expected(name: str) -> float:
             inherits = networks[name].inherits
-            if inherits not in alike:
-                return (
-                    rate.seconds(self.candidates[name].macs, IMAGES_TO_INHERIT) - rate.start
-                    if inherits and rate
-                    else 0.0
-                )
-            return self.probes[name].loading if name in self.probes else statistics.fmean(alike[inherits])
+            if name in self.probes:
+                return self.probes[name].loading
+            if inherits in alike:
+                return statistics.fmean(alike[inherits])
+            if inherits and rate is not None:
+                return rate.seconds(self.candidates[name].macs, IMAGES_TO_INHERIT) - rate.start
+            return 0.0
 
         return {name: expected(name) for name in self.candidates}
 
     def loads_before(self, name: str, until: float) -> bool:
         """Returns whether a candidate, if it loads its weights now, has them by a second of the search."""
         return self.seconds + self.loading()[name] <= until
-
-    def _sections(self, name: str) -> tuple[config.Optimizer, config.Training]:
-        experiment = self.candidates[name].experiment
-        return experiment.optimizer, experiment.training
 
     def timing(self) -> durations.Timing:
         """Returns how long trainings take, by those that are finished; without any, by `rate`."""
@@ -130,8 +125,8 @@ class Timekeeper:
         for job, seconds in self._runner.seconds.items():
             if job.candidate in self.ids:
                 name, epochs = self.ids[job.candidate], [float(row["seconds"]) for row in self._runner.rows[job]]
-                sections = self._sections(name)
-                passes, stored = durations.passes(*sections, job.epochs), durations.stores_features(*sections)
+                candidate = self.candidates[name]
+                passes, stored = durations.passes(candidate, job.epochs), durations.stores_features(candidate)
                 finished.append(durations.Trained(name, seconds, epochs, passes, stored))
         if not finished and self.rate is not None:
             start, images = self.rate.start, self._study.examples[0]
@@ -142,7 +137,7 @@ class Timekeeper:
     def expected(self, names: Sequence[str]) -> list[float]:
         """Returns the expected seconds of each candidate's training on one fold; 0 as long as nothing is known."""
         timing = self.timing()
-        return [timing.seconds(name, durations.passes(*self._sections(name))) for name in names]
+        return [timing.seconds(name, durations.passes(self.candidates[name])) for name in names]
 
     def _final(self, names: Sequence[str], timing: durations.Timing, pace: float) -> float:
         """Returns the longest expected time of some candidates' trainings on all training images, one at a time.
@@ -182,7 +177,7 @@ class Timekeeper:
         final = FINAL_SHARE * self._final(names, self.timing(), self.pace)
         return self.seconds + share * max(0.0, self._left() - final)
 
-    def affordable(self, names: Sequence[str], pace: float, *, any_case: bool) -> list[str]:
+    def affordable(self, names: Sequence[str], pace: float, *, tolerant: bool) -> list[str]:
         """Returns the candidates for which there is time to train them on one fold and on all images.
 
         As long as nothing is known, returns all.
@@ -190,8 +185,7 @@ class Timekeeper:
         Args:
             names: the most promising ones first.
             pace: see the class.
-            any_case: one is trained in any case: also return those that take at most `TOLERATED` times as long as the
-                quickest one.
+            tolerant: also return those that take at most `TOLERATED` times as long as the quickest one.
         """
         timing = self.timing()
         if not timing.per_pass:
@@ -199,13 +193,14 @@ class Timekeeper:
         needed = {
             name: self._trial(name, timing, pace) + FINAL_SHARE * self._final([name], timing, pace) for name in names
         }
-        limit = max(self._left(), TOLERATED * min(needed.values(), default=0.0) if any_case else 0.0)
+        limit = max(self._left(), TOLERATED * min(needed.values(), default=0.0) if tolerant else 0.0)
         return [name for name in names if needed[name] <= limit]
 
     def _trial(self, name: str, timing: durations.Timing, pace: float) -> float:
         """Returns the expected seconds of a candidate's training on one fold at a pace."""
-        passes = durations.passes(*self._sections(name))
-        if not durations.stores_features(*self._sections(name)):
+        candidate = self.candidates[name]
+        passes = durations.passes(candidate)
+        if not durations.stores_features(candidate):
             passes *= pace / self.pace
         return timing.seconds(name, passes)
 

@@ -96,6 +96,9 @@ FEW, MANY = 2_000, 20_000
 """Bounds of small and large sets."""
 ALL_LAYERS = 500
 """From this number of images on, all layers of a pretrained network are trained, below it only the classifier."""
+VARIANTS = 2
+"""Augmented variants of an image whose features are stored: not separable from new ones in each epoch
+(docs/own_images.md)."""
 ALL_UPDATES, ALL_UPDATES_PER_EPOCH, ALL_BATCH_SIZES = 800, 60, (16, 32, 64, 128)
 """As `UPDATES`, `UPDATES_PER_EPOCH` and `BATCH_SIZES`, for all layers of a pretrained network."""
 HEADS = {
@@ -264,9 +267,6 @@ def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choic
     return Choice(True, "the statistics of the weights are better than those of a few batches")
 
 
-VARIANTS = 2
-"""Augmented variants of an image whose features are stored: not separable from new ones in each epoch
-(docs/own_images.md)."""
 TAUGHT_EPOCHS = 4
 """Epochs with a teacher relative to those without."""
 

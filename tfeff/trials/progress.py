@@ -95,14 +95,14 @@ def measured_rate(
     candidates: Sequence[Candidate],
     folds: config.Folds,
     executor: Executor,
-    share: Callable[[Candidate], float] = lambda candidate: 1.0,
+    divisor: Callable[[Candidate], float] = lambda candidate: 1.0,
 ) -> Rate:
     """Times some training steps of some candidates.
 
     As many run at once as there are processes, because processes slow each other down.
 
     Args:
-        share: by what the seconds of a candidate's images are divided.
+        divisor: what the seconds per image of a candidate are divided by.
     """
     count = max(len(candidates), executor.slots)
     timed = [candidates[index % len(candidates)] for index in range(count)]
@@ -116,7 +116,7 @@ def measured_rate(
     values = collect(executor, calls)
     return Rate.fit(
         [
-            (each.macs, values[name]["start"], values[name]["image"] / share(each))
+            (each.macs, values[name]["start"], values[name]["image"] / divisor(each))
             for name, each in zip(calls, timed, strict=True)
         ]
     )
