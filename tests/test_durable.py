@@ -1,5 +1,6 @@
 """Files and directories are complete or absent, also if a process is killed or two write at once."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tfeff.durable import replacing, staged, write
+from tfeff.durable import replacing, staged, write, write_listing, write_record
 from tfeff.errors import BusyError, UserError
 
 
@@ -32,6 +33,32 @@ def test_an_empty_target_is_replaced(tmp_path):
     (tmp_path / "target").mkdir()
     write_result(tmp_path / "target", "new")
     assert (tmp_path / "target" / "done").read_text() == "new"
+
+
+def test_a_list_that_someone_has_filled_in_is_kept(tmp_path):
+    path = tmp_path / "list.csv"
+    assert write_listing(path, "a,\n") is None
+    assert write_listing(path, "a,\n") is None
+    path.write_text("a,cat\n")
+    assert write_listing(path, "b,\n") == tmp_path / "list_1.csv"
+    assert write_listing(path, None) == tmp_path / "list_2.csv"
+    assert write_listing(path, None) is None
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
+        "list_1.csv": "a,cat\n",
+        "list_2.csv": "b,\n",
+    }
+
+
+def test_files_of_an_earlier_record_are_removed_and_no_others(tmp_path):
+    directory, outside = tmp_path / "report", tmp_path / "outside.png"
+    (directory / "figures").mkdir(parents=True)
+    files = [directory / "figures" / f"{name}.png" for name in ("a", "b", "own")]
+    for file in (*files, outside):
+        file.touch()
+    (directory / "report.json").write_text(json.dumps({"files": ["../outside.png", "figures/a.png", "figures/b.png"]}))
+    write_record(directory / "report.json", {"value": 1}, files[1:2])
+    assert [file.exists() for file in (*files, outside)] == [False, True, True, True]
+    assert json.loads((directory / "report.json").read_text()) == {"value": 1, "files": ["figures/b.png"]}
 
 
 def interrupt(target):

@@ -2,12 +2,14 @@
 
 import errno
 import fcntl
+import itertools
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tfeff.errors import BusyError, UserError
 
@@ -19,6 +21,36 @@ def write(path: Path, content: str | bytes) -> None:
     """Writes a file atomically, text as UTF-8: after a crash, `path` has either the old content or the new."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_listing(path: Path, content: str | None) -> Path | None:
+    """Writes a file in which people work, such as a table to fill in; None: there is nothing to write.
+
+    Returns:
+        Where an earlier file with another content is kept, `<stem>_<number>`; None if there was none.
+    """
+    kept = None
+    if path.exists() and (content is None or path.read_bytes() != content.encode()):
+        numbered = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(1))
+        kept = next(each for each in numbered if not each.exists())
+        path.rename(kept)
+    if content is not None:
+        write(path, content)
+    return kept
+
+
+def write_record(path: Path, record: Mapping[str, Any], files: Iterable[Path]) -> None:
+    """Writes JSON with the names of the files that belong to it, relative to its directory; removes those of an earlier
+    record that are none of them."""
+    names = sorted(str(file.relative_to(path.parent)) for file in files)
+    try:
+        earlier = json.loads(path.read_text()).get("files", [])
+    except (OSError, ValueError):
+        earlier = []
+    write(path, json.dumps({**record, "files": names}, indent=1) + "\n")
+    for file in (path.parent / name for name in set(earlier) - set(names)):
+        if file.resolve().is_relative_to(path.parent.resolve()):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binom, chi2
 
 from tfeff.evaluation import bootstrap
@@ -7,6 +8,7 @@ from tfeff.evaluation.average_precision import average_precisions, mean_average_
 from tfeff.evaluation.bootstrap import (
     bootstrap_mean,
     bootstrap_mean_average_precision,
+    bootstrap_p_value,
     percentile_interval,
 )
 from tfeff.evaluation.matching import match
@@ -44,7 +46,8 @@ def test_without_false_positives_average_precision_follows_a_binomial_distributi
     drawn = np.bincount(np.searchsorted(edges, found), minlength=len(edges) + 1)
     shares = np.diff(expected.cdf(edges), prepend=0, append=1)
     assert ((drawn - 10_000 * shares) ** 2 / (10_000 * shares)).sum() < chi2(len(edges)).ppf(0.999)
-    assert percentile_interval(values) == pytest.approx((expected.ppf(0.025) / images, expected.ppf(0.975) / images))
+    ends = expected.ppf([0.025, 0.975]) / images
+    assert percentile_interval(values, 10**9) == pytest.approx(ends)  # of many images, the plain one
 
 
 def test_the_seed_determines_the_resamples(make_case):
@@ -65,7 +68,7 @@ def test_detectors_share_resamples_that_are_drawn_in_parts(make_case, monkeypatc
 def test_values_are_nan_without_objects(make_detections, make_objects):
     values = bootstrap_mean_average_precision([match([make_detections()], [make_objects()], 2)], resamples=5)
     assert np.isnan(values).all()
-    assert np.isnan(percentile_interval(values)).all()
+    assert np.isnan(percentile_interval(values, 1)).all()
 
 
 def test_resampled_means_are_the_means_of_drawn_values(monkeypatch):
@@ -81,5 +84,29 @@ def test_resampled_means_are_the_means_of_drawn_values(monkeypatch):
 
 def test_a_percentile_interval_cuts_off_equal_tails():
     values = np.random.default_rng(0).permutation(np.append(np.arange(201.0), np.nan))
-    assert percentile_interval(values) == pytest.approx((5.0, 195.0))
-    assert percentile_interval(values, confidence=0.5) == pytest.approx((50.0, 150.0))
+    assert percentile_interval(values, 10**9) == pytest.approx((5.0, 195.0))
+    assert percentile_interval(values, 10**9, confidence=0.5) == pytest.approx((50.0, 150.0))
+
+
+@pytest.mark.parametrize("images", [4, 8, 20])
+def test_intervals_of_few_images_are_as_wide_as_those_by_student(images):
+    """Of symmetric values, 95 % of the intervals contain the mean, and 5 % of the p-values are below 5 %."""
+    rng = np.random.default_rng(images)
+    covered, small, width, expected = [], [], [], []
+    for sample in rng.normal(0.0, 1.0, (400, images)):
+        means = bootstrap_mean(sample, resamples=4000)
+        low, high = percentile_interval(means, images)
+        covered.append(low <= 0.0 <= high)
+        small.append(bootstrap_p_value(means, images) < 0.05)
+        width.append(high - low)
+        expected.append(2 * stats.sem(sample) * stats.t(images - 1).ppf(0.975))
+    assert np.mean(covered) > 0.9
+    assert np.mean(small) < 0.1
+    # Resamples of few images end at the smallest and the largest of them.
+    assert np.median(width) == pytest.approx(np.median(expected), rel={4: 0.45, 8: 0.1, 20: 0.05}[images])
+    assert np.mean(np.array(covered) == np.array(small)) < 0.02
+
+
+def test_nothing_follows_from_one_image():
+    assert bootstrap_p_value(np.ones(1000), 1) == 1.0
+    assert bootstrap_p_value(np.zeros(1000), 50) == 1.0

@@ -20,12 +20,15 @@ from tfeff.evaluation import (
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (5, 0), (1, 1), (12, 3), (40, 41), (700, 600)])
-def test_p_value_is_that_of_the_binomial_test(only_first, only_second):
+def test_p_value_is_the_mid_p_value_of_the_binomial_test(only_first, only_second):
     first = [True] * only_first + [False] * only_second + [True] * 7
     second = [False] * only_first + [True] * only_second + [True] * 7
     result = paired_accuracy(first, second)
     discordant = only_first + only_second
-    expected = stats.binomtest(only_first, discordant).pvalue if discordant else 1.0
+    counts = np.arange(discordant + 1)
+    chances, distance = stats.binom.pmf(counts, discordant, 0.5), np.abs(2 * counts - discordant)
+    further, equal = (chances[at].sum() for at in (distance > distance[only_first], distance == distance[only_first]))
+    expected = 1.0 if only_first == only_second else further + equal / 2
     assert result.p_value == pytest.approx(expected, rel=1e-9)
     assert (result.only_first, result.only_second, result.examples) == (only_first, only_second, discordant + 7)
     assert result.difference == pytest.approx(np.mean(first) - np.mean(second))
@@ -61,8 +64,17 @@ def test_interval_agrees_with_the_paired_bootstrap_on_many_examples():
     first = rng.random(4000) < 0.9
     second = np.where(rng.random(4000) < 0.9, first, rng.random(4000) < 0.7)
     result = paired_accuracy(first, second)
-    low, high = percentile_interval(bootstrap_mean(first.astype(float) - second, resamples=4000))
+    low, high = percentile_interval(bootstrap_mean(first.astype(float) - second, resamples=4000), 4000)
     assert (result.low, result.high) == pytest.approx((low, high), abs=0.0015)
+
+
+def test_a_difference_is_significant_if_its_interval_does_not_contain_zero():
+    n, contradictions = 500, 0
+    for only_first, only_second in itertools.product(range(1, 60), repeat=2):
+        first = np.arange(n) < only_first
+        result = paired_accuracy(first, (np.arange(n) >= only_first) & (np.arange(n) < only_first + only_second))
+        contradictions += (result.p_value < 0.05) != (result.low > 0 or result.high < 0)
+    assert contradictions < 0.01 * 59**2  # by the exact p-value, they were 1.8 %
 
 
 def test_equal_classifiers_have_an_interval_around_zero():

@@ -14,7 +14,7 @@ REGION = np.random.default_rng(0).dirichlet((4, 4, 4), 200)
 def figure(others=OTHERS, region=REGION, count=20):
     rng = np.random.default_rng(1)
     trained = [
-        {"depth": a, "width": b, "resolution": c, "phi": index % 4}
+        {"depth": a, "width": b, "resolution": c, "phi": (0.0, 0.5, 1.5, 2.5)[index % 4]}
         for index, (a, b, c) in enumerate((1 + rng.random((count, 3))).tolist())
     ]
     return direction_figure(
@@ -41,7 +41,9 @@ def test_answer_region_and_networks_are_drawn_at_their_shares():
     (answer,) = [line for line in lines if line.get_marker() == "*"]
     np.testing.assert_allclose(np.concatenate(answer.get_data()), [0.2, 0.5, 0.3] @ CORNERS)
     trained = [line for line in lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert [len(line.get_xdata()) for line in trained] == [5, 5, 5]  # φ = 1, 2, 3; the baseline has no direction
+    assert [len(line.get_xdata()) for line in trained] == [5, 5, 5]  # the baseline has no direction
+    named = [text.get_text() for text in figure().legends[0].get_texts()]
+    assert [text for text in named if "trained" in text] == [f"trained at φ = {phi}" for phi in (0.5, 1.5, 2.5)]
 
 
 def test_losses_have_their_intervals():

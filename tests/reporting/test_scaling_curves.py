@@ -189,5 +189,8 @@ def test_latencies_are_in_milliseconds_and_missing_ones_are_counted():
     expected = sorted((1e3 * p["latency"], p["mean"]) for p in points if p["latency"] is not None)
     np.testing.assert_allclose(markers(figure.axes[0]), expected)
     assert "points without a latency: 1" in figure.legends[0].get_title().get_text()
+    for minimized, best in ((False, max), (True, min)):
+        front = latency_figure(points, metric=METRIC, minimized=minimized).axes[0].lines[0]
+        assert best(front.get_ydata()) == best(mean for _, mean in expected)
     empty = latency_figure([{**p, "latency": None} for p in points], metric=METRIC)
     assert not markers(empty.axes[0])

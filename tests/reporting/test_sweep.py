@@ -72,7 +72,11 @@ def test_the_map_has_a_cell_for_each_candidate_and_frames_the_winner() -> None:
         ROWS, DROPOUT, {"key": "optimizer.weight_decay", "order": ["0.01", "0.1"]}, metric="accuracy", unit="%"
     )
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["80.0\n± 10", "78.0\n± 10", "60.0\n± 10"]
+    assert [text.get_text() for text in axes.texts] == [
+        "80.0\n70.0 to 90.0",
+        "78.0\n68.0 to 88.0",
+        "60.0\n50.0 to 70.0",
+    ]
     framed = [cell for cell in axes.patches if cell.get_linewidth() == 2.0]
     assert [cell.get_xy() for cell in framed] == [(-0.48, -0.46)]
 

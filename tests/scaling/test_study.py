@@ -31,6 +31,8 @@ SEARCH = config.Search(
     ("overrides", "words"),
     [
         (["objective.metric=validation_acuracy"], "did you mean \"validation_accuracy\""),
+        (["objective.metric=validation_temperature"], "trials are not compared by \"validation_temperature\""),
+        (["objective.metric=learning_rate"], "trials are not compared by"),
         (["experiment.model.name=mobilenet-v2", "experiment.model.resolution=32", "members.batch_norm=true"],
          "members.batch_norm"),
         (["budget.macs=none", "budget.params=2", "objective.exponent=-0.07"], "objective.cost_target is not set"),

@@ -145,6 +145,9 @@ def test_a_ranking_in_words():
         "(2 folds); c01 is chosen, because a cheaper one is preferred only with 3 folds or more. 1 candidate was "
         "eliminated earlier."
     )
+    assert rank(table_of(values), costs, eliminated=1, failed=2).sentence.endswith(
+        " 1 candidate was eliminated earlier. 2 candidates were left out: every trial failed."
+    )
     assert rank(table_of(values[:, :1]), costs).sentence == (
         "c01 has the highest mean accuracy, 0.700; 1 fold cannot give an interval of a difference; c01 is chosen."
     )

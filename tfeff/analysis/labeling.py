@@ -97,7 +97,8 @@ def write(
         chosen = choose(predicted.probabilities, predicted.features, count)
         rows = _rows(images.dataset.ids, images.dataset.class_names, predicted.probabilities, chosen)
         columns = list(rows[0])
-        durable.write(out / FILE, csv_text([columns, *([row[key] for key in columns] for row in rows)]))
+        table = csv_text([columns, *([row[key] for key in columns] for row in rows)])
+        kept = durable.write_listing(out / FILE, table)
         shown = [
             np.broadcast_to(each, (*each.shape[:2], 3)) for each in Thumbnails(images.dataset).take(chosen[:SHOWN])
         ]
@@ -105,10 +106,12 @@ def write(
             f"{row['predicted']} ({tables.percent(row['probability'])})\n{Path(row['image']).name}" for row in rows
         ]
         save_image(contact_sheet(shown, captions[:SHOWN]), out / SHEET)
+    earlier = f"the earlier list is kept as {kept}\n" if kept else ""
     left = f"{len(images.skipped):,} of {len(dataset):,} images cannot be read\n" if images.skipped else ""
     return (
         f"{tables.text(rows[:PRINTED])}\n\n{left}The {len(rows):,} of {len(images):,} images whose labels would teach "
-        f"most, in this order: uncertain, and different from each other.\nwrote {out / FILE}\nwrote {out / SHEET}"
+        f"most, in this order: uncertain, and different from each other.\n{earlier}wrote {out / FILE}\n"
+        f"wrote {out / SHEET}"
     )
 
 

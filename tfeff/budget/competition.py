@@ -512,6 +512,7 @@ class Competition:
             reasons = "; ".join(sorted({fate.reason for name, fate in self.fates.items() if name in self.candidates}))
             raise UserError(f"every candidate failed: {reasons}; see {self.runner.directory / 'trials.log'}")
         by = next(iter(self.study.bounds.values), "macs")
+        failed = sum(fate.stage == "failed" for name, fate in self.fates.items() if name in self.candidates)
         return rank(
             table,
             {name: (self.measured.get(name) or self.study.costs[name]).get(by, 0.0) for name in table},
@@ -519,7 +520,8 @@ class Competition:
             bounded=self.study.objective.bounded,
             labels={name: self.candidates[name].label for name in table},
             metric=self.study.objective.title,
-            eliminated=len(self.candidates) - len(table),
+            eliminated=len(self.candidates) - len(table) - failed,
+            failed=failed,
         )
 
 

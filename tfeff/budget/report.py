@@ -29,7 +29,7 @@ from tfeff.budget.figures import figures
 from tfeff.budget.limits import Costs, Errors, amount, estimated, remaining
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
-from tfeff.durable import write
+from tfeff.durable import write, write_listing
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.spreadsheet import table_text
 from tfeff.reporting.tables import upper
@@ -98,11 +98,9 @@ def write_all(findings: Findings, directory: Path, command: str) -> str:
     write(directory / "result.json", json.dumps(_json(findings, rows), indent=1) + "\n")
     write(directory / "report.html", _page(findings, table, directory, command, drawn))
     paths = [directory / name for name in ("report.html", "result.json", "networks.md", "figures")]
-    suspects = directory / SUSPECTS
-    suspects.unlink(missing_ok=True)  # of an earlier call
-    if findings.labels is not None and findings.labels.listed:
-        write(suspects, table_text(findings.labels.listed))
-        paths.append(suspects)
+    listed = findings.labels.listed if findings.labels is not None else []
+    kept = write_listing(directory / SUSPECTS, table_text(listed) if listed else None)
+    paths += [path for path in (directory / SUSPECTS, kept) if path is not None and path.exists()]
     return "\n\n".join(
         [
             tables.text(table),

@@ -158,7 +158,7 @@ class Objective(Section):
     """The quantity to maximize: metric × (multiply-adds / cost_target)^exponent."""
 
     metric: str = "validation_accuracy"
-    """A column of metrics.jsonl; losses, errors and times are minimized."""
+    """A column of metrics.jsonl that measures quality or speed; losses, errors and times are minimized."""
     cost_target: Positive[float] | None = None
     """Multiply-adds, T in MnasNet's objective (arXiv:1807.11626, eq. 2); None: those of the budget (`budget.macs`)."""
     exponent: float = 0.0

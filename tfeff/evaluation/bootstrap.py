@@ -1,13 +1,16 @@
 """Bootstrap confidence intervals of a mean, of average precisions, and of their differences.
 
-Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). The bootstrap
-resamples images, because detections in the same image are not independent.
+Sources: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval); Hesterberg
+2015, "What Teachers Should Know About the Bootstrap", section 3.2 (expanded percentile interval, which is as much wider
+for few images as an interval by Student's t). The bootstrap resamples images, because detections in the same image are
+not independent.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from tfeff.evaluation.average_precision import mean_average_precision
 from tfeff.evaluation.confusion import ratio
@@ -50,33 +53,50 @@ def bootstrap_mean_average_precision(
     return np.concatenate(values, axis=1)
 
 
-def bootstrap_p_value(differences: npt.NDArray[np.float64]) -> float:
+def bootstrap_p_value(differences: npt.NDArray[np.float64], images: int) -> float:
     """Returns the two-sided p-value of a difference of 0, from paired bootstrap resamples, float64 [resamples].
 
-    Twice the smaller share of resamples in which the difference is not positive or not negative, ignoring NaN; at
-    least 2 / (resamples + 1).
+    The smaller share of resamples in which the difference is not positive or not negative, ignoring NaN and at least
+    1 / (resamples + 1), is that of a normal quantile. Twice the share of this quantile by Student's t is the p-value,
+    which is larger with few images, as the expanded percentile interval is wider.
 
-    >>> bootstrap_p_value(np.array([1.0, 2.0, 3.0])), bootstrap_p_value(np.zeros(3))
-    (0.5, 1.0)
+    Args:
+        images: number of images that were resampled; from one, nothing follows.
+
+    >>> differences = np.arange(1.0, 1001)
+    >>> [round(bootstrap_p_value(differences, images), 3) for images in (1, 4, 100)]
+    [1.0, 0.075, 0.003]
     """
     valid = differences[~np.isnan(differences)]
     tails = (valid <= 0).sum(), (valid >= 0).sum()
-    return float(min(1.0, 2 * (min(tails) + 1) / (len(valid) + 1)))
+    tail = min(0.5, (min(tails) + 1) / (len(valid) + 1))
+    if images < 2:
+        return 1.0
+    return float(2 * special.stdtr(images - 1, special.ndtri(tail) * np.sqrt((images - 1) / images)))
 
 
-def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
-    """Returns (low, high): the central interval that contains this share of the values, ignoring NaN."""
+def percentile_interval(values: npt.NDArray[np.float64], images: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Returns (low, high), the expanded percentile interval of resampled values, ignoring NaN.
+
+    Args:
+        values: float64 [resamples].
+        images: number of images that were resampled. With many, the central interval of the values has this
+            confidence; with few, the resamples vary less than new images would, so a larger part of them is taken.
+    """
     valid = values[~np.isnan(values)]
     if not len(valid):
         return np.nan, np.nan
-    low, high = np.quantile(valid, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tail = 0.0
+    if images > 1:
+        tail = special.ndtr(special.stdtrit(images - 1, (1 - confidence) / 2) * np.sqrt(images / (images - 1)))
+    low, high = np.quantile(valid, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def caveat(images: int) -> str:
     """Returns what to add to a percentile interval over so many images; "" if there is nothing to say.
 
-    From few images, it is clearly too narrow: if each of them is right, it has no width at all.
+    From few images, it may still be too narrow: if each of them is right, it has no width at all.
     """
     return ", too narrow for so few images" if images < _FEW_IMAGES else ""
 

@@ -172,7 +172,7 @@ def _report(
         class_names=tuple(class_names),
         matching=matching,
         mean_ap=float(mean_average_precision(ap)),
-        mean_ap_interval=percentile_interval(resampled),
+        mean_ap_interval=percentile_interval(resampled, matching.images),
         resampled_mean_ap=resampled,
         mean_ap_eleven_point=float(mean_average_precision(eleven)),
         ap=ap,

@@ -122,7 +122,9 @@ def embedding_report(
         recall_at_5=_mean(fifth),
         recall_at_5_interval=wilson_interval(_mean(fifth), queries) if queries else NO_INTERVAL,
         map_at_r=_mean(found.average_precision),
-        map_at_r_interval=percentile_interval(bootstrap_mean(found.average_precision)) if queries else NO_INTERVAL,
+        map_at_r_interval=(
+            percentile_interval(bootstrap_mean(found.average_precision), queries) if queries else NO_INTERVAL
+        ),
         r_precision=_mean(found.r_precision),
         pairs=verification(pairs),
         threshold=threshold,

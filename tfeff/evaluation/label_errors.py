@@ -86,7 +86,7 @@ def confident_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count:
     Returns:
         int64 [at most count], indices into `labels`; examples with equal confidence keep their order.
     """
-    scores = np.asarray(probabilities, np.float64)
+    scores = np.asarray(probabilities)
     errors = np.flatnonzero(scores.argmax(axis=1) != np.asarray(labels))
     return errors[np.argsort(-scores.max(axis=1)[errors], kind="stable")][:count]
 
@@ -101,8 +101,8 @@ def hardest(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> 
     Returns:
         int64 [at most count], indices into `labels`, the highest loss first.
     """
-    scores = np.asarray(probabilities, np.float64)
-    own = np.take_along_axis(scores, np.asarray(labels)[np.newaxis, :, np.newaxis], axis=2)[..., 0]
+    places = np.asarray(labels)[np.newaxis, :, np.newaxis]
+    own = np.take_along_axis(np.asarray(probabilities), places, axis=2)[..., 0].astype(np.float64)
     loss = -np.log(np.maximum(own, np.finfo(np.float32).eps)).mean(axis=0)
     return np.argsort(-loss, kind="stable")[:count]
 

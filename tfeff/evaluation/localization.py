@@ -88,7 +88,7 @@ def localization_report(
     images = np.bincount(label, minlength=len(class_names))
     return LocalizationReport(
         mean_iou=float(overlap.mean()),
-        mean_iou_interval=percentile_interval(bootstrap_mean(overlap)),
+        mean_iou_interval=percentile_interval(bootstrap_mean(overlap), count),
         median_iou=float(np.median(overlap)),
         box_accuracy=float(fits.mean()),
         box_accuracy_interval=wilson_interval(float(fits.mean()), count),

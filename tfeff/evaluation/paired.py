@@ -1,8 +1,9 @@
 """Comparison of the accuracies of two classifiers on the same examples.
 
-Sources: McNemar 1947 (exact form: a binomial test of the discordant examples); Bonett and Price 2012, "Adjusted Wald
-confidence interval for a difference of binomial proportions based on paired data" (interval of the difference); Holm
-1979 (several comparisons).
+Sources: McNemar 1947 (a binomial test of the discordant examples); Fagerland, Lydersen and Laake 2013, "The McNemar
+test for binary matched-pairs data" (its mid-p-value; the exact one is conservative and contradicts the interval more
+often); Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on
+paired data" (interval of the difference); Holm 1979 (several comparisons).
 
 Principal components of feature vectors, and the predictions of several classifiers for the same examples, show how
 models differ.
@@ -25,7 +26,7 @@ class PairedAccuracy:
     Attributes:
         only_first: examples that only the first classifies correctly.
         only_second: examples that only the second classifies correctly.
-        p_value: p-value of McNemar's exact test, two-sided; 1 if the classifiers are right on the same examples.
+        p_value: mid-p-value of McNemar's test, two-sided; 1 if the classifiers are right on the same examples.
     """
 
     examples: int
@@ -46,7 +47,7 @@ def paired_accuracy(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
 
     >>> result = paired_accuracy([True] * 9 + [False], [True] * 5 + [False] * 5)
     >>> result.difference, result.only_first, result.only_second, result.p_value
-    (0.4, 4, 0, 0.125)
+    (0.4, 4, 0, 0.0625)
     """
     left, right = np.asarray(first, bool), np.asarray(second, bool)
     n = len(left)
@@ -55,6 +56,8 @@ def paired_accuracy(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
     share_first, share_second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
     center = share_first - share_second
     error = math.sqrt((share_first + share_second - center**2) / (n + 2))
+    fewer, discordant = min(only_first, only_second), only_first + only_second
+    up_to, below = (special.bdtr(each, discordant, 0.5) if each >= 0 else 0.0 for each in (fewer, fewer - 1))
     half_width = NormalDist().inv_cdf(0.5 + confidence / 2) * error
     return PairedAccuracy(
         examples=n,
@@ -63,7 +66,7 @@ def paired_accuracy(first: npt.ArrayLike, second: npt.ArrayLike, confidence: flo
         high=min(1.0, center + half_width),
         only_first=only_first,
         only_second=only_second,
-        p_value=min(1.0, 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5))),
+        p_value=float(up_to + below),
     )
 
 

@@ -134,6 +134,7 @@ def verification(pairs: Pairs) -> Verification:
     values, same, different = _grouped(pairs)
     threshold, rate = equal_error_threshold(pairs)
     auc, resampled = _area(same, different), _resampled(pairs)
+    images = len(np.union1d(pairs.first, pairs.second))
     # Pairs that are accepted if the threshold is at a place, from none rejected to all rejected.
     accepted = [np.concatenate([np.cumsum(each[::-1])[::-1], [0]]) for each in (same, different)]
     shown = spread(np.arange(len(values) + 1), _CURVE)
@@ -142,13 +143,13 @@ def verification(pairs: Pairs) -> Verification:
     with np.errstate(invalid="ignore"):
         true_accept, false_accept = (each[shown] / each[0] for each in accepted)
     return Verification(
-        images=len(np.union1d(pairs.first, pairs.second)),
+        images=images,
         same=int(same.sum()),
         different=int(different.sum()),
         auc=auc,
-        auc_interval=percentile_interval(resampled[:, 0]),
+        auc_interval=percentile_interval(resampled[:, 0], images),
         equal_error_rate=rate,
-        equal_error_rate_interval=percentile_interval(resampled[:, 1]),
+        equal_error_rate_interval=percentile_interval(resampled[:, 1], images),
         threshold=threshold,
         false_accept_rate=false_accept,
         true_accept_rate=true_accept,

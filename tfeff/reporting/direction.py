@@ -63,7 +63,7 @@ def direction_figure(
     if region is not None:
         left.plot(*(region @ CORNERS).T, zorder=2, alpha=0.55, **REGION)
         handles.append(Line2D([], [], label="95 % confidence region", alpha=0.55, **REGION))
-    for phi in sorted({int(row["phi"]) for row in trained if row["phi"] >= 1}):
+    for phi in sorted({row["phi"] for row in trained} - {0.0}):
         dots: dict[str, Any] = {
             "linestyle": "none",
             "marker": "o",
@@ -72,7 +72,7 @@ def direction_figure(
         }
         dots |= {"markeredgecolor": BLUE, "markeredgewidth": 1.2}
         left.plot(*positions([row for row in trained if row["phi"] == phi]).T, zorder=3, **dots)
-        handles.append(Line2D([], [], label=f"trained at φ = {phi}", **dots))
+        handles.append(Line2D([], [], label=f"trained at φ = {phi:g}", **dots))
     left.plot(*(reference[1] @ CORNERS), zorder=5, **PUBLISHED)
     left.plot(*(answer @ CORNERS), zorder=6, **ANSWER)
     handles += [Line2D([], [], label=reference[0], **PUBLISHED), Line2D([], [], label="answer", **ANSWER)]

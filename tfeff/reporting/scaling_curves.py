@@ -131,11 +131,11 @@ def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit
     return figure
 
 
-def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
+def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%", minimized: bool = False) -> Figure:
     """Draws accuracy against the measured latency of one image, and the labeled Pareto front.
 
     The front consists of the points that no point of the same or lower latency surpasses. Points without a latency are
-    skipped and counted in the legend. Arguments as in `method_figure`.
+    skipped and counted in the legend. Arguments as in `method_figure`, and whether a smaller metric is better.
     """
     means = _drawn(points, tuple(METHODS))
     drawn = [point for point in means if known(point.get("latency"))]
@@ -145,7 +145,7 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
     axes = figure.add_subplot()
     axes.set_title("Accuracy and latency" if unit == "%" else f"{caption(metric, 40)} and latency", fontsize=11)
 
-    front = pareto_front(milliseconds, [point["mean"] for point in drawn])
+    front = pareto_front(milliseconds, [-point["mean"] if minimized else point["mean"] for point in drawn])
     steps = stairs(milliseconds[front], [drawn[i]["mean"] for i in front])
     axes.plot(*steps.T, color=GRAY, linewidth=1, zorder=1)
     for name, method in METHODS.items():

@@ -134,7 +134,10 @@ def map_figure(
             axes.add_patch(cell)
             text = f"{factor * row['mean']:.1f}" if unit == "%" else f"{row['mean']:.3g}"
             if known(row["low"]) and known(row["high"]):
-                text += f"\n± {factor * (row['high'] - row['low']) / 2:.2g}"
+                low, high = (
+                    f"{factor * row[end]:.1f}" if unit == "%" else f"{row[end]:.3g}" for end in ("low", "high")
+                )
+                text += f"\n{low} to {high}"
             if row["standing"] == "eliminated":
                 text += " (early)"
             axes.text(

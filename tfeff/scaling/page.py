@@ -269,7 +269,8 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
         drawn = single_against_compound_figure(points, **axis)
         figures["single_against_compound"] = drawn, "Compound scaling compared with each other method."
     if points:
-        figures["latency"] = latency_figure(points, **axis), "Performance against the measured latency of one image."
+        drawn = latency_figure(points, **axis, minimized=study.objective.minimized)
+        figures["latency"] = drawn, "Performance against the measured latency of one image."
     if result.findings.plain is not None:
         pair = {"with": study.baseline.unscaled, "without": result.findings.plain}
         runs = {f"{which}, rate {result.rate(network):.2g}": result.losses(network) for which, network in pair.items()}
@@ -283,13 +284,14 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
 def _direction_figure(result: Result, best: BestDirection) -> tuple[Figure, str]:
     """Returns the best direction and its caption."""
     unit = "" if result.study.objective.exponent else unit_of(result.metric)
+    phis = (0.0, *best.search.design.phis)
     drawn = direction_figure(
         [
             {
                 "depth": each.network.depth,
                 "width": each.network.width,
                 "resolution": each.network.scale,
-                "phi": round(each.phi),
+                "phi": min(phis, key=lambda phi: abs(phi - each.phi)),
             }
             for each in best.trained
         ],

@@ -95,8 +95,8 @@ def prepare(
         target = baseline.cost.macs * search.budget.macs
     objective = TrialObjective(section.metric, target, section.exponent)
     objective.value(
-        dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), baseline.cost.macs
-    )  # raises if the metric is unknown
+        dict.fromkeys(training.objectives(training.Plan.of(base).task), 1.0), baseline.cost.macs
+    )  # raises if trainings cannot be compared by it
     networks, chosen = list[ScaledNetwork](), list[ScaledNetwork]()
     if search.coefficients is not None:
         possible: list[Sequence[float]] = [given(search, baseline.is_detector)]

@@ -76,7 +76,9 @@ class SweepResult:
                     "macs": self.findings.candidates[name].macs,
                 }
             )
-        return sorted(rows, key=lambda row: (order.get(row["name"], len(order)), -(row["mean"] or 0.0)))
+        return sorted(
+            rows, key=lambda row: (order.get(row["name"], len(order)), row["mean"] is None, -(row["mean"] or 0.0))
+        )
 
     @cached_property
     def axes(self) -> list[dict[str, Any]]:

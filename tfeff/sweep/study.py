@@ -106,8 +106,8 @@ def prepare(sweep: config.Sweep, directory: Path | None = None) -> SweepStudy:
         section.wrong("cost_target", "a number of multiply-adds, because objective.exponent is set")
     objective = TrialObjective(section.metric, section.cost_target, section.exponent)
     objective.value(
-        dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), 1.0
-    )  # raises if the metric is unknown
+        dict.fromkeys(training.objectives(training.Plan.of(base).task), 1.0), 1.0
+    )  # raises if trainings cannot be compared by it
     study = SweepStudy(
         sweep=sweep,
         objective=objective,

@@ -2,8 +2,8 @@
 
 from tfeff.execution.workers import is_chief
 from tfeff.training.evaluation import evaluate_again, evaluate_run, finish_run
-from tfeff.training.experiment import metrics, train
-from tfeff.training.findings import RunEvaluation
+from tfeff.training.experiment import objectives, train
+from tfeff.training.findings import RunEvaluation, chosen_by_validation
 from tfeff.training.plan import Plan, trained_model
 from tfeff.training.progress import Reporter
 from tfeff.training.range_test import range_test
@@ -17,12 +17,13 @@ __all__ = [
     "RunEvaluation",
     "Workdir",
     "check_trackers",
+    "chosen_by_validation",
     "evaluate_again",
     "evaluate_run",
     "finish_run",
     "finish_tracking",
     "is_chief",
-    "metrics",
+    "objectives",
     "range_test",
     "train",
     "trained_model",

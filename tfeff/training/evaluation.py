@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,10 +169,9 @@ def evaluate_run(
 
     board = Board(workdir.tensorboard)
     last, scalars = max((row["step"] for row in workdir.rows()), default=0), evaluator.scalars(report)
-    of_classes = {name: value for name, value in evaluator.class_scalars(report).items() if value is not None}
-    if len(of_classes) <= MOST_CLASSES:
-        scalars |= of_classes
-    files = [path, *publish(board, workdir.figures, (named,), scalars, evaluation.figures, step=last)]
+    if len(images.dataset.class_names) <= MOST_CLASSES:
+        scalars |= {name: value for name, value in evaluator.class_scalars(report).items() if value is not None}
+    files = [path, *publish(board, workdir.figures, named, scalars, evaluation.figures, step=last)]
     board.close()
     evaluated = RunEvaluation(
         report,
@@ -231,7 +230,7 @@ def _activation(plan: Plan, model: keras.Model, images: ImageCache, evaluation: 
 def publish(
     board: Board,
     directory: Path,
-    name: Sequence[str],
+    split: str,
     scalars: Mapping[str, float],
     figures: Mapping[str, Figure],
     *,
@@ -242,7 +241,7 @@ def publish(
     Args:
         board: the event files.
         directory: where the figures are saved.
-        name: parts of the name of everything, such as the split.
+        split: name of the split, for names of files and tags.
         scalars: metrics by name.
         figures: figures by name.
         step: the step under which TensorBoard shows them.
@@ -252,9 +251,11 @@ def publish(
     """
     files = list[Path]()
     for title, drawn in figures.items():
-        files += figure.save(drawn, directory / "_".join((*name, title)))
-    metrics = {"/".join((*name, key)): value for key, value in scalars.items()}
-    board.result(step, metrics, {"/".join((*name, title)): figure.rgb(drawn) for title, drawn in figures.items()})
+        files += figure.save(drawn, directory / f"{split}_{title}")
+    # The curves of the training have tags of their own.
+    group = f"evaluation_{split}" if split in ("train", "validation") else split
+    metrics = {f"{group}/{key}": value for key, value in scalars.items()}
+    board.result(step, metrics, {f"{group}/{title}": figure.rgb(drawn) for title, drawn in figures.items()})
     return files
 
 

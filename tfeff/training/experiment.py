@@ -31,13 +31,14 @@ from tfeff.training.validation import Validation
 from tfeff.training.workdir import Workdir
 
 
-def metrics(task: ImageTask) -> tuple[str, ...]:
-    """Returns the columns of metrics.jsonl for a task; those of the validation only in validated epochs."""
+def objectives(task: ImageTask) -> tuple[str, ...]:
+    """Returns the columns of metrics.jsonl by which trainings of a task can be compared: no settings, and nothing that
+    only explains others."""
     names = tuple(task.means(task.zero_sums()))
+    scores = [name for name in task.scores if name not in (*task.tuned, *task.unwatched)]
     return (
-        *("epoch", "step", *(f"train_{name}" for name in names)),
-        *("learning_rate", "images_per_second", "input_wait", "seconds"),
-        *(f"validation_{name}" for name in (*names, *task.scores)),
+        *("images_per_second", "seconds", *(f"train_{name}" for name in names)),
+        *(f"validation_{name}" for name in (*names, *scores)),
     )
 
 

@@ -117,9 +117,9 @@ def commands(workdir: Path, plan: Plan) -> dict[str, str]:
     return found
 
 
-def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Evaluator, role: Role) -> str:
-    """Says how far to trust a result: whether its images also chose something, and how validation differs from it."""
-    training, split = plan.settings.training, report["split"]
+def chosen_by_validation(plan: Plan) -> str:
+    """Returns what the validation images of a run choose, in words; "" if they choose nothing."""
+    training = plan.settings.training
     chosen = {
         "the epoch whose weights are kept": training.keep == "best",
         "when to stop": training.early_stopping_epochs is not None,
@@ -128,7 +128,12 @@ def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Ev
         **{f"the {in_words(re.sub(r'_[0-9]+$', '', name))}": name in plan.task.scores for name in plan.task.tuned},
     }
     *others, last = ["", *(what for what, applies in chosen.items() if applies)]
-    chose = " and ".join(filter(None, [", ".join(others[1:]), last]))
+    return " and ".join(filter(None, [", ".join(others[1:]), last]))
+
+
+def trust(plan: Plan, workdir: Workdir, report: Mapping[str, Any], evaluator: Evaluator, role: Role) -> str:
+    """Says how far to trust a result: whether its images also chose something, and how validation differs from it."""
+    split, chose = report["split"], chosen_by_validation(plan)
     if role == "train":
         return "The network was trained on these images: expect less of new ones."
     if role == "validation":

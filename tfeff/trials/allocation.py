@@ -31,10 +31,12 @@ class Elimination:
     Attributes:
         reason: a clause without a full stop.
         epochs: epochs of its last trials.
+        failed: whether all its trials failed.
     """
 
     reason: str
     epochs: int
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,7 @@ def _drop_failed(
     trials = f"all {len(blocks)} trials" if len(blocks) > 1 else "its only trial"
     for name in candidates:
         if name not in remaining:
-            eliminated[name] = Elimination(f"{trials} failed", epochs)
+            eliminated[name] = Elimination(f"{trials} failed", epochs, failed=True)
     return list(remaining)
 
 

@@ -66,6 +66,7 @@ def rank(
     labels: Mapping[str, str] | None = None,
     metric: str = "accuracy",
     eliminated: int = 0,
+    failed: int = 0,
 ) -> Ranking:
     """Ranks the candidates that were trained to the end.
 
@@ -80,6 +81,7 @@ def rank(
         chooses: whether the sentence calls the chosen candidate so.
         labels: candidate -> name in the sentence; defaults to its key.
         eliminated: number of candidates that were eliminated earlier and are not in the table.
+        failed: number of candidates that are not in the table because all their trials failed.
 
     Raises:
         UserError: no candidate has a value.
@@ -116,8 +118,9 @@ def rank(
     if len(order) > 1:
         sentence += _choice(layout, best, chosen, shown, losses, margin) if chooses else ""
     sentence += "."
-    if eliminated:
-        sentence += f" {eliminated} candidate{' was' if eliminated == 1 else 's were'} eliminated earlier."
+    for count, what in ((eliminated, "eliminated earlier"), (failed, "left out: every trial failed")):
+        if count:
+            sentence += f" {count} candidate{' was' if count == 1 else 's were'} {what}."
     return Ranking(best, tied, chosen, order, found, differences, losses, sentence)
 
 

@@ -174,7 +174,7 @@ class TrialObjective:
         metrics = {name: float(entry) for name, entry in row.items() if isinstance(entry, Real)}
         if self.metric not in metrics:
             raise UserError(
-                f'objective.metric: trials have no metric "{self.metric}"; '
+                f'objective.metric: trials are not compared by "{self.metric}"; '
                 f"{nearest(self.metric, metrics)} ({', '.join(sorted(metrics)) or 'none'})"
             )
         cost = 1.0 if self.cost_target is None else (macs / self.cost_target) ** self._cost_exponent

@@ -220,7 +220,7 @@ class TrialRunner:
         if not finalists:
             reasons = "; ".join(sorted({elimination.reason for elimination in plan.eliminated.values()}))
             raise UserError(f"every candidate failed: {reasons}; see {self.directory / 'trials.log'}")
-        table = self.table(finalists, epochs)
+        table, failed = self.table(finalists, epochs), sum(each.failed for each in plan.eliminated.values())
         return rank(
             table,
             costs,
@@ -229,7 +229,8 @@ class TrialRunner:
             chooses=chooses,
             labels=labels,
             metric=self.objective.title,
-            eliminated=len(plan.eliminated),
+            eliminated=len(plan.eliminated) - failed,
+            failed=failed,
         )
 
     def table(self, candidates: Sequence[str], epochs: int) -> dict[str, dict[Block, float]]:

@@ -80,6 +80,14 @@ def test_training_images_are_pointed_out(runs):
     assert "small was trained on images of this split" in note
 
 
+def test_images_that_chose_weights_are_pointed_out(monkeypatch, runs):
+    (model,) = open_runs([runs[0].path])
+    chosen = config.override(model.settings, ["training.keep=best"])
+    monkeypatch.setitem(model.__dict__, "plan", training.Plan.of(chosen))
+    (note,) = read_split(model, "validation", QUIET).notes
+    assert note.startswith("for small, images of this split also chose the epoch whose weights are kept")
+
+
 def test_training_images_and_skipped_ones_are_pointed_out_in_a_split_called_validation(image_folder, monkeypatch, runs):
     root = image_folder({f"{split}/{name}": 3 for split in ("train", "validation", "test") for name in "ab"})
     splits = {"train": "validation", "validation": "test", "test": "train"}

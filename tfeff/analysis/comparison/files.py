@@ -1,7 +1,7 @@
 """The files that comparisons of any kind of run write, and the figures that they share."""
 
 import shlex
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,11 @@ def save_figures(
         saved[name] = (png if name in raster else svg), caption
         images[name] = np.asarray(header.opened(directory / f"{name}.png").convert("RGB"))
     return saved, images
+
+
+def written(figures: Iterable[str], directory: Path) -> list[Path]:
+    """Returns the files of figures that `save_figures` has saved."""
+    return [directory / f"{name}.{suffix}" for name in figures for suffix in figure.FORMATS]
 
 
 def write_board(

@@ -18,6 +18,9 @@ from tfeff.tasks.task import ImageTask
 from tfeff.training import checkpoint
 from tfeff.training.evaluation import SplitImages, split_images
 
+COLUMNS = {"class", "error", "image", "label", "objects"}
+"""Headings of tables that have a column for each run."""
+
 
 @dataclass(frozen=True)
 class ComparedRun:
@@ -93,14 +96,16 @@ def open_runs(workdirs: Sequence[str | Path]) -> list[ComparedRun]:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Returns the last parts of the paths, as many as are needed to tell them apart.
+    """Returns the last parts of the paths, as many as are needed to tell them apart, and from `COLUMNS`.
 
     >>> unique_names([Path("/runs/a/seed0"), Path("/runs/b/seed0")])
     ['a/seed0', 'b/seed0']
+    >>> unique_names([Path("/runs/objects"), Path("/runs/faces")])
+    ['runs/objects', 'runs/faces']
     """
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]
-        if len(set(names)) == len(names):
+        if len(set(names)) == len(names) and COLUMNS.isdisjoint(names):
             return names
     raise ValueError(f"paths repeat: {paths}")
 
@@ -114,11 +119,14 @@ def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter)
     source = selection.open_source(run.plan.images)
     read = split_images(run.workdir, run.plan.images, split, reporter, source)
     notes = [*read.notes, *selection.skipped_note([image.id for image in read.images.skipped])]
-    if selection.role(run.plan.images, run.workdir.dataset(), source, read.split) == "train":
+    role = selection.role(run.plan.images, run.workdir.dataset(), source, read.split)
+    if role == "train":
         notes.append(
             f"{run.name} was trained on images of this split: its accuracy is too high, and its probabilities "
             "cannot reveal wrong labels"
         )
+    elif role == "validation" and (chose := training.chosen_by_validation(run.plan)):
+        notes.append(f"for {run.name}, images of this split also chose {chose}: expect a little less of new images")
     return replace(read, notes=tuple(dict.fromkeys(notes)))
 
 

@@ -1,6 +1,5 @@
 """The chain of a diagnosis: which links are checked, in which order, and what is drawn."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,7 @@ from tfeff.analysis.diagnosis.subject import TRAIN, Subject
 from tfeff.analysis.diagnosis.suspects import Suspects
 from tfeff.analysis.quality import Quality, examine, survey
 from tfeff.data.dataset import Dataset, evenly_spaced
-from tfeff.durable import locked, write
+from tfeff.durable import locked, write, write_listing, write_record
 from tfeff.errors import UserError
 from tfeff.reporting.comparison import class_distribution_figure
 from tfeff.reporting.dataset import box_figures
@@ -76,7 +75,7 @@ class Report:
 
     def save(self, out: Path, command: str) -> list[Path]:
         """Writes `analysis.html`, `analysis.json`, `suspects.csv` if there are any, and the figures as PNG; returns
-        their paths.
+        their paths. Another earlier `suspects.csv` is kept, with a number.
 
         Args:
             command: the command line, for the page.
@@ -87,12 +86,10 @@ class Report:
         with locked(out, "--out"):
             for name, path in figures.items():
                 save_png(self.figures[name], path, dpi=DPI)
-            write(numbers, json.dumps(self.to_dict(), indent=2) + "\n")
+            write_record(numbers, self.to_dict(), figures.values())
             write(page, write_page(self.diagnosis, self.splits, self.quality, self.suspects, figures, command))
-            table.unlink(missing_ok=True)  # of an earlier analysis
-            if rows:
-                write(table, table_text(rows))
-        return [page, numbers, *([table] if rows else []), *figures.values()]
+            kept = write_listing(table, table_text(rows) if rows else None)
+        return [page, numbers, *([table] if rows else []), *([kept] if kept else []), *figures.values()]
 
 
 def diagnose(subject: Subject, split: str | None, reporter: Reporter, *, most: int) -> Report:

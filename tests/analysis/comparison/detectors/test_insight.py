@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tfeff import evaluation
 from tfeff.analysis.comparison.cost import Cost
@@ -75,8 +76,9 @@ def test_paired_intervals_are_those_of_a_direct_computation():
         ]
         differences.append(float(values[0] - values[1]))
     np.testing.assert_allclose(result.resampled[0, :100] - result.resampled[1, :100], differences, atol=1e-12)
-    low, high = np.quantile(result.resampled[0] - result.resampled[1], [0.025, 0.975])
-    assert (row["low"], row["high"]) == (low, high)
+    tail = stats.norm.cdf(stats.t(IMAGES - 1).ppf(0.025) * np.sqrt(IMAGES / (IMAGES - 1)))
+    low, high = np.quantile(result.resampled[0] - result.resampled[1], [tail, 1 - tail])
+    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-12)
     assert row["low"] < row["difference"] < row["high"]
 
 

@@ -43,7 +43,7 @@ def comparison_page(
         "Differences": [
             html.paragraph(
                 "All models classified the same examples, so their accuracies are compared example by example: "
-                "McNemar's exact test, with p-values adjusted for the number of pairs by Holm's method. Two models are "
+                "McNemar's test, with mid-p-values adjusted for the number of pairs by Holm's method. Two models are "
                 f"called separable if the adjusted p-value is below {LEVEL:g}."
             ),
             html.table(difference_table(insight), "Accuracy of the first model minus that of the second."),

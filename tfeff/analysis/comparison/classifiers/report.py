@@ -1,6 +1,5 @@
 """The report of a comparison of classifiers."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from tfeff.analysis.comparison.classifiers import explanation, figures, page
 from tfeff.analysis.comparison.classifiers.insight import Insight
 from tfeff.analysis.comparison.classifiers.predictions import SplitPredictions, predict
 from tfeff.analysis.comparison.cost import measure_costs
-from tfeff.analysis.comparison.files import save_figures, training_curves, write_board
+from tfeff.analysis.comparison.files import save_figures, training_curves, write_board, written
 from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.analysis.comparison.thumbnails import Thumbnails, fitted
 from tfeff.data.input.cache import ImageCache
@@ -95,10 +94,12 @@ def _write(
         drawn["class_activation"] = activation, explanation.CAPTION
     raster = {name for name in drawn if name.startswith(("embedding", "class_activation"))}
     saved, images = save_figures(drawn, directory / "figures", raster=raster)
+    files = written(drawn, directory / "figures")
     for name, sheet in figures.galleries(insight, thumbnails).items():
-        save_image(sheet, directory / "figures" / f"gallery_{name}.png")
+        files.append(directory / "figures" / f"gallery_{name}.png")
+        save_image(sheet, files[-1])
         images[f"gallery/{name}"] = sheet
-    durable.write(directory / "report.json", json.dumps(insight.to_json(), indent=1) + "\n")
+    durable.write_record(directory / "report.json", insight.to_json(), files)
     _write_tensorboard(directory / "tensorboard" / "comparison", insight, images)
     _write_projector(directory / "tensorboard" / "comparison", caches[0], insight, features, mapped)
     durable.write(directory / "report.html", page.comparison_page(insight, saved, thumbnails, command))

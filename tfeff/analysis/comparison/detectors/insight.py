@@ -79,13 +79,13 @@ class Insight:
     def differences(self) -> list[dict[str, Any]]:
         """Each pair of detectors: mAP of the first minus that of the second, in the order of the ranking.
 
-        Intervals are percentile intervals of the differences in the same resamples of the images, p-values those of
-        `evaluation.bootstrap_p_value`, adjusted by Holm's method.
+        Intervals are those of `evaluation.percentile_interval` of the differences in the same resamples of the images,
+        p-values those of `evaluation.bootstrap_p_value`, adjusted by Holm's method.
         """
-        rows = list[dict[str, Any]]()
+        rows, images = list[dict[str, Any]](), len(self.ids)
         for first, second in itertools.combinations(self.ranking, 2):
             resampled = self.resampled[first] - self.resampled[second]
-            low, high = evaluation.percentile_interval(resampled)
+            low, high = evaluation.percentile_interval(resampled, images)
             rows.append(
                 {
                     "first": self.model_names[first],
@@ -94,7 +94,7 @@ class Insight:
                     "low": low,
                     "high": high,
                     "coco_ap_difference": self.reports[first].coco["ap"] - self.reports[second].coco["ap"],
-                    "p_value": evaluation.bootstrap_p_value(resampled),
+                    "p_value": evaluation.bootstrap_p_value(resampled, images),
                 }
             )
         adjust(rows)
