@@ -1,9 +1,10 @@
-"""CPU time of training steps on several devices: `python tools/benchmark.py devices [--counts=1,2,4]`. No GPU.
+"""Training and validation steps on several devices: `python tools/benchmark.py devices [--counts=1,2,4]`. No GPU.
 
 A batch of constant size is shared by so many logical devices of one process (`mirrored`), or by so many processes with
 a device each (`multi_worker`). Sharing costs the sum of the gradients, smaller batches, and operators that each device
 computes for itself. Each measurement is a process of its own (of several workers, their sum); all of them alternate in
-rounds. Wall time is not reported, because devices and workers share the cores.
+rounds. For training, only CPU time is reported, because devices and workers share the cores; for validation also the
+time, which tells something for as many devices as there are idle cores.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """CPU time of training steps on several devices or workers, against one."""
+    """Training and validation steps on several devices or workers, against one."""
     given = arguments.counts.split(",")
     counts = [int(count) for count in given if count.isdecimal() and int(count)]
     if len(counts) < len(given) or counts[0] != 1 or any(arguments.batch_size % count for count in counts):
@@ -43,29 +44,28 @@ def run(arguments: argparse.Namespace) -> None:
             f"--counts={arguments.counts}: must begin with 1, and divide the batch of {arguments.batch_size}"
         )
     sides = [("mirrored", 1), *((kind, count) for kind in ("mirrored", "multi_worker") for count in counts[1:])]
-    seconds: dict[tuple[str, int], list[float]] = {side: [] for side in sides}
+    measured: dict[tuple[str, int], list[tuple[float, float]]] = {side: [] for side in sides}
     for number in range(arguments.rounds):
         for side in random.Random(number).sample(sides, len(sides)):
-            seconds[side].append(_measured(*side, arguments))
-    images = arguments.steps * arguments.batch_size
+            measured[side].append(_measured(*side, arguments))
+    per_image = 1000 / (arguments.steps * arguments.batch_size)
     rows = []
-    for (kind, count), times in seconds.items():
-        ratios = sorted(one / each for one, each in zip(seconds[sides[0]], times, strict=True))
-        each = 1000 * statistics.median(times) / images
-        rows.append(
-            {
-                "devices": 1 if count == 1 else f"{count}, {kind}",
-                "CPU time, ms an image": f"{each:.2f}",
-                "efficiency": f"{statistics.median(ratios):.3f}",
-                "least": f"{ratios[0]:.3f}",
-                "greatest": f"{ratios[-1]:.3f}",
-            }
-        )
+    for (kind, count), times in measured.items():
+        row: dict[str, object] = {"devices": 1 if count == 1 else f"{count}, {kind}"}
+        both, baseline = (list(zip(*each, strict=True)) for each in (times, measured[sides[0]]))
+        names = ("training, CPU time, ms an image", "validation, time, ms an image")
+        for name, own, one in zip(names, both, baseline, strict=True):
+            ratios = sorted(first / each for first, each in zip(one, own, strict=True))
+            row[name] = f"{per_image * statistics.median(own):.2f}"
+            row[f"{name.split(',')[0]}, of one"] = (
+                f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            )
+        rows.append(row)
     print(tables.markdown(rows))
 
 
-def _measured(kind: str, count: int, arguments: argparse.Namespace) -> float:
-    """Returns the CPU seconds of the steps of a measurement, of all its processes."""
+def _measured(kind: str, count: int, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Returns the CPU seconds of training steps, of all processes, and the seconds of the validation of as many."""
     workers = count if kind == "multi_worker" else 1
     addresses = [f"localhost:{port}" for port in free_ports(workers)]
     settings = json.dumps([kind, count, arguments.name, arguments.resolution, arguments.batch_size, arguments.steps])
@@ -91,7 +91,8 @@ def _measured(kind: str, count: int, arguments: argparse.Namespace) -> float:
                 process.kill()
             said = ends[failed].result()[1].decode()[-2000:]
             raise UserError(f"{kind}, {count}: a process ended with exit code {code}: {said}")
-    return sum(float(end.result()[0].split()[-1]) for end in ends)
+    training, validation = zip(*(json.loads(end.result()[0].splitlines()[-1]) for end in ends), strict=True)
+    return sum(training), max(validation)
 
 
 def free_ports(count: int) -> list[int]:
@@ -109,8 +110,8 @@ def free_ports(count: int) -> list[int]:
     raise UserError("no free port")
 
 
-def _steps(kind: str, count: int, name: str, resolution: int, batch_size: int, steps: int) -> float:
-    """Returns the CPU seconds of training steps in this process."""
+def _steps(kind: str, count: int, name: str, resolution: int, batch_size: int, steps: int) -> tuple[float, float]:
+    """Returns the CPU seconds of training steps in this process, and the seconds of validation steps."""
     import numpy as np
     import tensorflow as tf
 
@@ -143,8 +144,13 @@ def _steps(kind: str, count: int, name: str, resolution: int, batch_size: int, s
         if number == _WARM:
             began = time.process_time()
         step.train(batch, step=number, learning_rate=0.01).numpy()
-    return time.process_time() - began
+    trained, began = time.process_time() - began, 0.0
+    for number, batch in enumerate(distribution.distribute(strategy, repeated, batch_size)):
+        if number == _WARM:
+            began = time.monotonic()
+        step.evaluate_and_predict(batch)
+    return trained, time.monotonic() - began
 
 
 if __name__ == "__main__":
-    print(_steps(*json.loads(sys.argv[1])))
+    print(json.dumps(_steps(*json.loads(sys.argv[1]))))

@@ -10,7 +10,7 @@ from tfeff import config, selection
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.recipes import annotated_images, labeled_images
-from tfeff.recipes.image_set import AnnotatedImages
+from tfeff.recipes.image_set import AnnotatedImages, has_trainval
 
 COUNTS = {"train/ant": 40, "train/bee": 10, "test/ant": 3, "test/bee": 3}
 
@@ -45,6 +45,15 @@ def test_only_images_that_are_trained_on_count(image_folder, changes):
     )
     trained = len(source.load("train")) if fold is None else len(fold.train)
     assert labeled_images(data).count == trained
+
+
+def test_images_are_held_out_of_a_split_that_contains_those_to_validate_on(dataset):
+    data = config.Data(source=f"voc:{dataset('bccd') / 'BCCD'}", train_split="trainval", validation_fraction=0.15)
+    settings = config.Experiment(task=config.YoloSettings(), data=data)
+    source = selection.open_source(selection.request(settings))
+    fold = selection.fold(selection.request(settings), source.load("trainval"), validates=False)
+    assert annotated_images(data).count == len(fold.train) == 248
+    assert has_trainval(data)
 
 
 @pytest.mark.parametrize(("test_split", "count"), [("test", 50), ("val", 40)])

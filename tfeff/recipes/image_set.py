@@ -165,6 +165,14 @@ def _required(count: int, images: Dataset) -> int:
     return count
 
 
+def has_trainval(data: config.Data, seed: int = 0) -> bool:
+    """Returns whether a source with boxes has a split `trainval`, of the images to train and to validate on, besides
+    that to test on, as Pascal VOC does; arguments as for `annotated_images`."""
+    source = catalog.open_objects(data.source, data.options(seed, further_classes=False))
+    splits = all(map(source.find, ("train", "validation", "trainval", "test")))
+    return splits and not source.shared("trainval", "test")
+
+
 def _trained_share(data: config.Data, count: int, source: Source) -> float:
     """Returns the fraction of the `count` images of the training split that a run trains on."""
     held_out = data.validation_fraction
@@ -181,9 +189,16 @@ def _trained_share(data: config.Data, count: int, source: Source) -> float:
 
 
 def _validates(data: config.Data, source: Source) -> bool:
-    """Returns whether the source has a split for validation, so that no training images are held out for it."""
-    others = (source.find(split) for split in (data.train_split, data.test_split) if split is not None)
-    return source.find("validation") not in (None, *others)
+    """Returns whether the source has a split for validation, so that no training images are held out for it.
+
+    One whose images are all in the training or the test split is none, see `selection.assign`.
+    """
+    name = source.find("validation")
+    others = [source.find(split) for split in (data.train_split, data.test_split) if split is not None]
+    if name is None or name in others:
+        return False
+    shared = (source.shared(other, name) for other in others if other is not None)
+    return all(not images or len(images) < len(source.annotated(name)) for images in shared)
 
 
 def _typical_side(images: Dataset) -> int:

@@ -38,6 +38,7 @@ from tfeff.recipes.image_set import (
     AnnotatedImages,
     LabeledImages,
     annotated_images,
+    has_trainval,
     labeled_images,
 )
 from tfeff.recipes.rules import WarmStart, warm_start
@@ -350,12 +351,17 @@ def regions(source: str) -> Experiment:
 
 def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
+    splits = dict[str, Choice]()
+    if kept.isdisjoint({"data.train_split", "data.validation_split"}) and has_trainval(settings.data, settings.seed):
+        why = "images to train and to validate on; data.validation_fraction of them is held out"
+        splits["data.train_split"] = Choice("trainval", why)
+        settings = config.replaced(settings, {"data.train_split": "trainval"})
     counted = annotated_images(settings.data, settings.seed)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
     model, run = settings.model, starting.run_of(settings.model.weights)
     published = starting.published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
-        return _for_regions(settings, counted, run, kept)
+        return {**splits, **_for_regions(settings, counted, run, kept)}
     start = warm_start(model)
     network = {
         **rules.network(model, start),
@@ -379,6 +385,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     }
     settled = config.replaced(settings, {key: choice.value for key, choice in described.items() if key not in kept})
     return {
+        **splits,
         **described,
         "data.cache": _cache(counted, settings.data, settings.data.image_size or settled.model.resolution),
         **training_for_boxes(

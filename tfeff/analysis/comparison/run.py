@@ -113,11 +113,16 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter) -> SplitImages:
     """Returns the images of a split, as the run's network takes them; the default is as in `training.evaluate_run`.
 
+    They are not kept in memory, where those of several runs might not fit: each is decoded when it is read.
+
     Raises:
         UserError: there is no such split, or it is empty.
     """
-    source = selection.open_source(run.plan.images)
-    read = split_images(run.workdir, run.plan.images, split, reporter, source)
+    wanted = run.plan.images
+    if wanted.data.cache == "memory":
+        wanted = replace(wanted, data=replace(wanted.data, cache="none"))
+    source = selection.open_source(wanted)
+    read = split_images(run.workdir, wanted, split, reporter, source)
     notes = [*read.notes, *selection.skipped_note([image.id for image in read.images.skipped])]
     role = selection.role(run.plan.images, run.workdir.dataset(), source, read.split)
     if role == "train":
