@@ -14,7 +14,9 @@ from tests.verbs import Verbs
 from tfeff import models
 from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.serving import timing
+from tfeff.serving.exportable import Exportable
 from tfeff.serving.latencies import Latencies
+from tfeff.tasks import ClassificationTask
 
 
 def test_a_network_as_json(verbs: Verbs) -> None:
@@ -71,6 +73,37 @@ def test_latencies_are_written_for_another_machine(verbs: Verbs, tmp_path: Path)
     verbs("summary", "--model=resnet", "--latency", f"--out={out}").fails_with("measured with format=litert")
 
 
+FAILING = """
+from tfeff import cli, summary
+from tfeff.errors import UserError
+from tfeff.serving import timing
+
+time_networks = timing.time_networks
+
+def fail(*networks, **options):
+    raise UserError("the second one fails")
+
+def first(*networks, **options):
+    timing.time_networks = fail
+    return time_networks(*networks, **options)
+
+timing.time_networks = first
+summary.define_flags()
+cli.run(summary.main)
+"""
+
+
+def test_latencies_are_kept_if_that_of_a_later_network_fails(tmp_path: Path) -> None:
+    out = tmp_path / "latencies.json"
+    flags = ("--family=mobilenet", "--latency", "--format=litert", "--threads=1", f"--out={out}", "--json", *SMALL)
+    done = subprocess.run([sys.executable, "-c", FAILING, *flags], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the second one fails" in done.stderr
+    name = models.names("mobilenet")[0]
+    assert [each.name for each in Latencies.read(out).networks] == [row["name"] for row in json.loads(done.stdout)]
+    assert [row["name"] for row in json.loads(done.stdout)] == [name]
+
+
 def test_detectors_with_the_backbones_of_a_family(verbs: Verbs) -> None:
     rows = json.loads(verbs("summary", "--detector=yolo", "--family=efficientnet-lite", *SMALL, "--json").out)
     assert [row["backbone"] for row in rows] == list(models.names("efficientnet-lite"))
@@ -106,6 +139,14 @@ def test_exported_models_are_timed_in_turn(verbs: Verbs, tmp_path: Path) -> None
     assert [(row["path"], row["format"]) for row in rows] == [(str(paths[0]), "litert"), (str(paths[1]), "onnx")]
     assert [row["exported_bytes"] for row in rows] == list(map(timing.bytes_of, paths))
     assert all(row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"] for row in rows)
+
+
+def test_a_model_that_fits_images_itself_is_named(verbs: Verbs, tmp_path: Path) -> None:
+    network = models.build(models.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=16), num_classes=2)
+    exportable = Exportable(ClassificationTask(), network, ["a", "b"], None, 3)
+    paths = [exportable.portable(tmp_path / str(fit), "litert", fit=fit) for fit in (True, False)]
+    done = verbs("summary", *(f"--exported={path}" for path in paths), "--threads=1").succeeds()
+    assert [line.split(":")[0] for line in done.err.splitlines() if "fits images itself" in line] == [str(paths[0])]
 
 
 def test_a_format_without_latency_adds_the_estimated_size(verbs: Verbs) -> None:

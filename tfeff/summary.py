@@ -145,9 +145,17 @@ def main(argv: list[str]) -> None:
         show(networks[0].stages(), STAGE_COLUMNS)
         return
     earlier = read_earlier(Path(FLAGS.out)) if FLAGS.out else None
-    show([row(network, base) for network in networks], COLUMNS)
+    rows = []
+    try:
+        for network in networks:
+            rows.append(row(network, base))
+            if FLAGS.out:  # already now, as each one can take minutes, and the next one can fail
+                write(Path(FLAGS.out), networks, earlier)
+    finally:
+        if rows:
+            show(rows, COLUMNS)
     if FLAGS.out:
-        write(Path(FLAGS.out), networks, earlier)
+        say(f"wrote {FLAGS.out}", error=FLAGS.json)
 
 
 def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
@@ -222,9 +230,13 @@ def measured(timing: "Timing") -> dict[str, str | int | float]:
 def exported(paths: Sequence[str]) -> list[dict[str, str | int | float]]:
     """Returns the format, size and latency of exported models, timed in turn."""
     load_tensorflow()
+    from tfeff.serving.exported import SAVED_MODEL
     from tfeff.serving.timing import time_alternately
 
     timings = time_alternately(paths, threads=FLAGS.threads)
+    for path, each in zip(paths, timings, strict=True):
+        if each.fits and each.format != SAVED_MODEL:
+            say(f"{path}: fits images itself, which its time includes; --nofit of tfeff.export avoids that", error=True)
     return [{"path": path, "format": each.format, **measured(each)} for path, each in zip(paths, timings, strict=True)]
 
 
@@ -250,7 +262,6 @@ def write(path: Path, networks: Sequence["Described"], earlier: "Latencies | Non
     rows = [TimedNetwork.of(each.architecture, each.classes, timing) for each, timing in timed]
     found = Latencies.here(timed[0][1], rows, int8=FLAGS.int8)
     (earlier.added(found, path) if earlier else found).write(path)
-    say(f"wrote {path}", error=FLAGS.json)
 
 
 class Described:

@@ -1,9 +1,10 @@
 """Timing of exported models in their runtimes: TensorFlow, LiteRT, ONNX Runtime, OpenVINO.
 
 A time is that of one call of a loaded model with one image. It includes the decoding of the predictions, which is part
-of the model, but not the decoding of files or the fitting of images (a SavedModel gets an image that fits already). The
-image is random, and always the same. ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the
-file.
+of the model, but not the decoding of files. The image is random, and always the same. A model that takes images of any
+size gets one of the size to which it fits them first (`image_size` in its metadata): of the fitting, a SavedModel then
+only does the second step, to the size of the network's input, if that differs; in other formats, the time includes all
+of it (`Timing.fits`). ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the file.
 
 Models of `export_untrained` have random weights. Their time is that of trained ones, except for the suppression of
 detections: it has more to do the more objects are found.
@@ -54,6 +55,7 @@ class Timing:
         format: `saved_model`, `litert`, `onnx` or `openvino`.
         threads: number of the runtime's threads; None: all cores that the process may use.
         runtime: name and version of the package that ran it.
+        fits: whether the model takes images of any size and fits them itself.
     """
 
     rounds: tuple[float, ...]
@@ -62,6 +64,7 @@ class Timing:
     format: str
     threads: int | None
     runtime: str
+    fits: bool = False
 
     @property
     def seconds(self) -> float:
@@ -114,7 +117,10 @@ def time_alternately(
     located = [exported.located(Path(path)) for path in paths]
     if any(format == SAVED_MODEL for format, _ in located):
         set_tensorflow_threads(threads)
-    models = [_loaded(format, path, number) for format, path in located]
+    models = [
+        _load_saved_model(path) if format == SAVED_MODEL else exported.load(format, path, number)
+        for format, path in located
+    ]
     calls = [_call(model, path) for model, (_, path) in zip(models, located, strict=True)]
     seconds, processor = (each.T.tolist() for each in alternate(calls, rounds))
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
@@ -126,6 +132,7 @@ def time_alternately(
             format=format,
             threads=threads,
             runtime=models[index].runtime,
+            fits=_fits(models[index]),
         )
         for index, (format, path) in enumerate(located)
     ]
@@ -282,35 +289,18 @@ def _number(threads: int | None) -> int:
     return resources.cores() if threads is None else threads
 
 
-def _loaded(format: str, path: Path, threads: int) -> Loaded:
-    if format == SAVED_MODEL:
-        return _load_saved_model(path)
-    loaded = exported.load(format, path, threads)
-    if None in loaded.inputs["images"][1:]:
-        shape, run = _without_fitting(loaded.inputs["images"], exported.metadata_of(path)), loaded.run
-        return dataclasses.replace(
-            loaded,
-            inputs={**loaded.inputs, "images": shape},
-            run=lambda given: run({**given, "images": given["images"].astype(np.uint8)}),
-        )
-    return loaded
-
-
-def _without_fitting(images: tuple[int | None, ...], metadata: Path) -> tuple[int | None, ...]:
-    """Returns the shape of images that need no fitting; `images` if the metadata of the model do not tell it."""
-    about = checked.read_json(metadata, "export the model again", {"image_size": (list, type(None))})
-    return (1, *about["image_size"], images[-1]) if about["image_size"] else images
+def _fits(model: Loaded) -> bool:
+    return None in model.inputs["images"][1:]
 
 
 def _load_saved_model(path: Path) -> Loaded:
-    """Returns the signature for pixels, for images that need no fitting."""
+    """Returns the signature for pixels."""
     model = load(path)
     signature = model.signatures["serving_default"]
     inputs = {name: tuple(each.shape) for name, each in signature.structured_input_signature[1].items()}
-    inputs["images"] = _without_fitting(inputs["images"], path / METADATA)
 
     def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = signature(images=tf.constant(given["images"], tf.uint8))
+        outputs = signature(images=tf.constant(given["images"]))
         return {name: np.asarray(values) for name, values in outputs.items()}
 
     run.model = model  # type: ignore[attr-defined] # whose variables must outlive this function
@@ -325,13 +315,19 @@ def _call(model: Loaded, path: Path) -> Callable[[], object]:
     """
     if further := sorted(model.inputs.keys() - {"images"}):
         raise UserError(f"{path}: takes {', '.join(further)} besides images; region proposals are not timed")
-    shape = [side for side in model.inputs["images"][1:] if side is not None]
-    if len(shape) < 3:
-        raise UserError(
-            f"{path}: takes images of any size, so it has no time of its own; export one that takes images "
-            "that fit, with --nofit, in another format than saved_model"
+    shape = model.inputs["images"][1:]
+    if _fits(model):
+        about = checked.read_json(
+            exported.metadata_of(path), "export the model again", {"image_size": (list, type(None))}
         )
-    given = {"images": np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)}
+        if about["image_size"] is None:
+            raise UserError(
+                f"{path}: takes images of any size, so it has no time of its own; export one that takes images "
+                "that fit, with --nofit, in another format than saved_model"
+            )
+        shape = (*about["image_size"], shape[-1])
+    image = np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)
+    given = {"images": image.astype(np.uint8) if _fits(model) else image}
     return lambda: model.run(given)
 
 

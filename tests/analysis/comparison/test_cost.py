@@ -8,6 +8,8 @@ from tfeff.analysis.comparison.cost import SAVED_MODEL, measure_costs
 from tfeff.analysis.comparison.run import open_runs
 from tfeff.errors import UserError
 from tfeff.networks.catalog import ALL_BACKBONES
+from tfeff.serving import run as serving
+from tfeff.serving import timing
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -17,8 +19,6 @@ def exported(trained_once):
     """The first of the two runs, with its export."""
     (model,) = open_runs([trained_once[0].path])
     if not model.workdir.saved_model.is_dir():
-        from tfeff.serving import run as serving
-
         serving.exportable(model.workdir).saved_model(model.workdir.saved_model)
     return model
 
@@ -33,6 +33,14 @@ def test_costs_of_a_model(exported, tmp_path):
         assert 0 < each.low <= each.seconds <= each.high
         assert each.size > 4 * measured.params
     assert measured.imagenet_top1 is None
+
+
+def test_models_are_timed_without_the_fitting_of_images(exported, tmp_path):
+    formats = ["litert", "onnx", "openvino"]
+    (measured,) = measure_costs([exported], formats, tmp_path / "latency.json")
+    for format in formats:
+        alone = serving.exportable(exported.workdir).portable(tmp_path / format, format, fit=False)
+        assert measured.latencies[format].size == timing.bytes_of(alone)
 
 
 def test_costs_of_a_model_with_an_unknown_layer(exported, tmp_path, monkeypatch):

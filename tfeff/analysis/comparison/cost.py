@@ -139,7 +139,7 @@ def _measured(compared: Sequence[ComparedRun], formats: Sequence[str]) -> list[d
 
 def _exported(run: ComparedRun, format: str, path: Path) -> Path:
     if format != SAVED_MODEL:
-        serving.exportable(run.workdir).portable(path, format)
+        serving.exportable(run.workdir).portable(path, format, fit=False)
     elif run.workdir.saved_model.is_dir():
         return run.workdir.saved_model
     else:

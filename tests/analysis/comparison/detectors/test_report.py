@@ -10,7 +10,9 @@ from tests.analysis.comparison.classifiers.test_report import save_coarsely
 from tests.rcnn.shapes import write_yolo
 from tfeff import config, training
 from tfeff.analysis import comparison
+from tfeff.analysis.comparison.cost import measure_costs
 from tfeff.analysis.comparison.detectors import predictions
+from tfeff.analysis.comparison.run import open_runs
 from tfeff.errors import UserError
 from tfeff.reporting import figure
 from tfeff.serving import run as serving
@@ -78,6 +80,14 @@ def test_a_second_call_detects_nothing(written, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(figure, "save", lambda drawn, path: (path.with_suffix(".png"), path.with_suffix(".png")))
     comparison.write([run.path for run in runs], out, reporter=QUIET)
     assert (out / "report.json").read_text() == (written[0] / "report.json").read_text()
+
+
+def test_a_detector_that_stretches_images_is_timed_in_openvino(runs, tmp_path):
+    """OpenVINO cannot run one that stretches images of any size itself."""
+    copy = training.Workdir(shutil.copytree(runs[0].path, tmp_path / "stretched"))
+    (copy.path / "config.json").write_text(config.to_json(config.override(copy.config(), ["task.stretch=true"])))
+    (measured,) = measure_costs(open_runs([copy.path]), ["openvino"], tmp_path / "latency.json")
+    assert measured.latencies["openvino"].size > 4 * measured.params
 
 
 def test_one_detector_is_not_compared(runs, tmp_path):
