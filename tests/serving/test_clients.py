@@ -53,6 +53,15 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A smooth gray image of 16 bits, and one of its upper 8."""
+    folder, levels = tmp_path_factory.mktemp("deep"), np.add.outer(np.arange(90) * 600, np.arange(130) * 90)
+    Image.fromarray(levels.astype(np.uint16)).save(folder / "16.png")
+    Image.fromarray((levels // 256).astype(np.uint8)).save(folder / "8.png")
+    return [folder / "16.png", folder / "8.png"]
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def network(request: pytest.FixtureRequest) -> tuple[keras.Model, ImageTask]:
     if request.param.endswith("detector"):
@@ -159,7 +168,9 @@ def test_the_rest_interface_takes_values_without_the_name_of_the_input(expected,
 
 
 @pytest.mark.parametrize("client", PACKAGES)
-def test_a_client_finds_what_the_saved_model_finds(client, network, expected, photo, tmp_path, monkeypatch, capsys):
+def test_a_client_finds_what_the_saved_model_finds(
+    client, network, expected, photo, deep, tmp_path, monkeypatch, capsys
+):
     format, *packages = PACKAGES[client]
     for package in packages:
         pytest.importorskip(package)
@@ -170,15 +181,20 @@ def test_a_client_finds_what_the_saved_model_finds(client, network, expected, ph
         with pytest.raises(UserError, match="add --nofit"):
             exported(format, network, saved, tmp_path)
         return
-    monkeypatch.setattr("sys.argv", ["client.py", str(exported(format, network, saved, tmp_path)), str(photo)])
-    exec(compile(CLIENTS[client], f"docs/serving.md, {client}", "exec"), {"__name__": "__main__"})
-    lines = [re.fullmatch(r"(\w): ([\d.]+)((?: -?[\d.]+)*)", line) for line in capsys.readouterr().out.splitlines()]
+    folder, printed = exported(format, network, saved, tmp_path), list[str]()
+    for file in (photo, *deep):
+        monkeypatch.setattr("sys.argv", ["client.py", str(folder), str(file)])
+        exec(compile(CLIENTS[client], f"docs/serving.md, {client}", "exec"), {"__name__": "__main__"})
+        printed.append(capsys.readouterr().out)
+    assert printed[1] == printed[2]
+    lines = [re.fullmatch(r"(\w): ([\d.]+)((?: -?[\d.]+)*)", line) for line in printed[0].splitlines()]
     names, scores = [line[1] for line in lines], [float(line[2]) for line in lines]
     if "probabilities" in wanted:
         order = np.argsort(-wanted["probabilities"])
         assert names == [NAMES[index] for index in order]
         np.testing.assert_allclose(scores, wanted["probabilities"][order], atol=1e-3)
         assert np.ptp(scores) > 0.1
+        assert printed[1].count("\n") == len(NAMES)
     else:
         assert names == [NAMES[index] for index in wanted["labels"][:SHOWN]]
         np.testing.assert_allclose(scores, wanted["scores"][:SHOWN], atol=1e-3)

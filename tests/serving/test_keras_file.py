@@ -158,7 +158,7 @@ def test_the_program_of_the_document_prints_the_probabilities(run: runs.Run, tmp
     program = re.search(r"## Keras\n.*?```python\n(.+?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     assert program is not None
     run.export(tmp_path / "exported", "keras")
-    pixels = np.random.default_rng(0).integers(0, 256, (13, 19), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 2**16, (13, 19), np.uint16)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     arguments = [sys.executable, "-c", f"import sys\n{WITHOUT_TFEFF}\n{program[1]}", "exported", "photo.png"]
     printed = subprocess.run(arguments, check=True, cwd=tmp_path, capture_output=True, text=True).stdout

@@ -41,7 +41,8 @@ def plain_operators() -> Iterator[None]:
     """Traces functions in its context without operators that other runtimes than TensorFlow's lack.
 
     These are its `ScaleAndTranslate`, branches and float64. Results are equal but for rounding: of about one
-    pixel in a thousand, the level differs by one. The largest array has twice the size of the image in float32.
+    pixel in a thousand, the level differs by one, and a side whose scaled length lies halfway between two whole numbers
+    can be rounded to the other one. The largest array has twice the size of the image in float32.
     """
     token = _PLAIN.set(True)
     try:
