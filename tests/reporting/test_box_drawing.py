@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfeff.reporting.box_drawing import BLUE, GREEN, RED, DetectedImage, draw_detections, place_labels
+from tfeff.reporting.box_drawing import BLUE, GREEN, LABELS, RED, DetectedImage, draw_detections, place_labels
 
 
 def near(picture, color, tolerance=60):
@@ -101,6 +101,16 @@ def test_the_label_with_the_highest_score_is_complete_in_a_crowd():
     alone = draw_detections(blank, crowd[:1], names[:1], [0.9])
     crowded = draw_detections(blank, crowd, names, [0.9] * 60)
     assert near(crowded, BLUE, 90)[near(alone, BLUE, 30)].all()  # antialiased edges depend on the background
+
+
+def test_of_very_many_detections_the_best_have_labels_and_all_have_frames():
+    count, image = LABELS + 200, np.full((700, 800, 3), 128, np.uint8)
+    starts = np.random.default_rng(0).uniform(0, 680, (count, 2))
+    boxes, names = np.concatenate([starts, starts + 15], axis=1), [str(number) for number in range(count)]
+    all_named = draw_detections(image, boxes, names)
+    np.testing.assert_array_equal(all_named, draw_detections(image, boxes, names[:LABELS] + [""] * 200))
+    worst_first = draw_detections(image, boxes[::-1], names[::-1], np.linspace(0.1, 0.9, count))
+    np.testing.assert_array_equal(worst_first, draw_detections(image, boxes, names, np.linspace(0.9, 0.1, count)))
 
 
 def intersections(places):

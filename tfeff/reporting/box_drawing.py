@@ -22,6 +22,8 @@ MIN_SIDE = 720
 
 NEAREST_BELOW = 100  # images with a longest side below this are enlarged without interpolation
 LINE_WIDTH, LETTER_HEIGHT = 1 / 280, 1 / 42  # relative to the square root of the image's area
+LABELS = 300
+"""Detections, and objects, with a label; of more, which would hide the image, only the frames are drawn."""
 LABEL_OPACITY = 200  # of the background of labels, out of 255
 
 
@@ -79,7 +81,7 @@ def draw_detections(
     """Draws detections in red, labeled with class and score in blue, over objects in green with a wider line.
 
     Line width and font size are proportional to the image size. Labels stay inside the image and do not overlap if
-    there is room; detections with higher scores are placed first.
+    there is room; detections with higher scores are placed first. Beyond `LABELS`, detections have no label.
 
     Args:
         image: [height, width, 3], [height, width, 1] or [height, width], in [0, 255].
@@ -108,8 +110,8 @@ def draw_detections(
     for box in boxes[order[::-1]]:  # the highest score on top
         _frame(draw, box, (height, width), RED, outer=0, inner=line)
 
-    texts = [(names[i] if scores is None else f"{names[i]} {score[i]:.2f}", boxes[i], BLUE) for i in order]
-    texts += [(name, box, GREEN) for name, box in zip(object_names, objects, strict=False)]
+    texts = [(names[i] if scores is None else f"{names[i]} {score[i]:.2f}", boxes[i], BLUE) for i in order[:LABELS]]
+    texts += [(name, box, GREEN) for name, box in zip(object_names[:LABELS], objects, strict=False)]
     _write(draw, [(" ".join(text.split()), box, color) for text, box, color in texts], (height, width))
     return np.asarray(picture)
 
