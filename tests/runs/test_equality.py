@@ -55,7 +55,7 @@ def test_few_faint_detections_may_differ() -> None:
 
 
 def test_where_nothing_is_found_nothing_is_known() -> None:
-    assert difference([NOTHING, NOTHING], [NOTHING, NOTHING]) == np.inf
+    assert difference([NOTHING, NOTHING], [NOTHING, NOTHING]) is None
     assert difference([NOTHING, FOUND], [NOTHING, FOUND]) == 0
     assert difference([NOTHING], [FOUND]) == np.inf
 

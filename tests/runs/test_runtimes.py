@@ -165,6 +165,22 @@ def test_one_that_differs_is_not_chosen_but_can_be_given(
     assert "litert predicts something else" in str(run.evaluate(runtime="litert", quiet=True).report["notes"])
 
 
+def test_where_nothing_is_detected_nothing_is_said_of_equality_and_nothing_is_kept(
+    run: Run, images: np.ndarray, measured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int), "scores": np.zeros(0)}
+    kept = list[str]()
+    monkeypatch.setattr(runtimes, "_outputs", lambda model, sample: [nothing] * len(sample))
+    monkeypatch.setattr(Runtimes, "_known", lambda self: {})
+    monkeypatch.setattr(Runtimes, "_keep", lambda self, purpose, choice: kept.append(purpose))
+    reason = "could not be compared with tensorflow, because nothing is detected in the first images"
+    assert run.choose_runtime("litert", images, len(images)) == runtimes.Choice("litert", f"litert {reason}")
+    choice = run.choose_runtime("auto", images, len(images))
+    assert choice.runtime == "tensorflow"
+    assert f"litert {reason}" in choice.note
+    assert not kept
+
+
 def test_other_weights_are_converted_again(run: Run, images: np.ndarray) -> None:
     first = Runtimes(run._files).model("litert")
     assert Runtimes(run._files).model("litert") == first

@@ -16,14 +16,15 @@ Outputs = Mapping[str, np.ndarray]
 """Outputs of a model for some images, [n, ...] each; those of a detector for one image, without `count`."""
 
 
-def difference(first: Sequence[Outputs], second: Sequence[Outputs]) -> float:
+def difference(first: Sequence[Outputs], second: Sequence[Outputs]) -> float | None:
     """Returns the largest difference of two models' outputs for the same images, relative to the largest value.
 
     Each detection of one model is compared with the most similar one of its class of the other, except for faint ones
     (`FAINT`), of which most (`ALIKE`) must be equal.
 
     Returns:
-        Infinity if a value is not finite, a detection has no counterpart, or nothing is detected in any image.
+        Infinity if a value is not finite or a detection has no counterpart; None if nothing is detected in any image,
+        so that nothing can be compared.
     """
     gaps = list[float]()
     for one, other in zip(first, second, strict=True):
@@ -36,7 +37,7 @@ def difference(first: Sequence[Outputs], second: Sequence[Outputs]) -> float:
             gaps += [_relative(one[name], np.abs(one[name] - other[name])) for name in names]
         elif len(one["scores"]) or len(other["scores"]):
             gaps.append(_of_detections(one, other))
-    return max(gaps, default=np.inf)
+    return max(gaps, default=None)
 
 
 def _of_detections(one: Outputs, other: Outputs) -> float:

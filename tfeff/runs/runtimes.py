@@ -45,6 +45,7 @@ FEWEST = 200
 SAMPLE, ROUNDS = 16, 3
 FASTER = 1.1
 """Another runtime is used from this ratio on."""
+_INCOMPARABLE = f"could not be compared with {TENSORFLOW}, because nothing is detected in the first images"
 Prediction = Callable[[], list[Outputs]]
 """Predicts for the images of the sample."""
 
@@ -198,6 +199,8 @@ class Runtimes:
         """Returns a runtime that the user wants, and whether its predictions are those of TensorFlow."""
         found = predicts(self.model(wanted))()
         gap = difference(reference()(), found)
+        if gap is None:
+            return Choice(wanted, f"{wanted} {_INCOMPARABLE}")
         return Choice(wanted) if gap <= DIFFERENCE else Choice(wanted, f"warning: {wanted} {_differs(gap)}", True)
 
     def _fastest(
@@ -236,15 +239,18 @@ class Runtimes:
         for runtime in FORMATS:
             try:
                 prediction = predicts(self.model(runtime))
-                gaps[runtime] = difference(expected, prediction())
+                gap = difference(expected, prediction())
             except Exception as error:  # of any kind, in the code of other packages; TensorFlow can always predict
                 reasons.append(f"{runtime} fails ({brief(error)})")
                 final = final and not isinstance(error, OSError) and not is_disk_full(error)
                 continue
-            if gaps[runtime] <= DIFFERENCE:
-                equal[runtime] = prediction
+            if gap is None:
+                reasons.append(f"{runtime} {_INCOMPARABLE}")
+                final = False
+            elif gap <= DIFFERENCE:
+                equal[runtime], gaps[runtime] = prediction, gap
             else:
-                reasons.append(f"{runtime} {_differs(gaps[runtime])}")
+                reasons.append(f"{runtime} {_differs(gap)}")
         seconds = np.median(alternate([tensorflow, *equal.values()], ROUNDS, warm_up=0)[0], axis=0)
         speeds = dict(zip(equal, seconds[0] / seconds[1:], strict=True))
         best = max(speeds, key=speeds.__getitem__, default=TENSORFLOW)
