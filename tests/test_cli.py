@@ -397,6 +397,28 @@ def test_ctrl_c_that_a_library_reports_as_another_error():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("verb", "flags", "advice"),
+    [
+        ("train", ["--config=digits_demo"], "lower training.batch_size"),
+        ("predict", ["--out=x"], "lower --batch_size; with a detector, cut large images into tiles (--tile)"),
+        ("export", ["--out=x"], "end other programs"),
+    ],
+)
+def test_out_of_memory_names_what_the_verb_can_change(verb, flags, advice):
+    program = (
+        f"from tfeff import {verb}, cli\n"
+        "def main(argv):\n"
+        "    raise MemoryError('5 GB')\n"
+        f"{verb}.define_flags()\n"
+        "cli.run(main)\n"
+    )
+    workdir = [] if verb == "predict" else ["--workdir=w"]
+    done = subprocess.run([sys.executable, "-c", program, *flags, *workdir], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"error: out of memory (5 GB); {advice}" in done.stderr
+
+
 def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
     done = verbs("train", "--config=digits_demo", f"--workdir={tmp_path}", "--range_test")
     done.succeeds()

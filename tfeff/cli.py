@@ -268,11 +268,20 @@ def _remedy(error: Exception) -> str | None:
     if code in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EIO):
         return f"{first_line}; use another path"
     if isinstance(error, MemoryError) or "OOM when allocating" in str(error):
-        return (
-            f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, set "
-            "training.rematerialize=true, or do not cache images in memory (data.cache)"
-        )
+        return f"out of memory ({first_line}); {_less_memory()}"
     return None
+
+
+def _less_memory() -> str:
+    """Returns how this verb needs less memory."""
+    if "override" in flags.FLAGS:
+        return (
+            "lower training.batch_size, raise training.accumulation_steps, set training.rematerialize=true, or do not "
+            "cache images in memory (data.cache)"
+        )
+    if "tile" in flags.FLAGS:
+        return "lower --batch_size; with a detector, cut large images into tiles (--tile)"
+    return "end other programs, or use a machine with more memory"
 
 
 def _fail(message: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that terminals obey or cannot print, and those that reorder text; but not line breaks and tabs."""
+_NEGATED = re.compile(r"(?<![\w-])--no([a-z]\w*)")
 _FLAG = re.compile(r"(?<![\w-])--(config\.)?(?=[a-z])")
 
 
@@ -25,7 +26,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         text = printable(super().__str__())
-        return _FLAG.sub("", text) if self.in_python else text
+        return _FLAG.sub("", _NEGATED.sub(r"\1=False", text)) if self.in_python else text
 
 
 def printable(text: str) -> str:
@@ -56,6 +57,10 @@ def in_python() -> Iterator[None]:
     ...     raise UserError("use another --workdir")
     Traceback (most recent call last):
     tfeff.errors.UserError: use another workdir
+    >>> with in_python():
+    ...     raise UserError("add --nofit, or --format=onnx")
+    Traceback (most recent call last):
+    tfeff.errors.UserError: add fit=False, or format=onnx
     """
     try:
         yield

@@ -33,9 +33,7 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
         raise UserError('--format=openvino requires OpenVINO: pip install "tfeff[openvino]"') from None
     if fitting is not None and task.kind.detects and fitting.reading.fit == "stretch":
         # OpenVINO 2026.4 ends the process in the multiplication that brings boxes to the size of the image.
-        raise UserError(
-            "OpenVINO cannot run detectors that stretch images of any size; add --nofit (fit=False in Python)"
-        )
+        raise UserError("OpenVINO cannot run detectors that stretch images of any size; add --nofit")
     function = portable.function(model, task, batch_size=1 if task.kind.detects else None, fitting=fitting)
     names = sorted(function.get_concrete_function().structured_outputs)  # in the order of `tf.nest.flatten`
     frozen = portable.freeze(function)
