@@ -144,7 +144,7 @@ folder, me = Path(sys.argv[1]), sys.argv[2]
 for _ in range(100):
     write(folder / "file", me * 100_000)
     try:
-        with staged(folder / "target", overwrite=True, marker="a") as made:
+        with staged(folder / "target", overwrite=True, marker="a", others="bc") as made:
             for name in "abc":
                 (made / name).write_text(me)
     except BusyError:
@@ -231,6 +231,18 @@ def test_other_directories_are_never_replaced(tmp_path):
     with pytest.raises(UserError, match="not an earlier export"):
         write_result(tmp_path / "target", "new", overwrite=True)
     assert (tmp_path / "target" / "thesis.tex").read_text() == "precious"
+
+
+def test_what_others_added_to_a_result_is_not_replaced(tmp_path):
+    target = tmp_path / "target"
+    write_result(target, "old", others=("weights",))
+    (target / "weights").touch()
+    write_result(target, "new", overwrite=True, others=("weights",))
+    (target / "client.py").write_text("precious")
+    with pytest.raises(UserError, match=r"would be lost: client\.py; move it"):
+        write_result(target, "newer", overwrite=True, others=("weights",))
+    assert (target / "client.py").read_text() == "precious"
+    assert (target / "done").read_text() == "new"
 
 
 def test_a_target_below_a_file_is_an_error(tmp_path):

@@ -6,8 +6,9 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
@@ -150,7 +151,9 @@ def locked(directory: Path, flag: str = "--workdir", *, wait: bool = False) -> I
 
 
 @contextmanager
-def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -> Iterator[Path]:
+def staged(
+    directory: str | os.PathLike[str], *, overwrite: bool, marker: str, others: Collection[str] = ()
+) -> Iterator[Path]:
     """Writes a directory atomically: yields an empty one, which replaces `directory` when the block succeeds.
 
     If the block fails (an exception, a full disk, a kill), an existing target is unchanged. A kill in the moment when
@@ -160,6 +163,8 @@ def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -
         directory: the target, or a link to it. Its parents are created; it may be an existing empty directory.
         overwrite: replace an earlier result.
         marker: name of a file that identifies an earlier result. A directory without it is never replaced.
+        others: names of everything else that an earlier result can hold, such as `shard-*`. A directory with more is
+            never replaced.
 
     Raises:
         UserError: the target exists, also if others made it meanwhile, or the staging directory cannot be created.
@@ -170,13 +175,13 @@ def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -
     with staging(target) as made:
         if replaced.exists() and not target.exists():  # a process was killed between the two renames below
             replaced.rename(target)
-        _check_target(target, overwrite, marker)
+        _check_target(target, overwrite, marker, others)
         yield made
         for folder, _, files in os.walk(made):
             for name in files:
                 sync(Path(folder, name))
             sync(Path(folder))
-        _check_target(target, overwrite, marker)  # again: the block may have taken hours
+        _check_target(target, overwrite, marker, others)  # again: the block may have taken hours
         if replaced.is_symlink():
             replaced.unlink()
         shutil.rmtree(replaced, ignore_errors=True)
@@ -218,7 +223,11 @@ def staging(target: Path) -> Iterator[Path]:
             lock.unlink(missing_ok=True)
 
 
-def _check_target(target: Path, overwrite: bool, marker: str) -> None:
+def _is_any(name: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _check_target(target: Path, overwrite: bool, marker: str, others: Collection[str]) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / marker).is_file():
@@ -227,3 +236,8 @@ def _check_target(target: Path, overwrite: bool, marker: str) -> None:
         )
     if not overwrite:
         raise UserError(f"{target} is an earlier export; choose another directory, or allow overwriting (--overwrite)")
+    if added := sorted(each.name for each in target.iterdir() if not _is_any(each.name, (marker, *others))):
+        raise UserError(
+            f"{target} also holds what is not part of an export and would be lost: {', '.join(added[:5])}"
+            f"{', ...' if len(added) > 5 else ''}; move it, or choose another directory"
+        )

@@ -1,5 +1,6 @@
 """Detections of a SavedModel on images of any size, against its network on images fitted here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from tests.serving.random_detectors import detector
 from tfeff import models, tasks
 from tfeff.errors import UserError
 from tfeff.proposals import SelectiveSearch
+from tfeff.runs.predictors import open_model
 from tfeff.serving import portable
-from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord, ExportedDetector, read_record
+from tfeff.serving.detector import ExportedDetector
+from tfeff.serving.exportable import Exportable
 from tfeff.serving.savedmodel import export
 
 SIDE = 64
@@ -103,23 +106,23 @@ def test_the_export_computes_missing_proposals(tmp_path: Path) -> None:
     assert_same_detections(exported.detect(image), wanted, box_atol=1e-2)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("proposals", [None, {"engine": "windows"}])
-def test_records_survive_json(channels: int, proposals: dict | None, tmp_path: Path) -> None:
-    record = DetectorRecord(NAMES, 0.5, channels, channels == 1, proposals, (7, "b", 2.0))
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "assets" / DETECTOR_FILE).write_text(record.to_json())
-    assert read_record(tmp_path) == record
-
-
-SHORT = '{"class_names": ["a", "b"], "score": 0.5, "gray": false, "class_agnostic": false, "class_ids": [1]}'
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"class_names": 3, "score": 0.5, "gray": false}', SHORT])
-def test_damaged_records_are_errors(text: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a detector"):
-        read_record(tmp_path)
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "assets" / DETECTOR_FILE).write_text(text)
-    with pytest.raises(UserError, match=r"detector\.json: (damaged|not).*export the detector again"):
-        read_record(tmp_path)
+@pytest.mark.parametrize("format", ["saved_model", "litert"])
+def test_edited_metadata_apply_in_every_format(format: str, tmp_path: Path) -> None:
+    task, network = detector("yolo", random_tiles(SIDE, SIDE)[None])
+    exportable = Exportable(task, network, NAMES, None, 3, score=0.25, class_ids=(7, "b", 2.0))
+    out = tmp_path / "model"
+    exportable.saved_model(out) if format == "saved_model" else exportable.portable(out, format)
+    about = json.loads((out / "metadata.json").read_text())
+    del about["crc32"]
+    changed = {"score": 0.5, "class_names": ["x", "y", "z"], "class_agnostic": not about["class_agnostic"]}
+    (out / "metadata.json").write_text(json.dumps(about | changed))
+    found = open_model(out, {})
+    assert (found.score, found.class_names, found.class_ids) == (0.5, ("x", "y", "z"), (7, "b", 2.0))
+    assert found.class_agnostic == changed["class_agnostic"]
+    for wrong in ({"score": "0.5"}, {"class_ids": [1]}, {"class_agnostic": None}, {"input": [3]}, {"fit": 3}):
+        (out / "metadata.json").write_text(json.dumps(about | wrong))
+        with pytest.raises(UserError, match=r"metadata\.json: .*damaged.*; export the model again"):
+            open_model(out, {})
+    (out / "metadata.json").unlink()
+    with pytest.raises(UserError, match=r"metadata\.json: missing; export the model again"):
+        open_model(out, {})

@@ -1,7 +1,6 @@
 """Predictions of models in other formats are those of the SavedModel."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -14,11 +13,8 @@ from tests.serving.random_detectors import shared_detector
 from tests.thoroughness import thorough
 from tfeff import config, models, runs
 from tfeff.errors import UserError
-from tfeff.runs.journal import state_of
 from tfeff.serving import interface, savedmodel
-from tfeff.serving.detector import DETECTOR_FILE
 from tfeff.serving.exportable import FORMATS
-from tfeff.serving.exported import files_of
 from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ClassificationTask, EmbeddingTask, ImageTask, LocalizationTask
 from tfeff.tasks.task import ImageReading
@@ -147,22 +143,10 @@ def test_a_single_file_with_its_metadata(classifier, images, tmp_path) -> None:
     shutil.copy(folder / "metadata.json", tmp_path / "mine.tflite.json")
     for one, other in zip(runs.load_predictor(file).predict_pixels(images), expected, strict=True):
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
-    states = [state_of(*files_of(file))]  # if it changes, predictions of an earlier call are not continued
-    os.utime(tmp_path / "mine.tflite.json", ns=(1, 1))
-    states.append(state_of(*files_of(file)))
-    shutil.copy(file, tmp_path / "mine.onnx")
-    states.append(state_of(*files_of(tmp_path / "mine.onnx")))
     inside = folder / "model.tflite"
-    states.append(state_of(*files_of(inside)))
-    os.utime(folder / "metadata.json", ns=(1, 1))
-    states.append(state_of(*files_of(inside)))
-    assert len(set(states)) == len(states)
-    (folder / "predictions").mkdir()  # by `--out` inside the folder
-    (folder / "predictions" / "predictions.json").write_text("{}")
-    assert state_of(*files_of(inside)) == state_of(*files_of(folder)) == states[-1]
-    other = shutil.copy(inside, tmp_path / "model.tflite")
     about = json.loads((folder / "metadata.json").read_text())
     del about["crc32"]
+    other = shutil.copy(inside, tmp_path / "model.tflite")
     (tmp_path / "model.tflite.json").write_text(json.dumps({**about, "class_names": ["x", "y", "z"]}))
     (tmp_path / "metadata.json").write_text("that of another model")
     assert runs.load_predictor(other).class_names == ("x", "y", "z")
@@ -185,19 +169,22 @@ def test_mistakes(classifier, tmp_path) -> None:
         runs.load_predictor(tmp_path, score=0.5)
     with pytest.raises(TypeError, match="no option treshold; there are score, tile"):
         runs.load_predictor(tmp_path, treshold=0.5)
-    (tmp_path / "detector/assets").mkdir(parents=True)
-    (tmp_path / "detector/assets" / DETECTOR_FILE).touch()
+    (tmp_path / "detector").mkdir()
+    (tmp_path / "detector" / "model.onnx").touch()
+    about = json.loads((tmp_path / "metadata.json").read_text())
+    del about["crc32"]
+    detects = {"boxes": "yxyx", "score": 0.5, "class_agnostic": False}
+    (tmp_path / "detector" / "metadata.json").write_text(json.dumps(about | detects))
     with pytest.raises(UserError, match="--score=50: scores are between 0 and 1"):
         runs.load_predictor(tmp_path / "detector", score=50)
     with pytest.raises(UserError, match=r"no model of task\.name=embedding"):
         runs.load_predictor(tmp_path, gallery=tmp_path)
-    about = json.loads((tmp_path / "metadata.json").read_text())
-    del about["crc32"], about["fit"]
+    del about["fit"]
     (tmp_path / "metadata.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match=r"metadata\.json"):
         runs.load_predictor(tmp_path)
     (tmp_path / "metadata.json").write_text(json.dumps({**about, "fit": "stretch", "input": [64, 64]}))
-    with pytest.raises(UserError, match=r"metadata\.json: input, score or class_agnostic is damaged"):
+    with pytest.raises(UserError, match=r"metadata\.json: input, class_ids, score or class_agnostic is damaged"):
         runs.load_predictor(tmp_path)
     (tmp_path / "metadata.json").write_text(json.dumps({**about, "fit": "stretch", "proposals": {}}))
     with pytest.raises(UserError, match="takes region proposals"):

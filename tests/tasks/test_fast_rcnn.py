@@ -231,7 +231,7 @@ def test_a_run_from_training_to_prediction(digits: Path, tmp_path: Path) -> None
     result = json.loads((workdir.path / "result.json").read_text())
     cost = models.estimate(settings.description, num_classes=dataset.num_classes)
     assert (result["regions"], result["macs"]) == (30, cost.macs)
-    record = json.loads((out / "assets" / "detector.json").read_text())["proposals"]
+    record = json.loads((out / "metadata.json").read_text())["proposals"]
     assert record == {"engine": "selective_search", "mode": "fast", "max_proposals": 30, "seed": 0, "version": 3}
     if THOROUGH:
         serve = tf.saved_model.load(str(out)).signatures["serving_default"]

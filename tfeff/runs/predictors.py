@@ -31,11 +31,11 @@ from tfeff.runs.results import (
     Recognition,
     Row,
 )
-from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector
-from tfeff.serving.exported import ExportedModel, located, read_metadata
+from tfeff.serving.detector import ExportedDetector, ImageDetector
+from tfeff.serving.exported import SAVED_MODEL, ExportedModel, located, read_metadata
 from tfeff.serving.image_model import ImageModel, SavedImageModel
 from tfeff.serving.interface import UNKNOWN_THRESHOLDS
-from tfeff.serving.savedmodel import CLASSES_FILE
+from tfeff.tasks.task import DIVERGED
 
 T = TypeVar("T")
 Files = list[tuple[str, bytes]]
@@ -119,10 +119,13 @@ class ClassifierPredictor(Predictor):
                 return [_refused(images[0][0], error)]
         return [found for image in images for found in self._each([image])]
 
-    def _predict(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
-        predicted = self._predictions(images, self._model.predict([pixels for _, pixels in images]))
+    def _predict(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction | UserError]:
+        outputs = self._model.predict([pixels for _, pixels in images])
+        numbers = [values for values in outputs.values() if np.issubdtype(values.dtype, np.floating)]
+        finite = np.all([np.isfinite(values).reshape(len(images), -1).all(axis=1) for values in numbers], axis=0)
         return [
-            replace(each, dark=decoding.is_dark(pixels)) for each, (_, pixels) in zip(predicted, images, strict=True)
+            replace(each, dark=decoding.is_dark(pixels)) if good else UserError(f"{name}: {DIVERGED}")
+            for each, (name, pixels), good in zip(self._predictions(images, outputs), images, finite, strict=True)
         ]
 
     def _predictions(
@@ -295,17 +298,22 @@ class DetectorPredictor(Predictor):
             return self.detect(pixels, name)
         except UserError as error:
             return error
-        except tf.errors.InvalidArgumentError as error:
-            return _refused(name, error)
 
     def detect(self, pixels: np.ndarray, name: str = "") -> Detection:
-        """Returns what is found in an image, uint8 [height, width, 3]."""
+        """Returns what is found in an image, uint8 [height, width, 3].
+
+        Raises:
+            UserError: the model refuses it.
+        """
         size = pixels.shape[0], pixels.shape[1]
         tiling = Tiling(size, self._tile or size, self._overlap)
-        found = [
-            self._detect(np.ascontiguousarray(pixels[top:bottom, left:right]))
-            for top, left, bottom, right in tiling.tiles_yxyx
-        ]
+        try:
+            found = [
+                self._detect(np.ascontiguousarray(pixels[top:bottom, left:right]))
+                for top, left, bottom, right in tiling.tiles_yxyx
+            ]
+        except tf.errors.InvalidArgumentError as error:
+            raise _refused(name, error) from error
         agnostic = self._detector.class_agnostic
         boxes, labels, scores = (
             found[0] if len(found) == 1 else tiling.merge(*zip(*found, strict=True), class_agnostic=agnostic)
@@ -426,14 +434,12 @@ def check_options(path: Path, **options: Unpack[Options]) -> None:
 
 
 def _is_detector(path: Path) -> bool:
-    """Whether an exported model is a detector, which its files tell before it is loaded.
+    """Whether an exported model is a detector, which its metadata tell before it is loaded.
 
     Raises:
-        UserError: there is no exported model.
+        UserError: there is no exported model, or its metadata are missing or damaged.
     """
-    if (path / "assets" / DETECTOR_FILE).is_file():
-        return True
-    return not (path / "assets" / CLASSES_FILE).is_file() and "boxes" in read_metadata(located(path)[1])
+    return "boxes" in read_metadata(located(path)[1])
 
 
 def open_model(path: Path, loaded: dict[Path, Any]) -> Model:
@@ -450,8 +456,6 @@ def _open(path: Path) -> Model:
     Raises:
         UserError: it is damaged.
     """
-    if (path / "assets" / DETECTOR_FILE).is_file():
-        return ExportedDetector(path)
-    if (path / "assets" / CLASSES_FILE).is_file():
-        return SavedImageModel(path)
-    return ExportedModel(path)
+    if located(path)[0] != SAVED_MODEL:
+        return ExportedModel(path)
+    return ExportedDetector(path) if _is_detector(path) else SavedImageModel(path)

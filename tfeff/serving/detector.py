@@ -1,12 +1,6 @@
-"""SavedModels, loaded; those of detectors: from an image to detections.
-
-`assets/detector.json` of a detector's SavedModel holds the class names, their ids in the dataset, the detection
-threshold and whether classes suppress each other.
-"""
+"""SavedModels, loaded; those of detectors: from an image to detections."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +13,8 @@ from tfeff.data.dataset import Id
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
+from tfeff.serving import interface
 
-DETECTOR_FILE = "detector.json"
 CHECKSUMS = "checksums.json"
 """CRC-32 of each file of a SavedModel, by its path, except JSON, which has its own."""
 
@@ -88,19 +82,21 @@ class ExportedDetector:
         class_ids: the dataset's own ids of the classes; empty if it has none.
 
     Raises:
-        UserError: the SavedModel is damaged.
+        UserError: the SavedModel, or its metadata, is missing or damaged.
     """
 
     def __init__(self, directory: Path) -> None:
-        record = read_record(directory)
-        self.class_names, self.score, self._channels = record.class_names, record.score, record.channels
-        self.class_agnostic, self.class_ids = record.class_agnostic, record.class_ids
+        about = interface.read(directory / interface.METADATA)
+        self.class_names: tuple[str, ...] = tuple(about["class_names"])
+        self.class_ids: tuple[Id, ...] = tuple(about.get("class_ids", ()))
+        self.score, self.class_agnostic, self._channels = about["score"], about["class_agnostic"], about["input"][2]
         self._model = load(directory)
         self._detect = self._model.signatures["serving_default"]
         try:
-            self._propose = None if record.proposals is None else from_record(record.proposals)
-        except (ValueError, KeyError, TypeError) as error:
-            raise damaged(directory, error) from error
+            self._propose = from_record(about["proposals"]) if "proposals" in about else None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            path = directory / interface.METADATA
+            raise UserError(f"{path}: proposals are damaged ({error!r}); {interface.ADVICE}") from error
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detects boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in uint8 [height, width, 3]."""
@@ -112,63 +108,3 @@ class ExportedDetector:
         found = {name: values.numpy()[0] for name, values in outputs.items()}
         count = found["count"]
         return found["boxes"][:count], found["labels"][:count], found["scores"][:count]
-
-
-@dataclass(frozen=True)
-class DetectorRecord:
-    """The contents of `detector.json`.
-
-    Attributes:
-        class_names: C.
-        score: the detection threshold.
-        channels: channels of an image, 1 or 3.
-        class_agnostic: see `ImageDetector`.
-        proposals: the record of the proposal method (`proposals.records`); None: the detector takes images alone.
-        class_ids: the dataset's own ids of the classes; empty if it has none.
-    """
-
-    class_names: tuple[str, ...]
-    score: float
-    channels: int
-    class_agnostic: bool
-    proposals: Mapping[str, Any] | None = None
-    class_ids: tuple[Id, ...] = ()
-
-    def to_json(self) -> str:
-        """Returns JSON text that `read_record` reads."""
-        proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
-        fields = {
-            "class_names": list(self.class_names),
-            "score": self.score,
-            "gray": self.channels == 1,
-            "class_agnostic": self.class_agnostic,
-        }
-        class_ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}
-        return checked.to_json(fields | class_ids | proposals)
-
-
-def read_record(directory: Path) -> DetectorRecord:
-    """Reads `detector.json` of a SavedModel.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    path = directory / "assets" / DETECTOR_FILE
-    if not path.is_file():
-        raise UserError(f"{directory}: not a detector; it must be a SavedModel from tfeff.train or tfeff.export")
-    try:
-        fields = checked.read_json(path, "export the detector again")
-        proposals = None if fields.get("proposals") is None else dict(fields["proposals"])
-        channels = 1 if fields["gray"] else 3
-        names, class_ids = tuple(fields["class_names"]), tuple(fields.get("class_ids", ()))
-        if class_ids and len(class_ids) != len(names):
-            raise ValueError(f"{len(class_ids)} ids of {len(names)} classes")
-        agnostic = bool(fields["class_agnostic"])
-        return DetectorRecord(names, float(fields["score"]), channels, agnostic, proposals, class_ids)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise damaged(directory, error) from error
-
-
-def damaged(directory: Path, error: Exception) -> UserError:
-    """Returns the error for a `detector.json` that cannot be used."""
-    return UserError(f"{directory / 'assets' / DETECTOR_FILE}: damaged ({error!r}); export the detector again")

@@ -113,7 +113,8 @@ class Exportable:
         if fits(format) if fit is None else fit:
             fitting = Fitting(task.reading, self.image_size, size, self.channels)
         converter = (FORMATS | WITHOUT_DECODING)[format]
-        with staged(Path(directory), overwrite=overwrite, marker=converter.FILE) as staging:
+        others = (Path(converter.FILE).with_suffix(".bin").name, interface.METADATA)
+        with staged(Path(directory), overwrite=overwrite, marker=converter.FILE, others=others) as staging:
             calibration = {"examples": self.examples} if int8 else {}
             files = converter.convert(task.predictor(self.network), task, fitting=fitting, **calibration)
             about = interface.metadata(

@@ -13,10 +13,11 @@ from tfeff.data.dataset import Id
 from tfeff.data.images import decoding
 from tfeff.errors import UserError, brief
 from tfeff.execution import resources
+from tfeff.serving import interface
 from tfeff.serving.exportable import FORMATS, WITHOUT_DECODING
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.image_model import STACKED_BYTES
-from tfeff.serving.interface import FILES, METADATA
+from tfeff.serving.interface import ADVICE, FILES, METADATA
 from tfeff.serving.portable import Loaded
 from tfeff.tasks.localization import in_pixels
 from tfeff.tasks.object_detection import place
@@ -24,15 +25,6 @@ from tfeff.tasks.task import ImageReading
 
 SAVED_MODEL = "saved_model"
 ENDINGS = {Path(module.FILE).suffix: name for name, module in FORMATS.items()}
-_ADVICE = "export the model again"
-_METADATA_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "input": list,
-    "image_size": (list, type(None)),
-    "fit": str,
-    "interpolation": str,
-    "class_names": list,
-}
-"""What must be there."""
 
 
 def located(path: Path) -> tuple[str, Path]:
@@ -92,8 +84,7 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
     Raises:
         UserError: they are missing or damaged.
     """
-    found: Mapping[str, Any] = checked.read_json(metadata_of(path), _ADVICE, _METADATA_TYPES)
-    return found
+    return interface.read(metadata_of(path))
 
 
 def check(file: Path) -> None:
@@ -103,12 +94,12 @@ def check(file: Path) -> None:
         UserError: they differ, since damaged weights would predict something else.
     """
     about = metadata_of(file)
-    expected = checked.read_json(about, _ADVICE).get(FILES, {}) if about.is_file() else {}
+    expected = checked.read_json(about, ADVICE).get(FILES, {}) if about.is_file() else {}
     for name, crc in expected.items():
         path = file.with_suffix(Path(name).suffix)
         if not path.is_file() or f"{checked.file_crc32(path):08x}" != crc:
             raise UserError(
-                f'{path}: damaged, edited or missing; {_ADVICE}, or delete "{FILES}" and "{checked.KEY}" in {about}'
+                f'{path}: damaged, edited or missing; {ADVICE}, or delete "{FILES}" and "{checked.KEY}" in {about}'
             )
 
 
@@ -124,7 +115,7 @@ def load(format: str, file: Path, threads: int) -> Loaded:
     except UserError:
         raise
     except Exception as error:  # the runtimes' types of errors are not public
-        raise UserError(f"{file}: cannot read the model ({brief(error)}); {_ADVICE}") from error
+        raise UserError(f"{file}: cannot read the model ({brief(error)}); {ADVICE}") from error
     return loaded
 
 
@@ -157,8 +148,6 @@ class ExportedModel:
         loaded = load(format, file, resources.cores())
         self.outputs, self.metadata, self._run = frozenset(loaded.outputs), metadata_of(file), loaded.run
         self._together = loaded.inputs["images"][0] is None  # else one image a call
-        if len(about["input"]) != 3 or ("boxes" in self.outputs and not {"score", "class_agnostic"} <= about.keys()):
-            raise UserError(f"{self.metadata}: input, score or class_agnostic is damaged; {_ADVICE}")
         self.class_names: tuple[str, ...] = tuple(about["class_names"])
         self.class_ids: tuple[Id, ...] = tuple(about.get("class_ids", ()))
         self.score = float(about.get("score", 0.0))

@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from tfeff.data.images import decoding
 from tfeff.serving.detector import load
-from tfeff.serving.interface import METADATA
-from tfeff.serving.savedmodel import CLASSES_FILE
+from tfeff.serving.interface import METADATA, read
 
 STACKED_BYTES = 2**26
 """Images of one size are passed to a model in one array if it is no larger: models that fit images need several times
@@ -44,7 +43,7 @@ class SavedImageModel:
         directory: its folder.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it, or its metadata, is missing or damaged.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -52,8 +51,7 @@ class SavedImageModel:
         self._of_bytes = self._model.signatures["serving_bytes"]
         self._of_pixels = self._model.signatures["serving_default"]
         self._channels = self._of_pixels.structured_input_signature[1]["images"].shape[-1]
-        names = (directory / "assets" / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
-        self.class_names = tuple(names)
+        self.class_names = tuple(read(self.metadata)["class_names"])
         self.outputs = frozenset(self._of_bytes.structured_outputs)
 
     def predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfeff import checked
 from tfeff.data.dataset import Id
+from tfeff.errors import UserError
 from tfeff.proposals.records import method, to_record
 from tfeff.tasks import ImageTask
 from tfeff.tasks.task import EMBEDDING, PROPOSED, PROPOSED_VALID
@@ -26,6 +27,15 @@ UNKNOWN_THRESHOLDS = "unknown_thresholds"
 """Key of the minimum cosine similarities of the nearest image of a gallery, by the number of images in it."""
 FILES = "files"
 """Key of the CRC-32 of each of the model's files, by its name in a folder."""
+ADVICE = "export the model again"
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "input": list,
+    "image_size": (list, type(None)),
+    "fit": str,
+    "interpolation": str,
+    "class_names": list,
+}
+"""What must be there."""
 VECTOR_FORMAT = "a vector of length 1; the dot product of two is their cosine similarity"
 
 
@@ -83,6 +93,21 @@ def metadata(
     if files is not None:
         record[FILES] = {name: f"{zlib.crc32(contents):08x}" for name, contents in files.items()}
     return checked.to_json(record)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Reads what `metadata` returned.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    about = checked.read_json(file, ADVICE, _TYPES)
+    names, ids, score = about["class_names"], about.get("class_ids"), about.get("score")
+    detects = isinstance(score, int | float) and isinstance(about.get("class_agnostic"), bool)
+    known = ids is None or (isinstance(ids, list) and len(ids) == len(names))
+    if len(about["input"]) != 3 or not known or ("boxes" in about and not detects):
+        raise UserError(f"{file}: input, class_ids, score or class_agnostic is damaged; {ADVICE}")
+    return about
 
 
 def _named(unknown: Mapping[int, float]) -> dict[str, float]:

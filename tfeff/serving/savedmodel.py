@@ -20,7 +20,8 @@ By default, the network is optimized for prediction (`serving.folding`). Otherwi
 `model.model_variables`.
 
 Files may be JPEG, PNG, BMP, GIF (its first frame) or WebP. A corrupt file, or one of another format, fails the whole
-call with `tf.errors.InvalidArgumentError`, which names the decoder. Batches may be empty.
+call with `tf.errors.InvalidArgumentError`, which names the decoder. So do outputs of a detector's network that are NaN
+or infinite. Batches may be empty.
 """
 
 import functools
@@ -38,12 +39,16 @@ from tfeff.durable import staged
 from tfeff.errors import UserError, brief
 from tfeff.models.derived import LOGITS
 from tfeff.serving import interface
-from tfeff.serving.detector import CHECKSUMS, DETECTOR_FILE, DetectorRecord, file_checksums
+from tfeff.serving.detector import CHECKSUMS, file_checksums
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.folding import Folded
 from tfeff.tasks import ClassificationTask, ImageTask
+from tfeff.tasks.task import DIVERGED, all_finite
 
 CLASSES_FILE = "classes.txt"
+_FINITE = "finite"
+_OTHERS = ("assets", "fingerprint.pb", "variables", CHECKSUMS, interface.METADATA)
+"""What an export holds besides `saved_model.pb`."""
 
 
 class Served(tf.Module):
@@ -52,7 +57,7 @@ class Served(tf.Module):
     Args:
         model: maps float32 [batch, height, width, channels] in [0, 255] to the outputs of its task.
         task: decodes the outputs.
-        files: copied into the SavedModel: `classes.txt`, the names, one per line; for detectors also `detector.json`.
+        classes: copied into the SavedModel: `classes.txt`, the names, one per line.
         class_names, image_size, size, channels, freeze: see `export`.
     """
 
@@ -61,7 +66,7 @@ class Served(tf.Module):
         model: keras.Model,
         task: ImageTask,
         class_names: Sequence[str],
-        files: Sequence[Path],
+        classes: Path,
         *,
         image_size: tuple[int, int] | None,
         size: tuple[int, int],
@@ -77,7 +82,7 @@ class Served(tf.Module):
         self._fitting = Fitting(task.reading, image_size, size, channels)
         # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
-        self.classes_file, *self.other_files = (tf.saved_model.Asset(os.fspath(file)) for file in files)
+        self.classes_file = tf.saved_model.Asset(os.fspath(classes))
 
         # A separate function, so that both signatures share one copy of the network's graph.
         inputs = {"image": self._batch(), **interface.network_specs(task)}
@@ -124,7 +129,11 @@ class Served(tf.Module):
         covered = sizes if self._original else self._fitting.covered(sizes)
         scale = tf.cast(covered / sizes, tf.float32)
         further = interface.network_inputs(self._task, *given, scale=scale, covered=covered) if given else {}
-        predictions = self._task.placed(self._predict({"image": fitted, **further}), sizes, covered)
+        predictions = dict(self._predict({"image": fitted, **further}))
+        if (finite := predictions.pop(_FINITE, None)) is not None:
+            with tf.control_dependencies([tf.debugging.Assert(finite, [DIVERGED])]):
+                predictions = {name: tf.identity(value) for name, value in predictions.items()}
+        predictions = self._task.placed(predictions, sizes, covered)
         return self._task.served(predictions, self._names)
 
     def _batch(self) -> tf.TensorSpec:
@@ -141,7 +150,11 @@ class Served(tf.Module):
         if not self._original:
             inputs["image"] = self._fitting.resize(inputs["image"])
         outputs = self._forward(inputs, training=False)
-        return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
+        outputs = tf.nest.map_structure(lambda output: output[:batch], outputs)
+        predictions = self._task.decode(outputs)
+        if self._task.kind.detects:  # whose selection drops what is not finite
+            predictions[_FINITE] = all_finite(outputs)
+        return predictions
 
 
 def export(
@@ -191,26 +204,15 @@ def export(
     task = task or ClassificationTask()
     _check(class_names, model, task)
     directory = Path(directory)
-    with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
+    with staged(directory, overwrite=overwrite, marker="saved_model.pb", others=_OTHERS) as staging:
         try:
-            files = [staging / CLASSES_FILE]
-            files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-            if task.kind.detects and score is not None:
-                record = DetectorRecord(
-                    tuple(class_names),
-                    score,
-                    channels,
-                    task.class_agnostic,
-                    interface.proposal_record(task),
-                    tuple(class_ids),
-                )
-                files.append(staging / DETECTOR_FILE)
-                files[1].write_text(record.to_json(), encoding="utf-8")
+            classes = staging / CLASSES_FILE
+            classes.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             served = Served(
                 model,
                 task,
                 class_names,
-                files,
+                classes,
                 image_size=image_size,
                 size=size,
                 channels=channels,
@@ -219,8 +221,7 @@ def export(
             signatures = {"serving_default": served.from_images, "serving_bytes": served.from_bytes}
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=not freeze)
             tf.saved_model.save(served, os.fspath(staging), signatures, options)
-            for file in files:
-                file.unlink()
+            classes.unlink()
             loaded = image_size if task.reading.fit == "whole" else image_size or size
             about = interface.metadata(
                 task,

@@ -32,6 +32,7 @@ Predictions = Mapping[str, np.ndarray]
 `window_yxyx`, if they say it."""
 ABOUT_IMAGES = ("image_size", "window_yxyx")
 PROPOSED, PROPOSED_VALID = "extra_boxes_yxyx", "extra_valid"
+DIVERGED = "predictions are NaN or infinite: the network has diverged"
 FEATURES = "features"
 INPUTS = ("image", FEATURES, PROPOSED, PROPOSED_VALID, "image_size")
 """What networks read of a batch, if it has it: images, or features of them with the sizes of the images, and proposals
@@ -385,6 +386,13 @@ def create(section: sections.TaskSettings) -> ImageTask:
     return task
 
 
+def all_finite(outputs: Any) -> tf.Tensor:
+    """Returns whether a network's outputs, in any structure, are finite: bool []."""
+    return tf.reduce_all(
+        [tf.reduce_all(tf.math.is_finite(each)) for each in tf.nest.flatten(outputs) if each.dtype.is_floating]
+    )
+
+
 class BatchPredictor:
     """Predictions of a network, compiled once.
 
@@ -397,10 +405,7 @@ class BatchPredictor:
     def __init__(self, network: keras.Model, task: ImageTask) -> None:
         def decoded(inputs: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             outputs = task.forward(network, inputs, training=False)
-            finite = [
-                tf.reduce_all(tf.math.is_finite(each)) for each in tf.nest.flatten(outputs) if each.dtype.is_floating
-            ]
-            return task.decode(outputs), tf.reduce_all(finite)
+            return task.decode(outputs), all_finite(outputs)
 
         self._detects = task.kind.detects
         self._decoded = tf.function(decoded, jit_compile=False, autograph=False)
@@ -413,7 +418,7 @@ class BatchPredictor:
         """
         found, finite = self._decoded(inputs)
         if self._detects and not finite:
-            raise UserError("predictions are NaN or infinite: the network has diverged")
+            raise UserError(DIVERGED)
         return found
 
     def __call__(self, pipeline: Batches) -> Predictions:

@@ -18,13 +18,14 @@ from tfeff.data.images import decoding
 from tfeff.data.images.recorded import WRITER_OPTIONS, Shard, places, read_record
 from tfeff.data.images.storage import content_digest
 from tfeff.data.sources import catalog
-from tfeff.data.sources.manifest import MANIFEST, Manifest, Split
+from tfeff.data.sources.manifest import INDEX, MANIFEST, Manifest, Split
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, find_split
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief, is_disk_full
 from tfeff.execution.resources import cores
 
+SHARD = "images-{}.array_record"
 SHARD_BYTES = 256 << 20
 """Least size of a shard, by default; the last one may be smaller."""
 _AHEAD = 64
@@ -97,7 +98,7 @@ def pack(
     """
     if find_spec("array_record") is None:
         raise UserError(f"{source.name}: to pack it needs the extra records: pip install tfeff[records]")
-    with staged(directory, overwrite=overwrite, marker=MANIFEST) as made:
+    with staged(directory, overwrite=overwrite, marker=MANIFEST, others=(INDEX, SHARD.format("*"))) as made:
         names = (ALL,) if source.drawn else (*source.splits, ALL)
         datasets = {name: source.load(name) for name in names}
         images, rows = _distinct(list(datasets.values()), progress)
@@ -187,7 +188,7 @@ def _write(
     progress("packing", 0, len(images))
     for content, examined in _read_ahead(images):
         if writer is None:
-            path, size, count = directory / f"images-{len(shards):05}.array_record", 0, 0
+            path, size, count = directory / SHARD.format(f"{len(shards):05}"), 0, 0
             writer = _reported(path, _open, path)
         _reported(path, writer.write, content)
         found.append(examined)
