@@ -2,7 +2,7 @@
 
 `--images` is a file, or a folder that is searched recursively (except `--out`). `--out` receives `predictions.json` and
 `predictions.csv`: the five most probable classes of each image, and boxes if the model finds objects. Detectors and
-localizers also draw each image, classifiers a contact sheet. Damaged images are listed; nearly black ones and other
+localizers also draw each image, classifiers a contact sheet. Damaged and nearly black images are listed there; other
 files are counted. Rerun the same command to resume.
 
 Detectors write `detections.json` in COCO's format for results. If the run was trained on a COCO dataset, `category_id`
@@ -28,6 +28,7 @@ frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predicti
 `predictions.mp4`.
 """
 
+import itertools
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -179,7 +180,7 @@ def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str
     """
     from tfeff import runs
 
-    if dataset is None:
+    if dataset is None or not (flags.FLAGS.dataset or runs.may_have_ids(dataset, paths)):
         return {}, []
     try:
         return runs.image_ids(dataset, paths), []
@@ -194,14 +195,14 @@ def _runtime(run: "Run", source: Any, out: Path, options: "Options") -> tuple[st
 
     An earlier call with the same options is continued in its runtime, unless that is gone.
     """
-    from tfeff.runs.journal import NAME, Journal
+    from tfeff.runs.journal import Journal
     from tfeff.runs.runtimes import AUTO, RUNTIMES
 
     given, notes = flags.FLAGS, list[str]()
     if given.runtime == AUTO and run.saved_model.is_dir():
-        known = Journal.key_of(out / NAME)
-        for each in RUNTIMES:
-            if each != AUTO and f"{known} ".startswith(f"{_key(run.saved_model, options['tile'], each)} "):
+        keys = {each: f"{_key(run.saved_model, options['tile'], each)} " for each in RUNTIMES if each != AUTO}
+        for known, each in itertools.product(Journal.keys(out), keys):
+            if f"{known} ".startswith(keys[each]):
                 try:
                     run.predictor(runtime=each)
                     return each, []
@@ -215,11 +216,10 @@ def _runtime(run: "Run", source: Any, out: Path, options: "Options") -> tuple[st
 
 def _key(model: Path, tile: tuple[int, int] | None, runtime: str) -> str:
     """Returns everything that predictions depend on besides the images, except for a gallery."""
-    from tfeff.runs.journal import state_of
-    from tfeff.serving.exported import files_of
+    from tfeff.runs.journal import model_state
 
     given = flags.FLAGS
-    return f"{state_of(*files_of(model))} {given.score} {tile} {given.tile_overlap} {runtime}"
+    return f"{model_state(model)} {given.score} {tile} {given.tile_overlap} {runtime}"
 
 
 def _tile() -> tuple[int, int] | None:

@@ -223,18 +223,19 @@ def add_damaged(images: Path, photograph: bytes) -> None:
 def kill_and_resume(model: str, images: Path, out: Path) -> None:
     """Kills `tfeff.predict` with SIGKILL three times, lets it finish, and counts the rows it computed."""
     command = [sys.executable, "-m", "tfeff.predict", f"--model={model}", f"--images={images}", f"--out={out}"]
-    journal, rows = out / ".predictions.jsonl", 0
+    rows = 0
     for _ in range(3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         target = rows + 100
         while process.poll() is None and rows < target:
             time.sleep(0.001)
-            rows = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+            rows = max((file.read_bytes().count(b"\n") - 1 for file in out.glob(".predictions-*.jsonl")), default=0)
         process.kill()
         process.wait()
         print(f"killed after {rows} rows")
     last = subprocess.run(command, check=True, capture_output=True, text=True)
     print(last.stdout.splitlines()[-1])
+    (journal,) = out.glob(".predictions-*.jsonl")
     names = [json.loads(line)["image"] for line in journal.read_text().splitlines()[1:]]
     print(f"journal: {len(names)} rows, {len(names) - len(set(names))} of them repeated")
 

@@ -30,8 +30,8 @@ from tfeff.errors import UserError
 from tfeff.proposals.proposals import ProposedBoxes
 from tfeff.proposals.store import ProposalStore, Writer
 from tfeff.rcnn.feature_store import stored_features
-from tfeff.runs.journal import Journal
-from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord, read_record
+from tfeff.runs.journal import MARK, Journal
+from tfeff.serving import interface
 from tfeff.training import checkpoint
 from tfeff.trials.results import Job
 from tfeff.trials.store import TrialStore
@@ -218,31 +218,34 @@ def _plain(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Any:
 
 def _records(folder: Path) -> Iterator[Kind]:
     """Returns JSON files of searches, exports and reports."""
-    (folder / "assets").mkdir(parents=True)
+    folder.mkdir(parents=True)
     family = Family(baseline=config.architecture("resnet", resolution=32), alpha=1.2, beta=1.1, gamma=1.15, finding="x")
     (folder / FILE).write_text(family.to_json())
     yield Kind("family", FILE, Family.load)
-    detector = DetectorRecord(("cat", "dog"), 0.35, 3, True, {"engine": "windows", "max_proposals": 100}, (7, 9))
-    (folder / "assets" / DETECTOR_FILE).write_text(detector.to_json())
-    yield Kind("detector", f"assets/{DETECTOR_FILE}", read_record)
+    about = {"input": [None, None, 3], "image_size": None, "fit": "stretch", "interpolation": "bilinear"}
+    about |= {"class_names": ["cat", "dog"], "class_ids": [7, 9]}
+    about |= {"boxes": "yxyx", "score": 0.35, "class_agnostic": True}
+    checked.write_json(folder / interface.METADATA, about)
+    yield Kind("metadata", interface.METADATA, lambda place: interface.read(place / interface.METADATA))
     checked.write_json(folder / "latency.json", {"key": "a", "latencies": [{"onnx": [0.25, 0.125, 0.5, 1000]}]})
     yield Kind("latency", "latency.json", lambda place: stored_latencies(place / "latency.json", "a"))
 
 
 def _journal(folder: Path) -> Iterator[Kind]:
     folder.mkdir()
-    journal, names = Journal(folder / "rows.jsonl", "model"), [f"{number}.jpg" for number in range(8)]
+    journal, names = Journal(folder, "model"), [f"{number}.jpg" for number in range(8)]
     for number, name in enumerate(names):
         (folder / name).write_bytes(b"image")
         os.utime(folder / name, (0, 0))
         journal.add(name, folder / name, {"label": f"ü{number}", "probability": number / 7})
 
     def read(place: Path) -> Any:
-        again = Journal(place / "rows.jsonl", "model")
+        again = Journal(place, "model")
         rows = {name: again.get(name, place / name) for name in names}
         return {name: row for name, row in rows.items() if row is not None}
 
-    yield Kind("journal", "rows.jsonl", read, appended=True)
+    (file,) = folder.glob(f"{MARK}*.jsonl")
+    yield Kind("journal", file.name, read, appended=True)
 
 
 def _proposals(folder: Path) -> Iterator[Kind]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,6 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.runs.bright_squares import Squares, SquaresPredictor, squares
+from tests.serving.random_detectors import detector
 from tests.thoroughness import only_thorough
 from tfeff import config, models, runs
 from tfeff.data.dataset import Dataset
@@ -161,6 +163,19 @@ def test_ids_of_detections_without_those_of_a_dataset(tmp_path: Path) -> None:
     assert "dataset for 1 images and the path relative to the folder of the images for 1;" in again.ids
 
 
+def test_annotations_are_read_only_for_images_in_the_folder_of_the_dataset(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    (root / "annotations").mkdir(parents=True)
+    (root / "annotations" / "instances.json").touch()
+    (tmp_path / "linked").symlink_to(root)
+    inside, outside = {"a": root / "images" / "a.png"}, {"a": tmp_path / "a.png"}
+    for dataset in (root, root / "annotations" / "instances.json", tmp_path / "linked"):
+        assert runs.may_have_ids(f"coco:{dataset}", outside | {"b": inside["a"]})
+        assert runs.may_have_ids(f"coco:{dataset}", {"a": tmp_path / "linked" / "images" / "a.png"})
+        assert not runs.may_have_ids(f"coco:{dataset}", outside)
+    assert not runs.may_have_ids("embedded:placed_digits", inside)
+
+
 def damage(root: Path) -> set[str]:
     (root / "ü01.png").write_bytes(b"no image")
     (root / "ü02.jpg").write_bytes((root / "ü02.jpg").read_bytes()[:-30])
@@ -261,6 +276,23 @@ def test_an_interrupted_call_resumes_without_repeating(
     assert len(third.names) == COUNT
 
 
+def test_a_call_with_other_options_that_is_stopped_costs_no_rows(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for number in range(5):
+        Image.fromarray(squares(60, 80, seed=number)).save(images / f"{number}.png")
+    paths = find_images(images, out)
+    runs.write_predictions(SquaresPredictor(), paths, out, key="first")
+    pictures = {name: (out / f"{name}.png").read_bytes() for name in paths}
+    with pytest.raises(KeyboardInterrupt):
+        runs.write_predictions(SquaresPredictor((30, 30), limit=9), paths, out, key="tiles")
+    replaced = [name for name in paths if (out / f"{name}.png").read_bytes() != pictures[name]]
+    again = SquaresPredictor()
+    runs.write_predictions(again, paths, out, key="first")
+    assert again.squares.calls == len(replaced) < len(paths)
+    assert {name: (out / f"{name}.png").read_bytes() for name in paths} == pictures
+
+
 def test_pictures_show_the_rows_of_their_call(tmp_path: Path) -> None:
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
@@ -316,8 +348,7 @@ def test_a_killed_verb_resumes_without_repeating(
 
 def rows_in(out: Path) -> int:
     """Returns complete rows that the journal contains."""
-    journal = out / ".predictions.jsonl"
-    return journal.read_bytes().count(b"\n") - 1 if journal.is_file() else 0
+    return max((file.read_bytes().count(b"\n") - 1 for file in out.glob(".predictions-*.jsonl")), default=0)
 
 
 def test_a_full_disk_and_a_file_in_the_way_are_reported(
@@ -350,17 +381,29 @@ def test_results_of_an_earlier_call_are_skipped(photos: Path) -> None:
     assert find_images(photos / "ü05.png", out) == {"ü05.png": photos / "ü05.png"}
 
 
+def test_pictures_of_earlier_calls_with_another_folder_are_skipped_and_counted(photos: Path) -> None:
+    paths = find_images(photos)
+    runs.write_predictions(SquaresPredictor(), paths, photos / "deeper" / "first", key="")
+    notes = list[str]()
+    assert find_images(photos, photos / "second", notes) == paths
+    assert notes == [
+        f"{photos}: ignored 1 entries that are not images (folder of predictions: 1, such as deeper/first/)"
+    ]
+    assert len(find_images(photos / "deeper" / "first")) == COUNT  # which the user names
+
+
 @pytest.mark.parametrize(("files", "options", "message"), [
     ((), {}, "no exported model"),
-    (("assets/classes.txt",), {"score": 0.5}, "--score requires a detector"),
-    (("assets/classes.txt",), {}, "cannot read the SavedModel"),
+    (("saved_model.pb",), {}, r"metadata\.json: missing"),
+    (("saved_model.pb", "metadata.json"), {"score": 0.5}, "--score requires a detector"),
+    (("saved_model.pb", "metadata.json"), {}, "cannot read the SavedModel"),
 ])  # fmt: skip
 def test_directories_without_a_model_are_refused(
-    tmp_path: Path, files: tuple[str, ...], options: dict[str, float], message: str
+    exported: dict[str, Path], tmp_path: Path, files: tuple[str, ...], options: dict[str, float], message: str
 ) -> None:
     for name in files:
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("cat\n")
+        content = (exported["classifier"] / name).read_bytes()
+        (tmp_path / name).write_bytes(content[:10] if name == "saved_model.pb" else content)
     with pytest.raises(UserError, match=message):
         runs.load_predictor(tmp_path, **options)
 
@@ -437,7 +480,9 @@ def test_nearly_black_images_and_other_files_are_said(
     for known in (0, COUNT + 2):
         done = runs.write_predictions(predictor, paths, out, key="")
         assert (done.known, done.dark) == (known, ["night.png"])
-        assert "dark" not in (out / "predictions.json").read_text()
+        saved = json.loads((out / "predictions.json").read_text())
+        assert saved["dark"] == ["night.png"]
+        assert not any("dark" in row for row in saved["predictions"])
     pixels = predictor.predict_pixels([("a", np.zeros((10, 20, 3), np.uint8)), ("b", np.full((9, 9, 3), 64, np.uint8))])
     assert [each.dark for each in pixels] == [True, False]
 
@@ -498,6 +543,32 @@ def test_an_image_that_the_model_refuses_is_damaged(
     refused, taken = predictor.predict_pixels([("[0]", np.zeros((1, 90, 3), np.uint8)), ("[1]", squares(20, 20))])
     assert str(refused).startswith("[0]: ")
     assert isinstance(taken, Classification)
+
+
+def test_predictions_that_are_not_finite_are_listed(photos: Path, tmp_path: Path) -> None:
+    inputs = keras.Input((16, 16, 3))
+    features = keras.ops.log(keras.layers.GlobalAveragePooling2D()(inputs))  # minus infinity for black images
+    classifier = keras.Model(inputs, keras.layers.Dense(len(NAMES))(features))
+    savedmodel.export(classifier, NAMES, tmp_path / "model", image_size=None, size=(16, 16), channels=3)
+    Image.new("RGB", (20, 20)).save(photos / "black.png")
+    predictor = runs.load_predictor(tmp_path / "model", batch_size=7)
+    done = runs.write_predictions(predictor, find_images(photos), tmp_path / "out", key="model", draw=False)
+    assert done.damaged == {"black.png": "black.png: predictions are NaN or infinite: the network has diverged"}
+    assert len(done.rows) == COUNT
+    assert not np.isnan([row["probability"] for row in done.rows.values()]).any()
+
+
+def test_a_detector_whose_predictions_are_not_finite_is_refused(tmp_path: Path) -> None:
+    task, network = detector("yolo", np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32))
+    shape = {"image_size": None, "size": (64, 64), "channels": 3}
+    for name in ("class", "box"):
+        bias = next(each for each in network.weights if name in each.path and each.path.endswith("bias"))
+        kept = bias.numpy()
+        bias.assign(kept * np.nan)
+        savedmodel.export(network, ["a", "b", "c"], tmp_path / name, task=task, score=0.0, **shape)
+        (refused,) = runs.load_predictor(tmp_path / name).predict_pixels([("[0]", squares(64, 64))])
+        assert str(refused) == "[0]: predictions are NaN or infinite: the network has diverged"
+        bias.assign(kept)
 
 
 class Picky(Squares):

@@ -1,6 +1,7 @@
 """What exports say about themselves."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from tfeff import models, runs
 from tfeff.errors import UserError
+from tfeff.runs.journal import model_state
 from tfeff.serving.exportable import Exportable
 from tfeff.tasks import ClassificationTask
 
@@ -22,6 +24,36 @@ def test_images_are_fitted_to_the_input_if_no_other_size_is_known(exportable: Ex
     for fit in (False, True):
         path = exportable.portable(tmp_path / str(fit), "litert", fit=fit)
         assert json.loads((path / "metadata.json").read_text())["image_size"] == [16, 16]
+
+
+@pytest.mark.parametrize(
+    ("format", "model", "listed"),
+    [("litert", "model.tflite", "metadata.json"), ("", "saved_model.pb", "checksums.json")],
+)
+def test_predictions_are_continued_while_metadata_and_checksums_are_the_same(
+    format: str, model: str, listed: str, exportable: Exportable, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    exportable.portable(folder, format) if format else exportable.saved_model(folder)
+    states = [model_state(folder)]
+    os.utime(folder / model, ns=(1, 1))
+    os.utime(folder / listed, ns=(1, 1))
+    (folder / "predictions").mkdir()  # by `--out` inside the folder
+    assert model_state(folder) == states[0]
+    for name, old, new in (("metadata.json", '"a"', '"c"'), (listed, f'"{model}": "', f'"{model}": "0')):
+        lines = (folder / name).read_text().replace(old, new).splitlines()
+        (folder / name).write_text("\n".join(line for line in lines if '"crc32"' not in line))
+        states.append(model_state(folder))
+    if format:
+        about = json.loads((folder / listed).read_text())
+        del about["files"]
+        (folder / listed).write_text(json.dumps(about))
+    else:
+        (folder / listed).unlink()
+    for time in (1, 2):
+        os.utime(folder / model, ns=(time, time))
+        states.append(model_state(folder))
+    assert len(set(states)) == len(states) == 5
 
 
 def test_a_damaged_model_is_refused(exportable: Exportable, tmp_path: Path) -> None:

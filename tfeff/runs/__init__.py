@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tfeff import config
 from tfeff.runs.loaded import LoadedModel
-from tfeff.runs.prediction import dataset_images, image_ids, write_predictions
+from tfeff.runs.prediction import dataset_images, image_ids, may_have_ids, write_predictions
 from tfeff.runs.predictors import load_predictor
 from tfeff.runs.published import export_published, find_model
 from tfeff.runs.results import (
@@ -35,6 +35,7 @@ __all__ = [
     "find_model",
     "image_ids",
     "load_predictor",
+    "may_have_ids",
     "open_run",
     "write_predictions",
     "write_video_predictions",

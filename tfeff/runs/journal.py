@@ -1,5 +1,6 @@
 """Rows of images that a resumed call need not compute again, as long as the model and the image files are unchanged."""
 
+import hashlib
 import json
 import os
 from itertools import chain
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tfeff.checked import each_line, to_line, write_lines
+from tfeff.checked import each_line, read_json, to_line, write_lines
 from tfeff.runs.results import Row
+from tfeff.serving.detector import CHECKSUMS
+from tfeff.serving.exported import SAVED_MODEL, files_of, located, read_metadata
+from tfeff.serving.interface import ADVICE, FILES
 
-NAME = ".predictions.jsonl"
-"""The journal of a folder of predictions."""
+MARK = ".predictions-"
+"""How the names of journals begin. A folder with one holds predictions."""
 _KEY = "rows_of"
 
 
@@ -19,11 +23,12 @@ class Journal:
     """A file with one line per image, appended as soon as its row is known; damaged lines are dropped.
 
     Args:
-        path: the file. It starts empty if it was written with another key.
+        folder: where predictions are written. It can have journals of several keys.
         key: everything that the rows depend on besides the image.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str) -> None:
+        path = folder / f"{MARK}{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.jsonl"
         self._path, self._rows = path, dict[str, tuple[list[int], Row]]()
         first = {_KEY: key}
         lines = each_line(path, "the rows are computed again")
@@ -38,23 +43,31 @@ class Journal:
             write_lines(path, chain([first], kept))
 
     @staticmethod
-    def key_of(path: Path) -> str | None:
-        """Returns the key with which a file was written; None without a file, or if its first line is damaged."""
-        try:
-            with path.open("rb") as lines:
-                key = json.loads(lines.readline())[_KEY]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return key if isinstance(key, str) else None
+    def keys(folder: Path) -> list[str]:
+        """Returns the keys of the journals in a folder, the last one written first; damaged ones are left out."""
+        keys = list[str]()
+        for path in sorted(folder.glob(f"{MARK}*.jsonl"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+            try:
+                with path.open("rb") as lines:
+                    keys.append(str(json.loads(lines.readline())[_KEY]))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return keys
+
+    def remove_others(self) -> None:
+        """Removes the journals of other keys, when the results in the folder are those of this one."""
+        for path in self._path.parent.glob(f"{MARK}*.jsonl"):
+            if path != self._path:
+                path.unlink(missing_ok=True)
 
     def get(self, name: str, file: Path) -> Row | None:
         """Returns the row of an image (see `compact`); None if it is unknown, or the file has changed or is gone."""
         state, row = self._rows.get(name, (None, None))
-        return row if state is not None and state == _state(file) else None
+        return row if state is not None and state == file_state(file) else None
 
     def add(self, name: str, file: Path, row: Row) -> None:
         """Saves the row of an image, JSON-serializable but for what `compact` changes, unless the file is gone."""
-        if (state := _state(file)) is not None:
+        if (state := file_state(file)) is not None:
             with self._path.open("a") as lines:
                 lines.write(to_line(_record(name, state, row)))
 
@@ -69,6 +82,23 @@ def _record(name: str, state: list[int], row: Row) -> Row:
     return {"image": name, "file": state, "row": plain}
 
 
+def model_state(path: Path) -> str:
+    """Returns what changes with an exported model: its metadata and the checksums of its files.
+
+    If the user has deleted the checksums: names, sizes and times of the files.
+
+    Raises:
+        UserError: there is no exported model, or its metadata are missing or damaged.
+    """
+    format, found = located(path)
+    about = dict(read_metadata(found))
+    if format == SAVED_MODEL and (found / CHECKSUMS).is_file():
+        about[FILES] = read_json(found / CHECKSUMS, ADVICE)
+    if FILES not in about:
+        return state_of(*files_of(found))
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
 def state_of(*paths: Path) -> str:
     """Returns names, sizes and modification times of files, and of all files in directories, to detect changes."""
     files = [
@@ -78,10 +108,10 @@ def state_of(*paths: Path) -> str:
         if each.is_file()
     ]
     # Without the time of the change: a copy of a model is the same model.
-    return json.dumps([[name.as_posix(), *(_state(each) or ())[:2]] for name, each in files])
+    return json.dumps([[name.as_posix(), *(file_state(each) or ())[:2]] for name, each in files])
 
 
-def _state(file: Path) -> list[int] | None:
+def file_state(file: Path) -> list[int] | None:
     """Returns the size and times; None if there is no such file, such as that of a dangling link.
 
     Archives set the time of modification, so different files can share it, but not that of their change.

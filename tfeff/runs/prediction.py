@@ -23,8 +23,7 @@ from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.gallery import contact_sheet, save_image, thumbnail
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.reporting.tables import percent
-from tfeff.runs.journal import NAME as JOURNAL
-from tfeff.runs.journal import Journal, compact
+from tfeff.runs.journal import MARK, Journal, compact, file_state
 from tfeff.runs.predictors import BOX_COLUMNS, Files, Predictor, detections_csv
 from tfeff.runs.results import TOP, Prediction, Row
 
@@ -33,7 +32,7 @@ SHEET = 48
 EMBEDDINGS = "embeddings.npz"
 """The file of vectors."""
 _DARK, _DRAWN = "dark", "drawn"
-"""The journal's keys of nearly black images, and of rows whose picture was written."""
+"""The journal's keys of nearly black images, and of the size and time of the picture that was written for a row."""
 NAME_BYTES = 255 - len("..partial")
 """Length of a file's name that all usual file systems allow, also while the file is written."""
 
@@ -62,7 +61,7 @@ class Predictions:
 def find_images(images: Path, out: Path | None = None, notes: list[str] | None = None) -> dict[str, Path]:
     """Returns image files by name (the path inside `images`), sorted.
 
-    Files in `out`, which an earlier call wrote, are left out.
+    Folders in it that hold predictions are left out, and `out`.
 
     Args:
         images: an image file, or a folder.
@@ -78,7 +77,7 @@ def find_images(images: Path, out: Path | None = None, notes: list[str] | None =
         raise UserError(f"--images={images}: no such file or folder")
     if out is not None and out.resolve() == images.resolve():
         raise UserError(f"--out={out} is the same folder as --images; give another one")
-    found = files.find(images, skip=out)
+    found = files.find(images, skip=out, mark=(MARK, "folder of predictions"))
     if notes is not None:
         notes += found.note(images)
     # Whatever was meant as an image is tried, so that it is predicted for or listed as damaged.
@@ -118,11 +117,11 @@ def write_predictions(
     result, found = Predictions(), dict[str, Row]()
     draws_each = draw and predictor.draws_boxes
     with locked(out, "--out"):
-        journal = Journal(out / JOURNAL, key)
+        journal = Journal(out, key)
         wanted, dark = dict[str, Path](), set[str]()
         for name, path in paths.items():
             known = journal.get(name, path)
-            if known is None or (draws_each and not (_DRAWN in known and _drawing(out, name).is_file())):
+            if known is None or (draws_each and (_DRAWN not in known or known[_DRAWN] != _drawn(out, name))):
                 wanted[name] = path
             else:
                 if _DARK in known:
@@ -137,11 +136,12 @@ def write_predictions(
                     continue
                 if draws_each:
                     save_image(predicted.draw(), _drawing(out, name))
-                marks = [key for key, holds in ((_DARK, predicted.dark), (_DRAWN, draws_each)) if holds]
                 found[name] = compact(predicted.row)
-                journal.add(name, paths[name], {**found[name], **dict.fromkeys(marks, True)})
+                marks: Row = {_DRAWN: _drawn(out, name)} if draws_each else {}
                 if predicted.dark:
                     dark.add(name)
+                    marks[_DARK] = True
+                journal.add(name, paths[name], {**found[name], **marks})
             done = len(found) + len(result.damaged)
             progress(done, done - result.known)
 
@@ -156,6 +156,7 @@ def write_predictions(
             sheet = out / "contact_sheet.jpg"
             save_image(_sheet(result.rows, paths), sheet)
             result.files.append(sheet)
+        journal.remove_others()
     return result
 
 
@@ -214,6 +215,19 @@ def dataset_images(dataset: str) -> tuple[dict[str, Path], dict[str, Id]]:
     return paths, {name: id_ for name, path in paths.items() if (id_ := known[path]) is not None}
 
 
+def may_have_ids(dataset: str, paths: Mapping[str, Path]) -> bool:
+    """Returns whether some images lie below the folder of a dataset, so that its annotations are worth reading.
+
+    Args:
+        dataset: name of a source, such as `coco:DIR`.
+        paths: image name -> file.
+    """
+    given = Path(os.path.expanduser(dataset.partition(":")[2])).absolute()
+    root = given.parent.parent if given.is_file() else given  # annotations may have a folder of their own
+    folders = {path.parent.absolute() for path in paths.values()}
+    return any(each.is_relative_to(root) or each.resolve().is_relative_to(root.resolve()) for each in folders)
+
+
 def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
     """Returns the image name -> its id in a dataset, of those images that have one.
 
@@ -233,8 +247,9 @@ def _write(result: Predictions, out: Path, predictor: Predictor, image_ids: Mapp
     plain = ({"image": name, **row, "vector": None} for name, row in result.rows.items())
     predictions = _json_lines({key: value for key, value in row.items() if key != "vector"} for row in plain)
     damaged = _json_lines({"image": name, "reason": reason} for name, reason in result.damaged.items())
+    dark = _json_lines(result.dark)
     result.files = [out / "predictions.json"]
-    write(result.files[0], f'{{"predictions": {predictions},\n"damaged": {damaged}}}\n')
+    write(result.files[0], f'{{"predictions": {predictions},\n"damaged": {damaged},\n"dark": {dark}}}\n')
     if "vector" in next(iter(result.rows.values())):
         result.files.append(out / EMBEDDINGS)
         vectors = np.stack([row["vector"] for row in result.rows.values()])
@@ -276,7 +291,7 @@ def leftovers(out: Path, written: Collection[Path]) -> list[str]:
     return [name for name in names if (out / name).is_file() and out / name not in written]
 
 
-def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
+def _json_lines(entries: Iterable[Mapping[str, Any] | str]) -> str:
     """Returns a JSON list with one entry per line. (The json module is much slower if it indents.)"""
     return "[" + ",".join("\n" + json.dumps(entry) for entry in entries) + "]"
 
@@ -318,6 +333,12 @@ def _small(path: Path, name: str) -> np.ndarray:
         return thumbnail(decoding.decode(path.read_bytes(), name))
     except OSError:
         return np.full((1, 1, 3), 255, np.uint8)
+
+
+def _drawn(out: Path, name: str) -> list[int] | None:
+    """Returns the size and time of the picture of an image, which a call with other options may have replaced."""
+    state = file_state(_drawing(out, name))
+    return state and state[:2]
 
 
 def _drawing(out: Path, name: str) -> Path:

@@ -14,7 +14,6 @@ from tfeff.data.images import decoding
 from tfeff.durable import locked, sync, write
 from tfeff.errors import UserError
 from tfeff.reporting.box_drawing import draw_detections
-from tfeff.runs.journal import NAME as JOURNAL
 from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import DetectorPredictor, Predictor, detections_csv
 from tfeff.runs.results import Row
@@ -121,8 +120,8 @@ def write_video_predictions(
         progress: called with the numbers of frames done, and of those that were not known.
 
     Raises:
-        UserError: the predictor is no detector, no frame could be read, the annotated video cannot be written, or
-            another process is writing to `out`.
+        UserError: the predictor is no detector or refuses a frame, no frame could be read, the annotated video cannot
+            be written, or another process is writing to `out`.
     """
     if not isinstance(predictor, DetectorPredictor):
         raise UserError("--video requires a detector; give --images=PATH to classify images")
@@ -130,12 +129,12 @@ def write_video_predictions(
         raise UserError(f"--out={out}: the annotated video would replace {video.path}; give another directory")
     result = VideoPredictions()
     with locked(out, "--out"):
-        journal = Journal(out / JOURNAL, key)
+        journal = Journal(out, key)
         annotated = _Writer(out / NAME, video.rate / every) if draw else None
         for number, seconds, pixels in video.frames(every):
             row = journal.get(str(number), video.path)
             if row is None:
-                row = {"frame": number, "time": round(seconds, 6), **predictor.detect(pixels).row}
+                row = {"frame": number, "time": round(seconds, 6), **predictor.detect(pixels, f"frame {number}").row}
                 journal.add(str(number), video.path, row)
             else:
                 result.known += 1
@@ -152,6 +151,7 @@ def write_video_predictions(
         if annotated:
             annotated.finish()
             result.files.append(out / NAME)
+        journal.remove_others()
     expected = video.length(every)
     # Headers of some formats estimate the number of frames from the duration, so one frame less is no damage.
     if expected is not None and len(result.rows) < expected - 1:

@@ -74,6 +74,7 @@ def find(
     *,
     deep: bool = True,
     skip: str | Path | None = None,
+    mark: tuple[str, str] | None = None,
 ) -> Files:
     """Returns the files below a folder that have one of some endings, in any case.
 
@@ -82,6 +83,7 @@ def find(
         endings: endings of the wanted files, in lower case, with their dots.
         deep: search its subfolders, too.
         skip: a folder that is not searched.
+        mark: beginning of the name of a file in subfolders that are not searched, and what they are counted as.
 
     Raises:
         UserError: the folder cannot be read, or its name is not text.
@@ -108,6 +110,9 @@ def find(
             found.linked.append(prefix)
             continue
         seen.add(identity)
+        if mark and prefix and any(entry.name.startswith(mark[0]) for entry in entries):
+            found._other(mark[1], prefix)
+            continue
         folders = list[str]()
         for entry in entries:
             name = entry.name
