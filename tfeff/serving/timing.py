@@ -315,7 +315,7 @@ def _call(model: Loaded, path: Path) -> Callable[[], object]:
     """
     if further := sorted(model.inputs.keys() - {"images"}):
         raise UserError(f"{path}: takes {', '.join(further)} besides images; region proposals are not timed")
-    shape = model.inputs["images"][1:]
+    shape: tuple[Any, ...] = model.inputs["images"][1:]
     if _fits(model):
         about = checked.read_json(
             exported.metadata_of(path), "export the model again", {"image_size": (list, type(None))}
