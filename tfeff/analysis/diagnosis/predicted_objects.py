@@ -208,7 +208,7 @@ class DetectorPredictions:
     @property
     def mean_ap(self) -> float:
         """VOC's mean average precision at an IoU of 0.5; 0 without objects."""
-        labels = [each.labels for each in (*self.objects, *self.detections)]
+        labels = [each.labels for each in self.objects] + [each.labels for each in self.detections]
         classes = 1 + max((int(each.max(initial=0)) for each in labels), default=0)
         value = mean_average_precision(average_precisions(match(self.detections, self.objects, classes)))
         return float(np.nan_to_num(value))
