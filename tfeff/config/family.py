@@ -62,7 +62,8 @@ class Family(Section):
         """Returns the description of member φ >= 0; φ = 0 is the baseline.
 
         Args:
-            method: scaling method; for others than "compound", the network of `others` is returned.
+            method: scaling method; for others than "compound", the network of `others` is returned, whose neck is that
+                of the baseline.
 
         Raises:
             UserError: `others` has no such network.
@@ -70,7 +71,7 @@ class Family(Section):
         if method == COMPOUND:
             (depth, width, resolution), neck = self.coefficients(phi), self.neck_coefficients(phi)
         else:
-            (depth, width, resolution), neck = self._other(phi, method), {}
+            (depth, width, resolution), neck = self._other(phi, method), self.neck_coefficients(0.0)
         scaled = self.baseline.scaled(depth=depth, width=width, resolution=resolution)
         if self.detector is None:
             return scaled
