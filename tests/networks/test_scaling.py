@@ -20,6 +20,12 @@ def test_round_filters_is_the_nearest_multiple_above_90_percent(width_coefficien
         assert abs(rounded - scaled) == min(abs(m - scaled) for m in multiples)
 
 
+def test_round_repeats_is_exact_for_decimal_coefficients() -> None:
+    for hundredths, repeats in itertools.product(range(1, 400), range(1, 40)):
+        expected = math.ceil(Fraction(hundredths * repeats, 100))
+        assert scaling.round_repeats(repeats, hundredths / 100) == expected, (hundredths, repeats)
+
+
 def by_largest_remainders(shares: list[Fraction]) -> tuple[int, ...]:
     """Whole numbers with the sum of the shares: the seats of parties by Hamilton's method."""
     seats = [math.floor(share) for share in shares]

@@ -41,8 +41,10 @@ def round_repeats(repeats: int, depth_coefficient: float = 1.0) -> int:
 
     >>> round_repeats(4, 1.1), round_repeats(1, 3.1), round_repeats(3, 1.0)
     (5, 4, 3)
+    >>> round_repeats(25, 2.2)  # 2.2 * 25 is a little above 55 in floating point
+    55
     """
-    return math.ceil(depth_coefficient * repeats)
+    return math.ceil(round(depth_coefficient * repeats, 9))
 
 
 def scale_total_blocks(stage_blocks: Sequence[int], depth_coefficient: float = 1.0) -> tuple[int, ...]:
