@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from tfeff import models
+from tfeff.models.rcnn import build_rcnn
 from tfeff.models.weights.classes import Classes
 from tfeff.models.weights.loading import load_weights
+from tfeff.networks.detectors.rcnn import RCNN
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
 THERE = ("cat", "dog", "traffic_light")
@@ -73,6 +75,18 @@ def test_classes_are_not_called_kept_if_none_of_their_outputs_were_loaded():
     report = load_weights(target, source, classes=Classes(HERE, THERE))
     assert report.classes is None
     assert report.loaded
+
+
+def test_one_box_regressor_for_all_classes_is_kept_whatever_they_are():
+    backbone = models.architecture("resnet", **BACKBONE)
+    source, target = (
+        build_rcnn(RCNN(backbone=backbone, hidden=(8,), grid=2), num_classes=classes) for classes in (3, 2)
+    )
+    before = np.array(target.get_layer("logits").bias)
+    report = load_weights(target, source, classes=Classes(("ant", "bee"), THERE))
+    np.testing.assert_array_equal(target.get_layer("codes").kernel, source.get_layer("codes").kernel)
+    np.testing.assert_array_equal(target.get_layer("logits").bias, before)
+    assert {each.name for each in report.skipped if each.shape_here} == {"logits/kernel", "logits/bias"}
 
 
 def test_a_file_with_many_more_classes_keeps_the_shared_ones(tmp_path):

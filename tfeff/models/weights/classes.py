@@ -61,6 +61,8 @@ class Classes:
             None if the layer has no such outputs, reads other channels, or no class is shared.
         """
         layer = path.rpartition("/")[0]
+        if layer == "codes" and here.shape == there.shape and here.shape[-1] == 4:  # one box for all classes
+            return there
         if layer not in _OUTPUTS or not self.shared or here.shape[:-1] != there.shape[:-1]:
             return None
         each, after = _OUTPUTS[layer]
