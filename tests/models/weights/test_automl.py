@@ -89,6 +89,19 @@ def test_variables_of_another_neck_or_backbone_are_listed(variables: dict[str, n
     assert "efficientnet-b0/blocks_0/conv2d/kernel" in there
 
 
+@pytest.mark.parametrize("options", [{"levels": ("P3", "P4", "P5", "P6")}, {"neck": "simplified_panet"}], ids=str)
+def test_nodes_of_another_neck_stay_as_they_are(options: dict, variables: dict[str, np.ndarray]) -> None:
+    """Their numbers are those of nodes that fuse other maps."""
+    network = models.build_detector("efficientdet-d0", resolution=32, num_classes=90, **options)
+    before = {each.path: np.array(each) for each in network.weights}
+    report = models.load_weights(network, CHECKPOINT)
+    assert not [path for path in report.loaded if path.startswith("neck_cell")]
+    assert {"neck_p6_conv/kernel", "box_head_conv1_pointwise/kernel"} <= set(report.loaded)
+    for each in network.weights:
+        if each.path.startswith("neck_cell"):
+            np.testing.assert_array_equal(each, before[each.path], err_msg=each.path)
+
+
 def test_a_checkpoint_of_another_network_is_an_error(tmp_path: Path, network: models.Network) -> None:
     tf.train.Checkpoint(a=tf.Variable(1.0, name="other")).write(str(tmp_path / "model"))
     with pytest.raises(UserError, match="no variable matches"):

@@ -7,7 +7,7 @@ replaces its variable, as in evaluation there.
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ _STATE_FILE = "checkpoint"  # names the latest checkpoint of a directory
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _HEADS = {CLASS_HEAD: "class", BOX_HEAD: "box"}
 _NORMALIZATION = "tpu_batch_normalization"
+_LEVEL = re.compile(r"\w+_net/\w+-\d+-bn-(\d+)/")
 
 
 def find_checkpoint(path: Path) -> Path | None:
@@ -169,17 +170,18 @@ def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.
     """Renames the variables of a checkpoint to the paths of a network's variables.
 
     Args:
-        model: an EfficientDet with a BiFPN, of any backbone and size.
+        model: an EfficientDet of any backbone and size.
         variables: what `read_variables` returned.
 
     Returns:
-        Arrays by path in the network. Those that the network lacks keep their names.
+        Arrays by path in the network. Those that the network lacks keep their names; so do those of the neck's cells if
+        the network's have other nodes or levels.
     """
     remaining = dict(variables)
     for name in variables:
         if name.endswith(AVERAGE):
             remaining[name.removesuffix(AVERAGE)] = remaining.pop(name)
-    theirs = dict(_layers(model, next((name.split("/")[0] for name in variables if "/stem/" in name), "backbone")))
+    theirs = dict(_layers(model, variables))
     arrays = {}
     for weight in model.weights:
         layer, variable = weight.path.rsplit("/", 1)
@@ -198,11 +200,11 @@ def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.
     return {**remaining, **arrays}
 
 
-def _layers(model: Network, backbone: str) -> Iterator[tuple[str, str]]:
+def _layers(model: Network, variables: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yields names of layers here and there."""
     names = [layer.name for layer in model.layers if layer.weights]
-    yield from _backbone(names, backbone)
-    yield from _neck(model, names)
+    yield from _backbone(names, next((name.split("/")[0] for name in variables if "/stem/" in name), "backbone"))
+    yield from _neck(model, names, {int(match[1]) for name in variables if (match := _LEVEL.match(name))})
     yield from _heads(names)
 
 
@@ -228,15 +230,21 @@ def _backbone(names: list[str], backbone: str) -> Iterator[tuple[str, str]]:
         yield f"{block}_squeeze_excite_expand", f"{prefix}/se/conv2d_1"
 
 
-def _neck(model: Network, names: list[str]) -> Iterator[tuple[str, str]]:
+def _neck(model: Network, names: list[str], levels: set[int]) -> Iterator[tuple[str, str]]:
     """Yields names of the neck's layers, here and there.
 
-    There, nodes and their inputs are numbered; the number of a node is also that of all maps before it.
+    There, nodes and their inputs are numbered; the number of a node is also that of all maps before it. With other
+    levels, the nodes of a number differ.
+
+    Args:
+        levels: the levels there.
     """
     numbers = sorted(map(level_number, model.levels))
     for number in numbers:
         yield f"neck_p{number}_conv", f"resample_p{number}/conv2d"
         yield f"neck_p{number}_bn", f"resample_p{number}/bn"
+    if set(numbers) != levels or getattr(model.description, "neck", "bifpn") != "bifpn":
+        return
     cells = [int(match[1]) for name in names if (match := re.match(r"neck_cell(\d+)_", name))]
     for cell in range(1, max(cells, default=0) + 1):
         maps = [f"P{number}" for number in numbers]
