@@ -101,7 +101,9 @@ def test_a_network_scaled_by_another_method(tmp_path):
 
 def test_a_detector_scaled_by_another_method_keeps_its_neck(tmp_path):
     detector = config.YoloSettings().describe(BASELINE)
-    family = dataclasses.replace(FAMILY, detector=detector, neck_depth=2.0, neck_width=1.5, others=(("depth", 1.0, 2.0, 1.0, 16),))
+    family = dataclasses.replace(
+        FAMILY, detector=detector, neck_depth=2.0, neck_width=1.5, others=(("depth", 1.0, 2.0, 1.0, 16),)
+    )
     (tmp_path / FILE).write_text(family.to_json())
     member = config.Member(family=str(tmp_path), phi=1.0, method="depth")
     resolved = resolve_member(config.Experiment(task=config.YoloSettings(), model=BASELINE, member=member))

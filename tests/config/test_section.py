@@ -142,6 +142,14 @@ def test_json_with_some_keys_changes_the_default_of_the_name() -> None:
         (["task.name=grid", "task.network.name=yolo"], "task.network.name is 'yolo'"),
         (["task.name=grid", "task.network.backbone=yolo"], 'task.network has no key "backbone"'),
         (["task.name=yolo", "task.network.neck=panets"], 'config: task.network: no neck "panets"'),
+        (
+            ["task.name=yolo", "task.network.neck_depth_coefficient=0"],
+            "config: task.network.neck_depth_coefficient 0.0: must be above 0",
+        ),
+        (
+            ["task.name=efficientdet", "task.network.anchor_size=0"],
+            "config: task.network.anchor_size 0.0: every value must be above 0",
+        ),
         (["task.network.neck=fpn"], 'task has no key "network"; it requires task.name=efficientdet or yolo or'),
         (["task.network=fpn", "task.name=yolo"], "task.network is a section; set one of its keys: name, aspect"),
         (["model=resnet"], "model is a section; set one of its keys: name, weights"),

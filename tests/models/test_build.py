@@ -134,6 +134,7 @@ def test_mean_and_std_are_in_pixel_units() -> None:
         ("resnet50", {"weights": "imagenet", "mean": (0, 0, 0)}, "own preprocessing"),
         ("resnet50", {"weights": "resnet50", "mean": (0, 0, 0)}, "own preprocessing"),
         ("resnet", {"weights": "nowhere.npz"}, "no such file"),
+        ("efficientnet-b0", {"activation": "swosh"}, 'activation .swosh.: did you mean "swish"'),
     ],
 )
 def test_wrong_options_raise_errors(name: str, options: dict, message: str) -> None:

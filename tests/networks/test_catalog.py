@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.layers.kinds import KerasLayers
+from tfeff.networks.backbones.architecture import ACTIVATIONS
 from tfeff.networks.catalog import published, unchanged
 
 
@@ -104,11 +106,13 @@ def test_any_levels_have_placeholders_until_anchors_are_found(levels: tuple[str,
 
 
 @pytest.mark.parametrize(
-    ("depth", "width", "sizes"), [(1, 1, (64, 3, 3)), (2, 1.4, (88, 6, 6)), (0.5, 0.5, (32, 2, 2))]
+    ("depth", "width", "sizes"),
+    [(1, 1, (64, 3, 3)), (2, 1.4, (88, 6, 6)), (0.5, 0.5, (32, 2, 2)), (0.1, 0.1, (8, 1, 1))],
 )
 def test_the_neck_and_the_heads_are_scaled(depth: float, width: float, sizes: tuple[int, int, int]) -> None:
     options = {"neck_depth_coefficient": depth, "neck_width_coefficient": width}
     assert models.detector("efficientdet-d0", **options).neck_sizes == sizes
+    assert models.detector("efficientdet-d0", **options, head_repeats=0).neck_sizes == (*sizes[:2], 0)
 
 
 def test_a_detector_offers_its_stages() -> None:
@@ -134,7 +138,16 @@ def test_a_detector_offers_its_stages() -> None:
         ("efficientdet-d0", {"resolution": 4}, "efficientdet-d0: resolution 4"),
         ("efficientdet-d0", {"width_coefficient": 0}, "efficientdet-d0: width_coefficient 0"),
         ("efficientdet-d0", {"head_repeats": -1}, "efficientdet-d0: head_repeats -1"),
-        ("efficientdet-d0", {"anchor_size": 0}, "efficientdet-d0: anchors: size 0"),
+        ("efficientdet-d0", {"neck_channels": 0}, "neck_channels 0: must be an integer, at least 1"),
+        ("efficientdet-d0", {"neck_repeats": 0}, "neck_repeats 0: must be an integer, at least 1"),
+        ("efficientdet-d0", {"neck_width_coefficient": 0.0}, r"neck_width_coefficient 0\.0: must be above 0"),
+        ("efficientdet-d0", {"neck_depth_coefficient": -1.0}, r"neck_depth_coefficient -1\.0: must be above 0"),
+        ("efficientdet-d0", {"bn_momentum": 1.5}, r"bn_momentum 1\.5: must be in \(0, 1\)"),
+        ("efficientdet-d0", {"bn_epsilon": -1.0}, r"bn_epsilon -1\.0: must be above 0"),
+        ("efficientdet-d0", {"activation": "swosh"}, 'activation .swosh.: did you mean "swish"'),
+        ("efficientdet-d0", {"anchor_size": 0}, "efficientdet-d0: anchor_size 0"),
+        ("efficientdet-d0", {"anchor_scales": ()}, r"anchor_scales \(\): every value must be above 0"),
+        ("faster-rcnn", {"anchor_aspects": (1.0, -1.0)}, r"anchor_aspects \(1\.0, -1\.0\): every value"),
         ("anchor-yolo", {"anchors": (0.1, 0.2, 0.3, 0.0, 0.5, 0.6)}, "must be heights and widths above 0"),
         ("anchor-yolo", {"anchors": (0.1, 0.2)}, "as many pairs for each of the 3 levels"),
     ],
@@ -142,6 +155,24 @@ def test_a_detector_offers_its_stages() -> None:
 def test_wrong_names_and_options_are_errors(name: str, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         models.detector(name, **options)
+
+
+def test_each_known_activation_is_one_of_keras_and_acts_on_single_values() -> None:
+    values = np.linspace(-3, 3, 12, dtype=np.float32).reshape(2, 6)
+    for name in ACTIVATIONS:
+        function = keras.activations.get(name)
+        np.testing.assert_allclose(np.asarray(function(values)).T, function(values.T), rtol=1e-6, err_msg=name)
+
+
+def test_an_activation_of_the_users_own_is_used() -> None:
+    options = {"resolution": 32, "width_coefficient": 0.2, "neck_channels": 8, "neck_repeats": 1, "head_repeats": 1}
+    named, own = (
+        models.build_detector("efficientdet-lite0", num_classes=2, activation=activation, **options)
+        for activation in ("tanh", keras.ops.tanh)
+    )
+    own.set_weights(named.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_array_equal(own(images)["logits"], named(images)["logits"])
 
 
 def test_errors_of_estimating_equal_those_of_building() -> None:

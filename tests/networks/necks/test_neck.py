@@ -120,8 +120,6 @@ def test_maps_are_reduced_by_max_pooling_over_an_overlapping_window() -> None:
         ({"levels": ("P3", "P5")}, "must not have gaps"),
         ({"levels": ("P3", "P3")}, "given 2 times"),
         ({"fusion": "mean"}, "fusion 'mean': must be one of sum, unbounded, softmax, fast"),
-        ({"channels": 0}, "neck_channels 0"),
-        ({"repeats": 0}, "neck_repeats 0"),
         ({"name": "nas_fpn", "levels": ("P3", "P4")}, "five levels"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
-from tfeff.errors import UserError
+from tfeff.errors import UserError, nearest
 from tfeff.networks.blocks import ConvolutionUnit
 from tfeff.networks.heads import classifier
 from tfeff.networks.layers import FeatureMap, Layers
@@ -106,13 +106,10 @@ class Architecture(ABC):
             if isinstance(value := getattr(self, each.name), list):  # equal to what a saved config has
                 object.__setattr__(self, each.name, tuple(value))
         check_integer("resolution", self.resolution, minimum=MINIMUM_RESOLUTION)
-        for name in ("width_coefficient", "depth_coefficient"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} {getattr(self, name)}: must be above 0")
+        check_above_zero(self, "width_coefficient", "depth_coefficient", "bn_epsilon")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout {self.dropout}: must be in [0, 1)")
-        if not 0 < self.bn_momentum < 1 or not self.bn_epsilon > 0:
-            raise UserError(f"bn_momentum {self.bn_momentum}: must be in (0, 1); bn_epsilon {self.bn_epsilon}: above 0")
+        check_momentum(self.bn_momentum)
         if not self.mean or not self.std:
             raise UserError("mean and std: must have one value, or one for each channel")
         if min(self.std) <= 0:
@@ -248,6 +245,33 @@ def check_integer(name: str, value: object, minimum: int) -> None:
     """Raises UserError unless an option is an integer of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
         raise UserError(f"{name} {value!r}: must be an integer, at least {minimum}")
+
+
+def check_above_zero(described: object, *names: str) -> None:
+    """Raises UserError unless these fields of a description are above 0."""
+    for name in names:
+        if not getattr(described, name) > 0:
+            raise UserError(f"{name} {getattr(described, name)}: must be above 0")
+
+
+def check_momentum(momentum: float) -> None:
+    """Raises UserError unless batch normalization can keep moving statistics with this momentum."""
+    if not 0 < momentum < 1:
+        raise UserError(f"bn_momentum {momentum}: must be in (0, 1)")
+
+
+ACTIVATIONS = (
+    *("celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh"),
+    *("leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink"),
+    *("softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink"),
+)
+"""Names of Keras' activations that act on single values."""
+
+
+def check_activation(activation: object) -> None:
+    """Raises UserError for a name that is no activation of Keras. A function, which Python can pass, is accepted."""
+    if isinstance(activation, str) and activation not in ACTIVATIONS:
+        raise UserError(f"activation {activation!r}: {nearest(activation, ACTIVATIONS)}")
 
 
 def check_channels(channels: object) -> None:

@@ -12,6 +12,7 @@ from tfeff.networks.backbones.architecture import (
     Architecture,
     FeatureMaps,
     by_name,
+    check_activation,
     check_squeeze,
     check_survival,
 )
@@ -41,7 +42,7 @@ class EfficientNet(Architecture):
     repeats of each stage, which are rounded up.
 
     Attributes:
-        activation: "silu", or "relu6" for Lite.
+        activation: Keras activation: "silu", or "relu6" for Lite.
         squeeze_ratio: ratio of squeeze-and-excitation; 0 omits it.
         survival_probability: stochastic depth of the last block, in (0, 1]. The probability decreases linearly over the
             blocks of the scaled network.
@@ -57,6 +58,7 @@ class EfficientNet(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_activation(self.activation)
         check_survival(self.survival_probability)
         check_squeeze(self.squeeze_ratio)
 

@@ -17,8 +17,11 @@ from tfeff.networks.backbones.architecture import (
     MINIMUM_RESOLUTION,
     Architecture,
     Graph,
+    check_above_zero,
+    check_activation,
     check_channels,
     check_integer,
+    check_momentum,
     differing_field,
     level_numbers,
 )
@@ -82,7 +85,12 @@ class Detector(ABC):
     def __post_init__(self) -> None:
         if not 1 / MAXIMUM_ASPECT <= self.aspect <= MAXIMUM_ASPECT:
             raise UserError(f"aspect {self.aspect}: must be from 1/{MAXIMUM_ASPECT} to {MAXIMUM_ASPECT}")
+        check_integer("neck_channels", self.neck_channels, minimum=1)
+        check_integer("neck_repeats", self.neck_repeats, minimum=1)
         check_integer("head_repeats", self.head_repeats, minimum=0)
+        check_above_zero(self, "neck_width_coefficient", "neck_depth_coefficient", "bn_epsilon")
+        check_momentum(self.bn_momentum)
+        check_activation(self.activation)
         neck = self.described_neck
         levels = tuple(f"P{number}" for number in level_numbers(self.levels)) if neck is None else neck.levels
         object.__setattr__(self, "levels", levels)
@@ -156,13 +164,14 @@ class Detector(ABC):
     def neck_sizes(self) -> tuple[int, int, int]:
         """Channels of neck and heads, cells of the neck, and convolutions of each head, after scaling.
 
-        Scaled channels are rounded to multiples of 8, cells and convolutions to the nearest integer.
+        Scaled channels are rounded to multiples of 8, cells and convolutions to the nearest integer; one is left.
         """
         channels = self.neck_channels
         if self.neck_width_coefficient != 1:
             channels = round_filters(channels, self.neck_width_coefficient)
         cells, convolutions = (
-            math.floor(number * self.neck_depth_coefficient + 0.5) for number in (self.neck_repeats, self.head_repeats)
+            max(min(number, 1), math.floor(number * self.neck_depth_coefficient + 0.5))
+            for number in (self.neck_repeats, self.head_repeats)
         )
         return channels, cells, convolutions
 

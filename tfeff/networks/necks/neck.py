@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.networks.backbones.architecture import check_choice, check_integer, level_number, level_numbers
+from tfeff.networks.backbones.architecture import check_choice, level_number, level_numbers
 from tfeff.networks.blocks import ConvolutionUnit, convolution_3x3
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.necks.tables import Node, nodes
@@ -44,8 +44,6 @@ class Neck:
     separable: bool = True
 
     def __post_init__(self) -> None:
-        check_integer("neck_channels", self.channels, minimum=1)
-        check_integer("neck_repeats", self.repeats, minimum=1)
         check_choice("fusion", self.fusion, METHODS)
         numbers = level_numbers(self.levels)
         if numbers != list(range(numbers[0], numbers[-1] + 1)):
