@@ -88,6 +88,12 @@ def test_gradients_reach_backbone_and_added_levels() -> None:
         assert np.any(np.asarray(gradient) != 0), weight.path
 
 
+def test_a_backbone_without_levels_has_no_pyramid() -> None:
+    network = models.build("resnet", stage_blocks=(1,), resolution=16, include_top=False)
+    with pytest.raises(UserError, match=r"resnet has no pyramid level, .*; give it more stages"):
+        models.pyramid(network, ["P1"])
+
+
 def test_a_pyramid_saved_and_loaded_keeps_outputs_and_levels(tmp_path: Path) -> None:
     network = models.pyramid(backbone(), ["P5", "P3"])
     network.save(tmp_path / "pyramid.keras")

@@ -205,6 +205,11 @@ def unsaved():
     return keras.Model(inputs, L.Conv2D(4, 3)(WithoutConfig(3)(inputs)))
 
 
+def without_padding():
+    inputs = keras.Input((64, 64, 3))
+    return keras.Model(inputs, L.Conv2D(4, 3, strides=2)(L.Conv2D(4, 3, strides=2)(inputs)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -219,6 +224,10 @@ def unsaved():
         (lambda: models.build(described(mobilenet(), size=33)), "set model.resolution to a multiple of 32"),
         (lambda: models.build(described(unsaved())), "the layer without_config.* cannot be copied"),
         (lambda: models.build(described(with_weights_for_each_pixel())), "weights of layer_normalization depend on"),
+        (
+            lambda: models.build_detector("yolo", backbone=described(without_padding()), num_classes=1),
+            'no pyramid level, .* rounded up; .* of an own backbone padding="same"',
+        ),
         (lambda: given.find("other-123"), r"give it again: tfeff.train\(\.\.\., backbone=\.\.\.\)"),
         (lambda: models.build("given", resolution=32), "model.graph is ''"),
     ],

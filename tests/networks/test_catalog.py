@@ -175,6 +175,13 @@ def test_an_activation_of_the_users_own_is_used() -> None:
     np.testing.assert_array_equal(own(images)["logits"], named(images)["logits"])
 
 
+@pytest.mark.parametrize("levels", [("P3",), ("P3", "P4")])
+def test_a_backbone_without_levels_is_an_error(levels: tuple[str, ...]) -> None:
+    backbone = models.architecture("resnet", stage_blocks=(1,), resolution=32)
+    with pytest.raises(UserError, match=r"the backbone has no pyramid level, .*; give it more stages"):
+        models.estimate(models.detector("yolo", backbone=backbone, levels=levels), num_classes=2)
+
+
 def test_errors_of_estimating_equal_those_of_building() -> None:
     described = models.detector("efficientdet-d0", backbone="mobilenet-v2", levels=("P2", "P3"), resolution=32)
     for options in ({"num_classes": 0}, {"num_classes": 2, "channels": 2}):

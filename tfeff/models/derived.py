@@ -15,7 +15,7 @@ from tfeff.errors import UserError, brief
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.layers.neck import NearestUpsampling
 from tfeff.models.network import Network
-from tfeff.networks.backbones.architecture import level_number, level_numbers
+from tfeff.networks.backbones.architecture import level_number, level_numbers, require_levels
 from tfeff.networks.detectors import rcnn
 from tfeff.networks.heads import PROXIES, classifier, embedding
 
@@ -88,12 +88,13 @@ def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = Non
 
     Raises:
         UserError: no levels, a malformed or repeated name, a level that the backbone lacks and that is not beyond its
-            last, or `channels` below 1.
+            last, `channels` below 1, or a backbone without levels.
     """
     numbers = level_numbers(levels)
     if channels is not None and channels < 1:
         raise UserError(f"channels {channels}: must be at least 1")
     maps = dict(model.pyramid)
+    require_levels(model.name, maps)
     last = max(map(level_number, maps))
     for number in numbers:
         if number <= last and f"P{number}" not in maps:

@@ -13,6 +13,7 @@ from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.layers.normalization import Standardize
 from tfeff.models.layers.regions import Cells
 from tfeff.models.network import Network, levels_of
+from tfeff.networks.backbones.architecture import require_levels
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.heads import CLASSIFIER
 
@@ -48,17 +49,16 @@ def build_rcnn(described: RCNN, *, num_classes: int, channels: int = 3) -> Netwo
         channels: 3 (RGB) or 1 (gray).
 
     Raises:
-        UserError: the backbone has no feature map, or one with fewer cells than the grid.
+        UserError: the backbone has no pyramid level, or one with fewer cells than the grid.
     """
     windows = described.head == "sliding_window"
     graph = described.backbone.define(KerasLayers(), num_classes=num_classes + 1, channels=channels)
     if windows:  # Some families have layers between the pyramid and the classifier. Its input is a map of one cell.
         classified = keras.Model(graph.images, graph.output).get_layer(CLASSIFIER).input
         last = keras.layers.Reshape((1, 1, -1), name="classified")(classified)
-    elif graph.levels:
-        last = list(graph.levels.values())[-1]
     else:
-        raise UserError("config: model: the backbone has no map that is smaller than its input; give it more stages")
+        require_levels("config: model: the backbone", graph.levels)
+        last = list(graph.levels.values())[-1]
     grid = 1 if windows else described.grid
     if grid > last.shape[1]:
         raise UserError(

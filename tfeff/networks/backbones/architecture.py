@@ -4,7 +4,7 @@ import dataclasses
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -311,6 +311,15 @@ def level_numbers(levels: Sequence[str]) -> list[int]:
         if count > 1:
             raise UserError(f'pyramid level "P{number}" is given {count} times')
     return numbers
+
+
+def require_levels(name: str, maps: Mapping[str, FeatureMap]) -> None:
+    """Raises UserError if a backbone has no pyramid level at all."""
+    if not maps:
+        raise UserError(
+            f"{name} has no pyramid level, which is a feature map of half, a quarter, ... of the image's side, rounded "
+            'up; give it more stages, or the strided layers of an own backbone padding="same"'
+        )
 
 
 def level_number(level: str) -> int:

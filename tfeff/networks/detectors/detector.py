@@ -24,6 +24,7 @@ from tfeff.networks.backbones.architecture import (
     check_momentum,
     differing_field,
     level_numbers,
+    require_levels,
 )
 from tfeff.networks.blocks import ConvolutionUnit
 from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, ONE_TO_MANY, dense_head
@@ -194,8 +195,9 @@ class Detector(ABC):
         """Defines the neck; see `Neck`.
 
         Raises:
-            UserError: a level that the backbone lacks and that the neck cannot add.
+            UserError: a level that the backbone lacks and that the neck cannot add, or no level at all.
         """
+        require_levels("the backbone", features)
         neck = self.described_neck
         if neck is not None:
             return neck(self.convolution_unit(layers), features, self.size)
