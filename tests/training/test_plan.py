@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfeff import config, models, selection, training
 from tfeff.data.augment import given
 from tfeff.errors import UserError
+from tfeff.models.weights import lite
 from tfeff.training import checkpoint, checks
 from tfeff.training.plan import weights_file
 from tfeff.training.workdir import run_of
@@ -78,6 +79,38 @@ def test_weights_of_a_run_with_other_layers_are_refused(tmp_path):
     bottleneck = config.override(run, [f"model.weights={tmp_path}", "model.block=bottleneck"])
     with pytest.raises(UserError, match=r"resnet has other layers than resnet \(block bottleneck instead of basic\)"):
         checks.check(training.Plan.of(bottleneck), 1, new_run=True)
+    deeper = config.override(run, [f"model.weights={tmp_path}", "model.stage_blocks=1,1,1"])
+    with pytest.raises(UserError, match=r"\(3 stages instead of 2\)"):
+        checks.check(training.Plan.of(deeper), 1, new_run=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("resnet", "imagenet", r"config: model\.weights: resnet has no published weights"),
+        ("efficientnet-lite3", "imagenet", r"config: model\.weights: efficientnet-lite3 has no published weights"),
+        (
+            "efficientnet-lite0",
+            "efficientnet-lite1",
+            r"config: model\.weights: .* in the package .*, which is not inst",
+        ),
+        ("efficientnet-v2-s", "efficientnet-v2-m", r'config: model\.weights "eff.*\(6 stages instead of 7\)'),
+        (
+            "efficientnet-v2-s",
+            "efficientnet-b0",
+            r'config: model\.weights "eff.* has other layers .* \(of another family',
+        ),
+        ("efficientnet-v2-s", "imagnet", r'no file and no finished run imagnet; did you mean "imagenet"\?'),
+    ],
+)
+def test_weights_that_do_not_exist_or_do_not_fit_are_refused_before_images_are_read(
+    name, weights, message, monkeypatch
+):
+    monkeypatch.setattr(lite, "weights_file", lambda name: None)
+    model = config.architecture(name, weights=weights)
+    plan = training.Plan.of(dataclasses.replace(digits(channels=3), model=model))
+    with pytest.raises(UserError, match=message):
+        checks.check(plan, 1, new_run=True)
 
 
 @pytest.fixture(scope="module")

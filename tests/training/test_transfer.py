@@ -274,14 +274,20 @@ def test_unsupported_settings_are_errors(changes: tuple[str, ...], words: str) -
 
 def test_several_workers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "worker_count", lambda: 2)
-    settings = config.override(SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto"])
+    settings = config.override(
+        SETTINGS, ["model.name=efficientnet-b0", "model.weights=imagenet", "optimizer.transfer=auto"]
+    )
     with pytest.raises(UserError, match=r"optimizer.transfer: several workers are not supported"):
         checks.check(training.Plan.of(settings), 1, new_run=True)
 
 
 def test_frozen_layers_are_chosen_or_set_and_not_both() -> None:
     settings = config.override(
-        SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto", "optimizer.frozen=stem*"]
+        SETTINGS,
+        [
+            "model.name=efficientnet-b0",
+            *("model.weights=imagenet", "optimizer.transfer=auto", "optimizer.frozen=stem*"),
+        ],
     )
     with pytest.raises(UserError, match=r"optimizer.frozen, which is set"):
         checks.check(training.Plan.of(settings), 1, new_run=True)

@@ -12,7 +12,13 @@ from tfeff.models.network import Network, standardization
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.batch_statistics import recompute_statistics
 from tfeff.models.weights.coco import COCO, published_detector
-from tfeff.models.weights.imagenet import imagenet_here, imagenet_origin, imagenet_top1, load_imagenet
+from tfeff.models.weights.imagenet import (
+    imagenet_here,
+    imagenet_origin,
+    imagenet_top1,
+    load_imagenet,
+    require_published,
+)
 from tfeff.models.weights.loading import LoadReport, is_weights_file, load_weights
 from tfeff.networks import Architecture, Detector, architecture, detector, detector_names, names
 from tfeff.networks.catalog import published
@@ -52,6 +58,7 @@ __all__ = [
     "published_detector",
     "pyramid",
     "recompute_statistics",
+    "require_published",
     "resized",
     "size_multiple",
     "standardization",

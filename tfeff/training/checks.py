@@ -54,23 +54,13 @@ def check(plan: Plan, replicas: int, *, new_run: bool) -> None:
 
 
 def _check_weights(plan: Plan) -> None:
-    settings, source = plan.settings, plan.settings.model.weights
-    if source == models.COCO:
-        if not isinstance(plan.network, models.Detector):
-            raise UserError(f"config: model.weights={source}: these weights are those of detectors, not of backbones")
-        try:
-            models.published_detector(plan.network)
-        except UserError as error:
+    settings = plan.settings
+    try:
+        _check_source(plan)
+    except UserError as error:
+        if str(error).startswith("weights"):  # a description does not know the config
             raise UserError(f"config: model.{error}") from None
-    elif source is not None and models.published(settings.model) is None:
-        weights_file(source)  # raises if there are none
-        run = run_of(source)
-        if run is not None:
-            theirs = Plan.opened(run).network.backbone
-            require_same_layers(settings.model, theirs)
-            for key in own_statistics(settings.model):
-                if getattr(settings.model, key) != getattr(theirs, key):
-                    raise UserError(f"config: model.{key}: omit it: the network takes that of the run in {source}")
+        raise
     if settings.task.CUTS_REGIONS and not settings.model.starts_trained:
         raise UserError(
             "config: model.weights: the backbone is frozen and needs weights. Train it as a classifier of the "
@@ -79,6 +69,26 @@ def _check_weights(plan: Plan) -> None:
             f"--config.data.source=crops:{settings.data.source}\n"
             "  python -m tfeff.train --config=... --workdir=... --config.model.weights=BACKBONE"
         )
+
+
+def _check_source(plan: Plan) -> None:
+    """Raises UserError unless there are initial weights, if any, of a network with the same layers."""
+    model, source = plan.settings.model, plan.settings.model.weights
+    if source == models.COCO:
+        if not isinstance(plan.network, models.Detector):
+            raise UserError(f"weights={source}: these weights are those of detectors, not of backbones")
+        models.published_detector(plan.network)
+    elif (origin := models.published(model)) is not None:
+        models.require_published(origin.name)
+    elif source is not None:
+        weights_file(source)  # raises if there are none
+        run = run_of(source)
+        if run is not None:
+            theirs = Plan.opened(run).network.backbone
+            require_same_layers(model, theirs)
+            for key in own_statistics(model):
+                if getattr(model, key) != getattr(theirs, key):
+                    raise UserError(f"config: model.{key}: omit it: the network takes that of the run in {source}")
 
 
 def _check_training(plan: Plan, replicas: int) -> None:

@@ -1,6 +1,7 @@
 """What a run does: resolved once, where it starts or is opened, and the parts that are built from it."""
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -22,7 +23,7 @@ from tfeff.data.sources.crops import BACKGROUND
 from tfeff.errors import UserError
 from tfeff.models.network import in_policy, seeded
 from tfeff.networks.backbones.architecture import Architecture
-from tfeff.networks.catalog import own_statistics
+from tfeff.networks.catalog import ALL_BACKBONES, own_statistics
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.detectors.rcnn import RCNN
 from tfeff.networks.preprocessing import per_channel
@@ -367,7 +368,9 @@ def weights_file(source: str) -> Path:
         raise UserError(f"config: model.weights: the run in {source} is not finished; rerun its tfeff.train command")
     path = run.final if run.final.is_file() else run.path
     if not models.is_weights_file(path):
-        raise UserError(f"config: model.weights: no file and no finished run {source}")
+        close = difflib.get_close_matches(source, ("imagenet", models.COCO, *ALL_BACKBONES), n=1)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        raise UserError(f"config: model.weights: no file and no finished run {source}{hint}")
     return path
 
 

