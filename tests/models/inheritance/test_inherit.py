@@ -252,6 +252,23 @@ def test_families_are_not_mixed():
         models.inherit(source, models.build("resnet", resolution=16, stage_blocks=(1, 1, 1)))
     with pytest.raises(UserError, match=r"images of \(8, 8, 3\)"):
         models.inherit(source, source, np.zeros((1, 8, 8, 3)))
+    with pytest.raises(UserError, match=r"source and target are for images of 16x16 and 8x8"):
+        models.inherit(source, models.build("resnet", resolution=8, stage_blocks=(1, 1)))
+
+
+@pytest.mark.parametrize("width", [6, 16])
+def test_backbones_without_a_classifier_inherit(width):
+    """Of the last map, on which nothing depends, any channels are kept."""
+    options = {"resolution": 32, "include_top": False}
+    source, target = trained_like("resnet", width=8, **options), models.build("resnet", width=width, **options)
+    report = models.inherit(source, target, images_for(source, 32))
+    theirs, ours = (
+        np.asarray(each(images_for(source, 4, seed=9))).reshape(-1, each.output.shape[-1]) for each in (source, target)
+    )
+    scale = theirs.std()
+    closest = [np.square(theirs - channel[:, None]).mean(axis=0).min() for channel in ours.T]
+    assert max(closest) < (0.5 if width < 8 else 1e-4) * scale**2
+    assert not report.new
 
 
 SMALL = models.architecture("efficientnet-lite0", resolution=32, width_coefficient=0.35, depth_coefficient=0.5)

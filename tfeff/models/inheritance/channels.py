@@ -50,7 +50,12 @@ class Channels:
         return (principal if space.any_basis else chosen)(*self._relevance(space), wanted)
 
     def _relevance(self, space: Space) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the covariance of the channels of a space, and the kernels of the layers that read them."""
+        """Returns the covariance of the channels of a space, and the kernels of the layers that read them.
+
+        Channels that no layer reads, those of the last feature map, matter alike.
+        """
+        if not space.readers:
+            return np.eye(space.channels), np.eye(space.channels)
         covariance, kernels = np.zeros((space.channels,) * 2), []
         for name in space.readers:
             own = self._measured().covariances[name]

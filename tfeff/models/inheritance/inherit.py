@@ -115,7 +115,8 @@ def inherit(
     """
     began, rng = time.monotonic(), np.random.default_rng(seed)
     if source.size != target.size:
-        raise ValueError(f"source for images of {source.size}, target of {target.size}")
+        sizes = " and ".join("{}x{}".format(*each.size) for each in (source, target))
+        raise UserError(f"source and target are for images of {sizes}; build the source for those of the target")
     if (difference := different(source.description, target.description)) is not None:
         raise UserError(f"weights cannot be inherited by a detector of another kind: {difference}")
     shape, synthetic = tuple(target.inputs[0].shape[1:]), images is None
