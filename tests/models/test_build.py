@@ -142,6 +142,13 @@ def test_wrong_options_raise_errors(name: str, options: dict, message: str) -> N
         models.build(name, **options)
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "efficientnet-lite2"])
+def test_published_weights_have_their_own_preprocessing_in_detectors_too(weights: str) -> None:
+    backbone = models.architecture("efficientnet-lite0", weights=weights, mean=(0, 0, 0), resolution=32)
+    with pytest.raises(UserError, match=f'weights "{weights}" have their own preprocessing; omit mean and std'):
+        models.build_detector("yolo", backbone=backbone, num_classes=1)
+
+
 def test_names_of_families() -> None:
     with pytest.raises(UserError, match='did you mean "mobilenet"'):
         models.names("mobilnet")

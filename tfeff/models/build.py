@@ -69,10 +69,6 @@ def build(
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels, include_top=include_top)
     network = Network(graph.images, graph.output, name=_name(described))
     network.levels = levels_of(network, graph)
-    if (origin := published(described)) is not None:
-        own = ALL_BACKBONES.get(described.name, origin)
-        if (described.mean, described.std) != (own.mean, own.std):
-            raise UserError(f'weights "{described.weights}" have their own preprocessing; omit mean and std')
     with bar("inheriting weights") as progress:
         report = initialize(network, described, images, progress=progress)
     # Without a classifier, additional variables of the source are expected.
@@ -135,7 +131,8 @@ def initialize(
         progress: called during inheritance with the number of parts done and their total.
 
     Raises:
-        UserError: weights that cannot be read or of which none match, or of a network with other layers.
+        UserError: weights that cannot be read or of which none match, or of a network with other layers; published
+            weights, and a `mean` or `std` of the description's own.
     """
     if described.weights is None:
         return None
@@ -146,6 +143,10 @@ def initialize(
         coco = published_detector(_detector_of(network, described))
         trained = Trained(coco, len(CLASS_NAMES), CLASS_NAMES)
         num_classes = num_classes or 1
+    if trained is not None and (origin or coco):
+        usual = ALL_BACKBONES.get(described.name, trained.network.backbone)
+        if (described.mean, described.std) != (usual.mean, usual.std):
+            raise UserError(f'weights "{described.weights}" have their own preprocessing; omit mean and std')
     names = named(class_names, trained.class_names if trained else None)
     if trained is not None:
         require_same_layers(described, trained.network.backbone)
