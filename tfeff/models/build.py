@@ -25,7 +25,7 @@ from tfeff.models.weights.loading import LoadReport, adopt_preprocessing, assign
 from tfeff.networks.backbones.architecture import Architecture, require_same_layers
 from tfeff.networks.catalog import ALL_BACKBONES, architecture, detector, published
 from tfeff.networks.detectors.detector import NECK_AND_HEADS, Detector, different
-from tfeff.networks.detectors.rcnn import RCNN
+from tfeff.networks.detectors.rcnn import RCNN, FasterRCNN
 from tfeff.networks.detectors.yolo import Yolo
 from tfeff.networks.heads import CLASSIFIER
 
@@ -116,7 +116,8 @@ def initialize(
     """Loads the initial weights of a description, if it has any.
 
     If the network has another depth or width than the one that the weights were trained in, it inherits them
-    (`inheritance.inherit`): all of a detector from one of the same kind, and otherwise the backbone.
+    (`inheritance.inherit`): all of a detector from one of the same kind, without predictions if the anchors differ, and
+    otherwise the backbone.
 
     Args:
         network: a network that consists of or contains the described one.
@@ -152,14 +153,16 @@ def initialize(
         require_same_layers(described, trained.network.backbone)
         wanted: Architecture | Detector = described
         source: Architecture | Detector = trained.network.backbone
-        reason = None
+        reason: str | None = None
+        predictions: str | None = None
         own = network.description if num_classes is not None else None
         if isinstance(own, Detector) and isinstance(trained.network, Detector):
-            whole = _with_heads(trained.network, own)
+            whole = _alike(trained.network, own)
             reason = different(whole, own)
             if reason is None:
                 source, wanted = whole, dataclasses.replace(own, backbone=described)
-        if _shape(source) != _shape(wanted):
+                predictions = own.other_predictions(whole)
+        if reason or predictions or _shape(source) != _shape(wanted):
             weights = str(weights_file(coco.name)) if coco else "imagenet" if origin else described.weights
             source = _fitting(source, wanted, weights)
             some = images() if callable(images) else images
@@ -178,10 +181,15 @@ def initialize(
     return load_weights(network, described.weights, classes=names)
 
 
-def _with_heads(source: Detector, wanted: Detector) -> Detector:
-    """Returns the source with the heads for training that another detector has, which load as copies (`assign`)."""
+def _alike(source: Detector, wanted: Detector) -> Detector:
+    """Returns the source with what another detector has and no weight depends on.
+
+    Heads for training load as copies (`assign`), and a pooled level is read by the convolutions of the others.
+    """
     if isinstance(source, Yolo) and isinstance(wanted, Yolo):
         return dataclasses.replace(source, end_to_end=wanted.end_to_end)
+    if isinstance(source, FasterRCNN) and isinstance(wanted, FasterRCNN):
+        return dataclasses.replace(source, pooled_level=wanted.pooled_level)
     return source
 
 
@@ -273,7 +281,7 @@ def _inherited(
         return report
     new = [each.name for each in loaded.skipped if names.has_outputs(each.name) and each.shape_here]
     kept = None if loaded.classes is None else str(loaded.classes)
-    return dataclasses.replace(report, new=(*report.new, *new), classes=kept)
+    return dataclasses.replace(report, new=tuple(dict.fromkeys((*report.new, *new))), classes=kept)
 
 
 def _built(described: Architecture | Detector, num_classes: int, channels: int) -> Network:
@@ -346,6 +354,10 @@ def build_detector(
         elif isinstance(report, LoadReport):
             skipped = [each for each in report.skipped if each.shape_here and not each.name.startswith(NECK_AND_HEADS)]
             report = dataclasses.replace(report, skipped=tuple(skipped))
-    if isinstance(report, LoadReport) and report.skipped:
+    if isinstance(report, LoadReport):
+        incomplete = bool(report.skipped)
+    else:
+        incomplete = report is not None and bool(report.other or report.predictions)
+    if incomplete:
         warnings.warn(printable(f"{weights or described.backbone.weights}: {report}"), stacklevel=2)
     return network

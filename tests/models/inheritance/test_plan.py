@@ -9,6 +9,7 @@ import pytest
 from tests.thoroughness import thorough
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.networks.detectors.detector import NECK_AND_HEADS
 
 BACKBONE = models.architecture("resnet", resolution=64, width=8, stage_blocks=(1, 1, 1, 1), stem="7x7")
 SIZES = {
@@ -235,6 +236,83 @@ def test_a_detector_takes_the_heads_that_predict(changes, tmp_path):
     theirs, ours = (outputs(each, images_for(2)) for each in (source, target))
     for name in ("logits", "distances"):
         np.testing.assert_allclose(ours[name], theirs[name], atol=2e-4)
+
+
+def initialized(source, target, path):
+    """Lets a detector start from the weights of another one; returns the report and the variables of before."""
+    np.savez(path, **{each.path: np.asarray(each) for each in source.weights})
+    before = {each.path: np.array(each) for each in target.weights}
+    described = dataclasses.replace(target.description.backbone, weights=str(path))
+    report = models.initialize(target, described, trained=models.Trained(source.description, 3), num_classes=3)
+    return report, before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "difference"),
+    [
+        ("efficientdet-d0", {"neck": "simplified_panet"}, "neck simplified_panet instead of bifpn"),
+        ("efficientdet-d0", {"activation": "relu6"}, "activation relu6 instead of silu"),
+        ("yolo", {"levels": ("P3", "P4", "P5", "P6")}, "levels ('P3', 'P4', 'P5', 'P6') instead of ('P3', 'P4', 'P5')"),
+    ],
+)
+def test_of_a_detector_of_another_kind_the_backbone_alone_is_inherited(name, changes, difference, tmp_path):
+    source, target = trained_like(name), build(name, **changes)
+    report, before = initialized(source, target, tmp_path / "source.npz")
+    assert f"neck and heads are new: {difference}" in str(report)
+    theirs = {each.path: np.asarray(each) for each in source.weights}
+    for each in target.weights:
+        expected = before if each.path.startswith(NECK_AND_HEADS) else theirs
+        np.testing.assert_allclose(each, expected[each.path], rtol=1e-6, err_msg=each.path)
+
+
+SIDES = tuple(np.repeat(np.linspace(0.1, 0.9, 9), 2).tolist())
+DENSE = "class_head_predict", "box_head_predict", "rpn_objectness", "rpn_codes", "cells_predict"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "difference"),
+    [
+        ("efficientdet-d0", {"anchor_size": 2.0}, "anchor_size 2.0 instead of 4.0"),
+        ("faster-rcnn", {"anchor_aspects": (1.0, 2.0, 0.5)}, "anchor_aspects (1.0, 2.0, 0.5) instead of (2.0, 1.0, 0"),
+        ("anchor-yolo", {"anchors": tuple(side / 2 for side in SIDES)}, "anchors of other sizes (IoU from 0.25)"),
+        ("anchor-yolo", {"anchors": SIDES[:6]}, "1 anchors per level instead of 3"),
+        ("grid", {"boxes": 3}, "boxes 3 instead of 2"),
+    ],
+)
+@pytest.mark.parametrize("wider", [False, True])
+def test_predictions_relative_to_other_anchors_are_new(name, changes, difference, wider, tmp_path):
+    anchors = {"anchors": SIDES} if name == "anchor-yolo" else {}
+    source, target = trained_like(name, **anchors), build(name, **changes, **({"neck_channels": 24} if wider else {}))
+    report, before = initialized(source, target, tmp_path / "source.npz")
+    assert f"predictions are new: {difference}" in str(report)
+    new = {path for path in before if path.startswith(DENSE) and "depthwise" not in path}
+    assert set(report.new) == new
+    assert report.reconstructed == 0
+    theirs = {each.path: np.asarray(each) for each in source.weights}
+    for each in target.weights:
+        if each.path in new:
+            np.testing.assert_array_equal(each, before[each.path])
+        elif not wider:
+            np.testing.assert_allclose(each, theirs[each.path], rtol=1e-6, err_msg=each.path)
+
+
+@pytest.mark.parametrize("wider", [False, True])
+def test_predictions_relative_to_similar_anchors_are_kept(wider, tmp_path):
+    """Those that k-means finds on other images of a dataset, or at another resolution."""
+    source = trained_like("anchor-yolo", anchors=SIDES)
+    similar = tuple(1.05 * side for side in SIDES)
+    target = build("anchor-yolo", anchors=similar, **({"neck_channels": 24} if wider else {}))
+    initialized(source, target, tmp_path / "source.npz")
+    assert largest(source, target) < 1e-4
+
+
+def test_a_pooled_level_does_not_change_what_is_inherited(tmp_path):
+    source, target = trained_like("faster-rcnn"), build("faster-rcnn", pooled_level=False, neck_channels=24)
+    report, _ = initialized(source, target, tmp_path / "source.npz")
+    assert not report.new
+    theirs, ours = (outputs(each, images_for(2)) for each in (source, target))
+    for name, values in ours.items():
+        np.testing.assert_allclose(values, theirs[name][:, : values.shape[1]], atol=1e-4)
 
 
 def test_projections_that_only_one_detector_has():

@@ -56,6 +56,19 @@ def test_every_tensor_of_an_efficientdet_is_used(archive):
     np.testing.assert_array_equal(kernels[0][..., 0], kernels[1][..., 23])
 
 
+@only_thorough
+def test_other_anchors_keep_all_but_the_predictions(archive):
+    options = {"num_classes": 90, "resolution": 64}
+    with pytest.warns(UserWarning, match=r"predictions are new: anchor_size 2\.0 instead of 4\.0"):
+        network = models.build_detector("efficientdet-d0", weights="coco", anchor_size=2.0, **options)
+    expected = models.build_detector("efficientdet-d0", weights=str(CHECKPOINT), **options)
+    for ours, theirs in zip(network.weights, expected.weights, strict=True):
+        if ours.path.endswith("_predict_pointwise/kernel"):
+            assert np.abs(np.asarray(ours) - np.asarray(theirs)).max() > 0
+        elif not ours.path.endswith("_predict_pointwise/bias"):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, err_msg=ours.path)
+
+
 def test_what_another_process_unpacks_meanwhile_is_used(archive, monkeypatch):
     folder = coco.weights_file("efficientdet-d0")
     found = [None, coco.automl.find_checkpoint(folder)]

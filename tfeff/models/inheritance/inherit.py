@@ -17,7 +17,7 @@ from tfeff.models.inheritance.reconstruction import reconstruct
 from tfeff.models.inheritance.statistics import measure
 from tfeff.models.inheritance.transfer import copy_weights
 from tfeff.models.network import Network
-from tfeff.networks.detectors.detector import different
+from tfeff.networks.detectors.detector import Detector, different
 
 IMAGES = 128
 """Images for a reconstruction, unless others are given."""
@@ -43,6 +43,7 @@ class Inheritance:
         synthetic: whether these were drawn by this package.
         seconds: time it took.
         other: how the source, a detector of another kind, differs, so that only its backbone was used.
+        predictions: how the source's anchors differ, so that predictions relative to them are new.
         classes: which classes keep their outputs, if they are not those of the source.
         loaded: paths of the variables that were set, in a network that contains the target.
     """
@@ -58,6 +59,7 @@ class Inheritance:
     synthetic: bool
     seconds: float
     other: str | None = None
+    predictions: str | None = None
     classes: str | None = None
     loaded: tuple[str, ...] = ()
 
@@ -83,6 +85,8 @@ class Inheritance:
             parts.append(self.classes)
         if self.other:
             parts.append(f"neck and heads are new: {self.other}")
+        if self.predictions:
+            parts.append(f"predictions are new: {self.predictions}")
         return f"{'; '.join(parts)} ({self.seconds:.0f} s)"
 
 
@@ -104,7 +108,7 @@ def inherit(
     Args:
         source: a network with weights, in float32, for images of the target's size.
         target: a network of the same family (detectors: the same kind), in float32. All its weights are set, except
-            those that predict other classes.
+            those that predict other classes, or relative to other anchors.
         images: (n, height, width, channels) in [0, 255], of the target's size, without labels. About 100 suffice. None:
             `IMAGES` drawn ones, if they are needed.
         seed: chooses positions of images and channels to repeat; the result depends on nothing else.
@@ -130,7 +134,11 @@ def inherit(
         found = [pixels] if source.regions is None else [pixels, _drawn_regions(len(pixels), source.size, seed)]
         return {tensor._keras_history.operation.name: each for tensor, each in zip(source.inputs, found, strict=True)}
 
-    plan = make_plan(theirs, ours, cache(lambda: measure(theirs.nodes, theirs.segments, inputs(), rng)), rng)
+    predictions: str | None = None
+    if isinstance(target.description, Detector):
+        predictions = target.description.other_predictions(source.description)
+    measured = cache(lambda: measure(theirs.nodes, theirs.segments, inputs(), rng))
+    plan = make_plan(theirs, ours, measured, rng, new_predictions=predictions is not None)
     copy_weights(plan, rng)
     errors = dict[str, tuple[float, float]]()
     if not plan.exact.issuperset(plan.encodings):
@@ -150,6 +158,7 @@ def inherit(
         added=added(plan),
         images=len(next(iter(inputs().values()))) if used else 0,
         synthetic=synthetic,
+        predictions=predictions,
         seconds=time.monotonic() - began,
     )
 

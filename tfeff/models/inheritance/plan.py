@@ -28,9 +28,9 @@ from tfeff.models.network import Network
 from tfeff.networks.heads import CLASSIFIER
 
 L = keras.layers
-_PREDICTIONS = re.compile(
-    rf"({CLASSIFIER}|\w+_predict|\w+_predict_pointwise|rpn_objectness|rpn_codes|box_head_logits|box_head_codes)(#\d+)?"
-)
+_DENSE = re.compile(r"(\w+_predict|\w+_predict_pointwise|rpn_objectness|rpn_codes)(#\d+)?")
+"""Predictions at every position, relative to anchors or cells."""
+_OTHERS = re.compile(rf"({CLASSIFIER}|box_head_logits|box_head_codes)(#\d+)?")
 _LEVEL = re.compile(r"neck_cell\d+_(p\d+)_")
 _RESAMPLING = (L.MaxPooling2D, L.GlobalMaxPooling2D, L.Reshape)
 _IDEMPOTENT = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
@@ -82,6 +82,7 @@ class Plan:
         values: the operation of the source whose output, encoded, that of an operation of the target should equal.
         encodings: encoding of the output of each of the target's operations that has such a value.
         exact: the target's operations whose outputs are encodings of the source's, to rounding.
+        new_predictions: whether predictions at every position are new, because they are relative to other anchors.
     """
 
     source: Side
@@ -91,18 +92,27 @@ class Plan:
     values: dict[str, str]
     encodings: dict[str, Encoding]
     exact: set[str]
+    new_predictions: bool
 
     def origin(self, segment: Segment) -> Origin:
         """Returns what a segment of the target starts from."""
         return self.origins.get((segment.chain, segment.block), Origin(0, 0))
 
 
-def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rng: np.random.Generator) -> Plan:
+def make_plan(
+    source: Side,
+    target: Side,
+    measured: Callable[[], Statistics],
+    rng: np.random.Generator,
+    *,
+    new_predictions: bool = False,
+) -> Plan:
     """Decides which blocks and channels to keep.
 
     Args:
         measured: returns the statistics of the source on images; called only if blocks or channels are lost.
         rng: chooses the channels that are repeated.
+        new_predictions: see `Plan`.
 
     Raises:
         UserError: the networks are not of one family.
@@ -119,7 +129,7 @@ def make_plan(source: Side, target: Side, measured: Callable[[], Statistics], rn
             effects = {block: effect for (each, block), effect in measured().effects.items() if each == chain}
         found = origins(source.blocks[chain], wanted, effects)
         placed.update({(chain, block): origin for block, origin in enumerate(found, 1)})
-    plan = Plan(source, target, placed, {}, {}, {}, set())
+    plan = Plan(source, target, placed, {}, {}, {}, set(), new_predictions)
     for segment in target.segments:
         if plan.origin(segment).new and not segment.is_residual:
             _passed_on(plan, segment)
@@ -144,7 +154,7 @@ def _corresponding(plan: Plan, segment: Segment) -> None:
         theirs = in_block(name, origin.first) if segment.chain else name
         if theirs in source.nodes:
             _require_alike(name, node.layer, source.nodes[theirs].layer)
-        if _is_inherited(source, plan.target, theirs, name):
+        if _is_inherited(plan, theirs, name):
             plan.counterparts[name] = plan.values[name] = theirs
         elif theirs not in source.nodes:  # such as a shortcut between widths that differ in the source
             inside = [each for each in node.inputs if each in nodes] or node.inputs
@@ -186,11 +196,11 @@ def _size(plan: Plan, name: str) -> tuple[int | None, ...]:
     return plan.target.nodes[name].shape[1:3]
 
 
-def _is_inherited(source: Side, target: Side, theirs: str, name: str) -> bool:
-    """Returns whether an operation has a counterpart. Predictions of other classes have none."""
-    if theirs not in source.nodes:
+def _is_inherited(plan: Plan, theirs: str, name: str) -> bool:
+    """Returns whether an operation has a counterpart. Predictions of other classes or anchors have none."""
+    if theirs not in plan.source.nodes or (plan.new_predictions and _DENSE.fullmatch(name)):
         return False
-    classes = [channels_of(side.nodes, each) for side, each in ((source, theirs), (target, name))]
+    classes = [channels_of(side.nodes, each) for side, each in ((plan.source, theirs), (plan.target, name))]
     return not is_prediction(name) or classes[0] == classes[1]
 
 
@@ -296,4 +306,4 @@ def block_name(chain: str, block: int) -> str:
 
 def is_prediction(name: str) -> bool:
     """Returns whether an operation computes predictions."""
-    return _PREDICTIONS.fullmatch(name) is not None
+    return (_DENSE.fullmatch(name) or _OTHERS.fullmatch(name)) is not None

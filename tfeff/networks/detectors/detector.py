@@ -176,6 +176,13 @@ class Detector(ABC):
         )
         return channels, cells, convolutions
 
+    def other_predictions(self, source: Self) -> str | None:
+        """Says how anchors, or boxes of a cell, differ from those of a detector that `different` finds alike.
+
+        Weights of predictions then mean something else. None if they do not differ.
+        """
+        return differing_field(source, self, {each.name for each in dataclasses.fields(self)} - _PREDICTED)
+
     def features(self, layers: Layers, images: FeatureMap) -> dict[str, FeatureMap]:
         """Defines preprocessing and backbone.
 
@@ -232,20 +239,23 @@ class Detector(ABC):
         return Graph(images, self.predictions(layers, fused, num_classes), fused)
 
 
-_SCALED = {
+_PREDICTED = {"anchors", "anchor_size", "anchor_scales", "anchor_aspects", "boxes"}
+"""Fields that change what predictions mean, and no other layer."""
+_MAY_DIFFER = _PREDICTED | {
     *("backbone", "aspect", "name", "neck_channels", "neck_repeats", "neck_width_coefficient"),
-    *("neck_depth_coefficient", "head_repeats", "hidden", "regions", "bn_momentum"),
+    *("neck_depth_coefficient", "head_repeats", "hidden", "regions", "sampling", "aligned", "bins"),
+    *("bn_momentum", "bn_epsilon"),
 }
 
 
 def different(one: Detector | None, other: Detector | None) -> str | None:
-    """Says how two detectors differ, apart from the fields that scaling changes; None if they do not.
+    """Says how two detectors differ, apart from the fields that scaling and anchors change; None if they do not.
 
-    Detectors that do not differ have the same layers, of other sizes and numbers.
+    Detectors that do not differ have the same layers, of other sizes and numbers; see `other_predictions`.
     """
     if type(one) is not type(other):
         names = [each.name if each is not None else "a classifier" for each in (one, other)]
         return f"{names[1]} instead of {names[0]}"
     if one is None or other is None:
         return None
-    return differing_field(one, other, _SCALED)
+    return differing_field(one, other, _MAY_DIFFER)

@@ -7,11 +7,11 @@ a head per level.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from tfeff.boxes.anchors import Points
+from tfeff.boxes.anchors import Points, shape_iou
 from tfeff.errors import UserError
 from tfeff.networks.backbones.architecture import by_name, check_integer, level_number
 from tfeff.networks.backbones.resnet import TABLE as RESNETS
@@ -101,6 +101,8 @@ TABLE: dict[str, Yolo] = by_name(Yolo(name="yolo", **SMALL))
 
 
 ANCHORS_PER_LEVEL = 3
+ALIKE = 0.5
+"""Smallest IoU of an anchor with the one it replaces for which its predictions are kept; a usual one for assignment."""
 
 
 def placeholder_anchors(count: int) -> tuple[float, ...]:
@@ -157,6 +159,14 @@ class AnchorYolo(Detector):
     def points(self) -> Points:
         """The centers of the cells of all levels."""
         return Points(tuple(map(level_number, self.levels)))
+
+    def other_predictions(self, source: Self) -> str | None:
+        """See `Detector`. Anchors that are found for other images, but overlap those of before, mean the same."""
+        ours, theirs = (each.shapes.reshape(-1, 2) for each in (self, source))
+        if len(ours) != len(theirs):
+            return f"{self.per_position} anchors per level instead of {source.per_position}"
+        overlap = shape_iou(ours, theirs).diagonal().min()
+        return None if overlap >= ALIKE else f"anchors of other sizes (IoU from {overlap:.2f})"
 
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
         """Defines the two heads."""
