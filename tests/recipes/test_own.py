@@ -196,6 +196,25 @@ def test_choices_for_boxes(source):
     )
 
 
+@pytest.mark.parametrize(
+    ("splits", "overrides", "expected"),
+    [
+        (("train", "val", "trainval", "test"), (), "trainval"),
+        (("train", "val", "trainval", "test"), ("data.train_split=train",), "train"),
+        (("train", "val", "trainval", "test"), ("data.validation_split=val",), "train"),
+        (("train", "val", "trainval", "test"), ("task.name=rcnn",), "train"),
+        (("train", "val", "test"), (), "train"),
+    ],
+)
+def test_detectors_train_on_trainval_if_it_is_listed_beside_the_others(tmp_path, splits, overrides, expected):
+    numbers = {"train": range(8), "val": range(8, 12), "trainval": range(12), "test": range(12, 15)}
+    write_voc(tmp_path / "voc", {split: numbers[split] for split in splits})
+    settings, choices = completed(f"data.source=voc:{tmp_path / 'voc'}", "model.weights=none", *overrides)
+    assert settings.data.train_split == expected
+    assert ("data.train_split" in choices) == (expected == "trainval")
+    assert settings.data.validation_fraction == 0.15
+
+
 def test_choices_follow_from_values_that_are_set(source, image_folder):
     settings, choices = completed(f"data.source={source}", "training.epochs=14", "training.batch_size=2")
     assert "training.epochs" not in choices

@@ -351,17 +351,18 @@ def regions(source: str) -> Experiment:
 
 def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
-    splits = dict[str, Choice]()
-    if kept.isdisjoint({"data.train_split", "data.validation_split"}) and has_trainval(settings.data, settings.seed):
+    model, run, splits = settings.model, starting.run_of(settings.model.weights), dict[str, Choice]()
+    # A run to start from, also a backbone of crops, may have been trained on images that would be held out.
+    free = run is None and kept.isdisjoint({"data.train_split", "data.validation_split"})
+    if free and not isinstance(settings.task, RCNNSettings) and has_trainval(settings.data, settings.seed):
         why = "images to train and to validate on; data.validation_fraction of them is held out"
         splits["data.train_split"] = Choice("trainval", why)
         settings = config.replaced(settings, {"data.train_split": "trainval"})
     counted = annotated_images(settings.data, settings.seed)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
-    model, run = settings.model, starting.run_of(settings.model.weights)
     published = starting.published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
-        return {**splits, **_for_regions(settings, counted, run, kept)}
+        return _for_regions(settings, counted, run, kept)
     start = warm_start(model)
     network = {
         **rules.network(model, start),
