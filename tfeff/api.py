@@ -260,15 +260,16 @@ def _own_backbone(backbone: GivenBackbone, experiment: Description) -> dict[str,
     values = {f"model.{key}": getattr(described, key) for key in keys}
     if model.weights == "imagenet":  # of the network that the backbone replaces
         values["model.weights"] = None
-    own = model.resolution if model.resolution != config.architecture(model.name).resolution else 0
+    is_set = isinstance(experiment, config.Recipe) and "model.resolution" in experiment.kept
+    own = model.resolution if is_set or model.resolution != config.architecture(model.name).resolution else 0
     if own and described.resolution and own != described.resolution:
         raise UserError(
             f"config: model.resolution is {own}, but the backbone takes images of {described.resolution} pixels; give "
             f"tfeff.Backbone(model, resolution={own}), or omit model.resolution"
         )
-    if described.resolution:
-        values["model.resolution"] = described.resolution
-    elif not own and not isinstance(experiment, config.Recipe):
+    if described.resolution or own:
+        values["model.resolution"] = described.resolution or own
+    elif not isinstance(experiment, config.Recipe):
         raise UserError("config: model.resolution is not set, and the backbone takes images of any size; set it")
     return values
 

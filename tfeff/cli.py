@@ -150,7 +150,8 @@ def refuse(name: str, other: str) -> None:
         UserError: if the flag is given.
     """
     if flags.FLAGS[name].present:
-        raise UserError(f"--{name} has no effect with {other}; remove it")
+        written = "config.KEY" if name == "override" else name
+        raise UserError(f"--{written} has no effect with {other}; remove it")
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:

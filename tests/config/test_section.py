@@ -203,3 +203,34 @@ def test_a_description_takes_its_normalization_from_the_config() -> None:
     given = ["model.mean=1,2,3", "model.std=4,5,6", "task.name=yolo"]
     described = config.override(config.Experiment(), given).description
     assert (described.backbone.mean, described.backbone.std) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("none", ()),
+        ("()", ()),
+        ("stem*, head*", ("stem*", "head*")),
+        ("[stem*,head*]", ("stem*", "head*")),
+        ('["stem*", "head*"]', ("stem*", "head*")),
+        ("[st]em*,stage[12]", ("[st]em*", "stage[12]")),
+        ("none*", ("none*",)),
+    ],
+)
+def test_a_list_in_a_flag(text: str, patterns: tuple[str, ...]) -> None:
+    assert config.override(config.Experiment(), [f"optimizer.frozen={text}"]).optimizer.frozen == patterns
+
+
+@pytest.mark.parametrize(
+    ("base", "override", "words"),
+    [
+        (config.Experiment(), "seed=-1", "config: seed is -1"),
+        (config.Experiment(), "schedule.boundaries=a", "a list; each item should be a number"),
+        (config.Experiment(), "task.augmentation.rotation=-400", "config: task.augmentation.rotation"),
+        (config.Sweep(axes=("model.dropout=0|0.1",)), "axes=", "config: axes is ()"),
+    ],
+)
+def test_messages_name_the_key_that_was_set(base: config.Experiment, override: str, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.override(base, [override])
+    assert words in str(error.value)

@@ -105,6 +105,9 @@ def test_a_workdir_of_other_images_is_refused(root, tmp_path):
             {"model.weights": "w.npz", "model.width": 12},
         ),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
+        # defaults of the network that another one replaces
+        (30, ("model.weights=none", "model.resolution=224"), {"model.resolution": 224, "data.image_size": 224}),
+        (30, ("model.weights=none", "model.dropout=0.2"), {"model.dropout": 0.2}),
         # the network's own resolution, although the rule would choose another one
         (30, ("model.resolution=224",), {"model.resolution": 224, "data.image_size": 224}),
         (30, ("model.weights=none", "task.crop=false", "task.center_crop=0.875"), {"data.image_size": None}),
@@ -188,6 +191,8 @@ def test_choices_for_boxes(source):
     assert settings.data.validation_fraction == 0.15
     assert settings.training.epochs == settings.training.validation_epochs == 120
     assert settings.task.max_objects == choices["task.max_objects"].value == 10
+    settings, _ = completed(f"data.source={source}", "model.weights=none", "model.resolution=224")
+    assert settings.model.resolution == 224  # that of the network that another one replaces
     settings, _ = completed(f"data.source={source}", "model.resolution=96")
     assert (settings.model.name, settings.model.weights, settings.model.resolution) == (
         "efficientnet-lite0",
@@ -390,6 +395,8 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     assert (kept.training.epochs, kept.optimizer.frozen) == (10, ())
     settings, _ = budget(f"data.source=folder:{root}", "task.teacher.features=0", "distill=true")
     assert settings.candidates.kept == ("task.teacher.features",)
+    with pytest.raises(UserError, match=r"candidates\.kept: omit it"):
+        budget(f"data.source=folder:{root}", "candidates.kept=training.epochs")
 
 
 def test_a_budget_keeps_where_images_are_decoded_and_what_is_held_out(image_folder):
@@ -426,6 +433,9 @@ def test_a_budget_for_boxes_is_for_a_detector(source):
     assert (base.task.name, base.task.network.aspect, base.model.resolution) == ("yolo", 1.0, 320)
     assert base.task.augmentation == own.detectors(source).task.augmentation
     assert (base.task.plain_epochs, base.optimizer.clip_norm) == (2, 5.0)
+    varied, _ = budget(f"data.source={source}", "task.augmentation.brightness=0.1", "task.augmentation.rotation=5")
+    augmentation = varied.experiment.task.augmentation
+    assert (augmentation.brightness, augmentation.rotation, augmentation.contrast) == (0.1, 5.0, 0.2)
     assert "experiment.optimizer.clip_norm" not in choices
     with pytest.raises(UserError, match=r"experiment\.task\.crop was set, .* because experiment\.task\.name is yolo"):
         budget(f"data.source={source}", "task.crop=false")

@@ -154,8 +154,8 @@ class Candidates(Section):
     images and the network's start, of detectors as `tfeff.recipes.dense`; values of `experiment` that differ from those
     of `own_budget` are kept, and those of `kept`."""
     kept: tuple[str, ...] = ()
-    """Keys of `experiment`, such as `training.epochs`, that the rules leave as they are. `own_budget` adds those that
-    are set with --config.KEY=VALUE."""
+    """Keys of `experiment`, such as `training.epochs`, that the rules leave as they are. `own_budget` chooses those
+    that are set with --config.KEY=VALUE."""
 
     def _check(self) -> None:
         for key in ("widths", "depths", "resolutions"):
@@ -177,6 +177,8 @@ class BudgetSearch(Section):
     `objective.margin`) of the best is below 5 %. The choice is trained on all training images, exported, and measured
     in this form.
     """
+
+    IS_WHOLE = True
 
     experiment: Experiment = field(default_factory=Experiment)
     """The training. Its network is the baseline, which relative bounds refer to."""

@@ -147,13 +147,27 @@ def complete(recipe: Recipe[Config], overrides: Overrides = ()) -> tuple[Config,
         return recipe.base, {}
     every = recipe.choose(recipe.base, recipe.kept)
     choices = {key: choice for key, choice in every.items() if key not in recipe.kept}
-    completed = replaced(recipe.base, {key: choice.value for key, choice in choices.items()})
+    completed = chosen(recipe.base, {key: choice.value for key, choice in choices.items()}, recipe.kept)
     known = flatten(completed)
     for key in sorted(recipe.kept):
         if key not in known and key in flatten(recipe.base):
             task = next((f"{each} is {choice.value}" for each, choice in choices.items() if each.endswith("name")), "")
             raise UserError(f"config: {key} was set, but there is no such key, because {task}; omit it")
     return completed, choices
+
+
+def chosen(config: Config, values: Mapping[str, Any], kept: Collection[str]) -> Config:
+    """Returns `config` with the values of dotted keys replaced, but not those that are kept.
+
+    These are kept even if another `name` would set them to its own default, as long as there are such keys.
+
+    Raises:
+        UserError: as for `replaced`.
+    """
+    changed = replaced(config, {key: value for key, value in values.items() if key not in kept})
+    before, after = flatten(config), flatten(changed)
+    lost = {key: before[key] for key in kept if key in before and after.get(key, before[key]) != before[key]}
+    return replaced(changed, lost)
 
 
 def replaced(config: Config, values: Mapping[str, Any]) -> Config:

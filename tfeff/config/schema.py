@@ -391,6 +391,8 @@ class Training(Section):
 class Experiment(Section):
     """The config of one training run: everything that determines its result."""
 
+    IS_WHOLE = True
+
     seed: int = 0
     """Seed for initial weights, the order of images, augmentation and dropout."""
     task: TaskSettings = choice(TASKS, "classification")

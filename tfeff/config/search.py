@@ -239,6 +239,8 @@ def check_trials(
 class Search(Section):
     """A complete search."""
 
+    IS_WHOLE = True
+
     experiment: Experiment = field(default_factory=Experiment)
     """The baseline and its training."""
     budget: Budget = field(default_factory=Budget)

@@ -47,6 +47,8 @@ class Section:
 
     KEY = ""  # not annotated, so it is not a field
     """The section's key in its config, for messages; the lower-case class name if empty."""
+    IS_WHOLE = False
+    """Whether it is a whole config, whose keys have no section before them."""
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
@@ -69,8 +71,8 @@ class Section:
 
     def wrong(self, key: str, right: str) -> NoReturn:
         """Raises the UserError for a wrong value of `key`; `right` describes the values that are allowed."""
-        section = self.KEY or type(self).__name__.lower()
-        raise UserError(f"config: {section}.{key} is {getattr(self, key)!r}; it should be {right}")
+        section = "" if self.IS_WHOLE else f"{self.KEY or type(self).__name__.lower()}."
+        raise UserError(f"config: {section}{key} is {getattr(self, key)!r}; it should be {right}")
 
 
 @functools.cache
@@ -197,7 +199,8 @@ def _placed(kind: Any, message: str, where: str) -> str:
     first = re.match(r"\w*", message)
     if first is not None and first[0] in keys(kind):
         return f"{path}.{message}"
-    return message if message.startswith(f"{where.rpartition('.')[2]}.") else f"{path}: {message}"
+    own = f"{where.rpartition('.')[2]}."
+    return f"{path}.{message.removeprefix(own)}" if message.startswith(own) else f"{path}: {message}"
 
 
 def conform(value: Any, annotation: Any) -> Any:
@@ -248,6 +251,8 @@ def parse(text: str, annotation: Any) -> Any:
 
     >>> parse("0.5", float), parse("2,2,2", tuple[int, ...]), parse("none", int | None), parse("true", bool)
     (0.5, (2, 2, 2), None, True)
+    >>> parse("none", tuple[str, ...]), parse("['stem*', 'head*']", tuple[str, ...]), parse("[st]em*", tuple[str, ...])
+    ((), ('stem*', 'head*'), ('[st]em*',))
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
@@ -263,9 +268,13 @@ def parse(text: str, annotation: Any) -> Any:
             return text
     elif origin is tuple:
         inner = text.strip()
-        if inner[:1] + inner[-1:] in ("()", "[]"):
+        if inner[:1] + inner[-1:] in ("()", "[]") and inner.find(inner[-1]) == len(inner) - 1:
             inner = inner[1:-1]
-        return tuple(parse(item.strip(), arguments[0]) for item in inner.split(",") if item.strip())
+        items = [_unquoted(item.strip()) for item in inner.split(",") if item.strip() and inner.lower() != "none"]
+        try:
+            return tuple(parse(item, arguments[0]) for item in items)
+        except TypeError:
+            raise TypeError(describe(annotation)) from None
     elif annotation is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
@@ -277,6 +286,10 @@ def parse(text: str, annotation: Any) -> Any:
     elif annotation is str:
         return text
     raise TypeError(describe(annotation))
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 def describe(annotation: Any) -> str:

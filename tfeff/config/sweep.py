@@ -38,7 +38,7 @@ class Axis:
     whole: bool = False
 
     def text(self, position: float) -> str:
-        """Returns the value at a position in [0, 1] of a range, as in --config.KEY=VALUE, with four digits.
+        """Returns the value at a position in [0, 1] of a range, as in --config.KEY=VALUE.
 
         >>> Axis.parse("x=1e-4~1e-2").text(0.5), Axis("x", low=8, high=16, whole=True).text(0.99)
         ('0.001', '16')
@@ -48,7 +48,16 @@ class Axis:
         value = (
             self.low * (self.high / self.low) ** position if self.log else self.low + position * (self.high - self.low)
         )
-        return str(round(value)) if self.whole else f"{value:.4g}"
+        return str(round(value)) if self.whole else self.written(value)
+
+    def written(self, value: float) -> str:
+        """Returns a number of a range with four digits, or with more if it would lie outside.
+
+        >>> Axis("x", low=0.999, high=0.99999).written(0.99999), Axis("x", low=1, high=2).written(4 / 3)
+        ('0.99999', '1.333')
+        """
+        texts = (f"{value:.{digits}g}" for digits in range(4, 18))
+        return next((text for text in texts if self.low <= float(text) <= self.high), repr(value))
 
     @classmethod
     def parse(cls, text: str) -> "Axis":
@@ -96,6 +105,8 @@ class Sampler(Section):
 @dataclass(frozen=True, kw_only=True)
 class Sweep(Section):
     """A complete sweep. All combinations are trained on the same folds and compared within them."""
+
+    IS_WHOLE = True
 
     experiment: Experiment = field(default_factory=Experiment)
     """The training run; its other keys are the same for all candidates."""

@@ -172,6 +172,8 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
     """Returns which values the rules keep and, if the images have boxes, those of a search for a detector."""
     base = settings.experiment
     data = base.data
+    if "candidates.kept" in kept:
+        raise UserError("config: candidates.kept: omit it: the keys that you set are kept")
     set_by_user = sorted(key.removeprefix("experiment.") for key in kept if key.startswith(RULED))
     keeping = {"candidates.kept": Choice(tuple(set_by_user), "set by you")} if set_by_user else {}
     if base.task.IS_CLASSIFIER:
@@ -384,7 +386,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         "task.max_objects": dense.max_objects(counted.most, settings.task),
         **dense.detections(counted.most, settings.task),
     }
-    settled = config.replaced(settings, {key: choice.value for key, choice in described.items() if key not in kept})
+    settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
     return {
         **splits,
         **described,

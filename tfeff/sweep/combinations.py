@@ -142,4 +142,4 @@ def _distribution(distributions: Any, axis: Axis) -> Any:
 
 
 def _text(axis: Axis, value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) and not axis.choices else str(value)
+    return axis.written(value) if isinstance(value, float) and not axis.choices else str(value)

@@ -24,8 +24,10 @@ def check_trackers(names: Iterable[str]) -> None:
     """Checks the names of trackers, before anything expensive.
 
     Raises:
-        UserError: an unknown name, or a package that is not installed.
+        UserError: an unknown name, a text instead of a list of names, or a package that is not installed.
     """
+    if isinstance(names, str):
+        raise UserError(f'track is "{names}"; give a list: ["{names}"]')
     for name in names:
         if name not in TRACKERS:
             raise UserError(f"--track={name}: no such tracker; {nearest(name, TRACKERS)}")
