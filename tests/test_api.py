@@ -297,6 +297,15 @@ def test_the_resolution_of_a_backbone_and_that_of_the_config_must_agree(tmp_path
             tfeff.train(settings, tmp_path / "run", backbone=backbone, quiet=True)
 
 
+@pytest.mark.parametrize("resolution", [192, 224])
+def test_a_recipe_keeps_the_resolution_that_is_set_for_a_backbone(image_folder, tmp_path, resolution):
+    root = image_folder({"train/ant": 10, "train/bee": 10})  # 224 is also that of the network that is replaced
+    recipe = tfeff.own_images(f"folder:{root}", {"model.resolution": resolution})
+    backbone = tfeff.Backbone(made(keras_cv_yolo), name="any")
+    settings, _ = api.complete(recipe, tmp_path / "run", api._own_backbone(backbone, recipe), quiet=True)
+    assert settings.model.resolution == settings.data.image_size == resolution
+
+
 class FocalTask(tfeff.tasks.ClassificationTask):
     def totals(self, batch, outputs, *, training):
         totals = super().totals(batch, outputs, training=training)

@@ -116,6 +116,7 @@ def test_sections_are_immutable():
             ["training.epochs", "above 0"],
         ),
         ("\0", ["null bytes"]),
+        ("import sys\nsys.exit(3)\n", ["ends the program (3)"]),
     ],
 )
 def test_errors_of_bad_config_files(tmp_path, text, words):

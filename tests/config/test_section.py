@@ -225,6 +225,7 @@ def test_a_list_in_a_flag(text: str, patterns: tuple[str, ...]) -> None:
     ("base", "override", "words"),
     [
         (config.Experiment(), "seed=-1", "config: seed is -1"),
+        (config.Experiment(), "schedule.name=step", "config: schedule.boundaries is (); it should be epochs"),
         (config.Experiment(), "schedule.boundaries=a", "a list; each item should be a number"),
         (config.Experiment(), "task.augmentation.rotation=-400", "config: task.augmentation.rotation"),
         (config.Sweep(axes=("model.dropout=0|0.1",)), "axes=", "config: axes is ()"),

@@ -401,6 +401,8 @@ def _explained(path: Path, given: str) -> Iterator[None]:
         raise UserError(f"{given}: {str(error).removeprefix(f'{given}: ')}") from None
     except SyntaxError as error:
         raise UserError(f"{_location(path, error)}: {error.msg}") from None
+    except SystemExit as error:
+        raise UserError(f"{given}: it ends the program ({error.code}); remove that call") from None
     except Exception as error:
         message = _unknown_argument(error) or f"{type(error).__name__}: {error}"
         raise UserError(f"{_location(path, error)}: {message}") from error

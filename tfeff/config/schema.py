@@ -303,6 +303,8 @@ class Schedule(Section):
     def _check(self) -> None:
         if list(self.boundaries) != sorted(self.boundaries):
             self.wrong("boundaries", "epochs in increasing order")
+        if self.name == "step" and not self.boundaries:
+            self.wrong("boundaries", 'epochs with schedule.name="step", such as 30,60')
 
 
 @dataclass(frozen=True, kw_only=True)
