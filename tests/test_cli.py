@@ -407,10 +407,11 @@ def test_ctrl_c_that_a_library_reports_as_another_error():
 )
 def test_out_of_memory_names_what_the_verb_can_change(verb, flags, advice):
     program = (
-        f"from tfeff import {verb}, cli\n"
+        "import importlib\n"
+        "from tfeff import cli\n"
         "def main(argv):\n"
         "    raise MemoryError('5 GB')\n"
-        f"{verb}.define_flags()\n"
+        f"importlib.import_module('tfeff.{verb}').define_flags()\n"
         "cli.run(main)\n"
     )
     workdir = [] if verb == "predict" else ["--workdir=w"]

@@ -72,7 +72,7 @@ def test_multiply_adds_are_those_of_all_regions() -> None:
 
 def test_a_backbone_without_smaller_maps_is_refused() -> None:
     backbone = models.architecture("resnet", resolution=16, width=4, stage_blocks=(1,))
-    with pytest.raises(UserError, match="no map that is smaller than its input"):
+    with pytest.raises(UserError, match="the backbone has no pyramid level"):
         rcnn.build_rcnn(RCNN(backbone=backbone), num_classes=3)
 
 
