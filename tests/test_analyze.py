@@ -47,7 +47,7 @@ def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs, tmp_pa
         ((f"--workdir={tmp_path / 'gone'}",), ("no such directory",)),
         ((f"--workdir={tmp_path / 'empty'}",), ("no config.json",)),
         ((f"--workdir={tmp_path / 'begun'}",), ("has not begun to train", "--dataset=")),
-        ((f"--workdir={tmp_path / 'empty'}", "--config.seed=1"), ("--override has no effect with --workdir",)),
+        ((f"--workdir={tmp_path / 'empty'}", "--config.seed=1"), ("--config.KEY has no effect with --workdir",)),
         ((f"--workdir={tmp_path}", f"--workdir={tmp_path}", "--images=9"), ("--images has no effect with several",)),
         (("--dataset=voc:x", "--split=test"), ("--split has no effect with --dataset",)),
         (("--dataset=voc:x", "--statistics", "--images=9"), ("--images has no effect with --statistics",)),
