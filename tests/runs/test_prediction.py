@@ -276,12 +276,15 @@ def test_an_interrupted_call_resumes_without_repeating(
     assert len(third.names) == COUNT
 
 
-def test_a_call_with_other_options_that_is_stopped_costs_no_rows(tmp_path: Path) -> None:
-    images, out = tmp_path / "images", tmp_path / "out"
-    images.mkdir()
+def pictures_of_squares(folder: Path, height: int, width: int) -> dict[str, Path]:
+    folder.mkdir()
     for number in range(5):
-        Image.fromarray(squares(60, 80, seed=number)).save(images / f"{number}.png")
-    paths = find_images(images, out)
+        Image.fromarray(squares(height, width, seed=number)).save(folder / f"{number}.png")
+    return find_images(folder)
+
+
+def test_a_call_with_other_options_that_is_stopped_costs_no_rows(tmp_path: Path) -> None:
+    paths, out = pictures_of_squares(tmp_path / "images", 60, 80), tmp_path / "out"
     runs.write_predictions(SquaresPredictor(), paths, out, key="first")
     pictures = {name: (out / f"{name}.png").read_bytes() for name in paths}
     with pytest.raises(KeyboardInterrupt):
@@ -308,11 +311,7 @@ def test_pictures_show_the_rows_of_their_call(tmp_path: Path) -> None:
 
 
 def test_a_detector_in_tiles_resumes_without_repeating(tmp_path: Path) -> None:
-    images, out = tmp_path / "images", tmp_path / "out"
-    images.mkdir()
-    for number in range(5):
-        Image.fromarray(squares(100, 150, seed=number)).save(images / f"{number}.png")
-    paths = find_images(images, out)
+    paths, out = pictures_of_squares(tmp_path / "images", 100, 150), tmp_path / "out"
     whole = runs.write_predictions(SquaresPredictor(), paths, tmp_path / "whole", key="")
     with pytest.raises(KeyboardInterrupt):
         runs.write_predictions(

@@ -280,7 +280,8 @@ def prepare(
     baseline = candidates.baseline(base.task, base.model, channels=channels, num_classes=classes)
     known = _costs(baseline)  # its other costs are measured, but only if a bound refers to them
     objective = _objective(settings, known["macs"])
-    objective.value(dict.fromkeys(training.objectives(training.Plan.of(base).task), 1.0), 1.0)  # raises if it is none
+    # Raises if trainings cannot be compared by it.
+    objective.value(dict.fromkeys(training.objectives(training.Plan.of(base).task), 1.0), 1.0)
     listed = candidates.scaled(section, starts, side=whole.side, channels=channels, num_classes=classes)
     networks = {network.id: network for network in listed}
     bounds = Bounds(

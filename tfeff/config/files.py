@@ -147,7 +147,7 @@ def complete(recipe: Recipe[Config], overrides: Overrides = ()) -> tuple[Config,
         return recipe.base, {}
     every = recipe.choose(recipe.base, recipe.kept)
     choices = {key: choice for key, choice in every.items() if key not in recipe.kept}
-    completed = chosen(recipe.base, {key: choice.value for key, choice in choices.items()}, recipe.kept)
+    completed = chosen(recipe.base, {key: choice.value for key, choice in every.items()}, recipe.kept)
     known = flatten(completed)
     for key in sorted(recipe.kept):
         if key not in known and key in flatten(recipe.base):

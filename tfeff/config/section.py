@@ -268,9 +268,11 @@ def parse(text: str, annotation: Any) -> Any:
             return text
     elif origin is tuple:
         inner = text.strip()
+        if inner.lower() == "none":
+            return ()
         if inner[:1] + inner[-1:] in ("()", "[]") and inner.find(inner[-1]) == len(inner) - 1:
             inner = inner[1:-1]
-        items = [_unquoted(item.strip()) for item in inner.split(",") if item.strip() and inner.lower() != "none"]
+        items = [_unquoted(item.strip()) for item in inner.split(",") if item.strip()]
         try:
             return tuple(parse(item, arguments[0]) for item in items)
         except TypeError:

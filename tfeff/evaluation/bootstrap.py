@@ -67,11 +67,11 @@ def bootstrap_p_value(differences: npt.NDArray[np.float64], images: int) -> floa
     >>> [round(bootstrap_p_value(differences, images), 3) for images in (1, 4, 100)]
     [1.0, 0.075, 0.003]
     """
+    if images < 2:
+        return 1.0
     valid = differences[~np.isnan(differences)]
     tails = (valid <= 0).sum(), (valid >= 0).sum()
     tail = min(0.5, (min(tails) + 1) / (len(valid) + 1))
-    if images < 2:
-        return 1.0
     return float(2 * special.stdtr(images - 1, special.ndtri(tail) * np.sqrt((images - 1) / images)))
 
 

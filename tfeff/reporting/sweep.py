@@ -114,11 +114,14 @@ def map_figure(
         across: the key of the columns: `key` and `order` (its values).
         down: the key of the rows.
     """
+
+    def number(value: float) -> str:
+        return f"{100 * value:.1f}" if unit == "%" else f"{value:.3g}"
+
     columns, lines = list(across["order"]), list(down["order"])
     cells = {(row["settings"][down["key"]], row["settings"][across["key"]]): row for row in rows}
     means = [row["mean"] for row in rows if known(row["mean"])]
     scale = Normalize(min(means, default=0.0), max(means, default=1.0))
-    factor = 100.0 if unit == "%" else 1.0
     figure = new(1.25 * len(columns) + 1.8, 0.62 * len(lines) + 1.3)
     axes = figure.add_subplot()
     for y, line in enumerate(lines):
@@ -132,12 +135,9 @@ def map_figure(
             if chosen:
                 cell.set(edgecolor=BLACK, linewidth=2.0)
             axes.add_patch(cell)
-            text = f"{factor * row['mean']:.1f}" if unit == "%" else f"{row['mean']:.3g}"
+            text = number(row["mean"])
             if known(row["low"]) and known(row["high"]):
-                low, high = (
-                    f"{factor * row[end]:.1f}" if unit == "%" else f"{row[end]:.3g}" for end in ("low", "high")
-                )
-                text += f"\n{low} to {high}"
+                text += f"\n{number(row['low'])} to {number(row['high'])}"
             if row["standing"] == "eliminated":
                 text += " (early)"
             axes.text(

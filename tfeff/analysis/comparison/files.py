@@ -109,7 +109,7 @@ def save_figures(
     return saved, images
 
 
-def written(figures: Iterable[str], directory: Path) -> list[Path]:
+def figure_files(figures: Iterable[str], directory: Path) -> list[Path]:
     """Returns the files of figures that `save_figures` has saved."""
     return [directory / f"{name}.{suffix}" for name in figures for suffix in figure.FORMATS]
 

@@ -13,7 +13,7 @@ from tfeff.analysis.comparison.classifiers import explanation, figures, page
 from tfeff.analysis.comparison.classifiers.insight import Insight
 from tfeff.analysis.comparison.classifiers.predictions import SplitPredictions, predict
 from tfeff.analysis.comparison.cost import measure_costs
-from tfeff.analysis.comparison.files import save_figures, training_curves, write_board, written
+from tfeff.analysis.comparison.files import figure_files, save_figures, training_curves, write_board
 from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.analysis.comparison.thumbnails import Thumbnails, fitted
 from tfeff.data.input.cache import ImageCache
@@ -94,7 +94,7 @@ def _write(
         drawn["class_activation"] = activation, explanation.CAPTION
     raster = {name for name in drawn if name.startswith(("embedding", "class_activation"))}
     saved, images = save_figures(drawn, directory / "figures", raster=raster)
-    files = written(drawn, directory / "figures")
+    files = figure_files(drawn, directory / "figures")
     for name, sheet in figures.galleries(insight, thumbnails).items():
         files.append(directory / "figures" / f"gallery_{name}.png")
         save_image(sheet, files[-1])

@@ -8,7 +8,7 @@ from tfeff.analysis.comparison.cost import measure_costs
 from tfeff.analysis.comparison.detectors import figures, page
 from tfeff.analysis.comparison.detectors.insight import SHOWN, Insight
 from tfeff.analysis.comparison.detectors.predictions import predict
-from tfeff.analysis.comparison.files import save_figures, training_curves, write_board, written
+from tfeff.analysis.comparison.files import figure_files, save_figures, training_curves, write_board
 from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
@@ -82,7 +82,7 @@ def _write(runs: Sequence[ComparedRun], images: Dataset, insight: Insight, direc
         int(image): [figures.drawn_image(insight, images, i, int(image)) for i in models]
         for image in insight.contrasts[:SHOWN]
     }
-    durable.write_record(directory / "report.json", insight.to_json(), written(drawn, directory / "figures"))
+    durable.write_record(directory / "report.json", insight.to_json(), figure_files(drawn, directory / "figures"))
     rows, differences = page.model_table(insight), page.difference_table(insight)
     texts = {
         "summary": insight.summary,
