@@ -59,7 +59,7 @@ def test_a_detector_has_no_surface(monkeypatch):
     search = config.override(search, ["experiment.data.max_lost=1"])  # digits are small at 16 pixels
     data = dataclasses.replace(search.experiment.data, source="embedded:placed_digits", image_size=None)
     search = dataclasses.replace(search, experiment=dataclasses.replace(search.experiment, data=data))
-    with pytest.raises(UserError, match=r"search\.choice is 'surface'; it should be mean: a detector's neck"):
+    with pytest.raises(UserError, match=r"config: choice is 'surface'; it should be mean: a detector's neck"):
         prepare(search)
 
 
