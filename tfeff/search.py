@@ -137,7 +137,7 @@ def _sweep(settings: config.Sweep, directory: Path, processes: "Executor", track
         study = prepare(settings, directory / FOLDER)
         say(f"{text(study.found)}\n{report.candidates(study)}")
         if flags.FLAGS.dry_run:
-            say(report.forecast(study, *forecast(study, processes), processes.slots))
+            say(report.forecast(study, forecast(study, processes), processes.slots))
             return
         with tracking() as mirror:
             findings = run(study, directory, store, processes, Console())

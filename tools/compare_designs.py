@@ -33,8 +33,8 @@ from tfeff.trials.surface import (
     best_directions,
     fit_surface,
     lattice,
-    linear,
     terms,
+    to_surface_scale,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def trainings(result: dict[str, Any]) -> list[Training]:
             factors, ratio = [float(part) for part in row["label"].split()[1::2]], row["relative_macs"]
         a, b, c = cost_shares(factors).tolist()
         for fold, value in zip(row["folds"], row["values"], strict=True):
-            scaled = linear(value, bounded=True, count=VALIDATED)
+            scaled = to_surface_scale(value, bounded=True, count=VALIDATED)
             found.append(Training((a, b, c), math.log2(ratio), fold, scaled))
     return found
 

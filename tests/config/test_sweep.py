@@ -65,6 +65,9 @@ def test_values_do_not_depend_on_the_order_of_the_axes() -> None:
         ({"axes": ("seed=0|1",)}, "seed must be the same"),
         ({"axes": ("data.train_split=train|test",)}, "data.train_split must be the same"),
         ({"axes": ("training.epochs=5|10",)}, "training.epochs must be the same"),
+        ({"axes": ("member.phi=0|1",)}, "member.phi cannot vary"),
+        ({"axes": ("optimizer.learning_rate=0.1|0.10",)}, "0.10 is the same value as 0.1"),
+        ({"axes": ("training.batch_size=8.5..16",)}, "should begin and end with one"),
         ({"axes": AXES}, '"random" or "bayesian"'),
         ({"axes": AXES[:1], "trials": config.Trials()}, "trials.batch_size"),
         (

@@ -21,7 +21,7 @@ from tfeff.trials.design import explore
 from tfeff.trials.progress import Rate
 from tfeff.trials.results import Job
 from tfeff.trials.store import Record
-from tfeff.trials.surface import linear, plane
+from tfeff.trials.surface import plane, to_surface_scale
 
 SEARCH = override(RANKED, ["choice=surface", "design.precision=0.1", "design.trainings=36"])
 PEAK = np.array([0.35, 0.2, 0.45])
@@ -46,7 +46,7 @@ def learned(study: Study, peak: np.ndarray = PEAK, noise: float = 0.01, search: 
         for place, _fold in chosen[len(values) :]:
             each = planned.places[place]
             values.append(accuracy(each.shares, each.phi, peak, noise * rng.normal()))
-        return [linear(value, bounded=True, count=10**6) for value in values]
+        return [to_surface_scale(value, bounded=True, count=10**6) for value in values]
 
     explored = explore(planned, limits(search.design), train)
     trained = [
@@ -165,6 +165,16 @@ def test_a_search_whose_trainings_all_failed_ends_with_a_message(study: Study) -
     failed = [Trained(each.network, each.phi, each.block, None) for each in best.trained]
     with pytest.raises(UserError, match="every training of the search failed"):
         find(SEARCH, study.baseline, best.explored, failed, "accuracy", bounded=True)
+    some = [*failed[:1], *best.trained[1:]]
+    (sentence, *_) = find(SEARCH, study.baseline, best.explored, some, "accuracy", bounded=True).sentences
+    assert "after 5 trainings of 5 networks, without 1 that failed" in sentence
+
+
+def test_a_search_without_time_for_a_training_says_so(study: Study) -> None:
+    with pytest.raises(
+        UserError, match=r"design.minutes is 0\.001; it should be more: the first training would exceed"
+    ):
+        learned(study, search=override(SEARCH, ["design.minutes=0.001"]))
 
 
 def test_each_cost_needs_a_network(study: Study) -> None:

@@ -224,9 +224,19 @@ def test_networks_without_a_common_fold_are_not_compared(findings):
         else dataclasses.replace(record, state="failed")
         for record in result.records.all
     ]
-    rows = {row["against"]: row for row in Result(result.findings, records).comparison.rows}
+    found = Result(result.findings, records).to_json()
+    rows = {row["against"]: row for row in found["comparisons"]}
     assert rows["depth alone"]["verdict"].startswith("not decided")
     assert "lower bound" in rows["width alone"]
+    compared = {row["method"]: "compound minus it" in row for row in found["slopes"]}
+    assert compared == {"depth alone": False, "width alone": True, "resolution alone": True, "compound": False}
+
+
+def test_trainings_of_an_earlier_search_in_the_workdir_do_not_count(findings):
+    result, *_ = findings
+    foreign = dataclasses.replace(result.records.all[0], job=Job("b9-p999-r99", 0, 0, 4), state="failed", seconds=1e6)
+    again = Result(result.findings, [*result.records.all, foreign])
+    assert again.to_json() == result.to_json()
 
 
 def test_learning_rates_of_range_tests_are_listed_with_the_networks(findings):

@@ -16,7 +16,7 @@ def open_search(tmp_path):
 
     def open_(rule="held_out", name="a"):
         stores.append(TrialStore(tmp_path / "trials.sqlite", config.Search(), ("trials.",)))
-        return RateSearch(rule, Candidate(name, name, AT_1, macs=1), stores[-1])
+        return RateSearch(rule, Candidate(name, name, AT_1, macs=1), stores[-1], attempts=3)
 
     yield open_
     for store in stores:

@@ -174,7 +174,7 @@ def test_candidates_without_common_folds_are_not_compared():
     assert two.order == ("c01", "c00")
     assert two.sentence == (
         "c01 has the highest mean accuracy, 0.950, not counting c00, which has no fold in common with it and cannot be "
-        "compared (2 folds); c01 is chosen."
+        "compared (2 folds); c01 is chosen. Beware: its training failed on 1 of 2 folds."
     )
 
 
@@ -198,6 +198,7 @@ def test_a_mean_adjusted_for_missing_trials_is_named_as_such():
     easy_and_hard = np.array([[0.80, 0.80, 0.50], [0.79, 0.79, 0.49], [0.78, 0.785, 0.48]])
     ranking = rank(table_of(easy_and_hard, [(0, 2)]), dict.fromkeys(("c00", "c01", "c02"), 1.0))
     assert "mean accuracy, 0.700 when adjusted for missing trials, 0.800 (95 % CI" in ranking.sentence
+    assert ranking.sentence.endswith("c00 is chosen. Beware: its training failed on 1 of 3 folds.")
 
 
 @pytest.mark.parametrize("base", [0.6, 0.97, 0.995])

@@ -280,6 +280,22 @@ def test_lost_trials_are_trained_again_with_more_attempts(make_runner, error, at
     assert (runner.results[job] is None) == (error != "lost")
 
 
+@pytest.mark.parametrize("rule", ["range_test", "held_out"])
+@pytest.mark.parametrize(("error", "attempts"), [("lost", 2), ("no such dataset", 0)])
+def test_lost_learning_rates_are_sought_again_with_more_attempts(make_runner, rule, error, attempts):
+    call = RateCall("a", None if rule == "range_test" else 0.2)
+    for executor, allowed, expected in (
+        (Recorder(lambda key: error if key == call else None), 3, 3 if attempts else 1),
+        (Recorder(), 3, 0),
+        (Recorder(lambda key: error if key == call else None), 5, attempts),
+        (Recorder(), 6, min(attempts, 1)),
+    ):
+        runner = make_runner(executor, attempts=allowed, learning_rate=rule)
+        runner.run([candidate("a", 0.2)], Full(EPOCHS), "stage")
+        assert [key for key, *_ in executor.calls].count(call) == expected
+    assert set(runner.results.values()) == ({None} if error != "lost" else {0.125 if rule == "range_test" else 0.2})
+
+
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_last_trial_is_retried(make_runner, count):
     died = list[Job]()

@@ -9,6 +9,7 @@ import pytest
 from tests.thoroughness import THOROUGH
 from tfeff import checked, config
 from tfeff.errors import UserError
+from tfeff.scaling import search as scaling
 from tfeff.selection import Fingerprint
 from tfeff.trials import store as stores
 from tfeff.trials.database import Database
@@ -17,13 +18,12 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
 SEARCH = config.Search()
-FREE = ("members.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
 JOB = Job("b4-p100-r16", 0, 0, 3)
 ROWS = [{"epoch": 1, "validation_accuracy": 0.5}, {"epoch": 3, "validation_accuracy": 0.625}]
 
 
 def open_store(path, search=SEARCH):
-    return TrialStore(path, search, FREE)
+    return TrialStore(path, search, scaling.FREE)
 
 
 def test_records_and_facts_are_read_back(tmp_path):
@@ -140,7 +140,8 @@ def _count(path):
     ],
 )
 def test_keys_that_no_trial_depends_on_may_change(tmp_path, keys):
-    open_store(tmp_path / "s").close()
+    with open_store(tmp_path / "s") as store:
+        store.start(JOB)
     more = config.override(SEARCH, keys)
     open_store(tmp_path / "s", more).close()
     # The store keeps the latest config.

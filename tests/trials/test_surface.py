@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.trials.surface import Data, Surface, Training, best_directions, fit_surface, lattice, linear, original, plane
+from tfeff.trials.surface import (
+    Data,
+    Surface,
+    Training,
+    best_directions,
+    fit_surface,
+    from_surface_scale,
+    lattice,
+    plane,
+    to_surface_scale,
+)
 
 CENTER = np.array([0.3, 0.3, 0.4])
 TOP = 3.0
@@ -116,7 +126,7 @@ def test_a_fold_without_trainings_does_not_count() -> None:
 
 
 def test_accuracies_become_log_odds_that_stay_finite() -> None:
-    assert linear(0.75, bounded=True, count=10**9) == pytest.approx(np.log(3))
-    assert linear(1.0, bounded=True, count=99) == pytest.approx(np.log(99.5 / 0.5))
-    assert original(linear(0.3, bounded=True, count=10**9), bounded=True) == pytest.approx(0.3)
-    assert linear(-7.0, bounded=False, count=3) == original(-7.0, bounded=False) == -7.0
+    assert to_surface_scale(0.75, bounded=True, count=10**9) == pytest.approx(np.log(3))
+    assert to_surface_scale(1.0, bounded=True, count=99) == pytest.approx(np.log(99.5 / 0.5))
+    assert from_surface_scale(to_surface_scale(0.3, bounded=True, count=10**9), bounded=True) == pytest.approx(0.3)
+    assert to_surface_scale(-7.0, bounded=False, count=3) == from_surface_scale(-7.0, bounded=False) == -7.0

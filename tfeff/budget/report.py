@@ -16,7 +16,7 @@ trials.log         output of the worker processes
 """
 
 import dataclasses
-import json
+import itertools
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from tfeff.budget.figures import figures
 from tfeff.budget.limits import Costs, Errors, amount, estimated, remaining
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
-from tfeff.durable import write, write_listing
+from tfeff.durable import write, write_listing, write_record
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.spreadsheet import table_text
 from tfeff.reporting.tables import upper
@@ -91,11 +91,10 @@ def write_all(findings: Findings, directory: Path, command: str) -> str:
     """Writes all files that present the findings; returns a summary for the terminal."""
     rows = _rows(findings)
     drawn = figures(findings, rows)
-    for name, (drawing, _) in drawn.items():
-        figure.save(drawing, directory / "figures" / name)
+    saved = [figure.save(drawing, directory / "figures" / name) for name, (drawing, _) in drawn.items()]
     table = _table(findings, rows)
     write(directory / "networks.md", tables.markdown(table) + "\n")
-    write(directory / "result.json", json.dumps(_json(findings, rows), indent=1) + "\n")
+    write_record(directory / "result.json", _json(findings, rows), itertools.chain(*saved))
     write(directory / "report.html", _page(findings, table, directory, command, drawn))
     paths = [directory / name for name in ("report.html", "result.json", "networks.md", "figures")]
     listed = findings.labels.listed if findings.labels is not None else []

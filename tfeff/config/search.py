@@ -88,7 +88,7 @@ class Folds(Section):
     """`independent`: disjoint subsets of the training split, each with its own training and validation part.
     `classic`: k-fold cross-validation, whose training parts overlap."""
     count: TwoOrMore = 3
-    """The number of independent folds can change later: the first ones stay the same."""
+    """The number of independent folds of a Search or a Sweep can change later: the first ones stay the same."""
     examples: Positive[int] | None = 5000
     """Number of images per independent fold, including its validation part, or of all classic folds in total (None: the
     whole split)."""
@@ -226,6 +226,10 @@ def check_trials(
             ) from None
     if trials.learning_rate == "held_out" and folds.validation_split is None:
         trials.wrong("learning_rate", "another rule, or set folds.validation_split: it validates on images of the fold")
+    if trials.learning_rate == "range_test" and experiment.task.CUTS_REGIONS:
+        trials.wrong(
+            "learning_rate", f"fixed: task.name={experiment.task.name} trains on stored features, not on images"
+        )
     if selects and folds.validation_split is not None:
         folds.wrong(
             "validation_split", f"omitted: a {kind} that selects by its results needs images of its own for that"

@@ -180,8 +180,18 @@ class Sweep(Section):
         section, _, key = axis.key.partition(".")
         if axis.key in SHARED or (section == "data" and key not in FREE_OF_DATA):
             raise UserError(f"config: axes: {axis.key} must be the same for all candidates; remove it")
+        if section == "member":
+            raise UserError(
+                f"config: axes: {axis.key} cannot vary; vary the keys of model, or compare members of a family with "
+                "members.phis of a search"
+            )
+        if axis.whole and not (axis.low.is_integer() and axis.high.is_integer()):
+            raise UserError(f"config: axes: {axis.key} is a whole number; its range should begin and end with one")
+        texts = dict[str, str]()
         for text in axis.choices or (axis.text(0.0), axis.text(1.0)):
             try:
-                self.member([f"{axis.key}={text}"])
+                member = repr(self.member([f"{axis.key}={text}"]))
             except UserError as error:
                 raise UserError(f"config: axes: {axis.key}={text}: {str(error).removeprefix('config: ')}") from None
+            if axis.choices and (same := texts.setdefault(member, text)) != text:
+                raise UserError(f"config: axes: {axis.key}={text} is the same value as {same}; remove one")

@@ -21,7 +21,7 @@ from tfeff.scaling.baseline import Baseline, ScaledNetwork
 STEP = 1 / 512
 """Grid of depth and width coefficients; a finer one would only separate networks of several hundred channels."""
 MAX_COEFFICIENT = 16.0
-"""Upper end of the grid."""
+"""Upper end of the grid, for bounds up to half of it; for larger ones, twice the bound."""
 GROWTH = 8
 """The search for an upper bound on the resolution grows it by 1/GROWTH per step."""
 Scaling = Mapping[str, float]
@@ -57,8 +57,9 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = ESTI
     found: list[ScaledNetwork] = []
     below: list[tuple[float, ScaledNetwork]] = []
     above: list[tuple[float, ScaledNetwork]] = []
-    for scaling in _scalings(baseline, lambda network: share(network) <= 1 + budget.tolerance):
-        column = _Column(baseline, scaling, share)
+    largest = max(MAX_COEFFICIENT, 2 * max(bounds.values()))
+    for scaling in _scalings(baseline, lambda network: share(network) <= 1 + budget.tolerance, largest):
+        column = _Column(baseline, scaling, share, largest)
         first = column.first(1 - budget.tolerance)
         end = column.first(1 + budget.tolerance, strict=True)
         found += [column.at(resolution)[1] for resolution in range(first, end)]
@@ -138,15 +139,15 @@ def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]
     return [networks[index] for index in sorted(chosen)]
 
 
-def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = MAX_COEFFICIENT) -> Iterator[float]:
-    """Yields one coefficient per distinct rounding, from 1 up.
+def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float) -> Iterator[float]:
+    """Yields one coefficient per distinct rounding, from 1 up to the maximum.
 
     It is the middle of those with the same rounding, and 1 for the first.
 
     Args:
         rounded: coefficient -> whole numbers, none of which may fall as the coefficient rises.
 
-    >>> list(coefficients(lambda d: (math.floor(4 * d + 0.5),)))[:3]
+    >>> list(coefficients(lambda d: (math.floor(4 * d + 0.5),), 3.0))[:3]
     [1.0, 1.25, 1.5]
     """
     steps = round((maximum - 1) / STEP)
@@ -163,8 +164,8 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
         first = end
 
 
-def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -> Iterator[Scaling]:
-    """Yields all factors of depth and width that are affordable at the baseline's resolution.
+def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool], largest: float) -> Iterator[Scaling]:
+    """Yields all factors of depth and width up to `largest` that are affordable at the baseline's resolution.
 
     These are factors of the backbone and of a detector's neck.
     """
@@ -183,7 +184,7 @@ def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -
         axes["neck_width"] = lambda factor: network(neck_width=factor).neck[:1]
 
     def choice(name: str, rounded: Callable[[float], tuple[int, ...]]) -> list[float]:
-        return list(takewhile(lambda factor: affordable(network(**{name: factor})), coefficients(rounded)))
+        return list(takewhile(lambda factor: affordable(network(**{name: factor})), coefficients(rounded, largest)))
 
     choices = {name: choice(name, rounded) for name, rounded in axes.items()}
 
@@ -203,8 +204,10 @@ def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -
 class _Column:
     """The networks of one scaling at all resolutions."""
 
-    def __init__(self, baseline: Baseline, scaling: Scaling, share: Callable[[ScaledNetwork], float]) -> None:
-        self.baseline, self.scaling, self._share = baseline, scaling, share
+    def __init__(
+        self, baseline: Baseline, scaling: Scaling, share: Callable[[ScaledNetwork], float], largest: float
+    ) -> None:
+        self.baseline, self.scaling, self._share, self._largest = baseline, scaling, share, largest
         self._networks: dict[int, tuple[float, ScaledNetwork]] = {}
 
     def at(self, resolution: int) -> tuple[float, ScaledNetwork]:
@@ -220,7 +223,7 @@ class _Column:
         It is at least the baseline's.
         """
         low = high = self.baseline.resolution
-        while high < self.baseline.resolution * MAX_COEFFICIENT and not self._reaches(high, share, strict):
+        while high < self.baseline.resolution * self._largest and not self._reaches(high, share, strict):
             low, high = high + 1, high + max(1, high // GROWTH)
         return bisect.bisect_left(range(high), True, lo=low, key=lambda r: self._reaches(r, share, strict))
 

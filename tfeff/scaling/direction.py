@@ -18,12 +18,12 @@ from tfeff.scaling.members import nearest_phi
 from tfeff.trials.design import Explored, Limits, Place, Planner, State
 from tfeff.trials.progress import VALIDATION_SHARE, Rate
 from tfeff.trials.results import Block
-from tfeff.trials.surface import Floats, lattice, original
+from tfeff.trials.surface import Floats, from_surface_scale, lattice
 
 REASONS = {
     "precision": "because the region is small enough (design.precision = {precision:g})",
     "trainings": "after design.trainings = {trainings} trainings",
-    "seconds": "because design.minutes = {minutes:g} are spent",
+    "seconds": "because the next training would exceed design.minutes = {minutes:g}",
     "networks": "because there is no further network to train",
 }
 
@@ -146,11 +146,12 @@ class BestDirection:
             if surface is not None:
                 row["in the region"] = "yes" if surface.contains(shares) else "no"
                 level = surface.value(self.shares)
-                row[self.metric] = original(surface.value(shares), bounded=self.bounded)
+                row[self.metric] = from_surface_scale(surface.value(shares), bounded=self.bounded)
                 if name != "answer":
                     lead, half = surface.difference(self.shares, shares)
                     ends = [
-                        original(level, bounded=self.bounded) - original(level - each, bounded=self.bounded)
+                        from_surface_scale(level, bounded=self.bounded)
+                        - from_surface_scale(level - each, bounded=self.bounded)
                         for each in (lead, lead - half, lead + half)
                     ]
                     row |= dict(zip(("answer minus it", "95 % from", "to"), ends, strict=True))
@@ -166,6 +167,8 @@ class BestDirection:
         done = [each for each in self.trained if each.value is not None]
         networks = len({each.network.id for each in done})
         count = f"{len(done)} trainings of {networks} networks"
+        if failed := len(self.trained) - len(done):
+            count += f", without {failed} that failed"
         if self.single is not None:
             chance = direction.chance_of_single.max()
             found = [
@@ -231,8 +234,10 @@ def find(
     """Returns the best direction by the trainings of a search.
 
     Raises:
-        UserError: every training failed.
+        UserError: every training failed, or there was no time for any.
     """
+    if not trained:
+        search.design.wrong("minutes", "more: the first training would exceed them")
     if all(each.value is None for each in trained):
         raise UserError("every training of the search failed; see trials.log in the workdir")
     ratio = search.budget.macs

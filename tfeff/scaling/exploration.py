@@ -16,7 +16,7 @@ from tfeff.trials.progress import Rate, measured_rate
 from tfeff.trials.results import Job, is_finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
-from tfeff.trials.surface import linear
+from tfeff.trials.surface import to_surface_scale
 from tfeff.trials.trial import Candidate
 
 
@@ -69,7 +69,9 @@ def explored(
         trainings = [(network.id, blocks[fold]) for network, (_, fold) in zip(networks, chosen, strict=True)]
         runner.run(as_candidates(networks), Listed(epochs, trainings), f"round {number}")
         count = study.examples[1]
-        return [None if value is None else linear(value, bounded=bounded, count=count) for value in values(chosen)]
+        return [
+            None if value is None else to_surface_scale(value, bounded=bounded, count=count) for value in values(chosen)
+        ]
 
     def report(chosen: Sequence[Choice], state: State) -> None:
         shares = ", ".join(f"{name} {percent(share)}" for name, share in zip(SINGLE, state.direction.mean, strict=True))

@@ -314,7 +314,7 @@ class Comparison:
                 "95 % from": estimate.low,
                 "to": estimate.high,
             }
-            if method != COMPOUND and COMPOUND in by_method:
+            if method != COMPOUND and by_method.get(COMPOUND, {}).keys() & slopes.keys():
                 difference = paired_difference(by_method[COMPOUND], slopes)
                 row |= {"compound minus it": difference.mean, "from": difference.low, "up to": difference.high}
             rows.append(row)

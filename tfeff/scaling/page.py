@@ -156,7 +156,8 @@ def _comparison(result: Result) -> str:
     if search.coefficients is not None:
         folds = "The coefficients were given; no network was selected here."
     elif search.member_blocks == search.folds.blocks:
-        folds = "The coefficients were selected on the same folds, so compound scaling is somewhat overrated at φ = 1."
+        where = " at φ = 1" if search.choice == "mean" else ""
+        folds = f"The coefficients were selected on the same folds, so compound scaling is somewhat overrated{where}."
     else:
         folds = f"{search.folds.count} further folds, which the selection of the coefficients did not see, were used."
     sentences = [

@@ -14,11 +14,12 @@ trials.log         output of the worker processes
 ```
 """
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfeff.durable import write
+from tfeff.durable import write, write_record
 from tfeff.reporting import figure, tables
 from tfeff.reporting.tables import percent
 from tfeff.scaling import members
@@ -112,10 +113,9 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
     """Writes all files that present the findings of a search; returns a summary for the terminal."""
     result = Result(findings, records)
     drawn = draw(result)
-    for name, (drawing, _) in drawn.items():
-        figure.save(drawing, directory / "figures" / name)
+    saved = [figure.save(drawing, directory / "figures" / name) for name, (drawing, _) in drawn.items()]
     write(directory / "family.md", tables.markdown(result.family) + "\n")
-    write(directory / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
+    write_record(directory / "result.json", result.to_json(), itertools.chain(*saved))
     captions = {name: caption for name, (_, caption) in drawn.items()}
     write(directory / "report.html", page(result, directory, command, captions))
     paths = [directory / name for name in ("coefficients.json", "family.md", "result.json", "figures", "report.html")]

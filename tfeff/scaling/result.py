@@ -31,6 +31,12 @@ class Result:
     def __init__(self, findings: Findings, records: Sequence[Record]) -> None:
         self.findings, self.study = findings, findings.study
         self.search = self.study.search
+        # The workdir may also hold trainings of an earlier search, with another budget.
+        best, plain = self.best, findings.plain
+        compared = [each.network for each in best.trained] if best else [*self.study.chosen] if self.ranked else []
+        compared += [*(point.network for point in findings.points), *([plain] if plain else [])]
+        names = {network.id for network in compared}
+        records = [each for each in records if each.job.candidate in names]
         self.records = Records(records)
         self.epochs = self.search.experiment.training.epochs
         self.metric = self.search.objective.metric

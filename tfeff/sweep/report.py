@@ -13,7 +13,7 @@ trials.log         output of the worker processes
 ```
 """
 
-import json
+import itertools
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.durable import write
+from tfeff.durable import write, write_record
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
 from tfeff.reporting.tables import unit_of
@@ -180,8 +180,11 @@ def candidates(study: SweepStudy) -> str:
     return f"{tables.text(rows)}\n\n{len(rows)} candidates, {trials} trials each, with {sizes}\n"
 
 
-def forecast(study: SweepStudy, rate: Rate, seconds: float, processes: int) -> str:
-    """Returns the expected duration of a sweep, as text."""
+def forecast(study: SweepStudy, expected: tuple[Rate, float] | None, processes: int) -> str:
+    """Returns the expected duration of a sweep, as text; None: it is unknown."""
+    if expected is None:
+        return f"no forecast: task.name={study.sweep.experiment.task.name} trains on stored features, not on images"
+    rate, seconds = expected
     stored = study.sweep.experiment.training.feature_variants is not None
     return ("at most " if stored else "") + (
         f"{duration(seconds, processes)}; measured on this machine: {rate}"
@@ -193,10 +196,9 @@ def write_all(findings: SweepFindings, records: Sequence[Record], directory: Pat
     """Writes all files that present the findings of a sweep; returns a summary for the terminal."""
     result = SweepResult(findings, records)
     figures = _figures(result)
-    for name, (drawing, _) in figures.items():
-        figure.save(drawing, directory / "figures" / name)
+    saved = [figure.save(drawing, directory / "figures" / name) for name, (drawing, _) in figures.items()]
     write(directory / "best.json", config.to_json(findings.best))
-    write(directory / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
+    write_record(directory / "result.json", result.to_json(), itertools.chain(*saved))
     rows = _rows(result)
     write(directory / "candidates.md", tables.markdown(rows) + "\n")
     write(directory / "report.html", _page(result, rows, directory, command, figures))

@@ -84,7 +84,8 @@ class SweepFindings:
 
 def open_store(directory: Path, sweep: config.Sweep | None) -> TrialStore:
     """Returns the store in the workdir of a sweep; None opens an existing one with any config."""
-    return TrialStore(directory / STORE, sweep, FREE)
+    independent = sweep is not None and sweep.folds.kind == "independent"
+    return TrialStore(directory / STORE, sweep, (*FREE, "folds.count") if independent else FREE)
 
 
 def prepare(sweep: config.Sweep, directory: Path | None = None) -> SweepStudy:
@@ -126,10 +127,10 @@ def prepare(sweep: config.Sweep, directory: Path | None = None) -> SweepStudy:
             images.require_unknown(experiment.sources)
             if sweep.allocation.name == "halving":
                 Trial(experiment).of_length(sweep.allocation.minimum_epochs)
-            # Dropout and the optimizer's numbers change nothing that is checked.
-            model, update = dataclasses.replace(experiment.model, dropout=0.0), experiment.optimizer
-            patterns = update.frozen, update.unfreeze, update.learning_rate_factors
-            key = repr((experiment.task, model, experiment.training, patterns))
+            # These numbers change nothing that is checked.
+            model = dataclasses.replace(experiment.model, dropout=0.0)
+            update = dataclasses.replace(experiment.optimizer, learning_rate=1.0, momentum=0.0, weight_decay=0.0)
+            key = repr(dataclasses.replace(experiment, model=model, optimizer=update))
             if key not in checked:
                 checks.check(training.Plan.of(experiment), 1, new_run=True)
                 checked.add(key)
@@ -148,9 +149,14 @@ def _ends(sweep: config.Sweep) -> list[Combination]:
     return [Combination({**first, key: text}) for key, texts in values.items() for text in texts]
 
 
-def forecast(study: SweepStudy, executor: Executor) -> tuple[Rate, float]:
-    """Times some training steps; returns the rate and the seconds of all trials, summed over processes."""
+def forecast(study: SweepStudy, executor: Executor) -> tuple[Rate, float] | None:
+    """Times some training steps; returns the rate and the seconds of all trials, summed over processes.
+
+    None for R-CNN, which trains on stored features: they would have to be computed first.
+    """
     base, sweep = study.sweep.experiment, study.sweep
+    if base.task.CUTS_REGIONS:
+        return None
     planned = [study.candidate(each, base) for each in study.combinations]
     macs = {each.name: each.macs for each in planned}
     if not planned:
@@ -183,7 +189,9 @@ def run(study: SweepStudy, directory: Path, store: TrialStore, executor: Executo
         def scores(batch: Sequence[Combination]) -> dict[str, float | None]:
             runner.run(candidates(batch), Full(epochs), "sweep")
             rows = by_fold(runner.results, epochs, [each.name for each in batch], blocks)
-            return {name: sum(row.values()) / len(row) if row else None for name, row in rows.items()}
+            # Of a candidate that fails on some folds, the others are no measure.
+            whole = len({fold for fold, _ in blocks})
+            return {name: sum(row.values()) / whole if len(row) == whole else None for name, row in rows.items()}
 
         if sweep.sampler.name == "bayesian":
             for found in bayesian(sweep.parsed, sweep.sampler, sweep.experiment.seed, scores):

@@ -28,10 +28,11 @@ class RateSearch:
     Args:
         rule: `trials.learning_rate`: `range_test` or `held_out`.
         candidate: the candidate; its experiment has the rate in the middle.
+        attempts: how often the process of a call may be lost.
     """
 
-    def __init__(self, rule: str, candidate: Candidate, store: TrialStore) -> None:
-        self.rule, self.candidate, self._store = rule, candidate.name, store
+    def __init__(self, rule: str, candidate: Candidate, store: TrialStore, attempts: int) -> None:
+        self.rule, self.candidate, self._store, self._attempts = rule, candidate.name, store, attempts
         self._middle = candidate.experiment.optimizer.learning_rate
         self._fact = f"{LEARNING_RATE} {candidate.name}"
 
@@ -64,12 +65,24 @@ class RateSearch:
     @property
     def failure(self) -> str | None:
         """Why the rate cannot be found; None if nothing is known against it."""
-        stored, tried = self._store.fact(f"failed {self._fact}"), self.tried
-        if stored is not None or not tried or not _all_diverged(tried):
-            return stored
+        tried = self.tried
+        if self._failed is not None:
+            return str(self._failed["error"])
+        if not tried or not _all_diverged(tried):
+            return None
         if next_rates(tried, self._middle):
             return None
         return f"no learning rate was found: the training diverged at {', '.join(f'{rate:.2g}' for rate, _ in tried)}"
+
+    @property
+    def lost(self) -> bool:
+        """Whether it cannot be found because processes were lost, so that more attempts may help."""
+        return self._failed is not None and self._failed["deaths"] > 0
+
+    @property
+    def _failed(self) -> dict[str, Any] | None:
+        stored: dict[str, Any] | None = json.loads(self._store.fact(f"failed {self._fact}") or "null")
+        return None if stored is not None and 0 < stored["deaths"] < self._attempts else stored
 
     @property
     def _stored(self) -> Any:
@@ -86,10 +99,15 @@ class RateSearch:
         tried.sort(key=lambda pair: (round(abs(math.log(pair[0] / self._middle)), 9), pair[0]))
         self._store.write_fact(self._fact, json.dumps(tried))
 
-    def fail(self, error: str) -> None:
-        """Stores that the rate cannot be found; the first cause remains."""
+    def fail(self, error: str, deaths: int = 0) -> None:
+        """Stores that the rate cannot be found; the first cause remains.
+
+        Args:
+            deaths: number of lost attempts, if they are the cause.
+        """
         if self.failure is None:
-            self._store.write_fact(f"failed {self._fact}", f"no learning rate was found: {error}")
+            failed = {"error": f"no learning rate was found: {error}", "deaths": deaths}
+            self._store.write_fact(f"failed {self._fact}", json.dumps(failed))
 
     def count_death(self, call: RateCall) -> int:
         """Counts a lost attempt of a call; returns the number of its lost attempts so far."""

@@ -118,6 +118,8 @@ def rank(
     if len(order) > 1:
         sentence += _choice(layout, best, chosen, shown, losses, margin) if chooses else ""
     sentence += "."
+    if failures := len(layout.blocks) - len(values[chosen]):
+        sentence += f" Beware: its training failed on {failures} of {fold_count(layout.blocks)}."
     for count, what in ((eliminated, "eliminated earlier"), (failed, "left out: every trial failed")):
         if count:
             sentence += f" {count} candidate{' was' if count == 1 else 's were'} {what}."

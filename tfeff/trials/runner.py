@@ -273,7 +273,7 @@ class TrialRunner:
             if not self._candidates[candidate].tests_rates:
                 return None
             rule = "range_test"
-        return RateSearch(rule, self._candidates[candidate], self.store)
+        return RateSearch(rule, self._candidates[candidate], self.store, self.trials.attempts)
 
     def check(self) -> None:
         """Raises Interrupted after Ctrl-C or SIGTERM."""
@@ -308,7 +308,7 @@ class TrialRunner:
     def _find_rate(self, search: RateSearch, job: Job) -> None:
         """Starts calls that find the learning rate of a job's candidate, or fails the job."""
         if search.failure is not None:
-            self._fail(job, search.failure)
+            self._fail(job, search.failure, lost=search.lost)
         candidate, first = self._candidates[job.candidate], Job(job.candidate, 0, 0, job.epochs)
         for call in search.waiting:
             if call in self._running or len(self._running) >= self.executor.slots:
@@ -361,10 +361,11 @@ class TrialRunner:
         search, label = self._rate_search(call.candidate), self._candidates[call.candidate].label
         assert search is not None
         if outcome.error is not None:
-            if outcome.retryable and search.count_death(call) < self.trials.attempts:
+            deaths = search.count_death(call) if outcome.retryable else 0
+            if 0 < deaths < self.trials.attempts:
                 self.progress.say(f"{label}: {outcome.error}; trying its learning rate again")
             else:
-                search.fail(outcome.error)
+                search.fail(outcome.error, deaths)
             return
         value, error = (outcome.value, None) if call.rate is None else outcome.value
         search.add(call, value)

@@ -48,7 +48,7 @@ class Training:
     Attributes:
         shares: shares of depth, width and resolution in the logarithm of the network's cost; they sum to 1.
         phi: logarithm of the cost relative to that of the member φ = 1.
-        value: higher is better, on a scale on which errors have about equal variances (`linear`).
+        value: higher is better, on a scale on which errors have about equal variances (`to_surface_scale`).
     """
 
     shares: tuple[float, float, float]
@@ -57,7 +57,7 @@ class Training:
     value: float
 
 
-def linear(value: float, *, bounded: bool, count: int) -> float:
+def to_surface_scale(value: float, *, bounded: bool, count: int) -> float:
     """Returns a value on the scale of the surface: the log odds of metrics in [0, 1].
 
     Args:
@@ -66,8 +66,8 @@ def linear(value: float, *, bounded: bool, count: int) -> float:
     return float(special.logit((value * count + 0.5) / (count + 1.0))) if bounded else value
 
 
-def original(value: float, *, bounded: bool) -> float:
-    """Returns the inverse of `linear`, without its half images."""
+def from_surface_scale(value: float, *, bounded: bool) -> float:
+    """Returns the inverse of `to_surface_scale`, without its half images."""
     return float(special.expit(value)) if bounded else value
 
 
