@@ -97,3 +97,9 @@ def test_contradictions_are_reported(settings: dict, words: str) -> None:
 def test_json_round_trip() -> None:
     sweep = config.Sweep(axes=AXES, sampler=config.Sampler(name="bayesian", candidates=9))
     assert config.from_json(config.to_json(sweep), config.Search, config.Sweep) == sweep
+
+
+def test_a_sweep_of_stored_features_has_no_range_test() -> None:
+    sweep = config.load("bccd_rcnn_sweep", config.Sweep)
+    with pytest.raises(UserError, match=r"trials\.learning_rate is 'range_test'; .* task\.name=rcnn trains on stored"):
+        config.override(sweep, ["trials.learning_rate=range_test"])

@@ -125,6 +125,12 @@ def test_a_budget_of_parameters_alone_is_refused():
         candidates.within_budget(SMALL, config.Budget(macs=None, params=2.0))
 
 
+def test_a_large_budget_includes_depth_alone():
+    shallow = Baseline(config.architecture("resnet", width=6, stage_blocks=(1, 1), resolution=12), 10, 3)
+    found = candidates.within_budget(shallow, config.Budget(macs=40.0, tolerance=0.02))
+    assert max(network.depth for network in found if network.width == network.scale == 1.0) > 38
+
+
 def test_coefficients_are_the_middles_of_intervals_that_round_alike():
     found = list(candidates.coefficients(lambda c: (math.floor(3 * c + 0.5),), maximum=3.0))
     assert found[0] == 1.0
