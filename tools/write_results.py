@@ -122,6 +122,25 @@ def place(candidate: Result) -> tuple[bool, bool, float]:
     return mean is None, candidate["standing"] == "eliminated", -(mean or 0.0)
 
 
+def directions(result: Result) -> str:
+    """Returns the best direction by a surface, compared with others at equal cost."""
+    metric, rows = result["objective"], []
+    for row in result["surface"]["directions"]:
+        minus = "answer minus it" in row
+        rows.append(
+            {
+                "direction": row["direction"],
+                **{f"{name}, %": f"{100 * row[name]:.0f}" for name in SINGLE},
+                "in the region": row["in the region"],
+                metric: f"{row[metric]:.3f}",
+                "answer minus it, points": points(row["answer minus it"]) if minus else None,
+                "95 %": f"{points(row['95 % from'])} to {points(row['to'])}" if minus else None,
+                "probability that it is best": row.get("probability that it is best"),
+            }
+        )
+    return tables.markdown(rows)
+
+
 def networks(result: Result) -> str:
     """Returns the members, and the networks that they are compared with."""
     rows = []
@@ -444,6 +463,7 @@ def metric(result: Result) -> str:
 
 WRITERS: Mapping[str, Callable[[Any], str]] = {
     "candidates": candidates,
+    "directions": directions,
     "networks": networks,
     "comparisons": comparisons,
     "verdict": verdict,

@@ -120,7 +120,8 @@ def _direction(best: BestDirection) -> list[html.Part]:
         ),
         html.paragraph(
             "The region contains every direction that can be the best without contradicting the trainings; no prior "
-            "is used for it. The answer is a posterior mean, or a single dimension if that is best with a probability "
+            "is used for it. A direction outside is not the best one, but may lose little: its interval can contain 0. "
+            "The answer is a posterior mean, or a single dimension if that is best with a probability "
             "above one half. The prior is centered on the published proportions. Its strength was estimated: a "
             f"standard deviation of {best.state.direction.distance:.2f} around them, in shares. The weight of the "
             f"prior in the surface's coefficients is {percent(best.state.direction.weight)}."
