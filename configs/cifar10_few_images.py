@@ -4,7 +4,7 @@ Data      folder:<directory> with train/<class>/* and test/<class>/*: 500 of the
           all variants and others for each seed; all 10,000 test images
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=cifar10_few_images --workdir=runs/few_images \\
-              --out=docs/results/cifar10_few_images data.source=folder:<directory>
+              --out=runs/cifar10_few_images data.source=folder:<directory>
 Machine   one of two virtual CPU cores, shared with other work: 10 seconds to 2 minutes a training
 Result    Accuracy, mean of five seeds: 66.2 % with layers chosen by features, 64.6 % with all layers trained; paired
           difference 1.6 points (95 % interval 0.2 to 2.9; docs/fine_tuning.md)

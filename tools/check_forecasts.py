@@ -1,6 +1,6 @@
 """Checks forecasts of a budget search: what a quarter and half of the images say about all of them.
 
-    python tools/check_forecasts.py --config=own_budget --workdir=DIR --out=docs/results/forecasts_photos \\
+    python tools/check_forecasts.py --config=own_budget --workdir=DIR --out=DIR/results \\
         data.source=folder:PHOTOS candidates.count=10
 
 Trains `candidates.count` networks, spread over all that the config allows, on parts of the training images of each fold

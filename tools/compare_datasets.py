@@ -1,6 +1,6 @@
 """Trains the variants of an experiment on several datasets, and compares their test scores: a transfer table.
 
-    python tools/compare_datasets.py --config=transfer_table --workdir=DIR --out=docs/results/NAME \\
+    python tools/compare_datasets.py --config=transfer_table --workdir=DIR --out=runs/NAME \\
         ants_and_bees=folder:DIR signs=folder:DIR [--seeds=3] [--only=NAME ...] [--override=key=value ...]
 
 Each argument is a name and a `data.source`. For each dataset, the variants are trained and compared by

@@ -1,6 +1,6 @@
 """Compares necks, and the ways in which their nodes fuse maps, under equal settings.
 
-    python tools/compare_necks.py --config=bccd_necks --workdir=DIR --out=docs/results/necks [key=value ...]
+    python tools/compare_necks.py --config=bccd_necks --workdir=DIR --out=runs/necks [key=value ...]
 
 Trains one detector for each neck with fast fusion, and one BiFPN for each other fusion. Writes OUT.json, the rows
 of a table: parameters, multiply-adds, mAP@.5 on the validation images with its interval over images, and the times of a

@@ -1,6 +1,6 @@
 """Compares sweeps over the same keys and folds that differ in sampler or allocation.
 
-    python tools/compare_sweeps.py grid=runs/grid halving=runs/halving bayesian=runs/bayesian --out=docs/results/NAME
+    python tools/compare_sweeps.py grid=runs/grid halving=runs/halving bayesian=runs/bayesian --out=runs/NAME
 
 Each argument is a name and the workdir of a finished `tfeff.search` of a `Sweep`; the first one is the reference. All
 need the same `folds` of the same images.

@@ -1,6 +1,6 @@
 """Trains variants of an experiment with several seeds, and compares their test scores.
 
-    python tools/compare_variants.py --config=hymenoptera_transfer --workdir=DIR --out=docs/results/NAME \\
+    python tools/compare_variants.py --config=hymenoptera_transfer --workdir=DIR --out=runs/NAME \\
         [--variants=CONFIG] [--seeds=5] [--only=NAME ...] [key=value ...]
 
 `{seed}` in `data.source` stands for the number of the seed: `data.source=voc:folds/{seed}` gives each its own fold.
@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--only={min(unknown)}: no such variant; there are {', '.join(defined)}")
     variants = {name: config.override(base, overrides) for name, overrides in defined.items()}
     trained = {*arguments.only, reference} if arguments.only else variants.keys()
-    known = known_runs(arguments.out.with_suffix(".json"), variants)
+    results = arguments.out.with_suffix(".json")
+    known = known_runs(results, variants)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     folders = {name: arguments.workdir / re.sub(r"[^\w.-]+", "_", name) for name in variants}
     runs = {
@@ -80,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         for name, experiment in variants.items()
         if name in trained and str(seed) not in known.get(name, {}).get("runs", ())
     }
+    untrained = sum(not Path(folder, "result.json").is_file() for *_, folder in runs.values())
     with LocalProcesses(arguments.processes, arguments.workdir / "trainings.log") as processes:
         collect(processes, runs)
     finished = {name: finished_runs(folder, variants[name]) for name, folder in folders.items()}
@@ -99,10 +101,12 @@ def run(arguments: argparse.Namespace) -> None:
             group.pop("prediction_seconds", None)
     compare(groups, reference)
     result = {"reference": reference, "variants": groups}
-    write(arguments.out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
+    write(results, json.dumps(result, indent=1) + "\n")
     score = next(iter(groups[reference]["scores"]))
     drawing = ranking_figure(drawn(groups, score), metric=score, unit=unit_of(score))
     figure.save_png(drawing, arguments.out.with_suffix(".png"))
+    all_runs, own = (sum(len(group["runs"]) for group in each.values()) for each in (groups, new))
+    print(f"{all_runs - own} runs of {results}, {own} of {arguments.workdir}, {untrained} of these trained now\n")
     print(variants_table(result))
 
 

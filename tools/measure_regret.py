@@ -2,7 +2,7 @@
 
     python tools/measure_regret.py train --config=own_budget --workdir=DIR --macs=1x,0.5x,0.25x,0.12x \\
         data.source=folder:PHOTOS candidates.count=24
-    python tools/measure_regret.py replay --workdir=DIR --out=docs/results/regret_photos
+    python tools/measure_regret.py replay --workdir=DIR --out=DIR/results
 
 `train` probes `candidates.count` networks within the bounds, also those to which a search would prefer larger ones,
 and the baseline's network at the largest resolution within each bound. It trains them on all folds and on all training

@@ -127,7 +127,7 @@ def test_variants_without_common_seeds_have_no_difference(tool: ModuleType) -> N
 
 @pytest.mark.parametrize(("published", "kept"), [(("scratch", "frozen"), True), (("scratch",), False)])
 def test_times_of_predictions_are_kept_unless_a_variant_was_not_timed_with_the_others(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: tuple[str, ...], kept: bool
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], published: tuple[str, ...], kept: bool
 ) -> None:
     (tmp_path / "config.py").write_text(
         "from tfeff.config import Experiment as get_config\n"
@@ -142,6 +142,9 @@ def test_times_of_predictions_are_kept_unless_a_variant_was_not_timed_with_the_o
         known["frozen"]["settings"] = {"model.width": 8}
     (tmp_path / "results.json").write_text(json.dumps({"reference": "scratch", "variants": known}))
     tool.run(reported(tmp_path))
+    stored = len(published)  # one run each
+    origin = f"{stored} runs of {tmp_path}/results.json, 1 of {tmp_path}/runs, 0 of these trained now"
+    assert capsys.readouterr().out.startswith(origin)
     groups = json.loads((tmp_path / "results.json").read_text())["variants"]
     assert len(groups["frozen"]["runs"]) == len(published)
     times = [each.get("prediction_seconds") for each in groups.values()]
