@@ -157,15 +157,15 @@ def yolov8n_network_openvino() -> Step:
             return outputs["boxes"], outputs["scores"]
 
     images = torch_image(YOLO_SIDE, YOLO_SIDE)
-    # Traced first, because the conversion would put the head into evaluation, with decoding.
     model = openvino.convert_model(torch.jit.trace(Outputs(), images), input=tuple(images.shape))
     return in_openvino(model, images.numpy())
 
 
 def undecoded_yolov8n() -> Any:
-    """Builds YOLOv8n for inference, without decoding."""
+    """Builds YOLOv8n for inference, without decoding, which `eval` of a network around it does not turn on."""
     model = yolov8n().eval().fuse(verbose=False)
-    model.model[-1].train()  # its head has no batch normalization left
+    head = model.model[-1].train()  # does not decode, and has no batch normalization left
+    head.train = lambda mode=True: head
     return model
 
 
@@ -206,24 +206,33 @@ def torchvision_inference() -> Step:
 
 
 def torchvision_training() -> Step:
-    """Returns the training steps of torchvision's Faster R-CNN with momentum SGD."""
+    """Returns the training steps of torchvision's Faster R-CNN with momentum SGD.
+
+    Its images are already resized and normalized.
+    """
     import torch
+    from torchvision.models.detection.image_list import ImageList
 
     height, width = TWO_STAGE_SIZE
     boxes = random_boxes(TWO_STAGE_BATCH)[..., [1, 0, 3, 2]] * np.asarray([width, height] * 2, np.float32)
     targets = [
         {"boxes": torch.from_numpy(each), "labels": torch.randint(1, COCO_CLASSES + 1, (OBJECTS,))} for each in boxes
     ]
-    images = list(torch.rand(TWO_STAGE_BATCH, 3, height, width))
+    images = torch.rand(TWO_STAGE_BATCH, 3, height, width)
+    sizes = [TWO_STAGE_SIZE] * TWO_STAGE_BATCH
 
     def placed(memory_format: Any, *, compiled: bool) -> Step:
+        inputs = images.contiguous(memory_format=memory_format)
         model = torchvision_model().train().to(memory_format=memory_format)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
         if compiled:  # the rest of the detector depends on its data
             model.backbone.compile()
 
         def step() -> float:
-            loss = sum(model(images, targets).values())
+            features = model.backbone(inputs)
+            proposals, losses = model.rpn(ImageList(inputs, sizes), features, targets)
+            _, of_regions = model.roi_heads(features, proposals, sizes, targets)
+            loss = sum((losses | of_regions).values())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
