@@ -15,8 +15,9 @@ import pytest
 from tests.rcnn.voc_digits import write_voc
 from tests.test_documents import DOCUMENTS
 from tests.verbs import Verbs
-from tfeff import cli, config
+from tfeff import cli, config, training
 from tfeff.config import shipped
+from tfeff.training import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -132,6 +133,35 @@ def test_flags_and_settings_exist(path: Path) -> None:
 def test_commands_leave_committed_results_alone(path: Path) -> None:
     """Tools take runs from the file that they write, or replace its rows."""
     assert not [command for command in written(path) if command.flags.get("out", "").startswith("docs/")]
+
+
+EXTENDS = ("folds.count=", "members.phis=")
+"""Settings of a search that may change when it is resumed."""
+
+
+def test_a_workdir_has_one_config_in_all_documents() -> None:
+    """Otherwise the second command is refused."""
+    configs: dict[str, dict[tuple[str, ...], str]] = {}
+    for path in FILES:
+        for command in written(path):
+            workdir = command.flags.get("workdir", "")
+            if path.suffix != ".md" or command.verb not in ("train", "search") or not workdir.startswith("runs/"):
+                continue
+            set_keys = sorted(each for each in command.overrides if not each.startswith(("data.source=", *EXTENDS)))
+            configs.setdefault(workdir, {})[command.program, command.flags["config"], *set_keys] = path.name
+    assert {workdir: found for workdir, found in configs.items() if len(found) > 1} == {}
+
+
+def test_a_small_run_of_own_images_can_be_fine_tuned_for_integers() -> None:
+    """Below 500 images, it trains the classifier on stored features."""
+    (command,) = (
+        each for each in written(ROOT / "docs" / "serving.md") if "training.quantization=int8" in each.overrides
+    )
+    layers = ["optimizer.frozen=stem*,stage*,head_conv*", "training.feature_variants=2", "training.precision=float32"]
+    own = config.override(config.Experiment(), ["model.name=efficientnet-lite0", *layers])
+    tuned = config.override(own, command.overrides)
+    assert not tuned.optimizer.frozen
+    checks.check(training.Plan.of(tuned), 1, new_run=False)
 
 
 STARTS = ("#", "pip ", "python ", "mkdir ", "cp ", "for ", "done")
