@@ -132,7 +132,7 @@ def compare(path: Path, count: int) -> dict[str, Any]:
         "deviation of a training, log odds": f"{noise:.3f}",
         "of a network from the surface": f"{misfit:.3f}",
         "trainings, even": len(even) * FOLDS,
-        "design": round(float(np.median(spent))),
+        "design, median": round(float(np.median(spent))),
         "mean region, even": f"{100 * np.mean(old):.0f} %",
         "mean region, design": f"{100 * np.mean(new):.0f} %",
     }
