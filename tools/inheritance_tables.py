@@ -22,18 +22,15 @@ def tables(results: Iterable[Mapping[str, Any]]) -> str:
         for each in results
         if not each["held_out"]
     }
-    parts = ["# Schedules, chosen on held-out training images", markdown(list(_tuning(results)))]
+    sections = [("Schedules, chosen on held-out training images", _tuning(results))]
     for data in DATA:
-        for title, rows in (
-            ("smaller than Lite0", _down(found, data)),
-            ("from Lite2 to the costs of Lite1 and Lite0", _from_lite2(found, data)),
-            ("larger than Lite0", _up(found, data)),
-            ("batch statistics", _statistics(found, data)),
-        ):
-            rows = list(rows)
-            if rows:
-                parts += [f"# {data}: {title}", markdown(rows)]
-    return "\n\n".join(part for part in parts if part)
+        sections += [
+            (f"{data}: smaller than Lite0", _down(found, data)),
+            (f"{data}: from Lite2 to the costs of Lite1 and Lite0", _from_lite2(found, data)),
+            (f"{data}: larger than Lite0", _up(found, data)),
+            (f"{data}: batch statistics", _statistics(found, data)),
+        ]
+    return "\n\n".join(f"# {title}\n\n{markdown(rows)}" for title, each in sections if (rows := list(each)))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

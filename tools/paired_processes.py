@@ -115,7 +115,8 @@ def add_flags(parser: argparse.ArgumentParser, comparisons: Mapping[str, Compari
 
 
 def chosen(arguments: argparse.Namespace, comparisons: Mapping[str, Comparison]) -> dict[Comparison, list[str]]:
-    """Returns the comparisons that are wanted, with our sides in the runtimes that are wanted.
+    """Returns the comparisons that are wanted, with our sides in the runtimes that are wanted; those without any are
+    skipped with a message.
 
     Raises:
         UserError: a flag has a wrong value.
@@ -128,7 +129,13 @@ def chosen(arguments: argparse.Namespace, comparisons: Mapping[str, Comparison])
     if arguments.rounds < 2 or arguments.steps < 1 or arguments.threads < 1:
         raise UserError("--rounds must be at least 2, --steps and --threads at least 1")
     wanted = ("training", *runtimes)
-    return {comparisons[name]: [side for side in comparisons[name].ours if side.endswith(wanted)] for name in names}
+    found = {}
+    for comparison in map(comparisons.__getitem__, names):
+        if ours := [side for side in comparison.ours if side.endswith(wanted)]:
+            found[comparison] = ours
+        else:
+            print(f"{comparison.title}: skipped; it is in none of --runtimes={arguments.runtimes}", file=sys.stderr)
+    return found
 
 
 def compare(

@@ -61,6 +61,13 @@ def test_a_side_that_fails_is_named(detectors, tmp_path):
         detectors.run(parse(detectors, *automl(tmp_path), "--rounds=4"))
 
 
+def test_a_comparison_without_a_side_of_ours_is_skipped(detectors, capsys):
+    detectors.run(parse(detectors, f"--peer_python={sys.executable}", "--runtimes=frozen", "--only=yolo-openvino"))
+    output, messages = capsys.readouterr()
+    assert output == ""
+    assert messages == "YOLO at 640, network / YOLOv8n in OpenVINO: skipped; it is in none of --runtimes=frozen\n"
+
+
 def test_wrong_flags(detectors, tmp_path):
     for flags, message in (
         (("--only=yolo,d1",), "--only=d1: must be one of automl, effdet"),
