@@ -72,11 +72,12 @@ def commands(text: str) -> list[Command]:
 
 
 def written(path: Path) -> list[Command]:
-    """Returns the commands in the blocks of shell commands of a document, or in the docstring of a config."""
+    """Returns the commands in the blocks of a document that have no language or that of a shell, or in the docstring of
+    a config."""
     if path.suffix == ".py":
         return commands(ast.get_docstring(ast.parse(path.read_text()), clean=False) or "")
-    blocks = re.findall(r"^( *)```(?:sh|bash)\n(.*?)^\1```", path.read_text(), re.S | re.M)
-    return [command for _, block in blocks for command in commands(block)]
+    blocks = re.findall(r"^( *)```(\w*)\n(.*?)^\1```", path.read_text(), re.S | re.M)
+    return [command for _, language, block in blocks if language in ("", "sh", "bash") for command in commands(block)]
 
 
 def test_commands_are_found() -> None:
@@ -133,6 +134,15 @@ def test_flags_and_settings_exist(path: Path) -> None:
 def test_commands_leave_committed_results_alone(path: Path) -> None:
     """Tools take runs from the file that they write, or replace its rows."""
     assert not [command for command in written(path) if command.flags.get("out", "").startswith("docs/")]
+
+
+def test_documents_name_every_tool() -> None:
+    text = "".join(path.read_text() for path in FILES if path.suffix == ".md" and path.name != "CHANGELOG.md")
+    programs = [f"tools/{path.name}" for path in (ROOT / "tools").glob("*.py") if "run(main)" in path.read_text()]
+    benchmarks = re.findall(r'^    "([\w-]+)": benchmark_', (ROOT / "tools" / "benchmark.py").read_text(), re.M)
+    assert len(programs) > 20
+    assert len(benchmarks) > 10
+    assert not [name for name in (*programs, *(f"benchmark.py {name}" for name in benchmarks)) if name not in text]
 
 
 EXTENDS = ("folds.count=", "members.phis=")

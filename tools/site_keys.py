@@ -28,8 +28,8 @@ def page(escaped: Callable[[str], str]) -> str:
     lines = [
         "# Keys of configs",
         "",
-        "`--config.KEY=VALUE` sets a key. In searches and sweeps, the keys of a training run begin with `experiment.`",
-        "(with `own_budget`, also without). Keys are listed with type, default and meaning.",
+        "`--config.KEY=VALUE` sets a key. In searches and sweeps, the keys of a training run are in the section",
+        "`experiment`, which can be omitted. Keys are listed with type, default and meaning.",
         "",
     ]
     listed = set[tuple[str, str]]()
