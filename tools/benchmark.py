@@ -9,7 +9,6 @@ import itertools
 import json
 import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import command_line
 import keras
 import numpy as np
 import tensorflow as tf
-from paired_rounds import Round, interleave, row
+from paired_rounds import Round, interleave, quartiles, row, several
 
 from tfeff import models, runs
 from tfeff.data.augment.policy import Augmentation
@@ -255,7 +254,7 @@ def benchmark_estimate(arguments: argparse.Namespace) -> None:
             began = time.process_time()
             models.estimate(described)
             seconds.append(time.process_time() - began)
-        low, middle, high = (1e3 * value for value in statistics.quantiles(seconds, n=4))
+        low, middle, high = (1e3 * value for value in quartiles(seconds))
         rows.append({"network": name, "CPU time, ms": middle, "quartiles": f"{low:.2f} to {high:.2f}"})
     print(tables.markdown(rows))
 
@@ -283,26 +282,26 @@ def main() -> None:
     pipeline = benchmarks.add_parser("input", help=benchmark_input.__doc__)
     pipeline.add_argument("--small", default="embedded:digits", help="Dataset for the width-12 ResNet at 32x32.")
     pipeline.add_argument("--large", help="Dataset for EfficientNet-B0 at 224x224.")
-    pipeline.add_argument("--rounds", type=int, default=15, help="Timed rounds per side.")
+    pipeline.add_argument("--rounds", type=several, default=15, help="Timed rounds per side.")
     pipeline.set_defaults(run=benchmark_input)
     networks = benchmarks.add_parser("models", help=benchmark_models.__doc__)
     networks.add_argument("--names", default="efficientnet-b0", help="Networks, separated by commas.")
     networks.add_argument("--batch_size", type=int, default=16, help="Images per batch.")
     networks.add_argument("--steps", type=int, default=3, help="Steps per round.")
-    networks.add_argument("--rounds", type=int, default=15, help="Timed rounds per side.")
+    networks.add_argument("--rounds", type=several, default=15, help="Timed rounds per side.")
     networks.set_defaults(run=benchmark_models)
     estimate = benchmarks.add_parser("estimate", help=benchmark_estimate.__doc__)
     estimate.add_argument(
         "--names", default="resnet,mobilenet-v1,mobilenet-v2,efficientnet-b0", help="Networks, separated by commas."
     )
-    estimate.add_argument("--specs", type=int, default=600, help="Random networks of each.")
+    estimate.add_argument("--specs", type=several, default=600, help="Random networks of each.")
     estimate.set_defaults(run=benchmark_estimate)
     predict = benchmarks.add_parser("predict", help=benchmark_predict.__doc__.partition("\n")[0])
     predict.add_argument("--model", required=True, help="SavedModel of a classifier.")
     predict.add_argument("--images", required=True, help="Folder of photographs, copied until there are enough.")
     predict.add_argument("--count", type=int, default=1000, help="Number of files, ten of which are damaged.")
     predict.add_argument("--batch_size", type=int, default=32, help="Images per call of the model.")
-    predict.add_argument("--rounds", type=int, default=6, help="Timed rounds per side.")
+    predict.add_argument("--rounds", type=several, default=6, help="Timed rounds per side.")
     predict.set_defaults(run=benchmark_predict)
     for name, module in MODULES.items():
         own = benchmarks.add_parser(name, help=module.run.__doc__)

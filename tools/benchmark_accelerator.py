@@ -19,7 +19,6 @@ import math
 import os
 import queue
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -31,6 +30,7 @@ from typing import Any
 
 import command_line
 from accelerator_case import DETECTORS, MODES, OPTIMIZERS, PRECISIONS, STACK, STACKS, WARM_UP_STEPS, WORK, Case
+from paired_rounds import quartiles
 
 from tfeff import networks
 from tfeff.errors import UserError
@@ -286,14 +286,6 @@ def ours_settings(hlo: str | None) -> dict[str, str]:
     """Returns the environment of our side."""
     settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_PYTHON_CLIENT_MEM_FRACTION": MEMORY_SHARE}
     return settings | ({"ACCELERATOR_HLO": hlo} if hlo else {})
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Returns the quartiles (25 %, 50 % and 75 %); for fewer than two values, the value itself."""
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
 
 
 def parse(text: str, resolution: int | None) -> Case:

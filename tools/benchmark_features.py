@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from paired_rounds import quartiles
+
 from tfeff import config, selection, training
 from tfeff.errors import UserError
 from tfeff.reporting import tables
@@ -87,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
                 {
                     "training on": name,
                     "epoch, s, median": statistics.median(times),
-                    "quartiles": " to ".join(f"{value:.2f}" for value in statistics.quantiles(times, n=4)[::2]),
+                    "quartiles": " to ".join(f"{value:.2f}" for value in quartiles(times)[::2]),
                     "start, s": statistics.median(starts[name]),
                 }
                 for name, times in seconds.items()

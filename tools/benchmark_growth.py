@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paired_rounds import interleave, row
+from paired_rounds import interleave, row, several
 
 from tfeff.reporting import tables
 
@@ -513,7 +513,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", type=sizes_of, help="Sizes, separated by commas.")
     parser.add_argument("--images", help="With records: folder:DIR, to compare speeds on its images.")
     parser.add_argument("--side", type=int, default=224, help="With --images: height and width of resized images.")
-    parser.add_argument("--rounds", type=int, default=15, help="With --images: timed rounds.")
+    parser.add_argument("--rounds", type=several, default=15, help="With --images: timed rounds.")
     parser.add_argument("--before", help="Checkout of an earlier version to measure as well.")
 
 

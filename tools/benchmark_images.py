@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from paired_rounds import quartiles
 from PIL import Image
 
 from tfeff.data.augment.policy import Augmentation
@@ -156,7 +157,8 @@ def delivered(cache: ImageCache, count: int) -> list[dict[str, object]]:
         seconds = time.perf_counter() - began
         return count / seconds, waited / seconds
 
-    own, _ = speed(0.0)
+    speed(0.0)  # warm-up
+    own = statistics.median(speed(0.0)[0] for _ in range(3))
     rows: list[dict[str, object]] = []
     for pace in PACES:
         reached, waiting = speed(1 / (pace * own))
@@ -225,7 +227,7 @@ def decoding(images: Dataset) -> Callable[[], tuple[float, float]]:
 
 def row(name: str, seconds: list[float]) -> dict[str, object]:
     """Returns the table row of a pipeline's CPU seconds per image."""
-    low, middle, high = statistics.quantiles(seconds, n=4)
+    low, middle, high = quartiles(seconds)
     return {
         "batches of": name,
         "CPU time per image, µs": 1e6 * middle,

@@ -6,7 +6,6 @@ NumPy arrays. All run in one process and take turns.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from paired_rounds import alternate
+from paired_rounds import alternate, quartiles
 
 from tfeff import models
 from tfeff.errors import UserError
@@ -227,12 +226,12 @@ def rows(
     for index, (side, difference) in enumerate(zip(sides, differences, strict=True)):
         row: dict[str, object] = {"network": side.network, "runtime": side.runtime, "settings": side.settings}
         for size in BATCHES:
-            low, middle, high = statistics.quantiles((count / each for each in times[size][index]), n=4)
+            low, middle, high = quartiles([count / each for each in times[size][index]])
             row |= {f"batch {size}, images/s": f"{middle:.1f}", f"quartiles, {size}": f"{low:.1f} to {high:.1f}"}
         if peer is not None:
             for size in BATCHES:
                 pairs = zip(times[size][index], times[size][peer], strict=True)
-                low, middle, high = statistics.quantiles((other / own for own, other in pairs), n=4)
+                low, middle, high = quartiles([other / own for own, other in pairs])
                 row |= {f"ratio, {size}": f"{middle:.2f}", f"quartiles of ratio, {size}": f"{low:.2f} to {high:.2f}"}
         table.append(row | {"largest difference": f"{difference:.0e}"})
     return table

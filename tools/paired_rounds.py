@@ -1,5 +1,6 @@
 """Comparisons whose sides run in alternating rounds, and their results."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -50,10 +51,26 @@ def alternate(sides: Mapping[Name, Round], *, rounds: int) -> dict[Name, list[fl
     return seconds
 
 
+def several(text: str) -> int:
+    """Returns a number of measurements that have quartiles, as the `type` of a flag."""
+    count = int(text)
+    if count < 2:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 2")
+    return count
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Returns the quartiles (25 %, 50 % and 75 %), which lie between values; for a single value, the value itself."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
 def row(comparison: str, ours: Sequence[float], theirs: Sequence[float], images: int) -> dict[str, object]:
     """Returns the table row of a comparison. The ratio is our images/s over theirs: above 1, this package is faster."""
-    ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    low, middle, high = quartiles(ratios)
     return {
         "comparison": comparison,
         "ours, images/s": images / statistics.median(ours),

@@ -21,8 +21,8 @@ def test_rows_have_the_medians_and_the_ratios_of_each_round(serving):
     times = {16: {0: [1.0, 2.0, 4.0], 1: [4.0, 2.0, 2.0]}, 1: {0: [8.0, 8.0, 8.0], 1: [4.0, 4.0, 4.0]}}
     ours, theirs = serving.rows(sides, [0.0, 0.0], times, count=16)
     assert (ours["batch 16, images/s"], ours["batch 1, images/s"]) == ("8.0", "2.0")
-    assert ours["quartiles, 16"] == "4.0 to 16.0"
-    assert (ours["ratio, 16"], ours["quartiles of ratio, 16"]) == ("1.00", "0.50 to 4.00")
+    assert ours["quartiles, 16"] == "6.0 to 12.0"
+    assert (ours["ratio, 16"], ours["quartiles of ratio, 16"]) == ("1.00", "0.75 to 2.50")
     assert (ours["ratio, 1"], theirs["ratio, 16"], theirs["ratio, 1"]) == ("0.50", "1.00", "1.00")
 
 

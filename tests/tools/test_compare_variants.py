@@ -127,7 +127,12 @@ def test_variants_without_common_seeds_have_no_difference(tool: ModuleType) -> N
 
 @pytest.mark.parametrize(("published", "kept"), [(("scratch", "frozen"), True), (("scratch",), False)])
 def test_times_of_predictions_are_kept_unless_a_variant_was_not_timed_with_the_others(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], published: tuple[str, ...], kept: bool
+    tool: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    published: tuple[str, ...],
+    kept: bool,
 ) -> None:
     (tmp_path / "config.py").write_text(
         "from tfeff.config import Experiment as get_config\n"
