@@ -1,4 +1,8 @@
-"""Linear SVMs trained with hard-negative mining (Girshick et al., arXiv:1311.2524, section 2.3)."""
+"""Linear SVMs trained with hard-negative mining (Girshick et al., arXiv:1311.2524, section 2.3).
+
+The loss is not quite that of the paper's code (`rcnn_train.m`), which minimizes the hinge and regularizes the bias a
+hundredth as much as a weight (`bias_mult` 10): here, the hinge is squared, and the bias is regularized like a weight.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +35,7 @@ class Mining:
         initial: number of negatives drawn by the seed for the first round.
         rounds: maximum number of fits. All negatives are scored between two fits; mining ends early when no new hard
             negative is found.
-        hardest: maximum number of negatives that a round adds, by margin.
+        hardest: maximum number of new negatives that a round adds, by margin.
         margin: negatives above this margin are hard.
     """
 
@@ -141,7 +145,7 @@ class _ClassSVM:
         self.weights, self.bias = fitted.coef_[0].copy(), float(fitted.intercept_[0])
 
     def mine(self, start: int, margins: np.ndarray, negative: np.ndarray) -> None:
-        """Keeps the hardest negatives of k rows, and the margins of the mined negatives among them.
+        """Keeps the hardest new negatives of k rows, and the margins of the mined negatives among them.
 
         Args:
             start: index of the first row; calls go through the rows in order.
@@ -149,17 +153,20 @@ class _ClassSVM:
             negative: bool [k].
         """
         first, last = np.searchsorted(self._mined, [start, start + len(margins)])
-        self._margins[first:last] = margins[self._mined[first:last] - start]
-        hard = np.flatnonzero(negative & (margins > self._mining.margin))
+        mined = self._mined[first:last] - start
+        self._margins[first:last] = margins[mined]
+        new = negative & (margins > self._mining.margin)
+        new[mined] = False
+        hard = np.flatnonzero(new)
         rows, hard_margins = np.r_[self._hard, hard + start], np.r_[self._hard_margins, margins[hard]]
         order = np.argsort(-hard_margins, kind="stable")[: self._mining.hardest]
         self._hard, self._hard_margins = rows[order], hard_margins[order]
 
     def update_negatives(self) -> bool:
-        """Adds the hardest negatives and drops easy ones; False if none is new."""
-        updated = np.union1d(self._mined[self._margins > EASY], self._hard)
-        has_new = not np.isin(updated, self._mined).all()
-        self._mined, self._margins = updated, np.zeros(len(updated), np.float32)
+        """Adds the hardest new negatives and drops easy ones; False if there are no new ones."""
+        has_new = len(self._hard) > 0
+        self._mined = np.union1d(self._mined[self._margins > EASY], self._hard)
+        self._margins = np.zeros(len(self._mined), np.float32)
         self._hard, self._hard_margins = self._hard[:0], self._hard_margins[:0]
         return has_new
 
