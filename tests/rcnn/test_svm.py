@@ -120,9 +120,7 @@ def test_rounds_drop_easy_negatives_until_no_hard_one_is_left(chunk: int, monkey
             return super().fit(x, y)
 
     monkeypatch.setattr(module, "LinearSVC", Recorded)
-    weights, bias = fit_svm(
-        features, positive, negative, penalty=0.01, positive_weight=2.0, mining=mining, seed=5
-    )
+    weights, bias = fit_svm(features, positive, negative, penalty=0.01, positive_weight=2.0, mining=mining, seed=5)
     sizes = [len(each) for each in sets]
     assert sizes[0] == 300
     assert all(later - earlier <= mining.hardest for earlier, later in itertools.pairwise(sizes))
