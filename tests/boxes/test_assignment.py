@@ -40,15 +40,14 @@ def test_every_region_is_assigned_to_the_object_with_the_largest_overlap() -> No
         for number, box in enumerate(all_boxes):
             overlaps = [iou(box, objects[index]) for index in kept]
             on_ignored = max((covered(box, other) for other in objects[ignored]), default=0.0)
+            assert regions.covered[number] == (on_ignored > IGNORED_OVERLAP)
             if not overlaps:
                 assert (regions.label[number], regions.overlap[number]) == (-1, 0)
-                assert regions.ignored[number] == (on_ignored > IGNORED_OVERLAP)
                 continue
             best = int(np.argmax(overlaps))
             np.testing.assert_allclose(regions.overlap[number], overlaps[best], rtol=1e-5)
             assert regions.label[number] == labels[kept[best]]
             np.testing.assert_allclose(decode(regions.code[number], box), objects[kept[best]], atol=1e-2)
-            assert regions.ignored[number] == (on_ignored > IGNORED_OVERLAP and on_ignored > overlaps[best])
 
 
 def test_objects_with_the_same_box_keep_their_labels() -> None:
@@ -66,7 +65,7 @@ def test_an_image_with_only_ignored_objects_has_only_background() -> None:
     proposals = np.array([[0, 0, 10, 10], [0, 8, 10, 18], [20, 20, 30, 30]], np.float32)
     regions = assign(proposals, proposals[:1], np.array([2]), np.ones(1, bool))
     assert regions.label.tolist() == [-1, -1, -1]
-    assert regions.ignored.tolist() == [True, False, False]
+    assert regions.covered.tolist() == [True, False, False]
     assert not regions.is_object.any()
     assert not regions.code.any()
 
@@ -82,6 +81,6 @@ def test_selected_regions_keep_all_attributes() -> None:
     rng = np.random.default_rng(1)
     regions = assign(boxes(rng, 9), boxes(rng, 2), np.array([3, 4]), np.zeros(2, bool), image=5)
     selected = regions.take(np.array([4, 0]))
-    for name in ("overlap", "label", "code", "is_object", "ignored", "image"):
+    for name in ("overlap", "label", "code", "is_object", "covered", "image"):
         np.testing.assert_array_equal(getattr(selected, name), getattr(regions, name)[[4, 0]])
     assert len(regions.take(regions.is_object)) == 2

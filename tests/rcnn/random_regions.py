@@ -37,7 +37,7 @@ def examples(seed: int, count: int = 3000, names: tuple[str, ...] = NAMES) -> tu
         label=label.astype(np.int32),
         code=codes.astype(np.float32),
         is_object=overlap > 0.9,
-        ignored=np.zeros(count, bool),
+        covered=rng.random(count) < 0.2,
         image=np.zeros(count, np.int32),
     )
     class_overlaps = np.zeros((count, len(names)), np.float32)

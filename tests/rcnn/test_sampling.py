@@ -12,7 +12,7 @@ def regions(rng: np.random.Generator, count: int) -> Regions:
         label=rng.integers(0, 3, count).astype(np.int32),
         code=np.zeros((count, 4), np.float32),
         is_object=np.zeros(count, bool),
-        ignored=rng.random(count) < 0.2,
+        covered=rng.random(count) < 0.2,
         image=np.zeros(count, np.int32),
     )
 
@@ -32,9 +32,9 @@ def test_batches_have_the_configured_composition() -> None:
         assert len(rows) == 38
         assert (targets.overlap[rows[:30]] > 0.5).all()
         assert (targets.overlap[rows[30:]] < 0.3).all()
-        assert not targets.ignored[rows].any()
+        assert not targets.covered[rows[30:]].any()
     drawn = np.concatenate([rows[:30] for rows in batches])
-    expected = np.flatnonzero((targets.overlap > 0.5) & ~targets.ignored)
+    expected = np.flatnonzero(targets.overlap > 0.5)
     assert set(drawn) == set(expected)
     assert np.unique(drawn, return_counts=True)[1].max() <= 2
 

@@ -266,7 +266,7 @@ def test_rates_of_background_count_objects_and_proposals_far_from_them() -> None
     targets: Any = SimpleNamespace(
         is_object=np.array([True, True, True, False, False, False, False]),
         overlap=np.array([1.0, 1.0, 1.0, 0.2, 0.49, 0.5, 0.1]),
-        ignored=np.array([False, False, False, False, False, False, True]),
+        covered=np.array([False, False, False, False, False, False, True]),
     )
     background = np.array([True, False, False, True, False, True, True])
     rates = background_rates(background, targets)

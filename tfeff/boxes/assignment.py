@@ -18,8 +18,8 @@ class Regions:
         code: float32 [n, 4], box of the assigned object encoded relative to the region (`boxes.coding`); 0 if the image
             has no objects.
         is_object: bool [n], whether the region is the box of an object, not a proposal.
-        ignored: bool [n], whether the region covers a difficult or crowd object, so that it is neither a positive nor a
-            negative example.
+        covered: bool [n], whether more than IGNORED_OVERLAP of the region lies in a difficult or crowd object. Then it
+            is no background, however little it overlaps the assigned object.
         image: int32 [n], index of the image.
     """
 
@@ -27,7 +27,7 @@ class Regions:
     label: np.ndarray
     code: np.ndarray
     is_object: np.ndarray
-    ignored: np.ndarray
+    covered: np.ndarray
     image: np.ndarray
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class Regions:
 
 
 IGNORED_OVERLAP = 0.3
-"""A region is ignored if more than this fraction of its area lies in a difficult or crowd object."""
+"""A region is not used as background if more than this fraction of its area lies in a difficult or crowd object."""
 
 
 def assign(
@@ -57,14 +57,16 @@ def assign(
     objects = objects_yxyx[~ignored]
     boxes = region_boxes(proposals_yxyx, objects_yxyx, ignored)
     count = len(boxes)
-    covered = ignored_overlap(boxes, objects_yxyx[ignored])
-    common = {"is_object": np.arange(count) < len(objects), "image": np.full(count, image, np.int32)}
+    common = {
+        "is_object": np.arange(count) < len(objects),
+        "covered": ignored_overlap(boxes, objects_yxyx[ignored]) > IGNORED_OVERLAP,
+        "image": np.full(count, image, np.int32),
+    }
     if not len(objects):
         return Regions(
             overlap=np.zeros(count, np.float32),
             label=np.full(count, -1, np.int32),
             code=np.zeros((count, 4), np.float32),
-            ignored=covered > IGNORED_OVERLAP,
             **common,
         )
     overlaps = iou(boxes, objects)
@@ -75,7 +77,6 @@ def assign(
         overlap=best.astype(np.float32),
         label=labels[~ignored][assigned].astype(np.int32),
         code=encode(objects[assigned].astype(np.float64), boxes.astype(np.float64)).astype(np.float32),
-        ignored=(covered > IGNORED_OVERLAP) & (covered > best),
         **common,
     )
 

@@ -94,7 +94,7 @@ class ClassicTraining:
         shape = self._features.shape[1], classes, 4
         regressions = LinearMaps(np.zeros(shape), np.zeros(shape[1:]))
         for label in range(classes):
-            near = (targets.label == label) & (targets.overlap > overlap) & ~targets.ignored
+            near = (targets.label == label) & (targets.overlap > overlap)
             rows = np.sort(rng.permutation(np.flatnonzero(near))[:MAX_BOX_EXAMPLES])
             if not len(rows):
                 continue

@@ -14,7 +14,7 @@ class RegionSampler:
 
     Attributes:
         positive: int [p], rows of the regions that overlap their object by more than `positive_overlap`.
-        negative: int [q], rows of the regions that overlap every object by less than `negative_overlap`.
+        negative: int [q], rows of the background: regions that overlap every object by less than `negative_overlap`.
         positives: positives per batch.
         negatives: negatives per batch.
         seed: the batches of an epoch are a function of the seed and the epoch's number.
@@ -37,14 +37,14 @@ class RegionSampler:
         negative_overlap: float,
         seed: int,
     ) -> "RegionSampler":
-        """Returns a sampler that separates regions by overlap; ignored regions are never drawn.
+        """Returns a sampler that separates regions by overlap; those in difficult or crowd objects are not background.
 
         Without background regions, the whole batch is positive.
         """
-        negative = np.flatnonzero((targets.overlap < negative_overlap) & ~targets.ignored)
+        negative = np.flatnonzero((targets.overlap < negative_overlap) & ~targets.covered)
         positives = positives if len(negative) else batch_size
         return cls(
-            positive=np.flatnonzero((targets.overlap > positive_overlap) & ~targets.ignored),
+            positive=np.flatnonzero(targets.overlap > positive_overlap),
             negative=negative,
             positives=positives,
             negatives=batch_size - positives,

@@ -263,7 +263,7 @@ def background_rates(background: np.ndarray, targets: Regions) -> dict[str, floa
         `called_background`: share of objects whose own box is classified as background; `background_recall`: share of
         background proposals that are.
     """
-    proposals = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
+    proposals = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.covered & ~targets.is_object
     return {
         name: float(background[chosen].mean()) if chosen.any() else math.nan
         for name, chosen in ((CALLED_BACKGROUND, targets.is_object), (BACKGROUND_RECALL, proposals))

@@ -163,10 +163,9 @@ def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray | None], opti
         rng = np.random.Generator(np.random.Philox(key=[options.seed, image]))
         targets = assign(proposed, objects.boxes_yxyx, objects.labels, objects.ignored, image)
         count = int(targets.is_object.sum())
-        usable = ~targets.ignored & ~targets.is_object
-        near = rng.permutation(np.flatnonzero(usable & (targets.overlap >= POSITIVE_OVERLAP)))
+        near = rng.permutation(np.flatnonzero(~targets.is_object & (targets.overlap >= POSITIVE_OVERLAP)))
         near = near[: COPIES * count]
-        far = rng.permutation(np.flatnonzero(usable & (targets.overlap < POSITIVE_OVERLAP)))
+        far = rng.permutation(np.flatnonzero(~targets.covered & (targets.overlap < POSITIVE_OVERLAP)))
         far = far[: BACKGROUNDS * max(1, count)]
         chosen = np.concatenate([np.flatnonzero(targets.is_object), near, far])
         owners.append(np.full(len(chosen), image))
