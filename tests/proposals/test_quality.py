@@ -178,6 +178,13 @@ def test_each_file_is_read_once_for_all_stores(data, stores):
     assert set(data.read) == {1}
 
 
+def test_datasets_with_the_same_ids_share_a_store(tmp_path, data, cells, stores):
+    other = [encoded(100 + number) for number in range(IMAGES)]
+    make_store(tmp_path / "many", data.source, cells["few"], other)
+    shared = ProposalStore(tmp_path / "many")
+    assert Quality({"many": shared}, data.source).rows() == Quality({"many": stores["many"]}, data.source).rows()
+
+
 def test_unreadable_images_are_skipped_for_all_stores(tmp_path, data, cells, stores):
     data.files[4] = data.files[4][:40]
     incomplete = [None if number == 4 else found for number, found in enumerate(cells["few"])]

@@ -40,7 +40,7 @@ class Quality:
     def __init__(self, stores: Mapping[str, ProposalStore], source: Dataset) -> None:
         contents = [_digest(source, index) for index in range(len(source))]
         missing = {
-            name: [index for index, content in enumerate(contents) if not store.matches(source.ids[index], content)]
+            name: [index for index, content in enumerate(contents) if store.by_content(content) is None]
             for name, store in stores.items()
         }
         unreadable = [index for index in sorted(set().union(*missing.values())) if not _is_readable(source, index)]
@@ -53,6 +53,7 @@ class Quality:
                 )
         self.skipped = [source.ids[index] for index in unreadable]
         source = source.take(np.delete(np.arange(len(source)), unreadable))
+        contents = [content for index, content in enumerate(contents) if index not in skipped]
         self.source = source
         kept = [~objects.ignored for objects in source.objects]
         boxes = [objects.boxes_yxyx[keep] for objects, keep in zip(source.objects, kept, strict=True)]
@@ -62,8 +63,9 @@ class Quality:
         self.coverage: dict[str, ProposalCoverage] = {}
         self.mean_count: dict[str, float] = {}
         for name, store in stores.items():
-            self.coverage[name] = coverage((store[image].boxes_yxyx for image in source.ids), boxes, labels)
-            self.mean_count[name] = float(np.mean([len(store[image]) for image in source.ids]))
+            proposals = [found for content in contents if (found := store.by_content(content)) is not None]
+            self.coverage[name] = coverage((each.boxes_yxyx for each in proposals), boxes, labels)
+            self.mean_count[name] = float(np.mean([len(each) for each in proposals]))
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one row per store and number of proposals."""
