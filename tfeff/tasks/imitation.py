@@ -68,7 +68,7 @@ def dense_difference(
     """Measures how far a dense detector's predictions are from a teacher's at the same positions.
 
     The binary cross-entropy of all scores, minus the teacher's own, and 1 - IoU of the boxes, weighted by the teacher's
-    highest score; both are summed over the positions and divided by the sum of these scores.
+    highest score; both are summed over the positions and divided by 1 plus the sum of these scores.
 
     Args:
         boxes, teacher_boxes: boxes_yxyx [b, n, 4].
