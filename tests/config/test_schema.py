@@ -105,6 +105,27 @@ def test_batches_of_regions_have_room_for_background():
     config.override(settings, ["training.batch_size=101"])
 
 
+@pytest.mark.parametrize(
+    ("head", "change"),
+    [
+        *((head, change) for head in ("classic", "sliding_window") for change in ("hidden=8", "dropout=0", "l1=0.1")),
+        ("classic", "class_boxes=true"),
+        ("sliding_window", "grid=2"),
+    ],
+)
+def test_settings_that_a_head_does_not_use_are_refused(head, change):
+    flags = ["task.name=rcnn", f"task.network.{change}"]
+    config.override(config.Experiment(), flags)
+    with pytest.raises(UserError, match=f"task.network.{change.split('=')[0]} is .*head={head} does not use it"):
+        config.override(config.Experiment(), [*flags, f"task.network.head={head}"])
+
+
+def test_hard_suppression_has_no_sigma():
+    with pytest.raises(UserError, match=r"task.suppression.sigma is 0.3; it should be 0.5, or set .*kind=gaussian"):
+        config.Suppression(sigma=0.3)
+    assert config.Suppression(kind="gaussian", sigma=0.3).sigma == 0.3
+
+
 def test_plain_epochs_require_augmented_epochs():
     strong = config.Augmentation(horizontal_flip=True, rotation=10)
     experiment = config.Experiment(task=config.ClassificationSettings(augmentation=strong, plain_epochs=3))

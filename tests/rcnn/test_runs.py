@@ -81,7 +81,7 @@ def backbone(root: Path, stores: Path, tmp_path_factory: pytest.TempPathFactory)
 def experiment(root: Path, stores: Path, backbone: Path, head: str, *overrides: str) -> config.Experiment:
     settings = config.Experiment(
         task=config.RCNNSettings(
-            network=config.RCNN(head=head, grid=2),
+            network=config.RCNN(head=head, grid=3 if head == "sliding_window" else 2),
             proposals=proposals(stores),
             features=config.RegionFeatures(directory=str(stores / "features")),
             classic=config.Classic(mining_rounds=2),
@@ -490,5 +490,5 @@ def test_a_wrong_description_is_refused(options: dict[str, Any], message: str) -
 
 def test_the_config_survives_json() -> None:
     assert config.RCNN(hidden=[8, 8]) == config.RCNN(hidden=(8, 8))  # type: ignore[arg-type]
-    settings = config.Experiment(task=config.RCNNSettings(network=config.RCNN(head="classic", hidden=(8, 8))))
+    settings = config.Experiment(task=config.RCNNSettings(network=config.RCNN(head="classic", grid=2)))
     assert config.from_json(config.to_json(settings), config.Experiment) == settings

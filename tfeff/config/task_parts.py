@@ -45,6 +45,11 @@ class Suppression(Section):
     detections: Positive[int] = 100
     """At most this many detections per image remain."""
 
+    def _check(self) -> None:
+        # `overlap` may stay: tasks and shipped configs set it for `hard`, and `kind` is a flag away.
+        if self.kind == "hard" and self.sigma != Suppression.sigma:
+            self.wrong("sigma", f"{Suppression.sigma}, or set task.suppression.kind=gaussian: hard does not use it")
+
     @property
     def entering(self) -> int:
         """The number of boxes that enter the suppression: `candidates`, or what follows from `detections`."""

@@ -377,7 +377,7 @@ class YoloSettings(ObjectDetectionSettings):
     def _check(self) -> None:
         super()._check()
         if self.network.end_to_end:
-            for key in ("kind", "overlap", "sigma", "class_agnostic", "candidates"):
+            for key in ("kind", "overlap", "class_agnostic", "candidates"):
                 default = getattr(Suppression(), key)
                 if getattr(self.suppression, key) != default:
                     self.suppression.wrong(key, f"{default!r}: with task.network.end_to_end, nothing is suppressed")
@@ -577,7 +577,15 @@ class RCNNSettings(TaskSettings):
 
     def _check(self) -> None:
         super()._check()
-        _require_own_backbone(self.network, rcnn.TABLE["rcnn"])
+        default, head = rcnn.TABLE["rcnn"], self.network.head
+        _require_own_backbone(self.network, default)
+        unused = () if head == "joint" else ("hidden", "dropout", "l1", "class_boxes")
+        for key in (*unused, "grid") if head == "sliding_window" else unused:
+            if (value := getattr(self.network, key)) != getattr(default, key):
+                raise UserError(
+                    f"config: task.network.{key} is {value!r}; it should be {getattr(default, key)!r}: "
+                    f"task.network.head={head} does not use it"
+                )
 
 
 TASKS: dict[str, TaskSettings] = {

@@ -37,12 +37,12 @@ def layers(task: TaskSettings, wanted: TaskSettings, weights: str | None, kept: 
     """Returns which other layers a run of the wanted task had, and how it fitted images, by dotted key.
 
     The aspect of the input is left out, as it is that of the images. Empty if the run had another task, or if another
-    published detector is set.
+    published detector or another head is set.
     """
     if task.name != wanted.name:
         return {}
     changed = {f"task.{key}": value for key, _, value in config.differences(wanted, task)}
-    if "task.network.name" in kept & changed.keys():
+    if {"task.network.name", "task.network.head"} & kept & changed.keys():
         return {}
     return {
         key: Choice(value, f"the network of {weights}")
