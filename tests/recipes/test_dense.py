@@ -4,6 +4,7 @@ import pytest
 
 from tests.verbs import ROOT
 from tfeff import config
+from tfeff.config import Choice
 from tfeff.recipes import WarmStart, dense
 
 IMAGENET = WarmStart("imagenet", "efficientnet-lite0", "imagenet", "")
@@ -26,6 +27,16 @@ def test_trainings_are_about_those_of_the_configs(file, count, start):
         assert choice.value == getattr(given.optimizer, key)
 
 
+def test_only_few_images_of_imagenet_weights_keep_layers():
+    """Other weights were not compared, and no number of images is the reason there."""
+    coco = WarmStart("file", "resnet50-v1.5", "coco", "")
+    few, many, other = (
+        dense.optimizer(count, start)["frozen"] for count, start in ((199, IMAGENET), (200, IMAGENET), (10, coco))
+    )
+    assert [each.value for each in (few, many, other)] == [("stem*", "stage[12]*"), (), ()]
+    assert other.why == "the weights are not ImageNet's"
+
+
 @pytest.mark.parametrize("start", [IMAGENET, SCRATCH])
 @pytest.mark.parametrize("count", [3, 40, 500, 10_000, 1_000_000])
 def test_lengths_stay_in_their_range(start, count):
@@ -38,7 +49,9 @@ def test_lengths_stay_in_their_range(start, count):
 def test_a_common_aspect_ratio_is_that_of_the_input():
     assert dense.aspect((1.33, 1.3333, 1.34)).value == 1.333
     assert dense.aspect((0.75, 1.33, 1.78)).value == 1.0
-    assert dense.aspect((11.9, 12.0, 12.1)).value == 8.0
+    assert dense.aspect((11.9, 12.0, 12.1)) == Choice(8.0, "the images' aspect ratio is 12; networks take 1/8 to 8")
+    assert dense.aspect((0.0999, 0.1, 0.1)) == Choice(0.125, "the images' aspect ratio is 0.1; networks take 1/8 to 8")
+    assert dense.aspect((8.0, 8.0, 8.0)) == Choice(8.0, "the aspect ratio of the images")
 
 
 def test_few_objects_take_little_memory():
@@ -56,6 +69,9 @@ def test_there_are_more_detections_than_objects():
     task = config.YoloSettings()
     found = [dense.detections(most, task).get("task.suppression.detections") for most in (1, 66, 67, 300, 5_000)]
     assert [each and each.value for each in found] == [None, None, 200, 500, 1_000]
+    reasons = {most: dense.detections(most, task)["task.suppression.detections"].why for most in (666, 667)}
+    assert reasons[666] == "at most 666 objects per image, and room for errors"
+    assert reasons[667].startswith("at most 667 objects per image; limited to 1,000")
     assert set(dense.detections(300, task)) == {"task.suppression.detections"}
     crowded = dense.detections(300, config.FasterRCNNSettings())
     assert {key: choice.value for key, choice in crowded.items()} == {
@@ -98,6 +114,8 @@ def test_the_last_epochs_are_plain_only_if_the_others_are_not():
     length = dense.length(35, varied, needs_validation=False)
     assert (length["task.plain_epochs"].value, length["training.validation_epochs"].value) == (5, 35)
     assert dense.length(35, varied, needs_validation=True)["training.validation_epochs"].value == 1
+    short = [dense.length(epochs, varied, needs_validation=False)["task.plain_epochs"].value for epochs in (1, 6, 14)]
+    assert short == [1, 1, 2]
 
 
 def test_the_resolution_follows_from_the_longer_side():

@@ -17,6 +17,7 @@ from tests.verbs import ROOT
 from tfeff import api, checked, config, training
 from tfeff.errors import UserError
 from tfeff.models import architecture
+from tfeff.models.rcnn import build_rcnn
 from tfeff.models.weights import coco
 from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
@@ -242,6 +243,14 @@ def test_other_detectors_are_trained_by_the_same_rules(source, name):
     assert settings.training == yolo.training
 
 
+def test_the_head_of_a_run_is_kept_unless_another_one_is_set(source, tmp_path):
+    changes = "task.name=rcnn", "task.network.hidden=8", "task.network.grid=2"
+    flags = f"data.source={source}", "task.name=rcnn", saved(tmp_path / "run", *changes, resolution=32)
+    assert completed(*flags)[0].task.network.hidden == (8,)
+    settings, _ = completed(*flags, "task.network.head=classic")
+    assert settings.task.network == config.RCNN(head="classic")
+
+
 def test_choices_for_regions(source):
     settings, choices = completed(f"data.source={source}", "model.weights=none", "task.name=rcnn")
     assert (settings.model.name, settings.model.resolution) == ("resnet", 48)
@@ -253,6 +262,20 @@ def test_choices_for_regions(source):
     assert settings.schedule == plain.schedule
     settings, _ = completed(f"data.source={source}", "task.name=rcnn", "optimizer.learning_rate=0.5")
     assert settings.optimizer.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model.weights=none",),
+        ("model.weights=none", "model.name=efficientnet-lite0"),
+        ("model.weights=none", "model.name=mobilenet-v2"),
+        ("model.weights=w.npz",),
+    ],
+)
+def test_the_chosen_network_of_regions_can_be_built(source, overrides):
+    settings, _ = completed(f"data.source={source}", "task.name=rcnn", *overrides)
+    build_rcnn(settings.description, num_classes=2)
 
 
 def test_the_backbone_of_a_run_is_adopted(source, tmp_path):

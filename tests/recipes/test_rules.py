@@ -143,7 +143,7 @@ def test_resolution(start, count, side, expected):
 
 def test_a_given_resolution_is_kept():
     assert rules.resolution(config.architecture("resnet", resolution=77), IMAGENET, 243, 333).value == 77
-    assert rules.region_resolution(config.architecture("resnet", resolution=77), IMAGENET).value == 77
+    assert rules.region_resolution(config.architecture("resnet", resolution=77), "resnet").value == 77
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -194,8 +194,9 @@ def test_every_choice_has_a_reason():
     model = config.architecture(rules.NETWORK, weights="imagenet")
     choices = [rules.max_proposals(1.0), rules.vote_overlap(1.0), rules.vote_overlap(9.0), rules.class_balanced(1.0)]
     for start in STARTS:
-        choices += [rules.frozen(9, start), rules.learning_rate_factors(start), rules.region_resolution(model, start)]
+        choices += [rules.frozen(9, start), rules.learning_rate_factors(start)]
         choices += [rules.resolution(model, start, 9, 100), rules.epochs(9, 3, start)]
+    choices += [rules.region_resolution(model, name) for name in ("resnet", rules.NETWORK)]
     assert all(choice.why for choice in choices)
 
 

@@ -12,6 +12,7 @@ from tfeff.config import Choice, Choices
 from tfeff.config.tasks import FasterRCNNSettings, RCNNSettings, TaskSettings, TwoStageSettings
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.networks import Architecture
+from tfeff.networks.detectors.detector import MAXIMUM_ASPECT
 from tfeff.networks.detectors.rcnn import TwoStage
 from tfeff.networks.detectors.yolo import TABLE
 from tfeff.recipes import rules
@@ -42,7 +43,7 @@ UPDATES_PER_EPOCH = 30
 BATCH_BYTES = 4e9
 """Memory that a batch of detectors with two stages may take, estimated; that of one image is allowed in any case."""
 FEW = 200
-"""With fewer images, the first stages of a pretrained backbone are not trained."""
+"""With fewer images, the first stages of a backbone with ImageNet weights are not trained. Others were not compared."""
 
 
 def aspect(aspects: tuple[float, float, float]) -> Choice:
@@ -55,7 +56,11 @@ def aspect(aspects: tuple[float, float, float]) -> Choice:
     """
     low, middle, high = aspects
     if high <= SPREAD * low:
-        return Choice(round(min(8.0, max(0.125, middle)), 3), "the aspect ratio of the images")
+        value = min(MAXIMUM_ASPECT, max(1 / MAXIMUM_ASPECT, middle))
+        if value != middle:
+            why = f"the images' aspect ratio is {middle:.3g}; networks take 1/{MAXIMUM_ASPECT:g} to {MAXIMUM_ASPECT:g}"
+            return Choice(float(value), why)
+        return Choice(round(value, 3), "the aspect ratio of the images")
     return Choice(1.0, f"aspect ratios of the images from {low:.2f} to {high:.2f}")
 
 
@@ -100,10 +105,13 @@ def detections(most: int, task: TaskSettings) -> Choices:
         most: number of objects of the image that has the most.
         task: section of the task, whose detections may come from proposed regions.
     """
-    wanted = min(MOST_DETECTIONS, math.ceil(1.5 * most / 100) * 100)
+    wanted = math.ceil(1.5 * most / 100) * 100
     if wanted <= DETECTIONS:
         return {}
     why = f"at most {most:,} objects per image, and room for errors"
+    if wanted > MOST_DETECTIONS:
+        wanted = MOST_DETECTIONS
+        why = f"at most {most:,} objects per image; limited to {wanted:,}: more take much time, so set them yourself"
     chosen = {"task.suppression.detections": wanted}
     if isinstance(task, RCNNSettings) and task.suppression.entering < BOXES_PER_DETECTION * wanted:
         chosen["task.suppression.candidates"] = BOXES_PER_DETECTION * wanted
@@ -175,7 +183,7 @@ def length(epochs: int, task: TaskSettings, *, needs_validation: bool) -> Choice
         validation = Choice(1, "the training depends on validation")
     plain = Choice(0, "there is no augmentation except crops and flips")
     if task.varies_images:
-        plain = Choice(epochs // 7, "the last seventh sees images as they are, except for flips")
+        plain = Choice(max(1, epochs // 7), "the last epochs see images as they are, except for flips")
     return {
         "training.epochs": Choice(epochs, "see there"),
         "training.validation_epochs": validation,
@@ -193,9 +201,12 @@ def optimizer(count: int, start: WarmStart) -> Choices:
     """
     scratch = start.kind == "scratch"
     why = "good for training from scratch" if scratch else "good for fine-tuning"
-    frozen = Choice((), "all layers have to learn" if scratch else f"{count:,} training images can train all layers")
-    if start.kind == "imagenet" and count < FEW:
+    if start.kind != "imagenet":
+        frozen = rules.frozen(count, start)
+    elif count < FEW:
         frozen = Choice(("stem*", "stage[12]*"), f"{count:,} training images; the first layers hardly change")
+    else:
+        frozen = Choice((), f"{count:,} training images can train all layers")
     return {
         "name": Choice("adamw", why),
         "learning_rate": Choice(2e-3 if scratch else 1e-3, why),

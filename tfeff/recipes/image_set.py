@@ -52,7 +52,7 @@ class AnnotatedImages:
 
     Attributes:
         count: number of training images, without those that are held out.
-        objects: number of their objects.
+        objects: mean number of objects of the images that show any.
         extent: median of the objects' sizes: square root of the box's area, relative to the image's longer side.
         class_images: for each class, number of training images that show it.
         most: number of objects of the image that has the most, with those that do not count.
@@ -61,7 +61,7 @@ class AnnotatedImages:
     """
 
     count: int
-    objects: int
+    objects: float
     extent: float
     class_images: tuple[int, ...]
     most: int
@@ -72,7 +72,7 @@ class AnnotatedImages:
         """Returns a random part of them."""
         share = count / max(1, self.count)
         class_images = tuple(max(1, round(share * each)) if each else 0 for each in self.class_images)
-        return replace(self, count=count, objects=round(share * self.objects), class_images=class_images)
+        return replace(self, count=count, class_images=class_images)
 
     def trials(self, count: int) -> float:
         """Returns the n for which a mean average precision p on `count` images has a variance of p (1 - p) / n.
@@ -124,11 +124,12 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     """
     source = catalog.open_objects(data.source, data.options(seed, further_classes=False))
     images = source.load(data.train_split)
-    extents, most, class_images = list[float](), 0, np.zeros(images.num_classes, np.int64)
+    extents, shown, most, class_images = list[float](), 0, 0, np.zeros(images.num_classes, np.int64)
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
         boxes = objects.boxes_yxyx[~objects.ignored]
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         extents += (np.sqrt(areas) / max(height, width)).tolist()
+        shown += len(boxes) > 0
         most = max(most, len(objects))
         class_images[np.unique(objects.labels[~objects.ignored])] += 1
     if not extents:
@@ -137,7 +138,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     low, middle, high = np.percentile(images.sizes[:, 1] / images.sizes[:, 0], [5, 50, 95]).tolist()
     return AnnotatedImages(
         count=_required(round(share * len(images)), images),
-        objects=round(share * len(extents)),
+        objects=len(extents) / shown,
         extent=float(np.median(extents)),
         class_images=tuple(max(1, round(share * each)) if each else 0 for each in class_images.tolist()),
         most=most,

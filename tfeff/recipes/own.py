@@ -404,13 +404,15 @@ def _for_regions(settings: Experiment, counted: AnnotatedImages, run: Experiment
     model, start = settings.model, warm_start(settings.model)
     if model.resolution == dense.RESOLUTION:  # not set, but that of the other detectors
         model = replace(model, resolution=architecture(model.name).resolution)
-    network = {**rules.network(model, start), "resolution": rules.region_resolution(model, start)}
+    network = dict(rules.network(model, start))
+    chosen = network["name"].value if "name" in network and "model.name" not in kept else model.name
+    network["resolution"] = rules.region_resolution(model, chosen)
     if run is not None:
         network = dict(starting.backbone(run.model, run.task, settings.task, settings.model.weights))
     return {
         **{key: Choice(value, why) for key, _, value in config.differences(plain, regions(source))},
-        "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
-        "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
+        "task.proposals.max_proposals": rules.max_proposals(counted.objects),
+        "task.vote_overlap": rules.vote_overlap(counted.objects),
         **dense.detections(counted.most, settings.task),
         **({} if run is None else starting.layers(run.task, settings.task, settings.model.weights, kept)),
         **{f"model.{key}": choice for key, choice in network.items()},

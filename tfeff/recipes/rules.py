@@ -213,7 +213,7 @@ def precision(count: int) -> Choice:
 def frozen(count: int, start: WarmStart) -> Choice:
     """Returns patterns of the variables that are not trained, with `count` training images."""
     if start.kind != "imagenet":
-        return Choice((), "all layers have to learn" if start.kind == "scratch" else "your weights are of other images")
+        return Choice((), "all layers have to learn" if start.kind == "scratch" else "the weights are not ImageNet's")
     if count >= ALL_LAYERS:
         return Choice((), f"{count:,} training examples are enough to train all layers")
     network = start.network or ""
@@ -259,7 +259,7 @@ def freeze_normalization(count: int, start: WarmStart, *, frozen: bool) -> Choic
         frozen: whether no layer with batch normalization is trained.
     """
     if start.kind != "imagenet":
-        return Choice(False, "no weights" if start.kind == "scratch" else "your weights are of other images")
+        return Choice(False, "no weights" if start.kind == "scratch" else "the weights are not ImageNet's")
     if frozen:
         return Choice(False, "frozen layers keep their statistics in any case")
     if count >= MANY:
@@ -304,30 +304,35 @@ def learning_rate_factors(start: WarmStart, *, embeds: bool = False) -> Choice:
     if start.kind == "scratch":
         return Choice((), "all layers start from random weights")
     if embeds:
-        return Choice((FACTORS[0], "head_[ep]*=1"), "only the vector's layer and proxies start from random weights")
-    return Choice(FACTORS, "only the classifier starts from random weights")
+        return Choice((FACTORS[0], "head_[ep]*=1"), "the layers before that of the vector are pretrained")
+    return Choice(FACTORS, "the layers before the classifier are pretrained")
 
 
-def region_resolution(model: Architecture, start: WarmStart) -> Choice:
-    """Returns the side of the input of R-CNN's backbone, in pixels: it is applied to hundreds of regions per image."""
+def region_resolution(model: Architecture, chosen: str) -> Choice:
+    """Returns the side of the input of R-CNN's backbone, in pixels: it is applied to hundreds of regions per image.
+
+    Args:
+        model: what the config asks for.
+        chosen: name of the network that was chosen.
+    """
     if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
-    if start.kind == "imagenet":
-        return Choice(96, "the smallest input with 3 x 3 features")
-    return Choice(48, "a small network with 6 x 6 features")
+    if chosen == "resnet":
+        return Choice(48, "a small network with 6 x 6 features")
+    return Choice(96, "the smallest input with 3 x 3 features")
 
 
 def vote_overlap(objects: float) -> Choice:
-    """Returns the overlap of box voting, for a number of objects per image."""
+    """Returns the overlap of box voting, for a number of objects per image that shows any."""
     if objects < 3:
-        return Choice(0.5, f"{objects:.1f} objects per image: they hardly overlap, so boxes can be averaged")
-    return Choice(None, f"{objects:.1f} objects per image: they may overlap")
+        return Choice(0.5, f"{objects:.1f} objects per image that shows any: they hardly overlap, so boxes can be averaged")
+    return Choice(None, f"{objects:.1f} objects per image that shows any: they may overlap")
 
 
 def max_proposals(objects: float) -> Choice:
-    """Returns the number of proposals per image, for a number of objects per image.
+    """Returns the number of proposals per image, for a number of objects per image that shows any.
 
     Features are computed for 128 regions at a time; the objects' own boxes are among them.
     """
     number = 250 if objects < 3 else 1000 if objects < 8 else 2000
-    return Choice(number, f"{objects:.1f} objects per image")
+    return Choice(number, f"{objects:.1f} objects per image that shows any")
