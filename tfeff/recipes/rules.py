@@ -325,7 +325,9 @@ def region_resolution(model: Architecture, chosen: str) -> Choice:
 def vote_overlap(objects: float) -> Choice:
     """Returns the overlap of box voting, for a number of objects per image that shows any."""
     if objects < 3:
-        return Choice(0.5, f"{objects:.1f} objects per image that shows any: they hardly overlap, so boxes can be averaged")
+        return Choice(
+            0.5, f"{objects:.1f} objects per image that shows any: they hardly overlap, so boxes are averaged"
+        )
     return Choice(None, f"{objects:.1f} objects per image that shows any: they may overlap")
 
 
