@@ -4,7 +4,7 @@ from PIL import Image
 
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.figure import GREEN, VERMILION
-from tfeff.reporting.gallery import detection_gallery_figure, gallery_figure, save_image
+from tfeff.reporting.gallery import contact_sheet, detection_gallery_figure, gallery_figure, save_image
 
 LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note", "WWWWWWWWWWWWWWWWWWWWWWWWWW"]
 
@@ -80,3 +80,12 @@ def test_images_are_complete_or_absent(tmp_path, synced, monkeypatch, name, form
         save_image(pixels, path)
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir() if each.is_file()] == [path.name]
+
+
+def test_the_letters_of_captions_on_a_contact_sheet_differ():
+    missing, *letters = "\uffff", *"éßüłкΩ✓✗…"
+    sheet = contact_sheet([np.full((10, 10, 3), 255, np.uint8)] * (1 + len(letters)), [missing, *letters])
+    rows = np.split(sheet[: 2 * (144 + 14 + 6)], 2)
+    cells = [row[:, 6 + left : 6 + left + 144] for row in rows for left in range(0, 8 * 150, 150)]
+    drawn = [cell.tobytes() for cell in cells[: 1 + len(letters)]]
+    assert len(set(drawn)) == len(drawn)

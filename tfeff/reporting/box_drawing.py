@@ -158,7 +158,7 @@ def _write(
     """Draws labels, each (text, box, color); empty texts are skipped."""
     height, width = size
     letters = max(8, min(round(LETTER_HEIGHT * math.sqrt(height * width)), int(0.6 * height)))
-    font, margin = _font(letters), max(1, letters // 6)
+    font, margin = text_font(letters), max(1, letters // 6)
     labels = [(_shortened(text, font, width - 2 * margin), box, color) for text, box, color in labels if text]
     label_height = sum(font.getmetrics()) + margin
     sizes = [(label_height, math.ceil(font.getlength(text)) + 2 * margin) for text, _, _ in labels]
@@ -180,8 +180,12 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Matplotlib's own font, for equal results on every machine.
+def text_font(size: int) -> ImageFont.FreeTypeFont:
+    """Returns Matplotlib's own font, with Latin, Greek and Cyrillic letters, for equal results on every machine.
+
+    Args:
+        size: height in pixels.
+    """
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 

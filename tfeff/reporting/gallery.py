@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tfeff.durable import replacing
-from tfeff.reporting.box_drawing import DetectedImage
+from tfeff.reporting.box_drawing import DetectedImage, text_font
 from tfeff.reporting.figure import GRAY, GREEN, VERMILION, caption, literal, new, shrink
 from tfeff.reporting.tables import percent
 
@@ -103,7 +103,7 @@ def _grid(figure: Figure, rows: int, columns: int, count: int) -> npt.NDArray[An
     return grid
 
 
-SHEET_CELL, LINE, GAP = 144, 14, 6  # pixels
+SHEET_CELL, LINE, LETTERS, GAP = 144, 14, 11, 6  # pixels
 SHEET_COLUMNS = 8
 
 
@@ -122,7 +122,7 @@ def contact_sheet(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[st
     rows = -(-len(images) // columns)
     step_y, step_x = SHEET_CELL + lines * LINE + GAP, SHEET_CELL + GAP
     sheet = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    draw, font = ImageDraw.Draw(sheet), text_font(LETTERS)
     for number, (pixels, text) in enumerate(zip(images, captions, strict=True)):
         top, left = GAP + number // columns * step_y, GAP + number % columns * step_x
         image = Image.fromarray(thumbnail(pixels))
