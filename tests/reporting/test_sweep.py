@@ -77,6 +77,7 @@ def test_the_map_has_a_cell_for_each_candidate_and_frames_the_winner() -> None:
         "78.0\n68.0 to 88.0",
         "60.0\n50.0 to 70.0",
     ]
+    assert axes.get_title() == "accuracy (%), with 95 % interval"
     framed = [cell for cell in axes.patches if cell.get_linewidth() == 2.0]
     assert [cell.get_xy() for cell in framed] == [(-0.48, -0.46)]
 

@@ -107,7 +107,7 @@ def effects_figure(axes_of_sweep: Sequence[Mapping[str, Any]], *, metric: str, u
 def map_figure(
     rows: Sequence[Mapping[str, Any]], across: Mapping[str, Any], down: Mapping[str, Any], *, metric: str, unit: str
 ) -> Figure:
-    """Draws the candidates of a grid of two keys as a matrix of cells with mean and half width of the interval.
+    """Draws the candidates of a grid of two keys as a matrix of cells with mean and interval.
 
     Args:
         rows: candidates with `settings` (key -> value), `mean`, `low`, `high` and `standing`.
@@ -151,7 +151,7 @@ def map_figure(
     axes.spines[:].set_visible(False)
     axes.set_xlabel(across["key"])
     axes.set_ylabel(down["key"])
-    axes.set_title(f"{with_unit(metric, unit)}, ± half of the 95 % interval", fontsize=9, color=GRAY)
+    axes.set_title(f"{with_unit(metric, unit)}, with 95 % interval", fontsize=9, color=GRAY)
     return figure
 
 
