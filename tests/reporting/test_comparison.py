@@ -31,6 +31,29 @@ def test_misclassified_examples_have_an_edge():
     assert [line.get_xydata().tolist() for line in edged] == [[[1, 1]]]
 
 
+def test_classes_without_a_color_share_a_legend_entry_and_their_mistakes_have_an_edge():
+    """With two images of each class but the last two, these are gray: their images 48 and 49, the second one wrong."""
+    labels = np.repeat(np.arange(26), [2] * 24 + [1, 1])
+    figure = embedding_map_figure(
+        np.stack([np.arange(50), np.arange(50)], axis=1),
+        labels,
+        np.arange(50) != 49,
+        "abcdefghijklmnopqrstuvwxyz",
+        explained=(1, 0),
+    )
+    lines = figure.axes[0].lines
+    edged = [line for line in lines if line.get_markeredgewidth() and len(line.get_xdata())]
+    assert [line.get_xydata().tolist() for line in edged] == [[[49, 49]]]
+    gray = {line.get_color() for line in lines if 48 in line.get_xdata()}
+    assert gray == {edged[0].get_color()}
+    entries = {
+        text.get_text(): line.get_color()
+        for text, line in zip(figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True)
+    }
+    assert list(entries) == [*"abcdefghijklmnopqrstuvwx", "other classes", "misclassified"]
+    assert {entries["other classes"]} == gray
+
+
 @pytest.mark.parametrize(("classes", "models"), [(2, 1), (10, 3), thorough(105, 2)])
 def test_texts_do_not_overlap(classes, models, assert_legible):
     names = [f"class {i} with a rather long name" for i in range(classes)]
@@ -59,6 +82,16 @@ def test_bars_are_shares_in_the_order_of_the_first_set():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a"]
     assert first == pytest.approx([0.6, 0.3, 0.1])
     assert second == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "step", "title"), [(100, 1, ""), (101, 2, "Every 2nd of 101"), (1000, 10, "Every 10th of 1,000")]
+)
+def test_of_many_classes_every_nth_is_shown_as_the_title_says(classes, step, title):
+    figure = class_distribution_figure([str(i) for i in range(classes)], {"test": np.arange(classes)[::-1]})
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [str(i) for i in range(0, classes, step)]
+    assert axes.get_title() == (f"{title} classes" if title else "")
 
 
 @pytest.mark.parametrize("count", [1, 10])

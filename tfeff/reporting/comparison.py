@@ -60,19 +60,24 @@ def embedding_map_figure(
     figure = new(7.0, 5.4)
     axes = figure.add_subplot()
     x, y = xy.T
-    others = ~np.isin(label, named)
-    axes.plot(x[others], y[others], linestyle="none", marker="o", markersize=size, color=LIGHT_GRAY, markeredgewidth=0)
     spread = np.arange(10) if len(named) <= 10 else np.linspace(0.04, 0.96, len(named))
     colors = [to_hex(color) for color in colormaps["tab10" if len(named) <= 10 else "turbo"](spread)]
+    groups = [
+        (label == index, colors[rank], MARKERS[rank % len(MARKERS)], caption(class_names[index], 20))
+        for rank, index in enumerate(named)
+    ]
+    others = ~np.isin(label, named)
+    if others.any():
+        groups.append((others, LIGHT_GRAY, "o", "other classes"))
     handles = []
-    for rank, index in enumerate(named):
-        color, marker = colors[rank], MARKERS[rank % len(MARKERS)]
-        chosen, wrong = (label == index) & right, (label == index) & ~right
+    for chosen, color, marker, name in groups:
         shape: dict[str, Any] = {"linestyle": "none", "marker": marker, "color": color}
-        axes.plot(x[chosen], y[chosen], markersize=size, markeredgewidth=0, alpha=0.7, **shape)
+        fill: dict[str, Any] = {"zorder": 1} if chosen is others else {"alpha": 0.7}
+        found, wrong = chosen & right, chosen & ~right
+        axes.plot(x[found], y[found], markersize=size, markeredgewidth=0, **fill, **shape)
         edge: dict[str, Any] = {"markeredgecolor": BLACK, "markeredgewidth": 0.9}
         axes.plot(x[wrong], y[wrong], markersize=1.35 * size, zorder=4, **edge, **shape)
-        handles.append(Line2D([], [], label=caption(class_names[index], 20), **shape))
+        handles.append(Line2D([], [], label=name, **shape))
     if not right.all():
         shape = {"linestyle": "none", "marker": "o", "markerfacecolor": "white", "markeredgecolor": BLACK}
         handles.append(Line2D([], [], label="misclassified", **shape))
@@ -138,7 +143,8 @@ def class_distribution_figure(
 ) -> Figure:
     """Draws each class's share of the examples, for one to three sets of examples, in the order of the first.
 
-    With up to 20 classes, the numbers stand next to the bars; with more than 100, every n-th class is shown.
+    With up to 20 classes, the numbers stand next to the bars; with more than 100, every n-th class is shown, as the
+    title says.
 
     Args:
         counts: name of a set -> number of its examples of each class, [classes].
@@ -146,7 +152,8 @@ def class_distribution_figure(
     """
     values = {name: np.asarray(count, np.float64) for name, count in counts.items()}
     order = np.argsort(-next(iter(values.values())), kind="stable")
-    order = order[:: -(-len(order) // MAX_CLASSES)]
+    step = -(-len(order) // MAX_CLASSES)
+    order = order[::step]
     names = captions([class_names[index] for index in order], 32)
     rows, height = np.arange(len(order)), 0.8 / len(values)
     figure = new(5.5 + 0.08 * max(map(len, names)), float(np.clip(6.0 / len(order), 0.18, 0.5)) * len(order) + 1.3)
@@ -163,8 +170,20 @@ def class_distribution_figure(
     axes.tick_params(axis="y", length=0)
     quantity(axes.xaxis, f"share of the {noun}", "%")
     style(axes, grid="x")
+    if step > 1:
+        axes.set_title(f"Every {_ordinal(step)} of {len(class_names):,} classes")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
+
+
+def _ordinal(number: int) -> str:
+    """Returns a number of at least 2 as an ordinal.
+
+    >>> [_ordinal(number) for number in (2, 3, 10, 11, 22, 101, 112)]
+    ['2nd', '3rd', '10th', '11th', '22nd', '101st', '112th']
+    """
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else suffix}"
 
 
 def paired_differences_figure(rows: Sequence[Mapping[str, Any]], *, metric: str = "accuracies") -> Figure:
