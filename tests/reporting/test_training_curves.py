@@ -60,6 +60,14 @@ def test_rates_of_background_share_a_panel():
     assert len({line.get_color() for line in figure.axes[0].lines}) == 2
 
 
+def test_the_metrics_of_an_embedder_have_panels():
+    metrics = [{"epoch": 1, "validation_recall_at_1": 0.5, "validation_map_at_r": 0.25}]
+    assert curves(training_figure(metrics)) == {
+        ("recall at 1", "validation"): [(1, 0.5)],
+        ("MAP@R", "validation"): [(1, 0.25)],
+    }
+
+
 def test_missing_values_have_no_points_and_missing_metrics_no_panels():
     metrics = [{"epoch": 1, "train_loss": 3.0}, {"epoch": 2, "train_loss": math.nan}, {"epoch": 3, "train_loss": 1.0}]
     metrics[1]["validation_loss"] = 2.5
@@ -71,8 +79,9 @@ def test_missing_values_have_no_points_and_missing_metrics_no_panels():
     assert not training_figure([]).axes
 
 
-def test_the_title_names_the_best_epoch():
-    metrics = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in enumerate([0.5, 0.875, 0.75], 1)]
+@pytest.mark.parametrize("metric", ["accuracy", "iou", "mean_ap", "recall_at_1", "map_at_r"])
+def test_the_title_names_the_best_epoch(metric):
+    metrics = [{"epoch": epoch, f"validation_{metric}": value} for epoch, value in enumerate([0.5, 0.875, 0.75], 1)]
     (axes,) = training_figure(metrics).axes
     assert axes.get_title(loc="right") == "best validation: 0.8750 at epoch 2"
 

@@ -29,12 +29,22 @@ PANELS = (
     ("accuracy", "linear", ("train_accuracy", "validation_accuracy")),
     ("mean IoU", "linear", ("train_iou", "validation_iou")),
     ("mAP, IoU 0.5", "linear", ("validation_mean_ap",)),
+    ("recall at 1", "linear", ("validation_recall_at_1",)),
+    ("MAP@R", "linear", ("validation_map_at_r",)),
     ("share of regions", "linear", ("validation_called_background", "validation_background_recall")),
     ("learning rate", "log", ("learning_rate",)),
     ("images/s", "linear", ("images_per_second",)),
 )
 SHORT = 20
 """Points of a curve up to which they have markers: a single point would be invisible without one."""
+BEST = (
+    "validation_accuracy",
+    "validation_iou",
+    "validation_mean_ap",
+    "validation_recall_at_1",
+    "validation_map_at_r",
+)
+"""Metrics whose highest value is marked."""
 COLORS = {"train": BLUE, "validation": ORANGE}
 OF_REGIONS = {
     "validation_called_background": ("objects classified as background", VERMILION),
@@ -44,7 +54,7 @@ OF_REGIONS = {
 
 
 def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training") -> Figure:
-    """Plots loss, accuracy, IoU, mAP, shares of regions, learning rate and speed against the epoch, one panel each.
+    """Plots loss, metrics, learning rate and speed against the epoch, one panel each.
 
     Args:
         rows: metrics of each epoch: `epoch`, and any of those in `PANELS`. Keys that are missing, None or NaN in some
@@ -88,7 +98,7 @@ def _draw(axes: Axes, label: str, scale: str, curves: _Curves) -> None:
         name, color = OF_REGIONS.get(key, (split, COLORS.get(split, BLUE)))
         marker = "o" if len(points) <= SHORT else None
         axes.plot(epochs, values, color=color, label=name, marker=marker, markersize=3)
-        if key in ("validation_accuracy", "validation_iou", "validation_mean_ap"):
+        if key in BEST:
             best = int(np.argmax(values))
             axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")
             axes.set_title(f"best validation: {values[best]:.4f} at epoch {epochs[best]:g}", fontsize=9, loc="right")
