@@ -42,6 +42,15 @@ def test_json_has_none_for_undefined_values(vectors):
     assert report["pairs"]["same"] == 190 + 105 + 45
 
 
+def test_images_that_are_as_similar_to_another_class_of_a_gallery_are_errors():
+    labels, one = np.array([0, 1, 1, 0]), np.tile(np.float32([0.6, 0.8]), (4, 1))
+    for order in (np.arange(4), np.arange(4)[::-1]):
+        found = gallery_accuracy(one, labels, one[order], labels[order])
+        assert (found.images, found.accuracy) == (4, 0)
+    apart = np.float32([[1, 0], [0, 1], [0, 1], [1, 0]])
+    assert gallery_accuracy(apart, labels, apart, labels).accuracy == 1
+
+
 def test_accuracy_of_a_gallery_is_that_of_scikit_learn(vectors):
     known = LABELS != 3  # images of the class c are in no gallery
     gallery, queries = np.flatnonzero(known)[::2], np.arange(46)

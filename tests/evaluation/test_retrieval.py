@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from tfeff.errors import UserError
-from tfeff.evaluation.retrieval import contrastive_loss, nearest, retrieval, sample
+from tfeff.evaluation.retrieval import contrastive_loss, retrieval, sample
 
 
 def unit(values):
@@ -94,17 +94,6 @@ def test_nothing_to_compare_and_vectors_that_are_not_finite():
     assert retrieval(np.eye(3), [0, 1, 2]).nearest.shape == (0, 2)
     with pytest.raises(UserError, match="1 of 2 images are not finite: the network has diverged"):
         retrieval([[np.nan, 0], [1, 0]], [0, 0])
-
-
-def test_nearest_gallery_image():
-    labels = np.repeat(np.arange(3), 30)
-    vectors = vectors_of(labels)
-    found = nearest(vectors[::2], vectors[1::2])
-    similarity = vectors[::2] @ vectors[1::2].T
-    np.testing.assert_array_equal(found.index, similarity.argmax(axis=1))
-    np.testing.assert_allclose(found.similarity, similarity.max(axis=1), rtol=1e-6)
-    classifier = KNeighborsClassifier(1).fit(vectors[1::2], labels[1::2])
-    np.testing.assert_array_equal(labels[1::2][found.index], classifier.predict(vectors[::2]))
 
 
 def test_contrastive_loss_matches_loops():

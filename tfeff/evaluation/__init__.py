@@ -28,7 +28,7 @@ from tfeff.evaluation.paired import (
     standard_error,
     wilson_interval,
 )
-from tfeff.evaluation.retrieval import contrastive_loss, nearest
+from tfeff.evaluation.retrieval import contrastive_loss
 from tfeff.evaluation.unknown import unknown_threshold, unknown_thresholds
 from tfeff.evaluation.verification import equal_error_threshold, pairs_of
 
@@ -68,7 +68,6 @@ __all__ = [
     "localization_report",
     "match",
     "mean_average_precision",
-    "nearest",
     "paired_accuracy",
     "pairs_of",
     "per_class",

@@ -11,7 +11,7 @@ from tfeff.evaluation.bootstrap import bootstrap_mean, percentile_interval
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.paired import wilson_interval
-from tfeff.evaluation.retrieval import Retrieval, nearest, retrieval
+from tfeff.evaluation.retrieval import ROUNDING, Retrieval, chunks, retrieval
 from tfeff.evaluation.verification import Verification, pairs_of, verification
 
 NO_INTERVAL = (np.nan, np.nan)
@@ -143,6 +143,8 @@ def gallery_accuracy(
 ) -> GalleryAccuracy | None:
     """Classifies images by their nearest gallery image (1-NN); None if no image is of a class of the gallery.
 
+    An image that is as similar to an image of another class, up to ROUNDING, is an error.
+
     Args:
         vectors: float [n, d], of length 1.
         labels: int [n], classes; images of classes that are not in the gallery are left out.
@@ -150,9 +152,13 @@ def gallery_accuracy(
         gallery_labels: int [m], classes.
     """
     label, known = np.asarray(labels), np.asarray(gallery_labels)
-    among = np.isin(label, known)
-    if not among.any():
+    among = np.flatnonzero(np.isin(label, known))
+    if not len(among):
         return None
-    right = known[nearest(np.asarray(vectors)[among], gallery).index] == label[among]
-    accuracy, count = float(right.mean()), len(right)
+    vector, others, right = np.asarray(vectors, np.float32), np.asarray(gallery, np.float32), 0
+    for chunk in chunks(among, len(others)):
+        same = label[chunk, np.newaxis] == known
+        order = (vector[chunk] @ others.T).astype(np.float64) - ROUNDING * same
+        right += int(np.take_along_axis(same, order.argmax(axis=1, keepdims=True), axis=1).sum())
+    accuracy, count = right / len(among), len(among)
     return GalleryAccuracy(count, len(known), accuracy, wilson_interval(accuracy, count))

@@ -1,4 +1,4 @@
-"""Nearest neighbors of images by their vectors: recall, precision, and the classes of images in a gallery.
+"""Nearest neighbors of images by their vectors: recall and precision.
 
 Musgrave et al., "A Metric Learning Reality Check" (arXiv:2003.08505), section 3.2: recall at k, R-precision and MAP@R.
 Vectors have length 1, so their dot product is the cosine similarity.
@@ -91,34 +91,6 @@ def retrieval(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = QUERIE
             )
         )
     return Retrieval(queries, *map(np.concatenate, zip(*parts, strict=True)))
-
-
-@dataclass(frozen=True, eq=False)
-class Nearest:
-    """The nearest image of a gallery for each of n images.
-
-    Attributes:
-        index: int64 [n], its place in the gallery.
-        similarity: float32 [n], the cosine similarity.
-    """
-
-    index: npt.NDArray[np.int64]
-    similarity: npt.NDArray[np.float32]
-
-
-def nearest(vectors: npt.ArrayLike, gallery: npt.ArrayLike) -> Nearest:
-    """Finds the nearest gallery image of each image; of equally near ones, the first.
-
-    Args:
-        vectors: float [n, d], of length 1.
-        gallery: float [m, d], of length 1, m > 0.
-    """
-    vector, others = np.asarray(vectors, np.float32), np.asarray(gallery, np.float32)
-    index, similarity = np.zeros(len(vector), np.int64), np.zeros(len(vector), np.float32)
-    for chunk in chunks(np.arange(len(vector)), len(others)):
-        similarities = vector[chunk] @ others.T
-        index[chunk], similarity[chunk] = similarities.argmax(axis=1), similarities.max(axis=1)
-    return Nearest(index, similarity)
 
 
 def contrastive_loss(vectors: npt.ArrayLike, labels: npt.ArrayLike, temperature: float, limit: int = QUERIES) -> float:
