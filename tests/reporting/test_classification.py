@@ -69,6 +69,21 @@ def test_of_many_classes_those_with_the_most_frequent_errors_are_drawn():
     assert np.count_nonzero(shares) == 100 + len(wrong) + 1
 
 
+@pytest.mark.parametrize(("classes", "drawn"), [(100, 100), (101, 100), (150, 100)])
+def test_the_background_does_not_count_as_a_class(classes, drawn):
+    """The classes that are drawn are those with the most examples; all but the first are confused with background."""
+    everyone = np.arange(classes)
+    found = {
+        "true": [*everyone, *everyone[1:]],
+        "predicted": [*everyone, *[classes] * (classes - 1)],
+        "count": [*(everyone + 1), *everyone[1:]],
+    }
+    axes = confusion_figure(found, [str(i) for i in everyone], background=True).axes[0]
+    names = [*(str(i) for i in range(classes - drawn, classes)), "background"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    assert (f"the 100 of {classes} classes" in axes.get_title()) == (classes > drawn)
+
+
 def test_of_many_classes_without_errors_those_with_the_most_examples_are_drawn():
     found = {"true": np.arange(150), "predicted": np.arange(150), "count": np.arange(1, 151)}
     axes = confusion_figure(found, [str(i) for i in range(150)]).axes[0]

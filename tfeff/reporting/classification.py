@@ -16,7 +16,11 @@ MAX_SIDE = 14.0  # inches
 
 
 def confusion_figure(
-    pairs: Mapping[str, npt.ArrayLike], class_names: Sequence[str], *, title: str = "Confusion matrix"
+    pairs: Mapping[str, npt.ArrayLike],
+    class_names: Sequence[str],
+    *,
+    background: bool = False,
+    title: str = "Confusion matrix",
 ) -> Figure:
     """Draws a confusion matrix, counts with true classes in rows; colors are shares of the true class's examples.
 
@@ -26,12 +30,15 @@ def confusion_figure(
     Args:
         pairs: `true`, `predicted` and `count`, int [pairs] each: the true and the predicted class of each pair that
             occurs, and its number of examples.
+        background: whether a class after those with a name is the background, which is always drawn.
     """
     true, predicted, count = (np.asarray(pairs[key], np.int64) for key in ("true", "predicted", "count"))
-    support = np.bincount(true, count, minlength=len(class_names)).astype(np.int64)
-    drawn = np.arange(len(class_names))
-    if len(drawn) > MAX_DRAWN:
-        drawn = _most_confused(true, predicted, count, support)
+    names = [*class_names, *(["background"] if background else [])]
+    support = np.bincount(true, count, minlength=len(names)).astype(np.int64)
+    drawn = np.arange(len(names))
+    if len(class_names) > MAX_DRAWN:
+        ranked = _most_confused(true, predicted, count, support)
+        drawn = np.append(np.sort(ranked[ranked < len(class_names)][:MAX_DRAWN]), drawn[len(class_names) :])
         inside = np.isin(true, drawn) & np.isin(predicted, drawn)
         errors, all_errors = (int(count[(true != predicted) & chosen].sum()) for chosen in (inside, True))
         title += f"\n(the {MAX_DRAWN} of {len(class_names):,} classes that are confused most often; "
@@ -44,7 +51,7 @@ def confusion_figure(
     share = np.divide(counts, support[drawn, None], out=np.full(counts.shape, np.nan), where=support[drawn, None] > 0)
 
     cell = min(float(np.clip(5.0 / classes, 0.13, 0.9)), MAX_SIDE / classes)  # inches
-    names = captions([class_names[i] for i in drawn.tolist()], 24)
+    names = captions([names[i] for i in drawn.tolist()], 24)
     margin = 1.0 + 0.07 * max(map(len, names))
     side = max(cell * classes, 2.0)
     figure = new(side + margin + 1.2, side + margin)
@@ -82,12 +89,11 @@ def _most_confused(
     count: npt.NDArray[np.int64],
     support: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """Returns int64 [MAX_DRAWN], ascending: the classes of the most frequent errors, then of the most examples."""
+    """Returns int64 [classes]: those of the most frequent errors first, then those of the most examples."""
     wrong = np.flatnonzero(true != predicted)
     order = wrong[np.argsort(-count[wrong], kind="stable")]
     by_errors = np.stack([true[order], predicted[order]], axis=1).ravel()
-    ranked = dict.fromkeys([*by_errors.tolist(), *np.argsort(-support, kind="stable").tolist()])
-    return np.sort(list(ranked)[:MAX_DRAWN])
+    return np.array(list(dict.fromkeys([*by_errors.tolist(), *np.argsort(-support, kind="stable").tolist()])))
 
 
 MAX_CLASSES = 100
