@@ -43,7 +43,9 @@ def test_metrics_equal_their_definitions(case):
     for threshold in (0.5, 0.7):
         assert result.recall(threshold) == pytest.approx((best >= threshold).mean(0))
     assert result.abo == pytest.approx(best.mean(0), abs=1e-6)
-    assert result.mabo == pytest.approx(np.mean([best[labels == c].mean(0) for c in set(labels)], axis=0), abs=1e-6)
+    by_class = [best[labels == label].mean(0) for label in sorted(set(labels))]
+    assert result.class_abo == pytest.approx(np.array(by_class), abs=1e-6)
+    assert result.mabo == pytest.approx(np.mean(by_class, axis=0), abs=1e-6)
     assert result.average_recall == pytest.approx(np.mean([(best >= t).mean(0) for t in THRESHOLDS], axis=0))
     sides = np.concatenate([truth[:, 2:] - truth[:, :2] for truth in objects])
     medium = (sides.prod(1) >= 32**2) & (sides.prod(1) < 96**2)

@@ -14,6 +14,7 @@ from tfeff.errors import UserError
 from tfeff.proposals import ProposalStore, ProposedBoxes
 from tfeff.proposals.quality import BREAKDOWN_COUNT, TABLE_COUNTS, Quality
 from tfeff.proposals.store import Writer
+from tfeff.reporting import tables
 
 SIDE = 200
 IMAGES = 12
@@ -164,6 +165,16 @@ def test_breakdowns_equal_loops_over_boxes(data, stores, cells):
             assert row["objects"] == len(values) > 0
             assert row[f"recall@.5, {name}"] == pytest.approx(np.mean(values >= 0.5))
             assert row[f"ABO, {name}"] == pytest.approx(values.mean())
+
+
+def test_the_text_has_the_worst_of_many_classes_and_json_has_all(data, stores, monkeypatch):
+    quality = Quality(stores, data.source)
+    monkeypatch.setattr(tables, "CLASSES", 1)
+    first = next(iter(stores))
+    worst = min(quality.class_rows(), key=lambda row: row[f"ABO, {first}"])["class"]
+    _, _, table = quality.to_text().partition(f"the 1 of {UNSEEN} classes with the lowest ABO, {first}")
+    assert table.splitlines()[2].startswith(worst)
+    assert len(quality.to_dict()["classes"]) == UNSEEN
 
 
 def test_ground_truth_boxes_as_proposals_have_full_recall(tmp_path, data):

@@ -102,3 +102,14 @@ def test_words_that_do_not_fit_are_not_wrapped():
     rows = [{"image": "a", "path": "/data/" + "x" * 40, "note": "some words that could be wrapped"}]
     lines = tables.text(rows, width=30).splitlines()
     assert any("/data/" + "x" * 40 in line for line in lines)
+
+
+def test_of_many_classes_the_worst_are_listed() -> None:
+    rows = [{"class": f"class {number}", "F1": number / 100, "examples": 3} for number in range(tables.CLASSES + 1)]
+    rows[3]["F1"] = None
+    assert tables.worst_classes(rows[: tables.CLASSES], "F1") == rows[: tables.CLASSES]
+    listed = tables.worst_classes(rows[::-1], "F1")
+    title = "the 50 of 51 classes with the lowest F1"
+    expected = [row for row in rows if row["F1"] is not None]
+    assert listed == [{title: row["class"], "F1": row["F1"], "examples": 3} for row in expected]
+    assert [*listed[0]] == [title, "F1", "examples"]

@@ -50,20 +50,20 @@ class ProposalCoverage:
     @cached_property
     def mabo(self) -> np.ndarray:
         """Mean average best overlap (MABO): mean ABO over the classes that have objects: [C]."""
-        return _mean(
-            np.array([self.for_class(label).abo for label in np.unique(self.labels)]).reshape(-1, len(self.counts))
-        )
+        return _mean(self.class_abo)
 
-    def for_class(self, label: int) -> "ProposalCoverage":
-        """Returns the coverage of the objects of one class."""
-        return self._select(self.labels == label)
+    @cached_property
+    def class_abo(self) -> np.ndarray:
+        """ABO of each class that has objects, in the order of `np.unique(labels)`: [classes, C]."""
+        _, row, objects = np.unique(self.labels, return_inverse=True, return_counts=True)
+        total = np.zeros((len(objects), len(self.counts)))
+        np.add.at(total, row, self.best)
+        return total / objects[:, np.newaxis]
 
     def for_size(self, name: str) -> "ProposalCoverage":
         """Returns the coverage of the objects of one of SIZES."""
         low, high = SIZES[name]
-        return self._select((self.areas >= low) & (self.areas < high))
-
-    def _select(self, rows: np.ndarray) -> "ProposalCoverage":
+        rows = (self.areas >= low) & (self.areas < high)
         return ProposalCoverage(self.counts, self.best[rows], self.labels[rows], self.areas[rows])
 
 

@@ -84,16 +84,18 @@ class Quality:
         ]
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Returns one row per class: average best overlap of each store with BREAKDOWN_COUNT proposals."""
+        """Returns one row per class with objects: average best overlap of each store with BREAKDOWN_COUNT proposals."""
         at = COUNTS.index(BREAKDOWN_COUNT)
-        rows = []
-        for label, class_name in enumerate(self.source.class_names):
-            of_class = {name: result.for_class(label) for name, result in self.coverage.items()}
-            objects = len(next(iter(of_class.values())).labels)
-            if objects:
-                abo = {f"ABO, {name}": float(result.abo[at]) for name, result in of_class.items()}
-                rows.append({"class": class_name, "objects": objects, **abo})
-        return rows
+        labels, objects = np.unique(next(iter(self.coverage.values())).labels, return_counts=True)
+        abo = {f"ABO, {name}": result.class_abo[:, at].tolist() for name, result in self.coverage.items()}
+        return [
+            {
+                "class": self.source.class_names[label],
+                "objects": int(objects[row]),
+                **{title: values[row] for title, values in abo.items()},
+            }
+            for row, label in enumerate(labels)
+        ]
 
     def size_rows(self) -> list[dict[str, Any]]:
         """Returns one row per object size: each store's recall and ABO with BREAKDOWN_COUNT proposals."""
@@ -113,11 +115,12 @@ class Quality:
 
     def to_text(self) -> str:
         """Returns all tables as text."""
+        listed = tables.worst_classes(self.class_rows(), f"ABO, {next(iter(self.coverage))}")
         counts = ", ".join(f"{name} {count:,.0f}" for name, count in self.mean_count.items())
         return "\n\n".join(
             [
                 tables.text(self.rows()),
-                f"by class, with {BREAKDOWN_COUNT:,} proposals\n{tables.text(self.class_rows())}",
+                f"by class, with {BREAKDOWN_COUNT:,} proposals\n{tables.text(listed)}",
                 f"by size (COCO's), with {BREAKDOWN_COUNT:,} proposals\n{tables.text(self.size_rows())}",
                 f"{len(next(iter(self.coverage.values())).labels):,} objects in {len(self.source):,} images; mean "
                 f"proposals per image: {counts}",

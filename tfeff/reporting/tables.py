@@ -20,6 +20,9 @@ GAP = "  "  # between columns
 MIN_WRAPPED = 16
 """Characters; texts are not wrapped to less."""
 
+CLASSES = 50
+"""Classes in a table."""
+
 _MARKUP = {"\\": r"\\", "&": "&amp;", "<": "&lt;", "[": r"\[", "|": r"\|", "*": r"\*"}
 """What begins escapes, tags, links, images, cells and emphasis in Markdown -> how it is shown."""
 _CODE = re.compile("(`[^`]+`)")
@@ -114,6 +117,20 @@ def plain(text: str) -> str:
             part = part.replace(character, escaped)
         parts[number] = _EMPHASIS.sub(lambda found: r"\_" * len(found[0]), part)
     return "".join(parts)
+
+
+def worst_classes(rows: Rows, metric: str) -> Rows:
+    """Returns the rows of a table of classes; of more than CLASSES, those with the lowest values, the lowest first.
+
+    Args:
+        rows: a row for each class, with its name as `class`.
+        metric: the column that is compared; classes without a value come last.
+    """
+    if len(rows) <= CLASSES:
+        return rows
+    title = f"the {CLASSES} of {len(rows):,} classes with the lowest {metric}"
+    worst = sorted(rows, key=lambda row: math.inf if row[metric] is None else row[metric])[:CLASSES]
+    return [{title: row["class"], **{key: row[key] for key in row if key != "class"}} for row in worst]
 
 
 def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
