@@ -9,6 +9,7 @@ from tfeff.data.sources import catalog
 from tfeff.evaluation import classification_report, localization_report
 from tfeff.reporting import tables
 from tfeff.reports.classification import (
+    CAPTIONS,
     ClassificationEvaluator,
     classification_figures,
     localization_class_rows,
@@ -34,7 +35,22 @@ def test_rows_contain_every_class_and_metric(report):
     np.testing.assert_allclose(np.mean([row["recall"] for row in rows[:3]]), report["balanced_accuracy"])
     scores = {row["metric"]: row["value"] for row in summary_rows(report)}
     assert scores["accuracy"] == report["top1"]
+    notes = {row["metric"]: row["note"] for row in summary_rows(report)}
+    assert notes["balanced accuracy"] == "mean recall over the 3 classes with examples"
     assert tables.UNDEFINED in tables.text(rows).splitlines()[-1]
+
+
+def test_means_say_over_which_classes_they_are():
+    """Of four classes, the last one has no examples and is not predicted; the third one is never predicted."""
+    labels, predicted = [0, 1, 2, 2], [0, 1, 1, 0]
+    report = classification_report(labels, np.eye(4)[predicted], "abcd").to_json()
+    rows = {row["metric"]: (row["value"], row["note"]) for row in summary_rows(report)}
+    assert rows["balanced accuracy"] == (pytest.approx(2 / 3), "mean recall over the 3 classes with examples")
+    assert rows["macro precision"] == (0.5, "mean over the 2 classes predicted")
+    assert rows["macro F1"] == (pytest.approx(4 / 9), "mean over the 3 classes with examples or predicted")
+    report = classification_report([0, 1], np.eye(2), "ab").to_json()
+    notes = {row["metric"]: row["note"] for row in summary_rows(report)}
+    assert notes["macro precision"] == notes["macro F1"] == "mean over classes"
 
 
 def test_figures_of_a_report_from_json_are_legible(report, assert_legible):
@@ -42,6 +58,9 @@ def test_figures_of_a_report_from_json_are_legible(report, assert_legible):
     assert set(figures) == {"confusion", "per_class", "reliability"}
     for figure in figures.values():
         assert_legible(figure)
+    (legend,) = figures["per_class"].legends
+    bars = " and ".join(text.get_text() for text in legend.get_texts())
+    assert CAPTIONS["per_class"].startswith(f"{bars.capitalize()} of each class")
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["all right", "all wrong"])

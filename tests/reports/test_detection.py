@@ -46,6 +46,9 @@ def test_all_figures_of_a_report_are_legible(empty, assert_legible):
     assert list(figures) == ["precision_recall", "confusion", "per_class", "errors"]
     for figure in figures.values():
         assert_legible(figure)
+    (legend,) = figures["per_class"].legends
+    bars = " and ".join(text.get_text() for text in legend.get_texts())
+    assert DetectionEvaluator.captions["per_class"].startswith(f"{bars.capitalize()} of each class")
     cells = figures["confusion"].axes[0].get_yticklabels()
     assert [cell.get_text() for cell in cells] == ["red cell", "white cell", "background"]
 
@@ -160,20 +163,20 @@ class Images:
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_the_list_of_detections_and_missed_objects_adds_up_to_the_report(threshold: float, make_case: Any) -> None:
+def test_the_list_of_detections_and_objects_adds_up_to_the_report(threshold: float, make_case: Any) -> None:
     report, rows = listed(make_case, threshold)
     outcomes = [row["outcome"] for row in rows if row["truth"] or row["prediction"]]
     hits, objects = report.confusion.correct.sum(), report.matching.objects.sum()
     assert outcomes.count("right") == hits
-    assert outcomes.count("missed") == objects - hits
-    wrong = [each for each in outcomes if each not in ("right", "missed")]
+    assert outcomes.count("not found") == objects - hits
+    wrong = [each for each in outcomes if each not in ("right", "not found")]
     assert len(wrong) == report.confusion.predictions[:-1].sum() - hits
     assert {row["image"] for row in rows} == {f"{number}.png" for number in range(report.matching.images)}
     for row in rows:
         if row["outcome"] == "right":
             assert row["truth"] == row["prediction"]
             assert not row["prediction"] or row["iou"] >= 0.5
-        elif row["outcome"] == "missed":
+        elif row["outcome"] == "not found":
             assert row["truth"]
             assert not row["prediction"]
 
@@ -225,25 +228,61 @@ def test_images_with_errors_are_named_with_their_counts(make_case: Any) -> None:
         name = line.partition(":")[0]
         own = [row for row in rows if row["image"] == name]
         right = sum(row["outcome"] == "right" and bool(row["prediction"]) for row in own)
-        missed = sum(row["outcome"] == "missed" for row in own)
-        wrong = sum(row["outcome"] not in ("right", "missed") for row in own)
-        counts = (right + missed, "object"), (wrong, "wrong detection")
+        missing = sum(row["outcome"] == "not found" for row in own)
+        wrong = sum(row["outcome"] not in ("right", "not found") for row in own)
+        counts = (right + missing, "object"), (wrong, "wrong detection")
         objects, detections = (f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
         assert line == f"{name}: {right} of {objects} found, {detections}"
     bad = {row["image"] for row in rows if row["outcome"] != "right"}
     assert {line.partition(":")[0] for line in described} == bad
 
 
-def test_the_gallery_of_missed_objects_is_at_the_score_threshold(make_case: Any) -> None:
+def test_the_gallery_of_objects_that_were_not_found_is_at_the_score_threshold(make_case: Any) -> None:
     scores = make_case(0)[0][0].scores
     for threshold in (0.0, float(np.median(scores)), 1.1):
         report, rows = listed(make_case, threshold)
         images: Any = Images([f"{number}.png" for number in range(report.matching.images)], NAMES, make_case(0)[1])
         pixels = np.zeros((100, 100, 3), np.uint8)
-        shown = galleries(report, make_case(0)[0], images, lambda _, pixels=pixels: pixels).get("missed", [])
-        missed = [f"{row['truth']} in {row['image']}" for row in rows if row["outcome"] == "missed"]
-        assert {title for _, title in shown} <= set(missed)
-        assert len(shown) == min(len(missed), GALLERY_IMAGES)
+        shown = galleries(report, make_case(0)[0], images, lambda _, pixels=pixels: pixels).get("not_found", [])
+        missing = [f"{row['truth']} in {row['image']}" for row in rows if row["outcome"] == "not found"]
+        assert {title for _, title in shown} <= set(missing)
+        assert len(shown) == min(len(missing), GALLERY_IMAGES)
+
+
+def test_an_object_with_a_badly_placed_box_is_not_found_but_not_missed() -> None:
+    truth = Objects([[0, 0, 10, 10]], [0])
+    found = Detections(np.array([[0, 0, 10, 30]], np.float32), np.zeros(1, np.int32), np.ones(1, np.float32))
+    report = detection_report([found], [truth], ("cell",), resamples=10)
+    images: Any = Images(["1.png"], ("cell",), [truth])
+    assert [row["outcome"] for row in predicted_rows(report, [found], images)] == ["wrong box", "not found"]
+    counts = {kind: error["count_at_threshold"] for kind, error in report.to_dict()["errors"].items()}
+    assert counts == {"class": 0, "box": 1, "both": 0, "duplicate": 0, "background": 0, "missed": 0}
+
+
+def test_captions_of_galleries_have_the_counts_of_an_image_and_its_short_name() -> None:
+    boxes = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [60, 60, 70, 70]], np.float32)
+    truth = [Objects(boxes[:2], [0, 0]), Objects(boxes[:1], [0])]
+    found = [
+        Detections(boxes[:1], np.zeros(1, np.int32), np.ones(1, np.float32)),
+        Detections(boxes[[0, 2]], np.zeros(2, np.int32), np.ones(2, np.float32)),
+    ]
+    report = detection_report(found, truth, ("cell",), resamples=10)
+    images: Any = Images(["/data/val/a/1.png", "/data/val/b/1.png"], ("cell",), truth)
+    shown = galleries(report, found, images, lambda _: np.zeros((100, 100, 3), np.uint8))
+    captions = {name: {text for _, text in pictures} for name, pictures in shown.items()}
+    counts = {"a/1.png: 1 of 2 found, 0 wrong", "b/1.png: 1 of 1 found, 1 wrong"}
+    assert captions == {"worst": counts, "best": counts, "not_found": {"cell in a/1.png"}}
+
+
+def test_scalars_are_the_defined_metrics(make_case: Any, make_detections: Any, make_objects: Any) -> None:
+    report = detection_report(*make_case(0), NAMES, resamples=10).to_dict()
+    regions = {"accuracy": 0.5, "called_background": None, "background_recall": 0.25, "object_recall": [0.5]}
+    expected = {"mean_ap": report["mean_ap"], "coco_ap": report["coco"]["ap"]}
+    assert DetectionEvaluator().scalars(report) == expected
+    own = {"accuracy": 0.5, "background_recall": 0.25}
+    assert RegionDetectionEvaluator().scalars({**report, "regions": regions}) == expected | own
+    empty = detection_report([make_detections()], [make_objects()], NAMES, resamples=10).to_dict()
+    assert DetectionEvaluator().scalars(empty) == {}
 
 
 def test_an_interval_of_few_images_is_called_too_narrow() -> None:

@@ -8,7 +8,6 @@ from tfeff.evaluation import embedding_report, gallery_accuracy
 from tfeff.evaluation.retrieval import retrieval
 from tfeff.reporting import tables
 from tfeff.reports.embedding import (
-    CLASSES,
     EmbeddingEvaluator,
     class_rows,
     embedding_figures,
@@ -71,12 +70,13 @@ def test_single_images_of_classes_have_no_neighbors_but_an_accuracy():
     assert tables.text(summary_rows(report)).count(tables.UNDEFINED) >= 4
 
 
-def test_of_many_classes_the_worst_are_listed():
-    rows = class_rows(report_of(np.concatenate([np.repeat(np.arange(40), 2), [40]])))
-    assert len(rows) == CLASSES
-    assert rows[0]["recall at 1"] == 0
-    assert next(iter(rows[0])) == "the 30 of 41 classes with the lowest recall"
-    assert None not in [row["recall at 1"] for row in rows]  # of the class with a single image
+def test_the_accuracy_is_that_of_images_of_trained_classes():
+    """Of ten images of two classes, the four of the first one have this class in the gallery, of three images."""
+    vectors = np.eye(2)[[0] * 4 + [1] * 6]
+    known = gallery_accuracy(vectors, [0] * 4 + [1] * 6, np.eye(2)[[0, 0, 0]], [0, 0, 0])
+    report = embedding_report(vectors, [0] * 4 + [1] * 6, "ab", gallery=known).to_json()
+    notes = {row["metric"]: row["note"] for row in summary_rows(report)}
+    assert notes["accuracy"].endswith("; of 4 images of trained classes; nearest of 3 training images")
 
 
 def test_a_single_image_has_neither_neighbors_nor_mistakes():

@@ -177,8 +177,8 @@ def detection_confusion(
 
     The diagonal contains the true positives. In order of descending score, each false positive is then paired with the
     unmatched object of another class that it overlaps most, if their IoU reaches the matching's threshold. Remaining
-    detections count as background detected as an object, remaining objects as missed (detected as background). Ignored
-    detections and objects are excluded.
+    detections count as background detected as an object, remaining objects as not found (detected as background).
+    Ignored detections and objects are excluded.
 
     Returns:
         The matrix of classes + 1 classes, with the classes of the objects as true classes.

@@ -19,7 +19,7 @@ from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure, reliability_figure
 from tfeff.reporting.detection import iou_figure
 from tfeff.reporting.gallery import LEGEND, detection_gallery_figure, gallery_figure
-from tfeff.reporting.tables import percent
+from tfeff.reporting.tables import percent, worst_classes
 from tfeff.reports.evaluator import Evaluation, Evaluator, Picture, counted, metric_row, short_names
 from tfeff.tasks.task import Predictions
 
@@ -31,7 +31,7 @@ TOP_FIVE_CLASSES = 6
 """Classes from which on the top-5 accuracy says something."""
 CAPTIONS = {
     "confusion": "True classes in rows, predicted classes in columns.",
-    "per_class": "Precision, recall and F1 of each class.",
+    "per_class": "Precision and recall of each class, the lowest F1 first.",
     "reliability": "How often predictions are right by confidence; on the diagonal, a probability means what it says.",
 }
 
@@ -75,7 +75,7 @@ class ClassificationEvaluator(Evaluator):
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Returns metrics over all images, and per class."""
-        return summary_rows(report), per_class_rows(report)
+        return summary_rows(report), worst_classes(per_class_rows(report), "F1")
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
         """Returns precision and recall of each class."""
@@ -93,20 +93,32 @@ class ClassificationEvaluator(Evaluator):
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns one row per metric over all examples: name, value and a note."""
-    (low, high), calibration = report["top1_interval"], report["calibration"]
+    (low, high), calibration, scores = report["top1_interval"], report["calibration"], report["per_class"]
     many = len(report["class_names"]) >= TOP_FIVE_CLASSES
     return [
         metric_row("examples", report["examples"], f"{len(report['class_names'])} classes"),
         metric_row("accuracy", report["top1"], f"95 % interval {low:.4f} to {high:.4f}"),
         *([metric_row("top-5 accuracy", report["top5"])] if many else []),
-        metric_row("balanced accuracy", report["balanced_accuracy"], "mean recall over classes"),
-        metric_row("macro precision", report["macro_precision"], "mean over classes"),
-        metric_row("macro F1", report["macro_f1"], "mean over classes"),
+        metric_row(
+            "balanced accuracy", report["balanced_accuracy"], f"mean recall {_over(scores['recall'], 'with examples')}"
+        ),
+        metric_row("macro precision", report["macro_precision"], f"mean {_over(scores['precision'], 'predicted')}"),
+        metric_row("macro F1", report["macro_f1"], f"mean {_over(scores['f1'], 'with examples or predicted')}"),
         metric_row("log loss", report["log_loss"], "nats"),
         metric_row(
             "expected calibration error", calibration["expected_error"], f"maximum {calibration['maximum_error']:.4f}"
         ),
     ]
+
+
+def _over(scores: Sequence[float | None], which: str) -> str:
+    """Says over which classes a mean is; those that are not `which` have no score.
+
+    >>> _over([0.5, 1.0], "predicted"), _over([0.5, None, 1.0], "predicted")
+    ('over classes', 'over the 2 classes predicted')
+    """
+    defined = sum(score is not None for score in scores)
+    return "over classes" if defined == len(scores) else f"over the {defined:,} classes {which}"
 
 
 def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -247,7 +259,7 @@ class LocalizationEvaluator(Evaluator):
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Returns metrics over all images, and per class."""
-        return localization_rows(report), localization_class_rows(report)
+        return localization_rows(report), worst_classes(localization_class_rows(report), "F1")
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
         """Returns precision and recall of each class."""

@@ -18,7 +18,7 @@ from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix, per_cl
 from tfeff.evaluation.detection_errors import BACKGROUND, BOTH, BOX, CLASS, DUPLICATE, NO_ERROR
 from tfeff.evaluation.matching import image_quality, worst_first
 from tfeff.rcnn.regions import RegionSet, proposal_recall
-from tfeff.rcnn.task import REGION_THRESHOLD, background_rates, classified_regions
+from tfeff.rcnn.task import BACKGROUND_RECALL, CALLED_BACKGROUND, REGION_THRESHOLD, background_rates, classified_regions
 from tfeff.reporting import tables
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure
@@ -55,7 +55,8 @@ OUTCOMES = {
     BACKGROUND: "nothing there",
 }
 """Types of detections in words."""
-MISSED = "missed"
+NOT_FOUND = "not found"
+"""Outcome of an object without a right detection. It is a `missed` error only if no wrong detection aims at it."""
 VALIDATED = "score_threshold_validated"
 """Whether the score threshold is the one with the highest F1 on the validation images, not the default."""
 
@@ -66,9 +67,9 @@ class DetectionEvaluator(Evaluator):
     main = MEAN_AP
     captions: Mapping[str, str] = {
         "errors": "Types of errors at the score threshold, and the gain in mAP if all of a type were fixed.",
-        "confusion": "True classes in rows, predicted classes in columns; background: missed, or nothing there.",
+        "confusion": "True classes in rows, predicted classes in columns; background: not found, or nothing there.",
         "precision_recall": "Precision against recall of each class, over all score thresholds.",
-        "per_class": "Precision, recall and F1 of each class at the score threshold.",
+        "per_class": "Precision and recall of each class at the score threshold, the lowest F1 first.",
     }
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
@@ -84,7 +85,7 @@ class DetectionEvaluator(Evaluator):
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Returns metrics over all images, per class, and types of errors."""
-        return summary_rows(report), per_class_rows(report), error_rows(report)
+        return summary_rows(report), tables.worst_classes(per_class_rows(report), "AP"), error_rows(report)
 
     def answer(self, report: Mapping[str, Any]) -> str:
         """See `Evaluator`."""
@@ -103,7 +104,7 @@ class DetectionEvaluator(Evaluator):
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
         """Returns the mean average precision of VOC and of COCO."""
-        return {MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]}
+        return _defined({MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]})
 
     def class_scalars(self, report: Mapping[str, Any]) -> dict[str, float | None]:
         """Returns the average precision of each class."""
@@ -153,8 +154,8 @@ def evaluate_detections(found: Sequence[Detections], images: Dataset, score_thre
 
 
 def predicted_rows(report: DetectionReport, found: Sequence[Detections], images: Dataset) -> list[dict[str, Any]]:
-    """Returns one row for each detection at the score threshold, the highest score of an image first, and each missed
-    object; images with neither have a row without a truth and a prediction.
+    """Returns one row for each detection at the score threshold, the highest score of an image first, and each object
+    that was not found; images with neither have a row without a truth and a prediction.
 
     Difficult objects and crowds, and detections of these, are left out.
     """
@@ -179,34 +180,39 @@ def predicted_rows(report: DetectionReport, found: Sequence[Detections], images:
             score=round(float(matching.score[number]), 4),
             iou=round(float(matching.best_overlap[number]), 4) if kind in (NO_ERROR, BOX) else None,
         )
-    for number in np.flatnonzero(_missed(report)):
+    for number in np.flatnonzero(_not_found(report)):
         image = int(matching.object_image[number])
         box = images.objects[image].boxes_yxyx[matching.object_index[number]]
-        row(image, box, int(matching.object_label[number]), MISSED)
+        row(image, box, int(matching.object_label[number]), NOT_FOUND)
     for image, name in enumerate(images.ids):
         if not rows[image]:
             rows[image].append({"image": name, "truth": "", "prediction": "", "outcome": "right"})
     return [each for image in rows for each in image]
 
 
-def _missed(report: DetectionReport) -> np.ndarray:
+def _not_found(report: DetectionReport) -> np.ndarray:
     """Returns bool [objects]: without a correct detection at the score threshold."""
     matching = report.matching
     found = matching.best_object[(matching.score >= report.score_threshold) & matching.true_positive]
-    missed: np.ndarray = matching.object_counted.copy()
-    missed[found] = False
-    return missed
+    missing: np.ndarray = matching.object_counted.copy()
+    missing[found] = False
+    return missing
+
+
+def _image_counts(report: DetectionReport) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the numbers of right detections, wrong detections and objects of each image, int64 [images]."""
+    matching, accepted = report.matching, report.matching.score >= report.score_threshold
+    right = np.bincount(matching.image[accepted & matching.true_positive], minlength=matching.images)
+    wrong = np.bincount(matching.image[accepted & matching.false_positive], minlength=matching.images)
+    objects = np.bincount(matching.object_image[matching.object_counted], minlength=matching.images)
+    return right, wrong, objects
 
 
 def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
     """Returns the images with the most errors in a line each, the worst first."""
-    matching, accepted = report.matching, report.matching.score >= report.score_threshold
-    count = len(images)
-    right = np.bincount(matching.image[accepted & matching.true_positive], minlength=count)
-    wrong = np.bincount(matching.image[accepted & matching.false_positive], minlength=count)
-    objects = np.bincount(matching.object_image[matching.object_counted], minlength=count)
+    right, wrong, objects = _image_counts(report)
     names = short_names(images.ids)
-    order = [int(image) for image in worst_first(image_quality(matching, report.score_threshold))]
+    order = [int(image) for image in worst_first(image_quality(report.matching, report.score_threshold))]
     return [
         f"{names[images.ids[image]]}: {right[image]} of {counted(objects[image], 'objects')} found, "
         f"{counted(wrong[image], 'wrong detections')}"
@@ -282,7 +288,7 @@ def detection_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
             report["objects"],
             title=f"Precision-recall curves, IoU {report['overlap']:g}",
         ),
-        "confusion": confusion_figure(report["confusion"], [*names, "background"], title=f"Confusion matrix, {at}"),
+        "confusion": confusion_figure(report["confusion"], names, background=True, title=f"Confusion matrix, {at}"),
         "per_class": per_class_figure(
             names,
             report["precision"],
@@ -301,18 +307,22 @@ def detection_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
     }
 
 
-_TITLES = {"worst": "worst images", "best": "best images", "missed": "missed objects"}
+_TITLES = {"worst": "worst images", "best": "best images", "not_found": "objects not found"}
 
 
 def galleries(
     report: DetectionReport, found: Sequence[Detections], images: Dataset, decoded: Callable[[int], np.ndarray]
 ) -> dict[str, list[tuple[DetectedImage, str]]]:
-    """Returns the best and worst images and missed objects, with captions; `decoded` returns the pixels of an image.
+    """Returns the best and worst images and objects that were not found, with captions.
+
+    Args:
+        decoded: returns the pixels of an image.
 
     Returns:
-        `worst`, `best` and, if objects were missed, `missed`.
+        `worst`, `best` and, if there are such objects, `not_found`.
     """
-    names = images.class_names
+    names, short = images.class_names, short_names(images.ids)
+    right, wrong, objects = _image_counts(report)
 
     def detected(image: int) -> DetectedImage:
         confident = found[image].take(found[image].scores >= report.score_threshold)
@@ -324,18 +334,24 @@ def galleries(
             objects_yxyx=images.objects[image].boxes_yxyx,
         )
 
-    quality = image_quality(report.matching, report.score_threshold)
-    order = worst_first(quality)
+    def described(image: int) -> str:
+        return f"{short[images.ids[image]]}: {right[image]} of {objects[image]} found, {wrong[image]} wrong"
+
+    order = worst_first(image_quality(report.matching, report.score_threshold))
     shown = {
-        title: [(detected(int(image)), f"{images.ids[image]}, quality {quality[image]:.2f}") for image in chosen]
+        title: [(detected(image), described(image)) for image in chosen.tolist()]
         for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES]))
     }
-    matching, missed = report.matching, list[tuple[DetectedImage, str]]()
-    for number in np.flatnonzero(_missed(report))[:GALLERY_IMAGES]:
+    matching, missing = report.matching, list[tuple[DetectedImage, str]]()
+    for number in np.flatnonzero(_not_found(report))[:GALLERY_IMAGES]:
         image = int(matching.object_image[number])
         view = detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]])
-        missed.append((view, f"{names[matching.object_label[number]]} in {images.ids[image]}"))
-    return {**shown, "missed": missed} if missed else shown
+        missing.append((view, f"{names[matching.object_label[number]]} in {short[images.ids[image]]}"))
+    return {**shown, "not_found": missing} if missing else shown
+
+
+REGION_METRICS = ("accuracy", CALLED_BACKGROUND, BACKGROUND_RECALL)
+"""Metrics of all regions; see `region_report`."""
 
 
 class RegionDetectionEvaluator(DetectionEvaluator):
@@ -373,17 +389,20 @@ class RegionDetectionEvaluator(DetectionEvaluator):
         columns = report["class_names"], regions["object_precision"], regions["object_recall"]
         names = "class", "object precision", "object recall"
         by_class = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-        return *super().tables(report), [overall], by_class
+        return *super().tables(report), [overall], tables.worst_classes(by_class, "object recall")
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
         """See `DetectionEvaluator`; adds those of regions."""
         regions = report["regions"]
-        own = {"accuracy_of_objects": regions["accuracy"], "background_recall": regions["background_recall"]}
-        return super().scalars(report) | {name: value for name, value in own.items() if value is not None}
+        return super().scalars(report) | _defined({name: regions[name] for name in REGION_METRICS})
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """See `DetectionEvaluator`; adds that of regions."""
         return {**super().result(report), "proposal_recall": report["proposal_recall"], **report["regions"]}
+
+
+def _defined(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def region_report(predicted: np.ndarray, targets: Regions, classes: int) -> dict[str, Any]:

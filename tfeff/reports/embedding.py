@@ -11,6 +11,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.evaluation.retrieval import Retrieval, retrieval, spread
 from tfeff.reporting.embedding import Neighbors, neighbors_figure, roc_figure, similarity_figure
+from tfeff.reporting.tables import worst_classes
 from tfeff.reports.classification import pixels
 from tfeff.reports.evaluator import Evaluation, Evaluator, counted, metric_row, short_names
 from tfeff.tasks.embedding import THRESHOLD
@@ -18,8 +19,6 @@ from tfeff.tasks.task import Predictions
 
 SHOWN = 8
 """Images in a gallery of nearest neighbors."""
-CLASSES = 30
-"""Classes in the table, those with the lowest recall."""
 
 
 class EmbeddingEvaluator(Evaluator):
@@ -79,7 +78,7 @@ class EmbeddingEvaluator(Evaluator):
 
     def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Returns metrics over all images, and per class."""
-        return summary_rows(report), class_rows(report)
+        return summary_rows(report), worst_classes(class_rows(report), "recall at 1")
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the recall at 1 and MAP@R with their intervals, the area under the ROC curve, the equal error rate,
@@ -111,7 +110,10 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         metric_row("R-precision", report["r_precision"]),
     ]
     if gallery is not None:
-        note = f"{_interval(gallery['accuracy_interval'])}; nearest of {gallery['gallery']:,} training images"
+        counts = (
+            f"of {gallery['images']:,} images of trained classes; nearest of {gallery['gallery']:,} training images"
+        )
+        note = f"{_interval(gallery['accuracy_interval'])}; {counts}"
         rows.append(metric_row("accuracy", gallery["accuracy"], note))
     counts = f"{pairs['same']:,} pairs of one class, {pairs['different']:,} of different ones"
     rows += [
@@ -129,16 +131,14 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns one row for each of the `CLASSES` classes with the lowest recall, the lowest first."""
-    count = len(report["class_names"])
-    title = "class" if count <= CLASSES else f"the {CLASSES} of {count:,} classes with the lowest recall"
+    """Returns one row per class: name, recall and number of images; the lowest recall first."""
     rows = [
-        {title: name, "recall at 1": recall, "images": images}
+        {"class": name, "recall at 1": recall, "images": images}
         for name, recall, images in zip(
             report["class_names"], report["class_recall"], report["class_images"], strict=True
         )
     ]
-    return sorted(rows, key=lambda row: np.inf if row["recall at 1"] is None else row["recall at 1"])[:CLASSES]
+    return sorted(rows, key=lambda row: np.inf if row["recall at 1"] is None else row["recall at 1"])
 
 
 def nearest_rows(found: Retrieval, images: ImageCache) -> list[dict[str, Any]]:
