@@ -9,7 +9,8 @@ from tensorboard.util.tensor_util import make_ndarray
 import tfeff
 from tests.training.tracking.small_run import SETTINGS
 from tfeff import config
-from tfeff.training.tensorboard import Board
+from tfeff.tasks.task import create
+from tfeff.training.tensorboard import Board, compared
 from tfeff.training.workdir import Workdir
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -34,12 +35,15 @@ def test_resuming_drops_later_steps(tmp_path):
 
 
 def test_a_run_has_its_config_classes_graph_and_histograms(tmp_path: Path) -> None:
-    settings = config.override(SETTINGS, ["training.epochs=3", "optimizer.weight_decay=0"])
+    settings = config.override(
+        SETTINGS, ["training.epochs=3", "optimizer.weight_decay=0", "task.temperature_scaling=true"]
+    )
     run = tfeff.train(settings, tmp_path, histograms=2, export=False, quiet=True)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     (text,) = make_ndarray(events.Tensors("config")[0].tensor_proto).ravel()
     assert "| model.name | `resnet` |" in text.decode()
+    assert set(compared(create(settings.task))) <= set(events.Tags()["tensors"])
     report = run.evaluation.report
     for name, recall in zip(report["class_names"], report["per_class"]["recall"], strict=True):
         assert make_ndarray(events.Tensors(f"test/recall/{name}")[0].tensor_proto) == pytest.approx(recall)
@@ -50,6 +54,20 @@ def test_a_run_has_its_config_classes_graph_and_histograms(tmp_path: Path) -> No
     assert [each.step for each in events.Tensors(f"gradients/{kernel}")] == [0, 2 * steps]
     buckets = make_ndarray(events.Tensors(f"weights/{kernel}")[-1].tensor_proto)
     assert buckets[:, 2].sum() == np.load(tmp_path / "checkpoints" / "final.npz")[f"model/{kernel}"].size
+
+
+@pytest.mark.parametrize(
+    ("section", "columns"),
+    [
+        (config.EmbeddingSettings(), {"recall_at_1", "map_at_r", "accuracy"}),
+        (config.YoloSettings(), {"mean_ap"}),
+        (config.RCNNSettings(), {"mean_ap", "accuracy", "called_background", "background_recall"}),
+    ],
+    ids=["embedding", "detection", "rcnn"],
+)
+def test_runs_are_compared_by_what_evaluations_measure(section: config.TaskSettings, columns: set[str]) -> None:
+    tested = {tag for tag in compared(create(section)) if tag.startswith("test/")}
+    assert tested == {f"test/{name}" for name in columns}
 
 
 def test_histograms_change_nothing(tmp_path: Path) -> None:

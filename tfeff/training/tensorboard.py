@@ -196,7 +196,7 @@ def weights(loop: Loop) -> dict[str, tf.Tensor]:
 def compared(task: Task) -> dict[str, str]:
     """Returns the metrics of a task in the HParams table: tag of the scalar -> column title."""
     validated = [f"validation/{name}" for name in (*task.metrics, *task.scores, "loss")]
-    tested = [f"test/{name}" for name in (*task.metrics, *task.scores)]
+    tested = [f"test/{name}" for name in (*task.metrics, *task.scores) if name not in task.tuned]
     tags = (*tested, *validated, *(f"train/{name}" for name in task.metrics), "throughput/images_per_second")
     return {tag: tag.replace("/", " ").replace("_", " ").removeprefix("throughput ") for tag in tags}
 
