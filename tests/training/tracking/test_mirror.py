@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.training.tracking.small_run import SETTINGS
-from tfeff import checked, training
+from tfeff import checked, config, training
 from tfeff.errors import UserError
 from tfeff.training.tracking import mirror, trackers
 from tfeff.training.tracking.tracker import Tracker
@@ -128,6 +128,26 @@ def test_settings_that_a_tracker_missed_are_sent_later(tmp_path: Path, monkeypat
     monkeypatch.setattr(Failing, "works", True)
     training.finish_tracking(workdir)
     assert got == ["resnet"]
+
+
+def test_a_run_that_continues_with_other_settings_sends_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    got, calls = list[int](), list[str]()
+
+    class Noting(Failing):
+        def settings(self, values: Mapping[str, Any]) -> None:
+            got.append(values["training.epochs"])
+
+        def tags(self, values: Mapping[str, str]) -> None:
+            calls.append(values["provenance.started"])
+
+    monkeypatch.setattr(trackers, "TRACKERS", {"noting": Noting})
+    monkeypatch.setattr(Failing, "sent", [], raising=False)
+    monkeypatch.setattr(Failing, "works", True)
+    for settings, until_epoch in ((SETTINGS, 1), (SETTINGS, 2), (config.override(SETTINGS, ["training.epochs=3"]), 3)):
+        workdir = training.train(settings, tmp_path, until_epoch=until_epoch, choices={}, trackers=["noting"])
+    assert got == [2, 3]
+    assert calls == [workdir.provenance()["calls"][call]["started"] for call in (0, 2)]
+    assert [step for step, _ in Failing.sent] == [row["step"] for row in workdir.rows()]
 
 
 @pytest.mark.parametrize(("name", "message"), [("mlflo", "mlflow"), ("absent", "pip install")])

@@ -7,6 +7,7 @@ import tfeff
 from tests.training.tracking.small_run import SETTINGS, measured
 from tfeff import config, training
 from tfeff.training.tracking.mirror import FILES
+from tfeff.training.tracking.mlflow import MLflow
 from tfeff.training.workdir import Workdir
 
 
@@ -30,3 +31,16 @@ def test_mlflow_has_settings_metrics_figures_and_model(tmp_path: Path, monkeypat
     assert artifacts == {*FILES, "figures", "saved_model"}
     figures = {Path(each.path).name for each in client.list_artifacts(done.info.run_id, "figures")}
     assert figures == {path.name for path in workdir.figures.iterdir()}
+
+
+def test_changed_settings_are_tags_because_parameters_cannot_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    tracker = MLflow(tmp_path, None)
+    for epochs, changed in ((2, {}), (5, {"config.training.epochs": "5"}), (2, {"config.training.epochs": "2"})):
+        tracker.settings({"training.epochs": epochs, "model.name": "resnet"})
+        sent = mlflow.MlflowClient().get_run(tracker.run).data
+        assert sent.params == {"training.epochs": "2", "model.name": "resnet"}
+        assert {key: value for key, value in sent.tags.items() if key.startswith("config.")} == changed

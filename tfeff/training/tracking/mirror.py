@@ -1,9 +1,9 @@
 """Keeps the trackers of a run up to date.
 
-The workdir remains the record of the run. A tracker gets the settings and provenance when the run starts, each row of
-`metrics.jsonl` when it is saved, and at the end the metrics of `result.json`, the figures, the report and the exported
-model. `trackers.json` in the workdir says which run of the tracker it is and how many epochs it has, so a resumed run
-continues it, and what a tracker missed is sent later.
+The workdir remains the record of the run. A tracker gets the settings and provenance when the run starts, and again if
+it continues with other settings, each row of `metrics.jsonl` when it is saved, and at the end the metrics of
+`result.json`, the figures, the report and the exported model. `trackers.json` in the workdir says which run of the
+tracker it is and how many epochs it has, so a resumed run continues it, and what a tracker missed is sent later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,16 +40,17 @@ class Mirror(Trackers):
 
     def update(self) -> None:
         """Sends the settings and the rows of `metrics.jsonl` that the trackers do not have."""
+        values, calls = config.flatten(self._workdir.config()), self._workdir.provenance().get("calls", [])
+        for name in list(self._open):
+            with self._tolerated(name):
+                self._send_settings(name, values, calls[-1] if calls else {})
         self.send(self._workdir.rows())
 
     def send(self, rows: Sequence[Row]) -> None:
-        """Sends the settings and some rows of `metrics.jsonl` to the trackers that do not have them."""
+        """Sends some rows of `metrics.jsonl` to the trackers that do not have them."""
         for name, tracker in list(self._open.items()):
             sent = self._record[name]
             with self._tolerated(name):
-                if not sent["settings"]:
-                    calls = self._workdir.provenance().get("calls", [])
-                    self._send_settings(name, config.flatten(self._workdir.config()), calls[-1] if calls else {})
                 for row in rows:
                     if row["epoch"] > sent["epochs"]:
                         tracker.metrics(row["step"], _numbers(row))

@@ -12,6 +12,7 @@ from tfeff.training.tracking.tracker import PROJECT, Tracker
 
 _PARAMETERS = 100  # that a call may send
 _LENGTH = 6000  # of the value of a parameter
+_CHANGED = "config."  # begins the name of the tag of a parameter with another value
 _REFUSED = re.compile(r"[^/\w.\- :]")  # in the name of a metric
 
 
@@ -38,10 +39,13 @@ class MLflow(Tracker):
         self.run = run
 
     def settings(self, values: Mapping[str, Any]) -> None:
-        """Sends the config."""
-        parameters = [self._param(key, str(value)[:_LENGTH]) for key, value in values.items()]
+        """Sends the config. Parameters keep their first value: that of a run that continues with another is a tag."""
+        texts, sent = {key: str(value)[:_LENGTH] for key, value in values.items()}, self._client.get_run(self.run).data
+        parameters = [self._param(key, text) for key, text in texts.items() if key not in sent.params]
         for first in range(0, len(parameters), _PARAMETERS):
             self._client.log_batch(self.run, params=parameters[first : first + _PARAMETERS])
+        shown = {key: sent.tags.get(_CHANGED + key, value) for key, value in sent.params.items()}
+        self.tags({_CHANGED + key: text for key, text in texts.items() if shown.get(key, text) != text})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Sends texts about the run."""

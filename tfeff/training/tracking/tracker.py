@@ -32,7 +32,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def settings(self, values: Mapping[str, Any]) -> None:
-        """Sends the config, by dotted key."""
+        """Sends the config, by dotted key; new values replace earlier ones."""
 
     @abstractmethod
     def tags(self, values: Mapping[str, str]) -> None:

@@ -81,7 +81,7 @@ class Trackers:
                 self._record[name] = {
                     "run": self._open[name].run,
                     "version": version,
-                    "settings": False,
+                    "settings": None,
                     "epochs": 0,
                     "finished": None,
                 }
@@ -113,11 +113,12 @@ class Trackers:
                     failed.close(finished=False)
 
     def _send_settings(self, name: str, values: Mapping[str, Any], call: Mapping[str, Any]) -> None:
-        """Sends the config, by dotted key, and what is known of a call, once."""
-        if not self._record[name]["settings"]:
+        """Sends the config, by dotted key, and what is known of a call, unless the tracker has this config."""
+        state = checked.checksum(values)
+        if self._record[name]["settings"] != state:
             self._open[name].settings(values)
             self._open[name].tags({f"provenance.{key}": str(value) for key, value in call.items()})
-            self._record[name]["settings"] = True
+            self._record[name]["settings"] = state
 
     def _missed(self, name: str, error: Exception) -> None:
         checked.warn(
