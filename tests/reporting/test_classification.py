@@ -70,7 +70,7 @@ def test_of_many_classes_those_with_the_most_frequent_errors_are_drawn():
 
 
 @pytest.mark.parametrize(("classes", "drawn"), [(100, 100), (101, 100), (150, 100)])
-def test_the_background_does_not_count_as_a_class(classes, drawn):
+def test_the_background_does_not_count_as_a_class(classes, drawn, assert_legible):
     """The classes that are drawn are those with the most examples; all but the first are confused with background."""
     everyone = np.arange(classes)
     found = {
@@ -78,7 +78,9 @@ def test_the_background_does_not_count_as_a_class(classes, drawn):
         "predicted": [*everyone, *[classes] * (classes - 1)],
         "count": [*(everyone + 1), *everyone[1:]],
     }
-    axes = confusion_figure(found, [str(i) for i in everyone], background=True).axes[0]
+    figure = confusion_figure(found, [str(i) for i in everyone], background=True)
+    assert_legible(figure)
+    axes = figure.axes[0]
     names = [*(str(i) for i in range(classes - drawn, classes)), "background"]
     assert [label.get_text() for label in axes.get_yticklabels()] == names
     assert (f"the 100 of {classes} classes" in axes.get_title()) == (classes > drawn)

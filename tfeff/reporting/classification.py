@@ -54,7 +54,7 @@ def confusion_figure(
     names = captions([names[i] for i in drawn.tolist()], 24)
     margin = 1.0 + 0.07 * max(map(len, names))
     side = max(cell * classes, 2.0)
-    figure = new(side + margin + 1.2, side + margin)
+    figure = new(side + margin + 1.2, side + margin + 0.3 * title.count("\n"))
     axes = figure.add_subplot()
     axes.set_facecolor(LIGHT_GRAY)
     image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0.0, 1.0))
