@@ -1,5 +1,6 @@
 """The best direction, on synthetic accuracies of real networks."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -38,6 +39,9 @@ def accuracy(shares: tuple[float, float, float], phi: float, peak: np.ndarray, n
     return float(special.expit(0.2 * phi - 0.2 * phi**2 * float(away @ away) + noise))
 
 
+VALIDATED = 10**6
+
+
 def learned(study: Study, peak: np.ndarray = PEAK, noise: float = 0.01, search: Search = SEARCH) -> BestDirection:
     planned = planner(search, study.networks, RATE, study.examples)
     rng, values = np.random.default_rng(0), list[float]()
@@ -53,7 +57,7 @@ def learned(study: Study, peak: np.ndarray = PEAK, noise: float = 0.01, search: 
         Trained(study.networks[place], planned.places[place].phi, (fold, 0), value)
         for (place, fold), value in zip(explored.chosen, values, strict=True)
     ]
-    return find(search, study.baseline, explored, trained, "validation accuracy", bounded=True)
+    return find(search, study.baseline, explored, trained, "validation accuracy", bounded=True, validated=VALIDATED)
 
 
 def test_networks_have_the_costs_of_all_phis(study: Study) -> None:
@@ -164,10 +168,22 @@ def test_a_search_whose_trainings_all_failed_ends_with_a_message(study: Study) -
     best = learned(study, search=override(SEARCH, ["design.trainings=6"]))
     failed = [Trained(each.network, each.phi, each.block, None) for each in best.trained]
     with pytest.raises(UserError, match="every training of the search failed"):
-        find(SEARCH, study.baseline, best.explored, failed, "accuracy", bounded=True)
+        find(SEARCH, study.baseline, best.explored, failed, "accuracy", bounded=True, validated=VALIDATED)
     some = [*failed[:1], *best.trained[1:]]
-    (sentence, *_) = find(SEARCH, study.baseline, best.explored, some, "accuracy", bounded=True).sentences
+    (sentence, *_) = find(
+        SEARCH, study.baseline, best.explored, some, "accuracy", bounded=True, validated=VALIDATED
+    ).sentences
     assert "after 5 trainings of 5 networks, without 1 that failed" in sentence
+
+
+def test_the_variance_that_validation_images_explain_is_said(study: Study) -> None:
+    best = learned(study, noise=0.02)
+    images = round(4 / 0.02**2)  # with them, accuracies near 0.5 have a standard deviation of 0.02 on the logit scale
+    few, many = (dataclasses.replace(best, validated=count) for count in (images, 100 * images))
+    assert 0.6 < few.sampling <= 1.0
+    assert many.sampling == pytest.approx(few.sampling / 100, rel=0.5)
+    assert f"due to its {images:,} validation images" in few.sentences[-1]
+    assert "validation images" not in " ".join(many.sentences)
 
 
 def test_a_search_without_time_for_a_training_says_so(study: Study) -> None:

@@ -85,6 +85,7 @@ class BestDirection:
         coefficients: α, β and γ; the member φ = 1 of their family has about the cost of the budget.
         metric: name of the objective.
         bounded: whether it is in [0, 1].
+        validated: number of images on which a training is validated.
     """
 
     search: config.Search
@@ -93,6 +94,7 @@ class BestDirection:
     coefficients: tuple[float, float, float]
     metric: str
     bounded: bool
+    validated: int
 
     @property
     def state(self) -> State:
@@ -125,6 +127,19 @@ class BestDirection:
         """Shares [n, 3] of the directions of the confidence region; None if the trainings do not determine one."""
         surface = self.state.surface
         return None if surface is None else lattice()[0][surface.region]
+
+    @property
+    def sampling(self) -> float | None:
+        """The share of the residual variance that is due to the choice of validation images; None if it is unknown.
+
+        The log odds of an accuracy p on n images have the variance 1 / (n p (1 - p)).
+        """
+        surface = self.state.surface
+        if surface is None or not (self.bounded and self.metric.endswith("accuracy")):
+            return None
+        inner = [each.value for each in self.trained if each.value is not None and 0 < each.value < 1]
+        variance = float(np.mean([1 / (self.validated * value * (1 - value)) for value in inner]))
+        return min(1.0, variance / surface.deviation**2)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -201,6 +216,11 @@ class BestDirection:
             f"The search ended {reason}. The weight of the prior, which is centered on {reference}, is "
             f"{percent(direction.weight)}."
         )
+        if self.sampling is not None and self.sampling > 0.5:
+            found.append(
+                f"{percent(self.sampling)} of the variance of a training is due to its {self.validated:,} validation "
+                "images; with more of them (folds.examples and folds.validation_fraction), the region becomes smaller."
+            )
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -218,6 +238,7 @@ class BestDirection:
             "prior_weight": direction.weight,
             "deviation": None if surface is None else surface.deviation,
             "degrees": None if surface is None else surface.degrees,
+            "variance_of_sampling": self.sampling,
             "directions": self.rows,
         }
 
@@ -230,8 +251,9 @@ def find(
     metric: str,
     *,
     bounded: bool,
+    validated: int,
 ) -> BestDirection:
-    """Returns the best direction by the trainings of a search.
+    """Returns the best direction by the trainings of a search; arguments as the attributes of `BestDirection`.
 
     Raises:
         UserError: every training failed, or there was no time for any.
@@ -243,7 +265,7 @@ def find(
     ratio = search.budget.macs
     assert ratio is not None
     coefficients = coefficients_in(explored.state.direction.answer, baseline, ratio)
-    return BestDirection(search, explored, trained, coefficients, metric, bounded)
+    return BestDirection(search, explored, trained, coefficients, metric, bounded, validated)
 
 
 def coefficients_in(shares: Floats, baseline: Baseline, ratio: float) -> tuple[float, float, float]:

@@ -84,4 +84,12 @@ def explored(
         Trained(study.networks[place], planned.places[place].phi, blocks[fold], value)
         for (place, fold), value in zip(found.chosen, values(found.chosen), strict=True)
     ]
-    return find(search, study.baseline, found, trained, study.objective.title, bounded=bounded)
+    return find(
+        search,
+        study.baseline,
+        found,
+        trained,
+        study.objective.title,
+        bounded=bounded,
+        validated=study.examples[1],
+    )
