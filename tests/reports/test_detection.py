@@ -97,10 +97,10 @@ def test_metrics_of_regions_match_scikit_learn() -> None:
     scores[np.arange(400), labels] += rng.uniform(0, 0.5, 400)
     scores[::7] = rng.uniform(0, 0.7, (len(scores[::7]), 1))
     scores[scores.argmax(axis=1) == 2, 2] = 0.0  # and the third one is never predicted
-    is_object, ignored = np.arange(400) < 150, rng.random(400) < 0.2
+    is_object, covered = np.arange(400) < 150, rng.random(400) < 0.2
     overlap = np.where(is_object, 1.0, rng.uniform(0, 1, 400))
     overlap[200:210] = BACKGROUND_OVERLAP
-    targets: Any = SimpleNamespace(is_object=is_object, label=labels, overlap=overlap, ignored=ignored & ~is_object)
+    targets: Any = SimpleNamespace(is_object=is_object, label=labels, overlap=overlap, covered=covered)
     predicted = np.array([int(row.argmax()) if row.max() >= THRESHOLD else CLASSES for row in scores])
     report = region_report(predicted, targets, CLASSES)
 
@@ -108,7 +108,7 @@ def test_metrics_of_regions_match_scikit_learn() -> None:
     assert report["accuracy"] == pytest.approx(np.mean(own == wanted))
     assert report["called_background"] == pytest.approx(np.mean(own == CLASSES))
     assert 0.05 < report["called_background"] < 0.5
-    background = [row for row in range(150, 400) if overlap[row] < BACKGROUND_OVERLAP and not ignored[row]]
+    background = [row for row in range(150, 400) if overlap[row] < BACKGROUND_OVERLAP and not covered[row]]
     assert report["background_recall"] == pytest.approx(np.mean([predicted[row] == CLASSES for row in background]))
     each: Any = {"labels": range(CLASSES), "average": None, "zero_division": np.nan}
     precision, recall = precision_score(wanted, own, **each), recall_score(wanted, own, **each)
@@ -127,7 +127,7 @@ def test_without_a_region_threshold_the_head_decides_what_is_background(
     monkeypatch.setattr(detection, "proposal_recall", lambda *_: 1.0)
     is_object = np.array([True, True, False, False])
     targets = SimpleNamespace(
-        is_object=is_object, label=np.zeros(4, int), overlap=is_object.astype(float), ignored=np.zeros(4, bool)
+        is_object=is_object, label=np.zeros(4, int), overlap=is_object.astype(float), covered=np.zeros(4, bool)
     )
     dataset = SimpleNamespace(num_classes=CLASSES, objects=[])
     pipeline: Any = SimpleNamespace(
