@@ -18,8 +18,8 @@ class Regions:
         code: float32 [n, 4], box of the assigned object encoded relative to the region (`boxes.coding`); 0 if the image
             has no objects.
         is_object: bool [n], whether the region is the box of an object, not a proposal.
-        covered: bool [n], whether more than IGNORED_OVERLAP of the region lies in a difficult or crowd object. Then it
-            is no background, however little it overlaps the assigned object.
+        covered: bool [n], whether more than IGNORED_OVERLAP of the region lies in a difficult or crowd object.
+            Such a region is never used as background.
         image: int32 [n], index of the image.
     """
 

@@ -16,7 +16,6 @@ trials.log         output of the worker processes
 """
 
 import dataclasses
-import itertools
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -91,10 +90,10 @@ def write_all(findings: Findings, directory: Path, command: str) -> str:
     """Writes all files that present the findings; returns a summary for the terminal."""
     rows = _rows(findings)
     drawn = figures(findings, rows)
-    saved = [figure.save(drawing, directory / "figures" / name) for name, (drawing, _) in drawn.items()]
+    saved = figure.save_all(drawn, directory / "figures")
     table = _table(findings, rows)
     write(directory / "networks.md", tables.markdown(table) + "\n")
-    write_record(directory / "result.json", _json(findings, rows), itertools.chain(*saved))
+    write_record(directory / "result.json", _json(findings, rows), saved)
     write(directory / "report.html", _page(findings, table, directory, command, drawn))
     paths = [directory / name for name in ("report.html", "result.json", "networks.md", "figures")]
     listed = findings.labels.listed if findings.labels is not None else []

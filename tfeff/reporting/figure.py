@@ -185,6 +185,11 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> tup
     return pixels, vectors
 
 
+def save_all(figures: Mapping[str, tuple[Figure, str]], directory: Path) -> list[Path]:
+    """Writes captioned figures as PNG and SVG into a directory, under their names; returns the files."""
+    return [path for name, (figure, _) in figures.items() for path in save(figure, directory / name)]
+
+
 def save_png(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
     """Writes a figure as PNG alone; otherwise as `save`."""
     path.parent.mkdir(parents=True, exist_ok=True)

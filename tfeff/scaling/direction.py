@@ -135,9 +135,9 @@ class BestDirection:
         The log odds of an accuracy p on n images have the variance 1 / (n p (1 - p)).
         """
         surface = self.state.surface
-        if surface is None or not (self.bounded and self.metric.endswith("accuracy")):
-            return None
         inner = [each.value for each in self.trained if each.value is not None and 0 < each.value < 1]
+        if surface is None or not (surface.deviation and inner and self.bounded and self.metric.endswith("accuracy")):
+            return None
         variance = float(np.mean([1 / (self.validated * value * (1 - value)) for value in inner]))
         return min(1.0, variance / surface.deviation**2)
 

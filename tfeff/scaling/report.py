@@ -14,7 +14,6 @@ trials.log         output of the worker processes
 ```
 """
 
-import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,9 +112,9 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
     """Writes all files that present the findings of a search; returns a summary for the terminal."""
     result = Result(findings, records)
     drawn = draw(result)
-    saved = [figure.save(drawing, directory / "figures" / name) for name, (drawing, _) in drawn.items()]
+    saved = figure.save_all(drawn, directory / "figures")
     write(directory / "family.md", tables.markdown(result.family) + "\n")
-    write_record(directory / "result.json", result.to_json(), itertools.chain(*saved))
+    write_record(directory / "result.json", result.to_json(), saved)
     captions = {name: caption for name, (_, caption) in drawn.items()}
     write(directory / "report.html", page(result, directory, command, captions))
     paths = [directory / name for name in ("coefficients.json", "family.md", "result.json", "figures", "report.html")]

@@ -13,7 +13,6 @@ trials.log         output of the worker processes
 ```
 """
 
-import itertools
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -196,9 +195,9 @@ def write_all(findings: SweepFindings, records: Sequence[Record], directory: Pat
     """Writes all files that present the findings of a sweep; returns a summary for the terminal."""
     result = SweepResult(findings, records)
     figures = _figures(result)
-    saved = [figure.save(drawing, directory / "figures" / name) for name, (drawing, _) in figures.items()]
+    saved = figure.save_all(figures, directory / "figures")
     write(directory / "best.json", config.to_json(findings.best))
-    write_record(directory / "result.json", result.to_json(), itertools.chain(*saved))
+    write_record(directory / "result.json", result.to_json(), saved)
     rows = _rows(result)
     write(directory / "candidates.md", tables.markdown(rows) + "\n")
     write(directory / "report.html", _page(result, rows, directory, command, figures))

@@ -113,7 +113,7 @@ class Trackers:
                     failed.close(finished=False)
 
     def _send_settings(self, name: str, values: Mapping[str, Any], call: Mapping[str, Any]) -> None:
-        """Sends the config, by dotted key, and what is known of a call, unless the tracker has this config."""
+        """Sends the config, by dotted key, and the provenance of a call, if the config is not the last one sent."""
         state = checked.checksum(values)
         if self._record[name]["settings"] != state:
             self._open[name].settings(values)
