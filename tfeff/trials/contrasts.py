@@ -66,13 +66,7 @@ class Contrasts:
 
 
 def contrasts(
-    table: Table,
-    control: str,
-    others: Sequence[str],
-    apart: Collection[str] = (),
-    confidence: float = 0.95,
-    *,
-    bounded: bool = False,
+    table: Table, control: str, others: Sequence[str], apart: Collection[str] = (), *, bounded: bool = False
 ) -> Contrasts:
     """Compares a candidate with others that were declared before the results were known.
 
@@ -81,7 +75,6 @@ def contrasts(
         control: the candidate that is claimed to be better.
         apart: candidates that do not share the variance of the others, because their training failed to optimize; their
             comparisons are by paired differences, at a level that keeps the confidence of all (Bonferroni).
-        confidence: confidence of all intervals, and of all bounds, together.
         bounded: whether the metric is in [0, 1], so that differences are in [-1, 1].
 
     Raises:
@@ -93,10 +86,10 @@ def contrasts(
     layout = fit_two_way({name: row for name, row in table.items() if name not in apart})
     own = others if control in apart else [name for name in others if name in apart]
     pooled = len(others) - len(own)
-    level = 1 - (1 - confidence) * pooled / len(others)  # Bonferroni's share of those with the pooled standard error
+    level = 1 - 0.05 * pooled / len(others)  # Bonferroni's share of those with the pooled standard error
     differences, bounds = {}, dict[str, float | None]()
     for name in others:
-        share = 1 - (1 - confidence) / len(others)
+        share = 1 - 0.05 / len(others)
         if name in own:
             differences[name] = paired_difference(table[control], table[name], share, bounded=bounded)
             bounds[name] = paired_difference(table[control], table[name], 2 * share - 1, bounded=bounded).low

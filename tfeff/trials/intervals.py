@@ -116,9 +116,7 @@ def summaries(table: Table, confidence: float = 0.95, *, bounded: bool) -> dict[
     return found
 
 
-def grouped_summaries(
-    table: Table, groups: Mapping[str, object], confidence: float = 0.95, *, bounded: bool
-) -> dict[str, Summary]:
+def grouped_summaries(table: Table, groups: Mapping[str, object], *, bounded: bool) -> dict[str, Summary]:
     """Summarizes candidates with a dispersion for each group of them, such as those of equally long trainings.
 
     Args:
@@ -127,7 +125,7 @@ def grouped_summaries(
     found: dict[str, Summary] = {}
     for group in set(groups.values()):
         rows = {name: row for name, row in table.items() if groups[name] == group}
-        found |= summaries(rows, confidence, bounded=bounded)
+        found |= summaries(rows, bounded=bounded)
     return found
 
 
@@ -187,8 +185,8 @@ def number(value: float) -> str:
     return f"{value:.2g}" if 0.0 < abs(value) < 0.01 else f"{value:.3f}"
 
 
-def interval(estimate: Summary | Difference, confidence: float = 0.95) -> str:
-    """Returns a confidence interval in parentheses, to follow a mean; empty if there is none.
+def interval(estimate: Summary | Difference) -> str:
+    """Returns a 95 % confidence interval in parentheses, to follow a mean; empty if there is none.
 
     >>> from tfeff.trials.intervals import summary
     >>> interval(summary([0.70, 0.72, 0.74])), interval(summary([0.7]))
@@ -196,4 +194,4 @@ def interval(estimate: Summary | Difference, confidence: float = 0.95) -> str:
     """
     if estimate.low is None or estimate.high is None:
         return ""
-    return f" ({100.0 * confidence:g} % CI {number(estimate.low)} to {number(estimate.high)})"
+    return f" (95 % CI {number(estimate.low)} to {number(estimate.high)})"

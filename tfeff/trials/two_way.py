@@ -141,42 +141,41 @@ class TwoWay:
         """Returns whether a chain of shared blocks connects two candidates, so that they can be compared."""
         return bool(self.part[self._place[first]] == self.part[self._place[second]])
 
-    def difference(self, first: str, second: str, confidence: float = 0.95) -> Difference:
-        """Returns first minus second with the pooled variance.
+    def difference(self, first: str, second: str) -> Difference:
+        """Returns first minus second with the pooled variance and a 95 % interval.
 
         The two candidates must not have been selected by their results.
         """
-        quantile = student_quantile(self.degrees, 0.5 + confidence / 2.0) if self.degrees else None
+        quantile = student_quantile(self.degrees, 0.975) if self.degrees else None
         one, other = self._place[first], self._place[second]
         return self._difference(one, other, self.squares(one)[other], quantile)
 
-    def differences_from(self, best: str, confidence: float = 0.95) -> dict[str, Difference]:
+    def differences_from(self, best: str) -> dict[str, Difference]:
         """Returns the best minus each other candidate, with intervals that hold for all pairs of candidates at once.
 
-        With equal variances and no missing cell, all pairs together have exactly the given confidence (Tukey). With
-        unequal variances, they have at least it (Hayter 1984, Annals of Statistics 12(1)); with missing cells, this has
-        been seen in simulations, but not proved.
+        With equal variances and no missing cell, all pairs together have exactly 95 % confidence (Tukey). With unequal
+        variances, they have at least it (Hayter 1984, Annals of Statistics 12(1)); with missing cells, this has been
+        seen in simulations, but not proved.
 
         Args:
             best: the candidate with the highest adjusted mean, or any other.
-            confidence: simultaneous coverage of all intervals, in (0, 1).
         """
         first = self._place[best]
         squares = self.squares(first)
-        quantile = tukey_quantile(len(self.candidates), self.degrees, confidence) if self.degrees else None
+        quantile = tukey_quantile(len(self.candidates), self.degrees) if self.degrees else None
         return {
             name: self._difference(first, second, squares[second], quantile)
             for second, name in enumerate(self.candidates)
             if second != first
         }
 
-    def losses(self, confidence: float = 0.95) -> dict[str, float | None]:
+    def losses(self) -> dict[str, float | None]:
         """Returns candidate -> upper bound of the best candidate's true mean minus its own.
 
         Multiple comparisons with the best (Hsu 1981, Annals of Statistics 9(5); 1984): all bounds hold together with
-        the given confidence, whichever candidate is truly the best. If that is k, all m_k - m_i are below their
-        estimates plus one-sided Dunnett margins, with k as the control; the bound of i is the largest over all k that
-        these margins do not rule out as the best.
+        95 % confidence, whichever candidate is truly the best. If that is k, all m_k - m_i are below their estimates
+        plus one-sided Dunnett margins, with k as the control; the bound of i is the largest over all k that these
+        margins do not rule out as the best.
 
         The pooled variance is too small for a candidate whose training fails on some blocks. Therefore a bound is at
         least that of the paired differences from the candidate with the highest mean, or, of this one, from the second
@@ -191,7 +190,7 @@ class TwoWay:
         counts = self.filled.sum(axis=1)
         highest = np.zeros(len(means))
         for control, mean in enumerate(means):
-            quantile, squares, leads = self._quantile(control, confidence), self.squares(control), mean - means
+            quantile, squares, leads = self._quantile(control), self.squares(control), mean - means
             bounds = leads + quantile * np.sqrt(self.variance * squares)
             if self.bounded:
                 # A candidate whose mean is too high by chance seems to vary too little: by the variance at the bound.
@@ -210,7 +209,7 @@ class TwoWay:
             paired = paired[~np.isnan(paired)]
             found[name] = None
             if len(paired) > 1:
-                half = student_quantile(len(paired) - 1, confidence) * paired.std(ddof=1) / math.sqrt(len(paired))
+                half = student_quantile(len(paired) - 1, 0.95) * paired.std(ddof=1) / math.sqrt(len(paired))
                 found[name] = max(float(highest[i]), float(paired.mean() + half))
         return found
 
@@ -225,7 +224,7 @@ class TwoWay:
         ends = within(mean - quantile * error, mean + quantile * error, bounded=self.bounded)
         return Difference(n, mean, error, self.degrees, *ends)
 
-    def _quantile(self, control: int, confidence: float) -> float:
+    def _quantile(self, control: int) -> float:
         """Returns Dunnett's one-sided critical value for the differences of all others from the control.
 
         By the smallest correlation of these differences (Slepian 1962).
@@ -233,7 +232,7 @@ class TwoWay:
         if len(self.candidates) == 1:
             return 0.0
         correlation = self.least_correlation(self.candidates[control])
-        return dunnett_quantile(len(self.candidates) - 1, self.degrees, correlation, confidence, sides=1)
+        return dunnett_quantile(len(self.candidates) - 1, self.degrees, correlation, sides=1)
 
     def least_correlation(self, control: str) -> float:
         """Returns the smallest correlation between the differences of two candidates from the control.
@@ -385,8 +384,8 @@ def power(comparisons: int, degrees: int, correlation: float, quantile: float, s
 
 
 @functools.lru_cache(maxsize=4096)
-def tukey_quantile(candidates: int, degrees: int, confidence: float = 0.95) -> float:
-    """Returns the value that the |t| statistics of all pairs stay below with probability `confidence`.
+def tukey_quantile(candidates: int, degrees: int) -> float:
+    """Returns the value that the |t| statistics of all pairs stay below with a probability of 95 %.
 
     The quantile of the studentized range, divided by sqrt(2).
 
@@ -397,7 +396,7 @@ def tukey_quantile(candidates: int, degrees: int, confidence: float = 0.95) -> f
     >>> round(math.sqrt(2) * tukey_quantile(10, 20), 2)
     5.01
     """
-    single = student_quantile(degrees, 0.5 + confidence / 2.0)
+    single = student_quantile(degrees, 0.975)
     if candidates <= 2:
         return single
 
@@ -408,8 +407,8 @@ def tukey_quantile(candidates: int, degrees: int, confidence: float = 0.95) -> f
 
         return _expectation(inside, degrees, 1.0)
 
-    bound = student_quantile(degrees, 1.0 - (1.0 - confidence) / (candidates * (candidates - 1)))
-    return float(optimize.brentq(lambda quantile: probability(quantile) - confidence, 0.99 * single, 1.01 * bound))
+    bound = student_quantile(degrees, 1.0 - 0.05 / (candidates * (candidates - 1)))
+    return float(optimize.brentq(lambda quantile: probability(quantile) - 0.95, 0.99 * single, 1.01 * bound))
 
 
 @functools.cache
