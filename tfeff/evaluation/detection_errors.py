@@ -32,6 +32,8 @@ CLASS, BOX, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
 NO_ERROR = -1
 DEFAULT_THRESHOLD = 0.5
 """Score threshold if no detections choose one."""
+BACKGROUND_IOU = 0.1
+"""The paper's t_b: below it, a detection is background."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,17 +75,17 @@ class DetectionErrors:
 
 
 def detection_errors(
-    matching: Matching, detections: Sequence[Detections], objects: Sequence[GroundTruth], *, background_iou: float = 0.1
+    matching: Matching, detections: Sequence[Detections], objects: Sequence[GroundTruth]
 ) -> DetectionErrors:
-    """Classifies the errors of a detector; with an IoU below `background_iou` (t_b), a detection is background."""
+    """Classifies the errors of a detector."""
     own, own_overlap, other, other_overlap = _best_overlaps(matching, detections, objects)
     kind = np.select(
         [
             ~matching.false_positive,
-            (own_overlap >= background_iou) & (own_overlap < matching.iou_threshold),
+            (own_overlap >= BACKGROUND_IOU) & (own_overlap < matching.iou_threshold),
             other_overlap >= matching.iou_threshold,
             own_overlap >= matching.iou_threshold,
-            other_overlap < background_iou,
+            other_overlap < BACKGROUND_IOU,
         ],
         [NO_ERROR, BOX, CLASS, DUPLICATE, BACKGROUND],
         default=BOTH,

@@ -21,7 +21,7 @@ COMPARED = 1_000
 """Images that are compared with each other at most."""
 
 
-def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = COMPARED) -> dict[int, float]:
+def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike) -> dict[int, float]:
     """Returns the similarity that a share of ACCEPTED of images reaches in a gallery of other classes.
 
     The similarity of an image is that to its nearest image in the gallery.
@@ -29,7 +29,6 @@ def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int
     Args:
         vectors: float [n, d], of length 1.
         labels: int [n], classes.
-        limit: maximum number of images that are compared.
 
     Returns:
         Size of the gallery -> threshold, for those of SIZES for which all images have as many images of other classes.
@@ -39,7 +38,7 @@ def unknown_thresholds(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int
         UserError: vectors are not finite.
     """
     vector, label = checked(vectors, labels)
-    chosen = sample(label, limit, per_class=1)
+    chosen = sample(label, COMPARED, per_class=1)
     vector, label = vector[chosen], label[chosen]
     others = len(label) - np.bincount(label)[label]
     sizes = [size for size in SIZES if size <= min(others, default=0)]
