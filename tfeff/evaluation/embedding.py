@@ -12,7 +12,7 @@ from tfeff.evaluation.classification import plain
 from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.paired import wilson_interval
 from tfeff.evaluation.retrieval import ROUNDING, Retrieval, chunks, retrieval
-from tfeff.evaluation.verification import Verification, pairs_of, verification
+from tfeff.evaluation.verification import Verification, mean, pairs_of, verification
 
 NO_INTERVAL = (np.nan, np.nan)
 
@@ -117,25 +117,21 @@ def embedding_report(
         class_recall=ratio(right, asked)[present],
         examples=len(label),
         queries=queries,
-        recall_at_1=_mean(first),
-        recall_at_1_interval=wilson_interval(_mean(first), queries) if queries else NO_INTERVAL,
-        recall_at_5=_mean(fifth),
-        recall_at_5_interval=wilson_interval(_mean(fifth), queries) if queries else NO_INTERVAL,
-        map_at_r=_mean(found.average_precision),
+        recall_at_1=mean(first),
+        recall_at_1_interval=wilson_interval(mean(first), queries) if queries else NO_INTERVAL,
+        recall_at_5=mean(fifth),
+        recall_at_5_interval=wilson_interval(mean(fifth), queries) if queries else NO_INTERVAL,
+        map_at_r=mean(found.average_precision),
         map_at_r_interval=(
             percentile_interval(bootstrap_mean(found.average_precision), queries) if queries else NO_INTERVAL
         ),
-        r_precision=_mean(found.r_precision),
+        r_precision=mean(found.r_precision),
         pairs=verification(pairs),
         threshold=threshold,
         false_accept_rate=rates[0],
         false_reject_rate=rates[1],
         gallery=gallery,
     )
-
-
-def _mean(values: npt.NDArray) -> float:
-    return float(values.mean()) if len(values) else np.nan
 
 
 def gallery_accuracy(

@@ -78,7 +78,7 @@ class Pairs:
         NaN without pairs of different classes, or of one.
         """
         accepted = self.similarity >= threshold
-        return _mean(accepted[~self.same]), _mean(~accepted[self.same])
+        return mean(accepted[~self.same]), mean(~accepted[self.same])
 
 
 def pairs_of(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = PAIRED) -> Pairs:
@@ -208,5 +208,6 @@ def _resampled(pairs: Pairs) -> npt.NDArray[np.float64]:
     return found
 
 
-def _mean(values: npt.NDArray[np.bool_]) -> float:
+def mean(values: npt.NDArray) -> float:
+    """Returns the mean of some values; NaN if there are none."""
     return float(values.mean()) if len(values) else np.nan
