@@ -69,14 +69,13 @@ def training_curves(runs: Sequence[ComparedRun], metrics: Mapping[str, str]) -> 
     }
 
 
-def macs_column(cost: Cost) -> dict[str, str | None]:
-    """Returns the multiply-adds of a model, for a table for people; None if they are unknown."""
-    return {"multiply-adds (M)": None if cost.macs is None else f"{cost.macs / 1e6:.4g}"}
-
-
-def latency_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:
-    """Returns the latency and size of a model in each format, for a table for people; None where it was not timed."""
-    columns = dict[str, str | None]()
+def cost_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:
+    """Returns the cost of a model, with latency and size in each format, for a table for people; None: unknown."""
+    columns: dict[str, str | None] = {
+        "parameters (M)": f"{cost.params / 1e6:.3g}",
+        "multiply-adds (M)": None if cost.macs is None else f"{cost.macs / 1e6:.4g}",
+        "weights (MB)": f"{cost.weights_bytes / 1e6:.2f}",
+    }
     for format in formats:
         each, name = cost.latencies.get(format), FORMATS[format]
         times = each and (1e3 * value for value in (each.seconds, each.low, each.high))

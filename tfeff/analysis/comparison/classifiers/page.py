@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.analysis.comparison.classifiers.figures import GALLERIES
 from tfeff.analysis.comparison.classifiers.insight import SHOWN, Insight
-from tfeff.analysis.comparison.files import latency_columns, macs_column, timed_formats
+from tfeff.analysis.comparison.files import cost_columns, timed_formats
 from tfeff.analysis.comparison.thumbnails import Thumbnails
 from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html
@@ -105,10 +105,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
             "accuracy (%), 95 % interval": f"{100 * row['accuracy']:.2f} ({100 * low:.1f} to {100 * high:.1f})",
             "log loss": f"{row['log_loss']:.3f}",
             "calibration error (%)": f"{100 * row['calibration_error']:.1f}",
-            "parameters (M)": f"{row['params'] / 1e6:.3g}",
-            **macs_column(insight.costs[i]),
-            "weights (MB)": f"{row['weights_bytes'] / 1e6:.2f}",
-            **latency_columns(insight.costs[i], formats),
+            **cost_columns(insight.costs[i], formats),
         }
         published = row["imagenet_top1"]
         line["ImageNet top-1 (%)"] = None if published is None else f"{100 * published:.1f}"
@@ -150,9 +147,7 @@ def _hardest_classes(insight: Insight) -> list[html.Part]:
         }
         for c in insight.hardest_classes
     ]
-    first, caption = rows[0], "Images that every model misclassifies, by class."
-    if len(rows) > LISTED:
-        caption += f" The first {LISTED} of {len(rows):,}; report.json has all."
+    first, caption = rows[0], f"Images that every model misclassifies, by class.{_left_out(len(rows))}"
     text = (
         f"The hardest class is {first['class']}: every model misclassifies {first['missed by every model']:,} of its "
         f"{first['images']:,} images; no class has more such images."
@@ -191,10 +186,12 @@ def _missed_table(insight: Insight) -> tuple[list[dict[str, Any]], str]:
         predictions = _predictions(insight, example)
         shown = {name: f"{mark} {text}" for name, (mark, text) in predictions.items()}
         rows.append({"image": example["id"], "label": example["label"], **shown})
-    caption = "In the order of the figure."
-    if len(missed) > LISTED:
-        caption += f" The first {LISTED} of {len(missed):,}; report.json has all."
-    return rows or [{"image": "none"}], caption
+    return rows or [{"image": "none"}], f"In the order of the figure.{_left_out(len(missed))}"
+
+
+def _left_out(count: int) -> str:
+    """Returns a sentence about the rows of a table that are not listed, if there are any."""
+    return f" The first {LISTED} of {count:,}; report.json has all." if count > LISTED else ""
 
 
 def _predictions(insight: Insight, example: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -251,9 +248,10 @@ def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
             }
             for row in rows[:LISTED]
         ]
-        note = "" if count <= len(table) else f" The first {len(table)} of {count:,}; report.json has all."
         parts += [
             html.gallery("The most suspicious labels", pictures),
-            html.details("List", [html.table(table, f"Suspicious labels, the most suspicious first.{note}")]),
+            html.details(
+                "List", [html.table(table, f"Suspicious labels, the most suspicious first.{_left_out(count)}")]
+            ),
         ]
     return parts

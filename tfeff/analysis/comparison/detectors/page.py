@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfeff.analysis.comparison.detectors.insight import SHOWN, SIZES, Insight
-from tfeff.analysis.comparison.files import latency_columns, macs_column, timed_formats
+from tfeff.analysis.comparison.files import cost_columns, timed_formats
 from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html, published
 from tfeff.reporting.detection import ERROR_NAMES
@@ -96,7 +96,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
     """Returns the detectors as rows of text for people, the best first."""
     rows, formats = [], timed_formats(insight.costs)
     for i in insight.ranking:
-        report, cost = insight.reports[i], insight.costs[i]
+        report = insight.reports[i]
         low, high = (cell(end) for end in report.mean_ap_interval)
         rows.append(
             {
@@ -105,10 +105,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
                 "mAP, 95 % interval": f"{cell(report.mean_ap)} ({low} to {high})",
                 "COCO AP": cell(report.coco["ap"]),
                 "AP, IoU 0.75": cell(report.coco["ap75"]),
-                "parameters (M)": f"{cost.params / 1e6:.3g}",
-                **macs_column(cost),
-                "weights (MB)": f"{cost.weights_bytes / 1e6:.2f}",
-                **latency_columns(cost, formats),
+                **cost_columns(insight.costs[i], formats),
             }
         )
     return rows
