@@ -1,7 +1,5 @@
 """Training of the choice on all training images, evaluation and export."""
 
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfeff import config, training
+from tfeff import checked, config, training
 from tfeff.budget.limits import Costs, Errors
 from tfeff.budget.study import Study
 from tfeff.errors import DivergedError, NoRoomError, UserError
@@ -159,4 +157,4 @@ def make_way(directory: Path, settings: Settings) -> str | None:
 def _key(settings: Settings) -> str:
     """Returns the name of a run's folder: its network, and a checksum of what decides its result."""
     values = {name: value for name, value in settings.items() if not config.changes_no_result(name)}
-    return f"{settings['model.name']}-{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
+    return f"{settings['model.name']}-{checked.checksum(values)}"
