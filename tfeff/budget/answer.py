@@ -6,6 +6,7 @@ from typing import Any
 from tfeff.budget.limits import amount, estimated
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
+from tfeff.data.names import counted
 from tfeff.data.splits import canonical_name
 from tfeff.reporting.tables import percent, unit_of
 
@@ -43,7 +44,7 @@ def answer(findings: Findings) -> str:
     if not findings.complete:
         sentences.append("The time was over before any network was trained on all folds.")
     elif late:
-        sentences.append(f"For lack of time, {late} network{'s' * (late != 1)} could not be trained on all folds.")
+        sentences.append(f"For lack of time, {counted(late, 'networks')} could not be trained on all folds.")
     if findings.pace < 1:
         sentences.append(
             f"For lack of time, all were trained for {percent(findings.pace)} of the epochs that suit the images."

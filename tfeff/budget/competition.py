@@ -18,13 +18,14 @@ from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.budget.timekeeping import Timekeeper
+from tfeff.data.names import counted
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.reporting.tables import percent
 from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
 from tfeff.trials.progress import Rate, measured_rate
-from tfeff.trials.ranking import Ranking, rank
+from tfeff.trials.ranking import Ranking, fold_count, rank
 from tfeff.trials.results import Block, Job, Table, by_fold, finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
@@ -152,7 +153,7 @@ class Competition:
             self.drop(name, "time", "no time for its training on a fold and on all images; raise budget.minutes")
         if names:
             self.runner.progress.say(
-                f"{len(names)} network{'s' * (len(names) != 1)} left out: budget.minutes="
+                f"{counted(len(names), 'networks')} left out: budget.minutes="
                 f"{self.study.settings.budget.minutes:g} leaves no time for training on a fold and on all images"
             )
 
@@ -281,9 +282,7 @@ class Competition:
             if not self._stage(str(number), self._order(), blocks, share):
                 break
             self._trained = blocks
-            folds = len({fold for fold, _ in blocks})
-            words = f"{folds} fold{'s' * (folds != 1)}"
-            for name, reason in self._hopeless(self.slack, self.alive, words).items():
+            for name, reason in self._hopeless(self.slack, self.alive, fold_count(blocks)).items():
                 self.drop(name, "race", reason)
         self._drop_late([name for name, row in self.table(self.alive, self._trained).items() if not row])
 
@@ -320,8 +319,7 @@ class Competition:
     def _drop_late(self, names: Sequence[str]) -> None:
         """Drops candidates for which there is no time."""
         for name in names:
-            count = len(self.table([name], self._trained)[name])
-            folds = f"{count} fold{'s' * (count != 1)}"
+            folds = counted(len(self.table([name], self._trained)[name]), "folds")
             self.drop(name, "time", f"the time was over after {folds}; raise budget.minutes to train it")
 
     def _until(self, stage: str, share: float) -> float:
@@ -353,7 +351,7 @@ class Competition:
         """Trains candidates on some folds; their numbers of epochs may differ."""
         group = [self.candidates[name] for name in names]
         lengths = Lengths({each.name: each.experiment.training.epochs for each in group})
-        stage = f"{len(group)} of {len(self.alive)} networks, {len(blocks)} fold{'s' * (len(blocks) != 1)}"
+        stage = f"{len(group)} of {len(self.alive)} networks, {counted(len(blocks), 'folds')}"
         plan = self.runner.run(group, lengths, stage, blocks)
         for name, elimination in plan.eliminated.items():
             self.drop(self.time.ids[name], "failed", elimination.reason)

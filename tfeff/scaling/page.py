@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import config
+from tfeff.data.names import counted
 from tfeff.reporting import html
 from tfeff.reporting.candidates import allocation_figure, candidates_figure
 from tfeff.reporting.direction import direction_figure
@@ -217,7 +218,7 @@ def _method(result: Result) -> str:
         hours += ", without those that found learning rates"
     return (
         f"{tried} of {search.experiment.data.source} with {images} "
-        f"and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, for at most {result.epochs} epochs "
+        f"and {counted(folds.seeds, 'seeds')} per fold, for at most {result.epochs} epochs "
         f'({allocation}batch-size rule "{search.trials.batch_size}", learning-rate rule '
         f'"{search.trials.learning_rate}"). The trials took {hours}.'
     )

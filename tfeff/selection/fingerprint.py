@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfeff.data.dataset import Dataset, Objects
-from tfeff.data.names import packed_texts, unpacked_texts
+from tfeff.data.names import counted, packed_texts, unpacked_texts
 from tfeff.durable import write
 from tfeff.errors import UserError
 
@@ -198,8 +198,7 @@ def _changes(role: str, then: SplitRecord, now: SplitRecord) -> list[str]:
     found += _phrase(list(names[old[touched]]), f"of {role}", "changed (size, modification time or content)")
     if then.class_names == now.class_names:  # labels are indices of classes
         annotated = list(names[old[then.annotations[old] != now.annotations[new]]])
-        if annotated:
-            found.append(f"labels or boxes of {_count(annotated)} of {role} changed: {_listed(annotated)}")
+        found += [f"labels or boxes of {each}" for each in _phrase(annotated, f"of {role}", "changed")]
     return found
 
 
@@ -221,11 +220,7 @@ def _renamed(removed: Mapping[str, np.uint64], added: Mapping[str, np.uint64]) -
 def _phrase(names: Sequence[str], where: str, what: str) -> list[str]:
     verb = "was" if len(names) == 1 else "were"
     verb = "" if what.startswith("changed") else f"{verb} "
-    return [f"{_count(names)} {where} {verb}{what}: {_listed(names)}"] if names else []
-
-
-def _count(names: Sequence[str]) -> str:
-    return f"{len(names):,} image{'' if len(names) == 1 else 's'}"
+    return [f"{counted(len(names), 'images')} {where} {verb}{what}: {_listed(names)}"] if names else []
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
+from tfeff.data.names import counted
 from tfeff.durable import write, write_record
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
@@ -284,14 +285,13 @@ def _page(
         return [html.figure(directory / "figures" / f"{name}.svg", figures[name][1])] if name in figures else []
 
     kind = "independent subsets" if sweep.folds.kind == "independent" else "cross-validation folds"
-    seeds = f"{sweep.folds.seeds} seed{'s' * (sweep.folds.seeds != 1)}"
     method = (
         f"{len(rows)} combinations ({sweep.sampler.name} sampler) on the same {sweep.folds.count} {kind} of "
         f"{sweep.experiment.data.source}, with {study.examples[0]:,} training and {study.examples[1]:,} validation "
-        f"images and {seeds} each, for at most {result.epochs} epochs ({sweep.allocation.name} allocation). Trials "
-        f"took {result.records.seconds / 3600:.2f} process-hours. Intervals of differences hold for all pairs of "
-        "candidates at once. The mean of the best is the highest of several and therefore somewhat too high; "
-        "only held-out images give an unbiased estimate."
+        f"images and {counted(sweep.folds.seeds, 'seeds')} each, for at most {result.epochs} epochs "
+        f"({sweep.allocation.name} allocation). Trials took {result.records.seconds / 3600:.2f} process-hours. "
+        "Intervals of differences hold for all pairs of candidates at once. The mean of the best is the highest of "
+        "several and therefore somewhat too high; only held-out images give an unbiased estimate."
     )
     sections: dict[str, list[html.Part]] = {
         "Best": [html.paragraph(result.findings.ranking.sentence), html.command(_train_command(directory))],

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tfeff.data.names import counted
 from tfeff.errors import UserError
 from tfeff.trials.intervals import Difference, Summary, interval, number, summaries
 from tfeff.trials.results import Block, Table, finite
@@ -132,8 +133,7 @@ def fold_count(blocks: Iterable[Block]) -> str:
     >>> fold_count([(0, 0), (1, 0)]), fold_count([(0, 7)])
     ('2 folds', '1 fold')
     """
-    folds = _folds(blocks)
-    return f"{folds} fold{'s' * (folds != 1)}"
+    return counted(_folds(blocks), "folds")
 
 
 def _folds(blocks: Iterable[Block]) -> int:

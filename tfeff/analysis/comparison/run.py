@@ -12,6 +12,7 @@ from tfeff import checked, config, runs, selection, training
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.storage import content_digest
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.names import listed
 from tfeff.errors import UserError
 from tfeff.models import Network
 from tfeff.tasks.task import ImageTask
@@ -207,8 +208,7 @@ def _require_same_classes(first: training.Workdir, other: training.Workdir) -> N
     if left == right:
         return
     different = sorted(set(left) ^ set(right))
-    listed = ", ".join(different[:5]) + (f" and {len(different) - 5} more" if len(different) > 5 else "")
-    what = f"only one of them has {listed}" if different else "in a different order"
+    what = f"only one of them has {listed(different, 5)}" if different else "in a different order"
     raise UserError(
         f"--workdir={first.path} and --workdir={other.path} have different classes ({what}); compare runs that were "
         "trained on the same classes"
