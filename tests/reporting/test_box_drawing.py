@@ -70,9 +70,7 @@ def test_an_image_without_detections_is_unchanged():
 def test_long_and_non_ascii_names_fit():
     names = ["a class whose name is longer than any picture is wide, " * 5, "Красная\nклетка", ""]
     boxes = [[10, 10, 60, 60], [80, 80, 120, 120], [0, 0, 5, 5]]
-    picture = draw_detections(
-        np.zeros((150, 150, 3)), boxes, names, [0.9, 0.8, 0.7], objects_yxyx=boxes, object_names=names
-    )
+    picture = draw_detections(np.zeros((150, 150, 3)), boxes, names, [0.9, 0.8, 0.7], objects_yxyx=boxes)
     assert picture.shape == (720, 720, 3)
 
 

@@ -144,7 +144,7 @@ def points(costs, accuracies):
     ],
 )
 def test_texts_next_to_points_do_not_overlap(costs, accuracies, assert_legible):
-    assert_legible(accuracy_cost_figure(points(costs, accuracies), cost="multiply-adds", title="Title"))
+    assert_legible(accuracy_cost_figure(points(costs, accuracies), cost="multiply-adds"))
 
 
 def test_only_the_pareto_front_is_filled():

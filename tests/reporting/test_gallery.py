@@ -56,7 +56,7 @@ def test_captions_do_not_overlap_detection_gallery(count, assert_legible):
 
 def test_images_are_in_order_with_their_captions():
     images = [image(40, 60, value) for value in (10, 20, 30, 40)]
-    figure = detection_gallery_figure(images, "abcd", columns=3)
+    figure = detection_gallery_figure(images, "abcd")
     shown = [(axes.get_title(), axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes if axes.images]
     assert shown == [("a", 10), ("b", 20), ("c", 30), ("d", 40)]
 

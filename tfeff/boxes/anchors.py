@@ -132,7 +132,7 @@ def shape_iou(first_hw: npt.ArrayLike, second_hw: npt.ArrayLike) -> npt.NDArray[
     return common / (first.prod(axis=-1) + second.prod(axis=-1) - common)
 
 
-def anchor_sizes(sizes_hw: npt.ArrayLike, count: int, *, iterations: int = 300) -> npt.NDArray[np.float64]:
+def anchor_sizes(sizes_hw: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
     """Finds anchor sizes that overlap the boxes well.
 
     Deterministic: clusters start at quantiles of the area. A cluster that loses all boxes keeps its size.
@@ -140,7 +140,6 @@ def anchor_sizes(sizes_hw: npt.ArrayLike, count: int, *, iterations: int = 300) 
     Args:
         sizes_hw: height and width of each box, above 0, in any unit; [n, 2].
         count: number of anchors.
-        iterations: at most; usually the clusters settle much earlier.
 
     Returns:
         float64 [count, 2], height and width, by area.
@@ -154,7 +153,7 @@ def anchor_sizes(sizes_hw: npt.ArrayLike, count: int, *, iterations: int = 300) 
     ordered = sizes[np.argsort(sizes.prod(axis=1), kind="stable")]
     anchors = ordered[((np.arange(count) + 0.5) / count * len(ordered)).astype(int)]
     nearest = np.full(len(sizes), -1)
-    for _ in range(iterations):
+    for _ in range(300):  # usually, the clusters settle much earlier
         before, nearest = nearest, shape_iou(sizes, anchors).argmax(axis=1)
         if np.array_equal(before, nearest):
             break

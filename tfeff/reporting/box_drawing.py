@@ -76,7 +76,6 @@ def draw_detections(
     scores: npt.ArrayLike | None = None,
     *,
     objects_yxyx: npt.ArrayLike = (),
-    object_names: Sequence[str] = (),
 ) -> npt.NDArray[np.uint8]:
     """Draws detections in red, labeled with class and score in blue, over objects in green with a wider line.
 
@@ -89,7 +88,6 @@ def draw_detections(
         names: n class names.
         scores: float [n]; None draws labels without scores.
         objects_yxyx: float [m, 4].
-        object_names: m class names, drawn in green; empty draws none.
 
     Returns:
         uint8 [height, width, 3]; images smaller than about 720 x 720 are enlarged.
@@ -110,9 +108,8 @@ def draw_detections(
     for box in boxes[order[::-1]]:  # the highest score on top
         _frame(draw, box, (height, width), RED, outer=0, inner=line)
 
-    texts = [(names[i] if scores is None else f"{names[i]} {score[i]:.2f}", boxes[i], BLUE) for i in order[:LABELS]]
-    texts += [(name, box, GREEN) for name, box in zip(object_names[:LABELS], objects, strict=False)]
-    _write(draw, [(" ".join(text.split()), box, color) for text, box, color in texts], (height, width))
+    texts = [(names[i] if scores is None else f"{names[i]} {score[i]:.2f}", boxes[i]) for i in order[:LABELS]]
+    _write(draw, [(" ".join(text.split()), box) for text, box in texts], (height, width))
     return np.asarray(picture)
 
 
@@ -152,21 +149,21 @@ def _frame(
 
 def _write(
     draw: ImageDraw.ImageDraw,
-    labels: Sequence[tuple[str, npt.NDArray[np.float64], tuple[int, int, int]]],
+    labels: Sequence[tuple[str, npt.NDArray[np.float64]]],
     size: tuple[int, int],
 ) -> None:
-    """Draws labels, each (text, box, color); empty texts are skipped."""
+    """Draws labels, each (text, box); empty texts are skipped."""
     height, width = size
     letters = max(8, min(round(LETTER_HEIGHT * math.sqrt(height * width)), int(0.6 * height)))
     font, margin = text_font(letters), max(1, letters // 6)
-    labels = [(_shortened(text, font, width - 2 * margin), box, color) for text, box, color in labels if text]
+    labels = [(_shortened(text, font, width - 2 * margin), box) for text, box in labels if text]
     label_height = sum(font.getmetrics()) + margin
-    sizes = [(label_height, math.ceil(font.getlength(text)) + 2 * margin) for text, _, _ in labels]
-    places = place_labels([box for _, box, _ in labels], sizes, size)
+    sizes = [(label_height, math.ceil(font.getlength(text)) + 2 * margin) for text, _ in labels]
+    places = place_labels([box for _, box in labels], sizes, size)
     # In reverse order, so labels of higher scores are on top where labels overlap.
-    for (text, _, color), (top, left, bottom, right) in zip(reversed(labels), places[::-1], strict=True):
+    for (text, _), (top, left, bottom, right) in zip(reversed(labels), places[::-1], strict=True):
         draw.rectangle((left, top, right - 1, bottom - 1), fill=(*WHITE, LABEL_OPACITY))
-        draw.text((left + margin, (top + bottom) / 2), text, fill=color, font=font, anchor="lm")
+        draw.text((left + margin, (top + bottom) / 2), text, fill=BLUE, font=font, anchor="lm")
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

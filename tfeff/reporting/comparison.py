@@ -252,9 +252,7 @@ def predictions_matrix_figure(model_names: Sequence[str], correct: npt.ArrayLike
     return figure
 
 
-def accuracy_cost_figure(
-    points: Sequence[Mapping[str, Any]], *, cost: str, metric: str = "accuracy", title: str = ""
-) -> Figure:
+def accuracy_cost_figure(points: Sequence[Mapping[str, Any]], *, cost: str, metric: str = "accuracy") -> Figure:
     """Draws accuracy or another metric with intervals against cost, and the Pareto front as steps.
 
     Large ratios of costs are on a logarithmic axis.
@@ -288,7 +286,6 @@ def accuracy_cost_figure(
     axes.set_xlabel(cost)
     quantity(axes.yaxis, metric, "%")
     style(axes, grid="both")
-    axes.set_title(title)
     handles = [
         Line2D([], [], color=GRAY, marker="o", markerfacecolor=BLUE, markeredgecolor=BLUE, label="Pareto front"),
         Line2D([], [], linestyle="none", marker="o", color="white", markeredgecolor=BLUE, label="other models"),

@@ -61,14 +61,13 @@ def _show(axes: Axes, image: npt.ArrayLike) -> None:
 
 OBJECT_CELL = 3.6  # inches per image, large enough to read the labels
 LEGEND = "red: detections, green: ground truth"
+OBJECT_COLUMNS = 3
 CAPTION_LENGTH = 48  # characters; longer captions are shortened in the middle
 
 
-def pictures_figure(
-    pictures: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], *, columns: int = 3, title: str = ""
-) -> Figure:
+def pictures_figure(pictures: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], *, title: str = "") -> Figure:
     """Draws pictures, uint8 [height, width, 3] of any sizes, each with a caption."""
-    columns = max(1, min(columns, len(pictures)))
+    columns = max(1, min(OBJECT_COLUMNS, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
     # Rows of landscape images need less height.
     tallest = max((min(picture.shape[0] / picture.shape[1], 1.2) for picture in pictures), default=0.3)
@@ -81,16 +80,14 @@ def pictures_figure(
     return figure
 
 
-def detection_gallery_figure(
-    images: Sequence[DetectedImage], captions: Sequence[str], *, columns: int = 3, title: str = ""
-) -> Figure:
+def detection_gallery_figure(images: Sequence[DetectedImage], captions: Sequence[str], *, title: str = "") -> Figure:
     """Draws images with their detections and objects, each with a caption; the title explains the colors.
 
     To show single objects, pass crops (`DetectedImage.crop`).
     """
-    shown = max(1, min(columns, len(images)))
+    shown = max(1, min(OBJECT_COLUMNS, len(images)))
     title = f"{caption(title, 20 * shown + 20)}\n{LEGEND}" if title else LEGEND
-    return pictures_figure([image.draw() for image in images], captions, columns=columns, title=title)
+    return pictures_figure([image.draw() for image in images], captions, title=title)
 
 
 def _grid(figure: Figure, rows: int, columns: int, count: int) -> npt.NDArray[Any]:
