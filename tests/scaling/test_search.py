@@ -18,10 +18,10 @@ from tfeff import config, models
 from tfeff.config.family import Family
 from tfeff.config.search import HELD_OUT_RATES
 from tfeff.scaling.forecast import forecast
-from tfeff.scaling.search import open_store
 from tfeff.scaling.study import prepare
 from tfeff.trials import progress
 from tfeff.trials.progress import VALIDATION_SHARE
+from tfeff.trials.store import TrialStore
 
 CONFIG = """
 from tfeff.config import *
@@ -68,7 +68,7 @@ def done(directory: Path) -> dict:
     """Returns seconds of every finished trial; a repeated trial would take a different time."""
     if not (directory / "search.sqlite").exists():
         return {}
-    with open_store(directory, None) as store:
+    with TrialStore(directory / config.SEARCH_FILE, None) as store:
         return {record.job: record.seconds for record in store.records() if record.state == "done"}
 
 
@@ -108,7 +108,7 @@ def test_a_search_writes_coefficients_a_family_and_a_report(whole):
 
 
 def test_every_trial_has_a_row_for_each_of_its_epochs(whole):
-    with open_store(whole, None) as store:
+    with TrialStore(whole / config.SEARCH_FILE, None) as store:
         records = store.records()
     for record in records:
         assert [row["epoch"] for row in record.rows] == list(range(1, record.job.epochs + 1))

@@ -10,7 +10,7 @@ import pytest
 from tests.thoroughness import only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
-from tfeff.sweep.study import open_store
+from tfeff.trials.store import TrialStore
 
 CONFIG = """
 from tfeff.config import *
@@ -51,7 +51,7 @@ def seconds(directory: Path) -> dict:
     """Returns seconds of every finished trial; a repeated trial would take a different time."""
     if not (directory / "sweep.sqlite").exists():
         return {}
-    with open_store(directory, None) as store:
+    with TrialStore(directory / config.SWEEP_FILE, None) as store:
         return {record.job: record.seconds for record in store.records() if record.state == "done"}
 
 

@@ -25,7 +25,6 @@ from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial
 
-STORE = config.SEARCH_FILE
 FREE = (
     "members.",
     "objective.",
@@ -62,14 +61,14 @@ class Findings:
     tried_rates: Mapping[str, Sequence[Tried]] = field(default_factory=dict)
 
 
-def open_store(directory: Path, search: config.Search | None) -> TrialStore:
-    """Returns the store in the workdir of a search; None opens an existing one with any config."""
+def open_store(directory: Path, search: config.Search) -> TrialStore:
+    """Returns the store in the workdir of a search."""
     free = list(FREE)
-    if search is not None and search.folds.kind == "independent":
+    if search.folds.kind == "independent":
         free.append("folds.count")
-    if search is not None and search.trials.learning_rate == "held_out":
+    if search.trials.learning_rate == "held_out":
         free.remove("objective.")  # learning rates depend on it
-    return TrialStore(directory / STORE, search, tuple(free))
+    return TrialStore(directory / config.SEARCH_FILE, search, tuple(free))
 
 
 def run(study: Study, directory: Path, store: TrialStore, executor: Executor, console: Console) -> Findings:

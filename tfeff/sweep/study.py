@@ -22,7 +22,6 @@ from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, Trial, check_batch_size, open_images
 
-STORE = config.SWEEP_FILE
 FREE = ("axes", "sampler.", "objective.", "allocation.", "trials.attempts", "folds.seeds")
 """Keys that select trials or evaluate their results. No trial depends on them, so a sweep can resume with others."""
 
@@ -82,10 +81,10 @@ class SweepFindings:
         return dataclasses.replace(experiment, optimizer=optimizer)
 
 
-def open_store(directory: Path, sweep: config.Sweep | None) -> TrialStore:
-    """Returns the store in the workdir of a sweep; None opens an existing one with any config."""
-    independent = sweep is not None and sweep.folds.kind == "independent"
-    return TrialStore(directory / STORE, sweep, (*FREE, "folds.count") if independent else FREE)
+def open_store(directory: Path, sweep: config.Sweep) -> TrialStore:
+    """Returns the store in the workdir of a sweep."""
+    free = (*FREE, "folds.count") if sweep.folds.kind == "independent" else FREE
+    return TrialStore(directory / config.SWEEP_FILE, sweep, free)
 
 
 def prepare(sweep: config.Sweep, directory: Path | None = None) -> SweepStudy:

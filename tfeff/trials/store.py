@@ -288,7 +288,7 @@ class Records:
         epochs: int,
         training: config.Training,
         value: Callable[[Mapping[str, Any]], float],
-        blocks: Collection[Block] | None = None,
+        blocks: Collection[Block],
     ) -> dict[Block, float]:
         """Returns fold -> value of a candidate after some epochs, averaged over seeds.
 
@@ -298,12 +298,12 @@ class Records:
             epochs: epochs of the trials to read.
             training: training of the candidate; it says which row of metrics belongs to the weights that are kept.
             value: maps this row to the value.
-            blocks: blocks to read; None: all.
+            blocks: blocks to read.
         """
         values = {
             record.job.block: value(result_row(dataclasses.replace(training, epochs=epochs), record.rows))
             for record in self.done(candidate)
-            if record.job.epochs == epochs and (blocks is None or record.job.block in blocks)
+            if record.job.epochs == epochs and record.job.block in blocks
         }
         return mean_over_seeds({block: values[block] for block in sorted(values)})
 
