@@ -8,13 +8,13 @@ import json
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 
 import numpy as np
 import pytest
 
 from tests.thoroughness import THOROUGH, only_thorough
+from tests.verbs import ROOT
 from tfeff.errors import UserError
 from tfeff.execution import workers
 from tfeff.training import checkpoint
@@ -111,105 +111,18 @@ def test_a_taken_port_is_named(verbs, tmp_path):
         worker.done().fails_with("TF_CONFIG", f"cannot listen on {address}", "another process")
 
 
-def test_two_devices_match_one():
-    """Two replicas against one device with the same batch, in float64 with synchronized batch normalization and (a
-    thorough test) in float32 without: clipping, loss scaling, accumulation, regularization, frozen
-    layers; and every optimizer's updates with weight decay and learning-rate factors, bit by bit."""
-    script = """
-        import sys
-        import keras, numpy as np, tensorflow as tf
-        from tfeff import config, models
-        from tfeff.tasks import ClassificationTask, LocalizationTask
-        from tfeff.training import optimizers
-        from tfeff.training.averaging import Average
-        from tfeff.training.freezing import freeze
-        from tfeff.training.step import Step
-
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        rng = np.random.default_rng(0)
-        batch = {
-            "image": rng.uniform(0, 255, (16, 8, 8, 3)).astype(np.float32),
-            "label": np.eye(5, dtype=np.float32)[rng.integers(0, 5, 16)],
-            "weight": np.ones(16, np.float32),
-            "box": np.sort(rng.uniform(0, 1, (16, 2, 2)), axis=1).reshape(16, 4).astype(np.float32),
-        }
-        smooth = config.ClassificationSettings(label_smoothing=0.1)
-        tasks = {"classification": ClassificationTask(smooth), "localization": LocalizationTask()}
-
-        def weights(strategy, task, batch_norm, parts=1, rematerialize=False, **options):
-            replicas = strategy.num_replicas_in_sync
-            # The i-th part of a batch holds the i-th part of each replica's share.
-            order = np.arange(16).reshape(replicas, parts, -1).transpose(1, 0, 2).ravel() if replicas > 1 else range(16)
-            shares = np.argsort(order).reshape(replicas, -1)
-
-            def share(context):
-                rows = shares[context.replica_id_in_sync_group]
-                return {key: tf.constant(values[rows]) for key, values in batch.items()}
-
-            with strategy.scope():
-                keras.utils.set_random_seed(0)
-                model = models.build("resnet", width=2, stage_blocks=(1, 1), resolution=8, num_classes=5,
-                                     include_top=task == "classification", synchronized=True, batch_norm=batch_norm)
-                if task == "localization":
-                    model = models.localizer(model, num_classes=5, grid=2, hidden=(8,))
-                for layer in model.layers:
-                    if isinstance(layer, keras.layers.Conv2D):
-                        layer.kernel.regularizer = keras.regularizers.L2(1e-2)
-                freeze(model, ("stem*",))
-                optimizer = optimizers.build("sgd", model, weight_decay=1e-3, **options)
-                average = Average(model, 0.9)
-            step = Step(model, optimizer, strategy, task=tasks[task], batch_size=16, accumulation_steps=parts,
-                        rematerialize=rematerialize and replicas > 1, average=average)
-            distributed = strategy.experimental_distribute_values_from_function(share)
-            for index in range(2):
-                sums = step.train(distributed, step=index, learning_rate=0.05)
-            return [weight.numpy() for weight in (*model.weights, *average.variables)] + [sums.numpy()]
-
-        one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-        cases = [
-            ("classification", {"clip_norm": 0.1, "l2": True, "learning_rate_factors": (("stage1*", 0.1),)}),
-            ("localization", {"clip_norm": 0.1, "parts": 2, "loss_scaling": True, "rematerialize": True}),
-        ]
-        if thorough := int(sys.argv[1]):
-            cases.append(("classification", {"parts": 2}))
-        in_single = cases if thorough else []
-        for floatx, tolerance, tested in (("float64", 1e-9, cases), ("float32", 1e-5, in_single)):
-            keras.config.set_floatx(floatx)
-            keras.mixed_precision.set_dtype_policy(floatx)
-            for task, options in tested:
-                batch_norm = floatx == "float64"
-                pairs = zip(*(weights(each, task, batch_norm, **options) for each in (one, two)), strict=True)
-                for expected, found in pairs:
-                    np.testing.assert_allclose(found, expected, atol=tolerance, rtol=tolerance, err_msg=str(options))
-
-        def updated(strategy, name, l2):
-            with strategy.scope():
-                keras.utils.set_random_seed(0)
-                names = ("first", "second")
-                model = keras.Sequential([keras.Input((4, 4, 2)), *(keras.layers.Conv2D(3, 2, name=n) for n in names)])
-                optimizer = optimizers.build(name, model, weight_decay=0.1, l2=l2,
-                                             learning_rate_factors=(("*first*", 0.1),))
-            optimizer.learning_rate = 0.05
-            variables = model.trainable_variables
-            for seed in range(2):
-                rng = np.random.default_rng(seed)
-                sums = [rng.normal(size=v.shape).astype(np.float32) for v in variables]
-                strategy.run(lambda: optimizer.apply([tf.constant(each) for each in sums], variables))
-            return model.get_weights()
-
-        for name, l2 in (("sgd", False), ("rmsprop", True), ("adamw", False), ("muon", False)):
-            for expected, found in zip(updated(tf.distribute.get_strategy(), name, l2), updated(two, name, l2)):
-                np.testing.assert_array_equal(found, expected, err_msg=name)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(THOROUGH)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def failures():
+    """What is wrong with each check of two devices."""
+    command = [sys.executable, "-m", "tests.training.two_devices"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("check", ["steps", "updates", "resolutions", "predictions"])
+def test_two_devices_match_one(failures, check):
+    assert not failures[check]
 
 
 @pytest.mark.parametrize(

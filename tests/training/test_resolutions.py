@@ -1,8 +1,5 @@
 """Steps at several resolutions."""
 
-import subprocess
-import sys
-import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,8 @@ from tfeff.training.step import Step
 RATE = 0.1
 
 
-def classifier(resolution: int = 32, **options: Any) -> models.Network:
-    return models.build("resnet", num_classes=3, width=4, stage_blocks=(1, 1), resolution=resolution, **options)
+def classifier(resolution: int = 32, stage_blocks: tuple[int, ...] = (1, 1), **options: Any) -> models.Network:
+    return models.build("resnet", num_classes=3, width=4, stage_blocks=stage_blocks, resolution=resolution, **options)
 
 
 def batch_of(count: int = 4, side: int = 32) -> dict[str, tf.Tensor]:
@@ -102,33 +99,6 @@ def test_boxes_stay_on_their_objects() -> None:
         np.testing.assert_allclose(bright.min(axis=0), [top, left], atol=1)
         np.testing.assert_allclose(bright.max(axis=0) + 1, [bottom, right], atol=1)
         assert found["valid"] is batch["valid"]
-
-
-def test_two_devices_are_one() -> None:
-    script = """
-        import keras, numpy as np, tensorflow as tf
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        from tests.training.test_resolutions import batch_of, classifier, step_of
-        from tfeff.training.resolutions import Resolutions
-
-        weights, batch, ends = classifier().get_weights(), batch_of(), []
-        for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
-            with strategy.scope():
-                network = classifier(synchronized=True)
-                network.set_weights(weights)
-                step = step_of(network, Resolutions(network, (0.5, 1.0), 1), strategy=strategy)
-            data = tf.data.Dataset.from_tensors(batch).repeat().unbatch().batch(4)
-            batches = iter(strategy.experimental_distribute_dataset(data))
-            assert {step.resolutions.drawn(number) for number in range(4)} == {0, 1}
-            for number in range(4):
-                step.train(next(batches), step=number, learning_rate=0.1)
-            ends.append(network.get_weights())
-        for one, other in zip(*ends, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-3)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.75, 1.5])
