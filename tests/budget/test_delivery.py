@@ -10,7 +10,7 @@ import pytest
 from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough
 from tests.verbs import ROOT, Done, Verbs
-from tfeff import config
+from tfeff import config, training
 from tfeff.budget.delivery import make_way
 
 TINY = """
@@ -59,6 +59,17 @@ def trained(verbs, tmp_path_factory) -> Path:
     path.write_text(TINY.format(source=f"voc:{directory / 'voc'}", epochs=1) + START)
     verbs("train", f"--config={path}", f"--workdir={directory / 'run'}", "--noevaluate").succeeds()
     return directory / "run"
+
+
+@pytest.fixture
+def start(tmp_path) -> Path:
+    """The workdir of a detector without its weights, which are not read before the first training."""
+    path, final = tmp_path / "start.py", training.Workdir(tmp_path / "start").final
+    path.write_text(TINY.format(source="voc:others", epochs=1) + START)
+    final.parent.mkdir(parents=True)
+    final.touch()
+    (tmp_path / "start" / "config.json").write_text(config.to_json(config.load(path, config.Experiment)))
+    return tmp_path / "start"
 
 
 def search(verbs: Verbs, source: str, trained: Path, directory: Path, *flags: str) -> Done:
@@ -148,20 +159,20 @@ def test_a_run_of_the_choice_resumes_with_other_values_that_change_no_result(tmp
     assert not best.is_dir()
 
 
-def test_what_cannot_be_met_is_refused_at_once(verbs, source, trained, tmp_path):
-    done = search(verbs, source, trained, tmp_path / "search", "--config.budget.macs=0.01x")
+def test_what_cannot_be_met_is_refused_at_once(verbs, source, start, tmp_path):
+    done = search(verbs, source, start, tmp_path / "search", "--config.budget.macs=0.01x")
     done.fails_with("none of 2 networks meets it; the closest")
     assert not (tmp_path / "search" / "trials").exists()
 
 
-def test_boxes_in_the_source_make_it_a_search_for_a_detector(verbs, source, trained, tmp_path):
+def test_boxes_in_the_source_make_it_a_search_for_a_detector(verbs, source, start, tmp_path):
     done = verbs(
         *("search", f"--config={ROOT / 'configs' / 'own_budget.py'}", f"--workdir={tmp_path / 'search'}", "--dry_run"),
         *(f"--config.data.source={source}", "--config.budget.macs=100M", "--config.candidates.detectors=yolo,grid"),
-        *("--config.candidates.starts=" + str(trained), "--config.folds.count=2", "--config.candidates.widths=1,0.5"),
+        *("--config.candidates.starts=" + str(start), "--config.folds.count=2", "--config.candidates.widths=1,0.5"),
     ).succeeds()
     assert "images have boxes" in done.out
-    assert f"{trained}, 128 px" in done.out
+    assert f"{start}, 128 px" in done.out
     assert "grid random weights" in done.out
     assert re.search(r"16 training and 16 validation images a fold", done.out)
 

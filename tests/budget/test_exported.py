@@ -1,5 +1,6 @@
 """Costs of networks of a budget search in the exported form."""
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -21,20 +22,23 @@ from tfeff.trials.store import TrialStore
 DETECTOR = Start("yolo efficientnet-lite0", "imagenet", LITE0.model, BOXES)
 
 
+@functools.cache
+def timed(described: models.Architecture | models.Detector) -> tuple[TimedNetwork, Timing]:
+    """Returns the latency of a network on a device that does a gigaflop in a second, and nothing else."""
+    seconds = models.estimate(described, num_classes=2).macs / 1e9
+    timing = Timing((seconds,) * 5, (), 1234, "litert", 1, "litert 1.0")
+    return TimedNetwork.of(described, 2, timing), timing
+
+
 def latencies(*descriptions: models.Architecture | models.Detector) -> Latencies:
-    """Returns latencies of a device that does a gigaflop in a second, and nothing else."""
-    networks = []
-    for described in descriptions:
-        seconds = models.estimate(described, num_classes=2).macs / 1e9
-        timing = Timing((seconds,) * 5, (), 1234, "litert", 1, "litert 1.0")
-        networks.append(TimedNetwork.of(described, 2, timing))
-    return Latencies.here(timing, networks, int8=False)
+    networks, timings = zip(*map(timed, descriptions), strict=True)
+    return Latencies.here(timings[0], networks, int8=False)
 
 
 def sizes(name: str, detector: str | None = None) -> list[models.Architecture | models.Detector]:
     """Returns a backbone, or a detector with it, at several sizes."""
     found: list[models.Architecture | models.Detector] = []
-    for resolution, width in ((96, 1.0), (128, 0.7), (160, 0.5), (192, 1.0), (224, 0.6)):
+    for resolution, width in ((96, 1.0), (128, 0.7), (160, 0.5), (192, 1.0)):
         scaling = {"resolution": resolution, "width_coefficient": width}
         if detector is None:
             found.append(models.architecture(name, **scaling))
@@ -44,7 +48,11 @@ def sizes(name: str, detector: str | None = None) -> list[models.Architecture | 
 
 
 @pytest.mark.parametrize("start", [LITE0, DETECTOR], ids=["classifier", "detector"])
-def test_latencies_of_another_device_are_those_of_the_same_family(start: Start, tmp_path: Path) -> None:
+def test_latencies_of_another_device_are_those_of_the_same_family(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if start.detects:  # that the format can be written is tried with a real network only for the classifier
+        monkeypatch.setattr(exported, "_costs", lambda process, call, name: {"latency": 1.0, "size": 1e6})
     file = tmp_path / "latencies.json"
     detector = "yolo" if start.detects else None
     settings = BudgetSearch(
@@ -62,7 +70,8 @@ def test_latencies_of_another_device_are_those_of_the_same_family(start: Start, 
     )
     with TrialStore(tmp_path / "trials.sqlite", settings) as store:
         exports = Exports(settings, store, tmp_path / "log", lambda line: None, watch(store))
-        others = [*sizes("mobilenet-v2", detector), *sizes("efficientnet-lite0", None if detector else "yolo")]
+        other_kind = None if detector else "yolo"
+        others = [*sizes("mobilenet-v2", detector)[:1], *sizes("efficientnet-lite0", other_kind)[:1]]
         latencies(*others, *sizes("efficientnet-lite0", detector)[:3]).write(file)
         flag = "--detector=yolo " if detector else ""
         words = f"3 {'yolo ' if detector else ''}efficientnet-lite networks; .* {flag}--family=efficientnet-lite "
