@@ -20,6 +20,7 @@ from tfeff.evaluation.retrieval import retrieval
 from tfeff.tasks import EmbeddingTask
 from tfeff.tasks.embedding import contrastive
 from tfeff.training import checkpoint, optimizers
+from tfeff.training.assembly import AssemblyCache
 from tfeff.training.step import Step
 
 CLASSES, SIZE = 3, 16
@@ -187,9 +188,9 @@ def settings_of(*overrides):
 @pytest.mark.parametrize("loss", [thorough("normalized_softmax"), "supervised_contrastive"])
 @pytest.mark.usefixtures("without_figures")
 def test_a_run_learns_measures_and_resumes(tmp_path, loss, monkeypatch):
-    settings = settings_of(f"task.loss={loss}")
-    workdir = training.train(settings, tmp_path / "run", until_epoch=1, reporter=QUIET)
-    workdir = training.train(settings, tmp_path / "run", reporter=QUIET)
+    settings, assemblies = settings_of(f"task.loss={loss}"), AssemblyCache()
+    for until in (1, None):
+        workdir = training.train(settings, tmp_path / "run", until_epoch=until, reporter=QUIET, assemblies=assemblies)
     evaluation = training.finish_run(workdir, QUIET)
     first, last = workdir.rows()
     assert last["train_loss"] < first["train_loss"]

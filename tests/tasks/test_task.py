@@ -13,7 +13,6 @@ from tfeff.config.tasks import TASKS
 from tfeff.errors import UserError
 from tfeff.reports import EVALUATORS
 from tfeff.runs.prediction import find_images
-from tfeff.serving import run as serving
 
 SETTINGS = (
     *("task.name=one_vs_rest", "task.hidden=24", "data.channels=1", "data.normalization=dataset"),
@@ -34,7 +33,6 @@ def test_a_new_task_is_trained_evaluated_exported_and_predicts(tmp_path):
     reporter = training.Reporter(quiet=True)
     workdir = training.train(config.override(config.Experiment(), SETTINGS), tmp_path / "run", reporter=reporter)
     assert training.finish_run(workdir, reporter) is not None
-    serving.exportable(workdir).saved_model(workdir.saved_model)
     first, last = workdir.rows()[0], workdir.rows()[-1]
     assert last["train_positive_loss"] < first["train_positive_loss"]
     assert last["train_loss"] == pytest.approx(last["train_positive_loss"] + last["train_negative_loss"])
