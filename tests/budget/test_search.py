@@ -15,6 +15,7 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from tests.thoroughness import THOROUGH, only_thorough
+from tests.trials.one_process import IN_ONE_PROCESS
 from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.budget.search import STORE, _Reporter, open_store
@@ -49,7 +50,7 @@ def get_config():
         candidates=Candidates(
             starts=("{start}",), widths=(1.0, 0.75, 0.5), depths=(1.0,), resolutions=(1.0,), scratch=False
         ),
-        folds=Folds(kind="independent", count=3, examples=200),
+        folds=Folds(kind="independent", count=2, examples=200),
         objective=Objective({margin}),
     )
 """
@@ -77,7 +78,7 @@ def start(
     verbs: Verbs, trained: Path, directory: Path, *flags: str, margin: str = "", figures: bool = False
 ) -> Process:
     path = directory.parent / "config.py"
-    path.write_text(CONFIG.format(start=trained, margin=margin))
+    path.write_text(CONFIG.format(start=trained, margin=margin) + ("" if THOROUGH else IN_ONE_PROCESS))
     flags = flags if any("executor" in flag for flag in flags) else ("--processes=1", *flags)
     return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags, figures=figures)
 
@@ -103,7 +104,7 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert chosen["costs"]["params"] <= result["bounds"]["params"]
     assert result["answer"] in " ".join(text.split())
     assert re.search(r"On the test images: accuracy \d+\.\d % \(95 % interval", result["answer"])
-    assert len(chosen["values"]) == 3
+    assert len(chosen["values"]) == 2
     report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
     assert result["answer"] in report
     assert '<a href="best/report.html">' in report

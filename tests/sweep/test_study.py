@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.thoroughness import only_thorough
+from tests.trials.one_process import IN_ONE_PROCESS
 from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.trials.store import TrialStore
@@ -31,10 +32,16 @@ AXES = ("model.dropout=0|0.4", "optimizer.learning_rate=0.1|0.0001")
 
 
 def start(
-    verbs: Verbs, directory: Path, *flags: str, axes: tuple[str, ...] = AXES, more: str = "", figures: bool = False
+    verbs: Verbs,
+    directory: Path,
+    *flags: str,
+    axes: tuple[str, ...] = AXES,
+    more: str = "",
+    end: str = "",
+    figures: bool = False,
 ) -> Process:
     path = directory.parent / "config.py"
-    path.write_text(CONFIG.format(axes=axes, more=more))
+    path.write_text(CONFIG.format(axes=axes, more=more) + end)
     flags = (f"--config={path}", f"--workdir={directory}", "--processes=1", *flags)
     return verbs.start("search", *flags, figures=figures)
 
@@ -100,7 +107,7 @@ def test_the_effect_of_a_value_is_a_mean_over_candidates_and_its_interval_is_ove
 def test_an_extended_sweep_trains_only_what_is_new(verbs: Verbs, grid: Path) -> None:
     before = seconds(grid)
     axes = ("model.dropout=0|0.4|0.6", AXES[1])
-    start(verbs, grid, "--config.objective.margin=0.9", axes=axes).done().succeeds()
+    start(verbs, grid, "--config.objective.margin=0.9", axes=axes, end=IN_ONE_PROCESS).done().succeeds()
     assert "because a cheaper one is preferred only with 3 folds or more" in results(grid)["sentence"]
     after = seconds(grid)
     assert {job: after[job] for job in before} == before

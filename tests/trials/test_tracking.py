@@ -8,6 +8,7 @@ import mlflow
 import pytest
 
 from tests.training.tracking.wandb_files import ended, wandb_records
+from tests.trials.one_process import IN_ONE_PROCESS
 from tests.verbs import Verbs
 from tfeff.trials import tracking
 
@@ -32,7 +33,7 @@ def test_a_sweep_is_one_run_of_each_tracker(verbs: Verbs, tmp_path: Path, monkey
     env = {"MLFLOW_TRACKING_URI": store, "WANDB_MODE": "offline"}
     client = mlflow.MlflowClient(store)
     experiment = client.create_experiment("tfeff", artifact_location=str(tmp_path / "artifacts"))
-    (tmp_path / "config.py").write_text(CONFIG)
+    (tmp_path / "config.py").write_text(CONFIG + IN_ONE_PROCESS)
     flags = (f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'sweep'}")
     verbs("search", *flags, "--track=mlflo", env=env).fails_with("did you mean", "mlflow")
     verbs("search", *flags, "--processes=1", "--track=mlflow,wandb", env=env).succeeds()
