@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -91,19 +90,19 @@ def experiment(root: Path, stores: Path, backbone: Path, head: str, *overrides: 
         data=config.Data(source=f"yolo:{root}", validation_fraction=0.4),  # thresholds need some images
         optimizer=config.Optimizer(learning_rate=1e-2, momentum=0.9, nesterov=False),
         schedule=config.Schedule(name="constant"),
-        training=config.Training(epochs=3, batch_size=128, keep="best", precision="float32"),
+        training=config.Training(epochs=3, batch_size=128, keep="best", precision="float32", deterministic=True),
     )
     return config.override(settings, overrides)
 
 
 @pytest.fixture(scope="module")
 def finished(root: Path, stores: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, runs.Run]:
-    """A finished run of each head, the first one with figures."""
-    directory, finished = tmp_path_factory.mktemp("runs"), dict[str, runs.Run]()
-    for head in HEADS:
-        with undrawn() if finished else nullcontext():
-            finished[head] = tfeff.train(experiment(root, stores, backbone, head), directory / head, quiet=True)
-    return finished
+    """A finished run of each head."""
+    directory = tmp_path_factory.mktemp("runs")
+    with undrawn():
+        return {
+            head: tfeff.train(experiment(root, stores, backbone, head), directory / head, quiet=True) for head in HEADS
+        }
 
 
 def result(run: runs.Run) -> dict:
@@ -430,10 +429,9 @@ def test_a_stopped_run_resumes_to_the_same_head(
     finished: dict[str, runs.Run], root: Path, stores: Path, backbone: Path, tmp_path: Path, head: str
 ) -> None:
     """The features of a resumed run are those of the backbone of its checkpoint."""
-    settings = experiment(root, stores, backbone, head, "training.deterministic=true")
-    whole = training.train(settings, tmp_path / "whole", tensorboard=False)
+    settings, whole = experiment(root, stores, backbone, head), training.Workdir(finished[head].workdir)
     known = {path: path.stat().st_size for path in (stores / "features").rglob("*")}
-    for until in (1, 2, None) if head == "joint" else (None,):
+    for until in (1, None) if head == "joint" else (None,):
         part = training.train(settings, tmp_path / "parts", until_epoch=until, tensorboard=False)
     assert {path: path.stat().st_size for path in (stores / "features").rglob("*")} == known
     (one, _), (other, _) = (checkpoint.load(each.final) for each in (whole, part))
@@ -445,7 +443,7 @@ def test_a_stopped_run_resumes_to_the_same_head(
 def test_a_killed_run_resumes_to_the_same_head(
     verbs: Verbs, root: Path, stores: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    changes = "training.deterministic=true", "training.checkpoint_seconds=0.05", "training.epochs=25"
+    changes = "training.checkpoint_seconds=0.05", "training.epochs=25"
     settings = experiment(root, stores, backbone, "joint", *changes, "training.batch_size=16", "task.joint.positives=8")
     (tmp_path / "config.json").write_text(config.to_json(settings))
 
