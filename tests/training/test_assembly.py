@@ -14,7 +14,10 @@ SETTINGS = config.Experiment(
     optimizer=config.Optimizer(name="sgd", learning_rate=0.1),
     training=config.Training(epochs=2, batch_size=50, ema_decay=0.9, precision="float32", deterministic=True),
 )
-OTHERS = ["data.fold=1", "seed=3", "data.seed=0", "optimizer.learning_rate=0.03", "schedule.name=constant"]
+OTHERS = [
+    *("data.fold=1", "seed=3", "data.seed=0", "optimizer.learning_rate=0.03", "schedule.name=constant"),
+    *("training.keep=best", "training.monitor=accuracy", "training.early_stopping_epochs=9"),
+]
 
 
 def weights(directory, settings, **shared):
@@ -23,6 +26,7 @@ def weights(directory, settings, **shared):
     return arrays
 
 
+@pytest.mark.usefixtures("own_graphs")
 @pytest.mark.parametrize("optimizer", ["sgd", thorough("adamw"), thorough("rmsprop"), thorough("muon")])
 def test_reused_graphs_give_bit_identical_weights(tmp_path, optimizer):
     by_layer = ["optimizer.weight_decay=0.01", "optimizer.frozen=stem*", "optimizer.learning_rate_factors=head*=0.5"]

@@ -101,6 +101,7 @@ def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys)
         training.train(experiment(*changes), tmp_path / "changed")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_student_is_evaluated_on_what_it_held_out_and_knows_its_images_without_labels(tmp_path, teacher, photographs):
     settings = experiment(f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "training.epochs=1")
     run = training.train(settings, tmp_path / "student")

@@ -115,7 +115,7 @@ def test_a_taken_port_is_named(verbs, tmp_path):
 def failures():
     """What is wrong with each check of two devices."""
     command = [sys.executable, "-m", "tests.training.two_devices"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 

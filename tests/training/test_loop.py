@@ -100,6 +100,7 @@ def test_a_signal_during_a_validation_stops_it(tmp_path, monkeypatch, caplog):
     assert "are lost" not in caplog.text
 
 
+@pytest.mark.usefixtures("own_graphs")
 def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
     """With dropout, averaging, plateau schedule and best epoch, which extra validations must not change."""
     settings = experiment(
@@ -200,6 +201,7 @@ def test_a_run_that_stopped_early_is_not_made_longer(tmp_path):
     assert workdir.config().training.epochs == 40
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_continued_run_leaves_nothing_of_its_earlier_end(tmp_path):
     workdir = training.train(experiment(), tmp_path)
     training.finish_run(workdir, training.Reporter(quiet=True))
@@ -329,6 +331,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     assert checkpoint.load(workdir.final)[1]["epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 1
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_transfer_copies_the_normalization(tmp_path, capsys):
     source = training.train(experiment("data.normalization=dataset"), tmp_path / "source")
     weights = shutil.copy(source.final, tmp_path / "weights.npz")

@@ -17,6 +17,12 @@ from tfeff.training.plan import Plan
 from tfeff.training.step import Step
 from tfeff.training.teachers import taught
 
+UNTRACED = (
+    *("epochs", "checkpoint_seconds", "validation_epochs"),
+    *("keep", "monitor", "early_stopping_epochs", "minimum_change"),
+)
+"""Settings of the training that the graph does not depend on."""
+
 
 @dataclass(frozen=True, eq=False)
 class Assembly:
@@ -60,9 +66,9 @@ def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
 class AssemblyCache:
     """Assemblies to reuse for many runs in one process, on one device.
 
-    Runs that differ only in seed, images, learning rate or schedule share one graph. It is traced and compiled once,
-    which for a small network takes longer than training it; for each further run only the variables are reset. Results
-    are bit-identical to those of a new assembly.
+    Runs that differ only in seed, images, learning rate, schedule or the choice of the best epoch share one graph. It
+    is traced and compiled once, which for a small network takes longer than training it; for each further run only the
+    variables are reset. Results are bit-identical to those of a new assembly.
 
     Args:
         size: number of assemblies to keep; the least recently used are dropped.
@@ -100,7 +106,7 @@ class AssemblyCache:
 def _graph_key(plan: Plan) -> str:
     """Returns everything that the graph depends on, as text."""
     settings, training = plan.settings, to_dict(plan.training)
-    for key in ("epochs", "checkpoint_seconds", "validation_epochs"):
+    for key in UNTRACED:
         del training[key]
     parts = {
         "task": to_dict(settings.task),
