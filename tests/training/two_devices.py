@@ -9,6 +9,7 @@ import tests.environment  # noqa: F401
 # isort: split
 
 import contextlib
+import functools
 import json
 import sys
 import traceback
@@ -39,8 +40,10 @@ from tfeff.training.step import Step
 from tfeff.training.validation import Validation
 
 
+@functools.cache
 def strategies() -> tuple[tf.distribute.Strategy, tf.distribute.Strategy]:
-    """Returns that of one device, and that of two."""
+    """Returns that of one device and that of two. All checks share it: another one would number its sums over devices
+    like the first, with which they would be confused."""
     return tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
