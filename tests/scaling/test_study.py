@@ -52,12 +52,11 @@ def test_errors_of_late_stages_are_reported_before_training(overrides, words):
 
 
 def test_a_detector_has_no_surface(monkeypatch):
-    monkeypatch.setattr(placed_digits, "COUNTS", {"train": 300, "validation": 2, "test": 2})
+    monkeypatch.setattr(placed_digits, "COUNTS", {"train": 800, "validation": 2, "test": 2})
     search = config.override(
         SEARCH, ["choice=surface", "experiment.task.name=yolo", "objective.metric=validation_mean_ap"]
     )
-    changes = ["experiment.data.max_lost=1", "folds.examples=100"]  # digits are small at 16 pixels
-    search = config.override(search, changes)
+    search = config.override(search, ["experiment.data.max_lost=1"])  # digits are small at 16 pixels
     data = dataclasses.replace(search.experiment.data, source="embedded:placed_digits", image_size=None)
     search = dataclasses.replace(search, experiment=dataclasses.replace(search.experiment, data=data))
     with pytest.raises(UserError, match=r"config: choice is 'surface'; it should be mean: a detector's neck"):

@@ -1,6 +1,7 @@
 """Searches whose trials run in the process of the verb, because each other process would first import TensorFlow."""
 
 IN_ONE_PROCESS = """
+from tfeff.budget import exported  # times networks, with other numbers of threads, in processes of its own
 from tfeff.execution import executor, local
 
 local.LocalProcesses = lambda processes, log: executor.Threads(1)
