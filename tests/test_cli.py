@@ -218,7 +218,8 @@ def test_an_empty_class_is_an_error_before_training(verbs, images, config, tmp_p
 def test_a_test_split_may_lack_a_class(verbs, images, config, tmp_path):
     root = images("test/b")
     (root / "test/b").mkdir()
-    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
+    flags = [f"--config.data.source=folder:{root}", "--config.training.epochs=1"]
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", *flags)
     assert done.code == 0
     assert "test: no images of 1 of the 2 classes: b" in " ".join(done.out.split())
 
@@ -258,7 +259,8 @@ def test_corrupt_images_can_be_skipped(verbs, images, config, tmp_path):
 
 def test_a_finished_run_is_evaluated_without_images_that_were_damaged_since(verbs, images, config, tmp_path):
     root, run = images(), f"--workdir={tmp_path / 'run'}"
-    flags = [f"--config={config}", run, f"--config.data.source=folder:{root}", "--noevaluate"]
+    flags = [f"--config={config}", run, f"--config.data.source=folder:{root}", "--config.training.epochs=1"]
+    flags.append("--noevaluate")
     verbs("train", *flags).succeeds()
     (root / "test" / "a" / "003.jpg").write_bytes(b"")
     skip = "--config.data.corrupt_images=skip"
@@ -420,8 +422,9 @@ def test_out_of_memory_names_what_the_verb_can_change(verb, flags, advice):
     assert f"error: out of memory (5 GB); {advice}" in done.stderr
 
 
-def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
-    done = verbs("train", "--config=digits_demo", f"--workdir={tmp_path}", "--range_test")
+def test_a_range_test_writes_its_result_and_trains_nothing(verbs, config, tmp_path):
+    flags = [f"--config={config}", "--config.data.source=embedded:digits"]
+    done = verbs("train", *flags, f"--workdir={tmp_path}", "--range_test")
     done.succeeds()
     found = json.loads((tmp_path / "range_test.json").read_text())
     assert found["rates"][0] < found["learning_rate"] < found["rates"][-1]
@@ -429,7 +432,7 @@ def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {
         "range_test.json", "range_test.png", "range_test.svg",
     }  # fmt: skip
-    done = verbs("train", "--config=digits_demo", f"--workdir={tmp_path}", "--range_test", "--profile")
+    done = verbs("train", *flags, f"--workdir={tmp_path}", "--range_test", "--profile")
     done.fails_with("--profile", "--range_test")
 
 

@@ -13,12 +13,12 @@ from tfeff.config import *
 
 def get_config():
     return Experiment(
-        task=ClassificationSettings(augmentation=Augmentation(rotation=10, mixup_alpha=0.2, random_erasing=0.2)),
+        task=ClassificationSettings(augmentation=Augmentation(mixup_alpha=0.2)),
         model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=12),
         data=Data(source="{source}", cache="none", image_size=14),
         optimizer=Optimizer(learning_rate=0.01),
         training=Training(
-            epochs=6, batch_size=8, precision="float32", deterministic=True, checkpoint_seconds=0.01
+            epochs=3, batch_size=8, precision="float32", deterministic=True, checkpoint_seconds=0.01
         ),
     )
 """

@@ -60,10 +60,10 @@ def test_latencies_are_written_for_another_machine(verbs: Verbs, tmp_path: Path)
     assert row["relative_params"] == cost.params / base.params
     assert row["relative_latency"] > 0
     assert 0 < row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"]
-    verbs("summary", "--model=mobilenet-v1", *flags).succeeds()
+    verbs("summary", "--model=resnet", *flags).succeeds()
     found = Latencies.read(out)
     assert (found.format, found.int8, found.threads) == ("litert", False, 1)
-    assert [each.name for each in found.networks] == ["mobilenet-v2", "mobilenet-v1"]
+    assert [each.name for each in found.networks] == ["mobilenet-v2", "resnet"]
     first = found.networks[0]
     assert first.network == ("mobilenet-v2", None, 4, 16, 0.1, 0.1)
     assert (first.seconds, first.low, first.high, first.size) == tuple(
@@ -120,7 +120,7 @@ def test_a_saved_model_is_the_default_and_gets_its_threads(verbs: Verbs, tmp_pat
     threads = 1 + int(os.environ["TF_NUM_INTRAOP_THREADS"])
     out = tmp_path / "latencies.json"
     flags = ("--latency", f"--threads={threads}", f"--out={out}")
-    verbs("summary", "--model=mobilenet-v1", *flags, *SMALL).succeeds()
+    verbs("summary", "--model=resnet", *flags, *SMALL).succeeds()
     found = Latencies.read(out)
     assert (found.format, found.threads, found.versions["runtime"]) == (
         "saved_model",
