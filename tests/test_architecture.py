@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
 
@@ -77,11 +78,16 @@ def folders(folder: str) -> set[Path]:
     return {parent for path in sources(folder) for parent in path.parents if parent.parts}
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Returns the nodes of a file of the repository."""
+    return list(ast.walk(ast.parse((ROOT / path).read_text())))
+
+
+@cache
 def attributes(path: Path) -> list[tuple[str, str]]:
     """Classes in a file, each with the name of an attribute, property or method of its own or of a base in the file."""
-    kinds = {
-        node.name: node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.ClassDef)
-    }
+    kinds = {node.name: node for node in nodes(path) if isinstance(node, ast.ClassDef)}
 
     def names(kind: ast.ClassDef) -> set[str]:
         own = {node.name for node in kind.body if isinstance(node, ast.FunctionDef)}
@@ -166,7 +172,7 @@ def test_setup_requires_what_the_package_imports() -> None:
         # The file for an extra may import it.
         added = extras[owners[str(path)]] if str(path) in owners else []
         required = {canonicalize_name(requirement.name) for requirement in (*always, *added)}
-        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -243,7 +249,7 @@ def test_experiments_are_resolved_where_a_run_starts() -> None:
     """Below `training.Plan`, functions take what they need."""
     found = set()
     for path in sources("tfeff"):
-        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        for node in nodes(path):
             if not isinstance(node, ast.FunctionDef):
                 continue
             taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
