@@ -71,8 +71,9 @@ def skip_without_converter(format: str) -> None:
         pytest.importorskip(CONVERTERS[format])
 
 
+# tests/serving/test_exported.py compares the other formats with the SavedModel.
 @pytest.mark.parametrize("name", DETECTORS)
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [format if format == "onnx" else thorough(format) for format in FORMATS])
 def test_detectors_return_the_same_detections(format: str, name: str, tmp_path: Path) -> None:
     skip_without_converter(format)
     task, network = shared_detector(name)
@@ -100,7 +101,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     )
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [format if format == "litert" else thorough(format) for format in FORMATS])
 def test_embedders_return_the_same_vectors_of_length_1(format: str, embedder: training.Workdir, tmp_path: Path) -> None:
     skip_without_converter(format)
     workdir = embedder
@@ -160,7 +161,7 @@ def test_predictions_without_duplicates_are_not_suppressed(format: str, end_to_e
     assert_same_detections(*image_of, box_atol=1e-2)
 
 
-@pytest.mark.parametrize("end_to_end", [False, True])
+@pytest.mark.parametrize("end_to_end", [False, thorough(True)])
 def test_int8_detectors_decode_in_float32(end_to_end: bool, tmp_path: Path) -> None:
     task, network = shared_detector("yolo", *(("task.network.end_to_end=true",) if end_to_end else ()))
     network = task.predictor(network)
@@ -291,8 +292,18 @@ def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: 
 SIZES = (40, 60), (100, 30), (24, 20), (64, 64)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("fit", ["stretch", "crop", "whole", "original"])
+FITS = {"litert": ("whole", "stretch"), "onnx": ("crop", "original"), "openvino": ("whole", "crop")}
+"""Of each format, those that even a quick test compares: operators are converted alike, whatever they compute."""
+
+
+@pytest.mark.parametrize(
+    ("format", "fit"),
+    [
+        (format, fit) if fit in FITS[format] else thorough(format, fit)
+        for format in FORMATS
+        for fit in ("stretch", "crop", "whole", "original")
+    ],
+)
 def test_images_of_any_size_are_fitted_by_the_model(format: str, fit: str, tmp_path: Path) -> None:
     skip_without_converter(format)
     task = tasks.create(config.ClassificationSettings(center_crop=0.8, interpolation="bicubic"))

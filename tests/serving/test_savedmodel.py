@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
+from tests.thoroughness import thorough
 from tfeff import config
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
@@ -72,7 +73,7 @@ def digits(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("image_size", "crop"), [(None, False), ((24, 20), False), ((16, 16), False), ((24, 24), True)]
+    ("image_size", "crop"), [(None, False), ((24, 20), False), thorough((16, 16), False), ((24, 24), True)]
 )
 def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_path):
     model, task = network(16, 1, 10), ClassificationTask(config.ClassificationSettings(crop=crop))
@@ -151,7 +152,7 @@ def test_photos_match_the_model(dataset, tmp_path):
     np.testing.assert_allclose(served["probabilities"], predict(model, images, (64, 64)), atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", thorough("mixed_float16")])
 def test_a_mixed_precision_model_outputs_float32(policy, tmp_path):
     model = network(16, 1, 10, dtype=policy)
     export(model, DIGITS, tmp_path / "model", image_size=(24, 20), size=(16, 16), channels=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.thoroughness import thorough
-from tfeff import models
+from tfeff import models, training
 from tfeff.errors import UserError
 from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.serving import timing
@@ -15,7 +15,15 @@ from tfeff.serving.exportable import FORMATS
 @pytest.mark.parametrize(
     "name", ["mobilenet-v2", thorough("resnet50"), thorough("efficientnet-b0"), thorough("mobilenet-v3-large")]
 )
-def test_estimates_are_those_of_exports(name: str, tmp_path: Path) -> None:
+def test_estimates_are_those_of_exports(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, built = training.Plan.build_network, list[models.Network]()
+
+    def once(plan: training.Plan) -> models.Network:
+        if not built:
+            built.append(build(plan))
+        return built[0]
+
+    monkeypatch.setattr(training.Plan, "build_network", once)
     described = models.architecture(name, resolution=32, depth_coefficient=0.3)
     cost = models.estimate(described, num_classes=50)
     for format, int8 in (("saved_model", False), *((format, False) for format in FORMATS), ("litert", True)):
