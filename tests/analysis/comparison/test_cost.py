@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tfeff import checked, models
 from tfeff.analysis.comparison.cost import SAVED_MODEL, measure_costs
 from tfeff.analysis.comparison.run import open_runs
@@ -36,7 +37,7 @@ def test_costs_of_a_model(exported, tmp_path):
 
 
 def test_models_are_timed_without_the_fitting_of_images(exported, tmp_path):
-    formats = ["litert", "onnx", "openvino"]
+    formats = ["litert", "onnx", *(["openvino"] if THOROUGH else [])]
     (measured,) = measure_costs([exported], formats, tmp_path / "latency.json")
     run, sizes = serving.exportable(exported.workdir), dict[str, int]()
     for format in formats:

@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins import projector as tensorboard
 
+from tests.undrawn import undrawn
 from tfeff import config, training
 from tfeff.analysis import comparison
 from tfeff.analysis.comparison.classifiers import predictions, report
@@ -47,8 +48,7 @@ def save_coarsely(drawn, path):
 def written(trained_once, tmp_path_factory):
     """The report of the two runs, and its text for the terminal."""
     out = tmp_path_factory.mktemp("report") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure, "save", save_coarsely)
+    with undrawn():
         text = comparison.write([run.path for run in trained_once], out, reporter=training.Reporter(quiet=True))
     return out, text
 

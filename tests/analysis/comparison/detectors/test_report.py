@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from tests.analysis.comparison.classifiers.test_report import save_coarsely
 from tests.rcnn.shapes import write_yolo
+from tests.undrawn import undrawn
 from tfeff import config, training
 from tfeff.analysis import comparison
 from tfeff.analysis.comparison.cost import measure_costs
@@ -43,8 +43,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("comparison") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure, "save", save_coarsely)
+    with undrawn():
         text = comparison.write([run.path for run in runs], out, reporter=QUIET)
     return out, text
 
