@@ -46,27 +46,36 @@ def traced(augmentation, seed):
     return tf.function(one, input_signature=specs, autograph=False, jit_compile=False)
 
 
-def augmented(augmentation, epochs=(0,), *, seed=0, threads=1, backwards=False):
-    """Returns all images of all epochs in one list."""
-    places = [(epoch, index) for epoch in epochs for index in range(COUNT)][:: -1 if backwards else 1]
+def augmented(augmentation, epochs=(0,), *, seed=0, twice=False):
+    """Returns all images of all epochs in one list, made by several threads; `twice`: then again, in reverse order."""
+    places = [(epoch, index) for epoch in epochs for index in range(COUNT)]
+    places += places[::-1] if twice else []
     one = traced(augmentation, seed)
     data = tf.data.Dataset.from_tensor_slices(tf.constant(places, tf.int64))
-    data = data.map(lambda place: one(place[0], place[1]), num_parallel_calls=threads)
+    data = data.map(lambda place: one(place[0], place[1]), num_parallel_calls=3)
     return [AnnotatedImage(*(part.numpy() for part in image)) for image in data]
 
 
 @pytest.fixture(scope="module")
-def varied():
-    return augmented(EVERYTHING, range(2))
+def both():
+    """Images of two epochs, and the same images made again."""
+    images = augmented(EVERYTHING, range(2), twice=True)
+    return images[: 2 * COUNT], images[2 * COUNT :][::-1]
+
+
+@pytest.fixture
+def varied(both):
+    return both[0]
 
 
 def same(one, other):
     return all(np.array_equal(part, likewise) for part, likewise in zip(one, other, strict=True))
 
 
-def test_an_image_depends_on_seed_epoch_and_index_alone(varied):
-    again = augmented(EVERYTHING, (1, 0), threads=3, backwards=True)[::-1]
-    assert all(map(same, varied, again[COUNT:] + again[:COUNT]))
+def test_an_image_depends_on_seed_epoch_and_index_alone(both):
+    varied, again = both
+    assert len(again) == 2 * COUNT
+    assert all(map(same, varied, again))
     assert len({image.image.tobytes() for image in varied}) == 2 * COUNT
     simple = augmented(SIMPLE) + augmented(SIMPLE, seed=1)
     assert len({image.image.tobytes() for image in simple}) == 2 * COUNT

@@ -50,8 +50,7 @@ def test_each_digit_has_three_cluttered_canvases(cluttered):
 
 
 def test_canvases_are_reproducible_and_distinct(cluttered):
-    for split, source in cluttered.items():
-        canvases = pixels(source)
-        again = pixels(catalog.open_labels("embedded:cluttered_digits", Options(channels=3)).load(split))
-        np.testing.assert_array_equal(again, np.repeat(canvases, 3, axis=-1))
-        assert len({canvas.tobytes() for canvas in canvases}) == len(canvases)
+    canvases = pixels(cluttered["test"])
+    again = pixels(catalog.open_labels("embedded:cluttered_digits", Options(channels=3)).load("test"))
+    np.testing.assert_array_equal(again, np.repeat(canvases, 3, axis=-1))
+    assert len({canvas.tobytes() for canvas in canvases}) == len(canvases)
