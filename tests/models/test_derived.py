@@ -287,8 +287,8 @@ SHAPES = {"stage_blocks": (1, 1, 1, 1), "width": 4}
     ("name", "options"),
     [
         ("resnet", SHAPES),
-        ("efficientnet-b0", {}),
-        ("mobilenet-v3-small", {}),
+        ("efficientnet-b0", {"width_coefficient": 0.25, "depth_coefficient": 0.3}),
+        ("mobilenet-v3-small", {"width_coefficient": 0.35, "depth_coefficient": 0.5}),
         *(
             thorough(name, {})
             for name in (

@@ -12,6 +12,8 @@ from tfeff.models.layers.kinds import KerasLayers
 from tfeff.networks.backbones.architecture import ACTIVATIONS
 from tfeff.networks.catalog import published, unchanged
 
+SMALL = {"width_coefficient": 0.2, "depth_coefficient": 0.1}
+
 
 def test_options_belong_to_the_detector_or_else_to_its_backbone() -> None:
     described = models.detector(
@@ -69,7 +71,7 @@ def test_published_weights_of_other_sizes_are_inherited(name: str, options: dict
 )
 def test_the_resolution_is_the_longer_side(aspect: float, size: tuple[int, int]) -> None:
     described = models.detector(
-        "efficientdet-lite0", resolution=96, aspect=aspect, width_coefficient=0.2, neck_repeats=1
+        "efficientdet-lite0", resolution=96, aspect=aspect, **SMALL, neck_repeats=1, head_repeats=1
     )
     assert described.size == size
     network = models.build_detector(described, num_classes=2)
@@ -118,7 +120,7 @@ def test_the_neck_and_the_heads_are_scaled(depth: float, width: float, sizes: tu
 def test_a_detector_offers_its_stages() -> None:
     """The neck's maps feed other heads."""
     described = models.detector(
-        "efficientdet-lite0", resolution=32, width_coefficient=0.2, neck_channels=8, neck_repeats=1, head_repeats=1
+        "efficientdet-lite0", resolution=32, **SMALL, neck_channels=8, neck_repeats=1, head_repeats=1
     )
     network = models.build_detector(described, num_classes=2)
     outputs = described.predictions(KerasLayers(), network.pyramid, num_classes=5)
@@ -165,7 +167,7 @@ def test_each_known_activation_is_one_of_keras_and_acts_on_single_values() -> No
 
 
 def test_an_activation_of_the_users_own_is_used() -> None:
-    options = {"resolution": 32, "width_coefficient": 0.2, "neck_channels": 8, "neck_repeats": 1, "head_repeats": 1}
+    options = {"resolution": 32, **SMALL, "neck_channels": 8, "neck_repeats": 1, "head_repeats": 1}
     named, own = (
         models.build_detector("efficientdet-lite0", num_classes=2, activation=activation, **options)
         for activation in ("tanh", keras.ops.tanh)

@@ -23,7 +23,7 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
     """Returns random options from the range that a search can try."""
     options: dict[str, Any] = {
         "width_coefficient": rng.uniform(0.2, 3.0),
-        "depth_coefficient": rng.uniform(0.2, 2.0),
+        "depth_coefficient": rng.uniform(0.2, 2.0 if THOROUGH else 0.7),
         "resolution": rng.randint(8, 2 * models.architecture(name).resolution),
         "dropout": rng.choice((0.0, 0.2)),
     }
@@ -37,7 +37,7 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
             "stage_blocks": tuple(rng.randint(1, 4) for _ in range(4)),
         }
     elif name == "resnet50":  # has the most layers
-        options |= {"depth_coefficient": rng.uniform(0.2, 1.2), "batch_norm": rng.random() < 0.5}
+        options |= {"depth_coefficient": min(1.2, options["depth_coefficient"]), "batch_norm": rng.random() < 0.5}
     elif name.startswith("convnext"):
         options |= {"survival_probability": rng.choice((0.8, 1.0)), "width": rng.randint(1, 96)}
     elif name.startswith("mobilenet-v3"):
