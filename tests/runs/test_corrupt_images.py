@@ -93,7 +93,7 @@ def test_the_same_images_are_corrupt_everywhere(
         data=Data(source=f"folder:{folder}", corrupt_images="skip", max_lost=1.0),
         training=Training(epochs=1, batch_size=8),
     )
-    run = tfeff.train(settings, tmp_path / "run", quiet=True)
+    run = tfeff.train(settings, tmp_path / "run", evaluate=False, export=False, quiet=True)
     record = json.loads((tmp_path / "run/dataset.json").read_text())
     assert names(record["skipped_images"]) == expected
     assert record["found"]["train"]["lost_images"] == len(expected)

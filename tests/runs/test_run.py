@@ -92,7 +92,7 @@ def test_a_run_that_was_continued_predicts_with_its_new_weights(tmp_path: Path) 
         assert isinstance(found, runs.Classification)
         return found.probabilities
 
-    first = tfeff.train(SETTINGS, tmp_path, quiet=True)
+    first = tfeff.train(SETTINGS, tmp_path, export=False, quiet=True)
     before = predicted(first)
     assert (tmp_path / "result.json").is_file()
     longer = config.override(SETTINGS, {"training.epochs": 3})

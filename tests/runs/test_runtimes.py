@@ -14,6 +14,7 @@ from PIL import Image
 
 import tfeff
 from tests.serving.random_detectors import detector
+from tests.thoroughness import thorough
 from tests.training.tracking.small_run import SETTINGS
 from tests.undrawn import undrawn
 from tfeff import cli, training
@@ -69,7 +70,7 @@ def test_every_runtime_predicts_and_evaluates_alike(run: Run, images: np.ndarray
     assert {key: here[key] for key in numbers} == pytest.approx(numbers, abs=1e-4)
 
 
-@pytest.mark.parametrize("runtime", FORMATS)
+@pytest.mark.parametrize("runtime", [format if format == "litert" else thorough(format) for format in FORMATS])
 def test_detectors_are_compared_image_by_image(runtime: str, tmp_path: Path) -> None:
     for package in PACKAGES[runtime]:
         pytest.importorskip(package)
