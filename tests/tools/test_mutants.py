@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -59,9 +60,9 @@ def results(rows: list[dict]) -> dict[str, str]:
     return {row["after"]: row["result"] for row in rows}
 
 
-@pytest.fixture
-def repository(tmp_path):
-    """A package with a function that is tested at its limit, one that is tested beside it, and an endless one."""
+def written(root: Path) -> Path:
+    """Returns a package with a function that is tested at its limit, one that is tested beside it, and an endless
+    one."""
     files = {
         "tfeff/__init__.py": "",
         "tfeff/sizes/__init__.py": "",
@@ -75,21 +76,42 @@ def repository(tmp_path):
         "tests/sizes/ignored.py": "",
     }
     for name, text in files.items():
-        path = tmp_path / "repository" / name
+        path = root / "repository" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=Sizes"]):
-        subprocess.run([*GIT, *command], cwd=tmp_path / "repository", check=True)
-    return tmp_path / "repository"
+        subprocess.run([*GIT, *command], cwd=root / "repository", check=True)
+    return root / "repository"
 
 
-def test_a_rerun_resumes_and_tests_survivors_again(repository, tmp_path, capsys):
-    out = tmp_path / "out.jsonl"
-    options = {"count": 100, "seed": 0, "seconds": 60.0}
-    rows = mutants.run(repository, ["sizes"], out, **options)
+@pytest.fixture
+def repository(tmp_path):
+    return written(tmp_path)
+
+
+OPTIONS = {"count": 100, "seed": 0, "seconds": 60.0}
+
+
+@pytest.fixture(scope="module")
+def tested_once(tmp_path_factory):
+    """A folder with a repository and the rows of its mutants."""
+    root = tmp_path_factory.mktemp("tested")
+    mutants.run(written(root), ["sizes"], root / "out.jsonl", **OPTIONS)
+    return root
+
+
+@pytest.fixture
+def tested(tested_once, tmp_path):
+    """A copy that a test may change: the repository and the file of rows."""
+    root = shutil.copytree(tested_once, tmp_path / "tested")
+    return root / "repository", root / "out.jsonl"
+
+
+def test_a_rerun_resumes_and_tests_survivors_again(tested, capsys):
+    repository, out = tested
+    rows = read(out)
     assert results(rows) == {"x <= 10": "killed", "x >= 100": "survived", "x += 1": "survived"}
     assert {row["test"] for row in rows if row["result"] == "killed"} == {"tests/sizes/test_small.py::test_small"}
-    assert read(out) == rows
     head = ["git", "rev-parse", "HEAD"]
     commit = subprocess.run(head, cwd=repository, check=True, capture_output=True, text=True).stdout
     assert all(commit.startswith(row["commit"]) for row in rows)
@@ -101,16 +123,15 @@ def test_a_rerun_resumes_and_tests_survivors_again(repository, tmp_path, capsys)
     with (repository / "tests/sizes/test_large.py").open("a") as file:
         file.write("    assert large(100) == 100\n")
     capsys.readouterr()
-    again = mutants.run(repository, ["sizes"], out, **options)
+    again = mutants.run(repository, ["sizes"], out, **OPTIONS)
     assert results(again) == results(read(out)) == {"x <= 10": "killed", "x >= 100": "killed", "x += 1": "survived"}
     assert len(read(out)) == 3
     assert "2 of 2" in capsys.readouterr().err
     assert {row["commit"].endswith("-dirty") for row in again if row["after"] != "x <= 10"} == {True}
 
 
-def test_survivors_are_tested_again_without_being_drawn_and_equivalent_ones_are_not(repository, tmp_path):
-    out = tmp_path / "out.jsonl"
-    mutants.run(repository, ["sizes"], out, count=100, seed=0, seconds=60.0)
+def test_survivors_are_tested_again_without_being_drawn_and_equivalent_ones_are_not(tested):
+    repository, out = tested
     equivalent = [row | {"result": "equivalent"} if row["after"] == "x += 1" else row for row in read(out)]
     out.write_text("".join(json.dumps(row) + "\n" for row in equivalent))
     stored = out.read_text()
