@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.thoroughness import thorough
+from tests.thoroughness import THOROUGH, thorough
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.images import resizing
 from tfeff.data.input.batches import Batches, rows_of_epochs
@@ -29,7 +29,8 @@ EVERYTHING = replace(
     saturation=0.2,
     hue=0.05,
     randaugment_layers=1,
-    autoaugment=True,
+    # It has the operations of RandAugment and inversion; tracing both takes three times as long.
+    autoaugment=bool(THOROUGH),
     random_erasing=0.3,
 )
 MIXED = Augmentation(horizontal_flip=True, mixup_alpha=0.4, cutmix_alpha=1.0)
@@ -125,8 +126,13 @@ def test_images_do_not_depend_on_the_batch_size(cache, reference, augmentation, 
         np.testing.assert_array_equal(np.concatenate([batch[key] for batch in small]), whole)
 
 
-@pytest.mark.parametrize("cached", ["memory", "none"])
-@pytest.mark.parametrize("limit", [1, 12 * 12 * 3 * 4 * 5])
+FIVE = 12 * 12 * 3 * 4 * 5
+"""Bytes of five images."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "cached"), [(1, "none"), (FIVE, "memory"), thorough(1, "memory"), thorough(FIVE, "none")]
+)
 def test_batches_made_in_parts_are_the_same(cache, reference, monkeypatch, limit, cached):
     monkeypatch.setattr("tfeff.data.input.batches._PART_BYTES", limit)  # of one image, or of up to five
     images = cache if cached == "memory" else ImageCache.open(cache.dataset, cache="none")
@@ -156,7 +162,7 @@ def test_the_seed_changes_order_and_images(cache, reference):
     assert np.mean([(images[0][index] != images[1][index]).any() for index in both]) > 0.95
 
 
-@pytest.mark.parametrize("start", [1, 6, 9, 18])
+@pytest.mark.parametrize("start", [9, *map(thorough, (1, 6, 18))])
 def test_a_restart_yields_the_same_batches(cache, reference, start):
     assert_same(training(cache, epochs=3, start_step=start), reference[MODERATE][start:])
 
@@ -190,9 +196,12 @@ def test_batches_do_not_depend_on_the_cache(image_folder, tmp_path, augmentation
         )
         for kind in ("memory", "disk", "none")
     ]
-    for other in pipelines[1:]:
-        assert_same(elements(other.training_batches(2, 3)), elements(pipelines[0].training_batches(2, 3)))
-        assert_same(elements(other.evaluation_batches()), elements(pipelines[0].evaluation_batches()))
+    (trained, evaluated), *others = (
+        (elements(each.training_batches(2, 3)), elements(each.evaluation_batches())) for each in pipelines
+    )
+    for training_batches, evaluation_batches in others:
+        assert_same(training_batches, trained)
+        assert_same(evaluation_batches, evaluated)
 
 
 @pytest.mark.parametrize(("victim", "gone"), [(0, True), (7, False), (19, True)])
@@ -287,7 +296,9 @@ def test_real_photos_and_small_images(dataset):
         assert_same(training(cache, augmentation=MIXED, parallelism=4), single)
 
 
-@pytest.mark.parametrize(("augmentation", "shard"), [(MODERATE, (0, 1)), (MIXED, (1, 2))])
+@pytest.mark.parametrize(
+    ("augmentation", "shard"), [(replace(MIXED, rotation=20, brightness=0.2), (1, 2)), thorough(MODERATE, (0, 1))]
+)
 def test_the_last_epochs_use_crops_and_flips_alone(cache, augmentation, shard):
     options = {"epochs": 3, "shard": shard}
     ending = training(cache, augmentation=augmentation, plain_from=2, **options)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.input.test_batches import EVERYTHING, MIXED, MODERATE, assert_same, cache, elements, pipeline
+from tests.thoroughness import thorough
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.input.device_batches import DeviceBatches
 from tfeff.errors import UserError
@@ -12,27 +13,34 @@ from tfeff.errors import UserError
 __all__ = ["cache"]
 
 
+CASES = {
+    "everything": (EVERYTHING, (8, 8), 1e-3),
+    "mixed": (MIXED, (8, 8), 1e-3),
+    "crops": (Augmentation(crop_area=0.3), (6, 7), 0.1),
+    "smaller": (Augmentation(crop_padding=1), (5, 6), 0.1),
+    "larger": (Augmentation(crop_padding=1), (12, 16), 0.1),
+}
+
+
 @pytest.mark.parametrize(
-    ("augmentation", "size", "tolerance"),
+    ("name", "interpolation"),
     [
-        (EVERYTHING, (8, 8), 1e-3),
-        (MIXED, (8, 8), 1e-3),
-        (Augmentation(crop_area=0.3), (6, 7), 0.1),
-        (Augmentation(crop_padding=1), (5, 6), 0.1),
-        (Augmentation(crop_padding=1), (12, 16), 0.1),
+        *((name, "bilinear") for name in CASES),
+        *((name, "bicubic") for name in ("crops", "smaller")),  # images of the cache have 8 x 8 pixels
+        thorough("larger", "bicubic"),
     ],
-    ids=["everything", "mixed", "crops", "smaller", "larger"],
 )
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_batches_finished_on_the_device(cache, augmentation, size, tolerance, interpolation):
+def test_batches_finished_on_the_device(cache, name, interpolation):
+    augmentation, size, tolerance = CASES[name]
     made = pipeline(cache, augmentation=augmentation, size=size, plain_from=1)
     made.transform.interpolation = interpolation
     device = DeviceBatches(made)
+    finish = tf.function(device.finish)
     loaded = elements(device.training_batches(2, 4))
     for given, expected in zip(loaded, elements(made.training_batches(2, 4)), strict=True):
         assert given["image"].dtype == np.uint8
         assert {len(values) for values in given.values()} == {16}
-        batch = {key: values.numpy() for key, values in tf.function(device.finish)(given).items()}
+        batch = {key: values.numpy() for key, values in finish(given).items()}
         assert batch.keys() == expected.keys()
         np.testing.assert_allclose(batch.pop("image"), expected["image"], rtol=0, atol=tolerance)
         assert_same([batch], [{key: expected[key] for key in batch}])
