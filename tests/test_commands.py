@@ -3,8 +3,6 @@
 import ast
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +13,11 @@ import pytest
 from tests.rcnn.voc_digits import write_voc
 from tests.test_documents import DOCUMENTS
 from tests.verbs import Verbs
-from tfeff import cli, config, training
+from tfeff import cli, config, models, tasks, training
 from tfeff.config import shipped
+from tfeff.models.weights import imagenet
+from tfeff.runs import published
+from tfeff.serving.exportable import Exportable
 from tfeff.training import checks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,18 +102,20 @@ def test_commands_are_found() -> None:
     assert sum(len(written(path)) for path in FILES) > 150
 
 
-@cache
-def flags_of(verb: str) -> set[str]:
-    """Returns the flags of a verb, with `no` before those that can be switched off."""
-    help_text = subprocess.run(
-        [sys.executable, "-m", f"tfeff.{verb}", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout
-    names = re.findall(r"^ +(?:-\w,)?--(\[no\])?(\w+):", help_text, re.M)
-    return {name for _, name in names} | {f"no{name}" for no, name in names if no}
+@pytest.fixture(scope="module")
+def flags_of(verbs: Verbs) -> Callable[[str], set[str]]:
+    """`flags_of(verb)`: the flags of a verb, with `no` before those that can be switched off."""
+
+    @cache
+    def found(verb: str) -> set[str]:
+        names = re.findall(r"^ +(?:-\w,)?--(\[no\])?(\w+):", verbs(verb, "--help").succeeds().out, re.M)
+        return {name for _, name in names} | {f"no{name}" for no, name in names if no}
+
+    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_flags_and_settings_exist(path: Path) -> None:
+def test_flags_and_settings_exist(path: Path, flags_of: Callable[[str], set[str]]) -> None:
     for command in written(path):
         if command.verb is None:
             program = ROOT / command.program
@@ -188,15 +191,31 @@ def test_the_commands_of_a_config_can_be_pasted(path: Path) -> None:
 
 
 SMALLER = {
-    "train": ("--config.training.epochs=1", "--config.training.batch_size=4", "--config.model.weights=none"),
+    "train": (
+        *("--config.training.epochs=1", "--config.training.batch_size=4", "--config.model.weights=none"),
+        *("--config.model.resolution=64", "--config.model.width_coefficient=0.1"),
+    ),
+    "--config=own_images": ("--config.task.augmentation.rotation=0", "--config.task.tta.mirrored=false"),
+    "--config=own_boxes": ("--config.task.augmentation.mosaic=0", "--config.task.network.neck_channels=8"),
     "analyze": ("--images=8",),
 }
-"""What makes a command of the README last seconds, by verb."""
+"""What makes a command of the README last seconds, by verb and config."""
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_the_commands_of_the_readme_run(verbs: Verbs, image_folder: Callable[..., Path], tmp_path: Path) -> None:
-    """All but the search, which takes minutes and has its own tests, and the server."""
+def test_the_commands_of_the_readme_run(
+    verbs: Verbs, image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the search, which takes minutes and has its own tests, and the server.
+
+    A small network takes the place of the published one, which tests/runs/test_published.py exports.
+    """
+    names = imagenet.class_names()
+    small = models.build("resnet", num_classes=len(names), width=4, stage_blocks=(1,), resolution=16)
+    network = Exportable(tasks.ClassificationTask(), small, names, None, 3)
+    monkeypatch.setattr(published, "exportable", lambda name: network)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    published.find_model("efficientnet-lite0")
     images = image_folder({f"{split}/{name}": 8 for split in ("train", "test") for name in ("ant", "bee")}, (40, 40))
     write_voc(tmp_path / "voc", {"train": range(8), "val": range(8, 12), "test": range(12, 16)})
     places = {
@@ -210,11 +229,14 @@ def test_the_commands_of_the_readme_run(verbs: Verbs, image_folder: Callable[...
     for command in written(ROOT / "README.md"):
         if command.verb in (None, "search", "serve"):
             continue
-        arguments = [*command.arguments, *SMALLER.get(command.verb, ())]
+        arguments = list(command.arguments)
+        for part in (command.verb, *command.arguments):
+            arguments += SMALLER.get(part, ())
         for placeholder, place in places.items():
             arguments = [argument.replace(placeholder, place) for argument in arguments]
         arguments = list(dict.fromkeys(arguments))  # the search is left out, so both runs of the analysis are the same
-        verbs(command.verb, *arguments, env={"KERAS_HOME": str(tmp_path / "keras")}).succeeds()
+        done = verbs(command.verb, *arguments, env={"KERAS_HOME": str(tmp_path / "keras")}).succeeds()
+        assert "exporting efficientnet-lite0" not in done.err
         ran.append(command.verb)
     assert ran == ["predict", "train", "train", "predict", "analyze", "summary"]
     assert (tmp_path / "runs" / "mine" / "report.html").is_file()
