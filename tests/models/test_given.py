@@ -138,7 +138,7 @@ def test_detectors_read_the_levels(name):
 
 
 def test_costs_are_those_of_the_model_and_the_head():
-    for make in (sequential, keras_cv_darknet):  # blocks with layers inside, too
+    for make in (keras_cv_mobilenet, keras_cv_darknet):  # blocks with layers inside, too
         model = made(make)
         own, cost = models.complexity.count(model, 64), models.estimate(described(model), num_classes=7)
         channels = model.output.shape[-1]
