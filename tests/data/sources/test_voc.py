@@ -323,6 +323,28 @@ def test_layouts_and_splits_by_folder(tmp_path, annotations, images, splits, ids
         assert source.load("val").ids[0].endswith("aval")
 
 
+@pytest.mark.parametrize("stray", ["stray", "extra/stray"])
+def test_images_outside_the_folders_of_splits_are_said_and_not_used(tmp_path, stray):
+    for name in ("train/a", "train/b", "test/c", stray):
+        add(tmp_path, f"Annotations/{name}.xml", f"JPEGImages/{name}.png")
+    source = VOC(tmp_path, Options())
+    assert not source.drawn
+    assert {split: source.load(split).ids for split in source.splits} == {
+        "train": ["train/a", "train/b"],
+        "test": ["test/c"],
+    }
+    assert source.notes == (f"voc:{tmp_path}: 1 annotated images are in no folder of a split and not used: {stray}",)
+
+
+def test_a_single_folder_called_like_a_split_beside_others_is_none(tmp_path):
+    for name in ("test/a", "lab/b", "field/c", "d"):
+        add(tmp_path, f"Annotations/{name}.xml", f"JPEGImages/{name}.png")
+    source = VOC(tmp_path, Options())
+    assert source.drawn
+    text = "the folder of test is not taken for a split, because images are also in field, lab"
+    assert source.notes == (f"voc:{tmp_path}: {text}",)
+
+
 def test_what_is_not_read_is_said(tmp_path):
     add(tmp_path, "Annotations/a.xml", "JPEGImages/a.png")
     add(tmp_path, "more/b.xml", "more/b.png")

@@ -3,7 +3,8 @@
 The official layout is `<dir>/Annotations/*.xml` and `<dir>/JPEGImages/*`, with splits as lists in
 `<dir>/ImageSets/Main/<split>.txt`. Published datasets vary it; `voc_layout` says what is found as well, `split_lists`
 where lists may be. Without lists, splits are folders: each with both (`train/`, `valid/`, `test/`), or those in which
-annotations or images are sorted (`JPEGImages/train/`); otherwise splits are drawn by seed.
+annotations or images are sorted (`JPEGImages/train/`); otherwise splits are drawn by seed. A single folder that is
+called like a split, beside others, may be that of a class or a place, and is not taken for a split.
 
 An image belongs to the annotation of its name. If several images have the name, or none, `<filename>` decides.
 
@@ -87,11 +88,19 @@ class VOC(Source):
         if spare:
             names = [path.relative_to(self._layout.root).as_posix() for path in spare]
             notes.append(f"{self.name}: {len(spare):,} images without an annotation are not used: {listed(names)}")
-        if self._listed:
-            members = {name for split in self._listed.files for name, _ in self._entries(split)}
+        if self._listed or self._by_folder:
+            if self._listed:
+                where = "are in no list"
+                members = {name for split in self._listed.files for name, _ in self._entries(split)}
+            else:
+                where = "are in no folder of a split and not used"
+                members = {name for names in self._by_folder.values() for name in names}
             left = [name for name in self._layout.annotations if name not in members]
             if left:
-                notes.append(f"{self.name}: {len(left):,} annotated images are in no list: {listed(left)}")
+                notes.append(f"{self.name}: {len(left):,} annotated images {where}: {listed(left)}")
+        elif self._folders[0]:
+            text = f"the folder of {next(iter(self._folders[0]))} is not taken for a split, because images are also in"
+            notes.append(f"{self.name}: {text} {listed(self._folders[1])}")
         return tuple(notes)
 
     @property
@@ -185,23 +194,29 @@ class VOC(Source):
         """Id -> its image."""
         return matches(self._layout, self._parsed, self._headers)
 
-    @cached_property
+    @property
     def _by_folder(self) -> dict[str, list[str]]:
-        """Split -> ids, if every image is in a folder of a split, or is annotated in one."""
+        """Split -> ids of the images that are in its folder, or annotated in it."""
+        splits, others = self._folders
+        return {} if len(splits) == 1 and others else splits
+
+    @cached_property
+    def _folders(self) -> tuple[dict[str, list[str]], list[str]]:
+        """Folders that are called like splits, each with its ids, and the other folders with annotated images."""
         annotations, images = self._layout.annotations, self._layout.images
         if not any("/" in name for name in annotations) and not any("/" in name for name in images):
-            return {}
+            return {}, []
         places = {path: name for name, path in images.items()}
-        found = dict[str, list[str]]()
+        found, others = dict[str, list[str]](), set[str]()
         for name in annotations:
             image = self._matches[name].image
-            folders = (each.partition("/")[0] for each in (name, places[image] if image else "") if "/" in each)
+            folders = [each.partition("/")[0] for each in (name, places[image] if image else "") if "/" in each]
             split = next((split for folder in folders if (split := canonical_name(folder)) in FRACTIONS), None)
             if split is not None:
                 found.setdefault(split, []).append(name)
             elif image is not None:
-                return {}
-        return {split: found[split] for split in FRACTIONS if split in found}
+                others.update(folders)
+        return {split: found[split] for split in FRACTIONS if split in found}, sorted(others)
 
     @cached_property
     def _relative(self) -> bool:
@@ -246,6 +261,6 @@ def _collected(
                 defects.add(remark, where)
             box, origin = each.box_yxyx, each.origin
             if relative:
-                box, origin = scaled(box, header.stored if annotation.image_size == header.stored else header.size), 0
+                box, origin = scaled(box, header.annotated_size(annotation.image_size)), 0
             collector.add(number, box, labels[each.name], difficult=each.difficult, origin=origin)
     return collector
