@@ -77,6 +77,14 @@ class Header:
         """(height, width) of the upright image."""
         return self.stored[::-1] if self.orientation >= 5 else self.stored
 
+    def annotated_size(self, written: tuple[int, int] | None) -> tuple[int, int]:
+        """Returns (height, width) of the image on which boxes were drawn.
+
+        Args:
+            written: the size that the annotation states; only if that is the size as stored, it is the result.
+        """
+        return self.stored if written == self.stored else self.size
+
 
 def read(content: bytes | Path, name: str) -> Header:
     """Returns the header of an encoded image or of a file.

@@ -138,7 +138,7 @@ class COCO(Source):
                 continue
             keys = files[name]
             written = next((file.sizes[key] for key in keys if key in file.sizes), None)
-            scale = (header.stored if written == header.stored else header.size) if file.relative else None
+            scale = header.annotated_size(written) if file.relative else None
             collector = ObjectCollector(
                 f"{path}, {name}",
                 header.size,

@@ -147,12 +147,14 @@ class BoxTable(Source):
 
     def _collected(self, rows: list[Row], header: Header, defects: Defects) -> ObjectCollector:
         """Returns the objects of an image."""
+        written = _image_size(rows)
+        size = header.annotated_size(written)
         collector = ObjectCollector(
             rows[0].where,
             header.size,
             defects,
             orientation=header.orientation,
-            written=_image_size(rows),
+            written=written,
             relative=self._relative,
         )
         for number, row in enumerate(rows, 1):
@@ -166,7 +168,7 @@ class BoxTable(Source):
             elif box is None:
                 defects.add("object without a complete box", row.where, lost="objects")
             else:
-                collector.add(number, scaled(box, header.size) if self._relative else box, self._labels[label])
+                collector.add(number, scaled(box, size) if self._relative else box, self._labels[label])
         return collector
 
 

@@ -279,6 +279,7 @@ class HubAnnotatedImages(HubDataset):
         part = next(iter(self._tables))
         annotations = self._column(part, self._keys.objects)
         images, rows = self._tables[part].images(self._image, len(annotations))
+        written = self._written_sizes(part, len(annotations))
         place = {row: index for index, row in enumerate(rows.tolist())}
         fitting, voting = np.zeros(2, np.int64), 0
         for row, objects in enumerate(annotations):
@@ -286,7 +287,7 @@ class HubAnnotatedImages(HubDataset):
             if not boxes or row not in place:
                 continue
             try:
-                size = images.size(place[row])
+                size = header.read(images.encoded(place[row]), self.name).annotated_size(written[row])
             except (UserError, OSError):
                 continue
             fitting += np.sum([self._fits(box, size) for box in boxes], axis=0)
@@ -294,6 +295,12 @@ class HubAnnotatedImages(HubDataset):
             if voting == _VOTING:
                 break
         return bool(fitting[1] > fitting[0])
+
+    def _written_sizes(self, split: str, count: int) -> list[tuple[int, int] | None]:
+        """Returns (height, width) of each of the `count` images of a split, as columns state it; None without them."""
+        sides = [features.find(self._features, names) for names in (features.HEIGHT, features.WIDTH)]
+        columns = [[None] * count if side is None else self._rows(side, split)[2] for side in sides]
+        return [(height, width) if height and width else None for height, width in zip(*columns, strict=True)]
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.
@@ -303,8 +310,7 @@ class HubAnnotatedImages(HubDataset):
         """
         keys, found = self._keys, AnnotatedSplit(f"{self.name}/{split}", self.options)
         tables, ids, annotations = self._rows(keys.objects, split)
-        sides = [features.find(self._features, names) for names in (features.HEIGHT, features.WIDTH)]
-        stated = [[None] * len(ids) if side is None else self._rows(side, split)[2] for side in sides]
+        written = self._written_sizes(split, len(ids))
         images, rows = tables.images(self._image, len(ids))
         place, kept = {row: index for index, row in enumerate(rows.tolist())}, list[int]()
         chosen = {*self._drawn_names(ids, split)} if self._draws(split) else None
@@ -320,16 +326,15 @@ class HubAnnotatedImages(HubDataset):
             except (UserError, OSError) as error:
                 found.defects.add("unreadable image", str(error), lost="images")
                 continue
-            height, width = stated[0][row], stated[1][row]
             collector = ObjectCollector(
                 where,
                 head.size,
                 found.defects,
                 orientation=head.orientation,
-                written=(height, width) if height and width else None,
+                written=written[row],
                 relative=self._relative,
             )
-            self._collect(collector, where, objects, head.size, found.defects)
+            self._collect(collector, where, objects, head.annotated_size(written[row]), found.defects)
             found.add(name, head.size, collector)
             kept.append(place[row])
         return found.dataset(self._classes.names, images.take(np.array(kept, np.int64)), self._classes.ids)
@@ -340,7 +345,7 @@ class HubAnnotatedImages(HubDataset):
     def _collect(
         self, collector: ObjectCollector, where: str, objects: Any, size: tuple[int, int], defects: Defects
     ) -> None:
-        """Adds the objects of an image of a size, (height, width)."""
+        """Adds the objects of an image, whose boxes were drawn on one of a size, (height, width)."""
         keys = self._keys
         boxes, labels = features.values_of(objects, keys.box), features.values_of(objects, keys.label)
         if len(boxes) != len(labels):
