@@ -90,6 +90,19 @@ def test_the_fingerprint_of_files_follows_size_and_time(tmp_path):
     assert ImageFiles([path]).fingerprint(3) != before
 
 
+def test_fingerprints_of_images_in_memory_and_in_larger_files_follow_order_and_contents(tmp_path):
+    contents, other = [b"one", b"two"], [b"two", b"one"]  # of the same length
+    known = EncodedImages(contents, "v1").fingerprint(3)
+    assert EncodedImages(contents, "v1").fingerprint(3) == known != EncodedImages(other, "v1").fingerprint(3)
+    path, places = tmp_path / "0.records", np.array([(0, 0, 3), (0, 3, 3)])
+    path.write_bytes(b"".join(contents))
+    known = Segments([path], places, "v1").fingerprint(3)
+    assert Segments([path], places, "v1").fingerprint(3) == known != Segments([path], places[::-1], "v1").fingerprint(3)
+    path.write_bytes(b"".join(other))
+    os.utime(path, ns=(0, 0))
+    assert Segments([path], places, "v1").fingerprint(3) != known
+
+
 def test_a_shortened_file_of_segments_is_an_error(tmp_path):
     storage = segments(tmp_path)
     path = tmp_path / "1.records"

@@ -25,7 +25,7 @@ def prepared(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("tfds"))
 
 
-def prepare(folder, unlabeled=()):
+def prepare(folder, unlabeled=(), order=list):
     directory = folder / "tiny_shapes" / "1.0.0"
     directory.mkdir(parents=True)
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -46,6 +46,7 @@ def prepare(folder, unlabeled=()):
     writer.initialize_splits(list(COUNTS))
     for split, numbers in COUNTS.items():
         labels = {i: -1 if i in unlabeled else i % 3 for i in numbers}
+        numbers = order(numbers)
         writer.add_examples({split: [{"image": PIXELS[i], "label": labels[i], "camera": i % 2} for i in numbers]})
     writer.close_all()
     return folder
@@ -92,7 +93,20 @@ def test_images_of_other_file_formats_are_held_in_memory(prepared, monkeypatch):
     assert isinstance(in_memory.images, EncodedImages)
     np.testing.assert_array_equal(read(in_memory), read(in_files))
     np.testing.assert_array_equal(in_memory.labels, in_files.labels)
-    assert (in_memory.ids, in_memory.fingerprint) == (in_files.ids, in_files.fingerprint)
+    assert in_memory.ids == in_files.ids
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+def test_another_order_of_the_same_images_has_another_fingerprint(prepared, tmp_path, monkeypatch, in_files):
+    """A cache of pixels would give each image the label of another one."""
+    monkeypatch.setattr(TfdsLabeledImages, "_has_record_files", in_files)
+    other = prepare(tmp_path, order=lambda numbers: sorted(numbers, reverse=True))
+    first, again, last = (
+        catalog.open_labels("tfds:tiny_shapes", Options(data_dir=folder)).load("train")
+        for folder in (prepared, prepared, other)
+    )
+    assert sorted(map(first.encoded, range(20))) == sorted(map(last.encoded, range(20)))
+    assert first.pixels_fingerprint == again.pixels_fingerprint != last.pixels_fingerprint
 
 
 @pytest.mark.parametrize("in_files", [True, False])

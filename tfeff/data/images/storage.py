@@ -257,8 +257,9 @@ class EncodedImages(ImageStorage):
         return _outline(len(self._contents[index]), self._contents[index][-_ENDING:])
 
     def fingerprint(self, channels: int) -> str:
-        """Returns the version and the total size."""
-        return f"{self._version}/{len(self._contents)}/{sum(map(len, self._contents))}"
+        """Returns the digest of the version and of all contents."""
+        contents = b"".join(map(self.digest, range(len(self))))
+        return hashlib.sha256(self._version.encode() + contents).hexdigest()
 
 
 class Segments(ImageStorage):
@@ -273,6 +274,8 @@ class Segments(ImageStorage):
     def __init__(self, paths: Sequence[str | Path], segments: np.ndarray, version: str) -> None:
         super().__init__()
         self._paths, self._segments, self._version = [os.fspath(path) for path in paths], segments, version
+        found = map(os.stat, self._paths)  # as they are now: files may be lost before the fingerprint is taken
+        self._states = [(status.st_size, status.st_mtime_ns) for status in found]
 
     def __len__(self) -> int:
         return len(self._segments)
@@ -302,8 +305,8 @@ class Segments(ImageStorage):
         return content
 
     def fingerprint(self, channels: int) -> str:
-        """Returns the version and the total size."""
-        return f"{self._version}/{len(self)}/{self._segments[:, 2].sum()}"
+        """Returns the digest of the version, of the segments, and of sizes and modification times of the files."""
+        return hashlib.sha256(f"{self._version} {self._states}".encode() + self._segments.tobytes()).hexdigest()
 
     def stamp(self, index: int) -> bytes:
         """Computes the stamp from the version and the length; reads no file."""
