@@ -358,6 +358,19 @@ def test_both_parts_of_a_hold_out_show_objects(showing, classes, grouped):
         assert len(part.validation) == 6 + ((showing, grouped) == (2, True))
 
 
+def test_held_out_images_whose_classes_are_trained_are_not_compared_with_all_others(monkeypatch):
+    """The time would grow with the square of the images."""
+    settings = config.Experiment(task=config.YoloSettings(), data=config.Data(validation_fraction=0.15))
+    calls, setdiff1d = [], np.setdiff1d
+    monkeypatch.setattr(np, "setdiff1d", lambda *args: calls.append(len(args)) or setdiff1d(*args))
+    counts = []
+    for count in (40, 400):
+        selection.fold(selection.request(settings), sparse(count, count), validates=False)
+        counts.append(len(calls))
+        calls.clear()
+    assert counts[0] == counts[1]
+
+
 def test_images_that_all_show_objects_are_drawn_as_others():
     settings = config.Experiment(task=config.YoloSettings(), data=config.Data(validation_fraction=0.15))
     part = selection.fold(selection.request(settings), sparse(40), validates=False)

@@ -305,9 +305,11 @@ def _with_every_class(dataset: Dataset, drawn: np.ndarray, part: folds.Fold, gro
     trained = set[int]().union(*(shown[index] for index in part.train))
     train, validation = part.train, part.validation
     for index in part.validation.tolist():
+        if shown[index] <= trained:
+            continue
         together = np.array([index]) if groups is None else np.flatnonzero(groups == groups[index])
         others = np.setdiff1d(validation, together)
-        if not shown[index] <= trained and any(shown[each] for each in others):
+        if any(shown[each] for each in others):
             train, validation = np.append(train, together), others
             trained.update(*(shown[each] for each in together))
     return folds.Fold(train=np.sort(train), validation=validation)
