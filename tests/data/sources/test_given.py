@@ -41,6 +41,10 @@ def test_every_form_gives_the_same_dataset(form):
     assert dataset.name == offer({"train": (X, Y)}) + "/train"  # the name holds a digest of the contents
 
 
+def test_class_names_may_be_an_array():
+    assert Images({"train": (X, Y)}, class_names=np.array(["c", "a", "b"])).class_names == ("c", "a", "b")
+
+
 def test_images_of_several_sizes_and_gray_ones():
     images = [X[0], X[1, :4], X[2, :, :, 0]]
     dataset = catalog.open_labels(offer({"train": (images, ["b", "a", "b"])})).load("train")
@@ -124,6 +128,7 @@ def test_the_name_changes_with_the_contents(change):
         ({"train": iter(())}, {}, "train: no images"),
         ({"train": [X[0]]}, {}, "each element must be a pair"),
         ({"train": (X, Y)}, {"class_names": ["a", "b"]}, r"train\[1\]: label 2; give the name of a class, or a number"),
+        ({"train": (X, Y)}, {"class_names": []}, r"train\[0\]: label 0; give the name of a class"),
         ({"train": (X, list("aabbcc"))}, {"class_names": ["a", "b"]}, r'train\[4\]: "c" is not among the classes a, b'),
         ({"train": (X, np.eye(3)[Y])}, {}, r"train\[0\]: label 1.0"),
         ({"train": (X[:4], [1, "cat", "cat", "1"])}, {}, r'labels are names \("cat"\) and numbers \(1\)'),

@@ -133,6 +133,15 @@ def test_parquet_files_are_found_by_the_names_of_their_splits(tmp_path, first, s
     np.testing.assert_array_equal(pixels_of(source.load("test")), PIXELS[8:])
 
 
+def test_one_of_several_tables_is_read_alone(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"train-{number:05}-of-00002.parquet", labeled(range(4 * number, 4 * number + 4)))
+    root = tmp_path / "train-00001-of-00002.parquet"
+    train = labels_of(root)
+    np.testing.assert_array_equal(pixels_of(train), PIXELS[4:8])
+    assert f"hf:{root}: one of the 2 tables of train" in train.notes
+
+
 def test_arrow_files_of_the_cache_are_read_without_computed_ones(tmp_path):
     for name, numbers in (("pets-train", range(8)), ("pets-test", range(8, 12)), ("cache-0a1b2c", range(3))):
         each = save(tmp_path / name, [labeled(numbers)]) / "data-00000-of-00001.arrow"

@@ -69,7 +69,7 @@ class Images:
                 if (target.boxes is not None) != self.has_objects:
                     raise UserError(f"{name}/{split}[{i}]: give all images a label each, or all of them objects")
                 values += target.labels
-        self.class_names = tuple(map(str, class_names or _classes(values, name)))
+        self.class_names = tuple(map(str, _classes(values, name) if class_names is None else class_names))
         repeated = [each for each, count in Counter(self.class_names).items() if count > 1]
         if repeated:
             raise UserError(f'{name}: class_names has "{repeated[0]}" twice; rename one')

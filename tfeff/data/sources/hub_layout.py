@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
 
 def find(name: str, root: Path) -> Layout:
-    """Returns the tables in a folder, or a single one.
+    """Returns the tables in a folder, or a single one, also of several.
 
     Args:
         name: source name, for messages.
@@ -47,7 +47,10 @@ def find(name: str, root: Path) -> Layout:
         UserError: it does not exist or has no tables, a table is missing, or there are several configurations.
     """
     if root.is_file() and root.name.endswith(_ENDINGS):
-        return _named(name, root.parent, [root.name])
+        table = _table(root.name)
+        count = int(table.shard["count"]) if table.shard else 1
+        split = table.split or ALL
+        return Layout({split: [root]}, (f"{name}: one of the {count} tables of {split}",) if count > 1 else ())
     if not root.is_dir():
         problem = f"is not one of {', '.join(_ENDINGS)}" if root.exists() else "does not exist"
         raise UserError(f"{name}: {root} {problem}; name the folder of a dataset")
