@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tfeff import config, selection, training
+from tfeff import config, models, selection, training
 from tfeff.errors import Interrupted, UserError
 from tfeff.training import checkpoint, loop, saving
+from tfeff.training.state import weights_for_evaluation
 from tfeff.training.step import Step
 from tfeff.training.validation import Validation
 
@@ -354,6 +355,18 @@ def test_transfer_copies_the_normalization(tmp_path, capsys):
     }
     os.remove(weights)  # a finished run does not need them
     assert training.evaluate_run(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
+
+
+def test_a_checkpoint_of_an_unfinished_run_loads_as_it_would_be_evaluated(tmp_path):
+    settings = experiment("training.ema_decay=0.99", "data.normalization=dataset")
+    workdir = training.train(settings, tmp_path, until_epoch=1, tensorboard=False)
+    latest = workdir.checkpoints.latest()
+    evaluated = training.Plan.opened(workdir).build_network()
+    models.load_weights(evaluated, weights_for_evaluation(checkpoint.load(latest)[0]))
+    network = training.Plan.of(settings).learned(workdir.dataset() | {"mean": [], "std": []}).build_network()
+    assert not models.load_weights(network, latest).skipped
+    images = np.random.default_rng(0).uniform(0, 255, (5, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(network(images), evaluated(images), atol=1e-4)
 
 
 def test_error_if_images_changed_before_a_restart(tmp_path):

@@ -10,7 +10,13 @@ import tensorflow as tf
 
 from tfeff.errors import UserError
 from tfeff.models.network import standardization
-from tfeff.models.weights.loading import PREPROCESSING_MEAN, PREPROCESSING_STD
+from tfeff.models.weights.loading import (
+    AVERAGE_PREFIX,
+    CHECKPOINT_PREFIX,
+    PREPROCESSING_MEAN,
+    PREPROCESSING_STD,
+    evaluated_prefix,
+)
 from tfeff.training.averaging import Average
 from tfeff.training.schedules import LearningRate
 from tfeff.training.stopping import EarlyStopping
@@ -48,17 +54,21 @@ class State:
         normalization statistics of a network that takes images."""
         values = self.average.variables if self.average else [weight.value for weight in self.model.weights]
         named = {
-            f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)
+            CHECKPOINT_PREFIX + weight.path: value.numpy()
+            for weight, value in zip(self.model.weights, values, strict=True)
         }
-        statistics = standardization(self.model)
-        if statistics is None:
-            return named
-        mean, std = statistics
-        return named | {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
+        return named | self._preprocessing()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Returns copies of all variables by name."""
-        return {name: variable.numpy() for name, variable in self._variables().items()}
+        """Returns copies of all variables by name, and the normalization statistics as in `weights`."""
+        return {name: variable.numpy() for name, variable in self._variables().items()} | self._preprocessing()
+
+    def _preprocessing(self) -> dict[str, np.ndarray]:
+        statistics = standardization(self.model)
+        if statistics is None:
+            return {}
+        mean, std = statistics
+        return {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
 
     def record(self) -> dict[str, Any]:
         """Returns everything that is not an array, JSON-serializable."""
@@ -81,6 +91,7 @@ class State:
             UserError: if the checkpoint belongs to another network or optimizer.
         """
         variables = self._variables()
+        arrays = {name: value for name, value in arrays.items() if name not in (PREPROCESSING_MEAN, PREPROCESSING_STD)}
         if fresh_optimizer:
             arrays, variables = (
                 {name: value for name, value in side.items() if not name.startswith("optimizer/")}
@@ -104,7 +115,7 @@ class State:
 
     def _variables(self) -> dict[str, Any]:
         weights = self.model.weights
-        named = {f"model/{weight.path}": weight.value for weight in weights}
+        named = {CHECKPOINT_PREFIX + weight.path: weight.value for weight in weights}
         known = {id(weight) for weight in weights}
         seeds = [variable for variable in self.model.variables if id(variable) not in known]
         # The names of seed generators and optimizer slots depend on what else the process built; their order does not.
@@ -114,13 +125,12 @@ class State:
             named["ranges"] = self.ranges
         if self.average is not None:
             named |= {
-                f"average/{weight.path}": mean for weight, mean in zip(weights, self.average.variables, strict=True)
+                AVERAGE_PREFIX + weight.path: mean for weight, mean in zip(weights, self.average.variables, strict=True)
             }
         return named
 
 
 def weights_for_evaluation(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the weights for evaluation (averaged if there is an average) among `State.arrays`, by path."""
-    averaged = any(name.startswith("average/") for name in arrays)
-    prefix = "average/" if averaged else "model/"
+    prefix = evaluated_prefix(arrays)
     return {name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)}

@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
 
 PREPROCESSING_MEAN, PREPROCESSING_STD = "preprocessing/mean", "preprocessing/std"
 """Names of the arrays with the network's preprocessing, float64 [channels] in pixel units."""
-CHECKPOINT_PREFIX = "model/"  # prefix of the network's variables in a training checkpoint
+CHECKPOINT_PREFIX, AVERAGE_PREFIX = "model/", "average/"
+"""Prefixes of the network's variables, and of their averages, in a training checkpoint."""
 _MOST_CHANNELS = 3  # times the size of a variable: the kernel of an RGB stem, for a gray network
 LISTED = 8
 """Up to this many variables that one side lacks are listed one by one, more by the beginning of their names."""
@@ -135,8 +136,8 @@ def load_weights(
     Args:
         model: the network to change.
         source: a network; arrays by variable path; or a file: `.npz` (arrays by variable path, or a training
-            checkpoint, whose paths start with "model/"), `.weights.h5` or `.keras`; or a TensorFlow checkpoint of
-            google/automl's EfficientDet; or `.pth`, a state
+            checkpoint, of which the weights for evaluation are loaded: averaged, if there is an average),
+            `.weights.h5` or `.keras`; or a TensorFlow checkpoint of google/automl's EfficientDet; or `.pth`, a state
             dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", or of `fasterrcnn_resnet50_fpn` for
             the detector "faster-rcnn"; or `.safetensors`, with either the names of such a state dict or the paths of
             the variables.
@@ -351,11 +352,13 @@ def _read_npz(model: keras.Model, path: Path, classes: Classes | None) -> dict[s
     arrays = dict[str, np.ndarray]()
     with zipfile.ZipFile(path) as zipped:
         members = {_array_name(info): (info, *_header(zipped, info)) for info in zipped.infolist()}
-        prefixes = (CHECKPOINT_PREFIX, PREPROCESSING_MEAN, PREPROCESSING_STD)
-        names = [name for name in members if name.startswith(prefixes)] or list(members)
-        for name in names:
+        is_checkpoint = any(name.startswith(CHECKPOINT_PREFIX) for name in members)
+        prefix = evaluated_prefix(members) if is_checkpoint else ""
+        for name in members:
+            if not name.startswith((prefix, PREPROCESSING_MEAN, PREPROCESSING_STD)):
+                continue
             info, shape, dtype = members[name]
-            target = name.removeprefix(CHECKPOINT_PREFIX)
+            target = name.removeprefix(prefix)
             most = _MOST_CHANNELS * sizes.get(target, 0)
             if classes is not None and classes.has_outputs(target):
                 most = max(most, math.ceil(sizes.get(target, 0) * len(classes.there) / len(classes.here)))
@@ -365,6 +368,11 @@ def _read_npz(model: keras.Model, path: Path, classes: Classes | None) -> dict[s
             elif target not in (PREPROCESSING_MEAN, PREPROCESSING_STD):
                 arrays[target] = np.broadcast_to(np.zeros((), dtype), shape)
     return arrays
+
+
+def evaluated_prefix(names: Iterable[str]) -> str:
+    """Returns the prefix of the weights for evaluation among the arrays of a training checkpoint."""
+    return AVERAGE_PREFIX if any(name.startswith(AVERAGE_PREFIX) for name in names) else CHECKPOINT_PREFIX
 
 
 def _array_name(info: zipfile.ZipInfo) -> str:
