@@ -51,6 +51,9 @@ class Task(ABC):
     the sum of all counts, of losses plus what is `added`, or 0 if that is 0. The loss that is minimized is the sum of
     the means of `losses`.
 
+    Early stopping, the best epoch and searches minimize what has a name that ends in "loss", and maximize all other
+    metrics and scores. Give a score or metric that should be low such a name, such as "distance_loss".
+
     Attributes:
         losses: name of each loss -> name of its count. All names end in "loss".
         metrics: name of each metric -> name of its count.

@@ -58,9 +58,9 @@ class EarlyStopping:
 def watched(row: Mapping[str, Any], monitor: str) -> float:
     """Returns the monitored value of an epoch, the lower the better.
 
-    It is a validation loss, or a metric with its sign changed.
+    It is what has a name that ends in "loss", or any other metric with its sign changed; see `tfeff.tasks.task.Task`.
 
-    >>> watched({"validation_loss": 0.5}, "loss"), watched({"validation_accuracy": 0.8}, "accuracy")
+    >>> watched({"validation_distance_loss": 0.5}, "distance_loss"), watched({"validation_accuracy": 0.8}, "accuracy")
     (0.5, -0.8)
     """
     value = float(row[f"validation_{monitor}"])
