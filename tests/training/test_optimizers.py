@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfeff.errors import UserError
 from tfeff.models import build
+from tfeff.models.layers.neck import WeightedFusion
 from tfeff.training import optimizers
 from tfeff.training.optimizers import ADAM_RATE, ConvolutionMuon
 
@@ -71,6 +72,30 @@ def test_which_variables_decay(network: keras.Model, biases: bool) -> None:
     assert {variable.path.rpartition("/")[2] for variable in network.trainable_variables} == {
         *("kernel", "bias", "gamma", "beta"),
     }
+
+
+class Positions(keras.layers.Layer):
+    """Adds a value to each position."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.positions = self.add_weight(shape=(1, *shape[1:]), name="positions")
+
+    def call(self, maps: keras.KerasTensor) -> keras.KerasTensor:
+        return maps + self.positions
+
+
+def test_of_variables_with_several_axes_only_kernels_decay_and_are_orthogonalized() -> None:
+    inputs = keras.Input((8, 8, 3))
+    maps = Positions()(keras.layers.SeparableConv2D(4, 3, use_bias=False)(inputs))
+    maps = WeightedFusion("fast", per_channel=True)([maps, keras.layers.PReLU()(maps)])
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1, use_bias=False)(maps))
+    optimizer = optimizers.build("muon", model, weight_decay=DECAY)
+    named = {variable.name: variable for variable in model.trainable_variables}
+    assert named.keys() == {"depthwise_kernel", "pointwise_kernel", "positions", "alpha", "weights", "kernel"}
+    decays = dict(zip((each.name for each in model.trainable_variables), optimizer.decays, strict=True))
+    assert {name for name, decay in decays.items() if decay} == {"depthwise_kernel", "pointwise_kernel", "kernel"}
+    by_adamw = {name for name, variable in named.items() if optimizer._should_use_adamw(variable)}
+    assert by_adamw == {"depthwise_kernel", "positions", "alpha", "weights"}
 
 
 RATE, DECAY_MUON, STEPS_MUON = 0.01, 0.1, 5

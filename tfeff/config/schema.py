@@ -216,7 +216,8 @@ class Optimizer(Section):
     """Initial value of RMSProp's moving average of squared gradients. TensorFlow 1, with which EfficientNets were
     trained, used 1; then the first updates are small instead of large."""
     weight_decay: NotNegative[float] = 0.0
-    """Weight decay of kernels. Normalization parameters do not decay, and biases only with `weight_decay_biases`."""
+    """Weight decay of kernels: variables whose names end in "kernel". Others do not decay, and biases only with
+    `weight_decay_biases`."""
     weight_decay_biases: bool = False
     """Decay biases as well, as EfficientNet's training does."""
     weight_decay_kind: Literal["decoupled", "l2"] = "decoupled"

@@ -12,6 +12,14 @@ ADAM_RATE = 0.3
 """Learning rate of AdamW's variables / learning rate of Muon's."""
 
 
+def is_kernel(variable: keras.Variable) -> bool:
+    """Returns whether a variable multiplies and sums inputs, like Keras' `kernel` and `pointwise_kernel`.
+
+    Others with several axes are factors of channels, slopes, positions or embeddings, which should not shrink.
+    """
+    return variable.name.endswith("kernel")
+
+
 class ConvolutionMuon(keras.optimizers.Muon):
     """Muon (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) on convolution kernels.
 
@@ -22,7 +30,7 @@ class ConvolutionMuon(keras.optimizers.Muon):
     """
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        return len(variable.shape) != 4 or variable.shape[-1] == 1
+        return not is_kernel(variable) or len(variable.shape) != 4 or variable.shape[-1] == 1
 
     def _muon_update_step(
         self, gradient: keras.KerasTensor, variable: keras.Variable, lr: keras.KerasTensor, m: keras.Variable
@@ -95,7 +103,7 @@ def build(
     Args:
         name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.
         initial_accumulator: initial value of RMSProp's moving average of squared gradients.
-        weight_decay: applied to kernels, not to normalization parameters.
+        weight_decay: applied to the variables that `is_kernel` selects.
         decay_biases: apply it to biases, too.
         l2: apply the weight decay as an L2 penalty instead of decoupled, see `Layerwise`.
         learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
@@ -111,7 +119,7 @@ def build(
     variables = model.trainable_variables
 
     def decays(variable: keras.Variable) -> bool:
-        return len(variable.shape) > 1 or (decay_biases and variable.name == "bias")
+        return is_kernel(variable) or (decay_biases and variable.name == "bias")
 
     factors = _factors([*(variable.path for variable in variables), *later], learning_rate_factors)
     shared: dict[str, Any] = {
