@@ -1,6 +1,7 @@
 """The graph of operations of a Keras model. Keras has no public way to apply other functions along it."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,13 @@ def graph_of(model: Any) -> Any:
     """Returns the functional graph of a functional or sequential model; None for all else."""
     if isinstance(model, keras.Sequential):
         model = model._functional
-    return model if isinstance(model, keras.Model) and hasattr(model, "_run_through_graph") else None
+    return model if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth") else None
 
 
 def walk(graph: Any, inputs: Sequence[Any], call: Callable[..., Any], training: bool | None = None) -> Any:
     """Applies `call(operation, *args, **kwargs)` in the order of execution, also inside nested models.
+
+    Each output is dropped after its last reader, while Keras keeps all of them to the end.
 
     Args:
         graph: see `graph_of`.
@@ -28,20 +31,34 @@ def walk(graph: Any, inputs: Sequence[Any], call: Callable[..., Any], training: 
         The outputs, in the structure of the model's; a list of one as the model returns it, by itself.
     """
 
-    def visited(operation: keras.Operation) -> Callable[..., Any]:
-        def visit(*args: Any, **kwargs: Any) -> Any:
-            inner = graph_of(operation)
-            if inner is not None:
-                tensors = [each for each in keras.tree.flatten(args) if hasattr(each, "shape")]
-                return walk(inner, tensors, call, kwargs.get("training", training))
-            if training is not None and "training" in inspect.signature(operation.call).parameters:
-                kwargs.setdefault("training", training)
-            return call(operation, *args, **kwargs)
+    def visit(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        inner = graph_of(operation)
+        if inner is not None:
+            tensors = [each for each in keras.tree.flatten(args) if hasattr(each, "shape")]
+            return walk(inner, tensors, call, kwargs.get("training", training))
+        if training is not None and "training" in inspect.signature(operation.call).parameters:
+            kwargs.setdefault("training", training)
+        return call(operation, *args, **kwargs)
 
-        return visit
-
-    outputs = graph._run_through_graph(list(inputs), operation_fn=visited)
+    nodes = [node for node in _ordered(graph) if not node.is_input]
+    readers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    readers.update(map(id, graph.outputs))
+    known = dict(zip(map(id, graph.inputs), inputs, strict=True))
+    for node in nodes:
+        args, kwargs = node.arguments.fill_in(known)
+        found = keras.tree.flatten(visit(node.operation, *args, **kwargs))
+        known.update(zip(map(id, node.outputs), found, strict=True))
+        for tensor in node.input_tensors:
+            readers[id(tensor)] -= 1
+            if not readers[id(tensor)]:
+                del known[id(tensor)]
+    outputs = keras.tree.map_structure(lambda tensor: known[id(tensor)], graph._outputs_struct)
     return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
+
+
+def _ordered(graph: Any) -> list[Any]:
+    """Returns Keras' nodes of a functional model in the order of execution."""
+    return [node for depth in sorted(graph._nodes_by_depth, reverse=True) for node in graph._nodes_by_depth[depth]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +94,7 @@ def nodes_of(model: keras.Model) -> dict[str, Node]:
     Each has one output. The first application of a layer has its name; further ones, such as those of a head on other
     pyramid levels, are called `<name>#2` and so on.
     """
-    found = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    found = _ordered(model)
     names, applied = dict[int, str](), dict[int, list[Any]]()
     for node in found:
         applied.setdefault(id(node.operation), []).append(node)

@@ -164,10 +164,10 @@ class Plan:
         )
         self._require_used(network)
         if self.training.recompute_statistics and images is not None:
-            some = self._sample(images, network, count=_STATISTICS)
-            assert some is not None  # `checks.check` requires a network that reads nothing but whole images
+            some = _some(images, _STATISTICS)
+            parts = np.array_split(some, -(-len(some) // _TOGETHER))
             try:
-                models.recompute_statistics(network, np.array_split(some, -(-len(some) // _TOGETHER)))
+                models.recompute_statistics(network, (self.inputs(images.take(part), network.size) for part in parts))
             except UserError as error:
                 raise UserError(f"config: training.recompute_statistics: {error}; set it to false") from None
         return loaded
@@ -187,13 +187,11 @@ class Plan:
         windows = isinstance(self.network, RCNN) and self.network.head == "sliding_window"
         return (*self.class_names, BACKGROUND) if windows and self.class_names else self.class_names
 
-    def _sample(
-        self, images: ImageCache | None, network: models.Network, count: int = models.INHERITANCE_IMAGES
-    ) -> np.ndarray | None:
+    def _sample(self, images: ImageCache | None, network: models.Network) -> np.ndarray | None:
         """Returns some of the images, as the network takes them in evaluation; None if it takes parts of them."""
         if images is None or self.task.stored is not None:
             return None
-        return self.inputs(images.take(np.random.default_rng(0).permutation(len(images))[:count]), network.size)
+        return self.inputs(images.take(_some(images, models.INHERITANCE_IMAGES)), network.size)
 
     def inputs(self, images: ImageCache, size: tuple[int, int]) -> np.ndarray:
         """Returns images as the network takes them in evaluation, float32 [n, height, width, channels]."""
@@ -355,6 +353,11 @@ class Plan:
         if self.task.proposals is not None:  # `selection.cache` stored them
             proposals = lookup(ProposalStore(self.task.proposals.store), images.dataset)
         return self.task.transform(Reader(images, proposals), size, seed=self.settings.seed, plain_from=plain_from)
+
+
+def _some(images: ImageCache, count: int) -> np.ndarray:
+    """Returns the positions of at most `count` images, always the same ones."""
+    return np.random.default_rng(0).permutation(len(images))[:count]
 
 
 def weights_file(source: str) -> Path:

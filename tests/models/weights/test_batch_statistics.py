@@ -1,9 +1,12 @@
+import weakref
+
 import keras
 import numpy as np
 import pytest
 
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.models.graph import graph_of, walk
 from tfeff.models.network import in_policy
 
 
@@ -54,6 +57,28 @@ def test_mixed_precision_finds_the_statistics_of_float32():
         models.recompute_statistics(network, [images])
         found.append(np.asarray(network.get_layer("stage2_block1_conv1_bn").moving_variance))
     np.testing.assert_allclose(found[1], found[0], rtol=0.05)
+
+
+def test_maps_are_dropped_after_their_last_reader():
+    class Map:
+        """Stands for a feature map."""
+
+    layers = [keras.layers.Activation("relu") for _ in range(20)]
+    maps = inputs = keras.Input((4, 4, 3))
+    for layer in layers:
+        maps = layer(maps)
+    network = keras.Model(inputs, [maps, keras.layers.Add()([maps, layers[0].output])])
+    alive, most = weakref.WeakSet(), []
+
+    def call(operation, *args, **kwargs):
+        alive.add(made := Map())
+        most.append(len(alive))
+        return made
+
+    last, total = walk(graph_of(network), [Map()], call)
+    assert len(most) == 21
+    assert max(most) <= 5
+    assert set(alive) == {last, total}
 
 
 class Block(keras.layers.Layer):
