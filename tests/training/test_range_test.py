@@ -74,6 +74,18 @@ def test_rates_grow_from_a_hundredth_to_a_hundred_times_the_configured_rate():
         training.range_test(training.Plan.of(settings), read(settings))
 
 
+def test_the_augmentation_stays_on_until_the_last_update():
+    """120 updates are 12 epochs of these images, of which the run would make the second one without augmentation."""
+    settings = config.override(
+        experiment(train_examples=320), ["training.epochs=2", "task.augmentation.brightness=0.9"]
+    )
+    losses = []
+    for plain in (0, 1):
+        plan = training.Plan.of(config.override(settings, [f"task.plain_epochs={plain}"]))
+        losses.append(training.range_test(plan, read(settings)).losses)
+    assert losses[0] == losses[1]
+
+
 def test_the_network_is_that_of_a_run(tmp_path, monkeypatch):
     source = write_coco(tmp_path / "digits", 6)
     changes = ["task.name=anchor_yolo", f"data.source=coco:{source}", "data.channels=3", "training.batch_size=4"]
