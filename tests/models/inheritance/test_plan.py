@@ -9,6 +9,7 @@ import pytest
 from tests.thoroughness import thorough
 from tfeff import models
 from tfeff.errors import UserError
+from tfeff.models.inheritance import regression
 from tfeff.networks.detectors.detector import NECK_AND_HEADS
 
 BACKBONE = models.architecture("resnet", resolution=64, width=8, stage_blocks=(1, 1, 1, 1), stem="7x7")
@@ -174,6 +175,15 @@ def test_smaller_detectors_come_close(name, changes):
     assert report.reconstructed > 0
     assert not report.new
     assert {"class_head_predict", "rpn_objectness", "class_head_predict_pointwise"} & report.errors.keys()
+
+
+def test_shared_heads_that_read_many_values_are_fitted_like_others(monkeypatch):
+    source, targets = trained_like("efficientdet-d0", separable=False), []
+    for wide in (regression._WIDE, 64):
+        monkeypatch.setattr(regression, "_WIDE", wide)
+        targets.append(build("efficientdet-d0", separable=False, neck_channels=12))
+        models.inherit(source, targets[-1], images_for(8))
+    assert largest(*targets) < 0.01
 
 
 @pytest.mark.parametrize("change", ["both", thorough("backbone"), thorough("neck")])

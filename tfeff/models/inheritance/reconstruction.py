@@ -231,7 +231,8 @@ class _Fitting:
         """Sets the layer, and the batch normalization after it."""
         segment, names, layer = self._segment, self._names, self._node.layer
         prior, groups = self._prior(), groups_of(layer)
-        sets = [Rows(len(prior) // groups) for _ in (names if self._shared else range(groups))]
+        applied = [Moments() for _ in names if self._shared]
+        sets = [Rows(len(prior) // groups) for _ in range(groups)]
         for number in range(len(self._maps)):
             known = self._theirs.part(number, self._wanted())
             ours = self._maps.part(number, [each for name in names for each in self._needed(name)])
@@ -240,13 +241,13 @@ class _Fitting:
                 places = sampling.positions(sampling.output_size(segment.nodes[name], x), len(x), self._images, rng)
                 read, y = sampling.inputs_at(x, layer, places), self._values(place, known, ours, places)
                 if self._shared:
-                    sets[place].add(read, y)
+                    applied[place].add(read, y)
                 else:
                     inputs = np.split(read.reshape(len(read), -1, x.shape[-1]), groups, axis=-1)
                     for rows, part, values in zip(sets, inputs, np.split(y, groups, axis=-1), strict=True):
                         rows.add(part.reshape(len(part), -1), values)
         if self._shared:
-            self._set_shared([rows.moments for rows in sets], prior)
+            self._set_shared(applied, prior)
         else:
             priors = [prior] if groups == 1 else self._of_groups(prior, groups)
             solved = [rows.solve(each, rng) for rows, each in zip(sets, priors, strict=True)]
@@ -321,9 +322,8 @@ class _Fitting:
     def _set_shared(self, groups: list[Moments], prior: np.ndarray) -> None:
         """Sets one kernel for all applications, each of which has its own batch normalization."""
         weights = [1 / max(float(each.variance(1).mean()), 1e-12) for each in groups]
-        gram, cross = (
-            np.sum([w * each.covariance(which) for w, each in zip(weights, groups, strict=True)], axis=0)
-            for which in (0, 1)
+        gram, cross = (  # one after the other: with many channels, each is large
+            sum(w * each.covariance(which) for w, each in zip(weights, groups, strict=True)) for which in (0, 1)
         )
         fitted = ridge(gram, cross, prior)
         layer = self._node.layer

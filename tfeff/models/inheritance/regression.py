@@ -16,7 +16,7 @@ class Rows:
     """
 
     def __init__(self, inputs: int) -> None:
-        self.moments, self._wide = Moments(), inputs > _WIDE
+        self._moments, self._wide = Moments(), inputs > _WIDE
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
@@ -24,7 +24,7 @@ class Rows:
         if self._wide:
             self._rows.append((x, y))
         else:
-            self.moments.add(x, y)
+            self._moments.add(x, y)
 
     def solve(self, prior: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Returns kernel (inputs, outputs), bias, and mean (without the bias) and variance of the outputs; float64."""
@@ -36,7 +36,7 @@ class Rows:
             fitted = wide_ridge(x - mean, y - center, prior)
             variance = ((x - mean) @ fitted).var(axis=0)
         else:
-            gram, mean, center = self.moments.covariance(), self.moments.mean(), self.moments.mean(1)
-            fitted = ridge(gram, self.moments.covariance(1), prior)
+            gram, mean, center = self._moments.covariance(), self._moments.mean(), self._moments.mean(1)
+            fitted = ridge(gram, self._moments.covariance(1), prior)
             variance = np.einsum("io,io->o", fitted, gram @ fitted)
         return fitted, center - mean @ fitted, mean @ fitted, variance
