@@ -198,6 +198,25 @@ def test_errors(tmp_path, teacher, photographs, changes, message):
         training.train(experiment(*changes), tmp_path / "student")
 
 
+def test_a_classifier_that_was_trained_on_images_of_other_shapes_is_named(teacher, caplog):
+    message = "trained on images that were stretched to a square, and those of this run are cropped"
+    for change, named in (("task.crop=false", False), ("task.center_crop=0.875", True)):
+        plan = training.Plan.of(experiment(f"task.teacher.runs={teacher.path}", change)).learned(teacher.dataset())
+        teachers.taught(plan, plan.build_network())
+        assert (message in caplog.text) == named
+
+
+def test_detectors_that_were_trained_on_images_of_other_shapes_are_refused(tmp_path):
+    changes = "task.name=yolo", "data.source=embedded:placed_digits", "model.stage_blocks=1,1,1", "model.resolution=64"
+    settings = config.override(experiment(), changes)
+    with config.claimed(tmp_path / "teacher", config.override(settings, ["task.stretch=true"])):
+        record = {"class_names": ["0", "1"], "mean": [], "std": []}
+        training.Workdir(tmp_path / "teacher").write_dataset(record)
+    student = config.override(settings, [f"task.teacher.runs={tmp_path / 'teacher'}"])
+    with pytest.raises(UserError, match=r"teacher\" was trained with task.stretch=true; set task.stretch=true"):
+        teachers.taught(training.Plan.of(student).learned(record), models.build("resnet", resolution=8))
+
+
 def test_teachers_of_other_classes_are_refused(tmp_path, teacher, photographs):
     for name in ("ants", "bees"):
         (photographs / "more").rename(photographs / name) if name == "ants" else (photographs / name).mkdir()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from tfeff import models
+from tfeff.checked import warn
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
 from tfeff.models.network import seeded
@@ -22,7 +23,7 @@ def taught(plan: Plan, network: models.Network) -> Task:
         network: the one that imitates.
 
     Raises:
-        UserError: a run that is not finished, or of another task, other classes, positions or channels.
+        UserError: a run that is not finished, or of another task, other classes, positions, channels or shapes.
     """
     task = plan.task
     section: Teacher | None = getattr(task.section, "teacher", None)
@@ -54,9 +55,25 @@ def _teacher(
             raise UserError(
                 f"{where} knows the classes {', '.join(known)}; the training images have {', '.join(classes)}"
             )
+        _compare_shapes(where, plan.task, task)
         model = trained_model(workdir, plan=plan)
     if model.inputs[0].shape[-1] != channels:
         raise UserError(f"{where} takes images of {model.inputs[0].shape[-1]} channels, not {channels}")
     task.check_teacher(model, network, where)
     model.trainable = False
     return model
+
+
+def _compare_shapes(where: str, theirs: ImageTask, own: ImageTask) -> None:
+    """Checks that a teacher sees objects in the shapes that it was trained on: stretched with their image, or not."""
+    stretched = theirs.reading.fit == "stretch"
+    if stretched == (own.reading.fit == "stretch"):
+        return
+    if own.kind.detects:
+        value = str(stretched).lower()
+        raise UserError(f"{where} was trained with task.stretch={value}; set task.stretch={value}")
+    warn(
+        f"{where} was trained on images that were {'stretched' if stretched else 'cropped'} to a square, and those of "
+        f"this run are {'cropped' if stretched else 'stretched'}, so it knows them less well; set task.crop and "
+        "task.center_crop as in its config"
+    )
