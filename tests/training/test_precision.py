@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tfeff import config, training
+from tfeff.networks.heads import CLASSIFIER
 from tfeff.training import precision
 from tfeff.training.interruption import Interruption
+from tfeff.training.step import Step
 
 QUIET = training.Reporter(quiet=True)
 
@@ -96,6 +98,27 @@ def test_a_device_is_timed_with_its_share_of_a_batch(monkeypatch):
     plan = training.Plan.of(config.Experiment(training=config.Training(batch_size=32)))
     precision.select_policy(plan, QUIET, Interruption(), replicas=8)
     assert sizes == [4, 4]
+
+
+def test_what_is_trained_on_stored_features_is_timed_without_the_frozen_part(monkeypatch):
+    timed = []
+
+    def train(self, batch, **_):
+        timed.append((self.reads_images, *batch["image"].shape))
+        return tf.zeros(1)
+
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "faster", lambda first, second, make_step: make_step()() or first)
+    monkeypatch.setattr(Step, "train", train)
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
+        data=config.Data(channels=1),
+        optimizer=config.Optimizer(frozen=("stem*", "stage*")),
+        training=config.Training(batch_size=32, feature_variants=1),
+    )
+    plan = training.Plan.of(settings)
+    precision.select_policy(plan, QUIET, Interruption())
+    assert timed == [(False, 32, plan.build_network().get_layer(CLASSIFIER).input.shape[-1])]
 
 
 def test_heads_on_stored_features_are_trained_in_float32(monkeypatch, capsys):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfeff.execution import workers
 from tfeff.models.network import in_policy
+from tfeff.training.features import split
 from tfeff.training.interruption import Interruption
 from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
@@ -69,10 +70,14 @@ def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption, re
     def make_step() -> Any:
         reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
         model = plan.build_network()
-        step = plan.build_step(model, plan.build_optimizer(model))
-        shape = (size, *model.size, plan.images.data.channels)
+        optimizer, rest = plan.build_optimizer(model), None
+        shape = *model.size, plan.images.data.channels
+        if training.feature_variants is not None and (parts := split(model)):
+            _, rest = parts
+            shape = rest.input.shape[1:]
+        step = plan.build_step(model, optimizer, None, None, rest)
         targets = plan.task.dummy_targets(size, plan.num_classes)
-        batch = {"image": tf.random.uniform(shape, 0, 255), **targets}
+        batch = {"image": tf.random.uniform((size, *shape), 0, 255), **targets}
 
         def run() -> None:
             interruption.check("nothing is lost")
