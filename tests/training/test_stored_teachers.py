@@ -21,7 +21,7 @@ from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.input.batches import Batches
 from tfeff.errors import Interrupted, UserError
 from tfeff.tasks.task import create
-from tfeff.training import checks, preparation, stored, stored_teachers
+from tfeff.training import checkpoint, checks, preparation, stored, stored_teachers
 from tfeff.training.distillation import STORED, Distilled
 from tfeff.training.interruption import Interruption
 from tfeff.training.stored import FeatureCache
@@ -184,6 +184,21 @@ def test_a_killed_run_computes_nothing_again(
     assert not parts.teachers.exists()
     assert_same_arrays(final(whole), final(parts))
     assert measures(whole) == measures(parts)
+
+
+def test_phases_of_a_run_share_the_outputs_of_each_variant(
+    teachers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[int]
+) -> None:
+    read, load, cache = list[Path](), checkpoint.load, FeatureCache()
+    monkeypatch.setattr(checkpoint, "load", lambda path: read.append(path) or load(path))
+    settings = experiment(
+        *(f"task.teacher.runs={teachers[0]}", "task.teacher.variants=3", "training.epochs=3", *SHIFTED),
+        *("optimizer.frozen=stem*", "optimizer.unfreeze=2=stem*"),
+    )
+    workdir = training.train(settings, tmp_path, features=cache, tensorboard=False)
+    assert passes == [0, 1, 2]
+    assert workdir.teachers not in {path.parent for path in read}
+    assert len(cache._stored) == 3
 
 
 def test_damaged_files_are_computed_again(

@@ -5,7 +5,7 @@ for some augmented variants of each image, and only the rest of the network runs
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -137,9 +137,10 @@ class FeatureBatches:
             several = f" in {variants} variants" if variants > 1 else ""
             self._reporter.say(f"computing the features of {self._count:,} images{several}")
             with self._reporter.computing("features", variants * self._count) as advance:
-                return stored.of_variants(
+                found = stored.of_variants(
                     variants, rows, lambda variant: self._computed(variant if augmented else None, advance)
                 )
+            return stored.tensors(found)
 
         return self._cache.get(self._key(augmented=augmented), variants * rows * self._size, compute)
 
@@ -150,8 +151,8 @@ class FeatureBatches:
         )
         return stored.fingerprint([self._network], self._batches, variation)
 
-    def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> Arrays:
-        """Returns one pass over all images."""
+    def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> Iterator[Arrays]:
+        """Yields the batches of one pass over all images."""
         if epoch is None:
             batches = self._batches.evaluation_batches()
         else:

@@ -1,14 +1,16 @@
 """Tensors that are computed once for all images, in some augmented variants of each, instead of in every step."""
 
 import hashlib
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfeff.data.images import pixels
 from tfeff.data.input.batches import Batches
 from tfeff.errors import UserError
 from tfeff.models.fingerprint import fingerprint as of_network
@@ -29,6 +31,9 @@ class FeatureCache:
     def __init__(self, size: int = LIMIT) -> None:
         self._size = size
         self._stored: OrderedDict[str, Batch] = OrderedDict()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._stored
 
     def get(self, key: str, size: int, compute: Callable[[], Batch]) -> Batch:
         """Returns what is stored under a key, or what `compute` returns, which is then stored.
@@ -93,38 +98,45 @@ def check_size(key: str, what: str, images: Mapping[str, tuple[int, int]], *, si
 
 def computed(
     batches: tf.data.Dataset, compute: Callable[[Batch], Mapping[str, tf.Tensor]], advance: Callable[[int], None]
-) -> Arrays:
-    """Returns what is computed of each batch, by name, [n, ...] each; with the rows of padding.
+) -> Iterator[Arrays]:
+    """Yields what is computed of each batch, by name, [b, ...] each; with the rows of padding.
 
     Args:
         batches: batches with `weight`, which is 0 for padding.
         compute: a batch -> tensors [b, ...] by name.
         advance: called with the number of images of each batch, when they are done.
     """
-    found: dict[str, list[npt.NDArray[np.generic]]] = {}
     for batch in batches:
-        for key, value in compute(batch).items():
-            found.setdefault(key, []).append(value.numpy())
+        yield {key: value.numpy() for key, value in compute(batch).items()}
         advance(int(np.count_nonzero(batch["weight"])))
-    return {key: np.concatenate(values) for key, values in found.items()}
 
 
-def of_variants(variants: int, count: int, compute: Callable[[int], Arrays]) -> Batch:
-    """Returns the tensors of all variants, one after the other: row v * count + i is that of variant v of image i.
+def of_variants(variants: int, count: int, compute: Callable[[int], Iterable[Arrays]]) -> Arrays:
+    """Returns the rows of all variants, one after the other: row v * count + i is that of variant v of image i.
 
     Args:
         variants: number of variants of each image.
         count: number of images.
-        compute: variant -> its arrays by name, at least `count` rows each.
+        compute: variant -> its arrays by name, in parts with at least `count` rows in all.
     """
     arrays: Arrays = {}
     for variant in range(variants):
-        for key, value in compute(variant).items():
-            if key not in arrays:
-                arrays[key] = np.empty((variants * count, *value.shape[1:]), value.dtype)
-            arrays[key][variant * count : (variant + 1) * count] = value[:count]
-    with tf.device("CPU:0"):
-        return {key: tf.constant(arrays.pop(key)) for key in list(arrays)}
+        start, end = variant * count, (variant + 1) * count
+        for part in compute(variant):
+            for key, value in part.items():
+                if key not in arrays:
+                    shape = variants * count, *value.shape[1:]
+                    memory = pixels.allocate(math.prod(shape) * value.itemsize)
+                    arrays[key] = memory.view(value.dtype).reshape(shape)
+                rows = arrays[key][start:end]
+                rows[: len(value)] = value[: len(rows)]
+            start += len(next(iter(part.values())))
+    return arrays
+
+
+def tensors(arrays: Arrays) -> Batch:
+    """Returns tensors that read the memory of the arrays, if `of_variants` made them, and otherwise copies."""
+    return {key: pixels.shared(pixels.aligned(array)) for key, array in arrays.items()}
 
 
 def _bytes(batch: Batch) -> int:

@@ -8,7 +8,7 @@ so that a killed run resumes without computing it again.
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tfeff.training.checkpoint import DamagedError
 from tfeff.training.distillation import STORED, Distilled
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
-from tfeff.training.stored import Arrays, FeatureCache
+from tfeff.training.stored import FeatureCache
 
 KEY = "task.teacher.variants"
 
@@ -83,11 +83,12 @@ class TaughtBatches:
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
         """See `Batches.training_batches`. What variants of these epochs lack is computed here."""
-        targets, steps, count = self._targets(self.needed(epochs)), self.steps_per_epoch, len(self.images)
+        targets, steps = self._targets(self.needed(epochs)), self.steps_per_epoch
 
         def with_targets(step: tf.Tensor, batch: Batch) -> Batch:
-            rows = step // steps % self._variants * count + batch["index"]
-            return {**batch, **{f"{STORED}{name}": tf.gather(value, rows) for name, value in targets.items()}}
+            variant = tf.cast(step // steps % self._variants, tf.int32)
+            found = tf.switch_case(variant, [partial(_rows, each, batch["index"]) for each in targets])
+            return {**batch, **{f"{STORED}{name}": value for name, value in found.items()}}
 
         batches = self._batches.training_batches(epochs, start_step).enumerate(start_step)
         return prefetched(batches.map(with_targets, num_parallel_calls=1))
@@ -96,41 +97,46 @@ class TaughtBatches:
         """Returns the number of variants in the first epochs."""
         return min(self._variants, epochs)
 
-    def _targets(self, variants: int) -> Batch:
-        """Returns the teachers' targets for the first variants, see `stored.of_variants`."""
-        size = variants * len(self.images) * self.size
-        return self._cache.get(f"{self._fingerprint} {variants}", size, lambda: self._of_variants(variants))
+    def _targets(self, variants: int) -> list[Batch]:
+        """Returns the teachers' targets for the first variants."""
+        size, count = self.size * len(self.images), len(self.images)
 
-    def _of_variants(self, variants: int) -> Batch:
-        count, several = len(self.images), f" in {variants} variant{'s' if variants > 1 else ''}"
-        kept = sum(self._path(variant).is_file() for variant in range(variants))
+        def targets(advance: Callable[[int], None]) -> list[Batch]:
+            return [
+                self._cache.get(self._path(variant).stem, size, partial(self._of_variant, variant, advance))
+                for variant in range(variants)
+            ]
+
+        new = [path for path in map(self._path, range(variants)) if path.stem not in self._cache]
+        if not new:
+            return targets(lambda _: None)
+        kept, several = sum(path.is_file() for path in new), f" in {len(new)} variant{'s' if len(new) > 1 else ''}"
         self._reporter.say(
-            f"{'computing' if kept < variants else 'reading'} the outputs of teachers for {count:,} images of "
+            f"{'computing' if kept < len(new) else 'reading'} the outputs of teachers for {count:,} images of "
             f"{self.images.dataset.name}{several}" + (f"; {self._directory} has {kept} of them" if kept else "")
         )
-        with self._reporter.computing("outputs of teachers", variants * count) as advance:
-            return stored.of_variants(variants, count, lambda variant: self._of_variant(variant, advance))
+        with self._reporter.computing("outputs of teachers", len(new) * count) as advance:
+            return targets(advance)
 
     def _path(self, variant: int) -> Path:
         return self._directory / f"{self._fingerprint}_{variant}.npz"
 
-    def _of_variant(self, variant: int, advance: Callable[[int], None]) -> Arrays:
+    def _of_variant(self, variant: int, advance: Callable[[int], None]) -> Batch:
         """Returns the targets of a variant, from its file if there is one."""
         count, path = len(self.images), self._path(variant)
         if path.is_file():
             try:
                 arrays, _ = checkpoint.load(path)
                 advance(count)
-                return arrays
+                return stored.tensors(arrays)
             except DamagedError as error:
                 self._reporter.say(f"{error}; computed again")
 
         batches = self._batches.divided(self._shares).augmented_batches(variant)
-        computed = stored.computed(batches, self._compute_batch, advance)
-        arrays = {name: values[:count] for name, values in computed.items()}  # without padding
+        arrays = stored.of_variants(1, count, lambda _: stored.computed(batches, self._compute_batch, advance))
         self._directory.mkdir(exist_ok=True)
         checkpoint.save(path, arrays, {})
-        return arrays
+        return stored.tensors(arrays)
 
     def _compute_batch(self, batch: Batch) -> Batch:
         self._interruption.check("outputs of teachers are saved for each finished variant of the images")
@@ -160,6 +166,10 @@ class TaughtBatches:
                 "can be stored for them; draw random numbers only from the generator that it is given"
             )
         return hashlib.sha256(first).hexdigest()
+
+
+def _rows(targets: Batch, index: tf.Tensor) -> Batch:
+    return {name: tf.gather(value, index) for name, value in targets.items()}
 
 
 def taught(parts: Sequence[Batches], epochs: int, *args: Any, **options: Any) -> list[TaughtBatches]:
