@@ -1,17 +1,25 @@
 """Stochastic weight averaging in whole runs."""
 
 import dataclasses
+import os
+import signal
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.thoroughness import only_thorough
 from tfeff import config, selection, training
-from tfeff.errors import UserError
-from tfeff.training import checkpoint
+from tfeff.data.input.batches import Batches
+from tfeff.errors import Interrupted, UserError
+from tfeff.tasks.task import Batch
+from tfeff.training import checkpoint, loop
 from tfeff.training.assembly import AssemblyCache
+from tfeff.training.loop import Loop
+from tfeff.training.step import Step
+from tfeff.training.swa import WeightAveraging
 
 SETTINGS = config.Experiment(
     model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
@@ -72,6 +80,52 @@ def test_a_run_in_several_calls_equals_a_run_in_one_call(caches: selection.Split
     once, several = (checkpoint.load(training.Workdir(tmp_path / name).final)[0] for name in ("once", "several"))
     for name in once:
         np.testing.assert_array_equal(several[name], once[name], err_msg=name)
+
+
+def test_a_signal_while_batch_statistics_are_computed_loses_no_training(
+    caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without validation images, before whose validation the state would be saved anyway."""
+    monkeypatch.setattr(loop, "SECONDS_AT_RISK", 0.0)
+    run, assemblies = config.override(SETTINGS, ["training.epochs=2", "training.swa_epochs=2"]), AssemblyCache()
+    run = config.override(run, ["data.validation_fraction=0"])
+    whole = training.train(run, tmp_path / "whole", assemblies=assemblies, tensorboard=False)
+    update, renew, steps, passes = Step.train, WeightAveraging._run, list[int](), list[int]()
+
+    def recorded(self: Step, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
+        steps.append(step)
+        return update(self, batch, step=step, learning_rate=learning_rate)
+
+    def signalling(self: WeightAveraging, loop: Loop, batch: Batch) -> None:
+        passes.append(loop.state.step)
+        if len(passes) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        renew(self, loop, batch)
+
+    monkeypatch.setattr(Step, "train", recorded)
+    monkeypatch.setattr(WeightAveraging, "_run", signalling)
+    with pytest.raises(Interrupted, match="the run resumes from its last checkpoint"):
+        training.train(run, tmp_path / "stopped", assemblies=assemblies, tensorboard=False)
+    stopped = training.train(run, tmp_path / "stopped", assemblies=assemblies, tensorboard=False)
+    assert steps == list(range(whole.rows()[-1]["step"]))
+    once, resumed = (checkpoint.load(each.final)[0] for each in (whole, stopped))
+    for name in once:
+        np.testing.assert_array_equal(resumed[name], once[name], err_msg=name)
+
+
+def test_one_pipeline_serves_all_averaged_epochs(
+    caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, starts = Batches.training_batches, list[int]()
+
+    def recorded(self: Batches, epochs: int, start_step: int = 0) -> tf.data.Dataset:
+        starts.append(start_step)
+        return batches(self, epochs, start_step)
+
+    monkeypatch.setattr(Batches, "training_batches", recorded)
+    run = config.override(SETTINGS, ["training.epochs=3"])
+    workdir = training.train(run, tmp_path, caches=caches, tensorboard=False)
+    assert starts == [0, workdir.rows()[0]["step"]]
 
 
 def test_a_finished_run_cannot_be_continued(caches: selection.SplitCaches, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tfeff.training.workdir import Workdir
 SECONDS_BETWEEN_LOGS = 1.0
 """Interval for fetching the loss from the device, checking and logging it. In between, steps run asynchronously."""
 SECONDS_AT_RISK = 60.0
-"""Before a validation, the state is saved if an interruption of it would lose more training than this."""
+"""Before a validation or similar pass, the state is saved if an interruption of it would lose more training."""
 Row = dict[str, Any]
 """The metrics of an epoch."""
 TIMES = ("images_per_second", "input_wait", "seconds")
@@ -52,8 +52,8 @@ class Hook:
     def save(self, loop: "Loop") -> None:
         """Runs within an epoch or before its validation, when a checkpoint is due or a signal stops the run."""
 
-    def validates(self, loop: "Loop") -> bool:
-        """Returns whether `epoch` will validate the epoch that has ended, which can take long and be interrupted."""
+    def interruptible(self, loop: "Loop") -> bool:
+        """Returns whether `epoch` will pass images through the network, which can take long and be interrupted."""
         return False
 
     def epoch(self, loop: "Loop", row: Row) -> None:
@@ -200,7 +200,7 @@ class Loop:
             stop = self.interruption.signal_number is not None
             due = self.checkpoint_seconds
             if state.pending:  # what follows saves the state, too
-                due = min(due, SECONDS_AT_RISK) if any(hook.validates(self) for hook in self.hooks) else math.inf
+                due = min(due, SECONDS_AT_RISK) if any(hook.interruptible(self) for hook in self.hooks) else math.inf
             save = time.perf_counter() - last_save > due
 
             if stop or save or state.pending or time.perf_counter() - last_log > SECONDS_BETWEEN_LOGS:

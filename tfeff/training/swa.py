@@ -3,6 +3,9 @@
 Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization" (arXiv:1803.05407), algorithm 1.
 """
 
+from collections.abc import Iterator
+from itertools import islice
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -22,12 +25,21 @@ class WeightAveraging(Hook):
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
+        self._batches: Iterator[Batch] | None = None
         self._forward: tf.types.experimental.PolymorphicFunction | None = None
+
+    def interruptible(self, loop: Loop) -> bool:
+        """Returns whether the average will need new batch statistics."""
+        return self._averaged(loop, loop.state.step // loop.pipeline.steps_per_epoch) > 1
+
+    def _averaged(self, loop: Loop, epoch: int) -> int:
+        """Returns how many epochs are averaged after `epoch`; at most 0 before they begin."""
+        return epoch - (loop.epochs - self._epochs)
 
     def epoch(self, loop: Loop, row: Row) -> None:
         """Updates the average; until the averaged epochs begin, it is equal to the weights."""
         assert loop.state.average is not None
-        average, count = loop.state.average, row["epoch"] - (loop.epochs - self._epochs)
+        average, count = loop.state.average, self._averaged(loop, row["epoch"])
         if count <= 1:
             average.restart()
             return
@@ -50,12 +62,14 @@ class WeightAveraging(Hook):
         if not variables:
             return
         momenta = [layer.momentum for layer in layers]
-        start = (epoch - 1) * loop.pipeline.steps_per_epoch
+        steps = loop.pipeline.steps_per_epoch
         sums = [np.zeros(variable.shape) for variable in variables]
         try:
             for layer in layers:
                 layer.momentum = 0.0
-            for batch in loop.batches(epoch, start):
+            if self._batches is None:  # one pipeline for all epochs that follow
+                self._batches = iter(loop.batches(max(epoch, loop.until), (epoch - 1) * steps))
+            for batch in islice(self._batches, steps):
                 loop.interruption.check("the run resumes from its last checkpoint")
                 self._run(loop, batch)
                 for total, variable in zip(sums, variables, strict=True):
@@ -64,7 +78,7 @@ class WeightAveraging(Hook):
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
         for total, variable in zip(sums, variables, strict=True):
-            variable.assign(total / loop.pipeline.steps_per_epoch)
+            variable.assign(total / steps)
 
     def _run(self, loop: Loop, batch: Batch) -> None:
         """Runs a forward pass in training mode."""

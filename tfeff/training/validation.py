@@ -47,7 +47,7 @@ class Validation(Hook):
         """Splits the batches among the devices."""
         self._batches = distribution.distribute(loop.step.strategy, self._own, self._batch_size)
 
-    def validates(self, loop: Loop) -> bool:
+    def interruptible(self, loop: Loop) -> bool:
         """Returns whether it is time, or the current call ends here."""
         epoch = loop.state.step // loop.pipeline.steps_per_epoch
         return self._is_scheduled(loop, epoch) or epoch == loop.until
@@ -58,7 +58,7 @@ class Validation(Hook):
     def epoch(self, loop: Loop, row: Row) -> None:
         """Validates when it is time, or because the current call ends here."""
         epoch, state = row["epoch"], loop.state
-        if self.validates(loop):
+        if self.interruptible(loop):
             row |= self._metrics(loop)
         # If validation happened only because this call ends here, it must not change the state of the run.
         if self._is_scheduled(loop, epoch):
