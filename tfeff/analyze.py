@@ -154,7 +154,7 @@ def diagnose(given: flags.FlagValues) -> "Subject":
     files = report.save(out, shlex.join(["python", "-m", "tfeff.analyze", *sys.argv[1:]]))
     if not given.json:
         say(text({role: Contents.of(images) for role, images in subject.splits.items()}))
-        for note in dict.fromkeys(note for images in subject.splits.values() for note in images.notes):
+        for note in report.notes:
             say(note)
     say(json.dumps(report.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
     if not given.json:

@@ -162,7 +162,8 @@ def main() -> None:
     for index in np.unique(np.linspace(0, len(source) - 1, arguments.images).astype(int)):
         image = decoding.decode(source.encoded(index), source.ids[index])
         factor = min(1.0, SIDE / max(image.shape[:2]))
-        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         images.append(small)
         scale = np.tile(np.array(small.shape[:2]) / image.shape[:2], 2)
         boxes.append(source.objects[index].boxes_yxyx * scale)

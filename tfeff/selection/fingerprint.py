@@ -52,6 +52,20 @@ class SplitRecord:
             annotated = dataset.labels.astype(np.uint64) if dataset.has_labels else np.zeros(len(dataset), np.uint64)
         return cls(dataset.class_names, list(dataset.ids), np.frombuffer(files, np.uint64), annotated)
 
+    def draws_as(self, other: "SplitRecord") -> bool:
+        """Returns whether a seed draws the same images from both: their names and annotations are the same, in order."""
+        return (
+            self.class_names == other.class_names
+            and list(self.ids) == list(other.ids)
+            and np.array_equal(self.annotations, other.annotations)
+        )
+
+    @property
+    def files_by_name(self) -> list[tuple[str, int]]:
+        """File name and stamp of each image, which stay the same if it moves to another folder."""
+        names = (name.rpartition("/")[2] for name in self.ids)
+        return list(zip(names, self.files.tolist(), strict=True))
+
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:

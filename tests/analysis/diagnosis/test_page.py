@@ -21,6 +21,9 @@ from tfeff.analysis.diagnosis import page as pages
 from tfeff.analysis.diagnosis import suspects
 from tfeff.analysis.diagnosis.predicted_labels import ClassifierPredictions
 from tfeff.analysis.diagnosis.predicted_objects import DetectorPredictions
+from tfeff.analysis.diagnosis.thumbnails import thumbnail
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
 from tfeff.evaluation import Detections
 from tfeff.evaluation.box_errors import CLASS, MISSING
 
@@ -190,3 +193,12 @@ def test_the_lowest_values_are_those_of_a_sort(count: int) -> None:
     values = np.random.default_rng(count).integers(0, 1000, count).astype(float)
     assert sorted(values)[:6] == values[pages._lowest(values, 6)].tolist()
     assert pages._lowest(np.ones(count), 6).shape == (min(count, 6),)
+
+
+@pytest.mark.parametrize("size", [(2, 1000), (500, 1)])
+def test_thin_images_have_pictures(size: tuple[int, int], tmp_path: Path) -> None:
+    pixels = np.full((*size, 3), 77, np.uint8)
+    images = catalog.open_labels(save(tmp_path, {"a/1.png": pixels, "b/2.png": pixels}), Options()).load("all")
+    ((small, _),) = thumbnail(images, 0)
+    assert sorted(small.shape) == [1, 3, 224]
+    assert (small == 77).all()

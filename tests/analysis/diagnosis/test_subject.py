@@ -1,5 +1,8 @@
 """The images of a diagnosis are those that the run trained and validated on."""
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,6 +12,7 @@ from PIL import Image
 
 from tfeff import config, selection
 from tfeff.analysis import diagnosis
+from tfeff.data.dataset import Dataset
 from tfeff.training import Workdir
 
 
@@ -24,6 +28,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 cv2.imwrite(str(root / split / name / f"{split}{index}.png"), image)
     (root / "train" / "a" / "train3.png").write_bytes(b"no image")
     return root
+
+
+def begin(settings: config.Experiment, directory: Path) -> selection.TrainingData:
+    """Writes what a run in the directory has after its first epoch, and returns its images."""
+    wanted, workdir = selection.request(settings), Workdir(directory)
+    chosen = selection.choose(wanted, selection.read(wanted, lambda *_: None))
+    (directory / "config.json").write_text(config.to_json(settings))
+    workdir.write_dataset(chosen.record())
+    workdir.write_fingerprint(replace(chosen.fingerprint, trained=chosen.train.dataset.origins))
+    workdir.append_row({"epoch": 1, "step": 1})
+    return chosen
 
 
 @pytest.mark.parametrize(
@@ -42,11 +57,7 @@ def test_images_of_a_run(data: dict, folder: Path, tmp_path: Path) -> None:
         data=config.Data(source=f"folder:{folder}", corrupt_images="skip", **data),
         training=config.Training(batch_size=4),
     )
-    chosen = selection.choose(selection.request(settings), selection.read(selection.request(settings), lambda *_: None))
-    (tmp_path / "config.json").write_text(config.to_json(settings))
-    workdir = Workdir(tmp_path)
-    workdir.write_dataset(chosen.record())
-    workdir.append_row({"epoch": 1, "step": 1})
+    chosen = begin(settings, tmp_path)
     splits = diagnosis.open_run(tmp_path).splits
     corrupt = {str(folder / "train" / "a" / "train3.png")}
     trained, validated = (set(map(str, splits[role].ids)) for role in ("train", "validation"))
@@ -54,6 +65,74 @@ def test_images_of_a_run(data: dict, folder: Path, tmp_path: Path) -> None:
     expected = set(map(str, chosen.validation.dataset.ids))
     assert validated >= expected if "validation_examples" in data else validated == expected
     assert not trained & validated
+
+
+def names(images: Dataset) -> set[str]:
+    return {Path(name).name for name in images.ids}
+
+
+@pytest.mark.parametrize("change", ["remove", "relabel", "renumber", "rewrite"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"validation_fraction": 0.2},  # a hold-out
+        {"folds": 3},
+        {"train_examples": 20, "validation_fraction": 0.2},
+        {"test_split": "test"},  # splits that are drawn by the source
+    ],
+)
+def test_an_image_that_was_trained_on_does_not_validate_after_a_change(
+    data: dict, change: str, image_folder: Callable, tmp_path: Path
+) -> None:
+    """Draws from other images are others."""
+    drawn = "test_split" in data
+    root = image_folder({f"{'' if drawn else 'train/'}{name}": 40 for name in "ab"})
+    for path in sorted(root.rglob("b/*.png")):
+        path.rename(path.with_name(f"b{path.name}"))
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8),
+        data=config.Data(source=f"folder:{root}", **{"test_split": None} | data),
+        training=config.Training(batch_size=4),
+    )
+    (tmp_path / "run").mkdir()
+    chosen = begin(settings, tmp_path / "run")
+    trained, validated = names(chosen.train.dataset), names(chosen.validation.dataset)
+    first, second, *others = (path for path in sorted(root.rglob("*.png")) if path.name in trained)
+    first.unlink()
+    gone = {first.name}
+    if change == "relabel":
+        shutil.move(second, second.parent.parent / ("a" if second.parent.name == "b" else "b") / second.name)
+    elif change == "renumber":  # all names are others
+        for path in sorted(root.rglob("*.png")):
+            path.rename(path.with_name(f"new_{path.name}"))
+    elif change == "rewrite":
+        second.write_bytes(others[0].read_bytes())
+        gone.add(second.name)
+    splits = diagnosis.open_run(tmp_path / "run").splits
+    if change == "renumber":
+        assert set(splits) == {"train"}
+    else:
+        assert names(splits["train"]) == trained - gone
+        assert names(splits["validation"]) >= validated
+        assert not names(splits["validation"]) & trained
+    (note,) = (note for note in splits["train"].notes if "have changed since this run began" in note)
+    assert "cannot be drawn again" in note
+
+
+def test_changes_that_no_draw_depends_on_change_no_split(image_folder: Callable, tmp_path: Path) -> None:
+    root = image_folder({f"{split}/{name}": 20 for split in ("train", "test") for name in "ab"})
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8),
+        data=config.Data(source=f"folder:{root}", validation_fraction=0.2),
+        training=config.Training(batch_size=4),
+    )
+    (tmp_path / "run").mkdir()
+    chosen = begin(settings, tmp_path / "run")
+    for path in root.rglob("*.png"):
+        path.touch()
+    splits = diagnosis.open_run(tmp_path / "run").splits
+    assert set(splits["validation"].ids) == set(chosen.validation.dataset.ids)
+    assert not splits["train"].notes
 
 
 def test_a_split_for_validation_may_be_the_test_split(folder: Path) -> None:

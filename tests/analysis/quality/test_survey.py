@@ -107,3 +107,9 @@ def test_images_beyond_the_limit_are_not_examined_and_unreadable_ones_are_named(
     assert len(found) == 4
     assert [Path(name).name for name in found.unreadable] == ["00.png"]
     assert reported[-1] == (5, 5)
+
+
+@pytest.mark.parametrize("size", [(1, 1200), (5000, 3)])
+def test_thin_images_are_measured(size: tuple[int, int]) -> None:
+    found = measured(np.full((*size, 3), 77, np.uint8))
+    assert (found.size, found.lowest, found.highest, found.sharpness) == (size, 77, 77, 0)

@@ -58,8 +58,13 @@ class Report:
     quality: Quality
     suspects: Suspects
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about how the images were chosen, one line each."""
+        return list(dict.fromkeys(note for images in self.splits.values() for note in images.notes))
+
     def to_dict(self) -> dict[str, Any]:
-        """Returns the links for JSON, and the images that the page shows, all by name."""
+        """Returns the links and notes for JSON, and the images that the page shows, all by name."""
         name = self.quality.id_of
         return self.diagnosis.to_dict() | {
             "near_duplicates": [
@@ -71,6 +76,7 @@ class Report:
                 for each in self.quality.groupings
             },
             "suspects": self.suspects.rows(),
+            "notes": self.notes,
         }
 
     def save(self, out: Path, command: str) -> list[Path]:

@@ -150,6 +150,8 @@ def _classes(splits: Mapping[str, Dataset], quality: Quality, figures: Mapping[s
         "Sizes are width x height in pixels.",
         row_headers=True,
     )
+    for note in dict.fromkeys(note for images in splits.values() for note in images.notes):
+        yield html.paragraph(f"Note: {note}.")
     if not (train.has_labels or train.has_objects):
         return
     if "class_counts" in figures:

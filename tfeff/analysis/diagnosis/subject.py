@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfeff import config, selection
 from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.defects import Defects
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import canonical_name
+from tfeff.data.splits import ALL, canonical_name
 from tfeff.errors import UserError
 from tfeff.tasks.task import ImageTask
-from tfeff.training import Plan, Workdir
+from tfeff.training import Plan, Workdir, exposure
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -153,30 +154,68 @@ def open_run(directory: Path) -> Subject:
     settings = replace(settings, task=settings.task.located(directory))
     wanted = selection.request(settings)
     source = selection.open_source(wanted, keep_raw_annotations=True)
-    (splits, lost), record = _splits(wanted, source), workdir.dataset()
-    if not record.get("given"):
-        splits = _chosen(wanted, source, splits, record.get("skipped_images", ()))
+    splits, lost = _splits(wanted, source)
+    if not workdir.dataset().get("given"):
+        splits = _chosen(wanted, source, splits, workdir)
+    for role, images in splits.items():
+        if role != TRAIN:
+            splits[role] = _noted(images, *exposure.notes(settings.sources, images, role))
     return Subject(f"{directory} ({settings.data.source})", source, splits, settings, workdir, lost)
 
 
 def _chosen(
-    wanted: selection.Request, source: Source, splits: Mapping[str, Dataset], skipped: Sequence[str]
+    wanted: selection.Request, source: Source, splits: Mapping[str, Dataset], workdir: Workdir
 ) -> dict[str, Dataset]:
     """Returns the images that a run trained and validated on.
 
-    Skipped images are added to the training images, for the report.
+    Skipped images are added to the training images, for the report. A draw from other images would be another one, so
+    if names or annotations have changed, the parts that were drawn are `_recognized`.
     """
     chosen, train = dict(splits), splits[TRAIN]
     validates = selection.assign(wanted, source).validation is not None
     if not validates:
         chosen.pop(VALIDATION, None)
-    corrupt = np.isin(train.ids, list(skipped))
     part = selection.fold(wanted, train, validates=validates)
-    if part is not None:
+    began, now = (each.splits[TRAIN] for each in (workdir.fingerprint(), selection.Fingerprint.of({TRAIN: train})))
+    if (source.drawn or part is not None) and not began.draws_as(now):
+        found = _recognized(selection.load(wanted, source, ALL) if source.drawn else train, workdir)
+        changes = "; ".join(selection.Fingerprint({TRAIN: began}).changes(selection.Fingerprint({TRAIN: now})))
+        note = (
+            f"{source.name}: the images have changed since this run began ({changes}), so its splits cannot be drawn "
+            "again: its training images are those that are recognized, its validation images the others that it knew"
+        )
+        found[TRAIN] = _noted(found[TRAIN], note)
+        if not source.drawn:
+            own = (TEST,) if part is None or len(part.validation) else (VALIDATION, TEST)
+            found |= {role: chosen[role] for role in own if role in chosen}
+        chosen = found
+    elif part is not None:
+        corrupt = _skipped(train, workdir)
         chosen[TRAIN] = train.take(np.union1d(part.train, np.flatnonzero(corrupt)))
         if len(part.validation):
             chosen[VALIDATION] = train.take(part.validation[~corrupt[part.validation]])
     return {role: chosen[role] for role in (TRAIN, VALIDATION, TEST) if role in chosen}
+
+
+def _skipped(images: Dataset, workdir: Workdir) -> npt.NDArray[np.bool_]:
+    return np.isin(images.ids, workdir.dataset().get("skipped_images") or [])
+
+
+def _recognized(images: Dataset, workdir: Workdir) -> dict[str, Dataset]:
+    """Returns those of the images that a run was trained on or skipped, and, as validation images, those that it knew
+    without being trained on them. Images that are new or have changed are left out.
+
+    If it was trained on none of them, all are training images.
+    """
+    began, now = workdir.fingerprint(), selection.Fingerprint.of({TRAIN: images}).splits[TRAIN]
+    known = {each for split in began.of_source.splits.values() for each in split.files_by_name}
+    corrupt = _skipped(images, workdir)
+    trained = np.isin(images.origins, began.trained)
+    if not trained.any():
+        return {TRAIN: images}
+    held_out = np.array([each in known for each in now.files_by_name]) & ~trained & ~corrupt
+    parts = {TRAIN: trained | corrupt, VALIDATION: held_out}
+    return {role: images.take(np.flatnonzero(part)) for role, part in parts.items() if part.any()}
 
 
 def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset], dict[str, Defects]]:

@@ -57,7 +57,8 @@ def thumbnail(
     if scale > 1 and crop is None:
         scale = 1.0
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how), np.uint8)
+    size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
+    small = np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
     for own, color in boxes:
         if own is not None:
             y0, x0, y1, x1 = (

@@ -135,8 +135,8 @@ def measure(encoded: bytes, pixels: npt.NDArray[np.uint8]) -> Measurements:
     longest = max(gray.shape)
     view: npt.NDArray = gray
     if longest > VIEW:
-        scale = VIEW / longest
-        view = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        height, width = (max(1, round(side * VIEW / longest)) for side in gray.shape)
+        view = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
     levels = np.bincount(view.ravel(), minlength=256)
     low, dark, bright, high = (_level(levels, share) for share in (0.01, 0.05, 0.95, 0.99))
     edges = cv2.convertScaleAbs(cv2.Laplacian(view, cv2.CV_16S, ksize=1))
