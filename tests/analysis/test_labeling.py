@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tfeff import training
+from tfeff import config, training
 from tfeff.analysis import labeling
+from tfeff.data.input import filling
 from tfeff.errors import UserError
 
 CERTAIN, TORN = (0.98, 0.01, 0.01), (0.4, 0.35, 0.25)
@@ -46,6 +47,17 @@ def test_the_gradients_are_those_of_the_loss():
 
 def test_more_images_than_there_are():
     assert sorted(labeling.choose(np.float32([CERTAIN, TORN]), np.ones((2, 4), np.float32), 10)) == [0, 1]
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_the_images_are_kept_neither_in_memory_nor_on_disk(runs, image_folder, tmp_path, monkeypatch, cache):
+    monkeypatch.setattr(filling, "free_memory", lambda: 0)
+    kept = tmp_path / "kept"
+    settings = config.override(runs[0].config(), [f"data.cache={cache}", f"data.cache_directory={kept}"])
+    (runs[0].path / "config.json").write_text(config.to_json(settings))
+    folder, quiet = image_folder({"x": 5}, size=(8, 8)), training.Reporter(quiet=True)
+    labeling.write(runs[0].path, str(folder), tmp_path / "out", 2, quiet)
+    assert not list(kept.glob("images-*"))
 
 
 def test_a_folder_of_images(trained_once, tmp_path):

@@ -87,13 +87,14 @@ def write(
         directory, record["class_names"], plan.images.data.channels, objects=False, where="--unlabeled"
     )
     size = record["image_size"]
-    wanted = dataclasses.replace(plan.images, data=dataclasses.replace(plan.images.data, corrupt_images="skip"))
+    data = dataclasses.replace(plan.images.data, corrupt_images="skip", cache="none")  # each is read once
+    wanted = dataclasses.replace(plan.images, data=data)
     with durable.locked(out, "--out"), reporter.bars():
         images = selection.cache(wanted, dataset, size and tuple(size), reporter.reading)
         if not len(images):
             raise UserError(f"--unlabeled={directory}: no image can be read")
         reporter.say(f"predicting {len(images):,} images with {run.name}")
-        predicted = predict(run, images, out / "predictions" / "unlabeled.npz")
+        predicted = predict(run, images, out / "predictions" / "unlabeled.npz", read=True)
         chosen = choose(predicted.probabilities, predicted.features, count)
         rows = _rows(images.dataset.ids, images.dataset.class_names, predicted.probabilities, chosen)
         columns = list(rows[0])

@@ -27,6 +27,7 @@ from tfeff.reports import Evaluation, Picture
 from tfeff.reports.activation import explained
 from tfeff.reports.classification import classified_lines
 from tfeff.tasks.task import CLASSIFICATION, Batches, BatchPredictor, Predictions
+from tfeff.training import exposure
 from tfeff.training.card import write_card
 from tfeff.training.findings import RunEvaluation, commands, trust
 from tfeff.training.page import write_page
@@ -134,6 +135,9 @@ def evaluate_run(
     with as_before(deterministic=plan.training.deterministic), reporter.bars():
         read = split_images(workdir, plan.images, split, reporter, source)
         split, images, notes = read.split, read.images, read.notes
+        role = selection.role(plan.images, workdir.dataset(), source, split)
+        if role != "train":
+            notes = *notes, *exposure.notes(plan.settings.sources, images.dataset, split)
         pipeline = plan.batches(images, model, "evaluation", reporter.reading)
         tensorflow = BatchPredictor(task.predictor(model), task)
         predictor, note = (tensorflow, "") if runtime is None else runtime(tensorflow, pipeline, len(images))
@@ -184,7 +188,7 @@ def evaluate_run(
         workdir=workdir.path,
         files=files,
         answer=evaluator.answer(report),
-        trust=trust(plan, workdir, report, evaluator, selection.role(plan.images, workdir.dataset(), source, split)),
+        trust=trust(plan, workdir, report, evaluator, role),
         notes=others,
         drawn=selection.how_drawn(plan.images, workdir.dataset(), source),
         activation=activation,

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from tfeff import checked, config, training
+from tfeff.analysis import diagnosis
 from tfeff.analysis.comparison import run
-from tfeff.analysis.comparison.run import open_runs, read_split, require_same_examples, unique_names
+from tfeff.analysis.comparison.run import open_runs, read_split, read_splits, require_same_examples, unique_names
+from tfeff.data.input.decoding import Decoding
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 from tfeff.training.evaluation import SplitImages
 
 QUIET = training.Reporter(quiet=True)
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def paths(runs):
@@ -80,6 +83,23 @@ def test_training_images_are_pointed_out(runs):
     assert "small was trained on images of this split" in note
 
 
+def test_images_that_a_run_knows_from_an_earlier_one_are_pointed_out(runs):
+    small, large = runs
+    (model,) = open_runs([small.path])
+    tested = read_split(model, "test", QUIET).images.dataset
+    small.write_fingerprint(dataclasses.replace(small.fingerprint(), trained=tested.origins[:7]))
+    settings = config.override(large.config(), [f"model.weights={small.path}"])
+    (large.path / "config.json").write_text(config.to_json(settings))
+    (model,) = open_runs([large.path])
+    expected = f"7 of {len(tested):,} test images are training images of {small.path}, from which this run learns"
+    (note,) = read_split(model, "test", QUIET).notes
+    assert note.startswith(f"large: {expected}")
+    (note,) = training.evaluate_run(large, "test", QUIET).report["notes"]
+    assert note.startswith(expected)
+    (note,) = diagnosis.open_run(large.path).splits["test"].notes
+    assert note.startswith(expected)
+
+
 def test_images_that_chose_weights_are_pointed_out(monkeypatch, runs):
     (model,) = open_runs([runs[0].path])
     chosen = config.override(model.settings, ["training.keep=best"])
@@ -99,6 +119,21 @@ def test_training_images_and_skipped_ones_are_pointed_out_in_a_split_called_vali
     skipped, trained = read_split(model, "validation", QUIET).notes
     assert skipped == "skipped a corrupt image: b/1.png"
     assert "was trained on images of this split" in trained
+
+
+def test_images_are_decoded_once_to_find_corrupt_ones(image_folder, monkeypatch, runs, tmp_path):
+    root = image_folder({f"{split}/{digit}": 2 for split in ("train", "test") for digit in range(10)})
+    (root / "test" / "3" / "001.png").write_bytes(b"no image")
+    for each in runs:
+        changes = [f"data.source=folder:{root}", "data.corrupt_images=skip"]
+        (each.path / "config.json").write_text(config.to_json(config.override(each.config(), changes)))
+    passes, decode = [], Decoding.run
+    monkeypatch.setattr(Decoding, "run", lambda *given: passes.append(given) or decode(*given))
+    for _ in range(2):
+        _, caches, notes = read_splits(open_runs(paths(runs)), "test", QUIET, tmp_path / "unreadable")
+        assert [len(each) for each in caches] == [19, 19]
+        assert any("skipped a corrupt image" in note for note in notes)
+        assert len(passes) == 1
 
 
 def test_examples_are_the_same_by_content(image_folder, tmp_path, runs):

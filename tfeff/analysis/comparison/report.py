@@ -6,6 +6,7 @@ report.json        all results as numbers
 figures/           PNG and SVG
 tensorboard/       figures and tables, and the features of classifiers for the projector, in comparison/
 predictions/       what each model predicts: a second call reuses it
+unreadable/        the images that cannot be decoded: only the first run of the first call decodes all to find them
 latency.json       measured latencies: a second call reuses them
 ```
 """

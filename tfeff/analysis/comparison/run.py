@@ -16,7 +16,7 @@ from tfeff.data.names import listed
 from tfeff.errors import UserError
 from tfeff.models import Network
 from tfeff.tasks.task import ImageTask
-from tfeff.training import checkpoint
+from tfeff.training import checkpoint, exposure
 from tfeff.training.evaluation import SplitImages, split_images
 
 COLUMNS = {"class", "error", "image", "label", "objects"}
@@ -111,15 +111,20 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     raise ValueError(f"paths repeat: {paths}")
 
 
-def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter) -> SplitImages:
+def read_split(
+    run: ComparedRun, split: str | None, reporter: training.Reporter, directory: Path | None = None
+) -> SplitImages:
     """Returns the images of a split, as the run's network takes them; the default is as in `training.evaluate_run`.
 
     They are not kept in memory, where those of several runs might not fit: each is decoded when it is read.
 
+    Args:
+        directory: where corrupt images are listed, for the other runs and later calls. None: nowhere.
+
     Raises:
         UserError: there is no such split, or it is empty.
     """
-    wanted = run.plan.images
+    wanted = replace(run.plan.images, directory=directory)
     if wanted.data.cache == "memory":
         wanted = replace(wanted, data=replace(wanted.data, cache="none"))
     source = selection.open_source(wanted)
@@ -131,15 +136,21 @@ def read_split(run: ComparedRun, split: str | None, reporter: training.Reporter)
             f"{run.name} was trained on images of this split: its accuracy is too high, and its probabilities "
             "cannot reveal wrong labels"
         )
-    elif role == "validation" and (chose := training.chosen_by_validation(run.plan)):
+    else:
+        known = exposure.notes(run.settings.sources, read.images.dataset, read.split)
+        notes += [f"{run.name}: {note}" for note in known]
+    if role == "validation" and (chose := training.chosen_by_validation(run.plan)):
         notes.append(f"for {run.name}, images of this split also chose {chose}: expect a little less of new images")
     return replace(read, notes=tuple(dict.fromkeys(notes)))
 
 
 def read_splits(
-    runs: Sequence[ComparedRun], split: str | None, reporter: training.Reporter
+    runs: Sequence[ComparedRun], split: str | None, reporter: training.Reporter, directory: Path | None = None
 ) -> tuple[str, list[ImageCache], list[str]]:
     """Returns the images of a split for each run, which are the same.
+
+    Args:
+        directory: see `read_split`.
 
     Returns:
         The name of the split, the images as each network takes them, and notes for the user.
@@ -147,7 +158,7 @@ def read_splits(
     Raises:
         UserError: as `read_split`, or the images or their labels differ.
     """
-    read = [read_split(run, split, reporter) for run in runs]
+    read = [read_split(run, split, reporter, directory) for run in runs]
     for run, each in zip(runs[1:], read[1:], strict=True):
         require_same_examples((runs[0], read[0].images.dataset), (run, each.images.dataset))
     notes = dict.fromkeys(note for each in read for note in each.notes)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 FOLDER = "unreadable"
-"""Folder of a workdir with the list of such images, so that a restart need not decode all of them."""
+"""Folder of a workdir or a comparison with the list of such images, so that a restart need not decode all of them."""
 LISTED = 10
 """Images listed in a message."""
 REPLACE = "replace or remove them"

@@ -1,8 +1,11 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tfeff import training
+from tfeff import config, training
 from tfeff.analysis.comparison.classifiers import predictions
 from tfeff.analysis.comparison.run import open_runs, read_split
 from tfeff.errors import UserError
@@ -29,6 +32,27 @@ def test_features_are_the_means_of_the_last_feature_maps(runs, tmp_path):
     maps = keras.Model(model.network.input, model.network.get_layer("head_pool").input)
     (batch,) = training.Plan.of(model.settings).evaluation_pipeline(images, model.network.size).evaluation_batches()
     np.testing.assert_allclose(features, np.asarray(maps(batch["image"][:10])).mean(axis=(1, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mobilenet-v3-small", "convnext-tiny"])
+def test_gradients_of_the_last_layer_are_products_of_errors_and_what_it_reads(runs, name, tmp_path):
+    (model,) = open_runs([runs[0].path])
+    small = {"width_coefficient": 0.25} if name.startswith("mobile") else {"stage_blocks": (1, 1, 1, 1), "width": 8}
+    settings = dataclasses.replace(model.settings, model=config.architecture(name, resolution=32, **small))
+    plan = training.Plan.of(settings).learned(runs[0].dataset())
+    network = plan.build_network()
+    model.__dict__.update(plan=plan, network=network)
+    images = read_split(model, "test", QUIET).images.take(np.arange(4))
+    found = predictions.predict(model, images, tmp_path / "p.npz", read=True)
+    (batch,) = plan.evaluation_pipeline(images, network.size).evaluation_batches()
+    kernel = network.get_layer("head_classifier").kernel
+    for index, (probabilities, features) in enumerate(zip(found.probabilities, found.features, strict=True)):
+        label = int(probabilities.argmax())
+        with tf.GradientTape() as tape:
+            logits = network(batch["image"][index : index + 1], training=False)
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits([label], logits)
+        expected = np.outer(features, probabilities - np.eye(10)[label])
+        np.testing.assert_allclose(tape.gradient(loss, kernel.value), expected, atol=1e-5)
 
 
 def test_predictions_are_computed_once_for_the_same_weights_and_images(runs, tmp_path, monkeypatch):

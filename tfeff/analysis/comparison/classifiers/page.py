@@ -219,8 +219,8 @@ def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
     parts: list[html.Part] = [
         html.paragraph(
             "Confident learning (Northcutt et al. 2021) on the averaged probabilities of the models: confident "
-            "predictions estimate how many labels of each class are wrong, and as many examples with the least "
-            "probable labels are listed. "
+            "predictions estimate how many labels of each class are wrong. At most as many are listed: those with the "
+            "lowest probability, unless the label is the most probable class. "
             f"{count:,} of {len(insight.labels):,} labels are suspicious; estimated share of wrong labels: "
             f"{100 * found.estimated_share:.1f} %. If the models are weak, many of these are errors of the models: "
             "look at the images."

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfeff.analysis.comparison.run import ComparedRun, predicted
 from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
-from tfeff.networks.heads import POOL
+from tfeff.networks.heads import CLASSIFIER, POOL
 from tfeff.tasks import task as task_interface
 
 
@@ -20,35 +20,37 @@ class SplitPredictions:
 
     Attributes:
         probabilities: float32 [n, classes], as `tfeff.evaluate` computes them.
-        features: float32 [n, d], the globally pooled features; without test-time augmentation.
+        features: float32 [n, d], the globally pooled features, or what the classifier reads; without test-time
+            augmentation.
     """
 
     probabilities: np.ndarray
     features: np.ndarray
 
 
-def predict(run: ComparedRun, images: ImageCache, path: Path) -> SplitPredictions:
+def predict(run: ComparedRun, images: ImageCache, path: Path, *, read: bool = False) -> SplitPredictions:
     """Returns predictions of a run's network, from the file if it holds them already.
 
     Args:
         images: the images, at the size of the run's cache.
-        path: see `predicted`.
+        path: see `predicted`; another one with another `read`.
+        read: the features are what the last layer reads, which some families compute from the pooled ones.
 
     Raises:
         UserError: an output of the network is not finite.
     """
-    arrays = predicted(run, images, path, lambda: _predict(run, images))
+    arrays = predicted(run, images, path, lambda: _predict(run, images, read))
     return SplitPredictions(arrays["probabilities"], arrays["features"])
 
 
-def _predict(run: ComparedRun, images: ImageCache) -> dict[str, np.ndarray]:
+def _predict(run: ComparedRun, images: ImageCache, read: bool) -> dict[str, np.ndarray]:
     network, task = run.network, run.task
     predictor = task.predictor(network)
-    pooled = network.get_layer(POOL).output
+    wanted = network.get_layer(CLASSIFIER).input if read else network.get_layer(POOL).output
     if predictor is network:  # one pass for both
-        both = keras.Model(network.input, [network.output, pooled])
+        both = keras.Model(network.input, [network.output, wanted])
     else:
-        both = keras.Model(network.input, [predictor(network.input), pooled])
+        both = keras.Model(network.input, [predictor(network.input), wanted])
 
     def decoded(inputs: task_interface.Batch) -> dict[str, tf.Tensor]:
         outputs, features = both(inputs["image"], training=False)

@@ -16,6 +16,7 @@ from tfeff.analysis.comparison.cost import measure_costs
 from tfeff.analysis.comparison.files import figure_files, save_figures, training_curves, write_board
 from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.analysis.comparison.thumbnails import Thumbnails, fitted
+from tfeff.data.images.unreadable import FOLDER
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting import tables
 from tfeff.reporting.gallery import save_image
@@ -50,7 +51,7 @@ def _insight(
     """Returns the images of each run, all results, and the features of each network."""
     predicted = list[SplitPredictions]()
     with reporter.bars():
-        name, caches, notes = read_splits(runs, split, reporter)
+        name, caches, notes = read_splits(runs, split, reporter, directory / FOLDER)
         for number, (run, images) in enumerate(zip(runs, caches, strict=True)):
             reporter.say(f"predicting {len(images):,} images with {run.name}")
             predicted.append(predict(run, images, directory / "predictions" / f"{number}.npz"))

@@ -11,6 +11,7 @@ from tfeff.analysis.comparison.detectors.predictions import predict
 from tfeff.analysis.comparison.files import figure_files, save_figures, training_curves, write_board
 from tfeff.analysis.comparison.run import ComparedRun, read_splits
 from tfeff.data.dataset import Dataset
+from tfeff.data.images.unreadable import FOLDER
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.reporting import tables
@@ -42,7 +43,7 @@ def _insight(
     """Returns the images, and all results."""
     found = list[list[Detections]]()
     with reporter.bars():
-        name, caches, notes = read_splits(runs, split, reporter)
+        name, caches, notes = read_splits(runs, split, reporter, directory / FOLDER)
         for number, (run, images) in enumerate(zip(runs, caches, strict=True)):
             reporter.say(f"detecting objects in {len(images):,} images with {run.name}")
             found.append(predict(run, images, directory / "predictions" / f"{number}.npz", reporter))
