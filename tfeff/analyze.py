@@ -64,7 +64,12 @@ def define_flags() -> None:
         "unlabeled", None, "With --workdir of a classifier: folder of images without labels; lists those to label next."
     )
     flags.DEFINE_integer("label", LABELED, "With --unlabeled: number of images to list.", lower_bound=1)
-    flags.DEFINE_integer("images", EXAMINED, "Maximum number of images examined in each split.", lower_bound=1)
+    flags.DEFINE_integer(
+        "images",
+        EXAMINED,
+        "Maximum number of images of each split in the diagnosis. A classifier's page of results uses all images.",
+        lower_bound=1,
+    )
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
     flags.DEFINE_bool(
         "statistics", False, "With --dataset: only print mean and standard deviation of the training images."
@@ -149,7 +154,9 @@ def diagnose(given: flags.FlagValues) -> "Subject":
         base = config.load(given.config, config.Experiment) if given.config else None
         subject = diagnosis.open_dataset(given.dataset, given.override, base)
     out = Path(given.out or (Path(given.workdir[0]) / DEFAULT_OUT if given.workdir else DEFAULT_OUT))
-    split = None if given.split is None else subject.asked(given.split)[0]
+    split = None
+    if given.split is not None:
+        subject, split = subject.including(given.split)
     report = diagnosis.diagnose(subject, split, training.Reporter(quiet=given.json), most=given.images)
     files = report.save(out, shlex.join(["python", "-m", "tfeff.analyze", *sys.argv[1:]]))
     if not given.json:

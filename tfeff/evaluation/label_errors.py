@@ -3,8 +3,8 @@
 Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels"
 (arXiv:1911.00068), section 3: per-class thresholds (equation 2), the confident joint (equation 1), its calibration
 (equation 3), and label errors by "prune by class" (method 3): of each given label, as many examples as the estimated
-joint says are wrong, those whose given label is the least probable. This probability (the self-confidence) also ranks
-them.
+joint says are wrong, those whose given label is the least probable, but not those whose label is the most probable
+class. The probability of the label (the self-confidence) also ranks them.
 """
 
 from dataclasses import dataclass
@@ -42,6 +42,12 @@ def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelEr
     Args:
         labels: int [n], n > 0, given labels in [0, classes).
         probabilities: float [n, classes].
+
+    By the thresholds, the second label is estimated to be wrong, but it is the most probable class:
+
+    >>> found = label_errors([0, 0, 1], [[1, 0], [0.55, 0.45], [0.6, 0.4]])
+    >>> found.wrong.tolist(), found.suspects.tolist()
+    ([1.0, 0.0], [])
     """
     label, score = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
     n, classes = score.shape

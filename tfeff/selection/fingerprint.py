@@ -53,7 +53,7 @@ class SplitRecord:
         return cls(dataset.class_names, list(dataset.ids), np.frombuffer(files, np.uint64), annotated)
 
     def draws_as(self, other: "SplitRecord") -> bool:
-        """Returns whether a seed draws the same images from both: their names and annotations are the same, in order."""
+        """Returns whether a seed draws the same images from both: names and annotations are the same, in order."""
         return (
             self.class_names == other.class_names
             and list(self.ids) == list(other.ids)

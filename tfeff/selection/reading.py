@@ -155,13 +155,16 @@ def cache(
     progress: Progress,
     *,
     advice: str = IN_RUN,
+    readable: bool = False,
 ) -> ImageCache:
     """Returns the decoded images of a dataset; stores their missing proposals if the task needs them.
+
+    `readable`: see `ImageCache.open`.
 
     Raises:
         UserError: an image cannot be decoded, unless the run skips those; `advice` ends the message.
     """
-    task, images = wanted.task, _decoded(wanted, dataset, size, progress, advice)
+    task, images = wanted.task, _decoded(wanted, dataset, size, progress, advice, readable=readable)
     if task.proposals is not None:
         name, total = f"{dataset.name} (proposals)", len(images)
         complete(
@@ -213,6 +216,7 @@ def _decoded(
     advice: str,
     *,
     keep: bool = True,
+    readable: bool = False,
 ) -> ImageCache:
     task, kind = wanted.task, wanted.data.cache
     return ImageCache.open(
@@ -223,6 +227,7 @@ def _decoded(
         cache="none" if task.section.CUTS_REGIONS or (kind == "memory" and not keep) else kind,
         directory=wanted.data.cache_directory or wanted.directory,
         corrupt_images=wanted.data.corrupt_images,
+        readable=readable,
         reduced=wanted.data.reduced_decoding,
         advice=advice,
         progress=lambda done, total: progress(dataset.name, done, total),

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tfeff import config
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis import chain, preparation
 from tfeff.analysis.quality import examine, survey
+from tfeff.data.dataset import evenly_spaced
+from tfeff.errors import UserError
 
 Splits = dict[str, list[Drawing]]
 Write = Callable[[Path, Splits], str]
@@ -453,7 +456,8 @@ def test_defects_that_no_link_explains_are_notes(tmp_path: Path) -> None:
 
 def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> None:
     subject = diagnosis.open_dataset(write_voc(tmp_path, pictures()), ["task.max_objects=1", "model.resolution=64"])
-    link = preparation.check_preparation(subject, preparation.prepare(subject), survey(subject.train, 1000))
+    train = survey(subject.train, 1000)
+    link = preparation.check_preparation(subject, preparation.prepare(subject, train), train)
     (finding,) = (each for each in link.findings if "task.max_objects=1" in each.what)
     assert json.loads(json.dumps(finding.to_dict()))["broken"] is True
 
@@ -462,7 +466,7 @@ def test_the_images_of_localizers_are_prepared(tmp_path: Path) -> None:
     subject = diagnosis.open_dataset(
         "embedded:single_digits:48", (), config.load("digits_localization", config.Experiment)
     )
-    prepared = preparation.prepare(subject)
+    prepared = preparation.prepare(subject, survey(subject.train, 1000))
     assert prepared.survived is None
     assert preparation.check_preparation(subject, prepared, survey(subject.train, 10)).status == "fine"
 
@@ -478,7 +482,7 @@ def test_objects_that_mosaics_drop_are_lost(tmp_path: Path) -> None:
     most = max(map(len, diagnosis.open_dataset(name, ()).train.objects))
     for changes, lost in ((), False), (("task.augmentation.mosaic=1",), True):
         subject = diagnosis.open_dataset(name, [f"task.max_objects={most}", "model.resolution=64", *changes])
-        prepared = preparation.prepare(subject)
+        prepared = preparation.prepare(subject, survey(subject.train, 1000))
         link = preparation.check_preparation(subject, prepared, survey(subject.train, 1000))
         found = [each for each in link.findings if "augmentation joins" in each.what]
         assert len(found) == lost == (prepared.dropped > 0) == (prepared.most > most)
@@ -515,3 +519,49 @@ def test_samples_of_8_bits_in_16_are_black(tmp_path: Path) -> None:
     (fault,) = link.faults
     assert fault.what == "all images are nearly black: the brightest of their pixels is 0 of 255."
     assert "by 256" in fault.fix
+
+
+def test_a_corrupt_image_may_be_the_only_one_of_its_class_in_a_sample(image_folder: Callable) -> None:
+    root = image_folder({f"train/{label:02}": 2 for label in range(70)})
+    paths = sorted(root.rglob("*.png"))
+    paths[evenly_spaced(140, preparation.IMAGES)[20]].write_bytes(b"no image")
+    subject = diagnosis.open_dataset(f"folder:{root}", ["model.resolution=16"])
+    readable = survey(subject.train, 1000)
+    assert len(readable) == 139
+    assert sum(map(len, (each["index"] for each in preparation.prepare(subject, readable).batches))) == 64
+    for count in (64, 139):
+        images = preparation.cached(subject.plan.images, readable, count)
+        assert len(images) == count
+        labels = [Path(name).parent.name for name in images.dataset.ids]
+        assert [images.dataset.class_names[label] for label in images.dataset.labels] == labels
+    for path in paths:
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="none of the 140 examined images can be read"):
+        preparation.prepare(subject, survey(subject.train, 1000))
+
+
+def test_readable_images_are_not_decoded_to_find_corrupt_ones(
+    image_folder: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = diagnosis.open_dataset(f"folder:{image_folder({'train/a': 5, 'train/b': 5})}", ["model.resolution=16"])
+    monkeypatch.setattr(preparation, "KEPT", 9)
+    readable, read = survey(subject.train, 1000), list[int]()
+    monkeypatch.setattr(type(subject.train.images), "encoded", lambda _, index: read.append(index))
+    assert len(preparation.cached(subject.plan.images, readable, 10)) == 10
+    assert not read
+
+
+def test_statistics_of_the_input_take_the_memory_of_a_batch(tmp_path: Path) -> None:
+    """Images that are normalized by their own statistics have a mean of 0 and a standard deviation of 1."""
+    name = write_voc(tmp_path, {"train": drawings(64, 1, size=(256, 256)), "val": drawings(2, 2)})
+    subject = diagnosis.open_dataset(name, ["model.resolution=256", "data.normalization=dataset"])
+    train = survey(subject.train, 1000)
+    tracemalloc.start()
+    try:
+        prepared = preparation.prepare(subject, train)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert prepared.mean == pytest.approx(0, abs=1e-5)
+    assert prepared.std == pytest.approx(1, abs=1e-5)
+    assert peak < 16 * 8 * 256 * 256 * 3  # 16 images as float64

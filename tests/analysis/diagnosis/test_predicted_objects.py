@@ -41,6 +41,7 @@ def predictions(
     """30 images with one object each, of which a share passes each stage; `found`: with correct detections."""
     rng, result = np.random.default_rng(seed), DetectorPredictions(0.001, 0.3)
     result.on_objects, result.on_background = rng.uniform(0.2, 0.9, 40).tolist(), rng.uniform(0, 0.1, 400).tolist()
+    result.highest = max(result.on_objects)
     for image in range(30):
         box, label = np.array([[10, 10, 30, 30]], np.float32), np.array([image % 3], np.int32)
         result.labels.append(image % 3)
@@ -71,6 +72,19 @@ def test_the_stage_that_loses_the_objects_is_named(stage: DetectionStage) -> Non
     assert f'the stage "{stage}"' in fault
 
 
+def test_the_highest_score_may_be_that_of_a_box_beside_an_object() -> None:
+    unset = np.zeros(1, bool)
+    objects = Objects(np.array([[0, 0, 10, 10]], np.float32), np.zeros(1, np.int32), unset, unset)
+    boxes = np.array([[0, 5, 10, 15], [50, 50, 60, 60]], np.float32)  # IoU 1/3 and 0
+    train = DetectorPredictions(0.01, 0.3)
+    found = Detections(boxes[:1], np.zeros(1, np.int32), np.array([0.9], np.float32))
+    for _ in range(30):
+        train.add(objects, boxes, np.array([[0.9], [1e-4]]), found, None, (64, 64))
+    assert train.highest == 0.9
+    assert (train.on_objects, train.on_background) == ([], [1e-4] * 30)
+    assert not any("above all scores" in fault for fault in broken(train))
+
+
 def test_without_suppression_it_loses_no_objects() -> None:
     train = predictions(passed=dict.fromkeys((DetectionStage.DETECTED, DetectionStage.ACCEPTED), 0.1), found=False)
     made = predicted_objects.check_detector(task(end_to_end=True), {"train": train}, NAMES, COUNTS)
@@ -84,7 +98,7 @@ def test_scores_that_never_rose() -> None:
     train.on_objects = train.on_background[:50]
     (fault,) = broken(train)
     assert "has learned nothing" in fault
-    train.on_objects, train.on_background = [1e-5], [2e-5]
+    train.on_objects, train.on_background, train.highest = [1e-5], [2e-5], 2e-5
     (fault,) = broken(train)
     assert "above all scores" in fault
 

@@ -6,8 +6,13 @@ import pytest
 import tensorflow as tf
 
 from tfeff import config, tasks
-from tfeff.analysis.diagnosis.saliency import EPSILON, DetectionIndex, choose, gradients
-from tfeff.data.dataset import Objects
+from tfeff.analysis.diagnosis import saliency
+from tfeff.analysis.diagnosis.saliency import EPSILON, DetectionIndex, choose, explain, gradients
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.images.storage import PixelArrays
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.reader import Reader
 from tfeff.evaluation import Detections
 
 LEVELS = ("P3", "P4")
@@ -77,3 +82,24 @@ def test_gradients_predict_how_the_log_odds_change(section: config.ObjectDetecti
     step = 0.2 * slope / np.abs(slope).max()
     change = odds(image + step) - odds(image - step)
     assert change == pytest.approx(2 * float((slope * step).sum()), rel=0.05)
+
+
+def test_only_the_images_of_the_chosen_detections_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each picture shows the image of its detection."""
+    task = tasks.create(config.YoloSettings(network=config.detector("yolo", levels=LEVELS, neck_channels=8)))
+    backbone = config.architecture("resnet", width=4, stage_blocks=(1, 1, 1), resolution=32)
+    network = task.network(task.section.describe(backbone), num_classes=2, channels=3)
+    grays = np.array([30, 90, 200], np.uint8)
+    images = PixelArrays(np.broadcast_to(grays[:, None, None, None], (3, 32, 32, 3)), "1")
+    sizes = np.full((3, 2), 32, np.int32)
+    dataset = Dataset("gray", ("ant", "bee"), ["a", "b", "c"], images, objects=[objects()] * 3, sizes=sizes)
+    reader = Reader(ImageCache.open(dataset, fit="whole"))
+    pipeline = Batches(task.transform(reader, network.size, seed=0, plain_from=None), 2)
+    found = [detections()] * 300
+    found[7], found[19], found[250] = (detections(((2, 2, 20, 20), 0, score)) for score in (0.5, 0.6, 0.7))
+    shown = []
+    monkeypatch.setattr(saliency, "heat_overlay", lambda pixels, heat: shown.append(pixels) or pixels)
+    chosen = [DetectionIndex(image, 0, True) for image in (250, 7, 19)]
+    _, titles = explain(task, network, pipeline, found, chosen, ("ant", "bee"))
+    assert [int(pixels.mean()) for pixels in shown] == [200, 30, 90]
+    assert titles == ["ant (70 %), correct", "ant (50 %), correct", "ant (60 %), correct"]

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.analysis.diagnosis.drawn_objects import drawings, write_coco
 from tfeff import config, selection
 from tfeff.analysis import diagnosis
 from tfeff.data.dataset import Dataset
+from tfeff.errors import UserError
 from tfeff.training import Workdir
 
 
@@ -150,6 +152,29 @@ def test_the_test_images_have_that_role_whatever_the_name_of_their_split(folder:
     assert (subject.asked("test"), subject.asked("validation")) == (("test", "val"), ("test", "validation"))
     plain = diagnosis.open_dataset(f"folder:{tmp_path}", [])
     assert (plain.asked("validation"), plain.asked("val")) == (("validation", "validation"), ("validation", "val"))
+
+
+def test_further_splits_can_be_examined(tmp_path: Path) -> None:
+    counts = {"train": 12, "val": 4, "test": 4, "field": 6}
+    name = write_coco(tmp_path / "data", {split: drawings(count, count) for split, count in counts.items()})
+    settings = config.Experiment(
+        task=config.YoloSettings(),
+        model=config.architecture("efficientnet-b0", resolution=64),
+        data=config.Data(source=name),
+        training=config.Training(batch_size=4),
+    )
+    (tmp_path / "run").mkdir()
+    chosen = begin(settings, tmp_path / "run")
+    subject = diagnosis.open_run(tmp_path / "run")
+    assert subject.including("val") == (subject, "validation")
+    assert subject.including("nothing") == (subject, "nothing")
+    further, role = subject.including("field")
+    assert (role, set(further.splits)) == ("field", {"train", "validation", "test", "field"})
+    assert len(further.splits["field"]) == 6
+    trained = np.append(chosen.train.dataset.origins, further.splits["field"].origins[:2])
+    subject.workdir.write_fingerprint(replace(chosen.fingerprint, trained=trained))
+    with pytest.raises(UserError, match=r"--split=field: the run was trained on 2 of its 6 images; .*: validation, t"):
+        subject.including("field")
 
 
 def test_a_split_that_validates_and_tests_is_examined_once(folder: Path) -> None:

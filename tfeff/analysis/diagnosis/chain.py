@@ -120,13 +120,13 @@ def diagnose(subject: Subject, split: str | None, reporter: Reporter, *, most: i
             if each.examined < len(each.images):
                 reporter.say(f"{role}: {each.examined:,} of {len(each.images):,} images are examined; see --images")
         quality = examine(surveys)
-        links, figures, suspected = _examined(subject, quality, split, reporter, most)
+        links, figures, suspected = _examined(subject, quality, split, reporter)
     name = subject.name if subject.settings is None else _title(subject)
     return Report(Diagnosis(subject=name, links=links), figures, subject.splits, quality, suspected)
 
 
 def _examined(
-    subject: Subject, quality: Quality, split: str | None, reporter: Reporter, most: int
+    subject: Subject, quality: Quality, split: str | None, reporter: Reporter
 ) -> tuple[list[Link], dict[str, Figure], Suspects]:
     """Returns the links, the figures by name, and the suspects of a trained network."""
     settings, figures, suspected = subject.settings, _dataset_figures(subject.splits), Suspects()
@@ -141,7 +141,7 @@ def _examined(
     reporter.say("preparing training images ...")
     prepared: preparation.PreparedImages | str
     try:
-        prepared = preparation.prepare(subject)
+        prepared = preparation.prepare(subject, quality.surveys[TRAIN])
     except UserError as error:
         prepared = str(error)
     links.append(check_preparation(subject, prepared, quality.surveys[TRAIN]))
@@ -162,7 +162,7 @@ def _examined(
                 )
         links.append(check_assignment(subject, assigned, prepared))
     if subject.workdir is not None:
-        trained, drawn, suspected = examine_network(subject, subject.workdir, split, reporter, most=most)
+        trained, drawn, suspected = examine_network(subject, subject.workdir, split, reporter, quality.surveys)
         links, figures = links + trained, figures | drawn
     return links, figures, suspected
 

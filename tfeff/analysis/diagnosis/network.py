@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import models
@@ -13,13 +14,15 @@ from tfeff.analysis.diagnosis.predicted_objects import check_detector
 from tfeff.analysis.diagnosis.subject import TEST, TRAIN, VALIDATION, Subject
 from tfeff.analysis.diagnosis.suspects import Suspects
 from tfeff.analysis.diagnosis.training_curve import check_training_curve
+from tfeff.analysis.quality import Survey
 from tfeff.data.input.batches import Batches
+from tfeff.errors import UserError
 from tfeff.models.network import in_policy
 from tfeff.reporting.diagnosis import score_figure, stage_figure
 from tfeff.reporting.gallery import pictures_figure
 from tfeff.reporting.training_curves import training_figure
 from tfeff.tasks.object_detection import ObjectDetectionTask, detection_threshold
-from tfeff.tasks.task import EMBEDDING, BatchPredictor
+from tfeff.tasks.task import EMBEDDING, BatchPredictor, ImageTask
 from tfeff.training import Plan, Reporter, Workdir, trained_model
 from tfeff.training.freezing import frozen_params
 from tfeff.training.state import weights_for_evaluation
@@ -35,12 +38,13 @@ suspects."""
 
 
 def examine_network(
-    subject: Subject, workdir: Workdir, split: str | None, reporter: Reporter, *, most: int
+    subject: Subject, workdir: Workdir, split: str | None, reporter: Reporter, surveys: Mapping[str, Survey]
 ) -> tuple[list[Link], dict[str, Figure], Suspects]:
     """Returns the links of training and predictions, their figures by name, and suspects.
 
     Args:
-        most: images of a split for which the network predicts, at most; of the training images, PREDICTED at most.
+        surveys: the examined images of each split, for which the network predicts; of the training images, for
+            PREDICTED at most.
     """
     assert subject.settings is not None
     settings, task = subject.settings, subject.task
@@ -48,34 +52,56 @@ def examine_network(
     if workdir.rows():
         figures["training"] = training_figure(workdir.rows(), title=settings.model.name)
     network, frozen = _network(workdir, subject.plan), None
-    found: _Predictions = predictions_skipped("the run has no checkpoint"), None, {}, Suspects()
-    if network is not None and task.section.CUTS_REGIONS:
-        found = predictions_skipped("the network reads stored features of regions, not images"), None, {}, Suspects()
-    elif network is not None:
-        if settings.optimizer.frozen:
-            frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
-        counts = {role: min(len(each), most) for role, each in subject.splits.items()}
-        counts[TRAIN] = min(counts[TRAIN], PREDICTED)
-        reporter.say(f"predicting {', '.join(f'{count:,} images of {role}' for role, count in counts.items())} ...")
-        other = split or next((role for role in (VALIDATION, TEST) if role in subject.splits), None)
-        pipelines = {
-            role: subject.plan.evaluation_pipeline(
-                preparation.cached(subject.plan.images, subject.splits[role], counts[role]), network.size
-            )
-            for role in subject.splits
-        }
-        compared = [role for role in (TRAIN, other) if role]
-        if isinstance(task, ObjectDetectionTask):
-            found = _predict_objects(subject, workdir, task, network, pipelines, compared)
-        elif task.kind == EMBEDDING:
-            reason = "the network predicts vectors; tfeff.evaluate measures and shows their nearest neighbors"
-            found = predictions_skipped(reason), None, {}, Suspects()
-        elif task.kind.annotations == "labels":
-            found = _predict_labels(subject, network, pipelines, compared)
+    if network is not None and settings.optimizer.frozen and not task.section.CUTS_REGIONS:
+        frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
+    reason = _why_skipped(network, task)
+    if network is None or reason:
+        found: _Predictions = predictions_skipped(reason), None, {}, Suspects()
+    else:
+        try:
+            pipelines = _pipelines(subject, network, surveys, reporter)
+        except UserError as error:  # no image fits, which must not prevent the other links
+            found = predictions_skipped(str(error)), None, {}, Suspects()
         else:
-            found = predictions_skipped(f"task.name={settings.task.name} has no stages"), None, {}, Suspects()
+            other = split or next((role for role in (VALIDATION, TEST) if role in pipelines), None)
+            compared = [role for role in (TRAIN, other) if role in pipelines]
+            if isinstance(task, ObjectDetectionTask):
+                found = _predict_objects(subject, workdir, task, network, pipelines, compared)
+            else:
+                found = _predict_labels(subject, network, pipelines, compared)
     link, learned, drawn, suspected = found
     return [check_training_curve(subject, learned=learned, frozen=frozen), link], figures | drawn, suspected
+
+
+def _pipelines(
+    subject: Subject, network: keras.Model, surveys: Mapping[str, Survey], reporter: Reporter
+) -> dict[str, Batches]:
+    """Returns examined images of the splits that have any which can be read.
+
+    Raises:
+        UserError: no training image can be read.
+    """
+    counts = {role: len(each) for role, each in surveys.items() if len(each) or role == TRAIN}
+    counts[TRAIN] = min(counts[TRAIN], PREDICTED)
+    reporter.say(f"predicting {', '.join(f'{count:,} images of {role}' for role, count in counts.items())} ...")
+    plan = subject.plan
+    return {
+        role: plan.evaluation_pipeline(preparation.cached(plan.images, surveys[role], count), network.size)
+        for role, count in counts.items()
+    }
+
+
+def _why_skipped(network: keras.Model | None, task: ImageTask) -> str:
+    """Returns why there are no predictions to examine; "" if there are."""
+    if network is None:
+        return "the run has no checkpoint"
+    if task.section.CUTS_REGIONS:
+        return "the network reads stored features of regions, not images"
+    if task.kind == EMBEDDING:
+        return "the network predicts vectors; tfeff.evaluate measures and shows their nearest neighbors"
+    if not isinstance(task, ObjectDetectionTask) and task.kind.annotations != "labels":
+        return f"task.name={task.section.name} has no stages"
+    return ""
 
 
 def _predict_objects(
@@ -105,7 +131,9 @@ def _predict_objects(
         role, found = list(predictions.items())[-1]
         chosen = saliency.choose(found.detections, found.objects, EXPLAINED)
         if chosen:
-            explained = saliency.explain(task, network, pipelines[role], found.detections, chosen, names)
+            few = pipelines[role].images.take(np.unique([each.image for each in chosen]))
+            pipeline = subject.plan.evaluation_pipeline(few, network.size)
+            explained = saliency.explain(task, network, pipeline, found.detections, chosen, names)
             figures["saliency"] = pictures_figure(*explained)
     link = check_detector(task, predictions, names, classes.counts(subject.train)[:-2])
     learned, suspected = predicted_objects.learned(predictions[TRAIN]), Suspects()

@@ -99,6 +99,7 @@ class DetectorPredictions:
         found_if_changed: key of BOX_CHANGES -> number of objects that detections find if their boxes are changed so.
         on_objects: highest score of each box on an object.
         on_background: highest score of each box on the background.
+        highest: the highest score of all boxes.
         detections: detections of each image, in pixels of the network's input.
         objects: the same.
         sizes: (height, width) of each image in the network's input.
@@ -113,6 +114,7 @@ class DetectorPredictions:
     found_if_changed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BOX_CHANGES, 0))
     on_objects: list[float] = field(default_factory=list)
     on_background: list[float] = field(default_factory=list)
+    highest: float = 0.0
     detections: list[Detections] = field(default_factory=list)
     objects: list[Objects] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -153,6 +155,7 @@ class DetectorPredictions:
 
     def _add_scores(self, objects: Objects, boxes: Floats, scores: Floats) -> None:
         top, best = scores.max(axis=1), scores.argmax(axis=1)
+        self.highest = max(self.highest, float(top.max(initial=0.0)))
         own = boxes if boxes.ndim == 2 else np.take_along_axis(boxes, best[:, None, None], axis=1)[:, 0]
         nearest = iou(own, objects.boxes_yxyx).max(axis=1, initial=0.0)
         self.on_objects += top[nearest >= OVERLAP].tolist()
@@ -212,11 +215,6 @@ class DetectorPredictions:
         classes = 1 + max((int(each.max(initial=0)) for each in labels), default=0)
         value = mean_average_precision(average_precisions(match(self.detections, self.objects, classes)))
         return float(np.nan_to_num(value))
-
-    @property
-    def highest(self) -> float:
-        """The highest score of all boxes."""
-        return max([*self.on_objects, *self.on_background], default=0.0)
 
 
 def predict(

@@ -12,7 +12,7 @@ from tfeff.analysis.diagnosis.finding import Finding, Link, share
 from tfeff.analysis.diagnosis.subject import Subject
 from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.analysis.quality import Survey
-from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.data.dataset import evenly_spaced
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
@@ -35,7 +35,7 @@ class PreparedImages:
     """Training images as the network gets them.
 
     Attributes:
-        batches: without augmentation, as NumPy arrays; see `BoxTransform` and `ImageTransform`.
+        batches: without augmentation and images, as NumPy arrays; see `BoxTransform` and `ImageTransform`.
         survived: objects in augmented images, relative to those in the dataset; None unless a detector is trained.
         dropped: objects beyond `task.max_objects`, relative to all objects in augmented images.
         most: number of objects of the augmented image that has the most.
@@ -51,18 +51,21 @@ class PreparedImages:
     std: float
 
 
-def prepare(subject: Subject) -> PreparedImages:
+def prepare(subject: Subject, survey: Survey) -> PreparedImages:
     """Passes training images through resizing, augmentation and normalization.
+
+    Args:
+        survey: the examined training images.
 
     Raises:
         UserError: they cannot be prepared.
     """
     settings = subject.settings
     assert settings is not None
-    images = cached(subject.plan.images, subject.train, IMAGES)
+    images = cached(subject.plan.images, survey, IMAGES)
     size = subject.description.size if subject.detects else (subject.description.resolution,) * 2
     batches = Batches(subject.plan.transform(images, size), min(BATCH, len(images)))
-    plain = [{name: value.numpy() for name, value in batch.items()} for batch in batches.evaluation_batches()]
+    plain, mean, std = _normalized(batches, *_normalization(subject, images))
     survived, dropped, most = None, 0.0, 0
     if isinstance(subject.task, ObjectDetectionTask):
         counts = np.array([len(each) for each in images.dataset.objects])
@@ -82,29 +85,51 @@ def prepare(subject: Subject) -> PreparedImages:
         survived = float(used.sum()) / expected if expected else None
         dropped = float(beyond.sum() / max(1, used.sum() + beyond.sum()))
         most = int((used + beyond).max())
-    mean, std = _normalization(subject, images)
-    pixels = []
-    for batch in plain:
-        kept = batch["weight"] > 0
-        windows = batch.get("window_yxyx")
-        for row in np.flatnonzero(kept):
-            height, width = size if windows is None else windows[row][2:].astype(int)
-            pixels.append(((batch["image"][row][:height, :width] - mean) / std).reshape(-1, len(mean)))
-    together = np.concatenate(pixels)
-    return PreparedImages(plain, survived, dropped, most, float(together.mean()), float(together.std()))
+    return PreparedImages(plain, survived, dropped, most, mean, std)
 
 
-def cached(wanted: selection.Request, images: Dataset, count: int) -> ImageCache:
-    """Returns some images of a split, evenly spaced, decoded at the size at which training loads them.
+def _normalized(
+    batches: Batches, mean: npt.NDArray[Any], std: npt.NDArray[Any]
+) -> tuple[list[dict[str, npt.NDArray[Any]]], float, float]:
+    """Returns all batches without their images, and mean and standard deviation of the normalized images.
+
+    Only a batch is in memory at a time.
+
+    Args:
+        mean: what the network subtracts, [channels].
+        std: what it then divides by, [channels].
+    """
+    plain, count, total, squares = list[dict[str, npt.NDArray[Any]]](), 0, 0.0, 0.0
+    for batch in batches.evaluation_batches():
+        values = {name: value.numpy() for name, value in batch.items()}
+        images, windows = values.pop("image"), values.get("window_yxyx")
+        for row in np.flatnonzero(values["weight"] > 0):
+            height, width = images.shape[1:3] if windows is None else windows[row][2:].astype(int)
+            pixels = (images[row][:height, :width] - mean) / std
+            count, total, squares = count + pixels.size, total + pixels.sum(), squares + np.square(pixels).sum()
+        plain.append(values)
+    average = total / count
+    return plain, float(average), float(np.sqrt(max(0.0, squares / count - average**2)))
+
+
+def cached(wanted: selection.Request, survey: Survey, count: int) -> ImageCache:
+    """Returns some readable images of a split, evenly spaced, decoded at the size at which training loads them.
+
+    Args:
+        survey: the examined images of the split.
+        count: number of images, at most.
 
     Raises:
         UserError: none can be read.
     """
-    few = min(count, len(images)) <= KEPT
-    data = replace(wanted.data, corrupt_images="skip", cache="memory" if few else "none")
-    reading = replace(wanted, data=data)
-    size = selection.image_size(wanted, images)
-    return selection.cache(reading, images.take(evenly_spaced(len(images), count)), size, lambda *_: None)
+    if not len(survey):
+        raise UserError(f"{survey.images.name}: none of the {survey.examined:,} examined images can be read")
+    sample = survey.images.take(np.array(survey.indices)[evenly_spaced(len(survey), count)])
+    data = replace(wanted.data, corrupt_images="skip", cache="memory" if len(sample) <= KEPT else "none")
+    size, unlabeled = selection.image_size(wanted, survey.images), replace(sample, labels=sample.labels[:0])
+    # Without labels, since a class without images is an error, but may be missing in a sample.
+    found = selection.cache(replace(wanted, data=data), unlabeled, size, lambda *_: None, readable=True)
+    return replace(found, dataset=sample.take(found.rows))
 
 
 def check_preparation(subject: Subject, prepared: PreparedImages | str, survey: Survey) -> Link:

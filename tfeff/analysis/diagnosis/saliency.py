@@ -4,7 +4,7 @@ Simonyan et al., "Deep Inside Convolutional Networks" (arXiv:1312.6034), section
 to the image. Unlike Grad-CAM, they need no choice of a layer, which differs by detector and by size of the object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -103,12 +103,18 @@ def explain(
     chosen: Sequence[DetectionIndex],
     names: Sequence[str],
 ) -> tuple[list[npt.NDArray[np.uint8]], list[str]]:
-    """Returns pictures of detections in the network's input, with the pixels that they depend on, and their titles."""
-    wanted, read = {each.image for each in chosen}, dict[int, Batch]()
-    for number, batch in enumerate(pipeline.evaluation_batches()):
-        for row in range(pipeline.batch_size):
-            if (image := number * pipeline.batch_size + row) in wanted:
-                read[image] = {name: batch[name][row : row + 1] for name in INPUTS if name in batch}
+    """Returns pictures of detections in the network's input, with the pixels that they depend on, and their titles.
+
+    Args:
+        pipeline: the images of the chosen detections, in the order of all images, and no others.
+        detections: detections of each of all images.
+    """
+    rows: Iterator[Batch] = (
+        {name: batch[name][row : row + 1] for name in INPUTS if name in batch}
+        for batch in pipeline.evaluation_batches()
+        for row in range(pipeline.batch_size)
+    )
+    read = dict(zip(sorted({each.image for each in chosen}), rows, strict=False))  # the last rows can be padding
     pictures, titles = [], []
     for each in chosen:
         found, inputs = detections[each.image], read[each.image]

@@ -81,6 +81,28 @@ class Subject:
             return TEST if name == test else VALIDATION, split
         return split if role == VALIDATION and validation else role, split
 
+    def including(self, split: str) -> tuple["Subject", str]:
+        """Returns the subject with a split that the user names, and its role; see `asked`.
+
+        The images of a split that the run does not use are loaded, if the source has it.
+
+        Raises:
+            UserError: the run was trained on some of them.
+        """
+        role, name = self.asked(split)
+        if self.settings is None or role in self.splits or self.source.find(name) is None:
+            return self, role
+        images = selection.load(selection.request(self.settings), self.source, name)
+        if self.workdir is not None:
+            known = int(np.isin(images.origins, self.workdir.fingerprint().trained).sum())
+            if known:
+                raise UserError(
+                    f"--split={split}: the run was trained on {known:,} of its {len(images):,} images; choose another "
+                    f"split: {', '.join(each for each in self.splits if each != TRAIN) or 'there is none'}"
+                )
+            images = _noted(images, *exposure.notes(self.settings.sources, images, role))
+        return replace(self, splits={**self.splits, role: images}), role
+
     @property
     def task(self) -> ImageTask:
         """The task of the experiment."""

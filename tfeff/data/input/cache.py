@@ -77,6 +77,7 @@ class ImageCache:
         cache: str = "memory",
         directory: str | Path | None = None,
         corrupt_images: str = "error",
+        readable: bool = False,
         reduced: bool = False,
         advice: str = IN_RUN,
         progress: Progress | None = None,
@@ -98,6 +99,7 @@ class ImageCache:
             directory: folder of the disk cache; without a cache, of the list of corrupt images. Processes that share it
                 decode all images once: one of them does, while the others wait.
             corrupt_images: `error`, or `skip` to skip them and list them in `skipped`.
+            readable: without a cache, decode no image to find corrupt ones, because all are known to be readable.
             reduced: decode JPEGs that are much larger than `image_size` at a reduced size, see `decode`.
             advice: what to do about an error, see `unreadable_images`.
             progress: called with (images done, total images).
@@ -123,7 +125,7 @@ class ImageCache:
         decoding = Decoding(dataset, size, fit, interpolation, reduced, report, parallelism or cores())
         pixels, layout, stored = None, None, None
         if cache == "none":
-            reasons = failures(decoding, directory)
+            reasons = failures(decoding, directory, readable=readable)
         elif cache == "memory":
             layout, count = decoding.plan()
             require_memory(dataset, count)

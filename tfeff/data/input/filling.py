@@ -59,15 +59,15 @@ def _retried(decoding: Decoding, stored: StoredImages | None) -> StoredImages | 
     return dataclasses.replace(stored, note=[(int(indices[place]), why) for place, why in reasons.items()])
 
 
-def failures(decoding: Decoding, directory: str | Path | None) -> dict[int, str]:
-    """Returns index -> reason of images that cannot be read.
+def failures(decoding: Decoding, directory: str | Path | None, *, readable: bool = False) -> dict[int, str]:
+    """Returns index -> reason of images that cannot be read, or if all are `readable`, of those too thin for the size.
 
     With a directory, only the first process decodes all images; later ones decode those that it could not read. So do
     all processes if the images have been decoded before, as those of records when they were written; they also decode
     those that are too thin for the size.
     """
     dataset = decoding.dataset
-    known = dataset.images.undecodable()
+    known = np.zeros(0, np.int64) if readable else dataset.images.undecodable()
     if known is not None:
         found = decoding.failures(sorted({*known.tolist(), *decoding.infeasible()}))
         decoding.progress(len(dataset), len(dataset))
