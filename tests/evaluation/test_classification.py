@@ -7,7 +7,7 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from tfeff.errors import UserError
-from tfeff.evaluation import ConfusionMatrix, calibration, classification_report, temperature
+from tfeff.evaluation import ConfusionMatrix, calibration, classification_report, one_versus_rest, temperature
 
 NAMES = [f"class {i}" for i in range(7)]
 
@@ -38,6 +38,37 @@ def test_metrics_equal_scikit_learn():
     assert report.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
     assert report.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
     assert report.log_loss == pytest.approx(metrics.log_loss(labels, probabilities), rel=1e-9)
+
+
+@pytest.mark.parametrize("levels", [None, 5])  # with 5, most probabilities are equal
+@pytest.mark.parametrize("absent", [(), (2, 4)])
+def test_the_separation_of_each_class_equals_scikit_learn(absent, levels):
+    labels, probabilities = predictions(absent=absent)
+    if levels is not None:
+        probabilities = np.ceil(levels * probabilities)
+        probabilities /= 1.01 * probabilities.sum(axis=1).max()
+        probabilities[:, 6] += 1 - probabilities.sum(axis=1)
+    report = classification_report(labels, probabilities, NAMES)
+    present = [label for label in range(7) if label not in absent]
+    areas = [metrics.roc_auc_score(labels == label, probabilities[:, label]) for label in present]
+    precisions = [metrics.average_precision_score(labels == label, probabilities[:, label]) for label in present]
+    np.testing.assert_allclose(report.class_roc_auc[present], areas, rtol=1e-12)
+    np.testing.assert_allclose(report.class_average_precision[present], precisions, rtol=1e-12)
+    assert report.macro_roc_auc == pytest.approx(np.mean(areas))
+    assert report.macro_average_precision == pytest.approx(np.mean(precisions))
+    assert np.isnan(report.class_roc_auc[list(absent)]).all()
+    assert np.isnan(report.class_average_precision[list(absent)]).all()
+
+
+def test_curves_equal_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 20, 300) / 20, rng.random(300) < 0.2
+    found = one_versus_rest(scores, np.flatnonzero(positive))
+    precision, recall, thresholds = metrics.precision_recall_curve(positive, scores)
+    own = np.isin(thresholds, scores[positive])
+    np.testing.assert_array_equal(found.thresholds, thresholds[own])
+    np.testing.assert_allclose(found.precision, precision[:-1][own])
+    np.testing.assert_allclose(found.recall, recall[:-1][own])
 
 
 def test_top_k_accuracy_equals_a_stable_sort_under_ties():
@@ -115,6 +146,8 @@ def test_a_single_class():
     report = classification_report([0, 0], [[1.0], [1.0]], ["only"])
     assert report.top1 == report.top5 == report.balanced_accuracy == 1.0
     assert report.log_loss == 0.0
+    assert report.macro_average_precision == 1.0
+    assert report.to_json()["macro_roc_auc"] is None  # there is nothing to separate it from
 
 
 def test_integer_probabilities_are_accepted():

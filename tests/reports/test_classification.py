@@ -54,13 +54,31 @@ def test_means_say_over_which_classes_they_are():
 
 
 def test_figures_of_a_report_from_json_are_legible(report, assert_legible):
-    figures = classification_figures(report)
+    figures = classification_figures(report, np.repeat([0, 1, 2], 20), np.full((60, 4), 0.25))
     assert set(figures) == {"confusion", "per_class", "reliability"}
     for figure in figures.values():
         assert_legible(figure)
     (legend,) = figures["per_class"].legends
     bars = " and ".join(text.get_text() for text in legend.get_texts())
     assert CAPTIONS["per_class"].startswith(f"{bars.capitalize()} of each class")
+
+
+@pytest.mark.parametrize("sure", [False, True])
+def test_two_classes_have_curves(sure, assert_legible):
+    labels = np.repeat([0, 1], [30, 10])
+    second = np.clip(labels * 0.3 + np.random.default_rng(0).uniform(0, 0.6, 40), 0, 1)
+    probabilities = np.eye(2)[labels] if sure else np.stack([1 - second, second], axis=1)
+    names = ["a very long name of a class that is shortened", "b"]
+    report = classification_report(labels, probabilities, names).to_json()
+    figure = classification_figures(report, labels, probabilities)["precision_recall"]
+    assert_legible(figure)
+    left, _ = figure.axes
+    assert f"b, average precision {report['class_average_precision'][1]:.3f}" in left.get_legend_handles_labels()[1]
+    dots = [tuple(np.ravel(line.get_data())) for line in left.lines if line.get_marker() == "o"]
+    scores = report["per_class"]
+    assert dots == list(zip(scores["recall"], scores["precision"], strict=True))
+    alone = classification_report([0, 0], [[1.0, 0.0]] * 2, names).to_json()
+    assert "precision_recall" not in classification_figures(alone, np.zeros(2, int), np.eye(2)[[0, 0]])
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["all right", "all wrong"])

@@ -19,6 +19,7 @@ from tfeff.evaluation.embedding import EmbeddingReport, embedding_report, galler
 from tfeff.evaluation.label_errors import LabelErrors, confident_errors, hardest, label_errors, least_certain
 from tfeff.evaluation.localization import LocalizationReport, localization_report
 from tfeff.evaluation.matching import Detections, image_quality, match
+from tfeff.evaluation.one_versus_rest import OneVersusRest, one_versus_rest
 from tfeff.evaluation.paired import (
     PredictionsMatrix,
     holm,
@@ -40,6 +41,7 @@ __all__ = [
     "EmbeddingReport",
     "LabelErrors",
     "LocalizationReport",
+    "OneVersusRest",
     "PredictionsMatrix",
     "average_precisions",
     "best_f1_threshold",
@@ -68,6 +70,7 @@ __all__ = [
     "localization_report",
     "match",
     "mean_average_precision",
+    "one_versus_rest",
     "paired_accuracy",
     "pairs_of",
     "per_class",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tfeff.errors import UserError
 from tfeff.evaluation.confusion import ConfusionMatrix, PerClass, confusion_matrix, per_class, ratio
+from tfeff.evaluation.one_versus_rest import one_versus_rest
 from tfeff.evaluation.paired import standard_error, wilson_interval
 
 TEMPERATURES = 0.05, 20.0
@@ -114,8 +115,13 @@ class ClassificationReport:
         balanced_accuracy: mean recall over the classes that have examples.
         macro_precision: mean precision over the classes that were predicted at least once.
         macro_f1: mean F1 over the classes that have examples or were predicted.
+        macro_roc_auc: mean of `class_roc_auc` over the classes where it is defined; NaN if there are none.
+        macro_average_precision: the same of `class_average_precision`.
         log_loss: mean of -ln(probability of the true class), in nats.
         confusion: pairs of true and predicted classes.
+        class_roc_auc: float64 [classes], area under the ROC curve of each class against all others, see
+            `OneVersusRest`; NaN for classes without examples, or without others.
+        class_average_precision: float64 [classes], its average precision; NaN for classes without examples.
     """
 
     class_names: tuple[str, ...]
@@ -127,9 +133,13 @@ class ClassificationReport:
     balanced_accuracy: float
     macro_precision: float
     macro_f1: float
+    macro_roc_auc: float
+    macro_average_precision: float
     log_loss: float
     confusion: ConfusionMatrix
     per_class: PerClass
+    class_roc_auc: npt.NDArray[np.float64]
+    class_average_precision: npt.NDArray[np.float64]
     calibration: Calibration
 
     def to_json(self) -> dict[str, Any]:
@@ -157,6 +167,7 @@ def classification_report(
     top1 = float(correct.mean())
     matrix = confusion_matrix(label, score.argmax(axis=1), len(class_names))
     scores = per_class(matrix)
+    areas, precisions = _separation(label, score)
     return ClassificationReport(
         class_names=tuple(class_names),
         examples=len(label),
@@ -167,11 +178,31 @@ def classification_report(
         balanced_accuracy=float(np.nanmean(scores.recall)),
         macro_precision=float(np.nanmean(scores.precision)),
         macro_f1=float(np.nanmean(scores.f1)),
+        macro_roc_auc=_defined_mean(areas),
+        macro_average_precision=_defined_mean(precisions),
         log_loss=float(_negative_log_likelihood(label, score).mean()),
         confusion=matrix,
         per_class=scores,
+        class_roc_auc=areas,
+        class_average_precision=precisions,
         calibration=calibration(score.max(axis=1), correct),
     )
+
+
+def _separation(labels: npt.NDArray, scores: npt.NDArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns area under the ROC curve and average precision of each class, float64 [classes] each."""
+    areas, precisions = np.full((2, scores.shape[1]), np.nan)
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+    for label, own in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
+        found = one_versus_rest(scores[:, label], own)
+        areas[label], precisions[label] = found.roc_auc, found.average_precision
+    return areas, precisions
+
+
+def _defined_mean(values: npt.NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else np.nan
 
 
 def _rank(labels: npt.NDArray, scores: npt.NDArray) -> npt.NDArray[np.int64]:

@@ -1,6 +1,8 @@
-"""Figures of classifiers: confusion matrix, precision and recall per class, reliability (Guo et al. 2017, figure 1)."""
+"""Figures of classifiers: confusion matrix, precision and recall per class and by threshold, reliability (Guo et al.
+2017, figure 1)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +145,48 @@ def per_class_figure(
     examples.spines["right"].set_visible(False)
     examples.set_ylabel("examples")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(literal(title), fontsize=12)
+    return figure
+
+
+MAX_POINTS = 500
+
+
+def threshold_figure(
+    class_names: Sequence[str],
+    curves: Sequence[Mapping[str, Any]],
+    precision: Sequence[float | None],
+    recall: Sequence[float | None],
+    *,
+    title: str = "Precision and recall by threshold",
+) -> Figure:
+    """Draws precision against recall of two classes, with those of the predictions as dots; and both by threshold.
+
+    Args:
+        curves: `OneVersusRest` of each class, as dicts.
+        precision: precision of each class among the predictions; None for one that was never predicted.
+        recall: recall of each class among the predictions.
+    """
+    figure = new(9.2, 4.6)
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = captions(class_names, 28)
+    for name, curve, color, *dot in zip(names, curves, (BLUE, ORANGE), precision, recall, strict=True):
+        thresholds, precise, found = (np.asarray(curve[key]) for key in ("thresholds", "precision", "recall"))
+        shown = np.unique(np.linspace(0, len(thresholds) - 1, min(MAX_POINTS, len(thresholds))).astype(int))
+        area = f"{name}, average precision {curve['average_precision']:.3f}"
+        left.plot(found[shown], precise[shown], color=color, marker="." if len(shown) == 1 else None, label=area)
+        if None not in dot:
+            left.plot(dot[1], dot[0], "o", color=color)
+        for values, line, what in ((precise, "-", "precision"), (found, "--", "recall")):
+            right.plot(thresholds[shown], values[shown], line, color=color, label=f"{name}, {what}")
+    for axes, what in ((left, "recall"), (right, "threshold of the class's probability")):
+        axes.set_xlim(0, 1.02)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel(what)
+        style(axes, grid="both")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8, frameon=False)
+    left.set_ylabel("precision")
+    right.set_ylabel("precision, recall")
     figure.suptitle(literal(title), fontsize=12)
     return figure
 

@@ -4,6 +4,7 @@ Reports are `ClassificationReport.to_json` and `LocalizationReport.to_json` of `
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +17,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.evaluation.localization import IOU_THRESHOLD
 from tfeff.reporting.box_drawing import DetectedImage
-from tfeff.reporting.classification import confusion_figure, per_class_figure, reliability_figure
+from tfeff.reporting.classification import confusion_figure, per_class_figure, reliability_figure, threshold_figure
 from tfeff.reporting.detection import iou_figure
 from tfeff.reporting.gallery import LEGEND, detection_gallery_figure, gallery_figure
 from tfeff.reporting.tables import percent, worst_classes
@@ -32,6 +33,7 @@ TOP_FIVE_CLASSES = 6
 CAPTIONS = {
     "confusion": "True classes in rows, predicted classes in columns.",
     "per_class": "Precision and recall of each class, the lowest F1 first.",
+    "precision_recall": "Precision and recall of both classes at other thresholds than that of the predictions (dots).",
     "reliability": "How often predictions are right by confidence; on the diagonal, a probability means what it says.",
 }
 
@@ -46,7 +48,7 @@ class ClassificationEvaluator(Evaluator):
         images, names = pipeline.images, pipeline.images.dataset.class_names
         labels, probabilities = images.dataset.labels, predictions["probabilities"]
         report = evaluation.classification_report(labels, probabilities, names).to_json()
-        figures: dict[str, Figure] = classification_figures(report)
+        figures: dict[str, Figure] = classification_figures(report, labels, probabilities)
         errors = evaluation.confident_errors(labels, probabilities, len(labels))
         wrong, rows = errors[:MISTAKES], predicted_rows(images, probabilities)
         if len(wrong):
@@ -104,6 +106,16 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         ),
         metric_row("macro precision", report["macro_precision"], f"mean {_over(scores['precision'], 'predicted')}"),
         metric_row("macro F1", report["macro_f1"], f"mean {_over(scores['f1'], 'with examples or predicted')}"),
+        metric_row(
+            "macro ROC AUC",
+            report["macro_roc_auc"],
+            f"each class against the others, mean {_over(report['class_roc_auc'], 'with examples')}",
+        ),
+        metric_row(
+            "macro average precision",
+            report["macro_average_precision"],
+            f"mean {_over(report['class_average_precision'], 'with examples')}",
+        ),
         metric_row("log loss", report["log_loss"], "nats"),
         metric_row(
             "expected calibration error", calibration["expected_error"], f"maximum {calibration['maximum_error']:.4f}"
@@ -122,10 +134,13 @@ def _over(scores: Sequence[float | None], which: str) -> str:
 
 
 def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns one row per class: name, precision, recall, F1 and number of examples."""
+    """Returns one row per class: name, precision, recall, F1, ROC AUC, average precision and number of examples."""
     scores = report["per_class"]
-    columns = (report["class_names"], scores["precision"], scores["recall"], scores["f1"], scores["support"])
-    keys = ("class", "precision", "recall", "F1", "examples")
+    columns = (
+        *(report["class_names"], scores["precision"], scores["recall"], scores["f1"]),
+        *(report["class_roc_auc"], report["class_average_precision"], scores["support"]),
+    )
+    keys = ("class", "precision", "recall", "F1", "ROC AUC", "average precision", "examples")
     return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -135,10 +150,17 @@ def class_scalars(report: Mapping[str, Any]) -> dict[str, float | None]:
     return {f"{name}/{row['class']}": row[name] for name in ("precision", "recall") for row in rows}
 
 
-def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """Returns the figures `confusion`, `per_class` and `reliability`, by name."""
+def classification_figures(
+    report: Mapping[str, Any], labels: np.ndarray, probabilities: np.ndarray
+) -> dict[str, Figure]:
+    """Returns the figures `confusion`, `per_class` and `reliability`, by name; of two classes, `precision_recall`."""
     names, scores, bins = report["class_names"], report["per_class"], report["calibration"]
-    return {
+    figures = dict[str, Figure]()
+    if len(names) == 2 and all(scores["support"]):
+        own = [np.flatnonzero(labels == label) for label in range(2)]
+        curves = [asdict(evaluation.one_versus_rest(probabilities[:, label], own[label])) for label in range(2)]
+        figures["precision_recall"] = threshold_figure(names, curves, scores["precision"], scores["recall"])
+    return figures | {
         "confusion": confusion_figure(report["confusion"], names),
         "per_class": per_class_figure(names, scores["precision"], scores["recall"], scores["f1"], scores["support"]),
         "reliability": reliability_figure(
@@ -224,7 +246,7 @@ class LocalizationEvaluator(Evaluator):
         probabilities, boxes = predictions["probabilities"], predictions["box"]
         labels, objects = images.dataset.labels, pipeline.transform.reader.relative_boxes
         report = evaluation.localization_report(labels, probabilities, objects, boxes, names).to_json()
-        figures: dict[str, Figure] = classification_figures(report)
+        figures: dict[str, Figure] = classification_figures(report, labels, probabilities)
         figures["overlaps"] = iou_figure(report["iou_counts"], report["mean_iou"], IOU_THRESHOLD)
         overlap = paired_iou(boxes, objects)
         rows = [

@@ -155,6 +155,8 @@ class Insight:
                     "accuracy_interval": report["top1_interval"],
                     "top5": report["top5"],
                     "balanced_accuracy": report["balanced_accuracy"],
+                    "macro_roc_auc": report["macro_roc_auc"],
+                    "macro_average_precision": report["macro_average_precision"],
                     "log_loss": report["log_loss"],
                     "calibration_error": report["calibration"]["expected_error"],
                     **asdict(self.costs[i]),

@@ -103,6 +103,7 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
             "model": row["name"],
             "network": f"{row['network']} at {row['resolution']} px",
             "accuracy (%), 95 % interval": f"{100 * row['accuracy']:.2f} ({100 * low:.1f} to {100 * high:.1f})",
+            "macro average precision": f"{row['macro_average_precision']:.3f}",
             "log loss": f"{row['log_loss']:.3f}",
             "calibration error (%)": f"{100 * row['calibration_error']:.1f}",
             **cost_columns(insight.costs[i], formats),
