@@ -187,6 +187,32 @@ def test_stored_trainings_take_no_time():
     assert (found.ranking().chosen, found.complete) == ("a", True)
 
 
+@pytest.mark.parametrize("stored", [3, 4, 5])
+def test_stored_trainings_of_a_worse_network_do_not_count_if_there_is_no_time_for_the_better_one(stored):
+    found = competition(
+        {"a": (0.9, 0.895, 0.905, 0.9, 0.9), "b": (0.92, 0.905, 0.922, 0.915, 0.915)}, minutes=1, seconds=1000.0
+    )
+    for name, folds in (("a", stored), ("b", 3)):
+        for fold in range(folds):
+            found.runner.end(Job(name, fold, 0, 2))
+    found.compete()
+    ranking = found.ranking()
+    assert (found.fates, found.complete, ranking.order) == ({}, False, ("b", "a"))
+    assert ranking.sentence.endswith("significantly above the other candidate, A (3 folds); B is chosen.")
+
+
+def test_a_search_that_is_resumed_after_its_last_training_drops_the_same_networks():
+    values = {"a": (0.9, 0.89, 0.91), "b": (0.9, 0.89, 0.91)}
+    found, again = (competition(values, minutes=1.5) for _ in range(2))
+    found.compete()
+    again.time._store.facts = found.time._store.facts
+    for job in found.runner.ended:
+        again.runner.end(job)
+    again.compete()
+    assert found.fates["b"].reason.startswith("the time was over after 1 fold;")
+    assert (again.fates, again.ranking().sentence) == (found.fates, found.ranking().sentence)
+
+
 @pytest.mark.parametrize("latencies", [None, {"a": 0.02, "b": 0.001, "c": 0.001}])
 def test_stored_trainings_on_later_folds_change_no_decision(latencies):
     values = {"a": (0.9, 0.7, 0.7), "b": (0.7, 0.9, 0.9), "c": (0.6, 0.9, 0.9)}

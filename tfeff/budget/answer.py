@@ -42,7 +42,7 @@ def answer(findings: Findings) -> str:
         sentences.append(failed)
     late = sum(fate.stage == "time" for fate in findings.fates.values())
     if not findings.complete:
-        sentences.append("The time was over before any network was trained on all folds.")
+        sentences.append("The time was over before the networks were compared on all folds.")
     elif late:
         sentences.append(f"For lack of time, {counted(late, 'networks')} could not be trained on all folds.")
     if findings.pace < 1:

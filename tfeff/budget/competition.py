@@ -76,6 +76,7 @@ class Competition:
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
         pace: share of the epochs that the rules choose.
         measured: id -> costs in the exported form, where they were measured.
+        compared: (fold, seed) of the trainings by which the candidates were compared last; empty before that.
         time: what trainings take.
     """
 
@@ -99,7 +100,7 @@ class Competition:
         self.measured = dict[str, Costs]()
         self.alive = list(study.shortlist)
         self.blocks = study.settings.folds.blocks
-        self._trained: Sequence[Block] = ()
+        self.compared: Sequence[Block] = ()
         margin = study.settings.objective.margin
         self.slack = margin or race.SLACK
         self.spared, self.short_slack = (max(each, margin or 0.0) for each in (probing.SPARED, race.SHORT_SLACK))
@@ -260,12 +261,12 @@ class Competition:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
             self._set_pace(race.SHORT)
             self._stage("short", sorted(self.alive, key=self._effort), self.blocks[:1], PROBE_SHARE)
-            self._trained = self.blocks[:1]
-            table = self.table(self.alive, self._trained)
+            self.compared = self.blocks[:1]
+            table = self.table(self.alive, self.compared)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
             for name, reason in self._hopeless(self.short_slack, self.alive, "a short training").items():
                 self.drop(name, "short", reason)
-            self._trained = ()
+            self.compared = ()
             self._set_pace(1.0)
 
     def _effort(self, name: str) -> tuple[bool, int]:
@@ -281,10 +282,10 @@ class Competition:
                 self._measure(functools.partial(self._trainable, str(number), blocks, share))
             if not self._stage(str(number), self._order(), blocks, share):
                 break
-            self._trained = blocks
+            self.compared = blocks
             for name, reason in self._hopeless(self.slack, self.alive, fold_count(blocks)).items():
                 self.drop(name, "race", reason)
-        self._drop_late([name for name, row in self.table(self.alive, self._trained).items() if not row])
+        self._drop_late([name for name, row in self.table(self.alive, self.compared).items() if not row])
 
     def _stage(self, stage: str, order: Sequence[str], blocks: Sequence[Block], share: float) -> bool:
         """Trains as many candidates as a share of the time left allows.
@@ -294,11 +295,16 @@ class Competition:
             order: candidates, the most promising ones first.
 
         Returns:
-            Whether there was time for any.
+            Whether there was time for any. If not, stored trainings of an earlier search do not count, either: those
+            that have them are not better for that.
         """
         until = self._until(stage, share)
-        # Those whose trainings are stored, by an earlier search, need no time.
-        waiting, trained = sorted(order, key=lambda name: self.open(self.candidates[name], blocks) > 0), False
+
+        def untrained() -> list[str]:
+            return [name for name in order if self.open(self.candidates[name], blocks)]
+
+        new = self.time.decide(f"new in stage {stage}", untrained)
+        waiting = sorted(order, key=lambda name: name in new)  # the others need no time
         while waiting:
             chunk, first = list[str](), not any(self.table(self.alive, blocks).values())
             if first:  # one is trained in any case; as the second one, it may have been refused
@@ -311,15 +317,15 @@ class Competition:
             if not chunk:
                 break
             self._train(chunk, blocks)
-            trained = True
-        if trained:
-            self._drop_late(waiting)
-        return trained
+        if self.compared and new and set(new) <= set(waiting):
+            return False
+        self._drop_late(waiting)
+        return True
 
     def _drop_late(self, names: Sequence[str]) -> None:
         """Drops candidates for which there is no time."""
         for name in names:
-            folds = counted(len(self.table([name], self._trained)[name]), "folds")
+            folds = counted(len(self.table([name], self.compared)[name]), "folds")
             self.drop(name, "time", f"the time was over after {folds}; raise budget.minutes to train it")
 
     def _until(self, stage: str, share: float) -> float:
@@ -437,7 +443,7 @@ class Competition:
 
     def _order(self) -> list[str]:
         """Returns the candidates that are left, the most promising ones first."""
-        chances = self._chances(self.slack, self.alive) if self._trained else {}
+        chances = self._chances(self.slack, self.alive) if self.compared else {}
         accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
         return sorted(self.alive, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle), name))
@@ -458,7 +464,7 @@ class Competition:
 
     def _values(self, names: Sequence[str]) -> dict[str, dict[Block, float]]:
         """Returns candidate -> fold -> value on the folds of the stages so far, for those that have one."""
-        return {name: row for name, row in self.table(names, self._trained).items() if finite(row)}
+        return {name: row for name, row in self.table(names, self.compared).items() if finite(row)}
 
     def _in_units(self, slack: float, values: Table) -> float:
         """Returns a slack in the unit of the metric.
@@ -497,15 +503,15 @@ class Competition:
     @property
     def complete(self) -> bool:
         """Whether the candidates that are left were trained on all folds; some of these trainings may have failed."""
-        return len(self._trained) == len(self.blocks)
+        return len(self.compared) == len(self.blocks)
 
     def ranking(self) -> Ranking:
-        """Ranks the candidates that are left; failed trainings are missing values.
+        """Ranks the candidates that are left, on the folds of the last stage; failed trainings are missing values.
 
         Raises:
             UserError: every candidate failed.
         """
-        table = {name: row for name, row in self.table(self.alive).items() if row}
+        table = {name: row for name, row in self.table(self.alive, self.compared).items() if row}
         if not table:
             reasons = "; ".join(sorted({fate.reason for name, fate in self.fates.items() if name in self.candidates}))
             raise UserError(f"every candidate failed: {reasons}; see {self.runner.directory / 'trials.log'}")

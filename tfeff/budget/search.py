@@ -42,7 +42,7 @@ class Findings:
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
         fates: id -> what became of it, for all networks.
         candidates: id -> how it was trained, for those that were.
-        table: id -> fold -> value.
+        table: id -> fold -> value, on the folds on which the networks were compared.
         ranking: ranking of the candidates that were left.
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
@@ -128,7 +128,7 @@ def run(
         screened=competition.screened,
         fates=competition.fates,
         candidates=competition.candidates,
-        table=competition.table(list(competition.candidates)),
+        table=competition.table(list(competition.candidates), competition.compared),
         ranking=ranking,
         measured=competition.measured,
         delivered=delivered,
