@@ -8,6 +8,7 @@ from tfeff import config, models
 from tfeff.budget import candidates
 from tfeff.budget.candidates import Start
 from tfeff.config import BoxAugmentation, Candidates, ClassificationSettings, YoloSettings, detector
+from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
 from tfeff.networks.backbones.given import Given
 
@@ -187,6 +188,12 @@ def test_a_run_of_a_detector_keeps_its_neck_and_heads(tmp_path):
     assert start.model.weights == run
     network = start.task.network
     assert (network.neck_channels, network.head_repeats, network.aspect) == (24, 1, 4 / 3)
+
+
+def test_a_run_of_a_detector_that_had_a_teacher_competes_without_it(tmp_path):
+    run = run_of(tmp_path / "boxes", YoloSettings(teacher=Teacher(runs=(str(tmp_path / "gone"),), variants=2)))
+    (start,) = candidates.starts(Candidates(starts=(run,), scratch=False), BOXES, 100)
+    assert (start.task.teachers, start.task.teacher_variants) == ((), None)
 
 
 def test_detectors_are_scaled_as_a_whole():

@@ -29,7 +29,7 @@ certain size."""
 SCRATCH = "resnet"
 SCRATCH_WIDTHS, SCRATCH_RESOLUTIONS = (1.0, 2.0), (64, 96, 128)
 """The networks from random weights: relative widths, and pixels of classifiers."""
-SHARED = ("plain_epochs", "max_objects", "stretch", "augmentation")
+SHARED = ("plain_epochs", "max_objects", "stretch", "augmentation", "teacher")
 """What all detectors of a search have in common, by key of their task's section; also the aspect of the input and the
 number of detections."""
 
