@@ -16,6 +16,7 @@ from tfeff.errors import UserError
 from tfeff.recipes import own, rules
 from tfeff.recipes.image_set import LabeledImages
 from tfeff.selection import Fingerprint
+from tfeff.training import schedules
 from tfeff.trials.results import TrialObjective
 
 TEACHER = Path("teacher")
@@ -97,6 +98,41 @@ def test_shorter_trainings_of_classifiers_differ_only_in_their_length():
     assert found.may_shorten
     assert not study_of("experiment.training.epochs=7").may_shorten
     assert not study_of("candidates.training=experiment").may_shorten
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ("name=step", "boundaries=1.2,2.4,4.2"),
+        ("name=exponential", "decay_epochs=1.2"),
+        ("name=exponential", "decay_epochs=1.2", "count_warmup=true"),
+    ],
+)
+def test_learning_rates_decay_at_the_same_shares_of_longer_and_shorter_trainings(schedule):
+    found = study_of(*(f"experiment.schedule.{each}" for each in ("warmup_epochs=0.6", *schedule)))
+    name = found.shortlist[0]
+    whole = found.candidate(name).experiment
+    others = [found.candidate(name, pace=pace).experiment for pace in (1 / 2, 1 / 3)]
+    for each in (found.longer(name, 2.0, "float32"), found.on_part(name, 0.5, "float32")):
+        epochs = each.experiment.training.epochs  # their warm-up is not longer
+        others.append(config.replaced(each.experiment, {"schedule.warmup_epochs": epochs / 10}))
+    assert [each.training.epochs for each in (whole, *others)] == [6, 3, 2, 12, 13]
+    for each in others:
+        assert learning_rates(each) == pytest.approx(learning_rates(whole))
+
+
+def learning_rates(settings):
+    """Returns the learning rates at some percentages of a training."""
+    epochs = settings.training.epochs
+    rate = schedules.build(settings.schedule, peak=1.0, epochs=epochs, steps_per_epoch=1000)
+    return [rate(10 * epochs * percentage - 1) for percentage in (3, 5, 11, 25, 45, 55, 75, 95)]
+
+
+def test_patience_is_shorter_in_shorter_trainings():
+    plateau = "experiment.schedule.name=plateau", "experiment.schedule.patience_epochs=4"
+    found = study_of(*plateau, "experiment.data.validation_fraction=0.2")
+    patience = [found.candidate(found.shortlist[0], pace=p).experiment.schedule.patience_epochs for p in (1, 0.5, 0.1)]
+    assert patience == [4, 2, 1]
 
 
 def test_trainings_on_parts_that_differ_in_their_schedule_have_different_names():

@@ -156,7 +156,9 @@ class Study:
         if part["optimizer.frozen"] != whole["optimizer.frozen"]:  # for so few images, the rules train fewer layers
             epochs = min(rules.EPOCHS["imagenet"][1], round(whole["training.epochs"] / share))
             part = whole | {"training.epochs": epochs}
+        longer = part["training.epochs"] / whole["training.epochs"]
         values = {key: part[key] for key in LENGTH} | {
+            **own.decays(experiment.schedule, longer),
             "training.batch_size": min(part["training.batch_size"], count),
             "data.folds": 2,  # a trial sets its own number
             "data.fold_train_examples": count,
@@ -172,7 +174,12 @@ class Study:
         experiment = self._experiment(network, self.counted, precision, pace)
         epochs, before = round(factor * experiment.training.epochs), experiment.training
         validation = epochs if before.validation_epochs == before.epochs else before.validation_epochs
-        experiment = config.replaced(experiment, {"training.epochs": epochs, "training.validation_epochs": validation})
+        values = {
+            **own.decays(experiment.schedule, epochs / before.epochs),
+            "training.epochs": epochs,
+            "training.validation_epochs": validation,
+        }
+        experiment = config.replaced(experiment, values)
         job = f"{name}-e{before.epochs}x{factor:g}"  # not the name of a candidate whose schedule is for these epochs
         return Candidate(job, f"{network.label}, {epochs} epochs", experiment, network.cost.macs)
 

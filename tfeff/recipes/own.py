@@ -290,10 +290,23 @@ def _lengths(
         "schedule.warmup_epochs": share * schedule.warmup_epochs,
         "task.plain_epochs": round(share * task.plain_epochs),
         "optimizer.unfreeze": tuple(f"{int(share * epoch)}={pattern}" for epoch, pattern in optimizer.unfreezing()),
+        **decays(schedule, share),
     }
     if training.swa_epochs is not None:
         values["training.swa_epochs"] = max(1, round(share * training.swa_epochs))
     return values
+
+
+def decays(schedule: Schedule, share: float) -> dict[str, Any]:
+    """Returns when the learning rate decays, by dotted key, if the training has a share of its epochs."""
+    match schedule.name:
+        case "step":
+            return {"schedule.boundaries": tuple(share * epoch for epoch in schedule.boundaries)}
+        case "exponential":
+            return {"schedule.decay_epochs": share * schedule.decay_epochs}
+        case "plateau":
+            return {"schedule.patience_epochs": max(1, round(share * schedule.patience_epochs))}
+    return {}  # which follow the number of epochs
 
 
 def training_for_boxes(
