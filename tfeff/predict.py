@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfeff import api, cli
-from tfeff.boxes.tiling import checked_overlap
+from tfeff.boxes.tiling import Tile, checked_tiles
 from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--{sources[0]} and --video exclude each other; remove one")
     cli.refuse("batch_size" if given.video else "every", f"--{sources[0]}")
     tile = _tile()
-    checked_overlap(tile, given.tile_overlap)
+    checked_tiles(tile, given.tile_overlap)
     load_tensorflow()
     from tfeff import runs
     from tfeff.data.images.decoding import DARK, DARK_ADVICE
@@ -214,7 +214,7 @@ def _runtime(run: "Run", source: Any, out: Path, options: "Options") -> tuple[st
     return choice.runtime, [*notes, *([choice.note] if choice.note else [])]
 
 
-def _key(model: Path, tile: tuple[int, int] | None, runtime: str) -> str:
+def _key(model: Path, tile: Tile | None, runtime: str) -> str:
     """Returns everything that predictions depend on besides the images, except for a gallery."""
     from tfeff.runs.journal import model_state
 

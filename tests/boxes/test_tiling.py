@@ -1,10 +1,13 @@
 """Tiles cover an image, and a perfect detector's detections in them merge to the objects."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tfeff.boxes import Tiling, iou, paired_iou
 from tfeff.boxes import tiling as boxes_tiling
+from tfeff.errors import UserError
 
 SIZES = [((37, 53), (16, 20), 6), ((100, 90), (40, 40), 0), ((64, 64), (32, 16), 15), ((10, 200), (32, 32), 12)]
 
@@ -156,3 +159,22 @@ def test_neighbors_of_one_class_and_objects_of_two_classes_at_one_place_are_not_
     labels = np.array([0, 0, 1])
     merged, merged_labels, _ = tiling.merge(*perfect(tiling, boxes, labels, np.random.default_rng(0)))
     np.testing.assert_array_equal(in_order(merged, merged_labels), in_order(boxes, labels))
+
+
+@pytest.mark.parametrize("tile", [640, (640, 640), [640, 640], np.int64(640)])
+def test_one_number_means_both_sides(tile: Any) -> None:
+    assert boxes_tiling.checked_tiles(tile, None) == ((640, 640), 160)
+    assert boxes_tiling.checked_tiles(tile, 20) == ((640, 640), 20)
+    assert boxes_tiling.checked_tiles((100, 640), None) == ((100, 640), 25)
+
+
+@pytest.mark.parametrize("tile", [0, -1, 2.5, (640,), (480, 640, 3), (480.0, 640.0), "640", (0, 640)])
+def test_other_sizes_of_tiles_are_refused(tile: Any) -> None:
+    with pytest.raises(UserError, match="give the size in pixels"):
+        boxes_tiling.checked_tiles(tile, None)
+
+
+@pytest.mark.parametrize("overlap", [640, -1, 0.5])
+def test_overlaps_are_less_than_tiles_in_whole_pixels(overlap: Any) -> None:
+    with pytest.raises(UserError, match="must be smaller than --tile=640x640, in whole pixels"):
+        boxes_tiling.checked_tiles(640, overlap)

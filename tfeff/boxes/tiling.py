@@ -9,6 +9,7 @@ them.
 """
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from tfeff.boxes.overlap import paired_iou
 from tfeff.errors import UserError
 
+Tile = int | tuple[int, int]
+"""Size of a tile in pixels: both sides, or (height, width)."""
 TOLERANCE = 0.1
 """Largest distance of a detection's center from the core, relative to the size of its box. The boxes of an object in
 two tiles differ slightly, so each center can lie in the other tile's core."""
@@ -156,17 +159,27 @@ def _clip(boxes: np.ndarray, limits_yxyx: np.ndarray) -> np.ndarray:
     return np.clip(boxes, np.tile(limits_yxyx[..., :2], 2), np.tile(limits_yxyx[..., 2:], 2))
 
 
-def checked_overlap(tile: tuple[int, int] | None, overlap: int | None) -> int:
-    """Returns the pixels that neighboring tiles share: `overlap`, or a quarter of the shorter side; 0 without tiles.
+def checked_tiles(tile: Tile | None, overlap: int | None) -> tuple[tuple[int, int] | None, int]:
+    """Returns (height, width) of tiles, and the pixels that neighboring ones share; (None, 0) without tiles.
+
+    Args:
+        overlap: None: a quarter of the shorter side.
 
     Raises:
-        UserError: an overlap without tiles, or one that is not smaller than the tile.
+        UserError: sides that are not numbers of pixels, an overlap without tiles, or one that is not smaller than the
+            tile.
     """
     if tile is None:
         if overlap is not None:
             raise UserError("--tile_overlap requires --tile; remove it")
-        return 0
-    shared = min(tile) // 4 if overlap is None else overlap
-    if not 0 <= shared < min(tile):
-        raise UserError(f"--tile_overlap={shared}: must be smaller than --tile={tile[0]}x{tile[1]}")
-    return shared
+        return None, 0
+    try:
+        height, width = map(operator.index, tile if isinstance(tile, Sequence) else (tile, tile))
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise UserError(f"--tile={tile}: give the size in pixels, as one number or as (height, width)")
+    shared = min(height, width) // 4 if overlap is None else overlap
+    if shared not in range(min(height, width)):
+        raise UserError(f"--tile_overlap={shared}: must be smaller than --tile={height}x{width}, in whole pixels")
+    return (height, width), int(shared)

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
+from tfeff.data.images import decoding
 from tfeff.errors import UserError, printable
 from tfeff.reporting.terminal import say
 from tfeff.runs.prediction import find_images, unreadable
 from tfeff.runs.predictors import Predictor, batched
 from tfeff.runs.results import Prediction
 
-Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
-"""A file, a folder or a pattern such as `new/*.jpg`; or images, uint8 [height, width, 3] or [n, height, width, 3]; or
-several of them."""
+Given = str | os.PathLike[str] | np.ndarray | Image.Image
+Images = Given | Iterable[Given]
+"""A file, a folder or a pattern such as `new/*.jpg`; images, uint8 [height, width, 3] or [n, height, width, 3], or of
+Pillow; or several of them."""
 Named = tuple[str, Path | np.ndarray]
 """An image: a name, and its file or its pixels."""
 Corrupt = Literal["error", "skip"]
@@ -68,18 +71,22 @@ def listed(images: Images) -> Iterable[Named]:
     """Yields (name, file or pixels) of each image.
 
     Raises:
-        UserError: there are none, or an array is not an image.
+        UserError: there are none, or one is not an image.
     """
+    if isinstance(images, Image.Image):
+        images = decoding.of_pillow(images, "the image of Pillow")
     if isinstance(images, str | os.PathLike):
         for path in _files(os.path.expanduser(images)):
             yield str(path), path
     elif isinstance(images, np.ndarray):
         for number, pixels in enumerate(images if images.ndim == 4 else images[None]):
             yield f"[{number}]", _pixels(pixels)
+    elif not isinstance(images, Iterable):
+        raise UserError(f"{images!r} is not an image; give files, uint8 [height, width, 3] or images of Pillow")
     else:
         number = 0
         for each in images:
-            if isinstance(each, np.ndarray):
+            if isinstance(each, np.ndarray | Image.Image):
                 for _, pixels in listed(each):
                     yield f"[{number}]", pixels
                     number += 1

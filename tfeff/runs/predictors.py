@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfeff import checked
 from tfeff.boxes import Tiling
-from tfeff.boxes.tiling import checked_overlap
+from tfeff.boxes.tiling import Tile, checked_tiles
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding, header
 from tfeff.errors import UserError, brief
@@ -346,7 +346,7 @@ class Options(TypedDict, total=False):
 
     Attributes:
         score: detectors: minimum score of a detection. Default: the threshold chosen on the validation images.
-        tile: detectors: detect in tiles of this (height, width) in pixels. Default: in whole images.
+        tile: detectors: detect in tiles of this size in pixels, a number or (height, width). Default: in whole images.
         tile_overlap: pixels that neighboring tiles share. Default: a quarter of the shorter side.
         gallery: embedders: recognize images by those of this folder, which has a folder of images for each class.
             Default: return their vectors.
@@ -355,7 +355,7 @@ class Options(TypedDict, total=False):
     """
 
     score: float | None
-    tile: tuple[int, int] | None
+    tile: Tile | None
     tile_overlap: int | None
     gallery: str | os.PathLike[str] | None
     neighbors: int | None
@@ -389,8 +389,7 @@ def load_predictor(
     model: Any = open_model(path, {} if loaded is None else loaded)
     gallery, neighbors = options.get("gallery"), options.get("neighbors")
     if _is_detector(path):
-        tile = options.get("tile")
-        overlap = checked_overlap(tile, options.get("tile_overlap"))
+        tile, overlap = checked_tiles(options.get("tile"), options.get("tile_overlap"))
         return DetectorPredictor(model, options.get("score"), tile, overlap, model.class_ids)
     if "embedding" in model.outputs:
         embedder = EmbeddingPredictor(model, batch_size)
@@ -411,8 +410,8 @@ def check_options(path: Path, **options: Unpack[Options]) -> None:
     """Checks what can be known of the options before the model is loaded.
 
     Raises:
-        UserError: there is no such model, tiles overlap too much, or an option requires another one, a detector or an
-            embedder.
+        UserError: there is no such model, tiles have no size or overlap too much, or an option requires another one, a
+            detector or an embedder.
     """
     if unknown := options.keys() - Options.__annotations__.keys():  # types are checked, but not when it runs
         raise TypeError(f"no option {min(unknown)}; there are {', '.join(Options.__annotations__)}")
@@ -430,7 +429,7 @@ def check_options(path: Path, **options: Unpack[Options]) -> None:
         raise UserError(f"--score={score:g}: scores are between 0 and 1")
     if detects and gallery is not None:
         raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
-    checked_overlap(options.get("tile"), options.get("tile_overlap"))
+    checked_tiles(options.get("tile"), options.get("tile_overlap"))
 
 
 def _is_detector(path: Path) -> bool:

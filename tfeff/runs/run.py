@@ -10,7 +10,7 @@ import numpy as np
 
 from tfeff import training
 from tfeff.boxes import Tiling
-from tfeff.boxes.tiling import checked_overlap
+from tfeff.boxes.tiling import Tile, checked_tiles
 from tfeff.config import Experiment
 from tfeff.durable import locked
 from tfeff.errors import in_python
@@ -89,7 +89,7 @@ class Run:
         images: given.Images,
         *,
         score: float | None = None,
-        tile: tuple[int, int] | None = None,
+        tile: Tile | None = None,
         tile_overlap: int | None = None,
         gallery: str | os.PathLike[str] | None = None,
         neighbors: int | None = None,
@@ -102,9 +102,9 @@ class Run:
 
         Args:
             images: a file, a folder (with all folders in it), or a pattern such as `new/*.jpg`; arrays, uint8
-                [height, width, 3] or [n, height, width, 3]; or a list of these.
+                [height, width, 3] or [n, height, width, 3]; images of Pillow; or a list of these.
             score: detectors: minimum score of a detection. None: the threshold chosen on the validation images.
-            tile: detectors: detect in tiles of this (height, width) in pixels, for large images.
+            tile: detectors: detect in tiles of this size in pixels, a number or (height, width), for large images.
             tile_overlap: pixels that neighboring tiles share. None: a quarter of the shorter side.
             gallery: embedders: recognize images by those of this folder, which has a folder of images for each class.
                 None: return their vectors.
@@ -220,8 +220,7 @@ class Run:
         """
         checked_runtime(wanted)
         check_options(self._exported(), **options)
-        tile = options.get("tile")
-        overlap = checked_overlap(tile, options.get("tile_overlap"))
+        tile, overlap = checked_tiles(options.get("tile"), options.get("tile_overlap"))
 
         def opened(path: Path) -> Model:
             return open_model(path, self._models)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tfeff.data.images import header
 from tfeff.data.images.header import EXTENSIONS, Header
-from tfeff.errors import UserError
+from tfeff.errors import UserError, brief
 
 __all__ = [
     "EXTENSIONS",
@@ -26,6 +26,7 @@ __all__ = [
     "in_channels",
     "is_dark",
     "luma",
+    "of_pillow",
     "size",
 ]
 LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
@@ -84,6 +85,21 @@ def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None) -> np.
     return np.ascontiguousarray(header.turned(_pixels(encoded, name, reduction), found.orientation))
 
 
+def of_pillow(image: Image.Image, name: str) -> np.ndarray:
+    """Returns an image of Pillow as `decode` returns the file that it would be.
+
+    Raises:
+        UserError: its file is corrupt, or it cannot be converted; the message starts with `name`.
+    """
+    try:
+        pixels = _converted(image, name)
+    except UserError:
+        raise
+    except Exception as error:  # of any kind, because Pillow reads the file only now
+        raise UserError(f"{name}: a corrupt image ({brief(error)})") from None
+    return np.ascontiguousarray(header.turned(pixels, header.orientation_of(image)))
+
+
 def _reduction(size: tuple[int, int], shrinkage: float) -> int:
     """Returns by which number the sides of a JPEG are divided while it is decoded."""
     fitting = (each for each in _REDUCTIONS if 2 * each <= shrinkage and not (size[0] % each or size[1] % each))
@@ -124,26 +140,35 @@ def _pixels(encoded: bytes, name: str, reduction: int) -> np.ndarray:
     """
     try:
         with header.opened(encoded) as image:
-            if image.mode == "F":
-                raise UserError(f"{name}: its samples are floating-point numbers; convert it to 8 or 16 bits")
-            transparent = header.is_transparent(image)
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
-            image.load()
-            rows = max(1, _BAND // image.width)
-            if rows >= image.height and image.mode == "RGB" and not transparent:  # nearly all images: no further copy
-                return np.asarray(image)
-            pixels = np.empty((image.height, image.width, 3), np.uint8)
-            for top in range(0, image.height, rows):
-                band = image.crop((0, top, image.width, min(top + rows, image.height)))
-                pixels[top : top + rows] = _rgb(band, transparent, name)
-            return pixels
+            return _converted(image, name)
     except UserError:
         raise
     except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
         if (tolerated := _png(encoded)) is not None:
             return tolerated
         raise UserError(f"{name}: {header.reason(encoded, error)}") from None
+
+
+def _converted(image: Image.Image, name: str) -> np.ndarray:
+    """Returns the pixels of an opened image as uint8 [height, width, 3], RGB.
+
+    Raises:
+        UserError: samples that 16 bits cannot hold.
+    """
+    if image.mode == "F":
+        raise UserError(f"{name}: its samples are floating-point numbers; convert it to 8 or 16 bits")
+    transparent = header.is_transparent(image)
+    image.load()
+    rows = max(1, _BAND // image.width)
+    if rows >= image.height and image.mode == "RGB" and not transparent:  # nearly all images: no further copy
+        return np.asarray(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = _rgb(band, transparent, name)
+    return pixels
 
 
 def _png(encoded: bytes) -> np.ndarray | None:

@@ -201,9 +201,7 @@ def orientation_in(exif: bytes) -> int:
 def _by_pillow(content: bytes | Path, name: str) -> Header:
     try:
         with opened(content) as image:
-            exif = (image.info.get("exif") or b"").removeprefix(b"Exif\0\0")
-            # Pillow turns TIFF itself, and pillow_heif HEIF. A rotation in the container of an AVIF is in `exif`, too.
-            tag = 1 if image.format in ("TIFF", "HEIF") else orientation_in(exif)
+            tag = orientation_of(image)
             single = getattr(image, "n_frames", 1) == 1 if image.format in ("WEBP", "PNG") else True
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             turned = image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) != 1
@@ -216,6 +214,14 @@ def _by_pillow(content: bytes | Path, name: str) -> Header:
 def opened(content: bytes | Path) -> Image.Image:
     """Returns an image file, opened by Pillow; only its header is read."""
     return Image.open(content if isinstance(content, Path) else io.BytesIO(content), formats=FORMATS)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Returns the orientation of the pixels of an opened image."""
+    if image.format in ("TIFF", "HEIF"):  # Pillow turns TIFF itself, and pillow_heif HEIF
+        return 1
+    # A rotation in the container of an AVIF is here, too.
+    return orientation_in((image.info.get("exif") or b"").removeprefix(b"Exif\0\0"))
 
 
 def is_transparent(image: Image.Image) -> bool:
