@@ -9,6 +9,7 @@ from tests.budget.test_study import study_of
 from tfeff.budget.answer import answer
 from tfeff.budget.delivery import Delivered
 from tfeff.budget.limits import Bounds
+from tfeff.budget.study import Fate
 from tfeff.config import Limits
 
 
@@ -19,7 +20,7 @@ def findings(*overrides, error=0.0):
     object.__setattr__(study, "bounds", Bounds(Limits(latency="20ms"), lambda measure: 1.0))
     errors = {"latency": error} if error else {}
     delivered = Delivered(name, Path("best"), Path("best/saved_model"), {"latency": 0.019}, errors, None)
-    ranking = SimpleNamespace(sentence="It is the best.", chosen=name)
+    ranking = SimpleNamespace(sentence="It is the best.", chosen=name, order=study.shortlist[:3])
     return SimpleNamespace(
         study=study,
         delivered=delivered,
@@ -61,9 +62,26 @@ def test_a_choice_that_was_dropped_before_is_not_called_one_of_the_best():
     assert "is the first of them that meets the budget when exported." in answer(found)
     object.__setattr__(found.delivered, "dropped", "chance of being within 1 point of the best: 1.2 % after 3 folds")
     words = answer(found)
-    assert "none of the networks that were left meets the budget" in words
+    assert "None of the networks that were left meets the budget when exported." in words
     assert "was dropped earlier: chance of being within 1 point of the best: 1.2 % after 3 folds." in words
     assert "first of them" not in words
+
+
+def test_a_better_network_whose_training_failed_is_not_said_to_miss_the_budget():
+    found = findings()
+    name, best, second = found.ranking.order
+    labels = {each: found.study.networks[each].label for each in found.ranking.order}
+    found.ranking.chosen, found.ranking.order = best, (best, second, name)
+    found.fates = {best: Fate("failed", "trained on all images: the loss is not finite"), name: Fate("chosen", "")}
+    reason = f"{labels[best]}: trained on all images: the loss is not finite"
+    assert f"It is the best. {labels[name]} is the first of them that could be delivered ({reason})." in answer(found)
+    found.fates[second] = Fate("measured", "exported and measured: a latency of 21 ms, above 20 ms")
+    object.__setattr__(found.delivered, "dropped", "its probe is worse")
+    found.ranking.order = best, second
+    reasons = f"{reason}; {labels[second]}: exported and measured: a latency of 21 ms, above 20 ms"
+    words = answer(found)
+    assert f"None of the networks that were left could be delivered ({reasons}). {labels[name]} was dropped" in words
+    assert "meets the budget when exported" not in words
 
 
 @pytest.mark.parametrize(

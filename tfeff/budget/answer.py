@@ -23,13 +23,15 @@ def answer(findings: Findings) -> str:
     )
     meets = "is expected to meet" if delivered.errors.keys() & set(shown) else "meets"
     sentences = [findings.ranking.sentence]
+    before = _before(findings)
     if delivered.dropped is not None:
+        none = f"could be delivered ({before})" if before else "meets the budget when exported"
         sentences.append(
-            f"When exported, none of the networks that were left meets the budget. {network.label}, which does, was "
-            f"dropped earlier: {delivered.dropped}."
+            f"None of the networks that were left {none}. {network.label} was dropped earlier: {delivered.dropped}."
         )
     elif delivered.name != findings.ranking.chosen:
-        sentences.append(f"{network.label} is the first of them that meets the budget when exported.")
+        first = f"could be delivered ({before})" if before else "meets the budget when exported"
+        sentences.append(f"{network.label} is the first of them that {first}.")
     form = study.settings.budget.format
     sentences.append(
         f"Trained on {_trained_on(study)} and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
@@ -51,6 +53,18 @@ def answer(findings: Findings) -> str:
         )
     sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
     return " ".join(sentences)
+
+
+def _before(findings: Findings) -> str:
+    """Returns why networks of the ranking were not delivered; empty if all of them only miss the budget."""
+    fates = {
+        name: fate
+        for name, fate in findings.fates.items()
+        if name in findings.ranking.order and fate.stage in ("failed", "measured")
+    }
+    if all(fate.stage == "measured" for fate in fates.values()):
+        return ""
+    return "; ".join(f"{findings.study.networks[name].label}: {fate.reason}" for name, fate in fates.items())
 
 
 def _failed(findings: Findings) -> str:
