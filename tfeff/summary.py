@@ -2,7 +2,8 @@
 
 With `--stages`, the table has a row for each stage of the network. With `--latency`, networks get random weights, are
 exported as `tfeff.export` exports those of a run, and timed in the runtime of the format, by default as a SavedModel.
-`--exported=PATH` times a model of `tfeff.export`.
+In other formats, they take images that fit, as with `tfeff.export --nofit`. `--exported=PATH` times a
+model of `tfeff.export`.
 """
 
 import json

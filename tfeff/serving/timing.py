@@ -148,7 +148,7 @@ def bytes_of(path: Path) -> int:
 
 
 def export_and_time(description: Architecture | Detector, *, num_classes: int, **options: Any) -> Timing:
-    """Times a network with random weights as a run would export it; see `time_networks`.
+    """Exports a network with random weights and times it; see `time_networks`.
 
     Takes and returns what can be pickled, so that it can run in another process.
     """
@@ -165,7 +165,7 @@ def time_networks(
     task: TaskSettings | None = None,
     rounds: int = ROUNDS,
 ) -> list[Timing]:
-    """Times networks with random weights, in turn, as a run would export them.
+    """Exports networks with random weights and times them in turn.
 
     Args:
         networks: description and number of classes of each.
@@ -205,7 +205,9 @@ def export_untrained(
     int8: bool = False,
     task: TaskSettings | None = None,
 ) -> Path:
-    """Exports a network with random weights as `tfeff.export` would export that of a run.
+    """Exports a network with random weights as `tfeff.export --nofit` exports that of a run.
+
+    SavedModels fit images in any case.
 
     Args:
         description: the network's description, with its resolution.
