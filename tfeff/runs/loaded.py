@@ -33,7 +33,7 @@ class LoadedModel:
         corrupt_images: given.Corrupt = "error",
         **options: Unpack[Options],
     ) -> list[Prediction]:
-        """Predicts for images of any size; arguments, result and errors as those of `Run.predict`."""
+        """Predicts for images of any size; arguments but `runtime`, result and errors as those of `Run.predict`."""
         given.check_corrupt(corrupt_images)
         predictor = load_predictor(self.path, batch_size=batch_size, loaded=self._loaded, **options)
         return given.predict(predictor, given.listed(images), corrupt_images)
