@@ -1,5 +1,6 @@
 """What Python users call: the documented blocks run, and equal what the verbs do."""
 
+import inspect
 import json
 import re
 import sys
@@ -27,6 +28,7 @@ from tfeff.data.sources import placed_digits
 from tfeff.errors import UserError
 from tfeff.models import given as backbones
 from tfeff.runs import given as given_images
+from tfeff.runs.predictors import Options
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -113,6 +115,16 @@ def test_a_tilde_means_the_home_directory(tmp_path, monkeypatch):
         tfeff.open("~/none")
     Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
     assert [path for _, path in given_images.listed("~/*.png")] == [tmp_path / "photo.png"]
+
+
+def test_a_loaded_model_predicts_with_the_arguments_of_a_run():
+    of_run, own = (inspect.signature(each.predict).parameters for each in (runs.Run, runs.LoadedModel))
+    options = Options.__annotations__
+    assert {"options", *of_run} - options.keys() == {"runtime", *own}
+    assert options.keys() <= of_run.keys()
+    assert [of_run[name].default for name in own if name != "options"] == [
+        each.default for name, each in own.items() if name != "options"
+    ]
 
 
 def test_the_readme_shows_what_is_documented():
@@ -422,6 +434,11 @@ def test_the_name_of_a_task_of_the_package_is_taken():
             lambda: tfeff.own_images("folder:x", {"training.epochs": 2.5}),
             "epochs is 2.5; it should be an integer",
         ),
+        (
+            lambda: tfeff.own_images(Path("photos")),
+            r'^images: photos is a path; name it as a source, such as tfeff.own_images\("folder:photos"\)',
+        ),
+        (lambda: tfeff.train(tfeff.own_images("folder:x"), "runs/x", images="photos"), "^images: photos is a path;"),
         (lambda: runs.Run("x").predict("nothing/*.jpg"), "^workdir=x: no config.json there"),
         (lambda: runs.Run("x").export("a.onnx", "litert"), "^out=a.onnx: the ending of onnx, not of format=litert"),
         (lambda: runs.Run("x").export("a", "tflite"), "^format=tflite: "),

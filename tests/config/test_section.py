@@ -4,7 +4,9 @@ import dataclasses
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfeff import config
@@ -50,6 +52,42 @@ def test_a_field_with_another_default_keeps_its_limit() -> None:
             for name, hint in typing.get_type_hints(base, include_extras=True).items():
                 if getattr(hint, "__metadata__", ()):
                     assert hints[name] == hint, f"{kind.__name__}.{name}"
+
+
+def test_values_of_numpy_and_paths_are_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = {
+        "seed": np.int64(3),
+        "optimizer.learning_rate": np.float32(0.5),
+        "schedule.warmup_epochs": np.int32(2),
+        "schedule.boundaries": np.arange(1, 4),
+        "training.recompute_statistics": np.bool_(True),
+        "model.resolution": np.arange(64, 65)[0],
+        "model.weights": Path("~/x"),
+        "task.teacher.runs": [Path("a"), "b"],
+    }
+    plain = {
+        "seed": 3,
+        "optimizer.learning_rate": 0.5,
+        "schedule.warmup_epochs": 2.0,
+        "schedule.boundaries": (1.0, 2.0, 3.0),
+        "training.recompute_statistics": True,
+        "model.resolution": 64,
+        "model.weights": "/home/me/x",
+        "task.teacher.runs": ("a", "b"),
+    }
+    settings = config.override(config.Experiment(), given)
+    assert settings == config.override(config.Experiment(), plain)
+    assert config.to_json(settings) == config.to_json(config.override(config.Experiment(), plain))
+    assert config.Schedule(boundaries=np.arange(2)) == config.Schedule(boundaries=(0.0, 1.0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", np.float64(3.5)), ("seed", np.bool_(True)), ("seed", np.arange(2)), ("seed", Path("3"))]
+)
+def test_other_values_of_numpy_and_paths_are_refused(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"{key} is .* it should be an integer"):
+        config.override(config.Experiment(), {key: value})
 
 
 def test_a_tilde_in_any_text_means_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:

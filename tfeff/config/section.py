@@ -204,9 +204,9 @@ def _placed(kind: Any, message: str, where: str) -> str:
 
 
 def conform(value: Any, annotation: Any) -> Any:
-    """Converts `value` to the annotated type: int to float and list to tuple; other types must match.
+    """Converts `value` to the annotated type: int to float, list to tuple, and path to text; other types must match.
 
-    The ~ of a path such as ~/images becomes the home directory.
+    Numbers and arrays of NumPy count as plain ones. The ~ of a path such as ~/images becomes the home directory.
 
     Raises:
         TypeError: for a value of another type; the message describes the right one.
@@ -215,6 +215,8 @@ def conform(value: Any, annotation: Any) -> Any:
     (3.0, (1, 2), None)
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if origin in (types.UnionType, typing.Union):
         for option in arguments:
             try:
@@ -236,7 +238,8 @@ def conform(value: Any, annotation: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     elif annotation is str:
-        if isinstance(value, str):
+        if isinstance(value, str | os.PathLike):
+            value = os.fspath(value)
             return os.path.expanduser(value) if value[:2] in ("~", "~/") else value
     elif isinstance(value, annotation):
         return value

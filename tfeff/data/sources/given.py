@@ -5,6 +5,7 @@ opened again asks for the same images.
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,6 +57,11 @@ class Images:
     def __init__(
         self, splits: Mapping[str, Split], *, class_names: Sequence[str] | None = None, name: str = "images"
     ) -> None:
+        if isinstance(splits, str | os.PathLike):
+            raise UserError(
+                f'images: {splits} is a path; name it as a source, such as tfeff.own_images("folder:{splits}"), or '
+                "voc:, yolo: or coco: with boxes"
+            )
         if not isinstance(splits, Mapping) or not splits:
             raise UserError('images: give them by split, such as {"train": (images, labels), "test": ...}')
         parts, size = dict[str, tuple[list[np.ndarray], list[_Target]]](), 0
