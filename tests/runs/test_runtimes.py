@@ -18,6 +18,8 @@ from tests.thoroughness import thorough
 from tests.training.tracking.small_run import SETTINGS
 from tests.undrawn import undrawn
 from tfeff import cli, training
+from tfeff.boxes import Tiling
+from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.runs import runtimes
 from tfeff.runs.equality import DIFFERENCE, difference
@@ -138,6 +140,32 @@ def test_long_work_alone_is_measured(run: Run, images: np.ndarray, monkeypatch: 
     monkeypatch.setattr(Runtimes, "_known", lambda self: {})
     assert run.choose_runtime("auto", images, 10).runtime == "tensorflow"
     assert run.choose_runtime("auto", images, 300).runtime == "tensorflow"
+
+
+def test_no_image_is_decoded_twice_for_short_work(
+    run: Run, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "0.png").write_bytes(b"no image")
+    for number, pixels in enumerate(images, 1):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    decode, decoded = decoding.decode, list[str]()
+    monkeypatch.setattr(decoding, "decode", lambda encoded, name: decoded.append(name) or decode(encoded, name))
+    with pytest.warns(UserWarning, match="skipped 1 images"):
+        assert len(run.predict(tmp_path, corrupt_images="skip")) == 3
+    assert sorted(decoded) == [str(tmp_path / f"{number}.png") for number in range(4)]
+
+
+def test_the_tiles_of_the_first_image_count(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    considered = list[int]()
+    monkeypatch.setattr(Runtimes, "_is_considered", lambda self, count: considered.append(count))
+    (tmp_path / "0.png").write_bytes(b"no image")
+    Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    opened: Any = None  # nothing is opened
+    for given in (paths, paths[:1], [np.zeros((30, 40, 3), np.uint8)], []):
+        found = Runtimes(run._files).for_images("auto", opened, given, 7, lambda size: Tiling(size, (10, 10), 0))
+        assert found == runtimes.Choice("tensorflow")
+    assert considered == [7 * 12, 7 * 12]
 
 
 def test_one_that_differs_is_not_chosen_but_can_be_given(

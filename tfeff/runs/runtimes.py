@@ -4,6 +4,7 @@
 into its workdir; of those that predict the same for a few of the images, the fastest predicts for all.
 """
 
+import itertools
 import shutil
 import time
 import zlib
@@ -125,13 +126,15 @@ class Runtimes:
         """
         if wanted == TENSORFLOW:
             return Choice(TENSORFLOW)
-        images = iter(images)
+        images, ahead = itertools.tee(images)
+        if wanted == AUTO:
+            size = next(filter(None, map(_size, ahead)), None)
+            if size is None or not self._is_considered(count * len(tiles(size).tiles_yxyx)):
+                return Choice(TENSORFLOW)
         first = sample_of(images, 1)
         if not first:
             return Choice(TENSORFLOW if wanted == AUTO else wanted)
         cut = tiles((first[0].shape[0], first[0].shape[1])).tiles_yxyx
-        if wanted == AUTO and not self._is_considered(count * len(cut)):
-            return Choice(TENSORFLOW)
         if len(cut) > 1:
             sample = [first[0][top:bottom, left:right] for top, left, bottom, right in cut[:SAMPLE]]
         else:
@@ -344,6 +347,16 @@ def _is_intact(made: Path) -> bool:
     except UserError:
         return False
     return True
+
+
+def _size(image: Path | np.ndarray) -> tuple[int, int] | None:
+    """Returns (height, width) of an image, of a file from its header alone; None if it cannot be read."""
+    if isinstance(image, np.ndarray):
+        return image.shape[0], image.shape[1]
+    try:
+        return decoding.size(image)
+    except UserError:  # which is said later
+        return None
 
 
 def sample_of(images: Iterable[Path | np.ndarray], count: int) -> list[np.ndarray]:
