@@ -199,6 +199,37 @@ def test_a_gallery_is_read_in_batches(exported: Path, gallery: Path) -> None:
     assert batched.files == whole.files
 
 
+def test_a_gallery_is_read_again_only_if_something_has_changed(exported: Path, gallery: Path, tmp_path: Path) -> None:
+    loaded, done = dict[object, object](), list[int]()
+
+    def read(**options: object) -> bool:
+        done.clear()
+        options = {"gallery": gallery, "batch_size": 8} | options
+        again = runs.load_predictor(exported, progress=done.append, loaded=loaded, **options).gallery
+        assert again.state == runs.load_predictor(exported, **options).gallery.state
+        return bool(done)
+
+    (gallery / "red").rename(tmp_path / "elsewhere")
+    (gallery / "red").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert read()
+    assert not read()
+    assert read(neighbors=2)
+    assert read(neighbors=2, threshold=0.3)
+    assert read()
+    paint(tmp_path / "elsewhere" / "0.png", COLORS["red"], 77)
+    assert read()
+    paint(gallery / "green" / "new.png", COLORS["green"], 78)
+    assert read()
+    (gallery / "blue").rename(gallery / "azure")
+    assert read()
+    assert not read()
+    (tmp_path / "elsewhere").rename(tmp_path / "gone")
+    for name in ("green", "azure"):
+        (gallery / name).rename(tmp_path / name)
+    with pytest.raises(UserError, match="no class folders"):
+        read()
+
+
 def test_identical_files_are_counted(exported: Path, gallery: Path, photos: Path) -> None:
     def copies(paths: Path) -> str | None:
         return runs.load_predictor(exported, gallery=gallery).gallery.copies([*sorted(paths.iterdir()), paths / "gone"])

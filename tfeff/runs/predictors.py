@@ -1,6 +1,5 @@
 """Exported models behind one interface: images -> predictions."""
 
-import copy
 import itertools
 import math
 import os
@@ -19,9 +18,11 @@ from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import Tile, checked_tiles
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding, header
+from tfeff.data.sources.files import find
 from tfeff.errors import UserError, brief
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.runs.gallery import Gallery, read_gallery
+from tfeff.runs.journal import file_state
 from tfeff.runs.results import (
     Classification,
     Detection,
@@ -43,6 +44,8 @@ Files = list[tuple[str, bytes]]
 Model = ExportedDetector | SavedImageModel | ExportedModel
 DECODED_BYTES = 2**28
 """Images that are decoded at once; models that fit images take several times as much."""
+GALLERY = "gallery"
+"""Key of the last gallery among loaded models."""
 BOX_COLUMNS = ("top", "left", "bottom", "right")
 
 
@@ -165,12 +168,11 @@ class EmbeddingPredictor(ClassifierPredictor):
         """See `Predictor`."""
         return () if self.gallery is None else self.gallery.notes
 
-    def with_gallery(
+    def read(
         self, directory: Path, *, neighbors: int, threshold: float | None, progress: Callable[[int], None]
-    ) -> "EmbeddingPredictor":
-        """Returns the same predictor with a gallery; arguments and errors as for `read_gallery`."""
-        recognizer = copy.copy(self)
-        recognizer.gallery = read_gallery(
+    ) -> Gallery:
+        """Returns a gallery, with the vectors of this embedder; arguments and errors as for `read_gallery`."""
+        return read_gallery(
             directory,
             self._embed,
             neighbors=neighbors,
@@ -179,7 +181,6 @@ class EmbeddingPredictor(ClassifierPredictor):
             together=self.batch_size,
             progress=progress,
         )
-        return recognizer
 
     def _embed(self, files: Sequence[tuple[str, bytes]]) -> np.ndarray:
         vectors = list[np.ndarray]()
@@ -367,7 +368,7 @@ def load_predictor(
     *,
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda done: None,
-    loaded: dict[Path, Any] | None = None,
+    loaded: dict[Any, Any] | None = None,
     **options: Unpack[Options],
 ) -> Predictor:
     """Loads an exported model, which takes seconds.
@@ -376,7 +377,8 @@ def load_predictor(
         path: SavedModel of `tfeff.train` or `tfeff.export`, or a folder or file of another format of `tfeff.export`.
         batch_size: images in one call, except of a detector.
         progress: called with the number of images of the gallery that have been read.
-        loaded: models that earlier calls have loaded, by path; this one is added.
+        loaded: models that earlier calls have loaded, by path, and the last gallery; this one is added, and a gallery
+            whose files have not changed is not read again.
         **options: see `Options`.
 
     Raises:
@@ -386,24 +388,34 @@ def load_predictor(
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: give a number of images")
     check_options(path, **options)
-    model: Any = open_model(path, {} if loaded is None else loaded)
+    loaded = {} if loaded is None else loaded
+    model: Any = open_model(path, loaded)
     gallery, neighbors = options.get("gallery"), options.get("neighbors")
     if _is_detector(path):
         tile, overlap = checked_tiles(options.get("tile"), options.get("tile_overlap"))
         return DetectorPredictor(model, options.get("score"), tile, overlap, model.class_ids)
     if "embedding" in model.outputs:
         embedder = EmbeddingPredictor(model, batch_size)
-        if gallery is None:
-            return embedder
-        return embedder.with_gallery(
-            Path(os.path.expanduser(gallery)),
-            neighbors=1 if neighbors is None else neighbors,
-            threshold=options.get("threshold"),
-            progress=progress,
-        )
+        if gallery is not None:
+            directory, threshold = Path(os.path.expanduser(gallery)), options.get("threshold")
+            neighbors = 1 if neighbors is None else neighbors
+            now = path, batch_size, directory, neighbors, threshold, _file_states(directory)
+            if loaded.get(GALLERY, (None,))[0] != now:
+                found = embedder.read(directory, neighbors=neighbors, threshold=threshold, progress=progress)
+                loaded[GALLERY] = now, found
+            embedder.gallery = loaded[GALLERY][1]
+        return embedder
     if gallery is not None:
         raise UserError(f"--gallery={gallery}: {path} is no model of task.name=embedding; remove it")
     return ClassifierPredictor(model, batch_size)
+
+
+def _file_states(directory: Path) -> list[tuple[str, list[int] | None]]:
+    """Returns path, size and times of each image file of a gallery, to detect changes; empty if there is no folder."""
+    if not directory.is_dir():
+        return []
+    found = find(directory)
+    return [(path, file_state(directory / path)) for path in (*found.paths, *found.unusable)]
 
 
 def check_options(path: Path, **options: Unpack[Options]) -> None:
