@@ -323,7 +323,8 @@ class _Fitting:
         """Sets one kernel for all applications, each of which has its own batch normalization."""
         weights = [1 / max(float(each.variance(1).mean()), 1e-12) for each in groups]
         gram, cross = (  # one after the other: with many channels, each is large
-            sum(w * each.covariance(which) for w, each in zip(weights, groups, strict=True)) for which in (0, 1)
+            sum((w * each.covariance(which) for w, each in zip(weights, groups, strict=True)), np.zeros(()))
+            for which in (0, 1)
         )
         fitted = ridge(gram, cross, prior)
         layer = self._node.layer
