@@ -21,6 +21,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 RUN_LOCK, DEV_LOCK, DOCS_LOCK = "requirements.lock", "requirements-dev.lock", "requirements-docs.lock"
 # Tests that cover several files do not mirror one.
 WITHOUT_MIRROR = {
+    "tests/data/sources/test_orientation.py",
     "tests/models/test_jax_backend.py",
     "tests/models/weights/test_crafted_files.py",
     "tests/rcnn/test_runs.py",
@@ -243,6 +244,18 @@ def test_every_pin_of_a_lock_has_hashes(lock: str, least: int) -> None:
 @pytest.mark.parametrize("lock", [RUN_LOCK, DEV_LOCK])
 def test_lock_holds_what_an_offline_editable_install_needs(lock: str) -> None:
     assert {"setuptools", "wheel"} <= pinned(lock, PYTHONS[0]).keys()
+
+
+def test_functions_are_traced_as_they_are_written() -> None:
+    """AutoGraph rewrites Python, warns users of what it cannot read, and takes time; nothing here needs it."""
+    rewritten = [
+        f"{path}:{call.lineno}"
+        for path in sources("tfeff")
+        for call in nodes(path)
+        if (isinstance(call, ast.Call) and ast.unparse(call.func) == "tf.function")
+        and not any(each.arg == "autograph" and ast.unparse(each.value) == "False" for each in call.keywords)
+    ]
+    assert not rewritten
 
 
 def test_experiments_are_resolved_where_a_run_starts() -> None:

@@ -164,7 +164,7 @@ class _Computing:
     def __init__(self, plan: Plan, network: Network) -> None:
         features = keras.Model(network.inputs, network.get_layer(CLASSIFIER).input)
         self._plan, self._size = plan, network.size
-        self._compute = tf.function(lambda batch: features(batch, training=False), jit_compile=False)
+        self._compute = tf.function(lambda batch: features(batch, training=False), autograph=False, jit_compile=False)
         self._seconds = list[float]()
 
     def of(self, images: ImageCache) -> np.ndarray:

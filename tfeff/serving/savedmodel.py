@@ -86,14 +86,14 @@ class Served(tf.Module):
 
         # A separate function, so that both signatures share one copy of the network's graph.
         inputs = {"image": self._batch(), **interface.network_specs(task)}
-        predict = tf.function(self._decoded, input_signature=[inputs])
+        predict = tf.function(self._decoded, input_signature=[inputs], autograph=False)
         self._predict = Folded(predict) if freeze else predict
         images = tf.TensorSpec([None, None, None, channels], tf.uint8, "images")
         encoded = tf.TensorSpec([None], tf.string, "encoded")
         further = interface.inputs(task)
-        self.from_images = tf.function(self._from_images, input_signature=[images, *further])
-        self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, *further])
-        self.class_names = tf.function(lambda: tf.identity(self._names), input_signature=[])
+        self.from_images = tf.function(self._from_images, input_signature=[images, *further], autograph=False)
+        self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, *further], autograph=False)
+        self.class_names = tf.function(lambda: tf.identity(self._names), input_signature=[], autograph=False)
 
     def _from_images(self, images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = self._batch()

@@ -96,7 +96,7 @@ class FeatureBatches:
         self._reporter, self._interruption, self._shares = reporter, interruption, shares
         self._count = len(batches.images)
         self._network = network
-        self._compute = tf.function(lambda images: network(images, training=False), jit_compile=False)
+        self._compute = tf.function(lambda images: network(images, training=False), autograph=False, jit_compile=False)
         self._size = int(np.prod(network.output.shape[1:])) * np.dtype(np.float32).itemsize
         images = {batches.images.dataset.name: (self._count, variants)}
         stored.check_size(KEY, "features", images, size=self._size, remedy=", or freeze more layers")

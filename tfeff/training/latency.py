@@ -49,6 +49,6 @@ def _prediction(network: keras.Model) -> Callable[[], object]:
     network = predictor_of(network)
     shape = (1, *network.inputs[0].shape[1:])
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
-    function = tf.function(lambda images: network(images, training=False), jit_compile=False)
+    function = tf.function(lambda images: network(images, training=False), autograph=False, jit_compile=False)
     forward = function.get_concrete_function(image)  # TensorFlow takes calls of many networks' functions for a mistake
     return lambda: keras.tree.map_structure(np.asarray, forward(image))

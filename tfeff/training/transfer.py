@@ -132,7 +132,7 @@ def _probed(
         return _PROBES[key]
     reporter.say(f"optimizer.transfer=auto: probing the features of {len(images):,} training images")
 
-    @tf.function(jit_compile=False)
+    @tf.function(autograph=False, jit_compile=False)
     def pooled(pixels: tf.Tensor) -> list[tf.Tensor]:
         found = keras.tree.flatten(extractor(pixels, training=False))  # of one level, it is no list
         return [tf.reduce_mean(each, range(1, each.shape.rank - 1)) for each in found]
