@@ -206,7 +206,7 @@ def test_heads_are_compared(finished: dict[str, runs.Run], tmp_path: Path, monke
 def test_of_a_detector_on_stored_features_the_dataset_is_analyzed(finished: dict[str, runs.Run]) -> None:
     for head, run in finished.items():
         subject, reporter = diagnosis.open_run(run.workdir), training.Reporter(quiet=True)
-        (curve, predictions), _, _ = examine_network(subject, training.Workdir(run.workdir), None, reporter, most=10)
+        (curve, predictions), _, _ = examine_network(subject, training.Workdir(run.workdir), None, reporter, {})
         assert "stored features of regions" in predictions.skipped
         assert not curve.faults
         assert bool(curve.skipped) == (head != "joint")
