@@ -84,7 +84,12 @@ def classification_drawn(classes: int) -> Measured:
     labels, probabilities = predictions(classes)
     names = [f"class {number}" for number in range(classes)]
     report = evaluation.classification_report(labels, probabilities, names).to_json()
-    return lambda: [drawn.savefig(io.BytesIO()) for drawn in classification_figures(report).values()]
+
+    def draw() -> None:
+        for drawn in classification_figures(report, labels, probabilities).values():
+            drawn.savefig(io.BytesIO())
+
+    return draw
 
 
 def suspects(classes: int) -> Measured:
