@@ -360,8 +360,7 @@ class Training(Section):
     """Evaluate and export the weights of the last epoch, or of the epoch with the best value of `monitor`."""
     monitor: str = "loss"
     """What early stopping, `keep="best"` and the plateau schedule watch on the validation images: `loss`, or a metric
-    of the task, such as `accuracy`. What has a name that ends in `loss` is better the lower it is, all else the higher
-    it is."""
+    of the task, such as `accuracy`. Values whose names end in `loss` are minimized, all others maximized."""
     minimum_change: NotNegative[float] = 0.0
     """A value of `monitor` is better if it improves the best one by more than this."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"

@@ -206,7 +206,7 @@ def _placed(kind: Any, message: str, where: str) -> str:
 def conform(value: Any, annotation: Any) -> Any:
     """Converts `value` to the annotated type: int to float, list to tuple, and path to text; other types must match.
 
-    Numbers and arrays of NumPy count as plain ones. The ~ of a path such as ~/images becomes the home directory.
+    NumPy numbers and arrays count as Python's. The ~ of a path such as ~/images becomes the home directory.
 
     Raises:
         TypeError: for a value of another type; the message describes the right one.

@@ -74,7 +74,7 @@ def listed(images: Images) -> Iterable[Named]:
         UserError: there are none, or one is not an image.
     """
     if isinstance(images, Image.Image):
-        images = decoding.of_pillow(images, "the image of Pillow")
+        images = decoding.of_pillow(images, "the Pillow image")
     if isinstance(images, str | os.PathLike):
         for path in _files(os.path.expanduser(images)):
             yield str(path), path
@@ -82,7 +82,7 @@ def listed(images: Images) -> Iterable[Named]:
         for number, pixels in enumerate(images if images.ndim == 4 else images[None]):
             yield f"[{number}]", _pixels(pixels)
     elif not isinstance(images, Iterable):
-        raise UserError(f"{images!r} is not an image; give files, uint8 [height, width, 3] or images of Pillow")
+        raise UserError(f"{images!r} is not an image; give files, uint8 [height, width, 3] or Pillow images")
     else:
         number = 0
         for each in images:

@@ -102,7 +102,7 @@ class Run:
 
         Args:
             images: a file, a folder (with all folders in it), or a pattern such as `new/*.jpg`; arrays, uint8
-                [height, width, 3] or [n, height, width, 3]; images of Pillow; or a list of these.
+                [height, width, 3] or [n, height, width, 3]; Pillow images; or a list of these.
             score: detectors: minimum score of a detection. None: the threshold chosen on the validation images.
             tile: detectors: detect in tiles of this size in pixels, a number or (height, width), for large images.
             tile_overlap: pixels that neighboring tiles share. None: a quarter of the shorter side.

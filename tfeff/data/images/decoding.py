@@ -86,7 +86,7 @@ def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None) -> np.
 
 
 def of_pillow(image: Image.Image, name: str) -> np.ndarray:
-    """Returns an image of Pillow as `decode` returns the file that it would be.
+    """Returns the pixels of a Pillow image, as `decode` returns those of its file.
 
     Raises:
         UserError: its file is corrupt, or it cannot be converted; the message starts with `name`.
