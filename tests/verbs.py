@@ -4,9 +4,7 @@ Run as a program, this file imports TensorFlow and tfeff once and forks a proces
 would first import TensorFlow, which takes longer than most verbs do here.
 """
 
-import contextlib
 import gc
-import inspect
 import json
 import os
 import runpy
@@ -143,7 +141,6 @@ def _serve() -> None:
     gc.set_threshold(100_000, 50, 100)  # as in conftest.py
     for module in ("serving.run", "rcnn.task", "scaling.search", "proposals.quality", "runs"):
         __import__(f"tfeff.{module}")
-    _convert()
     gc.freeze()  # the processes need not look at the modules again
     for line in sys.stdin:
         request = json.loads(line)
@@ -153,28 +150,6 @@ def _serve() -> None:
         else:
             answer = _fork(**request)
         print(json.dumps(answer), flush=True)
-
-
-def _convert() -> None:
-    """Lets AutoGraph convert functions that most verbs trace, which takes two seconds; processes share its cache."""
-    from tensorflow.python.autograph.core.converter import ConversionOptions, ProgramContext
-    from tensorflow.python.autograph.impl import api
-
-    from tfeff.data.images import graph_decoding, resizing, storage
-    from tfeff.data.input import decoding
-    from tfeff.data.input.batches import Batches
-    from tfeff.serving.fitting import Fitting
-    from tfeff.serving.savedmodel import Served
-    from tfeff.tasks.task import ImageTask
-
-    for place in (graph_decoding, resizing, storage.PixelArray, decoding, Batches, Fitting, Served, ImageTask):
-        for function in filter(inspect.isfunction, vars(place).values()):
-            with contextlib.suppress(Exception):  # for example, of a method that dataclasses wrote
-                if "tf." in inspect.getsource(function):
-                    # As the first function of a graph, or as one that it calls.
-                    for first in {False, place is Served}:
-                        options = ConversionOptions(recursive=True, user_requested=first, optional_features=())
-                        api._convert_actual(function, ProgramContext(options))
 
 
 def _fork(argv: list[str], env: dict[str, str], stem: str, figures: bool) -> int:

@@ -77,6 +77,7 @@ class RegionBatches:
             found = self.read(rows)
             return [found[name] for name in specs]
 
+        @tf.autograph.experimental.do_not_convert
         def batch(rows: tf.Tensor) -> dict[str, tf.Tensor]:
             values = tf.numpy_function(read, [rows], [dtype for dtype, _ in specs.values()], stateful=False)
             return {
@@ -84,8 +85,7 @@ class RegionBatches:
                 for value, (name, (_, shape)) in zip(values, specs.items(), strict=True)
             }
 
-        # No Python branch depends on a tensor, and converting the code with AutoGraph would take seconds.
-        return prefetched(rows.map(tf.autograph.experimental.do_not_convert(batch)))
+        return prefetched(rows.map(batch))
 
 
 class ImageBatches:

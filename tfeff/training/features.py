@@ -165,4 +165,8 @@ class FeatureBatches:
         return stored.computed(batches, with_features, advance)
 
     def _read(self, rows: tf.data.Dataset, features: Batch) -> tf.data.Dataset:
-        return prefetched(rows.map(lambda row: {key: tf.gather(value, row) for key, value in features.items()}))
+        @tf.autograph.experimental.do_not_convert
+        def gathered(row: tf.Tensor) -> Batch:
+            return {key: tf.gather(value, row) for key, value in features.items()}
+
+        return prefetched(rows.map(gathered))

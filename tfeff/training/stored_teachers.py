@@ -85,6 +85,7 @@ class TaughtBatches:
         """See `Batches.training_batches`. What variants of these epochs lack is computed here."""
         targets, steps = self._targets(self.needed(epochs)), self.steps_per_epoch
 
+        @tf.autograph.experimental.do_not_convert
         def with_targets(step: tf.Tensor, batch: Batch) -> Batch:
             variant = tf.cast(step // steps % self._variants, tf.int32)
             found = tf.switch_case(variant, [partial(_rows, each, batch["index"]) for each in targets])

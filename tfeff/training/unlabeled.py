@@ -88,6 +88,7 @@ class WithUnlabeled:
         both = tf.data.Dataset.zip((self._labeled.training_batches(epochs, start_step), others))
         return prefetched(both.map(self._joined, num_parallel_calls=1))
 
+    @tf.autograph.experimental.do_not_convert
     def _joined(self, labeled: dict[str, tf.Tensor], unlabeled: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         labeled = labeled | {LABELED: tf.fill(labeled["weight"].shape, True)}
         unlabeled = unlabeled | {LABELED: tf.fill(unlabeled["weight"].shape, False)}

@@ -115,6 +115,7 @@ class Batches:
         steps = self.steps_per_epoch
         rows = rows_of_epochs(self._examples, (2, self.batch_size), steps, epochs, start_step)
 
+        @tf.autograph.experimental.do_not_convert
         def table(step: tf.Tensor, examples: tf.Tensor) -> _Table:
             index, repeat = tf.unstack(examples)
             epoch = step // steps
@@ -184,9 +185,14 @@ class Batches:
     def _batches(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
         """Returns the batch of each table, made in parts if it is large and its images do not mix."""
         shard, parts = self.shard, self._parts(transform)
+
+        @tf.autograph.experimental.do_not_convert
+        def rows_of(table: _Table) -> tf.data.Dataset:
+            return tf.data.Dataset.from_tensor_slices(_divided(table, parts))
+
         if parts > 1:
             shard = Shard(self.shard.size // parts)
-            tables = tables.flat_map(lambda table: tf.data.Dataset.from_tensor_slices(_divided(table, parts)))
+            tables = tables.flat_map(rows_of)
 
         def finish(table: _Table, loaded: Batch) -> Batch:
             index = table["index"][: shard.size]
@@ -218,9 +224,7 @@ class Batches:
         return next(parts for parts in _divisors(self.shard.size) if self.shard.size // parts <= fitting)
 
     def _parallel_map(self, dataset: tf.data.Dataset, function: Callable[..., object]) -> tf.data.Dataset:
-        # No Python branch depends on a tensor, and converting the code with AutoGraph would take seconds.
-        function = tf.autograph.experimental.do_not_convert(function)
-        return dataset.map(function, num_parallel_calls=self.parallelism)
+        return dataset.map(tf.autograph.experimental.do_not_convert(function), num_parallel_calls=self.parallelism)
 
     def _loaded_one_by_one(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
         """Loads the indices and the tensors of each table's examples.
@@ -229,6 +233,7 @@ class Batches:
         """
         count = tables.element_spec["index"].shape[0]
 
+        @tf.autograph.experimental.do_not_convert
         def examples(table: _Table) -> tf.data.Dataset:
             columns = {"index": table["index"], "repeat": table["repeat"], "epoch": tf.repeat(table["epoch"], count)}
             return tf.data.Dataset.from_tensor_slices(columns)
@@ -289,6 +294,7 @@ def _divided(table: _Table, parts: int) -> _Table:
     return columns | {"epoch": tf.repeat(table["epoch"], parts)}
 
 
+@tf.autograph.experimental.do_not_convert
 def _joined(batch: Batch) -> Batch:
     """Returns the parts of a batch, [parts, n, ...] each, as one: [parts * n, ...]."""
     return {key: tf.reshape(value, (value.shape[0] * value.shape[1], *value.shape[2:])) for key, value in batch.items()}
@@ -323,6 +329,7 @@ def rows_of_epochs(
     """
     first_epoch, first_step = divmod(start_step, steps)
 
+    @tf.autograph.experimental.do_not_convert
     def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         start = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
         drawn = tf.numpy_function(lambda epoch: rows(int(epoch)), [epoch], tf.int64, stateful=False)

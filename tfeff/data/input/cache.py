@@ -173,7 +173,9 @@ class ImageCache:
             for start in range(0, len(self), count):
                 yield self._kept(self.rows[start : start + count])
             return
-        images = tf.data.Dataset.range(len(self)).map(self.read, num_parallel_calls=cores())
+        images = tf.data.Dataset.range(len(self)).map(
+            tf.autograph.experimental.do_not_convert(self.read), num_parallel_calls=cores()
+        )
         elements, done = images.with_options(options()).as_numpy_iterator(), 0
         try:
             while chunk := list(itertools.islice(elements, count)):

@@ -135,6 +135,7 @@ class Decoding:
         Without `with_images`, the second item is a placeholder.
         """
 
+        @tf.autograph.experimental.do_not_convert
         def element(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             if with_images:
                 return index, self.read(index)
