@@ -66,7 +66,9 @@ types: $(DEV_STAMP) ## check types with mypy
 
 pytest: $(DEV_STAMP) ## run only tests and doctests [WORKERS=2 ARGS="tests/models -k resnet"]
 	@# One process runs all tests of a file, which share fixtures, in the order of tests/conftest.py: slow files first.
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder --durations=15 $(ARGS)
+	@# If a process dies, the run ends: replaced by another one, pytest-xdist 3.8 waits forever after the last test.
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder --max-worker-restart=0 \
+		--durations=15 $(ARGS)
 
 docs: $(DOCS_STAMP) ## build the site in site/, without a network; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build

@@ -4,11 +4,14 @@ import tests.environment  # noqa: F401
 
 # isort: split
 
+import ctypes
 import fcntl
 import gc
 import json
 import os
+import resource
 import shutil
+import signal
 import sys
 import tarfile
 from collections import Counter
@@ -64,6 +67,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {ROOT / "tests" / f"{name}.py": rank for rank, name in enumerate(SLOWEST_FIRST)}
     sign = 1 if "PYTEST_XDIST_WORKER" in os.environ else -1
     items.sort(key=lambda item: sign * ranks.get(item.path, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Says how a test process died, and with how much memory; killed by the system, it says nothing itself."""
+    if error is not None:
+        code = node.gateway._io.popen.wait(10)
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        print(f"\n{node.gateway.id} ended {how}; the largest process had {peak / 2**30:.1f} GiB", file=sys.stderr)
 
 
 @pytest.fixture
@@ -148,6 +161,8 @@ def _memory() -> Iterator[None]:
     yield
     if keras := sys.modules.get("keras"):
         keras.backend.clear_session()  # collects garbage, too
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc, which otherwise keeps what is free
+        trim(0)
 
 
 def _shared(part: str) -> Path:
