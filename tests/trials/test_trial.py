@@ -5,6 +5,7 @@ from PIL import Image
 
 from tfeff import config
 from tfeff.errors import UserError
+from tfeff.training import schedules
 from tfeff.trials import worker
 from tfeff.trials.trial import Trial, check_batch_size, open_images, result_row
 
@@ -31,6 +32,19 @@ def test_classic_folds_share_a_subset():
     folds = config.Folds(kind="classic", count=4, examples=90)
     trial = Trial(EXPERIMENT).on_fold(folds, fold=2, seed=0).experiment
     assert (trial.data.folds, trial.data.fold_examples, trial.data.train_examples) == (4, None, 90)
+
+
+@pytest.mark.parametrize("schedule", [("name=step", "boundaries=3,6,8.4"), ("name=exponential", "decay_epochs=1.2")])
+def test_a_shorter_trial_decays_its_learning_rate_at_the_same_shares(schedule):
+    overrides = ("training.epochs=12", "schedule.warmup_epochs=0", *(f"schedule.{each}" for each in schedule))
+    whole = Trial(config.override(EXPERIMENT, overrides))
+    rates = []
+    for experiment in (whole.experiment, whole.of_length(4).experiment):
+        epochs = experiment.training.epochs
+        rate = schedules.build(experiment.schedule, peak=1.0, epochs=epochs, steps_per_epoch=100)
+        rates.append([rate(epochs * percentage - 1) for percentage in (10, 30, 45, 60, 80, 100)])
+    assert rates[0] == pytest.approx(rates[1])
+    assert len(set(rates[0])) > 3
 
 
 def test_the_result_is_the_row_of_the_weights_that_the_training_keeps():

@@ -15,6 +15,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images.unreadable import IN_SEARCH
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
+from tfeff.recipes.own import decays
 from tfeff.reporting.progress import Bar
 from tfeff.training import exposure
 from tfeff.training.stopping import EarlyStopping, watched
@@ -78,15 +79,16 @@ class Trial:
         return self.on_fold(dataclasses.replace(folds, validation_split=None), fold=0, seed=0)
 
     def of_length(self, epochs: int) -> "Trial":
-        """Returns the training with another number of epochs.
+        """Returns the training with another number of epochs, whose learning rate decays at the same shares of them.
 
         Raises:
             UserError: another setting of the experiment needs more epochs.
         """
-        training = self.experiment.training
-        if epochs == training.epochs:
+        whole = self.experiment.training.epochs
+        if epochs == whole:
             return self
-        return Trial(dataclasses.replace(self.experiment, training=dataclasses.replace(training, epochs=epochs)))
+        values = {"training.epochs": epochs, **decays(self.experiment.schedule, epochs / whole)}
+        return Trial(config.replaced(self.experiment, values))
 
     def at_rate(self, rate: float) -> "Trial":
         """Returns the training at another learning rate."""
